@@ -1,0 +1,51 @@
+# Two commands matter: `make run` and `make test`. Everything they need is installed into .venv from locked versions.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+COMPILED := pipelines/compiled
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help run test lint compile lock tensorboard bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+run: .venv/installed ## Run the whole pipeline on the embedded data set and object store (SETTINGS=demo)
+	$(BIN)/radiograft run --settings $(or $(SETTINGS),demo)
+
+test: .venv/installed-dev ## Run the tests; those on real data need RADIOGRAFT_TEST_DATA
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## Check style, types and Dockerfiles
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/hadolint images/*/Dockerfile
+
+compile: .venv/installed ## Write the package for the KFP UI to pipelines/compiled
+	$(BIN)/python -m pipelines.compile $(COMPILED)
+
+tensorboard: .venv/installed ## Open the latest run's training curves on http://localhost:6006
+	$(BIN)/tensorboard --logdir runs/latest/tensorboard
+
+bench: .venv/installed-dev ## Measure ours against the plain way, side by side
+	$(BIN)/python -m tests.benchmarks
+
+lock: .venv/installed-dev ## Renew the locked versions in requirements/
+	$(INSTALL) uv
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove the environment, all runs and caches
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/installed: requirements/cpu.txt pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/installed-dev: requirements/dev.txt .venv/installed
+	$(INSTALL) --require-hashes -r $<
+	touch $@

@@ -1,0 +1,37 @@
+"""The KFP interface of the evaluate stage."""
+
+from kfp import dsl
+
+from components.image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def evaluate(
+    shards: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    feature_model: dsl.Input[dsl.Model],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+    evaluate_bootstrap_samples: int,
+    train_seed: int,
+    run_id: str,
+) -> None:
+    """Judges both strategies on validation and test and writes the report."""
+    from pathlib import Path
+
+    from components.config import Evaluate
+    from components.evaluate import task
+    from components.stage import stage
+
+    with stage("evaluate", evaluation.path, report.path):
+        settings = Evaluate.of(locals())
+        paths = task.Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
+        outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path))
+        for measure, value in outcome.scalars.items():
+            metrics.log_metric(measure, value)
+        curves.log_confusion_matrix(["absent", "present"], outcome.confusion)
+        if outcome.roc:
+            curves.log_roc_curve(*outcome.roc)

@@ -1,0 +1,186 @@
+"""The evaluation as one HTML page that stands alone: no script, no network, fit for a phone and for paper."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.evaluate import verdict
+from components.evaluate.bootstrap import Estimate
+from components.evaluate.metrics import SplitMetrics
+from components.evaluate.plots import Curve, roc_svg, training_svg
+
+# A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
+LARGEST_CONTACT_SHEET = 3_000_000
+MOST_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """Size of a split: `positives` counts the positive pictures of each label."""
+
+    split: str
+    pictures: int
+    patients: int
+    positives: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Pictures that were left out for one reason, with the ids of a few."""
+
+    reason: str
+    count: int
+    examples: Sequence[str]
+
+
+class RandomBaseline(TypedDict):
+    """AUROC of a linear classifier on features of the pretrained and of a randomly initialised backbone."""
+
+    pretrained: Estimate
+    random: Estimate
+    n_images: int
+    n_patients: int
+    split: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows; strategies are `feature_extraction` and `fine_tuning`.
+
+    Attributes:
+        title: the page's heading.
+        run_id: of the pipeline's run.
+        created: ISO 8601 time.
+        published: the strategy that is published.
+        metrics: strategy -> split (`validation`, `test`) -> metrics.
+        roc: strategy -> label -> (false positive rates, true positive rates) on test; labels without both
+            classes are absent.
+        histories: strategy -> one mapping an epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        random_baseline: the comparison with random weights, None if it was not made.
+        data_counts: one entry a split.
+        exclusions: one entry a reason.
+        settings: name -> value.
+        lineage: name -> value.
+        contact_sheet_png: sample of the prepared pictures as an encoded PNG, or None.
+        notes: warnings that a reader must see, in plain text.
+    """
+
+    title: str
+    run_id: str
+    created: str
+    published: str
+    metrics: Mapping[str, Mapping[str, SplitMetrics]]
+    roc: Mapping[str, Mapping[str, Curve]]
+    histories: Mapping[str, Sequence[Mapping[str, float]]]
+    random_baseline: RandomBaseline | None
+    data_counts: Sequence[SplitCount]
+    exclusions: Sequence[Exclusion]
+    settings: Mapping[str, object]
+    lineage: Mapping[str, object]
+    contact_sheet_png: bytes | None
+    notes: Sequence[str]
+
+    @property
+    def test(self) -> SplitMetrics:
+        """The published strategy's metrics on test."""
+        return self.metrics[self.published]["test"]
+
+
+class Plot(NamedTuple):
+    """A curve with its caption and a description for those who do not see it."""
+
+    caption: str
+    svg: str
+    alt: str
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML text; equal reports give equal text.
+
+    A contact sheet above 3 MB is left out with a note, so that the page stays under 5 MB.
+
+    Raises:
+        ValueError: the published strategy has no test metrics.
+    """
+    if "test" not in report.metrics.get(report.published, {}):
+        raise ValueError(
+            f"published must name a strategy with test metrics, got {report.published!r}; "
+            f"there are {sorted(report.metrics)}"
+        )
+    sheet = report.contact_sheet_png or b""
+    fits = len(sheet) <= LARGEST_CONTACT_SHEET
+    oversize = [] if fits else [f"The contact sheet was left out: {len(sheet) / 1e6:.1f} MB is too large here."]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            headline=verdict.headline(report.published, report.test),
+            notes=[*verdict.cautions(report.test), *report.notes, *oversize],
+            roc_plots=_roc_plots(report),
+            training_plots=_training_plots(report),
+            contact_sheet=sheet if fits else b"",
+            most_examples=MOST_EXAMPLES,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = verdict.number
+    environment.filters["strategy"] = verdict.STRATEGIES.__getitem__
+    environment.filters["plain"] = _plain
+    environment.filters["base64"] = _base64
+    return environment
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _base64(data: str | bytes) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def _roc_plots(report: Report) -> list[Plot]:
+    strategies = [report.published, *(name for name in report.roc if name != report.published)]
+    plots = []
+    for label in report.test["labels"]:
+        curves = {name: report.roc[name][label] for name in strategies if label in report.roc.get(name, {})}
+        areas = [
+            f"{verdict.STRATEGIES[name]} "
+            f"{verdict.number(report.metrics[name]['test']['labels'][label]['auroc']['value'])}"
+            for name in curves
+        ]
+        if curves:
+            plots.append(Plot(label, roc_svg(list(curves.values())), f"AUROC: {', '.join(areas)}"))
+    return plots
+
+
+def _training_plots(report: Report) -> list[Plot]:
+    return [
+        Plot(
+            f"{verdict.STRATEGIES[strategy]}: {quantity}",
+            training_svg(history, quantity),
+            f"{quantity.capitalize()} by epoch, {len(history)} in all; at the end "
+            f"{history[-1][quantity]:.3f} in training and {history[-1][f'val_{quantity}']:.3f} in validation",
+        )
+        for strategy, history in report.histories.items()
+        for quantity in ("accuracy", "loss")
+        if history
+    ]

@@ -1,0 +1,39 @@
+"""The KFP interface of the extract features stage."""
+
+from kfp import dsl
+
+from components.image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def extract_features(
+    shards: dsl.Input[dsl.Dataset],
+    features: dsl.Output[dsl.Dataset],
+    feature_model: dsl.Output[dsl.Model],
+    logs: dsl.Output[dsl.Artifact],
+    model_backbone: str,
+    model_cut_off: str,
+    model_dense_units: int,
+    model_dropout: float,
+    model_l2: float,
+    model_random_baseline: bool,
+    model_weights: str,
+    model_weights_md5: str,
+    train_batch_size: int,
+    train_feature_epochs: int,
+    train_feature_learning_rate: float,
+    train_optimizer: str,
+    train_patience: int,
+    train_precision: str,
+    train_seed: int,
+) -> None:
+    """Runs the frozen backbone once and trains a new classifier on its features."""
+    from pathlib import Path
+
+    from components.config import ExtractFeatures
+    from components.extract_features import task
+    from components.stage import stage
+
+    with stage("extract_features", features.path, feature_model.path, logs.path):
+        settings = ExtractFeatures.of(locals())
+        task.run(settings, Path(shards.path), Path(features.path), Path(feature_model.path), Path(logs.path))

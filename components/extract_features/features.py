@@ -1,0 +1,72 @@
+"""Pooled features of the frozen backbone: computed once, kept in memory-mapped files, served in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.modeling.inference import stream, stream_to_file
+from components.shards import Shards
+from components.stage import log
+
+FITTED_SPLITS = ("train", "validation")
+
+
+def extract(
+    extractor: keras.Model, data: Shards, batch_size: int, strategy: tf.distribute.Strategy, folder: Path
+) -> dict[str, np.ndarray]:
+    """Runs training and validation pictures through the extractor once.
+
+    Returns:
+        Per split float32 [pictures, channels], memory-mapped from `<folder>/<split>.npy`, in stored order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {}
+    for split in FITTED_SPLITS:
+        rows = len(data.split(split))
+        log.debug("%d pictures of %s through %s", rows, split, extractor.name)
+        outputs = stream(extractor, data.pictures(split, batch_size), strategy)
+        stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
+    return stored
+
+
+def in_order(features: np.ndarray, truth: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Batches of (features, labels) in stored order, one pass, the last batch as small as it comes."""
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(features), batch_size):
+            yield features[start : start + batch_size], truth[start : start + batch_size]
+
+    return _dataset(batches, features, truth, -(-len(features) // batch_size))
+
+
+def shuffled(features: np.ndarray, truth: np.ndarray, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
+    """Full batches of (features, labels) for all epochs on end, each epoch in its own order drawn from the seed."""
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        random = np.random.default_rng(seed)
+        for _ in range(epochs):
+            order = random.permutation(len(features))
+            for start in range(0, len(order) - batch_size + 1, batch_size):
+                chosen = order[start : start + batch_size]
+                yield features[chosen], truth[chosen]
+
+    return _dataset(batches, features, truth, epochs * (len(features) // batch_size))
+
+
+def _dataset(
+    batches: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]],
+    features: np.ndarray,
+    truth: np.ndarray,
+    count: int,
+) -> tf.data.Dataset:
+    signature = (
+        tf.TensorSpec([None, features.shape[1]], tf.float32),
+        tf.TensorSpec([None, truth.shape[1]], tf.float32),
+    )
+    stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,32 @@
+"""The KFP interface of the fine tune stage."""
+
+from kfp import dsl
+
+from components.image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def fine_tune(
+    shards: dsl.Input[dsl.Dataset],
+    feature_model: dsl.Input[dsl.Model],
+    model: dsl.Output[dsl.Model],
+    logs: dsl.Output[dsl.Artifact],
+    model_cut_off: str,
+    train_batch_size: int,
+    train_fine_tune_epochs: int,
+    train_fine_tune_learning_rate: float,
+    train_optimizer: str,
+    train_patience: int,
+    train_precision: str,
+    train_seed: int,
+) -> None:
+    """Trains on from the cut-off layer with real-time augmentation."""
+    from pathlib import Path
+
+    from components.config import FineTune
+    from components.fine_tune import task
+    from components.stage import stage
+
+    with stage("fine_tune", model.path, logs.path):
+        settings = FineTune.of(locals())
+        task.run(settings, Path(shards.path), Path(feature_model.path), Path(model.path), Path(logs.path))

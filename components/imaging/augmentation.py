@@ -1,0 +1,87 @@
+"""Augmentation as data: which random changes a training picture may undergo, with ImageDataGenerator's names."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+from components.settings_fields import Scalar, Settings, nearest, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation(Settings):
+    """Ranges from which every view of a picture is drawn uniformly; names and meaning are ImageDataGenerator's."""
+
+    rotation_range: float = setting(0.0, "Rotation by up to this angle either way.", unit="degrees", low=0, high=180)
+    width_shift_range: float = setting(0.0, "Shift across, as a fraction of the width.", low=0, high=0.9)
+    height_shift_range: float = setting(0.0, "Shift up or down, as a fraction of the height.", low=0, high=0.9)
+    shear_range: float = setting(0.0, "Shear by up to this angle either way.", unit="degrees", low=0, high=60)
+    zoom_range: float = setting(0.0, "Zoom by a factor from 1 - z to 1 + z, each axis for itself.", low=0, high=0.9)
+    brightness_range: str = setting("1:1", "Brightness is multiplied by a factor from low:high.")
+    horizontal_flip: bool = setting(False, "Mirror every second picture; puts the heart on the other side.")
+    vertical_flip: bool = setting(False, "Turn every second picture upside down.")
+    fill_mode: str = setting(
+        "nearest", "What lies beyond the border.", choices=("nearest", "constant", "reflect", "wrap")
+    )
+    cval: float = setting(0.0, "Grey value beyond the border for fill_mode=constant.", low=0, high=255)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.brightness()
+
+    def brightness(self) -> tuple[float, float]:
+        """Lowest and highest brightness factor."""
+        try:
+            low, high = (float(part) for part in self.brightness_range.split(":"))
+        except ValueError:
+            low, high = 0.0, -1.0
+        if not 0 < low <= high:
+            raise ValueError(f"brightness_range must be low:high with 0 < low <= high, got {self.brightness_range!r}")
+        return low, high
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `poster`, `none` or `name=value,...`.
+
+        Raises:
+            ValueError: unknown preset or name (the nearest is given), or a value out of range.
+        """
+        if text in PRESETS:
+            return cls(**PRESETS[text])
+        pairs = [part.partition("=") for part in text.split(",")]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError(
+                f"image_augmentation must be one of {', '.join(PRESETS)} or name=value,..., got {text!r}"
+                + nearest(text, PRESETS)
+            )
+        values: dict[str, Any] = {n.strip(): cls._value(n.strip(), value.strip()) for n, _, value in pairs}
+        return cls(**values)
+
+    @classmethod
+    def _value(cls, name: str, text: str) -> Scalar:
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        if name not in defaults:
+            raise ValueError(f"image_augmentation has no {name!r}{nearest(name, defaults)}")
+        return read_scalar(f"image_augmentation's {name}", text, type(defaults[name]))
+
+
+def read_scalar(name: str, text: str, wanted: type[Any]) -> Scalar:
+    """Reads a setting written as text; raises ValueError where it is not of the type wanted."""
+    truth = {"true": True, "false": False}
+    try:
+        value: Scalar = truth[text.lower()] if wanted is bool else wanted(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} must be of type {wanted.__name__}, got {text!r}") from None
+    return value
+
+
+# The poster names ImageDataGenerator but no values; these are ours, mild enough for an upright chest film.
+PRESETS: dict[str, dict[str, Any]] = {
+    "poster": {
+        "rotation_range": 10.0,
+        "width_shift_range": 0.1,
+        "height_shift_range": 0.1,
+        "zoom_range": 0.1,
+    },
+    "none": {},
+}

@@ -1,0 +1,45 @@
+"""From an encoded picture to a square of 8-bit grey, by the same TensorFlow operations in preprocess and in serving."""
+
+from __future__ import annotations
+
+import io
+
+import tensorflow as tf
+from PIL import Image
+
+LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
+
+
+def decode(content: tf.Tensor, size: int) -> tf.Tensor:
+    """Decodes PNG, JPEG, BMP or the first frame of a GIF and resizes it, antialiased, without keeping its proportions.
+
+    Args:
+        content: scalar string, the encoded file. Colour becomes luminance, alpha is dropped, 16 bits become 8.
+        size: side of the square, pixels.
+
+    Returns:
+        uint8 [size, size, 1].
+
+    Raises:
+        tf.errors.InvalidArgumentError: the content is no such picture or is truncated.
+    """
+    picture = tf.io.decode_image(content, channels=1, expand_animations=False)
+    picture.set_shape([None, None, 1])
+    resized = tf.image.resize(picture, [size, size], method="bilinear", antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def inspect(content: bytes) -> str:
+    """Reads a picture's header only and returns its mode as Pillow names it: `L`, `I;16`, `RGB`, `RGBA`.
+
+    Raises:
+        ValueError: no picture, or more pixels than LARGEST_PIXELS.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            width, height, mode = picture.width, picture.height, picture.mode
+    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ValueError("not a readable picture") from error
+    if width * height > LARGEST_PIXELS:
+        raise ValueError(f"a picture must have at most {LARGEST_PIXELS} pixels")
+    return mode

@@ -1,0 +1,77 @@
+"""The model as it travels: Keras file, input contract, training history and the SavedModel that serves it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Self
+
+import keras
+import tensorflow as tf
+
+from components.imaging.decode import decode
+from components.modeling.training import History
+
+SERVING_SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """What the model expects and answers. Thresholds are added by publish, which knows the evaluation."""
+
+    image_size: int
+    labels: tuple[str, ...]
+    backbone: str
+    weights: str
+    cut_off: str
+    strategy: str
+    input: str = "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; normalised inside the model"
+    serving_input: str = "image_bytes: string [n], encoded PNG or JPEG files"
+    output: str = "probabilities: float32 [n, labels], each label for itself"
+    purpose: str = "Research only. Not for diagnosis."
+
+    def write(self, folder: Path) -> None:
+        """Writes contract.json."""
+        (folder / "contract.json").write_text(json.dumps(dataclasses.asdict(self), indent=2))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Reads contract.json."""
+        values = json.loads((folder / "contract.json").read_text())
+        return cls(**{**values, "labels": tuple(values["labels"])})
+
+
+def save(folder: Path, model: keras.Model, contract: Contract, history: History) -> None:
+    """Writes model.keras, contract.json and history.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / "model.keras")
+    contract.write(folder)
+    (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history), indent=2))
+
+
+def load(folder: Path) -> keras.Model:
+    """Loads model.keras in safe mode: built-in layers only, no code from the file."""
+    return keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+
+
+def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> None:
+    """Writes a SavedModel that takes encoded pictures, decodes them as preprocess does, and needs nothing of ours.
+
+    Signature `serving_default`: image_bytes string [n] to probabilities float32 [n, labels].
+    """
+
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pictures = tf.map_fn(
+            lambda content: decode(content, image_size),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([image_size, image_size, 1], tf.uint8),
+        )
+        return {"probabilities": model(pictures, training=False)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        SERVING_SIGNATURE, serve, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
+    )
+    archive.write_out(str(folder), verbose=False)

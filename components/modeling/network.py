@@ -1,0 +1,112 @@
+"""The whole network: backbone, pooling and the new classifier, and what of it a strategy trains."""
+
+from __future__ import annotations
+
+import keras
+
+from components.settings_fields import nearest
+
+
+def build_classifier(
+    features: int, labels: int, *, dense_units: int, dropout: float, l2: float, seed: int
+) -> keras.Model:
+    """The poster's new classifier: ReLU layer, dropout, L2, one sigmoid a label.
+
+    Returns:
+        float32 [n, features] to probabilities float32 [n, labels].
+    """
+    inputs = keras.Input((features,), dtype="float32", name="features")
+    outputs = inputs
+    if dense_units:
+        outputs = keras.layers.Dense(
+            dense_units,
+            activation="relu",
+            kernel_regularizer=keras.regularizers.L2(l2),
+            kernel_initializer=keras.initializers.GlorotUniform(seed),
+            name="classifier_dense",
+        )(outputs)
+    outputs = keras.layers.Dropout(dropout, seed=seed, name="classifier_dropout")(outputs)
+    outputs = keras.layers.Dense(
+        labels,
+        activation="sigmoid",
+        dtype="float32",
+        kernel_regularizer=keras.regularizers.L2(l2),
+        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
+        name="probabilities",
+    )(outputs)
+    return keras.Model(inputs, outputs, name="classifier")
+
+
+def pooled(backbone: keras.Model) -> keras.Model:
+    """The backbone followed by global average pooling: pictures to float32 [n, channels]."""
+    pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
+    return keras.Model(backbone.input, pooling(backbone.output), name=f"{backbone.name}_features")
+
+
+def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
+    """One flat network from pictures to probabilities that shares the layers and weights of both parts."""
+    outputs = features.output
+    for layer in classifier.layers[1:]:
+        outputs = layer(outputs)
+    return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
+
+
+def last_convolution(model: keras.Model) -> str:
+    """Name of the last convolution; for DenseNet-121 the poster's cut-off."""
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
+
+
+def check_cut_off(model: keras.Model, cut_off: str) -> None:
+    """Refuses a cut-off that is not a layer of the network.
+
+    Raises:
+        ValueError: with the nearest names and the last convolution's.
+    """
+    names = [layer.name for layer in model.layers]
+    if cut_off not in names:
+        raise ValueError(
+            f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{nearest(cut_off, names)} "
+            f"(its last convolution is {last_convolution(model)!r})"
+        )
+
+
+def unfreeze_from(model: keras.Model, cut_off: str) -> int:
+    """Makes trainable the cut-off layer and every layer computed from it, and freezes the rest.
+
+    BatchNormalization stays frozen everywhere: in Keras that also keeps it in inference mode, with the statistics of
+    pretraining, which a small fine-tuning set would ruin (keras-team/keras#9214).
+
+    Returns:
+        Number of trainable weights (scalars).
+
+    Raises:
+        ValueError: no such layer, or nothing behind the cut-off can be trained.
+    """
+    check_cut_off(model, cut_off)
+    behind = _computed_from(model, cut_off)
+    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = layer.name in behind and not isinstance(layer, keras.layers.BatchNormalization)
+    backbone_weights = [w for layer in model.layers if not _is_classifier(layer) for w in layer.trainable_weights]
+    if not backbone_weights:
+        raise ValueError(
+            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
+        )
+    return sum(int(weight.value.shape.num_elements()) for weight in model.trainable_weights)
+
+
+def _is_classifier(layer: keras.Layer) -> bool:
+    return str(layer.name).startswith(("classifier_", "probabilities"))
+
+
+def _computed_from(model: keras.Model, name: str) -> set[str]:
+    """Names of the layer and of all layers that its output reaches. `model.layers` is in topological order."""
+    reached = {name}
+    for layer in model.layers:
+        feeding = {
+            tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors
+        }
+        if feeding & reached:
+            reached.add(layer.name)
+    return reached

@@ -1,0 +1,28 @@
+"""The KFP interface of the publish stage."""
+
+from kfp import dsl
+
+from components.image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def publish(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.HTML],
+    version: dsl.Output[dsl.Artifact],
+    publish_model_name: str,
+    publish_registry: str,
+    run_id: str,
+) -> None:
+    """Puts the fine-tuned model into the registry as a numbered version."""
+    from pathlib import Path
+
+    from components.config import Publish
+    from components.publish import task
+    from components.stage import stage
+
+    with stage("publish", version.path):
+        settings = Publish.of(locals())
+        inputs = task.Inputs(*(Path(each.path) for each in (model, evaluation, report)))
+        task.run(settings, inputs, run_id, Path(version.path))

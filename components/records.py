@@ -1,0 +1,148 @@
+"""The catalogue: what ingest found, one row a picture, and what it left out and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+SPLITS = ("train", "validation", "test")
+EXAMPLES = 5
+
+
+def label_column(label: str) -> str:
+    """Name of the column that holds a label's truth: 1.0 present, 0.0 absent."""
+    return f"label:{label}"
+
+
+def score_column(label: str) -> str:
+    """Name of the column that holds a model's probability for a label."""
+    return f"score:{label}"
+
+
+def prediction_frame(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray) -> pd.DataFrame:
+    """Predictions beside the truth: image_id, patient_id, split, `label:<name>` and `score:<name>`.
+
+    Args:
+        scores: float32 [rows, labels], probabilities in the order of rows and labels.
+    """
+    frame = rows[["image_id", "patient_id", "split", *map(label_column, labels)]].copy()
+    for number, label in enumerate(labels):
+        frame[score_column(label)] = scores[:, number].astype("float64")
+    return frame
+
+
+def exclusion(image_ids: Iterable[str], reason: str) -> pd.DataFrame:
+    """Rows of what was set aside: `image_id` and `reason`."""
+    return pd.DataFrame({"image_id": list(image_ids), "reason": reason}, dtype="string")
+
+
+def summarise_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
+    """One entry a reason with its count and its first few ids, most frequent first."""
+    groups = [
+        {"reason": str(reason), "count": len(rows), "examples": sorted(rows["image_id"])[:EXAMPLES]}
+        for reason, rows in excluded.groupby("reason")
+    ]
+    return sorted(groups, key=lambda group: (-group["count"], group["reason"]))
+
+
+def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Pictures, patients and positives a label in each split."""
+    return {
+        split: {
+            "pictures": len(part),
+            "patients": int(part["patient_id"].nunique()),
+            "positives": {label: int(part[label_column(label)].sum()) for label in labels},
+        }
+        for split in SPLITS
+        for part in [rows[rows["split"] == split]]
+    }
+
+
+def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
+    """The labels that are present in some pictures of the split and absent in others."""
+    part = rows[rows["split"] == split]
+    return [label for label in labels if part[label_column(label)].nunique() > 1]
+
+
+def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Refuses data on which nothing could be learned, and returns what limits the figures, a sentence each.
+
+    Raises:
+        ValueError: no label has both classes in training and in validation, or the test split is empty.
+    """
+    able = {split: estimable_labels(rows, labels, split) for split in SPLITS}
+    counts = count_splits(rows, labels)
+    if not set(able["train"]) & set(able["validation"]) or not counts["test"]["pictures"]:
+        raise ValueError(
+            "training and validation must hold pictures with and without the finding, and test must not be empty; "
+            f"got {_describe(counts)}; add pictures, choose other data_labels or a larger data_validation_fraction"
+        )
+    return [
+        f"not estimable on {split} ({counts[split]['pictures']} pictures), where each occurs in all or in none: "
+        + ", ".join(label for label in labels if label not in able[split])
+        for split in SPLITS
+        if len(able[split]) < len(labels)
+    ]
+
+
+def _describe(counts: dict[str, dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{split}: {count['pictures']} pictures, "
+        + ", ".join(f"{number} with {label}" for label, number in count["positives"].items())
+        for split, count in counts.items()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """Rows with columns image_id, uri, md5 (hex), bytes, patient_id, view, age (years), sex, split, `label:<name>`.
+
+    `excluded` has image_id and reason. Rows are in order of image_id, which is unique.
+    """
+
+    rows: pd.DataFrame
+    labels: tuple[str, ...]
+    excluded: pd.DataFrame
+    source: str
+
+    def fingerprint(self) -> str:
+        """SHA-256 over pictures, patients, labels and splits: the same data give the same value on any machine."""
+        columns = ["image_id", "md5", "patient_id", "split", *map(label_column, self.labels)]
+        text = self.rows.sort_values("image_id")[columns].to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for reports and logs; holds ids of pictures but nothing of their content."""
+        return {
+            "labels": list(self.labels),
+            "source": self.source,
+            "fingerprint": self.fingerprint(),
+            "splits": count_splits(self.rows, self.labels),
+            "notes": check_classes(self.rows, self.labels),
+            "excluded": summarise_exclusions(self.excluded),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes catalogue.parquet, excluded.parquet and, last, catalogue.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rows.to_parquet(folder / "catalogue.parquet", index=False)
+        self.excluded.to_parquet(folder / "excluded.parquet", index=False)
+        (folder / "catalogue.json").write_text(json.dumps(self.summary(), indent=2))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Reads what `write` wrote."""
+        summary = json.loads((folder / "catalogue.json").read_text())
+        return cls(
+            rows=pd.read_parquet(folder / "catalogue.parquet"),
+            labels=tuple(summary["labels"]),
+            excluded=pd.read_parquet(folder / "excluded.parquet"),
+            source=summary["source"],
+        )

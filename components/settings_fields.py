@@ -1,0 +1,87 @@
+"""What a setting is: a typed dataclass field with unit, range and help, checked when the dataclass is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+Scalar = bool | int | float | str
+
+
+def setting(
+    default: Scalar,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    required: bool = False,
+) -> Any:
+    """A dataclass field whose default, unit, inclusive range or choices and help stand together.
+
+    A required one has an empty default that is refused.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "unit": unit,
+            "low": low,
+            "high": high,
+            "choices": choices,
+            "required": required,
+        },
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x' or 'y'?` for the known names closest to `name`, or the empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of the stages' settings: every field is a scalar and is checked against its own declaration."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Picks this stage's settings from a mapping that may hold more (a component's arguments)."""
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    wanted = type(field.default)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if wanted is int and type(value) is float and value.is_integer():
+        value = int(value)  # KFP hands an int parameter over as a float when the form held 32.0
+    if type(value) is not wanted:
+        raise TypeError(f"{field.name} must be of type {wanted.__name__}, got {value!r} ({type(value).__name__})")
+    _check_range(field, value)
+    if field.metadata["required"] and not value:
+        raise ValueError(f"{field.name} must be given ({field.metadata['help']}), got {value!r}")
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(
+            f"{field.name} must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )
+    return value
+
+
+def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
+    low, high, unit = (field.metadata[k] for k in ("low", "high", "unit"))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{field.name} must be a finite number, got {value}")
+    if low is not None and value < low:
+        raise ValueError(f"{field.name} must be at least {low:g} {unit}".rstrip() + f", got {value}")
+    if high is not None and value > high:
+        raise ValueError(f"{field.name} must be at most {high:g} {unit}".rstrip() + f", got {value}")

@@ -1,0 +1,23 @@
+"""The settings of all stages so far travel with the artifacts, so that reports and lineage can name every one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from components.settings_fields import Scalar, Settings
+
+FILE = "settings.json"
+
+
+def record_settings(output: Path, settings: Settings, *inputs: Path) -> None:
+    """Writes to the folder `output` this stage's settings and those that came with its input folders."""
+    known = {name: value for folder in inputs for name, value in read_settings(folder).items()}
+    merged = {**known, **dataclasses.asdict(settings)}
+    (output / FILE).write_text(json.dumps(dict(sorted(merged.items())), indent=2))
+
+
+def read_settings(folder: Path) -> dict[str, Scalar]:
+    """Settings by name of all stages that led to this folder."""
+    return dict(json.loads((folder / FILE).read_text()))

@@ -1,0 +1,58 @@
+"""What every stage does first and last: log readably, insist on the promised GPUs, check that outputs were written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
+LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
+PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
+log = logging.getLogger("radiograft")
+
+
+@contextlib.contextmanager
+def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[None]:
+    """Wraps a stage's work.
+
+    KFP counts a task that wrote nothing as a success, so the outputs (files or folders) are checked here.
+
+    Raises:
+        RuntimeError: fewer GPUs than promised are visible, or an output is missing or empty.
+    """
+    logging.basicConfig(format=LOG_FORMAT, stream=sys.stdout, level=logging.WARNING, force=True)
+    log.setLevel(logging.DEBUG)
+    require_promised_gpus(len(gpu_nodes(devices)))
+    start = time.monotonic()
+    yield
+    for output in outputs:
+        path = Path(output)
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            raise RuntimeError(f"{name} must write {path.name}, but nothing is at {path}")
+    log.debug("%s took %.1f s", name, time.monotonic() - start)
+
+
+def gpu_nodes(devices: Path) -> list[Path]:
+    """Device files of the NVIDIA GPUs that this container may use, found without loading TensorFlow."""
+    return sorted(path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
+
+
+def require_promised_gpus(visible: int) -> None:
+    """Stops a container that was promised GPUs and sees fewer; elsewhere the variable is unset and nothing happens.
+
+    Raises:
+        RuntimeError: `visible` is below the promise.
+    """
+    promised = int(os.environ.get(PROMISED_GPUS_VARIABLE, "0"))
+    if visible < promised:
+        raise RuntimeError(
+            f"this task was promised {promised} GPUs and sees {visible}; KFP drops an accelerator limit without a "
+            "type silently, and a node without the NVIDIA device plugin offers none: check the pod's "
+            f"resources, or unset {PROMISED_GPUS_VARIABLE} to run without"
+        )

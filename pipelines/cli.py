@@ -1,0 +1,87 @@
+"""The command line: `radiograft run`, `radiograft settings`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from components.config import run_form
+from pipelines import settings_files
+from pipelines.run_form import explain
+
+console = Console(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
+
+
+@click.group()
+@click.version_option(package_name="radiograft")
+def main() -> None:
+    """Transfer learning for medical images on Kubeflow Pipelines. Research only, not for diagnosis."""
+
+
+@main.command()
+@click.option("--settings", "settings", required=True, help="A YAML file, or `demo` or `chestxray14`.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs.")
+def run(settings: str, assignments: tuple[str, ...], out: Path) -> None:
+    """Runs the compiled pipeline on this machine, without Docker, on an embedded object store."""
+    try:
+        values = settings_files.complete(settings_files.override(settings_files.load(settings), assignments))
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
+    from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
+
+    try:
+        summary = local_run.run(values, out, console)
+    except local_run.RunFailedError as failure:
+        click.echo(f"\n{failure}\nnothing was published", err=True)
+        sys.exit(1)
+    _print_summary(summary)
+
+
+@main.command("settings")
+def list_settings() -> None:
+    """Lists every setting with type, default, range and help."""
+    table = Table("name", "type", "default", "meaning")
+    for name, field in run_form().items():
+        table.add_row(name, type(field.default).__name__, str(field.default), explain(field))
+    console.print(table)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    table = Table("", "AUROC (95 % interval)", "AP", "accuracy", "majority", "pictures", "patients", box=None)
+    rows = {
+        "features, val.": summary["feature_extraction"]["validation"],
+        "fine-tuned, val.": summary["metrics"]["validation"],
+        "features, test": summary["feature_extraction"]["test"],
+        "fine-tuned, test": summary["metrics"]["test"],
+    }
+    for name, found in rows.items():
+        low, high = found["auroc_interval"]
+        table.add_row(
+            name,
+            f"{_figure(found['auroc'])} ({_figure(low)} to {_figure(high)})" if found["auroc"] else "not estimable",
+            *(_figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
+            str(found["n_images"]),
+            str(found["n_patients"]),
+        )
+    console.print(table)
+    for label, place in (
+        (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
+        ("report", summary["report"]),
+        ("TensorBoard logs", summary["tensorboard"]),
+    ):
+        console.print(f"[bold]{label}[/]: {place}", highlight=False)
+    console.print("Research only. Not for diagnosis.")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

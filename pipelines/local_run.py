@@ -1,0 +1,124 @@
+"""Runs the compiled pipeline on this machine: kfp.local without Docker, on the embedded object store."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import secrets
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import components as kfp_components
+from kfp import local
+from rich.console import Console
+
+from components import storage
+from components.settings_fields import Scalar
+from pipelines.compile import COMPILED
+from pipelines.embedded_store import embedded_store
+from pipelines.progress import Progress
+
+PACKAGE = COMPILED / "transfer_learning.yaml"
+
+
+class RunFailedError(RuntimeError):
+    """A task failed; the message is its traceback."""
+
+
+def run(values: Mapping[str, Scalar], out: Path, console: Console) -> dict[str, Any]:
+    """Runs the pipeline with these values of the run form and returns its summary.
+
+    Everything is kept below `out`: `store` (the object store with registry and artifacts, shared by all runs), a folder
+    a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run.
+
+    Raises:
+        RunFailedError: a task failed. Nothing was published then, and `latest` is unchanged.
+    """
+    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = out.absolute() / run_id
+    folder.mkdir(parents=True)
+    console.print(f"run [bold]{run_id}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
+    with embedded_store(out / "store"), (folder / "run.log").open("w") as log:
+        seconds = _execute(values, folder, Progress(console, log))
+        storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{run_id}")
+    summary = _summarise(folder, values, seconds)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    _point(out / "latest", folder)
+    return summary
+
+
+def _execute(values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
+    """Runs the DAG, artifacts below `folder`/artifacts, and returns seconds a stage."""
+    pipeline = kfp_components.load_component_from_text(_package_for_this_machine())
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"))
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(progress):
+            warnings.simplefilter("ignore")
+            pipeline(**values)
+    except RuntimeError as error:
+        raise RunFailedError(f"{progress.traceback() or error}\n\nthe whole log is in {folder / 'run.log'}") from error
+    return progress.seconds
+
+
+def _package_for_this_machine() -> str:
+    """The compiled package without what is meant for pods: the platform document, variables such as HOME and the
+    promise of GPUs, and retries after minutes of waiting."""
+    spec = next(yaml.safe_load_all(PACKAGE.read_text()))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        executor["container"].pop("env", None)
+    for task in spec["root"]["dag"]["tasks"].values():
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump(spec)
+
+
+def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, float]) -> dict[str, Any]:
+    """Collects what a user looks for; copies report and TensorBoard logs to the run's folder."""
+    (root,) = (folder / "artifacts").iterdir()
+    shutil.copy(root / "evaluate" / "report", folder / "report.html")
+    for logs in root.glob("*/logs"):
+        shutil.copytree(logs, folder / "tensorboard", dirs_exist_ok=True)
+    version = json.loads((root / "publish" / "version").read_text())
+    facts = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
+    return {
+        "run_id": folder.name,
+        "model": version["model"],
+        "version": version["version"],
+        "version_uri": version["uri"],
+        "registry": values["publish_registry"],
+        "metrics": {split: _flatten(found) for split, found in facts["metrics"][facts["published"]].items()},
+        "feature_extraction": {
+            split: _flatten(found) for split, found in facts["metrics"]["feature_extraction"].items()
+        },
+        "random_baseline": facts["random_baseline"],
+        "data_fingerprint": facts["lineage"]["fingerprint"],
+        "report": str(folder / "report.html"),
+        "tensorboard": str(folder / "tensorboard"),
+        "artifacts": str(root),
+        "seconds": seconds,
+    }
+
+
+def _flatten(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean figures of a split as plain numbers, intervals beside them, counts."""
+    mean = found["mean"]
+    measures = ("auroc", "average_precision", "accuracy")
+    return {
+        **{name: mean[name]["value"] for name in measures},
+        **{f"{name}_interval": [mean[name]["low"], mean[name]["high"]] for name in measures},
+        "majority_accuracy": mean["majority_accuracy"],
+        "n_images": found["n_images"],
+        "n_patients": found["n_patients"],
+        "labels_not_estimable": [label for label in found["labels"] if label not in mean["labels"]],
+    }
+
+
+def _point(link: Path, target: Path) -> None:
+    """Replaces a symbolic link in one step."""
+    draft = link.with_name(f".{link.name}-{target.name}")
+    draft.symlink_to(target.name)
+    draft.replace(link)

@@ -1,0 +1,86 @@
+"""From a settings file and overrides to the values of the run form, every one checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import storage
+from components.config import CUT_OFFS, STAGES, run_form
+from components.imaging.augmentation import read_scalar
+from components.settings_fields import Scalar, nearest
+
+FOLDER = Path(__file__).parent / "settings"
+
+
+def load(name: str) -> dict[str, Scalar]:
+    """Reads a YAML file of run-form names, by path or by the name of one in pipelines/settings.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a mapping, or a name that the run form does not have.
+    """
+    named = {path.stem: path for path in FOLDER.glob("*.yaml")}
+    path = named.get(name, Path(name))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
+        )
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold lines of `name: value`, got {type(values).__name__}")
+    return {full_name(str(key)): value for key, value in values.items()}
+
+
+def full_name(name: str) -> str:
+    """The run form's name for `name`, which may lack its prefix where that is unambiguous: `source`, `backbone`.
+
+    Raises:
+        ValueError: no such setting; the nearest names are given.
+    """
+    names = list(run_form())
+    short = [full for full in names if full.partition("_")[2] == name]
+    if name in names or len(short) == 1:
+        return name if name in names else short[0]
+    raise ValueError(f"there is no setting {name!r}{nearest(name, [*names, *(n.partition('_')[2] for n in names)])}")
+
+
+def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
+    """Applies `name=value` assignments; a backbone that is changed brings its own cut-off unless one is assigned.
+
+    Raises:
+        ValueError: no `=`, an unknown name, or a value of another type.
+    """
+    given: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"--set must be name=value, got {assignment!r}")
+        full = full_name(name.strip())
+        given[full] = read_scalar(full, text.strip(), type(run_form()[full].default))
+    backbone = given.get("model_backbone")
+    if backbone in CUT_OFFS and backbone != values.get("model_backbone"):
+        given.setdefault("model_cut_off", CUT_OFFS[str(backbone)])
+    return {**values, **given}
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Every parameter of the run form, defaults filled in, local paths made absolute, all stages' checks passed.
+
+    Raises:
+        ValueError, TypeError: a value that a stage refuses.
+    """
+    full = {name: field.default for name, field in run_form().items()} | dict(values)
+    for name in ("data_source", "publish_registry", "model_weights"):
+        full[name] = _absolute(full[name]) if full[name] not in ("", "imagenet", "none") else full[name]
+    checked: dict[str, Scalar] = {}
+    for stage in STAGES:
+        checked |= vars(stage.of(full))
+    return checked
+
+
+def _absolute(uri: Any) -> Any:
+    return uri if not isinstance(uri, str) or storage.is_bucket(uri) else str(Path(uri).absolute())

@@ -1,0 +1,206 @@
+"""The page stands alone, says what it was given, and shows strings from the data as text."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from components.evaluate.report import Exclusion, Report, SplitCount, render_report
+
+BuildReport = Callable[[Sequence[str]], Report]
+HOSTILE = "<script>alert(1)</script>"
+IMAGE = "data:image/svg+xml;base64,"
+
+
+class Page(HTMLParser):
+    """What a browser finds: tags with attributes, table rows as lists of cells, and the visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "style":
+            return
+        words = " ".join(data.split())
+        self.text += f" {words}" if words else ""
+        if self.rows and self.rows[-1] and words:
+            self.rows[-1][-1] = f"{self.rows[-1][-1]} {words}".strip()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.rows.append([])
+        self._inside = ""
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == "img"]
+
+    def row(self, first: str) -> list[list[str]]:
+        return [row for row in self.rows if row and row[0] == first]
+
+
+@pytest.fixture(scope="module")
+def page(full_report: Report) -> Page:
+    return Page(render_report(full_report))
+
+
+def drawings(page: Page) -> list[str]:
+    sources = [attributes["src"] or "" for attributes in page.images()]
+    return [base64.b64decode(source.removeprefix(IMAGE)).decode() for source in sources if source.startswith(IMAGE)]
+
+
+class TestStandsAlone:
+    def test_nothing_is_loaded_from_elsewhere(self, full_report: Report, page: Page) -> None:
+        references = [
+            value
+            for _, attributes in page.tags
+            for name, value in attributes.items()
+            if name in {"src", "srcset", "href", "data", "action", "poster", "background"}
+        ]
+        assert len(references) == 13 + 4 + 1
+        assert all(value and value.startswith("data:image/") for value in references)
+        assert not re.search(r"https?://|@import|url\(", render_report(full_report))
+
+    def test_nothing_runs(self, page: Page) -> None:
+        tags = {tag for tag, _ in page.tags}
+        assert tags.isdisjoint({"script", "iframe", "object", "embed", "link", "base", "form"})
+        assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+    def test_the_drawings_neither_load_nor_run_anything(self, page: Page) -> None:
+        assert len(drawings(page)) == 13 + 4
+        for drawing in drawings(page):
+            assert "<script" not in drawing
+            assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', drawing))
+
+    def test_equal_reports_give_equal_pages(self, full_report: Report) -> None:
+        assert render_report(full_report) == render_report(full_report)
+
+    def test_an_oversized_contact_sheet_is_left_out_and_said_so(self, full_report: Report) -> None:
+        html = render_report(replace(full_report, contact_sheet_png=bytes(5_000_000)))
+        assert len(html) < 5_000_000
+        assert "The contact sheet was left out: 5.0 MB" in Page(html).text
+        assert "data:image/png" not in html
+
+
+class TestSaysWhatItWasGiven:
+    def test_a_label_shows_its_numbers(self, full_report: Report) -> None:
+        metrics = deepcopy(dict(full_report.metrics["fine_tuning"]))
+        mass = metrics["test"]["labels"]["Mass"]
+        mass["auroc"] = {"value": 0.8714, "low": 0.8126, "high": 0.9}
+        mass["average_precision"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+        mass["accuracy"] = {"value": 0.75, "low": None, "high": None}
+        mass["sensitivity"] = {"value": 0.625, "low": 0.5, "high": 0.75}
+        mass["specificity"] = {"value": 1.0, "low": 1.0, "high": 1.0}
+        mass |= {"majority_accuracy": 0.9, "positives": 1234, "n_images": 12340, "n_patients": 5000}
+        mass |= {"threshold": 0.375, "confusion": [[1111, 22], [33, 44]]}
+        shown = Page(render_report(replace(full_report, metrics={**full_report.metrics, "fine_tuning": metrics})))
+        assert shown.row("Mass")[:2] == [
+            ["Mass", "0.871 0.813 to 0.900", "", "0.500 0.400 to 0.600", "1,234 of 12,340", "5,000", "0.750", "0.900"],
+            ["Mass", "0.375", "0.625 0.500 to 0.750", "1.000 1.000 to 1.000", "44", "33", "22", "1,111"],
+        ]
+
+    def test_a_label_without_both_classes_shows_no_number(self, page: Page) -> None:
+        assert page.row("Hernia")[0][1] == "not estimable"
+        assert page.row("Hernia")[1][1:4] == ["–", "–", "–"]
+
+    def test_both_strategies_on_both_splits(self, full_report: Report, page: Page) -> None:
+        rows = [*page.row("Feature extraction"), *page.row("Fine-tuning published")]
+        assert [row[1] for row in rows] == ["validation", "test", "validation", "test"]
+        auroc = full_report.metrics["fine_tuning"]["test"]["mean"]["auroc"]
+        assert rows[3][2] == f"{auroc['value']:.3f} {auroc['low']:.3f} to {auroc['high']:.3f}"
+
+    def test_the_posters_four_figures(self, page: Page) -> None:
+        for caption in (
+            "Feature extraction: accuracy",
+            "Feature extraction: loss",
+            "Fine-tuning: accuracy",
+            "Fine-tuning: loss",
+        ):
+            assert caption in page.text
+        descriptions = [str(attributes["alt"]) for attributes in page.images()]
+        # After eight epochs the loss is 0.2 + 0.5 / 8.
+        expected = "Loss by epoch, 8 in all; at the end 0.263 in training and 0.343 in validation"
+        assert descriptions.count(expected) == 2
+
+    def test_pretrained_beside_random_weights(self, full_report: Report, page: Page) -> None:
+        assert page.row("ImageNet")[0][1] == "0.871 0.832 to 0.904"
+        assert page.row("random")[0][1] == "0.742 0.690 to 0.790"
+        without = Page(render_report(replace(full_report, random_baseline=None)))
+        assert not without.row("ImageNet")
+
+    def test_counts_and_exclusions(self, full_report: Report) -> None:
+        counts = [SplitCount("train", 86524, 25000, {"Mass": 4034}), SplitCount("test", 25596, 2797, {})]
+        exclusions = [Exclusion("zero bytes", 12, [f"{i}.png" for i in range(12)]), Exclusion("RGBA", 1, ["x.png"])]
+        shown = Page(render_report(replace(full_report, data_counts=counts, exclusions=exclusions)))
+        assert shown.row("Pictures") == [["Pictures", "86,524", "25,596"]]
+        assert shown.row("Patients") == [["Patients", "25,000", "2,797"]]
+        assert shown.row("Mass")[-1] == ["Mass", "4,034", "0"]
+        zero_bytes = shown.row("zero bytes")[0]
+        assert zero_bytes[1] == "12"
+        assert zero_bytes[2].startswith("0.png , 1.png")
+        assert zero_bytes[2].endswith("9.png …")
+        assert shown.row("RGBA") == [["RGBA", "1", "x.png"]]
+
+    def test_settings_and_lineage(self, page: Page) -> None:
+        assert page.row("learning_rate") == [["learning_rate", "0.0001"]]
+        assert page.row("parent") == [["parent", "none"]]
+
+    def test_notes_stand_in_the_verdict(self, page: Page) -> None:
+        verdict_section = page.text.split("Verdict")[1].split("Both strategies")[0]
+        assert "11 pictures are in the table twice" in verdict_section
+        assert "not in the mean: Hernia" in verdict_section
+
+    def test_a_published_strategy_without_metrics_is_refused(self, full_report: Report) -> None:
+        with pytest.raises(ValueError, match="published must name a strategy with test metrics, got 'other'"):
+            render_report(replace(full_report, published="other"))
+
+
+class TestReadsWell:
+    def test_not_for_diagnosis_stands_at_both_ends(self, page: Page) -> None:
+        first, last = page.text.index("Not for diagnosis"), page.text.rindex("Not for diagnosis")
+        assert first < page.text.index("Verdict")
+        assert last > page.text.index("How to read the numbers")
+
+    def test_headings_descend_without_gaps(self, page: Page) -> None:
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+
+    def test_language_and_alternative_texts(self, page: Page) -> None:
+        assert ("html", {"lang": "en"}) in page.tags
+        assert all(attributes.get("alt") for attributes in page.images())
+
+    def test_strings_from_the_data_are_text(self, build_report: BuildReport) -> None:
+        report = replace(
+            build_report([HOSTILE, "Mass"]),
+            title=HOSTILE,
+            run_id=HOSTILE,
+            exclusions=[Exclusion(HOSTILE, 1, [HOSTILE])],
+            settings={HOSTILE: HOSTILE},
+            lineage={HOSTILE: [HOSTILE]},
+            notes=[HOSTILE],
+        )
+        shown = Page(render_report(report))
+        assert "script" not in {tag for tag, _ in shown.tags}
+        assert shown.text.count(HOSTILE) >= 12
+        assert shown.row(HOSTILE)[0][1].startswith("0.")
