@@ -53,10 +53,10 @@ def list_settings() -> None:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    table = Table("", "AUROC (95 % interval)", "AP", "accuracy", "majority", "pictures", "patients", box=None)
+    table = Table("", "AUROC (95 %)", "AP", "accuracy", "majority", "n (patients)", box=None)
     rows = {
-        "features, val.": summary["feature_extraction"]["validation"],
-        "fine-tuned, val.": summary["metrics"]["validation"],
+        "features, validation": summary["feature_extraction"]["validation"],
+        "fine-tuned, validation": summary["metrics"]["validation"],
         "features, test": summary["feature_extraction"]["test"],
         "fine-tuned, test": summary["metrics"]["test"],
     }
@@ -64,10 +64,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         low, high = found["auroc_interval"]
         table.add_row(
             name,
-            f"{_figure(found['auroc'])} ({_figure(low)} to {_figure(high)})" if found["auroc"] else "not estimable",
+            f"{_figure(found['auroc'])} ({_figure(low)}-{_figure(high)})" if found["auroc"] else "not estimable",
             *(_figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
-            str(found["n_images"]),
-            str(found["n_patients"]),
+            f"{found['n_images']} ({found['n_patients']})",
         )
     console.print(table)
     for label, place in (
