@@ -144,6 +144,14 @@ class FineTune(Training):
 
     train_fine_tune_epochs: int = setting(10, "Most epochs of fine-tuning.", unit="epochs", low=1, high=10_000)
     train_fine_tune_learning_rate: float = setting(1e-4, "Learning rate of fine-tuning.", low=1e-8, high=1.0)
+    train_augmentation: str = setting(
+        "auto",
+        "`online` augments anew each epoch; `cached` runs the frozen layers once a view; `auto` caches where it fits.",
+        choices=("auto", "cached", "online"),
+    )
+    train_views: int = setting(
+        4, "Augmented views of each picture that `cached` keeps; epochs take turns.", unit="views", low=1, high=1000
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,6 +70,15 @@ class Shards:
         pictures = self.examples(split).map(lambda picture, *_: picture)
         return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
+    def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
+        """Batches of one augmented view of every picture in stored order: what `training` shows in epoch `view`."""
+
+        def augmented(pictures: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return augment(pictures, draw(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
+
+        batches = self.examples(split).batch(batch_size)
+        return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
     def labelled(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Batches of (pictures, labels) in stored order."""
         pairs = self.examples(split).map(lambda picture, _, truth: (picture, truth))
@@ -80,16 +89,20 @@ class Shards:
 
         What does not fill a batch at the end of an epoch is left for other epochs' orders to pick up.
         """
-
         steps = len(self.split("train")) // batch_size
 
         def augmented(step: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
             pictures, image_ids, truth = batch
             return augment(pictures, draw(image_ids, step // steps, seed), self.augmentation), truth
 
-        order = self.examples("train").shuffle(SHUFFLE_PICTURES, seed=seed, reshuffle_each_iteration=True)
-        batches = order.batch(batch_size, drop_remainder=True).repeat(epochs).enumerate()
-        return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        def opened(_: tf.Tensor) -> tf.data.Dataset:
+            order = self.examples("train").shuffle(SHUFFLE_PICTURES, seed=seed, reshuffle_each_iteration=True)
+            batches = order.batch(batch_size, drop_remainder=True).repeat(epochs).enumerate()
+            return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+
+        # Inside flat_map the orders begin anew whenever the stream is opened; on several devices Keras opens it twice.
+        stream = tf.data.Dataset.range(1).flat_map(opened)
+        return stream.apply(tf.data.experimental.assert_cardinality(epochs * steps)).prefetch(tf.data.AUTOTUNE)
 
     def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         fields = tf.io.parse_single_example(

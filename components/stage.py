@@ -33,7 +33,7 @@ def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[No
     yield
     for output in outputs:
         path = Path(output)
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
             raise RuntimeError(f"{name} must write {path.name}, but nothing is at {path}")
     log.debug("%s took %.1f s", name, time.monotonic() - start)
 

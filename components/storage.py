@@ -139,10 +139,11 @@ def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
 def _walk(folder: Path) -> Iterator[Entry]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            yield Entry(name.as_posix(), str(path), path.stat().st_size, None)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in names:  # in a bucket's order, which takes `/` as a letter: the same data give the same catalogue
+        if not any(part.startswith(".") for part in name.split("/")):
+            path = folder / name
+            yield Entry(name, str(path), path.stat().st_size, None)
 
 
 def _list_blobs(uri: str) -> Iterator[Entry]:
@@ -176,18 +177,24 @@ def _blob(uri: str) -> storage.Blob:
     return _client(bucket).bucket(bucket).blob(name)
 
 
-@functools.lru_cache(maxsize=8)
 def _client(bucket: str) -> storage.Client:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
     if bucket != EMBEDDED_BUCKET:
-        return storage.Client()
+        return _client_at(None)
     endpoint = os.environ.get(EMBEDDED_ENDPOINT_VARIABLE)
     if not endpoint:
         raise ConnectionError(
             f"gs://{EMBEDDED_BUCKET} is there only while `radiograft run` runs; its files lie under OUT/store"
         )
+    return _client_at(endpoint)
+
+
+@functools.lru_cache(maxsize=8)
+def _client_at(endpoint: str | None) -> storage.Client:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    if endpoint is None:
+        return storage.Client()
     return storage.Client(
         project="radiograft", credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
     )

@@ -40,16 +40,27 @@ def run(settings: str, assignments: tuple[str, ...], out: Path) -> None:
     except local_run.RunFailedError as failure:
         click.echo(f"\n{failure}\nnothing was published", err=True)
         sys.exit(1)
+    except RuntimeError as error:  # the store did not start
+        raise click.ClickException(str(error)) from error
     _print_summary(summary)
 
 
 @main.command("settings")
 def list_settings() -> None:
-    """Lists every setting with type, default, range and help."""
-    table = Table("name", "type", "default", "meaning")
-    for name, field in run_form().items():
-        table.add_row(name, type(field.default).__name__, str(field.default), explain(field))
-    console.print(table)
+    """Lists every setting with its default, choices or range and help, as a Markdown table."""
+    click.echo(settings_table())
+
+
+def settings_table() -> str:
+    """The table of settings in the README, which a test holds equal to this."""
+    rows = [f"| `{name}` | {_default(field)} | {explain(field)} |" for name, field in run_form().items()]
+    return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows])
+
+
+def _default(field: Any) -> str:
+    if field.metadata["required"]:
+        return "required"
+    return "empty" if field.default == "" else f"`{field.default}`"
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

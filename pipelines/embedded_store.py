@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -26,20 +27,49 @@ def embedded_store(folder: Path) -> Iterator[str]:
     """Serves `folder` as the bucket gs://radiograft-embedded of this process and its children; yields the endpoint.
 
     Raises:
-        RuntimeError: the server did not come up.
+        RuntimeError: the server did not come up, or another process serves the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        yield from _serve(folder)
+
+
+def _serve(folder: Path) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{_free_port()}"
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(_command(folder, endpoint), stdout=log, stderr=subprocess.STDOUT)
     try:
         _wait_until_ready(server, endpoint, folder / "server.log")
-        os.environ[EMBEDDED_ENDPOINT_VARIABLE] = endpoint
-        yield endpoint
+        with _environment(EMBEDDED_ENDPOINT_VARIABLE, endpoint):
+            yield endpoint
     finally:
-        os.environ.pop(EMBEDDED_ENDPOINT_VARIABLE, None)
         server.terminate()
         server.wait(timeout=START_SECONDS)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two servers on one folder would not see each other's preconditions, so a second one is refused."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"one run at a time may use the embedded store in {folder}; wait for the other, or choose another --out"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _environment(variable: str, value: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+        if before is not None:
+            os.environ[variable] = before
 
 
 def _command(folder: Path, endpoint: str) -> list[str]:

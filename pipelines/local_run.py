@@ -24,6 +24,7 @@ from pipelines.embedded_store import embedded_store
 from pipelines.progress import Progress
 
 PACKAGE = COMPILED / "transfer_learning.yaml"
+JOB_ID = "{{$.pipeline_job_uuid}}"
 
 
 class RunFailedError(RuntimeError):
@@ -54,7 +55,7 @@ def run(values: Mapping[str, Scalar], out: Path, console: Console) -> dict[str, 
 
 def _execute(values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
     """Runs the DAG, artifacts below `folder`/artifacts, and returns seconds a stage."""
-    pipeline = kfp_components.load_component_from_text(_package_for_this_machine())
+    pipeline = kfp_components.load_component_from_text(_package_for_this_machine(folder.name))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"))
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(progress):
@@ -65,10 +66,11 @@ def _execute(values: Mapping[str, Scalar], folder: Path, progress: Progress) -> 
     return progress.seconds
 
 
-def _package_for_this_machine() -> str:
+def _package_for_this_machine(run_id: str) -> str:
     """The compiled package without what is meant for pods: the platform document, variables such as HOME and the
-    promise of GPUs, and retries after minutes of waiting."""
-    spec = next(yaml.safe_load_all(PACKAGE.read_text()))
+    promise of GPUs, and retries after minutes of waiting. kfp.local would draw a short random number as run id; it gets
+    the name of the run's folder."""
+    spec = next(yaml.safe_load_all(PACKAGE.read_text().replace(JOB_ID, run_id)))
     for executor in spec["deploymentSpec"]["executors"].values():
         executor["container"].pop("env", None)
     for task in spec["root"]["dag"]["tasks"].values():

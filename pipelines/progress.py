@@ -50,12 +50,13 @@ class Progress(io.TextIOBase):
             self._status.start()
         elif ended := ENDED.search(line):
             self._end(ended[1], ended[2])
-        else:
+        elif self._task:
             self._output += line + "\n"
             self._show(line)
 
     def _end(self, task: str, status: str) -> None:
         self._status.stop()
+        self._task = ""  # what kfp.local adds is not the task's
         self.seconds[task.replace("-", "_")] = round(time.monotonic() - self._started, 1)
         good = status == "SUCCESS"
         self.failed = None if good else task

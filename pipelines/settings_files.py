@@ -21,7 +21,7 @@ def load(name: str) -> dict[str, Scalar]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a mapping, or a name that the run form does not have.
+        ValueError: no YAML, not a mapping, a name that the run form does not have, or text for a number.
     """
     named = {path.stem: path for path in FOLDER.glob("*.yaml")}
     path = named.get(name, Path(name))
@@ -29,10 +29,19 @@ def load(name: str) -> dict[str, Scalar]:
         raise FileNotFoundError(
             f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
         )
-    values = yaml.safe_load(path.read_text())
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold lines of `name: value`, got {type(values).__name__}")
-    return {full_name(str(key)): value for key, value in values.items()}
+    return {full: _number(full, value) for key, value in values.items() for full in [full_name(str(key))]}
+
+
+def _number(name: str, value: Any) -> Any:
+    wanted = type(run_form()[name].default)
+    # YAML 1.1 takes 1e-4 for text
+    return read_scalar(name, value, wanted) if wanted is float and isinstance(value, str) else value
 
 
 def full_name(name: str) -> str:
@@ -45,6 +54,8 @@ def full_name(name: str) -> str:
     short = [full for full in names if full.partition("_")[2] == name]
     if name in names or len(short) == 1:
         return name if name in names else short[0]
+    if short:
+        raise ValueError(f"{name!r} could be {' or '.join(short)}; give the whole name")
     raise ValueError(f"there is no setting {name!r}{nearest(name, [*names, *(n.partition('_')[2] for n in names)])}")
 
 
@@ -62,7 +73,7 @@ def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[s
         full = full_name(name.strip())
         given[full] = read_scalar(full, text.strip(), type(run_form()[full].default))
     backbone = given.get("model_backbone")
-    if backbone in CUT_OFFS and backbone != values.get("model_backbone"):
+    if backbone in CUT_OFFS and backbone != values.get("model_backbone", run_form()["model_backbone"].default):
         given.setdefault("model_cut_off", CUT_OFFS[str(backbone)])
     return {**values, **given}
 
@@ -70,10 +81,14 @@ def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[s
 def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """Every parameter of the run form, defaults filled in, local paths made absolute, all stages' checks passed.
 
+    The default cut-off is that of the backbone.
+
     Raises:
         ValueError, TypeError: a value that a stage refuses.
     """
     full = {name: field.default for name, field in run_form().items()} | dict(values)
+    if "model_cut_off" not in values:
+        full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
     for name in ("data_source", "publish_registry", "model_weights"):
         full[name] = _absolute(full[name]) if full[name] not in ("", "imagenet", "none") else full[name]
     checked: dict[str, Scalar] = {}

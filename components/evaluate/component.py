@@ -30,8 +30,4 @@ def evaluate(
         settings = Evaluate.of(locals())
         paths = task.Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
         outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path))
-        for measure, value in outcome.scalars.items():
-            metrics.log_metric(measure, value)
-        curves.log_confusion_matrix(["absent", "present"], outcome.confusion)
-        if outcome.roc:
-            curves.log_roc_curve(*outcome.roc)
+        outcome.log_to(metrics, curves)

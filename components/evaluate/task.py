@@ -42,6 +42,14 @@ class Outcome(NamedTuple):
     roc: tuple[list[float], list[float], list[float]] | None
     confusion: list[list[int]]
 
+    def log_to(self, metrics: Any, curves: Any) -> None:
+        """Logs to KFP's Metrics and ClassificationMetrics artifacts."""
+        for name, value in self.scalars.items():
+            metrics.log_metric(name, value)
+        curves.log_confusion_matrix(["absent", "present"], self.confusion)
+        if self.roc:
+            curves.log_roc_curve(*self.roc)
+
 
 def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: Path) -> Outcome:
     """Writes predictions.parquet and metrics.json to the folder `output` and one HTML file to `report`.
@@ -128,6 +136,7 @@ def _report(data: Shards, inputs: Inputs, facts: dict[str, Any], predictions: pd
         for name, folder in (("feature_extraction", inputs.feature_model), (PUBLISHED, inputs.model))
     }
     notes = list(data.summary["notes"])
+    notes += [f"{count:,} pictures were {mode} and were made grey" for mode, count in data.summary["converted"].items()]
     if histories[PUBLISHED]["best_epoch"] == 0:
         notes.append(
             "no epoch of fine-tuning lowered the validation loss: the published model is the one it began with"

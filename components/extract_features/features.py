@@ -39,7 +39,8 @@ def in_order(features: np.ndarray, truth: np.ndarray, batch_size: int) -> tf.dat
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(features), batch_size):
-            yield features[start : start + batch_size], truth[start : start + batch_size]
+            # Copies: TensorFlow takes arrays over as they are, and two replicas on one CPU would write into slices.
+            yield features[start : start + batch_size].copy(), truth[start : start + batch_size].copy()
 
     return _dataset(batches, features, truth, -(-len(features) // batch_size))
 

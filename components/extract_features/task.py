@@ -14,7 +14,7 @@ from components.modeling import artifact, devices
 from components.modeling.backbones import build_backbone
 from components.modeling.inference import stream
 from components.modeling.network import attach_classifier, build_classifier, check_cut_off, pooled
-from components.modeling.training import History, Plan, steps_an_epoch, train
+from components.modeling.training import History, Plan, steps_an_epoch, train, validation_batch
 from components.records import prediction_frame
 from components.settings_record import record_settings
 from components.shards import Shards
@@ -35,7 +35,7 @@ def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: P
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.strategy()
-    steps_an_epoch(len(data.split("train")), settings.train_batch_size)
+    steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
         network, history = _fit(settings, settings.model_weights, data, strategy, features, logs / "feature_extraction")
         if settings.model_random_baseline:
@@ -65,7 +65,7 @@ def _fit(
     check_cut_off(backbone, settings.model_cut_off)
     extractor = pooled(backbone)
     extractor.trainable = False
-    size, seed = settings.train_batch_size, settings.train_seed
+    size, seed, replicas = settings.train_batch_size, settings.train_seed, strategy.num_replicas_in_sync
     stored = extract(extractor, data, size, strategy, folder)
     classifier = build_classifier(
         extractor.output.shape[-1],
@@ -80,12 +80,14 @@ def _fit(
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_feature_learning_rate,
         epochs=settings.train_feature_epochs,
-        steps=steps_an_epoch(len(stored["train"]), size),
+        steps=steps_an_epoch(len(stored["train"]), size, replicas),
         patience=settings.train_patience,
         logs=logs,
     )
     training = shuffled(stored["train"], data.truth("train"), size, plan.epochs, seed)
-    history = train(classifier, training, in_order(stored["validation"], data.truth("validation"), size), plan)
+    held_out = stored["validation"]
+    validation = in_order(held_out, data.truth("validation"), validation_batch(len(held_out), size, replicas))
+    history = train(classifier, training, validation, plan)
     return attach_classifier(extractor, classifier), history
 
 

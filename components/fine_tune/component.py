@@ -12,6 +12,7 @@ def fine_tune(
     model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
     model_cut_off: str,
+    train_augmentation: str,
     train_batch_size: int,
     train_fine_tune_epochs: int,
     train_fine_tune_learning_rate: float,
@@ -19,6 +20,7 @@ def fine_tune(
     train_patience: int,
     train_precision: str,
     train_seed: int,
+    train_views: int,
 ) -> None:
     """Trains on from the cut-off layer with real-time augmentation."""
     from pathlib import Path

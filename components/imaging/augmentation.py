@@ -35,7 +35,7 @@ class Augmentation(Settings):
             low, high = (float(part) for part in self.brightness_range.split(":"))
         except ValueError:
             low, high = 0.0, -1.0
-        if not 0 < low <= high:
+        if not 0 < low <= high < float("inf"):
             raise ValueError(f"brightness_range must be low:high with 0 < low <= high, got {self.brightness_range!r}")
         return low, high
 

@@ -11,7 +11,7 @@ LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bom
 
 
 def decode(content: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes PNG, JPEG, BMP or the first frame of a GIF and resizes it, antialiased, without keeping its proportions.
+    """Decodes a PNG or JPEG and resizes it, antialiased, without keeping its proportions.
 
     Args:
         content: scalar string, the encoded file. Colour becomes luminance, alpha is dropped, 16 bits become 8.

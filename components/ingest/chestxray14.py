@@ -47,7 +47,7 @@ def read(uri: str) -> Source:
 
     Raises:
         FileNotFoundError: the folder, its table or one of the two lists is missing.
-        ValueError: a table without its columns, or a picture in both lists.
+        ValueError: a table without its columns, a picture in both lists, or lists of other pictures.
     """
     files = {entry.name: entry for entry in storage.list_files(uri)}
     table, repeated = _read_table(files, uri)
@@ -59,7 +59,7 @@ def read(uri: str) -> Source:
         exclusion(table["image_id"][~table["image_id"].isin(rows["image_id"])], "row without a picture"),
         exclusion(pictures["image_id"][~pictures["image_id"].isin(rows["image_id"])], "picture without a row"),
     ]
-    rows["official"] = rows["image_id"].map(_read_lists(files, uri)).astype("string")
+    rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
     return Source(rows, frozenset("|".join(table["findings"].unique()).split("|")), pd.concat(excluded))
 
 
@@ -120,15 +120,31 @@ def _pictures(entries: Iterable[storage.Entry]) -> tuple[pd.DataFrame, list[str]
     return frame[~twice], list(frame["image_id"][twice])
 
 
-def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str]:
-    """Official split by image id; empty where the data set has no lists."""
+def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
+    official = image_ids.map(lists or {}).astype("string")
+    if lists is not None and len(official) and official.isna().all():
+        raise ValueError(
+            f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}, e.g. "
+            f"{image_ids.iloc[0]}; repair both lists or leave both out"
+        )
+    return official
+
+
+def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | None:
+    """Official split by image id, or None where the data set has no lists."""
     present = [name for name in LISTS.values() if name in files]
     if len(present) == 1:
-        raise FileNotFoundError(f"data_source must hold both {' and '.join(LISTS.values())} or neither; {uri} has one")
+        raise FileNotFoundError(
+            f"data_source must hold both {' and '.join(LISTS.values())} or neither; {uri} has {present[0]} only"
+        )
     if not present:
-        return {}
-    members = {split: storage.read_bytes(files[name].uri).decode().split() for split, name in LISTS.items()}
+        return None
+    members = {split: _lines(storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
         raise ValueError(f"a picture must be in one official list only, {len(both)} are in both: {', '.join(both[:5])}")
     return {image_id: split for split, ids in members.items() for image_id in ids}
+
+
+def _lines(content: bytes) -> list[str]:
+    return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]

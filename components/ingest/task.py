@@ -79,12 +79,12 @@ def _defects(rows: pd.DataFrame, settings: Ingest, labels: tuple[str, ...]) -> d
     positive = rows[[label_column(label) for label in labels]].any(axis="columns")
     defects = {
         "empty file": rows["bytes"] == 0,
-        "byte-identical to an earlier picture": rows["md5"].duplicated(),
         "in neither official list": rows["split"].isna(),
     }
     if settings.data_negatives == "no_finding":
         defects["neither a finding asked for nor 'No Finding'"] = ~positive & (rows["findings"] != NO_FINDING)
-    return defects
+    unusable = pd.DataFrame(defects).any(axis="columns")
+    return defects | {"byte-identical to an earlier picture": rows["md5"].mask(unusable).duplicated()}
 
 
 def _report(catalogue: Catalogue) -> None:

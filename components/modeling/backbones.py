@@ -63,8 +63,9 @@ def build_backbone(name: str, weights: str, md5: str, image_size: int) -> keras.
         RuntimeError: ImageNet's weights cannot be had; the message says how to supply them.
     """
     backbone = BACKBONES[name]
-    _, normalised = normalised_input(image_size)
-    model = backbone.build(include_top=False, weights=None, input_tensor=normalised)
+    grey, normalised = normalised_input(image_size)
+    built = backbone.build(include_top=False, weights=None, input_tensor=normalised)
+    model = keras.Model(grey, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
     if weights != "none":
         model.set_weights(_pretrained(name, weights, md5).get_weights())
     return model

@@ -11,7 +11,14 @@ import tensorflow as tf
 
 
 def stream(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Iterator[np.ndarray]:
-    """Outputs of the model batch by batch, float32, in the order of the pictures.
+    """The only output of a model batch by batch, float32, in the order of the pictures; see `stream_parts`."""
+    return (part for (part,) in stream_parts(model, batches, strategy))
+
+
+def stream_parts(
+    model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> Iterator[list[np.ndarray]]:
+    """All outputs of the model batch by batch, in the order of the pictures.
 
     Args:
         batches: uint8 [<= batch, size, size, 1]; a last small batch is filled up for the devices and cut off again.
@@ -19,9 +26,9 @@ def stream(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute
     replicas = strategy.num_replicas_in_sync
 
     @tf.function(reduce_retracing=True)
-    def forward(parts: tf.distribute.DistributedValues) -> tf.Tensor:
-        outputs = strategy.run(lambda part: model(part, training=False), args=(parts,))
-        return tf.concat(strategy.experimental_local_results(outputs), axis=0)
+    def forward(parts: tf.distribute.DistributedValues) -> list[tf.Tensor]:
+        outputs = strategy.run(lambda part: tf.nest.flatten(model(part, training=False)), args=(parts,))
+        return [tf.concat(strategy.experimental_local_results(output), axis=0) for output in outputs]
 
     largest = 0
     for pictures in batches:
@@ -31,7 +38,7 @@ def stream(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute
         spread = strategy.experimental_distribute_values_from_function(
             lambda context, parts=parts: parts[context.replica_id_in_sync_group]
         )
-        yield forward(spread).numpy()[:count]
+        yield [output.numpy()[:count] for output in forward(spread)]
 
 
 def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:

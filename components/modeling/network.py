@@ -40,7 +40,7 @@ def build_classifier(
 def pooled(backbone: keras.Model) -> keras.Model:
     """The backbone followed by global average pooling: pictures to float32 [n, channels]."""
     pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
-    return keras.Model(backbone.input, pooling(backbone.output), name=f"{backbone.name}_features")
+    return keras.Model(backbone.inputs[0], pooling(backbone.output), name=f"{backbone.name}_features")
 
 
 def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:

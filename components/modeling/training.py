@@ -43,17 +43,24 @@ class History:
     initial: dict[str, float]
 
 
-def steps_an_epoch(pictures: int, batch_size: int) -> int:
-    """Whole batches in an epoch.
+def steps_an_epoch(pictures: int, batch_size: int, replicas: int) -> int:
+    """Whole batches in an epoch, each split evenly over the replicas of the model.
 
     Raises:
-        ValueError: there is not one.
+        ValueError: there is not one, or it does not split evenly.
     """
+    if batch_size % replicas:
+        raise ValueError(f"train_batch_size must be a multiple of the number of GPUs ({replicas}), got {batch_size}")
     if batch_size > pictures:
         raise ValueError(
             f"train_batch_size must be at most the number of training pictures ({pictures}), got {batch_size}"
         )
     return pictures // batch_size
+
+
+def validation_batch(pictures: int, batch_size: int, replicas: int) -> int:
+    """The largest batch of at most `batch_size` pictures that splits evenly; on another one Keras cannot begin."""
+    return max(1, min(pictures, batch_size) // replicas) * replicas
 
 
 def make_optimizer(name: str, learning_rate: float) -> keras.optimizers.Optimizer:

@@ -49,7 +49,12 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
     Args:
         files: local files by their names in the version, `saved_model.pb` among them.
         facts: what else the marker tells, beside every file's SHA-256 and size.
+
+    Raises:
+        ValueError: `saved_model.pb` is not among the files.
     """
+    if LOADED_LAST not in files:
+        raise ValueError(f"a version must hold {LOADED_LAST}, got {', '.join(sorted(files))}")
     uri = storage.join(registry, model, str(number))
     if storage.exists(storage.join(uri, MARKER)):
         return uri

@@ -1,0 +1,52 @@
+"""Two devices give what one gives, on two logical CPU devices in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[3]
+Results = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("two_devices") / "results.json"
+    command = [sys.executable, "-m", "tests.components.modeling.two_devices", str(shards_folder), str(out)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    loaded: Results = json.loads(out.read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("work", ["classifier", "few_validation_pictures", "fine_tuned"])
+def test_training_on_two_devices_is_training_on_one(results: Results, work: str) -> None:
+    one, two = results[work]["one"], results[work]["two"]
+    assert [row["epoch"] for row in one["epochs"]] == [row["epoch"] for row in two["epochs"]]
+    for row, other in zip([one["initial"], *one["epochs"]], [two["initial"], *two["epochs"]], strict=True):
+        assert row == pytest.approx(other, abs=1e-4)
+    for weight, other in zip(one["weights"], two["weights"], strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
+def test_training_has_taken_place(results: Results) -> None:
+    losses = [row["loss"] for row in results["classifier"]["two"]["epochs"]]
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_predictions_are_streamed_on_two_devices_as_on_one(results: Results) -> None:
+    one, two = (np.array(results["fine_tuned"][count]["predictions"]) for count in ("one", "two"))
+    assert one.shape == (31, 3)  # three batches of 8 and one of 7
+    np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", ["one", "two"])
+def test_evaluation_leaves_its_data_alone(results: Results, count: str) -> None:
+    again = results["evaluated_again"][count]
+    assert again["unchanged"]
+    assert len(set(again["losses"])) == 1

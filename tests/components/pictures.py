@@ -1,0 +1,35 @@
+"""Encoded pictures that several folders' tests make for themselves."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def encode(picture: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
+    """The file's bytes of a picture, or of an array that Pillow takes as one."""
+    content = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(content, format, **options)
+    return content.getvalue()
+
+
+def noise(size: int = 32, seed: int = 0) -> np.ndarray:
+    """A picture that no compression makes small, uint8 [size, size]."""
+    return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
+
+
+def png_of_header_only(width: int, height: int) -> bytes:
+    """A PNG that promises width x height grey pixels and holds none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, data, b"IEND")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -1,0 +1,238 @@
+"""Preprocess: every picture is stored in order, or set aside for a reason that is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components import storage
+from components.config import Preprocess
+from components.imaging.augmentation import Augmentation
+from components.imaging.decode import decode
+from components.preprocess import task
+from components.records import SPLITS, Catalogue, exclusion
+from components.settings_record import read_settings, record_settings
+from components.shards import Shards
+from tests.components.pictures import encode, noise, png_of_header_only
+
+PICTURES_A_SPLIT = 8
+UNREADABLE = "unreadable or truncated picture"
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def loaded(folder: Path, content: bytes) -> task.Decoded:
+    """What becomes of a file with this content that ingest has seen so."""
+    path = folder / "picture.png"
+    path.write_bytes(content)
+    return task.load(str(path), md5(content), 32)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    """Eight good pictures in each split, 32 px noise, every second one with a mass; and what ingest set aside."""
+    (tmp_path / "pictures").mkdir()
+    rows = []
+    for number in range(PICTURES_A_SPLIT * len(SPLITS)):
+        path = tmp_path / "pictures" / f"{number:04d}.png"
+        path.write_bytes(encode(noise(32, number)))
+        rows.append(
+            {
+                "image_id": path.name,
+                "uri": str(path),
+                "md5": md5(path.read_bytes()),
+                "patient_id": str(number // 2),
+                "split": SPLITS[number // PICTURES_A_SPLIT],
+                "label:Mass": float(number % 2),
+            }
+        )
+    return Catalogue(pd.DataFrame(rows), ("Mass",), exclusion(["gone.png"], "row without a picture"), "a source")
+
+
+def replace(catalogue: Catalogue, number: int, content: bytes) -> None:
+    """Lets ingest have found other content."""
+    Path(catalogue.rows.loc[number, "uri"]).write_bytes(content)
+    catalogue.rows.loc[number, "md5"] = md5(content)
+
+
+def run(catalogue: Catalogue, folder: Path, **values: str | int) -> Path:
+    catalogue.write(folder / "catalogue")
+    record_settings(folder / "catalogue", Preprocess())
+    chosen = {"image_size": 32, "image_augmentation": "rotation_range=10", **values}
+    task.run(Preprocess.of(chosen), folder / "catalogue", folder / "shards")
+    return folder / "shards"
+
+
+def test_good_pictures_are_stored_as_they_are(catalogue: Catalogue, tmp_path: Path) -> None:
+    folder = run(catalogue, tmp_path)
+    data = Shards.read(folder)
+    for start, split in zip((0, 8, 16), SPLITS, strict=True):
+        stored, ids, truth = zip(*data.examples(split).as_numpy_iterator(), strict=True)
+        assert [image_id.decode() for image_id in ids] == [f"{start + number:04d}.png" for number in range(8)]
+        assert [float(present) for [present] in truth] == [0, 1] * 4
+        np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, start + number) for number in range(8)])
+
+
+def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalogue, tmp_path: Path) -> None:
+    folder = run(catalogue, tmp_path)
+    assert json.loads((folder / "shards.json").read_text()) == {
+        "labels": ["Mass"],
+        "image_size": 32,
+        "source": "a source",
+        "fingerprint": catalogue.fingerprint(),
+        "splits": {
+            split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in ("train", "validation", "test")
+        },
+        "notes": [],
+        "excluded": [{"reason": "row without a picture", "count": 1, "examples": ["gone.png"]}],
+        "converted": {},
+    }
+    assert Shards.read(folder).augmentation == Augmentation(rotation_range=10)
+    assert json.loads((folder / "augmentation.json").read_text())["rotation_range"] == 10
+    assert read_settings(folder)["image_size"] == 32
+
+
+def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalogue, tmp_path: Path) -> None:
+    whole = encode(noise(32, 1))
+    replace(catalogue, 1, whole[: len(whole) // 2])
+    replace(catalogue, 2, b"")
+    Path(catalogue.rows.loc[3, "uri"]).unlink()
+    Path(catalogue.rows.loc[4, "uri"]).write_bytes(encode(noise(32, 99)))  # after ingest
+    replace(catalogue, 5, encode(Image.fromarray(noise(32, 5)).convert("RGBA")))
+    replace(catalogue, 16, encode(noise(32, 16).astype(np.uint16) * 257))
+    replace(catalogue, 17, encode(Image.fromarray(noise(32, 17)).convert("RGBA")))
+    data = Shards.read(run(catalogue, tmp_path))
+
+    assert data.summary["excluded"] == [
+        {"reason": UNREADABLE, "count": 2, "examples": ["0001.png", "0002.png"]},
+        {"reason": "changed since ingest", "count": 1, "examples": ["0004.png"]},
+        {"reason": "gone since ingest", "count": 1, "examples": ["0003.png"]},
+        {"reason": "row without a picture", "count": 1, "examples": ["gone.png"]},
+    ]
+    assert data.summary["converted"] == {"I;16": 1, "RGBA": 2}
+    assert data.summary["splits"]["train"] == {"pictures": 4, "patients": 3, "positives": {"Mass": 2}}
+    kept = {"train": [0, 5, 6, 7], "validation": range(8, 16), "test": range(16, 24)}
+    for split, numbers in kept.items():
+        assert data.split(split)["image_id"].tolist() == [f"{number:04d}.png" for number in numbers]
+        stored, ids, truth = zip(*data.examples(split).as_numpy_iterator(), strict=True)
+        assert [image_id.decode() for image_id in ids] == [f"{number:04d}.png" for number in numbers]
+        np.testing.assert_array_equal(truth, data.truth(split))
+        np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, number) for number in numbers])
+
+
+def test_a_class_without_readable_pictures_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+    for number in (1, 3, 5, 7):
+        replace(catalogue, number, b"no picture")
+    with pytest.raises(ValueError, match=r"must hold pictures with and without.*train: 4 pictures, 0 with Mass"):
+        run(catalogue, tmp_path)
+    assert not (tmp_path / "shards" / "shards.json").exists()
+
+
+def test_a_split_without_readable_pictures_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+    for number in range(16, 24):
+        replace(catalogue, number, b"")
+    with pytest.raises(ValueError, match=r"test must not be empty; got .* test: 0 pictures, 0 with Mass"):
+        run(catalogue, tmp_path)
+
+
+def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalogue, tmp_path: Path) -> None:
+    data = Shards.read(run(catalogue, tmp_path, image_size=64))
+    expected = decode(tf.constant(encode(noise(32, 0))), 64)
+    stored, _, _ = next(data.examples("train").as_numpy_iterator())
+    assert stored.shape == (64, 64, 1)
+    np.testing.assert_array_equal(stored, expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="zero bytes"),
+        pytest.param(b"P5 no picture", id="text"),
+        pytest.param(encode(noise(32))[:-1], id="last byte missing"),
+        pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
+        pytest.param(encode(noise(32), "GIF"), id="GIF"),
+        pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
+    ],
+)
+def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
+    assert loaded(tmp_path, content) == (None, UNREADABLE, "")
+
+
+def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    bomb = encode(Image.new("1", (8192, 8192)))
+    assert len(bomb) < 20_000
+    assert loaded(tmp_path, bomb) == (None, UNREADABLE, "")
+
+
+@settings(max_examples=150, deadline=None)
+@given(format=st.sampled_from(["PNG", "JPEG"]), data=st.data())
+def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, format: str, data: st.DataObject) -> None:
+    content = bytearray(encode(noise(32), format))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    picture, reason, mode = loaded(tmp_path_factory.getbasetemp(), bytes(content))
+    if reason:
+        assert (picture, reason, mode) == (None, UNREADABLE, "")
+    else:
+        assert picture is not None
+        assert picture.shape == (32, 32, 1)
+
+
+def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
+    uri = storage.join(embedded, "preprocess", "picture.png")
+    content = encode(noise(32))
+    assert task.load(uri, md5(content), 32) == (None, "gone since ingest", "")
+    storage.write_bytes(uri, content)
+    picture, reason, mode = task.load(uri, md5(content), 32)
+    assert (reason, mode) == ("", "L")
+    np.testing.assert_array_equal(picture, noise(32)[..., None])
+
+
+def numbered(number: int) -> task.Decoded:
+    return task.Decoded(None, str(number), "")
+
+
+def dawdling(number: int) -> task.Decoded:
+    time.sleep(random.Random(number).random() / 500)
+    return numbered(number)
+
+
+@pytest.mark.parametrize("work", [numbered, dawdling])
+@pytest.mark.parametrize("count", [0, 1, task.READ_AHEAD - 1, task.READ_AHEAD, 100])
+def test_threads_keep_the_order(work: Callable[[int], task.Decoded], count: int) -> None:
+    results = task.in_order(work, iter(range(count)))
+    assert [int(result.reason) for result in results] == list(range(count))
+
+
+def test_reading_never_runs_far_ahead() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(200):
+            taken.append(number)
+            yield number
+
+    for done, _ in enumerate(task.in_order(numbered, items()), 1):
+        assert len(taken) <= done + task.READ_AHEAD
+
+
+def test_a_failing_store_stops_the_run() -> None:
+    def broken(number: int) -> task.Decoded:
+        raise ConnectionError("no store")
+
+    with pytest.raises(ConnectionError, match="no store"):
+        list(task.in_order(broken, iter(range(3))))

@@ -1,0 +1,190 @@
+"""The registry's promises: numbers that nobody shares, versions that never change, nothing half written to be seen."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import storage
+from components.publish import registry
+
+MODEL = "chest-radiograph"
+CONTENTS = {
+    "contract.json": b'{"labels": ["Pneumonia"]}',
+    "model.keras": bytes(range(256)) * 8,
+    "saved_model.pb": b"graph",
+    "variables/variables.index": b"index",
+}
+WRITERS = 16
+Files = dict[str, Path]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty registry, on disk and in the embedded object store."""
+    if request.param == "folder":
+        return str(tmp_path / "registry")
+    return storage.join(request.getfixturevalue("embedded"), tmp_path.name)
+
+
+@pytest.fixture
+def make_files(tmp_path: Path) -> Callable[..., Files]:
+    """Local files of a version; `changed` replaces some contents."""
+
+    def make(name: str = "files", **changed: bytes) -> Files:
+        files = {}
+        for file, content in (CONTENTS | changed).items():
+            files[file] = tmp_path / name / file
+            files[file].parent.mkdir(parents=True, exist_ok=True)
+            files[file].write_bytes(content)
+        return files
+
+    return make
+
+
+def _publish(place: str, run_id: str, files: Files) -> int:
+    number = registry.claim(place, MODEL, run_id)
+    registry.write_version(place, MODEL, number, files, {"run": run_id})
+    return number
+
+
+def _stored(place: str, number: int) -> dict[str, bytes]:
+    uri = storage.join(place, MODEL, str(number))
+    return {entry.name: storage.read_bytes(entry.uri) for entry in storage.list_files(uri)}
+
+
+def test_a_registry_begins_empty(place: str) -> None:
+    assert registry.versions(place, MODEL) == []
+
+
+def test_versions_are_numbered_from_one_past_ten(place: str, make_files: Callable[..., Files]) -> None:
+    files = make_files()
+    assert [_publish(place, f"run-{n}", files) for n in range(1, 12)] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert registry.versions(place, MODEL) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_models_are_numbered_for_themselves(place: str) -> None:
+    assert registry.claim(place, "hand", "run-1") == 1
+    assert registry.claim(place, "hand", "run-2") == 2
+    assert registry.claim(place, "hand-and-wrist", "run-3") == 1
+
+
+def test_a_version_is_stored_with_its_marker(place: str, make_files: Callable[..., Files]) -> None:
+    _publish(place, "run-1", make_files())
+    stored = _stored(place, 1)
+    marker = json.loads(stored.pop("COMMITTED.json"))
+    assert stored == CONTENTS
+    assert marker["version"] == 1
+    assert marker["run"] == "run-1"
+    assert set(marker["files"]) == set(CONTENTS)
+    assert marker["files"]["saved_model.pb"] == {
+        "sha256": "eef93e1d14482804277fca0172464032d1a4fdbcc338524059fa1e861454ad4d",
+        "bytes": 5,
+    }
+
+
+def test_another_version_changes_no_byte_of_the_first(place: str, make_files: Callable[..., Files]) -> None:
+    _publish(place, "run-1", make_files())
+    before = _stored(place, 1)
+    _publish(place, "run-2", make_files("others", **{"model.keras": b"another"}))
+    assert _stored(place, 1) == before
+    assert _stored(place, 2)["model.keras"] == b"another"
+
+
+def test_a_committed_version_is_left_alone(place: str, make_files: Callable[..., Files]) -> None:
+    _publish(place, "run-1", make_files())
+    before = _stored(place, 1)
+    changed = make_files("others", **{"model.keras": b"another"})
+    assert registry.write_version(place, MODEL, 1, changed, {"run": "run-1"}) == storage.join(place, MODEL, "1")
+    assert _stored(place, 1) == before
+
+
+@pytest.mark.parametrize("lost", list(CONTENTS))
+def test_after_a_crash_there_is_no_version_until_a_second_attempt_completes_it(
+    place: str, make_files: Callable[..., Files], lost: str
+) -> None:
+    files = make_files()
+    files[lost].unlink()  # the upload ends here
+    with pytest.raises(FileNotFoundError):
+        _publish(place, "run-1", files)
+    assert registry.versions(place, MODEL) == []
+    assert not storage.exists(storage.join(place, MODEL, "1", "saved_model.pb"))  # or Serving would load it
+    assert _publish(place, "run-2", make_files("others")) == 2
+    assert registry.versions(place, MODEL) == [2]
+    assert _publish(place, "run-1", make_files()) == 1
+    assert registry.versions(place, MODEL) == [1, 2]
+    assert registry.verify(place, MODEL, 1)["run"] == "run-1"
+
+
+def test_a_version_without_a_saved_model_is_refused(place: str, make_files: Callable[..., Files]) -> None:
+    files = make_files()
+    del files["saved_model.pb"]
+    with pytest.raises(ValueError, match=r"^a version must hold saved_model\.pb, got contract\.json, model\.keras, "):
+        _publish(place, "run-1", files)
+    assert registry.versions(place, MODEL) == []
+
+
+def test_racing_writers_get_complete_versions_of_their_own(place: str, make_files: Callable[..., Files]) -> None:
+    files = {run: make_files(run, **{"model.keras": run.encode()}) for run in map("run-{}".format, range(WRITERS))}
+    start = threading.Barrier(WRITERS)
+
+    def write(run: str) -> int:
+        start.wait()
+        return _publish(place, run, files[run])
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        numbers = dict(zip(files, pool.map(write, files), strict=True))
+    assert sorted(numbers.values()) == list(range(1, 17))
+    assert registry.versions(place, MODEL) == list(range(1, 17))
+    for run, number in numbers.items():
+        assert registry.verify(place, MODEL, number)["run"] == run
+        assert _stored(place, number)["model.keras"] == run.encode()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a committed version."""
+    files = {}
+    for name, content in CONTENTS.items():
+        files[name] = tmp_path_factory.mktemp("files") / "file"
+        files[name].write_bytes(content)
+    place = tmp_path_factory.mktemp("registry")
+    _publish(str(place), "run-1", files)
+    return place / MODEL / "1"
+
+
+@given(name=st.sampled_from(sorted(CONTENTS)), position=st.integers(0), bit=st.integers(0, 7))
+def test_one_flipped_bit_is_found(published: Path, name: str, position: int, bit: int) -> None:
+    place, content = str(published.parents[1]), bytearray(CONTENTS[name])
+    content[position % len(content)] ^= 1 << bit
+    (published / name).write_bytes(content)
+    try:
+        with pytest.raises(ValueError, match=f"{name} must have SHA-256 ") as refused:
+            registry.verify(place, MODEL, 1)
+    finally:
+        (published / name).write_bytes(CONTENTS[name])
+    assert str(refused.value).startswith(f"{published / name} ")
+    assert registry.verify(place, MODEL, 1)["version"] == 1
+
+
+def test_a_flipped_byte_is_found_in_a_bucket(embedded: str, make_files: Callable[..., Files], tmp_path: Path) -> None:
+    place = storage.join(embedded, tmp_path.name)
+    _publish(place, "run-1", make_files())
+    storage.write_bytes(storage.join(place, MODEL, "1", "model.keras"), b"\x01" + CONTENTS["model.keras"][1:])
+    with pytest.raises(ValueError, match=f"^{place}/chest-radiograph/1/model.keras must have SHA-256 "):
+        registry.verify(place, MODEL, 1)
+
+
+@pytest.mark.parametrize("name", [*CONTENTS, "COMMITTED.json"])
+def test_a_missing_file_is_named(tmp_path: Path, make_files: Callable[..., Files], name: str) -> None:
+    _publish(str(tmp_path), "run-1", make_files())
+    (tmp_path / MODEL / "1" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{MODEL}/1/{name}"):
+        registry.verify(str(tmp_path), MODEL, 1)

@@ -1,0 +1,19 @@
+"""Reads curves as TensorBoard does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+
+def scalars(folder: Path) -> dict[str, list[float]]:
+    """The values of every curve below one run's folder, by tag, in order of step."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+        if tag.startswith("epoch_")
+    }

@@ -1,0 +1,203 @@
+"""Settings take what the run form can hand over, and refuse the rest with constraint, value and nearest name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.config import (
+    STAGES,
+    Evaluate,
+    ExtractFeatures,
+    FineTune,
+    Ingest,
+    Preprocess,
+    Publish,
+    Training,
+    run_form,
+)
+from components.settings_fields import Settings, nearest
+from components.settings_record import read_settings, record_settings
+
+REQUIRED = {"data_source": "/data", "publish_registry": "/registry"}
+BOUNDED = [
+    (stage, field) for stage in STAGES for field in dataclasses.fields(stage) if field.metadata["low"] is not None
+]
+
+
+def test_defaults_are_the_posters() -> None:
+    features = ExtractFeatures()
+    assert (features.model_backbone, features.model_weights) == ("densenet121", "imagenet")
+    assert features.model_cut_off == FineTune().model_cut_off == "conv5_block16_2_conv"
+    assert Preprocess().image_size == 224
+    assert Ingest(data_source="/data").findings() == ("Pneumonia",)
+
+
+REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
+    (Preprocess, {"image_size": 250}, "image_size must be a multiple of 32, got 250"),
+    (Preprocess, {"image_size": 16}, "image_size must be at least 32 pixels, got 16"),
+    (Preprocess, {"image_size": 2048}, "image_size must be at most 1024 pixels, got 2048"),
+    (Training, {"train_seed": -1}, "train_seed must be at least 0, got -1"),
+    (
+        Ingest,
+        {"data_validation_fraction": 0.6},
+        "data_validation_fraction must be at most 0.5 of patients, got 0.6",
+    ),
+    (
+        FineTune,
+        {"train_fine_tune_learning_rate": float("nan")},
+        "train_fine_tune_learning_rate must be a finite number, got nan",
+    ),
+    (ExtractFeatures, {"model_l2": float("inf")}, "model_l2 must be a finite number, got inf"),
+    (
+        ExtractFeatures,
+        {"model_backbone": "densnet121"},
+        "model_backbone must be one of densenet121, efficientnet_lite0, got 'densnet121'; did you mean 'densenet121'?",
+    ),
+    (Training, {"train_optimizer": "qqq"}, "train_optimizer must be one of adam, adamw, rmsprop, sgd, got 'qqq'"),
+    (
+        Ingest,
+        {"data_source": ""},
+        "data_source must be given (Folder or gs:// prefix with NIH's tables, lists and pictures.), got ''",
+    ),
+    (
+        Publish,
+        {"publish_registry": ""},
+        "publish_registry must be given (Folder or gs:// prefix of the model registry.), got ''",
+    ),
+    *(
+        (Ingest, {"data_labels": text}, f"data_labels must name each finding once, got '{text}'")
+        for text in ("", "Mass,,Edema", "Mass, Mass")
+    ),
+    *(
+        (
+            Publish,
+            {"publish_model_name": name},
+            f"publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '{name}'",
+        )
+        for name in ("", "../other", "7th", "a" * 64)
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "values", "message"), REFUSED_VALUES)
+def test_a_refused_value_is_named_with_its_constraint(
+    stage: type[Settings], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        stage.of(REQUIRED | values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "message"),
+    [
+        (Training, {"train_batch_size": 1.5}, "train_batch_size must be of type int, got 1.5 (float)"),
+        (Training, {"train_batch_size": "32"}, "train_batch_size must be of type int, got '32' (str)"),
+        (Training, {"train_seed": True}, "train_seed must be of type int, got True (bool)"),
+        (Training, {"train_patience": float("nan")}, "train_patience must be of type int, got nan (float)"),
+        (ExtractFeatures, {"model_random_baseline": 1}, "model_random_baseline must be of type bool, got 1 (int)"),
+        (ExtractFeatures, {"model_dropout": True}, "model_dropout must be of type float, got True (bool)"),
+        (ExtractFeatures, {"model_weights": None}, "model_weights must be of type str, got None (NoneType)"),
+        (Ingest, {"data_labels": ["Mass"]}, "data_labels must be of type str, got ['Mass'] (list)"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(stage: type[Settings], values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as error:
+        stage.of(REQUIRED | values)
+    assert str(error.value) == message
+
+
+def test_an_unknown_keyword_is_refused() -> None:
+    with pytest.raises(TypeError, match="data_lables"):
+        Ingest(data_source="/data", data_lables="Mass")  # type: ignore[call-arg]
+
+
+@given(number=st.integers(1, 4096))
+def test_an_int_that_kfp_hands_over_as_a_float_is_an_int_again(number: int) -> None:
+    batch_size = Training(train_batch_size=float(number)).train_batch_size  # type: ignore[arg-type]
+    assert (batch_size, type(batch_size)) == (number, int)
+
+
+def test_a_whole_number_is_taken_for_a_fraction() -> None:
+    dropout = ExtractFeatures(model_dropout=0).model_dropout
+    assert (dropout, type(dropout)) == (0.0, float)
+
+
+@pytest.mark.parametrize(("stage", "field"), BOUNDED, ids=[f"{s.__name__}.{f.name}" for s, f in BOUNDED])
+def test_bounds_are_inclusive_and_hold(stage: type[Settings], field: dataclasses.Field[Any]) -> None:
+    step = 1 if isinstance(field.default, int) else 1e-9
+    for bound, beyond in ((field.metadata["low"], -step), (field.metadata["high"], step)):
+        if bound is None:
+            continue
+        assert getattr(stage.of(REQUIRED | {field.name: bound}), field.name) == bound
+        with pytest.raises(ValueError, match=f"^{field.name} must be at (least|most) "):
+            stage.of(REQUIRED | {field.name: bound + beyond})
+
+
+def test_of_picks_the_stages_own_settings_from_a_components_arguments() -> None:
+    arguments = {"train_seed": 7.0, "evaluate_bootstrap_samples": 200.0, "image_size": 64, "catalogue": object()}
+    assert Evaluate.of(arguments) == Evaluate(train_seed=7, evaluate_bootstrap_samples=200)
+
+
+def test_settings_cannot_be_changed_after_their_check() -> None:
+    settings = Preprocess()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.image_size = 250  # type: ignore[misc]
+
+
+def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itself() -> None:
+    form = run_form()
+    assert list(form) == sorted(form)
+    assert {name.partition("_")[0] for name in form} == {"data", "image", "model", "train", "evaluate", "publish"}
+    assert all(type(field.default) in (bool, int, float, str) for field in form.values())
+    assert all(len(field.metadata["help"]) > 10 for field in form.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("imagesize", "; did you mean 'image_size'?"),
+        ("data_lables", "; did you mean 'data_labels' or 'data_source'?"),
+        ("zzz", ""),
+    ],
+)
+def test_nearest_names_what_was_probably_meant(name: str, text: str) -> None:
+    assert nearest(name, ["data_labels", "data_source", "image_size"]) == text
+
+
+def test_findings_keep_the_order_asked_for_and_all_means_fourteen() -> None:
+    assert Ingest(data_source="/data", data_labels="Mass, Edema").findings() == ("Mass", "Edema")
+    fourteen = Ingest(data_source="/data", data_labels="all").findings()
+    assert len(fourteen) == 14
+    assert {"Pleural_Thickening", "Hernia", "Pneumonia"} < set(fourteen)
+
+
+def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("catalogue", "shards", "features")]
+    for folder in folders:
+        folder.mkdir()
+    record_settings(folders[0], Evaluate(train_seed=1))
+    record_settings(folders[1], Preprocess(train_seed=2, image_size=64), folders[0])
+    record_settings(folders[2], Publish(publish_registry="/registry"), folders[0], folders[1])
+    expected = {
+        "evaluate_bootstrap_samples": 1000,
+        "image_augmentation": "poster",
+        "image_size": 64,
+        "publish_model_name": "chest-radiograph",
+        "publish_registry": "/registry",
+        "train_seed": 2,
+    }
+    assert read_settings(folders[2]) == expected
+    assert list(json.loads((folders[2] / "settings.json").read_text())) == sorted(expected)
+
+
+def test_the_record_of_a_stage_that_did_not_finish_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"settings\.json"):
+        read_settings(tmp_path)

@@ -1,0 +1,181 @@
+"""Shards: what is written is read again exactly, and a training stream that the seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.imaging.augmentation import Augmentation
+from components.imaging.transform import augment, draw
+from components.shards import Shards, write_description, write_split
+
+SIZE = 8
+TRAIN = 11
+LABELS = ("Effusion", "Mass")
+
+
+def pictures(count: int) -> np.ndarray:
+    """Noise whose first pixel is the picture's number, uint8 [count, SIZE, SIZE, 1]."""
+    noise = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype=np.uint8)
+    noise[:, 0, 0, 0] = np.arange(count) % 256
+    return noise
+
+
+def rows_of(split: str, count: int) -> pd.DataFrame:
+    numbers = np.arange(count)
+    return pd.DataFrame(
+        {
+            "image_id": [f"{split}-{number}.png" for number in numbers],
+            "split": split,
+            "label:Effusion": (numbers % 2).astype(float),
+            "label:Mass": (numbers % 3 == 0).astype(float),
+        }
+    )
+
+
+def write(folder: Path, augmentation: Augmentation, **counts: int) -> Shards:
+    """Shards with so many pictures a split."""
+    parts = [rows_of(split, count) for split, count in counts.items()]
+    for split, part in zip(counts, parts, strict=True):
+        truth = part[["label:Effusion", "label:Mass"]].to_numpy("float32")
+        examples = zip(pictures(len(part)), part["image_id"], truth, strict=True)
+        assert list(write_split(folder, split, examples, len(part))) == list(range(1, len(part) + 1))
+    summary = {"labels": list(LABELS), "image_size": SIZE, "more": {"kept": 1}}
+    write_description(folder, pd.concat(parts, ignore_index=True), augmentation, summary)
+    return Shards.read(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """Without augmentation."""
+    return write(tmp_path_factory.mktemp("plain"), Augmentation(), train=TRAIN, validation=3, test=0)
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """The same pictures with augmentation."""
+    augmentation = Augmentation(rotation_range=30, zoom_range=0.2, brightness_range="0.7:1.2")
+    return write(tmp_path_factory.mktemp("varied"), augmentation, train=TRAIN)
+
+
+def numbers(batches: tf.data.Dataset) -> Iterator[list[int]]:
+    """Each batch of unaugmented pictures by the pictures' numbers."""
+    for batch, _ in batches.as_numpy_iterator():
+        yield batch[:, 0, 0, 0].tolist()
+
+
+def test_what_was_written_is_read_exactly_and_in_order(plain: Shards) -> None:
+    assert plain.labels == LABELS
+    assert plain.image_size == SIZE
+    assert plain.augmentation == Augmentation()
+    assert plain.summary["more"] == {"kept": 1}
+    stored, ids, truth = zip(*plain.examples("train").as_numpy_iterator(), strict=True)
+    np.testing.assert_array_equal(stored, pictures(TRAIN))
+    assert [image_id.decode() for image_id in ids] == [f"train-{number}.png" for number in range(TRAIN)]
+    np.testing.assert_array_equal(truth, plain.truth("train"))
+
+
+def test_rows_and_truth_of_a_split_stand_in_stored_order(plain: Shards) -> None:
+    assert plain.split("validation")["image_id"].tolist() == [
+        "validation-0.png",
+        "validation-1.png",
+        "validation-2.png",
+    ]
+    np.testing.assert_array_equal(plain.truth("validation"), [[0, 1], [1, 0], [0, 0]])
+    assert plain.truth("validation").dtype == np.float32
+    assert plain.truth("test").shape == (0, 2)
+
+
+def test_the_augmentation_travels_as_data(varied: Shards) -> None:
+    assert varied.augmentation == Augmentation(rotation_range=30, zoom_range=0.2, brightness_range="0.7:1.2")
+
+
+@settings(max_examples=15, deadline=None)
+@given(batch_size=st.integers(1, 15))
+def test_batches_in_stored_order_leave_nothing_out(plain: Shards, batch_size: int) -> None:
+    batches = list(plain.labelled("train", batch_size).as_numpy_iterator())
+    sizes = [len(batch) for batch, _ in batches]
+    assert sizes == [batch_size] * (TRAIN // batch_size) + [TRAIN % batch_size] * (TRAIN % batch_size > 0)
+    np.testing.assert_array_equal(np.concatenate([batch for batch, _ in batches]), pictures(TRAIN))
+    np.testing.assert_array_equal(np.concatenate([truth for _, truth in batches]), plain.truth("train"))
+    alone = np.concatenate(list(plain.pictures("train", batch_size).as_numpy_iterator()))
+    np.testing.assert_array_equal(alone, pictures(TRAIN))
+
+
+def test_the_number_of_examples_is_known_beforehand(plain: Shards) -> None:
+    assert int(plain.examples("train").cardinality()) == TRAIN
+    assert int(plain.labelled("train", 4).cardinality()) == 3
+
+
+def test_an_empty_split_is_an_empty_stream(plain: Shards) -> None:
+    assert list(plain.examples("test").as_numpy_iterator()) == []
+
+
+def test_many_pictures_fill_several_shards_in_order(tmp_path: Path) -> None:
+    data = write(tmp_path, Augmentation(), train=1030)
+    assert sorted(path.name for path in tmp_path.glob("*.tfrecord")) == [
+        "train-00000-of-00003.tfrecord",
+        "train-00001-of-00003.tfrecord",
+        "train-00002-of-00003.tfrecord",
+    ]
+    np.testing.assert_array_equal(np.concatenate(list(data.pictures("train", 100))), pictures(1030))
+
+
+def test_pictures_that_could_not_be_read_leave_no_gap(tmp_path: Path) -> None:
+    fewer = zip(pictures(2), ["a.png", "b.png"], np.zeros((2, 2), np.float32), strict=True)
+    assert list(write_split(tmp_path, "train", fewer, count=600)) == [1, 2]
+    rows = pd.DataFrame({"image_id": ["a.png", "b.png"], "split": "train"})
+    write_description(tmp_path, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE})
+    ids = [image_id for _, image_id, _ in Shards.read(tmp_path).examples("train").as_numpy_iterator()]
+    assert ids == [b"a.png", b"b.png"]
+
+
+def test_every_epoch_has_its_own_order_and_drops_what_fills_no_batch(plain: Shards) -> None:
+    batches = list(numbers(plain.training(batch_size=4, epochs=3, seed=0)))
+    assert [len(batch) for batch in batches] == [4] * 6  # of 11 pictures, 3 are left out each epoch
+    epochs = [batches[0] + batches[1], batches[2] + batches[3], batches[4] + batches[5]]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert len({frozenset(epoch) for epoch in epochs}) == 3  # other pictures are left out each time
+
+
+def test_labels_stay_with_their_pictures(plain: Shards) -> None:
+    truth = plain.truth("train")
+    for batch, labels in plain.training(batch_size=4, epochs=2, seed=1).as_numpy_iterator():
+        np.testing.assert_array_equal(labels, truth[batch[:, 0, 0, 0]])
+
+
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_the_seed_decides_the_order(plain: Shards, seed: int) -> None:
+    once, again, other = (list(numbers(plain.training(5, 2, chosen))) for chosen in (seed, seed, seed + 1))
+    assert once == again
+    assert once != other
+
+
+def test_a_stream_opened_again_is_the_same_stream(plain: Shards) -> None:
+    stream = plain.training(batch_size=4, epochs=3, seed=0)
+    assert int(stream.cardinality()) == 6
+    assert list(numbers(stream)) == list(numbers(stream))
+
+
+def test_every_epoch_shows_its_own_view_of_a_picture(plain: Shards, varied: Shards) -> None:
+    originals, ids = tf.constant(pictures(TRAIN)), tf.constant([f"train-{number}.png" for number in range(TRAIN)])
+    orders = list(numbers(plain.training(batch_size=5, epochs=3, seed=2)))
+    stream = varied.training(batch_size=5, epochs=3, seed=2).as_numpy_iterator()
+    for step, (order, (batch, _)) in enumerate(zip(orders, stream, strict=True)):
+        epoch = tf.constant(step // 2, tf.int64)  # two steps of five pictures
+        views = augment(originals, draw(ids, epoch, seed=2), varied.augmentation).numpy()
+        np.testing.assert_array_equal(batch, views[order])
+        assert (batch != pictures(TRAIN)[order]).any()
+
+
+def test_validation_is_never_augmented(varied: Shards) -> None:
+    np.testing.assert_array_equal(np.concatenate(list(varied.pictures("train", 4))), pictures(TRAIN))

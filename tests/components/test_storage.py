@@ -1,0 +1,175 @@
+"""Storage keeps the same promises on disk and in an object store; the one here is the embedded server itself."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components import storage
+
+names = st.text("abcXYZ019 ._-+%#&?='é", min_size=1, max_size=20).filter(lambda name: name.strip(". "))
+
+
+def listing(place: str) -> dict[str, bytes]:
+    return {entry.name: storage.read_bytes(entry.uri) for entry in storage.list_files(place)}
+
+
+@pytest.mark.parametrize("content", [b"", b"one", bytes(range(256)) * 4096])
+def test_what_is_written_is_read(place: str, content: bytes) -> None:
+    uri = f"{place}/folder/file"
+    storage.write_bytes(uri, content)
+    assert storage.read_bytes(uri) == content
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=names, content=st.binary(max_size=64))
+def test_names_with_signs_and_accents_keep_their_files_apart(place: str, name: str, content: bytes) -> None:
+    base = storage.join(place, str(uuid.uuid4()))
+    storage.write_bytes(storage.join(base, name), content)
+    storage.write_bytes(storage.join(base, name + "2"), b"other")
+    assert storage.exists(storage.join(base, name))
+    assert storage.read_bytes(storage.join(base, name)) == content
+
+
+def test_a_second_write_replaces_the_first(place: str) -> None:
+    storage.write_bytes(f"{place}/file", b"old and long")
+    storage.write_bytes(f"{place}/file", b"new")
+    assert listing(place) == {"file": b"new"}
+
+
+def test_only_files_exist(place: str) -> None:
+    storage.write_bytes(f"{place}/folder/file", b"x")
+    found = [storage.exists(f"{place}/{name}") for name in ("folder/file", "folder", "folder/fil", "folder/file2")]
+    assert found == [True, False, False, False]
+
+
+def test_a_missing_file_is_named(place: str) -> None:
+    with pytest.raises(FileNotFoundError, match="folder/missing"):
+        storage.read_bytes(f"{place}/folder/missing")
+
+
+def test_files_are_listed_in_order_of_name_at_any_depth(place: str) -> None:
+    contents = {"a.txt": b"1", "a/b/c": b"22", "a/b.png": b"333", "a-1/b": b"", "é": b"55555"}
+    for name, content in contents.items():
+        storage.write_bytes(f"{place}/{name}", content)
+    entries = list(storage.list_files(place))
+    assert [(entry.name, entry.size) for entry in entries] == [
+        ("a-1/b", 0),
+        ("a.txt", 1),
+        ("a/b.png", 3),
+        ("a/b/c", 2),
+        ("é", 5),
+    ]
+    assert [entry.uri for entry in entries] == [f"{place}/{entry.name}" for entry in entries]
+    assert list(storage.list_files(place + "/")) == entries
+
+
+def test_a_folder_is_not_taken_for_its_longer_namesake(place: str) -> None:
+    storage.write_bytes(f"{place}/run/file", b"x")
+    storage.write_bytes(f"{place}/run-2/file", b"y")
+    assert listing(f"{place}/run") == {"file": b"x"}
+
+
+def test_a_folder_that_does_not_exist_is_refused_and_an_unused_prefix_is_empty(tmp_path: Path, embedded: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*/missing"):
+        list(storage.list_files(str(tmp_path / "missing")))
+    assert list(storage.list_files(f"{embedded}/{uuid.uuid4()}")) == []
+
+
+def test_a_uri_without_a_bucket_is_refused() -> None:
+    with pytest.raises(ValueError, match="a gs:// URI must name a bucket, got 'gs:///file'"):
+        storage.read_bytes("gs:///file")
+
+
+def test_what_exists_is_not_replaced_when_told_so(place: str) -> None:
+    storage.write_bytes(f"{place}/file", b"old", only_if_absent=True)
+    with pytest.raises(FileExistsError, match="/file"):
+        storage.write_bytes(f"{place}/file", b"new", only_if_absent=True)
+    assert listing(place) == {"file": b"old"}
+
+
+def test_of_twelve_racing_writers_exactly_one_wins(place: str) -> None:
+    start = threading.Barrier(12)
+
+    def write(number: int) -> bool:
+        start.wait()
+        try:
+            storage.write_bytes(f"{place}/claim", b"%d" % number * 10_000, only_if_absent=True)
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        won = list(pool.map(write, range(12)))
+    assert won.count(True) == 1
+    assert listing(place) == {"claim": b"%d" % won.index(True) * 10_000}
+
+
+def test_join_builds_uris() -> None:
+    assert storage.join("gs://bucket/a/", "b", "c/d.png") == "gs://bucket/a/b/c/d.png"
+    assert storage.join("/data", "..b", "c..") == "/data/..b/c.."
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "..", "../b", "a/../../b", "a/..", "a\\..\\b"])
+def test_join_refuses_to_leave_its_base(name: str) -> None:
+    with pytest.raises(ValueError, match="a file name must stay inside gs://bucket/a, got "):
+        storage.join("gs://bucket/a", "first", name)
+
+
+def test_md5_is_known_or_filled_in(place: str) -> None:
+    contents = {f"{number}.png": b"%d" % number * 1000 for number in range(20)}
+    for name, content in contents.items():
+        storage.write_bytes(f"{place}/{name}", content)
+    entries = list(storage.list_files(place))
+    known = [entry.md5 is not None for entry in entries]
+    assert known == [storage.is_bucket(place)] * 20
+    filled = [(entry.name, entry.md5) for entry in storage.with_md5(entries)]
+    assert filled == [(name, hashlib.md5(contents[name]).hexdigest()) for name in sorted(contents)]
+
+
+def test_a_file_whose_md5_is_known_is_not_read() -> None:
+    entry = storage.Entry("file", "/nowhere/file", 3, "d41d8cd98f00b204e9800998ecf8427e")
+    assert list(storage.with_md5([entry])) == [entry]
+
+
+def test_a_tree_is_uploaded_under_its_own_names_and_a_file_downloaded(place: str, tmp_path: Path) -> None:
+    tree, contents = tmp_path / "tree", {"a/b/c.bin": b"\x00\x01", "a/d.txt": b"text", "empty": b""}
+    for name, content in contents.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(content)
+    storage.upload_tree(tree, f"{place}/copy")
+    assert listing(f"{place}/copy") == contents
+    storage.download(f"{place}/copy/a/b/c.bin", tmp_path / "new" / "c.bin")
+    assert (tmp_path / "new" / "c.bin").read_bytes() == b"\x00\x01"
+
+
+def test_a_failed_download_leaves_nothing(place: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.download(f"{place}/missing", tmp_path / "new" / "file")
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_reader_sees_the_old_content_or_the_new_one(place: str) -> None:
+    old, new = b"a" * 2_000_000, b"b" * 1_500_000
+    storage.write_bytes(f"{place}/file", old)
+    done = threading.Event()
+
+    def read_all() -> list[bool]:
+        found = []
+        while not done.is_set():
+            found.append(storage.read_bytes(f"{place}/file") in (old, new))
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read_all)
+        for content in [new, old] * 6:
+            storage.write_bytes(f"{place}/file", content)
+        done.set()
+        assert set(reader.result()) == {True}

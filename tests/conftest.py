@@ -1,0 +1,51 @@
+"""What tests of several folders share: real data, a small data set in NIH's layout, a running object store."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.ingest.phantom import phantom_files
+from components.storage import EMBEDDED_BUCKET
+from pipelines.embedded_store import embedded_store
+
+NIH_PATIENTS = 60
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real data, which is never part of the repository."""
+    folder = os.environ.get("RADIOGRAFT_TEST_DATA")
+    if not folder:
+        pytest.skip("RADIOGRAFT_TEST_DATA is unset: no real data to test on")
+    return Path(folder).absolute()
+
+
+@pytest.fixture(scope="session")
+def nih_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom data set of 60 patients at 64 px in NIH's layout; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("nih")
+    for name, content in phantom_files(NIH_PATIENTS, seed=0, size=64):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gs:// URI of a running embedded object store's bucket; take a prefix of your own in it."""
+    with embedded_store(tmp_path_factory.mktemp("embedded")):
+        yield f"gs://{EMBEDDED_BUCKET}"
+
+
+@pytest.fixture(params=["local", "gs"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty folder, or an empty prefix of the embedded bucket."""
+    if request.param == "local":
+        return str(tmp_path)
+    return f"{request.getfixturevalue('embedded')}/{uuid.uuid4()}"

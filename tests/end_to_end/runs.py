@@ -1,0 +1,48 @@
+"""What a finished run leaves, for the tests that look at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components import storage
+from components.storage import EMBEDDED_BUCKET
+from pipelines.embedded_store import embedded_store
+
+BUCKET = f"gs://{EMBEDDED_BUCKET}"
+REGISTRY = f"{BUCKET}/registry"
+MODEL = "chest-radiograph"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that ended well: what it printed, and its summary."""
+
+    output: str
+    summary: dict[str, Any]
+
+    @property
+    def artifacts(self) -> Path:
+        return Path(self.summary["artifacts"])
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """Two runs with the same settings into the same folder; `between` is version 1 as the second one found it."""
+
+    out: Path
+    first: Run
+    second: Run
+    between: dict[str, bytes]
+
+    @property
+    def store(self) -> Path:
+        return self.out / "store"
+
+
+def read_version(out: Path, number: int) -> dict[str, bytes]:
+    """A version's files by name, through the object store of a folder of runs."""
+    with embedded_store(out / "store"):
+        entries = storage.list_files(f"{REGISTRY}/{MODEL}/{number}")
+        return {entry.name: storage.read_bytes(entry.uri) for entry in entries}

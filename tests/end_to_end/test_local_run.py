@@ -1,0 +1,151 @@
+"""Whole runs: what they print and leave, and that a second one adds to the first and changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from components import storage
+from components.config import run_form
+from components.publish import registry
+from pipelines.embedded_store import embedded_store
+from tests.end_to_end.runs import BUCKET, MODEL, REGISTRY, TwoRuns, read_version
+
+STAGES = ["ingest", "preprocess", "extract_features", "fine_tune", "evaluate", "publish"]
+
+
+def test_a_run_sums_itself_up(two_runs: TwoRuns) -> None:
+    summary = two_runs.first.summary
+    assert (summary["model"], summary["version"]) == ("chest-radiograph", 1)
+    assert summary["registry"] == REGISTRY
+    assert summary["version_uri"] == f"{REGISTRY}/{MODEL}/1"
+    test = summary["metrics"]["test"]
+    assert test["n_patients"] == 15  # every fourth of 60
+    assert 0.0 <= test["auroc_interval"][0] <= test["auroc"] <= test["auroc_interval"][1] <= 1.0
+    assert 0.0 <= test["average_precision"] <= 1.0
+    assert 0.5 <= test["majority_accuracy"] <= 1.0
+    assert test["accuracy"] * test["n_images"] == pytest.approx(round(test["accuracy"] * test["n_images"]))
+    assert list(summary["seconds"]) == STAGES
+    assert all(seconds > 0 for seconds in summary["seconds"].values())
+
+
+def test_a_run_says_how_it_went_and_where_everything_lies(two_runs: TwoRuns) -> None:
+    output, summary = two_runs.first.output, two_runs.first.summary
+    marks = [line.split()[:2] for line in output.splitlines() if line.startswith("✓")]
+    assert marks == [["✓", stage.replace("_", "-")] for stage in STAGES]
+    assert "60 patients" in output
+    assert f"{summary['metrics']['test']['auroc']:.3f} " in output
+    assert f"chest-radiograph version 1: {REGISTRY}/{MODEL}/1\n" in output
+    assert f"report: {summary['report']}\n" in output
+    assert f"TensorBoard logs: {summary['tensorboard']}\n" in output
+    assert output.endswith("Research only. Not for diagnosis.\n")
+
+
+def test_latest_is_the_last_run(two_runs: TwoRuns) -> None:
+    latest = two_runs.out / "latest"
+    assert latest.is_symlink()
+    assert latest.readlink() == Path(two_runs.second.summary["run_id"])
+    assert json.loads((latest / "summary.json").read_text()) == two_runs.second.summary
+    assert two_runs.second.summary["run_id"] != two_runs.first.summary["run_id"]
+
+
+def test_the_report_is_a_page_of_this_run(two_runs: TwoRuns) -> None:
+    page = Path(two_runs.first.summary["report"]).read_text()
+    assert page.lstrip().startswith("<!doctype html>")
+    assert two_runs.first.summary["run_id"] in page
+    assert two_runs.first.summary["data_fingerprint"] in page
+
+
+def test_tensorboard_has_the_posters_four_figures(two_runs: TwoRuns) -> None:
+    steps = {}
+    for folder in sorted(Path(two_runs.first.summary["tensorboard"]).glob("*/*")):
+        events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+        events.Reload()
+        for tag in ("epoch_accuracy", "epoch_loss"):
+            name = f"{folder.parent.name}/{folder.name}/{tag}"
+            steps[name] = [event.step for event in events.Tensors(tag)]
+    assert steps == {
+        "feature_extraction/train/epoch_accuracy": [0, 1],
+        "feature_extraction/train/epoch_loss": [0, 1],
+        "feature_extraction/validation/epoch_accuracy": [0, 1],
+        "feature_extraction/validation/epoch_loss": [0, 1],
+        "fine_tuning/train/epoch_accuracy": [0],
+        "fine_tuning/train/epoch_loss": [0],
+        "fine_tuning/validation/epoch_accuracy": [0],
+        "fine_tuning/validation/epoch_loss": [0],
+    }
+
+
+def test_training_changed_the_model(two_runs: TwoRuns) -> None:
+    artifacts = two_runs.first.artifacts
+    extracted = json.loads((artifacts / "extract-features" / "feature_model" / "history.json").read_text())
+    tuned = json.loads((artifacts / "fine-tune" / "model" / "history.json").read_text())
+    assert extracted["best_epoch"] == 2
+    assert tuned["best_epoch"] == 1
+
+
+def test_a_second_run_publishes_the_next_version_beside_the_first(two_runs: TwoRuns) -> None:
+    assert two_runs.second.summary["version"] == 2
+    with embedded_store(two_runs.store):
+        assert registry.versions(REGISTRY, MODEL) == [1, 2]
+        markers = [registry.verify(REGISTRY, MODEL, number) for number in (1, 2)]
+    assert [marker["version"] for marker in markers] == [1, 2]
+
+
+def test_version_1_is_unchanged_byte_for_byte(two_runs: TwoRuns) -> None:
+    assert "COMMITTED.json" in two_runs.between
+    assert read_version(two_runs.out, 1) == two_runs.between
+
+
+def test_the_same_seed_gives_the_same_figures(two_runs: TwoRuns) -> None:
+    first, second = two_runs.first.summary, two_runs.second.summary
+    for name in ("metrics", "feature_extraction", "data_fingerprint"):
+        assert first[name] == second[name]
+    predictions = Path("evaluate", "evaluation", "predictions.parquet")
+    one, other = (pd.read_parquet(run.artifacts / predictions) for run in (two_runs.first, two_runs.second))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_artifacts_can_be_read_from_the_object_store(two_runs: TwoRuns) -> None:
+    run = two_runs.first
+    local = {
+        path.relative_to(run.artifacts.parent).as_posix(): path.read_bytes()
+        for path in run.artifacts.rglob("*")
+        if path.is_file()
+    }
+    with embedded_store(two_runs.store):
+        entries = storage.list_files(f"{BUCKET}/runs/{run.summary['run_id']}")
+        stored = {entry.name: storage.read_bytes(entry.uri) for entry in entries}
+    assert any(name.endswith("fine-tune/model/saved_model/saved_model.pb") for name in stored)
+    assert stored == local
+
+
+def test_lineage_leads_back_to_run_data_and_settings(two_runs: TwoRuns) -> None:
+    with embedded_store(two_runs.store):
+        lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/2/lineage.json"))
+    assert lineage["run_id"] == two_runs.second.summary["run_id"]
+    assert lineage["source"] == f"{BUCKET}/phantom/phantom-60-patients-seed-0"
+    assert lineage["fingerprint"] == two_runs.second.summary["data_fingerprint"]
+    assert lineage["settings"]["model_cut_off"] == "block7a_expand_conv"
+    assert set(lineage["settings"]) == {name for name in run_form() if not name.startswith("publish_")}
+
+
+def _served(folder: Path) -> bool:
+    """Whether a process of this machine has the folder on its command line."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            if str(folder).encode() in process.read_bytes():
+                return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to see which processes run")
+def test_the_object_store_is_stopped_with_the_run(two_runs: TwoRuns) -> None:
+    with embedded_store(two_runs.store):
+        assert _served(two_runs.store)
+    assert not _served(two_runs.out)

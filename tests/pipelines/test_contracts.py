@@ -1,0 +1,164 @@
+"""What holds for every component: one home for a parameter, a thin interface, logic that knows nothing of KFP."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from components.settings_fields import Settings
+
+COMPONENTS = Path(__file__).parents[2] / "components"
+SCALARS = (bool, int, float, str)
+MOST_STATEMENTS = 10
+SETTINGS: dict[str, type[Settings]] = {
+    "ingest": Ingest,
+    "preprocess": Preprocess,
+    "extract_features": ExtractFeatures,
+    "fine_tune": FineTune,
+    "evaluate": Evaluate,
+    "publish": Publish,
+}
+ARTIFACTS: dict[str, dict[str, Any]] = {
+    "ingest": {"catalogue": dsl.Output[dsl.Dataset]},
+    "preprocess": {"catalogue": dsl.Input[dsl.Dataset], "shards": dsl.Output[dsl.Dataset]},
+    "extract_features": {
+        "shards": dsl.Input[dsl.Dataset],
+        "features": dsl.Output[dsl.Dataset],
+        "feature_model": dsl.Output[dsl.Model],
+        "logs": dsl.Output[dsl.Artifact],
+    },
+    "fine_tune": {
+        "shards": dsl.Input[dsl.Dataset],
+        "feature_model": dsl.Input[dsl.Model],
+        "model": dsl.Output[dsl.Model],
+        "logs": dsl.Output[dsl.Artifact],
+    },
+    "evaluate": {
+        "shards": dsl.Input[dsl.Dataset],
+        "features": dsl.Input[dsl.Dataset],
+        "feature_model": dsl.Input[dsl.Model],
+        "model": dsl.Input[dsl.Model],
+        "evaluation": dsl.Output[dsl.Artifact],
+        "metrics": dsl.Output[dsl.Metrics],
+        "curves": dsl.Output[dsl.ClassificationMetrics],
+        "report": dsl.Output[dsl.HTML],
+    },
+    "publish": {
+        "model": dsl.Input[dsl.Model],
+        "evaluation": dsl.Input[dsl.Artifact],
+        "report": dsl.Input[dsl.HTML],
+        "version": dsl.Output[dsl.Artifact],
+    },
+}
+# Metrics and ClassificationMetrics are not among them: they live in an artifact's metadata.
+WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Model)]
+OF_THE_RUN = {"evaluate": {"run_id": str}, "publish": {"run_id": str}}
+every_stage = pytest.mark.parametrize("stage", list(SETTINGS))
+
+
+def _parameters(stage: str) -> dict[str, inspect.Parameter]:
+    component = getattr(import_module(f"components.{stage}.component"), stage)
+    return dict(inspect.signature(component.python_func).parameters)
+
+
+def _function(stage: str) -> ast.FunctionDef:
+    tree = ast.parse((COMPONENTS / stage / "component.py").read_text())
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return function
+
+
+def _imported(path: Path) -> set[str]:
+    """Packages that a module imports anywhere in it, also inside functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {
+        name.partition(".")[0]
+        for name in plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    }
+
+
+def test_every_stage_is_held_to_the_contract() -> None:
+    assert {path.parent.name for path in COMPONENTS.glob("*/component.py")} == set(SETTINGS)
+    assert {path.parent.name for path in COMPONENTS.glob("*/task.py")} == set(SETTINGS)
+
+
+@every_stage
+def test_scalars_are_the_settings(stage: str) -> None:
+    taken = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation in SCALARS}
+    declared = {field.name: type(field.default) for field in dataclasses.fields(SETTINGS[stage])}
+    assert taken == declared | OF_THE_RUN.get(stage, {})
+
+
+@every_stage
+def test_everything_else_is_an_artifact(stage: str) -> None:
+    others = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation not in SCALARS}
+    assert others == ARTIFACTS[stage]
+
+
+@every_stage
+def test_a_default_has_one_home(stage: str) -> None:
+    assert all(each.default is inspect.Parameter.empty for each in _parameters(stage).values())
+
+
+@every_stage
+def test_a_component_holds_no_logic(stage: str) -> None:
+    statements = [
+        node
+        for top in _function(stage).body[1:]  # after the docstring
+        for node in ast.walk(top)
+        if isinstance(node, ast.stmt) and not isinstance(node, ast.ImportFrom)
+    ]
+    assert len(statements) <= MOST_STATEMENTS
+
+
+@every_stage
+def test_a_component_checks_that_it_wrote_what_it_promised(stage: str) -> None:
+    (guard,) = (node for node in _function(stage).body if isinstance(node, ast.With))
+    call = guard.items[0].context_expr
+    promised = [f"{name}.path" for name, artifact in ARTIFACTS[stage].items() if artifact in WRITTEN_AS_FILES]
+    assert ast.unparse(call) == f"stage({', '.join([repr(stage), *promised])})"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(path, id=path.relative_to(COMPONENTS).as_posix())
+        for path in sorted(COMPONENTS.rglob("*.py"))
+        if path.name != "component.py"
+    ],
+)
+def test_logic_never_imports_kfp(module: Path) -> None:
+    assert "kfp" not in _imported(module)
+
+
+def test_the_search_for_imports_sees_those_inside_functions() -> None:
+    assert _imported(COMPONENTS / "ingest" / "component.py") == {"kfp", "components", "pathlib"}
+    assert "google" in _imported(COMPONENTS / "storage.py")
+
+
+INGEST = """
+import json, sys
+from pathlib import Path
+from components.config import Ingest
+from components.ingest import task
+source, output = sys.argv[1:]
+task.run(Ingest(data_source=source, data_validation_fraction=0.3), Path(output))
+print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
+"""
+
+
+def test_ingest_runs_without_tensorflow(nih_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INGEST, str(nih_folder), str(tmp_path / "catalogue")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=COMPONENTS.parent)
+    assert done.stdout == "[]\n"
+    assert (tmp_path / "catalogue" / "catalogue.parquet").is_file()

@@ -1,0 +1,145 @@
+"""What a user sees of a local run: a line a stage, its messages, the traceback of the one that failed."""
+
+import contextlib
+import io
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kfp import dsl, local
+from rich.console import Console
+
+from components.image import TRAINER_IMAGE
+from pipelines.progress import Progress
+
+# As kfp.local 2.17 prints it, with the colours of a terminal.
+LOG = """\
+02:58:20.480 - INFO - Executing task \x1b[96m'ingest'\x1b[0m
+02:58:20.481 - INFO - Streamed logs:
+
+    [KFP Executor 2026-11-23 02:58:20,540 INFO]: Got executor_input:
+    {
+        "inputs": {}
+    }
+    radiograft INFO | 128 pictures of 60 patients
+    radiograft WARNING |   warning: [3 pictures] are [bold]odd[/bold]
+
+02:58:21.100 - INFO - Task \x1b[96m'ingest'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
+02:58:21.101 - INFO - Task \x1b[96m'ingest'\x1b[0m outputs:
+    catalogue: Dataset( name='catalogue' )
+--------------------------------------------------------------------------------
+02:58:21.103 - INFO - Executing task \x1b[96m'extract-features'\x1b[0m
+02:58:21.104 - INFO - Streamed logs:
+
+    radiograft DEBUG | 1 of 30 epochs
+    Traceback (most recent call last):
+      File "files.py", line 1, in read
+    KeyError: 'weights'
+
+    The above exception was the direct cause of the following exception:
+
+    Traceback (most recent call last):
+      File "task.py", line 26, in run
+        raise ValueError(
+    ValueError: train_batch_size must be at most 58, got 64
+
+02:58:25.000 - ERROR - Task \x1b[96m'extract-features'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m
+--------------------------------------------------------------------------------
+"""
+SHOWN = """\
+  128 pictures of 60 patients
+    warning: [3 pictures] are [bold]odd[/bold]
+✓ ingest  0.0 s
+✗ extract-features  0.0 s
+"""
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "task.py", line 26, in run
+    raise ValueError(
+ValueError: train_batch_size must be at most 58, got 64"""
+
+
+class Watched:
+    """A display that writes to memory."""
+
+    def __init__(self) -> None:
+        self.screen, self.log = io.StringIO(), io.StringIO()
+        self.progress = Progress(Console(file=self.screen, width=100), self.log)
+
+    def shown(self) -> str:
+        return re.sub(r"\d+\.\d s", "0.0 s", self.screen.getvalue())
+
+
+def test_a_run_that_fails() -> None:
+    watched = Watched()
+    watched.progress.write(LOG)
+    assert watched.shown() == SHOWN
+    assert watched.progress.traceback() == TRACEBACK
+    assert watched.progress.failed == "extract-features"
+    assert list(watched.progress.seconds) == ["ingest", "extract_features"]
+    assert watched.log.getvalue() == LOG
+
+
+@given(cuts=st.lists(st.integers(0, len(LOG)), max_size=20))
+def test_text_may_come_in_any_pieces(cuts: list[int]) -> None:
+    watched = Watched()
+    places = [0, *sorted(cuts), len(LOG)]
+    for start, end in itertools.pairwise(places):
+        assert watched.progress.write(LOG[start:end]) == end - start
+    assert watched.shown() == SHOWN
+    assert watched.progress.traceback() == TRACEBACK
+
+
+def test_a_task_that_was_killed_has_its_last_words_told() -> None:
+    watched = Watched()
+    watched.progress.write("INFO - Executing task 'fine-tune'\n" + "    step\n" * 1000 + "    Killed\n")
+    last_words = watched.progress.traceback()
+    assert last_words.endswith("step\nKilled")
+    assert len(last_words) <= 2000
+
+
+def test_an_earlier_tasks_traceback_is_not_told() -> None:
+    watched = Watched()
+    watched.progress.write(LOG + "INFO - Executing task 'evaluate'\n    Killed\n")
+    assert watched.progress.traceback() == "Killed"
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def look_at() -> None:
+    """Says a result and, in passing, how far it is."""
+    print("radiograft DEBUG | 1 of 2 pictures", flush=True)
+    print("radiograft INFO | 2 pictures", flush=True)
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def fall_over() -> None:
+    """Fails."""
+    raise ValueError("image_size must be a multiple of 32, got 250")
+
+
+@dsl.pipeline
+def look_and_fall() -> None:
+    fall_over().after(look_at())
+
+
+@pytest.fixture
+def local_run(tmp_path: Path) -> Watched:
+    """Really runs the pipeline above, as `radiograft run` does."""
+    watched = Watched()
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+    with contextlib.redirect_stdout(watched.progress), pytest.raises(RuntimeError):
+        look_and_fall()
+    return watched
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_kfp_prints_is_understood(local_run: Watched) -> None:
+    assert local_run.shown() == "  2 pictures\n✓ look-at  0.0 s\n✗ fall-over  0.0 s\n"
+    first, *_, last = local_run.progress.traceback().splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last == "ValueError: image_size must be a multiple of 32, got 250"
+    assert set(local_run.progress.seconds) == {"look_at", "fall_over"}
+    assert "1 of 2 pictures" in local_run.log.getvalue()
