@@ -126,6 +126,9 @@ class ExtractFeatures(Training):
     model_backbone: str = setting("densenet121", "Pretrained network.", choices=tuple(CUT_OFFS))
     model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path or gs:// URI.")
     model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
+    model_feature_layer: str = setting(
+        "last", "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best one."
+    )
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from components.evaluate.bootstrap import Estimate, bootstrap, estimate, number_patients
 from components.evaluate.label import STATISTICS, LabelMetrics, RankedLabel, rank_label, summarise, weigh
-from components.evaluate.ranking import FloatArray, IntArray, Ranking, cumulate, rank
+from components.evaluate.ranking import FloatArray, IntArray, Ranking, area_under_roc, corners, cumulate, rank
 
 ROC_POINTS = 200
 
@@ -36,6 +36,17 @@ class SplitMetrics(TypedDict):
     n_patients: int
     labels: dict[str, LabelMetrics]
     mean: MeanMetrics
+
+
+def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve of one label, as `evaluate_label` gives it, without the rest.
+
+    Raises:
+        ValueError: a class is missing.
+    """
+    ranking = rank(truth, scores)
+    _refuse_one_class(ranking)
+    return float(area_under_roc(*cumulate(ranking, corners(ranking), np.ones((1, np.size(truth)))))[0])
 
 
 def youden_threshold(truth: ArrayLike, scores: ArrayLike) -> float:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
+
+from components.evaluate.cut_off_curve import CurvePoint
 
 # Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
@@ -71,6 +74,25 @@ def roc_svg(curves: Sequence[Curve]) -> str:
         for (false_positive_rate, true_positive_rate), (colour, dashes) in zip(curves, STYLES, strict=False):
             axes.plot(false_positive_rate, true_positive_rate, color=colour, linestyle=dashes)
         _unit_square(axes)
+        return _svg(figure)
+
+
+def curve_svg(points: Sequence[CurvePoint]) -> str:
+    """AUROC by layer with its interval as a band; the best layer is marked."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8.4, 3.0))
+        axes = figure.add_axes((0.08, 0.17, 0.91, 0.78))
+        numbers = range(1, len(points) + 1)
+        bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
+        low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
+        axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
+        axes.plot(numbers, value, color=BLUE, marker=".")
+        best = int(np.nanargmax(value))
+        axes.plot(best + 1, value[best], color=VERMILION, marker="o")
+        axes.annotate(points[best]["layer"], (best + 1, value[best]), (0, 7), textcoords="offset points", ha="center")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("layer, from the input on")
+        axes.margins(y=0.15)
         return _svg(figure)
 
 

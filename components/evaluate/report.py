@@ -13,12 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.evaluate import verdict
 from components.evaluate.bootstrap import Estimate
+from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics
-from components.evaluate.plots import Curve, roc_svg, training_svg
+from components.evaluate.plots import Curve, curve_svg, roc_svg, training_svg
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
 LARGEST_CONTACT_SHEET = 3_000_000
 MOST_EXAMPLES = 10
+BEST_LAYERS = 5
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Report:
             classes are absent.
         histories: strategy -> one mapping an epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
         random_baseline: the comparison with random weights, None if it was not made.
+        cut_off_curve: the linear probe of each layer on validation, from the input on.
         data_counts: one entry a split.
         exclusions: one entry a reason.
         settings: name -> value.
@@ -80,6 +83,7 @@ class Report:
     roc: Mapping[str, Mapping[str, Curve]]
     histories: Mapping[str, Sequence[Mapping[str, float]]]
     random_baseline: RandomBaseline | None
+    cut_off_curve: Sequence[CurvePoint]
     data_counts: Sequence[SplitCount]
     exclusions: Sequence[Exclusion]
     settings: Mapping[str, object]
@@ -126,6 +130,8 @@ def render_report(report: Report) -> str:
             notes=[*verdict.cautions(report.test), *report.notes, *oversize],
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
+            curve_plot=_curve_plot(report),
+            best_layers=sorted(report.cut_off_curve, key=lambda point: -(point["auroc"]["value"] or 0))[:BEST_LAYERS],
             contact_sheet=sheet if fits else b"",
             most_examples=MOST_EXAMPLES,
         )
@@ -184,3 +190,15 @@ def _training_plots(report: Report) -> list[Plot]:
         for quantity in ("accuracy", "loss")
         if history
     ]
+
+
+def _curve_plot(report: Report) -> Plot | None:
+    if not report.cut_off_curve:
+        return None
+    best = max(report.cut_off_curve, key=lambda point: point["auroc"]["value"] or 0)
+    return Plot(
+        "Validation AUROC of a linear probe on each layer, with 95 % intervals",
+        curve_svg(report.cut_off_curve),
+        f"{len(report.cut_off_curve)} layers from the input on; the best is {best['layer']} with "
+        f"{verdict.number(best['auroc']['value'])}",
+    )

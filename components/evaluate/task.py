@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from components.config import Evaluate
+from components.evaluate.cut_off_curve import read_curve
 from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve, youden_thresholds
 from components.evaluate.report import Exclusion, RandomBaseline, Report, SplitCount, render_report
 from components.extract_features.task import RANDOM_PREDICTIONS
@@ -75,6 +76,13 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
         "published": PUBLISHED,
         "thresholds": thresholds,
         "metrics": metrics,
+        "cut_off_curve": read_curve(
+            inputs.features,
+            data.split("validation"),
+            data.labels,
+            settings.evaluate_bootstrap_samples,
+            settings.train_seed,
+        ),
         "random_baseline": _random_baseline(settings, inputs, predictions, data.labels),
         "lineage": {
             "source": data.summary["source"],
@@ -150,6 +158,7 @@ def _report(data: Shards, inputs: Inputs, facts: dict[str, Any], predictions: pd
         roc={str(name): _curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
         histories={name: history["epochs"] for name, history in histories.items()},
         random_baseline=facts["random_baseline"],
+        cut_off_curve=facts["cut_off_curve"],
         data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],

@@ -15,6 +15,7 @@ def extract_features(
     model_cut_off: str,
     model_dense_units: int,
     model_dropout: float,
+    model_feature_layer: str,
     model_l2: float,
     model_random_baseline: bool,
     model_weights: str,

@@ -9,11 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from components.config import ExtractFeatures
-from components.extract_features.features import extract, in_order, shuffled
+from components.extract_features.curve import AUTO, LAST, cut_off_curve, feature_layer, write
+from components.extract_features.features import FITTED_SPLITS, Extraction, extract, in_order, shuffled
 from components.modeling import artifact, devices
 from components.modeling.backbones import build_backbone
 from components.modeling.inference import stream
 from components.modeling.network import attach_classifier, build_classifier, check_cut_off, pooled
+from components.modeling.taps import check_tap
 from components.modeling.training import History, Plan, steps_an_epoch, train, validation_batch
 from components.records import prediction_frame
 from components.settings_record import record_settings
@@ -23,13 +25,14 @@ RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
 def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: Path, logs: Path) -> None:
-    """Writes pooled features (`<split>.npy`, float32 [pictures, channels]), the feature-extraction model and its logs.
+    """Writes the pooled features of every candidate layer, the cut-off curve, the feature-extraction model and logs.
 
     With `model_random_baseline` the features folder also holds the validation predictions of the same classifier on a
     backbone with random weights.
 
     Raises:
-        ValueError: the cut-off is no layer, a weight file does not fit, or the batch exceeds the training set.
+        ValueError: cut-off or feature layer is no layer, the cut-off lies behind the feature layer, a weight file does
+            not fit, or the batch exceeds the training set.
         RuntimeError: ImageNet weights cannot be had, or promised GPUs are missing.
     """
     devices.make_reproducible(settings.train_seed)
@@ -37,9 +40,13 @@ def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: P
     data, strategy = Shards.read(shards_folder), devices.strategy()
     steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
-        network, history = _fit(settings, settings.model_weights, data, strategy, features, logs / "feature_extraction")
+        extraction = _extract(settings, settings.model_weights, data, strategy, features)
+        points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS}, settings.train_seed)
+        write(features, points, scores, logs / "linear_probes")
+        layer = feature_layer(settings.model_feature_layer, points)
+        network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction")
         if settings.model_random_baseline:
-            _random_baseline(settings, data, strategy, features, logs)
+            _random_baseline(settings, layer, data, strategy, features, logs)
     contract = artifact.Contract(
         image_size=data.image_size,
         labels=data.labels,
@@ -52,21 +59,38 @@ def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: P
     record_settings(model, settings, shards_folder)
 
 
-def _fit(
-    settings: ExtractFeatures,
-    weights: str,
-    data: Shards,
-    strategy: tf.distribute.Strategy,
-    folder: Path,
-    logs: Path,
-) -> tuple[keras.Model, History]:
-    """Extracts the features with these weights and trains a classifier on them; returns the whole network."""
+def _extract(
+    settings: ExtractFeatures, weights: str, data: Shards, strategy: tf.distribute.Strategy, folder: Path
+) -> Extraction:
+    """All layers' features from a backbone with these weights; settings that cannot work are refused before."""
     backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
     check_cut_off(backbone, settings.model_cut_off)
-    extractor = pooled(backbone)
-    extractor.trainable = False
+    if settings.model_feature_layer not in (AUTO, LAST):
+        check_tap(backbone, settings.model_feature_layer)
+        _extractor(backbone, settings.model_feature_layer, settings.model_cut_off)
+    return extract(backbone, data, settings.train_batch_size, strategy, folder)
+
+
+def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
+    """The backbone up to the feature layer, pooled; the cut-off must be part of it, or nothing could be fine-tuned."""
+    extractor = pooled(backbone, layer)
+    if cut_off not in {each.name for each in extractor.layers}:
+        raise ValueError(f"model_cut_off must not lie behind the feature layer {layer!r}, got {cut_off!r}")
+    return extractor
+
+
+def _fit(
+    settings: ExtractFeatures,
+    extraction: Extraction,
+    layer: str,
+    data: Shards,
+    strategy: tf.distribute.Strategy,
+    logs: Path,
+) -> tuple[keras.Model, History]:
+    """Trains a classifier on one layer's features; returns the network from pictures to probabilities."""
+    extractor = _extractor(extraction.backbone, layer, settings.model_cut_off)
+    stored = extraction.of(layer)
     size, seed, replicas = settings.train_batch_size, settings.train_seed, strategy.num_replicas_in_sync
-    stored = extract(extractor, data, size, strategy, folder)
     classifier = build_classifier(
         extractor.output.shape[-1],
         len(data.labels),
@@ -92,11 +116,16 @@ def _fit(
 
 
 def _random_baseline(
-    settings: ExtractFeatures, data: Shards, strategy: tf.distribute.Strategy, features: Path, logs: Path
+    settings: ExtractFeatures,
+    layer: str,
+    data: Shards,
+    strategy: tf.distribute.Strategy,
+    features: Path,
+    logs: Path,
 ) -> None:
     """What the same classifier learns when the backbone knows nothing of ImageNet."""
-    folder = features / "random_weights"
-    network, _ = _fit(settings, "none", data, strategy, folder, logs / "random_weights")
+    extraction = _extract(settings, "none", data, strategy, features / "random_weights")
+    network, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights")
     scores = np.concatenate(list(stream(network, data.pictures("validation", settings.train_batch_size), strategy)))
     prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
         features / RANDOM_PREDICTIONS, index=False

@@ -42,18 +42,21 @@ def stream_parts(
 
 
 def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:
-    """Writes batches of float32 [n, width] one after another to a memory-mapped .npy file and returns it read-only.
+    """Writes batches [n, width] one after another to a memory-mapped float16 .npy file and returns it read-only.
 
     Raises:
         ValueError: not exactly `rows` rows came.
+        FloatingPointError: a number is not finite in half precision.
     """
     written, file = 0, None
     for batch in outputs:
         if file is None:
-            file = np.lib.format.open_memmap(path, mode="w+", dtype="float32", shape=(rows, batch.shape[1]))
+            file = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=(rows, batch.shape[1]))
         if written + len(batch) > rows:
             break
         file[written : written + len(batch)] = batch
+        if not np.isfinite(file[written : written + len(batch)]).all():
+            raise FloatingPointError(f"{path.name} must hold numbers below 65504, got {np.abs(batch).max():g}")
         written += len(batch)
     if file is None or written != rows:
         raise ValueError(f"{path.name} must hold {rows} rows, got {written} before the stream ended or overflowed")

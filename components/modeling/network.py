@@ -37,10 +37,11 @@ def build_classifier(
     return keras.Model(inputs, outputs, name="classifier")
 
 
-def pooled(backbone: keras.Model) -> keras.Model:
-    """The backbone followed by global average pooling: pictures to float32 [n, channels]."""
+def pooled(backbone: keras.Model, layer: str | None = None) -> keras.Model:
+    """The backbone up to a layer (its end by default) and global average pooling: pictures to float32 [n, channels]."""
+    features = backbone.get_layer(layer).output if layer else backbone.output
     pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
-    return keras.Model(backbone.inputs[0], pooling(backbone.output), name=f"{backbone.name}_features")
+    return keras.Model(backbone.inputs[0], pooling(features), name=f"{backbone.name}_features")
 
 
 def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:

@@ -15,5 +15,5 @@ def scalars(folder: Path) -> dict[str, list[float]]:
     return {
         tag: [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
         for tag in events.Tags()["tensors"]
-        if tag.startswith("epoch_")
+        if tag.startswith(("epoch_", "cut_off_curve/"))
     }

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve, youden_thresholds
 from components.evaluate.plots import Curve
 from components.evaluate.report import Exclusion, RandomBaseline, Report, SplitCount
@@ -105,6 +106,14 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
         metrics=metrics,
         roc=roc,
         histories={strategy: _history(8) for strategy in metrics},
+        cut_off_curve=[
+            CurvePoint(layer=layer, channels=channels, penalty=0.1, auroc={"value": value, "low": 0.6, "high": 0.9})
+            for layer, channels, value in (
+                ("pool4_pool", 512, 0.7),
+                ("conv5_block2_concat", 576, 0.8),
+                ("relu", 9, 0.75),
+            )
+        ],
         random_baseline=RandomBaseline(
             pretrained={"value": 0.871, "low": 0.832, "high": 0.904},
             random={"value": 0.742, "low": 0.69, "high": 0.79},

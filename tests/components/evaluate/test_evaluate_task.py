@@ -56,7 +56,7 @@ def test_it_writes_predictions_figures_settings_and_one_report(evaluation: Evalu
         *("metrics.json", "predictions.parquet", "settings.json")
     ]
     page = evaluation.report.read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>")
+    assert page.startswith("<!doctype html>")
     assert "a-run" in page
     assert all(label in page for label in LABELS)
 

@@ -141,6 +141,12 @@ class TestSaysWhatItWasGiven:
         expected = "Loss by epoch, 8 in all; at the end 0.263 in training and 0.343 in validation"
         assert descriptions.count(expected) == 2
 
+    def test_the_cut_off_curve_and_its_best_layers(self, full_report: Report, page: Page) -> None:
+        assert page.row("conv5_block2_concat")[0][:3] == ["conv5_block2_concat", "576", "0.800 0.600 to 0.900"]
+        descriptions = [str(attributes["alt"]) for attributes in page.images()]
+        assert "3 layers from the input on; the best is conv5_block2_concat with 0.800" in descriptions
+        assert "Where to cut" not in Page(render_report(replace(full_report, cut_off_curve=[]))).text
+
     def test_pretrained_beside_random_weights(self, full_report: Report, page: Page) -> None:
         assert page.row("ImageNet")[0][1] == "0.871 0.832 to 0.904"
         assert page.row("random")[0][1] == "0.742 0.690 to 0.790"

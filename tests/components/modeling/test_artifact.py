@@ -42,7 +42,7 @@ serve = tf.saved_model.load(folder).signatures["serving_default"]
 contents = [pathlib.Path(file).read_bytes() for file in files]
 answers = serve(image_bytes=tf.constant(contents))
 assert list(answers) == ["probabilities"], answers
-assert not {"keras", "components"} & set(sys.modules), "loaded more than TensorFlow"
+assert "components" not in sys.modules, "needed code of ours"
 print(json.dumps(answers["probabilities"].numpy().tolist()))
 """
 

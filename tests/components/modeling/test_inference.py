@@ -27,7 +27,7 @@ def model() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3)(x))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(batch_size=st.integers(1, 13))
 def test_a_stream_gives_what_predict_gives(model: keras.Model, batch_size: int) -> None:
     batches = tf.data.Dataset.from_tensor_slices(PICTURES).batch(batch_size)
@@ -64,6 +64,11 @@ def test_a_file_holds_all_batches_in_order(tmp_path: Path) -> None:
     assert not stored.flags.writeable
     np.testing.assert_array_equal(stored, values)
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), values)
+
+
+def test_a_number_beyond_half_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"features\.npy must hold numbers below 65504, got 70000"):
+        stream_to_file(batches_of(np.full((2, 3), 7e4, dtype=np.float32), 2), 2, tmp_path / "features.npy")
 
 
 @pytest.mark.parametrize(

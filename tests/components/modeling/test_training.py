@@ -7,7 +7,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.extract_features.features import in_order, shuffled
 from components.modeling.network import build_classifier
@@ -152,31 +151,3 @@ def test_steps_are_whole_batches_split_evenly() -> None:
 )
 def test_a_validation_batch_splits_evenly(pictures: int, batch_size: int, replicas: int, expected: int) -> None:
     assert validation_batch(pictures, batch_size, replicas) == expected
-
-
-def test_the_model_is_compiled_for_its_labels_alone(tmp_path: Path) -> None:
-    model = build_classifier(6, 3, dense_units=0, dropout=0.0, l2=0.0, seed=0)
-    several = tuple(np.repeat(truth, 3, axis=1) for _, truth in (TRAIN, VALIDATION))
-    chosen = plan(tmp_path, epochs=1)
-    train(model, shuffled(TRAIN[0], several[0], BATCH, 1, 0), in_order(VALIDATION[0], several[1], BATCH), chosen)
-    probabilities = model(VALIDATION[0]).numpy()
-    assert probabilities.shape == (32, 3)
-    assert (np.abs(probabilities.sum(axis=1) - 1) > 0.01).any()
-
-
-def test_tensorboard_is_written_where_the_plan_says(tmp_path: Path) -> None:
-    fit(classifier(), plan(tmp_path / "logs", epochs=1))
-    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["train", "validation"]
-
-
-def test_training_streams_for_all_epochs_are_read_on_end(tmp_path: Path) -> None:
-    seen: list[int] = []
-
-    def count(values: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        tf.py_function(lambda: seen.append(1), [], [])
-        return values, truth
-
-    chosen = plan(tmp_path, epochs=3)
-    stream = shuffled(*TRAIN, BATCH, 3, seed=0).map(count)
-    train(classifier(), stream, in_order(*VALIDATION, BATCH), chosen)
-    assert len(seen) == 24

@@ -24,7 +24,7 @@ def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     return loaded
 
 
-@pytest.mark.parametrize("work", ["classifier", "few_validation_pictures", "fine_tuned"])
+@pytest.mark.parametrize("work", ["classifier", "few_validation_pictures", "on_activations", "fine_tuned"])
 def test_training_on_two_devices_is_training_on_one(results: Results, work: str) -> None:
     one, two = results[work]["one"], results[work]["two"]
     assert [row["epoch"] for row in one["epochs"]] == [row["epoch"] for row in two["epochs"]]

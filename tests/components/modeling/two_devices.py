@@ -17,9 +17,11 @@ import tensorflow as tf
 
 from components.extract_features.features import in_order, shuffled
 from components.modeling import devices
+from components.modeling.activations import cache
 from components.modeling.backbones import build_backbone
 from components.modeling.inference import stream
 from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
+from components.modeling.split import split
 from components.modeling.training import Plan, steps_an_epoch, train, validation_batch
 from components.shards import Shards
 
@@ -66,7 +68,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
     replicas, held_out = strategy.num_replicas_in_sync, len(data.split("validation"))
     chosen = plan(folder, len(data.split("train")), replicas, learning_rate=1e-3, epochs=2)
     with strategy.scope():
-        backbone = pooled(build_backbone("efficientnet_lite0", "imagenet", "", data.image_size))
+        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size))
         head = build_classifier(1280, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "top_conv")
@@ -77,8 +79,36 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
 
+def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """The same from cached activations of a small network with two branches, one of them frozen."""
+    replicas, rows = strategy.num_replicas_in_sync, len(data.split("train"))
+    chosen = plan(folder, rows, replicas, learning_rate=1e-2, epochs=2)
+    with strategy.scope():
+        cut = split(branched(data.image_size, len(data.labels)), "tuned")
+        cut.prefix.trainable = False
+        stored = {
+            part: cache(
+                cut.prefix, data, part, views=views, batch_size=BATCH, seed=0, strategy=strategy, folder=folder / part
+            )
+            for part, views in (("train", 2), ("validation", 0))
+        }
+        held_out = validation_batch(len(stored["validation"].truth), BATCH, replicas)
+        training, validation = stored["train"].training(BATCH, 2, 0), stored["validation"].in_order(held_out)
+        return outcome(cut.suffix, train(cut.suffix, training, validation, chosen))
+
+
+def branched(size: int, labels: int) -> keras.Model:
+    picture = keras.Input((size, size, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(picture)
+    frozen = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="frozen")(scaled)
+    tuned = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="tuned")(frozen)
+    both = keras.layers.Concatenate()([frozen, tuned])
+    pooled_both = keras.layers.GlobalAveragePooling2D()(both)
+    return keras.Model(picture, keras.layers.Dense(labels, activation="sigmoid")(pooled_both))
+
+
 def evaluated_again(strategy: tf.distribute.Strategy, folder: Path) -> dict[str, Any]:
-    """The loss of one model on the same features, four times, and whether truth and features are still what they were."""
+    """The loss of one model on the same features, four times, and whether these are still what they were."""
     values, truth = features(32, 3)
     before = values.copy(), truth.copy()
     with strategy.scope():
@@ -96,6 +126,7 @@ def main(shards: Path, out: Path) -> None:
         "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
         "few_validation_pictures": lambda strategy, folder: classifier(strategy, folder, held_out=3),
         "evaluated_again": evaluated_again,
+        "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }
     # One strategy for all: a second one would number its collective operations as the first did.

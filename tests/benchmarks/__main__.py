@@ -1,0 +1,72 @@
+"""`python -m tests.benchmarks [NAME ...]`: measures ours beside the plain way, prints a table and writes it as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import keras
+from rich.console import Console
+from rich.table import Column, Table
+
+from tests.benchmarks import curve, epoch, flops, machine, memory, recipe
+from tests.benchmarks.row import Row
+
+LATEST = Path("runs/bench/latest.json")
+# Memory runs in processes of its own and may come anywhere; recipe comes after those that it would slow down.
+BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
+    "flops": flops.measure,
+    "curve": curve.measure,
+    "epoch": epoch.measure,
+    "recipe": recipe.measure,
+    "memory": memory.measure,
+}
+console = Console()
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about half an hour on two cores.")
+def main(names: tuple[str, ...], whole: bool) -> None:
+    """Measure all benchmarks or those named; about twelve minutes in all on two quiet cores."""
+    chosen = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
+    if whole and "recipe" in chosen:
+        chosen["recipe"] = functools.partial(recipe.measure, timed_epochs=recipe.EPOCHS)
+    described, rows = machine.describe(), []
+    with tempfile.TemporaryDirectory(prefix="radiograft-bench-") as work:
+        for name, measure in chosen.items():
+            console.print(f"measuring {name}")
+            rows += measure(Path(work))
+            keras.backend.clear_session()
+    write(rows, described, LATEST)
+    console.print(table(rows))
+    for how in dict.fromkeys(row.how for row in rows):
+        console.print(f"- {how}")
+    console.print(", ".join(f"{name} {value}" for name, value in described.items()))
+    console.print(f"written to {LATEST}")
+
+
+def write(rows: list[Row], described: dict[str, str | int | float], path: Path) -> None:
+    """Writes the machine and the rows as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": described, "rows": [dataclasses.asdict(row) for row in rows]}, indent=2))
+
+
+def table(rows: list[Row]) -> Table:
+    """One line a row, the ratio green or red where a floor is set."""
+    found = Table("name", "unit", *(Column(title, justify="right") for title in ("ours", "theirs", "ratio", "floor")))
+    colours = {True: "green", False: "red", None: "default"}
+    for row in rows:
+        limit = "" if row.floor is None else f"{'at least' if row.higher_is_better else 'at most'} {row.floor:g}"
+        ratio = f"[{colours[row.holds()]}]{row.ratio:,.2f}[/]"
+        found.add_row(row.name, row.unit, f"{row.ours:,.2f}", f"{row.theirs:,.2f}", ratio, limit)
+    return found
+
+
+if __name__ == "__main__":
+    main()

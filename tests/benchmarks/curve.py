@@ -1,0 +1,46 @@
+"""The cut-off curve: a classifier on every candidate layer against one plain pass through the same backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.extract_features import probes
+from components.modeling.backbones import build_backbone
+from components.modeling.inference import stream
+from components.modeling.network import pooled
+from components.modeling.taps import candidates, tapped, widths
+from components.shards import Shards
+from tests.benchmarks import films
+from tests.benchmarks.row import Row
+from tests.benchmarks.timing import taking_turns
+
+FITTED = 400  # pictures; the rest of the training split is predicted
+BATCH_SIZE = 32
+REPEATS = 3
+FLOOR = 1.25
+
+
+def measure(work: Path) -> list[Row]:
+    """Both sides build their model anew at each turn, so both pay for tracing its graph."""
+    data = Shards.read(films.shards(work))
+    backbone = build_backbone("densenet121", "none", "", films.SIDE)
+    pictures, truth = data.pictures("train", BATCH_SIZE), data.truth("train")
+    names = candidates(backbone)
+
+    def curve() -> None:
+        model, strategy = tapped(backbone, names), tf.distribute.get_strategy()
+        features = np.concatenate(list(stream(model, pictures, strategy)))
+        fitted = probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names), seed=0)
+        fitted.predict(features[FITTED:])
+
+    pooled(backbone).predict(pictures.take(1), verbose=0)  # neither side pays for the first use of the kernels
+    ours, theirs = taking_turns(curve, lambda: pooled(backbone).predict(pictures, verbose=0), REPEATS)
+    how = (
+        f"DenseNet-121 at {films.SIDE} px, {len(truth)} pictures. Theirs: model.predict, pooled. Ours: one pass tapped "
+        f"at {len(names)} layers, classifiers fitted on {FITTED} pictures and applied to the rest. "
+        f"Tracing counted on both sides, median of {REPEATS}."
+    )
+    return [Row.cost("curve", ours, theirs, floor=FLOOR, unit="s", how=how)]

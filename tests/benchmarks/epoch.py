@@ -1,0 +1,66 @@
+"""One epoch of fine-tuning at the poster's cut-off: on cached activations against online augmentation."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.modeling.activations import Activations, cache
+from components.modeling.backbones import build_backbone
+from components.modeling.early_pooling import pool_branches
+from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
+from components.modeling.split import split
+from components.shards import Shards
+from tests.benchmarks import films
+from tests.benchmarks.row import Row
+from tests.benchmarks.timing import EpochTimes
+
+CUT_OFF = "conv5_block16_2_conv"
+BATCH_SIZE = 32
+CACHED_EPOCHS, ONLINE_EPOCHS = 10, 1  # of each turn
+TURNS = 2
+FLOOR = 30
+
+
+def measure(work: Path) -> list[Row]:
+    """Epochs of training alone, without validation; the first of either side, which traces, is left out."""
+    data, network = Shards.read(films.shards(work)), _build()
+    unfreeze_from(network, CUT_OFF)
+    cut = split(pool_branches(network), CUT_OFF)
+    for model in (network, cut.suffix):
+        model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
+    cached = _cache(cut.prefix, data, work / "activations")
+    _fit(network, data.training(BATCH_SIZE, 1, 0).take(1), 1)
+    _fit(cut.suffix, cached.training(BATCH_SIZE, 1, 0).take(1), 1)
+    ours, theirs = [], []
+    for turn in range(TURNS):
+        ours += _fit(cut.suffix, cached.training(BATCH_SIZE, CACHED_EPOCHS, turn), CACHED_EPOCHS)
+        theirs += _fit(network, data.training(BATCH_SIZE, ONLINE_EPOCHS, turn), ONLINE_EPOCHS)
+    how = (
+        f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} pictures, batch {BATCH_SIZE}. "
+        f"Theirs: the whole network on pictures augmented anew, median of {len(theirs)} epochs. "
+        f"Ours: the part behind the cut-off on cached activations, median of {len(ours)}."
+    )
+    return [Row.speedup("epoch", statistics.median(ours), statistics.median(theirs), floor=FLOOR, how=how)]
+
+
+def _build() -> keras.Model:
+    features = pooled(build_backbone("densenet121", "none", "", films.SIDE))
+    channels = features.output.shape[-1]
+    return attach_classifier(features, build_classifier(channels, 1, dense_units=256, dropout=0.5, l2=1e-4, seed=0))
+
+
+def _cache(prefix: keras.Model, data: Shards, folder: Path) -> Activations:
+    strategy = tf.distribute.get_strategy()
+    return cache(prefix, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, strategy=strategy, folder=folder)
+
+
+def _fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:
+    """Seconds of each epoch."""
+    times = EpochTimes()
+    steps = int(batches.cardinality()) // epochs
+    model.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, callbacks=[times], verbose=0)
+    return times.seconds

@@ -1,0 +1,93 @@
+"""Peak memory of the stages on n and on 4n pictures: `python -m tests.benchmarks.memory STAGE FOLDER` runs one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from components.config import Evaluate, ExtractFeatures, FineTune, Preprocess
+from tests.benchmarks import films
+from tests.benchmarks.row import Row
+
+COUNTS = {"train": 120, "validation": 40, "test": 40}
+TIMES = 4
+SIDE = 96  # pixels
+CUT_OFF = "top_conv"
+FLOOR = 1.25
+
+
+def measure(work: Path) -> list[Row]:
+    """Each stage in a process of its own."""
+    large = {split: TIMES * count for split, count in COUNTS.items()}
+    films.draw(work / "small_films", large, SIDE)
+    folders = {name: work / f"memory_{name}" for name in ("n", "4n")}
+    for folder, counts in zip(folders.values(), (COUNTS, large), strict=True):
+        films.ingest_some(work / "small_films", counts, folder / "catalogue")
+    how = (
+        f"EfficientNet-Lite0 at {SIDE} px, a fresh process for each stage. "
+        f"Ours: peak with {sum(large.values())} pictures; theirs: with {sum(COUNTS.values())}."
+    )
+    return [
+        Row.cost(
+            f"memory {stage}", _peak(stage, folders["4n"]), _peak(stage, folders["n"]), floor=FLOOR, unit="MB", how=how
+        )
+        for stage in STAGES
+    ]
+
+
+def _peak(stage: str, folder: Path) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.memory", stage, str(folder)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def _preprocess(folder: Path) -> None:
+    from components.preprocess import task
+
+    task.run(Preprocess(image_size=SIDE), folder / "catalogue", folder / "shards")
+
+
+def _extract_features(folder: Path) -> None:
+    from components.extract_features import task
+
+    settings = ExtractFeatures(
+        model_backbone="efficientnet_lite0", model_weights="none", model_cut_off=CUT_OFF, train_feature_epochs=2
+    )
+    task.run(settings, folder / "shards", folder / "features", folder / "feature_model", folder / "logs")
+
+
+def _fine_tune(folder: Path) -> None:
+    from components.fine_tune import task
+
+    settings = FineTune(model_cut_off=CUT_OFF, train_fine_tune_epochs=2, train_augmentation="cached")
+    task.run(settings, folder / "shards", folder / "feature_model", folder / "model", folder / "logs")
+
+
+def _evaluate(folder: Path) -> None:
+    from components.evaluate import task
+
+    inputs = task.Inputs(folder / "shards", folder / "features", folder / "feature_model", folder / "model")
+    task.run(Evaluate(evaluate_bootstrap_samples=100), inputs, "memory", folder / "evaluation", folder / "report.html")
+
+
+STAGES: dict[str, Callable[[Path], None]] = {
+    "preprocess": _preprocess,
+    "extract_features": _extract_features,
+    "fine_tune": _fine_tune,
+    "evaluate": _evaluate,
+}
+
+
+def _peak_of_this_process() -> float:
+    """Largest resident set in MB. getrusage will not do: a child's ru_maxrss begins at its parent's size."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if not found:
+        raise RuntimeError("/proc/self/status must hold VmHWM, as on Linux; here peak memory cannot be measured")
+    return int(found[1]) / 1000
+
+
+if __name__ == "__main__":
+    STAGES[sys.argv[1]](Path(sys.argv[2]))
+    print(_peak_of_this_process())

@@ -1,0 +1,60 @@
+"""The poster's recipe: a Keras user's script against our stages, the same pictures and numbers of epochs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.config import ExtractFeatures, FineTune, Preprocess
+from components.extract_features import task as extract_features
+from components.fine_tune import task as fine_tune
+from components.preprocess import task as preprocess
+from tests.benchmarks import films
+from tests.benchmarks.keras_recipe import BATCH_SIZE, CUT_OFF, FEATURE_RATE, FINE_TUNE_RATE, seconds_of_recipe
+from tests.benchmarks.row import Row
+from tests.benchmarks.timing import seconds
+
+EPOCHS = 20  # of feature extraction, and as many of fine-tuning
+TIMED_EPOCHS = 2  # of theirs, which whole takes about half an hour
+VIEWS = 4
+NEVER = 1000  # epochs of patience, so that nothing stops early
+FLOOR = 10
+
+EXTRACT_FEATURES = ExtractFeatures(
+    model_weights="none",
+    model_cut_off=CUT_OFF,
+    train_batch_size=BATCH_SIZE,
+    train_patience=NEVER,
+    train_feature_epochs=EPOCHS,
+    train_feature_learning_rate=FEATURE_RATE,
+)
+FINE_TUNE = FineTune(
+    model_cut_off=CUT_OFF,
+    train_batch_size=BATCH_SIZE,
+    train_patience=NEVER,
+    train_fine_tune_epochs=EPOCHS,
+    train_fine_tune_learning_rate=FINE_TUNE_RATE,
+    train_augmentation="cached",
+    train_views=VIEWS,
+)
+
+
+def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
+    """Theirs comes first, for our stages ask TensorFlow for deterministic kernels, which lasts."""
+    catalogue = films.catalogue(work)
+    theirs = seconds_of_recipe(catalogue, EPOCHS, timed_epochs)
+    ours = seconds(lambda: _run(catalogue, work / "recipe"))
+    timed = "run whole" if timed_epochs == EPOCHS else f"{timed_epochs} epochs of each phase timed, scaled to {EPOCHS}"
+    how = (
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} pictures to train and {films.COUNTS['validation']} "
+        f"to validate, {EPOCHS} epochs of feature extraction and {EPOCHS} of fine-tuning from {CUT_OFF}. "
+        f"Theirs: ImageDataGenerator and model.fit, {timed}. "
+        f"Ours: preprocess, extract_features and fine_tune on {VIEWS} cached views, run whole with all they write."
+    )
+    return [Row.speedup("recipe", ours, theirs, floor=FLOOR, how=how)]
+
+
+def _run(catalogue: Path, folder: Path) -> None:
+    shards, model = folder / "shards", folder / "feature_model"
+    preprocess.run(Preprocess(image_size=films.SIDE), catalogue, shards)
+    extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, folder / "logs")
+    fine_tune.run(FINE_TUNE, shards, model, folder / "model", folder / "logs")

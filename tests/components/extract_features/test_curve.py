@@ -1,0 +1,61 @@
+"""The cut-off curve on features whose worth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.evaluate.cut_off_curve import read_curve
+from components.extract_features.curve import Point, cut_off_curve, feature_layer, write
+from components.extract_features.features import Extraction
+
+LAYERS, WIDTHS = ["shallow", "middle", "deep"], [2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
+    """The middle layer knows the first label; nothing knows the second; the third is all absent in validation."""
+    random = np.random.default_rng(0)
+    stored = {split: random.normal(size=(n, 9)).astype("float16") for split, n in (("train", 300), ("validation", 200))}
+    truth = {
+        split: np.stack([values[:, 2] > 0, random.random(len(values)) < 0.5, values[:, 0] > 9], axis=1).astype(
+            "float32"
+        )
+        for split, values in stored.items()
+    }
+    truth["train"][:3, 2] = 1.0
+    points, scores = cut_off_curve(Extraction(keras.Sequential(), LAYERS, WIDTHS, stored), truth, seed=0)
+    return points, scores, truth
+
+
+def test_the_layer_that_knows_wins(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
+    points, scores, _ = curve
+    assert [(point["layer"], point["channels"]) for point in points] == list(zip(LAYERS, WIDTHS, strict=True))
+    assert scores.shape == (3, 200, 3)
+    assert points[1]["auroc"] > 0.7 > max(points[0]["auroc"], points[2]["auroc"])  # a mean with a label of chance
+
+
+def test_the_feature_layer(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
+    points = curve[0]
+    assert [feature_layer(wanted, points) for wanted in ("auto", "last", "shallow")] == ["middle", "deep", "shallow"]
+
+
+def test_intervals_stand_around_the_same_values(
+    curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    points, scores, truth = curve
+    write(tmp_path, points, scores, tmp_path / "logs")
+    rows = pd.DataFrame(truth["validation"].astype("float64"), columns=["label:a", "label:b", "label:c"])
+    rows["patient_id"] = [str(number // 2) for number in range(200)]
+    found = read_curve(tmp_path, rows, ["a", "b", "c"], 200, 0)
+    for point, estimated in zip(points, found, strict=True):
+        auroc = estimated["auroc"]
+        assert auroc["value"] == pytest.approx(point["auroc"])
+        assert auroc["low"] is not None
+        assert auroc["high"] is not None
+        assert 0.01 < auroc["high"] - auroc["low"] < 0.2
+        assert auroc["low"] < point["auroc"] < auroc["high"]
