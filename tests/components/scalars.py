@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 def scalars(folder: Path) -> dict[str, list[float]]:
     """The values of every curve below one run's folder, by tag, in order of step."""
-    events = EventAccumulator(str(folder))
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return {
         tag: [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
