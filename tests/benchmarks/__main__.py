@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import keras
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -34,13 +36,14 @@ console = Console()
 @click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about half an hour on two cores.")
 def main(names: tuple[str, ...], whole: bool) -> None:
     """Measure all benchmarks or those named; about twelve minutes in all on two quiet cores."""
+    tf.get_logger().setLevel("ERROR")  # the rest are warnings of tracing anew, which is meant
     chosen = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
     if whole and "recipe" in chosen:
         chosen["recipe"] = functools.partial(recipe.measure, timed_epochs=recipe.EPOCHS)
     described, rows = machine.describe(), []
     with tempfile.TemporaryDirectory(prefix="radiograft-bench-") as work:
         for name, measure in chosen.items():
-            console.print(f"measuring {name}")
+            console.print(f"measuring {name}, load average {os.getloadavg()[0]:.1f}")
             rows += measure(Path(work))
             keras.backend.clear_session()
     write(rows, described, LATEST)

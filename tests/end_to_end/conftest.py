@@ -30,7 +30,7 @@ train_batch_size: 16
 train_feature_epochs: 2
 train_feature_learning_rate: 0.0003
 train_fine_tune_epochs: 1
-train_fine_tune_learning_rate: 0.00001
+train_fine_tune_learning_rate: 0.000001
 """
 
 

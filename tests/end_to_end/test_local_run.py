@@ -63,7 +63,7 @@ def test_the_report_is_a_page_of_this_run(two_runs: TwoRuns) -> None:
 
 def test_tensorboard_has_the_posters_four_figures(two_runs: TwoRuns) -> None:
     steps = {}
-    for folder in sorted(Path(two_runs.first.summary["tensorboard"]).glob("*/*")):
+    for folder in sorted(Path(two_runs.first.summary["tensorboard"]).glob("f*/*")):
         events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
         events.Reload()
         for tag in ("epoch_accuracy", "epoch_loss"):

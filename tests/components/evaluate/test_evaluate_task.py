@@ -14,6 +14,7 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from components.evaluate import task
 from components.evaluate.metrics import youden_thresholds
+from components.extract_features.task import RANDOM_PREDICTIONS
 from components.modeling import artifact
 from components.shards import Shards
 from tests.components.conftest import EVALUATE, Evaluated
@@ -45,8 +46,9 @@ def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFa
     for label in LABELS:
         rows[f"label:{label}"] = rows[f"label:{label}"].where(rows["split"] != "test", 1 - rows[f"label:{label}"])
     rows.to_parquet(shards / "rows.parquet", index=False)
-    (folder / "features").mkdir()
-    inputs = evaluation.inputs._replace(shards=shards, features=folder / "features")
+    features = Path(shutil.copytree(evaluation.inputs.features, folder / "features"))
+    (features / RANDOM_PREDICTIONS).unlink()
+    inputs = evaluation.inputs._replace(shards=shards, features=features)
     outcome = task.run(EVALUATE, inputs, "another-run", folder / "evaluation", folder / "report.html")
     return Evaluated(inputs, folder / "evaluation", folder / "report.html", outcome)
 

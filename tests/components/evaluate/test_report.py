@@ -76,7 +76,7 @@ class TestStandsAlone:
             for name, value in attributes.items()
             if name in {"src", "srcset", "href", "data", "action", "poster", "background"}
         ]
-        assert len(references) == 13 + 4 + 1
+        assert len(references) == 13 + 4 + 1 + 1
         assert all(value and value.startswith("data:image/") for value in references)
         assert not re.search(r"https?://|@import|url\(", render_report(full_report))
 
@@ -86,7 +86,7 @@ class TestStandsAlone:
         assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
     def test_the_drawings_neither_load_nor_run_anything(self, page: Page) -> None:
-        assert len(drawings(page)) == 13 + 4
+        assert len(drawings(page)) == 13 + 4 + 1
         for drawing in drawings(page):
             assert "<script" not in drawing
             assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', drawing))

@@ -159,7 +159,7 @@ def test_batch_normalization_keeps_its_statistics_in_training(lite: keras.Model)
     unfreeze_from(lite, "stem_conv")
     statistics = [values(layer) for layer in batch_normalizations(lite)]
     pictures = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
-    backbone = keras.Model(lite.inputs, lite.get_layer("pooled").output)
+    backbone = keras.Model(lite.inputs[0], lite.get_layer("pooled").output)
     np.testing.assert_allclose(backbone(pictures, training=True), backbone(pictures, training=False), atol=1e-5)
     for layer, old in zip(batch_normalizations(lite), statistics, strict=True):
         for one, other in zip(values(layer), old, strict=True):

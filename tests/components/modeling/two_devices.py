@@ -64,14 +64,14 @@ def classifier(strategy: tf.distribute.Strategy, folder: Path, held_out: int) ->
 
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """Two epochs of fine-tuning from the last convolution on augmented pictures."""
+    """Two epochs of fine-tuning a backbone's first blocks, half of them frozen, on augmented pictures."""
     replicas, held_out = strategy.num_replicas_in_sync, len(data.split("validation"))
     chosen = plan(folder, len(data.split("train")), replicas, learning_rate=1e-3, epochs=2)
     with strategy.scope():
-        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size))
-        head = build_classifier(1280, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
+        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add")
+        head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
-        unfreeze_from(model, "top_conv")
+        unfreeze_from(model, "block3a_project_conv")
         validation = data.labelled("validation", validation_batch(held_out, BATCH, replicas))
         result = outcome(model, train(model, data.training(BATCH, chosen.epochs, 0), validation, chosen))
     predictions = np.concatenate(list(stream(model, data.pictures("test", BATCH), strategy)))
