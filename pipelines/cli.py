@@ -64,10 +64,10 @@ def _default(field: Any) -> str:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    table = Table("", "AUROC (95 %)", "AP", "accuracy", "majority", "n (patients)", box=None)
+    table = Table("", "AUROC (95 %)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
     rows = {
-        "features, validation": summary["feature_extraction"]["validation"],
-        "fine-tuned, validation": summary["metrics"]["validation"],
+        "features, val.": summary["feature_extraction"]["validation"],
+        "fine-tuned, val.": summary["metrics"]["validation"],
         "features, test": summary["feature_extraction"]["test"],
         "fine-tuned, test": summary["metrics"]["test"],
     }

