@@ -23,7 +23,7 @@ def lock(name: str, extras: tuple[str, ...]) -> None:
                 "3.11",
                 "--generate-hashes",
             ),
-            *("--no-annotate", "--no-emit-index-url", "--custom-compile-command", "make lock"),
+            *("--no-annotate", "--custom-compile-command", "make lock"),
             *(part for extra in extras for part in ("--extra", extra)),
             *constraints,
             *("--output-file", HERE / name, HERE.parent / "pyproject.toml"),

@@ -61,6 +61,24 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     devices.make_reproducible(settings.train_seed)
     data = Shards.read(inputs.shards)
     predictions = _predict(data, inputs)
+    output.mkdir(parents=True, exist_ok=True)
+    predictions.to_parquet(output / "predictions.parquet", index=False)
+    record_settings(output, settings, inputs.shards, inputs.model)
+    facts = _facts(settings, data, inputs, predictions)
+    facts["lineage"] = {
+        "source": data.summary["source"],
+        "fingerprint": data.summary["fingerprint"],
+        "settings": read_settings(output),
+    }
+    (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(render_report(_report(data, inputs, facts, predictions, run_id)), encoding="utf-8")
+    test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
+    return _outcome(facts["metrics"], test, data.labels)
+
+
+def _facts(settings: Evaluate, data: Shards, inputs: Inputs, predictions: pd.DataFrame) -> dict[str, Any]:
+    """Thresholds from validation and every figure that is measured with them."""
     thresholds, metrics = {}, {}
     for strategy, frame in predictions.groupby("strategy", sort=False):
         by_split = dict(list(frame.groupby("split", sort=False)))
@@ -69,32 +87,14 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
             str(split): _measure(settings, part, data.labels, thresholds[str(strategy)])
             for split, part in by_split.items()
         }
-    output.mkdir(parents=True, exist_ok=True)
-    predictions.to_parquet(output / "predictions.parquet", index=False)
-    record_settings(output, settings, inputs.shards, inputs.model)
-    facts = {
+    validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
+    return {
         "published": PUBLISHED,
         "thresholds": thresholds,
         "metrics": metrics,
-        "cut_off_curve": read_curve(
-            inputs.features,
-            data.split("validation"),
-            data.labels,
-            settings.evaluate_bootstrap_samples,
-            settings.train_seed,
-        ),
+        "cut_off_curve": read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
         "random_baseline": _random_baseline(settings, inputs, predictions, data.labels),
-        "lineage": {
-            "source": data.summary["source"],
-            "fingerprint": data.summary["fingerprint"],
-            "settings": read_settings(output),
-        },
     }
-    (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(render_report(_report(data, inputs, facts, predictions, run_id)), encoding="utf-8")
-    test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
-    return _outcome(metrics, test, data.labels)
 
 
 def _predict(data: Shards, inputs: Inputs) -> pd.DataFrame:
