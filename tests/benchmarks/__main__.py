@@ -33,9 +33,9 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
-@click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about half an hour on two cores.")
+@click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about twenty minutes on two cores.")
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Measure all benchmarks or those named; about twelve minutes in all on two quiet cores."""
+    """Measure all benchmarks or those named; about ten minutes in all on two quiet cores."""
     tf.get_logger().setLevel("ERROR")  # the rest are warnings of tracing anew, which is meant
     chosen = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
     if whole and "recipe" in chosen:

@@ -14,7 +14,7 @@ from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
 EPOCHS = 20  # of feature extraction, and as many of fine-tuning
-TIMED_EPOCHS = 2  # of theirs, which whole takes about half an hour
+TIMED_EPOCHS = 2  # of theirs, which whole takes about twenty minutes on two cores
 VIEWS = 4
 NEVER = 1000  # epochs of patience, so that nothing stops early
 FLOOR = 10
