@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from components.modeling.graph import computed_from
 from components.settings_fields import nearest
 
 
@@ -85,7 +86,7 @@ def unfreeze_from(model: keras.Model, cut_off: str) -> int:
         ValueError: no such layer, or nothing behind the cut-off can be trained.
     """
     check_cut_off(model, cut_off)
-    behind = _computed_from(model, cut_off)
+    behind = computed_from(model, cut_off)
     model.trainable = True
     for layer in model.layers:
         layer.trainable = layer.name in behind and not isinstance(layer, keras.layers.BatchNormalization)
@@ -99,15 +100,3 @@ def unfreeze_from(model: keras.Model, cut_off: str) -> int:
 
 def _is_classifier(layer: keras.Layer) -> bool:
     return str(layer.name).startswith(("classifier_", "probabilities"))
-
-
-def _computed_from(model: keras.Model, name: str) -> set[str]:
-    """Names of the layer and of all layers that its output reaches. `model.layers` is in topological order."""
-    reached = {name}
-    for layer in model.layers:
-        feeding = {
-            tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors
-        }
-        if feeding & reached:
-            reached.add(layer.name)
-    return reached

@@ -6,11 +6,11 @@ Prefix and suffix share the network's layers: what the suffix learns, the networ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 
+from components.modeling.graph import computed_from, consumers, producer
 from components.modeling.network import check_cut_off
 
 
@@ -50,30 +50,10 @@ def split(network: keras.Model, cut_off: str) -> Split:
     return Split(network, prefix, suffix)
 
 
-def computed_from(network: keras.Model, name: str) -> set[str]:
-    """Names of a layer and of every layer that its output reaches."""
-    reached = {name}
-    for layer, inputs in _consumers(network):  # in topological order
-        if any(_producer(tensor) in reached for tensor in inputs):
-            reached.add(layer.name)
-    return reached
-
-
 def _frontier(network: keras.Model, behind: set[str]) -> list[keras.KerasTensor]:
     """Tensors from frozen layers that layers behind the cut read, each once, in the order of the layers."""
     found: dict[int, keras.KerasTensor] = {}
-    for layer, inputs in _consumers(network):
+    for layer, inputs in consumers(network):
         if layer.name in behind:
-            found |= {id(tensor): tensor for tensor in inputs if _producer(tensor) not in behind}
+            found |= {id(tensor): tensor for tensor in inputs if producer(tensor) not in behind}
     return list(found.values())
-
-
-def _consumers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.KerasTensor]]]:
-    """Every layer with the tensors it reads in this network (a shared layer may read others elsewhere)."""
-    for depth in sorted(network._nodes_by_depth, reverse=True):
-        for node in network._nodes_by_depth[depth]:
-            yield node.operation, list(node.input_tensors)
-
-
-def _producer(tensor: keras.KerasTensor) -> str:
-    return str(tensor._keras_history.operation.name)

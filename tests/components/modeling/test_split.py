@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from components.modeling.backbones import build_backbone
 from components.modeling.early_pooling import pool_branches
+from components.modeling.graph import computed_from
 from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
-from components.modeling.split import Split, computed_from, split
+from components.modeling.split import Split, split
 
 SIZE = 32
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="uint8")

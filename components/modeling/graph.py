@@ -1,0 +1,29 @@
+"""A functional network as a graph: which layer reads which tensors, and what is computed from a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+
+
+def computed_from(network: keras.Model, name: str) -> set[str]:
+    """Names of a layer and of every layer that its output reaches."""
+    reached = {name}
+    for layer, inputs in consumers(network):
+        if any(producer(tensor) in reached for tensor in inputs):
+            reached.add(layer.name)
+    return reached
+
+
+def consumers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.KerasTensor]]]:
+    """Every layer, in topological order, with the tensors it reads in this network (a shared one may read others
+    elsewhere)."""
+    for depth in sorted(network._nodes_by_depth, reverse=True):
+        for node in network._nodes_by_depth[depth]:
+            yield node.operation, list(node.input_tensors)
+
+
+def producer(tensor: keras.KerasTensor) -> str:
+    """Name of the layer that a tensor comes from."""
+    return str(tensor._keras_history.operation.name)
