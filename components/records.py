@@ -104,13 +104,15 @@ def _describe(counts: dict[str, dict[str, Any]]) -> str:
 class Catalogue:
     """Rows with columns image_id, uri, md5 (hex), bytes, patient_id, view, age (years), sex, split, `label:<name>`.
 
-    `excluded` has image_id and reason. Rows are in order of image_id, which is unique.
+    `excluded` has image_id and reason. Rows are in order of image_id, which is unique. A `uri` names a file, or a row
+    of an array (see `npz`), whose md5 and bytes are those of its pixels. `notes` are what the source itself limits.
     """
 
     rows: pd.DataFrame
     labels: tuple[str, ...]
     excluded: pd.DataFrame
     source: str
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over pictures, patients, labels and splits: the same data give the same value on any machine."""
@@ -125,7 +127,8 @@ class Catalogue:
             "source": self.source,
             "fingerprint": self.fingerprint(),
             "splits": count_splits(self.rows, self.labels),
-            "notes": check_classes(self.rows, self.labels),
+            "source_notes": list(self.notes),
+            "notes": [*self.notes, *check_classes(self.rows, self.labels)],
             "excluded": summarise_exclusions(self.excluded),
         }
 
@@ -145,4 +148,5 @@ class Catalogue:
             labels=tuple(summary["labels"]),
             excluded=pd.read_parquet(folder / "excluded.parquet"),
             source=summary["source"],
+            notes=tuple(summary["source_notes"]),
         )

@@ -57,6 +57,39 @@ class Settings:
         """Picks this stage's settings from a mapping that may hold more (a component's arguments)."""
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
+    @classmethod
+    def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
+        """Reads several settings from the text of one: a preset's name or `name=value,...`.
+
+        Raises:
+            ValueError: unknown preset or name (the nearest is given), or a value out of range.
+        """
+        if text in presets:
+            return cls(**presets[text])
+        pairs = [part.partition("=") for part in text.split(",")]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError(
+                f"{setting} must be one of {', '.join(presets)} or name=value,..., got {text!r}"
+                + nearest(text, presets)
+            )
+        types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for name, value in ((name.strip(), value.strip()) for name, _, value in pairs):
+            if name not in types:
+                raise ValueError(f"{setting} has no {name!r}{nearest(name, types)}")
+            values[name] = read_scalar(f"{setting}'s {name}", value, types[name])
+        return cls(**values)
+
+
+def read_scalar(name: str, text: str, wanted: type[Any]) -> Scalar:
+    """Reads a setting written as text; raises ValueError where it is not of the type wanted."""
+    truth = {"true": True, "false": False}
+    try:
+        value: Scalar = truth[text.lower()] if wanted is bool else wanted(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} must be of type {wanted.__name__}, got {text!r}") from None
+    return value
+
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     wanted = type(field.default)

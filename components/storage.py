@@ -7,6 +7,7 @@ is the real one. No credentials are read for the embedded store.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import os
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EMBEDDED_BUCKET = "radiograft-embedded"
 EMBEDDED_ENDPOINT_VARIABLE = "RADIOGRAFT_EMBEDDED_STORE"
 PARALLEL_TRANSFERS = 8
+READ_AHEAD = 2**22  # bytes that an open object fetches at a time
 
 
 class Entry(NamedTuple):
@@ -71,6 +73,24 @@ def read_bytes(uri: str) -> bytes:
         raise FileNotFoundError(f"no such object: {uri}") from None
 
 
+def open_file(uri: str) -> IO[bytes]:
+    """A file opened for reading at any place; of an object only what is read is fetched, all from one version.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not is_bucket(uri):
+        return Path(uri).open("rb")
+    from google.api_core.exceptions import NotFound
+
+    blob = _blob(uri)
+    try:
+        blob.reload()
+    except NotFound:
+        raise FileNotFoundError(f"no such object: {uri}") from None
+    return cast(IO[bytes], blob.open("rb", chunk_size=READ_AHEAD))
+
+
 def write_bytes(uri: str, data: bytes, *, only_if_absent: bool = False) -> None:
     """Writes a whole file at once: a reader sees the old content, the new one or none, never a part.
 
@@ -96,6 +116,17 @@ def write_bytes(uri: str, data: bytes, *, only_if_absent: bool = False) -> None:
             draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def delete(uri: str) -> None:
+    """Removes a file; one that is not there (any more) is no error."""
+    if not is_bucket(uri):
+        Path(uri).unlink(missing_ok=True)
+        return
+    from google.api_core.exceptions import NotFound
+
+    with contextlib.suppress(NotFound):
+        _blob(uri).delete()
 
 
 def list_files(uri: str) -> Iterator[Entry]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
 
-from components.settings_fields import Scalar, Settings, nearest, setting
+from components.settings_fields import Scalar, Settings, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,44 +38,9 @@ class Augmentation(Settings):
             raise ValueError(f"brightness_range must be low:high with 0 < low <= high, got {self.brightness_range!r}")
         return low, high
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads `poster`, `none` or `name=value,...`.
-
-        Raises:
-            ValueError: unknown preset or name (the nearest is given), or a value out of range.
-        """
-        if text in PRESETS:
-            return cls(**PRESETS[text])
-        pairs = [part.partition("=") for part in text.split(",")]
-        if not all(separator for _, separator, _ in pairs):
-            raise ValueError(
-                f"image_augmentation must be one of {', '.join(PRESETS)} or name=value,..., got {text!r}"
-                + nearest(text, PRESETS)
-            )
-        values: dict[str, Any] = {n.strip(): cls._value(n.strip(), value.strip()) for n, _, value in pairs}
-        return cls(**values)
-
-    @classmethod
-    def _value(cls, name: str, text: str) -> Scalar:
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        if name not in defaults:
-            raise ValueError(f"image_augmentation has no {name!r}{nearest(name, defaults)}")
-        return read_scalar(f"image_augmentation's {name}", text, type(defaults[name]))
-
-
-def read_scalar(name: str, text: str, wanted: type[Any]) -> Scalar:
-    """Reads a setting written as text; raises ValueError where it is not of the type wanted."""
-    truth = {"true": True, "false": False}
-    try:
-        value: Scalar = truth[text.lower()] if wanted is bool else wanted(text)
-    except (KeyError, ValueError):
-        raise ValueError(f"{name} must be of type {wanted.__name__}, got {text!r}") from None
-    return value
-
 
 # The poster names ImageDataGenerator but no values; these are ours, mild enough for an upright chest film.
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Scalar]] = {
     "poster": {
         "rotation_range": 10.0,
         "width_shift_range": 0.1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -27,6 +28,11 @@ def decode(content: tf.Tensor, size: int) -> tf.Tensor:
     picture.set_shape([None, None, 1])
     resized = tf.image.resize(picture, [size, size], method="bilinear", antialias=True)
     return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """A PNG of uint8 [height, width] or [height, width, 3], without compression."""
+    return bytes(tf.io.encode_png(pixels.reshape(*pixels.shape[:2], -1), compression=0).numpy())
 
 
 def inspect(content: bytes) -> str:

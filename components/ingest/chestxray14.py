@@ -7,13 +7,12 @@ import io
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import pandas as pd
 
 from components import storage
+from components.ingest.source import Source
 from components.records import exclusion
-from components.settings_fields import nearest
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -30,20 +29,11 @@ OLDEST = 120.0
 YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "D": 1 / 365.25}
 
 
-class Source(NamedTuple):
-    """Rows with a picture (image_id, uri, md5, bytes, findings, patient_id, age, sex, view, official), the findings
-    that the whole table knows, and what was set aside."""
-
-    rows: pd.DataFrame
-    findings: frozenset[str]
-    excluded: pd.DataFrame
-
-
 def read(uri: str) -> Source:
     """Reads a folder or gs:// prefix in NIH's layout.
 
-    `official` is `train_val`, `test` or, where no lists exist, missing. Of the pictures only size and checksum are
-    read, and in a bucket not even those.
+    `official` is `train_val`, `test` or, where no lists exist, missing. Findings are those that the whole table knows.
+    Of the pictures only size and checksum are read, and in a bucket not even those.
 
     Raises:
         FileNotFoundError: the folder, its table or one of the two lists is missing.
@@ -60,21 +50,9 @@ def read(uri: str) -> Source:
         exclusion(pictures["image_id"][~pictures["image_id"].isin(rows["image_id"])], "picture without a row"),
     ]
     rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
-    return Source(rows, frozenset("|".join(table["findings"].unique()).split("|")), pd.concat(excluded))
-
-
-def check_known(labels: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses a label that the data set does not know.
-
-    Raises:
-        ValueError: with the nearest names.
-    """
-    for label in labels:
-        if label not in set(known):
-            raise ValueError(
-                f"data_labels must be findings of the data set ({', '.join(sorted(known))}), got {label!r}"
-                + nearest(label, known)
-            )
+    known = sorted(set("|".join(table["findings"].unique()).split("|")))
+    findings = rows["findings"].str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
+    return Source(uri, rows.drop(columns="findings"), findings, pd.concat(excluded))
 
 
 def years(age: str) -> float:

@@ -6,6 +6,8 @@ import hashlib
 
 import pandas as pd
 
+from components.records import SPLITS
+
 
 def draw(patient_id: str, purpose: str, seed: int) -> float:
     """A number in [0, 1) that depends on patient, purpose and seed alone."""
@@ -16,8 +18,8 @@ def draw(patient_id: str, purpose: str, seed: int) -> float:
 def assign(rows: pd.DataFrame, *, validation_fraction: float, test_fraction: float, seed: int) -> pd.Series[str]:
     """The split of each row (`train`, `validation`, `test`) from its `patient_id` and `official` list.
 
-    The official test list is honoured; of the other patients the fraction asked for validates. Without lists the test
-    patients are drawn too. Rows in neither list, where lists exist, get a missing value.
+    Official splits are honoured; of the patients in `train_val` the fraction asked for validates. Without any the test
+    patients are drawn too. Rows in no official split, where there are some, get a missing value.
 
     Raises:
         ValueError: a patient has pictures in both official lists.
@@ -29,7 +31,9 @@ def assign(rows: pd.DataFrame, *, validation_fraction: float, test_fraction: flo
     def split(patient: str, official: str | None) -> str | None:
         if has_lists and official is None:
             return None
-        if official == "test" or (not has_lists and draw(patient, "test", seed) < test_fraction):
+        if official in SPLITS:
+            return official
+        if not has_lists and draw(patient, "test", seed) < test_fraction:
             return "test"
         return "validation" if draw(patient, "validation", seed) < validation_fraction else "train"
 

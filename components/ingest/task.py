@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from components import storage
 from components.config import NO_FINDING, Ingest
-from components.ingest import chestxray14, split
+from components.ingest import chestxray14, medmnist, repeats, split
 from components.ingest.phantom import phantom_files
+from components.ingest.source import Source, check_known
 from components.records import Catalogue, check_classes, exclusion, label_column
 from components.settings_record import record_settings
 from components.stage import log
+
+READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
+    "chestxray14": lambda settings: chestxray14.read(settings.data_source),
+    "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
+    "phantom": lambda settings: chestxray14.read(generate_phantom(settings)),
+}
 
 
 def run(settings: Ingest, output: Path) -> Catalogue:
     """Reads the source, sets aside what cannot be used, splits by patient and writes the catalogue to `output`.
 
     Raises:
-        ValueError: unknown label, patient overlap between the official lists, or no label with both classes in each
-            split. Nothing is written then.
+        ValueError: unknown label, patient overlap between the official lists, no label with both classes in each
+            split, or what a reader refuses. Nothing is written then.
         FileNotFoundError: no such source, table or list.
     """
     catalogue = build_catalogue(settings)
@@ -51,10 +59,9 @@ def generate_phantom(settings: Ingest) -> str:
 def build_catalogue(settings: Ingest) -> Catalogue:
     """The catalogue of the settings' source; raises as `run` does."""
     labels = settings.findings()
-    uri = generate_phantom(settings) if settings.data_format == "phantom" else settings.data_source
-    source = chestxray14.read(uri)
+    source = READERS[settings.data_format](settings)
     if settings.data_labels != "all":
-        chestxray14.check_known(labels, source.findings - {NO_FINDING})
+        check_known(labels, set(map(str, source.findings)) - {NO_FINDING})
     rows, excluded = source.rows, [source.excluded]
     rows["split"] = split.assign(
         rows,
@@ -62,29 +69,30 @@ def build_catalogue(settings: Ingest) -> Catalogue:
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
-    present = rows["findings"].str.get_dummies(sep="|").astype("float64")
     for label in labels:
-        rows[label_column(label)] = present.get(label, 0.0)
-    for reason, unusable in _defects(rows, settings, labels).items():
+        rows[label_column(label)] = source.findings.get(label, 0.0)
+    for reason, unusable in _defects(rows, source.findings, settings).items():
         unusable = unusable.reindex(rows.index)
         excluded.append(exclusion(rows["image_id"][unusable], reason))
         rows = rows[~unusable]
     check_classes(rows, labels)
+    notes = (*source.notes, *repeats.notes(rows))
     rows = rows.drop(columns="official").reset_index(drop=True)
-    return Catalogue(rows, labels, pd.concat(excluded, ignore_index=True), uri)
+    return Catalogue(rows, labels, pd.concat(excluded, ignore_index=True), source.uri, notes)
 
 
-def _defects(rows: pd.DataFrame, settings: Ingest, labels: tuple[str, ...]) -> dict[str, pd.Series[bool]]:
+def _defects(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
     """Rows that cannot be used, by reason; a row counts under its first reason."""
-    positive = rows[[label_column(label) for label in labels]].any(axis="columns")
     defects = {
         "empty file": rows["bytes"] == 0,
         "in neither official list": rows["split"].isna(),
     }
     if settings.data_negatives == "no_finding":
-        defects["neither a finding asked for nor 'No Finding'"] = ~positive & (rows["findings"] != NO_FINDING)
+        positive = rows[[label_column(label) for label in settings.findings()]].any(axis="columns")
+        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
+        defects["neither a finding asked for nor 'No Finding'"] = ~positive & ~marked
     unusable = pd.DataFrame(defects).any(axis="columns")
-    return defects | {"byte-identical to an earlier picture": rows["md5"].mask(unusable).duplicated()}
+    return defects | repeats.defects(rows[~unusable])
 
 
 def _report(catalogue: Catalogue) -> None:

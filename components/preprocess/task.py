@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from components import shards, storage
+from components import npz, shards, storage
 from components.config import Preprocess
-from components.imaging.augmentation import Augmentation
-from components.imaging.decode import decode, inspect
+from components.imaging.decode import decode, encode, inspect
 from components.preprocess.contact_sheet import contact_sheet
 from components.records import (
     SPLITS,
@@ -60,7 +59,7 @@ def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:
         excluded += [exclusion(rows["image_id"][reasons == r], r) for r in sorted(set(reasons) - {""})]
     rows = pd.concat(kept, ignore_index=True)
     summary = _summary(settings, catalogue, rows, pd.concat(excluded, ignore_index=True), modes)
-    augmentation = Augmentation.parse(settings.image_augmentation)
+    augmentation = settings.augmentation()
     record_settings(output, settings, catalogue_folder)
     shards.write_description(output, rows, augmentation, summary)
     contact_sheet(shards.Shards.read(output), settings.train_seed, output / "contact_sheet.png")
@@ -79,7 +78,7 @@ def _summary(
         "source": catalogue.source,
         "fingerprint": catalogue.fingerprint(),
         "splits": count_splits(rows, catalogue.labels),
-        "notes": check_classes(rows, catalogue.labels),
+        "notes": [*catalogue.notes, *check_classes(rows, catalogue.labels)],
         "excluded": summarise_exclusions(excluded),
         "converted": {mode: count for mode, count in sorted(modes.items()) if mode != "L"},
     }
@@ -91,7 +90,8 @@ def _write_split(rows: pd.DataFrame, split: str, labels: tuple[str, ...], size: 
     truth = rows[[label_column(label) for label in labels]].to_numpy("float32")
 
     def readable() -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
-        decoded_rows = in_order(lambda row: load(row.uri, row.md5, size), rows.itertuples())
+        found = zip(rows["uri"], rows["md5"], npz.pick(rows["uri"]), strict=True)
+        decoded_rows = in_order(lambda picture: load(*picture, size=size), found)
         for image_id, present, decoded in zip(rows["image_id"], truth, decoded_rows, strict=True):
             outcome.append(decoded._replace(picture=None))
             if decoded.picture is None:
@@ -111,15 +111,21 @@ def _counted(outcome: list[Decoded]) -> tuple[int, int]:
     return stored, len(outcome) - stored
 
 
-def load(uri: str, md5: str, size: int) -> Decoded:
-    """Reads and decodes one picture, never raising for what is wrong with the picture itself."""
+def load(uri: str, md5: str, pixels: np.ndarray | None = None, *, size: int) -> Decoded:
+    """Reads and decodes one picture, never raising for what is wrong with the picture itself.
+
+    Args:
+        pixels: uint8 [height, width] or [height, width, 3] of a picture that is no file of its own. It takes the way of
+            all others as a PNG, so that colour becomes the same grey and its size has the same bound.
+    """
     try:
-        content = storage.read_bytes(uri)
+        content = storage.read_bytes(uri) if pixels is None else pixels.tobytes()
     except FileNotFoundError:
         return Decoded(None, "gone since ingest", "")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         return Decoded(None, "changed since ingest", "")
     try:
+        content = content if pixels is None else encode(pixels)
         mode = inspect(content)
         return Decoded(decode(tf.constant(content), size).numpy(), "", mode)
     except (ValueError, tf.errors.InvalidArgumentError):

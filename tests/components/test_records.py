@@ -47,7 +47,7 @@ def make_rows(rows: list[tuple[str, str, str, float, float]] = ROWS) -> pd.DataF
 
 def make_catalogue(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalogue:
     excluded = exclusion(["9_0.png", "8_0.png"], "empty file")
-    return Catalogue(make_rows() if rows is None else rows, LABELS, excluded, source)
+    return Catalogue(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
 
 
 def test_columns_are_named_after_their_label() -> None:
@@ -148,7 +148,7 @@ def test_a_catalogue_reads_back_as_written(tmp_path: Path) -> None:
     found = Catalogue.read(tmp_path / "new" / "catalogue")
     assert_frame_equal(found.rows, catalogue.rows)
     assert_frame_equal(found.excluded, catalogue.excluded)
-    assert (found.labels, found.source) == (LABELS, "/data")
+    assert (found.labels, found.source, found.notes) == (LABELS, "/data", ("a note",))
     assert found.fingerprint() == catalogue.fingerprint()
 
 
@@ -156,10 +156,11 @@ def test_the_summary_lies_beside_the_rows(tmp_path: Path) -> None:
     catalogue = make_catalogue()
     catalogue.write(tmp_path)
     summary = json.loads((tmp_path / "catalogue.json").read_text())
-    assert list(summary) == ["labels", "source", "fingerprint", "splits", "notes", "excluded"]
+    assert list(summary) == ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"]
     assert summary["fingerprint"] == catalogue.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2
+    assert summary["notes"] == ["a note", *check_classes(make_rows(), LABELS)]
 
 
 def test_the_fingerprint_is_the_same_on_every_machine() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -50,9 +52,45 @@ def test_only_files_exist(place: str) -> None:
     assert found == [True, False, False, False]
 
 
+def test_a_deleted_file_is_gone_and_its_neighbours_stay(place: str) -> None:
+    for name in ("folder/file", "folder/file2", "folder"):
+        storage.write_bytes(f"{place}/{name}/x", b"x")
+    storage.delete(f"{place}/folder/file/x")
+    assert sorted(listing(place)) == ["folder/file2/x", "folder/x"]
+    assert not storage.exists(f"{place}/folder/file/x")
+    storage.write_bytes(f"{place}/folder/file/x", b"again", only_if_absent=True)
+    assert storage.read_bytes(f"{place}/folder/file/x") == b"again"
+
+
+def test_what_is_not_there_may_be_deleted(place: str) -> None:
+    storage.write_bytes(f"{place}/file", b"x")
+    for name in ("missing", "missing/file", "fil"):
+        storage.delete(f"{place}/{name}")
+    storage.delete(f"{place}/file")
+    storage.delete(f"{place}/file")
+    assert list(storage.list_files(place)) == []
+
+
 def test_a_missing_file_is_named(place: str) -> None:
     with pytest.raises(FileNotFoundError, match="folder/missing"):
         storage.read_bytes(f"{place}/folder/missing")
+
+
+def test_an_open_file_is_read_at_any_place(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "READ_AHEAD", 1000)
+    content = np.random.default_rng(0).bytes(10_000)
+    storage.write_bytes(f"{place}/file", content)
+    with storage.open_file(f"{place}/file") as file:
+        for start, length in ((9_990, 20), (0, 10), (10, 2_500), (2_400, 100), (5_000, 1), (10_000, 1)):
+            file.seek(start)
+            assert file.read(length) == content[start : start + length]
+        file.seek(-7, io.SEEK_END)
+        assert file.read() == content[-7:]
+
+
+def test_a_missing_file_does_not_open(place: str) -> None:
+    with pytest.raises(FileNotFoundError, match="folder/missing"):
+        storage.open_file(f"{place}/folder/missing")
 
 
 def test_files_are_listed_in_order_of_name_at_any_depth(place: str) -> None:

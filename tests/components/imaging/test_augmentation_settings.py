@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config import Preprocess
-from components.imaging.augmentation import Augmentation
+from components.imaging.augmentation import PRESETS, Augmentation
 
 
 def test_augmentation_is_none_or_the_posters_by_name() -> None:
-    assert Augmentation.parse("none") == Augmentation()
-    assert Augmentation.parse("poster") == Augmentation(
+    assert Augmentation.parse("image_augmentation", "none", PRESETS) == Augmentation()
+    assert Augmentation.parse("image_augmentation", "poster", PRESETS) == Augmentation(
         rotation_range=10.0, width_shift_range=0.1, height_shift_range=0.1, zoom_range=0.1
     )
 
 
 def test_augmentation_reads_image_data_generators_arguments() -> None:
     text = "rotation_range=7, horizontal_flip=TRUE, fill_mode=constant, cval=12, brightness_range=0.8:1.25"
-    augmentation = Augmentation.parse(text)
+    augmentation = Augmentation.parse("image_augmentation", text, PRESETS)
     assert augmentation == Augmentation(
         rotation_range=7.0, horizontal_flip=True, fill_mode="constant", cval=12.0, brightness_range="0.8:1.25"
     )
@@ -41,7 +41,7 @@ def test_augmentation_reads_image_data_generators_arguments() -> None:
 )
 def test_an_augmentation_written_as_text_reads_back(augmentation: Augmentation) -> None:
     text = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(augmentation).items())
-    assert Augmentation.parse(text) == augmentation
+    assert Augmentation.parse("image_augmentation", text, PRESETS) == augmentation
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components.imaging.decode import decode, inspect
+from components.imaging.decode import encode as encode_png
 from tests.components.pictures import encode, noise, png_of_header_only
 
 
@@ -165,3 +167,12 @@ def test_pixels_are_limited_by_the_header_alone() -> None:
 def test_a_bomb_of_any_size_is_refused_from_its_header(side: int) -> None:
     with pytest.raises(ValueError, match="picture"):
         inspect(png_of_header_only(side, side))
+
+
+@settings(deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), colour=st.booleans(), seed=st.integers(0, 2**32))
+def test_encoding_loses_nothing(height: int, width: int, colour: bool, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)[: 2 + colour], dtype=np.uint8)
+    with Image.open(io.BytesIO(encode_png(pixels))) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB" if colour else "L")
+        np.testing.assert_array_equal(np.asarray(picture), pixels)

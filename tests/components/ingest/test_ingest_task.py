@@ -11,6 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from components import storage
+from components.config import run_form
 from components.ingest import task
 from components.records import Catalogue, label_column, summarise_exclusions
 from components.settings_record import read_settings
@@ -155,6 +156,23 @@ def test_a_source_without_pictures_is_refused(folder: str, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="got train: 0 pictures, 0 with Pneumonia; validation: 0 pictures"):
         task.run(half_validating(folder), tmp_path / "catalogue")
     assert not (tmp_path / "catalogue").exists()
+
+
+def test_of_pictures_equal_across_splits_the_one_held_out_stays(folder: str) -> None:
+    files = nih_files()
+    files[f"{PICTURES}/00000003_001.png"] = files[f"{PICTURES}/00000001_001.png"]
+    files[f"{PICTURES}/00000001_002.png"] = files[f"{PICTURES}/00000002_000.png"]
+    files[TABLE] = (TABLE_V2020 + "00000001_002.png,No Finding,2,1,58,M,PA,1,1,1,1\n").encode()
+    files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
+    catalogue = task.build_catalogue(half_validating(put(files, folder), data_labels="Pneumonia"))
+    assert list(catalogue.excluded.itertuples(index=False, name=None)) == [
+        ("00000001_001.png", "byte-identical to a picture of a split held out"),
+        ("00000002_000.png", "byte-identical to an earlier picture"),
+    ]
+
+
+def test_every_format_has_a_reader() -> None:
+    assert tuple(task.READERS) == run_form()["data_format"].metadata["choices"]
 
 
 def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:

@@ -90,6 +90,12 @@ def test_another_seed_draws_other_patients() -> None:
     assert split(rows, seed=0) != split(rows, seed=1)
 
 
+def test_a_split_of_three_parts_is_honoured_and_nothing_is_drawn() -> None:
+    official: list[str | None] = ["train", "validation", "test"] * 100
+    rows = rows_of([str(number) for number in range(300)], official)
+    assert split(rows, validation=0.5, test=0.5) == official
+
+
 def test_rows_in_neither_list_get_no_split_where_lists_exist() -> None:
     rows = rows_of(["1", "2", "2", "3"], ["test", "train_val", None, None])
     chosen = split(rows, validation=0.01)

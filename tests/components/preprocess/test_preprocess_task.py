@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components import storage
+from components import npz, storage
 from components.config import Preprocess
 from components.imaging.augmentation import Augmentation
 from components.imaging.decode import decode
@@ -25,6 +26,7 @@ from components.preprocess import task
 from components.records import SPLITS, Catalogue, exclusion
 from components.settings_record import read_settings, record_settings
 from components.shards import Shards
+from tests.components.archives import pack, packed
 from tests.components.pictures import encode, noise, png_of_header_only
 
 PICTURES_A_SPLIT = 8
@@ -39,7 +41,7 @@ def loaded(folder: Path, content: bytes) -> task.Decoded:
     """What becomes of a file with this content that ingest has seen so."""
     path = folder / "picture.png"
     path.write_bytes(content)
-    return task.load(str(path), md5(content), 32)
+    return task.load(str(path), md5(content), size=32)
 
 
 @pytest.fixture
@@ -195,11 +197,56 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
 def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
     uri = storage.join(embedded, "preprocess", "picture.png")
     content = encode(noise(32))
-    assert task.load(uri, md5(content), 32) == (None, "gone since ingest", "")
+    assert task.load(uri, md5(content), size=32) == (None, "gone since ingest", "")
     storage.write_bytes(uri, content)
-    picture, reason, mode = task.load(uri, md5(content), 32)
+    picture, reason, mode = task.load(uri, md5(content), size=32)
     assert (reason, mode) == ("", "L")
     np.testing.assert_array_equal(picture, noise(32)[..., None])
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB"), ((224, 224), "L")])
+def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = task.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)
+    np.testing.assert_array_equal(found.picture, loaded(tmp_path, encode(pixels)).picture)  # type: ignore[arg-type]
+    assert (found.reason, found.mode) == ("", mode)
+
+
+def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
+    outcome = task.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
+    assert outcome == (None, "changed since ingest", "")
+
+
+def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalogue, tmp_path: Path, place: str) -> None:
+    pixels = np.stack([noise(32, number) for number in range(PICTURES_A_SPLIT * len(SPLITS))])
+    uri = pack(f"{place}/set.npz", train_images=pixels[:8], val_images=pixels[8:16], test_images=pixels[16:])
+    archived = catalogue.rows.assign(
+        uri=[npz.address(uri, f"{part}_images", row) for part in ("train", "val", "test") for row in range(8)],
+        md5=[md5(picture.tobytes()) for picture in pixels],
+    )
+    archived.loc[5, "md5"] = md5(b"other pixels")
+    keep = archived.index != 2  # ingest set it aside
+    data = Shards.read(run(dataclasses.replace(catalogue, rows=archived[keep]), tmp_path / "archived"))
+    assert data.summary["excluded"][0] == {"reason": "changed since ingest", "count": 1, "examples": ["0005.png"]}
+    for split, numbers in {"train": [0, 1, 3, 4, 6, 7], "validation": range(8, 16), "test": range(16, 24)}.items():
+        stored, ids, _ = zip(*data.examples(split).as_numpy_iterator(), strict=True)
+        assert [image_id.decode() for image_id in ids] == [f"{number:04d}.png" for number in numbers]
+        np.testing.assert_array_equal(np.stack(stored)[..., 0], pixels[list(numbers)])
+
+
+def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    rows = catalogue.rows.assign(uri=[npz.address(str(path), "images", row) for row in range(len(catalogue.rows))])
+    with pytest.raises(FileNotFoundError, match=r"set\.npz"):
+        run(dataclasses.replace(catalogue, rows=rows), tmp_path / "gone")
+    path.write_bytes(packed(images=np.stack([noise()] * 24))[:1000])
+    with pytest.raises(ValueError, match=r"set\.npz must be a whole \.npz archive, got a broken one"):
+        run(dataclasses.replace(catalogue, rows=rows), tmp_path / "broken")
+
+
+def test_what_the_source_limits_is_noted(catalogue: Catalogue, tmp_path: Path) -> None:
+    folder = run(dataclasses.replace(catalogue, notes=("no patients are told",)), tmp_path)
+    assert Shards.read(folder).summary["notes"] == ["no patients are told"]
 
 
 def numbered(number: int) -> task.Decoded:

@@ -1,0 +1,22 @@
+"""Small data sets as MedMNIST writes them: twelve pictures, six to train, three to validate and three to test."""
+
+from __future__ import annotations
+
+import numpy as np
+
+COUNTS = {"train": 6, "val": 3, "test": 3}
+BINARY = {"train": [0, 1, 1, 0, 1, 0], "val": [1, 0, 1], "test": [0, 0, 1]}
+
+
+def medmnist_arrays(
+    shape: tuple[int, ...] = (28, 28), labels: dict[str, list[int]] | dict[str, list[list[int]]] = BINARY
+) -> dict[str, np.ndarray]:
+    """Noise of this shape, [height, width] or [height, width, 3], and labels, to be changed at will.
+
+    Args:
+        labels: of each split a number a picture, or a list of numbers.
+    """
+    draws = np.random.default_rng(0)
+    pictures = {f"{part}_images": draws.integers(0, 256, (n, *shape), dtype=np.uint8) for part, n in COUNTS.items()}
+    truth = {f"{part}_labels": np.array(labels[part], np.uint8).reshape(n, -1) for part, n in COUNTS.items()}
+    return pictures | truth
