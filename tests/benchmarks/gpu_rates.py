@@ -1,0 +1,82 @@
+"""A rate measured or published beside what the card could do at most: peaks of cards, timm's rows, shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+# TFLOP/s of bfloat16 on tensor cores, dense, with sums in float32, by the driver's name. Sources: NVIDIA's data sheets
+# of H100, H200 and A100, and its white papers on the GA102, Ada and RTX Blackwell architectures.
+PEAKS = {
+    "NVIDIA H200": 989.0,
+    "NVIDIA H100 80GB HBM3": 989.0,
+    "NVIDIA H100 PCIe": 756.0,
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA A100-SXM4-40GB": 312.0,
+    "NVIDIA A100 80GB PCIe": 312.0,
+    "NVIDIA A100-PCIE-40GB": 312.0,
+    "NVIDIA GeForce RTX 5090": 209.5,
+    "NVIDIA GeForce RTX 4090": 165.2,
+    "NVIDIA GeForce RTX 3090": 71.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """Pictures a second (`slowest` and `fastest` of the windows measured) and the arithmetic that this means.
+
+    `share_of_peak` is None for a card whose peak is not known, `share_of_product` where no matrix product was measured.
+    """
+
+    name: str
+    card: str
+    batch_size: int | None
+    pictures_per_second: float
+    slowest: float
+    fastest: float
+    gflop_a_picture: float
+    tflops: float
+    share_of_peak: float | None
+    share_of_product: float | None
+    how: str
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        card: str,
+        windows: Sequence[float],
+        *,
+        gflop: float,
+        how: str,
+        batch_size: int | None = None,
+        product: float | None = None,
+    ) -> Rate:
+        """The median of the windows' pictures a second, `gflop` each, against the card's peak and `product` TFLOP/s."""
+        rate, peak = statistics.median(windows), PEAKS.get(card)
+        tflops = rate * gflop / 1000
+        return cls(
+            name=name,
+            card=card,
+            batch_size=batch_size,
+            pictures_per_second=rate,
+            slowest=min(windows),
+            fastest=max(windows),
+            gflop_a_picture=gflop,
+            tflops=tflops,
+            share_of_peak=tflops / peak if peak else None,
+            share_of_product=tflops / product if product else None,
+            how=how,
+        )
+
+
+GFLOP = 5.74  # of one DenseNet-121 forward pass at 224 px: timm counts 2.87 G multiply-adds, two operations each
+HOW = "timm's published result: DenseNet-121 at 224 px in mixed precision on PyTorch"
+PUBLISHED = [
+    Rate.of("forward", "NVIDIA GeForce RTX 3090", [3032.0], gflop=GFLOP, how=HOW),
+    Rate.of("forward", "NVIDIA GeForce RTX 4090", [3896.0], gflop=GFLOP, how=f"{HOW}, eager"),
+    Rate.of("forward", "NVIDIA GeForce RTX 4090", [6581.0], gflop=GFLOP, how=f"{HOW}, compiled"),
+    Rate.of("forward", "NVIDIA GeForce RTX 5090", [10179.0], gflop=GFLOP, how=f"{HOW}, compiled"),
+    Rate.of("training", "NVIDIA GeForce RTX 3090", [914.0], gflop=3 * GFLOP, how=HOW),
+]

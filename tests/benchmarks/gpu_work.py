@@ -1,0 +1,120 @@
+"""What is measured on a GPU: a network and a batch on the device, the four steps on them and their arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from components.config import CUT_OFFS
+from components.modeling.backbones import build_backbone
+from components.modeling.early_pooling import pool_branches
+from components.modeling.graph import computed_from
+from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
+from components.modeling.split import split
+from tests.benchmarks.gpu_steps import Step, forward_step, training_step
+
+LABELS = 14
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Which network on pictures of how many pixels; rows of the matrices; seconds of one window."""
+
+    backbone: str
+    side: int
+    batch_size: int
+    matrix: int
+    window: float
+
+
+FULL = Scale("densenet121", side=224, batch_size=256, matrix=8192, window=1.0)
+TINY = Scale("efficientnet_lite0", side=32, batch_size=2, matrix=64, window=0.01)
+
+
+class Subject:
+    """A network with random weights and one batch of random pictures, both on the device."""
+
+    def __init__(self, scale: Scale) -> None:
+        self.scale, self.cut_off = scale, CUT_OFFS[scale.backbone]
+        features = pooled(build_backbone(scale.backbone, "none", "", scale.side))
+        width = features.output.shape[-1]
+        self.network = attach_classifier(
+            features, build_classifier(width, LABELS, dense_units=256, dropout=0.5, l2=1e-4, seed=0)
+        )
+        self.gflop = gflop(self.network, {layer.name for layer in self.network.layers})
+        self.gflop_behind = gflop(self.network, computed_from(self.network, self.cut_off))
+        random, shape = np.random.default_rng(0), (scale.batch_size, scale.side, scale.side, 1)
+        self.pictures = keras.ops.convert_to_tensor(random.integers(0, 256, shape, dtype="uint8"))
+        truth = random.integers(0, 2, (scale.batch_size, LABELS))
+        self.truth = keras.ops.convert_to_tensor(truth.astype("float32"))
+
+    def forward(self) -> Step:
+        return forward_step(self.network, self.pictures)
+
+    def cached(self) -> Step:
+        unfreeze_from(self.network, self.cut_off)
+        cut = split(pool_branches(self.network), self.cut_off)
+        frontier = keras.tree.flatten(forward_step(cut.prefix, self.pictures)())
+        halves = [keras.ops.cast(part, "float16") for part in frontier]
+        return self._training(cut.suffix, halves)
+
+    def online(self) -> Step:
+        unfreeze_from(self.network, self.cut_off)
+        return self._training(self.network, self.pictures)
+
+    def training(self) -> Step:
+        self.network.trainable = True
+        return self._training(self.network, self.pictures)
+
+    def _training(self, model: keras.Model, inputs: Any) -> Step:
+        model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy")
+        return training_step(model, inputs, self.truth)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is measured, its arithmetic a picture (GFLOP), and both in words."""
+
+    start: Callable[[Subject], Step]
+    gflop: Callable[[Subject], float]
+    how: str
+
+
+WORKS = {
+    "forward": Work(Subject.forward, lambda subject: subject.gflop, "inference"),
+    "cached": Work(
+        Subject.cached,
+        lambda subject: 3 * subject.gflop_behind,
+        "training step of the layers from the cut-off on, on cached float16 activations; counted as three times their "
+        "forward pass",
+    ),
+    "online": Work(
+        Subject.online,
+        lambda subject: subject.gflop + 2 * subject.gflop_behind,
+        "training step of the layers from the cut-off on, with the forward pass of the whole network, on pictures that "
+        "are on the device already: decoding and augmentation are not measured; counted as the whole forward pass and "
+        "twice that from the cut-off on",
+    ),
+    "training": Work(
+        Subject.training,
+        lambda subject: 3 * subject.gflop,
+        "training step of all layers, batch normalisation included; counted as three times the forward pass",
+    ),
+}
+
+
+def gflop(network: keras.Model, names: set[str]) -> float:
+    """Arithmetic of one picture's forward pass through the layers named: convolutions and dense layers, two operations
+    a multiply-add; the rest is about one in a hundred."""
+    multiply_adds = 0
+    for layer in network.layers:
+        if layer.name in names and isinstance(layer, (*CONVOLUTIONS, keras.layers.Dense)):
+            positions = layer.output.shape[1:-1] if isinstance(layer, CONVOLUTIONS) else ()
+            multiply_adds += math.prod(layer.kernel.shape) * math.prod(positions)
+    return 2e-9 * multiply_adds
