@@ -7,10 +7,11 @@ from pathlib import Path
 
 from kfp import compiler
 
+from pipelines.cutoff_search import cutoff_search
 from pipelines.transfer_learning import transfer_learning
 
 COMPILED = Path(__file__).parent / "compiled"
-PIPELINES = {"transfer_learning.yaml": transfer_learning}
+PIPELINES = {"transfer_learning.yaml": transfer_learning, "cutoff_search.yaml": cutoff_search}
 
 
 def compile_all(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from components.config import run_form
-from components.settings_fields import Settings
+from components.settings_fields import Scalar, Settings
 
 
 class Form:
@@ -21,8 +21,12 @@ class Form:
         return {name: self.parameters[name] for name in stage.__dataclass_fields__}
 
 
-def with_run_form(pipeline: Callable[[Form], None]) -> Callable[..., None]:
-    """Gives a pipeline that takes a Form one parameter a setting, which is what KFP shows on its run form."""
+def with_run_form(pipeline: Callable[[Form], None], **defaults: Scalar) -> Callable[..., None]:
+    """Gives a pipeline that takes a Form one parameter a setting, which is what KFP shows on its run form.
+
+    Args:
+        defaults: of this pipeline, where they differ from the settings' own.
+    """
 
     def with_parameters(*values: Any) -> None:
         pipeline(Form(dict(zip(run_form(), values, strict=True))))
@@ -34,7 +38,7 @@ def with_run_form(pipeline: Callable[[Form], None]) -> Callable[..., None]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,  # allows required ones anywhere in the alphabet; KFP goes by order
-                default=inspect.Parameter.empty if field.metadata["required"] else field.default,
+                default=inspect.Parameter.empty if field.metadata["required"] else defaults.get(name, field.default),
                 annotation=type(field.default),
             )
             for name, field in run_form().items()

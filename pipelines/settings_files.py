@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 
 from components import storage
-from components.config import CUT_OFFS, STAGES, run_form
-from components.imaging.augmentation import read_scalar
-from components.settings_fields import Scalar, nearest
+from components.config import AUTO_CUT_OFF, CUT_OFFS, STAGES, run_form
+from components.settings_fields import Scalar, nearest, read_scalar
 
 FOLDER = Path(__file__).parent / "settings"
 
@@ -74,8 +73,15 @@ def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[s
         given[full] = read_scalar(full, text.strip(), type(run_form()[full].default))
     backbone = given.get("model_backbone")
     if backbone in CUT_OFFS and backbone != values.get("model_backbone", run_form()["model_backbone"].default):
-        given.setdefault("model_cut_off", CUT_OFFS[str(backbone)])
+        own = AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else CUT_OFFS[str(backbone)]
+        given.setdefault("model_cut_off", own)
     return {**values, **given}
+
+
+def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The same settings for the pipeline that searches a cut-off: where they name a single one, all are tried."""
+    several = "," in str(values.get("model_cut_off", ""))
+    return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
 from components.evaluate.cut_off_curve import CurvePoint
+from components.fine_tune.search_table import Candidate, best
 
 # Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
@@ -93,6 +94,22 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer, from the input on")
         axes.margins(y=0.15)
+        return _svg(figure)
+
+
+def search_svg(table: Sequence[Candidate]) -> str:
+    """Validation AUROC of fine-tuning from each cut-off, from the input down; the best is marked."""
+    with matplotlib.rc_context(SETTINGS):
+        height = 0.9 + 0.24 * len(table)
+        figure = Figure(figsize=(8.4, height))
+        axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
+        for place, row in enumerate(table):
+            chosen = row is best(table)
+            axes.plot(row["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o")
+        axes.set_yticks(range(len(table)), [row["cut_off"] for row in table])
+        axes.invert_yaxis()
+        axes.set_xlabel("validation AUROC")
+        axes.margins(x=0.08)
         return _svg(figure)
 
 

@@ -15,7 +15,8 @@ from components.evaluate import verdict
 from components.evaluate.bootstrap import Estimate
 from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics
-from components.evaluate.plots import Curve, curve_svg, roc_svg, training_svg
+from components.evaluate.plots import Curve, curve_svg, roc_svg, search_svg, training_svg
+from components.fine_tune.search_table import Candidate, best
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
 LARGEST_CONTACT_SHEET = 3_000_000
@@ -67,6 +68,7 @@ class Report:
         histories: strategy -> one mapping an epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
         random_baseline: the comparison with random weights, None if it was not made.
         cut_off_curve: the linear probe of each layer on validation, from the input on.
+        cut_off_search: fine-tuning from each candidate cut-off, from the input on; one where nothing was searched.
         data_counts: one entry a split.
         exclusions: one entry a reason.
         settings: name -> value.
@@ -84,6 +86,7 @@ class Report:
     histories: Mapping[str, Sequence[Mapping[str, float]]]
     random_baseline: RandomBaseline | None
     cut_off_curve: Sequence[CurvePoint]
+    cut_off_search: Sequence[Candidate]
     data_counts: Sequence[SplitCount]
     exclusions: Sequence[Exclusion]
     settings: Mapping[str, object]
@@ -132,6 +135,8 @@ def render_report(report: Report) -> str:
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
             best_layers=sorted(report.cut_off_curve, key=lambda point: -(point["auroc"]["value"] or 0))[:BEST_LAYERS],
+            search_plot=_search_plot(report.cut_off_search),
+            best_cut_off=best(report.cut_off_search)["cut_off"] if report.cut_off_search else "",
             contact_sheet=sheet if fits else b"",
             most_examples=MOST_EXAMPLES,
         )
@@ -201,4 +206,15 @@ def _curve_plot(report: Report) -> Plot | None:
         curve_svg(report.cut_off_curve),
         f"{len(report.cut_off_curve)} layers from the input on; the best is {best['layer']} with "
         f"{verdict.number(best['auroc']['value'])}",
+    )
+
+
+def _search_plot(table: Sequence[Candidate]) -> Plot | None:
+    if len(table) < 2:
+        return None
+    return Plot(
+        "Validation AUROC after fine-tuning from each cut-off",
+        search_svg(table),
+        f"{len(table)} cut-offs from the input on; the best is {best(table)['cut_off']} with "
+        f"{verdict.number(best(table)['val_auroc'])}",
     )

@@ -15,8 +15,9 @@ from components.evaluate.cut_off_curve import read_curve
 from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve, youden_thresholds
 from components.evaluate.report import Exclusion, RandomBaseline, Report, SplitCount, render_report
 from components.extract_features.task import RANDOM_PREDICTIONS
+from components.fine_tune import search_table
 from components.modeling import artifact, devices
-from components.modeling.inference import stream
+from components.modeling.inference import Predictor
 from components.records import label_column, prediction_frame, score_column
 from components.settings_record import read_settings, record_settings
 from components.shards import Shards
@@ -93,6 +94,7 @@ def _facts(settings: Evaluate, data: Shards, inputs: Inputs, predictions: pd.Dat
         "thresholds": thresholds,
         "metrics": metrics,
         "cut_off_curve": read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
+        "cut_off_search": search_table.read(inputs.model),
         "random_baseline": _random_baseline(settings, inputs, predictions, data.labels),
     }
 
@@ -102,10 +104,10 @@ def _predict(data: Shards, inputs: Inputs) -> pd.DataFrame:
     strategy, frames = devices.strategy(), []
     for name, folder in {"feature_extraction": inputs.feature_model, PUBLISHED: inputs.model}.items():
         with strategy.scope():
-            model = artifact.load(folder)
+            predictor = Predictor(artifact.load(folder), strategy)
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = np.concatenate(list(stream(model, data.pictures(split, BATCH_SIZE), strategy)))
+            scores = np.concatenate(list(predictor.single(data.pictures(split, BATCH_SIZE))))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)
 
@@ -147,7 +149,7 @@ def _report(data: Shards, inputs: Inputs, facts: dict[str, Any], predictions: pd
     notes += [f"{count:,} pictures were {mode} and were made grey" for mode, count in data.summary["converted"].items()]
     if histories[PUBLISHED]["best_epoch"] == 0:
         notes.append(
-            "no epoch of fine-tuning lowered the validation loss: the published model is the one it began with"
+            "no epoch of fine-tuning raised the validation AUROC: the published model is the one it began with"
         )
     return Report(
         title=", ".join(data.labels[:3]) + (" and others" if len(data.labels) > 3 else ""),
@@ -159,6 +161,7 @@ def _report(data: Shards, inputs: Inputs, facts: dict[str, Any], predictions: pd
         histories={name: history["epochs"] for name, history in histories.items()},
         random_baseline=facts["random_baseline"],
         cut_off_curve=facts["cut_off_curve"],
+        cut_off_search=facts["cut_off_search"],
         data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],

@@ -27,3 +27,9 @@ def consumers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.Ke
 def producer(tensor: keras.KerasTensor) -> str:
     """Name of the layer that a tensor comes from."""
     return str(tensor._keras_history.operation.name)
+
+
+def sources(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """The tensors that the layer read to make this one."""
+    history = tensor._keras_history
+    return list(history.operation._inbound_nodes[history.node_index].input_tensors)

@@ -43,9 +43,11 @@ def radiograft() -> Radiograft:
     script = shutil.which("radiograft", path=str(Path(sys.executable).parent))
     assert script, "radiograft must be installed beside the interpreter: pip install --editable ."
 
-    def run(out: Path, settings: Path | str, *assignments: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        out: Path, settings: Path | str, *assignments: str, pipeline: str = "transfer_learning"
+    ) -> subprocess.CompletedProcess[str]:
         options = [part for assignment in assignments for part in ("--set", assignment)]
-        command = [script, "run", "--out", str(out), "--settings", str(settings), *options]
+        command = [script, "run", "--out", str(out), "--settings", str(settings), "--pipeline", pipeline, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return run
@@ -55,8 +57,8 @@ def radiograft() -> Radiograft:
 def finish(radiograft: Radiograft) -> Callable[..., Run]:
     """A run that must end well."""
 
-    def run(out: Path, settings: Path | str, *assignments: str) -> Run:
-        done = radiograft(out, settings, *assignments)
+    def run(out: Path, settings: Path | str, *assignments: str, pipeline: str = "transfer_learning") -> Run:
+        done = radiograft(out, settings, *assignments, pipeline=pipeline)
         assert done.returncode == 0, done.stdout + done.stderr
         return Run(done.stdout, json.loads((out / "latest" / "summary.json").read_text()))
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from components.config import run_form
 from pipelines.cli import main, settings_table
+from pipelines.compile import PIPELINES
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder or gs:// prefix with NIH's tables, lists and pictures.), got ''",
+            "data_source must be given (Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file.), got ''",
         ),
         (
             "model_name=../up",
@@ -81,7 +82,8 @@ def test_the_posters_settings_ask_for_a_source(here: Path) -> None:
 
 def test_settings_that_do_not_exist_are_refused_with_the_nearest_name(here: Path) -> None:
     message = _refusal(here, "--settings", "demoo")
-    assert message == "settings must be a file or one of chestxray14, demo, got 'demoo'; did you mean 'demo'?"
+    known = "chestxray14, demo, pneumoniamnist"
+    assert message == f"settings must be a file or one of {known}, got 'demoo'; did you mean 'demo'?"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     head, line, *rows = result.stdout.splitlines()
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(run_form())  # type: ignore[index]
-    assert "| `data_source` | required | Folder or gs:// prefix with NIH's tables, lists and pictures. |" in rows
+    assert "| `data_source` | required | Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file. |" in rows
     assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
 
 
@@ -125,15 +127,24 @@ def test_the_readmes_table_is_the_commands() -> None:
 def test_help_names_the_commands_and_the_purpose() -> None:
     text = _radiograft("--help").stdout
     assert "Research only, not for diagnosis." in " ".join(text.split())
-    assert re.search(r"^  run +Runs the compiled pipeline on this machine", text, re.MULTILINE)
+    assert re.search(r"^  run +Runs a compiled pipeline on this machine", text, re.MULTILINE)
+    assert re.search(r"^  resume +Goes on with a run that was cut short", text, re.MULTILINE)
     assert re.search(r"^  settings +Lists every setting", text, re.MULTILINE)
 
 
 def test_help_of_run_names_its_options() -> None:
     text = _radiograft("run", "--help").stdout
-    assert re.search(r"--settings TEXT +A YAML file, or `demo` or `chestxray14`\.", text)
+    assert re.search(r"--settings TEXT +A YAML file, or one by name: demo,", text)
     assert "--set NAME=VALUE" in text
+    assert "--pipeline [transfer_learning|cutoff_search]" in text
     assert "[default: runs]" in text
+
+
+def test_a_pipeline_that_does_not_exist_is_refused_with_those_that_do(here: Path) -> None:
+    result = _radiograft("run", "--settings", "demo", "--pipeline", "search")
+    assert result.exit_code == 2
+    names = ", ".join(f"'{Path(name).stem}'" for name in PIPELINES)
+    assert f"'search' is not one of {names}." in result.stderr
 
 
 def test_the_console_script_is_installed() -> None:

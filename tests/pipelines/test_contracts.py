@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -27,7 +28,10 @@ SETTINGS: dict[str, type[Settings]] = {
     "fine_tune": FineTune,
     "evaluate": Evaluate,
     "publish": Publish,
+    "list_cut_offs": Settings,
+    "choose_model": Settings,
 }
+FOLDERS = {name: name for name in SETTINGS} | {"list_cut_offs": "cut_off_search", "choose_model": "cut_off_search"}
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalogue": dsl.Output[dsl.Dataset]},
     "preprocess": {"catalogue": dsl.Input[dsl.Dataset], "shards": dsl.Output[dsl.Dataset]},
@@ -59,21 +63,30 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "report": dsl.Input[dsl.HTML],
         "version": dsl.Output[dsl.Artifact],
     },
+    "list_cut_offs": {"feature_model": dsl.Input[dsl.Model]},
+    "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
 }
 # Metrics and ClassificationMetrics are not among them: they live in an artifact's metadata.
 WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Model)]
-OF_THE_RUN = {"evaluate": {"run_id": str}, "publish": {"run_id": str}}
+OF_AN_ATTEMPT = {"checkpoint_root": str, "run_id": str, "task_name": str}
+OTHER_SCALARS = {
+    "extract_features": OF_AN_ATTEMPT,
+    "fine_tune": OF_AN_ATTEMPT,
+    "evaluate": {"run_id": str},
+    "publish": {"run_id": str},
+    "list_cut_offs": {"model_cut_off": str},
+}
 every_stage = pytest.mark.parametrize("stage", list(SETTINGS))
 
 
 def _parameters(stage: str) -> dict[str, inspect.Parameter]:
-    component = getattr(import_module(f"components.{stage}.component"), stage)
+    component = getattr(import_module(f"components.{FOLDERS[stage]}.component"), stage)
     return dict(inspect.signature(component.python_func).parameters)
 
 
 def _function(stage: str) -> ast.FunctionDef:
-    tree = ast.parse((COMPONENTS / stage / "component.py").read_text())
-    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    tree = ast.parse((COMPONENTS / FOLDERS[stage] / "component.py").read_text())
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == stage)
     return function
 
 
@@ -88,15 +101,18 @@ def _imported(path: Path) -> set[str]:
 
 
 def test_every_stage_is_held_to_the_contract() -> None:
-    assert {path.parent.name for path in COMPONENTS.glob("*/component.py")} == set(SETTINGS)
-    assert {path.parent.name for path in COMPONENTS.glob("*/task.py")} == set(SETTINGS)
+    assert {path.parent.name for path in COMPONENTS.glob("*/component.py")} == set(FOLDERS.values())
+    assert {path.parent.name for path in COMPONENTS.glob("*/task.py")} == set(FOLDERS.values())
+    for folder in COMPONENTS.glob("*/component.py"):
+        functions = [node.name for node in ast.parse(folder.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert functions == [name for name, place in FOLDERS.items() if place == folder.parent.name]
 
 
 @every_stage
 def test_scalars_are_the_settings(stage: str) -> None:
     taken = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation in SCALARS}
     declared = {field.name: type(field.default) for field in dataclasses.fields(SETTINGS[stage])}
-    assert taken == declared | OF_THE_RUN.get(stage, {})
+    assert taken == declared | OTHER_SCALARS.get(stage, {})
 
 
 @every_stage
@@ -155,6 +171,26 @@ source, output = sys.argv[1:]
 task.run(Ingest(data_source=source, data_validation_fraction=0.3), Path(output))
 print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
 """
+
+
+CHOOSE = """
+import json, sys
+from pathlib import Path
+from components.cut_off_search import task
+*models, output = map(Path, sys.argv[1:])
+task.choose(models, output)
+print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
+"""
+
+
+def test_the_choice_of_a_model_runs_without_tensorflow(tmp_path: Path) -> None:
+    row = {"cut_off": "a", "trainable_weights": 1, "epochs": 1, "best_epoch": 1, "val_auroc": 0.5, "val_loss": 0.5}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "search.json").write_text(json.dumps([row]))
+    command = [sys.executable, "-c", CHOOSE, str(tmp_path / "model"), str(tmp_path / "chosen")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=COMPONENTS.parent)
+    assert done.stdout == "[]\n"
+    assert (tmp_path / "chosen" / "search.json").is_file()
 
 
 def test_ingest_runs_without_tensorflow(nih_folder: Path, tmp_path: Path) -> None:

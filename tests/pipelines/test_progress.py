@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from kfp import dsl, local
 from rich.console import Console
 
 from components.image import TRAINER_IMAGE
-from pipelines.progress import Progress
+from pipelines.progress import Progress, shown
 
 # As kfp.local 2.17 prints it, with the colours of a terminal.
 LOG = """\
@@ -103,7 +104,7 @@ def test_a_task_that_was_killed_has_its_last_words_told() -> None:
 
 def test_an_earlier_tasks_traceback_is_not_told() -> None:
     watched = Watched()
-    watched.progress.write(LOG + "INFO - Executing task 'evaluate'\n    Killed\n")
+    watched.progress.write(LOG.replace("FAILURE", "SUCCESS") + "INFO - Executing task 'evaluate'\n    Killed\n")
     assert watched.progress.traceback() == "Killed"
 
 
@@ -130,7 +131,7 @@ def local_run(tmp_path: Path) -> Watched:
     """Really runs the pipeline above, as `radiograft run` does."""
     watched = Watched()
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
-    with contextlib.redirect_stdout(watched.progress), pytest.raises(RuntimeError):
+    with shown(watched.progress), pytest.raises(RuntimeError):
         look_and_fall()
     return watched
 
@@ -143,3 +144,56 @@ def test_what_kfp_prints_is_understood(local_run: Watched) -> None:
     assert last == "ValueError: image_size must be a multiple of 32, got 250"
     assert set(local_run.progress.seconds) == {"look_at", "fall_over"}
     assert "1 of 2 pictures" in local_run.log.getvalue()
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def try_one(name: str) -> None:
+    """Talks for a while; fails for `bad`."""
+    import time
+
+    for number in range(5):
+        print(f"radiograft INFO | {name} {number}", flush=True)
+        time.sleep(0.1)
+    if name == "bad":
+        raise ValueError("the bad one")
+
+
+@dsl.pipeline
+def try_some(names: list[str]) -> None:
+    with dsl.ParallelFor(names, parallelism=2) as name:  # type: ignore[arg-type]
+        try_one(name=name)
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Callable[[list[str]], Watched]:
+    """Really runs the loop above; a failure shows in the display alone."""
+
+    def run(names: list[str]) -> Watched:
+        watched = Watched()
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+        with shown(watched.progress), contextlib.suppress(RuntimeError):
+            try_some(names=names)
+        return watched
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loops_tasks_are_told_apart(loop: Callable[[list[str]], Watched]) -> None:
+    watched = loop(["one", "two", "three"])
+    lines = watched.shown().splitlines()
+    assert sorted(lines) == sorted(
+        [f"  {name} {number}" for name in ("one", "two", "three") for number in range(5)] + ["✓ try-one  0.0 s"] * 3
+    )
+    assert list(watched.progress.seconds) == ["try_one"]
+    assert watched.progress.seconds["try_one"] >= 1.5  # three times five breaks, though two ran side by side
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_a_loops_tasks_the_one_that_failed_is_told(loop: Callable[[list[str]], Watched]) -> None:
+    watched = loop(["bad", "one", "two"])
+    first, *_, last = watched.progress.traceback().splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "ValueError: the bad one")
+    assert "radiograft" not in watched.progress.traceback()
+    assert watched.progress.failed == "try-one"
+    assert sorted(line[0] for line in watched.shown().splitlines() if "try-one" in line) == ["✓", "✓", "✗"]

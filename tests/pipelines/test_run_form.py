@@ -10,7 +10,8 @@ import yaml
 
 from components.config import run_form
 
-PACKAGE = Path(__file__).parents[2] / "pipelines" / "compiled" / "transfer_learning.yaml"
+COMPILED = Path(__file__).parents[2] / "pipelines" / "compiled"
+PACKAGE = COMPILED / "transfer_learning.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def parameters(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_run_form_is_short_and_scalar(parameters: dict[str, dict[str, Any]]) -> None:
-    assert len(parameters) <= 32
+    assert len(parameters) <= 34
     kinds = {parameter["parameterType"] for parameter in parameters.values()}
     assert kinds == {"STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN"}
     prefixes = {name.partition("_")[0] for name in parameters}
@@ -68,3 +69,10 @@ def test_the_description_carries_every_parameters_help_in_alphabetical_order(
     assert explained["model_weights_md5"] == "MD5 that a weight file must have; empty: not checked."
     for name, field in run_form().items():
         assert explained[name].startswith(field.metadata["help"])
+
+
+def test_the_search_has_the_same_form_and_tries_all_candidates(pipeline: dict[str, Any]) -> None:
+    search = next(yaml.safe_load_all((COMPILED / "cutoff_search.yaml").read_text()))
+    mine, plain = (each["root"]["inputDefinitions"]["parameters"] for each in (search, pipeline))
+    assert mine.pop("model_cut_off") == {"defaultValue": "auto", "isOptional": True, "parameterType": "STRING"}
+    assert mine == {name: parameter for name, parameter in plain.items() if name != "model_cut_off"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.config import run_form
-from pipelines.settings_files import FOLDER, complete, full_name, load, override
+from pipelines.settings_files import FOLDER, complete, for_search, full_name, load, override
 
 SHIPPED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 NEEDED: dict[str, Any] = {"data_source": "/data", "publish_registry": "/registry"}
@@ -98,7 +98,8 @@ def test_a_missing_file_is_answered_with_the_shipped_ones() -> None:
     with pytest.raises(FileNotFoundError) as error:
         load("chestxray")
     assert str(error.value) == (
-        "settings must be a file or one of chestxray14, demo, got 'chestxray'; did you mean 'chestxray14'?"
+        "settings must be a file or one of chestxray14, demo, pneumoniamnist, got 'chestxray'; "
+        "did you mean 'chestxray14'?"
     )
 
 
@@ -186,6 +187,22 @@ def test_a_wrong_assignment_is_refused(assignment: str, message: str) -> None:
 )
 def test_another_backbone_brings_its_own_cut_off(file: dict[str, Any], assignments: list[str], cut_off: str) -> None:
     assert override(file, assignments)["model_cut_off"] == cut_off
+
+
+def test_another_backbones_candidates_are_all_tried_where_the_file_says_so() -> None:
+    assert override({"model_cut_off": "auto"}, ["backbone=efficientnet_lite0"])["model_cut_off"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("file", "cut_off"),
+    [
+        ({}, "auto"),
+        ({"model_cut_off": "top_conv"}, "auto"),
+        ({"model_cut_off": "top_conv,block7a_expand_conv"}, "top_conv,block7a_expand_conv"),
+    ],
+)
+def test_a_search_tries_all_candidates_unless_the_file_names_several(file: dict[str, Any], cut_off: str) -> None:
+    assert for_search({"image_size": 64, **file}) == {"image_size": 64, "model_cut_off": cut_off}
 
 
 def test_local_paths_become_absolute_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

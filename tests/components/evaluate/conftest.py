@@ -14,6 +14,7 @@ from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve, youden_thresholds
 from components.evaluate.plots import Curve
 from components.evaluate.report import Exclusion, RandomBaseline, Report, SplitCount
+from components.fine_tune.search_table import Candidate
 
 FOURTEEN = (
     "Atelectasis",
@@ -112,6 +113,21 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
                 ("pool4_pool", 512, 0.7),
                 ("conv5_block2_concat", 576, 0.8),
                 ("relu", 9, 0.75),
+            )
+        ],
+        cut_off_search=[
+            Candidate(
+                cut_off=cut_off,
+                trainable_weights=weights,
+                epochs=8,
+                best_epoch=5,
+                val_auroc=val_auroc,
+                val_loss=0.25,
+            )
+            for cut_off, weights, val_auroc in (
+                ("conv5_block14_1_conv", 700_000, 0.881),
+                ("conv5_block15_1_conv", 540_000, 0.893),
+                ("conv5_block16_2_conv", 299_393, 0.872),
             )
         ],
         random_baseline=RandomBaseline(

@@ -15,6 +15,7 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 from components.evaluate import task
 from components.evaluate.metrics import youden_thresholds
 from components.extract_features.task import RANDOM_PREDICTIONS
+from components.fine_tune import search_table
 from components.modeling import artifact
 from components.shards import Shards
 from tests.components.conftest import EVALUATE, Evaluated
@@ -39,7 +40,8 @@ def predictions(evaluation: Evaluated) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    """The evaluation of the same models where every test label says the opposite and no baseline was asked for."""
+    """The evaluation of the same models where every test label says the opposite, no baseline was asked for, and the
+    cut-off was searched."""
     folder = tmp_path_factory.mktemp("other_test_labels")
     shards = Path(shutil.copytree(evaluation.inputs.shards, folder / "shards"))
     rows = pd.read_parquet(shards / "rows.parquet")
@@ -48,7 +50,10 @@ def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFa
     rows.to_parquet(shards / "rows.parquet", index=False)
     features = Path(shutil.copytree(evaluation.inputs.features, folder / "features"))
     (features / RANDOM_PREDICTIONS).unlink()
-    inputs = evaluation.inputs._replace(shards=shards, features=features)
+    model = Path(shutil.copytree(evaluation.inputs.model, folder / "model"))
+    (tried,) = search_table.read(model)
+    search_table.write(model, [tried, {**tried, "cut_off": "block7a_expand_conv", "val_auroc": 0.25}])
+    inputs = evaluation.inputs._replace(shards=shards, features=features, model=model)
     outcome = task.run(EVALUATE, inputs, "another-run", folder / "evaluation", folder / "report.html")
     return Evaluated(inputs, folder / "evaluation", folder / "report.html", outcome)
 
@@ -144,6 +149,19 @@ def test_the_random_baseline_is_there_only_when_it_was_asked_for(
     assert read(other_test_labels.folder)[0]["random_baseline"] is None
     pages = [stage.report.read_text(encoding="utf-8") for stage in (evaluation, other_test_labels)]
     assert ["random weights" in page.lower() for page in pages] == [True, False]
+
+
+def test_the_cut_off_search_is_told_where_there_was_one(
+    facts: dict[str, Any], evaluation: Evaluated, other_test_labels: Evaluated
+) -> None:
+    (alone,) = facts["cut_off_search"]
+    both = read(other_test_labels.folder)[0]["cut_off_search"]
+    assert [(row["cut_off"], row["val_auroc"]) for row in both] == [
+        ("top_conv", alone["val_auroc"]),
+        ("block7a_expand_conv", 0.25),
+    ]
+    pages = [stage.report.read_text(encoding="utf-8") for stage in (evaluation, other_test_labels)]
+    assert ["Cut-off search" in page for page in pages] == [False, True]
 
 
 def test_kfp_is_told_both_strategies_figures(facts: dict[str, Any], evaluation: Evaluated) -> None:

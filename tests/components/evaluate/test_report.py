@@ -76,7 +76,7 @@ class TestStandsAlone:
             for name, value in attributes.items()
             if name in {"src", "srcset", "href", "data", "action", "poster", "background"}
         ]
-        assert len(references) == 13 + 4 + 1 + 1
+        assert len(references) == 13 + 4 + 1 + 1 + 1
         assert all(value and value.startswith("data:image/") for value in references)
         assert not re.search(r"https?://|@import|url\(", render_report(full_report))
 
@@ -86,7 +86,7 @@ class TestStandsAlone:
         assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
     def test_the_drawings_neither_load_nor_run_anything(self, page: Page) -> None:
-        assert len(drawings(page)) == 13 + 4 + 1
+        assert len(drawings(page)) == 13 + 4 + 1 + 1
         for drawing in drawings(page):
             assert "<script" not in drawing
             assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', drawing))
@@ -146,6 +146,20 @@ class TestSaysWhatItWasGiven:
         descriptions = [str(attributes["alt"]) for attributes in page.images()]
         assert "3 layers from the input on; the best is conv5_block2_concat with 0.800" in descriptions
         assert "Where to cut" not in Page(render_report(replace(full_report, cut_off_curve=[]))).text
+
+    def test_every_candidate_of_the_cut_off_search_and_the_one_published(self, full_report: Report, page: Page) -> None:
+        assert page.row("conv5_block15_1_conv published") == [
+            ["conv5_block15_1_conv published", "540,000", "5 of 8", "0.893", "0.250"]
+        ]
+        assert page.row("conv5_block14_1_conv")[0][3] == "0.881"
+        assert page.row("conv5_block16_2_conv")[-1][1] == "299,393"
+        descriptions = [str(attributes["alt"]) for attributes in page.images()]
+        assert "3 cut-offs from the input on; the best is conv5_block15_1_conv with 0.893" in descriptions
+
+    @pytest.mark.parametrize("rows", [0, 1])
+    def test_without_a_search_there_is_no_table_of_it(self, full_report: Report, rows: int) -> None:
+        report = replace(full_report, cut_off_search=full_report.cut_off_search[:rows])
+        assert "Cut-off search" not in Page(render_report(report)).text
 
     def test_pretrained_beside_random_weights(self, full_report: Report, page: Page) -> None:
         assert page.row("ImageNet")[0][1] == "0.871 0.832 to 0.904"

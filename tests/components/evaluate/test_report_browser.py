@@ -67,7 +67,7 @@ Browse = Callable[[str, int], Seen]
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_fourteen_labels(browse: Browse, full_report: Report, width: int) -> None:
-    assert browse(render_report(full_report), width) == Seen(width, 13 + 4 + 1 + 1, 0, [])
+    assert browse(render_report(full_report), width) == Seen(width, 13 + 4 + 1 + 1 + 1, 0, [])
 
 
 def test_long_names_do_not_widen_the_page(browse: Browse, build_report: Callable[[Sequence[str]], Report]) -> None:

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
-import functools
-
 import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from components.modeling.backbones import build_backbone
 from components.modeling.early_pooling import pool_branches
 from components.modeling.graph import computed_from
-from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
-from components.modeling.split import Split, split
-
-SIZE = 32
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="uint8")
-
-
-def whole(backbone: keras.Model) -> keras.Model:
-    features = pooled(backbone)
-    classifier = build_classifier(features.output.shape[-1], 2, dense_units=8, dropout=0.0, l2=0.0, seed=0)
-    return attach_classifier(features, classifier)
-
-
-@functools.cache
-def network(name: str) -> keras.Model:
-    if name == "resnet50":  # not one of ours: the cut is a matter of the graph, not of a list of names
-        grey = keras.Input((SIZE, SIZE, 1))
-        colour = keras.layers.Concatenate()([grey, grey, grey])
-        backbone = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=colour)
-    else:
-        backbone = build_backbone(name, "none", "", SIZE)
-    return whole(backbone)
-
-
-def outputs(model: keras.Model, inputs: object) -> list[np.ndarray]:
-    """What a model gives, eagerly, as a list."""
-    found = model(inputs, training=False)
-    return [np.asarray(part) for part in (found if isinstance(found, list | tuple) else [found])]
+from components.modeling.network import unfreeze_from
+from components.modeling.split import CHEAP, Split, between, split
+from tests.components.modeling.networks import (
+    PICTURES,
+    SIZE,
+    every_backbone,
+    freeze_normalisation,
+    inner_layers,
+    network,
+    outputs,
+    shares,
+    whole,
+)
 
 
 def through(cut: Split, pictures: np.ndarray) -> np.ndarray:
     return outputs(cut.suffix, outputs(cut.prefix, pictures))[0]
 
 
-@pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0", "resnet50"])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(share=st.floats(0, 1, exclude_max=True))
+few_examples = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@every_backbone
+@few_examples
+@given(share=shares)
 def test_prefix_and_suffix_are_the_network_at_any_layer(name: str, share: float) -> None:
     model = network(name)
-    layers = [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    cut = split(model, layers[int(share * len(layers))])
+    cut_off = inner_layers(model)[int(share * len(inner_layers(model)))]
+    cut = split(model, cut_off)
     np.testing.assert_allclose(through(cut, PICTURES), outputs(model, PICTURES)[0], atol=1e-6)
-    trained = {layer.name for layer in cut.suffix.layers if not isinstance(layer, keras.layers.InputLayer)}
-    assert trained == computed_from(model, layers[int(share * len(layers))])
+    trained = computed_from(model, cut_off)
     assert not trained & {layer.name for layer in cut.prefix.layers}
+    again = {model.get_layer(layer) for layer in set(inner_layers(cut.suffix)) - trained}
+    assert trained <= set(inner_layers(cut.suffix))
+    assert all(isinstance(layer, CHEAP) and not layer.trainable_weights for layer in again)
+
+
+@every_backbone
+@few_examples
+@given(share=shares, further=shares)
+def test_the_layers_between_two_cuts_lead_from_one_frontier_to_the_other(
+    name: str, share: float, further: float
+) -> None:
+    model = pool_branches(network(name))
+    shallower = inner_layers(model)[int(share * len(inner_layers(model)))]
+    behind = [layer for layer in inner_layers(model) if layer in computed_from(model, shallower)]
+    first, second = split(model, shallower), split(model, behind[int(further * len(behind))])
+    extended = outputs(between(first, second), outputs(first.prefix, PICTURES))
+    for mine, direct in zip(extended, outputs(second.prefix, PICTURES), strict=True):
+        np.testing.assert_allclose(mine, direct, rtol=1e-5, atol=1e-6)
+
+
+def test_what_frozen_layers_make_of_a_stored_tensor_is_computed_again() -> None:
+    model = network("densenet121")
+    (tensor,) = split(model, "conv5_block16_1_conv").prefix.outputs
+    assert tensor.shape == (None, 1, 1, 992)
+    model.get_layer("conv5_block16_0_bn").trainable = True
+    try:
+        assert len(split(model, "conv5_block16_1_conv").prefix.outputs) == 2
+    finally:
+        freeze_normalisation(model)
 
 
 def test_the_posters_cut_meets_in_two_tensors() -> None:
@@ -84,6 +97,7 @@ def test_a_normalisation_that_may_change_is_not_copied() -> None:
     model = network("densenet121")
     model.get_layer("bn").trainable = True
     assert pool_branches(model) is model
+    freeze_normalisation(model)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""The KFP interface of the cut-off search over pods: what is fanned out, and what becomes of the results."""
+
+from kfp import dsl
+
+from components.image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> list[str]:
+    """Names the layers that fine-tuning is tried from."""
+    from pathlib import Path
+
+    from components.modeling import artifact
+    from components.modeling.cut_offs import parse_cut_offs
+    from components.stage import log, stage
+
+    with stage("list_cut_offs"):
+        found = parse_cut_offs(model_cut_off, artifact.load(Path(feature_model.path)))
+        log.info("cut-off candidates: %s", ", ".join(found))
+        return found
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def choose_model(models: dsl.Input[list[dsl.Model]], model: dsl.Output[dsl.Model]) -> None:
+    """Hands on the candidate that is best on validation, with the table of all."""
+    from pathlib import Path
+
+    from components.cut_off_search import task
+    from components.stage import stage
+
+    with stage("choose_model", model.path):
+        task.choose([Path(each.path) for each in models], Path(model.path))

@@ -1,0 +1,74 @@
+"""The search for the best of 16 cut-offs: our loop on shared activations against as many separate fine-tunings."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.config import FineTune
+from components.fine_tune.search import Job, fine_tune_each
+from components.modeling.backbones import build_backbone
+from components.modeling.checkpoints import Checkpoints
+from components.modeling.network import attach_classifier, build_classifier, pooled
+from components.modeling.training import Plan
+from components.shards import Shards
+from tests.benchmarks import films
+from tests.benchmarks.keras_recipe import BATCH_SIZE, FINE_TUNE_RATE, seconds_of_fine_tuning
+from tests.benchmarks.row import Row
+from tests.benchmarks.timing import seconds
+
+CUT_OFFS = [f"conv5_block{number}_1_conv" for number in range(1, 17)]
+TIMED_CUT_OFFS = (CUT_OFFS[0], CUT_OFFS[-1])  # of theirs: what is trained between grows evenly
+EPOCHS = 10  # from each cut-off
+TIMED_EPOCHS = 2  # of theirs
+VIEWS = 4
+NEVER = 1000  # epochs of patience, so that nothing stops early
+FLOOR = 10
+
+SETTINGS = FineTune(
+    model_cut_off=",".join(CUT_OFFS),
+    train_batch_size=BATCH_SIZE,
+    train_patience=NEVER,
+    train_fine_tune_epochs=EPOCHS,
+    train_fine_tune_learning_rate=FINE_TUNE_RATE,
+    train_augmentation="cached",
+    train_views=VIEWS,
+)
+
+
+def measure(work: Path) -> list[Row]:
+    """Theirs comes first, on the same pictures as files."""
+    catalogue = films.catalogue(work)
+    alone = [seconds_of_fine_tuning(catalogue, cut_off, EPOCHS, TIMED_EPOCHS) for cut_off in TIMED_CUT_OFFS]
+    data, network = Shards.read(films.shards(work)), _build()
+    ours = seconds(lambda: _search(network, data, work / "search"))
+    how = (
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} pictures to train and {films.COUNTS['validation']} "
+        f"to validate, {EPOCHS} epochs from each of {len(CUT_OFFS)} cut-offs, {CUT_OFFS[0]} to {CUT_OFFS[-1]}. "
+        f"Theirs: ImageDataGenerator and model.fit, {TIMED_EPOCHS} epochs from the first and from the last timed, "
+        f"scaled to {EPOCHS} epochs and {len(CUT_OFFS)} times their mean. "
+        f"Ours: the whole search, caching {VIEWS} views, extending them and training, without writing the model."
+    )
+    return [Row.speedup("search", ours, len(CUT_OFFS) * statistics.mean(alone), floor=FLOOR, how=how)]
+
+
+def _build() -> keras.Model:
+    features = pooled(build_backbone("densenet121", "none", "", films.SIDE))
+    channels = features.output.shape[-1]
+    return attach_classifier(features, build_classifier(channels, 1, dense_units=256, dropout=0.5, l2=1e-4, seed=0))
+
+
+def _search(network: keras.Model, data: Shards, folder: Path) -> None:
+    plan = Plan(
+        name="search",
+        optimizer=SETTINGS.train_optimizer,
+        learning_rate=SETTINGS.train_fine_tune_learning_rate,
+        recipe=SETTINGS.recipe(),
+        epochs=EPOCHS,
+        patience=NEVER,
+        logs=folder,
+    )
+    fine_tune_each(network, CUT_OFFS, Job(SETTINGS, data, plan, tf.distribute.get_strategy(), Checkpoints("")))
