@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from components.imaging.augmentation import PRESETS as AUGMENTATIONS
 from components.imaging.augmentation import Augmentation
+from components.modeling.recipe import PRESETS as RECIPES
+from components.modeling.recipe import Recipe
 from components.settings_fields import Settings, setting
 
 FINDINGS = (
@@ -18,6 +21,7 @@ FINDINGS = (
 )  # fmt: skip
 NO_FINDING = "No Finding"
 # Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
+AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
 CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "top_conv"}
 
 
@@ -34,11 +38,14 @@ class Ingest(Seeded):
 
     data_format: str = setting(
         "chestxray14",
-        "Layout of data_source: NIH's own, or `phantom` to have synthetic pictures generated there first.",
-        choices=("chestxray14", "phantom"),
+        "NIH's layout, a MedMNIST file, or `phantom` to have synthetic pictures drawn at data_source first.",
+        choices=("chestxray14", "medmnist", "phantom"),
     )
-    data_source: str = setting("", "Folder or gs:// prefix with NIH's tables, lists and pictures.", required=True)
-    data_labels: str = setting("Pneumonia", "One finding, several separated by commas, or `all` 14.")
+    data_source: str = setting("", "Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file.", required=True)
+    data_labels: str = setting(
+        "Pneumonia",
+        "One finding, several separated by commas, or `all` 14. For MedMNIST: what 1 means, or all classes in order.",
+    )
     data_negatives: str = setting(
         "rest",
         "What a picture without the findings must be: any other picture, or one marked 'No Finding'.",
@@ -46,7 +53,7 @@ class Ingest(Seeded):
     )
     data_validation_fraction: float = setting(
         0.125,
-        "Patients of the training list held out for validation.",
+        "Patients of the training list held out for validation, where the data set has no validation split.",
         unit="of patients",
         low=0.01,
         high=0.5,
@@ -97,7 +104,11 @@ class Preprocess(Seeded):
         super().__post_init__()
         if self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
-        Augmentation.parse(self.image_augmentation)
+        self.augmentation()
+
+    def augmentation(self) -> Augmentation:
+        """What `image_augmentation` says."""
+        return Augmentation.parse("image_augmentation", self.image_augmentation, AUGMENTATIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +117,13 @@ class Training(Seeded):
 
     train_batch_size: int = setting(32, "Pictures a step, over all GPUs together.", unit="pictures", low=1, high=4096)
     train_optimizer: str = setting("adam", "Optimizer of both strategies.", choices=("adam", "adamw", "rmsprop", "sgd"))
+    train_recipe: str = setting(
+        "poster",
+        "`poster` (constant rate), `chexnet`, or any of schedule, warm_up, layer_decay, ema, clip_norm, "
+        "label_smoothing, loss_weights: schedule=cosine,warm_up=0.1",
+    )
     train_patience: int = setting(
-        5, "Epochs without a lower validation loss before training stops.", unit="epochs", low=1, high=1000
+        5, "Epochs without a better validation AUROC before training stops.", unit="epochs", low=1, high=1000
     )
     train_precision: str = setting(
         "auto",
@@ -115,8 +131,17 @@ class Training(Seeded):
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     model_cut_off: str = setting(
-        CUT_OFFS["densenet121"], "Layer from which fine-tuning unfreezes, as Keras prints its name."
+        CUT_OFFS["densenet121"],
+        "Layer from which fine-tuning unfreezes, as Keras prints it; of several with commas, or of `auto`, the best.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.recipe()
+
+    def recipe(self) -> Recipe:
+        """What `train_recipe` says."""
+        return Recipe.parse("train_recipe", self.train_recipe, RECIPES)
 
 
 @dataclasses.dataclass(frozen=True)

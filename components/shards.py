@@ -60,10 +60,7 @@ class Shards:
 
     def examples(self, split: str) -> tf.data.Dataset:
         """Stream of (uint8 [size, size, 1], string id, float32 [labels]) in stored order."""
-        files = sorted(str(path) for path in self.folder.glob(f"{split}-*.tfrecord"))
-        records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
-        known = records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
-        return known.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        return self._records(split).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def pictures(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Batches of pictures alone in stored order, the last one as small as it comes."""
@@ -79,30 +76,57 @@ class Shards:
         batches = self.examples(split).batch(batch_size)
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
-    def labelled(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """Batches of (pictures, labels) in stored order."""
-        pairs = self.examples(split).map(lambda picture, _, truth: (picture, truth))
-        return pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-    def training(self, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
-        """Batches of (augmented pictures, labels) for all epochs on end, each epoch in its own order and view.
+    def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
+        """Batches of (augmented pictures, labels) for these epochs on end, each in its own order and view, which depend
+        on seed and epoch alone.
 
         What does not fill a batch at the end of an epoch is left for other epochs' orders to pick up.
         """
-        steps = len(self.split("train")) // batch_size
 
-        def augmented(step: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-            pictures, image_ids, truth = batch
-            return augment(pictures, draw(image_ids, step // steps, seed), self.augmentation), truth
+        def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+            def augmented(pictures: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                return augment(pictures, draw(ids, epoch, seed), self.augmentation), truth
 
-        def opened(_: tf.Tensor) -> tf.data.Dataset:
-            order = self.examples("train").shuffle(SHUFFLE_PICTURES, seed=seed, reshuffle_each_iteration=True)
-            batches = order.batch(batch_size, drop_remainder=True).repeat(epochs).enumerate()
+            batches = self._shuffled(epoch, seed).batch(batch_size, drop_remainder=True)
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
 
-        # Inside flat_map the orders begin anew whenever the stream is opened; on several devices Keras opens it twice.
-        stream = tf.data.Dataset.range(1).flat_map(opened)
-        return stream.apply(tf.data.experimental.assert_cardinality(epochs * steps)).prefetch(tf.data.AUTOTUNE)
+        steps = len(epochs) * (len(self.split("train")) // batch_size)
+        stream = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
+        return stream.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+
+    def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
+        """Ids of the pictures that `training` puts into a step of an epoch, both counted from 0."""
+        ids = self._shuffled(tf.constant(epoch, tf.int64), seed).map(lambda _, image_id, __: image_id)
+        return [image_id.numpy().decode() for image_id in ids.skip(step * batch_size).take(batch_size)]
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these shards from others: data, size, augmentation, and how many pictures could be decoded."""
+        return {
+            "fingerprint": self.summary["fingerprint"],
+            "image_size": self.image_size,
+            "augmentation": dataclasses.asdict(self.augmentation),
+            "pictures": len(self.rows),
+        }
+
+    def _shuffled(self, epoch: tf.Tensor, seed: int) -> tf.data.Dataset:
+        """Training examples in the order of an epoch; Dataset.shuffle itself takes no seed that is a tensor."""
+        records = self._records("train")
+        shuffled = tf.raw_ops.ShuffleDataset(
+            input_dataset=tf.data.experimental.to_variant(records),
+            buffer_size=SHUFFLE_PICTURES,
+            seed=epoch,
+            seed2=seed + 1,  # two zeros would stand for a random seed
+            output_types=[tf.string],
+            output_shapes=[[]],
+            reshuffle_each_iteration=False,
+        )
+        in_order = tf.data.experimental.from_variant(shuffled, records.element_spec)
+        return in_order.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _records(self, split: str) -> tf.data.Dataset:
+        files = sorted(str(path) for path in self.folder.glob(f"{split}-*.tfrecord"))
+        records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
+        return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
     def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         fields = tf.io.parse_single_example(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.storage import EMBEDDED_ENDPOINT_VARIABLE
+
 # DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
 LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 log = logging.getLogger("radiograft")
 
@@ -28,6 +33,8 @@ def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[No
     """
     logging.basicConfig(format=LOG_FORMAT, stream=sys.stdout, level=logging.WARNING, force=True)
     log.setLevel(logging.DEBUG)
+    if EMBEDDED_ENDPOINT_VARIABLE in os.environ:
+        end_with_parent()
     require_promised_gpus(len(gpu_nodes(devices)))
     start = time.monotonic()
     yield
@@ -36,6 +43,15 @@ def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[No
         if not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
             raise RuntimeError(f"{name} must write {path.name}, but nothing is at {path}")
     log.debug("%s took %.1f s", name, time.monotonic() - start)
+
+
+def end_with_parent() -> None:
+    """Has this process killed as soon as the one that started it has ended, however it ended; on Linux only.
+
+    Without it, `radiograft run` that is killed leaves a task behind which writes into the run that is resumed.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def gpu_nodes(devices: Path) -> list[Path]:

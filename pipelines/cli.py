@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `radiograft settings`."""
+"""The command line: `radiograft run`, `radiograft resume`, `radiograft settings`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from components.config import run_form
 from pipelines import settings_files
 from pipelines.run_form import explain
 
+WHOLE, SEARCH = "transfer_learning", "cutoff_search"
 console = Console(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
 
 
@@ -23,24 +24,52 @@ def main() -> None:
     """Transfer learning for medical images on Kubeflow Pipelines. Research only, not for diagnosis."""
 
 
+out_folder = click.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
+)
+
+
 @main.command()
-@click.option("--settings", "settings", required=True, help="A YAML file, or `demo` or `chestxray14`.")
+@click.option("--settings", "settings", required=True, help="A YAML file, or one by name: demo, chestxray14, ...")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs.")
-def run(settings: str, assignments: tuple[str, ...], out: Path) -> None:
-    """Runs the compiled pipeline on this machine, without Docker, on an embedded object store."""
+@click.option(
+    "--pipeline",
+    default=WHOLE,
+    show_default=True,
+    type=click.Choice([WHOLE, SEARCH]),
+    help=f"{SEARCH} fine-tunes from several cut-offs side by side: those of the settings, or all candidates.",
+)
+@out_folder
+def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
+    """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
     try:
-        values = settings_files.complete(settings_files.override(settings_files.load(settings), assignments))
+        loaded = settings_files.load(settings)
+        chosen = settings_files.for_search(loaded) if pipeline == SEARCH else loaded
+        values = settings_files.complete(settings_files.override(chosen, assignments))
     except (ValueError, TypeError, FileNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
 
+    _run(local_run.new_run(pipeline, values, out), out)
+
+
+@main.command()
+@click.argument("run_id")
+@out_folder
+def resume(run_id: str, out: Path) -> None:
+    """Goes on with a run that was cut short, from the last epoch that it had finished."""
+    _run(run_id, out)
+
+
+def _run(run_id: str, out: Path) -> None:
+    from pipelines import local_run
+
     try:
-        summary = local_run.run(values, out, console)
+        summary = local_run.run(run_id, out, console)
     except local_run.RunFailedError as failure:
         click.echo(f"\n{failure}\nnothing was published", err=True)
         sys.exit(1)
-    except RuntimeError as error:  # the store did not start
+    except (RuntimeError, FileNotFoundError) as error:  # the store did not start, or there is no such run
         raise click.ClickException(str(error)) from error
     _print_summary(summary)
 

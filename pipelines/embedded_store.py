@@ -16,6 +16,7 @@ from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as cloud
 
+from components.stage import end_with_parent
 from components.storage import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE
 
 START_SECONDS = 20.0
@@ -36,7 +37,9 @@ def embedded_store(folder: Path) -> Iterator[str]:
 def _serve(folder: Path) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{_free_port()}"
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(_command(folder, endpoint), stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            _command(folder, endpoint), stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
+        )
     try:
         _wait_until_ready(server, endpoint, folder / "server.log")
         with _environment(EMBEDDED_ENDPOINT_VARIABLE, endpoint):

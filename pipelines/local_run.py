@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import secrets
@@ -21,31 +20,42 @@ from components import storage
 from components.settings_fields import Scalar
 from pipelines.compile import COMPILED
 from pipelines.embedded_store import embedded_store
-from pipelines.progress import Progress
+from pipelines.progress import Progress, shown
 
-PACKAGE = COMPILED / "transfer_learning.yaml"
 JOB_ID = "{{$.pipeline_job_uuid}}"
+RECORD = "run.json"
 
 
 class RunFailedError(RuntimeError):
     """A task failed; the message is its traceback."""
 
 
-def run(values: Mapping[str, Scalar], out: Path, console: Console) -> dict[str, Any]:
-    """Runs the pipeline with these values of the run form and returns its summary.
+def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
+    """Notes which pipeline is to run with which values of the run form, and returns the new run's id."""
+    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    text = json.dumps({"pipeline": pipeline, "values": dict(values)}, indent=2)
+    storage.write_bytes(str(out / run_id / RECORD), text.encode())
+    return run_id
+
+
+def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
+    """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints.
 
     Everything is kept below `out`: `store` (the object store with registry and artifacts, shared by all runs), a folder
     a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run.
 
     Raises:
+        FileNotFoundError: there is no such run.
         RunFailedError: a task failed. Nothing was published then, and `latest` is unchanged.
     """
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = out.absolute() / run_id
-    folder.mkdir(parents=True)
+    if not (folder / RECORD).is_file():
+        raise FileNotFoundError(f"a run to resume must be a folder of {out} with {RECORD}, got {run_id!r}")
+    pipeline, values = json.loads((folder / RECORD).read_text()).values()
+    shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
     console.print(f"run [bold]{run_id}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
-    with embedded_store(out / "store"), (folder / "run.log").open("w") as log:
-        seconds = _execute(values, folder, Progress(console, log))
+    with embedded_store(out / "store"), (folder / "run.log").open("a", buffering=1) as log:
+        seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{run_id}")
     summary = _summarise(folder, values, seconds)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
@@ -53,12 +63,13 @@ def run(values: Mapping[str, Scalar], out: Path, console: Console) -> dict[str, 
     return summary
 
 
-def _execute(values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
+def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
     """Runs the DAG, artifacts below `folder`/artifacts, and returns seconds a stage."""
-    pipeline = kfp_components.load_component_from_text(_package_for_this_machine(folder.name))
+    package = (COMPILED / f"{name}.yaml").read_text()
+    pipeline = kfp_components.load_component_from_text(_for_this_machine(package, folder.name))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"))
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(progress):
+        with warnings.catch_warnings(), shown(progress):
             warnings.simplefilter("ignore")
             pipeline(**values)
     except RuntimeError as error:
@@ -66,15 +77,16 @@ def _execute(values: Mapping[str, Scalar], folder: Path, progress: Progress) -> 
     return progress.seconds
 
 
-def _package_for_this_machine(run_id: str) -> str:
-    """The compiled package without what is meant for pods: the platform document, variables such as HOME and the
-    promise of GPUs, and retries after minutes of waiting. kfp.local would draw a short random number as run id; it gets
-    the name of the run's folder."""
-    spec = next(yaml.safe_load_all(PACKAGE.read_text().replace(JOB_ID, run_id)))
+def _for_this_machine(package: str, run_id: str) -> str:
+    """A compiled package without what is meant for pods: the platform document, variables such as HOME and the promise
+    of GPUs, and retries after minutes of waiting. kfp.local would draw a short random number as run id; it gets the
+    name of the run's folder."""
+    spec = next(yaml.safe_load_all(package.replace(JOB_ID, run_id)))
     for executor in spec["deploymentSpec"]["executors"].values():
         executor["container"].pop("env", None)
-    for task in spec["root"]["dag"]["tasks"].values():
-        task.pop("retryPolicy", None)
+    for component in (spec["root"], *spec["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
     return yaml.safe_dump(spec)
 
 
@@ -82,8 +94,7 @@ def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, fl
     """Collects what a user looks for; copies report and TensorBoard logs to the run's folder."""
     (root,) = (folder / "artifacts").iterdir()
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
-    for logs in root.glob("*/logs"):
-        shutil.copytree(logs, folder / "tensorboard", dirs_exist_ok=True)
+    _collect_logs(root, folder / "tensorboard")
     version = json.loads((root / "publish" / "version").read_text())
     facts = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
     return {
@@ -97,12 +108,22 @@ def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, fl
             split: _flatten(found) for split, found in facts["metrics"]["feature_extraction"].items()
         },
         "random_baseline": facts["random_baseline"],
+        "cut_off_search": facts["cut_off_search"],
         "data_fingerprint": facts["lineage"]["fingerprint"],
         "report": str(folder / "report.html"),
         "tensorboard": str(folder / "tensorboard"),
         "artifacts": str(root),
         "seconds": seconds,
     }
+
+
+def _collect_logs(root: Path, target: Path) -> None:
+    """Copies every task's TensorBoard logs to one folder, those of a loop's tasks by the cut-off they began from."""
+    for logs in root.glob("*/logs"):
+        shutil.copytree(logs, target, dirs_exist_ok=True)
+    for tried in root.glob("*/fine-tune/logs/fine_tuning"):
+        contract = json.loads((tried.parents[1] / "model" / "contract.json").read_text())
+        shutil.copytree(tried, target / tried.name / contract["cut_off"], dirs_exist_ok=True)
 
 
 def _flatten(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,13 +18,18 @@ from pipelines.run_form import Form, with_run_form
 def transfer_learning(form: Form) -> None:
     """Transfer learning for medical images: frozen features, then fine-tuning from a cut-off. Not for diagnosis."""
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    attempt = {
+        "checkpoint_root": form.parameters["publish_registry"],
+        "run_id": run_id,
+        "task_name": dsl.PIPELINE_TASK_NAME_PLACEHOLDER,
+    }
 
     listed = ingest(**form.of(Ingest))
     stored = preprocess(catalogue=listed.outputs["catalogue"], **form.of(Preprocess))
     shards = stored.outputs["shards"]
-    extracted = extract_features(shards=shards, **form.of(ExtractFeatures))
+    extracted = extract_features(shards=shards, **attempt, **form.of(ExtractFeatures))
     start = extracted.outputs["feature_model"]
-    tuned = fine_tune(shards=shards, feature_model=start, **form.of(FineTune))
+    tuned = fine_tune(shards=shards, feature_model=start, **attempt, **form.of(FineTune))
     judged = evaluate(
         shards=shards,
         features=extracted.outputs["features"],

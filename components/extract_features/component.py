@@ -11,6 +11,9 @@ def extract_features(
     features: dsl.Output[dsl.Dataset],
     feature_model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
+    checkpoint_root: str,
+    run_id: str,
+    task_name: str,
     model_backbone: str,
     model_cut_off: str,
     model_dense_units: int,
@@ -26,6 +29,7 @@ def extract_features(
     train_optimizer: str,
     train_patience: int,
     train_precision: str,
+    train_recipe: str,
     train_seed: int,
 ) -> None:
     """Runs the frozen backbone once and trains a new classifier on its features."""
@@ -33,8 +37,12 @@ def extract_features(
 
     from components.config import ExtractFeatures
     from components.extract_features import task
+    from components.modeling.checkpoints import Checkpoints
     from components.stage import stage
 
     with stage("extract_features", features.path, feature_model.path, logs.path):
         settings = ExtractFeatures.of(locals())
-        task.run(settings, Path(shards.path), Path(features.path), Path(feature_model.path), Path(logs.path))
+        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
+        task.run(
+            settings, Path(shards.path), Path(features.path), Path(feature_model.path), Path(logs.path), checkpoints
+        )

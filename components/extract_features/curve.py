@@ -9,9 +9,9 @@ from typing import TypedDict
 import numpy as np
 import tensorflow as tf
 
-from components.evaluate.metrics import auroc
 from components.extract_features import probes
 from components.extract_features.features import Extraction
+from components.modeling.loss import mean_auroc
 from components.stage import log
 
 CURVE, SCORES = "curve.json", "probe_scores.npy"
@@ -27,8 +27,8 @@ class Point(TypedDict):
     auroc: float
 
 
-def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray], seed: int) -> tuple[list[Point], np.ndarray]:
-    """Trains all probes at once and chooses each layer's penalty on validation.
+def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
+    """Trains all probes and chooses each layer's penalty on validation.
 
     Args:
         truth: float32 [pictures, labels] by split.
@@ -39,11 +39,11 @@ def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray], seed: in
     Raises:
         ValueError: validation has no label with both classes.
     """
-    fitted = probes.fit(extraction.stored["train"], truth["train"], extraction.widths, seed)
+    fitted = probes.fit(extraction.stored["train"], truth["train"], extraction.widths)
     scores = fitted.predict(extraction.stored["validation"])
     points, chosen = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
-        found = [_mean_auroc(truth["validation"], each) for each in by_penalty]
+        found = [mean_auroc(truth["validation"], each) for each in by_penalty]
         best = int(np.argmax(found))
         points.append(Point(layer=layer, channels=channels, penalty=probes.PENALTIES[best], auroc=found[best]))
         chosen.append(by_penalty[best])
@@ -68,16 +68,3 @@ def write(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> 
     writer.close()
     best = max(points, key=lambda point: point["auroc"])
     log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), best["layer"], best["auroc"])
-
-
-def _mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Mean over the labels that have both classes."""
-    return float(
-        np.mean(
-            [
-                auroc(truth[:, label], scores[:, label])
-                for label in range(truth.shape[1])
-                if len(np.unique(truth[~np.isnan(truth[:, label]), label])) > 1
-            ]
-        )
-    )

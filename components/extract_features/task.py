@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.config import ExtractFeatures
+from components.config import AUTO_CUT_OFF, ExtractFeatures
 from components.extract_features.curve import AUTO, LAST, cut_off_curve, feature_layer, write
-from components.extract_features.features import FITTED_SPLITS, Extraction, extract, in_order, shuffled
+from components.extract_features.features import FITTED_SPLITS, Extraction, extract
 from components.modeling import artifact, devices
 from components.modeling.backbones import build_backbone
-from components.modeling.inference import stream
-from components.modeling.network import attach_classifier, build_classifier, check_cut_off, pooled
+from components.modeling.checkpoints import Checkpoints, weights_digest
+from components.modeling.cut_offs import parse_cut_offs
+from components.modeling.inference import Predictor
+from components.modeling.material import from_activations, steps_an_epoch
+from components.modeling.network import attach_classifier, build_classifier, pooled
 from components.modeling.taps import check_tap
-from components.modeling.training import History, Plan, steps_an_epoch, train, validation_batch
+from components.modeling.training import History, Plan, train
 from components.records import prediction_frame
 from components.settings_record import record_settings
 from components.shards import Shards
@@ -24,8 +28,12 @@ from components.shards import Shards
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
-def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: Path, logs: Path) -> None:
+def run(
+    settings: ExtractFeatures, shards_folder: Path, features: Path, model: Path, logs: Path, checkpoints: Checkpoints
+) -> None:
     """Writes the pooled features of every candidate layer, the cut-off curve, the feature-extraction model and logs.
+
+    What `checkpoints` hold of an attempt that was killed is not done again.
 
     With `model_random_baseline` the features folder also holds the validation predictions of the same classifier on a
     backbone with random weights.
@@ -40,13 +48,13 @@ def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: P
     data, strategy = Shards.read(shards_folder), devices.strategy()
     steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
-        extraction = _extract(settings, settings.model_weights, data, strategy, features)
-        points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS}, settings.train_seed)
+        extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
+        points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
         write(features, points, scores, logs / "linear_probes")
         layer = feature_layer(settings.model_feature_layer, points)
-        network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction")
+        network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints)
         if settings.model_random_baseline:
-            _random_baseline(settings, layer, data, strategy, features, logs)
+            _random_baseline(settings, layer, data, strategy, features, logs, checkpoints)
     contract = artifact.Contract(
         image_size=data.image_size,
         labels=data.labels,
@@ -57,24 +65,32 @@ def run(settings: ExtractFeatures, shards_folder: Path, features: Path, model: P
     )
     artifact.save(model, network, contract, history)
     record_settings(model, settings, shards_folder)
+    checkpoints.clear()
 
 
 def _extract(
-    settings: ExtractFeatures, weights: str, data: Shards, strategy: tf.distribute.Strategy, folder: Path
+    settings: ExtractFeatures,
+    weights: str,
+    data: Shards,
+    strategy: tf.distribute.Strategy,
+    folder: Path,
+    checkpoints: Checkpoints,
 ) -> Extraction:
     """All layers' features from a backbone with these weights; settings that cannot work are refused before."""
     backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
-    check_cut_off(backbone, settings.model_cut_off)
+    parse_cut_offs(settings.model_cut_off, backbone)
     if settings.model_feature_layer not in (AUTO, LAST):
         check_tap(backbone, settings.model_feature_layer)
         _extractor(backbone, settings.model_feature_layer, settings.model_cut_off)
-    return extract(backbone, data, settings.train_batch_size, strategy, folder)
+    return extract(backbone, data, settings.train_batch_size, strategy, folder, checkpoints)
 
 
 def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
     """The backbone up to the feature layer, pooled; the cut-off must be part of it, or nothing could be fine-tuned."""
     extractor = pooled(backbone, layer)
-    if cut_off not in {each.name for each in extractor.layers}:
+    if cut_off != AUTO_CUT_OFF and not set(parse_cut_offs(cut_off, backbone)) <= {
+        each.name for each in extractor.layers
+    }:
         raise ValueError(f"model_cut_off must not lie behind the feature layer {layer!r}, got {cut_off!r}")
     return extractor
 
@@ -86,11 +102,12 @@ def _fit(
     data: Shards,
     strategy: tf.distribute.Strategy,
     logs: Path,
+    checkpoints: Checkpoints,
 ) -> tuple[keras.Model, History]:
     """Trains a classifier on one layer's features; returns the network from pictures to probabilities."""
     extractor = _extractor(extraction.backbone, layer, settings.model_cut_off)
-    stored = extraction.of(layer)
-    size, seed, replicas = settings.train_batch_size, settings.train_seed, strategy.num_replicas_in_sync
+    training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
+    seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     classifier = build_classifier(
         extractor.output.shape[-1],
         len(data.labels),
@@ -103,16 +120,15 @@ def _fit(
         name=logs.name.replace("_", " "),
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_feature_learning_rate,
+        recipe=settings.recipe(),
         epochs=settings.train_feature_epochs,
-        steps=steps_an_epoch(len(stored["train"]), size, replicas),
         patience=settings.train_patience,
         logs=logs,
     )
-    training = shuffled(stored["train"], data.truth("train"), size, plan.epochs, seed)
-    held_out = stored["validation"]
-    validation = in_order(held_out, data.truth("validation"), validation_batch(len(held_out), size, replicas))
-    history = train(classifier, training, validation, plan)
-    return attach_classifier(extractor, classifier), history
+    network = attach_classifier(extractor, classifier)
+    facts = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
+    material = from_activations(training, validation, settings.train_batch_size, seed, replicas)
+    return network, train(classifier, material, plan, strategy, checkpoints.of(logs.name, *facts))
 
 
 def _random_baseline(
@@ -122,11 +138,13 @@ def _random_baseline(
     strategy: tf.distribute.Strategy,
     features: Path,
     logs: Path,
+    checkpoints: Checkpoints,
 ) -> None:
     """What the same classifier learns when the backbone knows nothing of ImageNet."""
-    extraction = _extract(settings, "none", data, strategy, features / "random_weights")
-    network, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights")
-    scores = np.concatenate(list(stream(network, data.pictures("validation", settings.train_batch_size), strategy)))
+    extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
+    network, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
+    pictures = data.pictures("validation", settings.train_batch_size)
+    scores = np.concatenate(list(Predictor(network, strategy).single(pictures)))
     prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
         features / RANDOM_PREDICTIONS, index=False
     )

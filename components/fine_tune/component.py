@@ -11,6 +11,9 @@ def fine_tune(
     feature_model: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
+    checkpoint_root: str,
+    run_id: str,
+    task_name: str,
     model_cut_off: str,
     train_augmentation: str,
     train_batch_size: int,
@@ -19,6 +22,7 @@ def fine_tune(
     train_optimizer: str,
     train_patience: int,
     train_precision: str,
+    train_recipe: str,
     train_seed: int,
     train_views: int,
 ) -> None:
@@ -27,8 +31,10 @@ def fine_tune(
 
     from components.config import FineTune
     from components.fine_tune import task
+    from components.modeling.checkpoints import Checkpoints
     from components.stage import stage
 
     with stage("fine_tune", model.path, logs.path):
         settings = FineTune.of(locals())
-        task.run(settings, Path(shards.path), Path(feature_model.path), Path(model.path), Path(logs.path))
+        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
+        task.run(settings, Path(shards.path), Path(feature_model.path), Path(model.path), Path(logs.path), checkpoints)

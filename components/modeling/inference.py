@@ -4,41 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from components.modeling.fused_normalisation import fuse_normalisation
 
-def stream(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Iterator[np.ndarray]:
-    """The only output of a model batch by batch, float32, in the order of the pictures; see `stream_parts`."""
-    return (part for (part,) in stream_parts(model, batches, strategy))
+LARGEST_HALF = 65504.0  # float16's largest number
 
 
-def stream_parts(
-    model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy
-) -> Iterator[list[np.ndarray]]:
-    """All outputs of the model batch by batch, in the order of the pictures.
+class Predictor:
+    """A network in inference mode; its graph is traced once for all streams of the same kind of element.
 
-    Args:
-        batches: uint8 [<= batch, size, size, 1]; a last small batch is filled up for the devices and cut off again.
+    Attributes:
+        model: the network, built in the scope of the strategy.
     """
-    replicas = strategy.num_replicas_in_sync
 
-    @tf.function(reduce_retracing=True)
-    def forward(parts: tf.distribute.DistributedValues) -> list[tf.Tensor]:
-        outputs = strategy.run(lambda part: tf.nest.flatten(model(part, training=False)), args=(parts,))
-        return [tf.concat(strategy.experimental_local_results(output), axis=0) for output in outputs]
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        self.model, self._strategy = model, strategy
+        self._forward = tf.function(self._on_all_devices)
+        with strategy.scope():
+            self._fused = fuse_normalisation(model)
 
-    largest = 0
-    for pictures in batches:
-        count = int(pictures.shape[0])
-        largest = max(largest, -(-count // replicas) * replicas)
-        parts = tf.split(tf.pad(pictures, [[0, largest - count], [0, 0], [0, 0], [0, 0]]), replicas)
-        spread = strategy.experimental_distribute_values_from_function(
-            lambda context, parts=parts: parts[context.replica_id_in_sync_group]
-        )
-        yield [output.numpy()[:count] for output in forward(spread)]
+    def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+        """The only output of the model batch by batch, float32; see `parts`."""
+        return (output for (output,) in self.parts(batches))
+
+    def parts(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
+        """All outputs of the model batch by batch, in the order of the pictures.
+
+        Args:
+            batches: what the model takes, a tensor or a nested structure of tensors [<= batch, ...], as
+                uint8 [n, size, size, 1]. A batch of any size is spread over the devices.
+        """
+        # The data set's own description leaves the size of a batch open, so that a small last one is not traced anew.
+        forward = self._forward.get_concrete_function(batches.element_spec)
+        for batch in batches:
+            yield [output.numpy() for output in forward(batch)]
+
+    def _on_all_devices(self, batch: Any) -> list[tf.Tensor]:
+        count = tf.shape(tf.nest.flatten(batch)[0])[0]
+        share = -(-count // self._strategy.num_replicas_in_sync)
+
+        def on_one_device() -> list[tf.Tensor]:
+            device = tf.distribute.get_replica_context().replica_id_in_sync_group
+            with tf.device("/cpu:0"):  # so that a GPU is sent its own share alone
+                # The last row again and again fills up what does not divide, and is cut off below.
+                rows = tf.minimum(device * share + tf.range(share), count - 1)
+                part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), batch)
+            return list(tf.nest.flatten(self._fused(part, training=False)))
+
+        outputs = self._strategy.run(on_one_device)
+        return [tf.concat(self._strategy.experimental_local_results(output), axis=0)[:count] for output in outputs]
 
 
 def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:
@@ -54,9 +73,10 @@ def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.n
             file = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=(rows, batch.shape[1]))
         if written + len(batch) > rows:
             break
+        largest = np.abs(batch).max(initial=0.0)
+        if not largest <= LARGEST_HALF:
+            raise FloatingPointError(f"{path.name} must hold numbers below {LARGEST_HALF:g}, got {largest:g}")
         file[written : written + len(batch)] = batch
-        if not np.isfinite(file[written : written + len(batch)]).all():
-            raise FloatingPointError(f"{path.name} must hold numbers below 65504, got {np.abs(batch).max():g}")
         written += len(batch)
     if file is None or written != rows:
         raise ValueError(f"{path.name} must hold {rows} rows, got {written} before the stream ended or overflowed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 
 from components.modeling.graph import computed_from
@@ -73,6 +75,26 @@ def check_cut_off(model: keras.Model, cut_off: str) -> None:
         )
 
 
+def trained_from(model: keras.Model, cut_off: str) -> set[str]:
+    """Names of the layers that fine-tuning from a cut-off trains: it and all computed from it but BatchNormalization.
+
+    Raises:
+        ValueError: no such layer, or none of the backbone's weights would be trained.
+    """
+    check_cut_off(model, cut_off)
+    behind = computed_from(model, cut_off)
+    trained = [
+        layer
+        for layer in model.layers
+        if layer.name in behind and not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not any(layer.weights for layer in trained if not is_classifier(layer.name)):
+        raise ValueError(
+            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
+        )
+    return {str(layer.name) for layer in trained}
+
+
 def unfreeze_from(model: keras.Model, cut_off: str) -> int:
     """Makes trainable the cut-off layer and every layer computed from it, and freezes the rest.
 
@@ -85,18 +107,13 @@ def unfreeze_from(model: keras.Model, cut_off: str) -> int:
     Raises:
         ValueError: no such layer, or nothing behind the cut-off can be trained.
     """
-    check_cut_off(model, cut_off)
-    behind = computed_from(model, cut_off)
+    trained = trained_from(model, cut_off)
     model.trainable = True
     for layer in model.layers:
-        layer.trainable = layer.name in behind and not isinstance(layer, keras.layers.BatchNormalization)
-    backbone_weights = [w for layer in model.layers if not _is_classifier(layer) for w in layer.trainable_weights]
-    if not backbone_weights:
-        raise ValueError(
-            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
-        )
-    return sum(int(weight.value.shape.num_elements()) for weight in model.trainable_weights)
+        layer.trainable = layer.name in trained
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-def _is_classifier(layer: keras.Layer) -> bool:
-    return str(layer.name).startswith(("classifier_", "probabilities"))
+def is_classifier(name: str) -> bool:
+    """Whether a layer of this name is one of `build_classifier`'s."""
+    return name.startswith(("classifier_", "probabilities"))

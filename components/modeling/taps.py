@@ -6,6 +6,7 @@ import re
 
 import keras
 
+from components.modeling.graph import sources
 from components.settings_fields import nearest
 
 # DenseNet's dense layers and transitions, ResNet's and EfficientNet's and MobileNet's blocks, as Keras names them.
@@ -40,12 +41,23 @@ def check_tap(backbone: keras.Model, name: str) -> None:
 
 def tapped(backbone: keras.Model, names: list[str]) -> keras.Model:
     """Pictures to float32 [n, sum of channels]: the pooled outputs of the layers named, one after another."""
-    pools = [
-        keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{name}_tap")(backbone.get_layer(name).output)
-        for name in names
-    ]
+    known: dict[int, keras.KerasTensor] = {}
+    pools = [_pool(backbone.get_layer(name).output, known) for name in names]
     features = keras.layers.Concatenate(dtype="float32", name="taps")(pools) if len(pools) > 1 else pools[0]
     return keras.Model(backbone.input, features, name=f"{backbone.name}_features")
+
+
+def _pool(tensor: keras.KerasTensor, known: dict[int, keras.KerasTensor]) -> keras.KerasTensor:
+    """A tensor's channels pooled. Of a concatenation's, each part is pooled but once: DenseNet hands on what it has."""
+    if id(tensor) not in known:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.layers.Concatenate) and layer.axis in (-1, len(tensor.shape) - 1):
+            parts = [_pool(part, known) for part in sources(tensor)]
+            known[id(tensor)] = keras.layers.Concatenate(dtype="float32", name=f"{layer.name}_tap")(parts)
+        else:
+            pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{layer.name}_tap")
+            known[id(tensor)] = pooling(tensor)
+    return known[id(tensor)]
 
 
 def widths(backbone: keras.Model, names: list[str]) -> list[int]:

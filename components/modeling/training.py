@@ -1,139 +1,218 @@
-"""Trains a network: optimizer, loss, early stopping that keeps the best epoch, history and TensorBoard logs."""
+"""Trains a network: the best epoch by validation AUROC is kept, every epoch can be taken up again after a kill."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from components.modeling.checkpoints import Checkpoints
+from components.modeling.curves import Curves
+from components.modeling.inference import Predictor
+from components.modeling.loss import MaskedCrossEntropy, class_weights, masked_accuracy, validate
+from components.modeling.material import Material
+from components.modeling.optimizer import averaged, make_optimizer
+from components.modeling.recipe import Recipe, learning_rate
 from components.stage import log
 
-OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
-SGD_MOMENTUM = 0.9
+DIVERGED = 20.0  # times the loss before training, or of a coin, from which on nothing is learned any more
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train; `steps` a training epoch, rates per step, `logs` a folder for TensorBoard."""
+    """How long and how fast to train: the highest rate per step, `logs` a folder for TensorBoard."""
 
     name: str
     optimizer: str
     learning_rate: float
+    recipe: Recipe
     epochs: int
-    steps: int
     patience: int
     logs: Path
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """`epochs`: one row an epoch with loss, accuracy, val_loss, val_accuracy; `best_epoch`: 0 is before the first."""
+    """What training did.
+
+    Attributes:
+        epochs: one row an epoch with loss, accuracy, learning_rate (of its last step), val_loss, val_auroc,
+            val_accuracy.
+        best_epoch: the one whose weights were kept; 0 is before the first.
+        initial: val_loss, val_auroc and val_accuracy before training.
+    """
 
     epochs: list[dict[str, float]]
     best_epoch: int
     initial: dict[str, float]
 
-
-def steps_an_epoch(pictures: int, batch_size: int, replicas: int) -> int:
-    """Whole batches in an epoch, each split evenly over the replicas of the model.
-
-    Raises:
-        ValueError: there is not one, or it does not split evenly.
-    """
-    if batch_size % replicas:
-        raise ValueError(f"train_batch_size must be a multiple of the number of GPUs ({replicas}), got {batch_size}")
-    if batch_size > pictures:
-        raise ValueError(
-            f"train_batch_size must be at most the number of training pictures ({pictures}), got {batch_size}"
-        )
-    return pictures // batch_size
+    @property
+    def best(self) -> dict[str, float]:
+        """Validation figures of the weights that were kept."""
+        row = self.epochs[self.best_epoch - 1] if self.best_epoch else self.initial
+        return {name: value for name, value in row.items() if name.startswith("val_")}
 
 
-def validation_batch(pictures: int, batch_size: int, replicas: int) -> int:
-    """The largest batch of at most `batch_size` pictures that splits evenly; on another one Keras cannot begin."""
-    return max(1, min(pictures, batch_size) // replicas) * replicas
-
-
-def make_optimizer(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
-    """The optimizer by its setting's name; SGD has momentum 0.9."""
-    extra = {"momentum": SGD_MOMENTUM} if name == "sgd" else {}
-    return OPTIMIZERS[name](learning_rate=learning_rate, **extra)
-
-
-def train(model: keras.Model, training: tf.data.Dataset, validation: tf.data.Dataset, plan: Plan) -> History:
+def train(
+    model: keras.Model, material: Material, plan: Plan, strategy: tf.distribute.Strategy, checkpoints: Checkpoints
+) -> History:
     """Fits the model, which must have been built in the scope of its strategy, and leaves it at its best epoch.
 
-    The best epoch is the one of lowest validation loss, and the state before training counts as epoch 0, so that
-    training never returns a model that validates worse than the one it was given.
-
-    Args:
-        training: batches for all epochs on end; validation: batches of one pass.
+    The best epoch is the one of highest validation AUROC, of lowest loss where these are equal. The state before
+    training counts as epoch 0, so that training never returns a model that validates worse than the one it was given.
+    Where `checkpoints` hold an epoch of this very training, it goes on from there to the same end.
 
     Raises:
-        FloatingPointError: the loss is no longer a finite number.
+        FloatingPointError: the loss diverged or is no longer a finite number.
+        ValueError: no label of the validation split has both classes.
     """
-    model.compile(make_optimizer(plan.optimizer, plan.learning_rate), "binary_crossentropy", metrics=["accuracy"])
-    initial = model.evaluate(validation, verbose=0, return_dict=True)
-    best = KeepBest(initial["loss"], plan)
-    fitted = model.fit(
-        training,
-        validation_data=validation,
-        epochs=plan.epochs,
-        steps_per_epoch=plan.steps,
-        shuffle=False,  # the batches come in the order that the seed gave
-        verbose=0,
-        callbacks=[best, keras.callbacks.TensorBoard(str(plan.logs), write_graph=False)],
+    weights = class_weights(material.truth, plan.recipe.loss_weights == "balanced")
+    model.compile(
+        make_optimizer(plan.optimizer, plan.recipe, model),
+        MaskedCrossEntropy(weights, plan.recipe.label_smoothing),
+        metrics=[keras.metrics.MeanMetricWrapper(masked_accuracy, name="accuracy")],
     )
-    columns: dict[str, list[Any]] = fitted.history
-    epochs = [
-        {"epoch": number + 1, **{name: float(values[number]) for name, values in columns.items()}}
-        for number in range(len(columns["loss"]))
-    ]
-    return History(epochs, best.epoch, {f"val_{name}": float(value) for name, value in initial.items()})
+    model.optimizer.build(model.trainable_variables)  # what scales the loss in float16 is wrapped around it here
+    course = Course(model, material, plan, strategy, checkpoints)
+    epochs = range(course.begin(), plan.epochs)
+    if epochs and not course.ended:
+        model.fit(
+            material.batches(epochs),
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            steps_per_epoch=material.steps,
+            shuffle=False,  # the batches come in the order that the seed gave
+            verbose=0,
+            callbacks=[course],
+        )
+    return course.finish()
 
 
-class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops after `patience` epochs without a lower validation loss, and puts the best epoch's weights back."""
+class Course(keras.callbacks.Callback):  # type: ignore[misc]
+    """The course of one training: sets the rate of each step, judges each epoch, keeps the best and writes it down."""
 
-    def __init__(self, initial_loss: float, plan: Plan) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        material: Material,
+        plan: Plan,
+        strategy: tf.distribute.Strategy,
+        checkpoints: Checkpoints,
+    ) -> None:
         super().__init__()
-        self.plan, self.epoch, self.loss = plan, 0, initial_loss
-        self.weights: list[Any] = []
+        self.network, self.material, self.plan, self.checkpoints = model, material, plan, checkpoints
+        self.predictor, self.curves = Predictor(model, strategy), Curves(plan.logs)
+        self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
+        self.best_epoch, self.best_weights = 0, list[np.ndarray]()
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        self.weights = self.model.get_weights()
-        log.info("%s: before training, validation loss %.4f", self.plan.name, self.loss)
+    @property
+    def ended(self) -> bool:
+        """Whether patience has run out."""
+        return len(self.rows) - self.best_epoch >= self.plan.patience
+
+    @property
+    def history(self) -> History:
+        """What has happened so far."""
+        return History(self.rows, self.best_epoch, self.initial)
+
+    def begin(self) -> int:
+        """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
+        if not self._resume():
+            self.initial, self.best_weights = self._validate(), self._weights()
+            log.info("%s: before training, %s", self.plan.name, _figures(self.initial))
+        for row in self.rows:
+            self.curves.add(row)
+        return len(self.rows)
+
+    def finish(self) -> History:
+        """Puts the best epoch's weights into the network."""
+        _assign(self.network.trainable_variables, self.best_weights)
+        self.curves.close()
+        log.info("%s: keeping epoch %d, %s", self.plan.name, self.best_epoch, _figures(self.history.best))
+        return self.history
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        losses = [row["val_loss"] for row in [self.initial, *self.rows]]
+        step, steps = self.epoch * self.material.steps + batch, self.plan.epochs * self.material.steps
+        self.rate = learning_rate(self.plan.recipe, self.plan.learning_rate, step, steps, losses)
+        self.network.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss = (logs or {})["loss"]
-        if not math.isfinite(loss):
+        loss, limit = (logs or {})["loss"], DIVERGED * max(self.initial["val_loss"], math.log(2))
+        if not loss <= limit:
+            suspects = [
+                each for step in (batch - 1, batch) if step >= 0 for each in self.material.image_ids(self.epoch, step)
+            ]
             raise FloatingPointError(
-                f"{self.plan.name}: the loss must stay finite, got {loss} at step {batch} of an epoch with learning "
-                f"rate {self.plan.learning_rate:g}; choose a lower learning rate or train_precision=float32"
+                f"{self.plan.name}: the loss must stay finite and below {limit:.3g}, got {loss:.3g} at step "
+                f"{batch + 1} of epoch {self.epoch + 1} with learning rate {self.rate:.3g}; choose a lower one, "
+                "clip_norm in train_recipe or train_precision=float32, and look at the pictures of this step and the "
+                "last: " + ", ".join(suspects)
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = logs or {}
-        better = values["val_loss"] < self.loss
+        fitted = {name: float(value) for name, value in (logs or {}).items()}
+        with averaged(self.network, self.plan.recipe):
+            row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
+            better = _merit(row) > _merit(self.history.best)
+            if better:
+                self.best_weights = self._weights()
+        self.rows.append(row)
+        self.best_epoch = epoch + 1 if better else self.best_epoch
+        self.curves.add(row)
+        self._save()
         log.debug(
-            "%s: epoch %d of %d, loss %.4f, accuracy %.4f, validation loss %.4f, validation accuracy %.4f%s",
-            self.plan.name, epoch + 1, self.plan.epochs, values["loss"], values["accuracy"],
-            values["val_loss"], values["val_accuracy"], " (best)" if better else "",
-        )  # fmt: skip
-        if better:
-            self.epoch, self.loss, self.weights = epoch + 1, values["val_loss"], self.model.get_weights()
-        elif epoch + 1 - self.epoch >= self.plan.patience:
-            self.model.stop_training = True
+            "%s: epoch %d of %d, loss %.4f, %s%s",
+            *(self.plan.name, epoch + 1, self.plan.epochs, row["loss"], _figures(row), " (best)" if better else ""),
+        )
+        self.network.stop_training = self.ended
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        self.model.set_weights(self.weights)
-        log.info("%s: keeping epoch %d, validation loss %.4f", self.plan.name, self.epoch, self.loss)
+    def _validate(self) -> dict[str, float]:
+        scores = np.concatenate(list(self.predictor.single(self.material.validation)))
+        return validate(self.material.validation_truth, scores)
+
+    def _weights(self) -> list[np.ndarray]:
+        return [keras.ops.convert_to_numpy(variable) for variable in self.network.trainable_variables]
+
+    def _changing(self) -> list[keras.Variable]:
+        """All that a step changes: weights, the state of the optimizer, the random states of dropout layers."""
+        fixed = {id(variable) for variable in self.network.non_trainable_weights}
+        random = [each for each in self.network.non_trainable_variables if id(each) not in fixed]
+        return [*self.network.trainable_variables, *self.network.optimizer.variables, *random]
+
+    def _save(self) -> None:
+        states = {f"state-{n}": keras.ops.convert_to_numpy(each) for n, each in enumerate(self._changing())}
+        best = {f"best-{n}": weights for n, weights in enumerate(self.best_weights)}
+        facts = dataclasses.asdict(self.history)
+        self.checkpoints.save(len(self.rows), states | best, facts, keep=False)
+
+    def _resume(self) -> bool:
+        state = self.checkpoints.latest()
+        if state is None:
+            return False
+        history, changing = History(**state.facts), self._changing()
+        self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
+        _assign(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
+        self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.network.trainable_variables))]
+        log.info("%s: going on after epoch %d", self.plan.name, state.number)
+        return True
+
+
+def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _merit(row: dict[str, float]) -> tuple[float, float]:
+    return row["val_auroc"], -row["val_loss"]
+
+
+def _figures(row: dict[str, float]) -> str:
+    return f"validation AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}"

@@ -16,7 +16,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Column, Table
 
-from tests.benchmarks import curve, epoch, flops, machine, memory, recipe
+from tests.benchmarks import curve, epoch, flops, machine, memory, recipe, search
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
     "curve": curve.measure,
     "epoch": epoch.measure,
+    "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,
 }
@@ -35,7 +36,7 @@ console = Console()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 @click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about twenty minutes on two cores.")
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Measure all benchmarks or those named; about ten minutes in all on two quiet cores."""
+    """Measure all benchmarks or those named; about twenty minutes in all on two quiet cores."""
     tf.get_logger().setLevel("ERROR")  # the rest are warnings of tracing anew, which is meant
     chosen = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
     if whole and "recipe" in chosen:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.extract_features import probes
 from components.modeling.backbones import build_backbone
-from components.modeling.inference import stream
+from components.modeling.inference import Predictor
 from components.modeling.network import pooled
 from components.modeling.taps import candidates, tapped, widths
 from components.shards import Shards
@@ -32,8 +32,8 @@ def measure(work: Path) -> list[Row]:
 
     def curve() -> None:
         model, strategy = tapped(backbone, names), tf.distribute.get_strategy()
-        features = np.concatenate(list(stream(model, pictures, strategy)))
-        fitted = probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names), seed=0)
+        features = np.concatenate(list(Predictor(model, strategy).single(pictures)))
+        fitted = probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names))
         fitted.predict(features[FITTED:])
 
     pooled(backbone).predict(pictures.take(1), verbose=0)  # neither side pays for the first use of the kernels

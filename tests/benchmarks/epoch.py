@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.modeling.activations import Activations, cache
 from components.modeling.backbones import build_backbone
 from components.modeling.early_pooling import pool_branches
+from components.modeling.inference import Predictor
 from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
 from components.modeling.split import split
 from components.shards import Shards
@@ -33,12 +34,12 @@ def measure(work: Path) -> list[Row]:
     for model in (network, cut.suffix):
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     cached = _cache(cut.prefix, data, work / "activations")
-    _fit(network, data.training(BATCH_SIZE, 1, 0).take(1), 1)
-    _fit(cut.suffix, cached.training(BATCH_SIZE, 1, 0).take(1), 1)
+    _fit(network, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
+    _fit(cut.suffix, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
     ours, theirs = [], []
     for turn in range(TURNS):
-        ours += _fit(cut.suffix, cached.training(BATCH_SIZE, CACHED_EPOCHS, turn), CACHED_EPOCHS)
-        theirs += _fit(network, data.training(BATCH_SIZE, ONLINE_EPOCHS, turn), ONLINE_EPOCHS)
+        ours += _fit(cut.suffix, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
+        theirs += _fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
         f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} pictures, batch {BATCH_SIZE}. "
         f"Theirs: the whole network on pictures augmented anew, median of {len(theirs)} epochs. "
@@ -54,8 +55,8 @@ def _build() -> keras.Model:
 
 
 def _cache(prefix: keras.Model, data: Shards, folder: Path) -> Activations:
-    strategy = tf.distribute.get_strategy()
-    return cache(prefix, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, strategy=strategy, folder=folder)
+    predictor = Predictor(prefix, tf.distribute.get_strategy())
+    return cache(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
 
 
 def _fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:

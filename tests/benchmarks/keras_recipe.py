@@ -21,21 +21,31 @@ FEATURE_RATE, FINE_TUNE_RATE = 1e-3, 1e-4
 
 
 def seconds_of_recipe(catalogue: Path, epochs: int, timed_epochs: int) -> float:
-    """Seconds of `epochs` epochs of feature extraction and as many of fine-tuning.
-
-    Runs `timed_epochs` of each; what is missing is counted at the median of the epochs after the first.
-    """
+    """Seconds of `epochs` epochs of feature extraction and as many of fine-tuning; see `_fit`."""
     start, missing = time.perf_counter(), 0.0
-    training, validation = _generators(catalogue)
-    model = _build()
+    generators, model = _generators(catalogue), _build()
     for cut_off, rate in (("", FEATURE_RATE), (CUT_OFF, FINE_TUNE_RATE)):
         if cut_off:
             _unfreeze(model, cut_off)
-        times = EpochTimes()
-        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
-        model.fit(training, validation_data=validation, epochs=timed_epochs, callbacks=[times], verbose=0)
-        missing += (epochs - timed_epochs) * statistics.median(times.seconds[1:])
+        missing += _fit(model, rate, generators, epochs, timed_epochs)
     return time.perf_counter() - start + missing
+
+
+def seconds_of_fine_tuning(catalogue: Path, cut_off: str, epochs: int, timed_epochs: int) -> float:
+    """Seconds of `epochs` epochs of fine-tuning from one cut-off, with building the network; see `_fit`."""
+    start, model = time.perf_counter(), _build()
+    _unfreeze(model, cut_off)
+    missing = _fit(model, FINE_TUNE_RATE, _generators(catalogue), epochs, timed_epochs)
+    return time.perf_counter() - start + missing
+
+
+def _fit(model: keras.Model, rate: float, generators: tuple[Any, Any], epochs: int, timed_epochs: int) -> float:
+    """Runs `timed_epochs`; returns the seconds of the missing ones, each like the median of those after the first."""
+    training, validation = generators
+    times = EpochTimes()
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+    model.fit(training, validation_data=validation, epochs=timed_epochs, callbacks=[times], verbose=0)
+    return (epochs - timed_epochs) * statistics.median(times.seconds[1:])
 
 
 def _build() -> keras.Model:

@@ -51,18 +51,22 @@ def _preprocess(folder: Path) -> None:
 
 def _extract_features(folder: Path) -> None:
     from components.extract_features import task
+    from components.modeling.checkpoints import Checkpoints
 
     settings = ExtractFeatures(
         model_backbone="efficientnet_lite0", model_weights="none", model_cut_off=CUT_OFF, train_feature_epochs=2
     )
-    task.run(settings, folder / "shards", folder / "features", folder / "feature_model", folder / "logs")
+    outputs = (folder / name for name in ("features", "feature_model", "logs"))
+    task.run(settings, folder / "shards", *outputs, Checkpoints(str(folder / "checkpoints")))
 
 
 def _fine_tune(folder: Path) -> None:
     from components.fine_tune import task
+    from components.modeling.checkpoints import Checkpoints
 
     settings = FineTune(model_cut_off=CUT_OFF, train_fine_tune_epochs=2, train_augmentation="cached")
-    task.run(settings, folder / "shards", folder / "feature_model", folder / "model", folder / "logs")
+    inputs, outputs = (folder / "shards", folder / "feature_model"), (folder / "model", folder / "logs")
+    task.run(settings, *inputs, *outputs, Checkpoints(str(folder / "checkpoints")))
 
 
 def _evaluate(folder: Path) -> None:

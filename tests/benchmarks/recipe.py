@@ -7,6 +7,7 @@ from pathlib import Path
 from components.config import ExtractFeatures, FineTune, Preprocess
 from components.extract_features import task as extract_features
 from components.fine_tune import task as fine_tune
+from components.modeling.checkpoints import Checkpoints
 from components.preprocess import task as preprocess
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import BATCH_SIZE, CUT_OFF, FEATURE_RATE, FINE_TUNE_RATE, seconds_of_recipe
@@ -54,7 +55,8 @@ def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
 
 
 def _run(catalogue: Path, folder: Path) -> None:
-    shards, model = folder / "shards", folder / "feature_model"
+    shards, model, logs = folder / "shards", folder / "feature_model", folder / "logs"
+    kept = Checkpoints(str(folder / "checkpoints"))
     preprocess.run(Preprocess(image_size=films.SIDE), catalogue, shards)
-    extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, folder / "logs")
-    fine_tune.run(FINE_TUNE, shards, model, folder / "model", folder / "logs")
+    extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, logs, kept)
+    fine_tune.run(FINE_TUNE, shards, model, folder / "model", logs, kept)

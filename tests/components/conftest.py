@@ -12,6 +12,7 @@ from components.evaluate import task as evaluate
 from components.extract_features import task as extract_features
 from components.fine_tune import task as fine_tune
 from components.ingest import task as ingest
+from components.modeling.checkpoints import Checkpoints
 from components.preprocess import task as preprocess
 
 # Of Emphysema the test split has no case. 58 pictures train, 39 validate, 31 test.
@@ -52,20 +53,25 @@ FINE_TUNE = FineTune(
     train_fine_tune_learning_rate=1e-3,
     train_seed=SEED,
 )
+NO_CHECKPOINTS = Checkpoints("")
 EVALUATE = Evaluate(evaluate_bootstrap_samples=100, train_seed=SEED)
 
 
-def run_extract_features(settings: ExtractFeatures, shards: Path, folder: Path) -> Trained:
+def run_extract_features(
+    settings: ExtractFeatures, shards: Path, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS
+) -> Trained:
     """Runs the stage into `folder`."""
     outputs = Trained(folder / "model", folder / "logs", folder / "features")
-    extract_features.run(settings, shards, outputs.features, outputs.model, outputs.logs)
+    extract_features.run(settings, shards, outputs.features, outputs.model, outputs.logs, checkpoints)
     return outputs
 
 
-def run_fine_tune(settings: FineTune, shards: Path, start: Path, folder: Path) -> Trained:
+def run_fine_tune(
+    settings: FineTune, shards: Path, start: Path, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS
+) -> Trained:
     """Runs the stage into `folder`."""
     outputs = Trained(folder / "model", folder / "logs", folder / "features")
-    fine_tune.run(settings, shards, start, outputs.model, outputs.logs)
+    fine_tune.run(settings, shards, start, outputs.model, outputs.logs, checkpoints)
     return outputs
 
 

@@ -64,7 +64,7 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder or gs:// prefix with NIH's tables, lists and pictures.), got ''",
+        "data_source must be given (Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file.), got ''",
     ),
     (
         Publish,

@@ -28,7 +28,7 @@ def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
         for split, values in stored.items()
     }
     truth["train"][:3, 2] = 1.0
-    points, scores = cut_off_curve(Extraction(keras.Sequential(), LAYERS, WIDTHS, stored), truth, seed=0)
+    points, scores = cut_off_curve(Extraction(keras.Sequential(), LAYERS, WIDTHS, stored), truth)
     return points, scores, truth
 
 

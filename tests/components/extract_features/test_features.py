@@ -1,80 +1,121 @@
-"""Features in files: the order is kept, epochs are shuffled by the seed, and files are not changed by training."""
+"""Features in files: pooled, in stored order, and taken up again where an earlier attempt was stopped."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from components.extract_features.features import extract, in_order, shuffled
+from components.extract_features import features
+from components.extract_features.features import Extraction, extract
+from components.modeling.checkpoints import Checkpoints
+from components.modeling.inference import Predictor
 from components.shards import Shards
+from tests.components.conftest import NO_CHECKPOINTS
 
-PICTURES = 11
-FEATURES = np.arange(PICTURES * 2, dtype=np.float32).reshape(PICTURES, 2)
-TRUTH = FEATURES[:, :1] * 10
-
-
-def rows(batches: tf.data.Dataset) -> list[list[int]]:
-    """The numbers of each batch's rows, after a check that truth stands beside its features."""
-    numbers = []
-    for values, truth in batches.as_numpy_iterator():
-        np.testing.assert_array_equal(truth, values[:, :1] * 10)
-        numbers.append((values[:, 0] / 2).astype(int).tolist())
-    return numbers
+BATCH = 8  # eight batches of 58 training pictures, five of 39 validation pictures
 
 
-@settings(max_examples=15, deadline=None)
-@given(batch_size=st.integers(1, 15))
-def test_one_pass_in_stored_order(batch_size: int) -> None:
-    batches = in_order(FEATURES, TRUTH, batch_size)
-    expected = [list(range(PICTURES))[start : start + batch_size] for start in range(0, PICTURES, batch_size)]
-    assert rows(batches) == rows(batches) == expected
-    assert int(batches.cardinality()) == len(expected)
+@pytest.fixture(scope="module")
+def data(shards_folder: Path) -> Shards:
+    return Shards.read(shards_folder)
 
 
-@settings(max_examples=8, deadline=None)
-@given(batch_size=st.integers(1, PICTURES), epochs=st.integers(1, 3), seed=st.integers(0, 2**31))
-def test_every_epoch_is_shuffled_and_full_batches_only(batch_size: int, epochs: int, seed: int) -> None:
-    batches = shuffled(FEATURES, TRUTH, batch_size, epochs, seed)
-    numbers, steps = rows(batches), PICTURES // batch_size
-    assert [len(batch) for batch in numbers] == [batch_size] * steps * epochs
-    assert int(batches.cardinality()) == steps * epochs
-    for epoch in range(epochs):
-        seen = {number for batch in numbers[epoch * steps : (epoch + 1) * steps] for number in batch}
-        assert len(seen) == steps * batch_size
-    assert rows(batches) == rows(shuffled(FEATURES, TRUTH, batch_size, epochs, seed)) == numbers
+def backbone(factor: float = 2.0) -> keras.Model:
+    """Two layers of one channel: the picture from 0 to 1, and that times a factor."""
+    inputs = keras.Input((32, 32, 1), dtype="uint8")
+    first = keras.layers.Rescaling(1 / 255, name="block1_out")(inputs)
+    weighted = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=keras.initializers.Constant(factor))
+    weighted.name = "block2_out"
+    return keras.Model(inputs, weighted(first))
 
 
-def test_epochs_and_seeds_have_their_own_orders() -> None:
-    one, other = (rows(shuffled(FEATURES, TRUTH, PICTURES, 3, seed)) for seed in (0, 1))
-    assert len({tuple(order) for order in one + other}) == 6
-
-
-def test_a_file_mapped_for_reading_can_be_trained_on(tmp_path: Path) -> None:
-    np.save(tmp_path / "features.npy", FEATURES)
-    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    assert rows(in_order(mapped, TRUTH, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
-    assert rows(shuffled(mapped, TRUTH, 4, 1, 0)) == rows(shuffled(FEATURES, TRUTH, 4, 1, 0))
+def extraction(
+    data: Shards, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS, batch_size: int = BATCH, factor: float = 2.0
+) -> Extraction:
+    return extract(backbone(factor), data, batch_size, tf.distribute.get_strategy(), folder, checkpoints)
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])
-def test_features_are_extracted_in_stored_order(shards_folder: Path, tmp_path: Path, batch_size: int) -> None:
-    data = Shards.read(shards_folder)
-    inputs = keras.Input((32, 32, 1), dtype="uint8")
-    first = keras.layers.Rescaling(1 / 255, name="block1_out")(inputs)
-    backbone = keras.Model(inputs, keras.layers.Rescaling(2, name="block2_out")(first))
-    extraction = extract(backbone, data, batch_size, tf.distribute.get_strategy(), tmp_path / "features")
-    stored = extraction.stored
-    assert (extraction.layers, extraction.widths) == (["block1_out", "block2_out"], [1, 1])
-    np.testing.assert_array_equal(extraction.of("block2_out")["train"], stored["train"][:, 1:])
+def test_features_are_extracted_in_stored_order(data: Shards, tmp_path: Path, batch_size: int) -> None:
+    found = extraction(data, tmp_path / "features", batch_size=batch_size)
+    assert (found.layers, found.widths) == (["block1_out", "block2_out"], [1, 1])
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
     for split in ("train", "validation"):
         pictures = np.concatenate(list(data.pictures(split, 100))) / 255
-        expected = pictures.mean(axis=(1, 2)) * [1, 2]
-        np.testing.assert_allclose(stored[split], expected, rtol=1e-3)  # half precision
-        np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), stored[split])
+        np.testing.assert_allclose(
+            found.stored[split], pictures.mean(axis=(1, 2)) * [1, 2], rtol=1e-3
+        )  # half precision
+        np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), found.stored[split])
+
+
+def test_one_layers_features_are_activations_of_one_view(data: Shards, tmp_path: Path) -> None:
+    found = extraction(data, tmp_path)
+    kept = found.of("block2_out", "train", data)
+    np.testing.assert_array_equal(kept.parts[0], found.stored["train"][None, :, 1:])
+    np.testing.assert_array_equal(kept.truth, data.truth("train"))
+    assert kept.image_ids == data.split("train")["image_id"].tolist()
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that went through the network; the tenth is interrupted, and a piece holds one batch."""
+    sizes: list[int] = []
+
+    class Interrupted(Predictor):
+        def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+            for output in super().single(batches):
+                sizes.append(len(output))
+                if len(sizes) == 10:
+                    raise KeyboardInterrupt
+                yield output
+
+    monkeypatch.setattr(features, "Predictor", Interrupted)
+    monkeypatch.setattr(features, "BATCHES_A_PIECE", 1)
+    return sizes
+
+
+def test_a_pass_that_was_interrupted_goes_on_where_it_was(data: Shards, tmp_path: Path, counted: list[int]) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    assert counted == [8] * 7 + [2] + [8] * 2
+    again = extraction(data, tmp_path / "again", kept)
+    assert counted[10:] == [8] * 3 + [7]  # the last two of training come from the checkpoints too
+    whole = extraction(data, tmp_path / "whole")
+    for split in ("train", "validation"):
+        np.testing.assert_array_equal(again.stored[split], whole.stored[split])
+
+
+@pytest.mark.parametrize("other", ["weights", "data", "batch size"])
+def test_features_of_other_work_are_not_taken(data: Shards, tmp_path: Path, other: str, counted: list[int]) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    renamed = dataclasses.replace(data, summary=data.summary | {"fingerprint": "other"})
+    extraction(
+        renamed if other == "data" else data,
+        tmp_path / "again",
+        kept,
+        batch_size=9 if other == "batch size" else BATCH,
+        factor=3.0 if other == "weights" else 2.0,
+    )
+    assert sum(counted[10:]) == 58 + 39
+
+
+def test_a_damaged_piece_and_what_follows_it_is_computed_again(
+    data: Shards, tmp_path: Path, counted: list[int]
+) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    (piece,) = (tmp_path / "kept" / "train").glob("*/00000005.state")
+    piece.write_bytes(piece.read_bytes()[:-1])
+    again = extraction(data, tmp_path / "again", kept)
+    assert counted[10:] == [8] * 3 + [2] + [8] * 3 + [7]
+    np.testing.assert_array_equal(again.stored["train"], extraction(data, tmp_path / "whole").stored["train"])

@@ -1,15 +1,17 @@
-"""Probes trained together find what logistic regressions trained one by one find."""
+"""Probes trained together are the logistic regressions that scikit-learn trains one by one."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from components.extract_features import probes
 
 WIDTHS = [3, 8, 5]
+CLOSE = 2e-3  # as probabilities
 
 
 def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,52 +24,69 @@ def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reference(features: np.ndarray, truth: np.ndarray, penalty: float, wanted: np.ndarray) -> np.ndarray:
-    """scikit-learn's probabilities; its C weighs the summed loss, our penalty the mean loss."""
+    """scikit-learn's probabilities from the pictures of known truth; its C weighs the summed loss, our penalty the
+    mean loss."""
+    features, wanted = features.astype("float64"), wanted.astype("float64")
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    model = LogisticRegression(C=1 / (penalty * len(features)), tol=1e-8, max_iter=10_000)
-    model.fit((features - mean) / deviation, truth)
+    known = ~np.isnan(truth)
+    model = LogisticRegression(C=1 / (penalty * known.sum()), tol=1e-8, max_iter=10_000)
+    model.fit(((features - mean) / deviation)[known], truth[known])
     return np.asarray(model.predict_proba((wanted - mean) / deviation)[:, 1])
 
 
-def test_each_agrees_with_scikit_learn() -> None:
-    features, truth = pictures(400, 0)
-    held_out, _ = pictures(100, 1)
-    found = probes.fit(features, truth, WIDTHS, seed=0).predict(held_out)
-    assert found.shape == (3, len(probes.PENALTIES), 100, 2)
-    ends = np.cumsum(WIDTHS)
-    for candidate, (end, width) in enumerate(zip(ends, WIDTHS, strict=True)):
+def assert_agrees(features: np.ndarray, truth: np.ndarray, held_out: np.ndarray, widths: list[int]) -> None:
+    found = probes.fit(features, truth, widths).predict(held_out)
+    assert found.shape == (len(widths), len(probes.PENALTIES), len(held_out), truth.shape[1])
+    assert found.dtype == np.float32
+    for candidate, (end, width) in enumerate(zip(np.cumsum(widths), widths, strict=True)):
+        part = slice(end - width, end)
         for index, penalty in enumerate(probes.PENALTIES):
-            for label in range(2):
-                part = slice(end - width, end)
+            for label in range(truth.shape[1]):
                 wanted = reference(features[:, part], truth[:, label], penalty, held_out[:, part])
-                np.testing.assert_allclose(found[candidate, index, :, label], wanted, atol=0.02)
+                np.testing.assert_allclose(found[candidate, index, :, label], wanted, atol=CLOSE)
 
 
-def test_in_batches_they_find_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, truth = pictures(3000, 0)
-    held_out, wanted = pictures(500, 1)
-    assert len(features) > probes.BATCH
-    found = probes.fit(features, truth, WIDTHS, seed=0).predict(held_out)
-    monkeypatch.setattr(probes, "BATCH", 3000)
-    whole = probes.fit(features, truth, WIDTHS, seed=0).predict(held_out)
-    for candidate in range(2):  # the third knows nothing of the labels
-        scores = [roc_auc_score(wanted[:, 0], each[candidate, 1, :, 0]) for each in (found, whole)]
-        assert scores[0] == pytest.approx(scores[1], abs=0.01)
+@pytest.mark.parametrize("number", [400, 3000])
+def test_each_agrees_with_scikit_learn(number: int) -> None:
+    assert_agrees(*pictures(number, 0), pictures(100, 1)[0], WIDTHS)
+
+
+def test_with_more_channels_than_pictures_and_alike_ones() -> None:
+    """As in deep layers: 200 and 40 channels of 8 and 40 independent signals, for 60 pictures."""
+    random = np.random.default_rng(0)
+    signals = random.normal(size=(160, 8))
+    alike = signals @ random.normal(size=(8, 200)) + 0.01 * random.normal(size=(160, 200))
+    features = np.concatenate([alike, random.normal(size=(160, 40))], axis=1).astype("float32")
+    truth = (signals[:, :2] + 0.5 * random.normal(size=(160, 2)) > 0.8).astype("float32")
+    assert_agrees(features[:60], truth[:60], features[60:], [200, 40])
 
 
 def test_unknown_truth_does_not_count() -> None:
     features, truth = pictures(200, 0)
     truth[50:, 1] = np.nan
-    both = probes.fit(features, truth, WIDTHS, seed=0).predict(features)
-    alone = probes.fit(features[:50], truth[:50, 1:], WIDTHS, seed=0)
-    # The second label alone sees 50 pictures, though standardised with others: the order of its scores must agree.
-    scores = alone.predict(features)[1, 2, :, 0], both[1, 2, :, 1]
-    assert np.corrcoef(*scores)[0, 1] > 0.97
+    assert_agrees(features, truth, pictures(100, 1)[0], WIDTHS)
 
 
-def test_a_constant_feature_and_a_second_run_change_nothing() -> None:
+def test_a_label_of_which_nothing_is_known_is_even() -> None:
+    features, truth = pictures(50, 0)
+    truth[:, 0] = np.nan
+    np.testing.assert_array_equal(probes.fit(features, truth, WIDTHS).predict(features)[..., 0], 0.5)
+
+
+def test_constant_features_count_nothing_whatever_they_are() -> None:
     features, truth = pictures(200, 0)
-    features[:, 1] = 7.0
-    first, second = (probes.fit(features, truth, WIDTHS, seed=0).predict(features) for _ in range(2))
-    assert np.isfinite(first).all()
+    features[:, 1], features[:, 3:11] = 7.0, 0.0  # one of the first candidate, all of the second
+    found = probes.fit(features, truth, WIDTHS).predict(features)
+    without = probes.fit(np.delete(features, 1, axis=1), truth, [2, 8, 5]).predict(np.delete(features, 1, axis=1))
+    np.testing.assert_allclose(found, without, atol=1e-5)
+    share = np.broadcast_to(truth.mean(axis=0), found[1].shape)
+    np.testing.assert_allclose(found[1], share, atol=CLOSE)
+
+
+def test_half_precision_from_a_file_gives_the_same_every_time(tmp_path: Path) -> None:
+    features, truth = pictures(200, 0)
+    half = features.astype("float16")
+    np.save(tmp_path / "train.npy", half)
+    stored = np.load(tmp_path / "train.npy", mmap_mode="r")
+    first, second = (probes.fit(part, truth, WIDTHS).predict(part) for part in (stored, half.astype("float32")))
     np.testing.assert_array_equal(first, second)

@@ -8,14 +8,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.modeling import activations
 from components.modeling.activations import Activations, bytes_needed, cache, choose
 from components.modeling.backbones import build_backbone
+from components.modeling.checkpoints import Checkpoints
 from components.modeling.early_pooling import pool_branches
+from components.modeling.inference import Predictor
+from components.modeling.material import Material, from_activations
 from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
+from components.modeling.recipe import Recipe
 from components.modeling.split import Split, split
-from components.modeling.training import Plan, train
+from components.modeling.training import History, Plan, train
 from components.shards import Shards
 
 CUT_OFF = "conv5_block16_2_conv"
@@ -37,13 +43,13 @@ def data(shards_folder: Path) -> Shards:
 
 
 def stored(cut: Split, data: Shards, folder: Path, views: int, split: str = "train") -> Activations:
-    strategy = tf.distribute.get_strategy()
-    return cache(cut.prefix, data, split, views=views, batch_size=7, seed=SEED, strategy=strategy, folder=folder)
+    prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
+    return cache(prefix, data, split, views=views, batch_size=7, seed=SEED, folder=folder)
 
 
-def plan(folder: Path, data: Shards) -> Plan:
-    steps = len(data.split("train")) // BATCH
-    return Plan("test", "adam", learning_rate=1e-3, epochs=EPOCHS, steps=steps, patience=9, logs=folder)
+def fit(model: keras.Model, material: Material, logs: Path) -> History:
+    plan = Plan("test", "adam", learning_rate=1e-3, recipe=Recipe(), epochs=EPOCHS, patience=9, logs=logs)
+    return train(model, material, plan, tf.distribute.get_strategy(), Checkpoints(""))
 
 
 def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
@@ -51,18 +57,19 @@ def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
     cached = network()
     cut = split(pool_branches(cached), CUT_OFF)
     views, held_out = stored(cut, data, tmp_path / "t", 2), stored(cut, data, tmp_path / "v", 0, "validation")
-    fast = train(cut.suffix, views.training(BATCH, EPOCHS, SEED), held_out.in_order(BATCH), plan(tmp_path / "a", data))
+    material = from_activations(views, held_out, BATCH, SEED, replicas=1)
+    fast = fit(cut.suffix, material, tmp_path / "a")
 
-    pictures = np.stack([np.concatenate(list(data.views("train", v, 7, SEED).as_numpy_iterator())) for v in range(2)])
-    shown = Activations([pictures], data.truth("train"))
+    pictures = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
     as_pictures = [
-        (tf.constant(pictures[epoch % 2][rows]), tf.constant(shown.truth[rows]))
+        (pictures[epoch % 2][rows], views.truth[rows])
         for epoch in range(EPOCHS)
-        for rows in np.split(np.random.default_rng([SEED, epoch]).permutation(len(shown.truth))[:56], 7)
+        for rows in np.split(np.random.default_rng([SEED, epoch]).permutation(len(views.truth))[:56], 7)
     ]
-    online = network()
     stream = tf.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in zip(*as_pictures, strict=True)))
-    slow = train(online, stream, data.labelled("validation", BATCH), plan(tmp_path / "b", data))
+    online = network()
+    shown = material._replace(batches=lambda epochs: stream, validation=data.pictures("validation", BATCH))
+    slow = fit(online, shown, tmp_path / "b")
 
     for quick, whole in zip(fast.epochs, slow.epochs, strict=True):
         assert quick["loss"] == pytest.approx(whole["loss"], rel=2e-3)  # activations are kept in half precision
@@ -83,21 +90,58 @@ def test_a_view_depends_on_seed_picture_and_view_alone(data: Shards, tmp_path: P
 
 def test_epochs_take_turns_with_the_views_and_show_every_picture_once() -> None:
     part = np.arange(12, dtype="float16").reshape(2, 6, 1)
-    kept = Activations([part], np.zeros((6, 1), dtype="float32"))
+    kept = Activations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
     epochs = [
-        np.concatenate([x[0].numpy()[:, 0] for x, _ in kept.training(2, 3, 0).skip(3 * e).take(3)]) for e in range(3)
+        np.concatenate([values[:, 0] for values, _ in kept.training(2, range(e, e + 1), 0).as_numpy_iterator()])
+        for e in range(3)
     ]
     assert [sorted(epoch) for epoch in epochs] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [0, 1, 2, 3, 4, 5]]
     assert list(epochs[0]) != list(epochs[2])
+    on_end = [values[:, 0] for values, _ in kept.training(2, range(3), 0).as_numpy_iterator()]
+    np.testing.assert_array_equal(np.concatenate(on_end), np.concatenate(epochs))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    pictures=st.integers(1, 9),
+    views=st.integers(1, 3),
+    batch_size=st.integers(1, 10),
+    first=st.integers(0, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_batches_are_what_their_ids_say(pictures: int, views: int, batch_size: int, first: int, seed: int) -> None:
+    """Row p of view v holds 100 v + p twice, in two tensors; what does not fill a batch is left out."""
+    numbers = 100 * np.arange(views)[:, None] + np.arange(pictures)
+    parts = [numbers[..., None].astype("float16"), np.repeat(numbers[..., None], 2, axis=2).astype("float16")]
+    kept = Activations(parts, np.arange(pictures, dtype="float32")[:, None], [f"p{n}" for n in range(pictures)])
+    stream, epochs, steps = kept.training(batch_size, range(first, 4), seed), range(first, 4), pictures // batch_size
+    assert int(stream.cardinality()) == len(epochs) * steps
+    places = ((epoch, step) for epoch in epochs for step in range(steps))
+    for (epoch, step), ((one, two), truth) in zip(places, stream.as_numpy_iterator(), strict=True):
+        ids = kept.training_ids(batch_size, epoch, step, seed)
+        assert ids == [f"p{int(row)}" for row in truth[:, 0]]
+        assert len(set(ids)) == batch_size
+        np.testing.assert_array_equal(one[:, 0], 100 * (epoch % views) + truth[:, 0])
+        np.testing.assert_array_equal(two, np.repeat(one, 2, axis=1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 6, 9])
+def test_one_pass_in_stored_order_leaves_nothing_out(batch_size: int) -> None:
+    part = np.arange(24, dtype="float16").reshape(2, 6, 2)
+    kept = Activations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
+    batches = list(kept.in_order(batch_size, view=1).as_numpy_iterator())
+    assert int(kept.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
+    for number, expected in enumerate((part[1], part[1, :, :1])):
+        np.testing.assert_array_equal(np.concatenate([batch[number] for batch in batches]), expected)
+    alone = Activations([part], kept.truth, kept.image_ids).in_order(batch_size)
+    np.testing.assert_array_equal(np.concatenate(list(alone.as_numpy_iterator())), part[0])
 
 
 def test_an_activation_beyond_half_precision_is_refused(data: Shards, tmp_path: Path) -> None:
     pictures = keras.Input((32, 32, 1), dtype="uint8")
-    huge = keras.Model(pictures, [keras.layers.Rescaling(1e6)(pictures)])
+    huge = Predictor(keras.Model(pictures, [keras.layers.Rescaling(1e6)(pictures)]), tf.distribute.get_strategy())
     with pytest.raises(FloatingPointError, match=r"cached activations must stay below 65504, got .*; choose train_aug"):
-        cache(
-            huge, data, "train", views=1, batch_size=8, seed=0, strategy=tf.distribute.get_strategy(), folder=tmp_path
-        )
+        cache(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
 
 
 class TestChoice:

@@ -12,9 +12,19 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.modeling.inference import stream, stream_to_file
+from components.modeling.inference import Predictor, stream_to_file
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 1), dtype=np.uint8)
+
+
+class TracesSeen(keras.layers.Layer):  # type: ignore[misc]
+    """Hands its input on and counts how often it has been traced."""
+
+    count = 0
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        self.count += 1
+        return inputs
 
 
 @pytest.fixture(scope="module")
@@ -27,27 +37,58 @@ def model() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3)(x))
 
 
+@pytest.fixture(scope="module")
+def predictor(model: keras.Model) -> Predictor:
+    return Predictor(model, tf.distribute.get_strategy())
+
+
+def in_batches(values: object, size: int) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(values).batch(size)
+
+
 @settings(max_examples=8, deadline=None)
 @given(batch_size=st.integers(1, 13))
-def test_a_stream_gives_what_predict_gives(model: keras.Model, batch_size: int) -> None:
-    batches = tf.data.Dataset.from_tensor_slices(PICTURES).batch(batch_size)
-    outputs = list(stream(model, batches, tf.distribute.get_strategy()))
+def test_a_stream_gives_what_predict_gives(model: keras.Model, predictor: Predictor, batch_size: int) -> None:
+    batches = in_batches(PICTURES, batch_size)
+    outputs = list(predictor.single(batches))
     assert [len(output) for output in outputs] == [len(batch) for batch in batches]
     assert all(output.dtype == np.float32 for output in outputs)
     np.testing.assert_allclose(np.concatenate(outputs), model.predict(PICTURES, verbose=0), atol=1e-5)
 
 
-def test_the_last_small_batch_is_like_the_others(model: keras.Model) -> None:
-    batches = tf.data.Dataset.from_tensor_slices(PICTURES).batch(4)
-    first, second, last = stream(model, batches, tf.distribute.get_strategy())
+def test_the_last_small_batch_is_like_the_others(predictor: Predictor) -> None:
+    first, second, last = predictor.single(in_batches(PICTURES, 4))
     assert (len(first), len(second), len(last)) == (4, 4, 3)
-    alone = list(stream(model, tf.data.Dataset.from_tensor_slices(PICTURES[8:]).batch(1), tf.distribute.get_strategy()))
+    alone = list(predictor.single(in_batches(PICTURES[8:], 1)))
     np.testing.assert_allclose(last, np.concatenate(alone), atol=1e-6)
 
 
-def test_no_pictures_give_no_outputs(model: keras.Model) -> None:
-    batches = tf.data.Dataset.from_tensor_slices(PICTURES[:0]).batch(4)
-    assert list(stream(model, batches, tf.distribute.get_strategy())) == []
+def test_no_pictures_give_no_outputs(predictor: Predictor) -> None:
+    assert list(predictor.single(in_batches(PICTURES[:0], 4))) == []
+
+
+def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
+    seen = TracesSeen()
+    inputs = keras.Input((8, 8, 1), dtype="uint8")
+    predictor = Predictor(keras.Model(inputs, seen(inputs)), tf.distribute.get_strategy())
+    before = seen.count
+    for size in (4, 4, 11, 3):
+        np.testing.assert_array_equal(np.concatenate(list(predictor.single(in_batches(PICTURES, size)))), PICTURES)
+    assert seen.count == before + 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_of_several_tensors_in_half_precision_gives_all_its_outputs() -> None:
+    first, second = keras.Input((2,)), keras.Input((3, 2))
+    pooled = keras.layers.GlobalAveragePooling1D()(second)
+    model = keras.Model([first, second], [keras.layers.Add()([first, pooled]), pooled])
+    values = np.arange(10, dtype="float16").reshape(5, 2), np.ones((5, 3, 2), dtype="float16")
+    batches = list(Predictor(model, tf.distribute.get_strategy()).parts(in_batches(values, 2)))
+    assert [[len(output) for output in outputs] for outputs in batches] == [[2, 2], [2, 2], [1, 1]]
+    sums, means = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
+    np.testing.assert_array_equal(sums, np.arange(10).reshape(5, 2) + 1)
+    np.testing.assert_array_equal(means, np.ones((5, 2)))
+    assert (sums.dtype, means.dtype) == (np.float32, np.float32)
 
 
 def batches_of(values: np.ndarray, *sizes: int) -> Iterator[np.ndarray]:

@@ -7,30 +7,28 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from sklearn.metrics import log_loss, roc_auc_score
 
-from components.extract_features.features import in_order, shuffled
+from components.modeling.activations import Activations
+from components.modeling.checkpoints import Checkpoints
+from components.modeling.material import Material, from_activations, steps_an_epoch
 from components.modeling.network import build_classifier
-from components.modeling.training import (
-    OPTIMIZERS,
-    History,
-    Plan,
-    make_optimizer,
-    steps_an_epoch,
-    train,
-    validation_batch,
-)
+from components.modeling.optimizer import OPTIMIZERS
+from components.modeling.recipe import Recipe
+from components.modeling.training import History, Plan, train
 
 BATCH = 8
 
 
-def features(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features and a label that half of them decide, float32 [pictures, 6] and [pictures, 1]."""
-    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float32")
-    return values, (values[:, :3].sum(axis=1, keepdims=True) > 0).astype("float32")
+def features(pictures: int, seed: int) -> Activations:
+    """Features and a label that half of them decide, [1, pictures, 6] and [pictures, 1]."""
+    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
+    truth = (values[:, :3].sum(axis=1, keepdims=True) > 0).astype("float32")
+    return Activations([values[None]], truth, [f"picture-{number}" for number in range(pictures)])
 
 
 TRAIN, VALIDATION = features(64, 1), features(32, 2)
-CONTRADICTION = (VALIDATION[0], 1 - VALIDATION[1])
 
 
 def classifier(seed: int = 0) -> keras.Model:
@@ -38,75 +36,84 @@ def classifier(seed: int = 0) -> keras.Model:
     return build_classifier(6, 1, dense_units=8, dropout=0.2, l2=1e-4, seed=seed)
 
 
-def plan(logs: Path, **changes: str | float) -> Plan:
-    chosen = {"name": "a test", "optimizer": "adam", "learning_rate": 0.02, "epochs": 4, "patience": 10, **changes}
-    return Plan(steps=len(TRAIN[0]) // BATCH, logs=logs, **chosen)  # type: ignore[arg-type]
+def plan(logs: Path, **changes: str | float | Recipe) -> Plan:
+    chosen = {"optimizer": "adam", "learning_rate": 0.02, "epochs": 4, "patience": 10, "recipe": Recipe(), **changes}
+    return Plan(name="a test", logs=logs, **chosen)  # type: ignore[arg-type]
 
 
-def fit(model: keras.Model, chosen: Plan, held_out: tuple[np.ndarray, np.ndarray] = VALIDATION) -> History:
-    return train(model, shuffled(*TRAIN, BATCH, chosen.epochs, seed=0), in_order(*held_out, BATCH), chosen)
+def material(training: Activations = TRAIN, validation: Activations = VALIDATION) -> Material:
+    return from_activations(training, validation, BATCH, seed=0, replicas=1)
 
 
-def loss(model: keras.Model, held_out: tuple[np.ndarray, np.ndarray] = VALIDATION) -> float:
-    return float(model.evaluate(in_order(*held_out, BATCH), verbose=0, return_dict=True)["loss"])
+def fit(model: keras.Model, chosen: Plan, held_out: Activations = VALIDATION) -> History:
+    return train(model, material(validation=held_out), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+
+
+def scores(model: keras.Model, held_out: Activations = VALIDATION) -> np.ndarray:
+    return np.asarray(model(held_out.parts[0][0].astype("float32"), training=False))
+
+
+def loss(model: keras.Model, held_out: Activations = VALIDATION) -> float:
+    return float(log_loss(held_out.truth[:, 0], scores(model, held_out)[:, 0].astype("float64")))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns(optimizer: str, tmp_path: Path) -> None:
-    model = classifier()
-    history = fit(model, plan(tmp_path, optimizer=optimizer))
+    history = fit(classifier(), plan(tmp_path, optimizer=optimizer))
     assert [row["epoch"] for row in history.epochs] == [1, 2, 3, 4]
-    assert set(history.epochs[0]) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    names = {"epoch", "loss", "accuracy", "learning_rate", "val_loss", "val_auroc", "val_accuracy"}
+    assert all(set(row) == names for row in history.epochs)
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
     assert history.epochs[-1]["val_loss"] < history.initial["val_loss"] - 0.05
+    assert [row["learning_rate"] for row in history.epochs] == [0.02] * 4
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("adam", keras.optimizers.Adam),
-        ("adamw", keras.optimizers.AdamW),
-        ("rmsprop", keras.optimizers.RMSprop),
-        ("sgd", keras.optimizers.SGD),
-    ],
-)
-def test_an_optimizer_is_the_one_named(name: str, kind: type[keras.optimizers.Optimizer]) -> None:
-    optimizer = make_optimizer(name, 0.125)
-    assert type(optimizer) is kind
-    assert float(optimizer.learning_rate) == 0.125
-    assert name != "sgd" or optimizer.momentum == 0.9
+def test_validation_is_judged_as_scikit_learn_does(tmp_path: Path) -> None:
+    model = classifier()
+    history = fit(model, plan(tmp_path))
+    found = scores(model)
+    assert history.best["val_auroc"] == pytest.approx(roc_auc_score(VALIDATION.truth, found), abs=1e-9)
+    assert history.best["val_loss"] == pytest.approx(loss(model), abs=1e-6)
+    assert history.best["val_accuracy"] == np.mean((found > 0.5) == VALIDATION.truth)
 
 
-def test_the_best_epoch_comes_back(tmp_path: Path) -> None:
+def test_the_epoch_of_highest_auroc_comes_back(tmp_path: Path) -> None:
     model = classifier()
     history = fit(model, plan(tmp_path, learning_rate=0.3, epochs=8))
-    losses = [history.initial["val_loss"], *(row["val_loss"] for row in history.epochs)]
-    assert history.best_epoch == int(np.argmin(losses))
+    merits = [(row["val_auroc"], -row["val_loss"]) for row in [history.initial, *history.epochs]]
+    assert history.best_epoch == merits.index(max(merits))
     assert 0 < history.best_epoch < 8
-    assert loss(model) == pytest.approx(min(losses), abs=1e-6)
+    assert (roc_auc_score(VALIDATION.truth, scores(model)), -loss(model)) == pytest.approx(max(merits), abs=1e-6)
+
+
+def test_of_equal_auroc_the_lowest_loss_wins(tmp_path: Path) -> None:
+    parted = Activations(
+        [np.array([[[-3.0], [-2.0], [2.0], [3.0]]], dtype="float16")], np.float32([[0], [0], [1], [1]]), []
+    )
+    keras.utils.set_random_seed(0)
+    model = build_classifier(1, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model.set_weights([np.float32([[0.1]]), np.float32([0])])
+    data = Material(
+        lambda epochs: parted.training(4, epochs, 0), 1, lambda *_: [], parted.truth, parted.in_order(4), parted.truth
+    )
+    history = train(model, data, plan(tmp_path, epochs=3), tf.distribute.get_strategy(), Checkpoints(""))
+    assert [row["val_auroc"] for row in [history.initial, *history.epochs]] == [1.0, 1.0, 1.0, 1.0]
+    assert history.best_epoch == 3
 
 
 def test_the_state_before_training_counts_as_epoch_0(tmp_path: Path) -> None:
     model = classifier()
-    before, initial = model.get_weights(), loss_before(model)
-    history = fit(model, plan(tmp_path, learning_rate=0.05, epochs=9, patience=3), CONTRADICTION)
+    fit(model, plan(tmp_path / "first", epochs=10))
+    before = model.get_weights()[:4]
+    contradiction = material(Activations(TRAIN.parts, 1 - TRAIN.truth, TRAIN.image_ids))
+    chosen = plan(tmp_path / "second", epochs=9, patience=3, learning_rate=0.1)
+    history = train(model, contradiction, chosen, tf.distribute.get_strategy(), Checkpoints(""))
     assert history.best_epoch == 0
     assert len(history.epochs) == 3
-    assert history.initial["val_loss"] == pytest.approx(initial, abs=1e-6)
-    assert min(row["val_loss"] for row in history.epochs) > initial
-    for old, new in zip(before, model.get_weights(), strict=True):
+    assert history.best == history.initial
+    assert history.epochs[-1]["val_auroc"] < 0.5 < history.initial["val_auroc"]
+    for old, new in zip(before, model.get_weights()[:4], strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-def loss_before(model: keras.Model) -> float:
-    """Binary cross-entropy and the L2 penalty on the contradiction, by hand."""
-    probabilities = model(CONTRADICTION[0], training=False).numpy().astype("float64")
-    cross_entropy = -np.mean(np.log(np.where(CONTRADICTION[1] == 1, probabilities, 1 - probabilities)))
-    return float(cross_entropy + 1e-4 * sum(np.sum(kernel.astype("float64") ** 2) for kernel in kernels(model)))
-
-
-def kernels(model: keras.Model) -> list[np.ndarray]:
-    return [model.get_layer(name).get_weights()[0] for name in ("classifier_dense", "probabilities")]
 
 
 def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
@@ -114,14 +121,33 @@ def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
     assert len(history.epochs) == history.best_epoch + 2 < 40
 
 
-def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
-    broken = TRAIN[1].copy()
-    broken[2 * BATCH + 3] = np.nan  # step 2 is the third
+def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(tmp_path: Path) -> None:
+    values = TRAIN.parts[0].copy()
+    values[0, 19] = np.nan
+    broken = Activations([values], TRAIN.truth, TRAIN.image_ids)
+    model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     chosen = plan(tmp_path, learning_rate=0.015625)
-    with pytest.raises(FloatingPointError, match="a test: the loss must stay finite, got nan at step 2") as caught:
-        train(classifier(), in_order(TRAIN[0], broken, BATCH), in_order(*VALIDATION, BATCH), chosen)
-    assert "learning rate 0.015625" in str(caught.value)
-    assert "choose a lower learning rate" in str(caught.value)
+    with pytest.raises(FloatingPointError, match="a test: the loss must stay finite and below") as caught:
+        train(model, material(broken), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+    order = list(np.random.default_rng([0, 0]).permutation(64))
+    step = order.index(19) // BATCH
+    assert f"got nan at step {step + 1} of epoch 1 with learning rate 0.0156" in str(caught.value)
+    ids = ", ".join(f"picture-{row}" for row in order[(step - 1) * BATCH : (step + 1) * BATCH])
+    assert str(caught.value).endswith(f"look at the pictures of this step and the last: {ids}")
+
+
+def test_a_loss_that_grows_without_bound_stops_training(tmp_path: Path) -> None:
+    huge = Activations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
+    keras.utils.set_random_seed(0)
+    model = build_classifier(6, 1, dense_units=8, dropout=0.0, l2=1.0, seed=0)
+    with pytest.raises(FloatingPointError, match=r"must stay finite and below 1\d.*, got \d"):
+        train(
+            model,
+            material(huge),
+            plan(tmp_path, optimizer="sgd", learning_rate=0.9),
+            tf.distribute.get_strategy(),
+            Checkpoints(""),
+        )
 
 
 def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> None:
@@ -143,11 +169,3 @@ def test_steps_are_whole_batches_split_evenly() -> None:
         steps_an_epoch(7, 8, 1)
     with pytest.raises(ValueError, match=r"multiple of the number of GPUs \(2\), got 7"):
         steps_an_epoch(64, 7, 2)
-
-
-@pytest.mark.parametrize(
-    ("pictures", "batch_size", "replicas", "expected"),
-    [(100, 32, 1, 32), (31, 32, 1, 31), (31, 32, 2, 30), (33, 32, 2, 32), (3, 8, 2, 2), (7, 8, 4, 4), (1, 8, 2, 2)],
-)
-def test_a_validation_batch_splits_evenly(pictures: int, batch_size: int, replicas: int, expected: int) -> None:
-    assert validation_batch(pictures, batch_size, replicas) == expected

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.components.modeling.two_devices import features
+
 ROOT = Path(__file__).parents[3]
 Results = dict[str, dict[str, dict[str, Any]]]
 
@@ -24,19 +26,24 @@ def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     return loaded
 
 
-@pytest.mark.parametrize("work", ["classifier", "few_validation_pictures", "on_activations", "fine_tuned"])
+WORKS = ["classifier", "few_validation_pictures", "unknown_labels", "on_activations", "fine_tuned"]
+
+
+@pytest.mark.parametrize("work", WORKS)
 def test_training_on_two_devices_is_training_on_one(results: Results, work: str) -> None:
     one, two = results[work]["one"], results[work]["two"]
     assert [row["epoch"] for row in one["epochs"]] == [row["epoch"] for row in two["epochs"]]
+    assert one["best_epoch"] == two["best_epoch"]
     for row, other in zip([one["initial"], *one["epochs"]], [two["initial"], *two["epochs"]], strict=True):
         assert row == pytest.approx(other, abs=1e-4)
     for weight, other in zip(one["weights"], two["weights"], strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-4)
 
 
-def test_training_has_taken_place(results: Results) -> None:
-    losses = [row["loss"] for row in results["classifier"]["two"]["epochs"]]
-    assert losses[0] > losses[1] > losses[2]
+@pytest.mark.parametrize("work", WORKS)
+def test_training_has_taken_place(results: Results, work: str) -> None:
+    losses = [row["loss"] for row in results[work]["two"]["epochs"]]
+    assert losses[0] - losses[2] > 0.002
 
 
 def test_predictions_are_streamed_on_two_devices_as_on_one(results: Results) -> None:
@@ -46,7 +53,15 @@ def test_predictions_are_streamed_on_two_devices_as_on_one(results: Results) -> 
 
 
 @pytest.mark.parametrize("count", ["one", "two"])
+def test_batches_that_do_not_divide_come_back_whole_and_in_order(results: Results, count: str) -> None:
+    parts = results["streamed"][count]["parts"]
+    assert [len(part) for part in parts] == [3, 3, 1]
+    given = features(7, 4)
+    np.testing.assert_array_equal(np.concatenate(parts), np.concatenate([given.parts[0][0], given.truth], axis=1))
+
+
+@pytest.mark.parametrize("count", ["one", "two"])
 def test_evaluation_leaves_its_data_alone(results: Results, count: str) -> None:
     again = results["evaluated_again"][count]
     assert again["unchanged"]
-    assert len(set(again["losses"])) == 1
+    assert again["answers"] == [0.0] * 4

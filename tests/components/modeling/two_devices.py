@@ -15,17 +15,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.extract_features.features import in_order, shuffled
 from components.modeling import devices
-from components.modeling.activations import cache
+from components.modeling.activations import Activations, cache
 from components.modeling.backbones import build_backbone
-from components.modeling.inference import stream
+from components.modeling.checkpoints import Checkpoints
+from components.modeling.inference import Predictor
+from components.modeling.material import Material, from_activations, from_pictures
 from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
+from components.modeling.recipe import Recipe
 from components.modeling.split import split
-from components.modeling.training import Plan, steps_an_epoch, train, validation_batch
+from components.modeling.training import Plan, train
 from components.shards import Shards
 
 BATCH = 8
+PLAIN = Recipe()
+FULL = Recipe(
+    "cosine", warm_up=0.2, layer_decay=0.5, ema=0.8, clip_norm=0.05, label_smoothing=0.1, loss_weights="balanced"
+)
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
@@ -37,64 +43,70 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def features(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float32")
-    return aligned(values), aligned((values[:, :2] > 0).astype("float32"))
+def features(pictures: int, seed: int, unknown: bool = False) -> Activations:
+    """Six features and two labels a picture; if `unknown`, every third picture's second label is, and one's both."""
+    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
+    truth = (values[:, :2] > 0).astype("float32")
+    if unknown:
+        truth[::3, 1] = truth[4] = np.nan
+    return Activations([aligned(values)[None]], aligned(truth), [f"picture-{number}" for number in range(pictures)])
 
 
-def plan(folder: Path, pictures: int, replicas: int, **chosen: Any) -> Plan:
-    steps = steps_an_epoch(pictures, BATCH, replicas)
-    return Plan(name="test", optimizer="adam", steps=steps, patience=9, logs=folder / "logs", **chosen)
-
-
-def outcome(model: keras.Model, history: Any) -> dict[str, Any]:
+def trained(
+    model: keras.Model, material: Material, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+) -> dict[str, Any]:
+    """History and weights of three epochs; the full recipe goes with SGD, whose steps clipping shortens."""
+    optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
+    plan = Plan("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    history = train(model, material, plan, strategy, Checkpoints(""))
     weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
-    return {"epochs": history.epochs, "initial": history.initial, "weights": weights}
+    return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
 
 
-def classifier(strategy: tf.distribute.Strategy, folder: Path, held_out: int) -> dict[str, Any]:
-    """A classifier's history and weights; no dropout, whose masks are each device's own."""
-    training, validation = features(27, 1), features(held_out, 2)
-    replicas = strategy.num_replicas_in_sync
-    chosen = plan(folder, 27, replicas, learning_rate=0.05, epochs=3)
+def classifier(
+    strategy: tf.distribute.Strategy, folder: Path, held_out: int, recipe: Recipe = PLAIN, unknown: bool = False
+) -> dict[str, Any]:
+    """A classifier; no dropout, whose masks are each device's own."""
+    training, validation = features(27, 1, unknown), features(held_out, 2, unknown)
+    material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.01, seed=1)
-        batches = in_order(*validation, validation_batch(held_out, BATCH, replicas))
-        return outcome(model, train(model, shuffled(*training, BATCH, 3, 0), batches, chosen))
+        return trained(model, material, strategy, folder, recipe)
+
+
+def with_unknown(pictures: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes a third of a batch's labels away."""
+    row, column = tf.range(BATCH)[:, None], tf.range(truth.shape[1])
+    return pictures, tf.where((row + column) % 3 == 0, np.float32("nan"), truth)
 
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """Two epochs of fine-tuning a backbone's first blocks, half of them frozen, on augmented pictures."""
-    replicas, held_out = strategy.num_replicas_in_sync, len(data.split("validation"))
-    chosen = plan(folder, len(data.split("train")), replicas, learning_rate=1e-3, epochs=2)
+    """A backbone's first blocks, half of them frozen, on augmented pictures of which not all labels are known."""
+    material = from_pictures(data, BATCH, 0, strategy.num_replicas_in_sync)
+    material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
         backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add")
         head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
-        validation = data.labelled("validation", validation_batch(held_out, BATCH, replicas))
-        result = outcome(model, train(model, data.training(BATCH, chosen.epochs, 0), validation, chosen))
-    predictions = np.concatenate(list(stream(model, data.pictures("test", BATCH), strategy)))
+        result = trained(model, material, strategy, folder, FULL)
+    predictions = np.concatenate(list(Predictor(model, strategy).single(data.pictures("test", BATCH))))
     sample = [weight[::101] for weight in result["weights"]]
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
 
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """The same from cached activations of a small network with two branches, one of them frozen."""
-    replicas, rows = strategy.num_replicas_in_sync, len(data.split("train"))
-    chosen = plan(folder, rows, replicas, learning_rate=1e-2, epochs=2)
+    """From cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
         cut = split(branched(data.image_size, len(data.labels)), "tuned")
         cut.prefix.trainable = False
-        stored = {
-            part: cache(
-                cut.prefix, data, part, views=views, batch_size=BATCH, seed=0, strategy=strategy, folder=folder / part
-            )
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
             for part, views in (("train", 2), ("validation", 0))
-        }
-        held_out = validation_batch(len(stored["validation"].truth), BATCH, replicas)
-        training, validation = stored["train"].training(BATCH, 2, 0), stored["validation"].in_order(held_out)
-        return outcome(cut.suffix, train(cut.suffix, training, validation, chosen))
+        )
+        material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, material, strategy, folder, FULL)
 
 
 def branched(size: int, labels: int) -> keras.Model:
@@ -107,15 +119,28 @@ def branched(size: int, labels: int) -> keras.Model:
     return keras.Model(picture, keras.layers.Dense(labels, activation="sigmoid")(pooled_both))
 
 
-def evaluated_again(strategy: tf.distribute.Strategy, folder: Path) -> dict[str, Any]:
-    """The loss of one model on the same features, four times, and whether these are still what they were."""
-    values, truth = features(32, 3)
-    before = values.copy(), truth.copy()
+def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """One model's answers to the same features, four times, and whether these are still what they were."""
+    held_out = features(32, 3)
+    before = held_out.parts[0].copy()
     with strategy.scope():
-        model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.0, seed=1)
-        model.compile("sgd", "binary_crossentropy")
-        losses = [model.evaluate(in_order(values, truth, BATCH), verbose=0) for _ in range(4)]
-    return {"losses": losses, "unchanged": bool((values == before[0]).all() and (truth == before[1]).all())}
+        predictor = Predictor(build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.0, seed=1), strategy)
+    answers = [np.concatenate(list(predictor.single(held_out.in_order(BATCH)))) for _ in range(4)]
+    return {
+        "answers": [float(np.abs(answer - answers[0]).max()) for answer in answers],
+        "unchanged": bool((held_out.parts[0] == before).all()),
+    }
+
+
+def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Seven rows of two tensors in batches of 3, 3 and 1, which two devices cannot share evenly."""
+    given = features(7, 4)
+    with strategy.scope():
+        first, second = keras.Input((6,)), keras.Input((2,))
+        model = keras.Model([first, second], keras.layers.Concatenate()([first, second]))
+        predictor = Predictor(model, strategy)
+    batches = tf.data.Dataset.from_tensor_slices((given.parts[0][0], given.truth)).batch(3)
+    return {"parts": [part.tolist() for part in predictor.single(batches)]}
 
 
 def main(shards: Path, out: Path) -> None:
@@ -125,7 +150,9 @@ def main(shards: Path, out: Path) -> None:
     works: dict[str, Callable[[tf.distribute.Strategy, Path], dict[str, Any]]] = {
         "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
         "few_validation_pictures": lambda strategy, folder: classifier(strategy, folder, held_out=3),
-        "evaluated_again": evaluated_again,
+        "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
+        "evaluated_again": lambda strategy, _: evaluated_again(strategy),
+        "streamed": lambda strategy, _: streamed(strategy),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }

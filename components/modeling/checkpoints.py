@@ -1,0 +1,132 @@
+"""What a killed task needs to go on: numbered states in the object store, found again only by the same work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import keras
+import numpy as np
+
+from components import storage
+from components.stage import log
+
+PREFIX = "_checkpoints"  # no model's name begins with an underscore
+SUFFIX = ".state"  # SHA-256, then a .npz archive: its own CRCs let some damaged headers pass
+DIGEST_BYTES = 32
+PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
+
+
+class State(NamedTuple):
+    """A state's number, its arrays by name and what else there is to say, as JSON can hold it."""
+
+    number: int
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """States below `uri`, one object each, which appear whole or not at all. Without a URI nothing is kept."""
+
+    uri: str
+
+    @classmethod
+    def of_task(cls, root: str, run_id: str, task: str) -> Self:
+        """The place of a task's states, the same in every attempt; an empty `root` keeps none."""
+        return cls(storage.join(root, PREFIX, run_id, task) if root else "")
+
+    def of(self, name: str, *facts: Any) -> Checkpoints:
+        """The states of one piece of work; other facts (settings, data, weights, packages, arithmetic) have another
+        place.
+
+        Args:
+            facts: whatever the result depends on, as JSON can hold it.
+        """
+        if not self.uri:
+            return self
+        versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
+        arithmetic = keras.config.dtype_policy().name  # `auto` may be another one on the next node
+        key = hashlib.sha256(json.dumps([facts, versions, arithmetic], sort_keys=True).encode()).hexdigest()
+        return Checkpoints(storage.join(self.uri, name, key[:32]))
+
+    def save(self, number: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, keep: bool) -> None:
+        """Writes one state; unless `keep`, those before it are removed.
+
+        Raises:
+            ValueError: an array holds Python objects.
+        """
+        if not self.uri:
+            return
+        content = io.BytesIO()
+        encoded = np.frombuffer(json.dumps(facts).encode(), dtype="uint8")
+        named: dict[str, Any] = {f"array:{name}": array for name, array in arrays.items()}
+        np.savez(content, allow_pickle=False, facts=encoded, **named)
+        earlier = [] if keep else self._numbers()
+        storage.write_bytes(self._uri(number), _digest(content.getvalue()) + content.getvalue())
+        for each in earlier:
+            if each != number:
+                storage.delete(self._uri(each))
+
+    def latest(self) -> State | None:
+        """The last state; None where there is none or it is damaged, which is logged: the work then begins anew."""
+        numbers = self._numbers()
+        return self._read(numbers[-1]) if numbers else None
+
+    def all(self) -> Iterator[State]:
+        """The states in order of number, up to the first damaged one."""
+        for number in self._numbers():
+            state = self._read(number)
+            if state is None:
+                return
+            yield state
+
+    def clear(self) -> None:
+        """Removes all states, also of other facts: the task is done."""
+        if self.uri:
+            for entry in self._entries():
+                storage.delete(entry.uri)
+
+    def _read(self, number: int) -> State | None:
+        uri = self._uri(number)
+        stored = storage.read_bytes(uri)
+        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        if digest != _digest(content):
+            log.warning("the checkpoint %s is damaged and is not used", uri)
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            arrays = {name.removeprefix("array:"): found[name] for name in found.files if name != "facts"}
+            return State(number, arrays, json.loads(found["facts"].tobytes()))
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(entry.name.removesuffix(SUFFIX)) for entry in self._entries() if "/" not in entry.name)
+
+    def _entries(self) -> list[storage.Entry]:
+        try:
+            return list(storage.list_files(self.uri)) if self.uri else []
+        except FileNotFoundError:  # a local folder that no state has made yet
+            return []
+
+    def _uri(self, number: int) -> str:
+        return storage.join(self.uri, f"{number:08d}{SUFFIX}")
+
+
+def weights_digest(network: keras.Model) -> str:
+    """SHA-256 over a network's weights: what begins elsewhere is other work."""
+    digest = hashlib.sha256()
+    for weight in network.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _installed(name: str) -> bool:
+    return any(importlib.metadata.distributions(name=name))
