@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.modeling.inference import Predictor
+from components.modeling.inference import LARGEST_HALF, Predictor
 from components.shards import Shards
 from components.stage import log
-
-LARGEST_HALF = 65504.0  # float16's largest number
 
 
 @dataclasses.dataclass(frozen=True)

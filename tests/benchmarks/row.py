@@ -23,7 +23,7 @@ class Row:
     how: str
 
     @classmethod
-    def speedup(cls, name: str, ours: float, theirs: float, *, floor: float, how: str) -> Self:
+    def speedup(cls, name: str, ours: float, theirs: float, *, floor: float | None, how: str) -> Self:
         """How many times faster ours is, both in seconds."""
         return cls(name, ours, theirs, _ratio(name, theirs, ours), floor, True, "s", how)
 
