@@ -69,9 +69,9 @@ def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> Non
         )
         return {"probabilities": model(pictures, training=False)}
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        SERVING_SIGNATURE, serve, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
+    module = tf.Module()  # Keras's own ExportArchive would trace the network twice
+    module.weights = [variable.value for variable in model.variables]
+    signature = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+    tf.saved_model.save(
+        module, str(folder), signatures={SERVING_SIGNATURE: tf.function(serve, input_signature=signature)}
     )
-    archive.write_out(str(folder), verbose=False)
