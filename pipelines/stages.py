@@ -1,0 +1,72 @@
+"""The stages that the pipelines are made of, each with its settings from the run form and the pod it gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp import dsl
+
+from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from components.evaluate.component import evaluate
+from components.extract_features.component import extract_features
+from components.fine_tune.component import fine_tune
+from components.ingest.component import ingest
+from components.preprocess.component import preprocess
+from components.publish.component import publish
+from pipelines.pods import on_two_gpus, unprivileged
+from pipelines.run_form import Form
+
+RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+def ingested(form: Form) -> dsl.PipelineTask:
+    """Reads the source; never from the cache, for what lies behind data_source may have changed."""
+    task = ingest(**form.of(Ingest))
+    task.set_caching_options(False)
+    return on_two_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
+
+
+def preprocessed(form: Form, catalogue: Any) -> dsl.PipelineTask:
+    """Makes shards of the catalogue's pictures."""
+    task = preprocess(catalogue=catalogue, **form.of(Preprocess))
+    return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+
+
+def extracted(form: Form, shards: Any) -> dsl.PipelineTask:
+    """Runs the frozen backbone and trains a classifier on its features."""
+    attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
+    task = extract_features(shards=shards, **attempt, **form.of(ExtractFeatures))
+    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
+
+
+def tuned(form: Form, shards: Any, start: Any, cut_off: Any = None) -> dsl.PipelineTask:
+    """Fine-tunes from the form's cut-off, or from that of one turn of a loop.
+
+    A loop's tasks all have the same name, and so would be the place of their checkpoints: there it is the cut-off.
+    """
+    settings = form.of(FineTune) | ({"model_cut_off": cut_off} if cut_off is not None else {})
+    attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER if cut_off is None else cut_off)
+    task = fine_tune(shards=shards, feature_model=start, **attempt, **settings)
+    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
+
+
+def evaluated(form: Form, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
+    """Judges the fine-tuned model beside the one it began with."""
+    features, start = (extraction.outputs[name] for name in ("features", "feature_model"))
+    task = evaluate(
+        shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, **form.of(Evaluate)
+    )
+    return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
+
+
+def published(form: Form, model: Any, judged: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Puts the model into the registry; never from the cache, for each run publishes its own version."""
+    evaluation, report = (judged.outputs[name] for name in ("evaluation", "report"))
+    task = publish(model=model, evaluation=evaluation, report=report, run_id=RUN_ID, **form.of(Publish))
+    task.set_caching_options(False)
+    return unprivileged(task, cpu="1", memory="2Gi", hours=1)
+
+
+def _attempt(form: Form, task_name: Any) -> dict[str, Any]:
+    """Where a training stage keeps its checkpoints, the same in every attempt."""
+    return {"checkpoint_root": form.parameters["publish_registry"], "run_id": RUN_ID, "task_name": task_name}
