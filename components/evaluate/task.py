@@ -107,7 +107,7 @@ def _predict(data: Shards, inputs: Inputs) -> pd.DataFrame:
             predictor = Predictor(artifact.load(folder), strategy)
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = np.concatenate(list(predictor.single(data.pictures(split, BATCH_SIZE))))
+            scores = predictor.whole(data.pictures(split, BATCH_SIZE))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)
 

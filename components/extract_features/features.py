@@ -64,11 +64,11 @@ def extract(
     extractor = tapped(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
     stored, predictor = {}, Predictor(extractor, strategy)
+    facts = (weights_digest(backbone), data.identity(), batch_size)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d pictures of %s through %s", rows, split, extractor.name)
-        done = checkpoints.of(split, weights_digest(backbone), data.identity(), batch_size)
-        outputs = _outputs(predictor, data.pictures(split, batch_size), done)
+        outputs = _outputs(predictor, data.pictures(split, batch_size), checkpoints.of(split, *facts))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
     return Extraction(backbone, layers, widths(backbone, layers), stored)
 

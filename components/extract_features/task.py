@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from components.config import AUTO_CUT_OFF, ExtractFeatures
@@ -144,7 +143,7 @@ def _random_baseline(
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
     pictures = data.pictures("validation", settings.train_batch_size)
-    scores = np.concatenate(list(Predictor(network, strategy).single(pictures)))
+    scores = Predictor(network, strategy).whole(pictures)
     prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
         features / RANDOM_PREDICTIONS, index=False
     )

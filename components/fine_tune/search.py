@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from components.config import FineTune
 from components.fine_tune.search_table import Candidate, best, candidate
+from components.modeling import variables
 from components.modeling.activations import Activations, bytes_at_once, bytes_needed, cache, choose, extend
 from components.modeling.checkpoints import Checkpoints, weights_digest
 from components.modeling.early_pooling import pool_branches
@@ -61,7 +61,7 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple
         FloatingPointError: a loss diverged, or an activation is too large to be cached.
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
-    start = _values(network)
+    start = variables.read(network.variables)  # weights and the random states of dropout layers
     candidates, histories, kept = list[Candidate](), dict[str, History](), start
     unfreeze_from(network, cut_offs[0])
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
@@ -78,9 +78,9 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple
             histories[cut_off] = history
             candidates.append(candidate(cut_off, weights, history))
             if best(candidates) is candidates[-1]:
-                kept = _values(network)
-            _restore(network, start)
-    _restore(network, kept)
+                kept = variables.read(network.variables)
+            variables.write(network.variables, start)
+    variables.write(network.variables, kept)
     chosen = best(candidates)["cut_off"]
     unfreeze_from(network, chosen)
     return histories[chosen], candidates
@@ -147,13 +147,3 @@ def _extended(
         extended[part] = extend(shallow, network, part, batch_size=job.settings.train_batch_size, folder=folder)
         shallow.discard()
     return extended
-
-
-def _values(network: keras.Model) -> list[np.ndarray]:
-    """All that training may change: weights and the random states of dropout layers."""
-    return [keras.ops.convert_to_numpy(variable) for variable in network.variables]
-
-
-def _restore(network: keras.Model, values: list[np.ndarray]) -> None:
-    for variable, value in zip(network.variables, values, strict=True):
-        variable.assign(value)

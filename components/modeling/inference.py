@@ -32,6 +32,10 @@ class Predictor:
         """The only output of the model batch by batch, float32; see `parts`."""
         return (output for (output,) in self.parts(batches))
 
+    def whole(self, batches: tf.data.Dataset) -> np.ndarray:
+        """The only output of the model for all pictures together, which must fit into memory; see `parts`."""
+        return np.concatenate(list(self.single(batches)))
+
     def parts(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
         """All outputs of the model batch by batch, in the order of the pictures.
 

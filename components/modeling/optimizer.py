@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from components.modeling import variables
 from components.modeling.network import is_classifier
 from components.modeling.recipe import Recipe
 
@@ -42,11 +43,10 @@ def averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     if not recipe.ema:
         yield
         return
-    current = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    current = variables.read(model.trainable_variables)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     yield
-    for variable, value in zip(model.trainable_variables, current, strict=True):
-        variable.assign(value)
+    variables.write(model.trainable_variables, current)
 
 
 def rate_factors(model: keras.Model, decay: float) -> list[float]:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.modeling import variables
 from components.modeling.checkpoints import Checkpoints
 from components.modeling.curves import Curves
 from components.modeling.inference import Predictor
@@ -122,7 +123,8 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
     def begin(self) -> int:
         """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
         if not self._resume():
-            self.initial, self.best_weights = self._validate(), self._weights()
+            self.initial = self._validate()
+            self.best_weights = variables.read(self.network.trainable_variables)
             log.info("%s: before training, %s", self.plan.name, _figures(self.initial))
         for row in self.rows:
             self.curves.add(row)
@@ -130,7 +132,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
 
     def finish(self) -> History:
         """Puts the best epoch's weights into the network."""
-        _assign(self.network.trainable_variables, self.best_weights)
+        variables.write(self.network.trainable_variables, self.best_weights)
         self.curves.close()
         log.info("%s: keeping epoch %d, %s", self.plan.name, self.best_epoch, _figures(self.history.best))
         return self.history
@@ -163,7 +165,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
             better = _merit(row) > _merit(self.history.best)
             if better:
-                self.best_weights = self._weights()
+                self.best_weights = variables.read(self.network.trainable_variables)
         self.rows.append(row)
         self.best_epoch = epoch + 1 if better else self.best_epoch
         self.curves.add(row)
@@ -175,11 +177,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         self.network.stop_training = self.ended
 
     def _validate(self) -> dict[str, float]:
-        scores = np.concatenate(list(self.predictor.single(self.material.validation)))
-        return validate(self.material.validation_truth, scores)
-
-    def _weights(self) -> list[np.ndarray]:
-        return [keras.ops.convert_to_numpy(variable) for variable in self.network.trainable_variables]
+        return validate(self.material.validation_truth, self.predictor.whole(self.material.validation))
 
     def _changing(self) -> list[keras.Variable]:
         """All that a step changes: weights, the state of the optimizer, the random states of dropout layers."""
@@ -188,7 +186,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         return [*self.network.trainable_variables, *self.network.optimizer.variables, *random]
 
     def _save(self) -> None:
-        states = {f"state-{n}": keras.ops.convert_to_numpy(each) for n, each in enumerate(self._changing())}
+        states = {f"state-{n}": values for n, values in enumerate(variables.read(self._changing()))}
         best = {f"best-{n}": weights for n, weights in enumerate(self.best_weights)}
         facts = dataclasses.asdict(self.history)
         self.checkpoints.save(len(self.rows), states | best, facts, keep=False)
@@ -199,15 +197,10 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
             return False
         history, changing = History(**state.facts), self._changing()
         self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
-        _assign(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
+        variables.write(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
         self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.network.trainable_variables))]
         log.info("%s: going on after epoch %d", self.plan.name, state.number)
         return True
-
-
-def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _merit(row: dict[str, float]) -> tuple[float, float]:

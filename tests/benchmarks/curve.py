@@ -34,7 +34,7 @@ def measure(work: Path) -> list[Row]:
 
     def curve() -> None:
         model, strategy = tapped(backbone, names), tf.distribute.get_strategy()
-        features = np.concatenate(list(Predictor(model, strategy).single(pictures)))
+        features = Predictor(model, strategy).whole(pictures)
         fitted = probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names))
         fitted.predict(features[FITTED:])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from components.config import FineTune
 from components.fine_tune.search import Job, fine_tune_each
 from components.modeling.backbones import build_backbone
 from components.modeling.checkpoints import Checkpoints
@@ -16,7 +16,8 @@ from components.modeling.network import attach_classifier, build_classifier, poo
 from components.modeling.training import Plan
 from components.shards import Shards
 from tests.benchmarks import films
-from tests.benchmarks.keras_recipe import BATCH_SIZE, FINE_TUNE_RATE, seconds_of_fine_tuning
+from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
+from tests.benchmarks.recipe import FINE_TUNE, NEVER, VIEWS
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
@@ -24,19 +25,9 @@ CUT_OFFS = [f"conv5_block{number}_1_conv" for number in range(1, 17)]
 TIMED_CUT_OFFS = (CUT_OFFS[0], CUT_OFFS[-1])  # of theirs: what is trained between grows evenly
 EPOCHS = 10  # from each cut-off
 TIMED_EPOCHS = 2  # of theirs
-VIEWS = 4
-NEVER = 1000  # epochs of patience, so that nothing stops early
 FLOOR = 10
 
-SETTINGS = FineTune(
-    model_cut_off=",".join(CUT_OFFS),
-    train_batch_size=BATCH_SIZE,
-    train_patience=NEVER,
-    train_fine_tune_epochs=EPOCHS,
-    train_fine_tune_learning_rate=FINE_TUNE_RATE,
-    train_augmentation="cached",
-    train_views=VIEWS,
-)
+SETTINGS = dataclasses.replace(FINE_TUNE, model_cut_off=",".join(CUT_OFFS), train_fine_tune_epochs=EPOCHS)
 
 
 def measure(work: Path) -> list[Row]:

@@ -90,7 +90,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
         result = trained(model, material, strategy, folder, FULL)
-    predictions = np.concatenate(list(Predictor(model, strategy).single(data.pictures("test", BATCH))))
+    predictions = Predictor(model, strategy).whole(data.pictures("test", BATCH))
     sample = [weight[::101] for weight in result["weights"]]
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
@@ -125,7 +125,7 @@ def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     before = held_out.parts[0].copy()
     with strategy.scope():
         predictor = Predictor(build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.0, seed=1), strategy)
-    answers = [np.concatenate(list(predictor.single(held_out.in_order(BATCH)))) for _ in range(4)]
+    answers = [predictor.whole(held_out.in_order(BATCH)) for _ in range(4)]
     return {
         "answers": [float(np.abs(answer - answers[0]).max()) for answer in answers],
         "unchanged": bool((held_out.parts[0] == before).all()),
