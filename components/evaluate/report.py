@@ -16,6 +16,7 @@ from components.evaluate.bootstrap import Estimate
 from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics
 from components.evaluate.plots import Curve, curve_svg, roc_svg, search_svg, training_svg
+from components.evaluate.section import Section
 from components.fine_tune.search_table import Candidate, best
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
@@ -69,6 +70,7 @@ class Report:
         random_baseline: the comparison with random weights, None if it was not made.
         cut_off_curve: the linear probe of each layer on validation, from the input on.
         cut_off_search: fine-tuning from each candidate cut-off, from the input on; one where nothing was searched.
+        sections: what further analyses show, in this order.
         data_counts: one entry a split.
         exclusions: one entry a reason.
         settings: name -> value.
@@ -87,6 +89,7 @@ class Report:
     random_baseline: RandomBaseline | None
     cut_off_curve: Sequence[CurvePoint]
     cut_off_search: Sequence[Candidate]
+    sections: Sequence[Section]
     data_counts: Sequence[SplitCount]
     exclusions: Sequence[Exclusion]
     settings: Mapping[str, object]

@@ -162,6 +162,7 @@ def _report(data: Shards, inputs: Inputs, facts: dict[str, Any], predictions: pd
         random_baseline=facts["random_baseline"],
         cut_off_curve=facts["cut_off_curve"],
         cut_off_search=facts["cut_off_search"],
+        sections=[],
         data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],

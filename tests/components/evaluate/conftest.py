@@ -137,6 +137,7 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
             n_patients=200,
             split="validation",
         ),
+        sections=[],
         data_counts=[
             SplitCount("train", 2400, 800, positives),
             SplitCount("validation", pictures, pictures // 3, positives),
