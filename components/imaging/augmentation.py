@@ -9,7 +9,10 @@ from components.settings_fields import Scalar, Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
-    """Ranges from which every view of a picture is drawn uniformly; names and meaning are ImageDataGenerator's."""
+    """Ranges from which every view of a picture is drawn uniformly; names and meaning are ImageDataGenerator's.
+
+    `contrast_range`, which that lacks, goes the way of its brightness.
+    """
 
     rotation_range: float = setting(0.0, "Rotation by up to this angle either way.", unit="degrees", low=0, high=180)
     width_shift_range: float = setting(0.0, "Shift across, as a fraction of the width.", low=0, high=0.9)
@@ -17,6 +20,7 @@ class Augmentation(Settings):
     shear_range: float = setting(0.0, "Shear by up to this angle either way.", unit="degrees", low=0, high=60)
     zoom_range: float = setting(0.0, "Zoom by a factor from 1 - z to 1 + z, each axis for itself.", low=0, high=0.9)
     brightness_range: str = setting("1:1", "Brightness is multiplied by a factor from low:high.")
+    contrast_range: str = setting("1:1", "Distance from the picture's mean is multiplied by a factor from low:high.")
     horizontal_flip: bool = setting(False, "Mirror every second picture; puts the heart on the other side.")
     vertical_flip: bool = setting(False, "Turn every second picture upside down.")
     fill_mode: str = setting(
@@ -26,16 +30,18 @@ class Augmentation(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.brightness()
+        self.factors("brightness_range")
+        self.factors("contrast_range")
 
-    def brightness(self) -> tuple[float, float]:
-        """Lowest and highest brightness factor."""
+    def factors(self, name: str) -> tuple[float, float]:
+        """Lowest and highest factor of `brightness_range` or `contrast_range`."""
+        text = getattr(self, name)
         try:
-            low, high = (float(part) for part in self.brightness_range.split(":"))
+            low, high = (float(part) for part in text.split(":"))
         except ValueError:
             low, high = 0.0, -1.0
         if not 0 < low <= high < float("inf"):
-            raise ValueError(f"brightness_range must be low:high with 0 < low <= high, got {self.brightness_range!r}")
+            raise ValueError(f"{name} must be low:high with 0 < low <= high, got {text!r}")
         return low, high
 
 
@@ -47,5 +53,6 @@ PRESETS: dict[str, dict[str, Scalar]] = {
         "height_shift_range": 0.1,
         "zoom_range": 0.1,
     },
+    "chexnet": {"horizontal_flip": True},  # Rajpurkar et al. 2017
     "none": {},
 }

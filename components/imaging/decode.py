@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
+from components.imaging.limits import check_size
 
 
 def decode(content: tf.Tensor, size: int) -> tf.Tensor:
@@ -39,13 +39,12 @@ def inspect(content: bytes) -> str:
     """Reads a picture's header only and returns its mode as Pillow names it: `L`, `I;16`, `RGB`, `RGBA`.
 
     Raises:
-        ValueError: no picture, or more pixels than LARGEST_PIXELS.
+        ValueError: no picture, or more pixels than limits.LARGEST_PIXELS.
     """
     try:
         with Image.open(io.BytesIO(content)) as picture:
             width, height, mode = picture.width, picture.height, picture.mode
     except (OSError, Image.DecompressionBombError, SyntaxError) as error:
         raise ValueError("not a readable picture") from error
-    if width * height > LARGEST_PIXELS:
-        raise ValueError(f"a picture must have at most {LARGEST_PIXELS} pixels")
+    check_size(height, width)
     return mode

@@ -9,7 +9,7 @@ from keras import ops
 
 from components.imaging.augmentation import Augmentation
 
-DRAWS = 9
+DRAWS = 10
 RESOLUTION = 2**24  # a float32 holds every multiple of 2**-24 below 1
 
 
@@ -30,7 +30,7 @@ def draw(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
 
 
 def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Rotates, shifts, shears, zooms, flips and brightens each picture by its own draws, about its centre.
+    """Rotates, shifts, shears, zooms, flips, contrasts and brightens each picture by its own draws, about its centre.
 
     Args:
         pictures: uint8 [n, size, size, channels].
@@ -50,9 +50,11 @@ def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -
         fill_value=augmentation.cval,
         data_format="channels_last",
     )
-    low, high = augmentation.brightness()
-    brightness = ops.reshape(low + (high - low) * draws[:, 8], (-1, 1, 1, 1))
-    return ops.cast(ops.round(ops.clip(moved * brightness, 0, 255)), "uint8")
+    contrast, brightness = augmentation.factors("contrast_range"), augmentation.factors("brightness_range")
+    if contrast != (1, 1):
+        mean = ops.mean(moved, axis=(1, 2, 3), keepdims=True)
+        moved = mean + (moved - mean) * _factors(draws[:, 9], contrast)
+    return ops.cast(ops.round(ops.clip(moved * _factors(draws[:, 8], brightness), 0, 255)), "uint8")
 
 
 def affine(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
@@ -78,6 +80,11 @@ def affine(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor
     b2 = sin * right + cos * down + centre - centre * (b0 + b1)
     zero = ops.zeros_like(a0)
     return ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
+
+
+def _factors(draws: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
+    low, high = bounds
+    return ops.reshape(low + (high - low) * draws, (-1, 1, 1, 1))
 
 
 def _sign(draws: tf.Tensor, flip: bool) -> tf.Tensor:

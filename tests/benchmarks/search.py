@@ -17,17 +17,16 @@ from components.modeling.training import Plan
 from components.shards import Shards
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
-from tests.benchmarks.recipe import FINE_TUNE, NEVER, VIEWS
+from tests.benchmarks.recipe import EPOCHS, FINE_TUNE, NEVER, VIEWS
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
 CUT_OFFS = [f"conv5_block{number}_1_conv" for number in range(1, 17)]
 TIMED_CUT_OFFS = (CUT_OFFS[0], CUT_OFFS[-1])  # of theirs: what is trained between grows evenly
-EPOCHS = 10  # from each cut-off
 TIMED_EPOCHS = 2  # of theirs
 FLOOR = 10
 
-SETTINGS = dataclasses.replace(FINE_TUNE, model_cut_off=",".join(CUT_OFFS), train_fine_tune_epochs=EPOCHS)
+SETTINGS = dataclasses.replace(FINE_TUNE, model_cut_off=",".join(CUT_OFFS))
 
 
 def measure(work: Path) -> list[Row]:

@@ -17,6 +17,7 @@ def test_augmentation_is_none_or_the_posters_by_name() -> None:
     assert Augmentation.parse("image_augmentation", "poster", PRESETS) == Augmentation(
         rotation_range=10.0, width_shift_range=0.1, height_shift_range=0.1, zoom_range=0.1
     )
+    assert Augmentation.parse("image_augmentation", "chexnet", PRESETS) == Augmentation(horizontal_flip=True)
 
 
 def test_augmentation_reads_image_data_generators_arguments() -> None:
@@ -25,7 +26,7 @@ def test_augmentation_reads_image_data_generators_arguments() -> None:
     assert augmentation == Augmentation(
         rotation_range=7.0, horizontal_flip=True, fill_mode="constant", cval=12.0, brightness_range="0.8:1.25"
     )
-    assert augmentation.brightness() == (0.8, 1.25)
+    assert augmentation.factors("brightness_range") == (0.8, 1.25)
 
 
 @given(
@@ -35,6 +36,7 @@ def test_augmentation_reads_image_data_generators_arguments() -> None:
         shear_range=st.floats(0, 60),
         zoom_range=st.floats(0, 0.9),
         brightness_range=st.floats(0.1, 1).map(lambda low: f"{low}:{1 / low}"),
+        contrast_range=st.floats(0.1, 1).map(lambda low: f"{low}:{1 / low}"),
         vertical_flip=st.booleans(),
         fill_mode=st.sampled_from(["nearest", "constant", "reflect", "wrap"]),
     )
@@ -53,10 +55,13 @@ def test_an_augmentation_written_as_text_reads_back(augmentation: Augmentation) 
         ),
         (
             "postre",
-            "image_augmentation must be one of poster, none or name=value,..., got 'postre'; did you mean 'poster'?",
+            (
+                "image_augmentation must be one of poster, chexnet, none or name=value,..., got 'postre'; "
+                "did you mean 'poster'?"
+            ),
         ),
-        ("", "image_augmentation must be one of poster, none or name=value,..., got ''"),
-        ("zoom_range", "image_augmentation must be one of poster, none or name=value,..., got 'zoom_range'"),
+        ("", "image_augmentation must be one of poster, chexnet, none or name=value,..., got ''"),
+        ("zoom_range", "image_augmentation must be one of poster, chexnet, none or name=value,..., got 'zoom_range'"),
         ("rotation_range=181", "rotation_range must be at most 180 degrees, got 181.0"),
         ("zoom_range=-0.1", "zoom_range must be at least 0, got -0.1"),
         ("zoom_range=nan", "zoom_range must be a finite number, got nan"),
@@ -68,9 +73,10 @@ def test_an_augmentation_written_as_text_reads_back(augmentation: Augmentation) 
         ),
         *(
             (
-                f"brightness_range={text}",
-                f"brightness_range must be low:high with 0 < low <= high, got '{text}'",
+                f"{name}={text}",
+                f"{name} must be low:high with 0 < low <= high, got '{text}'",
             )
+            for name in ("brightness_range", "contrast_range")
             for text in ("1.2:0.8", "0:1", "0.8", "a:b", "1:inf", "nan:1", "0.8:1:1.2")
         ),
     ],

@@ -19,7 +19,7 @@ from components.imaging.transform import DRAWS, augment, draw
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # Keras's own, from SciPy
 
 SIZE = 40
-ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, ZOOM_Y, FLIP_X, FLIP_Y, BRIGHTNESS = range(DRAWS)
+ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, ZOOM_Y, FLIP_X, FLIP_Y, BRIGHTNESS, CONTRAST = range(DRAWS)
 EVERYTHING = Augmentation(
     rotation_range=25,
     width_shift_range=0.2,
@@ -171,6 +171,13 @@ def test_brightness_is_that_of_keras_but_for_rounding() -> None:
         values = draws(BRIGHTNESS=(factor - 0.6) / 0.8)
         ours = augmented(Augmentation(brightness_range="0.6:1.4"), values).astype(int)
         np.testing.assert_allclose(ours, expected, atol=1)
+
+
+def test_contrast_multiplies_the_distance_from_the_mean() -> None:
+    augmentation = Augmentation(contrast_range="0.5:1.5")
+    columns = ramp([0, 60, 100, 140, 200])  # of mean 100
+    np.testing.assert_array_equal(augmented(augmentation, draws(CONTRAST=0.0), columns), ramp([50, 80, 100, 120, 150]))
+    np.testing.assert_array_equal(augmented(augmentation, draws(CONTRAST=1.0), columns), ramp([0, 40, 100, 160, 250]))
 
 
 def test_each_picture_of_a_batch_follows_its_own_draws() -> None:
