@@ -6,11 +6,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # dev is solved first and holds all but the GPU wheels; the others follow its versions.
 LOCKS = {"dev.txt": ("cpu", "demo", "dev"), "cpu.txt": ("cpu", "demo"), "gpu.txt": ("gpu", "demo")}
+# tensorflow-serving-api asks for `tensorflow` by name, where `tensorflow-cpu` is the same module: hence --no-deps.
+OVERRIDE = f"--override={HERE / 'overrides.txt'}"
+# TensorBoard's image shares nothing with the others, and leaves out the data server, which knows no workload identity.
+TENSORBOARD = (HERE / "tensorboard.in", "--no-emit-package=tensorboard-data-server")
 
 
-def lock(name: str, extras: tuple[str, ...]) -> None:
-    """Solves one set of extras for every platform and writes versions with hashes."""
-    constraints = [] if name == "dev.txt" else ["--constraints", HERE / "dev.txt"]
+def lock(name: str, *sources: Path | str) -> None:
+    """Solves what the sources ask for, for every platform, and writes versions with hashes."""
     subprocess.run(
         [
             *(
@@ -24,9 +27,7 @@ def lock(name: str, extras: tuple[str, ...]) -> None:
                 "--generate-hashes",
             ),
             *("--no-annotate", "--custom-compile-command", "make lock"),
-            *(part for extra in extras for part in ("--extra", extra)),
-            *constraints,
-            *("--output-file", HERE / name, HERE.parent / "pyproject.toml"),
+            *("--output-file", HERE / name, *sources),
         ],
         check=True,
     )
@@ -34,5 +35,6 @@ def lock(name: str, extras: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     for name, extras in LOCKS.items():
-        lock(name, extras)
-        print(f"wrote requirements/{name}")
+        constraints = [OVERRIDE] if name == "dev.txt" else [f"--constraints={HERE / 'dev.txt'}"]
+        lock(name, HERE.parent / "pyproject.toml", *(f"--extra={extra}" for extra in extras), *constraints)
+    lock("tensorboard.txt", *TENSORBOARD)

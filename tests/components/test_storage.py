@@ -1,4 +1,4 @@
-"""Storage keeps the same promises on disk and in an object store; the one here is the embedded server itself."""
+"""Storage keeps the same promises on disk, in gs:// and in s3://, over HTTP: here the embedded server and moto's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components import storage
+from components.storage import contract
 
 names = st.text("abcXYZ019 ._-+%#&?='é", min_size=1, max_size=20).filter(lambda name: name.strip(". "))
 
@@ -77,7 +78,7 @@ def test_a_missing_file_is_named(place: str) -> None:
 
 
 def test_an_open_file_is_read_at_any_place(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "READ_AHEAD", 1000)
+    monkeypatch.setattr(contract, "READ_AHEAD", 1000)
     content = np.random.default_rng(0).bytes(10_000)
     storage.write_bytes(f"{place}/file", content)
     with storage.open_file(f"{place}/file") as file:
@@ -115,15 +116,19 @@ def test_a_folder_is_not_taken_for_its_longer_namesake(place: str) -> None:
     assert listing(f"{place}/run") == {"file": b"x"}
 
 
-def test_a_folder_that_does_not_exist_is_refused_and_an_unused_prefix_is_empty(tmp_path: Path, embedded: str) -> None:
+def test_a_folder_that_does_not_exist_is_refused_and_an_unused_prefix_is_empty(
+    tmp_path: Path, embedded: str, s3: str
+) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*/missing"):
         list(storage.list_files(str(tmp_path / "missing")))
-    assert list(storage.list_files(f"{embedded}/{uuid.uuid4()}")) == []
+    for bucket in (embedded, s3):
+        assert list(storage.list_files(f"{bucket}/{uuid.uuid4()}")) == []
 
 
-def test_a_uri_without_a_bucket_is_refused() -> None:
-    with pytest.raises(ValueError, match="a gs:// URI must name a bucket, got 'gs:///file'"):
-        storage.read_bytes("gs:///file")
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_a_uri_without_a_bucket_is_refused(scheme: str) -> None:
+    with pytest.raises(ValueError, match=f"a {scheme}:// URI must name a bucket, got '{scheme}:///file'"):
+        storage.read_bytes(f"{scheme}:///file")
 
 
 def test_what_exists_is_not_replaced_when_told_so(place: str) -> None:

@@ -19,6 +19,7 @@ import pytest
 from components import storage
 
 LIMIT_TO_1_MB = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (1_000_000, 1_000_000));"
+ENDPOINTS = {"gs": storage.EMBEDDED_ENDPOINT_VARIABLE, "s3": "AWS_ENDPOINT_URL"}
 WRITE_4_MB = "import sys; from components import storage; storage.write_bytes(sys.argv[1], b'new' * 1_400_000)"
 
 
@@ -45,8 +46,8 @@ class PassOn(socketserver.BaseRequestHandler):
 
 
 @contextlib.contextmanager
-def relay() -> Iterator[Relay]:
-    store = urlsplit(os.environ[storage.EMBEDDED_ENDPOINT_VARIABLE])
+def relay(variable: str) -> Iterator[Relay]:
+    store = urlsplit(os.environ[variable])
     assert store.hostname
     assert store.port
     with Relay((store.hostname, store.port)) as server:
@@ -61,9 +62,10 @@ def relay() -> Iterator[Relay]:
 
 def die_uploading(uri: str) -> None:
     """A process that is killed when one megabyte of four has reached the object store."""
-    with relay() as server:
+    variable = ENDPOINTS[uri.partition("://")[0]]
+    with relay(variable) as server:
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-        environment = {**os.environ, storage.EMBEDDED_ENDPOINT_VARIABLE: endpoint}
+        environment = {**os.environ, variable: endpoint}
         writer = subprocess.Popen([sys.executable, "-c", WRITE_4_MB, uri], env=environment)
         cut = server.full.wait(60)
         writer.kill()

@@ -1,0 +1,94 @@
+"""Files on disk. A token is the content's SHA-256, compared under a lock that every writer takes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from components.storage.contract import Entry, changed
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file."""
+    return Path(uri).is_file()
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole content."""
+    return Path(uri).read_bytes()
+
+
+def read_with_token(uri: str) -> tuple[bytes, str]:
+    """The whole content and its token."""
+    content = Path(uri).read_bytes()
+    return content, _token(content)
+
+
+def open_file(uri: str) -> IO[bytes]:
+    """The file, opened for reading."""
+    return Path(uri).open("rb")
+
+
+def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
+    """Writes a draft beside the file, which takes its place when it is whole."""
+    target = Path(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".draft-")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        if only_if_absent:
+            os.link(draft, target)  # fails where the target exists, unlike a rename
+        else:
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def swap(uri: str, content: bytes, token: str | None) -> None:
+    """Replaces the content if it is still the one that `token` stands for."""
+    path = Path(uri)
+    with _locked(path):
+        found = _token(path.read_bytes()) if path.exists() else None
+        if found != token:
+            raise changed(uri)
+        write_bytes(uri, content, only_if_absent=False)
+
+
+def delete(uri: str) -> None:
+    """Removes a file."""
+    Path(uri).unlink(missing_ok=True)
+
+
+def list_files(uri: str) -> Iterator[Entry]:
+    """The files below a folder, without hidden ones."""
+    folder = Path(uri)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in names:  # in a bucket's order, which takes `/` as a letter: the same data give the same catalogue
+        if not any(part.startswith(".") for part in name.split("/")):
+            path = folder / name
+            yield Entry(name, str(path), path.stat().st_size, None)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:  # never removed: two writers must lock one file
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _token(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

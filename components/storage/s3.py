@@ -1,0 +1,174 @@
+"""Objects in S3. A token is an object's ETag, which the store compares (If-Match).
+
+A CRC32 goes up with every object, and the client compares the checksum that comes down with one. It repeats a request
+with growing pauses (botocore's `standard` mode) when the store is busy or the line breaks.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from botocore.exceptions import (
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from components.storage import contract
+from components.storage.contract import Entry
+from components.storage.s3_client import client, status, told
+
+LOST = (409, 412)  # another writer was quicker, or is at it
+BROKEN = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+MD5_DIGITS = 32
+
+
+def exists(uri: str) -> bool:
+    """Whether there is an object."""
+    try:
+        _head(uri)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole content."""
+    return _get(uri)[0]
+
+
+def read_with_token(uri: str) -> tuple[bytes, str]:
+    """The whole content and its token."""
+    return _get(uri)
+
+
+def open_file(uri: str) -> IO[bytes]:
+    """A reader of one version: it fails when the object is replaced meanwhile."""
+    return cast(IO[bytes], io.BufferedReader(_Reader(uri), contract.READ_AHEAD))
+
+
+def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
+    """Writes an object."""
+    if not _put(uri, data, {"IfNoneMatch": "*"} if only_if_absent else {}):
+        raise FileExistsError(f"object exists already: {uri}")
+
+
+def swap(uri: str, content: bytes, token: str | None) -> None:
+    """Replaces the content if it is still the one that `token` stands for."""
+    with contextlib.suppress(FileNotFoundError):
+        if _put(uri, content, {"IfMatch": token} if token else {"IfNoneMatch": "*"}):
+            return
+    raise contract.changed(uri)
+
+
+def delete(uri: str) -> None:
+    """Removes an object."""
+    bucket, key = contract.split(uri)
+    with contextlib.suppress(FileNotFoundError), told(uri):
+        client().delete_object(Bucket=bucket, Key=key)
+
+
+def list_files(uri: str) -> Iterator[Entry]:
+    """The objects below a prefix; sorted, because not every S3 store takes `/` as a letter."""
+    bucket, prefix = contract.split(uri.rstrip("/") + "/")
+    with told(uri):
+        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = [
+            Entry(each["Key"][len(prefix) :], f"s3://{bucket}/{each['Key']}", each["Size"], each["ETag"].strip('"'))
+            for page in pages
+            for each in page.get("Contents", ())
+            if not each["Key"].endswith("/")  # a browser's folder placeholder
+        ]
+    yield from _with_known_md5(sorted(found))
+
+
+class _Reader(io.RawIOBase):
+    """An object as a file; every read is one request for a range."""
+
+    def __init__(self, uri: str) -> None:
+        self.name, self.place = uri, 0  # files have a name, which pydicom asks for
+        head = _head(uri)
+        self.size, self.token = int(head["ContentLength"]), head["ETag"]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence] + offset
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def readall(self) -> bytes:
+        return self._read(self.size)
+
+    def _read(self, length: int) -> bytes:
+        end = min(self.place + length, self.size)
+        if end <= self.place:
+            return b""
+        content, _ = _get(self.name, Range=f"bytes={self.place}-{end - 1}", IfMatch=self.token)
+        self.place = end
+        return content
+
+
+def _head(uri: str) -> dict[str, Any]:
+    bucket, key = contract.split(uri)
+    with told(uri):
+        return dict(client().head_object(Bucket=bucket, Key=key))
+
+
+def _get(uri: str, **part: str) -> tuple[bytes, str]:
+    """Content and ETag of an object or of a part of it."""
+    bucket, key = contract.split(uri)
+
+    def read() -> tuple[bytes, str]:
+        found = client().get_object(Bucket=bucket, Key=key, **part)
+        return found["Body"].read(), found["ETag"]
+
+    with told(uri):
+        return contract.whole(read, BROKEN)
+
+
+def _put(uri: str, data: bytes, condition: dict[str, str]) -> bool:
+    """Writes an object; whether the condition held."""
+    bucket, key = contract.split(uri)
+    checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+    # Named here it goes into a header. What the client computes itself may follow the body, which older stores refuse.
+    checks = {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": checksum}
+    with told(uri):
+        try:
+            client().put_object(Bucket=bucket, Key=key, Body=data, **checks, **condition)
+        except ClientError as error:
+            if status(error) not in LOST:
+                raise
+            return False
+    return True
+
+
+def _with_known_md5(entries: list[Entry]) -> Iterator[Entry]:
+    """Takes ETags for the MD5s that they are, unless several parts made an object or a managed key encrypts them."""
+    plain = [entry for entry in entries if len(entry.md5 or "") == MD5_DIGITS]
+    known = set(plain) if plain and _etag_is_md5(plain[0]) else set()
+    for entry in entries:
+        yield entry if entry in known else entry._replace(md5=None)
+
+
+def _etag_is_md5(entry: Entry) -> bool:
+    """Asks one object for all of a listing, which does not tell; a bucket encrypts as it is set up."""
+    with contextlib.suppress(FileNotFoundError):
+        head = _head(entry.uri)
+        return head.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in head
+    return False
