@@ -139,6 +139,12 @@ def address(uri: str, name: str, row: int) -> str:
     return f"{uri}#{name}/{row}"
 
 
+def place(uri: str) -> tuple[str, str, int]:
+    """Archive, array and row; the first two are empty for a file of its own."""
+    match = ADDRESS.fullmatch(uri)
+    return (match["archive"], match["array"], int(match["row"])) if match else ("", "", 0)
+
+
 def pick(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
     """The row that each URI names, in the order asked for, or None for a URI that names a file of its own.
 
@@ -147,18 +153,12 @@ def pick(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
     Raises:
         ValueError: the archive is damaged, or holds no such row behind the one asked for before.
     """
-    for (uri, name), found in itertools.groupby(map(_parts, uris), key=lambda parts: parts[:2]):
+    for (uri, name), found in itertools.groupby(map(place, uris), key=lambda parts: parts[:2]):
         if uri:
             with opened(uri) as archive:
                 yield from _ascending(archive, name, (row for _, _, row in found))
         else:
             yield from (None for _ in found)
-
-
-def _parts(uri: str) -> tuple[str, str, int]:
-    """Archive, array and row; the first two are empty for a file of its own."""
-    match = ADDRESS.fullmatch(uri)
-    return (match["archive"], match["array"], int(match["row"])) if match else ("", "", 0)
 
 
 def _ascending(archive: Archive, name: str, wanted: Iterable[int]) -> Iterator[np.ndarray]:

@@ -14,6 +14,9 @@ import pandas as pd
 
 SPLITS = ("train", "validation", "test")
 EXAMPLES = 5
+TABLES = ("excluded", "boxes", "quarantine", "suspects")  # of a catalogue, beside its rows
+CORNERS = ["x", "y", "width", "height"]
+BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
 
 def label_column(label: str) -> str:
@@ -36,6 +39,17 @@ def prediction_frame(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarr
     for number, label in enumerate(labels):
         frame[score_column(label)] = scores[:, number].astype("float64")
     return frame
+
+
+def no_boxes() -> pd.DataFrame:
+    """An empty table of boxes around findings: image_id, finding, and CORNERS, which are x and y of the upper
+    left corner, width and height, as fractions of the picture."""
+    return pd.DataFrame(columns=list(BOX_COLUMNS)).astype(BOX_COLUMNS)
+
+
+def no_suspects() -> pd.DataFrame:
+    """An empty table of pictures to be looked at: image_id, uri (missing for what only a table names) and reason."""
+    return pd.DataFrame(columns=["image_id", "uri", "reason"], dtype="string")
 
 
 def exclusion(image_ids: Iterable[str], reason: str) -> pd.DataFrame:
@@ -104,8 +118,12 @@ def _describe(counts: dict[str, dict[str, Any]]) -> str:
 class Catalogue:
     """Rows with columns image_id, uri, md5 (hex), bytes, patient_id, view, age (years), sex, split, `label:<name>`.
 
-    `excluded` has image_id and reason. Rows are in order of image_id, which is unique. A `uri` names a file, or a row
-    of an array (see `npz`), whose md5 and bytes are those of its pixels. `notes` are what the source itself limits.
+    `excluded` has image_id and reason. Rows are in order of image_id, which is unique. A `uri` names a file,
+    also one in an archive (see `archives`) or by a hash (see `identity`), or a row of an array (see `npz`), whose md5
+    and bytes are those of its pixels. `notes` are what the source itself limits.
+    `boxes` (see `no_boxes`) show where findings are; they are no part of the fingerprint, for nothing learns from them.
+    `quarantine` (see `no_suspects`) has those of `excluded` that somebody should look at, `suspects` the pictures that
+    stay although they may be defective.
     """
 
     rows: pd.DataFrame
@@ -113,6 +131,9 @@ class Catalogue:
     excluded: pd.DataFrame
     source: str
     notes: tuple[str, ...] = ()
+    boxes: pd.DataFrame = dataclasses.field(default_factory=no_boxes)
+    quarantine: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
+    suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
 
     def fingerprint(self) -> str:
         """SHA-256 over pictures, patients, labels and splits: the same data give the same value on any machine."""
@@ -133,10 +154,11 @@ class Catalogue:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes catalogue.parquet, excluded.parquet and, last, catalogue.json."""
+        """Writes catalogue.parquet, {excluded,boxes,quarantine,suspects}.parquet and, last, catalogue.json."""
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "catalogue.parquet", index=False)
-        self.excluded.to_parquet(folder / "excluded.parquet", index=False)
+        for name in TABLES:
+            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
         (folder / "catalogue.json").write_text(json.dumps(self.summary(), indent=2))
 
     @classmethod
@@ -146,7 +168,7 @@ class Catalogue:
         return cls(
             rows=pd.read_parquet(folder / "catalogue.parquet"),
             labels=tuple(summary["labels"]),
-            excluded=pd.read_parquet(folder / "excluded.parquet"),
             source=summary["source"],
             notes=tuple(summary["source_notes"]),
+            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
         )

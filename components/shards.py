@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
-from components.records import label_column
+from components.records import label_column, no_boxes
 
 PICTURES_A_SHARD = 512
 SHUFFLE_PICTURES = 4096
@@ -27,11 +27,12 @@ class Shards:
     """A folder of shards.
 
     `rows` are the catalogue's rows of the pictures that could be decoded, split after split in the order in which
-    they are stored.
+    they are stored; `boxes` (see `no_boxes`) are the catalogue's, also of pictures that could not be decoded.
     """
 
     folder: Path
     rows: pd.DataFrame
+    boxes: pd.DataFrame
     labels: tuple[str, ...]
     image_size: int
     augmentation: Augmentation
@@ -44,6 +45,7 @@ class Shards:
         return cls(
             folder=folder,
             rows=pd.read_parquet(folder / "rows.parquet"),
+            boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
             image_size=summary["image_size"],
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
@@ -66,6 +68,13 @@ class Shards:
         """Batches of pictures alone in stored order, the last one as small as it comes."""
         pictures = self.examples(split).map(lambda picture, *_: picture)
         return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
+        """Stream of the pictures at these places of the stored order, in that order: uint8 [size, size, 1]."""
+        wanted = np.zeros(len(self.split(split)), dtype=bool)
+        wanted[list(places)] = True
+        records = self._records(split).enumerate().filter(lambda place, _: tf.gather(wanted, place))
+        return records.map(lambda _, record: self._parse(record)[0])
 
     def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
         """Batches of one augmented view of every picture in stored order: what `training` shows in epoch `view`."""
@@ -159,9 +168,34 @@ def write_split(
                 yield written
 
 
-def write_description(folder: Path, rows: pd.DataFrame, augmentation: Augmentation, summary: dict[str, Any]) -> None:
+def remove(folder: Path, image_ids: Collection[str]) -> None:
+    """Takes pictures out of a folder's shards, before its description is written; each shard changes in one step."""
+    wanted = {image_id.encode() for image_id in image_ids}
+    for path in sorted(folder.glob("*.tfrecord")):
+        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        kept = [record for record in records if _image_id(record) not in wanted]
+        if len(kept) < len(records):
+            draft = path.with_suffix(".draft")
+            with tf.io.TFRecordWriter(str(draft)) as writer:
+                for record in kept:
+                    writer.write(record)
+            draft.replace(path)
+
+
+def _image_id(record: bytes) -> bytes:
+    return bytes(tf.train.Example.FromString(record).features.feature["image_id"].bytes_list.value[0])
+
+
+def write_description(
+    folder: Path,
+    rows: pd.DataFrame,
+    augmentation: Augmentation,
+    summary: dict[str, Any],
+    boxes: pd.DataFrame | None = None,
+) -> None:
     """Completes a folder of shards; `summary` needs `labels` and `image_size` and may hold more."""
     rows.to_parquet(folder / "rows.parquet", index=False)
+    (no_boxes() if boxes is None else boxes).to_parquet(folder / "boxes.parquet", index=False)
     (folder / "augmentation.json").write_text(json.dumps(dataclasses.asdict(augmentation), indent=2))
     (folder / "shards.json").write_text(json.dumps(summary, indent=2))
 

@@ -8,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from components.imaging.limits import check_size
+from components.imaging.limits import check_not_too_small, check_size
+
+IN_COLOUR = " in colour"  # behind the mode of a picture whose channels differ
+COLOURED = 24  # levels between a pixel's channels, more than JPEG adds to grey
+COLOURED_PART = 0.01  # of a picture: more than a marker
 
 
 def decode(content: tf.Tensor, size: int) -> tf.Tensor:
@@ -39,7 +43,7 @@ def inspect(content: bytes) -> str:
     """Reads a picture's header only and returns its mode as Pillow names it: `L`, `I;16`, `RGB`, `RGBA`.
 
     Raises:
-        ValueError: no picture, or more pixels than limits.LARGEST_PIXELS.
+        ValueError: no picture, more pixels than limits.LARGEST_PIXELS or, TooSmallError, a side below SMALLEST_SIDE.
     """
     try:
         with Image.open(io.BytesIO(content)) as picture:
@@ -47,4 +51,13 @@ def inspect(content: bytes) -> str:
     except (OSError, Image.DecompressionBombError, SyntaxError) as error:
         raise ValueError("not a readable picture") from error
     check_size(height, width)
+    check_not_too_small(height, width)
     return mode
+
+
+def in_colour(content: bytes) -> bool:
+    """Whether more than COLOURED_PART of a picture that can be decoded is coloured: photographs, overlays, Doppler."""
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.draft("RGB", (256, 256))
+        channels = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
+    return bool((np.ptp(channels, axis=2) > COLOURED).mean() > COLOURED_PART)

@@ -9,6 +9,7 @@ import io
 import logging
 import re
 import struct
+import warnings
 from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -45,6 +46,7 @@ JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # markers of a frame: baseline, extended
 
 # What pydicom warns of quotes the tags, names among them.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydicom\b")
 config.settings.reading_validation_mode = config.IGNORE
 
 

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+SMALLEST_SIDE = 16  # pixels; MedMNIST's smallest pictures have 28
+TOO_SMALL = f"picture of less than {SMALLEST_SIDE} pixels a side"
 LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
+
+
+class TooSmallError(ValueError):
+    """A picture in which nothing can be seen."""
+
+
+def check_not_too_small(height: int, width: int) -> None:
+    """Refuses a picture of a side below SMALLEST_SIDE.
+
+    Raises:
+        TooSmallError: with TOO_SMALL.
+    """
+    if min(height, width) < SMALLEST_SIDE:
+        raise TooSmallError(TOO_SMALL)
 
 
 def check_size(height: int, width: int) -> None:

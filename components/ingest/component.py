@@ -8,13 +8,17 @@ from components.image import TRAINER_IMAGE
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def ingest(
     catalogue: dsl.Output[dsl.Dataset],
+    data_deidentify: str,
     data_format: str,
     data_labels: str,
     data_negatives: str,
     data_phantom_patients: int,
+    data_policy: str,
     data_source: str,
+    data_table: str,
     data_test_fraction: float,
     data_validation_fraction: float,
+    publish_floors: str,
     train_seed: int,
 ) -> None:
     """Lists the pictures, reads their labels and splits them by patient."""

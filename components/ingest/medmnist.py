@@ -13,14 +13,10 @@ import pandas as pd
 
 from components import npz
 from components.config import NO_FINDING
-from components.ingest.source import Source
+from components.ingest.source import NO_PATIENTS, Source
 from components.records import exclusion
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
-NOTE = (
-    "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
-    "intervals are too narrow and a patient may be in several splits"
-)
 
 
 def read(uri: str, names: Sequence[str]) -> Source:
@@ -46,7 +42,7 @@ def read(uri: str, names: Sequence[str]) -> Source:
         findings[NO_FINDING] = 1.0 - findings.max(axis="columns")
     rows = rows.sort_values("image_id")
     findings = findings.loc[rows.index].reset_index(drop=True)
-    return Source(uri, rows.reset_index(drop=True), findings, exclusion([], ""), (NOTE,))
+    return Source(uri, rows.reset_index(drop=True), findings, exclusion([], ""), (NO_PATIENTS,))
 
 
 def _labels(archive: npz.Archive, part: str, names: Sequence[str]) -> np.ndarray:

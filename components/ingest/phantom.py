@@ -5,15 +5,16 @@ Findings are caricatures: a figure measured on them says that the machinery work
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from components.config import FINDINGS, NO_FINDING
+from components.ingest import boxes
 from components.ingest.phantom_anatomy import Body, Chest, blur, draw_chest, grow_body
-from components.ingest.phantom_findings import draw_findings, pose
+from components.ingest.phantom_findings import Box, draw_findings, pose
 
 TABLE = "Data_Entry_2017_v2020.csv"
 HEADER = (
@@ -67,6 +68,10 @@ class Visit:
     detector: tuple[int, int, float]
 
     @property
+    def tested(self) -> bool:
+        return self.patient % TEST_EVERY == 2
+
+    @property
     def image_index(self) -> str:
         return f"{self.patient:08d}_{self.follow_up:03d}.png"
 
@@ -79,7 +84,7 @@ class Visit:
 
 
 def phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
-    """Yields (path, content) of a data set in NIH's layout: pictures, one at a time, then table and lists.
+    """Yields (path, content) of a data set in NIH's layout: pictures, one at a time, then boxes, table and lists.
 
     A picture depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
     arguments give equal bytes under equal versions of NumPy and Pillow on one kind of processor.
@@ -116,32 +121,48 @@ def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
     return body, visits
 
 
-def draw_picture(body: Body, visit: Visit, seed: int, size: int) -> Image.Image:
-    """The film of one visit: grey, 8 bit, size by size pixels."""
+def draw_picture(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
+    """The film of one visit, grey, 8 bit, size by size pixels, and where its findings are."""
     rng = np.random.default_rng([seed, visit.patient, 1 + visit.follow_up])
     chest = draw_chest(pose(body, visit.view, visit.findings, rng), rng, size)
-    draw_findings(chest, visit.findings, rng)
+    found = draw_findings(chest, visit.findings, rng)
     film = _expose(chest, visit.view, rng)
     _mark(film, visit.view, rng)
-    return film
+    return film, found
 
 
 def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
     visits: list[Visit] = []
+    boxed: list[tuple[object, ...]] = []
     for patient in range(1, patients + 1):
         body, of_patient = visits_of(patient, seed)
         for visit in of_patient:
             png = io.BytesIO()
-            draw_picture(body, visit, seed, size).save(png, "PNG", compress_level=1)
+            film, found = draw_picture(body, visit, seed, size)
+            film.save(png, "PNG", compress_level=1)
             yield f"images_001/images/{visit.image_index}", png.getvalue()
+            boxed += _box_rows(visit, found)
         visits += of_patient
-    table = io.StringIO()
-    table.write(HEADER + "\n")
-    csv.writer(table, lineterminator="\n").writerows(visit.row() for visit in visits)
-    yield TABLE, table.getvalue().encode()
+    yield boxes.TABLE, _csv(",".join(boxes.HEADER) + ",,,", boxed)
+    yield TABLE, _csv(HEADER, (visit.row() for visit in visits))
     for name, tested in (("train_val_list.txt", False), ("test_list.txt", True)):
-        listed = (visit.image_index for visit in visits if (visit.patient % TEST_EVERY == 2) is tested)
+        listed = (visit.image_index for visit in visits if visit.tested is tested)
         yield name, "\n".join(listed).encode()  # without a newline at the end, as NIH ships them
+
+
+def _box_rows(visit: Visit, found: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
+    """Rows of the box table: what is both drawn and written, in test pictures alone, as NIH has it."""
+    theirs = {ours: name for name, ours in boxes.FINDINGS.items()}
+    for finding in sorted(found.keys() & visit.labels if visit.tested else ()):
+        corners = (round(boxes.SIDE * fraction, 3) for fraction in found[finding])
+        yield visit.image_index, theirs.get(finding, finding), *corners
+
+
+def _csv(header: str, rows: Iterable[tuple[object, ...]]) -> bytes:
+    text = io.StringIO(header + "\n")
+    text.seek(0, io.SEEK_END)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _visit(

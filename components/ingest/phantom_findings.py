@@ -5,7 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.ingest.phantom_anatomy import Body, Chest, bell, ramp
+from components.ingest.phantom_anatomy import Body, Chest, Field, bell, heart_shadow, ramp
+
+BOXED = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
+INSIDE = (0.03, 0.97)  # what of a finding lies before and up to the far edge of its box, along each axis
+
+Box = tuple[float, float, float, float]  # x, y of the upper left corner, width and height, as fractions of the picture
 
 
 def pose(body: Body, view: str, findings: frozenset[str], rng: np.random.Generator) -> Body:
@@ -29,14 +34,40 @@ def pose(body: Body, view: str, findings: frozenset[str], rng: np.random.Generat
     return replace(body, domes=domes, heart=heart, arch=arch, markings=markings, affected=affected)
 
 
-def draw_findings(chest: Chest, findings: frozenset[str], rng: np.random.Generator) -> None:
+def draw_findings(chest: Chest, findings: frozenset[str], rng: np.random.Generator) -> dict[str, Box]:
     """Draws into `chest` what `pose` could not express.
 
     Args:
         findings: names as in ChestX-ray14's table, `No Finding` not among them.
+
+    Returns:
+        Where the findings are that NIH draws boxes around, one box each.
     """
+    boxes = {}
+    if "Cardiomegaly" in findings:
+        below_great_vessels, above_diaphragm = ramp((chest.y + 0.25) / 0.05), ramp(chest.floor / 0.05)
+        heart = heart_shadow(chest.body, chest.x, chest.y)
+        boxes["Cardiomegaly"] = box_around(heart * below_great_vessels * above_diaphragm)
     for finding in sorted(findings & DRAW.keys()):
+        before = chest.dense - chest.air
         DRAW[finding](chest, rng)
+        change = np.abs(chest.dense - chest.air - before)
+        if finding in BOXED and change.any():
+            boxes[finding] = box_around(change)
+    return boxes
+
+
+def box_around(amount: Field) -> Box:
+    """The box with nearly all of a field that is nowhere negative."""
+    (left, width), (top, height) = (_extent(amount.sum(axis, dtype="float64")) for axis in (0, 1))
+    return left, top, width, height
+
+
+def _extent(amount: Field) -> tuple[float, float]:
+    """Start and length, as fractions of the axis."""
+    share = np.cumsum(amount) / amount.sum()
+    first, last = np.searchsorted(share, INSIDE)
+    return float(first / len(amount)), float((last + 1 - first) / len(amount))
 
 
 def spot(chest: Chest, rng: np.random.Generator) -> tuple[float, float]:

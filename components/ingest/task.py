@@ -9,26 +9,46 @@ import pandas as pd
 
 from components import storage
 from components.config import NO_FINDING, Ingest
-from components.ingest import chestxray14, medmnist, repeats, split
+from components.ingest import boxes, chestxray14, chexpert, flaws, folders, medmnist, repeats, split, table
+from components.ingest.deidentify import deidentify
 from components.ingest.phantom import phantom_files
 from components.ingest.source import Source, check_known
-from components.records import Catalogue, check_classes, exclusion, label_column
+from components.records import Catalogue, check_classes, label_column, summarise_exclusions
 from components.settings_record import record_settings
 from components.stage import log
+from components.validation.policy import FAIL, LEAK
+from components.validation.sieve import Sieve
+
+
+def read_dicom(settings: Ingest) -> Source:
+    """Reads a tree of DICOM files, with pydicom, which no other source needs."""
+    from components.ingest import dicom_tree
+
+    return dicom_tree.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
+
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "chestxray14": lambda settings: chestxray14.read(settings.data_source),
+    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
+    "dicom": read_dicom,
+    "folders": lambda settings: folders.read(settings.data_source),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
     "phantom": lambda settings: chestxray14.read(generate_phantom(settings)),
+    "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
 }
+KNOW_ALL = (
+    "chestxray14",
+    "medmnist",
+    "phantom",
+)  # formats of which `all` names the findings, whether they occur or not
 
 
 def run(settings: Ingest, output: Path) -> Catalogue:
     """Reads the source, sets aside what cannot be used, splits by patient and writes the catalogue to `output`.
 
     Raises:
-        ValueError: unknown label, patient overlap between the official lists, no label with both classes in each
-            split, or what a reader refuses. Nothing is written then.
+        ValueError: unknown label, a defect that data_policy lets fail, no label with both classes in each split, or
+            what a reader refuses. Nothing is written then.
         FileNotFoundError: no such source, table or list.
     """
     catalogue = build_catalogue(settings)
@@ -45,7 +65,8 @@ def generate_phantom(settings: Ingest) -> str:
     """
     patients, seed = settings.data_phantom_patients, settings.train_seed
     uri = storage.join(settings.data_source, f"phantom-{patients}-patients-seed-{seed}")
-    if storage.exists(storage.join(uri, chestxray14.LISTS["test"])):  # the file that is written last
+    last, newest = chestxray14.LISTS["test"], boxes.TABLE  # sets that were drawn without boxes are drawn again
+    if all(storage.exists(storage.join(uri, name)) for name in (last, newest)):
         log.info("phantom data set found at %s", uri)
         return uri
     log.info("drawing a phantom data set of %d patients into %s", patients, uri)
@@ -60,39 +81,42 @@ def build_catalogue(settings: Ingest) -> Catalogue:
     """The catalogue of the settings' source; raises as `run` does."""
     labels = settings.findings()
     source = READERS[settings.data_format](settings)
-    if settings.data_labels != "all":
+    if settings.deidentifies():
+        source = deidentify(source)
+    if settings.data_labels != "all" or settings.data_format not in KNOW_ALL:
         check_known(labels, set(map(str, source.findings)) - {NO_FINDING})
-    rows, excluded = source.rows, [source.excluded]
-    rows["split"] = split.assign(
+    sieve = Sieve(settings.policy())
+    sieve.note(source.excluded)
+    rows = _split(source.rows, settings, sieve)
+    for label in labels:
+        rows[label_column(label)] = source.findings.get(label, 0.0)
+    rows = sieve.sift(rows, flaws.of_rows(rows, source.findings.loc[rows.index], settings))
+    rows = sieve.sift(rows, repeats.defects(rows))
+    sieve.refuse()
+    check_classes(rows, labels)
+    return Catalogue(
+        rows=rows.drop(columns="official").reset_index(drop=True),
+        labels=labels,
+        excluded=sieve.excluded(),
+        source=source.uri,
+        notes=(*source.notes, *repeats.notes(rows), *flaws.notes(source.findings, labels)),
+        boxes=source.boxes,
+        quarantine=sieve.quarantine(),
+        suspects=sieve.suspects(),
+    )
+
+
+def _split(rows: pd.DataFrame, settings: Ingest, sieve: Sieve) -> pd.DataFrame:
+    """The rows with their split; of a patient in several official ones, where the policy bears it, in one."""
+    if sieve.policy.treatment(LEAK) != FAIL:
+        rows = sieve.sift(rows, {LEAK: split.leaks(rows)})
+    chosen = split.assign(
         rows,
         validation_fraction=settings.data_validation_fraction,
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
-    for label in labels:
-        rows[label_column(label)] = source.findings.get(label, 0.0)
-    for reason, unusable in _defects(rows, source.findings, settings).items():
-        unusable = unusable.reindex(rows.index)
-        excluded.append(exclusion(rows["image_id"][unusable], reason))
-        rows = rows[~unusable]
-    check_classes(rows, labels)
-    notes = (*source.notes, *repeats.notes(rows))
-    rows = rows.drop(columns="official").reset_index(drop=True)
-    return Catalogue(rows, labels, pd.concat(excluded, ignore_index=True), source.uri, notes)
-
-
-def _defects(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
-    """Rows that cannot be used, by reason; a row counts under its first reason."""
-    defects = {
-        "empty file": rows["bytes"] == 0,
-        "in neither official list": rows["split"].isna(),
-    }
-    if settings.data_negatives == "no_finding":
-        positive = rows[[label_column(label) for label in settings.findings()]].any(axis="columns")
-        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        defects["neither a finding asked for nor 'No Finding'"] = ~positive & ~marked
-    unusable = pd.DataFrame(defects).any(axis="columns")
-    return defects | repeats.defects(rows[~unusable])
+    return rows.assign(split=chosen)
 
 
 def _report(catalogue: Catalogue) -> None:
@@ -107,5 +131,7 @@ def _report(catalogue: Catalogue) -> None:
         log.info("  %-10s %6d pictures  %6d patients", name, count["pictures"], count["patients"])
     for note in summary["notes"]:
         log.warning("  warning: %s", note)
+    for group in summarise_exclusions(catalogue.suspects):
+        log.warning("  suspect    %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))
     for group in summary["excluded"]:
         log.info("  left out   %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -175,6 +175,7 @@ def test_the_fingerprint_is_the_same_on_every_machine() -> None:
     assert make_catalogue().fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
+@settings(deadline=None)  # the first fingerprint of a process loads pyarrow
 @given(order=st.permutations(range(5)), source=st.text(max_size=9), age=st.floats(0, 120))
 def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: str, age: float) -> None:
     rows = make_rows().iloc[order]

@@ -22,6 +22,7 @@ from components.config import (
     Training,
     run_form,
 )
+from components.evaluate.operating_point import OperatingPoint
 from components.settings_fields import Settings, nearest
 from components.settings_record import read_settings, record_settings
 
@@ -64,12 +65,21 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file.), got ''",
+        "data_source must be given (Folder or gs:// prefix; of medmnist and table the file itself.), got ''",
     ),
     (
         Publish,
         {"publish_registry": ""},
         "publish_registry must be given (Folder or gs:// prefix of the model registry.), got ''",
+    ),
+    *(
+        (Evaluate, {"evaluate_operating_point": text}, message)
+        for text, message in {
+            "yuoden": "evaluate_operating_point must be one of youden or name=value,..., got 'yuoden'; "
+            "did you mean 'youden'?",
+            "specificity=0.9": "evaluate_operating_point has no 'specificity'; did you mean 'sensitivity'?",
+            "sensitivity=90": "sensitivity must be at most 1, got 90.0",
+        }.items()
     ),
     *(
         (Ingest, {"data_labels": text}, f"data_labels must name each finding once, got '{text}'")
@@ -142,8 +152,8 @@ def test_bounds_are_inclusive_and_hold(stage: type[Settings], field: dataclasses
 
 
 def test_of_picks_the_stages_own_settings_from_a_components_arguments() -> None:
-    arguments = {"train_seed": 7.0, "evaluate_bootstrap_samples": 200.0, "image_size": 64, "catalogue": object()}
-    assert Evaluate.of(arguments) == Evaluate(train_seed=7, evaluate_bootstrap_samples=200)
+    arguments = {"train_seed": 7.0, "train_batch_size": 16.0, "image_size": 64, "catalogue": object()}
+    assert Training.of(arguments) == Training(train_seed=7, train_batch_size=16)
 
 
 def test_settings_cannot_be_changed_after_their_check() -> None:
@@ -183,19 +193,30 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
     folders = [tmp_path / name for name in ("catalogue", "shards", "features")]
     for folder in folders:
         folder.mkdir()
-    record_settings(folders[0], Evaluate(train_seed=1))
+    record_settings(folders[0], Evaluate(publish_registry="/elsewhere", train_seed=1))
     record_settings(folders[1], Preprocess(train_seed=2, image_size=64), folders[0])
     record_settings(folders[2], Publish(publish_registry="/registry"), folders[0], folders[1])
     expected = {
+        "data_policy": "standard",
         "evaluate_bootstrap_samples": 1000,
+        "evaluate_fewest_patients": 10,
+        "evaluate_operating_point": "youden",
         "image_augmentation": "poster",
         "image_size": 64,
+        "publish_floors": "0.5",
+        "publish_margin": 0.02,
         "publish_model_name": "chest-radiograph",
         "publish_registry": "/registry",
         "train_seed": 2,
     }
     assert read_settings(folders[2]) == expected
     assert list(json.loads((folders[2] / "settings.json").read_text())) == sorted(expected)
+
+
+def test_the_operating_point_is_youdens_or_keeps_a_sensitivity() -> None:
+    assert Evaluate(publish_registry="/registry").operating_point() == OperatingPoint()
+    sensitive = Evaluate(publish_registry="/registry", evaluate_operating_point="sensitivity=0.9")
+    assert sensitive.operating_point() == OperatingPoint(sensitivity=0.9)
 
 
 def test_the_record_of_a_stage_that_did_not_finish_is_missed(tmp_path: Path) -> None:

@@ -207,3 +207,16 @@ def test_every_epoch_shows_its_own_view_of_a_picture(plain: Shards, varied: Shar
 
 def test_validation_is_never_augmented(varied: Shards) -> None:
     np.testing.assert_array_equal(np.concatenate(list(varied.pictures("train", 4))), pictures(TRAIN))
+
+
+@pytest.mark.parametrize("places", [[], [0], [10], [1, 4, 9], list(range(TRAIN))])
+def test_chosen_pictures_come_in_stored_order(plain: Shards, places: list[int]) -> None:
+    found = list(plain.chosen("train", places).as_numpy_iterator())
+    assert [picture[0, 0, 0] for picture in found] == places
+    for place, picture in zip(places, found, strict=True):
+        np.testing.assert_array_equal(picture, pictures(TRAIN)[place])
+
+
+def test_shards_without_boxes_have_an_empty_table_of_them(plain: Shards) -> None:
+    assert list(plain.boxes) == ["image_id", "finding", "x", "y", "width", "height"]
+    assert len(plain.boxes) == 0

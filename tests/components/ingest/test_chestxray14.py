@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.ingest import chestxray14
-from components.ingest.chestxray14 import years
+from components.ingest.ages import years
 from components.ingest.source import Source, check_known
 from tests.components.ingest.nih_source import PICTURES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
+from tests.components.tar_files import tar_gz
 
 V2020 = "Data_Entry_2017_v2020.csv"
 V2017 = "Data_Entry_2017.csv"
@@ -38,6 +41,16 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path / "nih")
 
 
+def zipped(name: str, content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, content)
+    return archive.getvalue()
+
+
+PACK = {"": lambda _, content: content, ".gz": lambda _, content: gzip.compress(content), ".zip": zipped}
+
+
 def facts(source: Source) -> list[list[object]]:
     assert source.findings.isin([0.0, 1.0]).all(axis=None)
     present = ["|".join(source.findings.columns[row == 1.0]) for row in source.findings.to_numpy()]
@@ -50,14 +63,14 @@ def set_aside(source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pictures", ["", "images_001/images", "images_012/images", "any/other folder"])
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zip"])
 @pytest.mark.parametrize(("name", "table"), [(V2020, TABLE_V2020), (V2017, TABLE_2017)])
 def test_every_version_of_the_layout_reads_alike(
-    folder: str, pictures: str, packed: bool, name: str, table: str
+    folder: str, pictures: str, packed: str, name: str, table: str
 ) -> None:
     files = nih_files(pictures)
     del files[V2020]
-    files[name + ".gz" * packed] = gzip.compress(table.encode()) if packed else table.encode()
+    files[name + packed] = PACK[packed](name, table.encode())
     source = chestxray14.read(put(files, folder))
     assert facts(source) == EXPECTED
     assert set_aside(source) == []
@@ -69,6 +82,28 @@ def test_pictures_come_with_place_size_and_checksum(place: str) -> None:
     assert row["uri"] == f"{place}/images_001/images/00000002_000.png"
     assert row["bytes"] == len(b"pixels of 00000002_000.png")
     assert row["md5"] == hashlib.md5(b"pixels of 00000002_000.png").hexdigest()
+
+
+def test_archives_as_nih_ships_them_read_like_folders(place: str) -> None:
+    files = nih_files()
+    pictures = {name.removeprefix("images_001/"): files.pop(name) for name in list(files) if name.endswith(".png")}
+    shuffled = dict(sorted(pictures.items(), key=lambda item: hashlib.md5(item[0].encode()).hexdigest()))
+    files |= {"images_01.tar.gz": tar_gz(dict(list(shuffled.items())[:3])), "images_02.tar.gz": tar_gz(shuffled)}
+    source = chestxray14.read(put(files, place))
+    assert facts(source) == EXPECTED
+    assert sorted(set_aside(source)) == sorted(
+        (name.removeprefix("images/"), "picture's name occurs in more than one folder") for name in list(shuffled)[:3]
+    )
+    row = source.rows.iloc[2]
+    assert row["uri"].startswith(f"{place}/images_0")
+    assert row["bytes"] == len(b"pixels of 00000002_000.png")
+    assert row["md5"] == hashlib.md5(b"pixels of 00000002_000.png").hexdigest()
+
+
+def test_a_broken_archive_is_refused(folder: str) -> None:
+    files = nih_files() | {"images_01.tar.gz": tar_gz({"images/a.png": b"x"})[:-20]}
+    with pytest.raises(ValueError, match=r"images_01\.tar\.gz must be a whole \.tar\.gz archive"):
+        chestxray14.read(put(files, folder))
 
 
 def test_pictures_spread_over_nihs_twelve_folders_are_all_found(folder: str) -> None:
@@ -122,7 +157,7 @@ def test_jpegs_and_capitals_are_pictures_and_other_files_are_not(folder: str) ->
     for old, new in renamed.items():
         files[new] = files.pop(old)
         files = {name: content.replace(old.encode(), new.encode()) for name, content in files.items()}
-    files |= {"README.txt": b"x", "BBox_List_2017.csv": b"x", ".00000009_000.png": b"x"}
+    files |= {"README.txt": b"x", "LOG_CHESTXRAY.csv": b"x", ".00000009_000.png": b"x"}
     source = chestxray14.read(put(files, folder))
     expected = [[renamed.get(str(row[0]), row[0]), *row[1:]] for row in EXPECTED]
     assert sorted(facts(source)) == sorted(expected)
@@ -156,7 +191,7 @@ def test_of_repeated_rows_and_of_namesakes_the_first_stays(place: str) -> None:
 def test_a_missing_table_or_list_is_named(folder: str) -> None:
     files = nih_files()
     for name, message in {
-        V2020: f"data_source must hold {V2020} or {V2017} (plain or .gz), none is in {folder}",
+        V2020: f"data_source must hold {V2020} or {V2017} (plain, .gz or .zip), none is in {folder}",
         "test_list.txt": f"train_val_list.txt and test_list.txt or neither; {folder} has train_val_list.txt only",
         "train_val_list.txt": f"train_val_list.txt and test_list.txt or neither; {folder} has test_list.txt only",
     }.items():

@@ -120,7 +120,7 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "patient in both lists": (
         {"test_list.txt": "\n".join((*TEST, "00000001_001.png")), "train_val_list.txt": "\n".join(TRAIN_VAL[::2])},
         {},
-        "a patient must be in one split only, 1 are in both official lists: 1; repair the lists",
+        "a patient must be in one split only, 1 are in several of the data set's own: 1; repair its split",
     ),
     "no positive validates": (
         {TABLE: TABLE_V2020.replace("Pneumonia,0,6", "No Finding,0,6")},
@@ -191,14 +191,14 @@ def test_folder_and_bucket_give_the_same_catalogue(nih_folder: Path, place: str)
     assert here.fingerprint() == there.fingerprint()
 
 
-def test_ingest_starts_without_tensorflow_keras_and_kfp(nih_folder: Path, tmp_path: Path) -> None:
+def test_ingest_starts_without_what_it_does_not_need(nih_folder: Path, tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
 from components.config import Ingest
 from components.ingest import task
 task.run(Ingest(data_source=sys.argv[1]), Path(sys.argv[2]))
-print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib"} & set(sys.modules)))
+print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib", "pydicom"} & set(sys.modules)))
 """
     command = [sys.executable, "-c", script, str(nih_folder), str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

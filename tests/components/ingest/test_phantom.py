@@ -11,6 +11,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from components.ingest.phantom import LABEL_NOISE, Visit, phantom_files, visits_of
+from components.ingest.phantom_anatomy import draw_chest, grow_body
+from components.ingest.phantom_findings import BOXED, box_around, draw_findings, pose
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -55,15 +57,15 @@ def small() -> dict[str, bytes]:
 def test_files_come_in_nihs_layout_and_pictures_first(small: dict[str, bytes]) -> None:
     paths = list(small)
     assert paths[0] == "images_001/images/00000001_000.png"
-    assert paths[-3:] == ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"]
-    assert all(path.startswith(PICTURES) for path in paths[:-3])
+    assert paths[-4:] == [*("BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt")]
+    assert all(path.startswith(PICTURES) for path in paths[:-4])
 
 
 def test_table_has_nihs_header_and_one_row_a_picture(small: dict[str, bytes]) -> None:
     content = small["Data_Entry_2017_v2020.csv"].decode()
     assert content.split("\n", 1)[0] == HEADER
     assert content.endswith("\n")
-    assert [PICTURES + name for name in read_table(small)["Image Index"]] == list(small)[:-3]
+    assert [PICTURES + name for name in read_table(small)["Image Index"]] == list(small)[:-4]
 
 
 def test_rows_tell_patient_and_follow_up_as_the_file_name_does(small: dict[str, bytes]) -> None:
@@ -101,7 +103,7 @@ def test_pictures_are_8_bit_grey_png_of_the_size_asked(size: int) -> None:
 
 
 def test_pictures_show_a_chest(small: dict[str, bytes]) -> None:
-    films = np.stack([np.asarray(read_picture(content)) for content in list(small.values())[:-3]])
+    films = np.stack([np.asarray(read_picture(content)) for content in list(small.values())[:-4]])
     mean = films.mean(axis=0)
     lungs, heart, belly = mean[22:30, [16, 47]], mean[36:40, 32:38], mean[56:60, 24:40]
     assert lungs.mean() + 40 < heart.mean() <= belly.mean() + 20
@@ -169,7 +171,7 @@ def test_label_noise_adds_or_drops_one_finding_of_four_pictures_in_a_hundred() -
 
 
 def test_mean_brightness_does_not_tell_pneumonia() -> None:
-    *pictures, (_, table), _, _ = phantom_files(patients=400, seed=0, size=64)
+    *pictures, _, (_, table), _, _ = phantom_files(patients=400, seed=0, size=64)
     brightness = [np.asarray(read_picture(content)).mean() for _, content in pictures]
     labels = pd.read_csv(io.BytesIO(table))["Finding Labels"].str.contains("Pneumonia")
     assert 0.35 < roc_auc_score(labels, brightness) < 0.65
@@ -187,3 +189,35 @@ def test_mean_brightness_does_not_tell_pneumonia() -> None:
 def test_refuses_at_once_what_it_cannot_draw(patients: int, seed: int, size: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         phantom_files(patients, seed, size)
+
+
+def test_a_box_holds_nearly_all_of_what_it_is_drawn_around() -> None:
+    amount = np.zeros((100, 100))
+    amount[20:40, 60:90] = 1.0
+    amount[70, 10] = 5.0  # less than a hundredth of it
+    assert box_around(amount) == pytest.approx((0.6, 0.2, 0.3, 0.2), abs=0.03)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("finding", BOXED)
+def test_a_finding_is_drawn_in_its_box(finding: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chest = draw_chest(pose(grow_body(50, "M", rng), "PA", frozenset([finding]), rng), rng, 96)
+    before = chest.dense - chest.air
+    boxes = draw_findings(chest, frozenset([finding]), rng)
+    x, y, width, height = (round(96 * fraction) for fraction in boxes.pop(finding))
+    assert boxes == {}
+    assert 0 < width * height < 0.4 * 96 * 96
+    change = np.abs(chest.dense - chest.air - before)
+    if finding == "Cardiomegaly":  # nothing is drawn: the heart has grown
+        assert 0.4 < (x + width / 2) / 96 < 0.65
+        assert not change.any()
+    else:
+        assert change[y : y + height, x : x + width].sum() > 0.85 * change.sum()
+
+
+def test_a_healthy_chest_has_no_box_and_neither_has_a_finding_that_nih_does_not_box() -> None:
+    for findings in (frozenset[str](), frozenset({"Edema", "Hernia"})):
+        rng = np.random.default_rng(0)
+        chest = draw_chest(pose(grow_body(50, "F", rng), "PA", findings, rng), rng, 64)
+        assert draw_findings(chest, findings, rng) == {}

@@ -57,6 +57,14 @@ def test_a_phantom_is_drawn_once_and_an_interrupted_one_again(place: str) -> Non
     assert storage.read_bytes(picture.replace(uri, interrupted)) not in (drawn, b"half of a data set")
 
 
+def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -> None:
+    folder = Path(task.generate_phantom(phantom(str(tmp_path))))
+    table = (folder / "BBox_List_2017.csv").read_bytes()
+    (folder / "BBox_List_2017.csv").unlink()
+    assert Path(task.generate_phantom(phantom(str(tmp_path)))) == folder
+    assert (folder / "BBox_List_2017.csv").read_bytes() == table
+
+
 def test_the_same_phantom_in_folder_and_bucket_has_one_fingerprint(tmp_path: Path, embedded: str) -> None:
     here = task.build_catalogue(phantom(str(tmp_path)))
     there = task.build_catalogue(phantom(f"{embedded}/same-phantom"))

@@ -58,6 +58,9 @@ def catalogue(tmp_path: Path) -> Catalogue:
                 "uri": str(path),
                 "md5": md5(path.read_bytes()),
                 "patient_id": str(number // 2),
+                "view": "PA",
+                "age": 50.0,
+                "sex": "F",
                 "split": SPLITS[number // PICTURES_A_SPLIT],
                 "label:Mass": float(number % 2),
             }
@@ -204,7 +207,7 @@ def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
     np.testing.assert_array_equal(picture, noise(32)[..., None])
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB"), ((224, 224), "L")])
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in colour"), ((224, 224), "L")])
 def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = task.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)

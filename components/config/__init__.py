@@ -1,0 +1,28 @@
+"""Every setting of every stage: the one place where a name, a default, a unit, a range and its help stand.
+
+The run form, the components' signatures and the command line take names and defaults from here. The defaults are the
+poster's (DenseNet-121, ImageNet, 224 px, cut-off `conv5_block16_2_conv`) where the poster states a value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from components.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
+from components.config.release import Evaluate, Publish
+from components.config.shared import Registry
+from components.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training
+from components.settings_fields import Settings
+
+__all__ = [
+    "AUTO_CUT_OFF", "CUT_OFFS", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate", "ExtractFeatures", "FineTune", "Ingest",
+    "Preprocess", "Publish", "Registry", "Training", "run_form",
+]  # fmt: skip
+
+STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish)
+
+
+def run_form() -> dict[str, dataclasses.Field[object]]:
+    """All settings by name in alphabetical order, as the KFP run form lists them."""
+    fields = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
+    return dict(sorted(fields.items()))

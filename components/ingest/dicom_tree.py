@@ -1,0 +1,81 @@
+"""Reader of a tree of DICOM files; the findings are in a table beside them or in the names of their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+
+from components import storage
+from components.imaging.dicom import NotARadiograph, Tags, read_tags
+from components.ingest import findings, folders, pictures, table_file
+from components.ingest.ages import years
+from components.ingest.source import Source, patients
+from components.ingest.table_layout import TableLayout
+from components.ingest.table_rows import described
+from components.records import exclusion
+
+BURNED_IN = "the file says that its pixels show who the patient is"
+
+
+def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
+    """Reads a folder or gs:// prefix: of every file that is no table the tags, and in a bucket no more than these.
+
+    What is no radiograph is set aside with the reason. Patient, view, age and sex come from the tags; findings, and a
+    split where it has one, from the table in the folder itself, or else from folders as `folders.by_folder` takes them.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: more than one table, or one that lacks columns or names other pictures.
+    """
+    entries = list(storage.list_files(uri))
+    tables = [entry for entry in entries if "/" not in entry.name and entry.name.endswith(table_file.SUFFIXES)]
+    if len(tables) > 1:
+        raise ValueError(f"data_source must hold one table at most, got {', '.join(table.name for table in tables)}")
+    found, excluded = _radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
+    source = _by_table(uri, tables[0], layout, found) if tables else _by_folder(uri, found)
+    return source._replace(excluded=pd.concat([excluded, source.excluded]))
+
+
+def _by_table(uri: str, entry: storage.Entry, layout: TableLayout, found: pd.DataFrame) -> Source:
+    table = described(table_file.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
+    rows, found = pictures.named_alike(table.rows[["image", "official"]], found, entry.name)
+    kept, excluded = pictures.joined(rows.reset_index(names="row"), found)
+    truth = table.findings.loc[kept["row"]].reset_index(drop=True)
+    return _source(uri, kept.drop(columns=["row", "image"]), truth, excluded)
+
+
+def _by_folder(uri: str, found: pd.DataFrame) -> Source:
+    rows = found.rename(columns={"path": "image_id"})
+    placed = folders.by_folder(rows["image_id"], uri)
+    inside = placed.classes.notna()
+    excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
+    truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
+
+
+def _source(uri: str, rows: pd.DataFrame, truth: pd.DataFrame, excluded: pd.DataFrame) -> Source:
+    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    return Source(uri, rows.drop(columns="instance_uid"), truth, excluded, notes)
+
+
+def _radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The radiographs by path with all that their tags say, and the other files with the reason."""
+
+    def look(entry: storage.Entry) -> Tags | str:
+        try:
+            with storage.open_file(entry.uri) as file:
+                tags = read_tags(file)
+        except NotARadiograph as reason:
+            return str(reason)
+        return BURNED_IN if tags.burned_in and refuse_burned_in else tags
+
+    with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
+        looked = dict(zip([entry.name for entry in entries], pool.map(look, entries), strict=True))
+    reasons = {name: tags for name, tags in looked.items() if isinstance(tags, str)}
+    excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
+    kept = pictures.frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
+    tags = pd.DataFrame([looked[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
+    tags["age"] = tags["age"].fillna("").map(years).astype("float64")
+    return kept.join(tags.drop(columns="burned_in")), pd.concat([exclusion([], ""), *excluded])

@@ -1,0 +1,73 @@
+"""What a table says of each picture, read by a layout: patient, view, age, sex, split and findings."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from components.ingest import findings, split
+from components.ingest.ages import years
+from components.ingest.table_layout import TableLayout
+from components.settings_fields import nearest
+
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
+COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
+
+
+class Described(NamedTuple):
+    """A table's rows: `image` as it stands there, patient_id (empty: unknown), view, age, sex, official; and findings.
+
+    Both have the same index.
+    """
+
+    rows: pd.DataFrame
+    findings: pd.DataFrame
+
+
+def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan")) -> Described:
+    """Reads a table of text by its layout.
+
+    Args:
+        name: of the table, for messages.
+        blank: what an empty cell of a finding's column means.
+
+    Raises:
+        ValueError: a column that the layout names is missing (the nearest is given), a split of no known name, or no
+            column says what is in the pictures.
+    """
+    _check_columns(table, layout, name)
+
+    def cells(field: str) -> pd.Series[str]:
+        column = getattr(layout, field)
+        return table[column].str.strip() if column in table else pd.Series("", table.index, dtype="string")
+
+    rows = pd.DataFrame(
+        {
+            "image": cells("image"),
+            "patient_id": cells("patient"),
+            "view": cells("view").str.upper().mask(lambda view: view == ""),
+            "sex": cells("sex").str.lower().map(SEXES).astype("string"),
+            "official": split.official(cells("split"), name),
+        }
+    ).assign(age=cells("age").map(years).astype("float64"))
+    if layout.label in table:
+        return Described(rows, findings.from_words(cells("label"), layout.between()))
+    free = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
+    found = findings.from_columns(free, layout.uncertain, blank)
+    if found.empty:
+        raise ValueError(
+            f"{name} must tell the findings in a column of words (data_table label=...) or in columns of 1 and 0, got "
+            f"the columns {', '.join(table.columns)}"
+        )
+    return Described(rows, found)
+
+
+def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
+    for field in COLUMNS:
+        column = getattr(layout, field)
+        if column not in table and (field == "image" or layout.named(field)):
+            raise ValueError(
+                f"{name} must have the column {column!r} that data_table takes for {field}=, got "
+                f"{', '.join(table.columns)}{nearest(column, table.columns)}"
+            )

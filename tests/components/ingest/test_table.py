@@ -1,0 +1,242 @@
+"""A table beside its pictures: which column is what, how cells are read, and what is wrong with a table."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.config import Ingest
+from components.ingest import table, task
+from components.ingest.source import NO_PATIENTS, Source
+from components.ingest.table_layout import PRESETS, TableLayout
+from tests.components.ingest import sources
+from tests.components.ingest.nih_source import put
+
+WORDS = """image,patient,label,view,age,sex,split
+a/1.png,p1,PNEUMONIA|Mass,PA,57,Male,train
+a/2.png,p1,No Finding,AP,057Y,M,train
+b/3.png,p2,,pa,,f,valid
+b/4.png,,normal,LATERAL,3,female,test
+"""
+COLUMNS = """Path;Patient ID;Pneumonia;No Finding;Report
+a/1.png;p1;1.0;0.0;x
+a/2.png;p1;0;1;y
+b/3.png;p2;-1;;z
+b/4.png;p3;0;;z
+""".replace(";", ",")
+PICTURES = {"a/1.png": b"1", "a/2.png": b"2", "b/3.png": b"3", "b/4.png": b"4"}
+
+
+def layout(text: str = "standard") -> TableLayout:
+    return TableLayout.parse("data_table", text, PRESETS)
+
+
+def read(place: str, content: str | bytes = WORDS, text: str = "standard", name: str = "table.csv") -> Source:
+    data = content.encode() if isinstance(content, str) else content
+    return table.read(f"{put(PICTURES | {name: data}, place)}/{name}", layout(text))
+
+
+def truth(source: Source, finding: str) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in source.findings[finding]]
+
+
+@pytest.fixture
+def folder(tmp_path: Any) -> str:
+    return str(tmp_path / "data")
+
+
+def test_a_table_with_findings_in_words(place: str) -> None:
+    source = read(place)
+    facts = source.rows[["image_id", "uri", "patient_id", "view", "age", "sex", "official"]]
+    assert facts.astype(object).fillna("-").to_numpy().tolist() == [
+        ["a/1.png", f"{place}/a/1.png", "p1", "PA", 57.0, "M", "train"],
+        ["a/2.png", f"{place}/a/2.png", "p1", "AP", 57.0, "M", "train"],
+        ["b/3.png", f"{place}/b/3.png", "p2", "PA", "-", "F", "validation"],
+        ["b/4.png", f"{place}/b/4.png", "b/4.png", "LATERAL", 3.0, "F", "test"],
+    ]
+    assert truth(source, "Pneumonia") == [1, 0, None, 0]
+    assert truth(source, "Mass") == [1, 0, None, 0]
+    assert truth(source, "No Finding") == [0, 1, None, 1]
+    assert source.notes == ("1 pictures name no patient: each counts as a patient of its own",)
+
+
+@pytest.mark.parametrize(("uncertain", "value"), [("ignore", None), ("zeros", 0.0), ("ones", 1.0)])
+def test_a_table_with_a_column_a_finding(folder: str, uncertain: str, value: float | None) -> None:
+    source = read(folder, COLUMNS, f"image=Path,patient=Patient ID,uncertain={uncertain}")
+    assert truth(source, "Pneumonia") == [1, 0, value, 0]
+    assert truth(source, "No Finding") == [0, 1, None, None]
+    assert list(source.findings) == ["Pneumonia", "No Finding"]
+    assert source.rows["patient_id"].tolist() == ["p1", "p1", "p2", "p3"]
+
+
+def parquet(text: str) -> bytes:
+    content = io.BytesIO()
+    pd.read_csv(io.StringIO(text)).to_parquet(content)
+    return content.getvalue()
+
+
+def zipped(text: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("labels.csv", text)
+        archive.writestr("__MACOSX/._labels.csv", "x")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("t.csv.gz", lambda text: gzip.compress(text.encode())),
+        ("t.csv.zip", zipped),
+        ("t.parquet", parquet),
+        ("t.csv", lambda text: ("\ufeff" + text).encode()),
+    ],
+)
+def test_however_it_is_packed_a_table_reads_alike(folder: str, name: str, pack: Callable[[str], bytes]) -> None:
+    source, plain = read(folder, pack(COLUMNS), "image=Path", name), read(f"{folder}-plain", COLUMNS, "image=Path")
+    assert truth(source, "Pneumonia") == truth(plain, "Pneumonia") == [1, 0, None, 0]
+    assert source.rows.drop(columns="uri").equals(plain.rows.drop(columns="uri"))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [lambda t: t.replace("a/", "").replace("b/", ""), lambda t: t.replace("a/", "/x/").replace(".png", ""), str.strip],
+    ids=["file names", "names without suffix, in other folders", "paths"],
+)
+def test_pictures_are_found_by_path_name_or_stem(folder: str, rewrite: Callable[[str], str]) -> None:
+    source = read(folder, rewrite(WORDS))
+    assert source.rows["md5"].nunique() == 4
+    assert truth(source, "Pneumonia") == [1, 0, None, 0]
+
+
+def test_other_separators(folder: str) -> None:
+    for separator, sign in (("semicolon", ";"), ("space", " "), ("/", "/")):
+        source = read(
+            folder, WORDS.replace("A|M", f"A{sign}M").replace("No Finding", "Normal"), f"separator={separator}"
+        )
+        assert truth(source, "Mass") == [1, 0, None, 0]
+
+
+def test_rows_that_repeat_and_rows_or_pictures_without_a_partner_are_set_aside(folder: str) -> None:
+    more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Mass,,,,train\n"
+    source = read(folder, WORDS.replace("b/4.png", "b/5.png") + more)
+    assert source.excluded.to_numpy().tolist() == [
+        ["a/1.png", "row repeats an earlier row of the table"],
+        ["b/5.png", "row without a picture"],
+        ["../secret.png", "row without a picture"],
+        ["b/4.png", "picture without a row"],
+    ]
+    assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
+
+
+def test_without_a_column_of_patients_each_picture_counts(folder: str) -> None:
+    assert read(folder, COLUMNS, "image=Path").notes == (NO_PATIENTS,)
+
+
+REFUSALS = {
+    "no table": ("x", "standard", "t.txt", r"data_source must be a table, which ends in \.csv, \.csv\.gz"),
+    "no pictures' column": (
+        COLUMNS,
+        "standard",
+        "t.csv",
+        r"must have the column 'image' that data_table takes for image=",
+    ),
+    "misspelt": (WORDS, "patient=patinet", "t.csv", r"column 'patinet' .* did you mean 'patient'"),
+    "no findings": (
+        "image\na/1.png\n",
+        "standard",
+        "t.csv",
+        r"must tell the findings in a column of words .*columns image$",
+    ),
+    "unknown split": (
+        WORDS.replace("valid", "dev"),
+        "standard",
+        "t.csv",
+        r"a split in t\.csv must be one of .*got 'dev'",
+    ),
+    "other pictures": (
+        WORDS.replace("/", "/x"),
+        "standard",
+        "t.csv",
+        r"none of its 4 rows names one of the 4 pictures",
+    ),
+    "not UTF-8": (WORDS.replace("Male", "Mäle").encode("latin-1"), "standard", "t.csv", r"t\.csv must be UTF-8 text"),
+    "empty": ("", "standard", "t.csv", r"t\.csv must be a table, got: No columns"),
+    "torn gzip": (
+        gzip.compress(WORDS.encode())[:-9],
+        "standard",
+        "t.csv.gz",
+        r"t\.csv\.gz must be a whole file, got a brok",
+    ),
+    "no zip": (b"PK", "standard", "t.csv.zip", r"t\.csv\.zip must be a whole file, got a broken one"),
+    "no Parquet": (b"PAR1", "standard", "t.parquet", r"t\.parquet must be a Parquet table"),
+}
+
+
+@pytest.mark.parametrize(("content", "text", "name", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_what_is_wrong_with_a_table_is_said(
+    folder: str, content: str | bytes, text: str, name: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(folder, content, text, name)
+
+
+def test_data_table_knows_its_own_names() -> None:
+    with pytest.raises(ValueError, match=r"data_table has no 'imgae'; did you mean 'image'"):
+        layout("imgae=Path")
+    with pytest.raises(ValueError, match="must be one of ignore, zeros, ones, got 'zero'; did you mean 'zeros'"):
+        layout("uncertain=zero")
+
+
+@settings(deadline=None, max_examples=20)
+@given(order=st.permutations(range(12)))
+def test_the_order_of_rows_changes_nothing(order: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "ordered"
+    asked = sources.table(str(folder))
+    before = task.build_catalogue(asked)
+    header, *rows = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join([header, *(rows[place] for place in order)]))
+    after = task.build_catalogue(asked)
+    assert after.rows.equals(before.rows)
+    assert after.fingerprint() == before.fingerprint()
+
+
+def test_a_missing_table_is_named(folder: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        table.read(f"{folder}/none.csv", layout())
+
+
+def test_views_and_unknown_truth_are_set_aside_by_ingest(folder: str) -> None:
+    rows = [
+        f"{patient}.png,{patient},{patient % 2},PA,{split}"
+        for patient, split in enumerate(["train", "valid", "test"] * 2)
+    ]
+    more = ["6.png,6,1,LL,train", "7.png,7,,PA,train", "8.png,8,-1,AP,train"]
+    content = "\n".join(["image,patient,Mass,view,split", *rows, *more])
+    uri = put({f"{number}.png": b"%d" % number for number in range(9)} | {"t.csv": content.encode()}, folder) + "/t.csv"
+
+    def counted(data_table: str) -> tuple[int, list[list[str]]]:
+        found = task.build_catalogue(
+            Ingest(data_format="table", data_source=uri, data_labels="Mass", data_table=data_table)
+        )
+        return len(found.rows), found.excluded.to_numpy().tolist()
+
+    unknown = "no finding asked for is known to be there or not"
+    assert counted("standard") == (6, [["6.png", "no frontal view"], ["7.png", unknown], ["8.png", unknown]])
+    assert counted("views=all,uncertain=ones") == (8, [["7.png", unknown]])
+
+
+def test_a_finding_without_a_column_is_refused_with_the_nearest(folder: str) -> None:
+    uri = f"{put(PICTURES | {'t.csv': COLUMNS.encode()}, folder)}/t.csv"
+    asked = Ingest(data_format="table", data_source=uri, data_table="image=Path", data_labels="Pnuemonia")
+    with pytest.raises(ValueError, match=r"data set \(Pneumonia\), got 'Pnuemonia'; did you mean 'Pneumonia'"):
+        task.build_catalogue(asked)

@@ -1,0 +1,100 @@
+"""How pictures look: which are blank or inverted, and which are nearly the same, on drawn and on real films."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.validation import twins
+from components.validation.looks import look
+from components.validation.policy import BLANK, INVERTED
+from tests.components.pictures import encode, noise
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def films(test_data: Path) -> list[np.ndarray]:
+    """A hundred real chest films, uint8 [SIZE, SIZE]."""
+    paths = sorted((test_data / "chestxray14/images_001/images").glob("*.png"))[:100]
+    opened = (Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BOX) for path in paths)
+    return [np.asarray(film) for film in opened]
+
+
+def repeats(pictures: list[np.ndarray]) -> dict[int, int]:
+    looks = [look(picture[..., None]) for picture in pictures]
+    hashes = np.array([each.hash for each in looks], "uint64")
+    return twins.repeats(hashes, np.stack([each.thumbnail for each in looks]))
+
+
+def as_jpeg(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(encode(picture, "JPEG", quality=50))))
+
+
+def halved(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((SIZE // 2, SIZE // 2)).resize((SIZE, SIZE)))
+
+
+def noisy(picture: np.ndarray) -> np.ndarray:
+    return np.clip(picture + np.random.default_rng(0).normal(0, 8, picture.shape), 0, 255).astype("uint8")
+
+
+def darker(picture: np.ndarray) -> np.ndarray:
+    return (picture * 0.85).astype("uint8")
+
+
+def test_a_picture_of_one_shade_is_blank_and_one_of_any_contrast_is_not() -> None:
+    for shade in (0, 128, 255):
+        assert look(np.full((SIZE, SIZE, 1), shade, "uint8")).flaws == (BLANK,)
+    dim = np.full((SIZE, SIZE, 1), 128, "uint8")
+    dim[24:40, 24:40] = 131
+    assert look(dim).flaws == ()
+
+
+def test_no_real_film_looks_inverted_and_inverted_ones_do(films: list[np.ndarray]) -> None:
+    assert all(look(film[..., None]).flaws == () for film in films)
+    found = sum(look(255 - film[..., None]).flaws == (INVERTED,) for film in films)
+    assert found >= 95
+
+
+def test_films_of_different_patients_are_never_taken_for_one_another(films: list[np.ndarray]) -> None:
+    assert repeats(films) == {}
+
+
+@pytest.mark.parametrize("change", [as_jpeg, halved, noisy, darker])
+def test_a_film_is_found_again_however_it_was_changed(
+    films: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    count = len(films)
+    assert repeats([*films, *map(change, films)]) == {count + place: place for place in range(count)}
+
+
+def test_of_a_chain_those_are_repeats_that_look_like_one_that_stays() -> None:
+    picture = noise(SIZE)
+    assert repeats([picture, noise(SIZE, 1), picture, noise(SIZE, 1), picture]) == {2: 0, 3: 1, 4: 0}
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), count=st.integers(2, 40))
+def test_every_pair_of_close_hashes_is_found(data: st.DataObject, count: int) -> None:
+    """Hashes a few bits from one another, beside strangers; against comparing all with all."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    hashes = rng.integers(0, 2**63, count, dtype="uint64")
+    for place in range(1, count, 2):
+        flips = rng.choice(64, rng.integers(0, 12), replace=False)
+        hashes[place] = hashes[place - 1] ^ np.bitwise_or.reduce(np.uint64(1) << flips.astype("uint64"), initial=0)
+    same = np.broadcast_to(noise(16), (count, 16, 16))
+    expected = [
+        [one, other]
+        for one in range(count)
+        for other in range(one + 1, count)
+        if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
+    ]
+    assert twins.pairs(hashes, same).tolist() == expected
