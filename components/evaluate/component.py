@@ -15,19 +15,27 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
+    logs: dsl.Output[dsl.Artifact],
     evaluate_bootstrap_samples: int,
+    evaluate_fewest_patients: int,
+    evaluate_operating_point: str,
+    publish_floors: str,
+    publish_margin: float,
+    publish_model_name: str,
+    publish_registry: str,
     train_seed: int,
     run_id: str,
 ) -> None:
-    """Judges both strategies on validation and test and writes the report."""
+    """Judges both strategies and whether the model may become the production version, and writes the report."""
     from pathlib import Path
 
     from components.config import Evaluate
     from components.evaluate import task
+    from components.evaluate.strategies import Inputs
     from components.stage import stage
 
-    with stage("evaluate", evaluation.path, report.path):
+    with stage("evaluate", evaluation.path, report.path, logs.path):
         settings = Evaluate.of(locals())
-        paths = task.Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
-        outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path))
+        paths = Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
+        outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
         outcome.log_to(metrics, curves)

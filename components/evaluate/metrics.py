@@ -12,20 +12,34 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from components.evaluate.bootstrap import Estimate, bootstrap, estimate, number_patients
-from components.evaluate.label import STATISTICS, LabelMetrics, RankedLabel, rank_label, summarise, weigh
-from components.evaluate.ranking import FloatArray, IntArray, Ranking, area_under_roc, corners, cumulate, rank
+from components.evaluate.label import STATISTICS, LabelMetrics, rank_label, summarise, weigh
+from components.evaluate.ranking import (
+    FloatArray,
+    area_under_roc,
+    corners,
+    cumulate,
+    rank,
+    require_both_classes,
+)
+from components.records import label_column, score_column
 
 ROC_POINTS = 200
 
 
 class MeanMetrics(TypedDict):
-    """Unweighted means: of AUROC and average precision over the estimable labels, which `labels` names; of the
-    accuracies over all labels that have a threshold."""
+    """Unweighted means over the estimable labels, which `labels` names; of the accuracies over all labels that have a
+    threshold."""
 
     auroc: Estimate
     average_precision: Estimate
     accuracy: Estimate
     majority_accuracy: float | None
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    f1: Estimate
+    brier: Estimate
     labels: list[str]
 
 
@@ -45,51 +59,8 @@ def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
         ValueError: a class is missing.
     """
     ranking = rank(truth, scores)
-    _refuse_one_class(ranking)
+    require_both_classes(ranking)
     return float(area_under_roc(*cumulate(ranking, corners(ranking), np.ones((1, np.size(truth)))))[0])
-
-
-def youden_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
-    """The threshold with the highest sensitivity + specificity - 1 (Youden 1950); call it on validation only.
-
-    It lies midway between two neighbouring scores, so that a score's last bit decides nothing. Among equals
-    the lowest is taken, the most sensitive.
-
-    Args:
-        truth: (n,) 0, 1 or NaN for unknown.
-        scores: (n,) 0 to 1.
-
-    Returns:
-        0 to 1; pictures with `score >= threshold` are called positive.
-
-    Raises:
-        ValueError: a class is missing.
-    """
-    ranking = rank(truth, scores)
-    _refuse_one_class(ranking)
-    true_positives = np.cumsum(ranking.truth)[ranking.ends]
-    false_positives = ranking.ends + 1 - true_positives
-    # Whole numbers, so that equal gains compare as equal.
-    gain = true_positives * ranking.negatives - false_positives * ranking.positives
-    best = len(gain) - 1 - int(np.argmax(gain[::-1]))
-    levels = np.append(ranking.scores[ranking.ends], 0.0)
-    upper, lower = levels[best], levels[best + 1]
-    # Between two adjacent floats the midpoint may round down to the lower one, which must not be called.
-    return float(min(upper, max((upper + lower) / 2, np.nextafter(lower, 1.0))))
-
-
-def youden_thresholds(validation: pd.DataFrame, labels: Sequence[str]) -> dict[str, float]:
-    """`youden_threshold` of every label that has both classes in validation; the others are left out.
-
-    Args:
-        validation: columns as in `evaluate_predictions`.
-    """
-    columns = {name: (validation[f"label:{name}"], validation[f"score:{name}"]) for name in labels}
-    return {
-        name: youden_threshold(truth, scores)
-        for name, (truth, scores) in columns.items()
-        if truth.dropna().nunique() == 2
-    }
 
 
 def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[float], list[float]]:
@@ -108,21 +79,13 @@ def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[fl
         ValueError: a class is missing.
     """
     ranking = rank(truth, scores)
-    _refuse_one_class(ranking)
+    require_both_classes(ranking)
     weights = np.ones((1, np.size(truth)))
     true_positives, false_positives = (counts[0] for counts in cumulate(ranking, ranking.ends, weights))
     tpr, fpr = true_positives / ranking.positives, false_positives / ranking.negatives
     thresholds = np.append(np.nextafter(ranking.scores[0], 2.0), ranking.scores[ranking.ends])
     steps = np.unique(np.linspace(0, len(tpr) - 1, ROC_POINTS).round().astype(np.int64))
     return fpr[steps].tolist(), tpr[steps].tolist(), thresholds[steps].tolist()
-
-
-def _refuse_one_class(ranking: Ranking) -> None:
-    if not ranking.has_both_classes:
-        raise ValueError(
-            f"a threshold or ROC curve needs pictures of both classes, got {ranking.positives} positive and "
-            f"{ranking.negatives} negative; leave the label out or enlarge the split"
-        )
 
 
 def evaluate_label(
@@ -132,6 +95,7 @@ def evaluate_label(
     threshold: float | None,
     bootstrap_samples: int,
     seed: int,
+    fewest_patients: int = 1,
 ) -> LabelMetrics:
     """`evaluate_predictions` for one label.
 
@@ -142,9 +106,10 @@ def evaluate_label(
         threshold: a score at or above it is a positive call; None where validation could not choose one.
         bootstrap_samples: resamples of patients; below 40 there are no intervals.
         seed: of the resampling.
+        fewest_patients: with, and without the label, below which it is not estimable.
     """
     numbered = number_patients(patients)
-    label = rank_label(truth, scores, numbered, threshold)
+    label = rank_label(truth, scores, numbered, threshold, fewest_patients)
     return summarise(label, bootstrap(numbered, partial(weigh, label), bootstrap_samples, seed))
 
 
@@ -154,10 +119,12 @@ def evaluate_predictions(
     thresholds: Mapping[str, float],
     bootstrap_samples: int,
     seed: int,
+    fewest_patients: int = 1,
 ) -> SplitMetrics:
     """Every label of one split and their mean, with 95 % intervals from resampled patients.
 
     All labels see the same resamples. One that lacks a class is skipped for that label and for the mean.
+    A label that is not estimable has neither AUROC nor average precision and stays out of the mean.
 
     Args:
         predictions: one row a picture: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0
@@ -166,6 +133,7 @@ def evaluate_predictions(
         thresholds: chosen on validation; a label without one is not estimable.
         bootstrap_samples: resamples of patients; below 40 there are no intervals.
         seed: of the resampling.
+        fewest_patients: with, and without a label, below which it is not estimable.
 
     Returns:
         Python numbers, strings and None only: JSON without NaN.
@@ -175,7 +143,16 @@ def evaluate_predictions(
     """
     _refuse_missing_columns(predictions, labels)
     patients = number_patients(predictions["patient_id"])
-    ranked = _rank_all(predictions, labels, thresholds, patients)
+    ranked = [
+        rank_label(
+            predictions[label_column(name)],
+            predictions[score_column(name)],
+            patients,
+            thresholds.get(name),
+            fewest_patients,
+        )
+        for name in labels
+    ]
     statistics = bootstrap(
         patients,
         lambda weights: np.stack([weigh(label, weights) for label in ranked], axis=1),
@@ -195,19 +172,11 @@ def evaluate_predictions(
 def _refuse_missing_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
     if not labels:
         raise ValueError("predictions need at least one label, got none")
-    needed = ["image_id", "patient_id", *(f"{kind}:{name}" for name in labels for kind in ("label", "score"))]
+    columns = (column(name) for name in labels for column in (label_column, score_column))
+    needed = ["image_id", "patient_id", *columns]
     missing = [column for column in needed if column not in predictions.columns]
     if missing:
         raise ValueError(f"predictions lack the columns {missing}; they have {list(predictions.columns)}")
-
-
-def _rank_all(
-    predictions: pd.DataFrame, labels: Sequence[str], thresholds: Mapping[str, float], patients: IntArray
-) -> list[RankedLabel]:
-    return [
-        rank_label(predictions[f"label:{name}"], predictions[f"score:{name}"], patients, thresholds.get(name))
-        for name in labels
-    ]
 
 
 def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMetrics:
@@ -224,5 +193,11 @@ def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMe
         average_precision=mean("average_precision", estimable),
         accuracy=mean("accuracy", called),
         majority_accuracy=float(np.mean(majorities)) if majorities else None,
+        sensitivity=mean("sensitivity", estimable),
+        specificity=mean("specificity", estimable),
+        ppv=mean("ppv", estimable),
+        npv=mean("npv", estimable),
+        f1=mean("f1", estimable),
+        brier=mean("brier", estimable),
         labels=list(compress(metrics, estimable)),
     )

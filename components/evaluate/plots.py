@@ -59,7 +59,7 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.legend(loc="best")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def roc_svg(curves: Sequence[Curve]) -> str:
@@ -75,7 +75,26 @@ def roc_svg(curves: Sequence[Curve]) -> str:
         for (false_positive_rate, true_positive_rate), (colour, dashes) in zip(curves, STYLES, strict=False):
             axes.plot(false_positive_rate, true_positive_rate, color=colour, linestyle=dashes)
         _unit_square(axes)
-        return _svg(figure)
+        return as_svg(figure)
+
+
+def reliability_svg(before: Curve, after: Curve) -> str:
+    """Share of positives by score before and after scaling, over the diagonal on which both are equal.
+
+    Args:
+        before, after: (mean scores, shares of positives) by bin, each 0 to 1.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(2.5, 2.5))
+        axes = figure.add_axes((0.24, 0.2, 0.74, 0.76))
+        top = max(value for curve in (before, after) for column in curve for value in column) * 1.06
+        axes.plot([0, top], [0, top], color=GREY, linewidth=0.8)
+        for (predicted, observed), (colour, dashes) in zip((before, after), STYLES, strict=True):
+            axes.plot(predicted, observed, color=colour, linestyle=dashes, marker=".")
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="share of positives")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        return as_svg(figure)
 
 
 def curve_svg(points: Sequence[CurvePoint]) -> str:
@@ -94,7 +113,7 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer, from the input on")
         axes.margins(y=0.15)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def search_svg(table: Sequence[Candidate]) -> str:
@@ -110,7 +129,7 @@ def search_svg(table: Sequence[Candidate]) -> str:
         axes.invert_yaxis()
         axes.set_xlabel("validation AUROC")
         axes.margins(x=0.08)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _unit_square(axes: Axes) -> None:
@@ -120,7 +139,8 @@ def _unit_square(axes: Axes) -> None:
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """The figure as text, the same for the same figure."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return text.getvalue()

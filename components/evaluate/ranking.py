@@ -75,6 +75,15 @@ def _refuse_malformed(truth: FloatArray, scores: FloatArray) -> None:
         raise ValueError(f"scores must lie between 0 and 1, got {outside[0]}")
 
 
+def require_both_classes(ranking: Ranking) -> None:
+    """Raises ValueError where a class is missing."""
+    if not ranking.has_both_classes:
+        raise ValueError(
+            f"a threshold or ROC curve needs pictures of both classes, got {ranking.positives} positive and "
+            f"{ranking.negatives} negative; leave the label out or enlarge the split"
+        )
+
+
 def corners(ranking: Ranking) -> IntArray:
     """The ends where a curve can bend: all but those inside a run of negatives.
 

@@ -70,6 +70,7 @@ class Report:
         random_baseline: the comparison with random weights, None if it was not made.
         cut_off_curve: the linear probe of each layer on validation, from the input on.
         cut_off_search: fine-tuning from each candidate cut-off, from the input on; one where nothing was searched.
+        decision: the gate's verdict in one sentence.
         sections: what further analyses show, in this order.
         data_counts: one entry a split.
         exclusions: one entry a reason.
@@ -89,6 +90,7 @@ class Report:
     random_baseline: RandomBaseline | None
     cut_off_curve: Sequence[CurvePoint]
     cut_off_search: Sequence[Candidate]
+    decision: str
     sections: Sequence[Section]
     data_counts: Sequence[SplitCount]
     exclusions: Sequence[Exclusion]
@@ -128,7 +130,7 @@ def render_report(report: Report) -> str:
     fits = len(sheet) <= LARGEST_CONTACT_SHEET
     oversize = [] if fits else [f"The contact sheet was left out: {len(sheet) / 1e6:.1f} MB is too large here."]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -146,9 +148,10 @@ def render_report(report: Report) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment(*folders: Path) -> Environment:
+    """Where pages find their templates: in these folders, then here."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

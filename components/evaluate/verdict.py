@@ -20,7 +20,7 @@ def headline(strategy: str, test: SplitMetrics) -> str:
     if not estimable:
         return (
             f"{STRATEGIES[strategy]} has no AUROC that could be estimated on the {test['n_images']:,} test pictures of "
-            f"{test['n_patients']:,} patients: no label has both classes there and in validation; "
+            f"{test['n_patients']:,} patients: no label has enough of both classes there and in validation; "
             f"{_accuracy_clause(mean['accuracy']['value'], mean['majority_accuracy'])}"
         )
     if len(labels) == 1:
@@ -60,6 +60,7 @@ def cautions(test: SplitMetrics) -> list[str]:
         sentences.append("The interval of the AUROC reaches 0.5: chance alone could explain the result.")
     if missing:
         sentences.append(
-            f"Not estimable, for want of both classes in validation or test, and not in the mean: {', '.join(missing)}."
+            "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "
+            f"{', '.join(missing)}."
         )
     return sentences

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from components.evaluate.cut_off_curve import CurvePoint
-from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve, youden_thresholds
+from components.evaluate.metrics import SplitMetrics, evaluate_predictions, roc_curve
 from components.evaluate.plots import Curve
 from components.evaluate.report import Exclusion, RandomBaseline, Report, SplitCount
+from components.evaluate.thresholds import choose_thresholds
 from components.fine_tune.search_table import Candidate
 
 FOURTEEN = (
@@ -85,7 +86,7 @@ def _metrics_and_curves(labels: Sequence[str], pictures: int) -> tuple[Metrics, 
         frames = {
             split: _predictions(labels, pictures, gain, seed) for seed, split in enumerate(("validation", "test"))
         }
-        thresholds = youden_thresholds(frames["validation"], labels)
+        thresholds = choose_thresholds(frames["validation"], labels)
         metrics[strategy] = {
             split: evaluate_predictions(frame, labels, thresholds, 100, 0) for split, frame in frames.items()
         }
@@ -137,6 +138,7 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
             n_patients=200,
             split="validation",
         ),
+        decision="Fit to become the production version: no version is in production yet.",
         sections=[],
         data_counts=[
             SplitCount("train", 2400, 800, positives),

@@ -7,45 +7,64 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
-from components.evaluate.metrics import roc_curve, youden_threshold, youden_thresholds
+from components.evaluate.metrics import roc_curve
+from components.evaluate.operating_point import OperatingPoint
+from components.evaluate.thresholds import choose_threshold, choose_thresholds
 from tests.components.evaluate.samples import UNKNOWN, frame, noisy_scores, scored_pictures
 
 
 class TestThreshold:
     def test_lies_midway_between_the_classes(self) -> None:
-        assert youden_threshold([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]) == pytest.approx(0.4)
+        assert choose_threshold([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]) == pytest.approx(0.4)
 
     def test_among_equals_the_lowest_wins(self) -> None:
         # Calling one, or three of the four, gains 0.5 either way.
-        assert youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]) == pytest.approx(0.225)
+        assert choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]) == pytest.approx(0.225)
 
     def test_ignores_unknown_truths(self) -> None:
-        assert youden_threshold([0, UNKNOWN, 1], [0.2, 0.3, 0.6]) == pytest.approx(0.4)
+        assert choose_threshold([0, UNKNOWN, 1], [0.2, 0.3, 0.6]) == pytest.approx(0.4)
 
     def test_keeps_neighbouring_floats_apart(self) -> None:
         upper = np.nextafter(0.5, 1)
-        assert youden_threshold([0, 1], [0.5, upper]) == upper
+        assert choose_threshold([0, 1], [0.5, upper]) == upper
 
     @settings(deadline=None)
     @given(scored_pictures())
     def test_no_other_threshold_gains_more(self, pictures: tuple[list[float], list[float]]) -> None:
         truth, scores = (np.asarray(column) for column in pictures)
-        called = scores >= youden_threshold(truth, scores)
+        called = scores >= choose_threshold(truth, scores)
         gain = called[truth == 1].mean() - called[truth == 0].mean()
         false_positive_rate, true_positive_rate, _ = reference.roc_curve(truth, scores)
         assert gain == pytest.approx((true_positive_rate - false_positive_rate).max())
 
+    @settings(deadline=None)
+    @given(scored_pictures(), st.floats(0.01, 1))
+    def test_a_sensitivity_is_kept_by_no_higher_threshold(
+        self, pictures: tuple[list[float], list[float]], sensitivity: float
+    ) -> None:
+        truth, scores = (np.asarray(column) for column in pictures)
+        threshold = choose_threshold(truth, scores, OperatingPoint(sensitivity=sensitivity))
+        positives = scores[truth == 1]
+        assert (positives >= threshold).mean() >= sensitivity - 1e-9
+        assert (positives >= positives[positives >= threshold].min() + 1e-12).mean() < sensitivity
+
+    def test_a_sensitivity_is_reached_exactly(self) -> None:
+        truth, scores = [0, 0, 1, 1, 1, 1], [0.1, 0.5, 0.2, 0.4, 0.6, 0.8]
+        assert choose_threshold(truth, scores, OperatingPoint(sensitivity=0.75)) == pytest.approx(0.3)
+        assert choose_threshold(truth, scores, OperatingPoint(sensitivity=0.76)) == pytest.approx(0.15)
+
     def test_one_class_is_refused(self) -> None:
         with pytest.raises(ValueError, match="both classes, got 2 positive and 0 negative"):
-            youden_threshold([1, 1, UNKNOWN], [0.2, 0.3, 0.4])
+            choose_threshold([1, 1, UNKNOWN], [0.2, 0.3, 0.4])
 
     def test_labels_of_one_class_are_left_out(self) -> None:
         validation = frame(
             ["a", "b", "c"], sound=([0, 1, 1], [0.2, 0.6, 0.9]), empty=([0, 0, UNKNOWN], [0.2, 0.6, 0.9])
         )
-        assert youden_thresholds(validation, ["sound", "empty"]) == {"sound": pytest.approx(0.4)}
+        assert choose_thresholds(validation, ["sound", "empty"]) == {"sound": pytest.approx(0.4)}
 
 
 class TestRocCurve:

@@ -13,10 +13,11 @@ import pytest
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from components.evaluate import task
-from components.evaluate.metrics import youden_thresholds
+from components.evaluate.thresholds import choose_thresholds
 from components.extract_features.task import RANDOM_PREDICTIONS
 from components.fine_tune import search_table
 from components.modeling import artifact
+from components.records import no_boxes
 from components.shards import Shards
 from tests.components.conftest import EVALUATE, Evaluated
 
@@ -40,27 +41,29 @@ def predictions(evaluation: Evaluated) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    """The evaluation of the same models where every test label says the opposite, no baseline was asked for, and the
-    cut-off was searched."""
+    """The evaluation of the same models where every test label says the opposite, no baseline was asked for, no
+    boxes are drawn, and the cut-off was searched."""
     folder = tmp_path_factory.mktemp("other_test_labels")
     shards = Path(shutil.copytree(evaluation.inputs.shards, folder / "shards"))
     rows = pd.read_parquet(shards / "rows.parquet")
     for label in LABELS:
         rows[f"label:{label}"] = rows[f"label:{label}"].where(rows["split"] != "test", 1 - rows[f"label:{label}"])
     rows.to_parquet(shards / "rows.parquet", index=False)
+    no_boxes().to_parquet(shards / "boxes.parquet", index=False)
     features = Path(shutil.copytree(evaluation.inputs.features, folder / "features"))
     (features / RANDOM_PREDICTIONS).unlink()
     model = Path(shutil.copytree(evaluation.inputs.model, folder / "model"))
     (tried,) = search_table.read(model)
     search_table.write(model, [tried, {**tried, "cut_off": "block7a_expand_conv", "val_auroc": 0.25}])
     inputs = evaluation.inputs._replace(shards=shards, features=features, model=model)
-    outcome = task.run(EVALUATE, inputs, "another-run", folder / "evaluation", folder / "report.html")
-    return Evaluated(inputs, folder / "evaluation", folder / "report.html", outcome)
+    outputs = (folder / "evaluation", folder / "report.html", folder / "logs")
+    outcome = task.run(EVALUATE, inputs, "another-run", *outputs)
+    return Evaluated(inputs, *outputs[:2], outcome, outputs[2])
 
 
 def test_it_writes_predictions_figures_settings_and_one_report(evaluation: Evaluated) -> None:
     assert sorted(path.name for path in evaluation.folder.iterdir()) == [
-        *("metrics.json", "predictions.parquet", "settings.json")
+        *("drift_reference.npz", "metrics.json", "predictions.parquet", "sample", "seen.parquet", "settings.json")
     ]
     page = evaluation.report.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
@@ -107,7 +110,7 @@ def test_figures_are_those_of_scikit_learn(facts: dict[str, Any], predictions: p
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_thresholds_are_chosen_on_validation(facts: dict[str, Any], predictions: pd.DataFrame, strategy: str) -> None:
     part = predictions[(predictions["strategy"] == strategy) & (predictions["split"] == "validation")]
-    assert facts["thresholds"][strategy] == pytest.approx(youden_thresholds(part, LABELS))
+    assert facts["thresholds"][strategy] == pytest.approx(choose_thresholds(part, LABELS))
     assert list(facts["thresholds"][strategy]) == list(LABELS)
 
 
@@ -133,8 +136,30 @@ def test_a_label_without_cases_in_test_is_not_estimable(facts: dict[str, Any], e
         assert test["mean"]["auroc"]["value"] == pytest.approx(np.mean(aurocs))
         assert facts["metrics"][strategy]["validation"]["labels"]["Emphysema"]["estimable"] is True
     page = evaluation.report.read_text(encoding="utf-8")
-    assert "Not estimable, for want of both classes in validation or test, and not in the mean: Emphysema." in page
+    sentence = "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "
+    assert f"{sentence}Emphysema." in page
     assert "not estimable on test (31 pictures), where each occurs in all or in none: Emphysema" in page
+
+
+def test_the_published_model_is_analysed_where_labels_can_be_judged(
+    facts: dict[str, Any], predictions: pd.DataFrame, evaluation: Evaluated
+) -> None:
+    part = predictions[(predictions["strategy"] == "fine_tuning") & (predictions["split"] == "test")]
+    assert list(facts["calibration"]["labels"]) == ["Pneumonia", "Effusion"]
+    brier = reference.brier_score_loss(part["label:Pneumonia"], part["score:Pneumonia"])
+    assert facts["calibration"]["labels"]["Pneumonia"]["before"]["brier"] == pytest.approx(brier)
+    assert facts["metrics"]["fine_tuning"]["test"]["labels"]["Pneumonia"]["brier"]["value"] == pytest.approx(brier)
+    assert (facts["operating_point"], facts["judged_on"]) == ("youden", "test")
+    rows = Shards.read(evaluation.inputs.shards).split("test")
+    women = part.set_index("image_id").loc[rows["image_id"][rows["sex"] == "F"]]
+    (found,) = [group for group in facts["subgroups"] if group["group"] == "F"]
+    assert (found["n_images"], found["n_patients"]) == (len(women), women["patient_id"].nunique())
+    auroc = reference.roc_auc_score(women["label:Pneumonia"], women["score:Pneumonia"])
+    assert found["labels"]["Pneumonia"]["auroc"]["value"] == pytest.approx(auroc)
+    assert {found["variable"] for found in facts["shortcuts"]} >= {"bytes", "view", "age", "sex"}
+    page = evaluation.report.read_text(encoding="utf-8")
+    for heading in ("Calibration", "Groups of pictures", "What predicts without the picture"):
+        assert f"<h2>{heading}</h2>" in page
 
 
 def test_the_random_baseline_is_there_only_when_it_was_asked_for(
@@ -168,6 +193,10 @@ def test_kfp_is_told_both_strategies_figures(facts: dict[str, Any], evaluation: 
     scalars = evaluation.outcome.scalars
     assert set(scalars) == {
         "test_majority_accuracy",
+        *("test_sensitivity_fine_tuning", "test_specificity_fine_tuning"),
+        *("test_brier_fine_tuning", "test_calibration_error_fine_tuning"),
+        "gate_promote",
+        *(f"drift_{name}_p" for name in ("score", "embedding", "view", "age", "sex")),
         *(
             f"{split}_{measure}_{strategy}"
             for split in ("validation", "test")
@@ -177,7 +206,25 @@ def test_kfp_is_told_both_strategies_figures(facts: dict[str, Any], evaluation: 
     }
     mean = facts["metrics"]["fine_tuning"]["test"]["mean"]
     assert scalars["test_auroc_fine_tuning"] == mean["auroc"]["value"]
+    assert scalars["test_brier_fine_tuning"] == mean["brier"]["value"]
+    assert scalars["test_calibration_error_fine_tuning"] == facts["calibration"]["expected_error"]
     assert scalars["test_majority_accuracy"] == pytest.approx((22 + 27 + 31) / 3 / 31)
+
+
+def test_the_test_split_is_compared_with_the_data_that_the_model_was_made_with(
+    facts: dict[str, Any], evaluation: Evaluated
+) -> None:
+    tests = facts["drift"]["tests"]
+    assert {name: (test["reference"]["pictures"], test["new"]["pictures"]) for name, test in tests.items()} == {
+        **dict.fromkeys(("score", "embedding"), (39, 31)),
+        **dict.fromkeys(("view", "age", "sex"), (58 + 39, 31)),
+    }
+    assert facts["drift"]["shifted"] == []
+    assert evaluation.outcome.scalars["drift_view_p"] == tests["view"]["p"]
+    page = evaluation.report.read_text(encoding="utf-8")
+    assert "Has the data shifted?" in page
+    assert "No shift was seen between the development data and the test data." in page
+    assert "The test pictures differ" not in page
 
 
 def test_kfp_is_shown_all_decisions_of_the_published_model(
@@ -208,3 +255,27 @@ def test_lineage_names_data_and_every_stages_settings(facts: dict[str, Any], eva
         *(32, "efficientnet_lite0", "top_conv"),
     )
     assert settings["evaluate_bootstrap_samples"] == 100
+
+
+def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_pictures(
+    facts: dict[str, Any], evaluation: Evaluated
+) -> None:
+    data, localisation = Shards.read(evaluation.inputs.shards), facts["localisation"]
+    boxes = data.boxes[data.boxes["image_id"].isin(data.split("test")["image_id"])]
+    counts = boxes["finding"].value_counts()
+    assert localisation["split"] == "test"
+    assert {label: found["n_boxes"] for label, found in localisation["labels"].items()} == {
+        label: counts[label] for label in ("Pneumonia", "Effusion")
+    }
+    for found in localisation["labels"].values():
+        assert list(found["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
+    page = evaluation.report.read_text(encoding="utf-8")
+    assert all(heading in page for heading in ("Where it fails", "Where it looks", "Held against drawn boxes"))
+    assert "control: the middle" in page
+
+
+def test_without_boxes_the_report_says_so(other_test_labels: Evaluated) -> None:
+    assert read(other_test_labels.folder)[0]["localisation"] is None
+    page = other_test_labels.report.read_text(encoding="utf-8")
+    assert "where the network looks is not scored" in page
+    assert "control: the middle" not in page

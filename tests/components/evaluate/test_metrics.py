@@ -25,6 +25,7 @@ class TestPointValues:
         assert (got["accuracy"]["value"], got["majority_accuracy"]) == (0.5, 0.5)
         assert (got["sensitivity"]["value"], got["specificity"]["value"]) == (0.5, 0.5)
         assert (got["n_images"], got["n_patients"], got["positives"], got["estimable"]) == (4, 4, 2, True)
+        assert (got["positive_patients"], got["negative_patients"]) == (2, 2)
 
     def test_a_tie_earns_half_credit(self) -> None:
         got = evaluate_label([0, 1, 1], [0.5, 0.5, 0.9], each_its_own_patient(3), 0.5, 0, 0)
@@ -47,6 +48,11 @@ class TestPointValues:
         assert got["sensitivity"]["value"] == pytest.approx(reference.recall_score(truth, called))
         assert got["specificity"]["value"] == pytest.approx(reference.recall_score(truth, called, pos_label=0))
         assert got["confusion"] == reference.confusion_matrix(truth, called).tolist()
+        assert got["f1"]["value"] == pytest.approx(reference.f1_score(truth, called))
+        assert got["brier"]["value"] == pytest.approx(reference.brier_score_loss(truth, scores))
+        for name, positive in (("ppv", 1), ("npv", 0)):
+            value = reference.precision_score(truth, called, pos_label=positive, zero_division=np.nan)
+            assert got[name]["value"] == (None if np.isnan(value) else pytest.approx(value))
 
     def test_pictures_of_unknown_truth_change_nothing(self) -> None:
         truth, scores = [0.0, 0.0, 1.0, 1.0], [0.1, 0.4, 0.35, 0.8]
@@ -81,6 +87,29 @@ class TestNotEstimable:
         got = evaluate_label(truth, [0.2, 0.5, 0.7], ["a", "b", "c"], 0.5, 50, 0)
         for name, value in (("accuracy", accuracy), ("sensitivity", sensitivity), ("specificity", specificity)):
             assert got[name]["value"] == (None if value is None else pytest.approx(value))
+
+    def test_too_few_patients_of_a_class_give_no_area(self) -> None:
+        truth, scores = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [0.1, 0.2, 0.7, 0.5, 0.6, 0.8]
+        patients = ["a", "b", "c", "d", "d", "e"]  # three pictures with the finding, but of two patients
+        fewest = {fewest: evaluate_label(truth, scores, patients, 0.4, 100, 0, fewest) for fewest in (2, 3)}
+        assert fewest[2]["estimable"] is True
+        for name in ("auroc", "auroc_delong"):
+            assert fewest[2][name]["value"] == pytest.approx(7 / 9)
+        assert fewest[3]["estimable"] is False
+        for name in ("auroc", "auroc_delong", "average_precision"):
+            assert fewest[3][name] == {"value": None, "low": None, "high": None}
+        assert (fewest[3]["sensitivity"], fewest[3]["confusion"]) == (fewest[2]["sensitivity"], [[2, 1], [0, 3]])
+
+    def test_a_label_of_too_few_patients_stays_out_of_the_mean(self) -> None:
+        predictions = frame(
+            ["a", "b", "c", "d"],
+            sound=([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]),
+            rare=([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4]),
+        )
+        got = evaluate_predictions(predictions, ["sound", "rare"], {"sound": 0.375, "rare": 0.5}, 0, 0, 2)
+        assert got["mean"]["labels"] == ["sound"]
+        for name in ("auroc", "sensitivity", "specificity", "ppv", "npv", "f1", "brier"):
+            assert got["mean"][name] == got["labels"]["sound"][name]
 
     def test_counts_remain(self) -> None:
         got = evaluate_label([0.0, 0.0, UNKNOWN], [0.2, 0.7, 0.7], ["a", "b", "c"], 0.5, 50, 0)

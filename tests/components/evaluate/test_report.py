@@ -7,55 +7,16 @@ import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
 from components.evaluate.report import Exclusion, Report, SplitCount, render_report
+from tests.components.evaluate.page import Page
 
 BuildReport = Callable[[Sequence[str]], Report]
 HOSTILE = "<script>alert(1)</script>"
 IMAGE = "data:image/svg+xml;base64,"
-
-
-class Page(HTMLParser):
-    """What a browser finds: tags with attributes, table rows as lists of cells, and the visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self._inside = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "tr":
-            self.rows.append([])
-        if tag in {"td", "th"}:
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "style":
-            return
-        words = " ".join(data.split())
-        self.text += f" {words}" if words else ""
-        if self.rows and self.rows[-1] and words:
-            self.rows[-1][-1] = f"{self.rows[-1][-1]} {words}".strip()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
-            self.rows.append([])
-        self._inside = ""
-
-    def images(self) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == "img"]
-
-    def row(self, first: str) -> list[list[str]]:
-        return [row for row in self.rows if row and row[0] == first]
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +71,24 @@ class TestSaysWhatItWasGiven:
         mass["accuracy"] = {"value": 0.75, "low": None, "high": None}
         mass["sensitivity"] = {"value": 0.625, "low": 0.5, "high": 0.75}
         mass["specificity"] = {"value": 1.0, "low": 1.0, "high": 1.0}
-        mass |= {"majority_accuracy": 0.9, "positives": 1234, "n_images": 12340, "n_patients": 5000}
+        mass["auroc_delong"] = {"value": 0.8714, "low": 0.8249, "high": 0.9061}
+        mass["ppv"] = {"value": 2 / 3, "low": 0.6, "high": 0.7}
+        mass["npv"] = {"value": 0.9711, "low": None, "high": None}
+        mass["f1"] = {"value": None, "low": None, "high": None}
+        mass |= {"majority_accuracy": 0.9, "positives": 1234, "n_images": 12340}
+        mass |= {"n_patients": 5000, "positive_patients": 1001}
         mass |= {"threshold": 0.375, "confusion": [[1111, 22], [33, 44]]}
         shown = Page(render_report(replace(full_report, metrics={**full_report.metrics, "fine_tuning": metrics})))
-        assert shown.row("Mass")[:2] == [
-            ["Mass", "0.871 0.813 to 0.900", "", "0.500 0.400 to 0.600", "1,234 of 12,340", "5,000", "0.750", "0.900"],
-            ["Mass", "0.375", "0.625 0.500 to 0.750", "1.000 1.000 to 1.000", "44", "33", "22", "1,111"],
+        assert shown.row("Mass")[:3] == [
+            [
+                *("Mass", "0.871 0.813 to 0.900 DeLong 0.825 to 0.906", "", "0.500 0.400 to 0.600"),
+                *("1,234 of 12,340", "5,000 1,001 with it", "0.750", "0.900"),
+            ],
+            [
+                *("Mass", "0.375", "0.625 0.500 to 0.750", "1.000 1.000 to 1.000"),
+                *("0.667 0.600 to 0.700", "0.971", "–"),
+            ],
+            ["Mass", "44", "33", "22", "1,111"],
         ]
 
     def test_a_label_without_both_classes_shows_no_number(self, page: Page) -> None:

@@ -45,16 +45,16 @@ def test_several_labels() -> None:
         "Fine-tuning reaches, over 2 of 3 labels, a mean AUROC of 0.875 "
     )
     assert verdict.cautions(test) == [
-        "Not estimable, for want of both classes in validation or test, and not in the mean: Hernia."
+        "Not estimable, for want of patients with or without it in validation or test, and not in the mean: Hernia."
     ]
 
 
 def test_nothing_estimable() -> None:
     test = metrics({"Mass": [0, 0, 0, 0]}, 0.5)
     assert verdict.headline("fine_tuning", test) == (
-        "Fine-tuning has no AUROC that could be estimated on the 4 test pictures of 4 patients: no label has both "
-        "classes there and in validation; its accuracy of 0.750 is no better than the 1.000 of always giving the more "
-        "frequent answer."
+        "Fine-tuning has no AUROC that could be estimated on the 4 test pictures of 4 patients: no label has enough "
+        "of both classes there and in validation; its accuracy of 0.750 is no better than the 1.000 of always giving "
+        "the more frequent answer."
     )
 
 

@@ -1,0 +1,55 @@
+"""A registry that versions are put into by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.config import Registry
+from components.evaluate.champion import challenge, record_seen
+from components.evaluate.gate import Champion
+from components.publish import production, registry
+from components.shards import Shards
+
+MODEL = "chest"
+LABELS = ("Pneumonia", "Effusion", "Emphysema")
+
+
+class Shelf:
+    """A registry to put versions on by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Registry(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
+
+    def put(
+        self, data: Shards, model: keras.Model, labels: Sequence[str] = LABELS, size: int = 32, lacking: str = ""
+    ) -> int:
+        """Stores a version that was trained on `data` and makes it the one in production."""
+        place, number = (
+            self.settings.publish_registry,
+            len(registry.versions(self.settings.publish_registry, MODEL)) + 1,
+        )
+        extra = self.folder / f"files-{number}"
+        extra.mkdir()
+        model.save(extra / "model.keras")
+        record_seen(data.rows, extra)
+        (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
+        files = {f"{registry.EXTRA}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
+        registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
+        production.promote(place, MODEL, number, production.current(place, MODEL), reason="by hand")
+        return number
+
+    def challenge(self, data: Shards) -> Champion | None:
+        return challenge(self.settings, data, tf.distribute.get_strategy())
+
+    def refusal(self, data: Shards) -> str:
+        """Why the version in production is not compared on these data."""
+        champion = self.challenge(data)
+        assert champion is not None
+        assert champion.predictions is None
+        return champion.refusal
