@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -14,11 +15,12 @@ from components.imaging.decode import decode
 from components.modeling.training import History
 
 SERVING_SIGNATURE = "serving_default"
+PICTURES_SIGNATURE = "pictures"
 
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """What the model expects and answers. Thresholds are added by publish, which knows the evaluation."""
+    """What the model expects and answers. `thresholds` by label are known to published models alone."""
 
     image_size: int
     labels: tuple[str, ...]
@@ -28,8 +30,10 @@ class Contract:
     strategy: str
     input: str = "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; normalised inside the model"
     serving_input: str = "image_bytes: string [n], encoded PNG or JPEG files"
+    pictures_input: str = "pictures: float32 [n, image_size, image_size, 1], 0 black to 255 white"
     output: str = "probabilities: float32 [n, labels], each label for itself"
     purpose: str = "Research only. Not for diagnosis."
+    thresholds: Mapping[str, float] | None = None
 
     def write(self, folder: Path) -> None:
         """Writes contract.json."""
@@ -56,22 +60,35 @@ def load(folder: Path) -> keras.Model:
 
 
 def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> None:
-    """Writes a SavedModel that takes encoded pictures, decodes them as preprocess does, and needs nothing of ours.
+    """Writes a SavedModel that needs nothing of ours; both signatures answer probabilities float32 [n, labels].
 
-    Signature `serving_default`: image_bytes string [n] to probabilities float32 [n, labels].
+    - `serving_default`: image_bytes string [n], encoded files, which are decoded as preprocess does.
+    - `pictures`: pictures float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
     """
+    shape = [image_size, image_size, 1]
 
-    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def answer(pictures: tf.Tensor) -> tf.Tensor:
+        return model(pictures, training=False)
+
+    answer_once = tf.function(answer, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # traced for both
+
+    def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pictures = tf.map_fn(
             lambda content: decode(content, image_size),
             image_bytes,
-            fn_output_signature=tf.TensorSpec([image_size, image_size, 1], tf.uint8),
+            fn_output_signature=tf.TensorSpec(shape, tf.uint8),
         )
-        return {"probabilities": model(pictures, training=False)}
+        return {"probabilities": answer_once(pictures)}
 
+    def serve_pictures(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": answer_once(tf.saturate_cast(tf.round(pictures), tf.uint8))}
+
+    files = tf.TensorSpec([None], tf.string, name="image_bytes")
+    pictures = tf.TensorSpec([None, *shape], tf.float32, name="pictures")
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
-    signature = [tf.TensorSpec([None], tf.string, name="image_bytes")]
-    tf.saved_model.save(
-        module, str(folder), signatures={SERVING_SIGNATURE: tf.function(serve, input_signature=signature)}
-    )
+    signatures = {
+        SERVING_SIGNATURE: tf.function(serve_files, input_signature=[files]),
+        PICTURES_SIGNATURE: tf.function(serve_pictures, input_signature=[pictures]),
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -11,11 +11,12 @@ def publish(
     evaluation: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
     version: dsl.Output[dsl.Artifact],
+    outcome: dsl.Output[dsl.Metrics],
     publish_model_name: str,
     publish_registry: str,
     run_id: str,
 ) -> None:
-    """Puts the fine-tuned model into the registry as a numbered version."""
+    """Puts the fine-tuned model into the registry as a numbered version, and into production if it passed the gate."""
     from pathlib import Path
 
     from components.config import Publish
@@ -25,4 +26,4 @@ def publish(
     with stage("publish", version.path):
         settings = Publish.of(locals())
         inputs = task.Inputs(*(Path(each.path) for each in (model, evaluation, report)))
-        task.run(settings, inputs, run_id, Path(version.path))
+        task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)

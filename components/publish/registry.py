@@ -1,54 +1,43 @@
 """The model registry: `<registry>/<model>/<version>/`, immutable numbered folders that TensorFlow Serving can load.
 
-A version's number is claimed by creating `<model>/claims/<version>.json`, which one of racing writers can. Then its
-files are uploaded, the marker `COMMITTED.json` last: without it a version does not exist for a reader of the registry.
+A version must appear to everybody at once. TensorFlow Serving takes every folder with a number for a name, and loads it
+when it finds `saved_model.pb`; readers of the registry go by `manifest.json`, which names every file with its SHA-256.
+- On disk the files are written to a hidden folder, which is renamed to the number.
+- A bucket cannot rename. There `saved_model.pb` is written last, after the manifest, and a version exists when both are
+  there: the one write that completes it does so for Serving and for the registry. The other way round, a publisher
+  killed between the two would leave a model that is served but not registered.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from components import storage
 
-MARKER = "COMMITTED.json"
-LOADED_LAST = "saved_model.pb"  # TensorFlow Serving loads a version once this file is there
+MANIFEST = "manifest.json"
+LOADED_LAST = "saved_model.pb"
+EXTRA = "assets.extra"  # the place that the SavedModel format leaves for other files
 
 
 def versions(registry: str, model: str) -> list[int]:
-    """Numbers of the committed versions in ascending order."""
-    try:
-        names = [entry.name for entry in storage.list_files(storage.join(registry, model))]
-    except FileNotFoundError:
-        return []
-    return sorted(int(name.split("/")[0]) for name in names if name.endswith(f"/{MARKER}") and name[0].isdigit())
-
-
-def claim(registry: str, model: str, run_id: str) -> int:
-    """The number of the version that this run may write: a new one, or the one it claimed in an earlier attempt."""
-    taken = {int(Path(e.name).stem): e.uri for e in _claims(registry, model)}
-    for number, uri in taken.items():
-        if json.loads(storage.read_bytes(uri))["run_id"] == run_id:
-            return number
-    for number in itertools.count(max(taken, default=0) + 1):
-        try:
-            content = json.dumps({"run_id": run_id}).encode()
-            storage.write_bytes(storage.join(registry, model, "claims", f"{number}.json"), content, only_if_absent=True)
-            return number
-        except FileExistsError:
-            continue  # another run was quicker
-    raise AssertionError("unreachable: itertools.count does not end")
+    """Numbers of the versions that exist, in ascending order."""
+    names = {entry.name for entry in files_below(storage.join(registry, model))}
+    numbers = [int(found[1]) for name in names if (found := re.fullmatch(rf"([1-9]\d*)/{MANIFEST}", name))]
+    return sorted(number for number in numbers if f"{number}/{LOADED_LAST}" in names)
 
 
 def write_version(registry: str, model: str, number: int, files: dict[str, Path], facts: dict[str, Any]) -> str:
-    """Uploads a version and commits it; returns its URI. A version that is committed already is left alone.
+    """Stores a version and returns its URI. One that exists already is left alone.
 
     Args:
         files: local files by their names in the version, `saved_model.pb` among them.
-        facts: what else the marker tells, beside every file's SHA-256 and size.
+        facts: what else the manifest tells, beside every file's SHA-256 and size.
 
     Raises:
         ValueError: `saved_model.pb` is not among the files.
@@ -56,36 +45,102 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
     if LOADED_LAST not in files:
         raise ValueError(f"a version must hold {LOADED_LAST}, got {', '.join(sorted(files))}")
     uri = storage.join(registry, model, str(number))
-    if storage.exists(storage.join(uri, MARKER)):
+    if _exists(uri):
         return uri
-    checksums = {}
-    for name in sorted(files, key=lambda name: (name == LOADED_LAST, name)):
-        content = files[name].read_bytes()
-        checksums[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        storage.write_bytes(storage.join(uri, name), content)
-    marker = json.dumps({**facts, "version": number, "files": checksums}, indent=2)
-    storage.write_bytes(storage.join(uri, MARKER), marker.encode(), only_if_absent=True)
+    if storage.is_bucket(uri):
+        for left in files_below(uri):  # by an attempt that was killed; what is not written anew would be a stranger
+            if left.name not in files:
+                storage.delete(left.uri)
+        _write(uri, files, {**facts, "version": number})
+        return uri
+    draft = Path(storage.join(registry, model, f".{number}"))
+    shutil.rmtree(draft, ignore_errors=True)  # of an attempt that was killed
+    _write(str(draft), files, {**facts, "version": number})
+    draft.rename(uri)
     return uri
 
 
-def verify(registry: str, model: str, number: int) -> dict[str, Any]:
-    """Reads a committed version's marker and checks every file against it.
+def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
+    """What a version's manifest tells: `version`, `files` (name -> `sha256`, `bytes`) and the publisher's facts.
 
     Raises:
-        FileNotFoundError: the version is not committed, or a file is gone.
-        ValueError: a file's content differs from its checksum.
+        FileNotFoundError: there is no such version; the message names those there are.
     """
     uri = storage.join(registry, model, str(number))
-    marker: dict[str, Any] = json.loads(storage.read_bytes(storage.join(uri, MARKER)))
-    for name, expected in marker["files"].items():
-        found = hashlib.sha256(storage.read_bytes(storage.join(uri, name))).hexdigest()
-        if found != expected["sha256"]:
-            raise ValueError(f"{storage.join(uri, name)} must have SHA-256 {expected['sha256']}, got {found}")
-    return marker
+    if not _exists(uri):
+        known = ", ".join(map(str, versions(registry, model))) or "no versions yet"
+        raise FileNotFoundError(f"{model} has no version {number} in {registry}; there are {known}")
+    found: dict[str, Any] = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
+    return found
 
 
-def _claims(registry: str, model: str) -> list[storage.Entry]:
+def read(registry: str, model: str, number: int, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of files of a version, each checked against the manifest.
+
+    Raises:
+        FileNotFoundError: no such version, or a file of it is gone.
+        ValueError: a name is not in the manifest, or a file's content is another one.
+    """
+    uri, files = storage.join(registry, model, str(number)), manifest(registry, model, number)["files"]
+    for name in names:
+        if name not in files:
+            raise ValueError(f"version {number} of {model} has no {name!r}; it has {', '.join(files)}")
+        yield name, _read_checked(storage.join(uri, name), files[name]["sha256"])
+
+
+def fetch(registry: str, model: str, number: int, names: Iterable[str], folder: Path) -> None:
+    """Copies files of a version to the same names below `folder`; raises what `read` raises."""
+    for name, content in read(registry, model, number, names):
+        storage.write_bytes(str(folder / name), content)
+
+
+def verify(registry: str, model: str, number: int) -> dict[str, Any]:
+    """Checks every file of a version against its manifest, which is returned.
+
+    Raises:
+        FileNotFoundError: no such version, or a file of it is gone.
+        ValueError: a file's content is another one, or there is a file that the manifest does not know.
+    """
+    uri, found = storage.join(registry, model, str(number)), manifest(registry, model, number)
+    strangers = {entry.name for entry in files_below(uri)} - {MANIFEST, *found["files"]}
+    if strangers:
+        raise ValueError(f"{uri} must hold the files of its manifest alone, got {', '.join(sorted(strangers))} too")
+    for name, expected in found["files"].items():
+        _read_checked(storage.join(uri, name), expected["sha256"])
+    return found
+
+
+def files_below(uri: str) -> list[storage.Entry]:
+    """Every file of a part of the registry; none where nobody has written yet."""
     try:
-        return list(storage.list_files(storage.join(registry, model, "claims")))
+        return list(storage.list_files(uri))
     except FileNotFoundError:
         return []
+
+
+def _write(uri: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
+    checks = {}
+    for name in sorted(files.keys() - {LOADED_LAST}):
+        content = files[name].read_bytes()
+        checks[name] = _check(content)
+        storage.write_bytes(storage.join(uri, name), content)
+    last = files[LOADED_LAST].read_bytes()
+    checks[LOADED_LAST] = _check(last)
+    storage.write_bytes(storage.join(uri, MANIFEST), json.dumps({**facts, "files": checks}, indent=2).encode())
+    storage.write_bytes(storage.join(uri, LOADED_LAST), last)
+
+
+def _check(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _read_checked(uri: str, sha256: str) -> bytes:
+    content = storage.read_bytes(uri)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{uri} must have SHA-256 {sha256}, got {found}")
+    return content
+
+
+def _exists(uri: str) -> bool:
+    return all(storage.exists(storage.join(uri, name)) for name in (MANIFEST, LOADED_LAST))

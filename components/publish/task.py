@@ -1,19 +1,16 @@
-"""Publish: puts the fine-tuned model into the registry as a numbered, immutable version. Needs no TensorFlow."""
+"""Publish: puts the fine-tuned model into the registry as a numbered, immutable version, and into production where the
+gate of the evaluation says so. Needs no TensorFlow."""
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.config import Publish
-from components.publish import registry
+from components.publish import claims, lineage, model_card, production, registry
 from components.stage import log
-
-PACKAGES = ("radiograft", "keras", "tensorflow", "tensorflow-cpu", "numpy", "kfp")
 
 
 class Inputs(NamedTuple):
@@ -24,58 +21,94 @@ class Inputs(NamedTuple):
     report: Path
 
 
-def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> int:
-    """Publishes the model with its evaluation and returns the version's number.
+class Outcome(NamedTuple):
+    """The version's number, whether it is in production now or a candidate, and why."""
+
+    version: int
+    promoted: bool
+    reason: str
+
+    @property
+    def standing(self) -> str:
+        """`production` or `candidate`."""
+        return "production" if self.promoted else "candidate"
+
+    def log_to(self, metrics: Any) -> None:
+        """Logs to KFP's Metrics artifact."""
+        metrics.log_metric("version", self.version)
+        metrics.log_metric("promoted", int(self.promoted))
+
+
+def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome:
+    """Publishes the model with its evaluation and carries out the gate's verdict.
 
     Args:
         run_id: the pipeline run's id; a second attempt of the same run completes the version of the first.
-        output: file that will hold the version, its URI and the lineage as JSON.
+        output: file that will hold the version, its URI, its standing and the lineage as JSON.
+
+    Raises:
+        ValueError: the evaluation holds no verdict of the gate.
     """
+    place, model = settings.publish_registry, settings.publish_model_name
     metrics = json.loads((inputs.evaluation / "metrics.json").read_text(encoding="utf-8"))
-    number = registry.claim(settings.publish_registry, settings.publish_model_name, run_id)
-    lineage = {**metrics["lineage"], "run_id": run_id, "packages": _packages()}
+    if "gate" not in metrics:
+        raise ValueError("metrics.json must hold the gate's verdict as `gate`; evaluate the model with this version")
+    claim = claims.claim(place, model, run_id)
+    origin = lineage.describe(metrics["lineage"], claim)
     with tempfile.TemporaryDirectory() as folder:
-        files = _files(inputs, Path(folder), metrics, lineage)
-        facts = {
-            "model": settings.publish_model_name,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(),
-        }
-        uri = registry.write_version(settings.publish_registry, settings.publish_model_name, number, files, facts)
-    log.info("published %s version %d at %s", settings.publish_model_name, number, uri)
+        files = _files(inputs, Path(folder), model, metrics, origin)
+        facts = {"model": model, "created": claim.created}
+        uri = registry.write_version(place, model, claim.number, files, facts)
+    outcome = _carry_out(place, model, claim, metrics["gate"])
+    log.info("published %s version %d at %s", model, claim.number, uri)
+    log.info("%s: %s", outcome.standing, outcome.reason)
+    found = {"model": model, "uri": uri, **outcome._asdict(), "standing": outcome.standing, "lineage": origin}
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(
-        json.dumps(
-            {"model": settings.publish_model_name, "version": number, "uri": uri, "lineage": lineage},
-            indent=2,
-        )
-    )
-    return number
+    output.write_text(json.dumps(found, indent=2))
+    return outcome
 
 
-def _files(inputs: Inputs, folder: Path, metrics: dict[str, Any], lineage: dict[str, Any]) -> dict[str, Path]:
-    """The version's files by name: the SavedModel at its root, the Keras model, contract, metrics, report, lineage."""
+def _carry_out(place: str, model: str, claim: claims.Claim, verdict: dict[str, Any]) -> Outcome:
+    """Moves production to the version where the gate let it pass, unless production is no longer what the gate saw."""
+    reason = "; ".join(verdict["reasons"])
+    if not verdict["promote"]:
+        return Outcome(claim.number, False, reason)
+    current = production.current(place, model)
+    if current and any(change.run_id == claim.run_id for change in current.history):
+        return Outcome(claim.number, True, reason)  # an earlier attempt of this run did it
+    try:
+        if (current.version if current else None) != verdict["champion"]:
+            raise production.moved(current, verdict["champion"])
+        production.promote(place, model, claim.number, current, run_id=claim.run_id, reason=reason)
+    except production.ConflictError as conflict:
+        return Outcome(claim.number, False, f"{conflict}; run the pipeline again")
+    return Outcome(claim.number, True, reason)
+
+
+def _files(
+    inputs: Inputs, folder: Path, model: str, metrics: dict[str, Any], origin: dict[str, Any]
+) -> dict[str, Path]:
+    """The version's files by name: the SavedModel at its root, all else below `assets.extra`.
+
+    Args:
+        folder: where those that do not exist yet are written.
+    """
     contract = json.loads((inputs.model / "contract.json").read_text())
-    contract["thresholds"] = metrics["thresholds"]["fine_tuning"]
-    for name, content in {"contract.json": contract, "lineage.json": lineage}.items():
-        (folder / name).write_text(json.dumps(content, indent=2))
-    saved_model = inputs.model / "saved_model"
-    return {
-        **{path.relative_to(saved_model).as_posix(): path for path in saved_model.rglob("*") if path.is_file()},
+    contract["thresholds"] = metrics["thresholds"][metrics["published"]]
+    (folder / "contract.json").write_text(json.dumps(contract, indent=2))
+    (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
+    card = model_card.render(model, metrics, contract, origin)
+    (folder / "model_card.md").write_text(card, encoding="utf-8")
+    extra = {
         "model.keras": inputs.model / "model.keras",
-        "contract.json": folder / "contract.json",
-        "metrics.json": inputs.evaluation / "metrics.json",
-        "predictions.parquet": inputs.evaluation / "predictions.parquet",
+        "history.json": inputs.model / "history.json",
         "report.html": inputs.report,
-        "lineage.json": folder / "lineage.json",
+        **{path.name: path for path in folder.iterdir()},
+        **_tree(inputs.evaluation),
     }
+    return _tree(inputs.model / "saved_model") | {f"{registry.EXTRA}/{name}": path for name, path in extra.items()}
 
 
-def _packages() -> dict[str, str]:
-    """Installed versions of what made the model."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def _tree(folder: Path) -> dict[str, Path]:
+    """All files below a folder by their names in it."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}

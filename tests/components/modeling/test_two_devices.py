@@ -65,3 +65,11 @@ def test_evaluation_leaves_its_data_alone(results: Results, count: str) -> None:
     again = results["evaluated_again"][count]
     assert again["unchanged"]
     assert again["answers"] == [0.0] * 4
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam"])
+def test_heat_maps_of_two_devices_are_those_of_one(results: Results, method: str) -> None:
+    one, two = (results["heat_maps"][count][method] for count in ("one", "two"))
+    assert [len(part) for part in two] == [3, 3, 1]
+    assert np.concatenate(one).max() > 0.5
+    np.testing.assert_allclose(np.concatenate(two), np.concatenate(one), atol=1e-4)

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.evaluate.heat_maps import HeatMaps
 from components.modeling import devices
 from components.modeling.activations import Activations, cache
 from components.modeling.backbones import build_backbone
@@ -143,6 +144,17 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     return {"parts": [part.tolist() for part in predictor.single(batches)]}
 
 
+def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
+    """Both maps of seven pictures in batches of 3, 3 and 1, some of their values."""
+    with strategy.scope():
+        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size))
+        head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(backbone, head)
+    batches = data.chosen("test", range(7)).batch(3)
+    found = list(HeatMaps(model, strategy).stream(batches, 1))
+    return {name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in found] for name in ("grad_cam", "layer_cam")}
+
+
 def main(shards: Path, out: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -153,6 +165,7 @@ def main(shards: Path, out: Path) -> None:
         "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
         "evaluated_again": lambda strategy, _: evaluated_again(strategy),
         "streamed": lambda strategy, _: streamed(strategy),
+        "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }

@@ -10,38 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 
 from components.config import Publish
-from components.publish import registry, task
+from components.publish import production, registry, task
+from tests.components.publish.inputs import CONTRACT, METRICS, SETTINGS, write_inputs
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = {"image_size": 64, "model_backbone": "densenet121", "train_seed": 3}
-METRICS = {
-    "published": "fine_tuning",
-    "thresholds": {"feature_extraction": {"Pneumonia": 0.25}, "fine_tuning": {"Pneumonia": 0.75}},
-    "lineage": {"source": "gs://hospital/films", "fingerprint": "4f" * 32, "settings": SETTINGS},
-}
-CONTRACT = {"image_size": 64, "labels": ["Pneumonia"], "backbone": "densenet121"}
-FILES = {
-    "model/contract.json": json.dumps(CONTRACT),
-    "model/history.json": "{}",
-    "model/model.keras": "keras",
-    "model/saved_model/fingerprint.pb": "fingerprint",
-    "model/saved_model/saved_model.pb": "graph",
-    "model/saved_model/variables/variables.index": "index",
-    "evaluation/metrics.json": json.dumps(METRICS),
-    "evaluation/predictions.parquet": "predictions",
-    "report.html": "<!doctype html>",
-}
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> task.Inputs:
-    """What fine_tune and evaluate leave for publish, with text in place of the networks."""
-    for name, content in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
-    return task.Inputs(tmp_path / "model", tmp_path / "evaluation", tmp_path / "report.html")
+    return write_inputs(tmp_path)
 
 
 @pytest.fixture
@@ -57,25 +37,29 @@ def _json(path: Path) -> dict[str, Any]:
 def test_a_version_holds_what_serves_explains_and_proves_it(
     inputs: task.Inputs, settings: Publish, tmp_path: Path
 ) -> None:
-    assert task.run(settings, inputs, "run-1", tmp_path / "version") == 1
+    assert task.run(settings, inputs, "run-1", tmp_path / "version").version == 1
     folder = tmp_path / "registry" / "chest" / "1"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        "COMMITTED.json",
-        "contract.json",
+        "assets.extra/contract.json",
+        "assets.extra/history.json",
+        "assets.extra/lineage.json",
+        "assets.extra/metrics.json",
+        "assets.extra/model.keras",
+        "assets.extra/model_card.md",
+        "assets.extra/predictions.parquet",
+        "assets.extra/report.html",
+        "assets.extra/sample/0.png",
         "fingerprint.pb",
-        "lineage.json",
-        "metrics.json",
-        "model.keras",
-        "predictions.parquet",
-        "report.html",
+        "manifest.json",
         "saved_model.pb",
         "variables/variables.index",
     }
-    assert (folder / "model.keras").read_text() == "keras"
+    extra = folder / "assets.extra"
+    assert (extra / "model.keras").read_text() == "keras"
     assert (folder / "saved_model.pb").read_text() == "graph"
-    assert (folder / "predictions.parquet").read_text() == "predictions"
-    assert (folder / "report.html").read_text() == "<!doctype html>"
-    assert _json(folder / "metrics.json") == METRICS
+    assert (extra / "predictions.parquet").read_text() == "predictions"
+    assert (extra / "report.html").read_text() == "<!doctype html>"
+    assert _json(extra / "metrics.json") == METRICS
     assert registry.verify(str(tmp_path / "registry"), "chest", 1)["model"] == "chest"
 
 
@@ -83,35 +67,138 @@ def test_the_contract_gets_the_published_strategys_thresholds(
     inputs: task.Inputs, settings: Publish, tmp_path: Path
 ) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
-    contract = _json(tmp_path / "registry" / "chest" / "1" / "contract.json")
+    contract = _json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "contract.json")
     assert contract == CONTRACT | {"thresholds": {"Pneumonia": 0.75}}
 
 
-def test_lineage_names_run_data_settings_and_packages(inputs: task.Inputs, settings: Publish, tmp_path: Path) -> None:
-    task.run(settings, inputs, "run-1", tmp_path / "version")
-    lineage = _json(tmp_path / "registry" / "chest" / "1" / "lineage.json")
-    packages = lineage.pop("packages")
-    assert lineage == {
+def test_lineage_names_run_data_settings_code_and_parent(
+    inputs: task.Inputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADIOGRAFT_COMMIT", "c0ffee")
+    monkeypatch.setenv("RADIOGRAFT_RUNNING_IMAGE", "registry.example/trainer@sha256:00")
+    for run in ("run-1", "run-2"):
+        task.run(settings, inputs, run, tmp_path / "version")
+    first, second = (
+        _json(tmp_path / "registry" / "chest" / number / "assets.extra" / "lineage.json") for number in ("1", "2")
+    )
+    packages = first.pop("packages")
+    assert first | {"created": ""} == {
         "run_id": "run-1",
+        "created": "",
+        "parent": None,
         "source": "gs://hospital/films",
         "fingerprint": "4f" * 32,
         "settings": SETTINGS,
+        "seeds": {"train_seed": 3},
+        "code": {"version": version("radiograft"), "commit": "c0ffee"},
+        "image": "registry.example/trainer@sha256:00",
     }
     assert packages["keras"] == version("keras")
-    assert {"radiograft", "numpy", "kfp"} < set(packages)
+    assert {"numpy", "kfp"} < set(packages)
+    assert second["parent"] == 1
 
 
-def test_the_output_says_where_the_version_lies(inputs: task.Inputs, settings: Publish, tmp_path: Path) -> None:
+def test_without_the_builds_word_the_commit_is_that_of_the_sources(
+    inputs: task.Inputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RADIOGRAFT_COMMIT", raising=False)
+    if not (ROOT / ".git").exists():
+        pytest.skip("the sources have no history here")
+    task.run(settings, inputs, "run-1", tmp_path / "version")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    commit = _json(tmp_path / "version")["lineage"]["code"]["commit"]
+    assert commit.removesuffix("-dirty") == head.strip()
+
+
+def test_the_output_says_where_the_version_lies_and_how_it_stands(
+    inputs: task.Inputs, settings: Publish, tmp_path: Path
+) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
     found = _json(tmp_path / "version")
-    assert found.pop("lineage") == _json(tmp_path / "registry" / "chest" / "1" / "lineage.json")
-    assert found == {"model": "chest", "version": 1, "uri": f"{tmp_path}/registry/chest/1"}
+    assert found.pop("lineage") == _json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "lineage.json")
+    assert found == {
+        "model": "chest",
+        "version": 1,
+        "uri": f"{tmp_path}/registry/chest/1",
+        "promoted": True,
+        "standing": "production",
+        "reason": "the lower bound is above the floor",
+    }
+
+
+def _publish(settings: Publish, folder: Path, run_id: str, **gate: Any) -> task.Outcome:
+    return task.run(settings, write_inputs(folder, **gate), run_id, folder / "version")
+
+
+def _in_production(settings: Publish) -> int | None:
+    found = production.current(settings.publish_registry, settings.publish_model_name)
+    return found.version if found else None
+
+
+def test_what_passed_the_gate_becomes_production(settings: Publish, tmp_path: Path) -> None:
+    first = _publish(settings, tmp_path, "run-1")
+    second = _publish(settings, tmp_path, "run-2", champion=1, reasons=["better", "and above the floor"])
+    assert (first.promoted, second) == (True, task.Outcome(2, True, "better; and above the floor"))
+    found = production.current(settings.publish_registry, "chest")
+    assert found is not None
+    assert [(each.version, each.run_id) for each in found.history] == [(1, "run-1"), (2, "run-2")]
+    assert found.history[1].reason == "better; and above the floor"
+
+
+def test_what_did_not_pass_is_a_candidate_with_the_reason(settings: Publish, tmp_path: Path) -> None:
+    _publish(settings, tmp_path, "run-1")
+    outcome = _publish(settings, tmp_path, "run-2", champion=1, promote=False, reasons=["worse"])
+    assert outcome == task.Outcome(2, False, "worse")
+    assert outcome.standing == "candidate"
+    assert _in_production(settings) == 1
+    assert registry.versions(settings.publish_registry, "chest") == [1, 2]
+
+
+@pytest.mark.parametrize("champion", [None, 1])
+def test_the_verdict_holds_only_against_the_champion_it_saw(
+    settings: Publish, tmp_path: Path, champion: int | None
+) -> None:
+    for number in (1, 2):
+        _publish(settings, tmp_path, f"run-{number}", champion=number - 1 or None)
+    outcome = _publish(settings, tmp_path, "run-3", champion=champion)
+    seen = f"version {champion}" if champion else "no version"
+    assert outcome == task.Outcome(
+        3,
+        False,
+        f"production moved: {seen} was expected to be in production, version 2 is by now; run the pipeline again",
+    )
+    assert _in_production(settings) == 2
+
+
+def test_an_attempt_after_the_promotion_tells_what_was_done(settings: Publish, tmp_path: Path) -> None:
+    first = _publish(settings, tmp_path, "run-1")
+    _publish(settings, tmp_path, "run-2", champion=1)
+    assert _publish(settings, tmp_path, "run-1") == first
+    assert _in_production(settings) == 2
+
+
+def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path)
+    metrics = {name: value for name, value in METRICS.items() if name != "gate"}
+    (inputs.evaluation / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match=r"^metrics\.json must hold the gate's verdict as `gate`; "):
+        task.run(settings, inputs, "run-1", tmp_path / "version")
+    assert registry.files_below(settings.publish_registry) == []
+
+
+@pytest.mark.parametrize("promote", [True, False])
+def test_kfp_gets_version_and_promotion_as_metrics(settings: Publish, tmp_path: Path, promote: bool) -> None:
+    metrics = dsl.Metrics()
+    _publish(settings, tmp_path, "run-1", promote=promote).log_to(metrics)
+    assert metrics.metadata == {"version": 1, "promoted": int(promote)}
 
 
 def test_a_second_attempt_is_the_same_version_and_a_second_run_the_next(
     inputs: task.Inputs, settings: Publish, tmp_path: Path
 ) -> None:
-    numbers = [task.run(settings, inputs, run, tmp_path / "version") for run in ("run-1", "run-1", "run-2", "run-1")]
+    numbers = [
+        task.run(settings, inputs, run, tmp_path / "version").version for run in ("run-1", "run-1", "run-2", "run-1")
+    ]
     assert numbers == [1, 1, 2, 1]
     assert registry.versions(str(tmp_path / "registry"), "chest") == [1, 2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from components import storage
 from components.publish import registry
+from components.publish.claims import claim
 
 MODEL = "chest-radiograph"
 CONTENTS = {
@@ -24,14 +26,6 @@ CONTENTS = {
 }
 WRITERS = 16
 Files = dict[str, Path]
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty registry, on disk and in the embedded object store."""
-    if request.param == "folder":
-        return str(tmp_path / "registry")
-    return storage.join(request.getfixturevalue("embedded"), tmp_path.name)
 
 
 @pytest.fixture
@@ -50,7 +44,7 @@ def make_files(tmp_path: Path) -> Callable[..., Files]:
 
 
 def _publish(place: str, run_id: str, files: Files) -> int:
-    number = registry.claim(place, MODEL, run_id)
+    number = claim(place, MODEL, run_id).number
     registry.write_version(place, MODEL, number, files, {"run": run_id})
     return number
 
@@ -71,20 +65,33 @@ def test_versions_are_numbered_from_one_past_ten(place: str, make_files: Callabl
 
 
 def test_models_are_numbered_for_themselves(place: str) -> None:
-    assert registry.claim(place, "hand", "run-1") == 1
-    assert registry.claim(place, "hand", "run-2") == 2
-    assert registry.claim(place, "hand-and-wrist", "run-3") == 1
+    assert claim(place, "hand", "run-1").number == 1
+    assert claim(place, "hand", "run-2").number == 2
+    assert claim(place, "hand-and-wrist", "run-3").number == 1
 
 
-def test_a_version_is_stored_with_its_marker(place: str, make_files: Callable[..., Files]) -> None:
+def test_a_number_is_not_given_anew_where_the_claims_were_lost(place: str, make_files: Callable[..., Files]) -> None:
+    _publish(place, "run-1", make_files())
+    storage.delete(storage.join(place, MODEL, "claims", "1.json"))
+    assert claim(place, MODEL, "run-2").number == 2
+
+
+def test_all_attempts_of_a_run_have_the_same_claim(place: str) -> None:
+    first = claim(place, MODEL, "run-1")
+    assert claim(place, MODEL, "run-1") == first
+    assert (first.number, first.run_id, first.parent) == (1, "run-1", None)
+    assert datetime.datetime.fromisoformat(first.created).utcoffset() == datetime.timedelta(0)
+
+
+def test_a_version_is_stored_with_its_manifest(place: str, make_files: Callable[..., Files]) -> None:
     _publish(place, "run-1", make_files())
     stored = _stored(place, 1)
-    marker = json.loads(stored.pop("COMMITTED.json"))
+    manifest = json.loads(stored.pop("manifest.json"))
     assert stored == CONTENTS
-    assert marker["version"] == 1
-    assert marker["run"] == "run-1"
-    assert set(marker["files"]) == set(CONTENTS)
-    assert marker["files"]["saved_model.pb"] == {
+    assert manifest["version"] == 1
+    assert manifest["run"] == "run-1"
+    assert set(manifest["files"]) == set(CONTENTS)
+    assert manifest["files"]["saved_model.pb"] == {
         "sha256": "eef93e1d14482804277fca0172464032d1a4fdbcc338524059fa1e861454ad4d",
         "bytes": 5,
     }
@@ -121,6 +128,15 @@ def test_after_a_crash_there_is_no_version_until_a_second_attempt_completes_it(
     assert _publish(place, "run-1", make_files()) == 1
     assert registry.versions(place, MODEL) == [1, 2]
     assert registry.verify(place, MODEL, 1)["run"] == "run-1"
+
+
+def test_what_another_attempt_wrote_and_this_one_does_not_is_cleaned_up(
+    place: str, make_files: Callable[..., Files]
+) -> None:
+    storage.write_bytes(storage.join(place, MODEL, ".1" if place[0] == "/" else "1", "variables/old.index"), b"old")
+    _publish(place, "run-1", make_files())
+    assert set(_stored(place, 1)) == {*CONTENTS, "manifest.json"}
+    registry.verify(place, MODEL, 1)
 
 
 def test_a_version_without_a_saved_model_is_refused(place: str, make_files: Callable[..., Files]) -> None:
@@ -182,9 +198,47 @@ def test_a_flipped_byte_is_found_in_a_bucket(embedded: str, make_files: Callable
         registry.verify(place, MODEL, 1)
 
 
-@pytest.mark.parametrize("name", [*CONTENTS, "COMMITTED.json"])
+@pytest.mark.parametrize("name", sorted(CONTENTS.keys() - {"saved_model.pb"}))
 def test_a_missing_file_is_named(tmp_path: Path, make_files: Callable[..., Files], name: str) -> None:
     _publish(str(tmp_path), "run-1", make_files())
     (tmp_path / MODEL / "1" / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{MODEL}/1/{name}"):
         registry.verify(str(tmp_path), MODEL, 1)
+
+
+@pytest.mark.parametrize("lost", ["saved_model.pb", "manifest.json"])
+def test_a_version_exists_with_manifest_and_saved_model_alone(
+    place: str, make_files: Callable[..., Files], lost: str
+) -> None:
+    for run in ("run-1", "run-2"):
+        _publish(place, run, make_files())
+    storage.delete(storage.join(place, MODEL, "2", lost))
+    assert registry.versions(place, MODEL) == [1]
+    with pytest.raises(FileNotFoundError, match=f"^{MODEL} has no version 2 in {place}; there are 1$"):
+        registry.verify(place, MODEL, 2)
+
+
+def test_in_an_empty_registry_no_version_is_found(place: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^{MODEL} has no version 1 in {place}; there are no versions yet$"):
+        registry.manifest(place, MODEL, 1)
+
+
+def test_a_strangers_file_is_found(place: str, make_files: Callable[..., Files]) -> None:
+    _publish(place, "run-1", make_files())
+    storage.write_bytes(storage.join(place, MODEL, "1", "variables/more.index"), b"other")
+    with pytest.raises(ValueError, match=r"must hold the files of its manifest alone, got variables/more\.index too$"):
+        registry.verify(place, MODEL, 1)
+
+
+def test_files_are_fetched_by_name_and_checked(place: str, make_files: Callable[..., Files], tmp_path: Path) -> None:
+    _publish(place, "run-1", make_files())
+    registry.fetch(place, MODEL, 1, ["model.keras", "variables/variables.index"], tmp_path / "copy")
+    assert (tmp_path / "copy" / "model.keras").read_bytes() == CONTENTS["model.keras"]
+    assert (tmp_path / "copy" / "variables" / "variables.index").read_bytes() == b"index"
+    assert not (tmp_path / "copy" / "saved_model.pb").exists()
+    storage.write_bytes(storage.join(place, MODEL, "1", "model.keras"), b"damaged")
+    with pytest.raises(ValueError, match=r"/1/model\.keras must have SHA-256 "):
+        registry.fetch(place, MODEL, 1, ["model.keras"], tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+    with pytest.raises(ValueError, match=r"version 1 of chest-radiograph has no 'model\.h5'; it has contract\.json, "):
+        registry.fetch(place, MODEL, 1, ["model.h5"], tmp_path / "copy")

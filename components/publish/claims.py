@@ -1,0 +1,49 @@
+"""Which run may write which version: numbers are claimed one by one, and never shared or given anew.
+
+A claim is the file `<registry>/<model>/claims/<version>.json`, which one of racing writers can create. One without a
+version is a publisher at work or one that died: the others step over it, and its own next attempt completes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from components import compare_and_swap, storage
+from components.publish import production, registry
+
+
+class Claim(NamedTuple):
+    """A version's number, whose it is, and what all attempts of that run must agree on.
+
+    Attributes:
+        created: ISO 8601 time of the claim.
+        parent: the version in production at that time.
+    """
+
+    number: int
+    run_id: str
+    created: str
+    parent: int | None
+
+
+def claim(place: str, model: str, run_id: str) -> Claim:
+    """The version that this run may write: a new one, or the one it claimed in an earlier attempt."""
+    folder = storage.join(place, model, "claims")
+    claims = {
+        int(Path(each.name).stem): json.loads(storage.read_bytes(each.uri)) for each in registry.files_below(folder)
+    }
+    for found in claims.values():
+        if found["run_id"] == run_id:
+            return Claim(**found)
+    champion = production.current(place, model)
+    taken = [*registry.versions(place, model), *claims]
+    for number in itertools.count(max(taken, default=0) + 1):
+        new = Claim(number, run_id, production.now(), champion.version if champion else None)
+        with contextlib.suppress(FileExistsError):  # another run was quicker
+            compare_and_swap.swap(storage.join(folder, f"{number}.json"), json.dumps(new._asdict()).encode(), None)
+            return new
+    raise AssertionError("unreachable: itertools.count does not end")

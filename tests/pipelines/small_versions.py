@@ -1,0 +1,36 @@
+"""Versions of small networks, published as runs do it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from components.config import Publish
+from components.evaluate.sample import record_sample
+from components.modeling import artifact
+from components.modeling.inference import Predictor
+from components.publish import task
+from tests.components.killed_stage import small_network
+from tests.components.publish.inputs import METRICS, PASSED
+
+SIZE = 32
+
+
+def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
+    """A version of a small network with random weights."""
+    network = small_network(folder / "model", SIZE, ("Pneumonia", "Mass"), seed)
+    model = artifact.load(network)
+    artifact.export_saved_model(model, SIZE, network / "saved_model")
+    record_sample(Predictor(model, tf.distribute.get_strategy()), folder / "evaluation")
+    lineage = METRICS["lineage"] | {"settings": METRICS["lineage"]["settings"] | {"train_seed": seed}}
+    metrics = METRICS | {
+        "gate": PASSED | gate,
+        "lineage": lineage,
+        "thresholds": {"fine_tuning": {"Pneumonia": 0.0001}},
+    }
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "report.html").write_text("<!doctype html>")
+    inputs = task.Inputs(network, folder / "evaluation", folder / "report.html")
+    task.run(Publish(publish_registry=place), inputs, f"run-{seed}", folder / "version")
