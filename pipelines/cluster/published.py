@@ -1,0 +1,57 @@
+"""What runs published, as the registry tells it: KFP's API gives no artifact's content to its clients."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, NamedTuple
+
+from components import storage
+from components.publish import production, registry
+from components.publish.claims import Claim
+
+
+class Published(NamedTuple):
+    """A version, whether it is in production now, and its AUROC on test, 0 to 1, None where it is not estimable."""
+
+    model: str
+    version: int
+    in_production: bool
+    auroc: float | None
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version} ({'production' if self.in_production else 'candidate'})"
+
+
+def published(run: Any) -> Published | None:
+    """What a run (kfp_server_api.V2beta1Run) published; None where it published nothing, or that cannot be read."""
+    parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
+    place, model = parameters.get("publish_registry"), parameters.get("publish_model_name")
+    if run.state != "SUCCEEDED" or not place or not model or not storage.is_bucket(place):
+        return None
+    number = _numbers(place, model).get(run.run_id)
+    return None if number is None else _describe(place, model, number)
+
+
+@functools.cache
+def _numbers(place: str, model: str) -> dict[str, int]:
+    """The version that each run claimed; empty where the registry cannot be read from here."""
+    try:
+        claims = [
+            Claim(**json.loads(storage.read_bytes(entry.uri)))
+            for entry in registry.files_below(storage.join(place, model, "claims"))
+        ]
+    except Exception:  # no credentials, no route, no right: a list of runs does without
+        return {}
+    return {claim.run_id: claim.number for claim in claims}
+
+
+def _describe(place: str, model: str, number: int) -> Published | None:
+    try:
+        current = production.current(place, model)
+        metrics = storage.read_bytes(storage.join(place, model, str(number), registry.EXTRA, "metrics.json"))
+    except FileNotFoundError:
+        return None  # claimed, but never completed
+    facts = json.loads(metrics)
+    auroc = facts["metrics"][facts["published"]]["test"]["mean"]["auroc"]["value"]
+    return Published(model, number, current is not None and current.version == number, auroc)

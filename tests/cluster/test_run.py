@@ -1,0 +1,144 @@
+"""A small run on a real cluster: verdict, pods, artifacts, the published version, and what holds a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from components.publish import production, registry
+from pipelines.cluster import follow
+from pipelines.cluster.holds import TASK_LABEL
+from pipelines.cluster.kfp_server import KfpServer, named
+from pipelines.cluster.kubernetes_api import Kubernetes
+from pipelines.cluster.package import read
+from tests.cluster.conftest import Radiograft, run_id_in, until
+
+ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
+START_MINUTES = 5
+
+
+@pytest.fixture(scope="module")
+def pods(kubernetes: Kubernetes, run_id: str) -> dict[str, Any]:
+    """The pods of the small run's tasks by the task, without those of KFP's drivers."""
+    found = kubernetes.core.list_namespaced_pod(
+        kubernetes.namespace, label_selector=f"pipeline/runid={run_id},{TASK_LABEL}"
+    ).items
+    return {each.metadata.labels[TASK_LABEL]: each for each in found if "driver" not in each.metadata.name}
+
+
+def _main(pod: Any) -> Any:
+    return next(each for each in pod.spec.containers if each.name == "main")
+
+
+def test_the_run_succeeds_and_the_command_says_so(waited: Result, run_id: str, server: KfpServer) -> None:
+    assert waited.exit_code == 0, waited.output
+    assert f"run {run_id} succeeded" in waited.stdout
+    run = follow.read(server, run_id)
+    assert run.state == "SUCCEEDED"
+    assert {task.name: task.state for task in follow.states(run)} == dict.fromkeys((*ON_GPUS, "publish"), "SUCCEEDED")
+
+
+def test_every_task_but_publish_had_two_gpus(pods: dict[str, Any]) -> None:
+    assert {name: _main(pod).resources.limits.get("nvidia.com/gpu") for name, pod in pods.items()} == {
+        **dict.fromkeys(ON_GPUS, "2"),
+        "publish": None,
+    }
+
+
+def test_pods_were_unprivileged_and_bounded(pods: dict[str, Any]) -> None:
+    for pod in pods.values():
+        main = _main(pod)
+        assert main.security_context.run_as_non_root is True
+        assert main.security_context.run_as_user == 10001
+        assert main.security_context.allow_privilege_escalation is False
+        assert main.security_context.capabilities.drop == ["ALL"]
+        assert {"cpu", "memory"} <= main.resources.requests.keys() & main.resources.limits.keys()
+        assert pod.spec.active_deadline_seconds
+
+
+def test_shared_memory_is_a_file_system_in_memory(pods: dict[str, Any]) -> None:
+    for name in ON_GPUS:
+        mounted = {mount.mount_path: mount.name for mount in _main(pods[name]).volume_mounts}
+        (volume,) = (each for each in pods[name].spec.volumes if each.name == mounted["/dev/shm"])
+        assert volume.empty_dir.medium == "Memory"
+
+
+def test_the_version_is_published(pods: dict[str, Any], kubernetes: Kubernetes, model: str) -> None:
+    name = pods["publish"].metadata.name
+    log = kubernetes.core.read_namespaced_pod_log(name, kubernetes.namespace, container="main")
+    assert f"published {model} version 1 at " in log
+
+
+def test_the_version_in_the_registry_is_whole(waited: Result, order: tuple[str, ...], model: str, run_id: str) -> None:
+    place = next(each for each in order if each.startswith("registry=")).partition("=")[2]
+    try:
+        numbers = registry.versions(place, model)
+    except Exception as error:
+        pytest.skip(f"{place} cannot be read from here: {error}")
+    assert numbers == [1]
+    assert {"saved_model.pb", "assets.extra/metrics.json", "assets.extra/report.html"} <= (
+        registry.verify(place, model, 1)["files"].keys()
+    )
+    found = production.current(place, model)
+    assert found is None or found.history[-1].run_id == run_id
+
+
+def test_the_run_is_listed(waited: Result, run_id: str, radiograft: Radiograft) -> None:
+    rows = [line.split() for line in radiograft("runs").stdout.splitlines() if line.startswith(run_id)]
+    assert [row[3] for row in rows] == ["succeeded"]
+
+
+def test_the_same_package_is_uploaded_once(
+    server: KfpServer, started: Callable[..., str], order: tuple[str, ...], waited: Result
+) -> None:
+    run = follow.read(server, started())
+    version = server.pipelines.pipeline_service_get_pipeline_version(
+        pipeline_id=run.pipeline_version_reference.pipeline_id,
+        pipeline_version_id=run.pipeline_version_reference.pipeline_version_id,
+    )
+    options = dict(zip(order[::2], order[1::2], strict=True))
+    package = read("transfer_learning", options["--image"], Path(options["--cluster"]))
+    assert version.display_name == package.version
+    same = server.pipelines.pipeline_service_list_pipeline_versions(
+        pipeline_id=version.pipeline_id, filter=named(package.version)
+    )
+    assert len(same.pipeline_versions) == 1
+
+
+def test_what_succeeded_is_not_tried_again(radiograft: Radiograft, waited: Result, run_id: str) -> None:
+    result = radiograft("retry", run_id)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: a run to retry must be FAILED or CANCELED, got SUCCEEDED for {run_id}\n",
+    )
+
+
+def test_a_failure_is_told_and_can_be_tried_again(radiograft: Radiograft, order: tuple[str, ...]) -> None:
+    failing = radiograft("submit", *order, "--set", "format=chestxray14", "--wait")
+    assert failing.exit_code == 1
+    assert "ingest: FileNotFoundError: " in failing.stdout or "ingest: ValueError: " in failing.stdout
+    again = radiograft("retry", run_id_in(failing), "--wait")
+    assert again.exit_code == 1
+    assert again.stdout.startswith(f"run {run_id_in(failing)} goes on\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ("gpus: 64\n", "no node has the GPUs free"),
+        ("image_pull_policy: Never\n", "check the image's name and digest"),
+        ("node_selector: {radiograft-test: nowhere}\n", "label a node as the node selector asks"),
+    ],
+)
+def test_what_holds_a_run_is_told(
+    radiograft: Radiograft, started: Callable[..., str], tmp_path: Path, change: str, remedy: str
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f'insist_on_gpus: false\nmost_cpu: "1"\nmost_memory: 4Gi\n{change}')
+    missing = ("--image", "radiograft/no-such-image:1") if "Never" in change else ()
+    run_id = started("--cluster", str(file), *missing)
+    until(lambda: remedy in radiograft("runs", run_id).stdout, START_MINUTES)

@@ -1,0 +1,105 @@
+"""Images that are built and run for real, where the machine can: without Docker, by podman with runc, off Debian's own
+packages in place of the public base image. Several minutes and gigabytes, so only when asked for."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.images.dockerfiles import IMAGES
+
+ASKED = "RADIOGRAFT_BUILD_IMAGES"
+TOOLS = ("podman", "runc", "debootstrap")
+BASE = "localhost/radiograft-base:test"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PIP = Path("/etc/pip.conf")
+# As a pod runs it, but without any network.
+CONFINED = (
+    *("--rm", "--read-only", "--tmpfs", "/tmp:rw,exec,mode=1777", "--network", "none"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+)
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Podman:
+    """podman with a store of its own, so that nothing is left behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # What a machine without Docker's privileges lets runc set: never more than it has itself.
+        files, processes = (resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+        limits = [f'"nofile={files}:{files}"', f'"nproc={processes // 4}:{processes // 4}"']
+        (folder / "containers.conf").write_text(
+            f"[containers]\ndefault_ulimits = [{', '.join(limits)}]\n"
+            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+        )
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/store"\nrunroot = "{folder}/run"\n'
+        )
+        self.environment = os.environ | {
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        }
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run("podman", *arguments)
+
+    def make_base(self) -> None:
+        """Debian's Python 3.11 as an image, in place of python:3.11-slim-bookworm, which is of the same Debian."""
+        root, archive = self.folder / "root", self.folder / "root.tar"
+        packages = "--include=python3,python3-venv,ca-certificates"
+        self._run("debootstrap", "--variant=minbase", packages, "bookworm", str(root)).check_returncode()
+        self._run("tar", "--create", "--file", str(archive), "--directory", str(root), ".").check_returncode()
+        self("import", str(archive), BASE).check_returncode()
+        shutil.rmtree(root)
+        archive.unlink()
+
+    def build(self, image: str, **variables: str) -> None:
+        """`make image`, with this machine's certificates and pip configuration for the build alone."""
+        mounted = [f"--volume {path}:{path}:ro" for path in (CERTIFICATES, PIP) if path.exists()]
+        options = ["--isolation oci", "--network host", f"--build-arg PYTHON_IMAGE={BASE}", *mounted]
+        given = {**self.environment, **variables, "IMAGE": image, "BUILD_OPTIONS": " ".join(options)}
+        done = subprocess.run([IMAGES / "build"], env=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    if not os.environ.get(ASKED):
+        pytest.skip(f"{ASKED} is unset: the images are not built here")
+    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        pytest.skip(f"building without Docker needs {', '.join(missing)}")
+    if os.geteuid():
+        pytest.skip("debootstrap needs root")
+    folder = tmp_path_factory.mktemp("podman")
+    found = Podman(folder)
+    found.make_base()
+    yield found
+    found("system", "reset", "--force")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _built(podman: Podman, image: str, **variables: str) -> Run:
+    podman.build(image, **variables)
+    return lambda *command, options=(): podman("run", *CONFINED, *options, image, *command)
+
+
+@pytest.fixture(scope="session")
+def in_trainer(podman: Podman) -> Run:
+    """Runs a command in the trainer's CPU image."""
+    return _built(podman, "localhost/radiograft-trainer:test", TARGET="cpu")
+
+
+@pytest.fixture(scope="session")
+def in_tensorboard(podman: Podman) -> Run:
+    """Runs a command in TensorBoard's image."""
+    return _built(podman, "localhost/radiograft-tensorboard:test", NAME="tensorboard")

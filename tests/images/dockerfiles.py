@@ -1,0 +1,35 @@
+"""The Dockerfiles as their instructions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ROOT / "images"
+NAMES = ("trainer", "tensorboard")
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    """Keyword and arguments, continued lines joined, comments left out."""
+    lines = [line for line in (IMAGES / name / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    split = (line.split(maxsplit=1) for line in joined.splitlines() if line)
+    return [(keyword, arguments) for keyword, arguments in split]
+
+
+def stages(name: str) -> dict[str, list[tuple[str, str]]]:
+    """What follows each FROM, by the stage's name."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    current = ""
+    for keyword, arguments in instructions(name):
+        if keyword == "FROM":
+            current = arguments.partition(" AS ")[2] or "only"
+        found.setdefault(current, []).append((keyword, arguments))
+    return found
+
+
+def environment(stage: list[tuple[str, str]]) -> dict[str, str]:
+    """The variables that a stage sets."""
+    pairs = (pair for keyword, arguments in stage if keyword == "ENV" for pair in arguments.split())
+    return dict(pair.split("=", maxsplit=1) for pair in pairs)

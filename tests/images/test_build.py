@@ -1,0 +1,101 @@
+"""`make image`: the builder that is there, called for the image that is asked for; stand-ins write down their calls."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.images.dockerfiles import IMAGES, ROOT
+
+VERSION = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]  # type: ignore[index]
+NEEDED = ("bash", "dirname", "git", "sed")
+
+
+class Machine:
+    """A PATH with the builders that a machine has, and their calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in NEEDED:
+            (folder / name).symlink_to(shutil.which(name) or "")
+
+    def has(self, builder: str, script: str = "exit 0") -> None:
+        path = self.folder / builder
+        path.write_text(f'#!/bin/sh\necho "{builder} $SOURCE_DATE_EPOCH $*" >> {self.folder}/calls\n{script}\n')
+        path.chmod(0o755)
+
+    def build(self, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.folder), "HOME": os.environ.get("HOME", "/")} | variables
+        return subprocess.run([IMAGES / "build"], env=environment, capture_output=True, text=True, check=False)
+
+    def call(self) -> str:
+        """The last call of a builder."""
+        return (self.folder / "calls").read_text().splitlines()[-1]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def commit() -> tuple[str, str]:
+    """Hash and time of the commit that is checked out."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    return _git("rev-parse", "HEAD"), _git("log", "-1", "--format=%ct")
+
+
+def test_docker_builds_the_gpu_target(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.has("docker")
+    machine.has("podman")
+    done = machine.build()
+    assert done.returncode == 0, done.stderr
+    assert machine.call() == (
+        f"docker {commit[1]} build --file images/trainer/Dockerfile --build-arg VERSION={VERSION} "
+        f"--build-arg REVISION={commit[0]} --target gpu --tag radiograft/trainer:{VERSION} ."
+    )
+    assert done.stdout == f"built radiograft/trainer:{VERSION}\n"
+
+
+@pytest.mark.parametrize("builder", ["podman", "buildah"])
+def test_without_dockers_engine_another_builds(machine: Machine, commit: tuple[str, str], builder: str) -> None:
+    machine.has("docker", "exit 1")  # the client alone, as `docker info` tells
+    machine.has(builder)
+    done = machine.build(TARGET="cpu", BUILD_OPTIONS="--network host --build-arg PYTHON_IMAGE=base:1")
+    assert done.returncode == 0, done.stderr
+    assert machine.call() == (
+        f"{builder}  build --format docker --timestamp {commit[1]} --file images/trainer/Dockerfile "
+        f"--build-arg VERSION={VERSION} --build-arg REVISION={commit[0]} --target cpu "
+        f"--tag radiograft/trainer:{VERSION}-cpu --network host --build-arg PYTHON_IMAGE=base:1 ."
+    )
+
+
+def test_tensorboards_image_under_another_name(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.has("buildah")
+    done = machine.build(NAME="tensorboard", IMAGE="registry.example/tb:1")
+    assert "--file images/tensorboard/Dockerfile" in machine.call()
+    assert machine.call().endswith(" --tag registry.example/tb:1 .")
+    assert "--target" not in machine.call()
+    assert done.stdout == "built registry.example/tb:1\n"
+
+
+def test_a_failed_build_fails(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.has("podman", "exit 3")
+    done = machine.build()
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_without_a_builder_it_says_what_is_missing(machine: Machine, commit: tuple[str, str]) -> None:
+    done = machine.build()
+    assert done.returncode == 1
+    assert done.stderr == "building an image needs a running docker, podman or buildah; none of them is here\n"

@@ -1,0 +1,89 @@
+"""The images as they run: unprivileged, read-only, offline, with the packages of the lock and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from pipelines import pods
+from tests.images.dockerfiles import ROOT
+from tests.pipelines.packages import tasks
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+INSTALLED = """
+import importlib.metadata, json
+print(json.dumps({each.name: each.version for each in importlib.metadata.distributions()}))
+"""
+MARKERS = {"python_version": "3.11", "python_full_version": "3.11.2", "platform_machine": "x86_64"}
+
+
+def _locked(lock: str) -> dict[str, str]:
+    """Names and versions that a lock asks for on a machine like the image's."""
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    wanted = [Requirement(line.removesuffix("\\")) for line in text.splitlines() if re.match(r"\w", line)]
+    return {
+        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
+        for each in wanted
+        if not each.marker or each.marker.evaluate(MARKERS)
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "lock", "own"), [("trainer", "cpu", {"radiograft": "0.1.0"}), ("tensorboard",) * 2 + ({},)]
+)
+def test_the_packages_are_those_of_the_lock(
+    request: pytest.FixtureRequest, image: str, lock: str, own: dict[str, str]
+) -> None:
+    run: Run = request.getfixturevalue(f"in_{image}")
+    installed = json.loads(run("python3", "-c", INSTALLED).stdout)
+    assert {canonicalize_name(name): version for name, version in installed.items()} == _locked(lock) | own
+
+
+def test_the_user_may_write_to_tmp_alone(in_trainer: Run) -> None:
+    done = in_trainer("sh", "-c", "id -u; pwd; touch /tmp/here; touch /there /opt/radiograft/there")
+    assert done.stdout == f"{pods.USER}\n/tmp\n"
+    assert done.stderr.count("Read-only file system") == 2
+
+
+def test_any_user_may_run_it(in_trainer: Run) -> None:
+    done = in_trainer("radiograft", "settings", options=("--user", "4242:4242"))
+    assert done.returncode == 0, done.stderr
+    assert "publish_registry" in done.stdout
+
+
+def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
+    """`ingest` of a phantom data set by the very command that the package has for the backend."""
+    command = tasks("transfer_learning")["ingest"].container["command"]
+    arguments = tasks("transfer_learning")["ingest"].container["args"]
+    given = json.dumps(_executor_input())
+    words = [given if each == "{{$}}" else each for each in [*command, *arguments]]
+    done = in_trainer(*words, options=("--env", "RADIOGRAFT_PROMISED_GPUS=0"))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "pictures" in done.stdout
+
+
+def _executor_input() -> dict[str, object]:
+    from components.config import Ingest
+
+    settings = Ingest(data_format="phantom", data_source="/tmp/films", data_phantom_patients=20)
+    values = {name: getattr(settings, name) for name in Ingest.__dataclass_fields__}
+    catalogue = {"name": "catalogue", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalogue"}
+    return {
+        "inputs": {"parameterValues": values},
+        "outputs": {
+            "artifacts": {"catalogue": {"artifacts": [catalogue]}},
+            "outputFile": "/tmp/out/executor_output.json",
+        },
+    }
+
+
+def test_tensorboard_reads_buckets(in_tensorboard: Run) -> None:
+    script = "import boto3, fsspec; print('gs' in fsspec.get_filesystem_class('gs').protocol)"
+    assert in_tensorboard("python3", "-c", script).stdout == "True\n"
+    assert in_tensorboard("tensorboard", "--version").stdout.strip() == _locked("tensorboard")["tensorboard"]

@@ -1,0 +1,51 @@
+"""What `kubectl kustomize` makes of the manifests."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "manifests"
+OVERLAYS = ("gke", "in-cluster-store", "kserve", "kubeflow")
+FOLDERS = {"base": MANIFESTS / "base"} | {name: MANIFESTS / "overlays" / name for name in OVERLAYS}
+Document = dict[str, Any]
+
+
+def render(name: str) -> list[Document]:
+    """The objects of the base or of an overlay, as one's own to change."""
+    return copy.deepcopy(_rendered(name))
+
+
+@functools.cache
+def _rendered(name: str) -> list[Document]:
+    tools = (("kubectl", "kustomize"), ("kustomize", "build"))
+    command = next((tool for tool in tools if shutil.which(tool[0])), None)
+    if command is None:
+        pytest.skip("rendering the manifests needs kubectl or kustomize; neither is here")
+    done = subprocess.run([*command, str(FOLDERS[name])], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # kustomize warns there of fields that it is about to drop
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def the(documents: list[Document], kind: str, name: str) -> Document:
+    """The object of that kind and name."""
+    (found,) = (each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def pod_spec(document: Document) -> Document | None:
+    """The pod that an object makes, if it makes one."""
+    if document["kind"] == "Deployment":
+        return document["spec"]["template"]["spec"]
+    if document["kind"] == "InferenceService":
+        return document["spec"]["predictor"]
+    return None

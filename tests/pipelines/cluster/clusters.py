@@ -1,0 +1,59 @@
+"""Clusters as manifests: nodes with their GPUs and taints, quotas, limit ranges and what a namespace holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+
+
+def node(
+    name: str,
+    gpus: str | None = None,
+    *,
+    cpu: str = "16",
+    memory: str = "64Gi",
+    taints: list[dict[str, str]] | None = None,
+    labels: dict[str, str] | None = None,
+    ready: bool = True,
+    cordoned: bool = False,
+) -> str:
+    """A node with what it offers to pods."""
+    offered = {"cpu": cpu, "memory": memory, "pods": "110"} | ({"nvidia.com/gpu": gpus} if gpus else {})
+    spec = {"taints": taints or [], "unschedulable": cordoned}
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    status = {"allocatable": offered, "capacity": offered, "conditions": conditions}
+    return _object("Node", name, None, spec=spec, status=status, labels=labels or {})
+
+
+def quota(name: str, hard: dict[str, str], used: dict[str, str] | None = None) -> str:
+    """A resource quota of the namespace."""
+    return _object("ResourceQuota", name, "kubeflow", spec={"hard": hard}, status={"hard": hard, "used": used or {}})
+
+
+def limit_range(name: str, **limit: dict[str, str]) -> str:
+    """A limit range for containers, with `default` or `max`."""
+    return _object("LimitRange", name, "kubeflow", spec={"limits": [{"type": "Container", **limit}]})
+
+
+def kfp_deployment(image: str) -> str:
+    """KFP's API server."""
+    container = {"name": "ml-pipeline-api-server", "image": image}
+    template = {"metadata": {}, "spec": {"containers": [container]}}
+    return _object("Deployment", "ml-pipeline", "kubeflow", spec={"selector": {}, "template": template})
+
+
+def named(kind: str, name: str, namespace: str = "kubeflow") -> str:
+    """A service account, config map or secret."""
+    return _object(kind, name, namespace)
+
+
+def _object(kind: str, name: str, namespace: str | None, labels: Any = None, **parts: Any) -> str:
+    metadata = {"name": name, "labels": labels or {}} | ({"namespace": namespace} if namespace else {})
+    return json.dumps({"kind": kind, "metadata": metadata, **parts})
+
+
+RUNNER = named("ServiceAccount", "pipeline-runner")
+KFP = kfp_deployment("ghcr.io/kubeflow/kfp-api-server:2.17.0")
+GOOD = (node("gpu-1", "2"), node("cpu-1"), RUNNER, KFP)
