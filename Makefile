@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 COMPILED := pipelines/compiled
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test lint compile lock tensorboard bench clean
+.PHONY: help run test test-cluster lint compile image manifests lock tensorboard bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -18,14 +18,27 @@ run: .venv/installed ## Run the whole pipeline on the embedded data set and obje
 test: .venv/installed-dev ## Run the tests; those on real data need RADIOGRAFT_TEST_DATA
 	$(BIN)/python -m pytest
 
+test-cluster: .venv/installed-dev ## Run the tests on a real cluster, to which KFP_ENDPOINT and KUBECONFIG lead
+	$(BIN)/python -m pytest tests/cluster
+
 lint: .venv/installed-dev ## Check style, types and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint images/*/Dockerfile
 
-compile: .venv/installed ## Write the package for the KFP UI to pipelines/compiled
-	$(BIN)/python -m pipelines.compile $(COMPILED)
+compile: .venv/installed ## Write the packages for the KFP UI to pipelines/compiled (CLUSTER=file, COMPILED=folder)
+	$(BIN)/python -m pipelines.compile $(COMPILED) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+image: ## Build an image with docker, podman or buildah (NAME=trainer|tensorboard, TARGET=gpu|cpu, IMAGE=reference)
+	images/build
+
+manifests: .venv/installed-dev ## Render every overlay to build/manifests and check it (needs kubectl)
+	mkdir -p build/manifests
+	for folder in manifests/base manifests/overlays/*; do \
+		kubectl kustomize $$folder > build/manifests/$${folder##*/}.yaml || exit 1; \
+	done
+	$(BIN)/python -m pytest tests/manifests
 
 tensorboard: .venv/installed ## Open the latest run's training curves on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs/latest/tensorboard
@@ -47,5 +60,5 @@ clean: ## Remove the environment, all runs and caches
 	touch $@
 
 .venv/installed-dev: requirements/dev.txt .venv/installed
-	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --require-hashes -r $<
 	touch $@

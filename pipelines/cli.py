@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `radiograft resume`, `radiograft settings`."""
+"""The command line: `radiograft run`, `resume`, `settings`, `models ...` and `drift`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components.config import run_form
 from pipelines import settings_files
+from pipelines.cluster import commands as cluster_commands
+from pipelines.drift import drift
+from pipelines.models import models
 from pipelines.run_form import explain
-
-WHOLE, SEARCH = "transfer_learning", "cutoff_search"
-console = Console(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
+from pipelines.settings_files import SEARCH, WHOLE
+from pipelines.terminal import console, figure, interval, out_folder
 
 
 @click.group()
@@ -24,9 +26,10 @@ def main() -> None:
     """Transfer learning for medical images on Kubeflow Pipelines. Research only, not for diagnosis."""
 
 
-out_folder = click.option(
-    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
-)
+main.add_command(models)
+main.add_command(drift)
+for command in cluster_commands.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -43,9 +46,7 @@ out_folder = click.option(
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
     """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
     try:
-        loaded = settings_files.load(settings)
-        chosen = settings_files.for_search(loaded) if pipeline == SEARCH else loaded
-        values = settings_files.complete(settings_files.override(chosen, assignments))
+        values = settings_files.values_for(pipeline, settings, assignments)
     except (ValueError, TypeError, FileNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
@@ -101,25 +102,21 @@ def _print_summary(summary: dict[str, Any]) -> None:
         "fine-tuned, test": summary["metrics"]["test"],
     }
     for name, found in rows.items():
-        low, high = found["auroc_interval"]
         table.add_row(
             name,
-            f"{_figure(found['auroc'])} ({_figure(low)}-{_figure(high)})" if found["auroc"] else "not estimable",
-            *(_figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
+            interval(found["auroc"], *found["auroc_interval"]),
+            *(figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
             f"{found['n_images']} ({found['n_patients']})",
         )
     console.print(table)
     for label, place in (
         (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
+        (summary["standing"], summary["reason"]),
         ("report", summary["report"]),
         ("TensorBoard logs", summary["tensorboard"]),
     ):
-        console.print(f"[bold]{label}[/]: {place}", highlight=False)
+        console.print(f"[bold]{label}[/]: {escape(place)}", highlight=False)
     console.print("Research only. Not for diagnosis.")
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 from kfp import compiler
 
+from components.image import TRAINER_IMAGE, is_fixed
 from pipelines.cutoff_search import cutoff_search
+from pipelines.placement import Cluster, placed
 from pipelines.transfer_learning import transfer_learning
 
 COMPILED = Path(__file__).parent / "compiled"
@@ -22,6 +24,26 @@ def compile_all(folder: Path) -> list[Path]:
     return [folder / name for name in PIPELINES]
 
 
+@click.command()
+@click.argument("folder", default=COMPILED, type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--cluster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of what the cluster has and wants, such as manifests/overlays/gke/cluster.yaml.",
+)
+def main(folder: Path, cluster: Path | None) -> None:
+    """Write every pipeline's package to FOLDER."""
+    if not is_fixed(TRAINER_IMAGE):
+        click.echo(
+            f"warning: {TRAINER_IMAGE} is named by a tag, behind which another image may come to stand; "
+            "give RADIOGRAFT_TRAINER_IMAGE by digest (...@sha256:...) for runs on a cluster",
+            err=True,
+        )
+    for path in compile_all(folder):
+        if cluster:
+            path.write_text(placed(path.read_text(), Cluster.read(cluster)))
+        click.echo(f"wrote {path}")
+
+
 if __name__ == "__main__":
-    for written in compile_all(Path(sys.argv[1]) if len(sys.argv) > 1 else COMPILED):
-        print(f"wrote {written}")
+    main()

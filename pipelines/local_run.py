@@ -91,9 +91,10 @@ def _for_this_machine(package: str, run_id: str) -> str:
 
 
 def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, float]) -> dict[str, Any]:
-    """Collects what a user looks for; copies report and TensorBoard logs to the run's folder."""
+    """Collects what a user looks for; copies both reports and TensorBoard logs to the run's folder."""
     (root,) = (folder / "artifacts").iterdir()
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
+    shutil.copy(root / "preprocess" / "data_report", folder / "data.html")
     _collect_logs(root, folder / "tensorboard")
     version = json.loads((root / "publish" / "version").read_text())
     facts = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
@@ -102,6 +103,8 @@ def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, fl
         "model": version["model"],
         "version": version["version"],
         "version_uri": version["uri"],
+        "standing": version["standing"],
+        "reason": version["reason"],
         "registry": values["publish_registry"],
         "metrics": {split: _flatten(found) for split, found in facts["metrics"][facts["published"]].items()},
         "feature_extraction": {
@@ -111,6 +114,7 @@ def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, fl
         "cut_off_search": facts["cut_off_search"],
         "data_fingerprint": facts["lineage"]["fingerprint"],
         "report": str(folder / "report.html"),
+        "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
         "artifacts": str(root),
         "seconds": seconds,

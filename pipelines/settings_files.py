@@ -13,6 +13,7 @@ from components.config import AUTO_CUT_OFF, CUT_OFFS, STAGES, run_form
 from components.settings_fields import Scalar, nearest, read_scalar
 
 FOLDER = Path(__file__).parent / "settings"
+WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
 
 
 def load(name: str) -> dict[str, Scalar]:
@@ -82,6 +83,16 @@ def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The same settings for the pipeline that searches a cut-off: where they name a single one, all are tried."""
     several = "," in str(values.get("model_cut_off", ""))
     return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
+
+
+def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str, Scalar]:
+    """Every parameter of a pipeline from a settings file and assignments.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: as in `load`, `override` and `complete`.
+    """
+    loaded = load(name)
+    return complete(override(for_search(loaded) if pipeline == SEARCH else loaded, assignments))
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:

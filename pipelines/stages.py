@@ -10,9 +10,11 @@ from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Prepr
 from components.evaluate.component import evaluate
 from components.extract_features.component import extract_features
 from components.fine_tune.component import fine_tune
+from components.image import TRAINER_IMAGE
 from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.publish.component import publish
+from components.publish.lineage import IMAGE_VARIABLE
 from pipelines.pods import on_two_gpus, unprivileged
 from pipelines.run_form import Form
 
@@ -51,11 +53,12 @@ def tuned(form: Form, shards: Any, start: Any, cut_off: Any = None) -> dsl.Pipel
 
 
 def evaluated(form: Form, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
-    """Judges the fine-tuned model beside the one it began with."""
+    """Judges the fine-tuned model; never from the cache, for the production model it must match may have changed."""
     features, start = (extraction.outputs[name] for name in ("features", "feature_model"))
     task = evaluate(
         shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, **form.of(Evaluate)
     )
+    task.set_caching_options(False)
     return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
 
 
@@ -64,6 +67,7 @@ def published(form: Form, model: Any, judged: dsl.PipelineTask) -> dsl.PipelineT
     evaluation, report = (judged.outputs[name] for name in ("evaluation", "report"))
     task = publish(model=model, evaluation=evaluation, report=report, run_id=RUN_ID, **form.of(Publish))
     task.set_caching_options(False)
+    task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
     return unprivileged(task, cpu="1", memory="2Gi", hours=1)
 
 

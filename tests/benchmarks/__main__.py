@@ -16,11 +16,12 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Column, Table
 
-from tests.benchmarks import curve, epoch, flops, machine, memory, recipe, search
+from tests.benchmarks import curve, epoch, flops, intervals, machine, memory, recipe, search
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
-# Memory runs in processes of its own and may come anywhere; recipe comes after those that it would slow down.
+# Memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it would
+# slow down.
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
     "curve": curve.measure,
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,
+    "intervals": intervals.measure,
 }
 console = Console()
 

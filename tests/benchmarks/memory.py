@@ -73,7 +73,8 @@ def _evaluate(folder: Path) -> None:
     from components.evaluate import task
 
     inputs = task.Inputs(folder / "shards", folder / "features", folder / "feature_model", folder / "model")
-    task.run(Evaluate(evaluate_bootstrap_samples=100), inputs, "memory", folder / "evaluation", folder / "report.html")
+    settings = Evaluate(publish_registry=str(folder / "registry"), evaluate_bootstrap_samples=100)
+    task.run(settings, inputs, "memory", folder / "evaluation", folder / "report.html", folder / "logs")
 
 
 STAGES: dict[str, Callable[[Path], None]] = {

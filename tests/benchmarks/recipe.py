@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.config import ExtractFeatures, FineTune, Preprocess
-from components.evaluate.metrics import evaluate_predictions, youden_thresholds
+from components.evaluate.metrics import evaluate_predictions
+from components.evaluate.thresholds import choose_thresholds
 from components.extract_features import task as extract_features
 from components.fine_tune import task as fine_tune
 from components.modeling import artifact
@@ -66,7 +67,7 @@ def _quality(folder: Path, theirs: float) -> Row:
     data = Shards.read(folder / "shards")
     scores = artifact.load(folder / "model").predict(data.pictures("validation", BATCH_SIZE), verbose=0)
     frame = prediction_frame(data.split("validation"), data.labels, scores)
-    found = evaluate_predictions(frame, data.labels, youden_thresholds(frame, data.labels), RESAMPLINGS, seed=0)
+    found = evaluate_predictions(frame, data.labels, choose_thresholds(frame, data.labels), RESAMPLINGS, seed=0)
     ours = found["mean"]["auroc"]
     how = (
         f"The same runs with random weights, AUROC on {found['n_images']} pictures of {found['n_patients']} patients; "

@@ -35,6 +35,7 @@ class Evaluated(NamedTuple):
     folder: Path
     report: Path
     outcome: evaluate.Outcome
+    logs: Path
 
 
 EXTRACT_FEATURES = ExtractFeatures(
@@ -54,7 +55,9 @@ FINE_TUNE = FineTune(
     train_seed=SEED,
 )
 NO_CHECKPOINTS = Checkpoints("")
-EVALUATE = Evaluate(evaluate_bootstrap_samples=100, train_seed=SEED)
+EVALUATE = Evaluate(
+    publish_registry="/no/registry/yet", evaluate_bootstrap_samples=100, evaluate_fewest_patients=1, train_seed=SEED
+)
 
 
 def run_extract_features(
@@ -114,5 +117,5 @@ def evaluation(
     folder = tmp_path_factory.mktemp("evaluation")
     inputs = evaluate.Inputs(shards_folder, feature_extraction.features, feature_extraction.model, fine_tuning.model)
     report = folder / "report.html"
-    outcome = evaluate.run(EVALUATE, inputs, "a-run", folder / "evaluation", report)
-    return Evaluated(inputs, folder / "evaluation", report, outcome)
+    outcome = evaluate.run(EVALUATE, inputs, "a-run", folder / "evaluation", report, folder / "logs")
+    return Evaluated(inputs, folder / "evaluation", report, outcome, folder / "logs")

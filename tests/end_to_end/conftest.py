@@ -20,6 +20,7 @@ data_source: gs://radiograft-embedded/phantom
 data_phantom_patients: 60
 data_validation_fraction: 0.25
 evaluate_bootstrap_samples: 100
+evaluate_fewest_patients: 1
 image_size: 64
 model_backbone: efficientnet_lite0
 model_cut_off: block7a_expand_conv

@@ -52,8 +52,8 @@ def test_the_best_candidate_is_published_with_the_table_of_all(search: Run, out:
     table = search_table.read(search.artifacts / "choose-model" / "model")
     assert [row["cut_off"] for row in table] == CUT_OFFS
     with embedded_store(out / "store"):
-        contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/contract.json"))
-        metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/metrics.json"))
+        contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/contract.json"))
+        metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/metrics.json"))
     assert contract["cut_off"] == search_table.best(table)["cut_off"]
     assert metrics["cut_off_search"] == search.summary["cut_off_search"] == table
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from components import storage
 from components.config import run_form
-from components.publish import registry
+from components.publish import production, registry
 from pipelines.embedded_store import embedded_store
 from tests.end_to_end.runs import BUCKET, MODEL, REGISTRY, TwoRuns, read_version
 
@@ -41,6 +43,7 @@ def test_a_run_says_how_it_went_and_where_everything_lies(two_runs: TwoRuns) -> 
     assert "60 patients" in output
     assert f"{summary['metrics']['test']['auroc']:.3f} " in output
     assert f"chest-radiograph version 1: {REGISTRY}/{MODEL}/1\n" in output
+    assert f"{summary['standing']}: {summary['reason']}\n" in output
     assert f"report: {summary['report']}\n" in output
     assert f"TensorBoard logs: {summary['tensorboard']}\n" in output
     assert output.endswith("Research only. Not for diagnosis.\n")
@@ -59,6 +62,12 @@ def test_the_report_is_a_page_of_this_run(two_runs: TwoRuns) -> None:
     assert page.lstrip().startswith("<!doctype html>")
     assert two_runs.first.summary["run_id"] in page
     assert two_runs.first.summary["data_fingerprint"] in page
+
+
+def test_tensorboard_has_the_evaluation(two_runs: TwoRuns) -> None:
+    folder = Path(two_runs.first.summary["tensorboard"]) / "evaluation" / "fine_tuning"
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
+    assert names == {"features.tsv", "metadata.tsv", "projector_config.pbtxt", "sprite.png"}
 
 
 def test_tensorboard_has_the_posters_four_figures(two_runs: TwoRuns) -> None:
@@ -93,13 +102,34 @@ def test_a_second_run_publishes_the_next_version_beside_the_first(two_runs: TwoR
     assert two_runs.second.summary["version"] == 2
     with embedded_store(two_runs.store):
         assert registry.versions(REGISTRY, MODEL) == [1, 2]
-        markers = [registry.verify(REGISTRY, MODEL, number) for number in (1, 2)]
-    assert [marker["version"] for marker in markers] == [1, 2]
+        manifests = [registry.verify(REGISTRY, MODEL, number) for number in (1, 2)]
+    assert [manifest["version"] for manifest in manifests] == [1, 2]
 
 
 def test_version_1_is_unchanged_byte_for_byte(two_runs: TwoRuns) -> None:
-    assert "COMMITTED.json" in two_runs.between
+    assert "manifest.json" in two_runs.between
     assert read_version(two_runs.out, 1) == two_runs.between
+
+
+def test_a_version_stands_as_the_gate_said(two_runs: TwoRuns) -> None:
+    with embedded_store(two_runs.store):
+        current = production.current(REGISTRY, MODEL)
+    for run in (two_runs.first, two_runs.second):
+        gate = json.loads((run.artifacts / "evaluate" / "evaluation" / "metrics.json").read_text())["gate"]
+        assert run.summary["standing"] == ("production" if gate["promote"] else "candidate")
+        assert run.summary["reason"] == "; ".join(gate["reasons"])
+    promoted = [
+        run.summary["version"] for run in (two_runs.first, two_runs.second) if run.summary["standing"][0] == "p"
+    ]
+    assert [change.version for change in current.history] == promoted if current else promoted == []
+
+
+def test_the_models_of_the_runs_are_listed_and_verified(two_runs: TwoRuns) -> None:
+    script = str(Path(sys.executable).parent / "radiograft")
+    for command, words in (["list"], "1  "), (["verify", "2"], "its sample is answered as recorded"):
+        arguments = [script, "models", *command, "--out", str(two_runs.out)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert words in done.stdout
 
 
 def test_the_same_seed_gives_the_same_figures(two_runs: TwoRuns) -> None:
@@ -127,12 +157,12 @@ def test_artifacts_can_be_read_from_the_object_store(two_runs: TwoRuns) -> None:
 
 def test_lineage_leads_back_to_run_data_and_settings(two_runs: TwoRuns) -> None:
     with embedded_store(two_runs.store):
-        lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/2/lineage.json"))
+        lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/2/assets.extra/lineage.json"))
     assert lineage["run_id"] == two_runs.second.summary["run_id"]
     assert lineage["source"] == f"{BUCKET}/phantom/phantom-60-patients-seed-0"
     assert lineage["fingerprint"] == two_runs.second.summary["data_fingerprint"]
     assert lineage["settings"]["model_cut_off"] == "block7a_expand_conv"
-    assert set(lineage["settings"]) == {name for name in run_form() if not name.startswith("publish_")}
+    assert set(lineage["settings"]) == set(run_form())
 
 
 def _served(folder: Path) -> bool:

@@ -48,7 +48,7 @@ def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
     place = many_labels.summary["registry"]
     assert many_labels.summary["version_uri"] == f"{place}/chest-radiograph/1"
     assert registry.verify(place, MODEL, 1)["version"] == 1
-    contract = json.loads((Path(place) / "chest-radiograph" / "1" / "contract.json").read_text())
+    contract = json.loads((Path(place) / "chest-radiograph" / "1" / "assets.extra" / "contract.json").read_text())
     assert contract["labels"] == [
         "Atelectasis",
         "Cardiomegaly",
@@ -65,7 +65,7 @@ def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
         "Pleural_Thickening",
         "Hernia",
     ]
-    predictions = pd.read_parquet(Path(place) / "chest-radiograph" / "1" / "predictions.parquet")
+    predictions = pd.read_parquet(Path(place) / "chest-radiograph" / "1" / "assets.extra" / "predictions.parquet")
     scores = predictions.filter(regex="^score:").to_numpy()
     assert scores.shape[1] == 14
     assert (scores >= 0).all()

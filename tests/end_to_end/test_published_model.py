@@ -44,7 +44,7 @@ def _serve(version: Path, pictures: Path, output: Path) -> np.ndarray:
 def test_the_published_model_alone_gives_the_predictions_that_were_recorded(two_runs: TwoRuns, tmp_path: Path) -> None:
     with embedded_store(two_runs.store):
         version = _fetch(f"{REGISTRY}/{MODEL}/1", tmp_path / "version")
-        recorded = pd.read_parquet(version / "predictions.parquet")
+        recorded = pd.read_parquet(version / "assets.extra" / "predictions.parquet")
         recorded = recorded[recorded["strategy"] == "fine_tuning"].sort_values("image_id")
         for image_id in recorded["image_id"]:
             source = f"{BUCKET}/phantom/phantom-60-patients-seed-0/images_001/images/{image_id}"

@@ -49,6 +49,14 @@ def test_what_one_class_cannot_tell_is_said_and_the_rest_is_told(run: Run) -> No
     assert "not estimable" in Path(run.summary["report"]).read_text()
 
 
+def test_the_report_warns_of_the_file_size(run: Run) -> None:
+    report = Path(run.summary["report"]).read_text()
+    assert (
+        "File size alone predicts nearly as well as the model, or better: Pneumonia on validation with an AUROC of 0.8"
+        in report
+    )
+
+
 def test_validation_is_measured_with_both_classes(run: Run) -> None:
     validation = run.summary["metrics"]["validation"]
     assert (validation["n_images"], validation["n_patients"]) == (91, 68)

@@ -30,7 +30,7 @@ def refuse(two_runs: TwoRuns, small: Path, radiograft: Radiograft) -> Radiograft
         assert done.returncode == 1
         assert (two_runs.out / "latest").readlink() == latest
         assert _published(two_runs.out) == published
-        assert "chest-radiograph/2/COMMITTED.json" in published
+        assert "chest-radiograph/2/manifest.json" in published
         return done
 
     return run
@@ -63,7 +63,9 @@ def source(nih_folder: Path, tmp_path: Path) -> Path:
 def test_a_missing_table(refuse: Radiograft, source: Path) -> None:
     (source / "Data_Entry_2017_v2020.csv").unlink()
     done = refuse("format=chestxray14", f"source={source}")
-    error = "FileNotFoundError: data_source must hold Data_Entry_2017_v2020.csv or Data_Entry_2017.csv (plain or .gz)"
+    error = (
+        "FileNotFoundError: data_source must hold Data_Entry_2017_v2020.csv or Data_Entry_2017.csv (plain, .gz or .zip)"
+    )
     _assert_task_failed(done, "ingest", error)
 
 
@@ -99,7 +101,7 @@ def test_a_patient_in_both_official_lists(refuse: Radiograft, source: Path) -> N
     with (source / "test_list.txt").open("a") as test_list:
         test_list.write(f"\n{leaking}")
     done = refuse("format=chestxray14", f"source={source}")
-    error = "ValueError: a patient must be in one split only, 1 are in both official lists: "
+    error = "ValueError: a patient must be in one split only, 1 are in several of the data set's own: "
     _assert_task_failed(done, "ingest", error + str(int(leaking.partition("_")[0])))
 
 

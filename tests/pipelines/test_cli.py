@@ -61,10 +61,12 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),
         ("labels=Mass,Mass", "data_labels must name each finding once, got 'Mass,Mass'"),
+        ("floors=Mas=0.7", "publish_floors must name labels of Pneumonia, got 'Mas'"),
+        ("margin=0.6", "publish_margin must be at most 0.5, got 0.6"),
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file.), got ''",
+            "data_source must be given (Folder or gs:// prefix; of medmnist and table the file itself.), got ''",
         ),
         (
             "model_name=../up",
@@ -114,7 +116,7 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     head, line, *rows = result.stdout.splitlines()
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(run_form())  # type: ignore[index]
-    assert "| `data_source` | required | Folder or gs:// prefix in NIH's layout, or a MedMNIST .npz file. |" in rows
+    assert "| `data_source` | required | Folder or gs:// prefix; of medmnist and table the file itself. |" in rows
     assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
 
 

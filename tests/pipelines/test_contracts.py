@@ -34,7 +34,11 @@ SETTINGS: dict[str, type[Settings]] = {
 FOLDERS = {name: name for name in SETTINGS} | {"list_cut_offs": "cut_off_search", "choose_model": "cut_off_search"}
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalogue": dsl.Output[dsl.Dataset]},
-    "preprocess": {"catalogue": dsl.Input[dsl.Dataset], "shards": dsl.Output[dsl.Dataset]},
+    "preprocess": {
+        "catalogue": dsl.Input[dsl.Dataset],
+        "shards": dsl.Output[dsl.Dataset],
+        "data_report": dsl.Output[dsl.HTML],
+    },
     "extract_features": {
         "shards": dsl.Input[dsl.Dataset],
         "features": dsl.Output[dsl.Dataset],
@@ -56,12 +60,14 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "metrics": dsl.Output[dsl.Metrics],
         "curves": dsl.Output[dsl.ClassificationMetrics],
         "report": dsl.Output[dsl.HTML],
+        "logs": dsl.Output[dsl.Artifact],
     },
     "publish": {
         "model": dsl.Input[dsl.Model],
         "evaluation": dsl.Input[dsl.Artifact],
         "report": dsl.Input[dsl.HTML],
         "version": dsl.Output[dsl.Artifact],
+        "outcome": dsl.Output[dsl.Metrics],
     },
     "list_cut_offs": {"feature_model": dsl.Input[dsl.Model]},
     "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
@@ -159,7 +165,7 @@ def test_logic_never_imports_kfp(module: Path) -> None:
 
 def test_the_search_for_imports_sees_those_inside_functions() -> None:
     assert _imported(COMPONENTS / "ingest" / "component.py") == {"kfp", "components", "pathlib"}
-    assert "google" in _imported(COMPONENTS / "storage.py")
+    assert "google" in _imported(COMPONENTS / "storage" / "gcs.py")
 
 
 INGEST = """

@@ -77,10 +77,10 @@ def test_names_may_lack_their_prefix(short: str, full: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bakbone", "there is no setting 'bakbone'; did you mean 'backbone' or 'model_backbone'?"),
+        ("bakbone", "there is no setting 'bakbone'; did you mean 'backbone' or 'model_backbone' or 'table'?"),
         (
             "data_lables",
-            "there is no setting 'data_lables'; did you mean 'data_labels' or 'data_negatives' or 'labels'?",
+            "there is no setting 'data_lables'; did you mean 'data_labels' or 'data_table' or 'data_negatives'?",
         ),
         ("qqqqqq", "there is no setting 'qqqqqq'"),
     ],

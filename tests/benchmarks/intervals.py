@@ -1,0 +1,57 @@
+"""Figures of all of NIH's pictures with their intervals: `python -m tests.benchmarks.intervals` computes them once."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from components.evaluate.metrics import evaluate_predictions
+from tests.benchmarks.row import Row
+
+PICTURES, PATIENTS, RESAMPLINGS = 112_120, 30_805, 1000
+# Shares of positives of the 14 findings in NIH's table.
+SHARES = (0.103, 0.025, 0.119, 0.177, 0.052, 0.056, 0.013, 0.047, 0.042, 0.021, 0.022, 0.015, 0.030, 0.002)
+SECONDS, MEGABYTES = 60.0, 2000.0
+
+
+def measure(work: Path) -> list[Row]:
+    """In a process of its own; theirs is what it may take."""
+    command = [sys.executable, "-m", "tests.benchmarks.intervals"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    seconds, megabytes = (float(figure) for figure in printed[-2:])
+    how = (
+        f"{PICTURES:,} predictions of {PATIENTS:,} patients, {len(SHARES)} labels, {RESAMPLINGS:,} resamplings of "
+        "patients. Theirs: what it may take."
+    )
+    return [
+        Row.cost("intervals", seconds, SECONDS, floor=1.0, unit="s", how=how),
+        Row.cost("intervals memory", megabytes, MEGABYTES, floor=1.0, unit="MB", how=how),
+    ]
+
+
+def _predictions() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    columns: dict[str, object] = {
+        "image_id": [f"{number:08d}.png" for number in range(PICTURES)],
+        "patient_id": generator.integers(PATIENTS, size=PICTURES).astype(str),
+    }
+    for label, share in enumerate(SHARES):
+        truth = (generator.random(PICTURES) < share).astype(float)
+        columns[f"label:{label}"] = truth
+        columns[f"score:{label}"] = 1 / (1 + np.exp(2 - 1.2 * truth - generator.normal(size=PICTURES)))
+    return pd.DataFrame(columns)
+
+
+if __name__ == "__main__":
+    predictions = _predictions()
+    labels = [str(label) for label in range(len(SHARES))]
+    start = time.perf_counter()
+    evaluate_predictions(predictions, labels, dict.fromkeys(labels, 0.2), RESAMPLINGS, seed=0)
+    taken = time.perf_counter() - start
+    print(taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
