@@ -1,4 +1,5 @@
-"""What every stage does first and last: log readably, insist on the promised GPUs, check that outputs were written."""
+"""What every stage does first and last: log readably, insist on the promised GPUs, check that its inputs are whole and
+its outputs were written."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from components import checksums
 from components.storage import EMBEDDED_ENDPOINT_VARIABLE
 
 # DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
@@ -23,13 +25,17 @@ log = logging.getLogger("radiograft")
 
 
 @contextlib.contextmanager
-def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[None]:
+def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = Path("/dev")) -> Iterator[None]:
     """Wraps a stage's work.
 
     KFP counts a task that wrote nothing as a success, so the outputs (files or folders) are checked here.
 
+    Args:
+        reads: folders that other stages wrote.
+
     Raises:
         RuntimeError: fewer GPUs than promised are visible, or an output is missing or empty.
+        ValueError: a file of what it reads was damaged on the way.
     """
     logging.basicConfig(format=LOG_FORMAT, stream=sys.stdout, level=logging.WARNING, force=True)
     log.setLevel(logging.DEBUG)
@@ -37,11 +43,15 @@ def stage(name: str, *outputs: str, devices: Path = Path("/dev")) -> Iterator[No
         end_with_parent()
     require_promised_gpus(len(gpu_nodes(devices)))
     start = time.monotonic()
+    for folder in reads:
+        checksums.verify(Path(folder))
     yield
     for output in outputs:
         path = Path(output)
         if not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
             raise RuntimeError(f"{name} must write {path.name}, but nothing is at {path}")
+        if path.is_dir():
+            checksums.write(path)
     log.debug("%s took %.1f s", name, time.monotonic() - start)
 
 

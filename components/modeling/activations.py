@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.modeling import memory_map
 from components.modeling.inference import LARGEST_HALF, Predictor
 from components.shards import Shards
 from components.stage import log
@@ -138,9 +139,7 @@ def _files(network: Predictor, folder: Path, split: str, views: int, pictures: i
     """An empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        np.lib.format.open_memmap(
-            folder / f"{split}-{number}.npy", mode="w+", dtype="float16", shape=(views, pictures, *tensor.shape[1:])
-        )
+        memory_map.create(folder / f"{split}-{number}.npy", (views, pictures, *tensor.shape[1:]))
         for number, tensor in enumerate(network.model.outputs)
     ]
 

@@ -11,6 +11,7 @@ from typing import Self
 import keras
 import tensorflow as tf
 
+from components import json_object
 from components.imaging.decode import decode
 from components.modeling.training import History
 
@@ -41,9 +42,18 @@ class Contract:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Reads contract.json."""
-        values = json.loads((folder / "contract.json").read_text())
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        """Reads contract.json.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it says something else.
+        """
+        path = folder / "contract.json"
+        values = json_object.parsed(path.read_bytes(), str(path))
+        try:
+            return cls(**{**values, "labels": tuple(values["labels"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} must say what the model expects, got other names: {error}") from error
 
 
 def save(folder: Path, model: keras.Model, contract: Contract, history: History) -> None:
@@ -55,8 +65,17 @@ def save(folder: Path, model: keras.Model, contract: Contract, history: History)
 
 
 def load(folder: Path) -> keras.Model:
-    """Loads model.keras in safe mode: built-in layers only, no code from the file."""
-    return keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    """Loads model.keras in safe mode: built-in layers only, no code from the file.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    path = folder / "model.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds, for code in the file as for a file of another Keras
+        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{path} must be a network of Keras's own layers, got another file: {told}") from error
 
 
 def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> None:

@@ -7,17 +7,19 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
 
-from components import storage
+from components import json_object, npz, storage
 from components.stage import log
 
 PREFIX = "_checkpoints"  # no model's name begins with an underscore
 SUFFIX = ".state"  # SHA-256, then a .npz archive: its own CRCs let some damaged headers pass
+NAME = re.compile(rf"(\d{{8}}){re.escape(SUFFIX)}")
 DIGEST_BYTES = 32
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
@@ -50,10 +52,7 @@ class Checkpoints:
         """
         if not self.uri:
             return self
-        versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
-        arithmetic = keras.config.dtype_policy().name  # `auto` may be another one on the next node
-        key = hashlib.sha256(json.dumps([facts, versions, arithmetic], sort_keys=True).encode()).hexdigest()
-        return Checkpoints(storage.join(self.uri, name, key[:32]))
+        return Checkpoints(storage.join(self.uri, name, key(*facts)))
 
     def save(self, number: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, keep: bool) -> None:
         """Writes one state; unless `keep`, those before it are removed.
@@ -89,8 +88,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Removes all states, also of other facts: the task is done."""
         if self.uri:
-            for entry in self._entries():
-                storage.delete(entry.uri)
+            storage.delete_tree(self.uri)
 
     def _read(self, number: int) -> State | None:
         uri = self._uri(number)
@@ -99,12 +97,17 @@ class Checkpoints:
         if digest != _digest(content):
             log.warning("the checkpoint %s is damaged and is not used", uri)
             return None
-        with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            arrays = {name.removeprefix("array:"): found[name] for name in found.files if name != "facts"}
-            return State(number, arrays, json.loads(found["facts"].tobytes()))
+        try:
+            with npz.within(uri, io.BytesIO(content)) as found:  # savez does not compress: no array outgrows the file
+                arrays = {name: found.read(name, len(content)) for name in found.names()}
+            facts = json_object.parsed(arrays.pop("facts").tobytes(), uri)
+        except (ValueError, KeyError) as error:
+            log.warning("the checkpoint %s is no state and is not used: %s", uri, error)
+            return None
+        return State(number, {name.removeprefix("array:"): array for name, array in arrays.items()}, facts)
 
     def _numbers(self) -> list[int]:
-        return sorted(int(entry.name.removesuffix(SUFFIX)) for entry in self._entries() if "/" not in entry.name)
+        return sorted(int(found[1]) for entry in self._entries() if (found := NAME.fullmatch(entry.name)))
 
     def _entries(self) -> list[storage.Entry]:
         try:
@@ -114,6 +117,13 @@ class Checkpoints:
 
     def _uri(self, number: int) -> str:
         return storage.join(self.uri, f"{number:08d}{SUFFIX}")
+
+
+def key(*facts: Any) -> str:
+    """What only the same work on the same packages and arithmetic has: 32 hexadecimal digits."""
+    versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
+    arithmetic = keras.config.dtype_policy().name  # `auto` may be another one on the next node
+    return hashlib.sha256(json.dumps([facts, versions, arithmetic], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def weights_digest(network: keras.Model) -> str:

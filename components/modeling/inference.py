@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.modeling import memory_map
 from components.modeling.fused_normalisation import fuse_normalisation
 
 LARGEST_HALF = 65504.0  # float16's largest number
@@ -70,11 +71,12 @@ def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.n
     Raises:
         ValueError: not exactly `rows` rows came.
         FloatingPointError: a number is not finite in half precision.
+        OSError: the file does not fit on the disk.
     """
     written, file = 0, None
     for batch in outputs:
         if file is None:
-            file = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=(rows, batch.shape[1]))
+            file = memory_map.create(path, (rows, batch.shape[1]))
         if written + len(batch) > rows:
             break
         largest = np.abs(batch).max(initial=0.0)

@@ -7,8 +7,11 @@ is the real one. No credentials are read for the embedded store.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import itertools
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +22,7 @@ from components.storage.contract import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIA
 __all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "Entry", "StoreError"]
 BUCKETS = {"gs://": "gcs", "s3://": "s3"}
 PARALLEL_TRANSFERS = 8
+FILES_A_TASK = 16  # to hand over one small file takes longer than to read it
 
 
 def join(base: str, *names: str) -> str:
@@ -86,11 +90,26 @@ def delete(uri: str) -> None:
     store(uri).delete(uri)
 
 
+def delete_tree(uri: str) -> None:
+    """Removes every file below a folder or prefix, which may be missing.
+
+    On disk the folder goes too, and the one above it if it is empty then, as neither would be there in a bucket.
+    """
+    if is_bucket(uri):
+        for entry in list(list_files(uri)):
+            delete(entry.uri)
+    elif Path(uri).exists():
+        shutil.rmtree(uri)
+        with contextlib.suppress(OSError):  # there is more in it
+            Path(uri).parent.rmdir()
+
+
 def list_files(uri: str) -> Iterator[Entry]:
     """Every file below a folder or prefix, at any depth, in order of name; hidden local files are passed over.
 
     Raises:
         FileNotFoundError: a local folder that does not exist.
+        ValueError: the name of a local file is not UTF-8.
     """
     return store(uri).list_files(uri)
 
@@ -120,5 +139,8 @@ def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
             return entry
         return entry._replace(md5=hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest())
 
+    stream = iter(entries)
+    some = iter(lambda: list(itertools.islice(stream, FILES_A_TASK)), [])
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-        yield from pool.map(fill, entries)
+        for filled in pool.map(lambda part: [fill(entry) for entry in part], some):
+            yield from filled

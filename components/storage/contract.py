@@ -17,6 +17,10 @@ class StoreError(OSError):
     """An object store that cannot be used: no answer, no bucket, no right, damaged content; the message says which."""
 
 
+class DamagedError(StoreError):
+    """What came is not what the store's checksum says."""
+
+
 class Entry(NamedTuple):
     """A stored file: name relative to what was listed, URI, size in bytes, MD5 in hex where the store knows it."""
 
@@ -46,10 +50,10 @@ class Store(Protocol):
     def list_files(self, uri: str) -> Iterator[Entry]: ...
 
 
-def whole(read: Callable[[], Answer], broken: tuple[type[Exception], ...]) -> Answer:
-    """Reads again what broke off or came damaged: the clients repeat requests, but not the reading of an answer."""
+def whole(read: Callable[[], Answer]) -> Answer:
+    """Reads again what came damaged, for it may be whole in the store; READ_ATTEMPTS times and without a pause."""
     for _ in range(READ_ATTEMPTS - 1):
-        with contextlib.suppress(*broken):
+        with contextlib.suppress(DamagedError):
             return read()
     return read()
 

@@ -1,7 +1,7 @@
 """Objects in Google Cloud Storage or the embedded store. A token is an object's generation, which the store compares.
 
-The client compares CRC32C or MD5 of all that goes up or comes down, and repeats a request with growing pauses for two
-minutes when the store is busy or the line breaks.
+The client compares CRC32C or MD5 of all that goes up or comes down. A request is repeated as `patience` says when the
+store is busy or the line breaks.
 """
 
 from __future__ import annotations
@@ -10,44 +10,52 @@ import base64
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
-from typing import IO, cast
+from collections.abc import Callable, Iterator
+from typing import IO, Any, cast
 
-from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed, Unauthorized
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    GoogleAPIError,
+    NotFound,
+    PreconditionFailed,
+    Unauthorized,
+)
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from requests.exceptions import ChunkedEncodingError, RequestException, Timeout
+from requests.exceptions import ConnectionError as NoConnectionError
 
-from components.storage import contract
-from components.storage.contract import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Entry, StoreError
+from components.storage import contract, patience
+from components.storage.contract import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Answer, Entry, StoreError
+
+BROKEN = (NoConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TransportError)
 
 
 def exists(uri: str) -> bool:
     """Whether there is an object."""
-    with _told(uri):
-        return bool(_blob(uri).exists())
+    return bool(_ask(uri, lambda **once: _blob(uri).exists(**once)))
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole content."""
-    with _told(uri):
-        return contract.whole(lambda: bytes(_blob(uri).download_as_bytes()), (DataCorruption,))
+    return contract.whole(lambda: _ask(uri, lambda **once: bytes(_blob(uri).download_as_bytes(**once))))
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
     """The whole content and its token."""
     while True:
-        with contextlib.suppress(PreconditionFailed), _told(uri):  # replaced between the two requests
-            return contract.whole(lambda: _read_generation(_blob(uri)), (DataCorruption,))
+        with contextlib.suppress(PreconditionFailed):  # replaced between the two requests
+            return contract.whole(lambda: _ask(uri, lambda **once: _read_generation(_blob(uri), once)))
 
 
 def open_file(uri: str) -> IO[bytes]:
     """A reader of one generation."""
-    with _told(uri):
-        found = _blob(uri)
-        found.reload()
-    return cast(IO[bytes], found.open("rb", chunk_size=contract.READ_AHEAD))
+    found = _ask(uri, lambda **once: _known(_blob(uri), once))
+    many = {"retry": patience.repeating(_may_heal), "timeout": _timeout()}
+    return cast(IO[bytes], found.open("rb", chunk_size=contract.READ_AHEAD, **many))
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
@@ -68,28 +76,50 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
 
 def delete(uri: str) -> None:
     """Removes an object."""
-    with contextlib.suppress(FileNotFoundError), _told(uri):
-        _blob(uri).delete()
+    with contextlib.suppress(FileNotFoundError):
+        _ask(uri, lambda **once: _blob(uri).delete(**once))
 
 
 def list_files(uri: str) -> Iterator[Entry]:
     """The objects below a prefix."""
     bucket, prefix = contract.split(uri.rstrip("/") + "/")
-    with _told(uri):
-        for blob in _client(bucket).list_blobs(bucket, prefix=prefix):
-            if not blob.name.endswith("/"):  # a browser's folder placeholder
-                md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else None
-                yield Entry(blob.name[len(prefix) :], f"gs://{bucket}/{blob.name}", int(blob.size), md5)
+    for blob in _ask(uri, lambda **once: list(_client(bucket).list_blobs(bucket, prefix=prefix, **once))):
+        if not blob.name.endswith("/"):  # a browser's folder placeholder
+            md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else None
+            yield Entry(blob.name[len(prefix) :], f"gs://{bucket}/{blob.name}", int(blob.size), md5)
 
 
-def _read_generation(blob: storage.Blob) -> tuple[bytes, str]:
-    blob.reload()
-    return blob.download_as_bytes(if_generation_match=blob.generation), str(blob.generation)
+def _known(blob: storage.Blob, once: dict[str, Any]) -> storage.Blob:
+    blob.reload(**once)  # learns its generation
+    return blob
+
+
+def _read_generation(blob: storage.Blob, once: dict[str, Any]) -> tuple[bytes, str]:
+    _known(blob, once)
+    return blob.download_as_bytes(if_generation_match=blob.generation, **once), str(blob.generation)
 
 
 def _upload(uri: str, data: bytes, generation: int | None) -> None:
+    wanted = {"content_type": "application/octet-stream", "if_generation_match": generation}
+    _ask(uri, lambda **once: _blob(uri).upload_from_string(data, **wanted, **once))
+
+
+def _ask(uri: str, request: Callable[..., Answer]) -> Answer:
+    """Makes a request, which is given the client's settings for a single one, as often as `patience` says."""
     with _told(uri):
-        _blob(uri).upload_from_string(data, content_type="application/octet-stream", if_generation_match=generation)
+        return patience.patiently(lambda: request(retry=None, timeout=_timeout()), _may_heal)
+
+
+def _timeout() -> tuple[float, float]:
+    return patience.CONNECT_SECONDS, patience.SILENCE_SECONDS
+
+
+def _may_heal(error: Exception) -> bool:
+    if isinstance(error, InvalidResponse):  # as a reader of parts raises it
+        return error.response.status_code in patience.BUSY
+    if isinstance(error, GoogleAPICallError):
+        return error.code in patience.BUSY and "no space left" not in error.message  # on the embedded store's disk
+    return isinstance(error, BROKEN)
 
 
 @contextlib.contextmanager
@@ -105,13 +135,13 @@ def _told(uri: str) -> Iterator[None]:
             raise StoreError(f"there is no bucket {bucket}, asked for {uri}") from None
         raise contract.missing(uri) from None
     except DataCorruption as error:
-        raise StoreError(f"{uri} is damaged: {error}") from None
+        raise contract.DamagedError(f"{uri} is damaged: {error}") from None
     except (Unauthorized, Forbidden, GoogleAuthError) as error:
         raise StoreError(
             f"{bucket} lets nobody in with these credentials: {error}; log in with `gcloud auth application-default "
             "login`, or give the service account rights on the bucket"
         ) from None
-    except GoogleAPIError as error:
+    except (GoogleAPIError, RequestException, InvalidResponse, ConnectionError) as error:
         raise StoreError(f"{bucket} does not answer as it should: {error}") from None
 
 
@@ -125,7 +155,7 @@ def _client(bucket: str) -> storage.Client:
         return _client_at(None)
     endpoint = os.environ.get(EMBEDDED_ENDPOINT_VARIABLE)
     if not endpoint:
-        raise ConnectionError(
+        raise StoreError(
             f"gs://{EMBEDDED_BUCKET} is there only while `radiograft run` runs; its files lie under OUT/store"
         )
     return _client_at(endpoint)

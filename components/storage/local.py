@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,11 +76,38 @@ def list_files(uri: str) -> Iterator[Entry]:
     folder = Path(uri)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    for name in names:  # in a bucket's order, which takes `/` as a letter: the same data give the same catalogue
-        if not any(part.startswith(".") for part in name.split("/")):
-            path = folder / name
-            yield Entry(name, str(path), path.stat().st_size, None)
+    # In a bucket's order, which takes `/` as a letter: the same data give the same catalogue.
+    yield from sorted(_entries(str(folder)), key=lambda entry: entry.name)
+
+
+def _entries(folder: str) -> Iterator[Entry]:
+    """The files below a folder, without hidden ones; other processes may rename and remove meanwhile.
+
+    In text, because a Path for each of 100,000 files takes longer than to look at them.
+    """
+    for place, folders, files in os.walk(folder, onerror=_raise_unless_passed_over):
+        folders[:] = (name for name in folders if not name.startswith("."))  # where versions are written and renamed
+        below = "" if place == folder else f"{place[len(folder) :].strip('/')}/"
+        for name in files:
+            path = f"{place.rstrip('/')}/{name}"
+            with contextlib.suppress(FileNotFoundError):  # removed since
+                found = os.stat(path)  # noqa: PTH116  see above
+                if not name.startswith(".") and stat.S_ISREG(found.st_mode):
+                    yield Entry(_in_utf8(below + name), path, found.st_size, None)
+
+
+def _in_utf8(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which neither a table nor a bucket can hold
+        raise ValueError(f"a file's name must be UTF-8, got {name!a}; rename it") from None
+    return name
+
+
+def _raise_unless_passed_over(error: OSError) -> None:
+    is_lost_and_found = Path(str(error.filename)).name == "lost+found"  # root's own on a mounted volume
+    if not isinstance(error, FileNotFoundError) and not is_lost_and_found:
+        raise error
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Objects in S3. A token is an object's ETag, which the store compares (If-Match).
 
-A CRC32 goes up with every object, and the client compares the checksum that comes down with one. It repeats a request
-with growing pauses (botocore's `standard` mode) when the store is busy or the line breaks.
+A CRC32 goes up with every object, and the client compares the checksum that comes down with one. A request is repeated
+as `patience` says when the store is busy or the line breaks.
 """
 
 from __future__ import annotations
@@ -13,20 +13,13 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from botocore.exceptions import (
-    ClientError,
-    FlexibleChecksumError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
+from botocore.exceptions import ClientError
 
 from components.storage import contract
 from components.storage.contract import Entry
-from components.storage.s3_client import client, status, told
+from components.storage.s3_client import ask, client, status
 
 LOST = (409, 412)  # another writer was quicker, or is at it
-BROKEN = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 MD5_DIGITS = 32
 
 
@@ -71,21 +64,20 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
 def delete(uri: str) -> None:
     """Removes an object."""
     bucket, key = contract.split(uri)
-    with contextlib.suppress(FileNotFoundError), told(uri):
-        client().delete_object(Bucket=bucket, Key=key)
+    with contextlib.suppress(FileNotFoundError):
+        ask(uri, lambda: client().delete_object(Bucket=bucket, Key=key))
 
 
 def list_files(uri: str) -> Iterator[Entry]:
     """The objects below a prefix; sorted, because not every S3 store takes `/` as a letter."""
     bucket, prefix = contract.split(uri.rstrip("/") + "/")
-    with told(uri):
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [
-            Entry(each["Key"][len(prefix) :], f"s3://{bucket}/{each['Key']}", each["Size"], each["ETag"].strip('"'))
-            for page in pages
-            for each in page.get("Contents", ())
-            if not each["Key"].endswith("/")  # a browser's folder placeholder
-        ]
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    found = [
+        Entry(each["Key"][len(prefix) :], f"s3://{bucket}/{each['Key']}", each["Size"], each["ETag"].strip('"'))
+        for page in ask(uri, lambda: list(pages))
+        for each in page.get("Contents", ())
+        if not each["Key"].endswith("/")  # a browser's folder placeholder
+    ]
     yield from _with_known_md5(sorted(found))
 
 
@@ -126,8 +118,7 @@ class _Reader(io.RawIOBase):
 
 def _head(uri: str) -> dict[str, Any]:
     bucket, key = contract.split(uri)
-    with told(uri):
-        return dict(client().head_object(Bucket=bucket, Key=key))
+    return dict(ask(uri, lambda: client().head_object(Bucket=bucket, Key=key)))
 
 
 def _get(uri: str, **part: str) -> tuple[bytes, str]:
@@ -138,8 +129,7 @@ def _get(uri: str, **part: str) -> tuple[bytes, str]:
         found = client().get_object(Bucket=bucket, Key=key, **part)
         return found["Body"].read(), found["ETag"]
 
-    with told(uri):
-        return contract.whole(read, BROKEN)
+    return contract.whole(lambda: ask(uri, read))
 
 
 def _put(uri: str, data: bytes, condition: dict[str, str]) -> bool:
@@ -148,14 +138,17 @@ def _put(uri: str, data: bytes, condition: dict[str, str]) -> bool:
     checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
     # Named here it goes into a header. What the client computes itself may follow the body, which older stores refuse.
     checks = {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": checksum}
-    with told(uri):
+
+    def put() -> bool:
         try:
             client().put_object(Bucket=bucket, Key=key, Body=data, **checks, **condition)
         except ClientError as error:
             if status(error) not in LOST:
                 raise
             return False
-    return True
+        return True
+
+    return ask(uri, put)
 
 
 def _with_known_md5(entries: list[Entry]) -> Iterator[Entry]:

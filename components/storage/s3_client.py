@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -19,33 +19,53 @@ from botocore.exceptions import (
     ClientError,
     FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from components.storage import contract
-from components.storage.contract import StoreError
+from components.storage import contract, patience
+from components.storage.contract import Answer, StoreError
 
-ATTEMPTS = 8  # of a request, with pauses of up to 1, 2, 4, 8, 16, 20 and 20 seconds between them
+BROKEN = (NoConnectionError, HTTPClientError, IncompleteReadError)
 
 
 @functools.cache
 def client() -> Any:
     """The process's one client (botocore.client.S3), which threads may share."""
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-    config = Config(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=16)
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=patience.CONNECT_SECONDS,
+        read_timeout=patience.SILENCE_SECONDS,
+        max_pool_connections=16,
+    )
     return boto3.session.Session().client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
 
 
+def ask(uri: str, request: Callable[[], Answer]) -> Answer:
+    """Makes a request as often as `patience` says.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        StoreError: whatever else is wrong.
+    """
+    with _told(uri):
+        return patience.patiently(request, _may_heal)
+
+
+def _may_heal(error: Exception) -> bool:
+    return status(error) in patience.BUSY if isinstance(error, ClientError) else isinstance(error, BROKEN)
+
+
 @contextlib.contextmanager
-def told(uri: str) -> Iterator[None]:
+def _told(uri: str) -> Iterator[None]:
     """Turns what the client raises into FileNotFoundError or StoreError."""
     bucket = f"s3://{contract.split(uri)[0]}"
     at = f"{bucket} at {client().meta.endpoint_url}"
     try:
         yield
     except FlexibleChecksumError as error:
-        raise StoreError(f"{uri} is damaged: {error}") from None
+        raise contract.DamagedError(f"{uri} is damaged: {error}") from None
     except NoCredentialsError:
         raise StoreError(
             f"there are no credentials for {bucket}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"

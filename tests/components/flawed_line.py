@@ -1,31 +1,45 @@
-"""A line to an object store with flaws: refuses requests, spoils or cuts off answers, and remembers what passed."""
+"""A line to an object store with flaws: refuses, drops or holds up requests, loses, spoils or cuts off answers, and
+remembers what passed."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
+import random
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+BUSY = ("503", "429", "408", "500")
+FLAWS = (*BUSY, "dropped", "hung", "lost")  # a status, half read and closed or left open, passed on without an answer
+ABOUT_A_BUCKET = re.compile(r"/storage/v1/b/[^/?]+(\?|$)")
 NOT_PASSED_ON = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
 
 class Line(ThreadingHTTPServer):
-    """How many requests are still to be answered 503, how many contents to be spoiled or cut off, and what passed.
+    """Which requests go wrong, how many contents are still to be spoiled or cut off, and what passed.
 
     Attributes:
+        flaws: of the next requests, one of FLAWS or any other status each.
+        drawn, share: where there are no such flaws, what that share of all requests gets is drawn with.
+        injected: how often each flaw has been.
         requests: headers and body of each request, in order.
         fetched: bytes of content that came back.
     """
 
     daemon_threads = True
-    busy = spoiled = cut = fetched = 0
+    spoiled = cut = fetched = 0
+    drawn: random.Random | None = None
+    share = 0.0
 
     def __init__(self, store: str) -> None:
         self.store = urlsplit(store)
         self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.flaws, self.injected = collections.deque[str](), collections.Counter[str]()
+        self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), _Passer)
 
     @property
@@ -33,27 +47,55 @@ class Line(ThreadingHTTPServer):
         """URL of this end."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def next_flaw(self) -> str:
+        """What goes wrong with a request; empty for nothing."""
+        flaw = self.flaws.popleft() if self.flaws else ""
+        if not flaw and self.drawn and self.drawn.random() < self.share:
+            flaw = self.drawn.choice(FLAWS)
+        if flaw:
+            self.injected[flaw] += 1
+        return flaw
+
 
 class _Passer(BaseHTTPRequestHandler):
     server: Line
     protocol_version = "HTTP/1.1"
 
     def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        flaw = "" if self.is_background() else self.server.next_flaw()
+        broken_off = flaw in ("dropped", "hung")
+        body = self.rfile.read(length // 2 if broken_off else length)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.requests.append((headers, body))
-        if self.server.busy:
-            self.server.busy -= 1
-            self.answer(503, [], b"")
+        if not self.is_background():
+            self.server.requests.append((headers, body))
+        if broken_off:
+            self.server.closing.wait(timeout=None if flaw == "hung" else 0)
+            self.close_connection = True
             return
+        if flaw.isdigit():
+            self.answer(int(flaw), [], b"")
+        else:
+            self.pass_on(body, headers, lost=flaw == "lost")
+
+    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
+
+    def is_background(self) -> bool:
+        """Whether it is what Google's client asks about a bucket in a thread of its own, for its traces."""
+        return self.command == "GET" and bool(ABOUT_A_BUCKET.search(self.path))
+
+    def pass_on(self, body: bytes, headers: dict[str, str], *, lost: bool) -> None:
+        """Has the store answer."""
         store = http.client.HTTPConnection(self.server.store.netloc)
         store.request(self.command, self.path, body, {**headers, "connection": "close"})
         found = store.getresponse()
         kept = [(name, value) for name, value in found.getheaders() if name.lower() not in NOT_PASSED_ON]
         length = found.getheader("Content-Length") if self.command == "HEAD" else None
-        self.answer(found.status, kept, self.pointing_here(found.read()), length)
-
-    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
+        content = self.pointing_here(found.read())
+        if lost:
+            self.close_connection = True
+        else:
+            self.answer(found.status, kept, content, length)
 
     def pointing_here(self, body: bytes) -> bytes:
         """What the store tells of an object names the address of its content, to which a client would go directly."""
@@ -68,12 +110,12 @@ class _Passer(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
-        if is_content and self.server.spoiled:
-            self.server.spoiled -= 1
-            body = body[:-1] + bytes([body[-1] ^ 1])
         if is_content and self.server.cut:
             self.server.cut -= 1
             body, self.close_connection = body[: len(body) // 2], True
+        elif is_content and self.server.spoiled:
+            self.server.spoiled -= 1
+            body = body[:-1] + bytes([body[-1] ^ 1])
         self.server.fetched += len(body) * is_content
         self.wfile.write(body)
 
@@ -90,5 +132,6 @@ def line_to(store: str) -> Iterator[Line]:
         try:
             yield server
         finally:
+            server.closing.set()
             server.shutdown()
             thread.join()

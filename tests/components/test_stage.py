@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components import checksums
 from components.stage import gpu_nodes, log, stage
 
 PROMISE = "RADIOGRAFT_PROMISED_GPUS"
@@ -98,3 +99,23 @@ def test_written_files_and_folders_pass_and_the_time_is_told(
 def test_the_works_own_error_comes_through(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="the real cause"), stage("ingest", str(tmp_path / "missing")):
         raise KeyError("the real cause")
+
+
+def test_what_a_stage_writes_is_what_the_next_one_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    with stage("preprocess", str(folder)):
+        folder.mkdir()
+        (folder / "train").write_text("1")
+    with stage("fine_tune", reads=[str(folder)]):
+        pass
+    assert (folder / checksums.NAME).is_file()
+
+
+def test_a_damaged_input_stops_the_stage_before_its_work(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("1")
+    checksums.write(tmp_path)
+    (tmp_path / "train").write_text("2")
+    begun = False
+    with pytest.raises(ValueError, match=f"^{tmp_path}/train must be as "), stage("fine_tune", reads=[str(tmp_path)]):
+        begun = True
+    assert not begun

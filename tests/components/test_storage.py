@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,6 +72,43 @@ def test_what_is_not_there_may_be_deleted(place: str) -> None:
     storage.delete(f"{place}/file")
     storage.delete(f"{place}/file")
     assert list(storage.list_files(place)) == []
+
+
+def test_a_tree_is_deleted_and_its_neighbours_stay(place: str) -> None:
+    names = ["run/task-1/a/state", "run/task-1/b", "run/task-10", "run-2/task"]
+    for name in names:
+        storage.write_bytes(f"{place}/{name}", b"x")
+    storage.delete_tree(f"{place}/run/task-1")
+    assert sorted(listing(place)) == ["run-2/task", "run/task-10"]
+    storage.delete_tree(f"{place}/run/task-1")
+    assert sorted(listing(place)) == ["run-2/task", "run/task-10"]
+
+
+def test_a_deleted_tree_leaves_no_empty_folder(tmp_path: Path) -> None:
+    """Fails where files alone are deleted: every run would leave the folders of its checkpoints."""
+    for name in ("run/task-1/a/state", "run/task-2/a/state"):
+        storage.write_bytes(str(tmp_path / name), b"x")
+    storage.delete_tree(str(tmp_path / "run/task-1"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["task-2"]
+    storage.delete_tree(str(tmp_path / "run/task-2"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_others_are_listed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where the walk raises what it meets: a registry would seem empty while a version is renamed."""
+    for name in ("a/x", "b/y", "c/z"):
+        storage.write_bytes(str(tmp_path / name), b"x")
+    scandir = os.scandir
+
+    def just_too_late(folder: str) -> Iterator[os.DirEntry[str]]:
+        if Path(folder).name == "b":
+            Path(folder).rename(tmp_path / ".b")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", just_too_late)
+    assert [entry.name for entry in storage.list_files(str(tmp_path))] == ["a/x", "c/z"]
 
 
 def test_a_missing_file_is_named(place: str) -> None:

@@ -97,5 +97,22 @@ def test_refuses_a_memo_index_that_would_exhaust_memory(tmp_path: Path) -> None:
 
 def test_refuses_nesting_that_would_overflow_the_stack(tmp_path: Path) -> None:
     nested_key = b"\x80\x02})" + b"\x85" * 60_000 + b"Ns."
-    with pytest.raises(ValueError, match="at most 50000 tuples, got 60000"):
+    with pytest.raises(ValueError, match="a tuple may hold at most 1000 objects, nested ones included"):
         read_with("state", nested_key, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [b"2\x86", b"q\x01h\x01\x86", b"q\x010(h\x01h\x01t", b")0q\x01h\x01\x86", b"q\x01(0h\x01\x86"],
+    ids=["duplicated", "fetched", "from a mark", "popped between", "mark popped between"],
+)
+def test_refuses_tuples_that_would_be_hashed_for_days(twice: bytes, tmp_path: Path) -> None:
+    """Without the check on tuples this test does not end."""
+    key = b"\x80\x02})" + twice * 60 + b"Ns."
+    with pytest.raises(ValueError, match="a tuple may hold at most 1000 objects"):
+        read_with("state", key, tmp_path)
+
+
+def test_refuses_more_opcodes_than_any_state_dict_has(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at most 200000 opcodes"):
+        read_with("state", b"\x80\x02" + b"N0" * 100_001 + b"N.", tmp_path)
