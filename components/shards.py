@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,16 +14,17 @@ import tensorflow as tf
 
 from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
-from components.records import label_column, no_boxes
+from components.records import label_column
+from components.shard_files import SUFFIX, appearing
 
-PICTURES_A_SHARD = 512
 SHUFFLE_PICTURES = 4096
 READ_BUFFER = 2**20
+FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "image_id")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """A folder of shards.
+    """A folder of shards, which `shard_files.write_description` completed.
 
     `rows` are the catalogue's rows of the pictures that could be decoded, split after split in the order in which
     they are stored; `boxes` (see `no_boxes`) are the catalogue's, also of pictures that could not be decoded.
@@ -40,7 +40,7 @@ class Shards:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Opens what `write_description` completed; pictures are read later, as a stream."""
+        """Opens a folder; pictures are read later, as a stream."""
         summary = json.loads((folder / "shards.json").read_text())
         return cls(
             folder=folder,
@@ -133,71 +133,32 @@ class Shards:
         return in_order.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _records(self, split: str) -> tf.data.Dataset:
-        files = sorted(str(path) for path in self.folder.glob(f"{split}-*.tfrecord"))
+        files = sorted(str(path) for path in self.folder.glob(f"{split}-*{SUFFIX}"))
         records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
     def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         fields = tf.io.parse_single_example(
             record,
-            {
-                "picture": tf.io.FixedLenFeature([], tf.string),
-                "image_id": tf.io.FixedLenFeature([], tf.string),
-                "labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32),
-            },
+            FIELDS | {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)},
         )
         picture = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), [self.image_size, self.image_size, 1])
         return picture, fields["image_id"], fields["labels"]
 
 
-def write_split(
-    folder: Path, split: str, examples: Iterable[tuple[np.ndarray, str, np.ndarray]], count: int
-) -> Iterator[int]:
-    """Writes one split's shards from a stream and yields the number written so far after each picture.
-
-    Args:
-        examples: (uint8 [size, size, 1], id, float32 [labels]) each.
-        count: an upper bound of their number; a last shard may stay empty.
-    """
-    stream, shards, written = iter(examples), max(1, -(-count // PICTURES_A_SHARD)), 0
-    for shard in range(shards):
-        with tf.io.TFRecordWriter(str(folder / f"{split}-{shard:05d}-of-{shards:05d}.tfrecord")) as writer:
-            for picture, image_id, labels in itertools.islice(stream, PICTURES_A_SHARD):
-                writer.write(_record(picture, image_id, labels))
-                written += 1
-                yield written
+def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
+    """Writes a file of (uint8 [size, size, 1], id, float32 [labels]) each; it appears when the stream has ended."""
+    with appearing(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
+        for picture, image_id, labels in examples:
+            writer.write(_record(picture, image_id, labels))
 
 
-def remove(folder: Path, image_ids: Collection[str]) -> None:
-    """Takes pictures out of a folder's shards, before its description is written; each shard changes in one step."""
-    wanted = {image_id.encode() for image_id in image_ids}
-    for path in sorted(folder.glob("*.tfrecord")):
-        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-        kept = [record for record in records if _image_id(record) not in wanted]
-        if len(kept) < len(records):
-            draft = path.with_suffix(".draft")
-            with tf.io.TFRecordWriter(str(draft)) as writer:
-                for record in kept:
-                    writer.write(record)
-            draft.replace(path)
-
-
-def _image_id(record: bytes) -> bytes:
-    return bytes(tf.train.Example.FromString(record).features.feature["image_id"].bytes_list.value[0])
-
-
-def write_description(
-    folder: Path,
-    rows: pd.DataFrame,
-    augmentation: Augmentation,
-    summary: dict[str, Any],
-    boxes: pd.DataFrame | None = None,
-) -> None:
-    """Completes a folder of shards; `summary` needs `labels` and `image_size` and may hold more."""
-    rows.to_parquet(folder / "rows.parquet", index=False)
-    (no_boxes() if boxes is None else boxes).to_parquet(folder / "boxes.parquet", index=False)
-    (folder / "augmentation.json").write_text(json.dumps(dataclasses.asdict(augmentation), indent=2))
-    (folder / "shards.json").write_text(json.dumps(summary, indent=2))
+def read_first(path: Path, count: int, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first pictures of a file, or all there are, uint8 [pictures, size, size, 1], and their ids, string."""
+    records = list(tf.data.TFRecordDataset(str(path)).take(count))
+    fields = tf.io.parse_example(tf.stack(records) if records else tf.zeros([0], tf.string), FIELDS)
+    pictures = tf.io.decode_raw(fields["picture"], tf.uint8)
+    return tf.reshape(pictures, [-1, image_size, image_size, 1]), fields["image_id"]
 
 
 def _record(picture: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
@@ -209,4 +170,5 @@ def _record(picture: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
         "image_id": feature(image_id.encode()),
         "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels)),
     }
-    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(example.SerializeToString(deterministic=True))  # else each process has its own order of the features

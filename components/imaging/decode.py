@@ -11,6 +11,9 @@ from PIL import Image
 from components.imaging.limits import check_not_too_small, check_size
 
 IN_COLOUR = " in colour"  # behind the mode of a picture whose channels differ
+FORMATS = ("PNG", "JPEG")  # Pillow knows fifty more, some of which run other programs
+MOST_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over all pixels, however few bytes it has
+START_OF_SCAN = b"\xff\xda"  # which cannot occur within one
 COLOURED = 24  # levels between a pixel's channels, more than JPEG adds to grey
 COLOURED_PART = 0.01  # of a picture: more than a marker
 
@@ -30,8 +33,16 @@ def decode(content: tf.Tensor, size: int) -> tf.Tensor:
     """
     picture = tf.io.decode_image(content, channels=1, expand_animations=False)
     picture.set_shape([None, None, 1])
-    resized = tf.image.resize(picture, [size, size], method="bilinear", antialias=True)
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
+    # The same values as tf.image.resize, which copies the whole picture to float32 first.
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=tf.expand_dims(picture, 0),
+        size=[size, size],
+        scale=size / tf.cast(tf.shape(picture)[:2], tf.float32),
+        translation=[0.0, 0.0],
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return tf.cast(tf.round(tf.squeeze(resized, 0)), tf.uint8)  # means of values from 0 to 255
 
 
 def encode(pixels: np.ndarray) -> bytes:
@@ -43,13 +54,16 @@ def inspect(content: bytes) -> str:
     """Reads a picture's header only and returns its mode as Pillow names it: `L`, `I;16`, `RGB`, `RGBA`.
 
     Raises:
-        ValueError: no picture, more pixels than limits.LARGEST_PIXELS or, TooSmallError, a side below SMALLEST_SIDE.
+        ValueError: no picture, a JPEG of more scans than MOST_SCANS, more pixels than limits.LARGEST_PIXELS or,
+            TooSmallError, a side below SMALLEST_SIDE.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            width, height, mode = picture.width, picture.height, picture.mode
-    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height, mode, is_png = picture.width, picture.height, picture.mode, picture.format == "PNG"
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError("not a readable picture") from error
+    if not is_png and content.count(START_OF_SCAN) > MOST_SCANS:
+        raise ValueError(f"a JPEG must have at most {MOST_SCANS} scans")
     check_size(height, width)
     check_not_too_small(height, width)
     return mode

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
-from components.shards import Shards
 
 PICTURES = 6
 VIEWS = 5
@@ -18,17 +18,18 @@ GAP = 4
 TALLEST = 160
 
 
-def contact_sheet(data: Shards, seed: int, path: Path) -> None:
-    """Writes a grey PNG: a column a picture, the stored picture on top and VIEWS augmented views below."""
-    batch = next(iter(data.examples("train").batch(PICTURES)))
-    pictures, ids, _ = batch
-    rows = [pictures] + [
-        augment(pictures, draw(ids, tf.constant(view), seed), data.augmentation) for view in range(VIEWS)
-    ]
+def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int, path: Path) -> None:
+    """Writes a grey PNG: a column a picture, the stored picture on top and VIEWS augmented views below.
+
+    Args:
+        pictures: uint8 [n, size, size, 1], PICTURES or fewer.
+        ids: string [n].
+    """
+    rows = [pictures] + [augment(pictures, draw(ids, tf.constant(view), seed), augmentation) for view in range(VIEWS)]
     grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, pictures, size, size]
     spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
     sheet = Image.fromarray(np.block([list(row) for row in spaced]))
-    scale = min(1.0, TALLEST / data.image_size)
+    scale = min(1.0, TALLEST / pictures.shape[1])
     smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     smaller.save(content, "PNG", optimize=True)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from components.records import SPLITS
 from components.validation import twins
-from components.validation.looks import Look
 from components.validation.policy import NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
 
 
-def flaws(rows: pd.DataFrame, looks: Sequence[Look]) -> dict[str, pd.Series[bool]]:
+def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray) -> dict[str, pd.Series[bool]]:
     """Which rows are so, by reason; those of the test split never are, for they stay whatever the policy.
 
     Args:
-        looks: of the rows, in their order.
+        hashes: uint64 [rows], in their order, as validation.looks makes them.
+        thumbnails: uint8 [rows, side, side].
     """
-    order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_list()
-    splits, chosen = [rows["split"].iloc[place] for place in order], [looks[place] for place in order]
-    hashes = np.array([look.hash for look in chosen], "uint64")
-    found = twins.repeats(hashes, np.stack([look.thumbnail for look in chosen])) if chosen else {}
+    order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
+    splits = rows["split"].to_numpy()[order]
+    found = twins.repeats(hashes[order], thumbnails[order])
     repeated = {later: earlier for later, earlier in found.items() if splits[later] != "test"}
 
     def marked(within: bool) -> pd.Series[bool]:

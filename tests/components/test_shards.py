@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
-from components.shards import Shards, write_description, write_split
+from components.shard_files import copy_records, write_description
+from components.shards import Shards, read_first, write_shard
 
 SIZE = 8
 TRAIN = 11
@@ -47,7 +48,7 @@ def write(folder: Path, augmentation: Augmentation, **counts: int) -> Shards:
     for split, part in zip(counts, parts, strict=True):
         truth = part[["label:Effusion", "label:Mass"]].to_numpy("float32")
         examples = zip(pictures(len(part)), part["image_id"], truth, strict=True)
-        assert list(write_split(folder, split, examples, len(part))) == list(range(1, len(part) + 1))
+        write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
     summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc", "more": {"kept": 1}}
     write_description(folder, pd.concat(parts, ignore_index=True), augmentation, summary)
     return Shards.read(folder)
@@ -116,23 +117,54 @@ def test_an_empty_split_is_an_empty_stream(plain: Shards) -> None:
     assert list(plain.examples("test").as_numpy_iterator()) == []
 
 
-def test_many_pictures_fill_several_shards_in_order(tmp_path: Path) -> None:
-    data = write(tmp_path, Augmentation(), train=1030)
-    assert sorted(path.name for path in tmp_path.glob("*.tfrecord")) == [
-        "train-00000-of-00003.tfrecord",
-        "train-00001-of-00003.tfrecord",
-        "train-00002-of-00003.tfrecord",
-    ]
-    np.testing.assert_array_equal(np.concatenate(list(data.pictures("train", 100))), pictures(1030))
-
-
-def test_pictures_that_could_not_be_read_leave_no_gap(tmp_path: Path) -> None:
-    fewer = zip(pictures(2), ["a.png", "b.png"], np.zeros((2, 2), np.float32), strict=True)
-    assert list(write_split(tmp_path, "train", fewer, count=600)) == [1, 2]
-    rows = pd.DataFrame({"image_id": ["a.png", "b.png"], "split": "train"})
+def test_several_files_are_read_in_order(tmp_path: Path) -> None:
+    rows = rows_of("train", 30)
+    truth = rows[["label:Effusion", "label:Mass"]].to_numpy("float32")
+    examples = list(zip(pictures(30), rows["image_id"], truth, strict=True))
+    for number, part in enumerate((examples[:17], [], examples[17:])):
+        write_shard(tmp_path / f"train-{number:05d}-of-00003.tfrecord", part)
     write_description(tmp_path, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE})
-    ids = [image_id for _, image_id, _ in Shards.read(tmp_path).examples("train").as_numpy_iterator()]
-    assert ids == [b"a.png", b"b.png"]
+    np.testing.assert_array_equal(np.concatenate(list(Shards.read(tmp_path).pictures("train", 7))), pictures(30))
+
+
+def test_a_stream_that_breaks_leaves_no_file_to_read(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
+        yield pictures(1)[0], "a.png", np.zeros(2, np.float32)
+        raise ConnectionError("no store")
+
+    with pytest.raises(ConnectionError, match="no store"):
+        write_shard(tmp_path / "train-00000-of-00001.tfrecord", broken())
+    assert [path.name for path in tmp_path.glob("*.tfrecord") if not path.name.startswith(".")] == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(keep=st.lists(st.booleans(), max_size=12))
+def test_a_copy_holds_what_is_kept_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, keep: list[bool]) -> None:
+    folder = tmp_path_factory.mktemp("copy")
+    names = [f"{number}.png" for number in range(len(keep))]
+    examples = list(zip(pictures(len(keep)), names, np.zeros((len(keep), 2), np.float32), strict=True))
+    write_shard(folder / "whole.tfrecord", examples)
+    write_shard(folder / "expected.tfrecord", [each for each, kept in zip(examples, keep, strict=True) if kept])
+    copy_records(folder / "whole.tfrecord", folder / "copy.tfrecord", keep)
+    assert (folder / "copy.tfrecord").read_bytes() == (folder / "expected.tfrecord").read_bytes()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: int) -> None:
+    examples = zip(pictures(3), "abc", np.zeros((3, 2), np.float32), strict=True)
+    write_shard(tmp_path / "whole.tfrecord", examples)
+    with pytest.raises(ValueError, match="zip"):
+        copy_records(tmp_path / "whole.tfrecord", tmp_path / "copy.tfrecord", [True] * (count - 1) + [False])
+    assert not (tmp_path / "copy.tfrecord").exists()
+
+
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_the_first_pictures_of_a_file(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    write_shard(path, zip(pictures(count), "abcde"[:count], np.zeros((count, 2), np.float32), strict=True))
+    found, ids = read_first(path, 3, SIZE)
+    np.testing.assert_array_equal(found, pictures(count)[:3])
+    assert [image_id.decode() for image_id in ids.numpy()] == list("abcde"[: min(count, 3)])
 
 
 def test_every_epoch_has_its_own_order_and_drops_what_fills_no_batch(plain: Shards) -> None:

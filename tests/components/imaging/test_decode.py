@@ -99,6 +99,20 @@ def test_an_even_picture_stays_even_at_any_size(grey: int, width: int, height: i
     np.testing.assert_array_equal(decoded(encode(Image.new("L", (width, height), grey)), size), grey)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(16, 300),
+    width=st.integers(16, 300),
+    size=st.sampled_from([32, 96, 224]),
+    seed=st.integers(0, 99),
+)
+def test_resizing_gives_the_values_of_tensorflows_own(height: int, width: int, size: int, seed: int) -> None:
+    """Models that were published before it was done in one step serve those."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    expected = tf.image.resize(pixels[..., None], [size, size], method="bilinear", antialias=True)
+    np.testing.assert_array_equal(decoded(encode(pixels), size), np.round(expected)[..., 0])
+
+
 def test_serving_in_a_graph_decodes_as_preprocess_does() -> None:
     contents = [encode(noise(50, 1)), encode(noise(70, 2), "JPEG"), encode(flat("RGBA", (1, 2, 3, 4)))]
 
@@ -151,8 +165,16 @@ def test_a_header_tells_the_mode(picture: Image.Image, mode: str) -> None:
     assert inspect(encode(picture)) == mode
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture at all", encode(noise(32))[:20]])
-def test_a_broken_header_is_refused(content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a picture at all",
+        encode(noise(32))[:20],
+        *(encode(noise(32), kind) for kind in ("GIF", "BMP", "TIFF")),
+    ],
+)
+def test_a_broken_header_or_another_format_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable picture"):
         inspect(content)
 

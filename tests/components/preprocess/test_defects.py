@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,11 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
         encode(pixels(8) + np.uint8(n % 30 + 1)),
         "Mass",
         "nearly the same picture as one of a split held out more",
+    ),
+    "twin": lambda n: (
+        encode(pixels(0) + np.uint8(n % 30 + 1)),
+        "Mass",
+        "nearly the same picture as another one",
     ),
     "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' beside a finding"),
 }
@@ -136,6 +142,22 @@ def test_a_defect_that_fails_stops_the_run_with_count_and_example(tmp_path: Path
     assert not (tmp_path / "shards" / "shards.json").exists()
 
 
+def test_inverted_films_are_told_or_left_out_as_the_policy_says(nih_folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(nih_folder, tmp_path / "nih")
+    films = sorted(place.rglob("*.png"))
+    for film in films[:3]:
+        film.write_bytes(encode(255 - np.asarray(Image.open(film))))
+    turned = [film.name for film in films[:3]]
+    ingest.run(Ingest(data_source=str(place)), tmp_path / "catalogue")
+    for policy, stay in (("report", len(films)), ("quarantine", len(films) - 3)):
+        asked = Preprocess(image_size=32, data_policy=f"inverted={policy}")
+        preprocess.run(asked, tmp_path / "catalogue", tmp_path / policy)
+        told = json.loads((tmp_path / policy / "data.json").read_text())
+        (group,) = told["suspects"] or told["excluded"]
+        assert (group["defect"], group["policy"], group["examples"]) == ("inverted", policy, turned)
+        assert len(Shards.read(tmp_path / policy).rows) == stay
+
+
 def test_a_test_picture_stays_although_another_one_of_test_looks_the_same(tmp_path: Path) -> None:
     place = source(tmp_path / "data", [])
     twin = Image.fromarray(pixels(8) + np.uint8(2))
@@ -157,7 +179,10 @@ def test_the_page_stands_alone_and_shows_counts_policies_and_examples(tmp_path: 
     assert ["View unknown", "5", "4", "4"] in found.rows
     assert ["blank picture: one shade of grey", "1", "blank=quarantine", "012.png"] in found.rows
     assert ["picture in colour", "1", "colour=report", "013.png"] in found.rows
-    assert "Mass is rare in test: 2 patients have it, where figures want 10" in found.text
+    assert ["blank", "1", "quarantine", "Picture of one shade of grey."] in found.rows
+    assert ["burned_in", "0", "drop", "DICOM file with the patient's name in its pixels."] in found.rows
+    assert "rare in test, where figures want 10 patients: Mass (2)" in found.text
+    assert "13 pictures of 13 patients can be used. 2 pictures, rows or boxes were left out for defects; " in found.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in found.tags}
     assert all((image["src"] or "").startswith("data:") for image in found.images())
     assert "http" not in text.replace("http-equiv", "")

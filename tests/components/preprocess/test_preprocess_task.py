@@ -5,20 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import random
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from components import npz, storage
+from components import npz
 from components.config import Preprocess
 from components.imaging.augmentation import Augmentation
 from components.imaging.decode import decode
@@ -27,7 +22,7 @@ from components.records import SPLITS, Catalogue, exclusion
 from components.settings_record import read_settings, record_settings
 from components.shards import Shards
 from tests.components.archives import pack, packed
-from tests.components.pictures import encode, noise, png_of_header_only
+from tests.components.pictures import encode, noise
 
 PICTURES_A_SPLIT = 8
 UNREADABLE = "unreadable or truncated picture"
@@ -35,13 +30,6 @@ UNREADABLE = "unreadable or truncated picture"
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
-
-
-def loaded(folder: Path, content: bytes) -> task.Decoded:
-    """What becomes of a file with this content that ingest has seen so."""
-    path = folder / "picture.png"
-    path.write_bytes(content)
-    return task.load(str(path), md5(content), size=32)
 
 
 @pytest.fixture
@@ -94,14 +82,14 @@ def test_good_pictures_are_stored_as_they_are(catalogue: Catalogue, tmp_path: Pa
 
 def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalogue, tmp_path: Path) -> None:
     folder = run(catalogue, tmp_path)
+    splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
         "image_size": 32,
         "source": "a source",
         "fingerprint": catalogue.fingerprint(),
-        "splits": {
-            split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in ("train", "validation", "test")
-        },
+        "splits": splits,
+        "catalogued": splits,
         "notes": [],
         "excluded": [{"reason": "row without a picture", "count": 1, "examples": ["gone.png"]}],
         "converted": {},
@@ -162,64 +150,6 @@ def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalogue, tmp_pa
     np.testing.assert_array_equal(stored, expected)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="zero bytes"),
-        pytest.param(b"P5 no picture", id="text"),
-        pytest.param(encode(noise(32))[:-1], id="last byte missing"),
-        pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
-        pytest.param(encode(noise(32), "GIF"), id="GIF"),
-        pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
-    ],
-)
-def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
-    assert loaded(tmp_path, content) == (None, UNREADABLE, "")
-
-
-def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
-    bomb = encode(Image.new("1", (8192, 8192)))
-    assert len(bomb) < 20_000
-    assert loaded(tmp_path, bomb) == (None, UNREADABLE, "")
-
-
-@settings(max_examples=150, deadline=None)
-@given(format=st.sampled_from(["PNG", "JPEG"]), data=st.data())
-def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, format: str, data: st.DataObject) -> None:
-    content = bytearray(encode(noise(32), format))
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    picture, reason, mode = loaded(tmp_path_factory.getbasetemp(), bytes(content))
-    if reason:
-        assert (picture, reason, mode) == (None, UNREADABLE, "")
-    else:
-        assert picture is not None
-        assert picture.shape == (32, 32, 1)
-
-
-def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
-    uri = storage.join(embedded, "preprocess", "picture.png")
-    content = encode(noise(32))
-    assert task.load(uri, md5(content), size=32) == (None, "gone since ingest", "")
-    storage.write_bytes(uri, content)
-    picture, reason, mode = task.load(uri, md5(content), size=32)
-    assert (reason, mode) == ("", "L")
-    np.testing.assert_array_equal(picture, noise(32)[..., None])
-
-
-@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in colour"), ((224, 224), "L")])
-def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = task.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)
-    np.testing.assert_array_equal(found.picture, loaded(tmp_path, encode(pixels)).picture)  # type: ignore[arg-type]
-    assert (found.reason, found.mode) == ("", mode)
-
-
-def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
-    outcome = task.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
-    assert outcome == (None, "changed since ingest", "")
-
-
 def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalogue, tmp_path: Path, place: str) -> None:
     pixels = np.stack([noise(32, number) for number in range(PICTURES_A_SPLIT * len(SPLITS))])
     uri = pack(f"{place}/set.npz", train_images=pixels[:8], val_images=pixels[8:16], test_images=pixels[16:])
@@ -250,39 +180,3 @@ def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalogue, t
 def test_what_the_source_limits_is_noted(catalogue: Catalogue, tmp_path: Path) -> None:
     folder = run(dataclasses.replace(catalogue, notes=("no patients are told",)), tmp_path)
     assert Shards.read(folder).summary["notes"] == ["no patients are told"]
-
-
-def numbered(number: int) -> task.Decoded:
-    return task.Decoded(None, str(number), "")
-
-
-def dawdling(number: int) -> task.Decoded:
-    time.sleep(random.Random(number).random() / 500)
-    return numbered(number)
-
-
-@pytest.mark.parametrize("work", [numbered, dawdling])
-@pytest.mark.parametrize("count", [0, 1, task.READ_AHEAD - 1, task.READ_AHEAD, 100])
-def test_threads_keep_the_order(work: Callable[[int], task.Decoded], count: int) -> None:
-    results = task.in_order(work, iter(range(count)))
-    assert [int(result.reason) for result in results] == list(range(count))
-
-
-def test_reading_never_runs_far_ahead() -> None:
-    taken = []
-
-    def items() -> Iterator[int]:
-        for number in range(200):
-            taken.append(number)
-            yield number
-
-    for done, _ in enumerate(task.in_order(numbered, items()), 1):
-        assert len(taken) <= done + task.READ_AHEAD
-
-
-def test_a_failing_store_stops_the_run() -> None:
-    def broken(number: int) -> task.Decoded:
-        raise ConnectionError("no store")
-
-    with pytest.raises(ConnectionError, match="no store"):
-        list(task.in_order(broken, iter(range(3))))

@@ -1,0 +1,53 @@
+"""The shards that are whole already: what an attempt that was killed leaves to the next one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Self
+
+from components import shard_files, storage
+from components.modeling import checkpoints
+from components.modeling.checkpoints import Checkpoints
+from components.preprocess import outcomes
+
+KEY = "key"  # file that tells which work the shards of a folder are
+SUFFIXES = (shard_files.SUFFIX, outcomes.SUFFIX)  # of a shard's files; the one written last comes last
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """Shards in a folder and, for an attempt that finds the folder empty, copies in the object store."""
+
+    folder: Path
+    copies: Checkpoints
+
+    @classmethod
+    def open(cls, folder: Path, place: Checkpoints, *facts: object) -> Self:
+        """Those of one piece of work; what other facts led to is removed from the folder.
+
+        Args:
+            facts: whatever the shards depend on, as JSON can hold it.
+        """
+        key = checkpoints.key(*facts)
+        if not (folder / KEY).is_file() or (folder / KEY).read_text() != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            storage.write_bytes(str(folder / KEY), key.encode())
+        return cls(folder, place.of("shards", *facts))
+
+    def has(self, name: str) -> bool:
+        """Whether a shard is whole; fetches it from the object store if that has it and the folder has not."""
+        last = name + SUFFIXES[-1]
+        if not (self.folder / last).exists() and self.copies.uri and storage.exists(self._copy(last)):
+            for file in (name + suffix for suffix in SUFFIXES):
+                storage.download(self._copy(file), self.folder / file)
+        return (self.folder / last).exists()
+
+    def copy(self, name: str) -> None:
+        """Copies a shard to the object store."""
+        for file in (name + suffix for suffix in SUFFIXES if self.copies.uri):
+            storage.write_bytes(self._copy(file), (self.folder / file).read_bytes())
+
+    def _copy(self, file: str) -> str:
+        return storage.join(self.copies.uri, file)

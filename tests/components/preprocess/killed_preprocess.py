@@ -1,0 +1,35 @@
+"""The stage in a process of its own that dies: `python -m tests.components.preprocess.killed_preprocess CATALOGUE OUT
+KEPT MODULE FUNCTION CALL` has itself killed at the numbered call of a module's function.
+
+With KEPT, a folder or gs:// prefix, OUT is a worker's part; without (empty), the whole stage's output.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from components.config import Preprocess
+from components.modeling.checkpoints import Checkpoints
+from components.preprocess import layout, task
+from components.stage import stage
+from tests.components.killed_stage import die_at
+
+PICTURES_A_SHARD = 16
+SETTINGS = Preprocess(image_size=32)
+
+
+def attempt(catalogue: Path, out: Path, kept: str) -> None:
+    """One attempt, undisturbed unless somebody else sees to it."""
+    if kept:
+        task.work(SETTINGS, catalogue, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
+    else:
+        task.run(SETTINGS, catalogue, out)
+
+
+if __name__ == "__main__":
+    catalogue, out, kept, module, function, call = sys.argv[1:]
+    layout.PICTURES_A_SHARD = PICTURES_A_SHARD
+    die_at(module, function, int(call))
+    with stage("preprocess"):
+        attempt(Path(catalogue), Path(out), kept)

@@ -1,0 +1,126 @@
+"""Reading: what becomes of one picture, whatever is wrong with it, and that many come in order."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components import storage
+from components.preprocess import reading
+from tests.components.pictures import encode, noise, png_of_header_only
+
+UNREADABLE = "unreadable or truncated picture"
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def loaded(folder: Path, content: bytes) -> reading.Decoded:
+    """What becomes of a file with this content that ingest has seen so."""
+    path = folder / "picture.png"
+    path.write_bytes(content)
+    return reading.load(str(path), md5(content), size=32)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="zero bytes"),
+        pytest.param(b"P5 no picture", id="text"),
+        pytest.param(encode(noise(32))[:-1], id="last byte missing"),
+        pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
+        pytest.param(encode(noise(32), "GIF"), id="GIF"),
+        pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
+    ],
+)
+def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
+    assert loaded(tmp_path, content) == (None, UNREADABLE, "")
+
+
+def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    bomb = encode(Image.new("1", (8192, 8192)))
+    assert len(bomb) < 20_000
+    assert loaded(tmp_path, bomb) == (None, UNREADABLE, "")
+
+
+@settings(max_examples=150, deadline=None)
+@given(format=st.sampled_from(["PNG", "JPEG"]), data=st.data())
+def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, format: str, data: st.DataObject) -> None:
+    content = bytearray(encode(noise(32), format))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    picture, reason, mode = loaded(tmp_path_factory.getbasetemp(), bytes(content))
+    if reason:
+        assert (picture, reason, mode) == (None, UNREADABLE, "")
+    else:
+        assert picture is not None
+        assert picture.shape == (32, 32, 1)
+
+
+def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
+    uri = storage.join(embedded, "preprocess", "picture.png")
+    content = encode(noise(32))
+    assert reading.load(uri, md5(content), size=32) == (None, "gone since ingest", "")
+    storage.write_bytes(uri, content)
+    picture, reason, mode = reading.load(uri, md5(content), size=32)
+    assert (reason, mode) == ("", "L")
+    np.testing.assert_array_equal(picture, noise(32)[..., None])
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in colour"), ((224, 224), "L")])
+def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = reading.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)
+    np.testing.assert_array_equal(found.picture, loaded(tmp_path, encode(pixels)).picture)  # type: ignore[arg-type]
+    assert (found.reason, found.mode) == ("", mode)
+
+
+def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
+    outcome = reading.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
+    assert outcome == (None, "changed since ingest", "")
+
+
+def numbered(number: int) -> reading.Decoded:
+    return reading.Decoded(None, str(number), "")
+
+
+def dawdling(number: int) -> reading.Decoded:
+    time.sleep(random.Random(number).random() / 500)
+    return numbered(number)
+
+
+@pytest.mark.parametrize("work", [numbered, dawdling])
+@pytest.mark.parametrize("count", [0, 1, reading.READ_AHEAD - 1, reading.READ_AHEAD, 100])
+def test_threads_keep_the_order(work: Callable[[int], reading.Decoded], count: int) -> None:
+    results = reading.in_order(work, iter(range(count)))
+    assert [int(result.reason) for result in results] == list(range(count))
+
+
+def test_reading_never_runs_far_ahead() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(200):
+            taken.append(number)
+            yield number
+
+    for done, _ in enumerate(reading.in_order(numbered, items()), 1):
+        assert len(taken) <= done + reading.READ_AHEAD
+
+
+def test_a_failing_store_stops_the_run() -> None:
+    def broken(number: int) -> reading.Decoded:
+        raise ConnectionError("no store")
+
+    with pytest.raises(ConnectionError, match="no store"):
+        list(reading.in_order(broken, iter(range(3))))
