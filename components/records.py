@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -137,6 +138,10 @@ class Catalogue:
 
     def fingerprint(self) -> str:
         """SHA-256 over pictures, patients, labels and splits: the same data give the same value on any machine."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         columns = ["image_id", "md5", "patient_id", "split", *map(label_column, self.labels)]
         text = self.rows.sort_values("image_id")[columns].to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(text.encode()).hexdigest()

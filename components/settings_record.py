@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.settings_fields import Scalar, Settings
@@ -14,8 +15,12 @@ FILE = "settings.json"
 def record_settings(output: Path, settings: Settings, *inputs: Path) -> None:
     """Writes to the folder `output` this stage's settings and those that came with its input folders."""
     known = {name: value for folder in inputs for name, value in read_settings(folder).items()}
-    merged = {**known, **dataclasses.asdict(settings)}
-    (output / FILE).write_text(json.dumps(dict(sorted(merged.items())), indent=2))
+    record(output, {**known, **dataclasses.asdict(settings)})
+
+
+def record(output: Path, settings: Mapping[str, Scalar]) -> None:
+    """Writes settings by name to the folder `output`."""
+    (output / FILE).write_text(json.dumps(dict(sorted(settings.items())), indent=2))
 
 
 def read_settings(folder: Path) -> dict[str, Scalar]:

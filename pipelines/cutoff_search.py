@@ -12,7 +12,7 @@ from components.config import AUTO_CUT_OFF
 from components.cut_off_search.component import choose_model, list_cut_offs
 from pipelines.pods import unprivileged
 from pipelines.run_form import Form, with_run_form
-from pipelines.stages import evaluated, extracted, ingested, preprocessed, published, tuned
+from pipelines.stages import evaluated, extracted, ingested, preprocessed, published, tuned, worth_training
 
 CANDIDATES_AT_ONCE = 4  # with two GPUs each
 
@@ -21,15 +21,17 @@ CANDIDATES_AT_ONCE = 4  # with two GPUs each
 @partial(with_run_form, model_cut_off=AUTO_CUT_OFF)
 def cutoff_search(form: Form) -> None:
     """Transfer learning for medical images: fine-tuning from several cut-offs, the best is kept. Not for diagnosis."""
-    catalogue = ingested(form).outputs["catalogue"]
-    shards = preprocessed(form, catalogue).outputs["shards"]
-    extraction = extracted(form, shards)
-    start = extraction.outputs["feature_model"]
-    candidates = list_cut_offs(feature_model=start, model_cut_off=form.parameters["model_cut_off"])
-    with dsl.ParallelFor(candidates.output, name="candidates", parallelism=CANDIDATES_AT_ONCE) as cut_off:
-        tried = tuned(form, shards, start, cut_off)
-    chosen = choose_model(models=dsl.Collected(tried.outputs["model"]))
-    judged = evaluated(form, shards, extraction, chosen.outputs["model"])
-    published(form, chosen.outputs["model"], judged)
+    data = ingested(form)
+    with dsl.If(worth_training(data), name="Worth training"):
+        shards = preprocessed(form, data.outputs["catalogue"]).outputs["shards"]
+        extraction = extracted(form, shards)
+        start = extraction.outputs["feature_model"]
+        candidates = list_cut_offs(feature_model=start, model_cut_off=form.parameters["model_cut_off"])
+        # KFP 2.17 does not find what a loop with a name collects (github.com/kubeflow/pipelines/issues/13239)
+        with dsl.ParallelFor(candidates.output, parallelism=CANDIDATES_AT_ONCE) as cut_off:
+            tried = tuned(form, shards, start, cut_off)
+        chosen = choose_model(models=dsl.Collected(tried.outputs["model"]))
+        judged = evaluated(form, shards, extraction, chosen.outputs["model"])
+        published(form, chosen.outputs["model"], judged)
     for task in (candidates, chosen):
         unprivileged(task, cpu="2", memory="8Gi", hours=1)

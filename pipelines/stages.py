@@ -6,13 +6,13 @@ from typing import Any
 
 from kfp import dsl
 
-from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from components.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish
 from components.evaluate.component import evaluate
 from components.extract_features.component import extract_features
 from components.fine_tune.component import fine_tune
 from components.image import TRAINER_IMAGE
 from components.ingest.component import ingest
-from components.preprocess.component import preprocess
+from components.preprocess.component import collect_shards, list_workers, preprocess
 from components.publish.component import publish
 from components.publish.lineage import IMAGE_VARIABLE
 from pipelines.pods import on_two_gpus, unprivileged
@@ -23,15 +23,30 @@ RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 def ingested(form: Form) -> dsl.PipelineTask:
     """Reads the source; never from the cache, for what lies behind data_source may have changed."""
-    task = ingest(**form.of(Ingest))
+    task = ingest(**form.parameters)
     task.set_caching_options(False)
     return on_two_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 
 
+def worth_training(data: dsl.PipelineTask) -> Any:
+    """The condition under which a run goes on after ingest.
+
+    It is ingest's return value, which KFP calls `Output`: KFP's local runner takes a condition on an output of another
+    name for false.
+    """
+    return data.outputs["Output"] == True  # noqa: E712  compared when the pipeline runs
+
+
 def preprocessed(form: Form, catalogue: Any) -> dsl.PipelineTask:
-    """Makes shards of the catalogue's pictures."""
-    task = preprocess(catalogue=catalogue, **form.of(Preprocess))
-    return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+    """Makes shards of the catalogue's pictures, which workers in pods of their own share; one more collects them."""
+    settings, attempt = form.of(Preprocess), _attempt(form, "preprocess")
+    workers = list_workers(preprocess_workers=form.parameters["preprocess_workers"])
+    with dsl.ParallelFor(workers.output) as worker:  # unnamed, as in `pipelines.cutoff_search`
+        made = preprocess(catalogue=catalogue, worker=worker, **attempt, **settings)
+    collected = collect_shards(catalogue=catalogue, parts=dsl.Collected(made.outputs["part"]), **settings)
+    on_two_gpus(made, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+    unprivileged(workers, cpu="1", memory="2Gi", hours=1)
+    return unprivileged(collected, cpu="2", memory="8Gi", hours=2)
 
 
 def extracted(form: Form, shards: Any) -> dsl.PipelineTask:

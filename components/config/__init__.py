@@ -7,16 +7,18 @@ poster's (DenseNet-121, ImageNet, 224 px, cut-off `conv5_block16_2_conv`) where 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from components.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
+from components.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from components.config.release import Evaluate, Publish
 from components.config.shared import Registry
 from components.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training
-from components.settings_fields import Settings
+from components.settings_fields import Scalar, Settings
 
 __all__ = [
-    "AUTO_CUT_OFF", "CUT_OFFS", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate", "ExtractFeatures", "FineTune", "Ingest",
-    "Preprocess", "Publish", "Registry", "Training", "run_form",
+    "ALWAYS", "AUTO_CUT_OFF", "CUT_OFFS", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "Registry", "Training", "check_form", "run_form",
 ]  # fmt: skip
 
 STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish)
@@ -26,3 +28,12 @@ def run_form() -> dict[str, dataclasses.Field[object]]:
     """All settings by name in alphabetical order, as the KFP run form lists them."""
     fields = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
     return dict(sorted(fields.items()))
+
+
+def check_form(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Every setting by name, from a mapping that may hold more; those of all stages' checks passed.
+
+    Raises:
+        ValueError, TypeError: a value that a stage refuses.
+    """
+    return {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}

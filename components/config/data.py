@@ -19,7 +19,7 @@ FINDINGS = (
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NO_FINDING = "No Finding"
-# Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
+ALWAYS, DATA_CHANGED = "always", "data_changed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ingest(Floored, Validated, Seeded):
     )
     data_source: str = setting(
         "",
-        "Folder or gs:// prefix; of medmnist and table the file itself.",
+        "Folder, gs:// or s3:// prefix; of medmnist and table the file itself.",
         required=True,
     )
     data_table: str = setting(
@@ -96,6 +96,12 @@ class Ingest(Floored, Validated, Seeded):
         low=20,
         high=100_000,
     )
+    train_when: str = setting(
+        ALWAYS,
+        "`data_changed` ends a run after ingest where data and settings are those of the version in production, as a "
+        "schedule wants it; who starts a run by hand wants it trained.",
+        choices=(ALWAYS, DATA_CHANGED),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,6 +137,13 @@ class Preprocess(Validated, Seeded):
     image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)
     image_augmentation: str = setting(
         "poster", "`poster`, `chexnet`, `none`, or ImageDataGenerator's arguments: rotation_range=10,zoom_range=0.1"
+    )
+    preprocess_workers: int = setting(
+        1,
+        "Pods that share the decoding of the pictures; any number gives the same shards.",
+        unit="pods",
+        low=1,
+        high=64,
     )
 
     def __post_init__(self) -> None:

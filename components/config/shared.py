@@ -30,7 +30,7 @@ class Floored(Settings):
 class Registry(Settings):
     """Where the versions of the model are."""
 
-    publish_registry: str = setting("", "Folder or gs:// prefix of the model registry.", required=True)
+    publish_registry: str = setting("", "Folder, gs:// or s3:// prefix of the model registry.", required=True)
     publish_model_name: str = setting("chest-radiograph", "Name of the model, a folder of the registry.")
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class ExtractFeatures(Training):
     """Strategy 1: a new classifier on the features of the frozen backbone."""
 
     model_backbone: str = setting("densenet121", "Pretrained network.", choices=tuple(CUT_OFFS))
-    model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path or gs:// URI.")
+    model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
     model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
     model_feature_layer: str = setting(
         "last", "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best one."

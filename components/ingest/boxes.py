@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
 
+from components.ingest import table_file
+from components.ingest.pictures import among
 from components.records import BOX_COLUMNS, CORNERS, exclusion
 
 TABLE = "BBox_List_2017.csv"
@@ -20,9 +20,9 @@ def read(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.Da
     A box that reaches over its picture's edge is cut there.
 
     Raises:
-        ValueError: the table has another header.
+        ValueError: the table has another header, or is not UTF-8.
     """
-    table = pd.read_csv(io.BytesIO(content), dtype="string", encoding="utf-8-sig", index_col=False)
+    table = table_file.read_csv(TABLE, content)
     if tuple(table.columns[: len(HEADER)]) != HEADER:
         raise ValueError(f"{TABLE} must begin with the columns {', '.join(HEADER)}, got {', '.join(table.columns)}")
     table = table[list(HEADER)].set_axis(list(BOX_COLUMNS), axis="columns")
@@ -33,7 +33,7 @@ def read(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.Da
     table["x"], table["y"] = left.clip(0, 1), top.clip(0, 1)
     table["width"] = (left + width).clip(0, 1) - table["x"]
     table["height"] = (top + height).clip(0, 1) - table["y"]
-    known = table["image_id"].isin(image_ids)
+    known = among(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
         exclusion(table["image_id"][~known], "box of a picture that is not there"),

@@ -37,14 +37,15 @@ def read(uri: str) -> Source:
     """
     files = {entry.name: entry for entry in storage.list_files(uri)}
     table = _read_table(files, uri)
-    found = pictures.listed(files.values())
+    found, strays = pictures.listed(files.values())
     found["image_id"] = pictures.file_names(found.pop("path"))
     rows, excluded = pictures.joined(table, found)
     drawn, not_drawn = _read_boxes(files, rows["image_id"])
     rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
     known = sorted(set("|".join(table["findings"].unique()).split("|")))
     findings = rows["findings"].str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
-    return Source(uri, rows.drop(columns="findings"), findings, pd.concat([excluded, not_drawn]), boxes=drawn)
+    excluded = pd.concat([strays, excluded, not_drawn])
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, boxes=drawn)
 
 
 def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
@@ -87,12 +88,12 @@ def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | N
         )
     if not present:
         return None
-    members = {split: _lines(storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
+    members = {split: _lines(name, storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
         raise ValueError(f"a picture must be in one official list only, {len(both)} are in both: {', '.join(both[:5])}")
     return {image_id: split for split, ids in members.items() for image_id in ids}
 
 
-def _lines(content: bytes) -> list[str]:
-    return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+def _lines(name: str, content: bytes) -> list[str]:
+    return [line.strip() for line in table_file.text(name, content).splitlines() if line.strip()]

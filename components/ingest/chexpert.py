@@ -43,10 +43,11 @@ def read(uri: str, layout: TableLayout) -> Source:
     whole = described(
         table, TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain), "train.csv", blank=0.0
     )
-    found = pictures.listed(files.values()).rename(columns={"path": "image_id"})
+    found, strays = pictures.listed(files.values())
     rows = whole.rows.assign(image_id=whole.rows["image"])
-    source = joined(uri, rows, whole.findings.filter(list(FINDINGS)), found)
-    return source._replace(notes=(*source.notes, *(VALID_TESTS,) * ("test" not in tables)))
+    source = joined(uri, rows, whole.findings.filter(list(FINDINGS)), found.rename(columns={"path": "image_id"}))
+    notes = (*source.notes, *(VALID_TESTS,) * ("test" not in tables))
+    return source._replace(excluded=pd.concat([strays, source.excluded]), notes=notes)
 
 
 def _table(files: dict[str, storage.Entry], name: str) -> pd.DataFrame | None:

@@ -1,4 +1,8 @@
-"""The KFP interface of the ingest stage."""
+"""The KFP interface of the ingest stage.
+
+It takes the whole run form: a setting that a later stage would refuse is refused here, before hours of training, and
+all of them are held against those of the version in production.
+"""
 
 from kfp import dsl
 
@@ -18,16 +22,45 @@ def ingest(
     data_table: str,
     data_test_fraction: float,
     data_validation_fraction: float,
+    evaluate_bootstrap_samples: int,
+    evaluate_fewest_patients: int,
+    evaluate_operating_point: str,
+    image_augmentation: str,
+    image_size: int,
+    model_backbone: str,
+    model_cut_off: str,
+    model_dense_units: int,
+    model_dropout: float,
+    model_feature_layer: str,
+    model_l2: float,
+    model_random_baseline: bool,
+    model_weights: str,
+    model_weights_md5: str,
+    preprocess_workers: int,
     publish_floors: str,
+    publish_margin: float,
+    publish_model_name: str,
+    publish_registry: str,
+    train_augmentation: str,
+    train_batch_size: int,
+    train_feature_epochs: int,
+    train_feature_learning_rate: float,
+    train_fine_tune_epochs: int,
+    train_fine_tune_learning_rate: float,
+    train_optimizer: str,
+    train_patience: int,
+    train_precision: str,
+    train_recipe: str,
     train_seed: int,
-) -> None:
-    """Lists the pictures, reads their labels and splits them by patient."""
+    train_views: int,
+    train_when: str,
+) -> bool:
+    """Lists the pictures, reads their labels and splits them by patient; tells whether the run has to train."""
     from pathlib import Path
 
-    from components.config import Ingest
+    from components.config import check_form
     from components.ingest import task
     from components.stage import stage
 
     with stage("ingest", catalogue.path):
-        settings = Ingest.of(locals())
-        task.run(settings, Path(catalogue.path))
+        return task.run_form(check_form(locals()), Path(catalogue.path))

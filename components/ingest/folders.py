@@ -35,13 +35,15 @@ def read(uri: str) -> Source:
         FileNotFoundError: there is no such folder.
         ValueError: fewer than two classes.
     """
-    rows = pictures.listed(storage.list_files(uri)).rename(columns={"path": "image_id"})
+    found, strays = pictures.listed(storage.list_files(uri))
+    rows = found.rename(columns={"path": "image_id"})
     placed = by_folder(rows["image_id"], uri)
     inside = placed.classes.notna()
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
     rows["patient_id"], notes = patients(rows["image_id"].map(_patient).astype("string"), rows["image_id"])
     truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    excluded = pd.concat([strays, excluded])
     return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
 
 

@@ -10,13 +10,15 @@ import pandas as pd
 
 from components import archives, storage
 from components.records import exclusion
+from components.validation.policy import OUTSIDE
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
+LEAVING = r"^/|(?:^|/)\.\.(?:/|$)"  # a path that leads out of the folder
 
 
-def listed(entries: Iterable[storage.Entry]) -> pd.DataFrame:
-    """Every picture: path below the source, uri, bytes and md5, in order of its path.
+def listed(entries: Iterable[storage.Entry]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every picture: path below the source, uri, bytes and md5, in order of its path; and what was set aside and why.
 
     Files in a bucket that knows their checksums are not read. Archives are, whole, several at a time.
 
@@ -30,7 +32,9 @@ def listed(entries: Iterable[storage.Entry]) -> pd.DataFrame:
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         for members in pool.map(_members, packed):
             found += members
-    return frame(found)
+    listed = frame(found)
+    leaving = listed["path"].str.contains(LEAVING)
+    return listed[~leaving].reset_index(drop=True), exclusion(listed["path"][leaving], OUTSIDE)
 
 
 def _members(archive: storage.Entry) -> list[storage.Entry]:
@@ -71,8 +75,8 @@ def named_alike(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd
     names, theirs = file_names(wanted), file_names(found["path"])
     ways = [(wanted, found["path"]), (names, theirs), (names, theirs.str.replace(r"\.\w+$", "", regex=True))]
     ways += [(wanted, found["instance_uid"])] if "instance_uid" in found else []
-    ids, theirs = max(ways, key=lambda way: way[0].isin(way[1]).sum())
-    if len(found) and not ids.isin(theirs).any():
+    ids, theirs = max(ways, key=lambda way: among(*way).sum())
+    if len(found) and not among(ids, theirs).any():
         raise ValueError(
             f"{table} must name pictures below its folder by path, file name or SOPInstanceUID; none of its "
             f"{len(rows)} rows names one of the {len(found)} pictures there"
@@ -86,10 +90,18 @@ def joined(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     again, namesakes = table["image_id"][repeated], found["image_id"][twice]
     table, found = table[~repeated], found[~twice]
     rows = table.merge(found, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
+    without = table["image_id"][~among(table["image_id"], rows["image_id"])]
+    leaving = without.str.contains(LEAVING)
     excluded = [
         exclusion(again, "row repeats an earlier row of the table"),
         exclusion(namesakes, "picture's name occurs in more than one folder"),
-        exclusion(table["image_id"][~table["image_id"].isin(rows["image_id"])], "row without a picture"),
-        exclusion(found["image_id"][~found["image_id"].isin(rows["image_id"])], "picture without a row"),
+        exclusion(without[~leaving], "row without a picture"),
+        exclusion(without[leaving], OUTSIDE),
+        exclusion(found["image_id"][~among(found["image_id"], rows["image_id"])], "picture without a row"),
     ]
     return rows, pd.concat(excluded)
+
+
+def among(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:
+    """As `ids.isin(others)`, which takes ten times as long with columns of Arrow's."""
+    return ids.astype(object).isin(others.astype(object))

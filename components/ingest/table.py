@@ -26,9 +26,10 @@ def read(uri: str, layout: TableLayout) -> Source:
             f"data_source must be a table, which ends in {', '.join(table_file.SUFFIXES)}, got {uri!r}; give the file"
         )
     table = described(table_file.read(name, storage.read_bytes(uri)), layout, name)
-    found = pictures.listed(storage.list_files(folder))
+    found, strays = pictures.listed(storage.list_files(folder))
     rows, found = pictures.named_alike(table.rows, found, name)
-    return joined(folder, rows, table.findings, found)
+    source = joined(folder, rows, table.findings, found)
+    return source._replace(excluded=pd.concat([strays, source.excluded]))
 
 
 def joined(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:

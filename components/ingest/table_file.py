@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import IO
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from components import storage
 
 PACKED = ("", ".gz", ".zip")
 SUFFIXES = (*(f".csv{packed}" for packed in PACKED), ".parquet")
-LARGEST = 2**30  # bytes of a table unpacked; NIH's has 8 million
+LARGEST = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
+MOST_COLUMNS = 10_000
+MOST_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
+ROWS_AT_ONCE = 1024
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 
 
 def first(files: Mapping[str, storage.Entry], names: Iterable[str]) -> tuple[str, bytes] | None:
@@ -36,12 +44,15 @@ def unpacked(name: str, content: bytes) -> bytes:
                 return _bounded(name, file)
         if name.endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                tables = [member for member in archive.namelist() if member.endswith(".csv") and member[:2] != "__"]
+                tables = [each for each in archive.infolist() if each.filename.endswith(".csv")]
+                tables = [each for each in tables if not each.filename.startswith("__")]
                 if len(tables) != 1:
                     raise ValueError(f"{name} must hold one .csv file, got {len(tables)}")
+                if tables[0].header_offset < 0:  # zipfile would seek there
+                    raise zipfile.BadZipFile("the table begins before the archive")
                 with archive.open(tables[0]) as member:
                     return _bounded(name, member)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{name} must be a whole file, got a broken one: {error}; fetch it anew") from error
     return content
 
@@ -50,30 +61,73 @@ def read(name: str, content: bytes) -> pd.DataFrame:
     """A table's cells as text, empty where there is nothing.
 
     Raises:
-        ValueError: no such table, or text that is not UTF-8.
+        ValueError: no such table, text that is not UTF-8, or more than LARGEST, MOST_COLUMNS and MOST_CELLS allow.
     """
-    if name.endswith(".parquet"):
-        try:
-            return pd.read_parquet(io.BytesIO(content)).astype("string").fillna("")
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{name} must be a Parquet table, got: {error}") from None
-    return read_csv(name, unpacked(name, content))
+    if not name.endswith(".parquet"):
+        return read_csv(name, unpacked(name, content))
+    try:
+        table: pd.DataFrame = _read_parquet(name, content).to_pandas(ignore_metadata=True)
+        return table.astype("string").fillna("")
+    except (ValueError, OSError, TypeError, pa.ArrowException) as error:
+        raise ValueError(f"{name} must be a Parquet table, got: {error}") from None
+
+
+def _read_parquet(name: str, content: bytes) -> pa.Table:
+    """The table, of which no more is decoded than is allowed: a few bytes may stand for any number of rows."""
+    file = parquet.ParquetFile(io.BytesIO(content))
+    parts, size = [], 0
+    _check_cells(name, file.metadata.num_columns, file.metadata.num_columns * file.metadata.num_rows)
+    for part in file.iter_batches(ROWS_AT_ONCE):
+        cells = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part.columns]
+        parts.append(pa.RecordBatch.from_arrays(cells, names=part.schema.names))
+        size += parts[-1].nbytes
+        _check_bytes(name, size)
+    return pa.Table.from_batches(parts) if parts else file.schema_arrow.empty_table()
 
 
 def read_csv(name: str, content: bytes) -> pd.DataFrame:
     """As `read`, of a .csv file that is unpacked."""
+    _check_bytes(name, len(content))
+    lines = text(name, content)
     try:
-        return pd.read_csv(
-            io.BytesIO(content), dtype="string", keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
+        _check_lines(name, lines)
+        return pd.read_csv(io.StringIO(lines), dtype="string", keep_default_na=False, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+        raise ValueError(f"{name} must be a table, got: {error}") from None
+
+
+def text(name: str, content: bytes) -> str:
+    """What a text file says, without a byte order mark.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} must be UTF-8 text, got other bytes at {error.start}; save it as UTF-8") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{name} must be a table, got: {error}") from None
 
 
 def _bounded(name: str, file: gzip.GzipFile | IO[bytes]) -> bytes:
     content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"{name} must have at most {LARGEST:,} bytes unpacked")
+    _check_bytes(name, len(content))
     return content
+
+
+def _check_bytes(name: str, count: int) -> None:
+    if count > LARGEST:
+        raise ValueError(f"{name} must have at most {LARGEST:,} bytes unpacked")
+
+
+def _check_lines(name: str, lines: str) -> None:
+    """Refuses what would take many times its own size in memory: pandas fills each row up to the header's length."""
+    _check_cells(name, 1, lines.count(","))
+    header = next(filter(None, csv.reader(io.StringIO(lines, newline=None))), [])
+    _check_cells(name, len(header), len(header) * (lines.count("\n") + lines.count("\r")))
+
+
+def _check_cells(name: str, columns: int, cells: int) -> None:
+    if columns > MOST_COLUMNS or cells > MOST_CELLS:
+        raise ValueError(
+            f"{name} must have at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells, got {columns:,} and {cells:,}"
+        )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from components import storage
 from components.config import NO_FINDING, Ingest
-from components.ingest import boxes, chestxray14, chexpert, flaws, folders, medmnist, repeats, split, table
+from components.ingest import boxes, chestxray14, chexpert, flaws, folders, medmnist, news, repeats, split, table
 from components.ingest.deidentify import deidentify
 from components.ingest.phantom import phantom_files
 from components.ingest.source import Source, check_known
 from components.records import Catalogue, check_classes, label_column, summarise_exclusions
-from components.settings_record import record_settings
+from components.settings_fields import Scalar
+from components.settings_record import record, record_settings
 from components.stage import log
 from components.validation.policy import FAIL, LEAK
 from components.validation.sieve import Sieve
@@ -41,6 +42,13 @@ KNOW_ALL = (
     "medmnist",
     "phantom",
 )  # formats of which `all` names the findings, whether they occur or not
+
+
+def run_form(form: Mapping[str, Scalar], output: Path) -> bool:
+    """`run` with every setting of the run, all of which are recorded; tells whether there is anything to train on."""
+    catalogue = run(Ingest.of(form), output)
+    record(output, form)
+    return news.look(form, catalogue, output).train
 
 
 def run(settings: Ingest, output: Path) -> Catalogue:

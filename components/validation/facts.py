@@ -37,17 +37,15 @@ def describe(
 
 
 def rare(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """A sentence for each label and split with fewer than FEW_PATIENTS patients who have it."""
-    counts = {
-        (label, split): int(rows["patient_id"][(rows["split"] == split) & rows[label_column(label)].eq(1.0)].nunique())
-        for label in labels
-        for split in SPLITS
-    }
-    return [
-        f"{label} is rare in {split}: {count} patients have it, where figures want {FEW_PATIENTS}"
-        for (label, split), count in counts.items()
-        if count < FEW_PATIENTS
-    ]
+    """A sentence for each split that has labels which fewer than FEW_PATIENTS patients have."""
+    sentences = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        counts = {label: part["patient_id"][part[label_column(label)].eq(1.0)].nunique() for label in labels}
+        few = [f"{label} ({count})" for label, count in counts.items() if count < FEW_PATIENTS]
+        if few:
+            sentences.append(f"rare in {split}, where figures want {FEW_PATIENTS} patients: {', '.join(few)}")
+    return sentences
 
 
 def _people(part: pd.DataFrame) -> dict[str, Any]:

@@ -21,11 +21,13 @@ UNREADABLE = "unreadable or truncated picture"
 CONTRADICTION = "'No Finding' beside a finding"
 MISSPELT = "finding spelt almost like one asked for"
 LEAK = "patient also in a split held out more"
+OUTSIDE = "path that leads out of the data's folder"
 
 REASONS = {  # which defect a reason is one of
     "row without a picture": "row_without_picture",
     "picture without a row": "picture_without_row",
     "picture in no class's folder": "picture_without_row",
+    OUTSIDE: "outside",
     "row repeats an earlier row of the table": "repeated_row",
     "picture's name occurs in more than one folder": "repeated_name",
     "box of a picture that is not there": "stray_box",
@@ -72,6 +74,7 @@ class Policy(Settings):
 
     row_without_picture: str = _left_out(DROP, "Row of a table whose picture is not there.")
     picture_without_row: str = _left_out(DROP, "Picture of which no table or folder says anything.")
+    outside: str = _left_out(DROP, "Path in a table or an archive that leads out of the data's folder: ../x.png.")
     repeated_row: str = _left_out(DROP, "Further rows of a picture; the first one counts.")
     repeated_name: str = _left_out(DROP, "Further pictures of a name; the first one counts.")
     stray_box: str = _left_out(DROP, "Box around a finding that lies in no picture.")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.config import Ingest
 from components.ingest import split, task
 from components.ingest.source import patients
 from components.records import Catalogue
-from tests.components.ingest.nih_source import put
+from tests.components.ingest.nih_source import half_validating, nih_files, put
 
 COLUMNS = "image=file,patient=Patient ID,label=Finding Labels,view=View Position,age=Patient Age,split=repo_split"
 ROWS = """image,patient,label,split
@@ -80,6 +80,47 @@ def test_of_a_leaking_patient_the_split_held_out_most_stays_whole(pictures: list
         assert len(stays) == (part["official"] == most).sum()
 
 
+any_rows = st.lists(
+    st.tuples(
+        st.sampled_from(["1", "01", "2", "3", "4", ""]),
+        st.sampled_from(["Pneumonia", "No Finding", "Mass"]),
+        st.sampled_from(["train", "valid", "test"]),
+        st.integers(0, 9),
+    ),
+    max_size=20,
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=any_rows, listed=st.booleans(), fraction=st.sampled_from([0.1, 0.5]))
+def test_whatever_the_table_says_no_patient_crosses_splits(
+    rows: list[tuple[str, str, str, int]], listed: bool, fraction: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Ids in two spellings or none, splits that leak or none, and pictures that repeat."""
+    lines = [f"{n}.png,{who},{what},{split if listed else ''}" for n, (who, what, split, _) in enumerate(rows, 6)]
+    files = {f"{n}.png": b"%d" % content for n, (*_, content) in enumerate(rows, 6)}
+    table = ROWS if listed else re.sub(r"train|valid|test", "", ROWS)
+    place = put(
+        files | {f"{n}.png": b"a%d" % n for n in range(6)} | {"t.csv": (table + "\n".join(lines)).encode()},
+        str(tmp_path_factory.mktemp("any")),
+    )
+    asked = Ingest(
+        data_format="table",
+        data_source=f"{place}/t.csv",
+        data_policy="patient_overlap=drop",
+        data_validation_fraction=fraction,
+        data_test_fraction=fraction,
+    )
+    try:
+        found = task.build_catalogue(asked).rows
+    except ValueError as error:
+        assert "training and validation must hold pictures" in str(error)  # noqa: PT017  any other is a failure
+        return
+    whole = found["patient_id"].str.lstrip("0")
+    assert found.groupby(whole)["split"].nunique().max() == 1
+    assert found.groupby("md5")["split"].nunique().max() == 1
+
+
 def test_no_finding_beside_a_finding_is_quarantined_with_its_address(tmp_path: Path) -> None:
     found = catalogue(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
     assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' beside a finding"]]
@@ -127,3 +168,13 @@ def test_ids_are_only_ever_merged_where_they_are_the_same_number(ids: list[str])
         for other, there in zip(ids, found, strict=True):
             same = one == other or (one.isdigit() and other.isdigit() and int(one) == int(other))
             assert (here == there) == (same and one != "") or (one == other == "")
+
+
+@pytest.mark.parametrize(
+    "name", ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"]
+)
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_any_of_nihs_files_in_another_encoding_is_refused_by_name(tmp_path: Path, name: str, encoding: str) -> None:
+    content = (nih_files().get(name, b"Image Index,Finding Label\n").decode() + "\xe9").encode(encoding)
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got other bytes at \d+; save it as"):
+        task.build_catalogue(half_validating(put(nih_files() | {name: content}, str(tmp_path))))

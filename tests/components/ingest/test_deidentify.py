@@ -18,6 +18,7 @@ from components.ingest import chestxray14
 from components.ingest import task as ingest
 from components.ingest.deidentify import NO_SALT, deidentify
 from components.preprocess import task as preprocess
+from components.validation import page
 from tests.components.dicom_files import dicom_file
 from tests.components.ingest.nih_source import nih_files, put
 from tests.components.ingest.sources import CASES, dicom, nih
@@ -64,6 +65,7 @@ def test_no_name_is_left_in_what_is_written_and_logged(
     settings = named_files(str(tmp_path / "data"))
     ingest.run(settings, tmp_path / "left/catalogue")
     preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalogue", tmp_path / "left/shards")
+    page.write(tmp_path / "left/shards", tmp_path / "left/data.html")
     summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
         "damaged DICOM file": 1,

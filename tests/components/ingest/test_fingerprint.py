@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from components.config import Ingest
 from components.ingest import task
 from tests.components.ingest.nih_source import (
     PICTURES,
@@ -21,6 +26,7 @@ from tests.components.ingest.nih_source import (
     nih_files,
     put,
 )
+from tests.components.ingest.sources import EVERY
 
 TABLE = "Data_Entry_2017_v2020.csv"
 Files = dict[str, bytes]
@@ -93,3 +99,62 @@ def test_other_labels_and_another_split_change_the_fingerprint(tmp_path: Path, n
         for values in ({}, {"data_labels": "Effusion"}, {"data_negatives": "no_finding"}, {"train_seed": 1})
     }
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("made", EVERY.values(), ids=EVERY)
+def test_every_layout_keeps_it_from_folder_to_bucket_whatever_the_dates(
+    made: Callable[[str], Ingest], embedded: str, tmp_path: Path
+) -> None:
+    here, there = made(str(tmp_path)), made(f"{embedded}/{uuid.uuid4()}")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    assert task.build_catalogue(here).fingerprint() == task.build_catalogue(there).fingerprint()
+
+
+# Eighteen pictures in a table that says all of them, six a split and half of these sick: one change empties no class.
+ROWS = [(f"p/{n}.png", f"pixels {n}", f"patient {n}", ("No Finding", "Pneumonia")[n // 3 % 2]) for n in range(18)]
+SPLIT_OF = [("train", "validation", "test")[n % 3] for n in range(18)]
+OTHER = {
+    "No Finding": "Pneumonia",
+    "Pneumonia": "No Finding",
+    "train": "validation",
+    "validation": "test",
+    "test": "train",
+}
+
+
+def write_rows(folder: Path, change: tuple[str, int] | None, order: list[int], date: int) -> Ingest:
+    """Writes pictures and table in this order, with one change, and files of that date in seconds since 1970."""
+    (folder / "p").mkdir()
+    lines = []
+    for number in order:
+        path, pixels, patient, label = ROWS[number]
+        split, kind = SPLIT_OF[number], change[0] if change and change[1] == number else ""
+        pixels += " changed" * (kind == "picture")
+        patient += " changed" * (kind == "patient")
+        label, split = (OTHER[it] if kind == name else it for name, it in (("label", label), ("split", split)))
+        (folder / path).write_bytes(pixels.encode())
+        os.utime(folder / path, (date, date))
+        lines.append(f"{path},{patient},{label},{split}")
+    (folder / "t.csv").write_text("\n".join(["image,patient,label,split", *lines]))
+    return Ingest(data_format="table", data_source=f"{folder}/t.csv")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("plain")
+    return task.build_catalogue(write_rows(folder, None, list(range(18)), 10**9)).fingerprint()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    change=st.none() | st.tuples(st.sampled_from(["picture", "patient", "label", "split"]), st.integers(0, 17)),
+    order=st.permutations(range(18)),
+    date=st.integers(10**8, 2 * 10**9),
+)
+def test_it_changes_with_any_picture_patient_label_or_split_and_with_nothing_else(
+    plain: str, change: tuple[str, int] | None, order: list[int], date: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = task.build_catalogue(write_rows(Path(folder), change, order, date)).fingerprint()
+    assert (found != plain) is (change is not None)

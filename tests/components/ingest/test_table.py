@@ -132,7 +132,7 @@ def test_rows_that_repeat_and_rows_or_pictures_without_a_partner_are_set_aside(f
     assert source.excluded.to_numpy().tolist() == [
         ["a/1.png", "row repeats an earlier row of the table"],
         ["b/5.png", "row without a picture"],
-        ["../secret.png", "row without a picture"],
+        ["../secret.png", "path that leads out of the data's folder"],
         ["b/4.png", "picture without a row"],
     ]
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]

@@ -1,0 +1,134 @@
+"""Whether there is anything to train on: data and settings against those of the version in production, and of the one
+that was last judged against it: trained again, it would be the same and so would the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.config import ALWAYS, Registry
+from components.publish import production, registry
+from components.records import SPLITS, Catalogue
+from components.settings_fields import Scalar
+from components.stage import log
+
+FILE = "news.json"  # in the catalogue's folder
+# The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make
+# one.
+NOT_COMPARED = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_when")
+
+
+class Version(NamedTuple):
+    """What a version was made with: its number, the data's fingerprint, settings by name, the data's summary, and the
+    version that the gate judged it against."""
+
+    number: int
+    fingerprint: str
+    settings: Mapping[str, Scalar]
+    data: Mapping[str, Any]
+    champion: int | None
+
+
+class News(NamedTuple):
+    """What ingest found beside the catalogue.
+
+    Attributes:
+        train: whether the run goes on.
+        reason: why, in a clause.
+        earlier: number and data's summary of the version in production; None where there is none that can be read.
+    """
+
+    train: bool
+    reason: str
+    earlier: Mapping[str, Any] | None
+
+
+def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path) -> News:
+    """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalogue.
+
+    A version that cannot be read never keeps a run from training.
+
+    Args:
+        form: every setting.
+        output: folder of the catalogue.
+    """
+    version, hindrance = _in_production(Registry.of(form))
+    repetition = "" if hindrance else _repetition(form, catalogue, version)
+    news = News(
+        train=not repetition or form["train_when"] == ALWAYS,
+        reason=repetition or hindrance or _changes(form, catalogue, version),
+        earlier={"version": version.number, **version.data} if version else None,
+    )
+    (output / FILE).write_text(json.dumps(news._asdict(), indent=2))
+    if hindrance:
+        log.warning("  warning: %s", hindrance)
+    else:
+        log.info("%s%s", news.reason, "" if news.train else ": nothing is trained")
+    return news
+
+
+def read(folder: Path) -> News:
+    """What `look` wrote to the catalogue's folder."""
+    return News(**json.loads((folder / FILE).read_text()))
+
+
+def _repetition(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:
+    """Why a run would only repeat an earlier one; empty where it would not."""
+    if version and not _changes(form, catalogue, version):
+        return f"the data have not changed since version {version.number}, which is in production"
+    judged = _last_judged(Registry.of(form), version)
+    if judged and not _changes(form, catalogue, judged):
+        opponent = f"judged against version {version.number}, which is in production" if version else "judged"
+        return f"the data have not changed since version {judged.number}, which was {opponent}"
+    return ""
+
+
+def _last_judged(settings: Registry, version: Version | None) -> Version | None:
+    """The newest version, a candidate or rolled back, where the gate saw in production what is there now."""
+    place, model = settings.publish_registry, settings.publish_model_name
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # then it keeps nothing from training
+        newest = _read(place, model, registry.versions(place, model)[-1])
+        return newest if newest.champion == (version.number if version else None) else None
+    return None
+
+
+def _in_production(settings: Registry) -> tuple[Version | None, str]:
+    """The version in production, and what keeps it from being known."""
+    place, model = settings.publish_registry, settings.publish_model_name
+    try:
+        current = production.current(place, model)
+        return (_read(place, model, current.version) if current else None), ""
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        return None, f"what {model} in production was made with cannot be read: {error}"
+
+
+def _read(place: str, model: str, number: int) -> Version:
+    names = [f"{registry.EXTRA}/{name}" for name in ("lineage.json", "metrics.json")]
+    lineage, metrics = (json.loads(content) for _, content in registry.read(place, model, number, names))
+    return Version(number, lineage["fingerprint"], lineage["settings"], metrics["data"], metrics["gate"]["champion"])
+
+
+def _changes(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:
+    """Why there is something to train on; empty where there is not. A setting that the version did not know of, being
+    of an older package, does not count."""
+    if version is None:
+        return "no version is in production yet"
+    known = version.settings.keys() & form.keys() - set(NOT_COMPARED)
+    changed = sorted(name for name in known if version.settings[name] != form[name])
+    since = f"changed since version {version.number}, which is in production"
+    told = [f"the data {since}{_counts(catalogue, version)}"] if catalogue.fingerprint() != version.fingerprint else []
+    return "; ".join([*told, *([f"settings {since}: {', '.join(changed)}"] if changed else [])])
+
+
+def _counts(catalogue: Catalogue, version: Version) -> str:
+    """Pictures then and now; empty where the version does not tell, being of an older package."""
+    then, now = version.data.get("catalogued"), catalogue.summary()["splits"]
+    if not then:
+        return ""
+    pairs = {split: (then[split]["pictures"], now[split]["pictures"]) for split in SPLITS}
+    if all(before == after for before, after in pairs.values()):
+        return ": as many pictures in each split, but not the same pictures, patients, labels or splits"
+    return ": " + ", ".join(f"{split} {before} -> {after} pictures" for split, (before, after) in pairs.items())
