@@ -13,13 +13,15 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from components import storage
 
 SUFFIX = ".tar.gz"
 ADDRESS = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)")
 LARGEST_MEMBER = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+LARGEST_HEADER = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
+MOST_MEMBERS = 2**20
 READ_AT_ONCE = 2**20
 DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
@@ -39,10 +41,11 @@ def members(uri: str, suffixes: tuple[str, ...]) -> Iterator[Member]:
         FileNotFoundError: there is no such archive.
         ValueError: it is truncated or damaged, whenever that shows, or a file has more than LARGEST_MEMBER bytes.
     """
-    with _opened(uri) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for number, member in enumerate(archive):
+    with _opened(uri) as stream:
+        for number, archive, member in _walk(stream):
             if member.isfile() and member.name.lower().endswith(suffixes):
-                yield Member(member.name, f"{uri}#{number}", _content(archive, member, uri))
+                name = member.name.encode(errors="backslashreplace").decode()  # of bytes that are not UTF-8
+                yield Member(name, f"{uri}#{number}", _content(archive, member, uri))
         while stream.read(READ_AT_ONCE):  # to the checksum; tarfile takes a damaged header for the end
             pass
 
@@ -69,16 +72,51 @@ def pick(uris: Iterable[str]) -> Iterator[bytes | None]:
 
 
 def _ascending(uri: str, wanted: Iterable[int]) -> Iterator[bytes]:
-    with _opened(uri) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        numbered = enumerate(archive)
+    with _opened(uri) as stream:
+        walk = _walk(stream)
         for number in wanted:
-            member = next((member for place, member in numbered if place == number), None)
-            if member is None or not member.isfile():
+            found = next((each for each in walk if each.number == number), None)
+            if found is None or not found.member.isfile():
                 raise ValueError(
                     f"{uri} must hold a file as member {number} behind the one read before; if the archive has "
                     "changed since ingest, run ingest again"
                 )
-            yield _content(archive, member, uri)
+            yield _content(found.archive, found.member, uri)
+
+
+class _Found(NamedTuple):
+    number: int
+    archive: tarfile.TarFile
+    member: tarfile.TarInfo
+
+
+class _Metered:
+    """A stream that ends in an error where what lies between two members goes on: tarfile would keep all of it."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self.stream, self.place, self.end = stream, 0, LARGEST_HEADER
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.place += len(data)
+        if self.place > self.end:
+            raise tarfile.ReadError(f"more than {LARGEST_HEADER:,} bytes between two members")
+        return data
+
+
+def _walk(stream: gzip.GzipFile) -> Iterator[_Found]:
+    """The members of an archive, none of which is kept."""
+    metered = _Metered(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as archive:
+        for number in range(MOST_MEMBERS + 1):
+            member = archive.next()
+            if member is None:
+                return
+            archive.members = []  # type: ignore[attr-defined]  # unknown to typeshed
+            archive.pax_headers = {}
+            metered.end = archive.offset + LARGEST_HEADER
+            yield _Found(number, archive, member)
+        raise tarfile.ReadError(f"more than {MOST_MEMBERS:,} members")
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, uri: str) -> bytes:

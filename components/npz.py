@@ -14,7 +14,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from components import storage
 
 ADDRESS = re.compile(r"(?P<archive>.+\.npz)#(?P<array>\w+)/(?P<row>\d+)")
 LARGEST_ROW = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+LARGEST_WHOLE = 256_000_000  # bytes; of an array that is read as a whole
+LARGEST_HEADER = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
+STORED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy does; LZMA reserves as much memory as it is told to
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # the last for what zipfile cannot read
 
@@ -41,6 +44,10 @@ class Archive:
         self.uri = uri
         self.zipped = zipped
 
+    def names(self) -> list[str]:
+        """Of the arrays, as they are stored."""
+        return [file.removesuffix(".npy") for file in self.zipped.namelist()]
+
     def header(self, name: str) -> Header:
         """Shape and kind of an array, without its numbers.
 
@@ -50,8 +57,12 @@ class Archive:
         with self._open(name) as member:
             return self._header(name, member)
 
-    def read(self, name: str) -> np.ndarray:
-        """A whole array, for those whose header says that they are small; raises ValueError as `header` does."""
+    def read(self, name: str, largest: int = LARGEST_WHOLE) -> np.ndarray:
+        """A whole array of at most `largest` bytes; raises ValueError for a larger one and as `header` does."""
+        shape, _, dtype = self.header(name)
+        size = dtype.itemsize * math.prod(shape)
+        if not 0 <= size <= largest:  # NumPy reserves what the header says before it reads on
+            raise ValueError(f"{self._place(name)} must have at most {largest:,} bytes, got {size:,}")
         with self._open(name) as member:
             with self._as_saved(name):
                 array = np.lib.format.read_array(member, allow_pickle=False)
@@ -83,18 +94,25 @@ class Archive:
                 yield np.frombuffer(data, dtype).reshape(shape[1:])
             _expect_end(name, member)
 
-    def _open(self, name: str) -> IO[bytes]:
+    def _open(self, name: str) -> zipfile.ZipExtFile:
         if f"{name}.npy" not in self.zipped.namelist():
-            held = ", ".join(sorted(file.removesuffix(".npy") for file in self.zipped.namelist()))
+            held = ", ".join(sorted(self.names()))
             raise ValueError(f"{self.uri} must hold an array {name}, got {held or 'none'}")
         member = self.zipped.getinfo(f"{name}.npy")
         if member.header_offset < 0:  # zipfile would seek there
             raise zipfile.BadZipFile(f"{name} begins before the archive")
-        return self.zipped.open(member)
+        if member.compress_type not in STORED_AS:
+            raise zipfile.BadZipFile(f"{name} is compressed as NumPy never does it")
+        return cast(zipfile.ZipExtFile, self.zipped.open(member))
 
-    def _header(self, name: str, member: IO[bytes]) -> Header:
+    def _header(self, name: str, member: zipfile.ZipExtFile) -> Header:
         with self._as_saved(name):
-            header = Header(*HEADERS[np.lib.format.read_magic(member)](member))
+            version = np.lib.format.read_magic(member)
+            read_header = HEADERS[version]
+            length = int.from_bytes(member.peek(4)[: 2 * version[0]], "little")
+            if length > LARGEST_HEADER:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = Header(*read_header(member))
         if header.dtype.hasobject:
             raise ValueError(
                 f"{self._place(name)} must hold plain numbers, got pickled objects, which are never loaded; save it "
@@ -113,7 +131,7 @@ class Archive:
         return f"{name} in {self.uri}"
 
 
-def _expect_end(name: str, member: IO[bytes]) -> None:
+def _expect_end(name: str, member: zipfile.ZipExtFile) -> None:
     if member.read(1):  # reading on to the end also compares the checksum
         raise EOFError(f"{name} goes on after its numbers")
 
@@ -124,14 +142,27 @@ def opened(uri: str) -> Iterator[Archive]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: as `within`.
+    """
+    with storage.open_file(uri) as file, within(uri, file) as archive:
+        yield archive
+
+
+@contextlib.contextmanager
+def within(name: str, file: IO[bytes]) -> Iterator[Archive]:
+    """The archive that a file holds.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
         ValueError: it is no archive, truncated or damaged, whenever that shows.
     """
-    with storage.open_file(uri) as file:
-        try:
-            with zipfile.ZipFile(file) as zipped:
-                yield Archive(uri, zipped)
-        except DAMAGE as error:
-            raise ValueError(f"{uri} must be a whole .npz archive, got a broken one: {error}; fetch it anew") from error
+    try:
+        with zipfile.ZipFile(file) as zipped:
+            yield Archive(name, zipped)
+    except DAMAGE as error:
+        raise ValueError(f"{name} must be a whole .npz archive, got a broken one: {error}; fetch it anew") from error
 
 
 def address(uri: str, name: str, row: int) -> str:

@@ -38,3 +38,4 @@ if __name__ == "__main__":
         constraints = [OVERRIDE] if name == "dev.txt" else [f"--constraints={HERE / 'dev.txt'}"]
         lock(name, HERE.parent / "pyproject.toml", *(f"--extra={extra}" for extra in extras), *constraints)
     lock("tensorboard.txt", *TENSORBOARD)
+    lock("sbom.txt", HERE / "sbom.in")  # the tool that writes the images' bills of materials, and is in none of them

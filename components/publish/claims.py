@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from pathlib import Path
+import re
 from typing import NamedTuple
 
-from components import compare_and_swap, storage
+from components import compare_and_swap, json_object, storage
 from components.publish import production, registry
+
+NAME = re.compile(r"[1-9]\d*\.json")
 
 
 class Claim(NamedTuple):
@@ -31,19 +33,28 @@ class Claim(NamedTuple):
 
 
 def claim(place: str, model: str, run_id: str) -> Claim:
-    """The version that this run may write: a new one, or the one it claimed in an earlier attempt."""
+    """The version that this run may write: a new one, or the one it claimed in an earlier attempt.
+
+    Raises:
+        ValueError: a claim is none.
+    """
     folder = storage.join(place, model, "claims")
-    claims = {
-        int(Path(each.name).stem): json.loads(storage.read_bytes(each.uri)) for each in registry.files_below(folder)
-    }
-    for found in claims.values():
-        if found["run_id"] == run_id:
-            return Claim(**found)
+    claims = [_read(each.uri) for each in registry.files_below(folder) if NAME.fullmatch(each.name)]
+    for found in claims:
+        if found.run_id == run_id:
+            return found
     champion = production.current(place, model)
-    taken = [*registry.versions(place, model), *claims]
+    taken = [*registry.versions(place, model), *(found.number for found in claims)]
     for number in itertools.count(max(taken, default=0) + 1):
         new = Claim(number, run_id, production.now(), champion.version if champion else None)
         with contextlib.suppress(FileExistsError):  # another run was quicker
             compare_and_swap.swap(storage.join(folder, f"{number}.json"), json.dumps(new._asdict()).encode(), None)
             return new
     raise AssertionError("unreachable: itertools.count does not end")
+
+
+def _read(uri: str) -> Claim:
+    found = json_object.parsed(storage.read_bytes(uri), uri)
+    if found.keys() != set(Claim._fields) or not isinstance(found["number"], int):
+        raise ValueError(f"{uri} must tell {', '.join(Claim._fields)} of a claim, got {', '.join(found)}")
+    return Claim(**found)

@@ -23,7 +23,7 @@ def publish(
     from components.publish import task
     from components.stage import stage
 
-    with stage("publish", version.path):
+    with stage("publish", version.path, reads=[model.path, evaluation.path]):
         settings = Publish.of(locals())
         inputs = task.Inputs(*(Path(each.path) for each in (model, evaluation, report)))
         task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)

@@ -31,10 +31,11 @@ def mirror(place: str, model: str, folder: Path) -> int | None:
     found = production.current(place, model)
     if found is None:
         return None
+    for left in folder.glob(f".{model}.*"):  # of a process that was killed
+        shutil.rmtree(left)
     wanted = folder / model / str(found.version)
     if not wanted.is_dir():
-        draft = folder / f".{model}-{found.version}"
-        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+        draft = _hidden(wanted)
         files = registry.manifest(place, model, found.version)["files"]
         registry.fetch(place, model, found.version, files, draft)
         wanted.parent.mkdir(exist_ok=True)
@@ -42,8 +43,13 @@ def mirror(place: str, model: str, folder: Path) -> int | None:
         log.info("version %d of %s is in production", found.version, model)
     for other in wanted.parent.iterdir():
         if other != wanted:
-            shutil.rmtree(other)
+            shutil.rmtree(other.rename(_hidden(other)))  # out of Serving's sight before the first file goes
     return found.version
+
+
+def _hidden(version: Path) -> Path:
+    """Where a version is while it comes or goes: on the same disk, so that one rename shows or hides it."""
+    return version.parent.with_name(f".{version.parent.name}.{version.name}")
 
 
 @click.command()

@@ -10,7 +10,7 @@ import datetime
 import json
 from typing import NamedTuple
 
-from components import compare_and_swap, storage
+from components import compare_and_swap, json_object, storage
 from components.publish import registry
 
 POINTER = "production.json"
@@ -39,13 +39,23 @@ class Production(NamedTuple):
 
 
 def current(place: str, model: str) -> Production | None:
-    """The version in production; None where none ever was."""
+    """The version in production; None where none ever was.
+
+    Raises:
+        ValueError: the pointer is none.
+    """
+    uri = storage.join(place, model, POINTER)
     try:
-        content, token = compare_and_swap.read(storage.join(place, model, POINTER))
+        content, token = compare_and_swap.read(uri)
     except FileNotFoundError:
         return None
-    history = tuple(Change(**change) for change in json.loads(content)["history"])
-    return Production(history[-1].version, token, history)
+    try:
+        history = tuple(Change(**change) for change in json_object.parsed(content, uri)["history"])
+        return Production(int(history[-1].version), token, history)
+    except (TypeError, ValueError, LookupError) as error:
+        raise ValueError(
+            f"{uri} must hold the `history` of the production pointer, got other content: {error}"
+        ) from error
 
 
 def promote(place: str, model: str, number: int, expected: Production | None, *, run_id: str = "", reason: str) -> None:

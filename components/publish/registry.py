@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components import storage
+from components import json_object, storage
 
 MANIFEST = "manifest.json"
 LOADED_LAST = "saved_model.pb"
@@ -65,12 +65,17 @@ def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such version; the message names those there are.
+        ValueError: the manifest is none.
     """
     uri = storage.join(registry, model, str(number))
     if not _exists(uri):
         known = ", ".join(map(str, versions(registry, model))) or "no versions yet"
         raise FileNotFoundError(f"{model} has no version {number} in {registry}; there are {known}")
-    found: dict[str, Any] = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
+    name = storage.join(uri, MANIFEST)
+    found = json_object.parsed(storage.read_bytes(name), name)
+    files = found.get("files")
+    if not isinstance(files, dict) or not all(isinstance(each, dict) and "sha256" in each for each in files.values()):
+        raise ValueError(f"{name} must tell each file's SHA-256 under `files`; the version is damaged")
     return found
 
 

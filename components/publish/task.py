@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components import checksums
 from components.config import Publish
 from components.publish import claims, lineage, model_card, production, registry
 from components.stage import log
@@ -110,5 +111,7 @@ def _files(
 
 
 def _tree(folder: Path) -> dict[str, Path]:
-    """All files below a folder by their names in it."""
-    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    """All files below a folder by their names in it, without their list: the version has one of its own."""
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    names.pop(checksums.NAME, None)
+    return names

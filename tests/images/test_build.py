@@ -89,6 +89,18 @@ def test_tensorboards_image_under_another_name(machine: Machine, commit: tuple[s
     assert done.stdout == "built registry.example/tb:1\n"
 
 
+@pytest.mark.parametrize("name", ["trainer", "tensorboard"])
+def test_the_bills_of_materials_are_written_beside_the_build(
+    machine: Machine, commit: tuple[str, str], name: str
+) -> None:
+    machine.has("podman")
+    machine.build(NAME=name, BUILD_OPTIONS="--network host")
+    assert (machine.folder / "calls").read_text().splitlines()[0] == (
+        f"podman  build --format docker --timestamp {commit[1]} --file images/{name}/Dockerfile "
+        "--target bills --output build/sbom --network host ."
+    )
+
+
 def test_a_failed_build_fails(machine: Machine, commit: tuple[str, str]) -> None:
     machine.has("podman", "exit 3")
     done = machine.build()

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipelines import pods
+from pipelines.settings_files import complete
 from tests.images.dockerfiles import ROOT
 from tests.pipelines.packages import tasks
 
@@ -45,6 +46,24 @@ def test_the_packages_are_those_of_the_lock(
     assert {canonicalize_name(name): version for name, version in installed.items()} == _locked(lock) | own
 
 
+@pytest.mark.parametrize(
+    ("image", "lock", "path"),
+    [
+        ("trainer", "cpu", "/opt/radiograft/sbom.cdx.json"),
+        ("tensorboard", "tensorboard", "/opt/tensorboard/sbom.cdx.json"),
+    ],
+)
+def test_the_bill_of_materials_names_every_locked_package(
+    request: pytest.FixtureRequest, image: str, lock: str, path: str
+) -> None:
+    run: Run = request.getfixturevalue(f"in_{image}")
+    bill = json.loads(run("cat", path).stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {canonicalize_name(each["name"]): each["version"] for each in bill["components"]}
+    assert listed.items() >= _locked(lock).items()
+    assert all(each["purl"].startswith("pkg:pypi/") for each in bill["components"])
+
+
 def test_the_user_may_write_to_tmp_alone(in_trainer: Run) -> None:
     done = in_trainer("sh", "-c", "id -u; pwd; touch /tmp/here; touch /there /opt/radiograft/there")
     assert done.stdout == f"{pods.USER}\n/tmp\n"
@@ -69,15 +88,14 @@ def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
 
 
 def _executor_input() -> dict[str, object]:
-    from components.config import Ingest
-
-    settings = Ingest(data_format="phantom", data_source="/tmp/films", data_phantom_patients=20)
-    values = {name: getattr(settings, name) for name in Ingest.__dataclass_fields__}
+    places = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
+    values = complete({**places, "data_format": "phantom", "data_phantom_patients": 20})
     catalogue = {"name": "catalogue", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalogue"}
     return {
         "inputs": {"parameterValues": values},
         "outputs": {
             "artifacts": {"catalogue": {"artifacts": [catalogue]}},
+            "parameters": {"Output": {"outputFile": "/tmp/out/Output"}},
             "outputFile": "/tmp/out/executor_output.json",
         },
     }

@@ -14,7 +14,7 @@ from pipelines import pods
 from tests.images.dockerfiles import IMAGES, NAMES, ROOT, environment, instructions, stages
 
 every_image = pytest.mark.parametrize("name", NAMES)
-LOCKS = ("cpu", "gpu", "tensorboard")
+LOCKS = ("cpu", "gpu", "tensorboard", "sbom")
 
 
 @every_image
@@ -34,6 +34,10 @@ def test_the_targets_differ_in_their_lock_alone() -> None:
     cpu, gpu = (stages("trainer")[target] for target in ("cpu", "gpu"))
     assert [line for line in zip(cpu, gpu, strict=True) if line[0] != line[1]] == [
         (("FROM", "python AS cpu"), ("FROM", "python AS gpu")),
+        (
+            ("COPY", "--from=bill /opt/radiograft/trainer-cpu.cdx.json /opt/radiograft/sbom.cdx.json"),
+            ("COPY", "--from=bill /opt/radiograft/trainer-gpu.cdx.json /opt/radiograft/sbom.cdx.json"),
+        ),
         (("COPY", "requirements/cpu.txt lock.txt"), ("COPY", "requirements/gpu.txt lock.txt")),
     ]
 
@@ -51,6 +55,33 @@ def test_the_user_is_that_of_the_pods(name: str, stage: str) -> None:
     assert last["USER"] == f"{pods.USER}:{pods.USER}"
     assert last["WORKDIR"] == "/tmp"
     assert "org.opencontainers.image.revision=$REVISION" in last["LABEL"]
+
+
+@pytest.mark.parametrize(("name", "stage"), [("trainer", "cpu"), ("trainer", "gpu"), ("tensorboard", "only")])
+def test_a_layer_is_built_again_only_when_what_it_holds_has_changed(name: str, stage: str) -> None:
+    """Packages come before our source, that before version and commit; files say the same whenever they are made."""
+    layers = [f"{keyword} {arguments}" for keyword, arguments in stages(name)[stage]]
+    marks = (
+        "COPY requirements/",
+        "--require-hashes",
+        "COPY components ",
+        "--no-deps --no-build-isolation",
+        "ARG VERSION=",
+    )
+    found = [next((at for at, layer in enumerate(layers) if mark in layer), None) for mark in marks]
+    there = [at for at in found if at is not None]
+    assert there == sorted(there)
+    assert len(there) == (len(marks) if name == "trainer" else 3)
+    made = [layer for layer in layers if "pip install" in layer or "venv" in layer]
+    assert all("SOURCE_DATE_EPOCH=315532800 " in layer for layer in made)
+
+
+@pytest.mark.parametrize(("name", "stage"), [("trainer", "cpu"), ("trainer", "gpu"), ("tensorboard", "only")])
+def test_an_image_holds_its_bill_of_materials_and_not_the_tool_that_wrote_it(name: str, stage: str) -> None:
+    lines = [arguments for _, arguments in stages(name)[stage]]
+    assert [line.split()[-1].rpartition("/")[2] for line in lines if "--from=bill" in line] == ["sbom.cdx.json"]
+    assert not [line for line in lines if "cyclonedx" in line]
+    assert [line for _, line in stages(name)["bill"] if "cyclonedx-py requirements" in line]
 
 
 @every_image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -89,11 +90,29 @@ def test_a_changed_file_leaves_in_place_what_serves(stocked: str, folder: Path) 
 
 
 def test_what_a_killed_process_left_is_not_served(stocked: str, folder: Path) -> None:
-    (folder / ".chest-2").mkdir()
-    (folder / ".chest-2" / "half").write_text("a file")
+    for number in (1, 2):
+        (folder / f".chest.{number}").mkdir()
+        (folder / f".chest.{number}" / "half").write_text("a file")
     _promote(stocked, 2)
     mirror(stocked, MODEL, folder)
     assert sorted(_contents(folder)) == ["chest/2/saved_model.pb", "chest/2/variables/variables.index"]
+
+
+def test_a_version_goes_out_of_sight_before_its_files_go(
+    stocked: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where `mirror` deletes the files in place: Serving, started meanwhile, would load what is left of them."""
+    seen, rmtree = [], shutil.rmtree
+
+    def look_and_remove(path: Path) -> None:
+        seen.append(sorted(served.name for served in (folder / MODEL).iterdir()))
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", look_and_remove)
+    for number in (2, 1):
+        _promote(stocked, number)
+        mirror(stocked, MODEL, folder)
+    assert seen == [["1"]]
 
 
 @contextlib.contextmanager

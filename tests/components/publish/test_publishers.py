@@ -1,11 +1,13 @@
-"""Publishers in real processes: twelve at once lose and mix nothing, and one that is killed leaves nothing behind."""
+"""Publishers in real processes: 32 at once lose and mix nothing, and one that is killed leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.components.publish.publishers import publish
 
 ROOT = Path(__file__).parents[3]
 MODEL = "chest"
+WRITERS = 32
 
 
 def _run(*arguments: str) -> list[str]:
@@ -30,10 +33,26 @@ def _served(place: str, model: str) -> list[int]:
     return sorted(int(name[0]) for name in names if name[0].isdigit() and name[1:] == ["saved_model.pb"])
 
 
-def test_twelve_publishers_at_once_lose_and_mix_nothing(place: str) -> None:
-    outcomes = [json.loads(line) for line in _run("at-once", place, "12")]
-    assert sorted(each["version"] for each in outcomes) == list(range(1, 13))
-    assert registry.versions(place, MODEL) == list(range(1, 13))
+@pytest.fixture(scope="module", params=["local", "gs", "s3"])
+def race(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """A registry into which 32 runs published at once, and what became of each."""
+    place = _place(request, tmp_path_factory)
+    return place, [json.loads(line) for line in _run("at-once", place, str(WRITERS))]
+
+
+def _place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("registry")
+    buckets = {"gs": "embedded", "s3": "s3"}
+    if request.param == "local":
+        return str(folder)
+    return f"{request.getfixturevalue(buckets[request.param])}/{uuid.uuid4()}"
+
+
+def test_publishers_at_once_lose_and_mix_nothing(race: tuple[str, list[dict[str, Any]]]) -> None:
+    """Fails where `claims.claim` writes its file whether or not there is one: two runs then share a number."""
+    place, outcomes = race
+    assert sorted(each["version"] for each in outcomes) == list(range(1, WRITERS + 1))
+    assert registry.versions(place, MODEL) == list(range(1, WRITERS + 1))
     for each in outcomes:
         registry.verify(place, MODEL, each["version"])
         extra = storage.join(place, MODEL, str(each["version"]), "assets.extra")
@@ -41,8 +60,9 @@ def test_twelve_publishers_at_once_lose_and_mix_nothing(place: str) -> None:
         assert storage.read_bytes(f"{extra}/model.keras") == each["run_id"].encode()
 
 
-def test_of_twelve_publishers_at_once_one_gets_into_production(place: str) -> None:
-    outcomes = [json.loads(line) for line in _run("at-once", place, "12")]
+def test_of_publishers_at_once_one_gets_into_production(race: tuple[str, list[dict[str, Any]]]) -> None:
+    """Fails where publish promotes without comparing what is in production with what the gate saw there."""
+    place, outcomes = race
     (promoted,) = (each for each in outcomes if each["promoted"])
     found = production.current(place, MODEL)
     assert found is not None
@@ -55,8 +75,7 @@ def test_of_twelve_publishers_at_once_one_gets_into_production(place: str) -> No
 @pytest.fixture(scope="module", params=["local", "gs"])
 def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
     """A registry and its models, each left by a publisher that was killed before a later write than the one before."""
-    folder = tmp_path_factory.mktemp("killed")
-    place = str(folder) if request.param == "local" else f"{request.getfixturevalue('embedded')}/{folder.name}"
+    place = _place(request, tmp_path_factory)
     *_, count = _run("killed", place)
     return place, [f"killed-{number}" for number in range(int(count))]
 

@@ -1,0 +1,104 @@
+"""Parsers that need Keras or TensorFlow, with valid files to begin with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from components.modeling import artifact
+from components.modeling.checkpoints import Checkpoints
+from components.preprocess.reading import load
+from tests.components.ingest.nih_source import put
+from tests.components.pictures import encode, noise
+from tests.hostile.law import Parser
+from tests.hostile.light import arrays
+from tests.hostile.mutations import Seeds
+
+
+def _with_crc(content: bytes) -> bytes:
+    """A PNG whose chunks have their checksums again, as far as it has chunks."""
+    repaired, place = bytearray(content[:8]), 8
+    while place + 12 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        chunk = content[place + 4 : place + 8 + length]
+        repaired += content[place : place + 4] + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        place += 12 + length
+    return bytes(repaired)
+
+
+def _pictures() -> list[Seeds]:
+    colour = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    shades = [noise(20), noise(20).astype("uint16") * 257, colour]
+    pngs = [encode(each) for each in shades] + [encode(Image.fromarray(colour).convert(mode)) for mode in "1P"]
+    pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(colour).convert("RGBA"))]
+    jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), colour) for step in (False, True)]
+    jpegs += [encode(Image.fromarray(colour).convert("CMYK"), "JPEG")]
+    others = [encode(noise(20), name) for name in ("GIF", "BMP", "TIFF", "WEBP")]
+    return [Seeds(pngs), Seeds(pngs, _with_crc), Seeds(jpegs), Seeds(others)]
+
+
+def _picture(content: bytes, folder: Path) -> bool:
+    put({"a.png": content}, str(folder))
+    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), size=32).picture is not None
+
+
+STATE = {
+    "facts": np.frombuffer(json.dumps({"best_epoch": 1}).encode(), "uint8"),
+    "array:w": np.zeros((3, 2), "float32"),
+}
+
+
+def _checkpoint(content: bytes, folder: Path) -> bool:
+    put({"00000001.state": hashlib.sha256(content).digest() + content}, str(folder))
+    return Checkpoints(str(folder)).latest() is not None
+
+
+def _network() -> bytes:
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs)))
+    path = Path("/dev/shm") / f"network-{id(inputs)}.keras"
+    keras.Model(inputs, outputs).save(path)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+NETWORK = _network()
+CONFIG = zipfile.ZipFile(io.BytesIO(NETWORK)).read("config.json")
+
+
+def _with_config(config: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(NETWORK)) as honest, zipfile.ZipFile(archive, "w") as file:
+        for name in honest.namelist():
+            file.writestr(name, config if name == "config.json" else honest.read(name))
+    return archive.getvalue()
+
+
+def _model(content: bytes, folder: Path) -> bool:
+    put({"model.keras": content}, str(folder))
+    return bool(artifact.load(folder))
+
+
+CONTRACT = {"image_size": 32, "labels": ["Mass"], "backbone": "b", "weights": "w", "cut_off": "c", "strategy": "s"}
+
+
+def _contract(content: bytes, folder: Path) -> bool:
+    put({"contract.json": content}, str(folder))
+    return bool(artifact.Contract.read(folder))
+
+
+PARSERS = {
+    "picture": Parser(_pictures(), _picture, megabytes=1024),
+    "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
+    "keras": Parser([Seeds([NETWORK]), Seeds([CONFIG], _with_config)], _model, megabytes=1024),
+    "contract": Parser([Seeds([json.dumps(CONTRACT).encode()])], _contract),
+}

@@ -1,0 +1,42 @@
+"""TensorBoard reads logs from S3 where TensorFlow, which reads none, is not installed beside it, as in its image."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from components import storage
+
+READ = """
+import sys
+sys.modules["tensorflow"] = None
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+runs = EventMultiplexer().AddRunsFromDirectory(sys.argv[1]).Reload()
+print([(run, [event.step for event in runs.Tensors(run, "epoch_loss")]) for run in sorted(runs.Runs())])
+"""
+
+
+@pytest.fixture
+def logs(s3: str, tmp_path: Path) -> str:
+    """A run's logs in S3: two tasks with one step each."""
+    for step, task in enumerate(("extract-features/train", "fine-tune/train")):
+        writer = EventFileWriter(str(tmp_path / task))
+        value = Summary.Value(tag="epoch_loss", simple_value=0.5)
+        writer.add_event(Event(step=step, summary=Summary(value=[value])))
+        writer.close()
+    place = f"{s3}/{uuid.uuid4()}"
+    storage.upload_tree(tmp_path, place)
+    return place
+
+
+def test_the_curves_of_all_tasks_are_read(logs: str) -> None:
+    done = subprocess.run([sys.executable, "-c", READ, logs], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[('extract-features/train', [0]), ('fine-tune/train', [1])]\n"
