@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 COMPILED := pipelines/compiled
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test test-cluster lint compile image manifests lock tensorboard bench clean
+.PHONY: help run test test-cluster lint compile image manifests lock tensorboard bench faults soak fuzz audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,9 +46,21 @@ tensorboard: .venv/installed ## Open the latest run's training curves on http://
 bench: .venv/installed-dev ## Measure ours against the plain way, side by side
 	$(BIN)/python -m tests.benchmarks
 
+faults: .venv/installed-dev ## Kill, fill up, cut off and damage; compare with an undisturbed run (KILLS=50)
+	$(BIN)/python -m tests.faults $(if $(KILLS),--kills $(KILLS))
+
+soak: .venv/installed-dev ## Years of schedules, moves of production and races of publishers in minutes (SEED=0)
+	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED))
+
 lock: .venv/installed-dev ## Renew the locked versions in requirements/
 	$(INSTALL) uv
 	$(BIN)/python requirements/lock.py
+
+fuzz: .venv/installed-dev ## Try hostile files on every parser and count them in runs/fuzz/latest.json (MINUTES=30, SEED)
+	$(BIN)/python -m tests.hostile $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+audit: .venv/installed-dev ## Look for known vulnerabilities of the locked versions, offline (ADVISORIES=file or folder of OSV's)
+	$(BIN)/python requirements/audit.py $(ADVISORIES)
 
 clean: ## Remove the environment, all runs and caches
 	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

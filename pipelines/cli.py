@@ -72,7 +72,10 @@ def _run(run_id: str, out: Path) -> None:
         sys.exit(1)
     except (RuntimeError, FileNotFoundError) as error:  # the store did not start, or there is no such run
         raise click.ClickException(str(error)) from error
-    _print_summary(summary)
+    if summary["trained"]:
+        _print_summary(summary)
+    else:
+        console.print(f"{escape(summary['reason'])}: nothing was trained", highlight=False)
 
 
 @main.command("settings")
@@ -113,6 +116,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
         (summary["standing"], summary["reason"]),
         ("report", summary["report"]),
+        ("data report", summary["data_report"]),
         ("TensorBoard logs", summary["tensorboard"]),
     ):
         console.print(f"[bold]{label}[/]: {escape(place)}", highlight=False)

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from components.config import Ingest, Registry
 from components.publish import registry
-from pipelines.models import DISCLAIMER, EMBEDDED_REGISTRY, Shelf, reachable, told_in_one_line
-from pipelines.terminal import console, figure, out_folder
+from pipelines.models import DISCLAIMER, EMBEDDED_REGISTRY, Shelf, reachable
+from pipelines.terminal import console, figure, out_folder, told_in_one_line
 
 if TYPE_CHECKING:
     from components.drift.new_pictures import Found
@@ -36,7 +36,7 @@ FORMAT = Ingest.__dataclass_fields__["data_format"]
     type=click.Choice(FORMAT.metadata["choices"]),
     help="What data_format is in a run.",
 )
-@click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or gs:// prefix.")
+@click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
 @click.option("--name", default=Registry.publish_model_name, show_default=True, help="Name of the model.")
 @click.option(
     "--report",

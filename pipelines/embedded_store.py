@@ -42,7 +42,7 @@ def _serve(folder: Path) -> Iterator[str]:
         )
     try:
         _wait_until_ready(server, endpoint, folder / "server.log")
-        with _environment(EMBEDDED_ENDPOINT_VARIABLE, endpoint):
+        with environment(EMBEDDED_ENDPOINT_VARIABLE, endpoint):
             yield endpoint
     finally:
         server.terminate()
@@ -63,7 +63,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(variable: str, value: str) -> Iterator[None]:
+def environment(variable: str, value: str) -> Iterator[None]:
+    """A variable of this process and its children."""
     before = os.environ.get(variable)
     os.environ[variable] = value
     try:

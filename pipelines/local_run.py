@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import secrets
 import shutil
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from kfp import components as kfp_components
 from kfp import local
 from rich.console import Console
 
-from components import storage
+from components import checksums, storage
+from components.ingest import news
 from components.settings_fields import Scalar
 from pipelines.compile import COMPILED
-from pipelines.embedded_store import embedded_store
+from pipelines.embedded_store import embedded_store, environment
 from pipelines.progress import Progress, shown
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
@@ -32,7 +35,7 @@ class RunFailedError(RuntimeError):
 
 def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
     """Notes which pipeline is to run with which values of the run form, and returns the new run's id."""
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     text = json.dumps({"pipeline": pipeline, "values": dict(values)}, indent=2)
     storage.write_bytes(str(out / run_id / RECORD), text.encode())
     return run_id
@@ -42,7 +45,8 @@ def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
     """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints.
 
     Everything is kept below `out`: `store` (the object store with registry and artifacts, shared by all runs), a folder
-    a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run.
+    a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run that
+    trained. The summary of one that found nothing to train on has `trained` false and the reason.
 
     Raises:
         FileNotFoundError: there is no such run.
@@ -54,13 +58,27 @@ def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
     pipeline, values = json.loads((folder / RECORD).read_text()).values()
     shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
     console.print(f"run [bold]{run_id}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
-    with embedded_store(out / "store"), (folder / "run.log").open("a", buffering=1) as log:
+    with embedded_store(out / "store"), _scratch(), (folder / "run.log").open("a", buffering=1) as log:
         seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{run_id}")
-    summary = _summarise(folder, values, seconds)
+    (root,) = (folder / "artifacts").iterdir()
+    found = news.read(root / "ingest" / "catalogue")
+    outcome = _summarise(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
+    summary = {"run_id": folder.name, "trained": found.train, **outcome, "seconds": seconds}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
-    _point(out / "latest", folder)
+    if found.train:
+        _point(out / "latest", folder)
     return summary
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """A folder for temporary files of the tasks, in which KFP's launcher and a task that is killed leave some."""
+    with (
+        tempfile.TemporaryDirectory(prefix="radiograft-run-", ignore_cleanup_errors=True) as folder,
+        environment("TMPDIR", folder),
+    ):
+        yield
 
 
 def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
@@ -90,16 +108,14 @@ def _for_this_machine(package: str, run_id: str) -> str:
     return yaml.safe_dump(spec)
 
 
-def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, float]) -> dict[str, Any]:
-    """Collects what a user looks for; copies both reports and TensorBoard logs to the run's folder."""
-    (root,) = (folder / "artifacts").iterdir()
+def _summarise(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Collects from the artifacts what a user looks for; copies both reports and TensorBoard logs to the folder."""
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
-    shutil.copy(root / "preprocess" / "data_report", folder / "data.html")
+    shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
     _collect_logs(root, folder / "tensorboard")
     version = json.loads((root / "publish" / "version").read_text())
     facts = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
     return {
-        "run_id": folder.name,
         "model": version["model"],
         "version": version["version"],
         "version_uri": version["uri"],
@@ -117,14 +133,13 @@ def _summarise(folder: Path, values: Mapping[str, Scalar], seconds: dict[str, fl
         "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
         "artifacts": str(root),
-        "seconds": seconds,
     }
 
 
 def _collect_logs(root: Path, target: Path) -> None:
     """Copies every task's TensorBoard logs to one folder, those of a loop's tasks by the cut-off they began from."""
     for logs in root.glob("*/logs"):
-        shutil.copytree(logs, target, dirs_exist_ok=True)
+        shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
     for tried in root.glob("*/fine-tune/logs/fine_tuning"):
         contract = json.loads((tried.parents[1] / "model" / "contract.json").read_text())
         shutil.copytree(tried, target / tried.name / contract["cut_off"], dirs_exist_ok=True)

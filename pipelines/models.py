@@ -20,7 +20,7 @@ from components.config import Registry
 from components.publish import production, registry
 from pipelines import model_tables
 from pipelines.embedded_store import embedded_store
-from pipelines.terminal import out_folder
+from pipelines.terminal import out_folder, told_in_one_line
 
 EMBEDDED_REGISTRY = f"gs://{storage.EMBEDDED_BUCKET}/registry"
 DISCLAIMER = "Research only. Not for diagnosis."
@@ -41,7 +41,7 @@ def models() -> None:
 def at_shelf(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that name a model in a registry, which is reachable while it works."""
 
-    @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or gs:// prefix.")
+    @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
     @click.option("--model", default=Registry.publish_model_name, show_default=True, help="Name of the model.")
     @out_folder
     @functools.wraps(command)
@@ -56,10 +56,10 @@ def at_shelf(command: Callable[..., None]) -> Callable[..., None]:
 @at_shelf
 def list_versions(shelf: Shelf) -> None:
     """Lists the versions: which is in production, how good they are, what the gate said, and on which data."""
+    current = production.current(*shelf)  # first: what it names is there, and so is listed
     numbers = registry.versions(*shelf)
     if not numbers:
         raise FileNotFoundError(f"{shelf.model} has no versions yet in {shelf.place}")
-    current = production.current(*shelf)
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         found = list(pool.map(functools.partial(_read, shelf), numbers))
     model_tables.print_versions(found, current)
@@ -188,15 +188,3 @@ def reachable(place: str, out: Path) -> Iterator[None]:
         raise FileNotFoundError(f"{out} holds no store of runs; name the folder with --out, or another --registry")
     with embedded_store(out / "store"):
         yield
-
-
-@contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Turns what may be wrong with registry, version or file into one message and exit code 1."""
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
-
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, GoogleAPIError, GoogleAuthError) as error:
-        raise click.ClickException(str(error)) from error

@@ -16,7 +16,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from components.settings_fields import nearest
 from components.stage import PROMISED_GPUS_VARIABLE
-from pipelines import pods
+from pipelines import pods, yaml_files
 
 GIGABYTE = 10**9  # the unit of KFP's older fields, which stand beside the quantities as text
 
@@ -37,6 +37,9 @@ class Cluster:
         image_pull_policy: Always, IfNotPresent or Never.
         image_pull_secrets: secrets with the image registry's credentials.
         secret: the one with an S3 store's `accesskey` and `secretkey`; it need not exist.
+        scratch: size of a volume for /tmp that a pod with GPUs gets and loses with its end; empty: the node's own disk.
+            KFP sets no fsGroup, so the storage class must give volumes that any user may write to.
+        scratch_class: storage class of that volume; empty: the cluster's default.
         labels: of every pod.
     """
 
@@ -50,14 +53,22 @@ class Cluster:
     image_pull_policy: str = pods.PULL_POLICY
     image_pull_secrets: list[str] = dataclasses.field(default_factory=list)
     secret: str = pods.SECRET
+    scratch: str = ""
+    scratch_class: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def running(self, model: str) -> Cluster:
+        """The same cluster for runs that publish a model of this name, with which their pods are labelled."""
+        value = model.rstrip("_-")  # which a label's value may hold, but not end with
+        return dataclasses.replace(self, labels={pods.MODEL_LABEL: value, **self.labels})
 
     def __post_init__(self) -> None:
         if self.gpus < 0:
             raise ValueError(f"gpus must be 0 or more, got {self.gpus}")
         if self.image_pull_policy not in ("Always", "IfNotPresent", "Never"):
             raise ValueError(f"image_pull_policy must be Always, IfNotPresent or Never, got {self.image_pull_policy!r}")
-        for name, text in (("most_cpu", self.most_cpu), ("most_memory", self.most_memory)):
+        for name in ("most_cpu", "most_memory", "scratch"):
+            text = getattr(self, name)
             try:
                 parse_quantity(text or 0)
             except ValueError:
@@ -71,12 +82,7 @@ class Cluster:
             FileNotFoundError: there is no such file.
             ValueError: no YAML, not a mapping, a name that there is not, or a value that cannot be.
         """
-        try:
-            content = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} must be YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} must hold lines of `name: value`, got {type(content).__name__}")
+        content = yaml_files.read_mapping(path, may_be_empty=True)
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in content.items():
             if name not in names:
@@ -118,11 +124,21 @@ def _pod(pod: dict[str, Any], cluster: Cluster, *, on_gpus: bool) -> dict[str, A
         "imagePullPolicy": cluster.image_pull_policy,
         "imagePullSecret": [{"secretName": name, **_named("secret", name)} for name in cluster.image_pull_secrets],
         "podMetadata": {"labels": {**pod["podMetadata"]["labels"], **cluster.labels}},
+        **(_scratch(pod, cluster) if on_gpus and cluster.scratch else {}),
     }
     try:
         return dict(json_format.MessageToDict(json_format.ParseDict(changed, KubernetesExecutorConfig())))
     except json_format.ParseError as error:
         raise ValueError(f"KFP cannot give this to a pod: {error}") from None
+
+
+def _scratch(pod: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """A claim of the pod's own in place of the empty folder that lies on the node's disk."""
+    (folder,) = (mount for mount in pod["emptyDirMounts"] if mount["mountPath"] == pods.WRITABLE)
+    kind = {"storageClassName": cluster.scratch_class} if cluster.scratch_class else {"defaultStorageClass": True}
+    claim = {**folder, "accessModes": ["ReadWriteOnce"], "size": cluster.scratch, **kind}
+    others = [mount for mount in pod["emptyDirMounts"] if mount != folder]
+    return {"emptyDirMounts": others, "genericEphemeralVolume": [claim]}
 
 
 def _named(kind: str, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kfp import dsl, kubernetes
 from components.identity import SALT_VARIABLE
 from components.stage import PROMISED_GPUS_VARIABLE
 
+MODEL_LABEL = "radiograft/model"  # known once it is said what is to run, see `pipelines.placement`
 GPU_TYPE = "nvidia.com/gpu"
 GPUS = 2
 USER = 10001  # that of the image; above the ids that nodes have for themselves
@@ -36,6 +37,7 @@ def on_two_gpus(task: dsl.PipelineTask, *, cpu: str, memory: str, shared_memory:
 
 def unprivileged(task: dsl.PipelineTask, *, cpu: str, memory: str, hours: int) -> dsl.PipelineTask:
     """A pod that PodSecurity `restricted` admits, with requests equal to limits, a time-out and retries."""
+    task.set_display_name(task.name.replace("-", " ").capitalize())
     task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
     task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
     kubernetes.empty_dir_mount(task, volume_name="writable", mount_path=WRITABLE)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components import storage
-from components.config import AUTO_CUT_OFF, CUT_OFFS, STAGES, run_form
+from components.config import AUTO_CUT_OFF, CUT_OFFS, check_form, run_form
 from components.settings_fields import Scalar, nearest, read_scalar
+from pipelines import yaml_files
 
 FOLDER = Path(__file__).parent / "settings"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
@@ -29,13 +28,8 @@ def load(name: str) -> dict[str, Scalar]:
         raise FileNotFoundError(
             f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
         )
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold lines of `name: value`, got {type(values).__name__}")
-    return {full: _number(full, value) for key, value in values.items() for full in [full_name(str(key))]}
+    values = yaml_files.read_mapping(path)
+    return {full: _number(full, value) for key, value in values.items() for full in [full_name(key)]}
 
 
 def _number(name: str, value: Any) -> Any:
@@ -85,14 +79,20 @@ def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
 
 
-def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str, Scalar]:
+def values_for(
+    pipeline: str, name: str, assignments: Sequence[str], defaults: Mapping[str, Scalar] | None = None
+) -> dict[str, Scalar]:
     """Every parameter of a pipeline from a settings file and assignments.
+
+    Args:
+        defaults: of settings that neither names, where they differ from the settings' own.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: as in `load`, `override` and `complete`.
     """
     loaded = load(name)
-    return complete(override(for_search(loaded) if pipeline == SEARCH else loaded, assignments))
+    given = override(for_search(loaded) if pipeline == SEARCH else loaded, assignments)
+    return complete({**(defaults or {}), **given})
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -108,10 +108,7 @@ def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
         full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
     for name in ("data_source", "publish_registry", "model_weights"):
         full[name] = _absolute(full[name]) if full[name] not in ("", "imagenet", "none") else full[name]
-    checked: dict[str, Scalar] = {}
-    for stage in STAGES:
-        checked |= vars(stage.of(full))
-    return checked
+    return check_form(full)
 
 
 def _absolute(uri: Any) -> Any:

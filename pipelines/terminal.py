@@ -1,8 +1,10 @@
-"""What the commands share: the terminal they print to, the folder of the runs, and how figures are written."""
+"""What the commands share: the terminal they print to, the folder of the runs, how failures and figures are told."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,6 +14,15 @@ console = Console(file=sys.stdout, soft_wrap=True)  # this stdout, not the one t
 out_folder = click.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
 )
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turns what a user can mend (settings, files, registry, cluster) into one message and exit code 1."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def figure(value: float | None) -> str:

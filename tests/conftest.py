@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from components.ingest.phantom import phantom_files
-from components.storage import EMBEDDED_BUCKET, s3_client
+from components.storage import EMBEDDED_BUCKET
 from pipelines.embedded_store import embedded_store
+from tests.s3_double import s3_double
 
 NIH_PATIENTS = 60
 
@@ -48,18 +47,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The s3:// URI of a bucket of moto's server, to which AWS's variables lead; take a prefix of your own in it."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{server.get_host_and_port()[1]}")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ACCESS_KEY_ID", "tester")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        s3_client.client().create_bucket(Bucket="radiograft")
-        yield "s3://radiograft"
-    s3_client.client.cache_clear()
-    server.stop()
+    with s3_double() as bucket:
+        yield bucket
 
 
 @pytest.fixture(params=["local", "gs", "s3"])

@@ -14,7 +14,7 @@ def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> li
     from components.modeling.cut_offs import parse_cut_offs
     from components.stage import log, stage
 
-    with stage("list_cut_offs"):
+    with stage("list_cut_offs", reads=[feature_model.path]):
         found = parse_cut_offs(model_cut_off, artifact.load(Path(feature_model.path)))
         log.info("cut-off candidates: %s", ", ".join(found))
         return found
@@ -28,5 +28,5 @@ def choose_model(models: dsl.Input[list[dsl.Model]], model: dsl.Output[dsl.Model
     from components.cut_off_search import task
     from components.stage import stage
 
-    with stage("choose_model", model.path):
+    with stage("choose_model", model.path, reads=[each.path for each in models]):
         task.choose([Path(each.path) for each in models], Path(model.path))

@@ -14,7 +14,8 @@ from components.drift.observe import BATCH_SIZE, Observer
 from components.drift.sample import REFERENCE, Sample, describe, draw
 from components.ingest.task import READERS
 from components.modeling import artifact, devices
-from components.preprocess.task import decode_rows, in_reading_order
+from components.preprocess.layout import in_reading_order
+from components.preprocess.reading import decode_rows
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pandas as pd
+
+from components import npz
 
 LARGEST_SAMPLE = 1000
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -54,9 +55,9 @@ class Sample:
             ValueError: the content is something else.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                return cls(**{name: archive[name] for name in FIELDS})
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            with npz.within(REFERENCE, io.BytesIO(content)) as archive:
+                return cls(**{name: archive.read(name) for name in FIELDS})
+        except ValueError as error:
             raise ValueError(f"{REFERENCE} must hold arrays {', '.join(FIELDS)}, got: {error}") from error
 
 

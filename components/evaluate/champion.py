@@ -20,7 +20,7 @@ from components.config import Registry
 from components.evaluate.gate import Champion
 from components.modeling import artifact
 from components.modeling.inference import Predictor
-from components.preprocess.task import decode_rows
+from components.preprocess.reading import decode_rows
 from components.publish import production, registry
 from components.records import prediction_frame
 from components.shards import Shards

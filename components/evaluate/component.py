@@ -16,6 +16,8 @@ def evaluate(
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     logs: dsl.Output[dsl.Artifact],
+    tensorboard: dsl.Output[dsl.Markdown],
+    mlpipeline_ui_metadata: dsl.Output[dsl.Artifact],
     evaluate_bootstrap_samples: int,
     evaluate_fewest_patients: int,
     evaluate_operating_point: str,
@@ -30,12 +32,21 @@ def evaluate(
     from pathlib import Path
 
     from components.config import Evaluate
-    from components.evaluate import task
+    from components.evaluate import task, tensorboard_card
     from components.evaluate.strategies import Inputs
     from components.stage import stage
 
-    with stage("evaluate", evaluation.path, report.path, logs.path):
+    with stage(
+        "evaluate",
+        evaluation.path,
+        report.path,
+        logs.path,
+        tensorboard.path,
+        mlpipeline_ui_metadata.path,
+        reads=[shards.path, features.path, feature_model.path, model.path],
+    ):
         settings = Evaluate.of(locals())
         paths = Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
         outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
         outcome.log_to(metrics, curves)
+        tensorboard_card.write(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))

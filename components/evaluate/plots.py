@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
-from components.evaluate.cut_off_curve import CurvePoint
 from components.fine_tune.search_table import Candidate, best
+
+if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
+    from components.evaluate.cut_off_curve import CurvePoint
 
 # Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"

@@ -7,17 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.evaluate import verdict
 from components.evaluate.bootstrap import Estimate
-from components.evaluate.cut_off_curve import CurvePoint
 from components.evaluate.metrics import SplitMetrics
 from components.evaluate.plots import Curve, curve_svg, roc_svg, search_svg, training_svg
 from components.evaluate.section import Section
 from components.fine_tune.search_table import Candidate, best
+
+if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
+    from components.evaluate.cut_off_curve import CurvePoint
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
 LARGEST_CONTACT_SHEET = 3_000_000

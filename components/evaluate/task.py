@@ -49,7 +49,8 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     report.parent.mkdir(parents=True, exist_ok=True)
     sections = [*looks.sections(), shift]
     report.write_text(render_report(page(data, inputs, facts, predictions, sections, run_id)), encoding="utf-8")
-    tensorboard_logs.write_figures(logs, run_id, facts, looks.pictures())
+    sheet = tensorboard_logs.augmentation_sheet(inputs.shards)
+    tensorboard_logs.write_figures(logs, run_id, facts, [sheet, *looks.pictures()])
     tensorboard_logs.write_embeddings(logs, PUBLISHED, data, observed)
     return outcome(facts, test, data.labels)
 
@@ -58,7 +59,8 @@ def _record(settings: Evaluate, inputs: Inputs, data: Shards, predictions: pd.Da
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(output / "predictions.parquet", index=False)
     champion.record_seen(data.rows, output)
-    record_settings(output, settings, inputs.shards, inputs.model)
+    # as ingest had them, which come with the shards: in a search, the model knows its own cut-off alone
+    record_settings(output, settings, inputs.model, inputs.shards)
 
 
 def _lineage(data: Shards, output: Path) -> dict[str, Any]:

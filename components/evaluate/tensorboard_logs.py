@@ -71,6 +71,12 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mappin
     projector.visualize_embeddings(str(place), projector.ProjectorConfig(embeddings=[embedding]))
 
 
+def augmentation_sheet(shards: Path) -> Picture:
+    """The contact sheet of a folder of shards, to stand among the pictures."""
+    with Image.open(shards / "contact_sheet.png") as sheet:
+        return "augmentation/sheet", np.asarray(sheet.convert("RGB"))
+
+
 def _writer(folder: Path) -> Any:
     return tf.summary.create_file_writer(str(folder)).as_default()
 

@@ -40,7 +40,7 @@ def extract_features(
     from components.modeling.checkpoints import Checkpoints
     from components.stage import stage
 
-    with stage("extract_features", features.path, feature_model.path, logs.path):
+    with stage("extract_features", features.path, feature_model.path, logs.path, reads=[shards.path]):
         settings = ExtractFeatures.of(locals())
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
         task.run(

@@ -34,7 +34,7 @@ def fine_tune(
     from components.modeling.checkpoints import Checkpoints
     from components.stage import stage
 
-    with stage("fine_tune", model.path, logs.path):
+    with stage("fine_tune", model.path, logs.path, reads=[shards.path, feature_model.path]):
         settings = FineTune.of(locals())
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
         task.run(settings, Path(shards.path), Path(feature_model.path), Path(model.path), Path(logs.path), checkpoints)

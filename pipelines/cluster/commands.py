@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from components.config import DATA_CHANGED
+from components.evaluate import tensorboard_card
 from components.image import is_fixed
 from pipelines.cluster import cron as cron_fields
 from pipelines.cluster import doctor as checks
@@ -29,11 +32,10 @@ from pipelines.cluster.options import (
     on_cluster,
     orders,
     service_account,
-    told_in_one_line,
 )
 from pipelines.cluster.registry_check import registry
 from pipelines.settings_files import SEARCH, WHOLE
-from pipelines.terminal import out_folder
+from pipelines.terminal import out_folder, told_in_one_line
 
 DONE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 
@@ -90,10 +92,13 @@ def runs(server: KfpServer, run_id: str | None, most: int, wait: bool, poll: flo
 @click.option("--pause", "action", flag_value="disable", help="Keep the schedule NAME, but start nothing.")
 @click.option("--resume", "action", flag_value="enable", help="Go on with the schedule NAME.")
 @click.option("--delete", "action", flag_value="delete", help="Remove the schedule NAME.")
-@orders
+@partial(orders, train_when=DATA_CHANGED)
 @on_cluster
 def schedule(server: KfpServer, name: str | None, cron: str | None, often: bool, action: Any, order: Any) -> None:
-    """Runs a pipeline by the clock: one recurring run a NAME, replaced when anything about it changes."""
+    """Runs a pipeline by the clock: one recurring run a NAME, replaced when anything about it changes.
+
+    Its runs train only where data or settings changed since the version in production, unless train_when is `always`.
+    """
     if action == "list":
         views.schedules(schedules.listed(server))
     elif not name:
@@ -219,4 +224,6 @@ def _tensorboard_of(server: KfpServer, run_id: str) -> None:
     if name:
         click.echo(f"Tensorboard {name} shows {logs}: {server.host}/_/tensorboards/?ns={server.namespace}")
     else:
-        click.echo(tensorboard.command(logs))
+        click.echo(tensorboard_card.command(logs))
+        if hint := tensorboard_card.hint(logs):
+            click.echo(hint, err=True)

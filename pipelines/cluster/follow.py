@@ -77,7 +77,7 @@ def states(run: Any) -> list[TaskState]:
     details = (run.run_details.task_details if run.run_details else None) or []
     shown = [each for each in details if each.display_name in ours]
     shown.sort(key=lambda each: (not _been(each.start_time), str(each.start_time)))
-    return [TaskState(each.display_name, each.state or "PENDING", _seconds(each)) for each in shown]
+    return [TaskState(ours[each.display_name], each.state or "PENDING", _seconds(each)) for each in shown]
 
 
 def tell_holds(console: Console, found: list[Hold], told: set[object]) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from components.settings_fields import Scalar
 from pipelines import settings_files
 from pipelines.cluster import kfp_server, kubernetes_api, package, submit
 from pipelines.cluster.errors import ClusterError
 from pipelines.settings_files import SEARCH, WHOLE
+from pipelines.terminal import told_in_one_line
 
 Command = Callable[..., Any]
 KFPS_ACCOUNT, KFPS_ACCOUNT_OF_USERS = "pipeline-runner", "default-editor"  # what KFP takes where none is given
@@ -48,8 +49,12 @@ def on_cluster(command: Command) -> Command:
     return connected
 
 
-def orders(command: Command) -> Command:
-    """Gives a command the options that say what is to run, as an Order named `order`; None without --settings."""
+def orders(command: Command, **defaults: Scalar) -> Command:
+    """Gives a command the options that say what is to run, as an Order named `order`; None without --settings.
+
+    Args:
+        defaults: of settings, where this command's differ from the settings' own.
+    """
 
     @click.option("--settings", help="A YAML file, or one by name: demo, chestxray14, ...")
     @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
@@ -77,23 +82,14 @@ def orders(command: Command) -> Command:
         **arguments: Any,
     ) -> None:
         with told_in_one_line():
-            values = settings_files.values_for(pipeline, settings, assignments) if settings else {}
+            values = settings_files.values_for(pipeline, settings, assignments, defaults) if settings else {}
             if values:
                 submit.check_places(values)
-            compiled = package.read(pipeline, image, cluster)
+            compiled = package.read(pipeline, image, cluster, str(values.get("publish_model_name", "")))
             order = submit.Order(compiled, values, experiment, pipeline_root, service_account)
             command(*given, order=order, **arguments)
 
     return ordered
-
-
-@contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Turns what a user can mend into click's one-line error."""
-    try:
-        yield
-    except (ClusterError, ValueError, TypeError, FileNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def cluster_or_none(namespace: str) -> kubernetes_api.Kubernetes | None:

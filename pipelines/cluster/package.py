@@ -45,12 +45,13 @@ class Package(NamedTuple):
         return f"{importlib.metadata.version('radiograft')}-{digest}"
 
 
-def read(pipeline: str, image: str | None = None, cluster: Path | None = None) -> Package:
+def read(pipeline: str, image: str | None = None, cluster: Path | None = None, model: str = "") -> Package:
     """The compiled package of a pipeline.
 
     Args:
         image: container image instead of the compiled one.
         cluster: file of what the cluster has and wants, see `pipelines.placement`.
+        model: name under which runs publish, a label of their pods; empty: none.
 
     Raises:
         FileNotFoundError, ValueError: the cluster's file is missing or wrong.
@@ -58,16 +59,21 @@ def read(pipeline: str, image: str | None = None, cluster: Path | None = None) -
     text, compiled = _compiled(pipeline)
     if image:  # the compiled one also stands in the environment, for the lineage
         text = text.replace(compiled, image)
-    if cluster:
+    if cluster or model:
         from pipelines.placement import Cluster, placed  # needs KFP, which takes long to import
 
-        text = placed(text, Cluster.read(cluster))
+        wanted = Cluster.read(cluster) if cluster else Cluster()
+        text = placed(text, wanted.running(model) if model else wanted)
     return _described(text)
 
 
-def task_names() -> set[str]:
-    """The tasks of all compiled packages: what is theirs among the nodes that KFP lists for a run."""
-    return {demand.task for path in COMPILED.glob("*.yaml") for demand in read(path.stem).demands}
+@functools.cache
+def task_names() -> dict[str, str]:
+    """The tasks of all compiled packages by their names and by those that the UI shows: KFP's list of a run's nodes may
+    have either."""
+    specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.glob("*.yaml")]
+    shown = [(name, title) for spec in specs for name, title, _ in _tasks(spec)]
+    return {known: name for name, title in shown for known in (name, title)}
 
 
 @functools.cache
@@ -83,18 +89,18 @@ def _described(text: str) -> Package:
     containers = {label: each["container"] for label, each in spec["deploymentSpec"]["executors"].items()}
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     (image,) = {container["image"] for container in containers.values()}
-    demands = [_demand(name, containers[label], pods[label]) for name, label in _tasks(spec)]
+    demands = [_demand(name, containers[label], pods[label]) for name, _, label in _tasks(spec)]
     info = spec["pipelineInfo"]
     return Package(info["name"], info["description"], text, image, demands)
 
 
-def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and executor's label of everything that gets a pod, also inside loops."""
+def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, name in the UI and executor's label of everything that gets a pod, also inside loops."""
     parts = spec["components"]
     for holder in (spec["root"], *parts.values()):
         for name, task in holder.get("dag", {}).get("tasks", {}).items():
             if label := parts[task["componentRef"]["name"]].get("executorLabel"):
-                yield name, label
+                yield name, task["taskInfo"]["name"], label
 
 
 def _demand(task: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Demand:

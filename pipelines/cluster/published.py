@@ -7,8 +7,10 @@ import json
 from typing import Any, NamedTuple
 
 from components import storage
+from components.config import DATA_CHANGED
 from components.publish import production, registry
 from components.publish.claims import Claim
+from pipelines.cluster import follow
 
 
 class Published(NamedTuple):
@@ -25,12 +27,32 @@ class Published(NamedTuple):
 
 def published(run: Any) -> Published | None:
     """What a run (kfp_server_api.V2beta1Run) published; None where it published nothing, or that cannot be read."""
-    parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
-    place, model = parameters.get("publish_registry"), parameters.get("publish_model_name")
-    if run.state != "SUCCEEDED" or not place or not model or not storage.is_bucket(place):
-        return None
-    number = _numbers(place, model).get(run.run_id)
+    place, model, numbers = _registry_of(run)
+    number = numbers.get(run.run_id)
     return None if number is None else _describe(place, model, number)
+
+
+def found_nothing_new(run: Any) -> bool:
+    """Whether a run ended well after ingest, because nothing changed since an earlier version.
+
+    KFP counts what it skips as a success. A list of runs tells no tasks; there, such a run claims no version.
+    """
+    if run.state != "SUCCEEDED" or _parameters(run).get("train_when") != DATA_CHANGED:
+        return False
+    began = {task.name for task in follow.states(run) if task.state not in ("PENDING", "SKIPPED")}
+    numbers = _registry_of(run)[2]
+    return began == {"ingest"} if began else bool(numbers) and run.run_id not in numbers
+
+
+def _parameters(run: Any) -> dict[str, Any]:
+    return (run.runtime_config.parameters if run.runtime_config else None) or {}
+
+
+def _registry_of(run: Any) -> tuple[str, str, dict[str, int]]:
+    """Registry and model of a run that ended well, and the versions there by run; none where they cannot be read."""
+    place, model = (str(_parameters(run).get(name, "")) for name in ("publish_registry", "publish_model_name"))
+    known = run.state == "SUCCEEDED" and model and storage.is_bucket(place)
+    return place, model, _numbers(place, model) if known else {}
 
 
 @functools.cache

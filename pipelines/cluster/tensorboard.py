@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.evaluate.tensorboard_card import readable
 from pipelines.cluster.errors import ClusterError
 from pipelines.cluster.kubernetes_api import Kubernetes
 
@@ -20,7 +21,7 @@ def logs_of(run: Any, pipeline: str, cluster: Kubernetes | None) -> str:
         pipeline: the pipeline's name, which KFP makes a folder of the pipeline root.
     """
     root = (run.runtime_config.pipeline_root if run.runtime_config else "") or _root(cluster)
-    return f"{root.replace('minio://', 's3://').rstrip('/')}/{pipeline}/{run.run_id}"
+    return f"{readable(root).rstrip('/')}/{pipeline}/{run.run_id}"
 
 
 def apply(cluster: Kubernetes, run_id: str, logs: str) -> str | None:
@@ -46,11 +47,6 @@ def apply(cluster: Kubernetes, run_id: str, logs: str) -> str | None:
     else:
         cluster.call(f"Tensorboard {name}", cluster.custom.create_namespaced_custom_object, *place, body)
     return name
-
-
-def command(logs: str) -> str:
-    """What shows the logs anywhere that may read the bucket."""
-    return f"tensorboard --load_fast=false --logdir {logs}"
 
 
 def _root(cluster: Kubernetes | None) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cluster.doctor import Finding
-from pipelines.cluster.published import published
+from pipelines.cluster.published import found_nothing_new, published
 from pipelines.terminal import figure
 
 WIDTH = 140
@@ -26,7 +26,8 @@ def runs(found: Sequence[Any]) -> None:
     for run, result in zip(found, results, strict=True):
         started = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
         auroc = figure(result.auroc) if result else "-"
-        table.add_row(run.run_id, started, (run.state or "PENDING").lower(), str(result or "-"), auroc)
+        version = str(result) if result else "nothing new" if found_nothing_new(run) else "-"
+        table.add_row(run.run_id, started, (run.state or "PENDING").lower(), version, auroc)
     _print(table, "no runs yet")
 
 
@@ -46,6 +47,8 @@ def verdict(console: Console, run: Any) -> None:
     console.print(f"run {run.run_id} {(run.state or 'PENDING').lower()}{said}", markup=False, highlight=False)
     if result := published(run):
         console.print(f"{result}, test AUROC {figure(result.auroc)}", markup=False, highlight=False)
+    elif found_nothing_new(run):
+        console.print("the data have not changed since an earlier version: nothing was trained", highlight=False)
 
 
 def finding(found: Finding) -> None:

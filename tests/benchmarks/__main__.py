@@ -16,20 +16,35 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Column, Table
 
-from tests.benchmarks import curve, epoch, flops, intervals, machine, memory, recipe, search
+from tests.benchmarks import (
+    catalogue,
+    curve,
+    decoding,
+    epoch,
+    flops,
+    intervals,
+    machine,
+    memory,
+    reading,
+    recipe,
+    search,
+)
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
-# Memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it would
-# slow down.
+# Catalogue, memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it
+# would slow down.
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
+    "decoding": decoding.measure,
+    "reading": reading.measure,
     "curve": curve.measure,
     "epoch": epoch.measure,
     "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,
     "intervals": intervals.measure,
+    "catalogue": catalogue.measure,
 }
 console = Console()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from components.evaluate.metrics import evaluate_predictions
+from tests.benchmarks import peak
 from tests.benchmarks.row import Row
 
 PICTURES, PATIENTS, RESAMPLINGS = 112_120, 30_805, 1000
@@ -54,4 +54,4 @@ if __name__ == "__main__":
     start = time.perf_counter()
     evaluate_predictions(predictions, labels, dict.fromkeys(labels, 0.2), RESAMPLINGS, seed=0)
     taken = time.perf_counter() - start
-    print(taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    print(taken, peak.megabytes())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from components.config import Evaluate, ExtractFeatures, FineTune, Preprocess
-from tests.benchmarks import films
+from tests.benchmarks import films, peak
 from tests.benchmarks.row import Row
 
 COUNTS = {"train": 120, "validation": 40, "test": 40}
@@ -85,14 +84,6 @@ STAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def _peak_of_this_process() -> float:
-    """Largest resident set in MB. getrusage will not do: a child's ru_maxrss begins at its parent's size."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if not found:
-        raise RuntimeError("/proc/self/status must hold VmHWM, as on Linux; here peak memory cannot be measured")
-    return int(found[1]) / 1000
-
-
 if __name__ == "__main__":
     STAGES[sys.argv[1]](Path(sys.argv[2]))
-    print(_peak_of_this_process())
+    print(peak.megabytes())

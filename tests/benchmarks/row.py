@@ -28,6 +28,11 @@ class Row:
         return cls(name, ours, theirs, _ratio(name, theirs, ours), floor, True, "s", how)
 
     @classmethod
+    def rate(cls, name: str, ours: float, theirs: float, *, floor: float | None, how: str) -> Self:
+        """How many times as many pictures ours takes in a second."""
+        return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, True, "pictures/s", how)
+
+    @classmethod
     def cost(cls, name: str, ours: float, theirs: float, *, floor: float, unit: str, how: str) -> Self:
         """How many times theirs ours costs; the floor is the most it may."""
         return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, False, unit, how)

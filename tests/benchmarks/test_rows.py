@@ -25,6 +25,8 @@ def test_a_speedup_is_theirs_over_ours_and_a_cost_and_a_share_are_ours_over_thei
         (Row.cost("a", 5.0, 4.0, floor=1.25, unit="s", how=""), True),
         (Row.cost("a", 6.0, 4.0, floor=1.25, unit="s", how=""), False),
         (Row.share("a", 6.0, 4.0, unit="s", how=""), None),
+        (Row.rate("a", 20.0, 2.0, floor=10, how=""), True),
+        (Row.rate("a", 19.0, 2.0, floor=10, how=""), False),
     ],
 )
 def test_a_speedup_holds_from_its_floor_up_and_a_cost_from_it_down(row: Row, holds: bool | None) -> None:

@@ -1,19 +1,25 @@
 """A real cluster: KFP 2.17 on Kubernetes with a node that offers two nvidia.com/gpu, and KFP's own S3 store.
 
-Before: `kubectl apply -k manifests/overlays/in-cluster-store`, and the CPU image where the nodes find it. Then
-`KFP_ENDPOINT=http://localhost:8080 KUBECONFIG=~/.kube/config make test-cluster`. What else may be set:
+Before: `make image TARGET=cpu`, and that image where the nodes find it (`kind load docker-image`, or a registry). Then
+`KFP_ENDPOINT=http://localhost:8080 KUBECONFIG=~/.kube/config make test-cluster`. What runs need in the namespace is
+applied by kubectl from kustomization.yaml where it is not there, and removed at the end. What else may be set:
 
-- KFP_NAMESPACE: where runs live (kubeflow), KFP_TOKEN: where KFP asks for one;
-- RADIOGRAFT_TRAINER_IMAGE: the CPU image (radiograft/trainer:0.1.0-cpu);
-- RADIOGRAFT_TEST_BUCKET: a prefix that runs write below (s3://mlpipeline/radiograft-tests);
-- RADIOGRAFT_TEST_SERVICE_ACCOUNT: as whom pods run (radiograft, which the manifests make).
+- KFP_NAMESPACE: where runs live (kubeflow; apply the manifests there yourself), KFP_TOKEN: where KFP asks for one;
+- RADIOGRAFT_TRAINER_IMAGE: the CPU image (radiograft/trainer:0.1.0-cpu, as `make image` calls it);
+- RADIOGRAFT_TEST_BUCKET: a prefix that runs write below (s3://mlpipeline/radiograft-tests), and what they wrote stays;
+- RADIOGRAFT_TEST_SERVICE_ACCOUNT: as whom pods run (radiograft, which the manifests make);
+- AWS_ENDPOINT_URL and AWS's other variables: how this machine reaches that bucket (through kubectl, KFP's own store).
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import secrets
+import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +32,8 @@ from pipelines.cluster import kfp_server, kubernetes_api
 
 FOLDER = Path(__file__).parent
 NEEDED = ("KFP_ENDPOINT", "KUBECONFIG")
-RUN_MINUTES = 45
+STORE, STORE_SECRET = "seaweedfs", "mlpipeline-minio-artifact"  # KFP's own
+COMMAND_MINUTES = 45  # that a command may take, one that waits for a run included
 Radiograft = Callable[..., Result]
 
 
@@ -41,9 +48,14 @@ def cluster_is_given() -> None:
 @pytest.fixture(scope="session")
 def radiograft() -> Radiograft:
     """The command line."""
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"no end within {COMMAND_MINUTES} minutes"))
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        signal.alarm(COMMAND_MINUTES * 60)
+        try:
+            return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        finally:
+            signal.alarm(0)
 
     return run
 
@@ -60,6 +72,49 @@ def kubernetes(cluster_is_given: None) -> kubernetes_api.Kubernetes:
     return kubernetes_api.connect(os.environ.get("KFP_NAMESPACE", "kubeflow"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def what_runs_need(kubernetes: kubernetes_api.Kubernetes) -> Iterator[None]:
+    """Service account, role, config map and the like: applied where they are not there, and removed again then."""
+    try:
+        kubernetes.call("config map", kubernetes.core.read_namespaced_config_map, "radiograft", kubernetes.namespace)
+    except LookupError:
+        if shutil.which("kubectl") is None or kubernetes.namespace != "kubeflow":
+            pytest.skip(f"apply manifests/overlays/in-cluster-store to the namespace {kubernetes.namespace} first")
+        subprocess.run(["kubectl", "apply", "--kustomize", str(FOLDER)], check=True)
+        yield
+        subprocess.run(["kubectl", "delete", "--kustomize", str(FOLDER), "--wait=false"], check=True)
+    else:
+        yield
+
+
+@pytest.fixture(scope="session")
+def bucket() -> str:
+    """The prefix that runs write below."""
+    return os.environ.get("RADIOGRAFT_TEST_BUCKET", "s3://mlpipeline/radiograft-tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store_from_here(kubernetes: kubernetes_api.Kubernetes, bucket: str) -> Iterator[None]:
+    """Leads AWS's variables to KFP's own store through a tunnel, so that this machine reads the registry too.
+
+    Without one, what looks into the registry is skipped.
+    """
+    if "AWS_ENDPOINT_URL" in os.environ or not bucket.startswith("s3://mlpipeline/") or not shutil.which("kubectl"):
+        yield
+        return
+    secret = kubernetes.core.read_namespaced_secret(STORE_SECRET, kubernetes.namespace).data
+    command = ["kubectl", "--namespace", kubernetes.namespace, "port-forward", f"service/{STORE}", ":9000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tunnel, pytest.MonkeyPatch.context() as patch:
+        assert tunnel.stdout is not None
+        if found := re.search(r"127\.0\.0\.1:(\d+)", tunnel.stdout.readline()):
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{found[1]}")
+            patch.setenv("AWS_REGION", "us-east-1")
+            patch.setenv("AWS_ACCESS_KEY_ID", base64.b64decode(secret["accesskey"]).decode())
+            patch.setenv("AWS_SECRET_ACCESS_KEY", base64.b64decode(secret["secretkey"]).decode())
+        yield
+        tunnel.terminate()
+
+
 @pytest.fixture(scope="session")
 def model() -> str:
     """A name of a model that nobody has used yet."""
@@ -67,9 +122,8 @@ def model() -> str:
 
 
 @pytest.fixture(scope="session")
-def order(model: str) -> tuple[str, ...]:
+def order(model: str, bucket: str) -> tuple[str, ...]:
     """The options of a small run."""
-    bucket = os.environ.get("RADIOGRAFT_TEST_BUCKET", "s3://mlpipeline/radiograft-tests")
     return (
         *("--settings", str(FOLDER / "small.yaml"), "--cluster", str(FOLDER / "cluster.yaml")),
         *("--set", f"source={bucket}/{model}/phantom", "--set", f"registry={bucket}/registry"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.cluster.conftest import Radiograft
 
@@ -12,6 +15,15 @@ def test_the_cluster_is_fit_for_the_small_run(radiograft: Radiograft, order: tup
     assert "✓ KFP 2.17" in told
     assert "✓ every task's pod fits on one of " in told
     assert "has the service account 'radiograft'" in told
+
+
+def test_the_registry_is_tried(radiograft: Radiograft, order: tuple[str, ...], bucket: str) -> None:
+    if bucket.startswith("s3://") and "AWS_ENDPOINT_URL" not in os.environ:
+        pytest.skip(f"{bucket} cannot be reached from here")
+    told = radiograft("doctor", *order).stdout
+    (line,) = (line for line in told.splitlines() if f"the registry {bucket}/registry " in line)
+    # SeaweedFS knows conditional writes since 3.97, and some releases of KFP bring an older one
+    assert "is writable and compares before it swaps" in line or "let a write through that was not up to date" in line
 
 
 def test_what_the_cluster_lacks_is_told(radiograft: Radiograft, order: tuple[str, ...], tmp_path: Path) -> None:

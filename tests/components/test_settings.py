@@ -65,12 +65,12 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder or gs:// prefix; of medmnist and table the file itself.), got ''",
+        "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
     ),
     (
         Publish,
         {"publish_registry": ""},
-        "publish_registry must be given (Folder or gs:// prefix of the model registry.), got ''",
+        "publish_registry must be given (Folder, gs:// or s3:// prefix of the model registry.), got ''",
     ),
     *(
         (Evaluate, {"evaluate_operating_point": text}, message)
@@ -165,7 +165,8 @@ def test_settings_cannot_be_changed_after_their_check() -> None:
 def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itself() -> None:
     form = run_form()
     assert list(form) == sorted(form)
-    assert {name.partition("_")[0] for name in form} == {"data", "image", "model", "train", "evaluate", "publish"}
+    prefixes = {name.partition("_")[0] for name in form}
+    assert prefixes == {"data", "image", "model", "preprocess", "train", "evaluate", "publish"}
     assert all(type(field.default) in (bool, int, float, str) for field in form.values())
     assert all(len(field.metadata["help"]) > 10 for field in form.values())
 
@@ -203,6 +204,7 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
         "evaluate_operating_point": "youden",
         "image_augmentation": "poster",
         "image_size": 64,
+        "preprocess_workers": 1,
         "publish_floors": "0.5",
         "publish_margin": 0.02,
         "publish_model_name": "chest-radiograph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.runs import Run, TwoRuns, read_version
+from tests.end_to_end.runs import SECRETS, Run, TwoRuns, read_version
 
 # Rates at which few epochs on 58 pictures raise the validation AUROC, so that there is something to compare.
 SMALL = """\
@@ -49,7 +50,8 @@ def radiograft() -> Radiograft:
     ) -> subprocess.CompletedProcess[str]:
         options = [part for assignment in assignments for part in ("--set", assignment)]
         command = [script, "run", "--out", str(out), "--settings", str(settings), "--pipeline", pipeline, *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | SECRETS
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     return run
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ from pipelines.embedded_store import embedded_store
 BUCKET = f"gs://{EMBEDDED_BUCKET}"
 REGISTRY = f"{BUCKET}/registry"
 MODEL = "chest-radiograph"
+SCRIPT = shutil.which("radiograft", path=str(Path(sys.executable).parent)) or "radiograft"
+SECRETS = {  # that every run has in its environment, and must keep to itself
+    "RADIOGRAFT_SALT": "a-salt-that-nobody-sees",
+    "AWS_ACCESS_KEY_ID": "AKIAQUACKENBUSH12345",
+    "AWS_SECRET_ACCESS_KEY": "a-key/that+nobody/sees",
+    "KFP_TOKEN": "eyJhbGciOiJub25lIn0.a-token-that-nobody-sees",
+}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def test_each_candidate_is_a_task_of_its_own(search: Run) -> None:
     marks = Counter(line.split()[1] for line in search.output.splitlines() if line.startswith("✓"))
     assert marks == {
         "ingest": 1,
+        "list-workers": 1,
         "preprocess": 1,
+        "collect-shards": 1,
         "extract-features": 1,
         "list-cut-offs": 1,
         "fine-tune": 2,
@@ -54,7 +56,9 @@ def test_the_best_candidate_is_published_with_the_table_of_all(search: Run, out:
     with embedded_store(out / "store"):
         contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/contract.json"))
         metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/metrics.json"))
+        lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/lineage.json"))
     assert contract["cut_off"] == search_table.best(table)["cut_off"]
+    assert lineage["settings"]["model_cut_off"] == ",".join(reversed(CUT_OFFS))  # as asked for: a rerun compares it
     assert metrics["cut_off_search"] == search.summary["cut_off_search"] == table
 
 

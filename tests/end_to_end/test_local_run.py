@@ -18,7 +18,9 @@ from components.publish import production, registry
 from pipelines.embedded_store import embedded_store
 from tests.end_to_end.runs import BUCKET, MODEL, REGISTRY, TwoRuns, read_version
 
-STAGES = ["ingest", "preprocess", "extract_features", "fine_tune", "evaluate", "publish"]
+STAGES = [
+    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate", "publish",
+]  # fmt: skip
 
 
 def test_a_run_sums_itself_up(two_runs: TwoRuns) -> None:
@@ -45,6 +47,7 @@ def test_a_run_says_how_it_went_and_where_everything_lies(two_runs: TwoRuns) -> 
     assert f"chest-radiograph version 1: {REGISTRY}/{MODEL}/1\n" in output
     assert f"{summary['standing']}: {summary['reason']}\n" in output
     assert f"report: {summary['report']}\n" in output
+    assert f"data report: {summary['data_report']}\n" in output
     assert f"TensorBoard logs: {summary['tensorboard']}\n" in output
     assert output.endswith("Research only. Not for diagnosis.\n")
 
@@ -62,6 +65,23 @@ def test_the_report_is_a_page_of_this_run(two_runs: TwoRuns) -> None:
     assert page.lstrip().startswith("<!doctype html>")
     assert two_runs.first.summary["run_id"] in page
     assert two_runs.first.summary["data_fingerprint"] in page
+
+
+def test_the_data_report_stands_beside_the_report(two_runs: TwoRuns) -> None:
+    summary = two_runs.first.summary
+    path = Path(summary["data_report"])
+    assert (path.parent, path.name) == (Path(summary["report"]).parent, "data.html")
+    page = path.read_text()
+    assert page.lstrip().startswith("<!doctype html>")
+    assert summary["data_fingerprint"] in page
+
+
+def test_the_evaluations_card_says_where_the_curves_lie(two_runs: TwoRuns) -> None:
+    folder, logs = two_runs.first.artifacts / "evaluate", str(two_runs.first.artifacts.parents[1])
+    assert logs.endswith(f"/{two_runs.first.summary['run_id']}")
+    assert f"--logdir {logs}\n" in (folder / "tensorboard").read_text()
+    button = {"outputs": [{"type": "tensorboard", "source": logs}]}
+    assert json.loads((folder / "mlpipeline_ui_metadata").read_text()) == button
 
 
 def test_tensorboard_has_the_evaluation(two_runs: TwoRuns) -> None:

@@ -38,10 +38,10 @@ def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def many_labels(
     flawed_source: Path, small: Path, finish: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """All 14 labels, from a folder with flaws to a registry in a folder, by the short names of the settings."""
+    """All 14 labels, from a folder with flaws to a registry in a folder, by short names of settings, by two workers."""
     out = tmp_path_factory.mktemp("many_labels")
     names = [f"source={flawed_source}", "format=chestxray14", "labels=all", f"registry={out / 'registry'}"]
-    return finish(out / "runs", small, *names)
+    return finish(out / "runs", small, *names, "workers=2")
 
 
 def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
@@ -73,7 +73,7 @@ def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
 
 
 def test_flawed_pictures_are_set_aside_and_counted(many_labels: Run, flawed_source: Path) -> None:
-    shards = json.loads((many_labels.artifacts / "preprocess" / "shards" / "shards.json").read_text())
+    shards = json.loads((many_labels.artifacts / "collect-shards" / "shards" / "shards.json").read_text())
     assert {group["reason"]: group["count"] for group in shards["excluded"]} == {
         "empty file": 1,
         "byte-identical to an earlier picture": 1,

@@ -21,16 +21,17 @@ Document = dict[str, Any]
 
 def render(name: str) -> list[Document]:
     """The objects of the base or of an overlay, as one's own to change."""
-    return copy.deepcopy(_rendered(name))
+    return copy.deepcopy(rendered(FOLDERS[name]))
 
 
 @functools.cache
-def _rendered(name: str) -> list[Document]:
+def rendered(folder: Path) -> list[Document]:
+    """The objects of a folder with a kustomization."""
     tools = (("kubectl", "kustomize"), ("kustomize", "build"))
     command = next((tool for tool in tools if shutil.which(tool[0])), None)
     if command is None:
         pytest.skip("rendering the manifests needs kubectl or kustomize; neither is here")
-    done = subprocess.run([*command, str(FOLDERS[name])], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # kustomize warns there of fields that it is about to drop
     return list(yaml.safe_load_all(done.stdout))

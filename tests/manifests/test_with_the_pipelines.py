@@ -14,11 +14,12 @@ from pipelines import pods
 from pipelines.compile import COMPILED
 from pipelines.cutoff_search import CANDIDATES_AT_ONCE
 from pipelines.placement import Cluster, placed
+from tests.manifests import schemas
 from tests.manifests.policies import selects
-from tests.manifests.rendered import FOLDERS, MANIFESTS, pod_spec, render, the
+from tests.manifests.rendered import FOLDERS, MANIFESTS, ROOT, pod_spec, render, rendered, the
 from tests.pipelines.packages import TASKS, tasks
 
-CLUSTER_FILES = sorted(MANIFESTS.glob("overlays/*/cluster.yaml"))
+CLUSTER_FILES = sorted([*MANIFESTS.glob("overlays/*/cluster.yaml"), ROOT / "tests" / "cluster" / "cluster.yaml"])
 
 
 def test_every_candidate_of_the_search_has_its_gpus() -> None:
@@ -81,8 +82,18 @@ def test_a_cluster_file_fits_its_overlay(path: Path) -> None:
     assert f"secretName: {cluster.secret}" in text
 
 
+def test_the_tests_on_a_cluster_apply_the_overlay_without_what_serves() -> None:
+    applied = rendered(ROOT / "tests" / "cluster")
+    assert [error for document in applied for error in schemas.errors(document)] == []
+    overlay = render("in-cluster-store")
+    for name in ("radiograft-serving", "radiograft-tensorboard"):
+        assert the(applied, "Deployment", name)["spec"]["replicas"] == 0
+        the(overlay, "Deployment", name)["spec"]["replicas"] = 0
+    assert applied == overlay
+
+
 def test_there_are_cluster_files() -> None:
-    assert [path.parent.name for path in CLUSTER_FILES] == ["gke", "in-cluster-store"]
+    assert [path.parent.name for path in CLUSTER_FILES] == ["gke", "in-cluster-store", "cluster"]
 
 
 def test_the_heartbeat_is_heard_by_a_shell(tmp_path: Path) -> None:

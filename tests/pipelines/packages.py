@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "pipelines" / "compiled"
 PACKAGES = ("transfer_learning", "cutoff_search")
 STAGES_ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
+ON_NONE = ("list-workers", "collect-shards", "publish")
 OF_THE_SEARCH = ("list-cut-offs", "choose-model")
 TASKS = {
-    "transfer_learning": (*STAGES_ON_GPUS, "publish"),
-    "cutoff_search": (*STAGES_ON_GPUS, "publish", *OF_THE_SEARCH),
+    "transfer_learning": (*STAGES_ON_GPUS, *ON_NONE),
+    "cutoff_search": (*STAGES_ON_GPUS, *ON_NONE, *OF_THE_SEARCH),
 }
 
 

@@ -66,7 +66,7 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder or gs:// prefix; of medmnist and table the file itself.), got ''",
+            "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
         ),
         (
             "model_name=../up",
@@ -116,7 +116,9 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     head, line, *rows = result.stdout.splitlines()
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(run_form())  # type: ignore[index]
-    assert "| `data_source` | required | Folder or gs:// prefix; of medmnist and table the file itself. |" in rows
+    assert (
+        "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
+    )
     assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
 
 

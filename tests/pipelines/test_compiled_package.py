@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.pipelines.packages import COMPILED, OF_THE_SEARCH, PACKAGES, ROOT, STAGES_ON_GPUS, TASKS, tasks
+from tests.pipelines.packages import COMPILED, OF_THE_SEARCH, ON_NONE, PACKAGES, ROOT, STAGES_ON_GPUS, TASKS, tasks
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
 every_stage_on_gpus = pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_image_is_named_when_compiling_and_the_cluster(
     (tmp_path / "cluster.yaml").write_text("image_pull_policy: Always\n")
     folder, warnings = compile_package("--cluster", str(tmp_path / "cluster.yaml"), RADIOGRAFT_TRAINER_IMAGE=image)
     assert "named by a tag" not in warnings
-    for package, count in (("transfer_learning", 6), ("cutoff_search", 8)):
+    for package, count in (("transfer_learning", 8), ("cutoff_search", 10)):
         compiled, platform = yaml.safe_load_all((folder / f"{package}.yaml").read_text())
         images = [each["container"]["image"] for each in compiled["deploymentSpec"]["executors"].values()]
         assert images == [image] * count
@@ -93,7 +93,10 @@ def test_a_stage_insists_on_its_two_gpus(package: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [("transfer_learning", "publish"), *(("cutoff_search", name) for name in ("publish", *OF_THE_SEARCH))],
+    [
+        *(("transfer_learning", name) for name in ON_NONE),
+        *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
+    ],
 )
 def test_what_computes_little_needs_no_gpu(package: str, name: str) -> None:
     assert "RADIOGRAFT_PROMISED_GPUS" not in tasks(package)[name].environment

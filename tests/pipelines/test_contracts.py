@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from components.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish, run_form
 from components.settings_fields import Settings
 
 COMPONENTS = Path(__file__).parents[2] / "components"
@@ -23,7 +23,9 @@ SCALARS = (bool, int, float, str)
 MOST_STATEMENTS = 10
 SETTINGS: dict[str, type[Settings]] = {
     "ingest": Ingest,
+    "list_workers": Settings,
     "preprocess": Preprocess,
+    "collect_shards": Preprocess,
     "extract_features": ExtractFeatures,
     "fine_tune": FineTune,
     "evaluate": Evaluate,
@@ -31,11 +33,17 @@ SETTINGS: dict[str, type[Settings]] = {
     "list_cut_offs": Settings,
     "choose_model": Settings,
 }
-FOLDERS = {name: name for name in SETTINGS} | {"list_cut_offs": "cut_off_search", "choose_model": "cut_off_search"}
+FOLDERS = {name: name for name in SETTINGS} | {
+    **dict.fromkeys(("list_workers", "collect_shards"), "preprocess"),
+    **dict.fromkeys(("list_cut_offs", "choose_model"), "cut_off_search"),
+}
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalogue": dsl.Output[dsl.Dataset]},
-    "preprocess": {
+    "list_workers": {},
+    "preprocess": {"catalogue": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
+    "collect_shards": {
         "catalogue": dsl.Input[dsl.Dataset],
+        "parts": dsl.Input[list[dsl.Dataset]],
         "shards": dsl.Output[dsl.Dataset],
         "data_report": dsl.Output[dsl.HTML],
     },
@@ -61,6 +69,8 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "curves": dsl.Output[dsl.ClassificationMetrics],
         "report": dsl.Output[dsl.HTML],
         "logs": dsl.Output[dsl.Artifact],
+        "tensorboard": dsl.Output[dsl.Markdown],
+        "mlpipeline_ui_metadata": dsl.Output[dsl.Artifact],
     },
     "publish": {
         "model": dsl.Input[dsl.Model],
@@ -73,9 +83,15 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
     "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
 }
 # Metrics and ClassificationMetrics are not among them: they live in an artifact's metadata.
-WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Model)]
+WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Markdown, dsl.Model)]
+READ_AS_FOLDERS = [
+    *(dsl.Input[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.Model)),
+    *(dsl.Input[list[kind]] for kind in (dsl.Dataset, dsl.Model)),
+]
 OF_AN_ATTEMPT = {"checkpoint_root": str, "run_id": str, "task_name": str}
 OTHER_SCALARS = {
+    "list_workers": {"preprocess_workers": int},
+    "preprocess": {"worker": int, **OF_AN_ATTEMPT},
     "extract_features": OF_AN_ATTEMPT,
     "fine_tune": OF_AN_ATTEMPT,
     "evaluate": {"run_id": str},
@@ -117,7 +133,8 @@ def test_every_stage_is_held_to_the_contract() -> None:
 @every_stage
 def test_scalars_are_the_settings(stage: str) -> None:
     taken = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation in SCALARS}
-    declared = {field.name: type(field.default) for field in dataclasses.fields(SETTINGS[stage])}
+    own = run_form().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])  # it checks the whole form
+    declared = {field.name: type(field.default) for field in own}
     assert taken == declared | OTHER_SCALARS.get(stage, {})
 
 
@@ -148,7 +165,17 @@ def test_a_component_checks_that_it_wrote_what_it_promised(stage: str) -> None:
     (guard,) = (node for node in _function(stage).body if isinstance(node, ast.With))
     call = guard.items[0].context_expr
     promised = [f"{name}.path" for name, artifact in ARTIFACTS[stage].items() if artifact in WRITTEN_AS_FILES]
-    assert ast.unparse(call) == f"stage({', '.join([repr(stage), *promised])})"
+    assert isinstance(call, ast.Call)
+    assert [ast.unparse(each) for each in call.args] == [repr(stage), *promised]
+
+
+@every_stage
+def test_a_component_checks_that_what_it_reads_is_whole(stage: str) -> None:
+    (guard,) = (node for node in _function(stage).body if isinstance(node, ast.With))
+    call = guard.items[0].context_expr
+    assert isinstance(call, ast.Call)
+    checked = {name.id for each in call.keywords for name in ast.walk(each) if isinstance(name, ast.Name)}
+    assert checked - {"each"} == {name for name, kind in ARTIFACTS[stage].items() if kind in READ_AS_FOLDERS}
 
 
 @pytest.mark.parametrize(

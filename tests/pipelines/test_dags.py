@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
-from tests.pipelines.packages import pipeline, tasks
+from typing import Any
+
+import pytest
+
+from tests.pipelines.packages import PACKAGES, pipeline, tasks
 
 
 def test_the_dag() -> None:
-    assert _dependencies("transfer_learning") == {
-        "ingest": [],
-        "preprocess": ["ingest"],
-        "extract-features": ["preprocess"],
-        "fine-tune": ["extract-features", "preprocess"],
-        "evaluate": ["extract-features", "fine-tune", "preprocess"],
+    assert _dependencies(_root("transfer_learning")) == {"ingest": [], "condition-1": ["ingest"]}
+    assert _dependencies(_if_worth_training("transfer_learning")) == {
+        "list-workers": [],
+        "for-loop-2": ["list-workers"],
+        "collect-shards": ["for-loop-2"],
+        "extract-features": ["collect-shards"],
+        "fine-tune": ["collect-shards", "extract-features"],
+        "evaluate": ["collect-shards", "extract-features", "fine-tune"],
         "publish": ["evaluate", "fine-tune"],
     }
 
 
 def test_the_dag_of_the_search() -> None:
-    assert _dependencies("cutoff_search") == {
-        "ingest": [],
-        "preprocess": ["ingest"],
-        "extract-features": ["preprocess"],
+    assert _dependencies(_root("cutoff_search")) == {"ingest": [], "condition-1": ["ingest"]}
+    assert _dependencies(_if_worth_training("cutoff_search")) == {
+        "list-workers": [],
+        "for-loop-2": ["list-workers"],
+        "collect-shards": ["for-loop-2"],
+        "extract-features": ["collect-shards"],
         "list-cut-offs": ["extract-features"],
-        "for-loop-1": ["extract-features", "list-cut-offs", "preprocess"],
-        "choose-model": ["for-loop-1"],
-        "evaluate": ["choose-model", "extract-features", "preprocess"],
+        "for-loop-3": ["collect-shards", "extract-features", "list-cut-offs"],
+        "choose-model": ["for-loop-3"],
+        "evaluate": ["choose-model", "collect-shards", "extract-features"],
         "publish": ["choose-model", "evaluate"],
     }
 
 
-def _dependencies(package: str) -> dict[str, list[str]]:
-    root = pipeline(package)["root"]["dag"]["tasks"]
-    return {name: task.get("dependentTasks", []) for name, task in root.items()}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_everything_after_ingest_happens_only_if_ingest_says_so(package: str) -> None:
+    group = _root(package)["condition-1"]
+    # Under another name than `Output`, kfp.local would not find the output, and take the condition for false.
+    said = "pipelinechannel--ingest-Output"
+    assert group["triggerPolicy"] == {"condition": f"inputs.parameter_values['{said}'] == true"}
+    assert group["inputs"]["parameters"][said] == {
+        "taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "ingest"}
+    }
+    outputs = pipeline(package)["components"]["comp-ingest"]["outputDefinitions"]["parameters"]
+    assert outputs == {"Output": {"parameterType": "BOOLEAN"}}
+
+
+def _root(package: str) -> dict[str, Any]:
+    found: dict[str, Any] = pipeline(package)["root"]["dag"]["tasks"]
+    return found
+
+
+def _if_worth_training(package: str) -> dict[str, Any]:
+    found: dict[str, Any] = pipeline(package)["components"]["comp-condition-1"]["dag"]["tasks"]
+    return found
+
+
+def _dependencies(tasks_of_a_dag: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: task.get("dependentTasks", []) for name, task in tasks_of_a_dag.items()}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_listed_workers_share_the_pictures_and_their_parts_are_collected(package: str) -> None:
+    loop = _if_worth_training(package)["for-loop-2"]
+    listed = loop["parameterIterator"]["items"]["inputParameter"]
+    assert loop["inputs"]["parameters"][listed]["taskOutputParameter"]["producerTask"] == "list-workers"
+    worker = tasks(package)["preprocess"].dag["inputs"]["parameters"]["worker"]
+    assert worker == {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
+    parts = tasks(package)["collect-shards"].dag["inputs"]["artifacts"]["parts"]
+    assert parts["taskOutputArtifact"]["producerTask"] == "for-loop-2"
 
 
 def test_the_search_fans_out_over_the_listed_cut_offs_four_at_once() -> None:
-    loop = pipeline("cutoff_search")["root"]["dag"]["tasks"]["for-loop-1"]
+    loop = _if_worth_training("cutoff_search")["for-loop-3"]
     assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"] == {
@@ -50,7 +91,7 @@ def test_the_search_fans_out_over_the_listed_cut_offs_four_at_once() -> None:
 
 def test_the_searches_models_are_collected() -> None:
     models = tasks("cutoff_search")["choose-model"].dag["inputs"]["artifacts"]["models"]
-    assert models["taskOutputArtifact"]["producerTask"] == "for-loop-1"
+    assert models["taskOutputArtifact"]["producerTask"] == "for-loop-3"
     for name in ("evaluate", "publish"):
         model = tasks("cutoff_search")[name].dag["inputs"]["artifacts"]["model"]
         assert model["taskOutputArtifact"] == {"outputArtifactKey": "model", "producerTask": "choose-model"}

@@ -85,7 +85,7 @@ def test_its_uris_are_refused_at_once_when_it_does_not_run(tmp_path: Path) -> No
         lambda: storage.write_bytes(FILE, b"y"),
         lambda: list(storage.list_files(FILE)),
     ):
-        with pytest.raises(ConnectionError) as error:
+        with pytest.raises(storage.StoreError) as error:
             use()
         assert str(error.value) == (
             "gs://radiograft-embedded is there only while `radiograft run` runs; its files lie under OUT/store"

@@ -10,7 +10,7 @@ import yaml
 from kfp import components as kfp_components
 
 from pipelines.placement import Cluster, placed
-from tests.pipelines.packages import COMPILED, PACKAGES
+from tests.pipelines.packages import COMPILED, PACKAGES, TASKS
 
 STAGES = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 
@@ -112,7 +112,7 @@ def test_images_secrets_and_labels() -> None:
         labels={"team": "chest"},
     )
     changed = Placed("cutoff_search", cluster)
-    assert len(changed.pods) == 8
+    assert sorted(changed.pods) == sorted(TASKS["cutoff_search"])
     for name, pod in changed.pods.items():
         assert pod["imagePullPolicy"] == "Always"
         assert [each["secretName"] for each in pod["imagePullSecret"]] == ["registry"]
@@ -120,6 +120,32 @@ def test_images_secrets_and_labels() -> None:
         assert pod["podMetadata"]["labels"] == {
             "app.kubernetes.io/part-of": "radiograft",
             "app.kubernetes.io/component": name,
+            "team": "chest",
+        }
+
+
+@pytest.mark.parametrize(
+    ("storage_class", "claimed"), [("", {"defaultStorageClass": True}), ("fast", {"storageClassName": "fast"})]
+)
+def test_scratch_on_a_volume_of_its_own(storage_class: str, claimed: dict[str, Any]) -> None:
+    changed = Placed("cutoff_search", Cluster(scratch="200Gi", scratch_class=storage_class))
+    claim = {"volumeName": "writable", "mountPath": "/tmp", "accessModes": ["ReadWriteOnce"], "size": "200Gi"}
+    for name in STAGES:
+        assert changed.pods[name]["genericEphemeralVolume"] == [claim | claimed]
+        assert [mount["mountPath"] for mount in changed.pods[name]["emptyDirMounts"]] == ["/dev/shm"]
+    for name in ("publish", "choose-model"):  # they write little
+        assert "genericEphemeralVolume" not in changed.pods[name]
+        assert [mount["mountPath"] for mount in changed.pods[name]["emptyDirMounts"]] == ["/tmp"]
+
+
+@pytest.mark.parametrize("model", ["chest-radiograph", "chest-radiograph_-"])
+def test_runs_are_labelled_with_their_model(model: str) -> None:
+    changed = Placed("transfer_learning", Cluster(labels={"team": "chest"}).running(model))
+    for name, pod in changed.pods.items():
+        assert pod["podMetadata"]["labels"] == {
+            "app.kubernetes.io/part-of": "radiograft",
+            "app.kubernetes.io/component": name,
+            "radiograft/model": "chest-radiograph",
             "team": "chest",
         }
 
@@ -135,6 +161,7 @@ def test_images_secrets_and_labels() -> None:
         ("gpus: -1", "gpus must be 0 or more, got -1"),
         ("most_cpu: 2", "most_cpu must be str, got 2"),
         ("most_memory: 4 GB", "most_memory must be a quantity such as 500m, 8 or 16Gi, got '4 GB'"),
+        ("scratch: huge", "scratch must be a quantity such as 500m, 8 or 16Gi, got 'huge'"),
         ("image_pull_policy: always", "image_pull_policy must be Always, IfNotPresent or Never, got 'always'"),
     ],
 )

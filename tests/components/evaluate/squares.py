@@ -14,7 +14,8 @@ from components.evaluate.heat_maps import HeatMaps
 from components.imaging.augmentation import Augmentation
 from components.modeling.network import attach_classifier, build_classifier, pooled
 from components.records import BOX_COLUMNS
-from components.shards import Shards, write_description, write_split
+from components.shard_files import write_description
+from components.shards import Shards, write_shard
 
 SIZE = 32
 CELL = 4  # pixels of the picture behind one number of the network's last activation
@@ -76,7 +77,7 @@ def shards(
         patients = [f"{split}-{number // 2}" for number in range(count)]
         parts.append(pd.DataFrame({"image_id": ids, "patient_id": patients, "split": split, "label:Bright": present}))
         examples = ((picture(place), name, np.zeros(2)) for place, name in zip(places.get(split, []), ids, strict=True))
-        assert len(list(write_split(folder, split, examples, count))) == count
+        write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
     rows = pd.concat(parts, ignore_index=True).assign(**{"label:Dark": 0.0})
     table = pd.DataFrame(
         [(name, finding, *corners) for name, (finding, corners) in (boxes or {}).items()], columns=list(BOX_COLUMNS)

@@ -132,10 +132,20 @@ def test_the_pictures_of_the_report_are_there(board: str) -> None:
     names = tags["a-run/evaluation/fine_tuning"]
     assert any(name.startswith("heat maps/Pneumonia/") for name in names)
     assert any(name.startswith("worst calls/Pneumonia/") for name in names)
-    name = next(iter(names))
-    picture = get(board, "plugin/images/images", run="a-run/evaluation/fine_tuning", tag=name, sample=0)[0]
-    content = fetch(board, "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(picture["query"])))
-    assert Image.open(BytesIO(content)).mode == "RGB"
+    name = next(name for name in names if name.startswith("heat maps/"))
+    assert shown(board, name).mode == "RGB"
+
+
+def test_the_sheet_of_augmented_views_is_there(board: str, evaluation: Evaluated) -> None:
+    with Image.open(evaluation.inputs.shards / "contact_sheet.png") as sheet:
+        np.testing.assert_array_equal(np.asarray(shown(board, "augmentation").convert("L")), np.asarray(sheet))
+
+
+def shown(address: str, tag: str) -> Image.Image:
+    """The first picture of a tag of the published strategy."""
+    picture = get(address, "plugin/images/images", run="a-run/evaluation/fine_tuning", tag=tag, sample=0)[0]
+    content = fetch(address, "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(picture["query"])))
+    return Image.open(BytesIO(content))
 
 
 def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, evaluation: Evaluated) -> None:

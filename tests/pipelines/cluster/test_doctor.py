@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from components import storage
+from components.storage import s3_client
 from pipelines.cluster.registry_check import registry
 from tests.pipelines.cluster.clusters import (
     GOOD,
@@ -23,7 +26,7 @@ from tests.pipelines.cluster.kubernetes_double import KubernetesDouble
 Cluster = Callable[..., KubernetesDouble]
 DIGEST = "registry.example/trainer@sha256:" + "a" * 64
 DOCTOR = ("doctor", "--image", DIGEST)
-ON_GPUS = "✗ evaluate, extract-features, fine-tune, ingest, preprocess"
+ON_GPUS = "✗ ingest, evaluate, extract-features, fine-tune, preprocess"
 
 
 def test_a_cluster_that_has_everything_is_told_to_be_well(radiograft: Radiograft, cluster: Cluster) -> None:
@@ -119,11 +122,34 @@ def test_a_kubernetes_that_is_not_there_is_told(radiograft: Radiograft, cluster:
     assert "answered 500 to nodes" in result.output
 
 
-def test_a_registry_that_compares_before_it_swaps_is_good(embedded: str) -> None:
-    place = f"{embedded}/{uuid.uuid4()}"
+def test_a_registry_that_compares_before_it_swaps_is_good(place: str) -> None:
     found = registry(place)
     assert (found.level, found.remedy) == ("good", "")
     assert found.what.startswith(f"the registry {place} is writable and compares before it swaps, with this machine's")
+
+
+@pytest.fixture
+def unconditional(s3: str) -> Iterator[str]:
+    """A place in a store that does not know conditional writes, as SeaweedFS before 3.97, and writes all the same."""
+
+    def unheard(request: Any, **_: object) -> None:
+        for name in ("If-Match", "If-None-Match"):
+            del request.headers[name]
+
+    events = s3_client.client().meta.events
+    events.register("before-sign.s3.PutObject", unheard)
+    yield f"{s3}/{uuid.uuid4()}"
+    events.unregister("before-sign.s3.PutObject", unheard)
+
+
+def test_a_registry_without_compare_and_swap_is_bad(unconditional: str) -> None:
+    found = registry(unconditional)
+    assert (found.level, found.remedy) == (
+        "bad",
+        "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
+    )
+    assert found.what.startswith(f"the registry {unconditional} let a write through that was not up to date")
+    assert list(storage.list_files(unconditional)) == []
 
 
 def test_a_registry_that_cannot_be_written_is_bad(tmp_path_factory: pytest.TempPathFactory) -> None:

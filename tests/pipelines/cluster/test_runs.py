@@ -51,6 +51,34 @@ def test_waiting_ends_with_the_verdict(
     assert not [line for line in lines if line.startswith(("root", "executor", "ingest-driver", "radiograft-x7k2p"))]
 
 
+def test_tasks_are_known_by_either_of_their_names(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
+    cluster()
+    kfp.script = [("SUCCEEDED", [("extract-features", "SUCCEEDED"), ("Fine tune", "SUCCEEDED")])]
+    rows = [line.split() for line in radiograft(*WAIT).stdout.splitlines()]
+    assert [row[0] for row in rows if row[1:] == ["succeeded", "0:01:30"]] == ["extract-features", "fine-tune"]
+
+
+NOTHING_NEW = "the data have not changed since an earlier version: nothing was trained"
+
+
+@pytest.mark.parametrize(
+    ("when", "skipped", "told"),
+    [
+        ("data_changed", [], True),
+        ("data_changed", [("condition-1", "SKIPPED"), ("preprocess", "SKIPPED")], True),
+        ("data_changed", [("publish", "SUCCEEDED")], False),
+        ("always", [], False),
+    ],
+)
+def test_a_run_that_found_nothing_new_says_so_and_succeeds(
+    radiograft: Radiograft, kfp: KfpDouble, when: str, skipped: list[tuple[str, str]], *, told: bool
+) -> None:
+    kfp.script = [("RUNNING", [("ingest", "RUNNING")]), ("SUCCEEDED", [("ingest", "SUCCEEDED"), *skipped])]
+    result = radiograft(*WAIT, "--set", f"when={when}")
+    assert result.exit_code == 0, result.output
+    assert (NOTHING_NEW in result.stdout.splitlines()) is told
+
+
 def test_what_holds_the_run_is_told_while_it_waits(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
     kfp.next_run_id = RUN
     cluster(pod("fine-tune", unschedulable(GPUS)))
@@ -187,6 +215,33 @@ def test_runs_are_listed_with_verdict_version_and_auroc(radiograft: Radiograft, 
         [third.run_id, "2026-11-23", "08:00", "failed", "-", "-"],
         [fourth.run_id, "2026-11-23", "08:00", "running", "-", "-"],
     ]
+
+
+def test_a_run_that_found_nothing_new_is_listed_as_such(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
+    place = f"{embedded}/nothing-new"
+    for when in ("always", "data_changed", "always"):
+        assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--set", f"when={when}").exit_code == 0
+    first, second, third = kfp.runs.values()
+    for run in (first, second, third):
+        run.state = "SUCCEEDED"
+        run.runtime_config.parameters["publish_registry"] = place
+    _publish(place, 1, first.run_id, 0.8125, promote=True)
+    rows = [line.split() for line in radiograft("runs").output.splitlines()[1:]]
+    assert [row[3:] for row in rows] == [
+        ["succeeded", "chest-radiograph", "1", "(production)", "0.812"],
+        ["succeeded", "nothing", "new", "-"],
+        ["succeeded", "-", "-"],
+    ]
+
+
+def test_without_a_registry_that_can_be_read_nothing_is_said_of_what_a_run_found(
+    radiograft: Radiograft, kfp: KfpDouble
+) -> None:
+    assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--set", "when=data_changed").exit_code == 0
+    (run,) = kfp.runs.values()
+    run.state = "SUCCEEDED"
+    (row,) = radiograft("runs").output.splitlines()[1:]
+    assert row.split()[3:] == ["succeeded", "-", "-"]
 
 
 def test_runs_are_listed_page_by_page_up_to_the_limit(radiograft: Radiograft, kfp: KfpDouble) -> None:

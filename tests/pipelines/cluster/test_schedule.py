@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import kfp_server_api as api
 import pytest
 
@@ -35,6 +37,19 @@ def test_a_schedule_fires_by_its_cron_without_catch_up_one_run_at_a_time(
     assert (made.no_catchup, made.max_concurrency) == (True, "1")
     assert made.pipeline_version_reference.pipeline_version_id == version
     assert made.runtime_config.parameters["data_source"] == "gs://data/nih"
+
+
+def test_its_runs_train_only_where_something_changed_unless_told_otherwise(
+    radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    _done(radiograft, *WEEKLY)
+    assert _one(kfp).runtime_config.parameters["train_when"] == "data_changed"
+    assert _done(radiograft, *WEEKLY, "--set", "when=always").startswith("schedule weekly: replaced")
+    assert _one(kfp).runtime_config.parameters["train_when"] == "always"
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("train_when: always\n")
+    _done(radiograft, "schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
+    assert _one(kfp).runtime_config.parameters["train_when"] == "always"
 
 
 def test_the_same_again_leaves_it_as_it_is(radiograft: Radiograft, kfp: KfpDouble) -> None:

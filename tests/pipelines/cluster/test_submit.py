@@ -11,6 +11,7 @@ import yaml
 from tests.pipelines.cluster.conftest import IMAGE, Radiograft
 from tests.pipelines.cluster.http_double import Fault
 from tests.pipelines.cluster.kfp_double import KfpDouble
+from tests.pipelines.packages import TASKS
 
 PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
 SUBMIT = ("submit", "--settings", "chestxray14", *PLACES)
@@ -35,6 +36,7 @@ def test_a_run_is_made_of_the_pipeline_its_version_and_the_settings(radiograft: 
     assert parameters["data_source"] == "gs://data/nih"
     assert parameters["publish_registry"] == "gs://models/registry"
     assert (parameters["train_seed"], parameters["image_size"], parameters["model_dropout"]) == (7, 224, 0.5)
+    assert parameters["train_when"] == "always"  # who submits by hand wants it trained
     assert f"{kfp.url}/#/runs/details/{run.run_id}" in result.output
 
 
@@ -49,8 +51,16 @@ def test_the_same_content_is_never_uploaded_twice(radiograft: Radiograft, kfp: K
 def test_an_image_replaces_the_compiled_one_everywhere(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT, "--image", ANOTHER).exit_code == 0
     (text,) = kfp.packages.values()
-    assert text.count(f"image: {ANOTHER}") == 6
+    assert text.count(f"image: {ANOTHER}") == len(TASKS["transfer_learning"])
     assert "radiograft/trainer:" not in text
+
+
+def test_pods_are_labelled_with_the_model(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    assert radiograft(*SUBMIT, "--set", "model_name=lungs").exit_code == 0
+    (text,) = kfp.packages.values()
+    _, platform = yaml.safe_load_all(text)
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert {pod["podMetadata"]["labels"]["radiograft/model"] for pod in pods} == {"lungs"}
 
 
 def test_an_image_behind_a_tag_is_warned_of(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -67,7 +77,7 @@ def test_the_package_is_fitted_to_the_cluster(radiograft: Radiograft, kfp: KfpDo
     assert radiograft(*SUBMIT, "--cluster", str(file)).exit_code == 0
     (text,) = kfp.packages.values()
     containers = [each["container"] for each in next(yaml.safe_load_all(text))["deploymentSpec"]["executors"].values()]
-    assert [each["image"] for each in containers] == [IMAGE] * 6
+    assert [each["image"] for each in containers] == [IMAGE] * len(TASKS["transfer_learning"])
     assert {each["resources"].get("accelerator") for each in containers} == {None}
     assert {each["resources"]["resourceMemoryLimit"] for each in containers} == {"2Gi", "4Gi"}
 

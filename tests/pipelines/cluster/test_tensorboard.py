@@ -66,8 +66,11 @@ def test_a_run_without_a_root_has_kfps(
     assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
     cluster(*manifests)
     (run_id,) = kfp.runs
-    printed = radiograft("tensorboard", "--run", run_id).output
-    assert printed.endswith(f" --logdir {root}/radiograft-transfer-learning/{run_id}\n")
+    result = radiograft("tensorboard", "--run", run_id)
+    assert result.stdout.endswith(f" --logdir {root}/radiograft-transfer-learning/{run_id}\n")
+    assert result.stderr.startswith("TensorBoard reads nothing from s3:// where TensorFlow is") == root.startswith(
+        "s3://"
+    )
 
 
 def test_without_a_local_run_it_is_said(radiograft: Radiograft, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Where a run's TensorBoard logs lie, told on the run's page: by a card everywhere, by a button where KFP has one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+BESIDE_TENSORFLOW = (
+    "TensorBoard reads nothing from s3:// where TensorFlow is installed beside it: `pip install tensorboard boto3` "
+    "into an environment of its own, or take Radiograft's TensorBoard image."
+)
+
+
+def write(uri: str, run_id: str, card: Path, button: Path) -> None:
+    """Writes the card as Markdown, and the JSON that full Kubeflow's UI makes its TensorBoard button of.
+
+    Args:
+        uri: of one task's logs.
+        run_id: the pipeline run's, which KFP makes a folder of for all that the run writes.
+    """
+    before, found, _ = uri.partition(f"/{run_id}/")
+    logs = readable(f"{before}/{run_id}" if found else uri)
+    paragraphs = (
+        "# TensorBoard",
+        "Curves, figures and features of all tasks of this run lie below",
+        f"    {logs}",
+        "Whoever may read that place sees them at http://localhost:6006 after",
+        f"    {command(logs)}",
+        hint(logs),
+        "Radiograft's manifests also run a TensorBoard over all runs, the service `radiograft-tensorboard`.",
+    )
+    card.write_text("\n\n".join(filter(None, paragraphs)) + "\n", encoding="utf-8")
+    button.write_text(json.dumps({"outputs": [{"type": "tensorboard", "source": logs}]}))
+
+
+def readable(uri: str) -> str:
+    """The place as TensorBoard names it; `minio://` is KFP's word for its own S3 store."""
+    return uri.replace("minio://", "s3://", 1)
+
+
+def command(logs: str) -> str:
+    """What shows the logs anywhere that may read them."""
+    return f"tensorboard --load_fast=false --logdir {logs}"
+
+
+def hint(logs: str) -> str:
+    """What the command needs beside the right to read; empty for nothing."""
+    return BESIDE_TENSORFLOW if logs.startswith("s3://") else ""
