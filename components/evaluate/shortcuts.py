@@ -1,4 +1,4 @@
-"""What tells the answer without the picture: the AUROC of view, file size, age, sex or source alone.
+"""What tells the answer without the picture: the AUROC of view, sizes of picture and file, age, sex or source alone.
 
 A model that hardly beats one of these may have learned how the pictures came about and not the finding.
 """
@@ -26,6 +26,7 @@ LEAD = 0.05
 MOST_NAMED = 5
 NAMES = {
     "bytes": "File size",
+    "pixels": "Picture size",
     "view": "View",
     "source": "Source folder",
     "age": "Age",
@@ -87,7 +88,7 @@ def section(found: Sequence[Shortcut], split: str) -> Section:
 def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     """Training's and the judged split's column of every variable that differs between training pictures."""
     together = attributes.sources(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
-    columns = {name: (train[name], rows[name]) for name in ("bytes", "view", "age", "sex")}
+    columns = {name: (train[name], rows[name]) for name in ("bytes", "pixels", "view", "age", "sex")}
     columns["source"] = (together[: len(train)].set_axis(train.index), together[len(train) :].set_axis(rows.index))
     return {name: both for name, both in columns.items() if both[0].nunique() > 1}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,14 @@ MOST_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass o
 START_OF_SCAN = b"\xff\xda"  # which cannot occur within one
 COLOURED = 24  # levels between a pixel's channels, more than JPEG adds to grey
 COLOURED_PART = 0.01  # of a picture: more than a marker
+
+
+class Header(NamedTuple):
+    """A picture's mode as Pillow names it (`L`, `I;16`, `RGB`, `RGBA`) and its sides in pixels."""
+
+    mode: str
+    height: int
+    width: int
 
 
 def decode(content: tf.Tensor, size: int) -> tf.Tensor:
@@ -50,8 +59,8 @@ def encode(pixels: np.ndarray) -> bytes:
     return bytes(tf.io.encode_png(pixels.reshape(*pixels.shape[:2], -1), compression=0).numpy())
 
 
-def inspect(content: bytes) -> str:
-    """Reads a picture's header only and returns its mode as Pillow names it: `L`, `I;16`, `RGB`, `RGBA`.
+def inspect(content: bytes) -> Header:
+    """Reads a picture's header only.
 
     Raises:
         ValueError: no picture, a JPEG of more scans than MOST_SCANS, more pixels than limits.LARGEST_PIXELS or,
@@ -59,14 +68,14 @@ def inspect(content: bytes) -> str:
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            width, height, mode, is_png = picture.width, picture.height, picture.mode, picture.format == "PNG"
+            header, is_png = Header(picture.mode, picture.height, picture.width), picture.format == "PNG"
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError("not a readable picture") from error
     if not is_png and content.count(START_OF_SCAN) > MOST_SCANS:
         raise ValueError(f"a JPEG must have at most {MOST_SCANS} scans")
-    check_size(height, width)
-    check_not_too_small(height, width)
-    return mode
+    check_size(header.height, header.width)
+    check_not_too_small(header.height, header.width)
+    return header
 
 
 def in_colour(content: bytes) -> bool:

@@ -53,7 +53,8 @@ def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], out
     output.mkdir(parents=True, exist_ok=True)
     _copy_pictures(shards, places, found["stored"], rows.index.isin(left.index), output)
     record_settings(output, settings, catalogue_folder)
-    _describe(settings, catalogue, left.reset_index(drop=True), found["mode"], sieve, output)
+    left = left.assign(pixels=found["pixels"]).reset_index(drop=True)
+    _describe(settings, catalogue, left, found["mode"], sieve, output)
     since.record(catalogue_folder, output)
 
 

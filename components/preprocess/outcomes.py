@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
         ("image_id", pa.string()),
         ("stored", pa.bool_()),
         ("mode", pa.string()),  # as Pillow names it; empty where nothing could be read
+        ("pixels", pa.int64()),  # of the file; 0 where it is not stored
         ("reasons", pa.list_(pa.string())),  # why it is not stored, or what speaks against it
         ("hash", pa.uint64()),  # see validation.looks; 0 where it is not stored
         ("thumbnail", pa.binary()),
@@ -27,11 +28,13 @@ SCHEMA = pa.schema(
 
 
 class Outcome(NamedTuple):
-    """A picture's mode, why it was not stored or what speaks against it, and how it looks, unless it was not stored."""
+    """A picture's mode, why it was not stored or what speaks against it, and, where it was stored, how it looks and how
+    many pixels its file has."""
 
     mode: str
     reasons: tuple[str, ...]
-    look: Look | None
+    look: Look | None = None
+    pixels: int = 0
 
 
 def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[Outcome]) -> None:
@@ -42,6 +45,7 @@ def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[Outcome]) -> 
             "image_id": list(image_ids),
             "stored": [look is not None for look in looks],
             "mode": [outcome.mode for outcome in outcomes],
+            "pixels": [outcome.pixels for outcome in outcomes],
             "reasons": [list(outcome.reasons) for outcome in outcomes],
             "hash": np.array([look.hash if look else 0 for look in looks], "uint64"),
             "thumbnail": [look.thumbnail.tobytes() if look else b"" for look in looks],

@@ -23,11 +23,12 @@ COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold col
 
 
 class Decoded(NamedTuple):
-    """A picture, or why there is none."""
+    """A picture, or why there is none; its mode, and how many pixels it had before."""
 
     picture: np.ndarray | None
     reason: str
-    mode: str
+    mode: str = ""
+    pixels: int = 0
 
 
 def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[Decoded]:
@@ -55,9 +56,9 @@ def load(uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | N
     try:
         content = pixels.tobytes() if pixels is not None else storage.read_bytes(uri) if member is None else member
     except FileNotFoundError:
-        return Decoded(None, "gone since ingest", "")
+        return Decoded(None, "gone since ingest")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        return Decoded(None, "changed since ingest", "")
+        return Decoded(None, "changed since ingest")
     return _decoded_dicom(content, size) if content[128:132] == b"DICM" else _decoded(content, pixels, size)
 
 
@@ -68,20 +69,20 @@ def _decoded_dicom(content: bytes, size: int) -> Decoded:
         pixels = dicom.read(content).pixels
         check_not_too_small(*pixels.shape)
     except (dicom.NotARadiograph, TooSmallError) as error:
-        return Decoded(None, str(error), "")
-    return Decoded(decode(tf.constant(encode(pixels)), size).numpy(), "", "DICOM")
+        return Decoded(None, str(error))
+    return Decoded(decode(tf.constant(encode(pixels)), size).numpy(), "", "DICOM", pixels.size)
 
 
 def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> Decoded:
     try:
         content = content if pixels is None else encode(pixels)
-        mode = inspect(content)
+        mode, height, width = inspect(content)
         picture = decode(tf.constant(content), size).numpy()
-        return Decoded(picture, "", mode + IN_COLOUR * (mode in COLOURS and in_colour(content)))
+        return Decoded(picture, "", mode + IN_COLOUR * (mode in COLOURS and in_colour(content)), height * width)
     except TooSmallError as error:
-        return Decoded(None, str(error), "")
+        return Decoded(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
-        return Decoded(None, UNREADABLE, "")
+        return Decoded(None, UNREADABLE)
 
 
 def in_order(work: Callable[[Any], Decoded], items: Iterator[Any]) -> Iterator[Decoded]:

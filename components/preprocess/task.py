@@ -92,13 +92,13 @@ def _stored(
 
 def judged(decoded: Decoded, policy: Policy) -> Outcome:
     """What the policy makes of a picture, or of why there is none."""
-    picture, reason, mode = decoded
+    picture, reason, mode, pixels = decoded
     if picture is None:
-        return Outcome(mode, (reason,), None)
+        return Outcome(mode, (reason,))
     seen = look(picture)
     flaws = (*seen.flaws, *(COLOUR,) * mode.endswith(IN_COLOUR))
     leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
-    return Outcome(mode, (leaving,), None) if leaving else Outcome(mode, flaws, seen)
+    return Outcome(mode, (leaving,)) if leaving else Outcome(mode, flaws, seen, pixels)
 
 
 def _draw_contact_sheet(names: Sequence[str], settings: Preprocess, part: Path) -> None:

@@ -20,6 +20,7 @@ def catalogue(pictures: int, seed: int = 0, split: str = "test") -> pd.DataFrame
             "image_id": [f"{split}{i}.png" for i in range(pictures)],
             "uri": [f"gs://bucket/nih/images_{1 + i % 2:03d}/images/{split}{i}.png" for i in range(pictures)],
             "bytes": generator.integers(50_000, 60_000, pictures),
+            "pixels": 1024 * 1024,
             "patient_id": [f"{split}{patient}" for patient in patients],
             "view": pd.array(np.where(generator.random(pictures) < 0.5, "AP", "PA"), dtype="string"),
             "age": ages[patients].astype(float),

@@ -44,13 +44,13 @@ def loaded(folder: Path, content: bytes) -> reading.Decoded:
     ],
 )
 def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
-    assert loaded(tmp_path, content) == (None, UNREADABLE, "")
+    assert loaded(tmp_path, content) == reading.Decoded(None, UNREADABLE)
 
 
 def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     bomb = encode(Image.new("1", (8192, 8192)))
     assert len(bomb) < 20_000
-    assert loaded(tmp_path, bomb) == (None, UNREADABLE, "")
+    assert loaded(tmp_path, bomb) == reading.Decoded(None, UNREADABLE)
 
 
 @settings(max_examples=150, deadline=None)
@@ -59,22 +59,22 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
     content = bytearray(encode(noise(32), format))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    picture, reason, mode = loaded(tmp_path_factory.getbasetemp(), bytes(content))
-    if reason:
-        assert (picture, reason, mode) == (None, UNREADABLE, "")
+    found = loaded(tmp_path_factory.getbasetemp(), bytes(content))
+    if found.reason:
+        assert found == reading.Decoded(None, UNREADABLE)
     else:
-        assert picture is not None
-        assert picture.shape == (32, 32, 1)
+        assert found.picture is not None
+        assert found.picture.shape == (32, 32, 1)
 
 
 def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
     uri = storage.join(embedded, "preprocess", "picture.png")
     content = encode(noise(32))
-    assert reading.load(uri, md5(content), size=32) == (None, "gone since ingest", "")
+    assert reading.load(uri, md5(content), size=32) == reading.Decoded(None, "gone since ingest")
     storage.write_bytes(uri, content)
-    picture, reason, mode = reading.load(uri, md5(content), size=32)
-    assert (reason, mode) == ("", "L")
-    np.testing.assert_array_equal(picture, noise(32)[..., None])
+    found = reading.load(uri, md5(content), size=32)
+    assert found[1:] == ("", "L", 32 * 32)
+    np.testing.assert_array_equal(found.picture, noise(32)[..., None])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in colour"), ((224, 224), "L")])
@@ -82,12 +82,12 @@ def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tupl
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = reading.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)
     np.testing.assert_array_equal(found.picture, loaded(tmp_path, encode(pixels)).picture)  # type: ignore[arg-type]
-    assert (found.reason, found.mode) == ("", mode)
+    assert found[1:] == ("", mode, shape[0] * shape[1])
 
 
 def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
     outcome = reading.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
-    assert outcome == (None, "changed since ingest", "")
+    assert outcome == reading.Decoded(None, "changed since ingest")
 
 
 def numbered(number: int) -> reading.Decoded:
