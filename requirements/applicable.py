@@ -1,4 +1,4 @@
-"""Prints what of a lock file on standard input is meant for this Python and machine: a bill of materials names no more."""
+"""Prints what of a lock on standard input is meant for this Python and machine; a bill of materials names no more."""
 
 import re
 import sys

@@ -1,0 +1,28 @@
+"""Of a lock for every platform, the requirements that hold on this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "requirements" / "applicable.py"
+LOCK = """\
+# made by a tool
+one==1.0 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+two==2.0 ; python_full_version < '3.0' \\
+    --hash=sha256:cc
+two==2.1 ; python_full_version >= '3.0' \\
+    --hash=sha256:dd
+three==3.0 ; sys_platform == 'nowhere'
+"""
+
+
+def test_markers_decide_and_hashes_stay() -> None:
+    done = subprocess.run([sys.executable, SCRIPT], input=LOCK, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "one==1.0 --hash=sha256:aa --hash=sha256:bb",
+        "two==2.1 ; python_full_version >= '3.0' --hash=sha256:dd",
+    ]
