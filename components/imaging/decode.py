@@ -42,16 +42,24 @@ def decode(content: tf.Tensor, size: int) -> tf.Tensor:
     """
     picture = tf.io.decode_image(content, channels=1, expand_animations=False)
     picture.set_shape([None, None, 1])
-    # The same values as tf.image.resize, which copies the whole picture to float32 first.
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=tf.expand_dims(picture, 0),
-        size=[size, size],
-        scale=size / tf.cast(tf.shape(picture)[:2], tf.float32),
+    height, width = tf.unstack(tf.shape(picture)[:2])
+    # Rows, then columns, each as channels of the other: bit for bit what tf.image.resize gives, in less time.
+    lower = _shrink(tf.reshape(picture, [height, width]), height, size)
+    small = tf.transpose(_shrink(tf.transpose(lower), width, size))
+    return tf.cast(tf.round(small[..., tf.newaxis]), tf.uint8)  # means of values from 0 to 255
+
+
+def _shrink(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    """Makes `size` rows of `count`, antialiased; float32 [size, columns]."""
+    shrunk = tf.raw_ops.ScaleAndTranslate(
+        images=rows[tf.newaxis, :, tf.newaxis, :],
+        size=[size, 1],
+        scale=tf.stack([size / tf.cast(count, tf.float32), 1.0]),
         translation=[0.0, 0.0],
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.cast(tf.round(tf.squeeze(resized, 0)), tf.uint8)  # means of values from 0 to 255
+    return tf.squeeze(shrunk, [0, 2])
 
 
 def encode(pixels: np.ndarray) -> bytes:

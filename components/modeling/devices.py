@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -43,3 +44,12 @@ def make_reproducible(seed: int) -> None:
     """Seeds Python, NumPy and TensorFlow and asks for deterministic kernels, before anything is computed."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def share_cores_by_picture() -> None:
+    """Keeps each operation to one core, for work on many pictures at once: dividing small operations costs a tenth.
+
+    Without effect in a process that has computed already. The results are the same.
+    """
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)

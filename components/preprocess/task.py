@@ -13,6 +13,7 @@ import pandas as pd
 
 from components.config import Preprocess
 from components.imaging.decode import IN_COLOUR
+from components.modeling import devices
 from components.modeling.checkpoints import Checkpoints
 from components.preprocess import collect, outcomes
 from components.preprocess.contact_sheet import PICTURES, contact_sheet
@@ -48,6 +49,7 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
     Raises:
         FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
     """
+    devices.share_cores_by_picture()
     catalogue = Catalogue.read(catalogue_folder)
     every = layout(catalogue.rows)
     mine = share(every, worker, settings.preprocess_workers)
