@@ -23,7 +23,7 @@ RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 def ingested(form: Form) -> dsl.PipelineTask:
     """Reads the source; never from the cache, for what lies behind data_source may have changed."""
-    task = ingest(**form.parameters)
+    task = ingest(run_id=RUN_ID, **form.parameters)
     task.set_caching_options(False)
     return on_two_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 

@@ -98,8 +98,8 @@ class Ingest(Floored, Validated, Seeded):
     )
     train_when: str = setting(
         ALWAYS,
-        "`data_changed` ends a run after ingest where data and settings are those of the version in production, as a "
-        "schedule wants it; who starts a run by hand wants it trained.",
+        "`data_changed` ends a run after ingest where data and settings are those of the version in production or of "
+        "the newest one judged against it, as a schedule wants it; who starts a run by hand wants it trained.",
         choices=(ALWAYS, DATA_CHANGED),
     )
 

@@ -52,21 +52,21 @@ def record_seen(rows: pd.DataFrame, folder: Path) -> None:
     rows.loc[rows["split"] != "test", ["patient_id", "md5"]].to_parquet(folder / SEEN, index=False)
 
 
-def challenge(settings: Registry, data: Shards, strategy: tf.distribute.Strategy) -> Champion | None:
+def challenge(settings: Registry, data: Shards, strategy: tf.distribute.Strategy, run_id: str) -> Champion | None:
     """The production version with its predictions on the test pictures, or with the reason why there are none.
 
-    None where nothing is in production yet.
+    None where nothing is in production yet, but for what this run itself put there in an attempt before.
     """
-    found = production.current(settings.publish_registry, settings.publish_model_name)
-    if found is None:
+    number = production.without(settings.publish_registry, settings.publish_model_name, run_id)
+    if number is None:
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
-            predictions = _predict(_fetch(settings, found.version, Path(folder)), data, strategy)
+            predictions = _predict(_fetch(settings, number, Path(folder)), data, strategy)
     except RefusedError as refusal:
-        log.warning("version %d, in production, could not be compared: %s", found.version, refusal)
-        return Champion(found.version, None, str(refusal))
-    return Champion(found.version, predictions)
+        log.warning("version %d, in production, could not be compared: %s", number, refusal)
+        return Champion(number, None, str(refusal))
+    return Champion(number, predictions)
 
 
 def _fetch(settings: Registry, number: int, folder: Path) -> Version:

@@ -10,6 +10,7 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
+from components import checksums
 from components.config import Evaluate
 from components.evaluate import champion, drift, gate, strategies, tensorboard_logs
 from components.evaluate.facts import measure_all
@@ -39,7 +40,8 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     _record(settings, inputs, data, predictions, output)
     record_sample(predictors[PUBLISHED], output)
     facts = measure_all(settings, data, inputs, predictions) | {"lineage": _lineage(data, output)}
-    facts["gate"] = _judge(settings, data, test, facts, strategy)
+    opponent = champion.challenge(settings, data, strategy, run_id)
+    facts["gate"] = _judge(settings, data, test, facts, opponent)
     published = predictors[PUBLISHED].model
     looks = _look(settings, published, strategy, data, test, facts)
     facts["localisation"] = looks.localisation
@@ -49,6 +51,7 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     report.parent.mkdir(parents=True, exist_ok=True)
     sections = [*looks.sections(), shift]
     report.write_text(render_report(page(data, inputs, facts, predictions, sections, run_id)), encoding="utf-8")
+    checksums.write_beside(report, output)
     sheet = tensorboard_logs.augmentation_sheet(inputs.shards)
     tensorboard_logs.write_figures(logs, run_id, facts, [sheet, *looks.pictures()])
     tensorboard_logs.write_embeddings(logs, PUBLISHED, data, observed)
@@ -72,11 +75,10 @@ def _lineage(data: Shards, output: Path) -> dict[str, Any]:
 
 
 def _judge(
-    settings: Evaluate, data: Shards, test: pd.DataFrame, facts: dict[str, Any], strategy: tf.distribute.Strategy
+    settings: Evaluate, data: Shards, test: pd.DataFrame, facts: dict[str, Any], opponent: gate.Champion | None
 ) -> gate.Verdict:
     """Whether the published strategy's model may replace the production version, on the same test pictures."""
     rule = gate.Rule(settings.publish_margin, settings.floors(data.labels))
-    opponent = champion.challenge(settings, data, strategy)
     estimable = facts["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     return gate.judge(test, opponent, estimable, rule, settings.evaluate_bootstrap_samples, settings.train_seed)
 

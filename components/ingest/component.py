@@ -12,6 +12,7 @@ from components.image import TRAINER_IMAGE
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def ingest(
     catalogue: dsl.Output[dsl.Dataset],
+    run_id: str,
     data_deidentify: str,
     data_format: str,
     data_labels: str,
@@ -63,4 +64,4 @@ def ingest(
     from components.stage import stage
 
     with stage("ingest", catalogue.path):
-        return task.run_form(check_form(locals()), Path(catalogue.path))
+        return task.run_form(check_form(locals()), Path(catalogue.path), run_id)

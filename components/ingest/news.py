@@ -22,10 +22,11 @@ NOT_COMPARED = ("data_source", "preprocess_workers", "publish_registry", "publis
 
 
 class Version(NamedTuple):
-    """What a version was made with: its number, the data's fingerprint, settings by name, the data's summary, and the
-    version that the gate judged it against."""
+    """What a version was made with: its number, its run, the data's fingerprint, settings by name, the data's summary,
+    and the version that the gate judged it against."""
 
     number: int
+    run_id: str
     fingerprint: str
     settings: Mapping[str, Scalar]
     data: Mapping[str, Any]
@@ -46,7 +47,7 @@ class News(NamedTuple):
     earlier: Mapping[str, Any] | None
 
 
-def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path) -> News:
+def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path, run_id: str) -> News:
     """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalogue.
 
     A version that cannot be read never keeps a run from training.
@@ -54,9 +55,10 @@ def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path) -> News
     Args:
         form: every setting.
         output: folder of the catalogue.
+        run_id: of this run, which does not count what it published itself before it was killed and taken up again.
     """
-    version, hindrance = _in_production(Registry.of(form))
-    repetition = "" if hindrance else _repetition(form, catalogue, version)
+    version, hindrance = _in_production(Registry.of(form), run_id)
+    repetition = "" if hindrance else _repetition(form, catalogue, version, run_id)
     news = News(
         train=not repetition or form["train_when"] == ALWAYS,
         reason=repetition or hindrance or _changes(form, catalogue, version),
@@ -75,32 +77,33 @@ def read(folder: Path) -> News:
     return News(**json.loads((folder / FILE).read_text()))
 
 
-def _repetition(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:
+def _repetition(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None, run_id: str) -> str:
     """Why a run would only repeat an earlier one; empty where it would not."""
     if version and not _changes(form, catalogue, version):
         return f"the data have not changed since version {version.number}, which is in production"
-    judged = _last_judged(Registry.of(form), version)
+    judged = _last_judged(Registry.of(form), version, run_id)
     if judged and not _changes(form, catalogue, judged):
         opponent = f"judged against version {version.number}, which is in production" if version else "judged"
         return f"the data have not changed since version {judged.number}, which was {opponent}"
     return ""
 
 
-def _last_judged(settings: Registry, version: Version | None) -> Version | None:
+def _last_judged(settings: Registry, version: Version | None, run_id: str) -> Version | None:
     """The newest version, a candidate or rolled back, where the gate saw in production what is there now."""
     place, model = settings.publish_registry, settings.publish_model_name
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # then it keeps nothing from training
-        newest = _read(place, model, registry.versions(place, model)[-1])
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, StopIteration):  # then it is trained
+        found = (_read(place, model, number) for number in reversed(registry.versions(place, model)))
+        newest = next(each for each in found if each.run_id != run_id)
         return newest if newest.champion == (version.number if version else None) else None
     return None
 
 
-def _in_production(settings: Registry) -> tuple[Version | None, str]:
+def _in_production(settings: Registry, run_id: str) -> tuple[Version | None, str]:
     """The version in production, and what keeps it from being known."""
     place, model = settings.publish_registry, settings.publish_model_name
     try:
-        current = production.current(place, model)
-        return (_read(place, model, current.version) if current else None), ""
+        number = production.without(place, model, run_id)
+        return (_read(place, model, number) if number else None), ""
     except (OSError, ValueError, TypeError, LookupError) as error:
         return None, f"what {model} in production was made with cannot be read: {error}"
 
@@ -108,7 +111,8 @@ def _in_production(settings: Registry) -> tuple[Version | None, str]:
 def _read(place: str, model: str, number: int) -> Version:
     names = [f"{registry.EXTRA}/{name}" for name in ("lineage.json", "metrics.json")]
     lineage, metrics = (json.loads(content) for _, content in registry.read(place, model, number, names))
-    return Version(number, lineage["fingerprint"], lineage["settings"], metrics["data"], metrics["gate"]["champion"])
+    run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
+    return Version(number, run_id, fingerprint, settings, metrics["data"], metrics["gate"]["champion"])
 
 
 def _changes(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:

@@ -44,11 +44,11 @@ KNOW_ALL = (
 )  # formats of which `all` names the findings, whether they occur or not
 
 
-def run_form(form: Mapping[str, Scalar], output: Path) -> bool:
+def run_form(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
     """`run` with every setting of the run, all of which are recorded; tells whether there is anything to train on."""
     catalogue = run(Ingest.of(form), output)
     record(output, form)
-    return news.look(form, catalogue, output).train
+    return news.look(form, catalogue, output, run_id).train
 
 
 def run(settings: Ingest, output: Path) -> Catalogue:

@@ -58,6 +58,17 @@ def current(place: str, model: str) -> Production | None:
         ) from error
 
 
+def without(place: str, model: str, run_id: str) -> int | None:
+    """The version in production but for what this run itself promoted in an attempt before; None where there is none.
+
+    Raises:
+        ValueError: the pointer is none.
+    """
+    found = current(place, model)
+    others = [change.version for change in (found.history if found else ()) if change.run_id != run_id]
+    return others[-1] if others else None
+
+
 def promote(place: str, model: str, number: int, expected: Production | None, *, run_id: str = "", reason: str) -> None:
     """Makes a version the one in production, if production is still what it was when it was looked at.
 

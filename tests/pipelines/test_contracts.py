@@ -94,6 +94,7 @@ OTHER_SCALARS = {
     "preprocess": {"worker": int, **OF_AN_ATTEMPT},
     "extract_features": OF_AN_ATTEMPT,
     "fine_tune": OF_AN_ATTEMPT,
+    "ingest": {"run_id": str},
     "evaluate": {"run_id": str},
     "publish": {"run_id": str},
     "list_cut_offs": {"model_cut_off": str},

@@ -109,7 +109,7 @@ def run(source: Path, registry: str, scratch: Path, work: Path, run_id: str) -> 
 def _run(values: Mapping[str, Scalar], work: Path, run_id: str) -> Outcome:
     form, catalogue = check_form(values), work / "catalogue"
     try:
-        if not ingest.run_form(form, catalogue):
+        if not ingest.run_form(form, catalogue, run_id):
             return Outcome("skip", news.read(catalogue).reason)
     except (ValueError, FileNotFoundError) as refusal:
         return Outcome("refuse", str(refusal))

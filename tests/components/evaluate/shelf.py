@@ -27,7 +27,13 @@ class Shelf:
         self.settings = Registry(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
 
     def put(
-        self, data: Shards, model: keras.Model, labels: Sequence[str] = LABELS, size: int = 32, lacking: str = ""
+        self,
+        data: Shards,
+        model: keras.Model,
+        labels: Sequence[str] = LABELS,
+        size: int = 32,
+        lacking: str = "",
+        run_id: str = "",
     ) -> int:
         """Stores a version that was trained on `data` and makes it the one in production."""
         place, number = (
@@ -41,11 +47,12 @@ class Shelf:
         (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
         files = {f"{registry.EXTRA}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
         registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
-        production.promote(place, MODEL, number, production.current(place, MODEL), reason="by hand")
+        now = production.current(place, MODEL)
+        production.promote(place, MODEL, number, now, run_id=run_id, reason="by hand")
         return number
 
-    def challenge(self, data: Shards) -> Champion | None:
-        return challenge(self.settings, data, tf.distribute.get_strategy())
+    def challenge(self, data: Shards, run_id: str = "another run") -> Champion | None:
+        return challenge(self.settings, data, tf.distribute.get_strategy(), run_id)
 
     def refusal(self, data: Shards) -> str:
         """Why the version in production is not compared on these data."""

@@ -86,6 +86,16 @@ def test_it_is_asked_about_the_test_pictures_in_their_order(shelf: Shelf, data: 
     np.testing.assert_allclose(scores(champion), expected(data), atol=1e-6)
 
 
+def test_what_the_run_itself_promoted_before_it_was_killed_is_no_opponent(shelf: Shelf, data: Shards) -> None:
+    """Fails where evaluate compares with the pointer as it is: taken up again, the run would judge itself."""
+    shelf.put(data, network(32), run_id="run-1")
+    assert shelf.challenge(data, "run-1") is None
+    shelf.put(data, network(32), run_id="run-2")
+    champion = shelf.challenge(data, "run-2")
+    assert champion is not None
+    assert champion.version == 1
+
+
 def test_labels_in_another_order_are_the_same_labels(shelf: Shelf, data: Shards) -> None:
     shelf.put(data, network(32, SLOPES[::-1]), LABELS[::-1])
     np.testing.assert_allclose(scores(shelf.challenge(data)), expected(data), atol=1e-6)

@@ -163,7 +163,7 @@ def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
     registered: Registered, shards: Path
 ) -> None:
     settings = Evaluate(publish_registry=registered.place, publish_model_name=MODEL)
-    champion = challenge(settings, Shards.read(shards), devices.strategy())
+    champion = challenge(settings, Shards.read(shards), devices.strategy(), "another run")
     recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
     rule = Rule(0.0, settings.floors(["Pneumonia"]))

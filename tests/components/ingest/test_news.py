@@ -21,7 +21,7 @@ from tests.components.ingest.versions import form, publish_version
 TABLE = "Data_Entry_2017_v2020.csv"
 MODEL = "chest-radiograph"
 SAME_COUNTS = ": as many pictures in each split, but not the same pictures, patients, labels or splits"
-Look = Callable[[dict[str, Scalar]], news.News]
+Look = Callable[..., news.News]
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def source(here: str) -> str:
 def look(tmp_path: Path) -> Look:
     """What ingest finds with these settings; what it returns to the pipeline is the same."""
 
-    def ingest(settings: dict[str, Scalar]) -> news.News:
-        goes_on = task.run_form(settings, tmp_path / "catalogue")
+    def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> news.News:
+        goes_on = task.run_form(settings, tmp_path / "catalogue", run_id)
         found = news.read(tmp_path / "catalogue")
         assert goes_on is found.train
         return found
@@ -55,6 +55,19 @@ def test_what_did_not_change_is_not_trained_on(place: str, look: Look) -> None:
     assert found.earlier is not None
     assert found.earlier["version"] == 1
     assert found.earlier["splits"]["train"] == {"pictures": 3, "patients": 2, "positives": {"Pneumonia": 1}}
+
+
+def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: str, source: str, look: Look) -> None:
+    """Fails where ingest is not told its run: taken up again, the run would stop for what it made itself."""
+    first = look(form(source, here))
+    publish_version(form(source, here))  # as run-1
+    assert look(form(source, here), "run-1") == first == news.News(True, "no version is in production yet", None)
+    publish_version(form(source, here), promote=False)  # as run-2, judged against version 1
+    assert not look(form(source, here), "run-2").train
+    publish_version(form(source, here, image_size=256))
+    told = "the data have not changed since version 1, which is in production"
+    assert look(form(source, here), "run-3").reason == told
+    assert look(form(source, here, image_size=256), "run-3").train
 
 
 def test_who_wants_it_trained_has_it_trained(here: str, source: str, look: Look) -> None:
