@@ -75,18 +75,13 @@ def environment(variable: str, value: str) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _address(endpoint: str) -> tuple[str, int]:
-    host, _, port = endpoint.removeprefix("http://").partition(":")
-    return host, int(port)
-
-
 def _command(folder: Path, endpoint: str) -> list[str]:
     # The wrapper's own FakeGCSServer keeps its files in a temporary folder only, so its binary is started here.
-    host, port = _address(endpoint)
+    host, _, port = endpoint.removeprefix("http://").partition(":")
     options = {
         "scheme": "http",
         "host": host,
-        "port": str(port),
+        "port": port,
         "backend": "filesystem",
         "filesystem-root": str((folder / "files").resolve()),
         "external-url": endpoint,
@@ -106,17 +101,15 @@ def _free_port() -> int:
 
 def _wait_until_ready(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
     """Waits for the server and makes sure that the bucket exists."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(_address(endpoint), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    else:
-        raise RuntimeError(f"the embedded object store did not start: {log.read_text(errors='replace')[-500:]}")
     client = cloud.Client(
         project="radiograft", credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
     )
-    with contextlib.suppress(Conflict):
-        client.create_bucket(EMBEDDED_BUCKET)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with contextlib.suppress(Conflict):
+                client.create_bucket(EMBEDDED_BUCKET, retry=None)
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"the embedded object store did not start: {log.read_text(errors='replace')[-500:]}")
