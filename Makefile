@@ -16,7 +16,7 @@ run: .venv/installed ## Run the whole pipeline on the embedded data set and obje
 	$(BIN)/radiograft run --settings $(or $(SETTINGS),demo)
 
 test: .venv/installed-dev ## Run the tests; those on real data need RADIOGRAFT_TEST_DATA
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 test-cluster: .venv/installed-dev ## Run the tests on a real cluster, to which KFP_ENDPOINT and KUBECONFIG lead
 	$(BIN)/python -m pytest tests/cluster

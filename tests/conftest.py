@@ -15,6 +15,20 @@ from pipelines.embedded_store import embedded_store
 from tests.s3_double import s3_double
 
 NIH_PATIENTS = 60
+# For `pytest --numprocesses`: the folders of the longest tests begin, and tests that share what is dear to make stay
+# with one worker, as each file's do.
+FIRST = ("faults", "images", "end_to_end")
+DEAR = ("two_runs", "podman", "evaluation")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Orders the tests, and says which of them belong together."""
+    here = Path(__file__).parent
+    places = {item: item.path.relative_to(here) for item in items}
+    items.sort(key=lambda item: places[item].parts[0] not in FIRST)
+    for item in items:
+        group = next((name for name in DEAR if name in item.fixturenames), str(places[item]))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
