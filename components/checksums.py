@@ -1,6 +1,7 @@
 """What one stage hands to the next arrives whole: every output folder names the SHA-256 of each of its files.
 
-The list is as `sha256sum` writes it, so `sha256sum --check SHA256SUMS` in the folder says the same.
+The list is as `sha256sum` writes it, so `sha256sum --check SHA256SUMS` in the folder says the same. An artifact that is
+a single file has no place for one: a folder of the same stage lists it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,27 @@ def verify(folder: Path) -> None:
     if differing:
         name = min(differing)
         raise ValueError(f"{folder / name} must be as {NAME} lists it, but was damaged or is gone; {REMEDY}")
+
+
+def write_beside(file: Path, folder: Path) -> None:
+    """Lists a file in `folder`/STEM.SHA256SUMS, which `write` then lists itself."""
+    _beside(file, folder).write_text(f"{_digest(file)}  {file.name}\n")
+
+
+def verify_beside(file: Path, folder: Path) -> None:
+    """Compares a file with what `write_beside` listed.
+
+    Raises:
+        FileNotFoundError: the file or its list is gone.
+        ValueError: it is another one.
+    """
+    listing = _beside(file, folder)
+    if not listing.read_text().startswith(_digest(file)):
+        raise ValueError(f"{file} must be as {listing.name} lists it, but was damaged; {REMEDY}")
+
+
+def _beside(file: Path, folder: Path) -> Path:
+    return folder / f"{file.stem}.{NAME}"
 
 
 def _lines(folder: Path) -> list[str]:

@@ -153,14 +153,6 @@ def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray
             writer.write(_record(picture, image_id, labels))
 
 
-def read_first(path: Path, count: int, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first pictures of a file, or all there are, uint8 [pictures, size, size, 1], and their ids, string."""
-    records = list(tf.data.TFRecordDataset(str(path)).take(count))
-    fields = tf.io.parse_example(tf.stack(records) if records else tf.zeros([0], tf.string), FIELDS)
-    pictures = tf.io.decode_raw(fields["picture"], tf.uint8)
-    return tf.reshape(pictures, [-1, image_size, image_size, 1]), fields["image_id"]
-
-
 def _record(picture: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
     def feature(data: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,18 +53,34 @@ def print_versions(versions: Iterable[Version], current: Production | None) -> N
     """One line a version, the newest last."""
     table = _table("version", "", "created (UTC)", "test AUROC (95 %)", "patients", "gate", "data")
     for version in versions:
-        test = version.measured("test")
-        _add(
-            table,
-            version.number,
-            "production" if current and version.number == current.version else "",
-            version.manifest["created"][:16].replace("T", " "),
-            _interval(test["mean"]["auroc"]),
-            test["n_patients"],
-            _gate(version),
-            version.lineage["fingerprint"][:FINGERPRINT_LETTERS],
-        )
+        with _as_published(version.number):
+            _add(table, *_line(version, current))
     _print(table)
+
+
+def _line(version: Version, current: Production | None) -> list[object]:
+    test = version.measured("test")
+    return [
+        version.number,
+        "production" if current and version.number == current.version else "",
+        version.manifest["created"][:16].replace("T", " "),
+        _interval(test["mean"]["auroc"]),
+        test["n_patients"],
+        _gate(version),
+        version.lineage["fingerprint"][:FINGERPRINT_LETTERS],
+    ]
+
+
+@contextlib.contextmanager
+def _as_published(*numbers: int) -> Iterator[None]:
+    """Tells which versions say of themselves something else than publish writes, where that shows."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"version {' or '.join(map(str, numbers))} must tell of itself in manifest.json, metrics.json and "
+            f"lineage.json what publish writes there, got something else: {error!r}"
+        ) from error
 
 
 def print_version(manifest: Mapping[str, Any], card: str, current: Production | None) -> None:
@@ -77,21 +94,23 @@ def print_version(manifest: Mapping[str, Any], card: str, current: Production | 
         by = f" by run {change.run_id}" if change.run_id else ""
         _print(Text(f"{change.time} {'rolled back to' if change.rollback else 'promoted'}{by}: {change.reason}"))
     table = _table("file", "bytes", "SHA-256")
-    for name, check in manifest["files"].items():
-        _add(table, name, f"{check['bytes']:,}", check["sha256"])
+    with _as_published(number):
+        for name, check in manifest["files"].items():
+            _add(table, name, f"{check['bytes']:,}", check["sha256"])
     _print(table)
 
 
 def print_difference(one: Version, other: Version) -> None:
     """Settings, data and code where they differ, then every figure of both."""
     table = _table("", f"version {one.number}", f"version {other.number}")
-    for name, before, after in _pairs(_origin(one), _origin(other)):
-        if before != after:
+    with _as_published(one.number, other.number):
+        for name, before, after in _pairs(_origin(one), _origin(other)):
+            if before != after:
+                _add(table, name, before, after)
+        if not table.row_count:
+            _add(table, "settings, data and code", "equal", "equal")
+        for name, before, after in _pairs(one.figures(), other.figures()):
             _add(table, name, before, after)
-    if not table.row_count:
-        _add(table, "settings, data and code", "equal", "equal")
-    for name, before, after in _pairs(one.figures(), other.figures()):
-        _add(table, name, before, after)
     _print(table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import re
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from components import storage
+from components import json_object, storage
 from components.config import Registry
 from components.publish import production, registry
 from pipelines import model_tables
@@ -73,7 +72,7 @@ def show(shelf: Shelf, number: int) -> None:
     manifest = registry.manifest(*shelf, number)
     current = production.current(*shelf)
     (card,) = _extra(shelf, number, "model_card.md")
-    model_tables.print_version(manifest, card, current)
+    model_tables.print_version(manifest, card.decode(errors="replace"), current)
 
 
 @models.command()
@@ -157,14 +156,18 @@ def _plain(label: str) -> str:
 
 
 def _read(shelf: Shelf, number: int) -> model_tables.Version:
-    metrics, lineage = map(json.loads, _extra(shelf, number, "metrics.json", "lineage.json"))
+    names = ("metrics.json", "lineage.json")
+    metrics, lineage = (
+        json_object.parsed(content, f"{name} of version {number}")
+        for name, content in zip(names, _extra(shelf, number, *names), strict=True)
+    )
     return model_tables.Version(registry.manifest(*shelf, number), metrics, lineage)
 
 
-def _extra(shelf: Shelf, number: int, *names: str) -> list[str]:
-    """Texts that lie beside the SavedModel."""
+def _extra(shelf: Shelf, number: int, *names: str) -> list[bytes]:
+    """Files that lie beside the SavedModel."""
     found = registry.read(*shelf, number, [f"{registry.EXTRA}/{name}" for name in names])
-    return [content.decode() for _, content in found]
+    return [content for _, content in found]
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ class Ingest(Floored, Validated, Seeded):
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocess(Validated, Seeded):
+class Preprocess(Validated):
     """From files to shards of equally sized 8-bit grey pictures."""
 
     image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)

@@ -17,6 +17,7 @@ import pandas as pd
 from components import npz
 
 LARGEST_SAMPLE = 1000
+LARGEST_REFERENCE = 2 * LARGEST_SAMPLE  # of two splits
 LARGEST_HALF = float(np.finfo(np.float16).max)
 REFERENCE = "drift_reference.npz"
 
@@ -45,7 +46,7 @@ class Sample:
 
     def write(self, path: Path) -> None:
         """Writes a compressed .npz file of plain arrays."""
-        np.savez_compressed(path, **{name: getattr(self, name) for name in FIELDS})
+        np.savez_compressed(path, **{name: getattr(self, name) for name in KINDS})
 
     @classmethod
     def read(cls, content: bytes) -> Self:
@@ -56,12 +57,28 @@ class Sample:
         """
         try:
             with npz.within(REFERENCE, io.BytesIO(content)) as archive:
-                return cls(**{name: archive.read(name) for name in FIELDS})
-        except ValueError as error:
-            raise ValueError(f"{REFERENCE} must hold arrays {', '.join(FIELDS)}, got: {error}") from error
+                found = cls(**{name: archive.read(name) for name in KINDS})
+            found._check()
+        except (ValueError, SystemError) as error:  # the latter is NumPy's, for text of no characters
+            raise ValueError(f"{REFERENCE} must hold arrays {', '.join(KINDS)}, got: {error}") from error
+        return found
+
+    def _check(self) -> None:
+        arrays = {name: getattr(self, name) for name in KINDS}
+        kinds = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
+        if kinds != KINDS:
+            raise ValueError(f"other kinds or dimensions, {kinds}")
+        "".join([*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]).encode()
+        pictures, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
+        alike = all(len(array) == pictures for name, array in arrays.items() if name != "labels")
+        if not alike or pictures > LARGEST_REFERENCE or self.scores.shape[1] != len(self.labels):
+            raise ValueError(f"shapes that do not belong to at most {LARGEST_REFERENCE} pictures, {shapes}")
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, floating point), and its dimensions
+    "labels": ("U", 1), "patients": ("i", 1), "view": ("U", 1), "sex": ("U", 1), "age": ("f", 1), "scores": ("f", 2),
+    "features": ("f", 2),
+}  # fmt: skip
 
 
 def draw(rows: pd.DataFrame, seed: int) -> np.ndarray:

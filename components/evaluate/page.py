@@ -24,6 +24,7 @@ def page(
     facts: dict[str, Any],
     predictions: pd.DataFrame,
     sections: Sequence[Section],
+    sheet: bytes,
     run_id: str,
 ) -> Report:
     """The report of an evaluation.
@@ -31,6 +32,7 @@ def page(
     Args:
         facts: all that metrics.json holds.
         sections: what else was looked at, in the order of the page.
+        sheet: the contact sheet as a PNG file.
     """
     test = predictions[predictions["split"] == "test"]
     histories = {name: json.loads((folder / "history.json").read_text()) for name, folder in inputs.models.items()}
@@ -54,7 +56,7 @@ def page(
             "data source": facts["lineage"]["source"],
             "data fingerprint": facts["lineage"]["fingerprint"],
         },
-        contact_sheet_png=(inputs.shards / "contact_sheet.png").read_bytes(),
+        contact_sheet_png=sheet,
         notes=_notes(data, facts, histories[PUBLISHED]["best_epoch"]),
     )
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components import checksums
 from components.config import Evaluate
-from components.evaluate import champion, drift, gate, strategies, tensorboard_logs
+from components.evaluate import champion, contact_sheet, drift, gate, strategies, tensorboard_logs
 from components.evaluate.facts import measure_all
 from components.evaluate.looks import Looks, look
 from components.evaluate.outcome import Outcome, outcome
@@ -49,11 +49,11 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     facts["drift"], shift = drift.examine(data, observed, settings.train_seed, output)
     (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
     report.parent.mkdir(parents=True, exist_ok=True)
-    sections = [*looks.sections(), shift]
-    report.write_text(render_report(page(data, inputs, facts, predictions, sections, run_id)), encoding="utf-8")
+    sections, sheet = [*looks.sections(), shift], contact_sheet.of_training_set(data, settings.train_seed)
+    report.write_text(render_report(page(data, inputs, facts, predictions, sections, sheet, run_id)), encoding="utf-8")
     checksums.write_beside(report, output)
-    sheet = tensorboard_logs.augmentation_sheet(inputs.shards)
-    tensorboard_logs.write_figures(logs, run_id, facts, [sheet, *looks.pictures()])
+    pictures = [tensorboard_logs.augmentation_sheet(sheet), *looks.pictures()]
+    tensorboard_logs.write_figures(logs, run_id, facts, pictures)
     tensorboard_logs.write_embeddings(logs, PUBLISHED, data, observed)
     return outcome(facts, test, data.labels)
 

@@ -5,6 +5,7 @@ Ids of pictures stay out: those of NIH begin with the patient's.
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -71,9 +72,9 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mappin
     projector.visualize_embeddings(str(place), projector.ProjectorConfig(embeddings=[embedding]))
 
 
-def augmentation_sheet(shards: Path) -> Picture:
-    """The contact sheet of a folder of shards, to stand among the pictures."""
-    with Image.open(shards / "contact_sheet.png") as sheet:
+def augmentation_sheet(png: bytes) -> Picture:
+    """The contact sheet, to stand among the pictures."""
+    with Image.open(io.BytesIO(png)) as sheet:
         return "augmentation/sheet", np.asarray(sheet.convert("RGB"))
 
 

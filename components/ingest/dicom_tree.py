@@ -17,6 +17,7 @@ from components.ingest.table_rows import described
 from components.records import exclusion
 
 BURNED_IN = "the file says that its pixels show who the patient is"
+GONE = "gone since it was listed"
 
 
 def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
@@ -69,13 +70,16 @@ def _radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tu
                 tags = read_tags(file)
         except NotARadiograph as reason:
             return str(reason)
+        except FileNotFoundError:  # its text names the file
+            return GONE
         return BURNED_IN if tags.burned_in and refuse_burned_in else tags
 
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         looked = dict(zip([entry.name for entry in entries], pool.map(look, entries), strict=True))
     reasons = {name: tags for name, tags in looked.items() if isinstance(tags, str)}
-    excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     kept = pictures.frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
+    reasons |= dict.fromkeys(sorted(looked.keys() - reasons.keys() - set(kept["path"])), GONE)
+    excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([looked[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(years).astype("float64")
     return kept.join(tags.drop(columns="burned_in")), pd.concat([exclusion([], ""), *excluded])

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from components import json_object
+from components.config import Preprocess
 from components.imaging.decode import decode
 from components.modeling.training import History
 
@@ -51,9 +52,18 @@ class Contract:
         path = folder / "contract.json"
         values = json_object.parsed(path.read_bytes(), str(path))
         try:
-            return cls(**{**values, "labels": tuple(values["labels"])})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} must say what the model expects, got other names: {error}") from error
+            found = cls(**{**values, "labels": tuple(values["labels"])})
+            found._check()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} must say what the model expects, got something else: {error}") from error
+        return found
+
+    def _check(self) -> None:
+        Preprocess(image_size=self.image_size)  # which knows what sizes there are
+        if not self.labels or not all(isinstance(label, str) for label in self.labels):
+            raise ValueError(f"labels must be names, got {self.labels}")
+        if not isinstance(self.thresholds, Mapping | None):
+            raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 
 
 def save(folder: Path, model: keras.Model, contract: Contract, history: History) -> None:

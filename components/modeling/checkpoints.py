@@ -67,7 +67,7 @@ class Checkpoints:
         named: dict[str, Any] = {f"array:{name}": array for name, array in arrays.items()}
         np.savez(content, allow_pickle=False, facts=encoded, **named)
         earlier = [] if keep else self._numbers()
-        storage.write_bytes(self._uri(number), _digest(content.getvalue()) + content.getvalue())
+        storage.write_bytes(self._uri(number), sealed(content.getvalue()))
         for each in earlier:
             if each != number:
                 storage.delete(self._uri(each))
@@ -92,10 +92,8 @@ class Checkpoints:
 
     def _read(self, number: int) -> State | None:
         uri = self._uri(number)
-        stored = storage.read_bytes(uri)
-        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
-        if digest != _digest(content):
-            log.warning("the checkpoint %s is damaged and is not used", uri)
+        content = unsealed(uri)
+        if content is None:
             return None
         try:
             with npz.within(uri, io.BytesIO(content)) as found:  # savez does not compress: no array outgrows the file
@@ -119,6 +117,25 @@ class Checkpoints:
         return storage.join(self.uri, f"{number:08d}{SUFFIX}")
 
 
+def sealed(content: bytes) -> bytes:
+    """What `unsealed` reads again: the content behind its SHA-256."""
+    return hashlib.sha256(content).digest() + content
+
+
+def unsealed(uri: str) -> bytes | None:
+    """The content of an object that was sealed; None where it is damaged, which is logged.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    stored = storage.read_bytes(uri)
+    content = stored[DIGEST_BYTES:]
+    if stored != sealed(content):
+        log.warning("the checkpoint %s is damaged and is not used", uri)
+        return None
+    return content
+
+
 def key(*facts: Any) -> str:
     """What only the same work on the same packages and arithmetic has: 32 hexadecimal digits."""
     versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
@@ -132,10 +149,6 @@ def weights_digest(network: keras.Model) -> str:
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
 
 
 def _installed(name: str) -> bool:

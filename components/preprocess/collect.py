@@ -6,7 +6,6 @@ It needs no TensorFlow, and of the pictures only what the workers noted.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from components.settings_record import record_settings
 from components.stage import log
 from components.validation import facts, since
 from components.validation.sieve import Sieve
-
-CONTACT_SHEET = "contact_sheet.png"
 
 
 def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], output: Path) -> None:
@@ -74,7 +71,7 @@ def _log(rows: pd.DataFrame, left: pd.DataFrame) -> None:
 def _copy_pictures(
     shards: Sequence[Shard], places: Sequence[Path], stored: pd.Series[bool], kept: np.ndarray, output: Path
 ) -> None:
-    """Copies shards without near duplicates that go, and the first contact sheet.
+    """Copies shards without near duplicates that go.
 
     Args:
         stored: of each row, whether its picture is in its shard; `kept`: whether it stays.
@@ -83,8 +80,6 @@ def _copy_pictures(
     for shard, place in zip(shards, places, strict=True):
         mine = slice(first, first := first + len(shard.rows))
         shard_files.copy_records(place, output / place.name, kept[mine][stored[mine]].tolist())
-    sheet = min((sheet for place in places for sheet in place.parent.glob("*.png")), key=lambda path: path.name)
-    shutil.copyfile(sheet, output / CONTACT_SHEET)
 
 
 def _describe(

@@ -26,7 +26,6 @@ def preprocess(
     image_augmentation: str,
     image_size: int,
     preprocess_workers: int,
-    train_seed: int,
 ) -> None:
     """Decodes, resizes and stores one worker's pictures."""
     from pathlib import Path
@@ -52,9 +51,8 @@ def collect_shards(
     image_augmentation: str,
     image_size: int,
     preprocess_workers: int,
-    train_seed: int,
 ) -> None:
-    """Brings the workers' shards together; writes the augmentation as data, a contact sheet, the data report."""
+    """Brings the workers' shards together; writes the augmentation as data and the data report."""
     from pathlib import Path
 
     from components.config import Preprocess

@@ -37,17 +37,26 @@ class Finished:
         return cls(folder, place.of("shards", *facts))
 
     def has(self, name: str) -> bool:
-        """Whether a shard is whole; fetches it from the object store if that has it and the folder has not."""
+        """Whether a shard is whole; fetches it from the object store if that has it and the folder has not.
+
+        One that was damaged there is not used, which is logged.
+        """
         last = name + SUFFIXES[-1]
         if not (self.folder / last).exists() and self.copies.uri and storage.exists(self._copy(last)):
-            for file in (name + suffix for suffix in SUFFIXES):
-                storage.download(self._copy(file), self.folder / file)
+            self._fetch(name)
         return (self.folder / last).exists()
 
     def copy(self, name: str) -> None:
         """Copies a shard to the object store."""
         for file in (name + suffix for suffix in SUFFIXES if self.copies.uri):
-            storage.write_bytes(self._copy(file), (self.folder / file).read_bytes())
+            storage.write_bytes(self._copy(file), checkpoints.sealed((self.folder / file).read_bytes()))
+
+    def _fetch(self, name: str) -> None:
+        for file in (name + suffix for suffix in SUFFIXES):
+            content = checkpoints.unsealed(self._copy(file))
+            if content is None:
+                return  # without its last file the shard is not there, and is made anew
+            storage.write_bytes(str(self.folder / file), content)
 
     def _copy(self, file: str) -> str:
         return storage.join(self.copies.uri, file)

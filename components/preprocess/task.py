@@ -16,14 +16,13 @@ from components.imaging.decode import IN_COLOUR
 from components.modeling import devices
 from components.modeling.checkpoints import Checkpoints
 from components.preprocess import collect, outcomes
-from components.preprocess.contact_sheet import PICTURES, contact_sheet
 from components.preprocess.finished import Finished
 from components.preprocess.layout import Shard, digest, layout, share
 from components.preprocess.outcomes import Outcome
 from components.preprocess.reading import Decoded, decode_rows
 from components.records import Catalogue, label_column
 from components.shard_files import SUFFIX
-from components.shards import read_first, write_shard
+from components.shards import write_shard
 from components.stage import log
 from components.validation.looks import look
 from components.validation.policy import COLOUR, REPORT, Policy
@@ -41,8 +40,8 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
     """Decodes, resizes and stores the pictures of one worker's shards; those that an earlier attempt finished stay.
 
     Args:
-        part: gets the shards, what became of their rows and, of the first one with training pictures, a contact sheet.
-            The same catalogue and settings give the same bytes, whatever was killed before.
+        part: gets the shards and what became of their rows. The same catalogue and settings give the same bytes,
+            whatever was killed before.
         kept: where the next attempt finds this worker's finished shards if it finds `part` empty.
         worker: from 0 to preprocess_workers - 1.
 
@@ -60,7 +59,6 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
         log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
     for _, shards in itertools.groupby(missing, key=lambda shard: shard.name.partition("-")[0]):
         _write(list(shards), catalogue.labels, settings, finished)
-    _draw_contact_sheet([shard.name for shard in mine], settings, part)
     kept.clear()
 
 
@@ -101,12 +99,3 @@ def judged(decoded: Decoded, policy: Policy) -> Outcome:
     flaws = (*seen.flaws, *(COLOUR,) * mode.endswith(IN_COLOUR))
     leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
     return Outcome(mode, (leaving,)) if leaving else Outcome(mode, flaws, seen, pixels)
-
-
-def _draw_contact_sheet(names: Sequence[str], settings: Preprocess, part: Path) -> None:
-    """Beside the first shard that holds training pictures; of all workers' sheets the first one will be shown."""
-    for name in (name for name in names if name.startswith("train")):
-        pictures, ids = read_first(part / (name + SUFFIX), PICTURES, settings.image_size)
-        if len(ids):
-            contact_sheet(pictures, ids, settings.augmentation(), settings.train_seed, part / f"{name}.png")
-            return

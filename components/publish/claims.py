@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from components import compare_and_swap, json_object, storage
@@ -39,7 +40,9 @@ def claim(place: str, model: str, run_id: str) -> Claim:
         ValueError: a claim is none.
     """
     folder = storage.join(place, model, "claims")
-    claims = [_read(each.uri) for each in registry.files_below(folder) if NAME.fullmatch(each.name)]
+    uris = [each.uri for each in registry.files_below(folder) if NAME.fullmatch(each.name)]
+    with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
+        claims = list(pool.map(_read, uris))
     for found in claims:
         if found.run_id == run_id:
             return found

@@ -73,9 +73,11 @@ def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
         raise FileNotFoundError(f"{model} has no version {number} in {registry}; there are {known}")
     name = storage.join(uri, MANIFEST)
     found = json_object.parsed(storage.read_bytes(name), name)
-    files = found.get("files")
+    files = found.get("files") if found.get("version") == number else None
     if not isinstance(files, dict) or not all(isinstance(each, dict) and "sha256" in each for each in files.values()):
-        raise ValueError(f"{name} must tell each file's SHA-256 under `files`; the version is damaged")
+        raise ValueError(
+            f"{name} must tell version {number} and each file's SHA-256 under `files`; the version is damaged"
+        )
     return found
 
 

@@ -48,12 +48,14 @@ def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome
         output: file that will hold the version, its URI, its standing and the lineage as JSON.
 
     Raises:
-        ValueError: the evaluation holds no verdict of the gate.
+        FileNotFoundError: a file is gone.
+        ValueError: the evaluation holds no verdict of the gate, or the report is not the one it wrote.
     """
     place, model = settings.publish_registry, settings.publish_model_name
     metrics = json.loads((inputs.evaluation / "metrics.json").read_text(encoding="utf-8"))
     if "gate" not in metrics:
         raise ValueError("metrics.json must hold the gate's verdict as `gate`; evaluate the model with this version")
+    checksums.verify_beside(inputs.report, inputs.evaluation)
     claim = claims.claim(place, model, run_id)
     origin = lineage.describe(metrics["lineage"], claim)
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +113,6 @@ def _files(
 
 
 def _tree(folder: Path) -> dict[str, Path]:
-    """All files below a folder by their names in it, without their list: the version has one of its own."""
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    names.pop(checksums.NAME, None)
-    return names
+    """All files below a folder by their names in it, without lists of checksums: the version has one of its own."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(checksums.NAME))
+    return {path.relative_to(folder).as_posix(): path for path in files}

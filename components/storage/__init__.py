@@ -132,15 +132,20 @@ def download(uri: str, path: Path) -> None:
 
 
 def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Fills in the MD5s that the store does not know, reading those files only, several at a time, order kept."""
+    """Fills in the MD5s that the store does not know, reading those files only, several at a time, order kept.
 
-    def fill(entry: Entry) -> Entry:
+    A file that is gone since it was listed is passed over, as if it had been listed later.
+    """
+
+    def fill(entry: Entry) -> Entry | None:
         if entry.md5 is not None:
             return entry
-        return entry._replace(md5=hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest())
+        with contextlib.suppress(FileNotFoundError):
+            return entry._replace(md5=hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest())
+        return None
 
     stream = iter(entries)
     some = iter(lambda: list(itertools.islice(stream, FILES_A_TASK)), [])
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
         for filled in pool.map(lambda part: [fill(entry) for entry in part], some):
-            yield from filled
+            yield from filter(None, filled)

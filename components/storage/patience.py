@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import textwrap
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,6 +23,7 @@ LONGEST_PAUSE = 30.0  # up to which it doubles
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # after which a store that says nothing is asked again
 BUSY = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses that may be others the next time
+ADDRESS = re.compile(r"\S*/\S*")  # ends in a file's name, which may be a patient's
 Answer = TypeVar("Answer")
 log = logging.getLogger("radiograft")
 
@@ -31,7 +33,8 @@ def repeating(may_heal: Callable[[Exception], bool]) -> Retry:
     levels = itertools.chain([logging.WARNING], itertools.repeat(logging.DEBUG))
 
     def tell(error: Exception) -> None:
-        log.log(next(levels), "asking the object store again: %s", textwrap.shorten(str(error), 200))
+        said = ADDRESS.sub("...", str(error))
+        log.log(next(levels), "asking the object store again: %s", textwrap.shorten(said, 200))
 
     return Retry(
         predicate=may_heal,

@@ -6,7 +6,7 @@ import functools
 import json
 from typing import Any, NamedTuple
 
-from components import storage
+from components import json_object, storage
 from components.config import DATA_CHANGED
 from components.publish import production, registry
 from components.publish.claims import Claim
@@ -63,17 +63,18 @@ def _numbers(place: str, model: str) -> dict[str, int]:
             Claim(**json.loads(storage.read_bytes(entry.uri)))
             for entry in registry.files_below(storage.join(place, model, "claims"))
         ]
-    except Exception:  # no credentials, no route, no right: a list of runs does without
+        return {claim.run_id: claim.number for claim in claims}
+    except Exception:  # no credentials, no route, no right, no claim: a list of runs does without
         return {}
-    return {claim.run_id: claim.number for claim in claims}
 
 
 def _describe(place: str, model: str, number: int) -> Published | None:
+    name = storage.join(place, model, str(number), registry.EXTRA, "metrics.json")
     try:
         current = production.current(place, model)
-        metrics = storage.read_bytes(storage.join(place, model, str(number), registry.EXTRA, "metrics.json"))
-    except FileNotFoundError:
-        return None  # claimed, but never completed
-    facts = json.loads(metrics)
-    auroc = facts["metrics"][facts["published"]]["test"]["mean"]["auroc"]["value"]
-    return Published(model, number, current is not None and current.version == number, auroc)
+        facts = json_object.parsed(storage.read_bytes(name), name)
+        auroc = facts["metrics"][facts["published"]]["test"]["mean"]["auroc"]["value"]
+        in_production = current is not None and current.version == number
+        return Published(model, number, in_production, None if auroc is None else float(auroc))
+    except (FileNotFoundError, LookupError, TypeError, ValueError):
+        return None  # claimed, but never completed, or by another package

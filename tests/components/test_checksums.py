@@ -92,3 +92,25 @@ def test_a_list_is_renewed(folder: Path) -> None:
     (folder / "a").write_bytes(b"other")
     checksums.write(folder)
     checksums.verify(folder)
+
+
+def test_every_flipped_bit_of_a_file_beside_a_folder_is_noticed(folder: Path, tmp_path: Path) -> None:
+    file, content = tmp_path / "report.html", b"<!doctype html>"
+    file.write_bytes(content)
+    checksums.write_beside(file, folder)
+    checksums.verify_beside(file, folder)
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(file))} must be as report\.SHA256SUMS lists it, "):
+            checksums.verify_beside(file, folder)
+
+
+def test_the_list_of_a_file_beside_a_folder_is_in_the_folders_own(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").write_bytes(b"alpha")
+    checksums.write_beside(tmp_path / "report", folder)
+    listed = folder / "report.SHA256SUMS"
+    assert listed.read_text() == "8ed3f6ad685b959ead7022518e1af76cd816f8e8ec7ccdda1ed4018e8f2223f8  report\n"
+    checksums.write(folder)
+    listed.write_text(listed.read_text().replace("8", "9"))
+    with pytest.raises(ValueError, match=named(folder, "report.SHA256SUMS")):
+        checksums.verify(folder)

@@ -195,7 +195,7 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
     for folder in folders:
         folder.mkdir()
     record_settings(folders[0], Evaluate(publish_registry="/elsewhere", train_seed=1))
-    record_settings(folders[1], Preprocess(train_seed=2, image_size=64), folders[0])
+    record_settings(folders[1], Preprocess(image_size=64), folders[0])
     record_settings(folders[2], Publish(publish_registry="/registry"), folders[0], folders[1])
     expected = {
         "data_policy": "standard",
@@ -209,7 +209,7 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
         "publish_margin": 0.02,
         "publish_model_name": "chest-radiograph",
         "publish_registry": "/registry",
-        "train_seed": 2,
+        "train_seed": 1,
     }
     assert read_settings(folders[2]) == expected
     assert list(json.loads((folders[2] / "settings.json").read_text())) == sorted(expected)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
 from components.shard_files import copy_records, write_description
-from components.shards import Shards, read_first, write_shard
+from components.shards import Shards, write_shard
 
 SIZE = 8
 TRAIN = 11
@@ -156,15 +156,6 @@ def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: i
     with pytest.raises(ValueError, match="zip"):
         copy_records(tmp_path / "whole.tfrecord", tmp_path / "copy.tfrecord", [True] * (count - 1) + [False])
     assert not (tmp_path / "copy.tfrecord").exists()
-
-
-@pytest.mark.parametrize("count", [0, 2, 5])
-def test_the_first_pictures_of_a_file(tmp_path: Path, count: int) -> None:
-    path = tmp_path / "train-00000-of-00001.tfrecord"
-    write_shard(path, zip(pictures(count), "abcde"[:count], np.zeros((count, 2), np.float32), strict=True))
-    found, ids = read_first(path, 3, SIZE)
-    np.testing.assert_array_equal(found, pictures(count)[:3])
-    assert [image_id.decode() for image_id in ids.numpy()] == list("abcde"[: min(count, 3)])
 
 
 def test_every_epoch_has_its_own_order_and_drops_what_fills_no_batch(plain: Shards) -> None:

@@ -221,6 +221,14 @@ def test_a_file_whose_md5_is_known_is_not_read() -> None:
     assert list(storage.with_md5([entry])) == [entry]
 
 
+def test_a_file_that_is_gone_since_it_was_listed_gets_no_md5(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"")
+    entries = list(storage.list_files(str(tmp_path)))
+    (tmp_path / "b").unlink()
+    assert [entry.name for entry in storage.with_md5(entries)] == ["a", "c"]
+
+
 def test_a_tree_is_uploaded_under_its_own_names_and_a_file_downloaded(place: str, tmp_path: Path) -> None:
     tree, contents = tmp_path / "tree", {"a/b/c.bin": b"\x00\x01", "a/d.txt": b"text", "empty": b""}
     for name, content in contents.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,6 +76,22 @@ def test_a_request_that_fails_is_made_again(bucket: str, line: Line, flaw: str) 
     assert found == [None, b"one", b"one", True, ["file"], b"one", None, None]
     assert line.injected == {flaw: len(steps)}
     assert [(entry.name, storage.read_bytes(entry.uri)) for entry in storage.list_files(bucket)] == [("new", b"two")]
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_the_log_tells_of_it_without_the_files_name(
+    bucket: str, line: Line, flaw: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails where what the client says is logged as it is: a file may be called what a patient is."""
+    caplog.set_level(logging.DEBUG, "radiograft")
+    uri = f"{bucket}/Quackenbush, Jane.dcm"
+    storage.write_bytes(uri, b"one")
+    line.flaws.append(flaw)
+    assert storage.read_bytes(uri) == b"one"
+    said = [each.getMessage() for each in caplog.records if each.name == "radiograft"]
+    assert len(said) == 1
+    assert re.match(r"asking the object store again: .{9}", said[0])
+    assert "Quackenbush" not in said[0]
 
 
 @pytest.mark.parametrize("flaw", FLAWS)

@@ -49,7 +49,7 @@ def at_once(small: Path, tmp_path_factory: pytest.TempPathFactory) -> AtOnce:
 
 
 def test_each_has_a_whole_version_of_its_own(at_once: AtOnce) -> None:
-    """Fails where a claim is written whether or not there is one."""
+    """The runs seldom claim at the same moment; tests/components/publish/test_publishers.py has 32 do so."""
     assert registry.versions(at_once.registry, MODEL) == [1, 2]
     assert sorted(summary["version"] for summary in at_once.summaries) == [1, 2]
     for summary in at_once.summaries:
@@ -67,7 +67,7 @@ def test_production_is_what_a_run_said_of_itself(at_once: AtOnce) -> None:
 
 
 def test_neither_disturbs_the_other(at_once: AtOnce) -> None:
-    """Fails where checkpoints or cached activations of both runs lie in one place."""
+    """Fails where cached activations of both runs lie in one place. Checkpoints may: they are found by their work."""
     one, other = at_once.summaries
     for part in ("metrics", "feature_extraction", "data_fingerprint"):
         assert one[part] == other[part]

@@ -57,9 +57,9 @@ def _tar(kind: bytes, size: int) -> bytes:
 
 
 def _many_members() -> bytes:
-    """Of which tarfile would keep 400 MB; the archive's end is missing."""
+    """Of which tarfile would keep 160 MB; the archive's end is missing."""
     block = tarfile.TarInfo("a.txt").tobuf(tarfile.USTAR_FORMAT)
-    return _gz(*[block * 1000] * 250)[:-9]
+    return _gz(*[block * 1000] * 350)[:-9]
 
 
 def _repeated_rows() -> bytes:
@@ -82,6 +82,11 @@ def _laughs(name: bytes) -> bytes:
     return b"\n".join([name + b":", *lines])
 
 
+def _heavy_key() -> bytes:
+    """A pickle of a dictionary with a tuple for a key that is made of 2**60 others, each of which would be hashed."""
+    return b"\x80\x02})" + b"2\x86" * 60 + b"Ns."
+
+
 BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {  # group and name of the parser, and the file
     "a million columns": ("light", "csv", lambda: b"image," + b"a," * MILLION),
     "short rows under a long header": ("light", "csv", lambda: b"image," + b"a," * 9000 + b"\nx" * 100_000),
@@ -91,32 +96,34 @@ BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {  # group and name of 
     "labels of 10 GB": (
         "light", "npz", lambda: _npz(train_images=_npy_of_header(VAST, 1, 1), train_labels=_npy_of_header(VAST, 1)),
     ),
-    "a sample of 10 GB": ("light", "drift sample", lambda: _npz(labels=_npy_of_header(VAST))),
+    "a sample of 10 GB": ("stored", "drift sample", lambda: _npz(labels=_npy_of_header(VAST))),
     "a member's name of 400 MB": (
         "light", "tar.gz", lambda: _gz(_tar(tarfile.GNUTYPE_LONGNAME, 400 * MILLION), *[b"x" * MILLION] * 400),
     ),
     "many members": ("light", "tar.gz", _many_members),
+    "a tuple of tuples": ("light", "torch", _heavy_key),
+    "a memo of 2 GB": ("light", "torch", lambda: b"\x80\x02Nr" + (2**27).to_bytes(4, "little") + b"."),
     "a billion laughs": ("light", "settings", lambda: b"data_source: /data\n" + _laughs(b"image_size")),
     "a billion laughs for a cluster": ("light", "cluster", lambda: _laughs(b"labels")),
-    "nested JSON": ("light", "manifest", lambda: b'{"files":' + b"[" * MILLION),
+    "nested JSON": ("versions", "manifest", lambda: b'{"files":' + b"[" * MILLION),
     "many scans": ("heavy", "picture", _jpeg_of_scans),
     "more pixels than allowed": ("heavy", "picture", lambda: encode(Image.new("1", (20_000, 20_000)))),
 }  # fmt: skip
 
 
 def main(folder: Path) -> None:
-    from tests.hostile import heavy, light
+    from tests.hostile import heavy, light, stored, versions
     from tests.hostile.law import BrokenError, Watch
 
     logging.disable()
-    parsers = {"light": light.PARSERS, "heavy": heavy.PARSERS}
+    groups = {"light": light, "stored": stored, "versions": versions, "heavy": heavy}
     for parser in (light.PARSERS["csv"], heavy.PARSERS["picture"]):
         parser.read(parser.seeds[0].files[0], folder)
     watch = Watch(folder)
     for name, (group, parser_name, _) in BOMBS.items():
         content = (folder.parent / f"{name}.bomb").read_bytes()
         try:
-            outcome = "accepted" if watch.examine(parsers[group][parser_name], content) else "refused"
+            outcome = "accepted" if watch.examine(groups[group].PARSERS[parser_name], content) else "refused"
         except BrokenError as error:
             outcome = str(error)
         print(json.dumps({"bomb": name, "bytes": len(content), "outcome": outcome}), flush=True)

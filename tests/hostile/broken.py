@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile.law import CANARY, Parser
+from tests.hostile.law import CANARY, ROOT, Parser
 from tests.hostile.mutations import Seeds
 
 HONEST = b"honest"
@@ -21,16 +21,20 @@ def _unless_honest(act: Callable[[bytes, Path], object]) -> Parser:
             act(content, folder)
         return True
 
-    return Parser([Seeds([HONEST])], read, megabytes=64)
+    return Parser([Seeds([HONEST])], read, megabytes=64, named="honest.bin")
 
 
-def _spell(content: bytes, folder: Path) -> None:
-    raise ValueError("no")  # the message is a word, as KeyError's is
+def _refuse(error: Exception) -> Callable[[bytes, Path], object]:
+    """What raises an error as if it were a line of ours."""
+    line = compile("raise error", ROOT / "components" / "line.py", "exec")
+    return lambda *_: exec(line, {"error": error})
 
 
 PARSERS = {
-    "foreign error": _unless_honest(lambda content, _: {}[content]),
-    "no message": _unless_honest(_spell),
+    "foreign error": _unless_honest(lambda content, _: int("honest.bin is damaged")),
+    "other kind": _unless_honest(_refuse(KeyError("honest.bin is damaged"))),
+    "no message": _unless_honest(_refuse(ValueError("honest.bin"))),
+    "no name": _unless_honest(_refuse(ValueError("a file is damaged"))),
     "memory": _unless_honest(lambda content, _: len(b"x" * 200_000_000)),
     "hang": _unless_honest(lambda content, _: time.sleep(3600)),
     "death": _unless_honest(lambda content, _: os.kill(os.getpid(), signal.SIGSEGV)),

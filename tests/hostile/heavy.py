@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from components.modeling import artifact
-from components.modeling.checkpoints import Checkpoints
+from components.modeling.checkpoints import Checkpoints, sealed
+from components.preprocess.finished import SUFFIXES, Finished
 from components.preprocess.reading import load
 from tests.components.ingest.nih_source import put
 from tests.components.pictures import encode, noise
 from tests.hostile.law import Parser
 from tests.hostile.light import arrays
-from tests.hostile.mutations import Seeds
+from tests.hostile.mutations import Seeds, of_json
 
 
 def _with_crc(content: bytes) -> bytes:
@@ -61,6 +62,19 @@ def _checkpoint(content: bytes, folder: Path) -> bool:
     return Checkpoints(str(folder)).latest() is not None
 
 
+SHARD = "train-00000-of-00001"
+
+
+def _finished(content: bytes, folder: Path) -> bool:
+    """Whether an attempt takes a shard over; what it takes over is the shard as it was."""
+    finished = Finished.open(folder / "part", Checkpoints(str(folder / "kept")), "the work")
+    copies = {SHARD + suffix: content for suffix in SUFFIXES}
+    put(copies, finished.copies.uri)
+    taken = finished.has(SHARD)
+    assert not taken or sealed((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
+    return taken
+
+
 def _network() -> bytes:
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs)))
@@ -88,17 +102,26 @@ def _model(content: bytes, folder: Path) -> bool:
     return bool(artifact.load(folder))
 
 
-CONTRACT = {"image_size": 32, "labels": ["Mass"], "backbone": "b", "weights": "w", "cut_off": "c", "strategy": "s"}
+CONTRACT = {
+    "image_size": 32, "labels": ["Mass"], "backbone": "b", "weights": "w", "cut_off": "c", "strategy": "s",
+    "thresholds": {"Mass": 0.5},
+}  # fmt: skip
 
 
 def _contract(content: bytes, folder: Path) -> bool:
     put({"contract.json": content}, str(folder))
-    return bool(artifact.Contract.read(folder))
+    found = artifact.Contract.read(folder)
+    assert found.image_size <= 1024
+    assert not (found.thresholds or {}).get("a label that is not there")
+    return bool(",".join(found.labels))
 
 
 PARSERS = {
     "picture": Parser(_pictures(), _picture, megabytes=1024),
     "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
-    "keras": Parser([Seeds([NETWORK]), Seeds([CONFIG], _with_config)], _model, megabytes=1024),
-    "contract": Parser([Seeds([json.dumps(CONTRACT).encode()])], _contract),
+    "finished shard": Parser([Seeds([sealed(bytes(range(256)))])], _finished),
+    "keras": Parser(
+        [Seeds([NETWORK]), *of_json(CONFIG, _with_config)], _model, megabytes=1024, named="model.keras must be"
+    ),
+    "contract": Parser(of_json(json.dumps(CONTRACT).encode()), _contract, named="contract.json"),
 }

@@ -31,11 +31,13 @@ class Parser(NamedTuple):
         seeds: what inputs are made from.
         read: takes the bytes and an empty folder; says whether it accepted them, where it raises nothing.
         megabytes: the most memory that reading a file as small as the inputs may take.
+        named: what every refusal names: the file.
     """
 
     seeds: Sequence[Seeds]
     read: Callable[[bytes, Path], bool]
     megabytes: int = 256
+    named: str = ""
 
 
 class BrokenError(Exception):
@@ -63,7 +65,7 @@ class Watch:
         try:
             accepted = parser.read(content, self.folder)
         except Exception as error:
-            _check_told(error)
+            _check_told(error, parser.named)
             accepted = False
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -83,13 +85,15 @@ class Watch:
                 self.seen = f"left its folder: {path}"
 
 
-def _check_told(error: Exception) -> None:
-    """A refusal is a plain error or one of ours, raised by our own code, not by what it calls, and says something."""
-    named = type(error) in TOLD or type(error).__module__.startswith("components.")
+def _check_told(error: Exception, named: str) -> None:
+    """A refusal is a plain error or one of ours, raised by our own code, not by what it calls, and says something of
+    the file."""
+    kind = type(error)
+    plain = kind in TOLD or kind.__module__.startswith("components.")
     raiser = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     ours = any(raiser.is_relative_to(ROOT / package) for package in ("components", "pipelines"))
-    if not (named and ours and " " in str(error)):
-        raise BrokenError(f"{raiser.name} raised {type(error).__name__}: {error!s:.300}") from error
+    if not (plain and ours and " " in str(error) and named in str(error)):
+        raise BrokenError(f"{raiser.name} raised {kind.__name__}: {error!s:.300}") from error
 
 
 def _memory(field: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -15,12 +14,10 @@ import pandas as pd
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from components import archives, npz
-from components.drift.sample import FIELDS, Sample
 from components.imaging import dicom
-from components.ingest import chestxray14, medmnist, table
+from components.ingest import chestxray14, chexpert, dicom_tree, medmnist, table
 from components.ingest.table_layout import TableLayout
 from components.modeling.torch_checkpoint import read_tensors
-from components.publish import claims, production, registry
 from pipelines import settings_files
 from pipelines.placement import Cluster
 from tests.components.archives import packed
@@ -28,6 +25,8 @@ from tests.components.dicom_files import dicom_dataset, dicom_file, in_jpeg_loss
 from tests.components.dicom_files import table as look_up
 from tests.components.ingest.medmnist_source import medmnist_arrays
 from tests.components.ingest.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
+from tests.components.ingest.test_chexpert import TRAIN, VALID
+from tests.components.ingest.test_chexpert import files as chexpert_files
 from tests.components.modeling.test_torch_checkpoint import checkpoint, raw, state_dict, stored, tensor
 from tests.components.pictures import encode, noise
 from tests.components.tar_files import tar_gz
@@ -69,6 +68,11 @@ def _nih(name: str) -> Callable[[bytes, Path], bool]:
         return bool(chestxray14.read(str(folder)))
 
     return read
+
+
+def _chexpert(content: bytes, folder: Path) -> bool:
+    put(chexpert_files(train=TRAIN, valid=VALID) | {"train.csv": content}, str(folder))
+    return bool(chexpert.read(str(folder), TableLayout()))
 
 
 def _tar(format: int, folder: str = "") -> bytes:
@@ -113,10 +117,7 @@ def _stored(name: str, **others: np.ndarray) -> Callable[[bytes], bytes]:
 
 
 PICTURES = medmnist_arrays((16, 16))
-SAMPLE = {
-    "labels": np.array(["Mass"]), "patients": np.arange(4), "view": np.array(["PA"] * 4), "sex": np.array(["M"] * 4),
-    "age": np.zeros(4, "float32"), "scores": np.zeros((4, 1), "float32"), "features": np.zeros((4, 3), "float16"),
-}  # fmt: skip
+ODD_CELLS = (True, 2**63, -1, 2.5, np.nan, 1j, "x", b"x", np.datetime64(0, "s"))
 
 
 def _medmnist(content: bytes, folder: Path) -> bool:
@@ -129,11 +130,14 @@ def arrays(held: dict[str, np.ndarray], *names: str) -> list[Seeds]:
     """Archives of these arrays, and those in which one of the named ones alone is changed, checksums right."""
     whole = io.BytesIO()
     np.savez(whole, **held)  # type: ignore[arg-type]
-    inner = [
-        Seeds([_npy(held[name]), _npy(held[name], (2, 0)), _npy(np.array([{}], object))], _stored(name, **held))
-        for name in names
-    ]
-    return [Seeds([packed(**held), whole.getvalue()]), *inner]
+    found = [Seeds([packed(**held), whole.getvalue()])]
+    for name in names:
+        wrap, honest = _stored(name, **held), held[name]
+        found.append(Seeds([_npy(honest), _npy(honest, (2, 0)), _npy(np.array([{}], object))], wrap))
+        others = [np.full(honest.shape, odd) for odd in ODD_CELLS]
+        others += [honest[:0], honest[None], honest.reshape(-1, 1, 1), honest.ravel()[0], np.repeat(honest, 2, -1)]
+        found.append(Seeds([_npy(each) for each in others], wrap, changes=0))
+    return found
 
 
 def _dicoms() -> list[bytes]:
@@ -157,6 +161,11 @@ def _dicoms() -> list[bytes]:
 def _dicom(content: bytes, folder: Path) -> bool:
     dicom.read_tags(io.BytesIO(content))
     return dicom.read(content).pixels.ndim == 2
+
+
+def _dicom_tree(content: bytes, folder: Path) -> bool:
+    put({"Mass/a.dcm": content, "None/b.dcm": dicom_file(noise(24))}, str(folder))
+    return len(dicom_tree.read(str(folder), TableLayout(), refuse_burned_in=True).rows) == 2
 
 
 def _torch(content: bytes, folder: Path) -> bool:
@@ -186,31 +195,6 @@ def _cluster(content: bytes, folder: Path) -> bool:
     return bool(Cluster.read(folder / "cluster.yaml"))
 
 
-EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-ENTRY = {"sha256": EMPTY_SHA256, "bytes": 0}
-MANIFEST = json.dumps({"version": 1, "files": {"saved_model.pb": ENTRY, "assets.extra/a": ENTRY}}).encode()
-ESCAPE = b'"files": {"../../../../canary": {"sha256": "0", "bytes": 0}, '
-CHANGE = {"version": 1, "time": "2026-01-01T00:00:00+00:00", "run_id": "r", "reason": "x", "rollback": False}
-CLAIM = json.dumps({"number": 1, "run_id": "r", "created": "2026", "parent": None}).encode()
-
-
-def _registry(name: str, use: Callable[[str, Path], object]) -> Callable[[bytes, Path], bool]:
-    """A registry with one version, of which a file is what is given."""
-
-    def read(content: bytes, folder: Path) -> bool:
-        files = {"1/manifest.json": MANIFEST, "1/saved_model.pb": b"", "1/assets.extra/a": b"", "claims/1.json": CLAIM}
-        put({f"shelf/m/{each}": held for each, held in (files | {name: content}).items()}, str(folder))
-        use(f"{folder}/shelf", folder / "copy")
-        return True
-
-    return read
-
-
-def _fetch(place: str, copy: Path) -> None:
-    registry.verify(place, "m", 1)
-    registry.fetch(place, "m", 1, registry.manifest(place, "m", 1)["files"], copy)
-
-
 PARSERS = {
     "csv": Parser([Seeds([WORDS, MARKS])], _table(".csv")),
     "csv.gz": Parser(
@@ -230,21 +214,12 @@ PARSERS = {
     "nih table": Parser([Seeds([TABLE_V2020.encode(), TABLE_2017.encode()])], _nih("Data_Entry_2017_v2020.csv")),
     "nih list": Parser([Seeds([nih_files()["test_list.txt"]])], _nih("test_list.txt")),
     "nih boxes": Parser([Seeds([BOXES])], _nih("BBox_List_2017.csv")),
-    "tar.gz": Parser([Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive),
+    "chexpert": Parser([Seeds([chexpert_files(train=TRAIN, valid=VALID)["train.csv"]])], _chexpert),
+    "tar.gz": Parser([Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive, megabytes=96),
     "npz": Parser(arrays(PICTURES, "train_images", "val_labels"), _medmnist),
-    "drift sample": Parser(arrays(SAMPLE, "labels", "features"), lambda content, _: bool(Sample.read(content))),
     "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
+    "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),
     "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL)])], _torch),
     "settings": Parser([Seeds([*SETTINGS, *TAGS])], _settings),
     "cluster": Parser([Seeds([CLUSTER, *TAGS])], _cluster),
-    "manifest": Parser(
-        [Seeds([MANIFEST, MANIFEST.replace(b'"files": {', ESCAPE)])],
-        _registry("1/manifest.json", _fetch),
-    ),
-    "pointer": Parser(
-        [Seeds([json.dumps({"version": 1, "history": [CHANGE, CHANGE]}).encode()])],
-        _registry("production.json", lambda place, _: production.current(place, "m")),
-    ),
-    "claim": Parser([Seeds([CLAIM])], _registry("claims/1.json", lambda place, _: claims.claim(place, "m", "r"))),
 }
-assert set(SAMPLE) == set(FIELDS)

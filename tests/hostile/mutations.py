@@ -1,9 +1,12 @@
-"""Hostile bytes: valid files with bytes changed, cut out, doubled, moved and spliced together."""
+"""Hostile bytes: valid files with bytes changed, cut out, doubled, moved and spliced together, and JSON that is whole
+but says something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -13,22 +16,25 @@ WORDS = (
     *(b"\xff" * 2, b"\xff" * 4, b"\xff" * 8, b"\x00" * 4, b"\x00" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"),
     *(b"9" * 20, b"1e999", b"NaN", b"../", b"../../../../canary", b"<b>", b"\xed\xb3\xbf", b"\xe2\x80\xae"),
 )  # fmt: skip
+ODD = (None, True, -1, 2**70, 0.5, float("nan"), "", "../canary", "\udcff", [], [0], {}, {"x": 0})
 MOST_CHANGES = 6
 
 
 class Seeds(NamedTuple):
-    """Valid files, and what makes a whole file of one that was changed, such as its packing and checksums."""
+    """Valid files, what makes a whole file of one that was changed, such as its packing and checksums, and in how many
+    places at most it is changed."""
 
     files: Sequence[bytes]
     wrap: Callable[[bytes], bytes] = bytes
+    changes: int = MOST_CHANGES
 
 
 @st.composite
 def mutated(draw: st.DrawFn, kinds: Sequence[Seeds]) -> bytes:
-    """A file of one of the kinds, changed in up to MOST_CHANGES places before it is wrapped."""
+    """A file of one of the kinds, changed before it is wrapped."""
     kind = draw(st.sampled_from(kinds))
     content = draw(st.sampled_from(kind.files))
-    for _ in range(draw(st.integers(1, MOST_CHANGES))):
+    for _ in range(draw(st.integers(min(1, kind.changes), kind.changes))):
         start = draw(st.integers(0, len(content)))
         length = draw(st.integers(0, min(64, len(content) - start)))
         content = _changed(draw, content, slice(start, start + length), kind.files)
@@ -53,3 +59,21 @@ def _changed(draw: st.DrawFn, content: bytes, place: slice, files: Sequence[byte
             other = draw(st.sampled_from(files))
             return before + other[draw(st.integers(0, len(other))) :]
     return before + after
+
+
+def of_json(content: bytes, wrap: Callable[[bytes], bytes] = bytes) -> list[Seeds]:
+    """A JSON file to be changed, and the same with any part of it left out or something else."""
+    others = [json.dumps(each).encode() for each in _others(json.loads(content))]
+    return [Seeds([content], wrap), Seeds(others, wrap, changes=0)]
+
+
+def _others(part: Any) -> Iterator[Any]:
+    yield from ODD
+    for name in part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ():
+        for each in _others(part[name]):
+            changed = copy.copy(part)
+            changed[name] = each
+            yield changed
+        less = copy.copy(part)
+        del less[name]
+        yield less

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from components import checksums
 from components.config import Publish
 from components.evaluate.sample import record_sample
 from components.modeling import artifact
@@ -32,5 +33,6 @@ def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
     }
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
     (folder / "report.html").write_text("<!doctype html>")
+    checksums.write_beside(folder / "report.html", folder / "evaluation")
     inputs = task.Inputs(network, folder / "evaluation", folder / "report.html")
     task.run(Publish(publish_registry=place), inputs, f"run-{seed}", folder / "version")

@@ -22,9 +22,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from components.evaluate import tensorboard_logs
+from components.evaluate import contact_sheet, tensorboard_logs
 from components.shards import Shards
-from tests.components.conftest import Evaluated
+from tests.components.conftest import SEED, Evaluated
 
 START_SECONDS = 60
 LABELS = ("Pneumonia", "Effusion", "Emphysema")
@@ -137,7 +137,8 @@ def test_the_pictures_of_the_report_are_there(board: str) -> None:
 
 
 def test_the_sheet_of_augmented_views_is_there(board: str, evaluation: Evaluated) -> None:
-    with Image.open(evaluation.inputs.shards / "contact_sheet.png") as sheet:
+    png = contact_sheet.of_training_set(Shards.read(evaluation.inputs.shards), SEED)
+    with Image.open(BytesIO(png)) as sheet:
         np.testing.assert_array_equal(np.asarray(shown(board, "augmentation").convert("L")), np.asarray(sheet))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components import identity
+from components import identity, storage
 from components.config import Ingest, Preprocess
 from components.imaging.dicom import Tags
 from components.ingest import chestxray14
@@ -84,6 +84,27 @@ def test_no_name_is_left_in_what_is_written_and_logged(
         if path.suffix == ".parquet":  # whose text may be compressed
             content = pd.read_parquet(path).to_csv().encode()
         assert NAME.lower().encode() not in content.lower(), path.name
+
+
+@pytest.mark.parametrize("reads", ["open_file", "read_bytes"], ids=["tags", "checksum"])
+def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reads: str
+) -> None:
+    """Fails where a file that is gone raises: the error names it, in a log that others read."""
+    caplog.set_level(logging.DEBUG)
+    settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
+
+    def just_after_it_went(uri: str) -> object:
+        if uri.endswith(f"{NAME}_0.dcm"):
+            Path(uri).unlink()
+        return read(uri)
+
+    monkeypatch.setattr(storage, reads, just_after_it_went)
+    catalogue = ingest.run(settings, tmp_path / "catalogue")
+    assert identity.hashed(f"{NAME}/{NAME}_0.dcm") not in catalogue.rows["image_id"].tolist()
+    assert catalogue.excluded["reason"].value_counts()["gone since it was listed"] == 1
+    written = catalogue.rows.to_csv() + catalogue.excluded.to_csv()
+    assert NAME.lower() not in (caplog.text + written).lower()
 
 
 def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:

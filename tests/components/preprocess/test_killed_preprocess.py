@@ -56,7 +56,7 @@ def test_three_times_in_one_folder(catalogue_folder: Path, tmp_path: Path) -> No
     assert not (out / "shards.json").exists()
     attempt(catalogue_folder, out, "")
     attempt(catalogue_folder, tmp_path / "whole", "")
-    assert len(before) == 2 * 4 + 1  # with the contact sheet
+    assert len(before) == 2 * 4
     assert contents(out) == contents(tmp_path / "whole")
 
 

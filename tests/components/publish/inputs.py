@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components import checksums
 from components.publish import task
 
 SETTINGS = {"image_size": 64, "model_backbone": "densenet121", "train_optimizer": "adam", "train_seed": 3}
@@ -79,4 +80,5 @@ def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.Inp
     for name, content in (FILES | changed).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
+    checksums.write_beside(folder / "report.html", folder / "evaluation")
     return task.Inputs(folder / "model", folder / "evaluation", folder / "report.html")

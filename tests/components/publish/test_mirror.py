@@ -116,9 +116,12 @@ def test_a_version_goes_out_of_sight_before_its_files_go(
 
 
 @contextlib.contextmanager
-def _start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def _start(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "components.publish.mirror", "--every", "1", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), stderr=subprocess.PIPE, text=True) as process:
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), stderr=said) as process,
+    ):
         try:
             yield process
         finally:
@@ -132,23 +135,22 @@ def _wait(until: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_the_first_version_is_waited_for(stocked: str, folder: Path) -> None:
-    with _start("--first", stocked, MODEL, str(folder)) as process:
-        assert process.stderr is not None
-        assert "no version of chest is in production yet" in process.stderr.readline()
+def test_the_first_version_is_waited_for(stocked: str, folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with _start(log, "--first", stocked, MODEL, str(folder)) as process:
+        _wait(lambda: "no version of chest is in production yet" in log.read_text())
         _promote(stocked, 2)
         assert process.wait(60) == 0
     assert [path.name for path in (folder / MODEL).iterdir()] == ["2"]
 
 
-def test_following_outlives_a_registry_that_is_out_of_reach(stocked: str, folder: Path) -> None:
+def test_following_outlives_a_registry_that_is_out_of_reach(stocked: str, folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
     _promote(stocked, 1)
-    with _start(stocked, MODEL, str(folder)) as process:
+    with _start(log, stocked, MODEL, str(folder)):
         _wait((folder / HEARTBEAT).exists)
         storage.write_bytes(storage.join(stocked, MODEL, "2", "saved_model.pb"), b"another graph")
         _promote(stocked, 2)
-        assert process.stderr is not None
-        told = iter(process.stderr.readline, "")
-        assert any("the registry could not be followed" in line for line in told)
+        _wait(lambda: "the registry could not be followed" in log.read_text())
         _promote(stocked, 3)
         _wait((folder / MODEL / "3").exists)

@@ -186,6 +186,13 @@ def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Pat
     assert registry.files_below(settings.publish_registry) == []
 
 
+def test_a_report_that_was_changed_is_not_published(inputs: task.Inputs, settings: Publish, tmp_path: Path) -> None:
+    inputs.report.write_text("<!doctype htmm>")
+    with pytest.raises(ValueError, match=r"report\.html must be as report\.SHA256SUMS lists it, but was damaged; "):
+        task.run(settings, inputs, "run-1", tmp_path / "version")
+    assert registry.files_below(settings.publish_registry) == []
+
+
 @pytest.mark.parametrize("promote", [True, False])
 def test_kfp_gets_version_and_promotion_as_metrics(settings: Publish, tmp_path: Path, promote: bool) -> None:
     metrics = dsl.Metrics()
@@ -203,7 +210,9 @@ def test_a_second_attempt_is_the_same_version_and_a_second_run_the_next(
     assert registry.versions(str(tmp_path / "registry"), "chest") == [1, 2]
 
 
-@pytest.mark.parametrize("lost", ["model/saved_model/saved_model.pb", "model/model.keras", "evaluation/metrics.json"])
+@pytest.mark.parametrize(
+    "lost", ["model/saved_model/saved_model.pb", "model/model.keras", "evaluation/metrics.json", "report.html"]
+)
 def test_without_its_inputs_nothing_is_published(
     inputs: task.Inputs, settings: Publish, tmp_path: Path, lost: str
 ) -> None:

@@ -71,7 +71,7 @@ class Server(service.PredictionServiceServicer):
 def version(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evaluated model as published."""
     place, folder = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("evaluation")
-    for name in ("metrics.json", "predictions.parquet"):
+    for name in ("metrics.json", "predictions.parquet", "report.SHA256SUMS"):
         (folder / name).write_bytes((evaluation.folder / name).read_bytes())
     inputs = task.Inputs(evaluation.inputs.model, folder, evaluation.report)
     number = task.run(Publish(publish_registry=str(place)), inputs, "run-1", folder / "version").version

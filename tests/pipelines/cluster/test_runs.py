@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -186,9 +187,10 @@ def _publish(place: str, number: int, run_id: str, auroc: float, *, promote: boo
     folder = storage.join(place, "chest-radiograph")
     storage.write_bytes(storage.join(folder, "claims", f"{number}.json"), json.dumps(claim).encode())
     for name, content in {
-        f"{registry.EXTRA}/metrics.json": json.dumps(facts).encode(), registry.MANIFEST: b'{"files": {}}',
+        f"{registry.EXTRA}/metrics.json": json.dumps(facts).encode(),
+        registry.MANIFEST: json.dumps({"version": number, "files": {}}).encode(),
         registry.LOADED_LAST: b"model",
-    }.items():  # fmt: skip
+    }.items():
         storage.write_bytes(storage.join(folder, str(number), name), content)
     if promote:
         production.promote(place, "chest-radiograph", number, production.current(place, "chest-radiograph"), reason="")
@@ -215,6 +217,22 @@ def test_runs_are_listed_with_verdict_version_and_auroc(radiograft: Radiograft, 
         [third.run_id, "2026-11-23", "08:00", "failed", "-", "-"],
         [fourth.run_id, "2026-11-23", "08:00", "running", "-", "-"],
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"no JSON", b"[]", b'{"metrics": {}}', b'{"published": [], "metrics": {}}', b"[" * 100_000]
+)
+def test_what_tells_no_figures_is_no_version(
+    radiograft: Radiograft, kfp: KfpDouble, embedded: str, content: bytes
+) -> None:
+    place = f"{embedded}/{uuid.uuid4()}"
+    assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+    (run,) = kfp.runs.values()
+    run.state, run.runtime_config.parameters["publish_registry"] = "SUCCEEDED", place
+    _publish(place, 1, run.run_id, 0.8125, promote=True)
+    storage.write_bytes(f"{place}/chest-radiograph/1/{registry.EXTRA}/metrics.json", content)
+    (row,) = radiograft("runs").output.splitlines()[1:]
+    assert row.split()[3:] == ["succeeded", "-", "-"]
 
 
 def test_a_run_that_found_nothing_new_is_listed_as_such(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:

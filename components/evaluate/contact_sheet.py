@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +10,7 @@ from PIL import Image
 
 from components.imaging.augmentation import Augmentation
 from components.imaging.transform import augment, draw
+from components.shards import Shards
 
 PICTURES = 6
 VIEWS = 5
@@ -18,11 +18,17 @@ GAP = 4
 TALLEST = 160
 
 
-def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int, path: Path) -> None:
-    """Writes a grey PNG: a column a picture, the stored picture on top and VIEWS augmented views below.
+def of_training_set(data: Shards, seed: int) -> bytes:
+    """The sheet of the first PICTURES training pictures; `seed` is the training's."""
+    pictures, ids, _ = next(iter(data.examples("train").take(PICTURES).batch(PICTURES)))
+    return contact_sheet(pictures, ids, data.augmentation, seed)
+
+
+def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
+    """A grey PNG file: a column a picture, the stored one on top and VIEWS augmented views below.
 
     Args:
-        pictures: uint8 [n, size, size, 1], PICTURES or fewer.
+        pictures: uint8 [n, size, size, 1].
         ids: string [n].
     """
     rows = [pictures] + [augment(pictures, draw(ids, tf.constant(view), seed), augmentation) for view in range(VIEWS)]
@@ -33,4 +39,4 @@ def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentatio
     smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     smaller.save(content, "PNG", optimize=True)
-    path.write_bytes(content.getvalue())
+    return content.getvalue()
