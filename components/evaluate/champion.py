@@ -5,7 +5,6 @@ Whatever is wrong with it is a reason not to promote, never an error: the run ke
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,10 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from pyarrow.lib import ArrowException
 
-from components.config import Registry
+from components import json_object
+from components.config import Preprocess, Registry
 from components.evaluate.gate import Champion
 from components.modeling import artifact
 from components.modeling.inference import Predictor
@@ -75,10 +76,19 @@ def _fetch(settings: Registry, number: int, folder: Path) -> Version:
     extra = folder / registry.EXTRA
     try:
         registry.fetch(settings.publish_registry, settings.publish_model_name, number, names, folder)
-        contract, seen = json.loads((extra / "contract.json").read_text()), pd.read_parquet(extra / SEEN)
-        return Version(extra, contract["image_size"], tuple(contract["labels"]), seen[["patient_id", "md5"]])
-    except (FileNotFoundError, KeyError, ValueError) as error:
+        return _read(extra)
+    except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
         raise RefusedError(f"it is damaged or incomplete ({error})") from error
+
+
+def _read(extra: Path) -> Version:
+    contract = json_object.parsed((extra / "contract.json").read_bytes(), "contract.json")
+    size = Preprocess(image_size=contract["image_size"]).image_size  # which knows what sizes there are
+    try:
+        seen = pd.read_parquet(extra / SEEN, columns=["patient_id", "md5"])
+    except (OSError, ArrowException) as error:
+        raise ValueError(f"{SEEN} is no table of patients: {error}") from error
+    return Version(extra, size, tuple(map(str, contract["labels"])), seen)
 
 
 def _predict(version: Version, data: Shards, strategy: tf.distribute.Strategy) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from components.imaging import dicom_grey
 from components.imaging.limits import check_size
+from components.storage import StoreError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
 OTHER_MODALITIES = (
@@ -113,7 +114,7 @@ def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
         _refuse_deflated(file)
         dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
         _check_kind(dataset)
-    except NotARadiograph:
+    except (NotARadiograph, StoreError, FileNotFoundError):
         raise
     except InvalidDicomError:
         raise NotARadiograph("no DICOM file") from None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components import json_object
 from components.config import ALWAYS, Registry
 from components.publish import production, registry
 from components.records import SPLITS, Catalogue
@@ -19,6 +20,14 @@ FILE = "news.json"  # in the catalogue's folder
 # The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make
 # one.
 NOT_COMPARED = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_when")
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)  # what a version that tells odd things raises
 
 
 class Version(NamedTuple):
@@ -91,7 +100,7 @@ def _repetition(form: Mapping[str, Scalar], catalogue: Catalogue, version: Versi
 def _last_judged(settings: Registry, version: Version | None, run_id: str) -> Version | None:
     """The newest version, a candidate or rolled back, where the gate saw in production what is there now."""
     place, model = settings.publish_registry, settings.publish_model_name
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, StopIteration):  # then it is trained
+    with contextlib.suppress(*UNREADABLE, StopIteration):  # then it is trained
         found = (_read(place, model, number) for number in reversed(registry.versions(place, model)))
         newest = next(each for each in found if each.run_id != run_id)
         return newest if newest.champion == (version.number if version else None) else None
@@ -104,15 +113,32 @@ def _in_production(settings: Registry, run_id: str) -> tuple[Version | None, str
     try:
         number = production.without(place, model, run_id)
         return (_read(place, model, number) if number else None), ""
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except UNREADABLE as error:
         return None, f"what {model} in production was made with cannot be read: {error}"
 
 
 def _read(place: str, model: str, number: int) -> Version:
     names = [f"{registry.EXTRA}/{name}" for name in ("lineage.json", "metrics.json")]
-    lineage, metrics = (json.loads(content) for _, content in registry.read(place, model, number, names))
+    found = registry.read(place, model, number, names)
+    lineage, metrics = (json_object.parsed(content, name) for name, content in found)
     run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
-    return Version(number, run_id, fingerprint, settings, metrics["data"], metrics["gate"]["champion"])
+    return Version(number, run_id, fingerprint, dict(settings), _data(metrics["data"]), metrics["gate"]["champion"])
+
+
+def _data(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a version's summary of its data, what is compared with today's; older packages wrote no `catalogued`."""
+
+    def counts(splits: Mapping[str, Any]) -> dict[str, Any]:
+        return {split: _counted(splits[split]) for split in SPLITS if split in splits}
+
+    excluded = [{"reason": str(group["reason"]), "count": int(group["count"])} for group in told["excluded"]]
+    then = {"catalogued": counts(told["catalogued"])} if "catalogued" in told else {}
+    return {"splits": counts(told["splits"]), "excluded": excluded, **then}
+
+
+def _counted(split: Mapping[str, Any]) -> dict[str, Any]:
+    positives = {label: int(count) for label, count in split["positives"].items()}
+    return {"pictures": int(split["pictures"]), "patients": int(split["patients"]), "positives": positives}
 
 
 def _changes(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:
@@ -130,7 +156,7 @@ def _changes(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version 
 def _counts(catalogue: Catalogue, version: Version) -> str:
     """Pictures then and now; empty where the version does not tell, being of an older package."""
     then, now = version.data.get("catalogued"), catalogue.summary()["splits"]
-    if not then:
+    if not then or then.keys() != now.keys():
         return ""
     pairs = {split: (then[split]["pictures"], now[split]["pictures"]) for split in SPLITS}
     if all(before == after for before, after in pairs.values()):

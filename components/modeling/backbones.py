@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import keras
 
 from components import storage
+from components.modeling import hdf5
 from components.modeling.efficientnet_lite import efficientnet_lite0
 from components.stage import log
 
@@ -83,6 +84,7 @@ def _pretrained(name: str, weights: str, md5: str) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = _fetch(weights, md5, Path(folder))
         try:
+            hdf5.check(path)
             bare.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(

@@ -99,7 +99,7 @@ def rollback(place: str, model: str, *, reason: str) -> tuple[int, int]:
     stack: list[int] = []
     for change in found.history if found else ():
         if change.rollback:
-            stack.pop()
+            stack = stack[:-1]  # whoever wrote the history
         else:
             stack.append(change.version)
     if found is None or len(stack) < 2:

@@ -22,6 +22,7 @@ from components import json_object, storage
 
 MANIFEST = "manifest.json"
 LOADED_LAST = "saved_model.pb"
+UNSTATED = "0" * 64  # stands in the manifest where its own SHA-256 will, while that is computed
 EXTRA = "assets.extra"  # the place that the SavedModel format leaves for other files
 
 
@@ -72,7 +73,10 @@ def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
         known = ", ".join(map(str, versions(registry, model))) or "no versions yet"
         raise FileNotFoundError(f"{model} has no version {number} in {registry}; there are {known}")
     name = storage.join(uri, MANIFEST)
-    found = json_object.parsed(storage.read_bytes(name), name)
+    content = storage.read_bytes(name)
+    found = json_object.parsed(content, name)
+    if not _intact(content, str(found.get("sha256"))):
+        raise ValueError(f"{name} must have the SHA-256 that it states itself; the version is damaged")
     files = found.get("files") if found.get("version") == number else None
     if not isinstance(files, dict) or not all(isinstance(each, dict) and "sha256" in each for each in files.values()):
         raise ValueError(
@@ -133,8 +137,19 @@ def _write(uri: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
         storage.write_bytes(storage.join(uri, name), content)
     last = files[LOADED_LAST].read_bytes()
     checks[LOADED_LAST] = _check(last)
-    storage.write_bytes(storage.join(uri, MANIFEST), json.dumps({**facts, "files": checks}, indent=2).encode())
+    storage.write_bytes(storage.join(uri, MANIFEST), sealed({**facts, "files": checks}))
     storage.write_bytes(storage.join(uri, LOADED_LAST), last)
+
+
+def sealed(facts: dict[str, Any]) -> bytes:
+    """The manifest: the facts, behind the SHA-256 of the file, computed while UNSTATED stands in its place."""
+    content = json.dumps({"sha256": UNSTATED, **facts}, indent=2).encode()
+    return content.replace(UNSTATED.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
+
+
+def _intact(content: bytes, stated: str) -> bool:
+    unstated = content.replace(stated.encode(errors="replace"), UNSTATED.encode(), 1)
+    return hashlib.sha256(unstated).hexdigest() == stated
 
 
 def _check(content: bytes) -> dict[str, Any]:

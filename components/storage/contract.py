@@ -8,7 +8,6 @@ from typing import IO, NamedTuple, Protocol, TypeVar
 
 EMBEDDED_BUCKET = "radiograft-embedded"
 EMBEDDED_ENDPOINT_VARIABLE = "RADIOGRAFT_EMBEDDED_STORE"
-READ_AHEAD = 2**22  # bytes that an open object fetches at a time
 READ_ATTEMPTS = 4
 Answer = TypeVar("Answer")
 

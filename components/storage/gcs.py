@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from google.api_core.exceptions import (
     Forbidden,
@@ -28,7 +28,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.exceptions import ChunkedEncodingError, RequestException, Timeout
 from requests.exceptions import ConnectionError as NoConnectionError
 
-from components.storage import contract, patience
+from components.storage import contract, patience, ranges
 from components.storage.contract import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Answer, Entry, StoreError
 
 BROKEN = (NoConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TransportError)
@@ -53,9 +53,12 @@ def read_with_token(uri: str) -> tuple[bytes, str]:
 
 def open_file(uri: str) -> IO[bytes]:
     """A reader of one generation."""
-    found = _ask(uri, lambda **once: _known(_blob(uri), once))
-    many = {"retry": patience.repeating(_may_heal), "timeout": _timeout()}
-    return cast(IO[bytes], found.open("rb", chunk_size=contract.READ_AHEAD, **many))
+    blob = _ask(uri, lambda **once: _known(_blob(uri), once))
+
+    def fetch(first: int, last: int) -> bytes:
+        return _ask(uri, lambda **once: bytes(blob.download_as_bytes(start=first, end=last, **once)))
+
+    return ranges.opened(uri, int(blob.size), fetch)
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
-from components.storage import contract
+from components.storage import contract, ranges
 from components.storage.contract import Entry
 from components.storage.s3_client import ask, client, status
 
@@ -44,7 +43,11 @@ def read_with_token(uri: str) -> tuple[bytes, str]:
 
 def open_file(uri: str) -> IO[bytes]:
     """A reader of one version: it fails when the object is replaced meanwhile."""
-    return cast(IO[bytes], io.BufferedReader(_Reader(uri), contract.READ_AHEAD))
+    head = _head(uri)
+    part = {"IfMatch": head["ETag"]}
+    return ranges.opened(
+        uri, int(head["ContentLength"]), lambda first, last: _get(uri, Range=f"bytes={first}-{last}", **part)[0]
+    )
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
@@ -79,41 +82,6 @@ def list_files(uri: str) -> Iterator[Entry]:
         if not each["Key"].endswith("/")  # a browser's folder placeholder
     ]
     yield from _with_known_md5(sorted(found))
-
-
-class _Reader(io.RawIOBase):
-    """An object as a file; every read is one request for a range."""
-
-    def __init__(self, uri: str) -> None:
-        self.name, self.place = uri, 0  # files have a name, which pydicom asks for
-        head = _head(uri)
-        self.size, self.token = int(head["ContentLength"]), head["ETag"]
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence] + offset
-        return self.place
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def readall(self) -> bytes:
-        return self._read(self.size)
-
-    def _read(self, length: int) -> bytes:
-        end = min(self.place + length, self.size)
-        if end <= self.place:
-            return b""
-        content, _ = _get(self.name, Range=f"bytes={self.place}-{end - 1}", IfMatch=self.token)
-        self.place = end
-        return content
 
 
 def _head(uri: str) -> dict[str, Any]:

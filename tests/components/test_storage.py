@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components import storage
-from components.storage import contract
+from components.storage import ranges
 
 names = st.text("abcXYZ019 ._-+%#&?='é", min_size=1, max_size=20).filter(lambda name: name.strip(". "))
 
@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(place: str) -> None:
 
 
 def test_an_open_file_is_read_at_any_place(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "READ_AHEAD", 1000)
+    monkeypatch.setattr(ranges, "READ_AHEAD", 1000)
     content = np.random.default_rng(0).bytes(10_000)
     storage.write_bytes(f"{place}/file", content)
     with storage.open_file(f"{place}/file") as file:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from components import compare_and_swap, storage
-from components.storage import contract, patience, s3_client
+from components.imaging import dicom
+from components.storage import patience, ranges, s3_client
+from tests.components.dicom_files import dicom_file
 from tests.components.flawed_line import FLAWS, Line, line_to
 
 ENDPOINTS = {"embedded": storage.EMBEDDED_ENDPOINT_VARIABLE, "s3": "AWS_ENDPOINT_URL"}
@@ -103,6 +105,18 @@ def test_an_open_file_is_read_on(bucket: str, line: Line, flaw: str) -> None:
     assert line.injected == {flaw: 1}
 
 
+def test_an_outage_is_no_damage_of_the_file_being_read(
+    bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where a reader of DICOM takes every error for one of the file: good pictures would be set aside."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    storage.write_bytes(f"{bucket}/file", dicom_file(np.zeros((32, 32), np.uint16), 12))
+    with storage.open_file(f"{bucket}/file") as file:
+        line.flaws.extend(["503"] * 1000)
+        with pytest.raises(storage.StoreError):
+            dicom.read_tags(file)
+
+
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_without_patience_it_is_an_error(bucket: str, line: Line, flaw: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The defence of the test above, switched off."""
@@ -161,7 +175,7 @@ def test_every_content_goes_up_with_its_checksum(bucket: str, line: Line) -> Non
 
 
 def test_of_an_open_file_only_what_is_read_is_fetched(bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "READ_AHEAD", 1000)
+    monkeypatch.setattr(ranges, "READ_AHEAD", 1000)
     storage.write_bytes(f"{bucket}/file", CONTENT)
     with storage.open_file(f"{bucket}/file") as file:
         file.seek(100_000)

@@ -6,14 +6,20 @@ import contextlib
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
-from components.publish import claims, mirror, model_card, registry
+from components.config import Ingest
+from components.ingest import news
+from components.ingest import task as ingest
+from components.publish import claims, mirror, model_card, production, registry
+from components.validation import since
 from pipelines.cli import main
-from tests.components.ingest.nih_source import put
+from tests.components.ingest.nih_source import nih_files, put
+from tests.components.ingest.versions import form
 from tests.components.publish.inputs import CONTRACT, METRICS
 from tests.hostile.law import Parser
 from tests.hostile.mutations import Seeds, of_json
@@ -29,6 +35,8 @@ FILES = {
     LINEAGE_NAME: json.dumps(LINEAGE).encode(),
     CARD_NAME: model_card.render("m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE).encode(),
 }
+with tempfile.TemporaryDirectory() as _source:
+    CATALOGUE = ingest.build_catalogue(Ingest.of(form(put(nih_files(), _source), "/registry")))
 CHANGE = {"version": 1, "time": "2026-01-01T00:00:00+00:00", "run_id": "r", "reason": "x", "rollback": False}
 POINTER = json.dumps({"version": 1, "history": [CHANGE, CHANGE]}).encode()
 CLAIM = json.dumps({"number": 1, "run_id": "r", "created": "2026", "parent": None}).encode()
@@ -42,12 +50,20 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
     return json.dumps({"version": 1, "created": "2026-01-01T00:00:00+00:00", "files": checks}).encode()
 
 
+def _sealed(content: bytes) -> bytes:
+    """With its own SHA-256, as whoever can write to the bucket can compute it too."""
+    try:
+        return registry.sealed(dict(json.loads(content)))
+    except (ValueError, TypeError, RecursionError):
+        return content
+
+
 def _registry(name: str, *uses: Callable[[str, Path], object]) -> Callable[[bytes, Path], bool]:
     """A registry with one version, of which a file is what is given, its checksum right."""
 
     def read(content: bytes, folder: Path) -> bool:
         files = FILES | ({name: content} if name in FILES else {})
-        others = {"production.json": POINTER, "claims/1.json": CLAIM, "1/manifest.json": _manifest(files)}
+        others = {"production.json": POINTER, "claims/1.json": CLAIM, "1/manifest.json": _sealed(_manifest(files))}
         shelf = {f"1/{each}": held for each, held in files.items()} | others
         put({f"shelf/m/{each}": held for each, held in shelf.items()}, str(folder))
         if name not in FILES:
@@ -81,13 +97,28 @@ def _mirror(place: str, folder: Path) -> None:
     mirror.mirror(place, "m", folder / "served")
 
 
-TOLD = (_models("list"), _models("diff", "1", "1"), _models("show", "1"))
+def _rollback(place: str, _: Path) -> None:
+    production.rollback(place, "m", reason="fuzz")
+
+
+def _look(place: str, folder: Path) -> None:
+    """Ingest's look at the version in production, which never fails, and the data report's."""
+    run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
+    found = news.look(run_form, CATALOGUE, folder, "another run")
+    since.compare(found.earlier, CATALOGUE.summary())
+
+
+TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))
 PARSERS = {
     "manifest": Parser(
-        [*of_json(_manifest(FILES)), Seeds([_manifest(FILES).replace(b'"files": {', ESCAPE)])],
+        [
+            *of_json(_manifest(FILES), _sealed),
+            Seeds([_manifest(FILES).replace(b'"files": {', ESCAPE)], _sealed),
+            Seeds([_sealed(_manifest(FILES))]),
+        ],
         _registry("1/manifest.json", _verify, _mirror, *TOLD),
     ),
-    "pointer": Parser(of_json(POINTER), _registry("production.json", *TOLD, _mirror)),
+    "pointer": Parser(of_json(POINTER), _registry("production.json", *TOLD, _mirror, _rollback)),
     "claim": Parser(
         of_json(CLAIM),
         _registry("claims/1.json", lambda place, _: claims.claim(place, "m", "r")),

@@ -16,6 +16,7 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from components import storage
+from components.modeling import hdf5
 from components.modeling.backbones import BACKBONES, build_backbone, normalised_input
 from components.modeling.efficientnet_lite import efficientnet_lite0
 
@@ -146,6 +147,20 @@ def test_a_damaged_file_is_refused(keep: int, weight_file: Path, tmp_path: Path)
     path.write_bytes(weight_file.read_bytes()[:keep])
     with pytest.raises(ValueError, match="model_weights must fit"):
         build_backbone(LITE, str(path), "", 32)
+
+
+def test_a_file_that_would_keep_hdf5_reading_for_ever_is_refused(tmp_path: Path) -> None:
+    """Without a process that is ended, Keras would never come back from reading the names of the layers."""
+    whole, damaged = tmp_path / "whole.h5", tmp_path / "damaged.h5"
+    with h5py.File(whole, "w") as file:
+        file.attrs["layer_names"] = ["conv1", "conv2"]
+    content = bytearray(whole.read_bytes())
+    heap = content.index(b"GCOL") + 16  # the first object of the heap in which HDF5 keeps texts
+    content[heap : heap + 27] = bytes(27)
+    damaged.write_bytes(content)
+    hdf5.check(whole)
+    with pytest.raises(ValueError, match=r"^damaged\.h5 must be a file that HDF5 reads to its end, and is damaged$"):
+        hdf5.check(damaged, longest=5)
 
 
 def test_a_densenet_file_as_keras_ships_it_is_restored_exactly(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -95,6 +96,17 @@ def test_a_version_is_stored_with_its_manifest(place: str, make_files: Callable[
         "sha256": "eef93e1d14482804277fca0172464032d1a4fdbcc338524059fa1e861454ad4d",
         "bytes": 5,
     }
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(tmp_path: Path, make_files: Callable[..., Files]) -> None:
+    """Fails where the manifest does not state its own SHA-256: nothing else tells a wrong run from the right one."""
+    _publish(str(tmp_path), "run-1", make_files())
+    path = tmp_path / MODEL / "1" / "manifest.json"
+    content = path.read_bytes()
+    for place, bit in itertools.product(range(len(content)), range(8)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"1/manifest\.json must"):
+            registry.manifest(str(tmp_path), MODEL, 1)
 
 
 def test_another_version_changes_no_byte_of_the_first(place: str, make_files: Callable[..., Files]) -> None:

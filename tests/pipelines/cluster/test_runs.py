@@ -188,7 +188,7 @@ def _publish(place: str, number: int, run_id: str, auroc: float, *, promote: boo
     storage.write_bytes(storage.join(folder, "claims", f"{number}.json"), json.dumps(claim).encode())
     for name, content in {
         f"{registry.EXTRA}/metrics.json": json.dumps(facts).encode(),
-        registry.MANIFEST: json.dumps({"version": number, "files": {}}).encode(),
+        registry.MANIFEST: registry.sealed({"version": number, "files": {}}),
         registry.LOADED_LAST: b"model",
     }.items():
         storage.write_bytes(storage.join(folder, str(number), name), content)
