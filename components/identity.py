@@ -7,17 +7,19 @@ fingerprint stays the same; all pods of a run need the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from components import archives, npz, storage
 
 SALT_VARIABLE = "RADIOGRAFT_SALT"
 LETTERS = 20  # 80 bits: of a million names two have the same hash with a probability below 1e-12
 ADDRESS = re.compile(r"(?P<folder>.+)/#[0-9a-f]{20}")
+WEB_ADDRESS = re.compile(r"https?://\S*")  # of an object, in what a client library says
 
 
 def salted() -> bool:
@@ -43,6 +45,33 @@ def address(folder: str, uri: str) -> str:
 
 def resolved(uris: Sequence[str]) -> list[str]:
     """The files' own URIs, for which each folder is listed once; what is gone, or no such address, stays as it is."""
-    folders = {match["folder"] for match in map(ADDRESS.fullmatch, uris) if match}
-    files = {address(folder, entry.uri): entry.uri for folder in folders for entry in storage.list_files(folder)}
+    files = {
+        address(folder, entry.uri): entry.uri for folder in hidden_folders(uris) for entry in storage.list_files(folder)
+    }
     return [files.get(uri, uri) for uri in uris]
+
+
+def hidden_folders(uris: Iterable[str]) -> set[str]:
+    """The folders whose files' names some of the URIs do not tell."""
+    return {match["folder"] for match in map(ADDRESS.fullmatch, uris) if match}
+
+
+@contextlib.contextmanager
+def names_hidden(folders: Iterable[str]) -> Iterator[None]:
+    """Lets an OSError pass without the name of a file below these folders, and so without what led to it."""
+    folders = [folder.rstrip("/") for folder in folders]
+    try:
+        yield
+    except OSError as error:
+        if not folders:
+            raise
+        raise _nameless(error, folders) from None
+
+
+def _nameless(error: OSError, folders: Iterable[str]) -> OSError:
+    if error.errno is not None:
+        return type(error)(error.errno, error.strerror)
+    text = WEB_ADDRESS.sub("...", str(error))
+    for folder in folders:
+        text = re.sub(rf"(?s)({re.escape(folder)})/.*", r"\1/...", text)  # a name may hold spaces: all that follows
+    return type(error)(text)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from components import storage
 from components.config import NO_FINDING, Ingest
+from components.identity import names_hidden
 from components.ingest import boxes, chestxray14, chexpert, flaws, folders, medmnist, news, repeats, split, table
 from components.ingest.deidentify import deidentify
 from components.ingest.phantom import phantom_files
@@ -88,7 +89,8 @@ def generate_phantom(settings: Ingest) -> str:
 def build_catalogue(settings: Ingest) -> Catalogue:
     """The catalogue of the settings' source; raises as `run` does."""
     labels = settings.findings()
-    source = READERS[settings.data_format](settings)
+    with names_hidden([settings.data_source] if settings.deidentifies() else []):
+        source = READERS[settings.data_format](settings)
     if settings.deidentifies():
         source = deidentify(source)
     if settings.data_labels != "all" or settings.data_format not in KNOW_ALL:

@@ -41,9 +41,10 @@ def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[Decoded]:
     Raises:
         FileNotFoundError, ValueError: an archive that holds several of them is gone or damaged.
     """
-    uris = identity.resolved(list(rows["uri"]))
-    found = zip(uris, rows["md5"], npz.pick(uris), archives.pick(uris), strict=True)
-    return in_order(lambda picture: load(*picture, size=size), found)
+    with identity.names_hidden(identity.hidden_folders(rows["uri"])):
+        uris = identity.resolved(list(rows["uri"]))
+        found = zip(uris, rows["md5"], npz.pick(uris), archives.pick(uris), strict=True)
+        yield from in_order(lambda picture: load(*picture, size=size), found)
 
 
 def load(uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int) -> Decoded:

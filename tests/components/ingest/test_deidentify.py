@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import re
+import traceback
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,8 @@ from components.ingest import chestxray14
 from components.ingest import task as ingest
 from components.ingest.deidentify import NO_SALT, deidentify
 from components.preprocess import task as preprocess
+from components.preprocess.reading import decode_rows
+from components.records import Catalogue
 from components.validation import page
 from tests.components.dicom_files import dicom_file
 from tests.components.ingest.nih_source import nih_files, put
@@ -105,6 +108,40 @@ def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
     assert catalogue.excluded["reason"].value_counts()["gone since it was listed"] == 1
     written = catalogue.rows.to_csv() + catalogue.excluded.to_csv()
     assert NAME.lower() not in (caplog.text + written).lower()
+
+
+@pytest.mark.parametrize("reads", ["open_file", "read_bytes"], ids=["tags", "checksum"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", f"/data/Jo {NAME}.dcm"),
+        storage.StoreError(f"gs://b does not answer: GET https://store/b/o/Jo%20{NAME}.dcm: 503"),
+    ],
+)
+def test_an_error_of_reading_names_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str, error: OSError
+) -> None:
+    """Fails where the error passes as it is: what ends a run stands in its log, with all that led to it."""
+    settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
+    ingest.run(settings, tmp_path / "catalogue")
+
+    def fails(uri: str) -> object:
+        if uri.endswith(".dcm"):
+            raise error
+        return read(uri)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(storage, reads, fails)
+        with pytest.raises(type(error)) as told:
+            ingest.build_catalogue(settings)
+    assert NAME not in "".join(traceback.format_exception(told.value))
+    assert "Permission denied" in str(told.value) or "gs://b does not answer: GET ... 503" in str(told.value)
+    if reads == "read_bytes":
+        catalogue = Catalogue.read(tmp_path / "catalogue")
+        monkeypatch.setattr(storage, reads, fails)
+        with pytest.raises(type(error)) as told:
+            list(decode_rows(catalogue.rows, 32))
+        assert NAME not in "".join(traceback.format_exception(told.value))
 
 
 def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:
