@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -34,8 +35,9 @@ class Shelf:
         size: int = 32,
         lacking: str = "",
         run_id: str = "",
+        odd: Mapping[str, bytes] = MappingProxyType({}),
     ) -> int:
-        """Stores a version that was trained on `data` and makes it the one in production."""
+        """Stores a version trained on `data`, with odd files in place of some, and makes it the one in production."""
         place, number = (
             self.settings.publish_registry,
             len(registry.versions(self.settings.publish_registry, MODEL)) + 1,
@@ -45,6 +47,8 @@ class Shelf:
         model.save(extra / "model.keras")
         record_seen(data.rows, extra)
         (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
+        for name, content in odd.items():
+            (extra / name).write_bytes(content)
         files = {f"{registry.EXTRA}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
         registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
         now = production.current(place, MODEL)

@@ -96,6 +96,22 @@ def test_what_the_run_itself_promoted_before_it_was_killed_is_no_opponent(shelf:
     assert champion.version == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("contract.json", b"[]"),
+        ("contract.json", b"[" * 100_000),
+        ("contract.json", b'{"image_size": 10000000, "labels": ["Pneumonia"]}'),
+        ("contract.json", b'{"image_size": 32, "labels": 5}'),
+        ("seen.parquet", b"PAR1" + bytes(100) + b"PAR1"),
+        ("seen.parquet", b""),
+    ],
+)
+def test_one_that_tells_odd_things_is_refused(shelf: Shelf, data: Shards, name: str, content: bytes) -> None:
+    shelf.put(data, network(32), odd={name: content})
+    assert shelf.refusal(data).startswith("it is damaged or incomplete (")
+
+
 def test_labels_in_another_order_are_the_same_labels(shelf: Shelf, data: Shards) -> None:
     shelf.put(data, network(32, SLOPES[::-1]), LABELS[::-1])
     np.testing.assert_allclose(scores(shelf.challenge(data)), expected(data), atol=1e-6)
