@@ -14,6 +14,10 @@ from components.storage import EMBEDDED_BUCKET
 from pipelines.embedded_store import embedded_store
 from tests.s3_double import s3_double
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # which share the cores: more threads would wait for each other
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 NIH_PATIENTS = 60
 # For `pytest --numprocesses`: the folders of the longest tests begin, and tests that share what is dear to make stay
 # with one worker, as each file's do.

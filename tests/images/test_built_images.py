@@ -89,7 +89,7 @@ def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
 
 def _executor_input() -> dict[str, object]:
     places = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
-    values = complete({**places, "data_format": "phantom", "data_phantom_patients": 20})
+    values = {"run_id": "run-1", **complete({**places, "data_format": "phantom", "data_phantom_patients": 20})}
     catalogue = {"name": "catalogue", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalogue"}
     return {
         "inputs": {"parameterValues": values},
