@@ -26,7 +26,8 @@ LARGEST_WHOLE = 256_000_000  # bytes; of an array that is read as a whole
 LARGEST_HEADER = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
 STORED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy does; LZMA reserves as much memory as it is told to
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # the last for what zipfile cannot read
+# RuntimeError is for what zipfile cannot read, UnicodeDecodeError for names that are not the UTF-8 that they say.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
 
 class Header(NamedTuple):

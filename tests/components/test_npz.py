@@ -143,6 +143,10 @@ ROWS_REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "no archive": (b"PK no archive", "must be a whole .npz archive, got a broken one: File is not a zip file; fetch"),
     "truncated": (packed(pictures=COUNTING)[:-30], "must be a whole .npz archive, got a broken one: "),
+    "a name that is no UTF-8": (
+        packed(é=COUNTING).replace("é".encode(), b"\x83e"),  # zipfile marks such names as UTF-8
+        "must be a whole .npz archive, got a broken one: 'utf-8' codec can't decode byte 0x83",
+    ),
     "empty": (b"", "must be a whole .npz archive, got a broken one: File is not a zip file; fetch it anew"),
 }
 
