@@ -64,7 +64,6 @@ def run(
     )
     artifact.save(model, network, contract, history)
     record_settings(model, settings, shards_folder)
-    checkpoints.clear()
 
 
 def _extract(

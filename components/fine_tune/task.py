@@ -56,4 +56,3 @@ def run(
     search_table.write(model, candidates)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, data.image_size, model / "saved_model")
-    checkpoints.clear()

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from components import json_object, npz, storage
+from components.publish import registry
 from components.stage import log
 
-PREFIX = "_checkpoints"  # no model's name begins with an underscore
 SUFFIX = ".state"  # SHA-256, then a .npz archive: its own CRCs let some damaged headers pass
 NAME = re.compile(rf"(\d{{8}}){re.escape(SUFFIX)}")
 DIGEST_BYTES = 32
@@ -40,8 +40,8 @@ class Checkpoints:
 
     @classmethod
     def of_task(cls, root: str, run_id: str, task: str) -> Self:
-        """The place of a task's states, the same in every attempt; an empty `root` keeps none."""
-        return cls(storage.join(root, PREFIX, run_id, task) if root else "")
+        """The place of a task's states, the same in every attempt, until the run has published; without `root` none."""
+        return cls(storage.join(root, registry.CHECKPOINTS, run_id, task) if root else "")
 
     def of(self, name: str, *facts: Any) -> Checkpoints:
         """The states of one piece of work; other facts (settings, data, weights, packages, arithmetic) have another
@@ -84,11 +84,6 @@ class Checkpoints:
             if state is None:
                 return
             yield state
-
-    def clear(self) -> None:
-        """Removes all states, also of other facts: the task is done."""
-        if self.uri:
-            storage.delete_tree(self.uri)
 
     def _read(self, number: int) -> State | None:
         uri = self._uri(number)

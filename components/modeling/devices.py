@@ -47,9 +47,10 @@ def make_reproducible(seed: int) -> None:
 
 
 def share_cores_by_picture() -> None:
-    """Keeps each operation to one core, for work on many pictures at once: dividing small operations costs a tenth.
+    """Keeps each operation of this process to one core, for work on many pictures at once: to divide small operations
+    costs a tenth. Training rounds otherwise then, so that it must have a process of its own.
 
-    Without effect in a process that has computed already. The results are the same.
+    Without effect in a process that has computed already.
     """
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -31,10 +31,12 @@ def preprocess(
     from pathlib import Path
 
     from components.config import Preprocess
+    from components.modeling import devices
     from components.modeling.checkpoints import Checkpoints
     from components.preprocess import task
     from components.stage import stage
 
+    devices.share_cores_by_picture()
     with stage("preprocess", part.path, reads=[catalogue.path]):
         settings = Preprocess.of(locals())
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"{task_name}-{worker}")

@@ -13,7 +13,6 @@ import pandas as pd
 
 from components.config import Preprocess
 from components.imaging.decode import IN_COLOUR
-from components.modeling import devices
 from components.modeling.checkpoints import Checkpoints
 from components.preprocess import collect, outcomes
 from components.preprocess.finished import Finished
@@ -48,7 +47,6 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
     Raises:
         FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
     """
-    devices.share_cores_by_picture()
     catalogue = Catalogue.read(catalogue_folder)
     every = layout(catalogue.rows)
     mine = share(every, worker, settings.preprocess_workers)
@@ -59,7 +57,6 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
         log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
     for _, shards in itertools.groupby(missing, key=lambda shard: shard.name.partition("-")[0]):
         _write(list(shards), catalogue.labels, settings, finished)
-    kept.clear()
 
 
 def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: Finished) -> None:

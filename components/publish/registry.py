@@ -23,6 +23,7 @@ from components import json_object, storage
 MANIFEST = "manifest.json"
 LOADED_LAST = "saved_model.pb"
 UNSTATED = "0" * 64  # stands in the manifest where its own SHA-256 will, while that is computed
+CHECKPOINTS = "_checkpoints"  # below it, what each run keeps until it has published; no model's name begins so
 EXTRA = "assets.extra"  # the place that the SavedModel format leaves for other files
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components import checksums
+from components import checksums, storage
 from components.config import Publish
 from components.publish import claims, lineage, model_card, production, registry
 from components.stage import log
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome:
-    """Publishes the model with its evaluation and carries out the gate's verdict.
+    """Publishes the model with its evaluation, carries out the gate's verdict and removes the run's checkpoints.
 
     Args:
         run_id: the pipeline run's id; a second attempt of the same run completes the version of the first.
@@ -68,6 +68,8 @@ def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome
     found = {"model": model, "uri": uri, **outcome._asdict(), "standing": outcome.standing, "lineage": origin}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=2))
+    # Not before: until a stage's outputs are uploaded, a kill may cost all that it did.
+    storage.delete_tree(storage.join(place, registry.CHECKPOINTS, run_id))
     return outcome
 
 

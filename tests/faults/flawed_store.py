@@ -79,7 +79,7 @@ def keep_over(line: Line, place: str, states: int = STATES) -> list[str]:
         checkpoints.save(number, {"weights": array}, {}, keep=True)
     read = [state.arrays["weights"] for state in checkpoints.all()]
     last = checkpoints.latest()
-    checkpoints.clear()
+    storage.delete_tree(checkpoints.uri)
     line.share = 0.0
     lost = [f"state {n}" for n, (one, other) in enumerate(zip(arrays, read, strict=False)) if not (one == other).all()]
     if len(read) != states or last is None or last.number != states - 1:

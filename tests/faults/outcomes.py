@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from components import checksums, storage
-from components.modeling.checkpoints import PREFIX
 from components.publish import production, registry
 from pipelines.embedded_store import embedded_store
 from pipelines.progress import STARTED
@@ -55,7 +54,7 @@ def flaws(place: str, model: str) -> list[str]:
 
 def left_over(place: str, model: str) -> list[str]:
     """Versions beside the first, and checkpoints, that a finished run has left behind."""
-    kept = [entry.name for entry in storage.list_files(storage.join(place, PREFIX))]
+    kept = [entry.name for entry in storage.list_files(storage.join(place, registry.CHECKPOINTS))]
     return [*(f"version {number}" for number in registry.versions(place, model) if number != 1), *kept]
 
 

@@ -132,18 +132,6 @@ def test_other_packages_are_other_work(tmp_path: Path, monkeypatch: pytest.Monke
     assert Checkpoints(str(tmp_path)).of("training").latest() is None
 
 
-def test_a_task_that_is_done_leaves_nothing_and_other_tasks_alone(place: str) -> None:
-    done, other = (Checkpoints.of_task(place, "run", task) for task in ("fine-tune", "fine-tune-2"))
-    for task in (done, other):
-        for name in ("first", "second"):
-            task.of(name).save(1, ARRAYS, FACTS, keep=True)
-            task.of(name, "other facts").save(2, ARRAYS, FACTS, keep=True)
-    done.clear()
-    assert len(files(place)) == 4
-    assert all(name.startswith("_checkpoints/run/fine-tune-2/") for name in files(place))
-    done.clear()  # nothing is there any more
-
-
 def test_without_a_root_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     task = Checkpoints.of_task("", "run", "task")
@@ -151,7 +139,6 @@ def test_without_a_root_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     checkpoints.save(1, ARRAYS, FACTS, keep=False)
     assert checkpoints.latest() is None
     assert numbers(checkpoints) == []
-    task.clear()
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -75,4 +75,6 @@ def test_a_pod_that_finds_its_folder_empty(
     assert f"going on: 3 of {SHARDS} shards are there" in caplog.text
     attempt(catalogue_folder, tmp_path / "whole", str(tmp_path / "kept"))
     assert contents(tmp_path / "second") == contents(tmp_path / "whole")
-    assert list(storage.list_files(kept)) == []
+    attempt(catalogue_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
+    assert f"going on: {SHARDS} of {SHARDS} shards are there" in caplog.text
+    assert contents(tmp_path / "third") == contents(tmp_path / "whole")

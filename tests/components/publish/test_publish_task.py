@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from components import storage
 from components.config import Publish
 from components.publish import production, registry, task
 from tests.components.publish.inputs import CONTRACT, METRICS, SETTINGS, write_inputs
@@ -175,6 +176,15 @@ def test_an_attempt_after_the_promotion_tells_what_was_done(settings: Publish, t
     _publish(settings, tmp_path, "run-2", champion=1)
     assert _publish(settings, tmp_path, "run-1") == first
     assert _in_production(settings) == 2
+
+
+def test_the_runs_checkpoints_go_when_it_has_published_and_no_other_runs(settings: Publish, tmp_path: Path) -> None:
+    """Fails where a stage takes its own away: killed while its outputs are uploaded, it would begin anew."""
+    kept = [f"{settings.publish_registry}/{registry.CHECKPOINTS}/{run}/fine-tune/state" for run in ("run-1", "run-2")]
+    for uri in kept:
+        storage.write_bytes(uri, b"state")
+    _publish(settings, tmp_path, "run-1")
+    assert [storage.exists(uri) for uri in kept] == [False, True]
 
 
 def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Path) -> None:
