@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from components import json_object, storage
+from components import storage
 from components.config import Registry
 from components.publish import production, registry
 from pipelines import model_tables
@@ -71,7 +71,7 @@ def show(shelf: Shelf, number: int) -> None:
     """Prints the model card of a version, its moves into production and its files."""
     manifest = registry.manifest(*shelf, number)
     current = production.current(*shelf)
-    (card,) = _extra(shelf, number, "model_card.md")
+    ((_, card),) = registry.read(*shelf, number, [f"{registry.EXTRA}/model_card.md"])
     model_tables.print_version(manifest, card.decode(errors="replace"), current)
 
 
@@ -156,18 +156,8 @@ def _plain(label: str) -> str:
 
 
 def _read(shelf: Shelf, number: int) -> model_tables.Version:
-    names = ("metrics.json", "lineage.json")
-    metrics, lineage = (
-        json_object.parsed(content, f"{name} of version {number}")
-        for name, content in zip(names, _extra(shelf, number, *names), strict=True)
-    )
+    metrics, lineage = registry.read_objects(*shelf, number, "metrics.json", "lineage.json")
     return model_tables.Version(registry.manifest(*shelf, number), metrics, lineage)
-
-
-def _extra(shelf: Shelf, number: int, *names: str) -> list[bytes]:
-    """Files that lie beside the SavedModel."""
-    found = registry.read(*shelf, number, [f"{registry.EXTRA}/{name}" for name in names])
-    return [content for _, content in found]
 
 
 @contextlib.contextmanager

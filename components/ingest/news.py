@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components import json_object
 from components.config import ALWAYS, Registry
 from components.publish import production, registry
 from components.records import SPLITS, Catalogue
@@ -118,9 +117,7 @@ def _in_production(settings: Registry, run_id: str) -> tuple[Version | None, str
 
 
 def _read(place: str, model: str, number: int) -> Version:
-    names = [f"{registry.EXTRA}/{name}" for name in ("lineage.json", "metrics.json")]
-    found = registry.read(place, model, number, names)
-    lineage, metrics = (json_object.parsed(content, name) for name, content in found)
+    lineage, metrics = registry.read_objects(place, model, number, "lineage.json", "metrics.json")
     run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
     return Version(number, run_id, fingerprint, dict(settings), _data(metrics["data"]), metrics["gate"]["champion"])
 

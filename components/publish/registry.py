@@ -100,6 +100,19 @@ def read(registry: str, model: str, number: int, names: Iterable[str]) -> Iterat
         yield name, _read_checked(storage.join(uri, name), files[name]["sha256"])
 
 
+def read_objects(registry: str, model: str, number: int, *names: str) -> list[dict[str, Any]]:
+    """JSON objects that lie beside the SavedModel, by names such as `metrics.json`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read`, or a file holds no such object.
+    """
+    found = read(registry, model, number, [f"{EXTRA}/{name}" for name in names])
+    return [
+        json_object.parsed(content, f"{name} of version {number}")
+        for name, (_, content) in zip(names, found, strict=True)
+    ]
+
+
 def fetch(registry: str, model: str, number: int, names: Iterable[str], folder: Path) -> None:
     """Copies files of a version to the same names below `folder`; raises what `read` raises."""
     for name, content in read(registry, model, number, names):

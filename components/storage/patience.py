@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 log = logging.getLogger("radiograft")
 
 
-def repeating(may_heal: Callable[[Exception], bool]) -> Retry:
+def _repeating(may_heal: Callable[[Exception], bool]) -> Retry:
     """The policy as google-api-core has it, for errors of which `may_heal` says so. The first one is told."""
     levels = itertools.chain([logging.WARNING], itertools.repeat(logging.DEBUG))
 
@@ -53,7 +53,7 @@ def patiently(request: Callable[[], Answer], may_heal: Callable[[Exception], boo
         Exception: the last one that the request raised.
     """
     try:
-        answer: Answer = repeating(may_heal)(request)()
+        answer: Answer = _repeating(may_heal)(request)()
     except RetryError as error:
         raise error.cause from None
     return answer
