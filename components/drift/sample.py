@@ -68,9 +68,8 @@ class Sample:
         kinds = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
         if kinds != KINDS:
             raise ValueError(f"other kinds or dimensions, {kinds}")
-        "".join(
-            [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
-        ).encode()  # halves of characters raise here
+        text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
+        "".join(text).encode()  # raises for halves of characters
         pictures, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
         alike = all(len(array) == pictures for name, array in arrays.items() if name != "labels")
         if not alike or pictures > LARGEST_REFERENCE or self.scores.shape[1] != len(self.labels):
