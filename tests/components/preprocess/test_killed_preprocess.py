@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 import subprocess
@@ -35,8 +36,10 @@ def killed(catalogue: Path, out: Path, kept: str, moment: str) -> str:
     return done.stdout
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, which names the files that differ when two folders do."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_three_times_in_one_folder(catalogue_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import shutil
 import subprocess
@@ -52,7 +53,7 @@ def parts_of(catalogue: Path, folder: Path, settings: Preprocess) -> list[Path]:
     return parts
 
 
-def training_set(catalogue: Path, folder: Path, workers: int) -> dict[str, bytes]:
+def training_set(catalogue: Path, folder: Path, workers: int) -> dict[str, str]:
     """The collected shards; the parts come in any order."""
     settings = dataclasses.replace(SETTINGS, preprocess_workers=workers)
     parts = parts_of(catalogue, folder, settings)
@@ -60,9 +61,10 @@ def training_set(catalogue: Path, folder: Path, workers: int) -> dict[str, bytes
     return contents(folder / "shards")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """All but the settings, which tell the number of workers."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "settings.json"}
+def contents(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files but the settings, which tell the number of workers."""
+    files = sorted(path for path in folder.iterdir() if path.name != "settings.json")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")
