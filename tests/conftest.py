@@ -25,6 +25,7 @@ FIRST = ("faults", "images", "end_to_end")
 DEAR = ("two_runs", "podman", "evaluation")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Orders the tests, and says which of them belong together."""
     here = Path(__file__).parent

@@ -126,11 +126,6 @@ def upload_tree(folder: Path, uri: str) -> None:
             pass
 
 
-def download(uri: str, path: Path) -> None:
-    """Copies one file to a local path, which appears only when complete."""
-    write_bytes(str(path), read_bytes(uri))
-
-
 def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Fills in the MD5s that the store does not know, reading those files only, several at a time, order kept.
 

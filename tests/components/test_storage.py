@@ -229,21 +229,13 @@ def test_a_file_that_is_gone_since_it_was_listed_gets_no_md5(tmp_path: Path) -> 
     assert [entry.name for entry in storage.with_md5(entries)] == ["a", "c"]
 
 
-def test_a_tree_is_uploaded_under_its_own_names_and_a_file_downloaded(place: str, tmp_path: Path) -> None:
+def test_a_tree_is_uploaded_under_its_own_names(place: str, tmp_path: Path) -> None:
     tree, contents = tmp_path / "tree", {"a/b/c.bin": b"\x00\x01", "a/d.txt": b"text", "empty": b""}
     for name, content in contents.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(content)
     storage.upload_tree(tree, f"{place}/copy")
     assert listing(f"{place}/copy") == contents
-    storage.download(f"{place}/copy/a/b/c.bin", tmp_path / "new" / "c.bin")
-    assert (tmp_path / "new" / "c.bin").read_bytes() == b"\x00\x01"
-
-
-def test_a_failed_download_leaves_nothing(place: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        storage.download(f"{place}/missing", tmp_path / "new" / "file")
-    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_reader_sees_the_old_content_or_the_new_one(place: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from components import storage
 from components.publish import registry
 from tests.end_to_end.runs import MODEL, Run
 
@@ -20,9 +20,7 @@ from tests.end_to_end.runs import MODEL, Run
 def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in NIH's layout of which four files are no plain grey picture of their own."""
     folder = tmp_path_factory.mktemp("flawed")
-    for path in nih_folder.rglob("*"):
-        if path.is_file():
-            storage.download(str(path), folder / path.relative_to(nih_folder))
+    shutil.copytree(nih_folder, folder, dirs_exist_ok=True)
     test = set((folder / "test_list.txt").read_text().split())
     empty, cut, first, twin, coloured = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
     empty.write_bytes(b"")

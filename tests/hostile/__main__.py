@@ -1,12 +1,13 @@
-"""The long form: `python -m tests.hostile --minutes N` shares the time among all parsers and keeps the counts."""
+"""The long form: `python -m tests.hostile --minutes N` shares the time among all parsers, half of it with inputs that
+hypothesis draws and half with what libFuzzer makes of those that reach new lines, and keeps the counts."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,16 +16,18 @@ from tests.hostile.law import ROOT
 from tests.hostile.test_parsers import PARSERS
 
 LATEST = ROOT / "runs" / "fuzz" / "latest.json"
+ENGINES = {"hypothesis": [], "libFuzzer": ["--by-coverage"]}
 
 
-def tally(group: str, parser: str, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+def tally(engine: str, group: str, parser: str, seed: int, seconds: float) -> dict[str, Any]:
     """A parser's counts, from a process of its own."""
-    command = [sys.executable, "-m", "tests.hostile.fuzz", group, parser, "--folder", str(folder / parser)]
-    command += ["--seed", str(seed), "--seconds", str(seconds)]
+    folder = LATEST.parent / "inputs" / engine / parser
+    command = [sys.executable, "-m", "tests.hostile.fuzz", group, parser, "--folder", str(folder)]
+    command += ["--seed", str(seed), "--seconds", str(seconds), *ENGINES[engine]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"parser": parser, "broken": f"died ({done.returncode}): {done.stderr[-2000:]}"}
-    return dict(json.loads(done.stdout))
+        return {"engine": engine, "parser": parser, "broken": f"died ({done.returncode}): {done.stderr[-2000:]}"}
+    return {"engine": engine, **json.loads(done.stdout)}
 
 
 @click.command()
@@ -33,17 +36,19 @@ def tally(group: str, parser: str, seed: int, seconds: float, folder: Path) -> d
 def main(minutes: float, seed: int | None) -> None:
     """Tries hostile files on every parser; exit code 1 if one broke the law."""
     seed = random.randrange(2**31) if seed is None else seed
-    seconds = 60 * minutes / sum(map(len, PARSERS.values()))
+    pairs = [(group, parser) for group, parsers in PARSERS.items() for parser in parsers]
+    seconds = 60 * minutes / len(pairs) / len(ENGINES)
     found = []
-    for group, parsers in PARSERS.items():
-        for parser in parsers:
-            found.append(tally(group, parser, seed, seconds, LATEST.parent / "inputs"))
-            click.echo(json.dumps(found[-1]))
+    for (group, parser), engine in itertools.product(pairs, ENGINES):
+        found.append(tally(engine, group, parser, seed, seconds))
+        click.echo(json.dumps(found[-1]))
     LATEST.parent.mkdir(parents=True, exist_ok=True)
     LATEST.write_text(json.dumps({"seed": seed, "minutes": minutes, "parsers": found}, indent=2))
     broken = [each["parser"] for each in found if each["broken"]]
-    inputs = sum(each.get("tried", 0) for each in found)
-    click.echo(f"{inputs:,} inputs tried with seed {seed}; broke the law: {', '.join(broken) or 'none'}")
+    for engine in ENGINES:
+        inputs = sum(each.get("tried", 0) for each in found if each["engine"] == engine)
+        click.echo(f"{inputs:,} inputs of {engine} tried with seed {seed}")
+    click.echo(f"broke the law: {', '.join(broken) or 'none'}")
     raise SystemExit(bool(broken))
 
 

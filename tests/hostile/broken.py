@@ -30,6 +30,15 @@ def _refuse(error: Exception) -> Callable[[bytes, Path], object]:
     return lambda *_: exec(line, {"error": error})
 
 
+def _hidden(content: bytes, folder: Path) -> None:
+    """Two bytes, the first of which leads to the line of the second."""
+    first, second = [*content[:2], 0, 0][:2]
+    if first != 0x52:
+        return
+    if second == 0x49:
+        os.system("true")
+
+
 PARSERS = {
     "foreign error": _unless_honest(lambda content, _: int("honest.bin is damaged")),
     "other kind": _unless_honest(_refuse(KeyError("honest.bin is damaged"))),
@@ -38,6 +47,7 @@ PARSERS = {
     "memory": _unless_honest(lambda content, _: len(b"x" * 200_000_000)),
     "hang": _unless_honest(lambda content, _: time.sleep(3600)),
     "death": _unless_honest(lambda content, _: os.kill(os.getpid(), signal.SIGSEGV)),
+    "hidden": _unless_honest(_hidden),
     "command": _unless_honest(lambda content, _: os.system("true")),
     "pickle": _unless_honest(lambda content, _: pickle.loads(pickle.dumps(os.getpid))),
     "outside": _unless_honest(lambda content, folder: (folder / f"../{CANARY}").read_text()),

@@ -6,15 +6,19 @@ broke it is left in the folder.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import json
 import logging
+import os
 import shutil
+import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import NoReturn
 
 import click
 import hypothesis
@@ -27,41 +31,75 @@ AT_ONCE = 200  # inputs of one seed
 LAST = "last-input"  # what a process that died was at
 
 
-class Tally(NamedTuple):
-    """What became of a parser's inputs."""
+class Trial:
+    """A parser under watch, and what became of its inputs so far."""
 
-    parser: str
-    tried: int
-    accepted: int
-    refused: int
-    broken: str
+    def __init__(self, name: str, parser: Parser, watch: Watch, folder: Path, seconds: float) -> None:
+        self.name, self.parser, self.watch, self.folder = name, parser, watch, folder
+        self.counts, self.broken, self.end = {True: 0, False: 0}, "", time.monotonic() + seconds
 
-
-def try_parser(name: str, parser: Parser, watch: Watch, folder: Path, seeds: range, seconds: float) -> Tally:
-    """Tries inputs, AT_ONCE of each seed, until the time is up, but of one seed at least."""
-    counts, broken, end = {True: 0, False: 0}, "", time.monotonic() + seconds
-
-    def look(content: bytes) -> None:
-        nonlocal broken
-        _empty(watch.folder)
-        (folder / LAST).write_bytes(content)
+    def look(self, content: bytes) -> None:
+        """Has the parser read one file, unless it has broken the law already."""
+        if self.broken:
+            return
+        empty(self.watch.folder)
+        (self.folder / LAST).write_bytes(content)
         try:
-            counts[not broken and watch.examine(parser, content)] += not broken
+            self.counts[self.watch.examine(self.parser, content)] += 1
         except BrokenError as error:
-            broken = str(error)
-            shutil.copy(folder / LAST, folder / f"{name}.broken")
+            self.broken = str(error)
+            shutil.copy(self.folder / LAST, self.folder / f"{self.name}.broken")
 
-    for seed in seeds:
-        run = given(mutated(parser.seeds))(look)
-        hypothesis.seed(seed)(settings(**PROFILE)(run))()
-        if broken or time.monotonic() > end:
+    def over(self) -> bool:
+        """Whether the time is up, or the law was broken."""
+        return bool(self.broken) or time.monotonic() > self.end
+
+    def tell(self) -> None:
+        """Prints what became of the inputs."""
+        accepted, refused = self.counts[True], self.counts[False]
+        told = {"parser": self.name, "tried": accepted + refused + bool(self.broken), "accepted": accepted}
+        click.echo(json.dumps(told | {"refused": refused, "broken": self.broken}))
+
+
+def blind(trial: Trial, seed: int) -> None:
+    """Tries what hypothesis draws, AT_ONCE of each seed, until the trial is over, but of one seed at least."""
+    for each in itertools.count(seed):
+        run = given(mutated(trial.parser.seeds))(trial.look)
+        hypothesis.seed(each)(settings(**PROFILE)(run))()
+        if trial.over():
             break
-    return Tally(name, sum(counts.values()) + bool(broken), counts[True], counts[False], broken)
+    trial.tell()
 
 
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+def guided(trial: Trial, seed: int) -> NoReturn:
+    """Tries what libFuzzer makes of valid files and of those that led to lines not reached before; ends the process.
+
+    The first byte of what it makes says of which kind the others are.
+    """
+    import atheris
+
+    kinds, corpus = trial.parser.seeds, empty(trial.folder / "corpus")
+    for kind, place in enumerate(kinds):
+        for number, content in enumerate(place.files):
+            (corpus / f"{kind}-{number}").write_bytes(bytes([kind]) + content)
+
+    def once(made: bytes) -> None:
+        trial.look(kinds[made[0] % len(kinds)].wrap(made[1:]) if made else b"")
+        if trial.over():
+            trial.tell()
+            os._exit(0)
+
+    atheris.Setup([sys.argv[0], *LIBFUZZER, f"-seed={seed + 1}", str(corpus)], once)
+    atheris.Fuzz()
+    raise AssertionError("libFuzzer does not return")
+
+
+def empty(folder: Path) -> Path:
+    """The folder, with nothing in it."""
+    if not folder.is_dir() or any(folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    return folder
 
 
 PROFILE = {
@@ -71,6 +109,9 @@ PROFILE = {
     "phases": [Phase.generate],
     "suppress_health_check": list(HealthCheck),
 }
+# The law bounds memory and time, and what breaks it is kept as `look` does; seed 0 would be one by chance.
+LIBFUZZER = ("-rss_limit_mb=0", "-timeout=0", "-print_final_stats=0", "-handle_segv=0")
+INSTRUMENTED = ["components", "pipelines", "pydicom", "tests.hostile.broken"]  # whose lines count as reached
 
 
 @click.command()
@@ -78,25 +119,44 @@ PROFILE = {
 @click.argument("only", nargs=-1)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--longest", default=float(LONGEST), show_default=True, help="Seconds for one input.")
-@click.option("--seconds", default=0.0, help="For each parser; 200 inputs at least.")
+@click.option("--seconds", default=0.0, help="For each parser; without --by-coverage 200 inputs at least.")
+@click.option("--by-coverage", is_flag=True, help="Has libFuzzer make the inputs, for one parser.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), default=None, help="Where inputs are kept that break the law."
 )
-def main(group: str, only: tuple[str, ...], seed: int, seconds: float, longest: float, folder: Path | None) -> None:
+def main(
+    group: str,
+    only: tuple[str, ...],
+    seed: int,
+    seconds: float,
+    longest: float,
+    by_coverage: bool,
+    folder: Path | None,
+) -> None:
     """Tries the parsers of tests/hostile/GROUP.py."""
     warnings.simplefilter("ignore")
     logging.disable()
     place = (folder or Path(tempfile.mkdtemp(prefix="hostile-"))).absolute()
     place.mkdir(parents=True, exist_ok=True)
     (place / CANARY).write_text("nobody reads this")
-    parsers: dict[str, Parser] = importlib.import_module(f"tests.hostile.{group}").PARSERS
+    parsers = load(group, by_coverage)
     for parser in parsers.values():  # what is imported and cached at first is not counted
-        _empty(place / "in")
-        parser.read(parser.seeds[0].wrap(parser.seeds[0].files[0]), place / "in")
+        parser.read(parser.seeds[0].wrap(parser.seeds[0].files[0]), empty(place / "in"))
     watch = Watch(place / "in", longest)
+    attempt = guided if by_coverage else blind
     for name in only or parsers:
-        tally = try_parser(name, parsers[name], watch, place, range(seed, seed + 10**6), seconds)
-        click.echo(json.dumps(tally._asdict()))
+        attempt(Trial(name, parsers[name], watch, place, seconds), seed)
+
+
+def load(group: str, by_coverage: bool) -> dict[str, Parser]:
+    """A group's parsers; libFuzzer is told which lines they reach, if that is asked for."""
+    with contextlib.ExitStack() as stack:
+        if by_coverage:
+            import atheris
+
+            stack.enter_context(atheris.instrument_imports(include=INSTRUMENTED))
+        parsers: dict[str, Parser] = importlib.import_module(f"tests.hostile.{group}").PARSERS
+    return parsers
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def test_each_break_of_the_law_is_noticed(tmp_path: Path) -> None:
     for name, words in NOTICED.items():
         assert words in told[name]
         assert (tmp_path / f"{name}.broken").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this platform")
+def test_what_hides_behind_bytes_in_a_row_is_found_by_the_lines_they_reach(tmp_path: Path) -> None:
+    """Fails without "tests.hostile.broken" in fuzz.INSTRUMENTED: then nothing leads from one byte to the next."""
+    done = fuzz("broken", tmp_path, "hidden", "--by-coverage", "--seconds", "30", "--seed", "1")
+    told = json.loads(done.stdout)
+    assert told["broken"] == "ran something: os.system (b'true',)"
+    assert told["tried"] == told["accepted"] + 1 > 1
+    assert (tmp_path / "hidden.broken").read_bytes().startswith(b"RI")
 
 
 @pytest.mark.parametrize(("name", "words"), [("hang", "Timeout (0:00:02)!"), ("death", "")])

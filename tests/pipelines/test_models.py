@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,9 +39,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(template: Path, tmp_path: Path) -> Path:
     """A copy of that registry, to be changed."""
-    for entry in storage.list_files(str(template)):
-        storage.download(entry.uri, tmp_path / "registry" / entry.name)
-    return tmp_path / "registry"
+    return shutil.copytree(template, tmp_path / "registry")
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_verify_finds_a_model_that_answers_otherwise(models: Models, place: Path
     manifest = json.loads((one / "manifest.json").read_text())
     for name, check in json.loads((two / "manifest.json").read_text())["files"].items():
         if name.startswith(("saved_model", "variables/", "fingerprint")):
-            storage.download(str(two / name), one / name)
+            shutil.copyfile(two / name, one / name)
             manifest["files"][name] = check
     del manifest["sha256"]
     (one / "manifest.json").write_bytes(registry.sealed(manifest))
@@ -162,8 +161,7 @@ def test_without_runs_there_is_no_embedded_registry(tmp_path: Path) -> None:
 
 def test_the_registry_of_the_runs_is_the_default(template: Path, tmp_path: Path) -> None:
     with embedded_store(tmp_path / "runs" / "store"):
-        for entry in storage.list_files(str(template)):
-            storage.write_bytes(f"gs://radiograft-embedded/registry/{entry.name}", storage.read_bytes(entry.uri))
+        storage.upload_tree(template, "gs://radiograft-embedded/registry")
     for command in (["promote", "2"], ["list"]):
         result = CliRunner().invoke(main, ["models", *command, "--out", str(tmp_path / "runs")], catch_exceptions=False)
         assert result.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -126,7 +127,10 @@ def test_a_server_that_goes_away_leaves_the_run_alone(radiograft: Radiograft, kf
 def test_who_stops_waiting_is_told_how_to_go_on(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.script = [("RUNNING", [("ingest", "RUNNING")])]
     command = [sys.executable, "-m", "pipelines.cli", *WAIT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background jobs do not
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as waiting:
         assert waiting.stdout is not None
         assert "ingest running\n" in iter(waiting.stdout.readline, "")
         waiting.send_signal(signal.SIGINT)
