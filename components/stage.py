@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components import checksums
+from components.printable import printable
 from components.storage import EMBEDDED_ENDPOINT_VARIABLE
 
 # DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
@@ -22,6 +23,11 @@ LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 log = logging.getLogger("radiograft")
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager
@@ -37,7 +43,9 @@ def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = P
         RuntimeError: fewer GPUs than promised are visible, or an output is missing or empty.
         ValueError: a file of what it reads was damaged on the way.
     """
-    logging.basicConfig(format=LOG_FORMAT, stream=sys.stdout, level=logging.WARNING, force=True)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Printable(LOG_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     log.setLevel(logging.DEBUG)
     if EMBEDDED_ENDPOINT_VARIABLE in os.environ:
         end_with_parent()

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
 from components.publish.production import Production
-from pipelines.terminal import interval
+from pipelines.terminal import Terminal, interval
 
 FINGERPRINT_LETTERS = 12  # of 64 tell data sets apart at a glance
 FILE_WIDTH = 160  # columns where there is no terminal to ask
@@ -167,4 +166,4 @@ def _add(table: Table, *cells: object) -> None:
 
 
 def _print(what: Any) -> None:
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(what)
+    Terminal(width=None if sys.stdout.isatty() else FILE_WIDTH).print(what)

@@ -8,9 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-console = Console(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
+from components.printable import printable
+
+
+class Terminal(Console):
+    """A console that shows control characters in foreign text and does not have the terminal obey them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(printable(part.text), part.style)
+
+
+console = Terminal(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
 out_folder = click.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
 )
@@ -22,7 +34,7 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
 
 
 def figure(value: float | None) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from components.config import DATA_CHANGED
 from components.evaluate import tensorboard_card
@@ -35,7 +34,7 @@ from pipelines.cluster.options import (
 )
 from pipelines.cluster.registry_check import registry
 from pipelines.settings_files import SEARCH, WHOLE
-from pipelines.terminal import out_folder, told_in_one_line
+from pipelines.terminal import Terminal, out_folder, told_in_one_line
 
 DONE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 
@@ -155,7 +154,7 @@ def _check(order: submission.Order) -> None:
 
 
 def _wait(server: KfpServer, run_id: str, poll: float) -> None:
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     try:
         run = follow.follow(server, cluster_or_none(server.namespace), run_id, console, poll)
     except (KeyboardInterrupt, ClusterError) as stopped:
@@ -168,7 +167,7 @@ def _wait(server: KfpServer, run_id: str, poll: float) -> None:
 
 
 def _show(server: KfpServer, run_id: str) -> None:
-    console, run = Console(soft_wrap=True), follow.read(server, run_id)
+    console, run = Terminal(soft_wrap=True), follow.read(server, run_id)
     follow.show(run, cluster_or_none(server.namespace), console)
     views.verdict(console, run)
     console.print(server.link(run_id), highlight=False)

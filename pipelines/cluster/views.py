@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipelines.cluster.doctor import Finding
 from pipelines.cluster.published import found_nothing_new, published
-from pipelines.terminal import figure
+from pipelines.terminal import Terminal, figure
 
 WIDTH = 140
 AT_ONCE = 8  # runs whose versions are looked up in the registry
@@ -53,7 +53,7 @@ def verdict(console: Console, run: Any) -> None:
 
 def finding(found: Finding) -> None:
     """Prints one of the doctor's findings with its remedy."""
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     console.print(SIGNS[found.level], end=" ")
     console.print(found.what, markup=False, highlight=False)
     if found.remedy:
@@ -61,5 +61,5 @@ def finding(found: Finding) -> None:
 
 
 def _print(table: Table, if_empty: str) -> None:
-    console = Console(soft_wrap=True, width=max(Console().width, WIDTH))
+    console = Terminal(soft_wrap=True, width=max(Terminal().width, WIDTH))
     console.print(table if table.row_count else if_empty)

@@ -96,6 +96,14 @@ def test_written_files_and_folders_pass_and_the_time_is_told(
     assert lines[1].endswith(" s")
 
 
+def test_what_names_tell_the_terminal_to_do_is_not_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with stage("preprocess"):
+        log.warning("set aside %s\n  and another", "a\x1b]0;title\x07\x9b6n.png")
+    assert capsys.readouterr().out.startswith(
+        "radiograft WARNING | set aside a\ufffd]0;title\ufffd\ufffd6n.png\n  and another\n"
+    )
+
+
 def test_the_works_own_error_comes_through(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="the real cause"), stage("ingest", str(tmp_path / "missing")):
         raise KeyError("the real cause")

@@ -124,6 +124,15 @@ def test_promote_and_rollback_move_production(models: Models, place: Path) -> No
     assert _refusal(models("rollback")) == f"{MODEL} has no earlier production version to go back to"
 
 
+def test_no_command_to_the_terminal_is_printed(models: Models) -> None:
+    assert models("promote", "2", "--reason", "seen\x1b[2J by \x9b6n").exit_code == 0
+    shown = models("show", "2").stdout
+    assert "promoted: seen\ufffd[2J by \ufffd6n\n" in shown
+    assert not set(shown) & {"\x1b", "\x9b"}
+    refused = models("list", "--model", "\x1b[2J")
+    assert _refusal(refused).startswith("\ufffd[2J has no versions yet in ")
+
+
 def test_diff_shows_what_differs_and_all_figures(models: Models) -> None:
     rows = [re.split(r" {2,}", line.strip()) for line in models("diff", "1", "2").stdout.splitlines()]
     assert rows[0] == ["version 1", "version 2"]
