@@ -80,6 +80,7 @@ def _read_parquet(name: str, content: bytes) -> pa.Table:
     for part in file.iter_batches(ROWS_AT_ONCE):
         cells = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part.columns]
         parts.append(pa.RecordBatch.from_arrays(cells, names=part.schema.names))
+        parts[-1].validate(full=True)  # or text that is not UTF-8 would be noticed by who works with it
         size += parts[-1].nbytes
         _check_bytes(name, size)
     return pa.Table.from_batches(parts) if parts else file.schema_arrow.empty_table()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +83,13 @@ def test_a_table_with_a_column_a_finding(folder: str, uncertain: str, value: flo
 def parquet(text: str) -> bytes:
     content = io.BytesIO()
     pd.read_csv(io.StringIO(text)).to_parquet(content)
+    return content.getvalue()
+
+
+def not_in_utf8() -> bytes:
+    """A Parquet file whose column of text holds other bytes."""
+    content = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"image": pa.array([b"\xff.png"]).view(pa.string())}), content)
     return content.getvalue()
 
 
@@ -179,6 +188,7 @@ REFUSALS = {
     ),
     "no zip": (b"PK", "standard", "t.csv.zip", r"t\.csv\.zip must be a whole file, got a broken one"),
     "no Parquet": (b"PAR1", "standard", "t.parquet", r"t\.parquet must be a Parquet table"),
+    "Parquet of other bytes": (not_in_utf8(), "standard", "t.parquet", r"t\.parquet must be a Parquet table.*UTF8"),
 }
 
 
