@@ -5,11 +5,13 @@ Messages and values that leave it are from fixed vocabularies: a name that stand
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
 import struct
 import warnings
+from collections.abc import Iterator
 from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -84,7 +86,8 @@ class Radiograph(NamedTuple):
 
 def read_tags(file: IO[bytes]) -> Tags:
     """Reads what stands before the pixels, and no more of the file; raises NotARadiograph as `read` does."""
-    return _tags(_dataset(file, DESCRIPTION))
+    with _damage_told():
+        return _tags(_dataset(file, DESCRIPTION))
 
 
 def read(content: bytes) -> Radiograph:
@@ -98,28 +101,33 @@ def read(content: bytes) -> Radiograph:
         NotARadiograph: no DICOM file, another modality, several frames, colour, no pixels, more pixels than
             LARGEST_PIXELS (known before decompression), or damaged.
     """
-    dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
-    try:
+    with _damage_told():
+        dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
         _check_stream(dataset)
         return Radiograph(dicom_grey.grey(dataset), _tags(dataset))
-    except NotARadiograph:
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Makes a refusal of whatever pydicom and its decoders stumble over, also late: values are read when asked for.
+
+    What they raise has values of tags in the text.
+    """
+    try:
+        yield
+    except (NotARadiograph, StoreError, FileNotFoundError):
         raise
-    except Exception:  # pydicom and its decoders raise whatever they stumble over, with values of tags in the text
+    except InvalidDicomError:
+        raise NotARadiograph("no DICOM file") from None
+    except Exception:
         raise NotARadiograph("damaged DICOM file") from None
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
     """The tags asked for of a file that holds one grey picture of a radiograph of allowed size."""
-    try:
-        _refuse_deflated(file)
-        dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
-        _check_kind(dataset)
-    except (NotARadiograph, StoreError, FileNotFoundError):
-        raise
-    except InvalidDicomError:
-        raise NotARadiograph("no DICOM file") from None
-    except Exception:  # as in `read`
-        raise NotARadiograph("damaged DICOM file") from None
+    _refuse_deflated(file)
+    dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
+    _check_kind(dataset)
     return dataset
 
 

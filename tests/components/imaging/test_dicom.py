@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from components.imaging.dicom import NotARadiograph, Tags, read, read_tags
+from components.imaging.dicom import VIEWS, NotARadiograph, Tags, read, read_tags
 from tests.components.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, jpeg_lossless, table, written
 
 
@@ -290,10 +292,20 @@ def test_a_damaged_byte_gives_a_picture_or_a_reason(place: int, byte: int) -> No
     content[place] = byte
     with contextlib.suppress(NotARadiograph):  # any other error fails
         assert read(bytes(content)).pixels.dtype == np.uint8
+    with contextlib.suppress(NotARadiograph):
+        assert read_tags(io.BytesIO(content)).view in (*VIEWS, None)
+
+
+@pytest.mark.parametrize("reading", [read, lambda content: read_tags(io.BytesIO(content))])
+def test_a_value_of_unknown_kind_is_damage_to_whoever_reads_it(reading: Callable[[bytes], object]) -> None:
+    content = file_with(PatientAge="058Y").replace(b"AS\x04\x00058Y", b"SA\x04\x00058Y")
+    with pytest.raises(NotARadiograph, match=f"^{DAMAGED}$"):
+        reading(content)
 
 
 SAY = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from components.imaging import dicom
 for path in sorted(Path(sys.argv[1]).iterdir()):
