@@ -6,6 +6,7 @@ Messages and values that leave it are from fixed vocabularies: a name that stand
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import re
@@ -45,6 +46,7 @@ PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
 )  # fmt: skip
+LOST = (errno.EIO, errno.ESTALE)  # the disk's faults: the file itself may be whole
 JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # markers of a frame: baseline, extended, lossless, JPEG-LS
 
 # What pydicom warns of quotes the tags, names among them.
@@ -119,7 +121,9 @@ def _damage_told() -> Iterator[None]:
         raise
     except InvalidDicomError:
         raise NotARadiograph("no DICOM file") from None
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in LOST:
+            raise
         raise NotARadiograph("damaged DICOM file") from None
 
 

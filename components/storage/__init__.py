@@ -91,17 +91,15 @@ def delete(uri: str) -> None:
 
 
 def delete_tree(uri: str) -> None:
-    """Removes every file below a folder or prefix, which may be missing.
+    """Removes every file below a folder or prefix, which may be missing; on disk the folder goes too.
 
-    On disk the folder goes too, and the one above it if it is empty then, as neither would be there in a bucket.
+    The one above it stays, also if it is empty then: another process may be about to write there.
     """
     if is_bucket(uri):
         for entry in list(list_files(uri)):
             delete(entry.uri)
     elif Path(uri).exists():
         shutil.rmtree(uri)
-        with contextlib.suppress(OSError):  # there is more in it
-            Path(uri).parent.rmdir()
 
 
 def list_files(uri: str) -> Iterator[Entry]:

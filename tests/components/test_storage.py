@@ -84,14 +84,11 @@ def test_a_tree_is_deleted_and_its_neighbours_stay(place: str) -> None:
     assert sorted(listing(place)) == ["run-2/task", "run/task-10"]
 
 
-def test_a_deleted_tree_leaves_no_empty_folder(tmp_path: Path) -> None:
-    """Fails where files alone are deleted: every run would leave the folders of its checkpoints."""
-    for name in ("run/task-1/a/state", "run/task-2/a/state"):
-        storage.write_bytes(str(tmp_path / name), b"x")
-    storage.delete_tree(str(tmp_path / "run/task-1"))
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["task-2"]
-    storage.delete_tree(str(tmp_path / "run/task-2"))
-    assert list(tmp_path.iterdir()) == []
+def test_of_a_deleted_tree_no_folder_stays_but_the_one_above(tmp_path: Path) -> None:
+    """Fails where files alone are deleted, or where a process that has just made the folder above loses it."""
+    storage.write_bytes(str(tmp_path / "run/task/a/state"), b"x")
+    storage.delete_tree(str(tmp_path / "run/task"))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
 
 
 def test_a_folder_that_goes_while_others_are_listed_is_passed_over(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import struct
 import subprocess
@@ -301,6 +302,21 @@ def test_a_value_of_unknown_kind_is_damage_to_whoever_reads_it(reading: Callable
     content = file_with(PatientAge="058Y").replace(b"AS\x04\x00058Y", b"SA\x04\x00058Y")
     with pytest.raises(NotARadiograph, match=f"^{DAMAGED}$"):
         reading(content)
+
+
+class OnFailingDisk(io.BytesIO):
+    """A file whose pixels cannot be reached."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 200:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_a_disk_that_fails_is_no_damage_to_the_file() -> None:
+    """Fails where it is taken for damage: a whole picture would be set aside, and the run would go on without it."""
+    with pytest.raises(OSError, match="Input/output error"):
+        read_tags(OnFailingDisk(file_with(PatientAge="058Y")))
 
 
 SAY = """
