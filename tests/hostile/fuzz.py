@@ -89,7 +89,9 @@ def guided(trial: Trial, seed: int) -> NoReturn:
             trial.tell()
             os._exit(0)
 
-    atheris.Setup([sys.argv[0], *LIBFUZZER, f"-seed={seed + 1}", str(corpus)], once)
+    # Of seed 0 libFuzzer would draw one by chance.
+    own = (f"-seed={seed + 1}", f"-artifact_prefix={trial.folder}/", str(corpus))
+    atheris.Setup([sys.argv[0], *LIBFUZZER, *own], once)
     atheris.Fuzz()
     raise AssertionError("libFuzzer does not return")
 
@@ -109,8 +111,8 @@ PROFILE = {
     "phases": [Phase.generate],
     "suppress_health_check": list(HealthCheck),
 }
-# The law bounds memory and time, and what breaks it is kept as `look` does; seed 0 would be one by chance.
-LIBFUZZER = ("-rss_limit_mb=0", "-timeout=0", "-handle_segv=0")
+# The law bounds memory and time: no limits of libFuzzer's own (a time of 0 is a second).
+LIBFUZZER = ("-rss_limit_mb=0", "-timeout=86400", "-handle_segv=0")
 INSTRUMENTED = ["components", "pipelines", "pydicom", "tests.hostile.broken"]  # whose lines count as reached
 
 
