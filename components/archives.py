@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, cast
 from components import storage
 
 SUFFIX = ".tar.gz"
-ADDRESS = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)")
+ADDRESS = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)", re.IGNORECASE)
 LARGEST_MEMBER = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
 LARGEST_HEADER = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
 MOST_MEMBERS = 2**20

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from components import archives, npz, storage
+from components.naming_error import NamingError
 
 SALT_VARIABLE = "RADIOGRAFT_SALT"
 LETTERS = 20  # 80 bits: of a million names two have the same hash with a probability below 1e-12
@@ -58,17 +59,23 @@ def hidden_folders(uris: Iterable[str]) -> set[str]:
 
 @contextlib.contextmanager
 def names_hidden(folders: Iterable[str]) -> Iterator[None]:
-    """Lets an OSError pass without the name of a file below these folders, and so without what led to it."""
+    """Lets errors pass without the name of a file or folder below these folders, and so without what led to them.
+
+    That is an OSError, whose text is cut off, or a NamingError, which knows what to say; without folders all pass as
+    they are.
+    """
     folders = [folder.rstrip("/") for folder in folders]
     try:
         yield
-    except OSError as error:
+    except (OSError, NamingError) as error:
         if not folders:
             raise
         raise _nameless(error, folders) from None
 
 
-def _nameless(error: OSError, folders: Iterable[str]) -> OSError:
+def _nameless(error: OSError | NamingError, folders: Iterable[str]) -> OSError | ValueError:
+    if isinstance(error, NamingError):
+        return ValueError(error.nameless)
     if error.errno is not None:
         return type(error)(error.errno, error.strerror)
     text = WEB_ADDRESS.sub("...", str(error))

@@ -9,7 +9,8 @@ import pandas as pd
 from components import storage
 from components.ingest import boxes, pictures, table_file
 from components.ingest.ages import years
-from components.ingest.source import Source
+from components.ingest.source import Source, patients
+from components.naming_error import NamingError
 from components.records import exclusion, no_boxes
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -42,10 +43,12 @@ def read(uri: str) -> Source:
     rows, excluded = pictures.joined(table, found)
     drawn, not_drawn = _read_boxes(files, rows["image_id"])
     rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
-    known = sorted(set("|".join(table["findings"].unique()).split("|")))
+    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
     findings = rows["findings"].str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
+    findings = findings.mask(rows["findings"] == "")
     excluded = pd.concat([strays, excluded, not_drawn])
-    return Source(uri, rows.drop(columns="findings"), findings, excluded, boxes=drawn)
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, drawn)
 
 
 def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
@@ -72,10 +75,9 @@ def _read_boxes(files: Mapping[str, storage.Entry], image_ids: pd.Series[str]) -
 def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
     official = image_ids.map(lists or {}).astype("string")
     if lists is not None and len(official) and official.isna().all():
-        raise ValueError(
-            f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}, e.g. "
-            f"{image_ids.iloc[0]}; repair both lists or leave both out"
-        )
+        asked = f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}"
+        mend = "; repair both lists or leave both out"
+        raise NamingError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
     return official
 
 
@@ -91,7 +93,8 @@ def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | N
     members = {split: _lines(name, storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
-        raise ValueError(f"a picture must be in one official list only, {len(both)} are in both: {', '.join(both[:5])}")
+        asked = f"a picture must be in one official list only, {len(both)} are in both"
+        raise NamingError(f"{asked}: {', '.join(both[:5])}", asked)
     return {image_id: split for split, ids in members.items() for image_id in ids}
 
 

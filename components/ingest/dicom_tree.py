@@ -12,10 +12,13 @@ from components.imaging.dicom import NotARadiograph, Tags, read_tags
 from components.ingest import findings, folders, pictures, table_file
 from components.ingest.ages import years
 from components.ingest.source import Source, patients
+from components.ingest.table import with_findings
 from components.ingest.table_layout import TableLayout
 from components.ingest.table_rows import described
+from components.naming_error import NamingError
 from components.records import exclusion
 
+TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}  # columns by field of TableLayout
 BURNED_IN = "the file says that its pixels show who the patient is"
 GONE = "gone since it was listed"
 
@@ -23,28 +26,29 @@ GONE = "gone since it was listed"
 def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
     """Reads a folder or gs:// prefix: of every file that is no table the tags, and in a bucket no more than these.
 
-    What is no radiograph is set aside with the reason. Patient, view, age and sex come from the tags; findings, and a
-    split where it has one, from the table in the folder itself, or else from folders as `folders.by_folder` takes them.
+    What is no radiograph is set aside with the reason. Patient, view, age and sex come from the tags, or from the table
+    in the folder itself where `layout` names its column; findings, and a split where it has one, from that table, or
+    else from folders as `folders.by_folder` takes them.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: more than one table, or one that lacks columns or names other pictures.
     """
     entries = list(storage.list_files(uri))
-    tables = [entry for entry in entries if "/" not in entry.name and entry.name.endswith(table_file.SUFFIXES)]
+    tables = [entry for entry in entries if "/" not in entry.name and entry.name.lower().endswith(table_file.SUFFIXES)]
     if len(tables) > 1:
-        raise ValueError(f"data_source must hold one table at most, got {', '.join(table.name for table in tables)}")
-    found, excluded = _radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
+        asked = "data_source must hold one table at most, got"
+        raise NamingError(f"{asked} {', '.join(table.name for table in tables)}", f"{asked} {len(tables)}")
+    found, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
     source = _by_table(uri, tables[0], layout, found) if tables else _by_folder(uri, found)
     return source._replace(excluded=pd.concat([excluded, source.excluded]))
 
 
 def _by_table(uri: str, entry: storage.Entry, layout: TableLayout, found: pd.DataFrame) -> Source:
     table = described(table_file.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
-    rows, found = pictures.named_alike(table.rows[["image", "official"]], found, entry.name)
-    kept, excluded = pictures.joined(rows.reset_index(names="row"), found)
-    truth = table.findings.loc[kept["row"]].reset_index(drop=True)
-    return _source(uri, kept.drop(columns=["row", "image"]), truth, excluded)
+    told = [column for field, column in TAGS.items() if layout.named(field)]
+    rows, found = pictures.named_alike(table.rows[["image", "official", *told]], found.drop(columns=told), entry.name)
+    return _source(uri, *with_findings(rows, table.findings, found))
 
 
 def _by_folder(uri: str, found: pd.DataFrame) -> Source:
@@ -61,7 +65,7 @@ def _source(uri: str, rows: pd.DataFrame, truth: pd.DataFrame, excluded: pd.Data
     return Source(uri, rows.drop(columns="instance_uid"), truth, excluded, notes)
 
 
-def _radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+def radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The radiographs by path with all that their tags say, and the other files with the reason."""
 
     def look(entry: storage.Entry) -> Tags | str:

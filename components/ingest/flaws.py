@@ -12,7 +12,7 @@ from components.ingest import chexpert
 from components.records import label_column
 from components.validation.policy import CONTRADICTION, MISSPELT
 
-UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP"), "all": ()}
+UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP", "FRONTAL"), "all": ()}
 BESIDE_NO_FINDING = ("Support Devices",)  # CheXpert's No Finding says nothing of these (Irvin et al. 2019)
 ALIKE = 0.8  # difflib's ratio; `Pnuemonia` has 0.89 to Pneumonia, Pneumothorax 0.67
 

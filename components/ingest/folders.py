@@ -10,6 +10,7 @@ import pandas as pd
 from components import storage
 from components.ingest import findings, pictures, split
 from components.ingest.source import Source, patients
+from components.naming_error import NamingError
 from components.records import exclusion
 
 # Kermany's names, as Mendeley Data has them, (disease)-(patient)-(picture), and as Kaggle has them:
@@ -41,7 +42,7 @@ def read(uri: str) -> Source:
     inside = placed.classes.notna()
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
-    rows["patient_id"], notes = patients(rows["image_id"].map(_patient).astype("string"), rows["image_id"])
+    rows["patient_id"], notes = patients(rows["image_id"].map(patient).astype("string"), rows["image_id"])
     truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
     excluded = pd.concat([strays, excluded])
     return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
@@ -51,21 +52,24 @@ def by_folder(paths: pd.Series[str], uri: str) -> Placed:
     """Class and split of each path: `class/...`, or `train/class/...` where every first folder names a split.
 
     Raises:
-        ValueError: fewer than two classes.
+        NamingError: fewer than two classes.
     """
     parts = paths.str.split("/")
     tops = sorted({part[0] for part in parts if len(part) > 1})
     splits = bool(tops) and all(top.lower() in split.NAMES for top in tops)
     classes = parts.map(lambda part: part[splits] if len(part) > splits + 1 else None).astype("string")
     if classes.nunique() < 2:
-        raise ValueError(
-            f"data_source must hold a folder for each of at least two classes, or train, val and test with these "
-            f"folders in them; {uri} has {', '.join(sorted(classes.dropna().unique())) or 'none'}"
+        names = sorted(classes.dropna().unique())
+        asked = (
+            "data_source must hold a folder for each of at least two classes, or train, val and test with these "
+            f"folders in them; {uri} has"
         )
+        raise NamingError(f"{asked} {', '.join(names) or 'none'}", f"{asked} {len(names)}")
     named = parts.map(lambda part: part[0] if splits else "").astype("string")
     return Placed(classes, split.official(named, uri))
 
 
-def _patient(path: str) -> str:
+def patient(path: str) -> str:
+    """The patient that a file's name tells as Kermany's do, or nothing."""
     stem = path.rpartition("/")[2].rpartition(".")[0]
     return next((match[1] for pattern in PATIENTS if (match := pattern.fullmatch(stem))), "")

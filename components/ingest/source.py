@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from components.naming_error import NamingError
 from components.records import no_boxes
 from components.settings_fields import nearest
 
@@ -43,13 +44,15 @@ def check_known(labels: Iterable[str], known: Iterable[str]) -> None:
     """Refuses a label that the data set does not know.
 
     Raises:
-        ValueError: with the nearest names.
+        NamingError: with the nearest names; folders, and so patients, may have been taken for findings.
     """
+    known = sorted(known)
     for label in labels:
-        if label not in set(known):
-            raise ValueError(
-                f"data_labels must be findings of the data set ({', '.join(sorted(known))}), got {label!r}"
-                + nearest(label, known)
+        if label not in known:
+            raise NamingError(
+                f"data_labels must be findings of the data set ({', '.join(known)}), got {label!r}"
+                + nearest(label, known),
+                f"data_labels must be findings of the data set, which has {len(known)}, got {label!r}",
             )
 
 

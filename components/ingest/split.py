@@ -6,6 +6,7 @@ import hashlib
 
 import pandas as pd
 
+from components.naming_error import NamingError
 from components.records import SPLITS
 from components.settings_fields import nearest
 
@@ -31,14 +32,13 @@ def official(names: pd.Series[str], place: str) -> pd.Series[str]:
     Without a validation split `train` becomes `train_val`, of which validation patients are drawn.
 
     Raises:
-        ValueError: a name that is not one of NAMES.
+        NamingError: a name that is not one of NAMES.
     """
     lower = names.str.lower()
     strange = sorted(set(lower) - {"", *NAMES})
     if strange:
-        raise ValueError(
-            f"a split in {place} must be one of {', '.join(NAMES)}, got {strange[0]!r}{nearest(strange[0], NAMES)}"
-        )
+        asked = f"a split in {place} must be one of {', '.join(NAMES)}, got"
+        raise NamingError(f"{asked} {strange[0]!r}{nearest(strange[0], NAMES)}", f"{asked} {len(strange)} others")
     found = lower.map(NAMES).astype("string")
     return found if found.eq("validation").any() else found.replace("train", "train_val")
 

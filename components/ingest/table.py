@@ -7,25 +7,30 @@ import posixpath
 import pandas as pd
 
 from components import storage
+from components.config import NO_FINDING
 from components.ingest import pictures, table_file
 from components.ingest.source import Source, patients
 from components.ingest.table_layout import TableLayout
 from components.ingest.table_rows import described
 
 
-def read(uri: str, layout: TableLayout) -> Source:
+def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
     """Reads a table; its pictures are the files of its folder, at any depth.
+
+    Args:
+        labelled: whether the table has to tell the findings; if not, all pictures are said to show none.
 
     Raises:
         FileNotFoundError: there is no such table.
         ValueError: no table, columns that are missing, or pictures that are not those of the table.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
-    if not name.endswith(table_file.SUFFIXES):
+    if not name.lower().endswith(table_file.SUFFIXES):
         raise ValueError(
             f"data_source must be a table, which ends in {', '.join(table_file.SUFFIXES)}, got {uri!r}; give the file"
         )
-    table = described(table_file.read(name, storage.read_bytes(uri)), layout, name)
+    cells = table_file.read(name, storage.read_bytes(uri))
+    table = described(cells if labelled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
     found, strays = pictures.listed(storage.list_files(folder))
     rows, found = pictures.named_alike(table.rows, found, name)
     source = joined(folder, rows, table.findings, found)
@@ -34,7 +39,16 @@ def read(uri: str, layout: TableLayout) -> Source:
 
 def joined(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:
     """The source of a table's rows and findings (of one index) and the pictures found, which share `image_id`."""
-    kept, excluded = pictures.joined(rows.reset_index(names="row"), found)
-    truth = findings.loc[kept["row"]].reset_index(drop=True)
+    kept, truth, excluded = with_findings(rows, findings, found)
     kept["patient_id"], notes = patients(kept["patient_id"], kept["image_id"])
-    return Source(uri, kept.drop(columns=["row", "image"]), truth, excluded, notes)
+    return Source(uri, kept, truth, excluded, notes)
+
+
+def with_findings(
+    rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Rows that have a picture, their findings (of one index) and what was set aside, see `pictures.joined`."""
+    said = rows.assign(said=pd.util.hash_pandas_object(findings, index=False)).reset_index(names="row")
+    kept, excluded = pictures.joined(said, found)
+    truth = findings.loc[kept["row"]].reset_index(drop=True)
+    return kept.drop(columns=["row", "image", "said"]), truth, excluded

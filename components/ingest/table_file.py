@@ -23,6 +23,16 @@ LARGEST = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
 MOST_COLUMNS = 10_000
 MOST_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
 ROWS_AT_ONCE = 1024
+INTEGERS = {  # which pandas would make floating-point where a cell is empty: another id for each patient
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+}
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 
 
@@ -39,12 +49,12 @@ def unpacked(name: str, content: bytes) -> bytes:
         ValueError: it is damaged, larger than LARGEST, or holds other than one .csv file.
     """
     try:
-        if name.endswith(".gz"):
+        if name.lower().endswith(".gz"):
             with gzip.open(io.BytesIO(content)) as file:
                 return _bounded(name, file)
-        if name.endswith(".zip"):
+        if name.lower().endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                tables = [each for each in archive.infolist() if each.filename.endswith(".csv")]
+                tables = [each for each in archive.infolist() if each.filename.lower().endswith(".csv")]
                 tables = [each for each in tables if not each.filename.startswith("__")]
                 if len(tables) != 1:
                     raise ValueError(f"{name} must hold one .csv file, got {len(tables)}")
@@ -63,10 +73,10 @@ def read(name: str, content: bytes) -> pd.DataFrame:
     Raises:
         ValueError: no such table, text that is not UTF-8, or more than LARGEST, MOST_COLUMNS and MOST_CELLS allow.
     """
-    if not name.endswith(".parquet"):
+    if not name.lower().endswith(".parquet"):
         return read_csv(name, unpacked(name, content))
     try:
-        table: pd.DataFrame = _read_parquet(name, content).to_pandas(ignore_metadata=True)
+        table: pd.DataFrame = _read_parquet(name, content).to_pandas(ignore_metadata=True, types_mapper=INTEGERS.get)
         return table.astype("string").fillna("")
     except (ValueError, OSError, TypeError, pa.ArrowException) as error:
         raise ValueError(f"{name} must be a Parquet table, got: {error}") from None
@@ -77,6 +87,8 @@ def _read_parquet(name: str, content: bytes) -> pa.Table:
     file = parquet.ParquetFile(io.BytesIO(content))
     parts, size = [], 0
     _check_cells(name, file.metadata.num_columns, file.metadata.num_columns * file.metadata.num_rows)
+    if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+        raise ValueError("two columns of one name; rename one")
     for part in file.iter_batches(ROWS_AT_ONCE):
         cells = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part.columns]
         parts.append(pa.RecordBatch.from_arrays(cells, names=part.schema.names))
@@ -121,10 +133,19 @@ def _check_bytes(name: str, count: int) -> None:
 
 
 def _check_lines(name: str, lines: str) -> None:
-    """Refuses what would take many times its own size in memory: pandas fills each row up to the header's length."""
+    """Refuses what would take many times its own size in memory, for pandas fills each row up to the header's length,
+    and rows that are longer than the header, which it would cut off."""
     _check_cells(name, 1, lines.count(","))
-    header = next(filter(None, csv.reader(io.StringIO(lines, newline=None))), [])
+    reader = csv.reader(io.StringIO(lines, newline=None))
+    rows = filter(None, reader)
+    header = next(rows, [])
     _check_cells(name, len(header), len(header) * (lines.count("\n") + lines.count("\r")))
+    for row in rows:
+        if any(row[len(header) :]):
+            raise ValueError(
+                f"{name} must have as many cells in each row as in its header, {len(header)}, got {len(row)} in line "
+                f"{reader.line_num}; put a cell that holds a comma in double quotes"
+            )
 
 
 def _check_cells(name: str, columns: int, cells: int) -> None:

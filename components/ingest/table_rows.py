@@ -9,6 +9,7 @@ import pandas as pd
 from components.ingest import findings, split
 from components.ingest.ages import years
 from components.ingest.table_layout import TableLayout
+from components.naming_error import NamingError
 from components.settings_fields import nearest
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
@@ -33,8 +34,8 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
         blank: what an empty cell of a finding's column means.
 
     Raises:
-        ValueError: a column that the layout names is missing (the nearest is given), a split of no known name, or no
-            column says what is in the pictures.
+        NamingError: a column that the layout names is missing (the nearest is given), a split of no known name, or no
+            column says what is in the pictures. Without a header, columns are called by the first picture's cells.
     """
     _check_columns(table, layout, name)
 
@@ -52,22 +53,31 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
         }
     ).assign(age=cells("age").map(years).astype("float64"))
     if layout.label in table:
-        return Described(rows, findings.from_words(cells("label"), layout.between()))
+        return Described(rows, _put_together(rows, findings.from_words(cells("label"), layout.between())))
     free = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
     found = findings.from_columns(free, layout.uncertain, blank)
     if found.empty:
-        raise ValueError(
-            f"{name} must tell the findings in a column of words (data_table label=...) or in columns of 1 and 0, got "
-            f"the columns {', '.join(table.columns)}"
+        asked = (
+            f"{name} must tell the findings in a column of words (data_table label=...) or in columns of 1 and 0, got"
         )
+        raise NamingError(f"{asked} the columns {', '.join(table.columns)}", f"{asked} {len(table.columns)} columns")
     return Described(rows, found)
+
+
+def _put_together(rows: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
+    """Findings with all that rows of one picture name which say the same of it otherwise: some tables have a row for
+    each finding."""
+    shared = rows["image"].duplicated(keep=False)
+    together = named[shared].groupby([facts[shared] for _, facts in rows.items()], dropna=False).transform("max")
+    return pd.concat([named[~shared], together]).loc[named.index]
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
     for field in COLUMNS:
         column = getattr(layout, field)
         if column not in table and (field == "image" or layout.named(field)):
-            raise ValueError(
-                f"{name} must have the column {column!r} that data_table takes for {field}=, got "
-                f"{', '.join(table.columns)}{nearest(column, table.columns)}"
-            )
+            asked = f"{name} must have the column {column!r} that data_table takes for {field}=, got"
+            columns = f"{', '.join(table.columns)}{nearest(column, table.columns)}"
+            raise NamingError(
+                f"{asked} {columns}", f"{asked} {len(table.columns)} others"
+            )  # perhaps the first picture's

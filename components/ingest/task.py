@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -89,12 +90,12 @@ def generate_phantom(settings: Ingest) -> str:
 def build_catalogue(settings: Ingest) -> Catalogue:
     """The catalogue of the settings' source; raises as `run` does."""
     labels = settings.findings()
-    with names_hidden([settings.data_source] if settings.deidentifies() else []):
+    with names_hidden(_private_folders(settings)):
         source = READERS[settings.data_format](settings)
+        if settings.data_labels != "all" or settings.data_format not in KNOW_ALL:
+            check_known(labels, set(map(str, source.findings)) - {NO_FINDING})
     if settings.deidentifies():
         source = deidentify(source)
-    if settings.data_labels != "all" or settings.data_format not in KNOW_ALL:
-        check_known(labels, set(map(str, source.findings)) - {NO_FINDING})
     sieve = Sieve(settings.policy())
     sieve.note(source.excluded)
     rows = _split(source.rows, settings, sieve)
@@ -114,6 +115,14 @@ def build_catalogue(settings: Ingest) -> Catalogue:
         quarantine=sieve.quarantine(),
         suspects=sieve.suspects(),
     )
+
+
+def _private_folders(settings: Ingest) -> list[str]:
+    """The folder below which no error may tell a name, if any."""
+    if not settings.deidentifies():
+        return []
+    source = settings.data_source  # of a table the file, beside which the pictures lie
+    return [(posixpath.dirname(source) or ".") if settings.data_format == "table" else source]
 
 
 def _split(rows: pd.DataFrame, settings: Ingest, sieve: Sieve) -> pd.DataFrame:

@@ -96,20 +96,29 @@ def delete_tree(uri: str) -> None:
     The one above it stays, also if it is empty then: another process may be about to write there.
     """
     if is_bucket(uri):
-        for entry in list(list_files(uri)):
+        for entry in list(store(uri).list_files(uri)):  # the hidden ones too
             delete(entry.uri)
-    elif Path(uri).exists():
-        shutil.rmtree(uri)
+    else:
+        shutil.rmtree(uri, onerror=_raise_unless_gone)
+
+
+def _raise_unless_gone(_: object, _path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+    """Another process may remove the same tree at the same time."""
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]
 
 
 def list_files(uri: str) -> Iterator[Entry]:
-    """Every file below a folder or prefix, at any depth, in order of name; hidden local files are passed over.
+    """Every file below a folder or prefix, at any depth, in order of name.
+
+    Passed over is what is hidden, that is, of which a part of the name below the folder begins with a dot. Links on
+    disk are followed, each folder once: by the path with the fewest links, of several the first in order of name.
 
     Raises:
         FileNotFoundError: a local folder that does not exist.
-        ValueError: the name of a local file is not UTF-8.
+        NamingError: the name of a local file is not UTF-8.
     """
-    return store(uri).list_files(uri)
+    return (entry for entry in store(uri).list_files(uri) if "/." not in f"/{entry.name}")
 
 
 def upload_tree(folder: Path, uri: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from components.naming_error import NamingError
 from components.storage.contract import Entry, changed
 
 
@@ -72,7 +73,7 @@ def delete(uri: str) -> None:
 
 
 def list_files(uri: str) -> Iterator[Entry]:
-    """The files below a folder, without hidden ones."""
+    """The files below a folder, without those in hidden folders."""
     folder = Path(uri)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
@@ -81,26 +82,47 @@ def list_files(uri: str) -> Iterator[Entry]:
 
 
 def _entries(folder: str) -> Iterator[Entry]:
-    """The files below a folder, without hidden ones; other processes may rename and remove meanwhile.
+    """The files below a folder; other processes may rename and remove meanwhile.
 
     In text, because a Path for each of 100,000 files takes longer than to look at them.
     """
-    for place, folders, files in os.walk(folder, onerror=_raise_unless_passed_over):
-        folders[:] = (name for name in folders if not name.startswith("."))  # where versions are written and renamed
+    for place, files in _folders(folder):
         below = "" if place == folder else f"{place[len(folder) :].strip('/')}/"
         for name in files:
             path = f"{place.rstrip('/')}/{name}"
             with contextlib.suppress(FileNotFoundError):  # removed since
                 found = os.stat(path)  # noqa: PTH116  see above
-                if not name.startswith(".") and stat.S_ISREG(found.st_mode):
+                if stat.S_ISREG(found.st_mode):
                     yield Entry(_in_utf8(below + name), path, found.st_size, None)
+
+
+def _folders(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from this one on, with its files' names: first without links, then behind these, and so forth."""
+    seen: set[str] = set()
+    tops = [folder]
+    while tops:
+        links: list[str] = []
+        for top in sorted(tops):
+            real = os.path.realpath(top)
+            for place, folders, files in os.walk(top, onerror=_raise_unless_passed_over):
+                itself = real + place[len(top) :]
+                if itself in seen:
+                    folders.clear()
+                    continue
+                seen.add(itself)
+                folders[:] = (name for name in folders if not name.startswith("."))  # where versions are written
+                paths = (f"{place.rstrip('/')}/{name}" for name in folders)
+                links += filter(os.path.islink, paths)  # which the walk does not enter
+                yield place, files
+        tops = links
 
 
 def _in_utf8(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:  # bytes of another encoding, which neither a table nor a bucket can hold
-        raise ValueError(f"a file's name must be UTF-8, got {name!a}; rename it") from None
+        asked = "a file's name must be UTF-8, got"
+        raise NamingError(f"{asked} {name!a}; rename it", f"{asked} one of other bytes; rename it") from None
     return name
 
 

@@ -19,6 +19,7 @@ NEAR_DUPLICATE = "nearly the same picture as another one"
 NEAR_DUPLICATE_ELSEWHERE = "nearly the same picture as one of a split held out more"
 UNREADABLE = "unreadable or truncated picture"
 CONTRADICTION = "'No Finding' beside a finding"
+CONTRARY_ROWS = "rows that tell different things of one picture"
 MISSPELT = "finding spelt almost like one asked for"
 LEAK = "patient also in a split held out more"
 OUTSIDE = "path that leads out of the data's folder"
@@ -28,12 +29,13 @@ REASONS = {  # which defect a reason is one of
     "picture without a row": "picture_without_row",
     "picture in no class's folder": "picture_without_row",
     OUTSIDE: "outside",
-    "row repeats an earlier row of the table": "repeated_row",
+    "further row of a picture": "repeated_row",
     "picture's name occurs in more than one folder": "repeated_name",
     "box of a picture that is not there": "stray_box",
     "box that is not inside its picture": "stray_box",
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
+    CONTRARY_ROWS: "contradictory_labels",
     MISSPELT: "misspelt_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
@@ -75,18 +77,20 @@ class Policy(Settings):
     row_without_picture: str = _left_out(DROP, "Row of a table whose picture is not there.")
     picture_without_row: str = _left_out(DROP, "Picture of which no table or folder says anything.")
     outside: str = _left_out(DROP, "Path in a table or an archive that leads out of the data's folder: ../x.png.")
-    repeated_row: str = _left_out(DROP, "Further rows of a picture; the first one counts.")
-    repeated_name: str = _left_out(DROP, "Further pictures of a name; the first one counts.")
+    repeated_row: str = _left_out(DROP, "Further rows of a picture; findings in words are put together.")
+    repeated_name: str = _left_out(DROP, "Files of one name; of one content the first one counts, of several none.")
     stray_box: str = _left_out(DROP, "Box around a finding that lies in no picture.")
     patient_overlap: str = _left_out(
         FAIL, "Patient in several of the data set's own splits; else stays in the one held out most."
     )
-    contradictory_labels: str = _left_out(QUARANTINE, "'No Finding' beside a finding.")
+    contradictory_labels: str = _left_out(
+        QUARANTINE, "'No Finding' beside a finding, or rows that tell different things of one picture."
+    )
     misspelt_label: str = _kept("Finding spelt almost like one asked for, of which the picture counts as free.")
     empty: str = _left_out(DROP, "File of no bytes.")
     corrupt: str = _left_out(DROP, "Truncated or damaged file, no picture, or a decompression bomb.")
     changed: str = _left_out(DROP, "File that changed or went since ingest.")
-    unusable: str = _left_out(DROP, "DICOM file that is no radiograph, or not of the kind that is read.")
+    unusable: str = _left_out(DROP, "File that is no radiograph, or not of the kind that is read.")
     burned_in: str = _left_out(DROP, "DICOM file with the patient's name in its pixels.")
     byte_identical: str = _left_out(DROP, "Further files of the same bytes; the one held out most stays.")
     near_duplicate: str = _kept("Picture that looks the same as one held out more, or an earlier one.")

@@ -36,6 +36,13 @@ def test_members_are_picked_between_files_of_their_own(uri: str) -> None:
     assert list(archives.pick(wanted)) == found
 
 
+def test_an_archives_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    """Fails where an address tells letters apart that the listing does not: what is found could not be read."""
+    storage.write_bytes(f"{tmp_path}/X.Tar.GZ", tar_gz(FILES))
+    found = list(archives.members(f"{tmp_path}/X.Tar.GZ", (".png",)))
+    assert list(archives.pick(member.uri for member in found)) == [b"second letter", b"first letter"]
+
+
 @settings(deadline=None, max_examples=25)
 @given(wanted=st.sets(st.integers(0, 19)))
 def test_any_ascending_choice_is_served_in_one_pass(wanted: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:

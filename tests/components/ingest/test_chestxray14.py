@@ -88,7 +88,8 @@ def test_archives_as_nih_ships_them_read_like_folders(place: str) -> None:
     files = nih_files()
     pictures = {name.removeprefix("images_001/"): files.pop(name) for name in list(files) if name.endswith(".png")}
     shuffled = dict(sorted(pictures.items(), key=lambda item: hashlib.md5(item[0].encode()).hexdigest()))
-    files |= {"images_01.tar.gz": tar_gz(dict(list(shuffled.items())[:3])), "images_02.tar.gz": tar_gz(shuffled)}
+    files |= {"images_01.tar.gz": tar_gz(dict(list(shuffled.items())[:3]) | {"images/._1.png": b"what macOS adds"})}
+    files |= {"images_02.tar.gz": tar_gz(shuffled)}
     source = chestxray14.read(put(files, place))
     assert facts(source) == EXPECTED
     assert sorted(set_aside(source)) == sorted(
@@ -176,16 +177,33 @@ def test_rows_and_pictures_without_a_partner_are_set_aside(folder: str) -> None:
     assert source.findings["Mass"].tolist() == [0.0] * 7  # the table knows it, no picture shows it
 
 
-def test_of_repeated_rows_and_of_namesakes_the_first_stays(place: str) -> None:
-    again = "00000002_000.png,Hernia,0,2,80,M,AP,2500,2048,0.168,0.168\n"
-    files = nih_files() | {V2020: (TABLE_V2020 + again).encode(), "images-0/00000001_000.png": b"first by name"}
+def test_repeated_rows_and_namesakes_count_where_they_agree(place: str) -> None:
+    """Fails where the first of them always counts: nobody knows whether it is the right one."""
+    more = (
+        "00000002_000.png,Mass,0,2,80,M,AP,2500,2048,0.168,0.168\n00000003_000.png,Hernia,0,3,74,F,PA,2500,2048,1,1\n"
+    )
+    unlike, copied = "00000001_000.png", "00000001_001.png"
+    files = nih_files() | {V2020: (TABLE_V2020 + more).encode(), f"images-0/{unlike}": b"another picture"}
+    files[f"images-0/{copied}"] = files[f"{PICTURES}/{copied}"]
     source = chestxray14.read(put(files, place))
     assert set_aside(source) == [
-        ("00000002_000.png", "row repeats an earlier row of the table"),
-        ("00000001_000.png", "picture's name occurs in more than one folder"),
+        ("00000002_000.png", "further row of a picture"),
+        ("00000003_000.png", "rows that tell different things of one picture"),
+        *((name, "picture's name occurs in more than one folder") for name in (unlike, unlike, copied)),
     ]
-    assert facts(source) == EXPECTED
-    assert source.rows["uri"][0] == f"{place}/images-0/00000001_000.png"
+    assert facts(source) == EXPECTED[1:3] + EXPECTED[4:]
+    assert source.rows["uri"][0] == f"{place}/images-0/{copied}"
+
+
+def test_empty_cells_say_nothing(folder: str) -> None:
+    """Fails where a picture without findings counts as free of all, or pictures without a patient as one patient's."""
+    blank = TABLE_V2020.replace("No Finding,0,8,", ",0,,").replace("Mass,0,2,", "Mass,0,,")
+    source = chestxray14.read(put(nih_files() | {V2020: blank.encode()}, folder))
+    assert source.findings.loc[7].isna().all()
+    assert source.findings.loc[2, "Mass"] == 1.0
+    assert sorted(source.findings) == ["Effusion", "Mass", "No Finding", "Pneumonia"]
+    assert source.rows["patient_id"][[2, 7]].tolist() == ["00000002_000.png", "00000008_000.png"]
+    assert source.notes == ("2 pictures name no patient: each counts as a patient of its own",)
 
 
 def test_a_missing_table_or_list_is_named(folder: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -70,6 +72,29 @@ def test_a_table_names_pictures_in_any_of_these_ways(tmp_path: str, names: tuple
     source = read(f"{tmp_path}/dicom", with_table(*names))
     assert source.rows["image_id"].tolist() == list(names)
     assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("name", ["LABELS.CSV", "LABELS.CSV.GZ", "LABELS.CSV.ZIP", "Labels.Parquet"])
+def test_a_tables_suffix_may_be_in_capitals(tmp_path: str, name: str) -> None:
+    """Fails where the table is taken for a picture, or a packed one for text."""
+    cells = {"image": ["study/a.dcm", "study/b", "study/c.dcm"], "Mass": ["1", "0", "-1"]}
+    text, parquet, zipped = TABLE.format(*cells["image"]).encode(), io.BytesIO(), io.BytesIO()
+    pd.DataFrame(cells).to_parquet(parquet)
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("LABELS.CSV", text)
+    packed = {"V": text, "Z": gzip.compress(text), "P": zipped.getvalue(), "t": parquet.getvalue()}
+    source = read(f"{tmp_path}/dicom", FILES | {name: packed[name[-1]]})
+    assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
+    assert name not in source.excluded["image_id"].tolist()
+
+
+def test_a_column_that_is_named_counts_and_not_the_tag(tmp_path: str) -> None:
+    """Fails where what data_table says is ignored: one patient under three ids could be in three splits."""
+    table = b"image,pid,Mass,sex\na,p7,1,M\nb,p7,0,M\nc,p8,0,M\n"
+    layout = TableLayout(patient="pid", views="all")
+    source = dicom_tree.read(put(FILES | {"labels.csv": table}, f"{tmp_path}/dicom"), layout, refuse_burned_in=True)
+    assert source.rows["patient_id"].tolist() == ["p7", "p7", "p8"]
+    assert source.rows["sex"].fillna("-").tolist() == ["F", "-", "-"]
 
 
 def test_burned_in_names_are_let_through_where_nothing_is_hidden(tmp_path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from components import storage
 from components.config import Ingest
 from components.ingest import folders, task
 from components.ingest.source import NO_PATIENTS
@@ -53,6 +54,20 @@ def test_mendeleys_names_and_a_layout_without_validation(tmp_path: str) -> None:
     rows = folders.read(put(files, f"{tmp_path}/mendeley")).rows
     assert rows["patient_id"].tolist() == ["11419", "40699", "28501", "7422", "7422"]
     assert rows["official"].tolist() == ["test", "test", "train_val", "train_val", "train_val"]
+
+
+def test_pictures_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where they vanish: half a data set may be TIFF. They are not read, and other files are none."""
+    kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
+    others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
+    files = {"NORMAL/a.PNG": b"1", "Mass/b.jpeg": b"2", "Mass/notes.txt": b"3", **dict.fromkeys(others, b"x")}
+    read, uri = storage.read_bytes, put(files, place)
+    touched: list[str] = []
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: (touched.append(uri), read(uri))[1])
+    source = folders.read(uri)
+    assert source.rows["image_id"].tolist() == ["Mass/b.jpeg", "NORMAL/a.PNG"]
+    assert source.excluded.to_numpy().tolist() == [[name, "no PNG or JPEG"] for name in others]
+    assert not [uri for uri in touched if uri.endswith(tuple(kinds))]
 
 
 def test_without_split_folders_everything_is_drawn_and_other_names_tell_no_patient(tmp_path: str) -> None:

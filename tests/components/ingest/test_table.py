@@ -93,6 +93,13 @@ def not_in_utf8() -> bytes:
     return content.getvalue()
 
 
+def one_name() -> bytes:
+    """A Parquet file with two columns of one name."""
+    content = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table([pa.array(["a/1.png"])] * 2, names=["image", "image"]), content)
+    return content.getvalue()
+
+
 def zipped(text: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -136,15 +143,74 @@ def test_other_separators(folder: str) -> None:
 
 
 def test_rows_that_repeat_and_rows_or_pictures_without_a_partner_are_set_aside(folder: str) -> None:
-    more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Mass,,,,train\n"
+    more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Pneumonia|Mass,PA,57,Male,train\n"
     source = read(folder, WORDS.replace("b/4.png", "b/5.png") + more)
     assert source.excluded.to_numpy().tolist() == [
-        ["a/1.png", "row repeats an earlier row of the table"],
+        ["a/1.png", "further row of a picture"],
         ["b/5.png", "row without a picture"],
         ["../secret.png", "path that leads out of the data's folder"],
         ["b/4.png", "picture without a row"],
     ]
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
+
+
+def test_a_row_for_each_finding_is_put_together(folder: str) -> None:
+    """Fails where the first row counts alone: the others' findings would be absent."""
+    source = read(folder, "image,patient,label\na/1.png,1,Mass\na/2.png,2,\na/1.png,1,Nodule\na/1.png,1,\n")
+    assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png"]
+    assert truth(source, "Mass") == truth(source, "Nodule") == [1, None]
+    assert source.excluded["reason"].tolist() == ["further row of a picture"] * 2 + ["picture without a row"] * 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image,patient,label\na/1.png,1,Mass\na/1.png,2,Mass\na/2.png,2,Mass\n",
+        "image,patient,Mass\na/1.png,1,1\na/1.png,1,0\na/2.png,2,1\n",
+        "image,patient,Mass\n/a/b/1.png,1,1\n/a/c/1.png,1,1\na/2.png,2,1\n",
+    ],
+    ids=["patients", "findings", "pictures"],
+)
+def test_of_rows_that_tell_different_things_of_a_picture_none_counts(folder: str, content: str) -> None:
+    """Fails where the first row counts: what it says may be another picture's, or wrong."""
+    source = read(folder, content)
+    assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["2.png"]
+    assert source.excluded["reason"].value_counts().to_dict() == {
+        "rows that tell different things of one picture": 1,
+        "picture without a row": 2,
+    }
+
+
+def test_pictures_of_one_name_are_told_apart_by_as_much_of_the_path_as_the_table_shares(folder: str) -> None:
+    """Fails where the file name is all that is compared: pictures would get each other's findings and patients."""
+    names = ["q1/study/1.png", "q2/study/1.png", "q3/study/1.png"]
+    rows = [f"/export/{name},{name[:2]},{number % 2}" for number, name in reversed(list(enumerate(names)))]
+    files = {name: name.encode() for name in names} | {"t.csv": "\n".join(["image,patient,Mass", *rows]).encode()}
+    source = table.read(f"{put(files, folder)}/t.csv", layout())
+    assert source.rows[["image_id", "patient_id"]].to_numpy().tolist() == [[name, name[:2]] for name in names]
+    assert [uri.removeprefix(f"{folder}/") for uri in source.rows["uri"]] == names
+    assert truth(source, "Mass") == [0, 1, 0]
+
+
+def test_of_pictures_of_one_name_that_a_table_does_not_tell_apart_copies_alone_stay(folder: str) -> None:
+    """Fails where the first of them stays: its findings may be the other's."""
+    files = {"a/1.png": b"one", "b/1.png": b"other", "a/2.png": b"same", "b/2.png": b"same", "c/3.png": b"3"}
+    content = b"image,Mass\n1.png,1\n2.png,1\n3.png,0\n"
+    source = table.read(f"{put(files | {'t.csv': content}, folder)}/t.csv", layout())
+    assert source.rows["image_id"].tolist() == ["2.png", "3.png"]
+    assert source.excluded.to_numpy().tolist() == [
+        [name, "picture's name occurs in more than one folder"] for name in ("1.png", "1.png", "2.png")
+    ]
+
+
+def test_an_empty_cell_in_a_parquet_table_changes_no_other_id(folder: str) -> None:
+    """Fails where pandas makes the column floating-point: patients go to other splits, and large ids are one."""
+    ids = [10**17 + 1, 10**17 + 2, None, 7]
+    content = io.BytesIO()
+    columns = {"image": list(PICTURES), "patient": ids, "Mass": [1, 0, 1, 0]}
+    pyarrow.parquet.write_table(pa.table(columns), content)
+    source = read(folder, content.getvalue(), name="t.parquet")
+    assert source.rows["patient_id"].tolist() == ["100000000000000001", "100000000000000002", "b/3.png", "7"]
 
 
 def test_without_a_column_of_patients_each_picture_counts(folder: str) -> None:
@@ -179,6 +245,13 @@ REFUSALS = {
         r"none of its 4 rows names one of the 4 pictures",
     ),
     "not UTF-8": (WORDS.replace("Male", "Mäle").encode("latin-1"), "standard", "t.csv", r"t\.csv must be UTF-8 text"),
+    "cells that the header does not have": (
+        "image,patient,label\na/1.png,1,Effusion,Mass\na/2.png,2,Mass,Hernia\n",
+        "separator=comma",
+        "t.csv",
+        r"t\.csv must have as many cells in each row as in its header, 3, got 4 in line 2; put a cell that h",
+    ),
+    "columns of one name": (one_name(), "standard", "t.parquet", r"must be a Parquet table, got: two columns of one n"),
     "empty": ("", "standard", "t.csv", r"t\.csv must be a table, got: No columns"),
     "torn gzip": (
         gzip.compress(WORDS.encode())[:-9],
@@ -243,6 +316,18 @@ def test_views_and_unknown_truth_are_set_aside_by_ingest(folder: str) -> None:
     unknown = "no finding asked for is known to be there or not"
     assert counted("standard") == (6, [["6.png", "no frontal view"], ["7.png", unknown], ["8.png", unknown]])
     assert counted("views=all,uncertain=ones") == (8, [["7.png", unknown]])
+
+
+def test_lateral_leaves_out_what_is_called_frontal(folder: str) -> None:
+    """Fails where PA and AP are the only names known of a frontal view."""
+    views = ["1,Lateral", "1,Frontal", "0,LL", "1,PA"]
+    ends = [f"{view},{split}" for split in ("train", "valid", "test") for view in views]
+    rows = [f"{number}.png,{end}" for number, end in enumerate(ends)]
+    content = "\n".join(["image,Mass,view,split", *rows]).encode()
+    uri = put({f"{n}.png": b"%d" % n for n in range(12)} | {"t.csv": content}, folder) + "/t.csv"
+    asked = Ingest(data_format="table", data_source=uri, data_labels="Mass", data_table="views=lateral")
+    found = task.build_catalogue(asked)
+    assert found.rows["view"].value_counts().to_dict() == {"LL": 3, "LATERAL": 3}
 
 
 def test_a_finding_without_a_column_is_refused_with_the_nearest(folder: str) -> None:

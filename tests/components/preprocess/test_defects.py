@@ -109,7 +109,7 @@ def test_any_mix_of_defects_loses_no_good_picture_and_lets_no_bad_one_through(
     told = json.loads((folder / "data.json").read_text())
     assert sum(group["count"] for group in told["excluded"]) == len(bad) + 1  # the row that repeats
     assert {group["reason"] for group in told["excluded"]} == {
-        "row repeats an earlier row of the table", *(reason for _, _, reason in bad)
+        "further row of a picture", *(reason for _, _, reason in bad)
     }  # fmt: skip
 
 
@@ -123,6 +123,21 @@ def test_what_is_only_reported_stays(tmp_path: Path) -> None:
     assert suspects["colour"] == ("report", ["012.png"])
     assert set(suspects) <= {"near_duplicate", "colour", "inverted"}  # noise may look like anything
     assert told["converted"] == {"RGB in colour": 1}
+
+
+@pytest.mark.parametrize(("policy", "named", "kept"), [("report", 2, 3), ("drop", 1, 2)])
+def test_a_copy_of_a_copy_is_named_where_the_copy_stays(tmp_path: Path, policy: str, named: int, kept: int) -> None:
+    """Fails where what data_policy does with a copy is not asked: the third looks like the second one only."""
+    grain = 4 * np.random.default_rng(1).normal(size=(32, 32))
+    bad: list[Bad] = [
+        (encode((pixels(GOOD) + times * grain).astype("uint8")), "Mass", "nearly the same picture as another one")
+        for times in (-1, 0, 1)
+    ]
+    folder = stored(tmp_path, bad, f"near_duplicate={policy}")
+    told = json.loads((folder / "data.json").read_text())
+    counts = {group["reason"]: group["count"] for group in [*told["suspects"], *told["excluded"]]}
+    assert counts["nearly the same picture as another one"] == named
+    assert len(dict(contents(folder))) == GOOD + kept
 
 
 def test_the_quarantine_lists_what_ingest_and_preprocess_found_with_its_address(tmp_path: Path) -> None:
