@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 Scalar = bool | int | float | str
+ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
 
 
 def setting(
@@ -62,7 +64,8 @@ class Settings:
         """Reads several settings from the text of one: a preset's name or `name=value,...`.
 
         Raises:
-            ValueError: unknown preset or name (the nearest is given), or a value out of range.
+            ValueError: unknown preset or name (the nearest is given), a name twice or without a value, or a value out
+                of range.
         """
         if text in presets:
             return cls(**presets[text])
@@ -77,6 +80,8 @@ class Settings:
         for name, value in ((name.strip(), value.strip()) for name, _, value in pairs):
             if name not in types:
                 raise ValueError(f"{setting} has no {name!r}{nearest(name, types)}")
+            if name in values or not value:
+                raise ValueError(f"{setting} must give {name} once and with a value, got {text!r}")
             values[name] = read_scalar(f"{setting}'s {name}", value, types[name])
         return cls(**values)
 
@@ -94,12 +99,15 @@ def read_scalar(name: str, text: str, wanted: type[Any]) -> Scalar:
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     wanted = type(field.default)
     if wanted is float and type(value) is int:
+        _check_range(field, value)  # before: it may be more than a float holds
         value = float(value)
     if wanted is int and type(value) is float and value.is_integer():
         value = int(value)  # KFP hands an int parameter over as a float when the form held 32.0
     if type(value) is not wanted:
         raise TypeError(f"{field.name} must be of type {wanted.__name__}, got {value!r} ({type(value).__name__})")
     _check_range(field, value)
+    if isinstance(value, str) and not ONE_LINE.fullmatch(value):
+        raise ValueError(f"{field.name} must be one line without white space at its ends, got {value!r}")
     if field.metadata["required"] and not value:
         raise ValueError(f"{field.name} must be given ({field.metadata['help']}), got {value!r}")
     choices = field.metadata["choices"]
@@ -115,6 +123,6 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{field.name} must be a finite number, got {value}")
     if low is not None and value < low:
-        raise ValueError(f"{field.name} must be at least {low:g} {unit}".rstrip() + f", got {value}")
+        raise ValueError(f"{field.name} must be at least {low:.10g} {unit}".rstrip() + f", got {value}")
     if high is not None and value > high:
-        raise ValueError(f"{field.name} must be at most {high:g} {unit}".rstrip() + f", got {value}")
+        raise ValueError(f"{field.name} must be at most {high:.10g} {unit}".rstrip() + f", got {value}")

@@ -60,4 +60,4 @@ def explain(field: Any) -> str:
         return f"{meta['help']} One of {', '.join(meta['choices'])}."
     if meta["low"] is None or meta["high"] is None:
         return str(meta["help"])
-    return f"{meta['help']} From {meta['low']:g} to {meta['high']:g} {meta['unit']}".rstrip() + "."
+    return f"{meta['help']} From {meta['low']:.10g} to {meta['high']:.10g} {meta['unit']}".rstrip() + "."

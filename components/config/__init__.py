@@ -13,12 +13,13 @@ from typing import Any
 from components.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from components.config.release import Evaluate, Publish
 from components.config.shared import Registry
-from components.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training
+from components.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training, cut_off_names
 from components.settings_fields import Scalar, Settings
 
 __all__ = [
     "ALWAYS", "AUTO_CUT_OFF", "CUT_OFFS", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "Registry", "Training", "check_form", "run_form",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "Registry", "Training", "check_form",
+    "cut_off_names", "run_form",
 ]  # fmt: skip
 
 STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from components.config.shared import Floored, Seeded
+from components.config.shared import Floored, Seeded, check_place
 from components.evaluate.floors import read_floors
 from components.imaging.augmentation import PRESETS as AUGMENTATIONS
 from components.imaging.augmentation import Augmentation
@@ -105,6 +105,7 @@ class Ingest(Floored, Validated, Seeded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_place("data_source", self.data_source)
         read_floors(self.publish_floors, self.findings())
         self.table_layout()
 

@@ -5,14 +5,30 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from components import storage
 from components.settings_fields import Settings, setting
+
+LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+
+
+def check_place(name: str, place: str) -> None:
+    """Refuses what would be taken for a folder of the machine that happens to run, and is none.
+
+    Raises:
+        ValueError: another scheme than gs:// and s3://, or no bucket.
+    """
+    in_bucket = storage.is_bucket(place)
+    if ("://" in place and not in_bucket) or (in_bucket and not place.partition("://")[2].partition("/")[0]):
+        raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {place!r}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Seeded(Settings):
     """The seed that every stage with a random choice shares."""
 
-    train_seed: int = setting(0, "Seed of every random choice: split, initial weights, order, augmentation.", low=0)
+    train_seed: int = setting(
+        0, "Seed of every random choice: split, initial weights, order, augmentation.", low=0, high=LARGEST_SEED
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Registry(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_place("publish_registry", self.publish_registry)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", self.publish_model_name):
             raise ValueError(
                 "publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
-from components.config.shared import Seeded
+from components.config.shared import Seeded, check_place
 from components.modeling.recipe import PRESETS as RECIPES
 from components.modeling.recipe import Recipe
 from components.settings_fields import setting
@@ -12,6 +13,19 @@ from components.settings_fields import setting
 # Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
 AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
 CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "top_conv"}
+WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # which Keras reads
+
+
+def cut_off_names(text: str) -> list[str]:
+    """What `model_cut_off` names, in its order; whether there are such layers, the stages that know the network check.
+
+    Raises:
+        ValueError: a name is empty or stands there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"model_cut_off must name each layer once, got {text!r}")
+    return names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +55,7 @@ class Training(Seeded):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.recipe()
+        cut_off_names(self.model_cut_off)
 
     def recipe(self) -> Recipe:
         """What `train_recipe` says."""
@@ -55,7 +70,9 @@ class ExtractFeatures(Training):
     model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
     model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
     model_feature_layer: str = setting(
-        "last", "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best one."
+        "last",
+        "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best at or behind "
+        "the cut-off.",
     )
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
@@ -67,6 +84,29 @@ class ExtractFeatures(Training):
     model_l2: float = setting(1e-4, "L2 penalty on the new layers' kernels.", low=0.0, high=1.0)
     train_feature_epochs: int = setting(30, "Most epochs of feature extraction.", unit="epochs", low=1, high=10_000)
     train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_weights()
+        if not self.model_feature_layer:
+            raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
+        for backbone, cut_off in CUT_OFFS.items():  # of the run form, where only the backbone was changed
+            if backbone != self.model_backbone and cut_off in cut_off_names(self.model_cut_off):
+                raise ValueError(
+                    f"model_cut_off must be a layer of {self.model_backbone}, such as {CUT_OFFS[self.model_backbone]}, "
+                    f"got {cut_off!r} of {backbone}"
+                )
+
+    def _check_weights(self) -> None:
+        if self.model_weights not in ("imagenet", "none"):
+            check_place("model_weights", self.model_weights)
+            if not self.model_weights.endswith(WEIGHT_FILES):
+                raise ValueError(
+                    f"model_weights must be `imagenet`, `none` or a file whose name ends in {', '.join(WEIGHT_FILES)}, "
+                    f"got {self.model_weights!r}"
+                )
+        if not re.fullmatch(r"([0-9A-Fa-f]{32})?", self.model_weights_md5):
+            raise ValueError(f"model_weights_md5 must be 32 hexadecimal digits, got {self.model_weights_md5!r}")
 
 
 @dataclasses.dataclass(frozen=True)

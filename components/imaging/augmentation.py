@@ -6,6 +6,8 @@ import dataclasses
 
 from components.settings_fields import Scalar, Settings, setting
 
+LARGEST_FACTOR = 255.0  # turns the darkest grey that is not black into white
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
@@ -40,8 +42,8 @@ class Augmentation(Settings):
             low, high = (float(part) for part in text.split(":"))
         except ValueError:
             low, high = 0.0, -1.0
-        if not 0 < low <= high < float("inf"):
-            raise ValueError(f"{name} must be low:high with 0 < low <= high, got {text!r}")
+        if not 0 < low <= high <= LARGEST_FACTOR:
+            raise ValueError(f"{name} must be low:high with 0 < low <= high <= {LARGEST_FACTOR:g}, got {text!r}")
         return low, high
 
 

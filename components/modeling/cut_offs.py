@@ -6,7 +6,7 @@ import itertools
 
 import keras
 
-from components.config import AUTO_CUT_OFF
+from components.config import AUTO_CUT_OFF, cut_off_names
 from components.modeling.graph import computed_from
 from components.modeling.network import last_convolution, trained_from
 from components.modeling.taps import BLOCK
@@ -39,9 +39,7 @@ def parse_cut_offs(text: str, network: keras.Model) -> list[str]:
         ValueError: a name is no layer (the nearest are given), stands there twice or leaves nothing of the backbone to
             train, or one of two neighbours is not computed from the other.
     """
-    names = cut_offs(network) if text == AUTO_CUT_OFF else [name.strip() for name in text.split(",")]
-    if len(set(names)) < len(names):
-        raise ValueError(f"model_cut_off must name each layer once, got {text!r}")
+    names = cut_offs(network) if text == AUTO_CUT_OFF else cut_off_names(text)
     for name in names:
         trained_from(network, name)
     found = [layer.name for layer in network.layers if layer.name in names]

@@ -6,7 +6,6 @@ version is a publisher at work or one that died: the others step over it, and it
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
@@ -40,6 +39,7 @@ def claim(place: str, model: str, run_id: str) -> Claim:
         ValueError: a claim is none.
     """
     folder = storage.join(place, model, "claims")
+    written = registry.versions(place, model)  # before the claims: so every number up to there is known to be taken
     uris = [each.uri for each in registry.files_below(folder) if NAME.fullmatch(each.name)]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         claims = list(pool.map(_read, uris))
@@ -47,11 +47,16 @@ def claim(place: str, model: str, run_id: str) -> Claim:
         if found.run_id == run_id:
             return found
     champion = production.current(place, model)
-    taken = [*registry.versions(place, model), *(found.number for found in claims)]
-    for number in itertools.count(max(taken, default=0) + 1):
+    taken = {found.number for found in claims}
+    free = (number for number in itertools.count(max(written, default=0) + 1) if number not in taken)
+    for number in free:
+        uri = storage.join(folder, f"{number}.json")
         new = Claim(number, run_id, production.now(), champion.version if champion else None)
-        with contextlib.suppress(FileExistsError):  # another run was quicker
-            compare_and_swap.swap(storage.join(folder, f"{number}.json"), json.dumps(new._asdict()).encode(), None)
+        try:
+            compare_and_swap.swap(uri, json.dumps(new._asdict()).encode(), None)
+        except FileExistsError:  # another run was quicker, or another live attempt of this one
+            new = _read(uri)
+        if new.run_id == run_id:
             return new
     raise AssertionError("unreachable: itertools.count does not end")
 

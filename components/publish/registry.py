@@ -2,7 +2,7 @@
 
 A version must appear to everybody at once. TensorFlow Serving takes every folder with a number for a name, and loads it
 when it finds `saved_model.pb`; readers of the registry go by `manifest.json`, which names every file with its SHA-256.
-- On disk the files are written to a hidden folder, which is renamed to the number.
+- On disk the files are written to a hidden folder of each attempt's own, which is renamed to the number.
 - A bucket cannot rename. There `saved_model.pb` is written last, after the manifest, and a version exists when both are
   there: the one write that completes it does so for Serving and for the registry. The other way round, a publisher
   killed between the two would leave a model that is served but not registered.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,6 +38,9 @@ def versions(registry: str, model: str) -> list[int]:
 def write_version(registry: str, model: str, number: int, files: dict[str, Path], facts: dict[str, Any]) -> str:
     """Stores a version and returns its URI. One that exists already is left alone.
 
+    Several attempts of one run may do so at once (a pod evicted but not dead yet, and the next one): on disk the first
+    whole one stays; in a bucket they write the same bytes, for all of a version comes from the claim and the inputs.
+
     Args:
         files: local files by their names in the version, `saved_model.pb` among them.
         facts: what else the manifest tells, beside every file's SHA-256 and size.
@@ -55,10 +59,7 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
                 storage.delete(left.uri)
         _write(uri, files, {**facts, "version": number})
         return uri
-    draft = Path(storage.join(registry, model, f".{number}"))
-    shutil.rmtree(draft, ignore_errors=True)  # of an attempt that was killed
-    _write(str(draft), files, {**facts, "version": number})
-    draft.rename(uri)
+    _write_on_disk(Path(uri), files, {**facts, "version": number})
     return uri
 
 
@@ -141,6 +142,19 @@ def files_below(uri: str) -> list[storage.Entry]:
         return list(storage.list_files(uri))
     except FileNotFoundError:
         return []
+
+
+def _write_on_disk(version: Path, files: dict[str, Path], facts: dict[str, Any]) -> None:
+    draft = version.with_name(f".{version.name}-{secrets.token_hex(8)}")
+    try:
+        _write(str(draft), files, facts)
+        draft.rename(version)  # fails where another attempt was quicker
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not _exists(str(version)):
+            raise
+    for left in version.parent.glob(f".{version.name}-*"):  # of attempts that were killed, or come too late
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(uri: str, files: dict[str, Path], facts: dict[str, Any]) -> None:

@@ -79,15 +79,20 @@ def _carry_out(place: str, model: str, claim: claims.Claim, verdict: dict[str, A
     if not verdict["promote"]:
         return Outcome(claim.number, False, reason)
     current = production.current(place, model)
-    if current and any(change.run_id == claim.run_id for change in current.history):
+    if _promoted(current, claim):
         return Outcome(claim.number, True, reason)  # an earlier attempt of this run did it
     try:
         if (current.version if current else None) != verdict["champion"]:
             raise production.moved(current, verdict["champion"])
         production.promote(place, model, claim.number, current, run_id=claim.run_id, reason=reason)
     except production.ConflictError as conflict:
-        return Outcome(claim.number, False, f"{conflict}; run the pipeline again")
+        if not _promoted(production.current(place, model), claim):  # by another attempt of this run, at the same time
+            return Outcome(claim.number, False, f"{conflict}; run the pipeline again")
     return Outcome(claim.number, True, reason)
+
+
+def _promoted(current: production.Production | None, claim: claims.Claim) -> bool:
+    return current is not None and any(change.run_id == claim.run_id for change in current.history)
 
 
 def _files(

@@ -20,6 +20,7 @@ from components.config import (
     Preprocess,
     Publish,
     Training,
+    check_form,
     run_form,
 )
 from components.evaluate.operating_point import OperatingPoint
@@ -94,6 +95,70 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
         for name in ("", "../other", "7th", "a" * 64)
     ),
 ]
+
+
+NO_PLACE = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
+NOT_ONE_LINE = "must be one line without white space at its ends, got"
+NO_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
+REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
+    ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
+    ({"model_l2": 10**400}, f"model_l2 must be at most 1, got {10**400}"),
+    ({"data_table": "separator="}, "data_table must give separator once and with a value, got 'separator='"),
+    ({"data_table": "image=a,image=b"}, "data_table must give image once and with a value, got 'image=a,image=b'"),
+    (
+        {"data_policy": "blank=fail, blank=drop"},
+        "data_policy must give blank once and with a value, got 'blank=fail, blank=drop'",
+    ),
+    *(
+        ({name: place}, f"{name} {NO_PLACE} '{place}'")
+        for name in ("data_source", "publish_registry", "model_weights")
+        for place in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5")
+    ),
+    ({"publish_registry": " gs://models"}, f"publish_registry {NOT_ONE_LINE} ' gs://models'"),
+    ({"publish_registry": "gs://models\n"}, f"publish_registry {NOT_ONE_LINE} 'gs://models\\n'"),
+    ({"publish_registry": "/mod\0els"}, f"publish_registry {NOT_ONE_LINE} '/mod\\x00els'"),
+    ({"data_source": "   "}, f"data_source {NOT_ONE_LINE} '   '"),
+    *(
+        ({"model_weights_md5": text}, f"model_weights_md5 must be 32 hexadecimal digits, got '{text}'")
+        for text in ("abc", "0" * 31, "0" * 33, "g" * 32, "\u0663" * 32)
+    ),
+    *(({"model_weights": name}, f"{NO_WEIGHTS} '{name}'") for name in ("", "ImageNet", "gs://models/w")),
+    *(
+        ({"model_cut_off": text}, f"model_cut_off must name each layer once, got '{text}'")
+        for text in ("", "top_conv,", "top_conv, top_conv")
+    ),
+    (
+        {"model_backbone": "efficientnet_lite0", "model_cut_off": "conv5_block16_2_conv"},
+        (
+            "model_cut_off must be a layer of efficientnet_lite0, such as top_conv, "
+            "got 'conv5_block16_2_conv' of densenet121"
+        ),
+    ),
+    ({"model_feature_layer": ""}, "model_feature_layer must be `auto`, `last` or a block's last layer, got ''"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED_LATER)
+def test_what_a_later_stage_cannot_take_the_form_refuses(values: dict[str, Any], message: str) -> None:
+    """Fails where the form takes it: hours of training end with it, or the model lies in a folder of a pod."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        check_form(REQUIRED | values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train_seed": 2**32 - 1},
+        {"data_source": "gs://bucket", "publish_registry": "s3://bucket/a folder", "model_weights": "gs://b/w.h5"},
+        {"data_source": "/data/R\u00f6ntgen\u00a0Aufnahmen", "model_weights": "/w.keras"},
+        {"model_weights": "none", "model_weights_md5": "30ee3e1110167f948a6b9946EEDEB738"},
+        {"model_backbone": "efficientnet_lite0", "model_cut_off": "block7a_expand_conv, top_conv"},
+    ],
+)
+def test_what_the_stages_can_take_the_form_takes(values: dict[str, Any]) -> None:
+    """Fails where a constraint refuses more than it must."""
+    assert check_form(REQUIRED | values).items() >= values.items()
 
 
 @pytest.mark.parametrize(("stage", "values", "message"), REFUSED_VALUES)

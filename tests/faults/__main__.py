@@ -27,8 +27,14 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(FAULTS)))
-@click.option("--kills", default=50, show_default=True, help="How often a run is killed.")
-@click.option("--minutes", default=120.0, show_default=True, help="After which a run is killed no more.")
+@click.option("--kills", type=click.IntRange(min=1), default=50, show_default=True, help="How often a run is killed.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="After which a run is killed no more.",
+)
 @click.option("--seed", default=0, show_default=True, help="What moments and faults are drawn with.")
 def main(names: tuple[str, ...], **plan: float) -> None:
     """Inject all faults or those named; ends with 1 where anything was lost."""

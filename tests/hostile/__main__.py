@@ -31,7 +31,7 @@ def tally(engine: str, group: str, parser: str, seed: int, seconds: float) -> di
 
 
 @click.command()
-@click.option("--minutes", default=30.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
 @click.option("--seed", type=int, default=None, help="By chance unless given.")
 def main(minutes: float, seed: int | None) -> None:
     """Tries hostile files on every parser; exit code 1 if one broke the law."""

@@ -18,13 +18,20 @@ from tests.soak.row import Row
 LATEST = Path("runs/soak/latest.json")
 NAMES = ("moves", "races", "schedules")
 console = Console(soft_wrap=True)
+COUNT = click.IntRange(min=1)
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
-@click.option("--schedules", "count", default=100, show_default=True, help="How often the pipeline is scheduled.")
-@click.option("--moves", default=1000, show_default=True, help="How often production moves in each kind of store.")
-@click.option("--races", default=3, show_default=True, help="How often 32 publish at once in each kind of store.")
+@click.option(
+    "--schedules", "count", type=COUNT, default=100, show_default=True, help="How often the pipeline is scheduled."
+)
+@click.option(
+    "--moves", type=COUNT, default=1000, show_default=True, help="How often production moves in each kind of store."
+)
+@click.option(
+    "--races", type=COUNT, default=3, show_default=True, help="How often 32 publish at once in each kind of store."
+)
 @click.option("--seed", default=0, show_default=True, help="What archive, moves and rollbacks are drawn with.")
 def main(names: tuple[str, ...], count: int, moves: int, races: int, seed: int) -> None:
     """Run all soaks or those named; ends with 1 where anything went wrong."""

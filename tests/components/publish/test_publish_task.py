@@ -178,6 +178,25 @@ def test_an_attempt_after_the_promotion_tells_what_was_done(settings: Publish, t
     assert _in_production(settings) == 2
 
 
+def test_of_two_live_attempts_both_tell_that_the_run_is_in_production(
+    settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where the slower one takes the promotion by the quicker one for another run's."""
+    promote, others = production.promote, list[task.Outcome]()
+
+    def just_too_late(*arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(production, "promote", promote)
+        monkeypatch.setattr(production, "now", lambda: "2026-01-01T00:00:00+00:00")  # no two attempts promote at once
+        others.append(_publish(settings, tmp_path / "other", "run-1"))
+        monkeypatch.undo()
+        promote(*arguments, **named)
+
+    monkeypatch.setattr(production, "promote", just_too_late)
+    outcome = task.Outcome(1, True, "the lower bound is above the floor")
+    assert [_publish(settings, tmp_path, "run-1"), *others] == [outcome, outcome]
+    assert _in_production(settings) == 1
+
+
 def test_the_runs_checkpoints_go_when_it_has_published_and_no_other_runs(settings: Publish, tmp_path: Path) -> None:
     """Fails where a stage takes its own away: killed while its outputs are uploaded, it would begin anew."""
     kept = [f"{settings.publish_registry}/{registry.CHECKPOINTS}/{run}/fine-tune/state" for run in ("run-1", "run-2")]

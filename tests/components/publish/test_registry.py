@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import storage
-from components.publish import registry
+from components import compare_and_swap, storage
+from components.publish import production, registry
 from components.publish.claims import claim
 
 MODEL = "chest-radiograph"
@@ -145,10 +147,84 @@ def test_after_a_crash_there_is_no_version_until_a_second_attempt_completes_it(
 def test_what_another_attempt_wrote_and_this_one_does_not_is_cleaned_up(
     place: str, make_files: Callable[..., Files]
 ) -> None:
-    storage.write_bytes(storage.join(place, MODEL, ".1" if place[0] == "/" else "1", "variables/old.index"), b"old")
+    left = storage.join(place, MODEL, ".1-dead" if place[0] == "/" else "1", "variables/old.index")
+    storage.write_bytes(left, b"old")
     _publish(place, "run-1", make_files())
     assert set(_stored(place, 1)) == {*CONTENTS, "manifest.json"}
     registry.verify(place, MODEL, 1)
+    assert not storage.exists(left)
+
+
+def test_two_live_attempts_of_a_run_claim_one_version(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where the loser of a number does not look whose it is, and takes the next."""
+    seconds = itertools.count()
+    monkeypatch.setattr(production, "now", lambda: f"2026-01-01T00:00:{next(seconds):02}+00:00")
+    found = _in_the_middle(monkeypatch, compare_and_swap, "swap", lambda: claim(place, MODEL, "run-1"))
+    assert claim(place, MODEL, "run-1") == found[0]
+    assert found[0].number == 1
+    assert claim(place, MODEL, "run-2").number == 2
+
+
+def test_a_claim_made_while_versions_are_listed_is_seen(
+    place: str, monkeypatch: pytest.MonkeyPatch, make_files: Callable[..., Files]
+) -> None:
+    """Fails where claims are listed before versions: the other attempt's number is passed over for a higher one."""
+
+    def others() -> int:
+        first = claim(place, MODEL, "run-1").number
+        _publish(place, "run-2", make_files())
+        return first
+
+    found = _in_the_middle(monkeypatch, registry, "versions", others)
+    assert claim(place, MODEL, "run-1").number == 1
+    assert found == [1]
+    assert registry.versions(place, MODEL) == [2]
+
+
+@pytest.mark.parametrize("write", range(len(CONTENTS) + 1))
+def test_two_live_attempts_of_a_run_write_one_whole_version(
+    place: str, monkeypatch: pytest.MonkeyPatch, make_files: Callable[..., Files], write: int
+) -> None:
+    """Fails where both attempts write to one draft folder: one removes it while the other writes."""
+    files = make_files()
+    found = _in_the_middle(
+        monkeypatch, storage, "write_bytes", lambda: registry.write_version(place, MODEL, 1, files, {}), after=write
+    )
+    assert registry.write_version(place, MODEL, 1, files, {}) == storage.join(place, MODEL, "1")
+    assert found == [storage.join(place, MODEL, "1")]
+    registry.verify(place, MODEL, 1)
+    assert set(_stored(place, 1)) == {*CONTENTS, "manifest.json"}
+    assert [path.name for path in Path(place, MODEL).glob("*")] in (["1"], [])  # no draft is left on disk
+
+
+def test_many_attempts_of_a_run_at_once_write_one_whole_version(
+    tmp_path: Path, make_files: Callable[..., Files]
+) -> None:
+    """Fails where a draft may be removed by another attempt before it is renamed: files are missing."""
+    files, start = make_files(), threading.Barrier(WRITERS)
+
+    def write(_: int) -> int:
+        start.wait()
+        return _publish(str(tmp_path), "run-1", files)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        assert set(pool.map(write, range(WRITERS))) == {1}
+    registry.verify(str(tmp_path), MODEL, 1)
+
+
+def _in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, other: Callable[[], Any], after: int = 0
+) -> list[Any]:
+    """Has `other` run when the function was called `after` times before; what it returns will be in the list."""
+    original, found, calls = getattr(module, name), [], itertools.count()
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == after:
+            found.append(other())
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(module, name, interrupted)
+    return found
 
 
 def test_a_version_without_a_saved_model_is_refused(place: str, make_files: Callable[..., Files]) -> None:

@@ -1,0 +1,23 @@
+"""The command lines of the long forms: `python -m tests.faults`, `tests.hostile` and `tests.soak`."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.faults.__main__ import main as faults
+from tests.hostile.__main__ import main as fuzz
+from tests.soak.__main__ import main as soak
+
+
+@pytest.mark.parametrize("value", ["0", "-1"])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(fuzz, "--minutes"), (faults, "--minutes"), (faults, "--kills"), (soak, "--moves"), (soak, "--races")],
+)
+def test_nothing_to_do_is_refused(command: click.Command, option: str, value: str) -> None:
+    """Fails where it is taken: nothing is tried, and the summary says that nothing went wrong."""
+    done = CliRunner().invoke(command, [option, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': {value}" in done.output
