@@ -15,18 +15,23 @@ from rich.table import Table
 
 from components.config import Ingest, Registry
 from components.publish import registry
-from pipelines.models import DISCLAIMER, EMBEDDED_REGISTRY, Shelf, reachable
+from pipelines.models import DISCLAIMER, EMBEDDED_REGISTRY, Shelf, shelved
 from pipelines.terminal import console, figure, out_folder, told_in_one_line
 
 if TYPE_CHECKING:
     from components.drift.new_pictures import Found
 
 DRIFT_FOUND = 3  # exit code; 0 is for none, 1 and 2 for what went wrong
-FORMAT = Ingest.__dataclass_fields__["data_format"]
+FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "data_table"))
 
 
 @click.command()
-@click.option("--source", required=True, help="The new pictures: what data_source is in a run. Labels are not needed.")
+@click.option(
+    "--source",
+    required=True,
+    help="The new pictures: what data_source is in a run. Labels are not needed: of folders and dicom any folder of "
+    "pictures will do, and a table needs no findings. The other formats need all their files.",
+)
 @click.option("--model", "number", required=True, type=int, help="Number of the version to compare with.")
 @click.option(
     "--format",
@@ -36,6 +41,7 @@ FORMAT = Ingest.__dataclass_fields__["data_format"]
     type=click.Choice(FORMAT.metadata["choices"]),
     help="What data_format is in a run.",
 )
+@click.option("--table", default=TABLE.default, show_default=True, help="What data_table is in a run.")
 @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
 @click.option("--name", default=Registry.publish_model_name, show_default=True, help="Name of the model.")
 @click.option(
@@ -46,20 +52,24 @@ FORMAT = Ingest.__dataclass_fields__["data_format"]
     help="Page with the plots; the figures are written beside it as .json.",
 )
 @out_folder
-def drift(source: str, number: int, data_format: str, place: str, name: str, report: Path, out: Path) -> None:
+def drift(
+    source: str, number: int, data_format: str, table: str, place: str, name: str, report: Path, out: Path
+) -> None:
     """Compares new pictures with those that a version was made with.
 
     Exit code 0: no shift seen. 3: something shifted.
     """
-    with told_in_one_line(), reachable(place, out):
-        found = _compare(Shelf(place, name), number, data_format, source)
+    if report.with_suffix(".json") == report:
+        raise click.BadParameter(f"must be a page such as drift.html, for the figures go to {report}")
+    with told_in_one_line(), shelved(place, name, out) as shelf:
+        found = _compare(shelf, number, data_format, source, table)
         _write(found, report, name, number, source)
     _print(found)
     click.echo(f"{report}, {report.with_suffix('.json')}\n{DISCLAIMER}")
     sys.exit(DRIFT_FOUND if found.comparison.drift["shifted"] else 0)
 
 
-def _compare(shelf: Shelf, number: int, data_format: str, source: str) -> Found:
+def _compare(shelf: Shelf, number: int, data_format: str, source: str, table: str) -> Found:
     registry.manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from components.drift.new_pictures import VERSION_FILES, compare_with_version
@@ -67,7 +77,7 @@ def _compare(shelf: Shelf, number: int, data_format: str, source: str) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         names = [f"{registry.EXTRA}/{each}" for each in VERSION_FILES]
         registry.fetch(*shelf, number, names, Path(folder))
-        return compare_with_version(Path(folder) / registry.EXTRA, data_format, source)
+        return compare_with_version(Path(folder) / registry.EXTRA, data_format, source, table)
 
 
 def _notes(found: Found) -> list[str]:

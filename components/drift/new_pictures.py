@@ -12,7 +12,7 @@ from components.config import Ingest
 from components.drift.comparison import Comparison, compare
 from components.drift.observe import BATCH_SIZE, Observer
 from components.drift.sample import REFERENCE, Sample, describe, draw
-from components.ingest.task import READERS
+from components.drift.unlabelled import READERS
 from components.modeling import artifact, devices
 from components.preprocess.layout import in_reading_order
 from components.preprocess.reading import decode_rows
@@ -37,19 +37,25 @@ class Found(NamedTuple):
     new: NewPictures
 
 
-def compare_with_version(version: Path, data_format: str, source: str) -> Found:
+def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> Found:
     """Compares a source's pictures with a version's own data. Labels and splits of the source play no part.
+
+    They may be missing from `folders`, `dicom` and `table`. Of the other formats every file that ingest asks for has
+    to be there.
 
     Args:
         version: folder with VERSION_FILES.
         data_format: one that ingest knows.
         source: what that format's reader takes.
+        data_table: which columns of a table tell what, see `TableLayout`.
 
     Raises:
         FileNotFoundError, ValueError: what the reader refuses, no picture that can be read, or a broken reference.
     """
     contract, reference = artifact.Contract.read(version), Sample.read((version / REFERENCE).read_bytes())
-    settings = Ingest(data_format=data_format, data_source=source, data_labels=",".join(contract.labels))
+    settings = Ingest(
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(contract.labels)
+    )
     observer = Observer(artifact.load(version), devices.strategy())
     new = observe_source(settings, observer, contract.labels, contract.image_size)
     return Found(compare(reference, new.sample, settings.train_seed), reference, new)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -64,8 +63,4 @@ def by_delong(models: Sequence[pd.DataFrame], label: str) -> Estimate:
     """
     challenger, champion = models
     truth, scores = challenger[label_column(label)], score_column(label)
-    found = delong.paired(truth, challenger[scores], champion[scores], challenger["patient_id"])
-    if math.isnan(found.variance):
-        return {"value": found.difference, "low": None, "high": None}
-    half = delong.NORMAL_975 * math.sqrt(max(found.variance, 0.0))
-    return {"value": found.difference, "low": found.difference - half, "high": found.difference + half}
+    return delong.paired(truth, challenger[scores], champion[scores], challenger["patient_id"]).estimate()

@@ -36,10 +36,8 @@ def read_curve(
     points = json.loads((features / CURVE).read_text())
     scores = np.load(features / SCORES, mmap_mode="r")
     truth = [validation[label_column(label)].to_numpy() for label in labels]
-    ranked = [
-        [rank(truth[number], layer[:, number]) for number in range(len(labels)) if len(np.unique(truth[number])) > 1]
-        for layer in scores
-    ]
+    able = [number for number, column in enumerate(truth) if {0.0, 1.0} <= set(np.unique(column))]
+    ranked = [[rank(truth[number], layer[:, number]) for number in able] for layer in scores]
 
     def mean_aurocs(weights: FloatArray) -> FloatArray:
         by_layer = [

@@ -24,13 +24,20 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: -1 to 1.
-        variance: of the difference; NaN with fewer than two patients with, or without the label.
+        variance: of the difference, 0 or more; NaN with fewer than two patients with, or without the label.
         p_value: two-sided, of the areas being equal; NaN where the variance is NaN, or 0 under unequal areas.
     """
 
     difference: float
     variance: float
     p_value: float
+
+    def estimate(self) -> Estimate:
+        """The difference with its 95 % normal interval, whose bounds are None where `p_value` is NaN."""
+        if math.isnan(self.p_value):
+            return {"value": self.difference, "low": None, "high": None}
+        half = NORMAL_975 * math.sqrt(self.variance)
+        return {"value": self.difference, "low": self.difference - half, "high": self.difference + half}
 
 
 class _Known(NamedTuple):
@@ -50,8 +57,8 @@ def area(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None)
         patients: (n,) ids; None where each picture is a patient of its own.
 
     Returns:
-        Bounds are None with fewer than two patients of a class, and where the classes are wholly apart, which says
-        nothing of how far apart they are.
+        Bounds are None with fewer than two patients of a class, and where the variance is 0: where the classes are
+        wholly apart, which says nothing of how far apart they are, or in each patient both classes cancel out.
 
     Raises:
         ValueError: lengths differ, a truth is not 0, 1 or NaN, a known picture's score is NaN, or a class is missing.
@@ -117,7 +124,11 @@ def _residuals(known: _Known, scores: ArrayLike) -> tuple[float, FloatArray]:
 
 
 def _variance(known: _Known, residuals: FloatArray) -> float:
-    """Of a mean over both classes' residuals, by patients; NaN with fewer than two patients of a class."""
+    """Of a mean over both classes' residuals, by patients; NaN with fewer than two patients of a class.
+
+    It is 0 where each patient's residuals of both classes cancel out, of which rounding leaves a little above or below
+    0. Otherwise it is positive, because `_unbiased` falls with the count, and no class has more patients than all have.
+    """
     with_label, without = (
         np.bincount(known.patients, np.where(chosen, residuals / chosen.sum(), 0))
         for chosen in (known.positive, ~known.positive)
@@ -125,11 +136,9 @@ def _variance(known: _Known, residuals: FloatArray) -> float:
     holders, others = (len(np.unique(known.patients[chosen])) for chosen in (known.positive, ~known.positive))
     if min(holders, others) < 2:
         return math.nan
-    return float(
-        _unbiased(holders) * np.sum(with_label**2)
-        + _unbiased(others) * np.sum(without**2)
-        + 2 * _unbiased(len(with_label)) * np.sum(with_label * without)
-    )
+    squares = float(_unbiased(holders) * np.sum(with_label**2) + _unbiased(others) * np.sum(without**2))
+    variance = squares + 2 * _unbiased(len(with_label)) * float(np.sum(with_label * without))
+    return variance if variance > 1e-12 * squares else 0.0
 
 
 def _unbiased(count: int) -> float:

@@ -55,11 +55,14 @@ class LabelFigures(NamedTuple):
     looks: Mapping[str, Sequence[Figure]]
 
     def pictures(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and pixels, uint8 [height, width, 3], of every figure."""
+        """Group and pixels, uint8 [height, width, 3], of every figure; a group's figures follow each other.
+
+        Nothing names a picture: its id may be a path that tells the patient.
+        """
         for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.looks)):
             for outcome, figures in outcomes.items():
                 for figure in figures:
-                    yield f"{kind}/{self.label}/{outcome}/{figure.call.image_id}", figure.pixels
+                    yield f"{kind}/{self.label}/{outcome}", figure.pixels
 
 
 def calls(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:

@@ -99,8 +99,18 @@ def reliability_svg(before: Curve, after: Curve) -> str:
         return as_svg(figure)
 
 
+def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """The layers whose AUROC could be estimated, the best first; of equals the deepest, as `auto` takes it."""
+    estimated = [point for point in reversed(points) if point["auroc"]["value"] is not None]
+    return sorted(estimated, key=lambda point: -(point["auroc"]["value"] or 0))
+
+
 def curve_svg(points: Sequence[CurvePoint]) -> str:
-    """AUROC by layer with its interval as a band; the best layer is marked."""
+    """AUROC by layer with its interval as a band; the best layer is marked.
+
+    Args:
+        points: one at least whose AUROC could be estimated.
+    """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 3.0))
         axes = figure.add_axes((0.08, 0.17, 0.91, 0.78))
@@ -109,9 +119,10 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
         axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
         axes.plot(numbers, value, color=BLUE, marker=".")
-        best = int(np.nanargmax(value))
-        axes.plot(best + 1, value[best], color=VERMILION, marker="o")
-        axes.annotate(points[best]["layer"], (best + 1, value[best]), (0, 7), textcoords="offset points", ha="center")
+        best = best_layers(points)[0]
+        place = points.index(best)
+        axes.plot(place + 1, value[place], color=VERMILION, marker="o")
+        axes.annotate(best["layer"], (place + 1, value[place]), (0, 7), textcoords="offset points", ha="center")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer, from the input on")
         axes.margins(y=0.15)

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.evaluate import verdict
 from components.evaluate.bootstrap import Estimate
 from components.evaluate.metrics import SplitMetrics
-from components.evaluate.plots import Curve, curve_svg, roc_svg, search_svg, training_svg
+from components.evaluate.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
 from components.evaluate.section import Section
 from components.fine_tune.search_table import Candidate, best
 
@@ -141,7 +141,7 @@ def render_report(report: Report) -> str:
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
-            best_layers=sorted(report.cut_off_curve, key=lambda point: -(point["auroc"]["value"] or 0))[:BEST_LAYERS],
+            best_layers=best_layers(report.cut_off_curve)[:BEST_LAYERS],
             search_plot=_search_plot(report.cut_off_search),
             best_cut_off=best(report.cut_off_search)["cut_off"] if report.cut_off_search else "",
             contact_sheet=sheet if fits else b"",
@@ -206,14 +206,14 @@ def _training_plots(report: Report) -> list[Plot]:
 
 
 def _curve_plot(report: Report) -> Plot | None:
-    if not report.cut_off_curve:
+    best = best_layers(report.cut_off_curve)
+    if not best:
         return None
-    best = max(report.cut_off_curve, key=lambda point: point["auroc"]["value"] or 0)
     return Plot(
         "Validation AUROC of a linear probe on each layer, with 95 % intervals",
         curve_svg(report.cut_off_curve),
-        f"{len(report.cut_off_curve)} layers from the input on; the best is {best['layer']} with "
-        f"{verdict.number(best['auroc']['value'])}",
+        f"{len(report.cut_off_curve)} layers from the input on; the best is {best[0]['layer']} with "
+        f"{verdict.number(best[0]['auroc']['value'])}",
     )
 
 

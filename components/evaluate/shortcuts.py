@@ -5,7 +5,6 @@ A model that hardly beats one of these may have learned how the pictures came ab
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -114,16 +113,9 @@ def _shortcut(variable: str, label: str, scores: FloatArray, judged: Judged) -> 
         "label": label,
         "auroc": alone,
         "model": by_model,
-        "lead": _difference(delong.paired(truth, model, scores, patients)),
+        "lead": delong.paired(truth, model, scores, patients).estimate(),
         "warning": _nearly_as_good(alone, by_model),
     }
-
-
-def _difference(compared: delong.Comparison) -> Estimate:
-    if not compared.variance > 0:
-        return {"value": compared.difference, "low": None, "high": None}
-    half = delong.NORMAL_975 * math.sqrt(compared.variance)
-    return {"value": compared.difference, "low": compared.difference - half, "high": compared.difference + half}
 
 
 def _nearly_as_good(alone: Estimate, model: Estimate) -> bool:

@@ -38,7 +38,7 @@ def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures:
     Args:
         folder: of this run's logs.
         facts: what metrics.json holds.
-        pictures: name, the last part of which is the picture's id, and pixels uint8 [height, width, 3].
+        pictures: group, such as `worst calls/Pneumonia/false positives`, and pixels uint8 [height, width, 3].
     """
     for strategy, splits in facts["metrics"].items():
         with _writer(folder / RUN / strategy):
@@ -75,7 +75,7 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mappin
 def augmentation_sheet(png: bytes) -> Picture:
     """The contact sheet, to stand among the pictures."""
     with Image.open(io.BytesIO(png)) as sheet:
-        return "augmentation/sheet", np.asarray(sheet.convert("RGB"))
+        return "augmentation", np.asarray(sheet.convert("RGB"))
 
 
 def _writer(folder: Path) -> Any:
@@ -93,12 +93,8 @@ def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _grouped(pictures: Iterable[Picture]) -> Iterator[tuple[str, np.ndarray]]:
-    """Pictures of one kind and size together, uint8 [n, height, width, 3], named without their ids."""
-
-    def kind(picture: Picture) -> tuple[str, tuple[int, ...]]:
-        return picture[0].rpartition("/")[0], picture[1].shape
-
-    for (name, _), group in itertools.groupby(pictures, key=kind):
+    """Pictures of one group and size together, uint8 [n, height, width, 3]."""
+    for (name, _), group in itertools.groupby(pictures, key=lambda picture: (picture[0], picture[1].shape)):
         yield name, np.stack([pixels for _, pixels in group])
 
 

@@ -16,11 +16,15 @@ LEAST_CORRELATION = 0.99
 AT_ONCE = 2**20  # pairs
 
 
-def repeats(hashes: np.ndarray, thumbnails: np.ndarray) -> dict[int, int]:
-    """Places of pictures that look like an earlier one that stays, and that one's; arguments as of `pairs`."""
+def repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
+    """Places of pictures that look like an earlier one that stays, and that one's; other arguments as of `pairs`.
+
+    Args:
+        leaves: bool [n], which pictures leave if they are such.
+    """
     found: dict[int, int] = {}
     for earlier, later in pairs(hashes, thumbnails).tolist():
-        if earlier not in found:
+        if earlier not in found or not leaves[earlier]:
             found.setdefault(later, earlier)
     return found
 

@@ -71,6 +71,38 @@ def test_a_medmnist_file_without_views_is_compared_by_its_pictures(registry: Pat
     assert any("tells no patients" in note for note in found["notes"])
 
 
+def test_pictures_without_labels_are_compared(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:
+    """Fails where a folder of nothing but pictures is refused, or none of them need be there."""
+    (tmp_path / "flat").mkdir()
+    for path in more_of_the_same.rglob("*.png"):
+        shutil.copy(path, tmp_path / "flat")
+    done = drift(registry, tmp_path / "flat", tmp_path / "drift.html", "--format", "folders")
+    assert done.exit_code == 0, done.output
+    tests = json.loads((tmp_path / "drift.json").read_text())["drift"]["tests"]
+    assert [tests[name]["verdict"] for name in ("score", "embedding", "view")] == [
+        *("no shift seen", "no shift seen"),
+        "not told by the data",
+    ]
+    (tmp_path / "empty").mkdir()
+    done = drift(registry, tmp_path / "empty", tmp_path / "none.html", "--format", "folders")
+    assert done.exit_code == 1
+    assert "Error: the source must hold pictures that can be read, got 0 pictures" in done.output
+
+
+def test_the_columns_of_a_table_can_be_named(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:
+    """Fails where --table does not reach the reader: the picture's column would not be found, nor the patients."""
+    pictures = sorted(more_of_the_same.rglob("*.png"))
+    for path in pictures:
+        shutil.copy(path, tmp_path)
+    lines = [f"{path.name},{path.name[:8]}" for path in pictures]
+    (tmp_path / "new.csv").write_text("\n".join(["File,Person", *lines]))
+    options = ("--format", "table", "--table", "image=File,patient=Person")
+    done = drift(registry, tmp_path / "new.csv", tmp_path / "drift.html", *options)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "drift.json").read_text())
+    assert found["drift"]["tests"]["score"]["new"] == {"pictures": len(pictures), "patients": 40}
+
+
 @pytest.mark.parametrize(
     ("source", "number", "message"),
     [
@@ -116,3 +148,10 @@ def test_a_version_keeps_the_sample_that_evaluation_drew(registry: Path, evaluat
     assert len(sample.patients) == 58 + 39
     assert int(np.isfinite(sample.scores).all(axis=1).sum()) == 39
     assert sample.features.shape == (97, 1280)
+
+
+def test_a_report_that_the_figures_would_overwrite_is_refused(registry: Path, tmp_path: Path) -> None:
+    """Fails where --report may end in .json: the figures, written last, take the page's place then."""
+    done = drift(registry, tmp_path / "nowhere", tmp_path / "x.json")
+    assert done.exit_code == 2
+    assert f"must be a page such as drift.html, for the figures go to {tmp_path}/x.json" in done.output

@@ -75,6 +75,20 @@ def test_equal_embeddings_have_no_distance() -> None:
     assert (found.value, found.p) == (0, 1)
 
 
+@pytest.mark.parametrize("kind", STATISTICS)
+@pytest.mark.parametrize(("old", "new"), [(61, 137), (452, 111), (350, 333)])
+def test_pictures_that_are_all_alike_have_not_shifted(kind: str, old: int, new: int) -> None:
+    """Fails where distances are compared exactly or by a relative tolerance, or the kernel takes for distances what is
+    rounding: that would decide."""
+    generator = np.random.default_rng(old)
+    owner = np.concatenate([np.sort(generator.integers(0, old // 2, old)), old + generator.integers(0, new // 2, new)])
+    constant = {"tv": ["PA"] * (old + new), "ks": np.full(old + new, 0.3)}
+    constant["mmd"] = np.tile(generator.normal(size=50), (old + new, 1))
+    found = permutation_test(owner, sides(old, new), STATISTICS[kind](constant[kind]), seed=old)
+    assert found.value == pytest.approx(0, abs=1e-7)
+    assert found.p == 1
+
+
 def test_p_is_the_share_of_divisions_that_are_as_far_apart() -> None:
     # Of the 6 ways to put four patients on two sides, 2 part the low values from the high ones.
     found = permutation_test(np.arange(4), sides(2, 2), kolmogorov_smirnov([1, 2, 3, 4]), seed=0)

@@ -105,6 +105,24 @@ def test_one_patient_of_a_class_gives_no_variance() -> None:
     assert math.isnan(found.p_value)
 
 
+def test_what_cancels_out_in_every_patient_has_no_interval() -> None:
+    """Fails where rounding is left in the variance, or where a variance of 0 gives unequal areas an interval."""
+    # Each patient's picture with the label is placed as much too low as those without it are too high.
+    truth, patients = [1, 0, 1, 0, 1, 0, 0, 0], [1, 2, 2, 2, 0, 1, 1, 0]
+    one = [0.86, 0.81, 0.48, 0.39, 0.33, 0.73, 0.99, 0.23]
+    assert delong.paired(truth, one, [0.25, 0.55, 0.72, 0.73, 0.41, 0.2, 0.61, 0.34], patients).variance == 0
+    found = delong.paired([1, 0, 0, 0, 1], [0, 3, 3, 3, 0], [4, 1, 2, 1, 4], [2, 1, 2, 0, 3])
+    assert (found.difference, found.variance) == (-1, 0)
+    assert math.isnan(found.p_value)
+    assert found.estimate() == {"value": -1, "low": None, "high": None}
+
+
+def test_equal_models_have_an_interval_of_no_width() -> None:
+    """Fails where every variance of 0 is taken for one that cannot be had: of a model and itself it is known."""
+    truth, scores = noisy_scores(60)
+    assert delong.paired(truth, scores, scores).estimate() == {"value": 0, "low": 0, "high": 0}
+
+
 def test_a_model_is_as_good_as_itself() -> None:
     truth, scores = noisy_scores(60)
     assert delong.paired(truth, scores, scores) == (0.0, 0.0, 1.0)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
+from components.evaluate.comparison import by_delong
 from components.evaluate.floors import read_floors
 from components.evaluate.gate import Champion, Rule, Verdict, decision, judge
 from components.evaluate.metrics import evaluate_label
@@ -118,6 +119,13 @@ def test_the_difference_is_measured_on_the_same_resamples() -> None:
     found = verdict(predictions(1.0, seed=1), predictions(1.1, seed=1))["labels"]["Mass"]
     widths = {name: each["high"] - each["low"] for name, each in found.items()}  # type: ignore[index]
     assert widths["difference"] < widths["challenger"] / 4
+
+
+def test_without_a_variance_the_difference_has_no_interval() -> None:
+    """Fails where the gate's DeLong makes an interval of no width of a variance of 0 under unequal areas."""
+    patients, truth = ["a", "b", "c", "d"], [0.0, 0.0, 1.0, 1.0]
+    models = [frame(patients, Mass=(truth, scores)) for scores in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1])]
+    assert by_delong(models, "Mass") == {"value": 1, "low": None, "high": None}
 
 
 def test_delong_agrees_with_the_bootstrap() -> None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 
+from components.evaluate.plots import best_layers
 from components.evaluate.report import Exclusion, Report, SplitCount, render_report
 from tests.components.evaluate.page import Page
 
@@ -119,6 +120,27 @@ class TestSaysWhatItWasGiven:
         descriptions = [str(attributes["alt"]) for attributes in page.images()]
         assert "3 layers from the input on; the best is conv5_block2_concat with 0.800" in descriptions
         assert "Where to cut" not in Page(render_report(replace(full_report, cut_off_curve=[]))).text
+
+    def test_of_equal_layers_the_deepest_is_the_best(self, full_report: Report) -> None:
+        """Fails where page or marker names another layer than model_feature_layer=auto takes, the first of equals."""
+        curve = full_report.cut_off_curve
+        even = [{**point, "auroc": {**point["auroc"], "value": 0.7}} for point in curve]
+        assert [point["layer"] for point in best_layers(even)] == ["relu", "conv5_block2_concat", "pool4_pool"]  # type: ignore[arg-type]
+        page = Page(render_report(replace(full_report, cut_off_curve=even)))  # type: ignore[arg-type]
+        descriptions = [str(attributes["alt"]) for attributes in page.images()]
+        assert "3 layers from the input on; the best is relu with 0.700" in descriptions
+        (marked,) = [drawing for drawing in drawings(page) if "layer, from the input on" in drawing]
+        assert [point["layer"] for point in curve if f">{point['layer']}<" in marked] == ["relu"]
+
+    def test_a_curve_of_which_nothing_could_be_estimated(self, full_report: Report) -> None:
+        """Fails where such a curve ends evaluation, after all training, or is passed over in silence."""
+        nothing = {"value": None, "low": None, "high": None}
+        curve = [{**point, "auroc": nothing} for point in full_report.cut_off_curve]
+        page = Page(render_report(replace(full_report, cut_off_curve=curve)))  # type: ignore[arg-type]
+        assert "Where to cut No layer could be judged" in page.text
+        one = [*curve[:2], full_report.cut_off_curve[2]]
+        page = Page(render_report(replace(full_report, cut_off_curve=one)))  # type: ignore[arg-type]
+        assert "3 layers from the input on; the best is relu with 0.750" in [str(each["alt"]) for each in page.images()]
 
     def test_every_candidate_of_the_cut_off_search_and_the_one_published(self, full_report: Report, page: Page) -> None:
         assert page.row("conv5_block15_1_conv published") == [

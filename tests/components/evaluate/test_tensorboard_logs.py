@@ -127,9 +127,14 @@ def test_every_run_is_a_session_with_all_settings(board: str, facts: dict[str, A
 
 
 def test_the_pictures_of_the_report_are_there(board: str) -> None:
+    """Fails where a tag holds more than the group of its pictures, such as an id."""
     tags = get(board, "plugin/images/tags")
     assert list(tags) == ["a-run/evaluation/fine_tuning"]
     names = tags["a-run/evaluation/fine_tuning"]
+    outcomes = ("false positives", "false negatives", "true positives", "true negatives")
+    kinds = ("heat maps", "worst calls")
+    groups = {f"{kind}/{label}/{each}" for kind in kinds for label in LABELS for each in outcomes}
+    assert set(names) <= {"augmentation", *groups}
     assert any(name.startswith("heat maps/Pneumonia/") for name in names)
     assert any(name.startswith("worst calls/Pneumonia/") for name in names)
     name = next(name for name in names if name.startswith("heat maps/"))

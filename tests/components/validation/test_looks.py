@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from components.preprocess import near_duplicates
 from components.validation import twins
 from components.validation.looks import look
-from components.validation.policy import BLANK, INVERTED
+from components.validation.policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
 from tests.components.pictures import encode, noise
 
 SIZE = 64
@@ -31,7 +33,7 @@ def films(test_data: Path) -> list[np.ndarray]:
 def repeats(pictures: list[np.ndarray]) -> dict[int, int]:
     looks = [look(picture[..., None]) for picture in pictures]
     hashes = np.array([each.hash for each in looks], "uint64")
-    return twins.repeats(hashes, np.stack([each.thumbnail for each in looks]))
+    return twins.repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
 
 
 def as_jpeg(picture: np.ndarray) -> np.ndarray:
@@ -79,6 +81,41 @@ def test_a_film_is_found_again_however_it_was_changed(
 def test_of_a_chain_those_are_repeats_that_look_like_one_that_stays() -> None:
     picture = noise(SIZE)
     assert repeats([picture, noise(SIZE, 1), picture, noise(SIZE, 1), picture]) == {2: 0, 3: 1, 4: 0}
+
+
+def in_a_row() -> tuple[np.ndarray, np.ndarray]:
+    """Hashes and thumbnails of three pictures of which the second looks like both others, and these not alike."""
+    pictures = [noise(16).astype(int) + shift * (noise(16, 1) / 12) for shift in (-1, 0, 1)]
+    return np.zeros(3, "uint64"), np.stack([(each / 2 + 20).astype("uint8") for each in pictures])
+
+
+@pytest.mark.parametrize(
+    ("leaves", "found"), [([True] * 3, {1: 0}), ([False, False, True], {1: 0, 2: 1}), ([False] * 3, {1: 0, 2: 1})]
+)
+def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], found: dict[int, int]) -> None:
+    """Fails where every repeat is taken to leave: of two alike test pictures, which never do, the second would hide
+    its copies in train."""
+    hashes, thumbnails = in_a_row()
+    assert twins.pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
+    assert twins.repeats(hashes, thumbnails, np.array(leaves)) == found
+
+
+@pytest.mark.parametrize(
+    ("splits", "leave", "elsewhere", "within"),
+    [
+        (["test", "test", "train"], True, [False, False, True], [False] * 3),
+        (["test", "validation", "train"], True, [False, True, False], [False] * 3),
+        (["train"] * 3, True, [False] * 3, [False, True, False]),
+        (["train"] * 3, False, [False] * 3, [False, True, True]),
+    ],
+)
+def test_near_duplicates_are_those_of_pictures_that_stay(
+    splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
+) -> None:
+    """Fails where pictures of test are taken to leave, or any of which data_policy is only told."""
+    found = near_duplicates.flaws(pd.DataFrame({"split": splits}), *in_a_row(), leave=leave)
+    assert found[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
+    assert found[NEAR_DUPLICATE].tolist() == within
 
 
 @settings(deadline=None, max_examples=40)

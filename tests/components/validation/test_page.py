@@ -77,3 +77,10 @@ def test_every_picture_is_described_and_every_table_has_headings(text: str) -> N
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_it_whole_and_has_nothing_to_complain_of(text: str, width: int, tmp_path: Path) -> None:
     assert open_page(text, width, tmp_path) == Seen(width, 1, 0, [])
+
+
+@needs_chromium
+def test_the_plot_of_ages_stays_readable_on_a_phone(text: str, tmp_path: Path) -> None:
+    """Fails where the plot shrinks with the page: its letters would be five pixels high."""
+    assert "Share of pictures by decade of age" in open_page(text, 375, tmp_path).scrolled
+    assert "Share of pictures by decade of age" not in open_page(text, 1280, tmp_path).scrolled
