@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -50,11 +51,18 @@ def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple
     return points, np.stack(chosen)
 
 
-def feature_layer(wanted: str, points: list[Point]) -> str:
-    """The layer to extract features from: `wanted`, the last, or with `auto` the best on validation."""
-    if wanted == AUTO:
-        return max(reversed(points), key=lambda point: point["auroc"])["layer"]
-    return points[-1]["layer"] if wanted == LAST else wanted
+def feature_layer(wanted: str, points: list[Point], usable: Sequence[str]) -> str:
+    """The layer to extract features from: `wanted`, the last, or with `auto` of those usable the best on validation."""
+    if wanted != AUTO:
+        return points[-1]["layer"] if wanted == LAST else wanted
+    found = best([point for point in points if point["layer"] in usable])["layer"]
+    log.info("feature layer: %s, the best of %d from which model_cut_off can be fine-tuned", found, len(usable))
+    return found
+
+
+def best(points: Sequence[Point]) -> Point:
+    """The layer that tells most; of equals the deepest."""
+    return max(reversed(points), key=lambda point: point["auroc"])
 
 
 def write(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> None:
@@ -66,5 +74,5 @@ def write(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> 
         for number, point in enumerate(points):
             tf.summary.scalar("cut_off_curve/validation_auroc", point["auroc"], step=number)
     writer.close()
-    best = max(points, key=lambda point: point["auroc"])
-    log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), best["layer"], best["auroc"])
+    top = best(points)
+    log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), top["layer"], top["auroc"])

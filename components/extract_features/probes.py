@@ -1,19 +1,23 @@
 """Linear probes: a regularised logistic regression for each candidate layer, label and penalty, solved exactly.
 
-All labels and penalties of a layer are solved together, a layer at a time: a layer's pictures fit into the processor's
-cache, where all layers side by side would be read from memory at every step.
+All penalties of a layer, and all labels that most pictures tell, are solved together, a layer at a time: a layer's
+pictures fit into the processor's cache, where all layers side by side would be read from memory at every step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from keras import ops
 
+from components.stage import log
+
 PENALTIES = (0.01, 0.1, 1.0)
 STEPS = 300  # at most; twenty or thirty suffice
 CLOSE = 1e-4  # logits: a step that moves the scores less is the last
+MOSTLY = 0.9  # of all pictures: a label that fewer tell is solved on these alone
 SMALLEST_VARIANCE = 1e-5  # of a principal axis, as part of the largest: below it float32 sees noise
 
 
@@ -67,10 +71,36 @@ def _fit(features: np.ndarray, truth: np.ndarray) -> Probe:
     mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
-    axes, variances = _principal_axes(inputs)
-    rotated = np.pad(ops.convert_to_numpy(ops.matmul(inputs, axes)), [(0, 0), (0, 1)], constant_values=1.0)
+    weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
+    biases = np.zeros(weights.shape[1:], dtype="float32")
+    for pictures, labels in _problems(truth):
+        weights[:, labels], biases[labels] = _solve(inputs[pictures], truth[pictures][:, labels])
+    return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel())
+
+
+def _problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+    """Pictures and labels to be solved together: on all pictures what most of them tell, on its own what few do.
+
+    On axes of all pictures, the few would be far from uncorrelated, and the way long.
+    """
+    known = ~np.isnan(truth)
+    share = known.mean(axis=0)
+    if (share >= MOSTLY).any():
+        yield slice(None), np.flatnonzero(share >= MOSTLY)
+    for label in np.flatnonzero((share > 0) & (share < MOSTLY)):
+        yield known[:, label], np.array([label])
+
+
+def _solve(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [channels, labels, penalties] and biases [labels, penalties] for inputs as they are."""
+    mean = inputs.mean(axis=0)
+    centred = inputs - mean
+    axes, variances = _principal_axes(centred)
+    rotated = np.pad(ops.convert_to_numpy(ops.matmul(centred, axes)), [(0, 0), (0, 1)], constant_values=1.0)
     found = _minimise(rotated, np.append(variances, np.float32(1)), truth)
-    return Probe(mean, scale[:, None] * ops.convert_to_numpy(ops.matmul(axes, found[:-1])), found[-1])
+    weights = ops.convert_to_numpy(ops.matmul(axes, found[:-1]))
+    biases = found[-1] - mean @ weights
+    return weights.reshape(len(weights), -1, len(PENALTIES)), biases.reshape(-1, len(PENALTIES))
 
 
 def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +143,9 @@ def _minimise(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
         age = np.where((slopes * move).sum(axis=0) > 0, np.float32(1), age)
         older = (1 + np.sqrt(1 + 4 * age**2)) / 2
         position, ahead, age = reached, reached + (age - 1) / older * move, older
-        if np.abs(np.sqrt(variances)[:, None] * move).max() < CLOSE:
+        farthest = np.abs(np.sqrt(variances)[:, None] * move).max()
+        if farthest < CLOSE:
             break
+    else:
+        log.warning("linear probes: after %d steps a step still moves the scores by %.2g logits", STEPS, farthest)
     return position

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components.config import AUTO_CUT_OFF, ExtractFeatures
+from components.config import ExtractFeatures
 from components.extract_features.curve import AUTO, LAST, cut_off_curve, feature_layer, write
 from components.extract_features.features import FITTED_SPLITS, Extraction, extract
 from components.modeling import artifact, devices
@@ -50,7 +50,9 @@ def run(
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
         points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
         write(features, points, scores, logs / "linear_probes")
-        layer = feature_layer(settings.model_feature_layer, points)
+        backbone, cut_off = extraction.backbone, settings.model_cut_off
+        usable = [each for each in extraction.layers if _fine_tunable(backbone, each, cut_off)]
+        layer = feature_layer(settings.model_feature_layer, points, usable)
         network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints)
         if settings.model_random_baseline:
             _random_baseline(settings, layer, data, strategy, features, logs, checkpoints)
@@ -84,13 +86,22 @@ def _extract(
 
 
 def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
-    """The backbone up to the feature layer, pooled; the cut-off must be part of it, or nothing could be fine-tuned."""
-    extractor = pooled(backbone, layer)
-    if cut_off != AUTO_CUT_OFF and not set(parse_cut_offs(cut_off, backbone)) <= {
-        each.name for each in extractor.layers
-    }:
-        raise ValueError(f"model_cut_off must not lie behind the feature layer {layer!r}, got {cut_off!r}")
-    return extractor
+    """The backbone up to the feature layer, pooled."""
+    if not _fine_tunable(backbone, layer, cut_off):
+        raise ValueError(
+            f"model_cut_off must not lie behind the feature layer {layer!r}, and leave weights to train up to it, "
+            f"got {cut_off!r}"
+        )
+    return pooled(backbone, layer)
+
+
+def _fine_tunable(backbone: keras.Model, layer: str, cut_off: str) -> bool:
+    """Whether fine-tuning can begin at the cut-off in a network that ends at the feature layer."""
+    try:
+        parse_cut_offs(cut_off, pooled(backbone, layer))
+    except ValueError:
+        return False
+    return True
 
 
 def _fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from components.imaging.limits import check_not_too_small, check_size
 
 IN_COLOUR = " in colour"  # behind the mode of a picture whose channels differ
 FORMATS = ("PNG", "JPEG")  # Pillow knows fifty more, some of which run other programs
+# What Pillow raises for damage; where it reads what lies behind the pixels, it lets pass what it catches in a header.
+DAMAGED = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, struct.error)
 MOST_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over all pixels, however few bytes it has
 START_OF_SCAN = b"\xff\xda"  # which cannot occur within one
 COLOURED = 24  # levels between a pixel's channels, more than JPEG adds to grey
@@ -77,7 +80,7 @@ def inspect(content: bytes) -> Header:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             header, is_png = Header(picture.mode, picture.height, picture.width), picture.format == "PNG"
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError("not a readable picture") from error
     if not is_png and content.count(START_OF_SCAN) > MOST_SCANS:
         raise ValueError(f"a JPEG must have at most {MOST_SCANS} scans")
@@ -87,8 +90,15 @@ def inspect(content: bytes) -> Header:
 
 
 def in_colour(content: bytes) -> bool:
-    """Whether more than COLOURED_PART of a picture that can be decoded is coloured: photographs, overlays, Doppler."""
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.draft("RGB", (256, 256))
-        channels = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
+    """Whether more than COLOURED_PART of a picture that can be decoded is coloured: photographs, overlays, Doppler.
+
+    Raises:
+        ValueError: what TensorFlow does not look at is damaged, such as a PNG's text behind its pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            picture.draft("RGB", (256, 256))
+            channels = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
+    except DAMAGED as error:
+        raise ValueError("not a readable picture") from error
     return bool((np.ptp(channels, axis=2) > COLOURED).mean() > COLOURED_PART)

@@ -59,7 +59,7 @@ def _shown(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         return np.asarray(apply_windowing(values, _screen(dataset)) / 255.0)
     lowest, highest = values.min(), values.max()
-    return np.asarray((values - lowest) / max(highest - lowest, 1))
+    return np.asarray((values - lowest) / ((highest - lowest) or 1))
 
 
 def _screen(dataset: Dataset) -> Dataset:
@@ -78,10 +78,12 @@ def _look_up(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.nd
     pydicom's own lets values overflow where the table has 8 bits and more than 256 entries.
     """
     count, first, bits = item.LUTDescriptor
+    count = count or 2**16  # which 16 bits cannot say
     data = item.LUTData
     if isinstance(data, bytes):
         little = "<" if dataset.original_encoding[1] else ">"
-        table = np.frombuffer(data, np.uint8 if len(data) == count else f"{little}u2")
+        in_bytes = bits <= 8 and len(data) in (count, count + 1)  # of an odd count, one byte makes it even
+        table = np.frombuffer(data, np.uint8 if in_bytes else f"{little}u2")[:count]
     else:
         table = np.asarray(data)
     places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)

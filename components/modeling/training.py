@@ -14,13 +14,15 @@ from components.modeling import variables
 from components.modeling.checkpoints import Checkpoints
 from components.modeling.curves import Curves
 from components.modeling.inference import Predictor
-from components.modeling.loss import MaskedCrossEntropy, class_weights, masked_accuracy, validate
+from components.modeling.loss import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validate
 from components.modeling.material import Material
 from components.modeling.optimizer import averaged, make_optimizer
 from components.modeling.recipe import Recipe, learning_rate
 from components.stage import log
 
-DIVERGED = 20.0  # times the loss before training, or of a coin, from which on nothing is learned any more
+WORST = -math.log(EPSILON)  # cross-entropy where every label is called wrong for certain
+DIVERGED = 0.8  # of the way to there from the loss before training, or of a coin: nothing is learned any more
+GROWN = 20.0  # times the L2 penalty before training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ def train(
     Where `checkpoints` hold an epoch of this very training, it goes on from there to the same end.
 
     Raises:
-        FloatingPointError: the loss diverged or is no longer a finite number.
+        FloatingPointError: the loss diverged, as `Course.limit` says, or is no longer a finite number.
         ValueError: no label of the validation split has both classes.
     """
     weights = class_weights(material.truth, plan.recipe.loss_weights == "balanced")
@@ -107,6 +109,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.network, self.material, self.plan, self.checkpoints = model, material, plan, checkpoints
         self.predictor, self.curves = Predictor(model, strategy), Curves(plan.logs)
+        self.penalty = sum(float(each) for each in model.losses)
         self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
         self.best_epoch, self.best_weights = 0, list[np.ndarray]()
 
@@ -119,6 +122,16 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
     def history(self) -> History:
         """What has happened so far."""
         return History(self.rows, self.best_epoch, self.initial)
+
+    @property
+    def limit(self) -> float:
+        """The loss of an epoch so far that tells that training diverged.
+
+        Cross-entropy cannot exceed WORST, however far the weights are, so that what is told without an L2 penalty is
+        that nearly all labels are called wrong for certain. With one, weights that grow without bound are told as well.
+        """
+        start = max(self.initial["val_loss"], math.log(2))
+        return start + DIVERGED * (WORST - start) + GROWN * self.penalty
 
     def begin(self) -> int:
         """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
@@ -147,13 +160,13 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         self.network.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss, limit = (logs or {})["loss"], DIVERGED * max(self.initial["val_loss"], math.log(2))
-        if not loss <= limit:
+        loss = (logs or {})["loss"]
+        if not loss <= self.limit:
             suspects = [
                 each for step in (batch - 1, batch) if step >= 0 for each in self.material.image_ids(self.epoch, step)
             ]
             raise FloatingPointError(
-                f"{self.plan.name}: the loss must stay finite and below {limit:.3g}, got {loss:.3g} at step "
+                f"{self.plan.name}: the loss must stay finite and below {self.limit:.3g}, got {loss:.3g} at step "
                 f"{batch + 1} of epoch {self.epoch + 1} with learning rate {self.rate:.3g}; choose a lower one, "
                 "clip_norm in train_recipe or train_precision=float32, and look at the pictures of this step and the "
                 "last: " + ", ".join(suspects)

@@ -21,6 +21,7 @@ from components.records import SPLITS, Catalogue, check_classes, count_splits, s
 from components.settings_record import record_settings
 from components.stage import log
 from components.validation import facts, since
+from components.validation.policy import NEAR_DUPLICATE, REPORT
 from components.validation.sieve import Sieve
 
 
@@ -44,7 +45,9 @@ def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], out
     sieve = Sieve(settings.policy())
     stored = sieve.sift(rows, outcomes.by_reason(found))
     seen = found.loc[stored.index]
-    left = sieve.sift(stored, near_duplicates.flaws(stored, seen["hash"].to_numpy(), outcomes.thumbnails(seen)))
+    leave = sieve.policy.treatment(NEAR_DUPLICATE) != REPORT
+    alike = near_duplicates.flaws(stored, seen["hash"].to_numpy(), outcomes.thumbnails(seen), leave=leave)
+    left = sieve.sift(stored, alike)
     _log(rows, left)
     sieve.refuse()
     output.mkdir(parents=True, exist_ok=True)

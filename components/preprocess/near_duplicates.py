@@ -10,16 +10,17 @@ from components.validation import twins
 from components.validation.policy import NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
 
 
-def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray) -> dict[str, pd.Series[bool]]:
+def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, leave: bool) -> dict[str, pd.Series[bool]]:
     """Which rows are so, by reason; those of the test split never are, for they stay whatever the policy.
 
     Args:
         hashes: uint64 [rows], in their order, as validation.looks makes them.
         thumbnails: uint8 [rows, side, side].
+        leave: whether those leave; a picture that looks like no other but one that leaves is not flawed.
     """
     order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
     splits = rows["split"].to_numpy()[order]
-    found = twins.repeats(hashes[order], thumbnails[order])
+    found = twins.repeats(hashes[order], thumbnails[order], leave & (splits != "test"))
     repeated = {later: earlier for later, earlier in found.items() if splits[later] != "test"}
 
     def marked(within: bool) -> pd.Series[bool]:

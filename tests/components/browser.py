@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs the browser chromium (apt-get install chromium)")
@@ -21,7 +23,10 @@ FRAME = """<!doctype html>
 addEventListener("load", () => {{
   const page = document.querySelector("iframe").contentDocument;
   const broken = [...page.images].filter(image => image.naturalWidth === 0).length;
-  document.body.dataset.measured = [page.documentElement.scrollWidth, page.images.length, broken];
+  const scrolled = [...page.querySelectorAll(".scroll")].filter(each => each.scrollWidth > each.clientWidth);
+  const names = scrolled.map(each => each.ariaLabel);
+  document.body.dataset.measured = JSON.stringify(
+    {{width: page.documentElement.scrollWidth, images: page.images.length, broken_images: broken, scrolled: names}});
 }});
 </script>"""
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage")
@@ -29,12 +34,14 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "
 
 @dataclass(frozen=True)
 class Seen:
-    """Width of the page in CSS pixels, its pictures, how many did not load, and the console's lines."""
+    """Width of the page in CSS pixels, its pictures, how many did not load, the console's lines, and the names of what
+    is wider than its place on the page and scrolls sideways there."""
 
     width: int
     images: int
     broken_images: int
     console: list[str]
+    scrolled: list[str] = field(default_factory=list, compare=False)
 
 
 def open_page(page: str, width: int, folder: Path) -> Seen:
@@ -45,7 +52,17 @@ def open_page(page: str, width: int, folder: Path) -> Seen:
     done = subprocess.run(
         [*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
-    measured = re.search(r'data-measured="(\d+),(\d+),(\d+)"', done.stdout)
+    measured = re.search(r'data-measured="([^"]+)"', done.stdout)
     assert measured, f"chromium did not open the page: {done.stderr[-2000:]}"
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return Seen(int(measured[1]), int(measured[2]), int(measured[3]), console)
+    return Seen(**json.loads(html.unescape(measured[1])), console=console)
+
+
+def photograph(page: str, width: int, folder: Path) -> Image.Image:
+    """The first 9,000 pixels of a page in a window of this width, in light colours; the files go to `folder`."""
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    picture = folder / "page.png"
+    window = (f"--screenshot={picture}", f"--window-size={width},9000", f"--user-data-dir={folder / 'profile'}")
+    command = [str(CHROMIUM), *OPTIONS, *window, (folder / "page.html").as_uri()]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    return Image.open(picture).convert("RGB")

@@ -28,8 +28,18 @@ def png_of_header_only(width: int, height: int) -> bytes:
     """A PNG that promises width x height grey pixels and holds none."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"")
-    chunks = [
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, data, b"IEND")
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, (header, data, b"IEND")))
+
+
+def with_chunk_at_its_end(png: bytes, chunk: bytes) -> bytes:
+    """The PNG with a chunk behind its pixels.
+
+    Args:
+        chunk: its name, four letters, and what it holds.
+    """
+    end = len(png) - len(_chunk(b"IEND"))
+    return png[:end] + _chunk(chunk) + png[end:]
+
+
+def _chunk(content: bytes) -> bytes:
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -89,6 +90,22 @@ def test_of_a_deleted_tree_no_folder_stays_but_the_one_above(tmp_path: Path) -> 
     storage.write_bytes(str(tmp_path / "run/task/a/state"), b"x")
     storage.delete_tree(str(tmp_path / "run/task"))
     assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
+
+
+def test_two_processes_may_delete_one_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where what another process has removed meanwhile is an error."""
+    for number in range(3):
+        storage.write_bytes(str(tmp_path / f"run/task-{number}/state"), b"x")
+    unlink = os.unlink
+
+    def just_too_late(name: str, **named: int) -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        shutil.rmtree(tmp_path / "run")
+        unlink(name, **named)
+
+    monkeypatch.setattr(os, "unlink", just_too_late)
+    storage.delete_tree(str(tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_goes_while_others_are_listed_is_passed_over(

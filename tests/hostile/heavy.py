@@ -18,7 +18,7 @@ from components.modeling.checkpoints import Checkpoints, sealed
 from components.preprocess.finished import SUFFIXES, Finished
 from components.preprocess.reading import load
 from tests.components.ingest.nih_source import put
-from tests.components.pictures import encode, noise
+from tests.components.pictures import encode, noise, with_chunk_at_its_end
 from tests.hostile.law import Parser
 from tests.hostile.light import arrays
 from tests.hostile.mutations import Seeds, of_json
@@ -40,10 +40,11 @@ def _pictures() -> list[Seeds]:
     shades = [noise(20), noise(20).astype("uint16") * 257, colour]
     pngs = [encode(each) for each in shades] + [encode(Image.fromarray(colour).convert(mode)) for mode in "1P"]
     pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(colour).convert("RGBA"))]
+    damaged = [with_chunk_at_its_end(encode(colour), chunk) for chunk in (b"zTXta\0\5zz", b"iCCPa\0\5zz", b"gAMA\0")]
     jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), colour) for step in (False, True)]
     jpegs += [encode(Image.fromarray(colour).convert("CMYK"), "JPEG")]
     others = [encode(noise(20), name) for name in ("GIF", "BMP", "TIFF", "WEBP")]
-    return [Seeds(pngs), Seeds(pngs, _with_crc), Seeds(jpegs), Seeds(others)]
+    return [Seeds(pngs), Seeds([*pngs, *damaged], _with_crc), Seeds(damaged, changes=0), Seeds(jpegs), Seeds(others)]
 
 
 def _picture(content: bytes, folder: Path) -> bool:

@@ -41,7 +41,19 @@ def test_the_layer_that_knows_wins(curve: tuple[list[Point], np.ndarray, dict[st
 
 def test_the_feature_layer(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
     points = curve[0]
-    assert [feature_layer(wanted, points) for wanted in ("auto", "last", "shallow")] == ["middle", "deep", "shallow"]
+    found = [feature_layer(wanted, points, LAYERS) for wanted in ("auto", "last", "shallow")]
+    assert found == ["middle", "deep", "shallow"]
+
+
+def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails where `auto` looks at layers that are not usable, or the log names the first of equals."""
+    points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
+    assert feature_layer("auto", points, LAYERS[:2]) == "middle"
+    with caplog.at_level("INFO"):
+        write(tmp_path, points, np.zeros((3, 1, 1)), tmp_path / "logs")
+    assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text
 
 
 def test_intervals_stand_around_the_same_values(
@@ -59,3 +71,16 @@ def test_intervals_stand_around_the_same_values(
         assert auroc["high"] is not None
         assert 0.01 < auroc["high"] - auroc["low"] < 0.2
         assert auroc["low"] < point["auroc"] < auroc["high"]
+
+
+def test_unknown_truth_is_no_class(
+    curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    """Fails where a label that is absent or unknown is ranked: its AUROC is NaN, and with it every layer's mean."""
+    points, scores, truth = curve
+    write(tmp_path, points, scores, tmp_path / "logs")
+    rows = pd.DataFrame(truth["validation"].astype("float64"), columns=["label:a", "label:b", "label:c"])
+    rows["patient_id"] = [str(number // 2) for number in range(200)]
+    rows.loc[:50, "label:c"] = np.nan
+    found = read_curve(tmp_path, rows, ["a", "b", "c"], 20, 0)
+    assert [each["auroc"]["value"] for each in found] == pytest.approx([point["auroc"] for point in points])

@@ -147,7 +147,7 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ({"model_feature_layer": "block4a"}, r"model_feature_layer must be .*, got 'block4a'; did you mean 'block4"),
         (
             {"model_feature_layer": "block4c_add"},
-            "model_cut_off must not lie behind the feature layer 'block4c_add', got 'top_conv'",
+            "model_cut_off must not lie behind the feature layer 'block4c_add', and .*, got 'top_conv'",
         ),
         ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
     ],
@@ -163,6 +163,23 @@ def test_a_setting_that_cannot_work_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def taken(cut_off: str, shards_folder: Path, folder: Path) -> keras.Model:
+    """The model on the layer that `auto` takes with this cut-off."""
+    changes = {"model_random_baseline": False, "model_feature_layer": "auto", "model_cut_off": cut_off}
+    settings = dataclasses.replace(EXTRACT_FEATURES, **changes)  # type: ignore[arg-type]
+    return artifact.load(run_extract_features(settings, shards_folder, folder).model)
+
+
+def test_the_best_layer_is_sought_behind_the_default_cut_off(
+    feature_extraction: Trained, shards_folder: Path, tmp_path: Path
+) -> None:
+    """Fails where `auto` takes the best layer of all, which lies before the cut-off: nothing could be fine-tuned."""
+    points = json.loads((feature_extraction.features / "curve.json").read_text())
+    assert max(points, key=lambda point: point["auroc"])["layer"] != "top_activation"
+    model = taken("top_conv", shards_folder, tmp_path)
+    assert {"top_conv", "top_activation"} <= {layer.name for layer in model.layers}
+
+
 def test_the_curve_has_every_block_and_the_layer_asked_for_is_taken(
     feature_extraction: Trained, shards_folder: Path, tmp_path: Path
 ) -> None:
@@ -173,9 +190,6 @@ def test_the_curve_has_every_block_and_the_layer_asked_for_is_taken(
     logged = scalars(feature_extraction.logs / "linear_probes")["cut_off_curve/validation_auroc"]
     assert logged == pytest.approx([point["auroc"] for point in points], abs=1e-6)
     best = max(points, key=lambda point: point["auroc"])
-    settings = dataclasses.replace(
-        EXTRACT_FEATURES, model_random_baseline=False, model_feature_layer="auto", model_cut_off="block1a_dwconv"
-    )
-    model = artifact.load(run_extract_features(settings, shards_folder, tmp_path).model)
+    model = taken("block1a_dwconv", shards_folder, tmp_path)
     assert model.get_layer("pooled").output.shape[-1] == best["channels"]
     assert "top_conv" not in {layer.name for layer in model.layers}

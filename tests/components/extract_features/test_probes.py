@@ -67,6 +67,39 @@ def test_unknown_truth_does_not_count() -> None:
     assert_agrees(features, truth, pictures(100, 1)[0], WIDTHS)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.6, 0.05, 0.01])
+def test_however_few_truths_are_known_the_optimum_is_found(share: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Fails where few known labels are solved on the axes of all pictures: 300 steps then end far from it."""
+    random = np.random.default_rng(1)
+    features = (random.normal(size=(3000, 100)) + random.normal(size=(3000, 1))).astype("float32")
+    truth = (features[:, :2] + random.normal(size=(3000, 2)) > 0).astype("float32")
+    truth[random.random(3000) > share, 0] = np.nan
+    with caplog.at_level("WARNING"):
+        assert_agrees(features, truth, features[:500], [100])
+    assert caplog.text == ""
+
+
+def test_an_optimum_that_is_not_reached_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where the last step is taken for the optimum, however far it led."""
+    monkeypatch.setattr(probes, "STEPS", 3)
+    with caplog.at_level("WARNING"):
+        probes.fit(*pictures(200, 0), WIDTHS)
+    assert "linear probes: after 3 steps a step still moves the scores by" in caplog.text
+
+
+@pytest.mark.parametrize("known", [1, 5])
+def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
+    """Fails where a spread of nothing is divided by."""
+    features, truth = pictures(200, 0)
+    truth[:, 0] = np.nan
+    truth[:known, 0] = 1.0
+    found = probes.fit(features, truth, WIDTHS).predict(features)[..., 0]
+    assert np.isfinite(found).all()
+    assert (found[..., :known] > 0.5).all()
+
+
 def test_a_label_of_which_nothing_is_known_is_even() -> None:
     features, truth = pictures(50, 0)
     truth[:, 0] = np.nan

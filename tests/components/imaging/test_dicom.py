@@ -114,6 +114,28 @@ def test_a_table_of_8_bits_may_be_longer_than_256() -> None:
     assert shown([0, 299, 300, 4000], VOILUTSequence=table(entries, 0, 8)) == [0, 0, 255, 255]
 
 
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_in_bytes_may_have_an_odd_count(sequence: str) -> None:
+    """Fails where only as many bytes as entries are taken for such: DICOM makes their number even."""
+    (item,) = table([0, 51, 255], 1, 8)
+    item.LUTData = bytes([0, 51, 255, 0])
+    assert shown([0, 1, 2, 3, 4], **{sequence: [item]}) == [0, 0, 51, 255, 255]
+
+
+def test_a_count_of_0_is_65536_entries() -> None:
+    """Fails where it is taken as it stands: such a table in bytes would be read as half as many words."""
+    (item,) = table([0], 0, 8)
+    item.LUTDescriptor, item.LUTData = [0, 0, 8], bytes([*[0] * 40_000, *[51] * 20_000, *[255] * 5_536])
+    assert shown([39_999, 40_000, 59_999, 60_000, 65_535], VOILUTSequence=[item]) == [0, 51, 51, 255, 255]
+
+
+@pytest.mark.parametrize("slope", ["-0.0001", "0.0001", "1E-9", "1"])
+def test_any_slope_fills_8_bits(slope: str) -> None:
+    """Fails where the range of the rescaled values is taken to be 1 at least."""
+    greys = [255, 204, 153, 0] if slope.startswith("-") else [0, 51, 102, 255]
+    assert shown([0, 819, 1638, 4095], bits=12, RescaleSlope=slope, RescaleIntercept="0") == greys
+
+
 def test_signed_values_are_taken_as_such() -> None:
     assert shown([-1000, -490, 20, 1550], "int16") == [0, 51, 102, 255]
     assert shown([-2048, 2047], "int16", bits=12, WindowCenter=0, WindowWidth=4096) == [0, 255]

@@ -48,7 +48,7 @@ def test_names_are_sorted_from_the_input_on() -> None:
     ("text", "message"),
     [
         ("conv5_block16_3_conv", "model_cut_off must be a layer of densenet121, got .*; did you mean 'conv5_block1"),
-        ("conv5_block16_2_conv,", "model_cut_off must be a layer of densenet121, got ''"),
+        ("conv5_block16_2_conv,", "model_cut_off must name each layer once, got 'conv5_block16_2_conv,'"),
         ("automatic", "model_cut_off must be a layer of densenet121, got 'automatic'"),
         ("auto,conv5_block16_2_conv", "model_cut_off must be a layer of densenet121, got 'auto'"),
         ("conv1_conv,conv1_conv", "model_cut_off must name each layer once, got 'conv1_conv,conv1_conv'"),

@@ -150,6 +150,24 @@ def test_a_loss_that_grows_without_bound_stops_training(tmp_path: Path) -> None:
         )
 
 
+def test_a_penalty_that_is_large_from_the_start_is_no_divergence(tmp_path: Path) -> None:
+    """Fails where the limit knows of the cross-entropy before training only, and not of the penalty."""
+    wide = build_classifier(6, 1, dense_units=256, dropout=0.0, l2=2.0, seed=0)
+    losses = [row["loss"] for row in fit(wide, plan(tmp_path, learning_rate=1e-3)).epochs]
+    assert losses[0] > 20 > losses[-1]
+
+
+def test_a_loss_that_nears_its_worst_stops_training_however_bad_the_start(tmp_path: Path) -> None:
+    """Fails where the limit is a multiple of the loss before training: without a penalty it is 16.1 at most."""
+    opposite = Activations(VALIDATION.parts, 1 - VALIDATION.truth, VALIDATION.image_ids)
+    certain = Activations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
+    model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
+    assert loss(model, opposite) > 1.5
+    with pytest.raises(FloatingPointError, match=r"below 13\.\d, got 1\d\.?\d? at step 1 of epoch 1"):
+        train(model, material(certain, opposite), plan(tmp_path), tf.distribute.get_strategy(), Checkpoints(""))
+
+
 def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> None:
     models = [classifier() for _ in range(2)]
     histories = []
