@@ -8,17 +8,18 @@ from typing import Any
 
 from tests.manifests.rendered import Document, pod_spec
 
-FIXED_IMAGE = re.compile(r"[a-z0-9./:-]+?(:v?\d+\.\d+\.\d+[\w.-]*|@sha256:[0-9a-f]{64})")
+FIXED_IMAGE = re.compile(r"[a-z0-9./:_-]+?(:v?\d+\.\d+\.\d+[\w.-]*|@sha256:[0-9a-f]{64})")
 HARMLESS_VOLUMES = {"emptyDir", "configMap", "secret", "projected", "persistentVolumeClaim"}
 GPU = "nvidia.com/gpu"
 A_RUN_NEEDS = 2
+ISTIOD = 15012  # the port at which proxies ask for their configuration
 
 
 def violations(documents: list[Document]) -> list[str]:
     """All policies on all objects of a rendering."""
     policies = (
         *(restricted, sized, probed, fixed_images, room_for_gpus),
-        *(least_privilege, known_accounts, wired, complete, guarded),
+        *(least_privilege, known_accounts, wired, complete, named, guarded, meshed),
     )
     return [f"{policy.__name__}: {what}" for policy in policies for what in policy(documents)]
 
@@ -160,6 +161,15 @@ def complete(documents: list[Document]) -> Iterator[str]:
             yield f"{name} mounts {', '.join(unknown)}, which it does not have"
 
 
+def named(documents: list[Document]) -> Iterator[str]:
+    """Readiness is asked of the model that is served."""
+    (settings,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
+    for name, container in _containers(documents, ("containers",)):
+        path = container.get("readinessProbe", {}).get("httpGet", {}).get("path", "/")
+        if path.startswith("/v1/models/") and path != f"/v1/models/{settings['MODEL']}/metadata":
+            yield f"{name} serves {settings['MODEL']}, but is asked for {path}"
+
+
 def guarded(documents: list[Document]) -> Iterator[str]:
     """Who calls and who is called is settled for the pods of every deployment, and whom an InferenceService's call."""
     policies = [each["spec"] for each in documents if each["kind"] == "NetworkPolicy"]
@@ -172,6 +182,21 @@ def guarded(documents: list[Document]) -> Iterator[str]:
         settled = {kind for each in holding for kind in each["policyTypes"]}
         if not settled >= ({"Ingress", "Egress"} if ours else {"Egress"}):
             yield f"{document['metadata']['name']} may be called by, or call, anybody"
+
+
+def meshed(documents: list[Document]) -> Iterator[str]:
+    """In full Kubeflow Istio puts a proxy into each pod: into none that serves, and TensorBoard's comes to be ready."""
+    tensorboards = [each["metadata"]["labels"] for each in documents if each["kind"] == "Tensorboard"]
+    for document in documents if tensorboards else ():
+        pod = document["spec"]["template"] if document["kind"] == "Deployment" else None
+        if pod and pod["metadata"]["labels"].get("sidecar.istio.io/inject") != "false":
+            yield f"{document['metadata']['name']} is given a proxy, which has no way to istiod in time"
+    policies = [each["spec"] for each in documents if each["kind"] == "NetworkPolicy"]
+    for labels in tensorboards:
+        calls = [each for each in policies if "Egress" in each["policyTypes"] and selects(each["podSelector"], labels)]
+        ports = {port["port"] for each in calls for rule in each["egress"] for port in rule.get("ports", ())}
+        if calls and ISTIOD not in ports:
+            yield "TensorBoard's proxy may not call istiod"
 
 
 def selects(selector: Document, labels: dict[str, str]) -> bool:

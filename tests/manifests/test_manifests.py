@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.manifests import policies, schemas
-from tests.manifests.rendered import FOLDERS, MANIFESTS, OVERLAYS, Document, render, the
+from tests.manifests.rendered import FOLDERS, MANIFESTS, OVERLAYS, Document, pod_spec, render, rendered, the
 
 Change = Callable[[list[Document]], Any]
 every_rendering = pytest.mark.parametrize("name", FOLDERS)
@@ -191,6 +193,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "complete: radiograft-serving/first-version uses REGISTRY, which the config map does not have",
     ),
     "unknown volume": (lambda d: _pod(d)["volumes"].pop(0), "complete: radiograft-serving mounts models"),
+    "asked for another model": (
+        lambda d: the(d, "ConfigMap", "radiograft")["data"].update(MODEL="knee"),
+        "named: radiograft-serving/serving serves knee, but is asked for /v1/models/chest-radiograph/metadata",
+    ),
     "called by anybody": (
         lambda d: _without(d, "NetworkPolicy", "radiograft-services"),
         "guarded: radiograft-serving may be called by, or call, anybody",
@@ -214,3 +220,30 @@ def test_an_inference_service_without_its_label_is_found() -> None:
     documents = render("kserve")
     the(documents, "InferenceService", "radiograft")["metadata"].pop("labels")
     assert policies.violations(documents) == ["guarded: radiograft may be called by, or call, anybody"]
+
+
+def test_a_proxy_before_what_serves_is_found() -> None:
+    """Fails where `meshed` lets Istio put a proxy into Serving's pods, or forbids TensorBoard's to call istiod."""
+    documents = render("kubeflow")
+    _serving(documents)["template"]["metadata"]["labels"].pop("sidecar.istio.io/inject")
+    the(documents, "NetworkPolicy", "radiograft-calls")["spec"]["egress"].pop()
+    assert policies.violations(documents) == [
+        "meshed: radiograft-serving is given a proxy, which has no way to istiod in time",
+        "meshed: TensorBoard's proxy may not call istiod",
+    ]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_model_named_in_an_overlay_is_the_one_whose_readiness_is_asked(name: str, tmp_path: Path) -> None:
+    """Fails where an overlay does not apply components/model-name, so that the probe keeps the base's name."""
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    kustomization = tmp_path / "manifests" / "overlays" / name / "kustomization.yaml"
+    wanted = yaml.safe_load(kustomization.read_text())
+    (settings,) = wanted.setdefault("configMapGenerator", [{"name": "radiograft", "behavior": "merge", "literals": []}])
+    settings["literals"].append("MODEL=knee")
+    kustomization.write_text(yaml.safe_dump(wanted))
+    documents = rendered(kustomization.parent)
+    assert policies.violations(documents) == []
+    containers = [each for document in documents for each in (pod_spec(document) or {}).get("containers", ())]
+    probes = [each["readinessProbe"]["httpGet"]["path"] for each in containers if "readinessProbe" in each]
+    assert "/v1/models/knee/metadata" in probes

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from components.image import TRAINER_IMAGE
 from components.publish import mirror
 from pipelines import pods
 from pipelines.compile import COMPILED
@@ -48,17 +47,6 @@ def test_network_policies_hold_for_the_tasks(package: str) -> None:
 def test_all_pods_run_as_the_images_user(name: str) -> None:
     users = {spec["securityContext"]["runAsUser"] for each in render(name) if (spec := pod_spec(each))}
     assert users == {pods.USER}
-
-
-def test_our_images_have_one_version() -> None:
-    version = TRAINER_IMAGE.rpartition(":")[2]
-    specs = [spec for each in render("base") if (spec := pod_spec(each))]
-    images = {c["image"] for spec in specs for c in [*spec.get("initContainers", ()), *spec["containers"]]}
-    assert images == {
-        f"radiograft/trainer:{version}-cpu",
-        f"radiograft/tensorboard:{version}",
-        "tensorflow/serving:2.20.0",
-    }
 
 
 def test_the_mirror_takes_its_arguments(tmp_path: Path) -> None:
