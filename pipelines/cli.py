@@ -17,7 +17,7 @@ from pipelines.drift import drift
 from pipelines.models import models
 from pipelines.run_form import explain
 from pipelines.settings_files import SEARCH, WHOLE
-from pipelines.terminal import console, figure, interval, out_folder
+from pipelines.terminal import console, figure, interval, out_folder, told_in_one_line
 
 
 @click.group()
@@ -45,13 +45,11 @@ for command in cluster_commands.COMMANDS:
 @out_folder
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
     """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
-    try:
+    with told_in_one_line():
         values = settings_files.values_for(pipeline, settings, assignments)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
-    from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
+        from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
 
-    _run(local_run.new_run(pipeline, values, out), out)
+        _run(local_run.new_run(pipeline, values, out), out)
 
 
 @main.command()
@@ -59,7 +57,8 @@ def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -
 @out_folder
 def resume(run_id: str, out: Path) -> None:
     """Goes on with a run that was cut short, from the last epoch that it had finished."""
-    _run(run_id, out)
+    with told_in_one_line():
+        _run(run_id, out)
 
 
 def _run(run_id: str, out: Path) -> None:
@@ -70,8 +69,6 @@ def _run(run_id: str, out: Path) -> None:
     except local_run.RunFailedError as failure:
         click.echo(f"\n{failure}\nnothing was published", err=True)
         sys.exit(1)
-    except (RuntimeError, FileNotFoundError) as error:  # the store did not start, or there is no such run
-        raise click.ClickException(str(error)) from error
     if summary["trained"]:
         _print_summary(summary)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from kfp import compiler
 from components.image import TRAINER_IMAGE, is_fixed
 from pipelines.cutoff_search import cutoff_search
 from pipelines.placement import Cluster, placed
+from pipelines.terminal import told_in_one_line
 from pipelines.transfer_learning import transfer_learning
 
 COMPILED = Path(__file__).parent / "compiled"
@@ -17,8 +19,7 @@ PIPELINES = {"transfer_learning.yaml": transfer_learning, "cutoff_search.yaml": 
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Writes every pipeline's package to `folder` and returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes every pipeline's package to `folder`, which is there, and returns the files."""
     for name, pipeline in PIPELINES.items():
         compiler.Compiler().compile(pipeline, str(folder / name))
     return [folder / name for name in PIPELINES]
@@ -39,10 +40,15 @@ def main(folder: Path, cluster: Path | None) -> None:
             "give RADIOGRAFT_TRAINER_IMAGE by digest (...@sha256:...) for runs on a cluster",
             err=True,
         )
-    for path in compile_all(folder):
+    with told_in_one_line(), tempfile.TemporaryDirectory() as drafts:  # nothing is written unless all of it is right
+        texts = {path.name: path.read_text() for path in compile_all(Path(drafts))}
         if cluster:
-            path.write_text(placed(path.read_text(), Cluster.read(cluster)))
-        click.echo(f"wrote {path}")
+            wanted = Cluster.read(cluster)
+            texts = {name: placed(text, wanted) for name, text in texts.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+            click.echo(f"wrote {folder / name}")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,15 @@ from components.settings_fields import Scalar
 from pipelines.compile import COMPILED
 from pipelines.embedded_store import embedded_store, environment
 from pipelines.progress import Progress, shown
+from pipelines.settings_files import SEARCH, WHOLE, complete
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
+SUMMARY = "summary.json"  # written last: a run that has it is finished
 
 
 class RunFailedError(RuntimeError):
-    """A task failed; the message is its traceback."""
+    """A task failed; the message is its error, and where the log is."""
 
 
 def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
@@ -42,33 +44,54 @@ def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
 
 
 def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
-    """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints.
+    """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints, and one
+    that is finished is left alone.
 
     Everything is kept below `out`: `store` (the object store with registry and artifacts, shared by all runs), a folder
     a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run that
     trained. The summary of one that found nothing to train on has `trained` false and the reason.
 
+    Args:
+        run_id: the name of the run's folder, or of a link to it such as `latest`.
+
     Raises:
         FileNotFoundError: there is no such run.
+        ValueError, TypeError: its run.json is damaged.
         RunFailedError: a task failed. Nothing was published then, and `latest` is unchanged.
     """
-    folder = out.absolute() / run_id
+    folder = out.absolute() / (out / run_id).resolve().name
     if not (folder / RECORD).is_file():
         raise FileNotFoundError(f"a run to resume must be a folder of {out} with {RECORD}, got {run_id!r}")
-    pipeline, values = json.loads((folder / RECORD).read_text()).values()
-    shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
-    console.print(f"run [bold]{run_id}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
+    if (folder / SUMMARY).is_file():
+        console.print(f"run [bold]{folder.name}[/] is finished: nothing is run again", highlight=False)
+        return dict(json.loads((folder / SUMMARY).read_text()))
+    pipeline, values = _noted(folder / RECORD)
+    console.print(f"run [bold]{folder.name}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
     with embedded_store(out / "store"), _scratch(), (folder / "run.log").open("a", buffering=1) as log:
+        shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
         seconds = _execute(pipeline, values, folder, Progress(console, log))
-        storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{run_id}")
+        storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
     (root,) = (folder / "artifacts").iterdir()
     found = news.read(root / "ingest" / "catalogue")
     outcome = _summarise(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
     summary = {"run_id": folder.name, "trained": found.train, **outcome, "seconds": seconds}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
     if found.train:
         _point(out / "latest", folder)
+    storage.write_bytes(str(folder / SUMMARY), json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _noted(record: Path) -> tuple[str, dict[str, Scalar]]:
+    """The pipeline and the values that `new_run` wrote down."""
+    wanted = f"{record} must hold the pipeline and the values of a run"
+    try:
+        noted = json.loads(record.read_text())
+        pipeline, values = noted["pipeline"], noted["values"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{wanted}; it is damaged ({error}), so start a new run") from None
+    if pipeline not in (WHOLE, SEARCH) or not isinstance(values, dict):
+        raise ValueError(f"{wanted}, got {pipeline!r} with {type(values).__name__}; start a new run")
+    return pipeline, complete(values)
 
 
 @contextlib.contextmanager
@@ -91,7 +114,7 @@ def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Pr
             warnings.simplefilter("ignore")
             pipeline(**values)
     except RuntimeError as error:
-        raise RunFailedError(f"{progress.traceback() or error}\n\nthe whole log is in {folder / 'run.log'}") from error
+        raise RunFailedError(f"{progress.failure() or error}\n\nthe whole log is in {folder / 'run.log'}") from error
     return progress.seconds
 
 

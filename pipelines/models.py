@@ -19,6 +19,7 @@ from components.config import Registry
 from components.publish import production, registry
 from pipelines import model_tables
 from pipelines.embedded_store import embedded_store
+from pipelines.settings_files import located
 from pipelines.terminal import out_folder, told_in_one_line
 
 EMBEDDED_REGISTRY = f"gs://{storage.EMBEDDED_BUCKET}/registry"
@@ -45,8 +46,8 @@ def at_shelf(command: Callable[..., None]) -> Callable[..., None]:
     @out_folder
     @functools.wraps(command)
     def with_shelf(place: str, model: str, out: Path, **arguments: Any) -> None:
-        with told_in_one_line(), reachable(place, out):
-            command(Shelf(place, model), **arguments)
+        with told_in_one_line(), shelved(place, model, out) as shelf:
+            command(shelf, **arguments)
 
     return with_shelf
 
@@ -172,12 +173,13 @@ def _served(shelf: Shelf, number: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def reachable(place: str, out: Path) -> Iterator[None]:
-    """Serves the embedded store of a folder of runs, where the registry lies there."""
+def shelved(place: str, model: str, out: Path) -> Iterator[Shelf]:
+    """A model's versions; where the registry lies in the embedded store of a folder of runs, that is served."""
+    shelf = Shelf(located("--registry", place), model)
     if not f"{place}/".startswith(f"gs://{storage.EMBEDDED_BUCKET}/"):
-        yield
+        yield shelf
         return
     if not (out / "store").is_dir():
         raise FileNotFoundError(f"{out} holds no store of runs; name the folder with --out, or another --registry")
     with embedded_store(out / "store"):
-        yield
+        yield shelf

@@ -6,6 +6,7 @@ KFP takes little of this at run time, and some of it silently wrongly; so it is 
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from kubernetes.utils.quantity import parse_quantity
 from components.settings_fields import nearest
 from components.stage import PROMISED_GPUS_VARIABLE
 from pipelines import pods, yaml_files
+from pipelines.cluster.nodes import can_be_asked
 
+LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
 GIGABYTE = 10**9  # the unit of KFP's older fields, which stand beside the quantities as text
 
 
@@ -69,10 +72,13 @@ class Cluster:
             raise ValueError(f"image_pull_policy must be Always, IfNotPresent or Never, got {self.image_pull_policy!r}")
         for name in ("most_cpu", "most_memory", "scratch"):
             text = getattr(self, name)
-            try:
-                parse_quantity(text or 0)
-            except ValueError:
-                raise ValueError(f"{name} must be a quantity such as 500m, 8 or 16Gi, got {text!r}") from None
+            if text and not can_be_asked(text):
+                raise ValueError(f"{name} must be a quantity above 0 such as 500m, 8 or 16Gi, got {text!r}")
+        for name in ("gpu_type", "secret"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be a name, got ''; without the line it is {getattr(Cluster, name)}")
+        _check_labels("node_selector", self.node_selector)
+        _check_labels("labels", self.labels)
 
     @classmethod
     def read(cls, path: Path) -> Cluster:
@@ -91,6 +97,15 @@ class Cluster:
             if type(value) is not wanted:
                 raise ValueError(f"{path}: {name} must be {wanted.__name__}, got {value!r}")
         return cls(**content)
+
+
+def _check_labels(name: str, labels: dict[str, Any]) -> None:
+    for label, value in labels.items():
+        if not (isinstance(value, str) and LABEL_VALUE.fullmatch(value)):
+            raise ValueError(
+                f"values of {name} must be at most 63 letters, digits and ._-, a letter or digit first and last, "
+                f"got {value!r} for {label}"
+            )
 
 
 def placed(package: str, cluster: Cluster) -> str:

@@ -21,6 +21,7 @@ COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 STARTED = re.compile(r"Executing task '([^']+)'")
 MESSAGE = re.compile(r"radiograft (\w+) \| (.*)")
 ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
+ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # below a traceback's head and its indented frames
 
 
 @contextlib.contextmanager
@@ -76,9 +77,9 @@ class Progress(io.TextIOBase):
                 self._read(COLOUR_CODES.sub("", line))
         return len(text)
 
-    def traceback(self) -> str:
-        """The last traceback that the first failed task printed, or the last of what it said; without one, the same of
-        the task that runs in this thread."""
+    def failure(self) -> str:
+        """The error that ends the last traceback of the first failed task, or the last of what it said; without one,
+        the same of the task that runs in this thread. The traceback itself is for the log."""
         return self._failure or _last_words(self._here.output)
 
     def _read(self, line: str) -> None:
@@ -117,8 +118,10 @@ class Progress(io.TextIOBase):
 
 
 def _last_words(output: str) -> str:
-    """The last traceback, without the indentation that kfp.local gives it; else the end."""
+    """The error below the last traceback, without the indentation that kfp.local gives it; else the end."""
     start = output.rfind("Traceback (most recent call last)")
     if start < 0:
         return textwrap.dedent(output)[-2000:].strip()
-    return textwrap.dedent(output[output.rfind("\n", 0, start) + 1 :]).strip()
+    traceback = textwrap.dedent(output[output.rfind("\n", 0, start) + 1 :]).strip()
+    error = ERROR.search(traceback)
+    return error[0] if error else traceback

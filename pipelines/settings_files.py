@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components import storage
 from components.config import AUTO_CUT_OFF, CUT_OFFS, check_form, run_form
+from components.config.shared import check_place
 from components.settings_fields import Scalar, nearest, read_scalar
 from pipelines import yaml_files
 
 FOLDER = Path(__file__).parent / "settings"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
+PLACES = ("data_source", "publish_registry", "model_weights")
+NO_PLACES = ("", "imagenet", "none")
+SCHEME = re.compile(r"[A-Za-z][\w+.-]*:/")
 
 
 def load(name: str) -> dict[str, Scalar]:
@@ -20,7 +25,8 @@ def load(name: str) -> dict[str, Scalar]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no YAML, not a mapping, a name that the run form does not have, or text for a number.
+        ValueError: no YAML, not a mapping, a name that the run form does not have or that stands there twice, or text
+            for a number.
     """
     named = {path.stem: path for path in FOLDER.glob("*.yaml")}
     path = named.get(name, Path(name))
@@ -28,8 +34,13 @@ def load(name: str) -> dict[str, Scalar]:
         raise FileNotFoundError(
             f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
         )
-    values = yaml_files.read_mapping(path)
-    return {full: _number(full, value) for key, value in values.items() for full in [full_name(key)]}
+    values: dict[str, Scalar] = {}
+    for key, value in yaml_files.read_mapping(path).items():
+        full = full_name(key)
+        if full in values:
+            raise ValueError(f"{path} must give each setting once, got {full} a second time as {key!r}")
+        values[full] = _number(full, value)
+    return values
 
 
 def _number(name: str, value: Any) -> Any:
@@ -103,13 +114,27 @@ def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
     Raises:
         ValueError, TypeError: a value that a stage refuses.
     """
-    full = {name: field.default for name, field in run_form().items()} | dict(values)
+    full: dict[str, Any] = {name: field.default for name, field in run_form().items()} | dict(values)
     if "model_cut_off" not in values:
         full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
-    for name in ("data_source", "publish_registry", "model_weights"):
-        full[name] = _absolute(full[name]) if full[name] not in ("", "imagenet", "none") else full[name]
+    for name in PLACES:
+        if isinstance(full[name], str) and full[name] not in NO_PLACES:
+            full[name] = located(name, full[name])
     return check_form(full)
 
 
-def _absolute(uri: Any) -> Any:
-    return uri if not isinstance(uri, str) or storage.is_bucket(uri) else str(Path(uri).absolute())
+def located(name: str, place: str) -> str:
+    """A place that a user gave: a bucket as it is, a path made absolute, with the home folder for `~`.
+
+    Args:
+        name: of the setting or option, for the message.
+
+    Raises:
+        ValueError: another scheme than gs:// and s3://, also one that lacks a slash, or no bucket.
+    """
+    check_place(name, place)
+    if storage.is_bucket(place):
+        return place
+    if SCHEME.match(place):
+        raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {place!r}")
+    return str(Path(place).expanduser().absolute())

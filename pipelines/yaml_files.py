@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ LARGEST = 2**16  # bytes; ours have 2,000
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases, by which ten lines can stand for a billion values."""
+    """Without aliases, by which ten lines can stand for a billion values, and with each name once in its mapping."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*) are not read")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path, *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -24,7 +31,8 @@ def read_mapping(path: Path, *, may_be_empty: bool = False) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: more than LARGEST bytes, no YAML, an alias, a tag that is not YAML's own, or no mapping.
+        ValueError: more than LARGEST bytes, no YAML, an alias, a name twice, a tag that is not YAML's own, or no
+            mapping.
     """
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)

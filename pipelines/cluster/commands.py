@@ -28,6 +28,7 @@ from pipelines.cluster.options import (
     PATIENCE,
     POLL,
     cluster_or_none,
+    not_empty,
     on_cluster,
     orders,
     service_account,
@@ -54,7 +55,7 @@ def submit(server: KfpServer, order: submission.Order, wait: bool, poll: float) 
 
 
 @click.command("retry")
-@click.argument("run_id")
+@click.argument("run_id", callback=not_empty)
 @click.option("--wait", is_flag=True, help="Follow the run and exit with 0 only if it succeeds.")
 @POLL
 @on_cluster
@@ -67,13 +68,15 @@ def retry(server: KfpServer, run_id: str, wait: bool, poll: float) -> None:
 
 
 @click.command("runs")
-@click.argument("run_id", required=False)
-@click.option("--most", default=20, show_default=True, help="How many, the newest first.")
+@click.argument("run_id", required=False, callback=not_empty)
+@click.option("--most", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
 @click.option("--wait", is_flag=True, help="Of one run: follow it and exit with 0 only if it succeeds.")
 @POLL
 @on_cluster
 def runs(server: KfpServer, run_id: str | None, most: int, wait: bool, poll: float) -> None:
     """Lists runs with verdict, model version and AUROC; with RUN_ID shows its tasks and what holds them."""
+    if wait and not run_id:
+        raise click.UsageError("--wait needs a RUN_ID, the run to follow")
     if run_id and wait:
         _wait(server, run_id, poll)
     elif run_id:
@@ -125,7 +128,9 @@ def doctor(order: submission.Order, host: str | None, namespace: str, patience: 
 
 
 @click.command("tensorboard")
-@click.option("--run", "run_id", help="A run on the cluster; without it, the latest run on this machine.")
+@click.option(
+    "--run", "run_id", callback=not_empty, help="A run on the cluster; without it, the latest run on this machine."
+)
 @click.option("--port", default=6006, show_default=True, help="Of the local TensorBoard; 0 for any that is free.")
 @HOST
 @NAMESPACE
@@ -211,12 +216,14 @@ def _findings(
 
 def _tensorboard_of(server: KfpServer, run_id: str) -> None:
     run = follow.read(server, run_id)
+    pipeline_id = run_list.pipeline_of(run)
+    if not pipeline_id:
+        raise ClusterError(f"a run with training curves must be of an uploaded pipeline, and run {run_id} is of none")
     cluster = cluster_or_none(server.namespace)
-    reference = run.pipeline_version_reference
     pipeline = server.call(
         f"the pipeline of run {run_id}",
         server.pipelines.pipeline_service_get_pipeline,
-        pipeline_id=reference.pipeline_id,
+        pipeline_id=pipeline_id,
     )
     logs = tensorboard.logs_of(run, pipeline.display_name, cluster)
     name = tensorboard.apply(cluster, run_id, logs) if cluster else None

@@ -71,9 +71,7 @@ def _unless_unreadable(check: Callable[[], list[Finding]]) -> list[Finding]:
 def _wrong_quantities(demands: Sequence[Demand]) -> Iterator[Finding]:
     for demand in demands:
         for name, quantity in demand.resources.items():
-            try:
-                nodes.amount(quantity)
-            except ValueError:
+            if not nodes.can_be_asked(quantity):
                 yield Finding("bad", f"{demand.task} asks for {quantity!r} of {name}", "write 500m, 8 or 16Gi")
 
 

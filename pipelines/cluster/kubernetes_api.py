@@ -91,13 +91,16 @@ def connect(namespace: str) -> Kubernetes:
 def _load(configuration: Any) -> None:
     from kubernetes import config
     from kubernetes.config import ConfigException
+    from yaml import YAMLError
 
+    malformed = (YAMLError, TypeError, ValueError, AttributeError)  # the client stumbles over what is no kubeconfig
     try:
         config.load_kube_config(config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration)
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, *malformed) as error:
         try:
             config.load_incluster_config(client_configuration=configuration)
         except ConfigException:
+            reason = " ".join(str(error).split())
             raise ClusterError(
-                f"there is no usable kubeconfig ({error}); set KUBECONFIG, or log in to the cluster first"
+                f"there is no usable kubeconfig ({reason}); set KUBECONFIG, or log in to the cluster first"
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from pipelines.cluster.kubernetes_api import Kubernetes
 from pipelines.cluster.package import Demand
 
 REPELLING = ("NoSchedule", "NoExecute")
+QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # without a sign
 
 
 class Node(NamedTuple):
@@ -66,6 +68,11 @@ def amount(quantity: str) -> Decimal:
     from kubernetes.utils import parse_quantity
 
     return Decimal(parse_quantity(quantity))
+
+
+def can_be_asked(quantity: str) -> bool:
+    """Whether a pod may ask for it: a Kubernetes quantity above 0."""
+    return QUANTITY.fullmatch(quantity) is not None and amount(quantity) > 0
 
 
 def _placed(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:

@@ -30,9 +30,23 @@ PATIENCE = click.option(
     "--patience",
     default=kfp_server.PATIENCE,
     show_default=True,
+    type=click.FloatRange(0),
     help="Seconds until a server that is not ready is given up.",
 )
-POLL = click.option("--poll", default=5.0, show_default=True, help="Seconds between two looks while waiting.")
+POLL = click.option(
+    "--poll",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds between two looks while waiting.",
+)
+
+
+def not_empty(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """Refuses an empty text, such as that of a shell's variable that is not set, which is not the same as none."""
+    if text == "":
+        raise click.BadParameter("must not be empty")
+    return text
 
 
 def on_cluster(command: Command) -> Command:

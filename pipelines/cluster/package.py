@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 import yaml
 
 COMPILED = Path(__file__).parents[1] / "compiled"
+# Host with port, path, tag, digest: nothing that YAML would take for more than text.
+IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
 class Demand(NamedTuple):
@@ -54,10 +57,12 @@ def read(pipeline: str, image: str | None = None, cluster: Path | None = None, m
         model: name under which runs publish, a label of their pods; empty: none.
 
     Raises:
-        FileNotFoundError, ValueError: the cluster's file is missing or wrong.
+        FileNotFoundError, ValueError: the cluster's file is missing or wrong, or the image is no reference.
     """
     text, compiled = _compiled(pipeline)
     if image:  # the compiled one also stands in the environment, for the lineage
+        if not IMAGE.fullmatch(image):
+            raise ValueError(f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}")
         text = text.replace(compiled, image)
     if cluster or model:
         from pipelines.placement import Cluster, placed  # needs KFP, which takes long to import

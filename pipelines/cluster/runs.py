@@ -18,7 +18,12 @@ def latest(server: KfpServer, names: list[str], most: int) -> list[Any]:
         ClusterError: KFP cannot be reached or refuses.
     """
     ours = {pipeline.pipeline_id for name in names for pipeline in _pipelines(server, name)}
-    return list(itertools.islice((run for run in _all(server) if _pipeline_of(run) in ours), most))
+    return list(itertools.islice((run for run in _all(server) if pipeline_of(run) in ours), most))
+
+
+def pipeline_of(run: Any) -> str | None:
+    """The id of a run's pipeline; none of a run that was made of a specification of its own."""
+    return run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else None
 
 
 def retry(server: KfpServer, run_id: str) -> None:
@@ -58,7 +63,3 @@ def _pipelines(server: KfpServer, name: str) -> list[Any]:
         namespace=server.scope,
     )
     return list(found.pipelines or [])
-
-
-def _pipeline_of(run: Any) -> str | None:
-    return run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else None

@@ -14,9 +14,7 @@ from components.settings_fields import Scalar
 from pipelines.cluster.errors import ClusterError
 from pipelines.cluster.kfp_server import TIMEOUTS, KfpServer, named
 from pipelines.cluster.package import Package
-
-PLACES = ("data_source", "publish_registry", "model_weights")
-NO_PLACES = ("", "imagenet", "none")
+from pipelines.settings_files import NO_PLACES, PLACES
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class KilledRun:
         return COLOUR_CODES.sub("", self._log())
 
     def _command(self) -> list[str]:
-        begun = [path.parent.name for path in self.out.glob("*/run.json")]
+        begun = [path.parent.name for path in self.out.glob("*/run.json") if not path.parent.is_symlink()]
         what = ["resume", *begun] if begun else ["run", "--settings", str(self.out / "settings.yaml")]
         return [sys.executable, "-m", "pipelines.cli", *what, "--out", str(self.out)]
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from pipelines.compile import main
 from tests.pipelines.packages import COMPILED, OF_THE_SEARCH, ON_NONE, PACKAGES, ROOT, STAGES_ON_GPUS, TASKS, tasks
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
@@ -156,3 +158,14 @@ def test_every_attempt_of_a_training_finds_the_same_checkpoints(package: str, na
 def test_the_run_is_known_by_its_id(package: str, name: str) -> None:
     run_id = tasks(package)[name].dag["inputs"]["parameters"]["run_id"]
     assert run_id == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+
+
+def test_a_wrong_cluster_file_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    """Fails where packages are written before the file is read and they are fitted to it, or where it is not told in
+    one line: a package with the pods of another cluster would be left behind."""
+    (tmp_path / "cluster.yaml").write_text("tolerations: [{key: spot, operater: Exists}]\n")
+    arguments = [str(tmp_path / "compiled"), "--cluster", str(tmp_path / "cluster.yaml")]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "Error: KFP cannot give this to a pod: " in result.output
+    assert not (tmp_path / "compiled").exists()

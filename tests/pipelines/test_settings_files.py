@@ -205,18 +205,6 @@ def test_a_search_tries_all_candidates_unless_the_file_names_several(file: dict[
     assert for_search({"image_size": 64, **file}) == {"image_size": 64, "model_cut_off": cut_off}
 
 
-def test_local_paths_become_absolute_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    values = complete({"data_source": "nih", "publish_registry": "gs://bucket/registry", "model_weights": "w.h5"})
-    assert values["data_source"] == f"{tmp_path}/nih"
-    assert values["publish_registry"] == "gs://bucket/registry"
-    assert values["model_weights"] == f"{tmp_path}/w.h5"
-    assert [complete(NEEDED | {"model_weights": name})["model_weights"] for name in ("imagenet", "none")] == [
-        "imagenet",
-        "none",
-    ]
-
-
 def test_defaults_fill_in_what_is_not_named() -> None:
     defaults = {name: field.default for name, field in run_form().items()}
     assert complete(NEEDED) == defaults | NEEDED
@@ -232,3 +220,18 @@ def test_a_short_name_of_two_settings_is_refused_with_both() -> None:
     message = "'augmentation' could be image_augmentation or train_augmentation; give the whole name"
     with pytest.raises(ValueError, match=f"^{message}$"):
         full_name("augmentation")
+
+
+def test_a_setting_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
+    """Fails where `load` takes the last of them."""
+    path = write(tmp_path, "image_size: 64\nsize: 32\n")
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        load(path)
+    assert str(error.value) == f"{path} must give each setting once, got image_size a second time as 'size'"
+
+
+def test_a_name_that_stands_twice_in_a_file_is_refused(tmp_path: Path) -> None:
+    """Fails where the YAML loader has PyYAML's own construct_mapping, which takes the last."""
+    path = write(tmp_path, "image_size: 64\nimage_size: 32\n")
+    with pytest.raises(ValueError, match=f"^{path} must be YAML: 'image_size' is given twice$"):
+        load(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,29 @@ def test_without_a_kubeconfig_kfp_is_examined_all_the_same(radiograft: Radiograf
     assert f"✓ the image is named by digest: {DIGEST}" in result.output
 
 
+NO_AUTHORITY = """\
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://k.example", certificate-authority-data: "a"}}]
+users: [{name: u, user: {token: t}}]
+"""
+
+
+@pytest.mark.parametrize("content", ["a: [", "[]", "7", "clusters: 5", NO_AUTHORITY, NO_AUTHORITY.replace('"a"', "5")])
+def test_a_malformed_kubeconfig_is_a_finding_beside_the_others(
+    radiograft: Radiograft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """Fails where `_load` lets an error of YAML, base64 or the client's own through, which ends doctor."""
+    (tmp_path / "malformed").write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "malformed"))
+    result = radiograft(*DOCTOR)
+    assert result.exit_code == 1
+    first, *_ = result.output.splitlines()
+    assert first.startswith("✗ there is no usable kubeconfig (")
+    assert first.endswith("); set KUBECONFIG, or log in to the cluster first")
+    assert f"✓ the image is named by digest: {DIGEST}" in result.output
+
+
 def test_what_may_not_be_read_is_a_warning(radiograft: Radiograft, cluster: Cluster) -> None:
     double = cluster(*GOOD)
     double.denied = {"nodes"}
@@ -162,7 +186,7 @@ def test_a_registry_that_cannot_be_written_is_bad(tmp_path_factory: pytest.TempP
 
 def test_the_registry_of_the_settings_is_tried(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD)
-    places = ("--set", "source=gs://data/nih", "--set", "registry=gs:///nameless")
+    places = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
     result = radiograft(*DOCTOR, "--settings", "chestxray14", *places)
     assert result.exit_code == 1
-    assert "✗ the registry gs:///nameless is not writable" in result.output
+    assert "✗ the registry gs://models/registry is not writable" in result.output

@@ -145,6 +145,14 @@ def test_what_pods_name_must_be_in_the_namespace(cluster: Cluster) -> None:
     assert _bad(cluster, *there, demand=demanding) == []
 
 
-def test_a_wrong_quantity_is_told_first(cluster: Cluster) -> None:
-    wrong = TRAINER._replace(resources={"memory": "32GB", "cpu": "8"})
-    assert _bad(cluster, demand=wrong) == [("fine-tune asks for '32GB' of memory", "write 500m, 8 or 16Gi")]
+@pytest.mark.parametrize("quantity", ["32GB", "-1Gi", "0", "inf", "", "5 Gi"])
+def test_a_wrong_quantity_is_told_first(cluster: Cluster, quantity: str) -> None:
+    """Fails where `can_be_asked` lets through what Kubernetes refuses, or that with which every node would do."""
+    wrong = TRAINER._replace(resources={"memory": quantity, "cpu": "8"})
+    assert _bad(cluster, demand=wrong) == [(f"fine-tune asks for {quantity!r} of memory", "write 500m, 8 or 16Gi")]
+
+
+@pytest.mark.parametrize("quantity", ["500m", "8", "1.5", ".5", "16Gi", "64G", "1e9", "2E-1"])
+def test_a_quantity_may_be_written_in_every_way_of_kubernetes(cluster: Cluster, quantity: str) -> None:
+    """Fails where `QUANTITY` lets through less than Kubernetes."""
+    assert _bad(cluster, RUNNER, node("a", "2"), demand=TRAINER._replace(resources={"memory": quantity})) == []

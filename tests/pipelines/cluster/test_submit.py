@@ -63,6 +63,23 @@ def test_pods_are_labelled_with_the_model(radiograft: Radiograft, kfp: KfpDouble
     assert {pod["podMetadata"]["labels"]["radiograft/model"] for pod in pods} == {"lungs"}
 
 
+@pytest.mark.parametrize("image", ["a: b", "{x", "reg/x:1 # c", "reg/x@sha256:aa", "*", "x\n"])
+def test_an_image_that_is_no_reference_is_refused(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
+    """Fails where any text takes the place of the compiled image: YAML reads it as something else, or cuts it off."""
+    result = radiograft(*SUBMIT, "--image", image)
+    message = f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}"
+    assert (result.exit_code, result.output) == (1, f"Error: {message}\n")
+    assert kfp.asked == []
+
+
+@pytest.mark.parametrize("image", ["trainer", "localhost:5000/a/b_c-d.e", f"r.example:5000/a:1.0@sha256:{'a' * 64}"])
+def test_an_image_may_be_any_reference(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
+    """Fails where `IMAGE` lets no port, path, tag or digest through."""
+    assert radiograft(*SUBMIT, "--image", image).exit_code == 0
+    (text,) = kfp.packages.values()
+    assert text.count(f"image: {image}\n") == len(TASKS["transfer_learning"])
+
+
 def test_an_image_behind_a_tag_is_warned_of(radiograft: Radiograft, kfp: KfpDouble) -> None:
     result = radiograft(*SUBMIT, "--image", "registry.example/trainer:1.0")
     assert result.exit_code == 0

@@ -73,6 +73,16 @@ def test_a_run_without_a_root_has_kfps(
     )
 
 
+def test_a_run_of_no_pipeline_is_told(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    """Fails where the run's pipeline is asked for without a look whether it has one: a run of a bare specification."""
+    made = kfp.add_run(display_name="r", state="SUCCEEDED")
+    result = radiograft("tensorboard", "--run", made.run_id)
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: a run with training curves must be of an uploaded pipeline, and run {made.run_id} is of none\n"
+    )
+
+
 def test_without_a_local_run_it_is_said(radiograft: Radiograft, tmp_path: Path) -> None:
     result = radiograft("tensorboard", "--out", str(tmp_path))
     assert result.exit_code == 1
