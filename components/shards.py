@@ -18,7 +18,8 @@ from components.records import label_column
 from components.shard_files import SUFFIX, appearing
 
 SHUFFLE_PICTURES = 4096
-READ_BUFFER = 2**20
+READ_BUFFER = 2**20  # bytes of the one file that is read
+SMALL_READ_BUFFER = 2**16  # of each file, where all are read at once
 FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "image_id")}
 
 
@@ -118,8 +119,12 @@ class Shards:
         }
 
     def _shuffled(self, epoch: tf.Tensor, seed: int) -> tf.data.Dataset:
-        """Training examples in the order of an epoch; Dataset.shuffle itself takes no seed that is a tensor."""
-        records = self._records("train")
+        """Training examples in the order of an epoch; Dataset.shuffle itself takes no seed that is a tensor.
+
+        Where they are more than are shuffled at a time, they come from all files in turn: in the stored order a class
+        may follow the other.
+        """
+        records = self._records("train", in_turn=len(self.split("train")) > SHUFFLE_PICTURES)
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(records),
             buffer_size=SHUFFLE_PICTURES,
@@ -132,9 +137,15 @@ class Shards:
         in_order = tf.data.experimental.from_variant(shuffled, records.element_spec)
         return in_order.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def _records(self, split: str) -> tf.data.Dataset:
+    def _records(self, split: str, *, in_turn: bool = False) -> tf.data.Dataset:
+        """A split's records, file after file, or one of each file in turn."""
         files = sorted(str(path) for path in self.folder.glob(f"{split}-*{SUFFIX}"))
-        records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
+        if in_turn:
+            records = tf.data.Dataset.from_tensor_slices(files).interleave(
+                lambda file: tf.data.TFRecordDataset(file, buffer_size=SMALL_READ_BUFFER), cycle_length=len(files)
+            )
+        else:
+            records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
     def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -45,8 +45,9 @@ def read(uri: str) -> Source:
     rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
     rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
     known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
-    findings = rows["findings"].str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
-    findings = findings.mask(rows["findings"] == "")
+    named = rows["findings"].fillna("")
+    findings = named.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
+    findings = findings.mask(named == "")
     excluded = pd.concat([strays, excluded, not_drawn])
     return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, drawn)
 

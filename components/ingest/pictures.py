@@ -79,18 +79,18 @@ def named_alike(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd
     Raises:
         ValueError: the table names none of the pictures.
     """
-    wanted, there = rows["image"].str.removeprefix("./"), found["path"]
+    wanted, there = rows["image"], found["path"]
     folders = min(paths.str.count("/").max() if len(paths) else 0 for paths in (wanted, there))
     ways = [(wanted, there), *((_end(wanted, count), _end(there, count)) for count in range(folders, -1, -1))]
     ways += [(file_names(wanted), file_names(there).str.replace(r"\.\w+$", "", regex=True))]
     ways += [(wanted, found["instance_uid"])] if "instance_uid" in found else []
-    ids, theirs = max(ways, key=lambda way: _told_apart(*way))
+    ids, theirs = max(ways, key=lambda way: _told_apart(wanted, *way))
     if len(found) and not among(ids, theirs).any():
         raise ValueError(
             f"{table} must name pictures below its folder by path, file name or SOPInstanceUID; none of its "
             f"{len(rows)} rows names one of the {len(found)} pictures there"
         )
-    return rows.assign(image=wanted, image_id=ids), found.drop(columns="path").assign(image_id=theirs)
+    return rows.assign(image_id=ids), found.drop(columns="path").assign(image_id=theirs)
 
 
 def _end(paths: pd.Series[str], folders: int) -> pd.Series[str]:
@@ -98,48 +98,52 @@ def _end(paths: pd.Series[str], folders: int) -> pd.Series[str]:
     return paths.map(lambda path: "/".join(path.rsplit("/", folders + 1)[-folders - 1 :])).astype("string")
 
 
-def _told_apart(ids: pd.Series[str], theirs: pd.Series[str]) -> tuple[int, int]:
-    """How many pictures have an id that a row has and no other picture, and how many rows have a picture."""
-    return int((among(theirs, ids) & ~theirs.duplicated(keep=False)).sum()), int(among(ids, theirs).sum())
+def _told_apart(wanted: pd.Series[str], ids: pd.Series[str], theirs: pd.Series[str]) -> tuple[int, int]:
+    """How many pictures have an id that no other picture has, and of the paths in the table one alone; and how many
+    rows have a picture."""
+    paths = ids[~wanted.duplicated()]
+    alone = among(theirs, paths[~paths.duplicated(keep=False)]) & ~theirs.duplicated(keep=False)
+    return int(alone.sum()), int(among(ids, theirs).sum())
 
 
 def joined(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a table that have a picture, by `image_id` and in its order, and what was set aside and why.
+    """The pictures of which a table tells something, with all that its rows tell, in order of `image_id`; and what was
+    set aside and why.
 
-    Of rows that say the same of a picture, and of files of one name and content, the first stays. Where they differ
-    none does, for nobody knows which is meant.
+    Of pictures of one name and content the first stays. Of rows that tell different things of a picture, and of
+    pictures of one name and different content, none does: nobody knows which is meant.
 
     Args:
-        table: `image_id` and whatever is said of a picture; `row` is not part of that.
+        table: `image_id` and what is told, missing or "" where nothing is.
         found: `image_id`, `md5` and more.
     """
-    again, contrary = _repeats(table, table.columns.drop(["image_id", "row"], errors="ignore"))
-    copies, strangers = _repeats(found, pd.Index(["md5"]))
-    excluded = [
-        exclusion(table["image_id"][again], "further row of a picture"),
-        exclusion(table["image_id"][contrary].unique(), CONTRARY_ROWS),
-        exclusion(found["image_id"][copies | strangers], "picture's name occurs in more than one folder"),
-    ]
-    unclear = pd.concat([table["image_id"][contrary], found["image_id"][strangers]])
-    table, found = (part[~among(part["image_id"], unclear)] for part in (table[~again], found[~copies]))
-    rows = table.merge(found, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
-    without = table["image_id"][~among(table["image_id"], rows["image_id"])]
+    ids, theirs = table["image_id"], found["image_id"]
+    told, contrary = _told(table[among(ids, theirs)])
+    contents = found.drop_duplicates(["image_id", "md5"])["image_id"]
+    unlike = contents[contents.duplicated()]
+    unclear = pd.concat([contrary, unlike])
+    pictures = found[~theirs.duplicated() & ~among(theirs, unclear)]
+    without = ids[~ids.duplicated() & ~among(ids, theirs)]
     leaving = without.str.contains(LEAVING)
-    excluded += [
+    excluded = [
+        exclusion(ids[ids.duplicated() & ~among(ids, contrary)], "further row of a picture"),
+        exclusion(contrary, CONTRARY_ROWS),
+        exclusion(theirs[theirs.duplicated() | among(theirs, unlike)], "picture's name occurs in more than one folder"),
         exclusion(without[~leaving], "row without a picture"),
         exclusion(without[leaving], OUTSIDE),
-        exclusion(found["image_id"][~among(found["image_id"], rows["image_id"])], "picture without a row"),
+        exclusion(theirs[~among(theirs, ids)], "picture without a row"),
     ]
+    rows = told.merge(pictures, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
     return rows, pd.concat(excluded)
 
 
-def _repeats(rows: pd.DataFrame, told: pd.Index[str]) -> tuple[pd.Series[bool], pd.Series[bool]]:
-    """Rows that repeat an earlier one of the same `image_id` in all that is told, and every row of an `image_id` of
-    which different things are told."""
-    shared = rows[rows["image_id"].duplicated(keep=False)]
-    kinds = shared.drop_duplicates(["image_id", *told])["image_id"]
-    differing = among(rows["image_id"], kinds[kinds.duplicated()])
-    return rows["image_id"].duplicated() & ~differing, differing
+def _told(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """One row an `image_id` with what any of its rows tells, and the ids of which rows tell different things."""
+    shared = rows["image_id"].duplicated(keep=False)
+    parts = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
+    merged = parts.first()
+    contrary = parts.nunique().drop(columns="image_id").gt(1).any(axis="columns")
+    return pd.concat([rows[~shared], merged[~contrary]]), merged["image_id"][contrary]
 
 
 def among(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:

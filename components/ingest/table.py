@@ -13,6 +13,8 @@ from components.ingest.source import Source, patients
 from components.ingest.table_layout import TableLayout
 from components.ingest.table_rows import described
 
+FINDING = "finding:"  # before a finding's name, which may be that of another column
+
 
 def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
     """Reads a table; its pictures are the files of its folder, at any depth.
@@ -48,7 +50,8 @@ def with_findings(
     rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Rows that have a picture, their findings (of one index) and what was set aside, see `pictures.joined`."""
-    said = rows.assign(said=pd.util.hash_pandas_object(findings, index=False)).reset_index(names="row")
-    kept, excluded = pictures.joined(said, found)
-    truth = findings.loc[kept["row"]].reset_index(drop=True)
-    return kept.drop(columns=["row", "image", "said"]), truth, excluded
+    told = rows.drop(columns="image").join(findings.add_prefix(FINDING))
+    kept, excluded = pictures.joined(told, found)
+    is_finding = kept.columns.str.startswith(FINDING)
+    truth = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
+    return kept.loc[:, ~is_finding], truth, excluded

@@ -23,6 +23,7 @@ LARGEST = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
 MOST_COLUMNS = 10_000
 MOST_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
 ROWS_AT_ONCE = 1024
+csv.field_size_limit(LARGEST)  # a report may stand in a cell
 INTEGERS = {  # which pandas would make floating-point where a cell is empty: another id for each patient
     pa.int8(): pd.Int8Dtype(),
     pa.int16(): pd.Int16Dtype(),
@@ -141,7 +142,7 @@ def _check_lines(name: str, lines: str) -> None:
     header = next(rows, [])
     _check_cells(name, len(header), len(header) * (lines.count("\n") + lines.count("\r")))
     for row in rows:
-        if any(row[len(header) :]):
+        if any(cell.strip() for cell in row[len(header) :]):
             raise ValueError(
                 f"{name} must have as many cells in each row as in its header, {len(header)}, got {len(row)} in line "
                 f"{reader.line_num}; put a cell that holds a comma in double quotes"

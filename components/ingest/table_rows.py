@@ -45,7 +45,7 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
 
     rows = pd.DataFrame(
         {
-            "image": cells("image"),
+            "image": cells("image").str.removeprefix("./"),
             "patient_id": cells("patient"),
             "view": cells("view").str.upper().mask(lambda view: view == ""),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
@@ -53,7 +53,7 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
         }
     ).assign(age=cells("age").map(years).astype("float64"))
     if layout.label in table:
-        return Described(rows, _put_together(rows, findings.from_words(cells("label"), layout.between())))
+        return Described(rows, _put_together(rows["image"], findings.from_words(cells("label"), layout.between())))
     free = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
     found = findings.from_columns(free, layout.uncertain, blank)
     if found.empty:
@@ -64,12 +64,10 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
     return Described(rows, found)
 
 
-def _put_together(rows: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
-    """Findings with all that rows of one picture name which say the same of it otherwise: some tables have a row for
-    each finding."""
-    shared = rows["image"].duplicated(keep=False)
-    together = named[shared].groupby([facts[shared] for _, facts in rows.items()], dropna=False).transform("max")
-    return pd.concat([named[~shared], together]).loc[named.index]
+def _put_together(images: pd.Series[str], named: pd.DataFrame) -> pd.DataFrame:
+    """Findings with all that the rows of one picture name: some tables have a row for each finding."""
+    shared = images.duplicated(keep=False)
+    return pd.concat([named[~shared], named[shared].groupby(images[shared]).transform("max")]).loc[named.index]
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:

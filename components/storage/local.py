@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -82,18 +83,24 @@ def list_files(uri: str) -> Iterator[Entry]:
 
 
 def _entries(folder: str) -> Iterator[Entry]:
-    """The files below a folder; other processes may rename and remove meanwhile.
-
-    In text, because a Path for each of 100,000 files takes longer than to look at them.
-    """
+    """The files below a folder; other processes may rename and remove meanwhile."""
     for place, files in _folders(folder):
         below = "" if place == folder else f"{place[len(folder) :].strip('/')}/"
         for name in files:
             path = f"{place.rstrip('/')}/{name}"
-            with contextlib.suppress(FileNotFoundError):  # removed since
-                found = os.stat(path)  # noqa: PTH116  see above
-                if stat.S_ISREG(found.st_mode):
-                    yield Entry(_in_utf8(below + name), path, found.st_size, None)
+            found = _state(path)
+            if found and stat.S_ISREG(found.st_mode):
+                yield Entry(_in_utf8(below + name), path, found.st_size, None)
+
+
+def _state(path: str) -> os.stat_result | None:
+    """What the system tells of a file; None where it was removed since, or is a link to itself or nowhere."""
+    try:
+        return os.stat(path)  # noqa: PTH116  a Path for each of 100,000 files takes longer
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
 
 
 def _folders(folder: str) -> Iterator[tuple[str, list[str]]]:

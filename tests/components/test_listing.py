@@ -39,6 +39,7 @@ def test_folders_behind_links_are_listed_once(tmp_path: Path) -> None:
         "data/.hidden": "elsewhere",
         "data/file": "elsewhere/2",
         "data/gone": "nowhere",
+        "data/itself": "data/itself",
     }
     linked(tmp_path, ["data/z/1", "elsewhere/2", "elsewhere/deep/3"], links)
     assert listed(str(tmp_path / "data")) == ["file", "k/3", "m/2", "z/1"]

@@ -73,6 +73,27 @@ def numbers(batches: tf.data.Dataset) -> Iterator[list[int]]:
         yield batch[:, 0, 0, 0].tolist()
 
 
+def test_more_than_are_shuffled_at_a_time_come_from_all_files_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where files are read one after another: a folder a class would be learned class after class."""
+    files, in_each = 8, 32
+    rows = rows_of("train", files * in_each)
+    examples = list(zip(pictures(len(rows)), rows["image_id"], np.zeros((len(rows), 2), "float32"), strict=True))
+    for number in range(files):
+        part = examples[number * in_each : (number + 1) * in_each]
+        write_shard(tmp_path / f"train-{number:05d}-of-{files:05d}.tfrecord", part)
+    summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc"}
+    write_description(tmp_path, rows, Augmentation(), summary)
+    monkeypatch.setattr("components.shards.SHUFFLE_PICTURES", 16)
+    batches = list(numbers(Shards.read(tmp_path).training(64, range(1), seed=0)))
+    assert sorted(number for batch in batches for number in batch) == list(range(len(rows)))
+    halves = [np.mean([number < len(rows) // 2 for number in batch]) for batch in batches]
+    assert all(0.3 < half < 0.7 for half in halves)
+    stored = [example[1] for example in Shards.read(tmp_path).examples("train").as_numpy_iterator()]
+    assert stored == [image_id.encode() for image_id in rows["image_id"]]
+
+
 def test_what_was_written_is_read_exactly_and_in_order(plain: Shards) -> None:
     assert plain.labels == LABELS
     assert plain.image_size == SIZE

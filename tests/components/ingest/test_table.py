@@ -162,12 +162,33 @@ def test_a_row_for_each_finding_is_put_together(folder: str) -> None:
     assert source.excluded["reason"].tolist() == ["further row of a picture"] * 2 + ["picture without a row"] * 2
 
 
+def test_rows_of_a_picture_that_do_not_contradict_each_other_are_put_together(folder: str) -> None:
+    """Fails where rows must be equal: a cell that is left empty says nothing against the other row's."""
+    content = "image,patient,age,Edema,Mass\na/1.png,1,57,1,\n./a/1.png,1,,,0\na/2.png,2,,0,0\n"
+    source = read(folder, content)
+    assert source.rows[["image_id", "patient_id"]].to_numpy().tolist() == [["a/1.png", "1"], ["a/2.png", "2"]]
+    assert source.rows["age"].fillna(-1).tolist() == [57, -1]
+    assert truth(source, "Edema") == [1, 0]
+    assert truth(source, "Mass") == [0, 0]
+    assert source.excluded["reason"].tolist() == ["further row of a picture"] + ["picture without a row"] * 2
+
+
+def test_of_a_table_whose_pictures_are_there_in_part_these_count(folder: str) -> None:
+    """Fails where file names that most rows share count for more than paths that tell the pictures there apart."""
+    rows = [f"{site}/{n}.png,{site}{n},{n % 2}" for site in ("there", "elsewhere") for n in range(4)]
+    files = {f"there/{n}.png": b"%d" % n for n in range(4)}
+    files["t.csv"] = "\n".join(["image,patient,Mass", *rows]).encode()
+    source = table.read(f"{put(files, folder)}/t.csv", layout())
+    assert source.rows["image_id"].tolist() == [f"there/{n}.png" for n in range(4)]
+    assert source.excluded["reason"].value_counts().to_dict() == {"row without a picture": 4}
+
+
 @pytest.mark.parametrize(
     "content",
     [
         "image,patient,label\na/1.png,1,Mass\na/1.png,2,Mass\na/2.png,2,Mass\n",
         "image,patient,Mass\na/1.png,1,1\na/1.png,1,0\na/2.png,2,1\n",
-        "image,patient,Mass\n/a/b/1.png,1,1\n/a/c/1.png,1,1\na/2.png,2,1\n",
+        "image,patient,Mass\n/a/b/1.png,1,1\n/a/c/1.png,2,1\na/2.png,2,1\n",
     ],
     ids=["patients", "findings", "pictures"],
 )
@@ -316,6 +337,12 @@ def test_views_and_unknown_truth_are_set_aside_by_ingest(folder: str) -> None:
     unknown = "no finding asked for is known to be there or not"
     assert counted("standard") == (6, [["6.png", "no frontal view"], ["7.png", unknown], ["8.png", unknown]])
     assert counted("views=all,uncertain=ones") == (8, [["7.png", unknown]])
+
+
+def test_a_cell_may_be_long_and_what_stands_behind_the_last_one_blank(folder: str) -> None:
+    """Fails where csv's own limit of 131,072 characters holds, or where blanks count as a cell."""
+    source = read(folder, f'image,Mass,report\na/1.png,1,"{"x" * 140_000}", \na/2.png,0,y, \n')
+    assert truth(source, "Mass") == [1, 0]
 
 
 def test_lateral_leaves_out_what_is_called_frontal(folder: str) -> None:
