@@ -49,7 +49,8 @@ def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -
         values = settings_files.values_for(pipeline, settings, assignments)
         from pipelines import local_run  # KFP takes two seconds to import; a wrong setting is told at once
 
-        _run(local_run.new_run(pipeline, values, out), out)
+        run_id = local_run.new_run(pipeline, values, out)
+    _run(run_id, out)
 
 
 @main.command()
@@ -57,18 +58,18 @@ def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -
 @out_folder
 def resume(run_id: str, out: Path) -> None:
     """Goes on with a run that was cut short, from the last epoch that it had finished."""
-    with told_in_one_line():
-        _run(run_id, out)
+    _run(run_id, out)
 
 
 def _run(run_id: str, out: Path) -> None:
     from pipelines import local_run
 
-    try:
-        summary = local_run.run(run_id, out, console)
-    except local_run.RunFailedError as failure:
-        click.echo(f"\n{failure}\nnothing was published", err=True)
-        sys.exit(1)
+    with told_in_one_line():
+        try:
+            summary = local_run.run(run_id, out, console)
+        except local_run.RunFailedError as failure:
+            click.echo(f"\n{failure}\nnothing was published", err=True)
+            sys.exit(1)
     if summary["trained"]:
         _print_summary(summary)
     else:

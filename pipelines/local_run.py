@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipelines.settings_files import SEARCH, WHOLE, complete
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
 SUMMARY = "summary.json"  # written last: a run that has it is finished
+LOG = "run.log"
 
 
 class RunFailedError(RuntimeError):
@@ -52,12 +54,14 @@ def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
     trained. The summary of one that found nothing to train on has `trained` false and the reason.
 
     Args:
-        run_id: the name of the run's folder, or of a link to it such as `latest`.
+        run_id: the name of the run's folder, or of a link to it.
 
     Raises:
         FileNotFoundError: there is no such run.
         ValueError, TypeError: its run.json is damaged.
         RunFailedError: a task failed. Nothing was published then, and `latest` is unchanged.
+        RuntimeError: the object store does not start, or anything else; the message is the error, and where its
+            traceback is.
     """
     folder = out.absolute() / (out / run_id).resolve().name
     if not (folder / RECORD).is_file():
@@ -67,7 +71,25 @@ def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
         return dict(json.loads((folder / SUMMARY).read_text()))
     pipeline, values = _noted(folder / RECORD)
     console.print(f"run [bold]{folder.name}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
-    with embedded_store(out / "store"), _scratch(), (folder / "run.log").open("a", buffering=1) as log:
+    with embedded_store(out / "store"), _traced(folder / LOG):
+        return _run(pipeline, values, folder, console)
+
+
+@contextlib.contextmanager
+def _traced(log: Path) -> Iterator[None]:
+    """Keeps the traceback of what nobody foresaw, which the terminal gets in one line."""
+    try:
+        yield
+    except RunFailedError:
+        raise
+    except Exception as error:
+        with log.open("a") as file:
+            traceback.print_exc(file=file)
+        raise RuntimeError(f"{type(error).__name__}: {error}; the traceback is in {log}") from error
+
+
+def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Console) -> dict[str, Any]:
+    with _scratch(), (folder / LOG).open("a", buffering=1) as log:
         shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
         seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
@@ -76,7 +98,7 @@ def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
     outcome = _summarise(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
     summary = {"run_id": folder.name, "trained": found.train, **outcome, "seconds": seconds}
     if found.train:
-        _point(out / "latest", folder)
+        _point(folder.parent / "latest", folder)
     storage.write_bytes(str(folder / SUMMARY), json.dumps(summary, indent=2).encode())
     return summary
 
@@ -114,7 +136,7 @@ def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Pr
             warnings.simplefilter("ignore")
             pipeline(**values)
     except RuntimeError as error:
-        raise RunFailedError(f"{progress.failure() or error}\n\nthe whole log is in {folder / 'run.log'}") from error
+        raise RunFailedError(f"{progress.failure() or error}\n\nthe whole log is in {folder / LOG}") from error
     return progress.seconds
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ FOLDER = Path(__file__).parent / "settings"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
 PLACES = ("data_source", "publish_registry", "model_weights")
 NO_PLACES = ("", "imagenet", "none")
-SCHEME = re.compile(r"[A-Za-z][\w+.-]*:/")
 
 
 def load(name: str) -> dict[str, Scalar]:
@@ -130,11 +128,7 @@ def located(name: str, place: str) -> str:
         name: of the setting or option, for the message.
 
     Raises:
-        ValueError: another scheme than gs:// and s3://, also one that lacks a slash, or no bucket.
+        ValueError: as `check_place`.
     """
     check_place(name, place)
-    if storage.is_bucket(place):
-        return place
-    if SCHEME.match(place):
-        raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {place!r}")
-    return str(Path(place).expanduser().absolute())
+    return place if storage.is_bucket(place) else str(Path(place).expanduser().absolute())

@@ -9,16 +9,17 @@ from components import storage
 from components.settings_fields import Settings, setting
 
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+SCHEME = re.compile(r"[A-Za-z][\w+.-]*:/")
 
 
 def check_place(name: str, place: str) -> None:
     """Refuses what would be taken for a folder of the machine that happens to run, and is none.
 
     Raises:
-        ValueError: another scheme than gs:// and s3://, or no bucket.
+        ValueError: another scheme than gs:// and s3://, also one that lacks a slash, or no bucket.
     """
-    in_bucket = storage.is_bucket(place)
-    if ("://" in place and not in_bucket) or (in_bucket and not place.partition("://")[2].partition("/")[0]):
+    bucket = place.partition("://")[2].partition("/")[0] if storage.is_bucket(place) else ""
+    if SCHEME.match(place) and not bucket:
         raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {place!r}")
 
 

@@ -55,7 +55,7 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
         return uri
     if storage.is_bucket(uri):
         for left in files_below(uri):  # by an attempt that was killed; what is not written anew would be a stranger
-            if left.name not in files:
+            if left.name not in {*files, MANIFEST}:  # another live attempt may be about to complete the version
                 storage.delete(left.uri)
         _write(uri, files, {**facts, "version": number})
         return uri

@@ -112,7 +112,7 @@ REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: place}, f"{name} {NO_PLACE} '{place}'")
         for name in ("data_source", "publish_registry", "model_weights")
-        for place in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5")
+        for place in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5", "gs:/m/w.h5")
     ),
     ({"publish_registry": " gs://models"}, f"publish_registry {NOT_ONE_LINE} ' gs://models'"),
     ({"publish_registry": "gs://models\n"}, f"publish_registry {NOT_ONE_LINE} 'gs://models\\n'"),

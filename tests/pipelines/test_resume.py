@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from components.config import run_form
 from pipelines import local_run
 from pipelines.cli import main
+from pipelines.settings_files import values_for
 
 RUN = "20261123-042153-9d97beef"
 
@@ -79,6 +81,20 @@ def test_values_that_are_no_settings_are_told(out: Path) -> None:
     result = _radiograft("resume", RUN, "--out", out)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: data_source must be given ({run_form()['data_source'].metadata['help']})")
+
+
+def test_a_fault_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where told_in_one_line alone takes what goes wrong in a run: nobody could tell where it happened then."""
+    monkeypatch.setattr(local_run, "embedded_store", contextlib.nullcontext)
+    monkeypatch.setattr(local_run, "COMPILED", None)
+    values = values_for("transfer_learning", "demo", [])
+    run_id = local_run.new_run("transfer_learning", values, tmp_path)
+    result = _radiograft("resume", run_id, "--out", tmp_path)
+    log = tmp_path / run_id / "run.log"
+    message = "Error: TypeError: unsupported operand type(s) for /: 'NoneType' and 'str'; the traceback is in"
+    assert (result.exit_code, result.stderr) == (1, f"{message} {log}\n")
+    assert log.read_text().startswith("Traceback (most recent call last):\n")
+    assert 'local_run.py", line ' in log.read_text()
 
 
 @pytest.mark.parametrize("below", ["", "below"])

@@ -197,6 +197,29 @@ def test_two_live_attempts_of_a_run_write_one_whole_version(
     assert [path.name for path in Path(place, MODEL).glob("*")] in (["1"], [])  # no draft is left on disk
 
 
+@pytest.mark.parametrize("write", range(len(CONTENTS) + 1))
+def test_an_attempt_that_dies_before_its_first_write_takes_nothing_from_a_live_one(
+    place: str, monkeypatch: pytest.MonkeyPatch, make_files: Callable[..., Files], write: int
+) -> None:
+    """Fails where the manifest is cleaned up as a stranger: what the live one completes is served, not registered."""
+    files = make_files()
+
+    def dies() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "write_bytes", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                registry.write_version(place, MODEL, 1, files, {})
+
+    _in_the_middle(monkeypatch, storage, "write_bytes", dies, after=write)
+    registry.write_version(place, MODEL, 1, files, {})
+    assert registry.versions(place, MODEL) == [1]
+    registry.verify(place, MODEL, 1)
+
+
+def _killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_many_attempts_of_a_run_at_once_write_one_whole_version(
     tmp_path: Path, make_files: Callable[..., Files]
 ) -> None:
