@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -51,12 +51,13 @@ def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple
     return points, np.stack(chosen)
 
 
-def feature_layer(wanted: str, points: list[Point], usable: Sequence[str]) -> str:
+def feature_layer(wanted: str, points: list[Point], usable: Callable[[str], bool]) -> str:
     """The layer to extract features from: `wanted`, the last, or with `auto` of those usable the best on validation."""
     if wanted != AUTO:
         return points[-1]["layer"] if wanted == LAST else wanted
-    found = best([point for point in points if point["layer"] in usable])["layer"]
-    log.info("feature layer: %s, the best of %d from which model_cut_off can be fine-tuned", found, len(usable))
+    able = [point for point in points if usable(point["layer"])]
+    found = best(able)["layer"]
+    log.info("feature layer: %s, the best of %d from which model_cut_off can be fine-tuned", found, len(able))
     return found
 
 

@@ -72,22 +72,31 @@ def _fit(features: np.ndarray, truth: np.ndarray) -> Probe:
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
     weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
-    biases = np.zeros(weights.shape[1:], dtype="float32")
+    biases = np.repeat(_prior(truth)[:, None], len(PENALTIES), axis=1)
     for pictures, labels in _problems(truth):
         weights[:, labels], biases[labels] = _solve(inputs[pictures], truth[pictures][:, labels])
     return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel())
 
 
+def _prior(truth: np.ndarray) -> np.ndarray:
+    """Logits float32 [labels] of how often each is present, of which half a picture more has it and half a one has not
+    (Krichevsky and Trofimov 1981): finite for labels of one class, even where nothing is known."""
+    present, absent = (truth > 0.5).sum(axis=0) + 0.5, (truth <= 0.5).sum(axis=0) + 0.5
+    logits: np.ndarray = np.log(present / absent).astype("float32")
+    return logits
+
+
 def _problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
     """Pictures and labels to be solved together: on all pictures what most of them tell, on its own what few do.
 
-    On axes of all pictures, the few would be far from uncorrelated, and the way long.
+    On axes of all pictures, the few would be far from uncorrelated, and the way long. A label of one class has no
+    optimum: its bias would grow without end.
     """
     known = ~np.isnan(truth)
-    share = known.mean(axis=0)
-    if (share >= MOSTLY).any():
-        yield slice(None), np.flatnonzero(share >= MOSTLY)
-    for label in np.flatnonzero((share > 0) & (share < MOSTLY)):
+    able, most = (truth > 0.5).any(axis=0) & (truth <= 0.5).any(axis=0), known.mean(axis=0) >= MOSTLY
+    if (able & most).any():
+        yield slice(None), np.flatnonzero(able & most)
+    for label in np.flatnonzero(able & ~most):
         yield known[:, label], np.array([label])
 
 
@@ -127,7 +136,7 @@ def _minimise(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
     """
     wanted = np.repeat(truth, len(PENALTIES), axis=1)
     known = ~np.isnan(wanted)
-    share = (1 / np.maximum(known.sum(axis=0), 1)).astype("float32")
+    share = (1 / known.sum(axis=0)).astype("float32")
     wanted, counted = np.where(known, wanted, 0.0), known * share
     ridge = np.outer(np.ones_like(variances), np.tile(np.array(PENALTIES, dtype="float32"), truth.shape[1]))
     ridge[-1] = 0.0

@@ -51,8 +51,7 @@ def run(
         points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
         write(features, points, scores, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
-        usable = [each for each in extraction.layers if _fine_tunable(backbone, each, cut_off)]
-        layer = feature_layer(settings.model_feature_layer, points, usable)
+        layer = feature_layer(settings.model_feature_layer, points, lambda name: _fine_tunable(backbone, name, cut_off))
         network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints)
         if settings.model_random_baseline:
             _random_baseline(settings, layer, data, strategy, features, logs, checkpoints)
@@ -86,19 +85,25 @@ def _extract(
 
 
 def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
-    """The backbone up to the feature layer, pooled."""
-    if not _fine_tunable(backbone, layer, cut_off):
+    """The backbone up to the feature layer, pooled.
+
+    Raises:
+        ValueError: fine-tuning cannot begin at the cut-off in a network that ends there.
+    """
+    network = pooled(backbone, layer)
+    try:
+        parse_cut_offs(cut_off, network)
+    except ValueError as error:
         raise ValueError(
-            f"model_cut_off must not lie behind the feature layer {layer!r}, and leave weights to train up to it, "
-            f"got {cut_off!r}"
-        )
-    return pooled(backbone, layer)
+            f"model_cut_off must suit a network that ends at the feature layer {layer!r}: {error}"
+        ) from error
+    return network
 
 
 def _fine_tunable(backbone: keras.Model, layer: str, cut_off: str) -> bool:
-    """Whether fine-tuning can begin at the cut-off in a network that ends at the feature layer."""
+    """Whether `_extractor` takes this layer."""
     try:
-        parse_cut_offs(cut_off, pooled(backbone, layer))
+        _extractor(backbone, layer, cut_off)
     except ValueError:
         return False
     return True

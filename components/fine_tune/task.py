@@ -14,6 +14,7 @@ from components.modeling import artifact, devices
 from components.modeling.checkpoints import Checkpoints
 from components.modeling.cut_offs import parse_cut_offs
 from components.modeling.material import steps_an_epoch
+from components.modeling.network import in_present_precision
 from components.modeling.training import Plan
 from components.settings_record import record_settings
 from components.shards import Shards
@@ -47,7 +48,7 @@ def run(
         logs=logs / "fine_tuning",
     )
     with strategy.scope():
-        network = artifact.load(start)
+        network = in_present_precision(artifact.load(start))
         cut_offs = parse_cut_offs(settings.model_cut_off, network)
         history, candidates = fine_tune_each(network, cut_offs, Job(settings, data, plan, strategy, checkpoints))
     contract = artifact.Contract.read(start)

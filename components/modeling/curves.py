@@ -16,11 +16,11 @@ class Curves:
         self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
 
     def add(self, row: dict[str, float]) -> None:
-        """Adds an epoch; steps count from 0, as Keras's callback has it."""
+        """Adds an epoch; steps count from 1, as the log counts epochs: 0 is the state before training."""
         for name, value in row.items():
             if name != "epoch":
                 with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():
-                    tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]) - 1)
+                    tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]))
 
     def close(self) -> None:
         """Writes out what is still in memory."""

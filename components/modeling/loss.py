@@ -36,6 +36,10 @@ class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
         labels = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=-1), 1.0)
         return ops.sum(entropy * counted, axis=-1) / labels
 
+    def worst(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ARG002
+        """What `call` cannot exceed, with the same arguments: every known label is called wrong for certain."""
+        return self.call(y_true, ops.where(y_true > 0.5, 0.0, 1.0))
+
 
 def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
     """What an absent and a present label count, float32 [2, labels].

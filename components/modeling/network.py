@@ -6,8 +6,11 @@ import math
 
 import keras
 
+from components.modeling import variables
 from components.modeling.graph import computed_from
 from components.settings_fields import nearest
+
+FLOAT32 = ("normalise", "pooled", "probabilities")  # how the names of layers begin that no dtype policy rounds
 
 
 def build_classifier(
@@ -53,6 +56,30 @@ def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.M
     for layer in classifier.layers[1:]:
         outputs = layer(outputs)
     return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
+
+
+def in_present_precision(network: keras.Model) -> keras.Model:
+    """The network under Keras's present dtype policy, to be trained further.
+
+    A network from a file computes as it did where it was made, maybe on another GPU, but Keras scales the loss, without
+    which small gradients vanish in float16, as the present policy says.
+
+    Returns:
+        The network itself where its layers have the policy, else a copy with the same weights and random states.
+    """
+    if all(layer.dtype_policy.name == _policy(layer) for layer in network.layers):
+        return network
+    copy = keras.models.clone_model(
+        network,
+        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": _policy(layer)}),
+    )
+    for layer in copy.layers:
+        variables.write(layer.variables, variables.read(network.get_layer(layer.name).variables))
+    return copy
+
+
+def _policy(layer: keras.Layer) -> str:
+    return "float32" if layer.name.startswith(FLOAT32) else str(keras.config.dtype_policy().name)
 
 
 def last_convolution(model: keras.Model) -> str:

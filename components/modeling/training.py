@@ -20,8 +20,9 @@ from components.modeling.optimizer import averaged, make_optimizer
 from components.modeling.recipe import Recipe, learning_rate
 from components.stage import log
 
-WORST = -math.log(EPSILON)  # cross-entropy where every label is called wrong for certain
-DIVERGED = 0.8  # of the way to there from the loss before training, or of a coin: nothing is learned any more
+WORST = -math.log(EPSILON)  # plain cross-entropy where every label is called wrong for certain
+DIVERGED = 0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
+OBJECTIVE = "val_objective"  # the training's own loss of the validation pictures, where that is not plain val_loss
 GROWN = 20.0  # times the L2 penalty before training
 
 
@@ -74,10 +75,12 @@ def train(
         ValueError: no label of the validation split has both classes.
     """
     weights = class_weights(material.truth, plan.recipe.loss_weights == "balanced")
+    loss = MaskedCrossEntropy(weights, plan.recipe.label_smoothing)
+    metrics = {"accuracy": masked_accuracy, "worst": loss.worst}
     model.compile(
         make_optimizer(plan.optimizer, plan.recipe, model),
-        MaskedCrossEntropy(weights, plan.recipe.label_smoothing),
-        metrics=[keras.metrics.MeanMetricWrapper(masked_accuracy, name="accuracy")],
+        loss,
+        metrics=[keras.metrics.MeanMetricWrapper(figure, name=name) for name, figure in metrics.items()],
     )
     model.optimizer.build(model.trainable_variables)  # what scales the loss in float16 is wrapped around it here
     course = Course(model, material, plan, strategy, checkpoints)
@@ -111,6 +114,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         self.predictor, self.curves = Predictor(model, strategy), Curves(plan.logs)
         self.penalty = sum(float(each) for each in model.losses)
         self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
+        self.means = dict[str, float]()
         self.best_epoch, self.best_weights = 0, list[np.ndarray]()
 
     @property
@@ -123,15 +127,19 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         """What has happened so far."""
         return History(self.rows, self.best_epoch, self.initial)
 
-    @property
-    def limit(self) -> float:
-        """The loss of an epoch so far that tells that training diverged.
+    def limit(self, worst: float) -> float:
+        """The loss of a step that tells that training diverged.
 
-        Cross-entropy cannot exceed WORST, however far the weights are, so that what is told without an L2 penalty is
-        that nearly all labels are called wrong for certain. With one, weights that grow without bound are told as well.
+        Cross-entropy cannot exceed its worst, however far the weights are, so that what is told without an L2 penalty
+        is that nearly all labels are called wrong for certain. With one, weights that grow without bound are told too.
+
+        Args:
+            worst: the training's own loss of the same pictures at its worst. Balanced weights of rare labels, label
+                smoothing and unknown labels lower it, of some batches more than of others. The plain validation loss
+                before training is therefore taken as a share of the plain worst.
         """
-        start = max(self.initial["val_loss"], math.log(2))
-        return start + DIVERGED * (WORST - start) + GROWN * self.penalty
+        start = max(self.initial["val_loss"], math.log(2)) / WORST
+        return worst * (start + DIVERGED * (1 - start)) + GROWN * self.penalty
 
     def begin(self) -> int:
         """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
@@ -151,29 +159,36 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         return self.history
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        self.epoch = epoch
+        self.epoch, self.means = epoch, {}
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        losses = [row["val_loss"] for row in [self.initial, *self.rows]]
+        losses = [row.get(OBJECTIVE, row["val_loss"]) for row in [self.initial, *self.rows]]
         step, steps = self.epoch * self.material.steps + batch, self.plan.epochs * self.material.steps
         self.rate = learning_rate(self.plan.recipe, self.plan.learning_rate, step, steps, losses)
         self.network.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss = (logs or {})["loss"]
-        if not loss <= self.limit:
+        loss, worst = self._of_step(batch, logs or {})
+        limit = self.limit(worst)
+        if not loss <= limit:
             suspects = [
                 each for step in (batch - 1, batch) if step >= 0 for each in self.material.image_ids(self.epoch, step)
             ]
             raise FloatingPointError(
-                f"{self.plan.name}: the loss must stay finite and below {self.limit:.3g}, got {loss:.3g} at step "
+                f"{self.plan.name}: the loss must stay finite and below {limit:.3g}, got {loss:.3g} at step "
                 f"{batch + 1} of epoch {self.epoch + 1} with learning rate {self.rate:.3g}; choose a lower one, "
                 "clip_norm in train_recipe or train_precision=float32, and look at the pictures of this step and the "
                 "last: " + ", ".join(suspects)
             )
 
+    def _of_step(self, batch: int, means: dict[str, float]) -> tuple[float, float]:
+        """A step's loss and its worst: Keras tells the means of the epoch so far, in which a late step would drown."""
+        before, self.means = self.means, dict(means)
+        loss, worst = (means[name] * (batch + 1) - before.get(name, 0.0) * batch for name in ("loss", "worst"))
+        return loss, worst
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        fitted = {name: float(value) for name, value in (logs or {}).items()}
+        fitted = {name: float(value) for name, value in (logs or {}).items() if name != "worst"}
         with averaged(self.network, self.plan.recipe):
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
             better = _merit(row) > _merit(self.history.best)
@@ -190,7 +205,11 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         self.network.stop_training = self.ended
 
     def _validate(self) -> dict[str, float]:
-        return validate(self.material.validation_truth, self.predictor.whole(self.material.validation))
+        truth, scores = self.material.validation_truth, self.predictor.whole(self.material.validation)
+        figures = validate(truth, scores)
+        if self.plan.recipe.loss_weights == "balanced" or self.plan.recipe.label_smoothing:
+            figures[OBJECTIVE] = float(self.network.loss(truth, scores))
+        return figures
 
     def _changing(self) -> list[keras.Variable]:
         """All that a step changes: weights, the state of the optimizer, the random states of dropout layers."""

@@ -41,8 +41,17 @@ def test_the_layer_that_knows_wins(curve: tuple[list[Point], np.ndarray, dict[st
 
 def test_the_feature_layer(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
     points = curve[0]
-    found = [feature_layer(wanted, points, LAYERS) for wanted in ("auto", "last", "shallow")]
+    found = [feature_layer(wanted, points, LAYERS.__contains__) for wanted in ("auto", "last", "shallow")]
     assert found == ["middle", "deep", "shallow"]
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [("auto", LAYERS), ("last", []), ("shallow", [])])
+def test_only_auto_asks_which_layers_are_usable(wanted: str, asked: list[str]) -> None:
+    """Fails where each layer is asked about whatever is wanted: every answer takes a Keras model."""
+    found: list[str] = []
+    points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
+    feature_layer(wanted, points, lambda layer: found.append(layer) is None)
+    assert found == asked
 
 
 def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_told(
@@ -50,7 +59,7 @@ def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_tol
 ) -> None:
     """Fails where `auto` looks at layers that are not usable, or the log names the first of equals."""
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    assert feature_layer("auto", points, LAYERS[:2]) == "middle"
+    assert feature_layer("auto", points, LAYERS[:2].__contains__) == "middle"
     with caplog.at_level("INFO"):
         write(tmp_path, points, np.zeros((3, 1, 1)), tmp_path / "logs")
     assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text

@@ -147,7 +147,11 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ({"model_feature_layer": "block4a"}, r"model_feature_layer must be .*, got 'block4a'; did you mean 'block4"),
         (
             {"model_feature_layer": "block4c_add"},
-            "model_cut_off must not lie behind the feature layer 'block4c_add', and .*, got 'top_conv'",
+            "must suit a network that ends at the feature layer 'block4c_add': .* be a layer of .*, got 'top_conv'",
+        ),
+        (
+            {"model_feature_layer": "block4c_add", "model_cut_off": "block4c_add"},
+            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .*, behind 'block4c_add' there",
         ),
         ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
     ],

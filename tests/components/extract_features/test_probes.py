@@ -100,6 +100,22 @@ def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
     assert (found[..., :known] > 0.5).all()
 
 
+@pytest.mark.parametrize("known", [1, 195, 200])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_label_of_one_class_is_told_by_its_share(value: float, known: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Fails where such a label is solved: its bias grows for all 300 steps, in every layer, with a warning each."""
+    features, truth = pictures(200, 0)
+    both = probes.fit(features, truth, WIDTHS).predict(features)
+    truth[:, 0] = np.nan
+    truth[:known, 0] = value
+    with caplog.at_level("WARNING"):
+        found = probes.fit(features, truth, WIDTHS).predict(features)
+    share = (known + 0.5) / (known + 1)
+    np.testing.assert_allclose(found[..., 0], share if value else 1 - share, rtol=1e-4)
+    np.testing.assert_allclose(found[..., 1], both[..., 1], atol=CLOSE)
+    assert caplog.text == ""
+
+
 def test_a_label_of_which_nothing_is_known_is_even() -> None:
     features, truth = pictures(50, 0)
     truth[:, 0] = np.nan

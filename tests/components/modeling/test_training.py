@@ -16,7 +16,7 @@ from components.modeling.material import Material, from_activations, steps_an_ep
 from components.modeling.network import build_classifier
 from components.modeling.optimizer import OPTIMIZERS
 from components.modeling.recipe import Recipe
-from components.modeling.training import History, Plan, train
+from components.modeling.training import Course, History, Plan, train
 
 BATCH = 8
 
@@ -166,6 +166,76 @@ def test_a_loss_that_nears_its_worst_stops_training_however_bad_the_start(tmp_pa
     assert loss(model, opposite) > 1.5
     with pytest.raises(FloatingPointError, match=r"below 13\.\d, got 1\d\.?\d? at step 1 of epoch 1"):
         train(model, material(certain, opposite), plan(tmp_path), tf.distribute.get_strategy(), Checkpoints(""))
+
+
+HALF_UNKNOWN = np.where(np.arange(64)[:, None] % 2, np.float32(np.nan), 1 - TRAIN.truth)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "truth"),
+    [
+        (Recipe(loss_weights="balanced"), 1 - TRAIN.truth),
+        (Recipe(label_smoothing=0.5), 1 - TRAIN.truth),
+        (Recipe(), HALF_UNKNOWN),
+    ],
+)
+def test_the_worst_is_told_however_low_the_trainings_own_loss_is(
+    recipe: Recipe, truth: np.ndarray, tmp_path: Path
+) -> None:
+    """Fails where the limit is that of plain cross-entropy, 13 and more: these losses cannot exceed 8 to 12."""
+    wrong = Activations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
+    model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
+    chosen = plan(tmp_path, recipe=recipe, learning_rate=1e-6)
+    with pytest.raises(FloatingPointError, match=r"must stay finite and below \d.*, got \d.* of epoch 1"):
+        train(model, material(wrong), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+
+
+def test_a_step_late_in_an_epoch_is_told_at_once(tmp_path: Path) -> None:
+    """Fails where the mean of the epoch so far is looked at: of the last of eight steps it would tell nothing."""
+    order = np.random.default_rng([0, 0]).permutation(64)
+    truth = TRAIN.truth.copy()
+    truth[order[-BATCH:]] = 1 - truth[order[-BATCH:]]
+    mislabelled = Activations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
+    model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
+    with pytest.raises(FloatingPointError, match=r"got 1\d.* at step 8 of epoch 1 with") as caught:
+        train(
+            model,
+            material(mislabelled),
+            plan(tmp_path, learning_rate=1e-6),
+            tf.distribute.get_strategy(),
+            Checkpoints(""),
+        )
+    assert str(caught.value).endswith(", ".join(f"picture-{row}" for row in order[-2 * BATCH :]))
+
+
+def test_a_plateau_is_one_of_what_is_minimised(tmp_path: Path) -> None:
+    """Fails where the plain loss decides: while the balanced one falls, that rises, and the rate would be cut."""
+    recipe = Recipe(loss_weights="balanced", schedule="plateau")
+    history = fit(classifier(), plan(tmp_path, recipe=recipe, epochs=3))
+    scores = {name: [row[name] for row in history.epochs] for name in ("val_objective", "val_loss")}
+    assert all(0 < one < other for one, other in zip(*scores.values(), strict=True))
+    rows = [{"val_loss": 1.0 + n, "val_objective": 1.0 - n / 10} for n in range(4)]
+    course = Course(
+        classifier(), material(TRAIN), plan(tmp_path, recipe=recipe), tf.distribute.get_strategy(), Checkpoints("")
+    )
+    course.network.compile("sgd", "mse")
+    course.initial, course.rows, course.epoch = rows[0], rows[1:], 3
+    course.on_train_batch_begin(0)
+    assert course.rate == plan(tmp_path).learning_rate
+
+
+def test_a_rare_finding_in_the_first_step_is_no_divergence(tmp_path: Path) -> None:
+    """Fails where the limit is that of all training pictures, 0.4, though the balanced loss of this step is 0.6."""
+    truth = np.zeros((64, 1), "float32")
+    truth[np.random.default_rng([0, 0]).permutation(64)[0]] = 1.0
+    model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model.set_weights([np.zeros((6, 1), "float32"), np.float32([-5])])
+    rare = Activations(TRAIN.parts, truth, TRAIN.image_ids)
+    chosen = plan(tmp_path, recipe=Recipe(loss_weights="balanced"), epochs=1)
+    history = train(model, material(rare), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+    assert 0.05 < history.epochs[0]["loss"] < 0.1  # of this one picture, over eight steps
 
 
 def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> None:
