@@ -18,6 +18,17 @@ from pipelines.terminal import Terminal, interval
 
 FINGERPRINT_LETTERS = 12  # of 64 tell data sets apart at a glance
 FILE_WIDTH = 160  # columns where there is no terminal to ask
+FIGURES = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "brier": "Brier score",
+}
 
 
 class Version(NamedTuple):
@@ -37,14 +48,13 @@ class Version(NamedTuple):
         return found
 
     def figures(self) -> dict[str, str]:
-        """Every AUROC with its interval, mean and label by label."""
+        """Every figure with its interval, mean and label by label."""
         found = {}
         for split in ("validation", "test"):
             measured = self.measured(split)
             found[f"{split}: pictures (patients)"] = f"{measured['n_images']} ({measured['n_patients']})"
-            found[f"{split}: mean AUROC"] = _interval(measured["mean"]["auroc"])
-            for label, figures in measured["labels"].items():
-                found[f"{split}: {label} AUROC"] = _interval(figures["auroc"])
+            for group, figures in [("mean", measured["mean"]), *measured["labels"].items()]:
+                found |= {f"{split}: {group} {name}": _interval(figures[key]) for key, name in FIGURES.items()}
         return found
 
 

@@ -59,7 +59,7 @@ def list_versions(shelf: Shelf) -> None:
     current = production.current(*shelf)  # first: what it names is there, and so is listed
     numbers = registry.versions(*shelf)
     if not numbers:
-        raise FileNotFoundError(f"{shelf.model} has no versions yet in {shelf.place}")
+        raise FileNotFoundError(f"{shelf.model} has no versions yet in {shelf.place}; --model names another model")
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         found = list(pool.map(functools.partial(_read, shelf), numbers))
     model_tables.print_versions(found, current)

@@ -37,12 +37,14 @@ class RefusedError(Exception):
 
 
 class Version(NamedTuple):
-    """What a version tells of itself; `seen` are patient_id and md5 of the pictures that chose its weights."""
+    """What a version tells of itself; `seen` are patient_id and md5 of the pictures that chose its weights, which came
+    from `source`."""
 
     folder: Path
     image_size: int
     labels: tuple[str, ...]
     seen: pd.DataFrame
+    source: str
 
 
 def record_seen(rows: pd.DataFrame, folder: Path) -> None:
@@ -72,7 +74,7 @@ def challenge(settings: Registry, data: Shards, strategy: tf.distribute.Strategy
 
 def _fetch(settings: Registry, number: int, folder: Path) -> Version:
     """Copies what is needed of a version, SHA-256 compared, and reads all but the network."""
-    names = [f"{registry.EXTRA}/{name}" for name in ("model.keras", "contract.json", SEEN)]
+    names = [f"{registry.EXTRA}/{name}" for name in ("model.keras", "contract.json", "lineage.json", SEEN)]
     extra = folder / registry.EXTRA
     try:
         registry.fetch(settings.publish_registry, settings.publish_model_name, number, names, folder)
@@ -88,7 +90,8 @@ def _read(extra: Path) -> Version:
         seen = pd.read_parquet(extra / SEEN, columns=["patient_id", "md5"])
     except (OSError, ArrowException) as error:
         raise ValueError(f"{SEEN} is no table of patients: {error}") from error
-    return Version(extra, size, tuple(map(str, contract["labels"])), seen)
+    source = str(json_object.parsed((extra / "lineage.json").read_bytes(), "lineage.json")["source"])
+    return Version(extra, size, tuple(map(str, contract["labels"])), seen, source)
 
 
 def _predict(version: Version, data: Shards, strategy: tf.distribute.Strategy) -> pd.DataFrame:
@@ -97,7 +100,7 @@ def _predict(version: Version, data: Shards, strategy: tf.distribute.Strategy) -
         raise RefusedError(
             f"it must answer for the labels of this run, {', '.join(data.labels)}, got {', '.join(version.labels)}"
         )
-    _refuse_seen_patients(version, test)
+    _refuse_seen_patients(version, test, data.summary["source"])
     log.debug("production version: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
@@ -108,15 +111,20 @@ def _predict(version: Version, data: Shards, strategy: tf.distribute.Strategy) -
     return prediction_frame(test, version.labels, scores)
 
 
-def _refuse_seen_patients(version: Version, test: pd.DataFrame) -> None:
+def _refuse_seen_patients(version: Version, test: pd.DataFrame, source: str) -> None:
     """A model's answers on what it learned from, or was chosen on, say little about its answers to others."""
-    known = test["patient_id"].isin(version.seen["patient_id"]) | test["md5"].isin(version.seen["md5"])
-    leaking = test["patient_id"][known].unique()
-    if len(leaking):
-        raise RefusedError(
-            f"it was trained or validated on {len(leaking)} of the {test['patient_id'].nunique()} test patients, "
-            f"{' and '.join(leaking[:EXAMPLES])} among them; test on patients new to both"
-        )
+    same_picture = test["md5"].isin(version.seen["md5"])
+    leaking = test["patient_id"][same_picture | test["patient_id"].isin(version.seen["patient_id"])].unique()
+    if not len(leaking):
+        return
+    told = f"{len(leaking)} of the {test['patient_id'].nunique()} test patients"
+    named = f"{' and '.join(leaking[:EXAMPLES])} among them"
+    if same_picture.any() or version.source == source:
+        raise RefusedError(f"it was trained or validated on {told}, {named}; test on patients new to both")
+    raise RefusedError(  # data that were moved have another source too: they may be the same people
+        f"it was trained or validated, on another source, on patients of the same id as {told}, {named}; test on "
+        "patients new to both, or publish other data under another publish_model_name"
+    )
 
 
 def _load(version: Version) -> keras.Model:

@@ -28,10 +28,14 @@ class Champion(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a challenger must keep: `margin` is the most AUROC, 0 to 1, that it may lose on a label that counts."""
+    """What a challenger must keep: `margin` is the most AUROC, 0 to 1, that it may lose on a label that counts.
+
+    `fewest_patients` on test with a label, and as many without it, are what makes it estimable.
+    """
 
     margin: float
     floors: Floors
+    fewest_patients: int
 
 
 class Verdict(TypedDict):
@@ -94,8 +98,8 @@ def judge(
     Args:
         challenger: predictions on the test pictures, columns of `records.prediction_frame`.
         champion: the production version, None if there is none: then the floors alone decide.
-        estimable: labels that have both classes on test.
-        rule: margin and floors.
+        estimable: labels with a threshold and enough test patients with and without them.
+        rule: margin, floors, and what makes a label estimable.
         samples: resamples of patients behind each interval, at least 40.
         seed: of the resampling; with that of the report, the intervals are the report's.
 
@@ -108,7 +112,7 @@ def judge(
     judged = {label: found for label, found in compared.items() if found["challenger"]["low"] is not None}
     counting = [label in judged and label in rule.floors.by_label for label in estimable]
     checks = _checks(judged, champion, rule)
-    against = [*_unjudged(judged, champion, rule.floors), *_worst([check for check in checks if not check.passed])]
+    against = [*_unjudged(judged, champion, estimable, rule), *_worst([check for check in checks if not check.passed])]
     return {
         "promote": not against,
         "reasons": against or [*_worst(checks), *([] if champion else ["no version is in production yet"])],
@@ -142,17 +146,26 @@ def _checks(judged: Mapping[str, Compared], champion: Champion | None, rule: Rul
     return floors + margins
 
 
-def _unjudged(judged: Mapping[str, Compared], champion: Champion | None, floors: Floors) -> list[str]:
+def _unjudged(
+    judged: Mapping[str, Compared], champion: Champion | None, estimable: Sequence[str], rule: Rule
+) -> list[str]:
     """Why the champion, or labels that must be judged, could not be."""
     reasons = []
     if champion is not None and champion.predictions is None:
         reasons.append(f"version {champion.version}, in production, could not be compared: {champion.refusal}")
-    missing = [label for label in floors.by_label if label not in judged]
-    if missing and (floors.named or len(missing) == len(floors.by_label)):
+    missing = [label for label in rule.floors.by_label if label not in judged]
+    if not rule.floors.named and len(missing) < len(rule.floors.by_label):
+        return reasons
+    scarce = [label for label in missing if label not in estimable]
+    if scarce:
+        fewest = rule.fewest_patients
         reasons.append(
-            f"{', '.join(missing)} must occur in test pictures of several patients and be absent from others, and does "
-            "not, so that no AUROC can be judged"
+            f"{', '.join(scarce)} {'is' if len(scarce) == 1 else 'are'} not estimable: that needs both classes in "
+            f"validation and at least {fewest} test patients with and {fewest} without it"
         )
+    bare = [label for label in missing if label in estimable]
+    if bare:
+        reasons.append(f"the AUROC for {', '.join(bare)} has no interval: test pictures of more patients may give one")
     return reasons
 
 

@@ -33,7 +33,8 @@ class LabelMetrics(TypedDict):
     and average precision are then None. The other figures need a threshold and the pictures that they are shares of.
     `auroc` has the interval of resampled patients, `auroc_delong` DeLong's (see `delong.area`).
     `ppv` and `npv` are the shares of true calls among the positive and the negative calls, `f1` is the harmonic mean of
-    `ppv` and `sensitivity`, `brier` the mean squared distance of score and truth, 0 to 1, less is better.
+    `ppv` and `sensitivity`; these three are None where the split lacks a class. `brier` is the mean squared distance of
+    score and truth, 0 to 1, less is better.
     `majority_accuracy` is the accuracy of always giving the more frequent answer.
     `confusion` is [[true negatives, false positives], [false negatives, true positives]].
     """
@@ -127,15 +128,16 @@ def weigh(label: RankedLabel, weights: FloatArray) -> FloatArray:
     positives, negatives = true_positives[:, -1], false_positives[:, -1]
     hits, false_alarms = true_positives[:, label.cut], false_positives[:, label.cut]
     calls, known = hits + false_alarms, positives + negatives
+    both = (positives > 0) & (negatives > 0)  # else each call of the one class is right, and none of the other
     columns = [
         area_under_roc(true_positives, false_positives),
         np.where(negatives > 0, average_precision(true_positives, false_positives), np.nan),
         ratio(hits + negatives - false_alarms, known),
         ratio(hits, positives),
         ratio(negatives - false_alarms, negatives),
-        ratio(hits, calls),
-        ratio(negatives - false_alarms, known - calls),
-        ratio(2 * hits, positives + calls),
+        np.where(both, ratio(hits, calls), np.nan),
+        np.where(both, ratio(negatives - false_alarms, known - calls), np.nan),
+        np.where(both, ratio(2 * hits, positives + calls), np.nan),
         # Not `weights @ ...`, for which BLAS would set all cores spinning beside the bootstrap's threads.
         ratio(np.einsum("bn,n->b", weights, label.squared_errors), known),
     ]

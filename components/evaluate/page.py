@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.evaluate import analyses, drift, gate
+from components.evaluate import analyses, gate
 from components.evaluate.metrics import roc_curve
 from components.evaluate.report import Exclusion, Report, SplitCount
 from components.evaluate.section import Section
@@ -45,6 +45,7 @@ def page(
         roc={str(name): _curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
         histories={name: history["epochs"] for name, history in histories.items()},
         random_baseline=facts["random_baseline"],
+        kept_epochs=facts["kept_epochs"],
         cut_off_curve=facts["cut_off_curve"],
         cut_off_search=facts["cut_off_search"],
         decision=gate.decision(facts["gate"]),
@@ -57,14 +58,14 @@ def page(
             "data fingerprint": facts["lineage"]["fingerprint"],
         },
         contact_sheet_png=sheet,
-        notes=_notes(data, facts, histories[PUBLISHED]["best_epoch"]),
+        notes=_notes(data, facts),
     )
 
 
-def _notes(data: Shards, facts: dict[str, Any], best_epoch: int) -> list[str]:
-    notes = [*analyses.notes(facts), *drift.warnings(facts["drift"]), *data.summary["notes"]]
+def _notes(data: Shards, facts: dict[str, Any]) -> list[str]:
+    notes = [*facts["warnings"], *data.summary["notes"]]
     notes += [f"{count:,} pictures were {mode} and were made grey" for mode, count in data.summary["converted"].items()]
-    if best_epoch == 0:
+    if facts["kept_epochs"][PUBLISHED] == 0:
         notes.append(
             "no epoch of fine-tuning raised the validation AUROC: the published model is the one it began with"
         )

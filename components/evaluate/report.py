@@ -69,6 +69,7 @@ class Report:
         roc: strategy -> label -> (false positive rates, true positive rates) on test; labels without both
             classes are absent.
         histories: strategy -> one mapping an epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        kept_epochs: strategy -> the epoch whose weights were kept, 0 is the state before training.
         random_baseline: the comparison with random weights, None if it was not made.
         cut_off_curve: the linear probe of each layer on validation, from the input on.
         cut_off_search: fine-tuning from each candidate cut-off, from the input on; one where nothing was searched.
@@ -89,6 +90,7 @@ class Report:
     metrics: Mapping[str, Mapping[str, SplitMetrics]]
     roc: Mapping[str, Mapping[str, Curve]]
     histories: Mapping[str, Sequence[Mapping[str, float]]]
+    kept_epochs: Mapping[str, int]
     random_baseline: RandomBaseline | None
     cut_off_curve: Sequence[CurvePoint]
     cut_off_search: Sequence[Candidate]
@@ -196,13 +198,20 @@ def _training_plots(report: Report) -> list[Plot]:
         Plot(
             f"{verdict.STRATEGIES[strategy]}: {quantity}",
             training_svg(history, quantity),
-            f"{quantity.capitalize()} by epoch, {len(history)} in all; at the end "
-            f"{history[-1][quantity]:.3f} in training and {history[-1][f'val_{quantity}']:.3f} in validation",
+            f"{quantity.capitalize()} by epoch, {len(history)} in all; "
+            + _kept(history, report.kept_epochs[strategy], quantity),
         )
         for strategy, history in report.histories.items()
         for quantity in ("accuracy", "loss")
         if history
     ]
+
+
+def _kept(history: Sequence[Mapping[str, float]], epoch: int, quantity: str) -> str:
+    if epoch == 0:
+        return "kept is the state before training"
+    row = history[epoch - 1]
+    return f"in epoch {epoch}, kept, {row[quantity]:.3f} in training and {row[f'val_{quantity}']:.3f} in validation"
 
 
 def _curve_plot(report: Report) -> Plot | None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components import checksums
 from components.config import Evaluate
-from components.evaluate import champion, contact_sheet, drift, gate, strategies, tensorboard_logs
+from components.evaluate import analyses, champion, contact_sheet, drift, gate, strategies, tensorboard_logs
 from components.evaluate.facts import measure_all
 from components.evaluate.looks import Looks, look
 from components.evaluate.outcome import Outcome, outcome
@@ -47,6 +47,7 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     facts["localisation"] = looks.localisation
     observed = drift.observe(data, published, strategy, settings.train_seed)
     facts["drift"], shift = drift.examine(data, observed, settings.train_seed, output)
+    facts["warnings"] = [*analyses.notes(facts), *drift.warnings(facts["drift"])]
     (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
     report.parent.mkdir(parents=True, exist_ok=True)
     sections, sheet = [*looks.sections(), shift], contact_sheet.of_training_set(data, settings.train_seed)
@@ -78,7 +79,7 @@ def _judge(
     settings: Evaluate, data: Shards, test: pd.DataFrame, facts: dict[str, Any], opponent: gate.Champion | None
 ) -> gate.Verdict:
     """Whether the published strategy's model may replace the production version, on the same test pictures."""
-    rule = gate.Rule(settings.publish_margin, settings.floors(data.labels))
+    rule = gate.Rule(settings.publish_margin, settings.floors(data.labels), settings.evaluate_fewest_patients)
     estimable = facts["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     return gate.judge(test, opponent, estimable, rule, settings.evaluate_bootstrap_samples, settings.train_seed)
 

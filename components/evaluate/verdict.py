@@ -51,13 +51,25 @@ def _accuracy_clause(accuracy: float | None, majority: float | None) -> str:
     )
 
 
+def _lead_may_be_chance(accuracy: Estimate, majority: float | None) -> bool:
+    if accuracy["value"] is None or accuracy["low"] is None or majority is None:
+        return False
+    return accuracy["low"] <= majority < accuracy["value"]
+
+
 def cautions(test: SplitMetrics) -> list[str]:
     """What a reader of the headline must know beside it."""
     low = test["mean"]["auroc"]["low"]
     missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
+    accuracy, majority = test["mean"]["accuracy"], test["mean"]["majority_accuracy"]
     sentences = []
     if low is not None and low <= 0.5:
         sentences.append("The interval of the AUROC reaches 0.5: chance alone could explain the result.")
+    if _lead_may_be_chance(accuracy, majority):
+        sentences.append(
+            f"The interval of the accuracy, {number(accuracy['low'])} to {number(accuracy['high'])}, reaches the "
+            f"{number(majority)} of always giving the more frequent answer: chance alone could explain its lead."
+        )
     if missing:
         sentences.append(
             "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "

@@ -22,6 +22,8 @@ from components.stage import log
 from components.validation.policy import FAIL, LEAK
 from components.validation.sieve import Sieve
 
+SYNTHETIC = "the pictures are synthetic: figures on them say nothing about radiographs"
+
 
 def read_dicom(settings: Ingest) -> Source:
     """Reads a tree of DICOM files, with pydicom, which no other source needs."""
@@ -30,13 +32,19 @@ def read_dicom(settings: Ingest) -> Source:
     return dicom_tree.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
 
 
+def read_phantom(settings: Ingest) -> Source:
+    """Reads the phantom data set, after drawing it where it is not there yet."""
+    source = chestxray14.read(generate_phantom(settings))
+    return source._replace(notes=(SYNTHETIC, *source.notes))
+
+
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "chestxray14": lambda settings: chestxray14.read(settings.data_source),
     "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
     "dicom": read_dicom,
     "folders": lambda settings: folders.read(settings.data_source),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
-    "phantom": lambda settings: chestxray14.read(generate_phantom(settings)),
+    "phantom": read_phantom,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
 }
 KNOW_ALL = (

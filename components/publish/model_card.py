@@ -32,7 +32,7 @@ def render(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
         "Model details": _details(contract, lineage),
         "Intended use": [f"- {plain(contract['purpose'])}"],
         "Data": _data(metrics.get("data", {}), lineage),
-        "Training": _training(contract, lineage["settings"]),
+        "Training": _training(contract, lineage["settings"], metrics["kept_epochs"][metrics["published"]]),
         "Results on test, with 95 % intervals [29, 35, 36]": _results(measured["test"]),
         "Factors [30, 34]": _factors(metrics),
         "Decision of the gate": _decision(metrics["gate"]),
@@ -95,12 +95,13 @@ def _data(data: Facts, lineage: Facts) -> list[str]:
     return [*_items(items), *table]
 
 
-def _training(contract: Facts, settings: Facts) -> list[str]:
+def _training(contract: Facts, settings: Facts, kept: int) -> list[str]:
     """Every setting of the training, after what was trained and how the epoch was chosen."""
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
         "Strategy [25]": f"{contract['strategy']}, from layer {contract['cut_off']} on",
         "Choice of the epoch [26]": "highest mean AUROC on validation",
+        "Epoch kept [26]": str(kept) if kept else "0: not trained further",
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),
     }
     return _items(items)
@@ -132,18 +133,14 @@ def _factors(metrics: Facts) -> list[str]:
         if group["mean"]
     ]
     head = ["group", "pictures (patients)", "mean AUROC", "minus that of the others"]
-    return [f"Measured on {metrics['judged_on']}.", *_table(head, rows)] if rows else []
+    split = metrics["judged_on"]
+    chosen = ", on which epoch and threshold were chosen: these figures are too good" if split == "validation" else ""
+    return [f"Measured on {split}{chosen}.", *_table(head, rows)] if rows else []
 
 
 def _caveats(metrics: Facts) -> list[str]:
-    """What limits the data, and what else than the picture predicts a label."""
-    shortcuts = [
-        f"{found['variable']} alone predicts {found['label']} with an AUROC of {_estimate(found['auroc'])}, "
-        "nearly as well as the model"
-        for found in metrics.get("shortcuts", [])
-        if found["warning"]
-    ]
-    return [f"- {plain(note)}" for note in [*metrics.get("data", {}).get("notes", []), *shortcuts]]
+    """What limits the data, and what the report warns of: variables that predict without the picture, and drift."""
+    return [f"- {plain(note)}" for note in [*metrics.get("data", {}).get("notes", []), *metrics["warnings"]]]
 
 
 def _decision(verdict: Facts) -> list[str]:

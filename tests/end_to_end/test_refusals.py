@@ -83,7 +83,11 @@ def test_a_missing_source(refuse: Radiograft, tmp_path: Path) -> None:
 
 def test_a_label_that_the_table_does_not_know(refuse: Radiograft) -> None:
     done = refuse("labels=Pneumona")
-    _assert_task_failed(done, "ingest", "ValueError: data_labels must be findings of the data set (Atelectasis, ")
+    _assert_task_failed(
+        done,
+        "ingest",
+        "components.naming_error.NamingError: data_labels must be findings of the data set (Atelectasis, ",
+    )
     assert "got 'Pneumona'; did you mean 'Pneumonia' or " in done.stderr
 
 

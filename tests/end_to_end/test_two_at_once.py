@@ -76,6 +76,7 @@ def test_neither_disturbs_the_other(at_once: AtOnce) -> None:
 
 
 def test_nothing_is_left_beside_versions(at_once: AtOnce) -> None:
-    """Fails where a run that has published leaves its checkpoints, or the folders that they lay in."""
-    assert [path.name for path in Path(at_once.registry).iterdir()] == [MODEL]
+    """Fails where a run that has published leaves its checkpoints. The folder of all runs' stays, for the other's."""
+    assert {path.name for path in Path(at_once.registry).iterdir()} == {MODEL, registry.CHECKPOINTS}
+    assert list(Path(at_once.registry, registry.CHECKPOINTS).iterdir()) == []
     assert list(at_once.scratch.iterdir()) == []

@@ -141,6 +141,12 @@ def test_diff_shows_what_differs_and_all_figures(models: Models) -> None:
     assert differing["parent"] == ["-", "1"]
     assert differing["gate"] == ["passed: the lower bound is above the floor", "refused: worse on Mass"]
     assert differing["test: mean AUROC"] == ["0.800 (0.700-0.850)"] * 2
+    measures = {"AUROC", "AP", "accuracy", "sensitivity", "specificity", "PPV", "NPV", "F1", "Brier score"}
+    for group in ("mean", "Pneumonia"):
+        start = f"test: {group} "
+        assert {name.removeprefix(start) for name in differing if name.startswith(start)} == measures
+    assert differing["validation: Pneumonia PPV"] == ["0.530 (0.430-0.580)"] * 2
+    assert differing["test: Pneumonia Brier score"] == ["0.180 (0.080-0.230)"] * 2
     assert not {"setting image_size", "data fingerprint", "code version"} & set(differing)
 
 
@@ -159,7 +165,7 @@ def test_an_unknown_version_is_not_asked(models: Models, tmp_path: Path) -> None
 
 def test_an_empty_registry_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["models", "list", "--registry", str(tmp_path / "nowhere")])
-    assert _refusal(result) == f"{MODEL} has no versions yet in {tmp_path}/nowhere"
+    assert _refusal(result) == f"{MODEL} has no versions yet in {tmp_path}/nowhere; --model names another model"
 
 
 def test_without_runs_there_is_no_embedded_registry(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_chestxray14_is_the_poster() -> None:
 def test_the_demo_needs_no_network() -> None:
     values = complete(load("demo"))
     assert (values["data_format"], values["model_backbone"]) == ("phantom", "efficientnet_lite0")
+    assert values["publish_model_name"] == "phantom-radiograph"  # no opponent of models of real radiographs
     assert values["data_source"] == "gs://radiograft-embedded/phantom"
     assert values["publish_registry"] == "gs://radiograft-embedded/registry"
 

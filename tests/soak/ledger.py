@@ -121,7 +121,7 @@ class Ledger:
 
     def _check_no_strays(self, numbers: list[int]) -> None:
         """No draft, no checkpoint, nothing else that a run should have taken away."""
-        expected = {MODEL, *(f"{MODEL}/{number}" for number in numbers)}
+        expected = {MODEL, registry.CHECKPOINTS, *(f"{MODEL}/{number}" for number in numbers)}
         expected |= {f"{MODEL}/claims"} if numbers else set()
         expected |= {f"{MODEL}/{name}" for name in (production.POINTER, f".{production.POINTER}.lock") if self.moves}
         ours = (path.relative_to(self.place) for path in self.place.rglob("*"))

@@ -108,6 +108,7 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
         metrics=metrics,
         roc=roc,
         histories={strategy: _history(8) for strategy in metrics},
+        kept_epochs={"feature_extraction": 4, "fine_tuning": 8},
         cut_off_curve=[
             CurvePoint(layer=layer, channels=channels, penalty=0.1, auroc={"value": value, "low": 0.6, "high": 0.9})
             for layer, channels, value in (

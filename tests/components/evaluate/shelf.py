@@ -46,6 +46,7 @@ class Shelf:
         extra.mkdir()
         model.save(extra / "model.keras")
         record_seen(data.rows, extra)
+        (extra / "lineage.json").write_text(json.dumps({"source": data.summary["source"]}))
         (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
         for name, content in odd.items():
             (extra / name).write_bytes(content)

@@ -78,6 +78,10 @@ def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
     assert page.row("View: LL") == [["View: LL", "too few patients, here or in the rest", "8 4 patients"]]
 
 
+def test_figures_on_test_are_not_told_to_be_too_good(page: Page) -> None:
+    assert "too good" not in page.text.split("Groups of pictures")[1].split("What the pretrained weights bring")[0]
+
+
 def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
     assert len(page.row("File size Mass, nearly as good as the model, or better")) == 1
     assert len(page.row("Age Mass")) == 1
@@ -96,6 +100,8 @@ def test_where_test_has_only_positives_validation_is_judged(full_report: Report)
     shown = Page(render_report(replace(full_report, sections=analyses.sections(facts))))
     assert "No label can be judged on test." in shown.text
     assert "Fine-tuning on validation, by groups of pictures" in shown.text
+    assert "Epoch and threshold were chosen on these pictures, so these figures are too good." in shown.text
+    assert "The epoch was chosen on these pictures, so the model's figures are too good." in shown.text
 
 
 def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> None:

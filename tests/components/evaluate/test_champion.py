@@ -105,6 +105,7 @@ def test_what_the_run_itself_promoted_before_it_was_killed_is_no_opponent(shelf:
         ("contract.json", b'{"image_size": 32, "labels": 5}'),
         ("seen.parquet", b"PAR1" + bytes(100) + b"PAR1"),
         ("seen.parquet", b""),
+        ("lineage.json", b"{}"),
     ],
 )
 def test_one_that_tells_odd_things_is_refused(shelf: Shelf, data: Shards, name: str, content: bytes) -> None:
@@ -156,6 +157,30 @@ def test_one_that_knows_a_test_patient_is_refused(shelf: Shelf, data: Shards, sp
     )
 
 
+def test_one_from_another_source_with_a_test_patients_id_is_refused_for_the_id_alone(
+    shelf: Shelf, data: Shards
+) -> None:
+    """Fails where data sets that number their patients alike are told to hold the same patients."""
+    patient = data.split("test")["patient_id"][0]
+    train = data.split("train")
+    shelf.put(
+        dataclasses.replace(
+            data, rows=train.assign(patient_id=patient), summary=data.summary | {"source": "gs://another/source"}
+        ),
+        network(32),
+    )
+    assert shelf.refusal(data) == (
+        "it was trained or validated, on another source, on patients of the same id as 1 of the 15 test patients, "
+        f"{patient} among them; test on patients new to both, or publish other data under another publish_model_name"
+    )
+
+
+def test_one_from_another_source_that_knows_a_test_picture_knew_the_patient(shelf: Shelf, data: Shards) -> None:
+    copy = data.split("train").assign(md5=data.split("test")["md5"][0])
+    shelf.put(dataclasses.replace(data, rows=copy, summary=data.summary | {"source": "gs://moved"}), network(32))
+    assert shelf.refusal(data).startswith("it was trained or validated on 1 of the 15 test patients, ")
+
+
 def test_one_that_knows_a_test_picture_under_another_patients_name_is_refused(shelf: Shelf, data: Shards) -> None:
     picture = data.split("test").iloc[0]
     copy = data.split("train").assign(md5=picture["md5"])
@@ -180,7 +205,7 @@ def test_a_damaged_one_is_refused(shelf: Shelf, data: Shards) -> None:
     assert shelf.refusal(data).startswith(f"it is damaged or incomplete ({damaged} must have SHA-256 ")
 
 
-@pytest.mark.parametrize("lost", ["model.keras", "contract.json", "seen.parquet"])
+@pytest.mark.parametrize("lost", ["model.keras", "contract.json", "lineage.json", "seen.parquet"])
 def test_one_without_a_file_that_is_needed_is_refused(shelf: Shelf, data: Shards, lost: str) -> None:
     shelf.put(data, network(32), lacking=lost)
     assert shelf.refusal(data).startswith(

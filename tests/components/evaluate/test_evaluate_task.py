@@ -109,6 +109,12 @@ def test_figures_are_those_of_scikit_learn(facts: dict[str, Any], predictions: p
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_kept_epochs_are_told(facts: dict[str, Any], evaluation: Evaluated, strategy: str) -> None:
+    history = json.loads((evaluation.inputs.models[strategy] / "history.json").read_text())
+    assert facts["kept_epochs"][strategy] == history["best_epoch"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_thresholds_are_chosen_on_validation(facts: dict[str, Any], predictions: pd.DataFrame, strategy: str) -> None:
     part = predictions[(predictions["strategy"] == strategy) & (predictions["split"] == "validation")]
     assert facts["thresholds"][strategy] == pytest.approx(choose_thresholds(part, LABELS))
@@ -272,6 +278,7 @@ def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_pictures(
         assert list(found["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
     page = evaluation.report.read_text(encoding="utf-8")
     assert all(heading in page for heading in ("Where it fails", "Where it looks", "Held against drawn boxes"))
+    assert "below it the boxes a picture that overlap none by as much." in page
     assert "control: the middle" in page
 
 

@@ -41,7 +41,7 @@ def verdict(
     labels = tuple(name.removeprefix("label:") for name in challenger if name.startswith("label:"))
     if isinstance(champion, pd.DataFrame):
         champion = Champion(7, champion)
-    rule = Rule(margin, read_floors(floors, labels))
+    rule = Rule(margin, read_floors(floors, labels), fewest_patients=5)
     return judge(challenger, champion, labels if estimable is None else estimable, rule, SAMPLES, seed=0)
 
 
@@ -130,7 +130,7 @@ def test_without_a_variance_the_difference_has_no_interval() -> None:
 
 def test_delong_agrees_with_the_bootstrap() -> None:
     models = predictions(1.5, seed=1), Champion(7, predictions(1.2, seed=2))
-    found = judge(*models, ["Mass"], Rule(0.02, read_floors("0.5", ["Mass"])), samples=2000, seed=0)
+    found = judge(*models, ["Mass"], Rule(0.02, read_floors("0.5", ["Mass"]), fewest_patients=5), samples=2000, seed=0)
     difference, delong = found["labels"]["Mass"]["difference"], found["delong"]["Mass"]
     assert difference is not None
     assert delong["value"] == pytest.approx(difference["value"])
@@ -167,22 +167,23 @@ def test_a_label_that_cannot_be_judged_is_passed_over_unless_it_was_named() -> N
     assert not named["promote"]
     (reason,) = named["reasons"]
     assert reason == (
-        "Edema must occur in test pictures of several patients and be absent from others, and does not, so that no "
-        "AUROC can be judged"
+        "Edema is not estimable: that needs both classes in validation and at least 5 test patients with and 5 "
+        "without it"
     )
 
 
 def test_where_no_label_can_be_judged_the_model_stays_a_candidate() -> None:
     found = verdict(predictions(2.0, Edema=1.0), None, estimable=())
     assert not found["promote"]
-    assert found["reasons"][0].startswith("Mass, Edema must occur in test pictures of several patients")
+    (reason,) = found["reasons"]
+    assert reason.startswith("Mass, Edema are not estimable: that needs both classes in validation and at least 5 ")
     assert (found["labels"], found["mean"]) == ({}, None)
 
 
 def test_one_patient_alone_gives_no_interval_to_judge_by() -> None:
     found = verdict(predictions(2.0).assign(patient_id="p1"), None)
     assert not found["promote"]
-    assert found["reasons"][0].startswith("Mass must occur in test pictures of several patients")
+    assert found["reasons"] == ["the AUROC for Mass has no interval: test pictures of more patients may give one"]
 
 
 def test_a_champion_that_could_not_be_compared_stays_and_all_reasons_are_told() -> None:

@@ -116,6 +116,14 @@ class TestNotEstimable:
         assert (got["n_images"], got["n_patients"], got["positives"]) == (2, 2, 0)
         assert (got["confusion"], got["majority_accuracy"]) == ([[1, 1], [0, 0]], 1.0)
 
+    @pytest.mark.parametrize("only", [0.0, 1.0])
+    def test_one_class_alone_gives_no_predictive_values(self, only: float) -> None:
+        """Fails where a split without negatives has a PPV of 1 and an NPV of 0, whatever the model says."""
+        got = evaluate_label([only] * 4, [0.2, 0.4, 0.6, 0.8], list("abcd"), 0.5, 100, 0)
+        for name in ("ppv", "npv", "f1"):
+            assert got[name] == {"value": None, "low": None, "high": None}  # type: ignore[literal-required]
+        assert got["accuracy"]["value"] == 0.5
+
     def test_such_a_label_stays_out_of_the_mean(self) -> None:
         predictions = frame(
             ["a", "b", "c", "d"],

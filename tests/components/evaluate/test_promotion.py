@@ -166,7 +166,7 @@ def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
     champion = challenge(settings, Shards.read(shards), devices.strategy(), "another run")
     recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
-    rule = Rule(0.0, settings.floors(["Pneumonia"]))
+    rule = Rule(0.0, settings.floors(["Pneumonia"]), settings.evaluate_fewest_patients)
     again, alone = (judge(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None))
     assert again["champion"] == 2
     assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}

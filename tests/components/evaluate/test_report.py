@@ -111,9 +111,29 @@ class TestSaysWhatItWasGiven:
         ):
             assert caption in page.text
         descriptions = [str(attributes["alt"]) for attributes in page.images()]
-        # After eight epochs the loss is 0.2 + 0.5 / 8.
-        expected = "Loss by epoch, 8 in all; at the end 0.263 in training and 0.343 in validation"
-        assert descriptions.count(expected) == 2
+        # After e epochs the loss is 0.2 + 0.5 / e.
+        assert "Loss by epoch, 8 in all; in epoch 4, kept, 0.325 in training and 0.405 in validation" in descriptions
+        assert "Loss by epoch, 8 in all; in epoch 8, kept, 0.263 in training and 0.343 in validation" in descriptions
+
+    def test_which_epochs_were_kept_and_what_the_curves_are(self, full_report: Report, page: Page) -> None:
+        assert "Training Kept: Feature extraction, epoch 4 of 8; Fine-tuning, epoch 8 of 8. Accuracy here" in page.text
+        assert "at a score of 0.5, not at the threshold" in page.text
+        assert "the training loss includes the L2 penalty; validation has neither" in page.text
+        untrained = {"feature_extraction": 4, "fine_tuning": 0}
+        page = Page(render_report(replace(full_report, kept_epochs=untrained)))
+        assert "Fine-tuning, epoch 0, the state before training, of 8. Accuracy here" in page.text
+        descriptions = [str(attributes["alt"]) for attributes in page.images()]
+        assert "Loss by epoch, 8 in all; kept is the state before training" in descriptions
+
+    def test_validation_figures_are_told_to_be_too_good(self, full_report: Report, page: Page) -> None:
+        assert "were chosen on the validation pictures, so the figures on these are too good" in page.text
+        assert "The epochs were chosen on these pictures, so both figures are too good." in page.text
+        assert full_report.random_baseline is not None
+        elsewhere = replace(full_report, random_baseline={**full_report.random_baseline, "split": "test"})
+        assert "both figures are too good" not in Page(render_report(elsewhere)).text
+
+    def test_what_the_means_are_over(self, page: Page) -> None:
+        assert "over the labels that can be estimated, accuracy over all that have a threshold;" in page.text
 
     def test_the_cut_off_curve_and_its_best_layers(self, full_report: Report, page: Page) -> None:
         assert page.row("conv5_block2_concat")[0][:3] == ["conv5_block2_concat", "576", "0.800 0.600 to 0.900"]

@@ -58,6 +58,18 @@ def test_nothing_estimable() -> None:
     )
 
 
+def test_an_accuracy_whose_lead_may_be_chance() -> None:
+    for low, told in ((0.25, True), (0.5, True), (0.5001, False)):
+        test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.75, "low": low, "high": 1.0})
+        sentence = (
+            f"The interval of the accuracy, {low:.3f} to 1.000, reaches the 0.500 of always giving the more frequent "
+            "answer: chance alone could explain its lead."
+        )
+        assert verdict.cautions(test) == [sentence] * told
+    behind = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.5, "low": 0.25, "high": 0.75})
+    assert verdict.cautions(behind) == []  # which the headline tells
+
+
 def test_an_interval_that_reaches_chance() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.5, auroc={"value": 0.75, "low": 0.5, "high": 0.9})
     assert verdict.cautions(test) == ["The interval of the AUROC reaches 0.5: chance alone could explain the result."]

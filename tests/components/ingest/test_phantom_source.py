@@ -28,6 +28,7 @@ def phantom(place: str, seed: int = 0) -> Ingest:
 def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
     catalogue = task.run(phantom(str(tmp_path / "data")), tmp_path / "catalogue")
     folder = tmp_path / "data" / "phantom-20-patients-seed-0"
+    assert catalogue.notes[0] == "the pictures are synthetic: figures on them say nothing about radiographs"
     with (folder / "Data_Entry_2017_v2020.csv").open(newline="") as file:
         table = {row["Image Index"]: row for row in csv.DictReader(file)}
     tested = set((folder / "test_list.txt").read_text().split("\n"))

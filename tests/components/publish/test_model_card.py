@@ -89,20 +89,25 @@ def _group(**changed: Any) -> dict[str, Any]:
 
 def test_groups_and_shortcuts_are_told() -> None:
     nothing_to_compare = _group(group="M", mean={})
-    shortcut = {
-        "variable": "view",
-        "label": "Pneumonia",
-        "auroc": {"value": 0.83, "low": 0.8, "high": 0.86},
-        "warning": True,
-    }
-    harmless = shortcut | {"variable": "age", "warning": False}
-    card = _card(subgroups=[_group(), nothing_to_compare], judged_on="test", shortcuts=[shortcut, harmless])
+    told = "View alone predicts nearly as well as the model, or better: Mass on validation with an AUROC of 0.83"
+    card = _card(subgroups=[_group(), nothing_to_compare], judged_on="test", warnings=[told])
     assert "## Factors [30, 34]\n\nMeasured on test.\n" in card
     assert "| sex: F | 20 (15) | 0.700 (0.600 to 0.800) | -0.050 (-0.200 to 0.100) |" in card
     assert "sex: M" not in card
-    warning = "- view alone predicts Pneumonia with an AUROC of 0.830 (0.800 to 0.860), nearly as well as the model\n"
-    assert warning in card
-    assert "age alone" not in card
+    assert f"- each picture counts as a patient\n- {told}\n" in card
+
+
+def test_groups_of_validation_pictures_are_told_to_do_too_well() -> None:
+    card = _card(subgroups=[_group()], judged_on="validation")
+    told = "Measured on validation, on which epoch and threshold were chosen: these figures are too good.\n"
+    assert told in card
+
+
+def test_the_kept_epoch_is_told() -> None:
+    """Fails where a model that no epoch improved reads as one that was fine-tuned."""
+    assert "- Epoch kept [26]: 3\n" in _card()
+    untrained = _card(kept_epochs={"feature_extraction": 5, "fine_tuning": 0})
+    assert "- Epoch kept [26]: 0: not trained further\n" in untrained
 
 
 def test_a_refused_model_says_why() -> None:
