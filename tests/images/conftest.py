@@ -85,6 +85,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     found.make_base()
     yield found
     found("system", "reset", "--force")
+    subprocess.run(["umount", folder / "store/overlay"], capture_output=True, check=False)  # podman leaves it mounted
     shutil.rmtree(folder, ignore_errors=True)
 
 
