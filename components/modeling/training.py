@@ -208,7 +208,8 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         truth, scores = self.material.validation_truth, self.predictor.whole(self.material.validation)
         figures = validate(truth, scores)
         if self.plan.recipe.loss_weights == "balanced" or self.plan.recipe.label_smoothing:
-            figures[OBJECTIVE] = float(self.network.loss(truth, scores))
+            # Called as a loss it would be scaled by the number of GPUs.
+            figures[OBJECTIVE] = float(np.mean(self.network.loss.call(truth, scores)))
         return figures
 
     def _changing(self) -> list[keras.Variable]:
