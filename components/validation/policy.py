@@ -77,7 +77,7 @@ class Policy(Settings):
     row_without_picture: str = _left_out(DROP, "Row of a table whose picture is not there.")
     picture_without_row: str = _left_out(DROP, "Picture of which no table or folder says anything.")
     outside: str = _left_out(DROP, "Path in a table or an archive that leads out of the data's folder: ../x.png.")
-    repeated_row: str = _left_out(DROP, "Further rows of a picture; findings in words are put together.")
+    repeated_row: str = _left_out(DROP, "Further rows of a picture; what they tell is put together.")
     repeated_name: str = _left_out(DROP, "Files of one name; of one content the first one counts, of several none.")
     stray_box: str = _left_out(DROP, "Box around a finding that lies in no picture.")
     patient_overlap: str = _left_out(
