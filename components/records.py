@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 SPLITS = ("train", "validation", "test")
 EXAMPLES = 5
@@ -80,10 +81,15 @@ def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[st
     }
 
 
+def has_both_classes(truth: ArrayLike) -> bool:
+    """Whether a label is present, 1.0, in some pictures and absent, 0.0, in others; NaN is neither."""
+    return {0.0, 1.0} <= set(np.unique(truth))
+
+
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
     """The labels that are present in some pictures of the split and absent in others."""
     part = rows[rows["split"] == split]
-    return [label for label in labels if part[label_column(label)].nunique() > 1]
+    return [label for label in labels if has_both_classes(part[label_column(label)])]
 
 
 def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:

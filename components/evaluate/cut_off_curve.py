@@ -13,7 +13,7 @@ import pandas as pd
 from components.evaluate.bootstrap import Estimate, bootstrap, estimate, number_patients
 from components.evaluate.ranking import FloatArray, area_under_roc, corners, cumulate, rank
 from components.extract_features.curve import CURVE, SCORES
-from components.records import label_column
+from components.records import has_both_classes, label_column
 
 
 class CurvePoint(TypedDict):
@@ -36,7 +36,7 @@ def read_curve(
     points = json.loads((features / CURVE).read_text())
     scores = np.load(features / SCORES, mmap_mode="r")
     truth = [validation[label_column(label)].to_numpy() for label in labels]
-    able = [number for number, column in enumerate(truth) if {0.0, 1.0} <= set(np.unique(column))]
+    able = [number for number, column in enumerate(truth) if has_both_classes(column)]
     ranked = [[rank(truth[number], layer[:, number]) for number in able] for layer in scores]
 
     def mean_aurocs(weights: FloatArray) -> FloatArray:

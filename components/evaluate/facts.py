@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -39,7 +38,8 @@ def measure_all(settings: Evaluate, data: Shards, inputs: Inputs, predictions: p
         "cut_off_curve": read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
         "cut_off_search": search_table.read(inputs.model),
         "random_baseline": random_baseline(settings, inputs, predictions, data.labels),
-        "kept_epochs": _kept_epochs(inputs),
+        # 0 is the state before training
+        "kept_epochs": {name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         "data": data.summary,
         **analyses.analyse(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
     }
@@ -50,12 +50,6 @@ def measure(
 ) -> SplitMetrics:
     samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
     return evaluate_predictions(part, labels, thresholds, samples, seed, settings.evaluate_fewest_patients)
-
-
-def _kept_epochs(inputs: Inputs) -> dict[str, int]:
-    """By strategy; 0 is the state before training."""
-    histories = {name: json.loads((folder / "history.json").read_text()) for name, folder in inputs.models.items()}
-    return {name: int(history["best_epoch"]) for name, history in histories.items()}
 
 
 def random_baseline(

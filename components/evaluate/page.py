@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +34,6 @@ def page(
         sheet: the contact sheet as a PNG file.
     """
     test = predictions[predictions["split"] == "test"]
-    histories = {name: json.loads((folder / "history.json").read_text()) for name, folder in inputs.models.items()}
     return Report(
         title=", ".join(data.labels[:3]) + (" and others" if len(data.labels) > 3 else ""),
         run_id=run_id,
@@ -43,7 +41,7 @@ def page(
         published=PUBLISHED,
         metrics=facts["metrics"],
         roc={str(name): _curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
-        histories={name: history["epochs"] for name, history in histories.items()},
+        histories={name: history["epochs"] for name, history in inputs.histories().items()},
         random_baseline=facts["random_baseline"],
         kept_epochs=facts["kept_epochs"],
         cut_off_curve=facts["cut_off_curve"],

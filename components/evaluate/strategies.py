@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import tensorflow as tf
@@ -30,6 +31,10 @@ class Inputs(NamedTuple):
     def models(self) -> dict[str, Path]:
         """Folders of the strategies' models."""
         return {"feature_extraction": self.feature_model, PUBLISHED: self.model}
+
+    def histories(self) -> dict[str, dict[str, Any]]:
+        """The trainings of the strategies, as `artifact.save` writes them."""
+        return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
 
 
 def load(inputs: Inputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:

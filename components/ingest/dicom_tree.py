@@ -35,7 +35,7 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
         ValueError: more than one table, or one that lacks columns or names other pictures.
     """
     entries = list(storage.list_files(uri))
-    tables = [entry for entry in entries if "/" not in entry.name and entry.name.lower().endswith(table_file.SUFFIXES)]
+    tables = [entry for entry in entries if "/" not in entry.name and table_file.is_table(entry.name)]
     if len(tables) > 1:
         asked = "data_source must hold one table at most, got"
         raise NamingError(f"{asked} {', '.join(table.name for table in tables)}", f"{asked} {len(tables)}")

@@ -47,13 +47,14 @@ def _members(archive: storage.Entry) -> list[storage.Entry]:
     folder = archive.name.rpartition("/")[0]
     return [
         storage.Entry(
-            "/".join(filter(None, (folder, member.name.removeprefix("./")))),
+            "/".join(filter(None, (folder, name))),
             member.uri,
             len(member.content),
             hashlib.md5(member.content, usedforsecurity=False).hexdigest(),
         )
         for member in archives.members(archive.uri, SUFFIXES)
-        if "/." not in f"/{member.name.removeprefix('./')}" or re.search(LEAVING, member.name)
+        for name in [member.name.removeprefix("./")]
+        if re.search(LEAVING, name) or not storage.is_hidden(name)  # what leads out of the folder is told
     ]
 
 
@@ -81,8 +82,9 @@ def named_alike(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd
     """
     wanted, there = rows["image"], found["path"]
     folders = min(paths.str.count("/").max() if len(paths) else 0 for paths in (wanted, there))
-    ways = [(wanted, there), *((_end(wanted, count), _end(there, count)) for count in range(folders, -1, -1))]
-    ways += [(file_names(wanted), file_names(there).str.replace(r"\.\w+$", "", regex=True))]
+    ends = [(_end(wanted, count), _end(there, count)) for count in range(folders, -1, -1)]
+    names, files = ends[-1]
+    ways = [(wanted, there), *ends, (names, files.str.replace(r"\.\w+$", "", regex=True))]
     ways += [(wanted, found["instance_uid"])] if "instance_uid" in found else []
     ids, theirs = max(ways, key=lambda way: _told_apart(wanted, *way))
     if len(found) and not among(ids, theirs).any():

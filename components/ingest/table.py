@@ -27,7 +27,7 @@ def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
         ValueError: no table, columns that are missing, or pictures that are not those of the table.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
-    if not name.lower().endswith(table_file.SUFFIXES):
+    if not table_file.is_table(name):
         raise ValueError(
             f"data_source must be a table, which ends in {', '.join(table_file.SUFFIXES)}, got {uri!r}; give the file"
         )

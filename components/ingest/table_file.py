@@ -37,6 +37,11 @@ INTEGERS = {  # which pandas would make floating-point where a cell is empty: an
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 
 
+def is_table(name: str) -> bool:
+    """Whether a file's name is that of a table."""
+    return name.lower().endswith(SUFFIXES)
+
+
 def first(files: Mapping[str, storage.Entry], names: Iterable[str]) -> tuple[str, bytes] | None:
     """Name and unpacked content of the first of these files that is there, plain, .gz or .zip."""
     name = next((name for plain in names for name in (plain + packed for packed in PACKED) if name in files), None)

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from components.evaluate.metrics import auroc
+from components.records import has_both_classes
 
 EPSILON = 1e-7  # Keras's own, keeps the logarithm finite
 
@@ -88,7 +89,7 @@ def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
     Raises:
         ValueError: there is none.
     """
-    able = [label for label in range(truth.shape[1]) if {0.0, 1.0} <= set(np.unique(truth[:, label]))]
+    able = [label for label in range(truth.shape[1]) if has_both_classes(truth[:, label])]
     if not able:
         raise ValueError("validation must hold pictures with and without a finding, got none that has both")
     return float(np.mean([auroc(truth[:, label], scores[:, label]) for label in able]))

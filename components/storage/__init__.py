@@ -118,7 +118,12 @@ def list_files(uri: str) -> Iterator[Entry]:
         FileNotFoundError: a local folder that does not exist.
         NamingError: the name of a local file is not UTF-8.
     """
-    return (entry for entry in store(uri).list_files(uri) if "/." not in f"/{entry.name}")
+    return (entry for entry in store(uri).list_files(uri) if not is_hidden(entry.name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of a path begins with a dot."""
+    return "/." in f"/{name}"
 
 
 def upload_tree(folder: Path, uri: str) -> None:
