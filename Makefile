@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-COMPILED := pipelines/compiled
+COMPILED := pipelines/radiograft_pipelines/compiled
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help run test test-cluster lint compile image manifests lock tensorboard bench faults soak fuzz audit clean
@@ -27,8 +27,8 @@ lint: .venv/installed-dev ## Check style, types and Dockerfiles
 	$(BIN)/mypy
 	$(BIN)/hadolint images/*/Dockerfile
 
-compile: .venv/installed ## Write the packages for the KFP UI to pipelines/compiled (CLUSTER=file, COMPILED=folder)
-	$(BIN)/python -m pipelines.compile $(COMPILED) $(if $(CLUSTER),--cluster $(CLUSTER))
+compile: .venv/installed ## Write the packages for the KFP UI to pipelines/radiograft_pipelines/compiled (CLUSTER=file, COMPILED=folder)
+	$(BIN)/python -m radiograft_pipelines.compile $(COMPILED) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 image: ## Build an image with docker, podman or buildah (NAME=trainer|tensorboard, TARGET=gpu|cpu, IMAGE=reference)
 	images/build
@@ -47,7 +47,7 @@ bench: .venv/installed-dev ## Measure ours against the plain way, side by side
 	$(BIN)/python -m tests.benchmarks
 
 faults: .venv/installed-dev ## Kill, fill up, cut off and damage; compare with an undisturbed run (KILLS=50)
-	$(BIN)/python -m tests.faults $(if $(KILLS),--kills $(KILLS))
+	$(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS))
 
 soak: .venv/installed-dev ## Years of schedules, moves of production and races of publishers in minutes (SEED=0)
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED))
@@ -57,7 +57,7 @@ lock: .venv/installed-dev ## Renew the locked versions in requirements/
 	$(BIN)/python requirements/lock.py
 
 fuzz: .venv/installed-dev ## Try hostile files on every parser and count them in runs/fuzz/latest.json (MINUTES=30, SEED)
-	$(BIN)/python -m tests.hostile $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 audit: .venv/installed-dev ## Look for known vulnerabilities of the locked versions, offline (ADVISORIES=file or folder of OSV's)
 	$(BIN)/python requirements/audit.py $(ADVISORIES)

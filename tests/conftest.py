@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.phantom import phantom_files
-from components.storage import EMBEDDED_BUCKET
-from pipelines.embedded_store import embedded_store
-from tests.s3_double import s3_double
+from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.storage import EMBEDDED_BUCKET
+from radiograft_pipelines.local.object_store import embedded_store
+from tests.helpers.s3_double import s3_double
+
+pytest_plugins = ["tests.helpers.stages"]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # which share the cores: more threads would wait for each other
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -21,7 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # which share the cores: more threads w
 NIH_PATIENTS = 60
 # For `pytest --numprocesses`: the folders of the longest tests begin, and tests that share what is dear to make stay
 # with one worker, as each file's do.
-FIRST = ("faults", "images", "end_to_end")
+FIRST = ("chaos", "images", "e2e")
 DEAR = ("two_runs", "podman", "evaluation")
 
 

@@ -1,4 +1,4 @@
-"""The command lines of the long forms: `python -m tests.faults`, `tests.hostile` and `tests.soak`."""
+"""The command lines of the long forms: `python -m tests.chaos`, `tests.fuzz` and `tests.soak`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.faults.__main__ import main as faults
-from tests.hostile.__main__ import main as fuzz
+from tests.chaos.__main__ import main as faults
+from tests.fuzz.__main__ import main as fuzz
 from tests.soak.__main__ import main as soak
 
 

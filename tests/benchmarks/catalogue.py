@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from components.config import Ingest
-from components.ingest import task
+from radiograft.config import Ingest
+from radiograft.stages.ingest import task
 from tests.benchmarks import nih_tables, peak
 from tests.benchmarks.row import Row
 

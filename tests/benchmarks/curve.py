@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.extract_features import probes
-from components.modeling.backbones import build_backbone
-from components.modeling.inference import Predictor
-from components.modeling.network import pooled
-from components.modeling.taps import candidates, tapped, widths
-from components.shards import Shards
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.feature_taps import candidates, tapped, widths
+from radiograft.models.heads import pooled
+from radiograft.models.predictor import Predictor
+from radiograft.training import linear_probes
 from tests.benchmarks import films
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds, taking_turns
@@ -35,7 +35,7 @@ def measure(work: Path) -> list[Row]:
     def curve() -> None:
         model, strategy = tapped(backbone, names), tf.distribute.get_strategy()
         features = Predictor(model, strategy).whole(pictures)
-        fitted = probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names))
+        fitted = linear_probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names))
         fitted.predict(features[FITTED:])
 
     pooled(backbone).predict(pictures.take(1), verbose=0)  # neither side pays for the first use of the kernels

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.modeling import devices
-from components.preprocess.reading import decode_rows
-from components.records import Catalogue
+from radiograft.data.catalog import Catalogue
+from radiograft.data.image_loader import decode_rows
+from radiograft.training import devices
 from tests.benchmarks import large_films
 from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row

@@ -8,13 +8,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components.modeling.activations import Activations, cache
-from components.modeling.backbones import build_backbone
-from components.modeling.early_pooling import pool_branches
-from components.modeling.inference import Predictor
-from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
-from components.modeling.split import split
-from components.shards import Shards
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.early_pooling import pool_branches
+from radiograft.models.graph_split import split
+from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.predictor import Predictor
+from radiograft.training.activation_cache import Activations, cache
 from tests.benchmarks import films
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import EpochTimes

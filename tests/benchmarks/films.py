@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.config import Ingest, Preprocess
-from components.ingest import task as ingest
-from components.ingest.phantom import TEST_EVERY, phantom_files
-from components.preprocess import task as preprocess
+from radiograft.config import Ingest, Preprocess
+from radiograft.data.synthetic.dataset import TEST_EVERY, phantom_files
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
 
 LABEL = "Pneumonia"
 COUNTS = {"train": 500, "validation": 100, "test": 20}

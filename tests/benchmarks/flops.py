@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components.modeling.backbones import build_backbone
-from components.modeling.network import pooled
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.heads import pooled
 from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import taking_turns

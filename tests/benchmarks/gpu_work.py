@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.config import CUT_OFFS
-from components.modeling.backbones import build_backbone
-from components.modeling.early_pooling import pool_branches
-from components.modeling.graph import computed_from
-from components.modeling.network import attach_classifier, build_classifier, pooled, unfreeze_from
-from components.modeling.split import split
+from radiograft.config import CUT_OFFS
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.early_pooling import pool_branches
+from radiograft.models.graph import computed_from
+from radiograft.models.graph_split import split
+from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
 from tests.benchmarks.gpu_steps import Step, forward_step, training_step
 
 LABELS = 14

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.evaluate.metrics import evaluate_predictions
+from radiograft.metrics.multilabel import evaluate_predictions
 from tests.benchmarks import peak
 from tests.benchmarks.row import Row
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from components.evaluate.metrics import auroc
-from components.imaging.augmentation import PRESETS
-from components.records import Catalogue, label_column
+from radiograft.config.augmentation import PRESETS
+from radiograft.data.catalog import Catalogue, label_column
+from radiograft.metrics.multilabel import auroc
 from tests.benchmarks.films import LABEL, SIDE
 from tests.benchmarks.timing import EpochTimes
 

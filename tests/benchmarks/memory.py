@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from components.config import Evaluate, ExtractFeatures, FineTune, Preprocess
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess
 from tests.benchmarks import films, peak
 from tests.benchmarks.row import Row
 
@@ -43,14 +43,14 @@ def _peak(stage: str, folder: Path) -> float:
 
 
 def _preprocess(folder: Path) -> None:
-    from components.preprocess import task
+    from radiograft.stages.preprocess import task
 
     task.run(Preprocess(image_size=SIDE), folder / "catalogue", folder / "shards")
 
 
 def _extract_features(folder: Path) -> None:
-    from components.extract_features import task
-    from components.modeling.checkpoints import Checkpoints
+    from radiograft.stages.extract_features import task
+    from radiograft.training.checkpoints import Checkpoints
 
     settings = ExtractFeatures(
         model_backbone="efficientnet_lite0", model_weights="none", model_cut_off=CUT_OFF, train_feature_epochs=2
@@ -60,8 +60,8 @@ def _extract_features(folder: Path) -> None:
 
 
 def _fine_tune(folder: Path) -> None:
-    from components.fine_tune import task
-    from components.modeling.checkpoints import Checkpoints
+    from radiograft.stages.fine_tune import task
+    from radiograft.training.checkpoints import Checkpoints
 
     settings = FineTune(model_cut_off=CUT_OFF, train_fine_tune_epochs=2, train_augmentation="cached")
     inputs, outputs = (folder / "shards", folder / "feature_model"), (folder / "model", folder / "logs")
@@ -69,7 +69,7 @@ def _fine_tune(folder: Path) -> None:
 
 
 def _evaluate(folder: Path) -> None:
-    from components.evaluate import task
+    from radiograft.stages.evaluate import task
 
     inputs = task.Inputs(folder / "shards", folder / "features", folder / "feature_model", folder / "model")
     settings = Evaluate(publish_registry=str(folder / "registry"), evaluate_bootstrap_samples=100)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.config import FINDINGS, NO_FINDING
-from components.ingest.boxes import TABLE as BOXES
-from components.ingest.chestxray14 import LISTS, TABLES
+from radiograft.config import FINDINGS, NO_FINDING
+from radiograft.data.sources.chestxray14 import LISTS, TABLES
+from radiograft.data.sources.chestxray14_boxes import TABLE as BOXES
 
 TABLE = TABLES[0]
 HEADER = (

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.config import Preprocess
-from components.imaging.augmentation import PRESETS
-from components.preprocess import task as preprocess
-from components.records import Catalogue, label_column
-from components.shards import Shards
+from radiograft.config import Preprocess
+from radiograft.config.augmentation import PRESETS
+from radiograft.data.catalog import Catalogue, label_column
+from radiograft.data.shards.dataset import Shards
+from radiograft.stages.preprocess import task as preprocess
 from tests.benchmarks import large_films
 from tests.benchmarks.decoding import decode
 from tests.benchmarks.films import LABEL, SIDE

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.config import ExtractFeatures, FineTune, Preprocess
-from components.evaluate.metrics import evaluate_predictions
-from components.evaluate.thresholds import choose_thresholds
-from components.extract_features import task as extract_features
-from components.fine_tune import task as fine_tune
-from components.modeling import artifact
-from components.modeling.checkpoints import Checkpoints
-from components.preprocess import task as preprocess
-from components.records import prediction_frame
-from components.shards import Shards
+from radiograft.config import ExtractFeatures, FineTune, Preprocess
+from radiograft.data.catalog import prediction_frame
+from radiograft.data.shards.dataset import Shards
+from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.models import artifact
+from radiograft.stages.extract_features import task as extract_features
+from radiograft.stages.fine_tune import task as fine_tune
+from radiograft.stages.preprocess import task as preprocess
+from radiograft.training.checkpoints import Checkpoints
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import BATCH_SIZE, CUT_OFF, FEATURE_RATE, FINE_TUNE_RATE, run_recipe
 from tests.benchmarks.row import Row

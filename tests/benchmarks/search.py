@@ -9,12 +9,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components.fine_tune.search import Job, fine_tune_each
-from components.modeling.backbones import build_backbone
-from components.modeling.checkpoints import Checkpoints
-from components.modeling.network import attach_classifier, build_classifier, pooled
-from components.modeling.training import Plan
-from components.shards import Shards
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.search.cut_off import Job, fine_tune_each
+from radiograft.training.trainer import Plan
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
 from tests.benchmarks.recipe import EPOCHS, FINE_TUNE, NEVER, VIEWS

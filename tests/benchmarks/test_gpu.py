@@ -14,8 +14,8 @@ import pytest
 
 from tests.benchmarks.gpu_rates import PUBLISHED, Rate
 from tests.benchmarks.gpu_work import FULL, Subject, gflop
+from tests.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="jax is not installed; the extra `dev` brings it"

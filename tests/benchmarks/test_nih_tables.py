@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.config import FINDINGS, Ingest
-from components.ingest import task
+from radiograft.config import FINDINGS, Ingest
+from radiograft.stages.ingest import task
 from tests.benchmarks import nih_tables
 
 ROWS = 3000

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from components import storage
-from components.publish import production, registry
-from pipelines.cluster import follow, tensorboard
-from pipelines.cluster.holds import TASK_LABEL
-from pipelines.cluster.kfp_server import KfpServer, named
-from pipelines.cluster.kubernetes_api import Kubernetes
-from pipelines.cluster.package import read
+from radiograft import storage
+from radiograft.registry import production
+from radiograft.registry import versions as registry
+from radiograft_pipelines.cluster import tensorboard, watch
+from radiograft_pipelines.cluster.kfp_client import KfpServer, named
+from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
+from radiograft_pipelines.cluster.package import read
+from radiograft_pipelines.cluster.pod_diagnosis import TASK_LABEL
 from tests.cluster.conftest import FOLDER, Radiograft, run_id_in, until
 
 ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
@@ -40,9 +41,9 @@ def _main(pod: Any) -> Any:
 def test_the_run_succeeds_and_the_command_says_so(waited: Result, run_id: str, server: KfpServer) -> None:
     assert waited.exit_code == 0, waited.output
     assert f"run {run_id} succeeded" in waited.stdout
-    run = follow.read(server, run_id)
+    run = watch.read(server, run_id)
     assert run.state == "SUCCEEDED"
-    assert {task.name: task.state for task in follow.states(run)} == dict.fromkeys((*ON_GPUS, *WITHOUT), "SUCCEEDED")
+    assert {task.name: task.state for task in watch.states(run)} == dict.fromkeys((*ON_GPUS, *WITHOUT), "SUCCEEDED")
 
 
 def test_every_task_that_computes_had_two_gpus(pods: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ def test_the_version_in_the_registry_is_whole(waited: Result, order: tuple[str, 
 
 
 def test_the_artifacts_lie_below_the_pipeline_root(server: KfpServer, kubernetes: Kubernetes, run_id: str) -> None:
-    place = tensorboard.logs_of(follow.read(server, run_id), "radiograft-transfer-learning", kubernetes)
+    place = tensorboard.logs_of(watch.read(server, run_id), "radiograft-transfer-learning", kubernetes)
     try:
         entries = list(storage.list_files(place))
     except Exception as error:
@@ -117,7 +118,7 @@ def test_the_run_is_listed(waited: Result, run_id: str, radiograft: Radiograft) 
 def test_the_same_package_is_uploaded_once(
     server: KfpServer, started: Callable[..., str], order: tuple[str, ...], model: str, waited: Result
 ) -> None:
-    run = follow.read(server, started())
+    run = watch.read(server, started())
     version = server.pipelines.pipeline_service_get_pipeline_version(
         pipeline_id=run.pipeline_version_reference.pipeline_id,
         pipeline_version_id=run.pipeline_version_reference.pipeline_version_id,
@@ -136,7 +137,7 @@ def test_a_run_ends_after_ingest_where_nothing_changed(
 ) -> None:
     again = radiograft("submit", *order, "--set", "train_when=data_changed", "--wait")
     assert again.exit_code == 0, again.output
-    states = follow.states(follow.read(server, run_id_in(again)))
+    states = watch.states(watch.read(server, run_id_in(again)))
     assert [task.name for task in states if task.state == "SUCCEEDED"] == ["ingest"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.kfp_server import KfpServer, named
+from radiograft_pipelines.cluster.kfp_client import KfpServer, named
 from tests.cluster.conftest import Radiograft, until
 
 YEARLY = ("--cron", "0 0 3 1 1 *")

@@ -11,10 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipelines import pods
-from pipelines.settings_files import complete
+from radiograft_pipelines.dags import pod_spec
+from radiograft_pipelines.settings import complete
+from tests.helpers.packages import tasks
 from tests.images.dockerfiles import ROOT
-from tests.pipelines.packages import tasks
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 INSTALLED = """
@@ -66,7 +66,7 @@ def test_the_bill_of_materials_names_every_locked_package(
 
 def test_the_user_may_write_to_tmp_alone(in_trainer: Run) -> None:
     done = in_trainer("sh", "-c", "id -u; pwd; touch /tmp/here; touch /there /opt/radiograft/there")
-    assert done.stdout == f"{pods.USER}\n/tmp\n"
+    assert done.stdout == f"{pod_spec.USER}\n/tmp\n"
     assert done.stderr.count("Read-only file system") == 2
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.repository import ROOT
+
 MANIFESTS = ROOT / "manifests"
 OVERLAYS = ("gke", "in-cluster-store", "kserve", "kubeflow")
 FOLDERS = {"base": MANIFESTS / "base"} | {name: MANIFESTS / "overlays" / name for name in OVERLAYS}

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from components.publish import mirror
-from pipelines import pods
-from pipelines.compile import COMPILED
-from pipelines.cutoff_search import CANDIDATES_AT_ONCE
-from pipelines.placement import Cluster, placed
+from radiograft.serving import sync
+from radiograft_pipelines.cluster.profile import Cluster, placed
+from radiograft_pipelines.compile import COMPILED
+from radiograft_pipelines.dags.cutoff_search import CANDIDATES_AT_ONCE
+from radiograft_pipelines.dags.pod_spec import GPUS, USER
+from tests.helpers.packages import TASKS, tasks
 from tests.manifests import schemas
 from tests.manifests.policies import selects
 from tests.manifests.rendered import FOLDERS, MANIFESTS, ROOT, pod_spec, render, rendered, the
-from tests.pipelines.packages import TASKS, tasks
 
 CLUSTER_FILES = sorted([*MANIFESTS.glob("overlays/*/cluster.yaml"), ROOT / "tests" / "cluster" / "cluster.yaml"])
 
 
 def test_every_candidate_of_the_search_has_its_gpus() -> None:
     quota = the(render("base"), "ResourceQuota", "radiograft-gpus")["spec"]["hard"]
-    assert quota == {"requests.nvidia.com/gpu": str(CANDIDATES_AT_ONCE * pods.GPUS)}
+    assert quota == {"requests.nvidia.com/gpu": str(CANDIDATES_AT_ONCE * GPUS)}
 
 
 def test_the_tasks_read_the_config_map() -> None:
@@ -46,7 +46,7 @@ def test_network_policies_hold_for_the_tasks(package: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_all_pods_run_as_the_images_user(name: str) -> None:
     users = {spec["securityContext"]["runAsUser"] for each in render(name) if (spec := pod_spec(each))}
-    assert users == {pods.USER}
+    assert users == {USER}
 
 
 def test_the_mirror_takes_its_arguments(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_the_mirror_takes_its_arguments(tmp_path: Path) -> None:
     container = next(each for each in pod["containers"] if each["name"] == "mirror")
     for each in (container, *pod["initContainers"]):
         python, option, module, *arguments = each["args"]
-        assert (python, option, module) == ("python3", "-m", mirror.__name__)
+        assert (python, option, module) == ("python3", "-m", sync.__name__)
         known = {"$(REGISTRY)": "registry", "$(MODEL)": "chest", "/models": str(tmp_path)}
-        context = mirror.main.make_context("mirror", [known.get(argument, argument) for argument in arguments])
+        context = sync.main.make_context("mirror", [known.get(argument, argument) for argument in arguments])
         assert context.params["folder"] == tmp_path
     probe = container["livenessProbe"]["exec"]["command"]
-    assert f"/models/{mirror.HEARTBEAT} " in probe[-1]
+    assert f"/models/{sync.HEARTBEAT} " in probe[-1]
 
 
 @pytest.mark.parametrize("path", CLUSTER_FILES, ids=lambda path: path.parent.name)
@@ -90,5 +90,5 @@ def test_the_heartbeat_is_heard_by_a_shell(tmp_path: Path) -> None:
     (probe,) = (each["livenessProbe"]["exec"]["command"] for each in pod["containers"] if each["name"] == "mirror")
     command = [part.replace("/models", str(tmp_path)) for part in probe]
     assert subprocess.run(command, check=False, capture_output=True).returncode != 0
-    (tmp_path / mirror.HEARTBEAT).touch()
+    (tmp_path / sync.HEARTBEAT).touch()
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0

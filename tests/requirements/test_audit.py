@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.repository import ROOT
+
 LOCK = "numpy==2.4.0 \\\n    --hash=sha256:00\nPillow==11.0.1 ; python_version > '3'\nkeras==3.12rc1\n"
 
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.publish import registry
-from components.storage import EMBEDDED_BUCKET
-from pipelines.embedded_store import embedded_store
-from tests.components.publish import moves
-from tests.components.publish.readers import MODEL, ROOT, looking
-from tests.s3_double import s3_double
+from radiograft.registry import versions as registry
+from radiograft.storage import EMBEDDED_BUCKET
+from radiograft_pipelines.local.object_store import embedded_store
+from tests.helpers import production_moves
+from tests.helpers.readers import MODEL, ROOT, looking
+from tests.helpers.s3_double import s3_double
 from tests.soak.row import Row
 
 WRITERS = 32
@@ -39,13 +39,13 @@ def measure_moves(work: Path, count: int, seed: int, tell: Callable[[str], None]
 
 
 def _moved(kind: str, place: str, served: Path, count: int, seed: int) -> Row:
-    moves.stock(place)
+    production_moves.stock(place)
     made: dict[str, int] = {}
     looks: dict[str, int] = {}
     wrong = []
     try:
         with looking(place, served) as looks:
-            made = moves.make(place, count, seed)
+            made = production_moves.make(place, count, seed)
     except AssertionError as error:
         wrong.append(str(error))
     return Row(f"moves, {kind}", count, wrong, seed, {**made, **{f"looks_{role}": n for role, n in looks.items()}})
@@ -62,7 +62,7 @@ def _raced(kind: str, place: str, count: int, tell: Callable[[str], None]) -> Ro
     for number in range(count):
         tell(f"race {number + 1} of {count} of {WRITERS} publishers on {kind}")
         at = f"{place}/race-{number}"
-        command = [sys.executable, "-m", "tests.components.publish.publishers", "at-once", at, str(WRITERS)]
+        command = [sys.executable, "-m", "tests.helpers.publishers", "at-once", at, str(WRITERS)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         outcomes = [json.loads(line) for line in done.stdout.splitlines()]
         if sorted(each["version"] for each in outcomes) != registry.versions(at, MODEL):

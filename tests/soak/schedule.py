@@ -16,18 +16,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, check_form
-from components.evaluate import task as evaluate
-from components.evaluate.strategies import Inputs as Judged
-from components.extract_features import task as extract_features
-from components.fine_tune import task as fine_tune
-from components.ingest import news
-from components.ingest import task as ingest
-from components.modeling.backbones import BACKBONES
-from components.modeling.checkpoints import Checkpoints
-from components.preprocess import task as preprocess
-from components.publish import task as publish
-from components.settings_fields import Scalar
+from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, check_form
+from radiograft.config.base import Scalar
+from radiograft.data import change_detection
+from radiograft.evaluation.predictions import Inputs as Judged
+from radiograft.models.backbones.registry import BACKBONES
+from radiograft.stages.evaluate import task as evaluate
+from radiograft.stages.extract_features import task as extract_features
+from radiograft.stages.fine_tune import task as fine_tune
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from radiograft.stages.publish import task as publish
+from radiograft.training.checkpoints import Checkpoints
 
 SCHEDULES_A_PROCESS = 20
 SMALL: dict[str, Scalar] = {
@@ -110,7 +110,7 @@ def _run(values: Mapping[str, Scalar], work: Path, run_id: str) -> Outcome:
     form, catalogue = check_form(values), work / "catalogue"
     try:
         if not ingest.run_form(form, catalogue, run_id):
-            return Outcome("skip", news.read(catalogue).reason)
+            return Outcome("skip", change_detection.read(catalogue).reason)
     except (ValueError, FileNotFoundError) as refusal:
         return Outcome("refuse", str(refusal))
     published = _train(form, work, run_id)

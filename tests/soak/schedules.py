@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.soak import schedule
-from tests.soak.hospital import Event, Hospital
-from tests.soak.ledger import Ledger, Use
+from tests.soak.expected_decisions import Ledger, Use
 from tests.soak.row import Row
 from tests.soak.schedule import Outcome
+from tests.soak.simulated_archive import Event, Hospital
 
 ROLLBACKS = 0.06  # schedules before which an operator goes back to the version before
 BESIDE_A_VERSION = 1500  # bytes: its claim and its moves into production

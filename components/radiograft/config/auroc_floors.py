@@ -1,0 +1,46 @@
+"""The setting `publish_floors`: which labels count for the gate, and above which AUROC a model must be for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from radiograft.config.base import nearest, read_scalar
+
+NAME = "publish_floors"
+
+
+class Floors(NamedTuple):
+    """Floors of the AUROC, 0 to 1, of the labels that count.
+
+    `named` tells labels that were asked for one by one, each of which must be judged, from one number for every label,
+    which passes over those that cannot be judged on the test pictures.
+    """
+
+    by_label: Mapping[str, float]
+    named: bool
+
+
+def read_floors(text: str, labels: Sequence[str]) -> Floors:
+    """Reads `0.7`, one floor for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, where only these count.
+
+    Raises:
+        ValueError: neither form, an unknown label (the nearest is given) or one named twice, a floor outside 0 to 1.
+    """
+    if "=" not in text:
+        return Floors(dict.fromkeys(labels, _floor(NAME, text)), named=False)
+    pairs = [part.partition("=") for part in text.split(",")]
+    values = {name.strip(): value for name, _, value in pairs}
+    if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
+        raise ValueError(f"{NAME} must be a number, or name each label once as label=number,..., got {text!r}")
+    for name in values:
+        if name not in labels:
+            raise ValueError(f"{NAME} must name labels of {', '.join(labels)}, got {name!r}{nearest(name, labels)}")
+    return Floors({name: _floor(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+
+
+def _floor(name: str, text: str) -> float:
+    floor = float(read_scalar(name, text, float))
+    if not 0 <= floor < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {text}")
+    return floor

@@ -1,0 +1,158 @@
+"""Settings of the data: which pictures, which labels, which split, what size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from radiograft.config.augmentation import PRESETS as AUGMENTATIONS
+from radiograft.config.augmentation import Augmentation
+from radiograft.config.auroc_floors import read_floors
+from radiograft.config.base import Settings, setting
+from radiograft.config.data_policy import PRESETS as POLICIES
+from radiograft.config.data_policy import Policy
+from radiograft.config.shared import Floored, Seeded, check_place
+from radiograft.config.table_columns import PRESETS as TABLE_LAYOUTS
+from radiograft.config.table_columns import TableLayout
+
+FINDINGS = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+NO_FINDING = "No Finding"
+ALWAYS, DATA_CHANGED = "always", "data_changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Validated(Settings):
+    """What is done about defects: ingest finds those of tables and files, preprocess those of pixels."""
+
+    data_policy: str = setting(
+        "standard",
+        "What to do about a defect: report (keep it), drop, quarantine (drop and list it) or fail: "
+        "near_duplicate=drop,blank=fail; the data report names all defects.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.policy()
+
+    def policy(self) -> Policy:
+        """What `data_policy` says."""
+        return Policy.parse("data_policy", self.data_policy, POLICIES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingest(Floored, Validated, Seeded):
+    """Which pictures, which labels, which split."""
+
+    data_format: str = setting(
+        "chestxray14",
+        "NIH's layout, CheXpert's, a tree of DICOM files, a folder a class, a MedMNIST file, a table (see data_table), "
+        "or `phantom` to have synthetic pictures drawn at data_source first.",
+        choices=("chestxray14", "chexpert", "dicom", "folders", "medmnist", "phantom", "table"),
+    )
+    data_source: str = setting(
+        "",
+        "Folder, gs:// or s3:// prefix; of medmnist and table the file itself.",
+        required=True,
+    )
+    data_table: str = setting(
+        "standard",
+        "What columns of a table are called and how to read them: image=Path,patient=PatientID,label=Finding; also "
+        "separator, view, age, sex, split, uncertain=ignore, zeros or ones (of -1), views=frontal, lateral or all",
+    )
+    data_deidentify: str = setting(
+        "auto",
+        "Hash ids of patients and pictures, with RADIOGRAFT_SALT from the environment; `auto`: for DICOM.",
+        choices=("auto", "yes", "no"),
+    )
+    data_labels: str = setting(
+        "Pneumonia",
+        "One finding, several separated by commas, or `all` 14. For MedMNIST: what 1 means, or all classes in order.",
+    )
+    data_negatives: str = setting(
+        "rest",
+        "What a picture without the findings must be: any other picture, or one marked 'No Finding'.",
+        choices=("rest", "no_finding"),
+    )
+    data_validation_fraction: float = setting(
+        0.125,
+        "Patients of the training list held out for validation, where the data set has no validation split.",
+        unit="of patients",
+        low=0.01,
+        high=0.5,
+    )
+    data_test_fraction: float = setting(
+        0.2,
+        "Patients held out for test where no official lists exist.",
+        unit="of patients",
+        low=0.01,
+        high=0.5,
+    )
+    data_phantom_patients: int = setting(
+        240,
+        "Size of the phantom data set (1 to 5 pictures a patient).",
+        unit="patients",
+        low=20,
+        high=100_000,
+    )
+    train_when: str = setting(
+        ALWAYS,
+        "`data_changed` ends a run after ingest where data and settings are those of the version in production or of "
+        "the newest one judged against it, as a schedule wants it; who starts a run by hand wants it trained.",
+        choices=(ALWAYS, DATA_CHANGED),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_place("data_source", self.data_source)
+        read_floors(self.publish_floors, self.findings())
+        self.table_layout()
+
+    def findings(self) -> tuple[str, ...]:
+        """The labels of the task in the order asked for.
+
+        Raises:
+            ValueError: a label is empty or named twice. Whether the table knows it, ingest checks.
+        """
+        if self.data_labels == "all":
+            return FINDINGS
+        names = tuple(name.strip() for name in self.data_labels.split(","))
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError(f"data_labels must name each finding once, got {self.data_labels!r}")
+        return names
+
+    def table_layout(self) -> TableLayout:
+        """What `data_table` says."""
+        return TableLayout.parse("data_table", self.data_table, TABLE_LAYOUTS)
+
+    def deidentifies(self) -> bool:
+        """Whether ids are hashed and pictures that show a name are refused."""
+        return self.data_deidentify == "yes" or (self.data_deidentify == "auto" and self.data_format == "dicom")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess(Validated):
+    """From files to shards of equally sized 8-bit grey pictures."""
+
+    image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)
+    image_augmentation: str = setting(
+        "poster", "`poster`, `chexnet`, `none`, or ImageDataGenerator's arguments: rotation_range=10,zoom_range=0.1"
+    )
+    preprocess_workers: int = setting(
+        1,
+        "Pods that share the decoding of the pictures; any number gives the same shards.",
+        unit="pods",
+        low=1,
+        high=64,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        self.augmentation()
+
+    def augmentation(self) -> Augmentation:
+        """What `image_augmentation` says."""
+        return Augmentation.parse("image_augmentation", self.image_augmentation, AUGMENTATIONS)

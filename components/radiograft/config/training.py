@@ -1,0 +1,125 @@
+"""Settings of the network and of both training strategies."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from radiograft.config.base import setting
+from radiograft.config.recipe import PRESETS as RECIPES
+from radiograft.config.recipe import Recipe
+from radiograft.config.shared import Seeded, check_place
+
+# Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
+AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
+CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "top_conv"}
+WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # which Keras reads
+
+
+def cut_off_names(text: str) -> list[str]:
+    """What `model_cut_off` names, in its order; whether there are such layers, the stages that know the network check.
+
+    Raises:
+        ValueError: a name is empty or stands there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"model_cut_off must name each layer once, got {text!r}")
+    return names
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Seeded):
+    """What both training strategies share."""
+
+    train_batch_size: int = setting(32, "Pictures a step, over all GPUs together.", unit="pictures", low=1, high=4096)
+    train_optimizer: str = setting("adam", "Optimizer of both strategies.", choices=("adam", "adamw", "rmsprop", "sgd"))
+    train_recipe: str = setting(
+        "poster",
+        "`poster` (constant rate), `chexnet`, or any of schedule, warm_up, layer_decay, ema, clip_norm, "
+        "label_smoothing, loss_weights: schedule=cosine,warm_up=0.1",
+    )
+    train_patience: int = setting(
+        5, "Epochs without a better validation AUROC before training stops.", unit="epochs", low=1, high=1000
+    )
+    train_precision: str = setting(
+        "auto",
+        "Arithmetic; `auto` is mixed precision where the GPUs have it, else float32.",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    model_cut_off: str = setting(
+        CUT_OFFS["densenet121"],
+        "Layer from which fine-tuning unfreezes, as Keras prints it; of several with commas, or of `auto`, the best.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.recipe()
+        cut_off_names(self.model_cut_off)
+
+    def recipe(self) -> Recipe:
+        """What `train_recipe` says."""
+        return Recipe.parse("train_recipe", self.train_recipe, RECIPES)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractFeatures(Training):
+    """Strategy 1: a new classifier on the features of the frozen backbone."""
+
+    model_backbone: str = setting("densenet121", "Pretrained network.", choices=tuple(CUT_OFFS))
+    model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
+    model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
+    model_feature_layer: str = setting(
+        "last",
+        "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best at or behind "
+        "the cut-off.",
+    )
+    model_random_baseline: bool = setting(
+        False, "Also train the classifier on a backbone with random weights, for comparison."
+    )
+    model_dense_units: int = setting(
+        256, "Width of the new ReLU layer; 0 leaves it out.", unit="units", low=0, high=8192
+    )
+    model_dropout: float = setting(0.5, "Dropout before the sigmoid layer.", low=0.0, high=0.95)
+    model_l2: float = setting(1e-4, "L2 penalty on the new layers' kernels.", low=0.0, high=1.0)
+    train_feature_epochs: int = setting(30, "Most epochs of feature extraction.", unit="epochs", low=1, high=10_000)
+    train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_weights()
+        if not self.model_feature_layer:
+            raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
+        for backbone, cut_off in CUT_OFFS.items():  # of the run form, where only the backbone was changed
+            if backbone != self.model_backbone and cut_off in cut_off_names(self.model_cut_off):
+                raise ValueError(
+                    f"model_cut_off must be a layer of {self.model_backbone}, such as {CUT_OFFS[self.model_backbone]}, "
+                    f"got {cut_off!r} of {backbone}"
+                )
+
+    def _check_weights(self) -> None:
+        if self.model_weights not in ("imagenet", "none"):
+            check_place("model_weights", self.model_weights)
+            if not self.model_weights.endswith(WEIGHT_FILES):
+                raise ValueError(
+                    f"model_weights must be `imagenet`, `none` or a file whose name ends in {', '.join(WEIGHT_FILES)}, "
+                    f"got {self.model_weights!r}"
+                )
+        if not re.fullmatch(r"([0-9A-Fa-f]{32})?", self.model_weights_md5):
+            raise ValueError(f"model_weights_md5 must be 32 hexadecimal digits, got {self.model_weights_md5!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTune(Training):
+    """Strategy 2: training on from the cut-off layer with real-time augmentation."""
+
+    train_fine_tune_epochs: int = setting(10, "Most epochs of fine-tuning.", unit="epochs", low=1, high=10_000)
+    train_fine_tune_learning_rate: float = setting(1e-4, "Learning rate of fine-tuning.", low=1e-8, high=1.0)
+    train_augmentation: str = setting(
+        "auto",
+        "`online` augments anew each epoch; `cached` runs the frozen layers once a view; `auto` caches where it fits.",
+        choices=("auto", "cached", "online"),
+    )
+    train_views: int = setting(
+        4, "Augmented views of each picture that `cached` keeps; epochs take turns.", unit="views", low=1, high=1000
+    )

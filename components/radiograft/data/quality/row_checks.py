@@ -1,0 +1,70 @@
+"""What is wrong with rows of a data set, or not asked for: by reason, which of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import pandas as pd
+
+from radiograft.config import FINDINGS, NO_FINDING, Ingest
+from radiograft.config.data_policy import CONTRADICTION, MISSPELT
+from radiograft.data.catalog import label_column
+from radiograft.data.sources import chexpert
+
+UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP", "FRONTAL"), "all": ()}
+BESIDE_NO_FINDING = ("Support Devices",)  # CheXpert's No Finding says nothing of these (Irvin et al. 2019)
+ALIKE = 0.8  # difflib's ratio; `Pnuemonia` has 0.89 to Pneumonia, Pneumothorax 0.67
+
+
+def of_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
+    """Rows that cannot be used or are not to be trusted, by reason.
+
+    Args:
+        rows: image_id, bytes, view, split and the labels' columns.
+        findings: of the source, index as `rows`.
+    """
+    truth = rows[[label_column(label) for label in settings.findings()]]
+    views = settings.table_layout().views
+    found = {
+        "empty file": rows["bytes"] == 0,
+        "in neither official list": rows["split"].isna(),
+        f"no {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
+        CONTRADICTION: contradictory(findings),
+        MISSPELT: _any(findings, misspelt(findings, settings.findings())),
+        "no finding asked for is known to be there or not": truth.isna().all(axis="columns"),
+    }
+    if settings.data_negatives == "no_finding":
+        positive = truth.eq(1.0).any(axis="columns")
+        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
+        found["neither a finding asked for nor 'No Finding'"] = ~positive & ~marked
+    return found
+
+
+def contradictory(findings: pd.DataFrame) -> pd.Series[bool]:
+    """Pictures that are said to show nothing, and something."""
+    others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
+    return _any(findings, [NO_FINDING]) & _any(findings, others)
+
+
+def misspelt(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
+    """Findings of no known name that are spelt almost like a label, and that label."""
+    known = {NO_FINDING, *FINDINGS, *chexpert.FINDINGS, *labels}
+    return {name: label for name in map(str, findings) if name not in known for label in labels if _alike(name, label)}
+
+
+def notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
+    """What is to be said of findings that may be misspelt, a sentence each."""
+    return tuple(
+        f"{name!r} ({int(findings[name].eq(1.0).sum())} pictures) may be {label}: they count as free of {label}"
+        for name, label in misspelt(findings, labels).items()
+    )
+
+
+def _alike(name: str, label: str) -> bool:
+    one, other = name.casefold(), label.casefold()
+    return one[:1] == other[:1] and difflib.SequenceMatcher(None, one, other).ratio() >= ALIKE
+
+
+def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
+    return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")

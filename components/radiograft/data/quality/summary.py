@@ -1,0 +1,71 @@
+"""What the data report says, as data: counts by split, what was left out and by which policy, what to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from radiograft.config.data_policy import NOT_ASKED_FOR, Policy, defect
+from radiograft.data.catalog import SPLITS, count_splits, label_column, summarise_exclusions
+
+FILE = "data.json"  # in the folder of shards
+FEW_PATIENTS = 10  # evaluate_fewest_patients asks for as many unless told otherwise
+DECADES = [f"{age} to {age + 9}" for age in range(0, 90, 10)] + ["90 and more"]
+UNKNOWN = "unknown"
+
+
+def describe(
+    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame, suspects: pd.DataFrame, policy: Policy
+) -> dict[str, Any]:
+    """The report's facts, ready for JSON; ids of pictures, but nothing of their content.
+
+    Args:
+        rows: of the pictures that stay: patient_id, view, sex, age (years), split and the labels' columns.
+        excluded: image_id and reason of those that do not; `suspects`: of those that stay although.
+    """
+    counts = count_splits(rows, labels)
+    return {
+        "splits": {split: counts[split] | _people(rows[rows["split"] == split]) for split in SPLITS},
+        "excluded": _groups(excluded, policy),
+        "suspects": _groups(suspects, policy),
+        "rare": rare(rows, labels),
+        "policy": dataclasses.asdict(policy),
+    }
+
+
+def rare(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """A sentence for each split that has labels which fewer than FEW_PATIENTS patients have."""
+    sentences = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        counts = {label: part["patient_id"][part[label_column(label)].eq(1.0)].nunique() for label in labels}
+        few = [f"{label} ({count})" for label, count in counts.items() if count < FEW_PATIENTS]
+        if few:
+            sentences.append(f"rare in {split}, where figures want {FEW_PATIENTS} patients: {', '.join(few)}")
+    return sentences
+
+
+def _people(part: pd.DataFrame) -> dict[str, Any]:
+    """Pictures by view, sex and decade of age."""
+    ages = pd.cut(part["age"], [*range(0, 100, 10), float("inf")], right=False, labels=DECADES)
+    by_age = {**dict.fromkeys([*DECADES, UNKNOWN], 0), **_counted(ages.astype("string"))}
+    return {"views": _counted(part["view"]), "sexes": _counted(part["sex"]), "ages": by_age}
+
+
+def _counted(values: pd.Series[str]) -> dict[str, int]:
+    counts = values.fillna(UNKNOWN).value_counts().sort_index()
+    return {str(name): int(count) for name, count in counts.items()}
+
+
+def _groups(found: pd.DataFrame, policy: Policy) -> list[dict[str, Any]]:
+    return [
+        {
+            "defect": defect(group["reason"]),
+            "policy": "" if group["reason"] in NOT_ASKED_FOR else policy.treatment(group["reason"]),
+            **group,
+        }
+        for group in summarise_exclusions(found)
+    ]

@@ -1,0 +1,74 @@
+"""What ingest asks of every reader, whatever the layout of its data set: pictures, findings, and what was set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+
+from radiograft.config.base import nearest
+from radiograft.data.catalog import no_boxes
+from radiograft.utils.errors import NamingError
+
+NO_PATIENTS = (
+    "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
+    "intervals are too narrow and a patient may be in several splits"
+)
+
+
+class Source(NamedTuple):
+    """A data set as its reader found it. A reader takes where the data lie and what else it needs, and gives this.
+
+    Attributes:
+        uri: where the pictures lie.
+        rows: image_id, uri, md5, bytes, patient_id, view, age (years), sex, official; in order of image_id, which is
+            unique. What the data set does not tell is missing. `official` is the data set's own split: `train_val` (of
+            which ingest draws the validation patients), `train`, `validation`, `test`, or missing.
+        findings: one column a finding that the data set knows, 1.0 present, 0.0 absent, NaN unknown, index as `rows`.
+            A picture that is stated to show none has 1.0 in `No Finding` alone.
+        excluded: image_id and reason of what was set aside.
+        notes: what limits figures on this data set, a sentence each.
+        boxes: where in the pictures findings are, see `no_boxes`.
+    """
+
+    uri: str
+    rows: pd.DataFrame
+    findings: pd.DataFrame
+    excluded: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    boxes: pd.DataFrame = no_boxes()
+
+
+def check_known(labels: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses a label that the data set does not know.
+
+    Raises:
+        NamingError: with the nearest names; folders, and so patients, may have been taken for findings.
+    """
+    known = sorted(known)
+    for label in labels:
+        if label not in known:
+            raise NamingError(
+                f"data_labels must be findings of the data set ({', '.join(known)}), got {label!r}"
+                + nearest(label, known),
+                f"data_labels must be findings of the data set, which has {len(known)}, got {label!r}",
+            )
+
+
+def patients(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+    """The patients' ids, each in one spelling, where the picture's own stands in for one that is empty, and what is to
+    be said of that: `00000012` and `12` in one data set are one patient, for two would be in two splits."""
+    ids, merged = _spelt_alike(ids)
+    unknown = ids.eq("") | ids.isna()
+    some = (f"{unknown.sum()} pictures name no patient: each counts as a patient of its own",)
+    notes = () if not unknown.any() else (NO_PATIENTS,) if unknown.all() else some
+    return ids.mask(unknown, image_ids), (*notes, *merged)
+
+
+def _spelt_alike(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+    plain = ids.str.replace(r"^0+(?=\d+$)", "", regex=True)
+    mixed = ids.groupby(plain).transform("nunique") > 1
+    count = int(plain[mixed].nunique())
+    told = f"{count} patients' ids are there with and without zeros in front: they count as the same patients"
+    return ids.mask(mixed, plain), (told,) * (count > 0)

@@ -1,0 +1,104 @@
+"""Reader of NIH ChestX-ray14's own layout: pictures in any folders or archives, the table, the official lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from radiograft import storage
+from radiograft.data.catalog import exclusion, no_boxes
+from radiograft.data.sources import chestxray14_boxes, image_files
+from radiograft.data.sources.ages import years
+from radiograft.data.sources.base import Source, patients
+from radiograft.data.tables import io as table_io
+from radiograft.utils.errors import NamingError
+
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+COLUMNS = {
+    "Image Index": "image_id",
+    "Finding Labels": "findings",
+    "Patient ID": "patient_id",
+    "Patient Age": "age",
+    "Patient Gender": "sex",
+    "View Position": "view",
+}
+
+
+def read(uri: str) -> Source:
+    """Reads a folder or gs:// prefix in NIH's layout.
+
+    `official` is `train_val`, `test` or, where no lists exist, missing. Findings are those that the whole table knows,
+    boxes those of `BBox_List_2017.csv`, where it is.
+    Of the pictures only size and checksum are read, and in a bucket not even those; archives are read once.
+
+    Raises:
+        FileNotFoundError: the folder, its table or one of the two lists is missing.
+        ValueError: a table without its columns, a picture in both lists, or lists of other pictures.
+    """
+    files = {entry.name: entry for entry in storage.list_files(uri)}
+    table = _read_table(files, uri)
+    found, strays = image_files.listed(files.values())
+    found["image_id"] = image_files.file_names(found.pop("path"))
+    rows, excluded = image_files.joined(table, found)
+    drawn, not_drawn = _read_boxes(files, rows["image_id"])
+    rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
+    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
+    named = rows["findings"].fillna("")
+    findings = named.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
+    findings = findings.mask(named == "")
+    excluded = pd.concat([strays, excluded, not_drawn])
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, drawn)
+
+
+def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
+    """The table with our column names."""
+    found = table_io.first(files, TABLES)
+    if found is None:
+        raise FileNotFoundError(f"data_source must hold {' or '.join(TABLES)} (plain, .gz or .zip), none is in {uri}")
+    name, content = found
+    frame = table_io.read_csv(name, content)
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
+    frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
+    frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # 00000001 is 1 in v2020
+    frame["age"] = frame["age"].map(years).astype("float64")
+    return frame
+
+
+def _read_boxes(files: Mapping[str, storage.Entry], image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    found = table_io.first(files, [chestxray14_boxes.TABLE])
+    return chestxray14_boxes.read(found[1], image_ids) if found else (no_boxes(), exclusion([], ""))
+
+
+def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
+    official = image_ids.map(lists or {}).astype("string")
+    if lists is not None and len(official) and official.isna().all():
+        asked = f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}"
+        mend = "; repair both lists or leave both out"
+        raise NamingError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
+    return official
+
+
+def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | None:
+    """Official split by image id, or None where the data set has no lists."""
+    present = [name for name in LISTS.values() if name in files]
+    if len(present) == 1:
+        raise FileNotFoundError(
+            f"data_source must hold both {' and '.join(LISTS.values())} or neither; {uri} has {present[0]} only"
+        )
+    if not present:
+        return None
+    members = {split: _lines(name, storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
+    both = sorted(set(members["train_val"]) & set(members["test"]))
+    if both:
+        asked = f"a picture must be in one official list only, {len(both)} are in both"
+        raise NamingError(f"{asked}: {', '.join(both[:5])}", asked)
+    return {image_id: split for split, ids in members.items() for image_id in ids}
+
+
+def _lines(name: str, content: bytes) -> list[str]:
+    return [line.strip() for line in table_io.text(name, content).splitlines() if line.strip()]

@@ -1,0 +1,76 @@
+"""Reader of a folder for each class, within train, val and test or without, such as Kermany's pneumonia data set."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pandas as pd
+
+from radiograft import storage
+from radiograft.data import splits
+from radiograft.data.catalog import exclusion
+from radiograft.data.sources import findings, image_files
+from radiograft.data.sources.base import Source, patients
+from radiograft.utils.errors import NamingError
+
+# Kermany's names, as Mendeley Data has them, (disease)-(patient)-(picture), and as Kaggle has them:
+# person(patient)_(disease)_(picture), where each disease counts its patients from 1, and IM-(patient)-(picture).
+PATIENTS = (
+    re.compile(r"(?:NORMAL|BACTERIA|VIRUS)-(\d+)-\d+"),
+    re.compile(r"(person\d+_(?:bacteria|virus))_\d+"),
+    re.compile(r"((?:NORMAL2-)?IM-\d+)-\d+.*"),
+)
+
+
+class Placed(NamedTuple):
+    """What a file's folders say: the class, missing for a file in none, and the data set's own split."""
+
+    classes: pd.Series[str]
+    official: pd.Series[str]
+
+
+def read(uri: str) -> Source:
+    """Reads a folder or gs:// prefix with a folder a class; patients are known where files have Kermany's names.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: fewer than two classes.
+    """
+    found, strays = image_files.listed(storage.list_files(uri))
+    rows = found.rename(columns={"path": "image_id"})
+    placed = by_folder(rows["image_id"], uri)
+    inside = placed.classes.notna()
+    excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
+    rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
+    rows["patient_id"], notes = patients(rows["image_id"].map(patient).astype("string"), rows["image_id"])
+    truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    excluded = pd.concat([strays, excluded])
+    return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
+
+
+def by_folder(paths: pd.Series[str], uri: str) -> Placed:
+    """Class and split of each path: `class/...`, or `train/class/...` where every first folder names a split.
+
+    Raises:
+        NamingError: fewer than two classes.
+    """
+    parts = paths.str.split("/")
+    tops = sorted({part[0] for part in parts if len(part) > 1})
+    has_splits = bool(tops) and all(top.lower() in splits.NAMES for top in tops)
+    classes = parts.map(lambda part: part[has_splits] if len(part) > has_splits + 1 else None).astype("string")
+    if classes.nunique() < 2:
+        names = sorted(classes.dropna().unique())
+        asked = (
+            "data_source must hold a folder for each of at least two classes, or train, val and test with these "
+            f"folders in them; {uri} has"
+        )
+        raise NamingError(f"{asked} {', '.join(names) or 'none'}", f"{asked} {len(names)}")
+    named = parts.map(lambda part: part[0] if has_splits else "").astype("string")
+    return Placed(classes, splits.official(named, uri))
+
+
+def patient(path: str) -> str:
+    """The patient that a file's name tells as Kermany's do, or nothing."""
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    return next((match[1] for pattern in PATIENTS if (match := pattern.fullmatch(stem))), "")

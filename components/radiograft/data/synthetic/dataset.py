@@ -1,0 +1,221 @@
+"""The `phantom` data source: synthetic frontal chest films in NIH ChestX-ray14's layout, for demo and tests.
+
+Findings are caricatures: a figure measured on them says that the machinery works, nothing about patients.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from radiograft.config import FINDINGS, NO_FINDING
+from radiograft.data.sources import chestxray14_boxes
+from radiograft.data.synthetic.anatomy import Body, Chest, blur, draw_chest, grow_body
+from radiograft.data.synthetic.findings import Box, draw_findings, pose
+
+TABLE = "Data_Entry_2017_v2020.csv"
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+SMALLEST_SIZE = 64  # pixels; below, ribs and nodules are thinner than a pixel
+
+LABEL_NOISE = 0.04  # share of the pictures whose written labels have one finding too many or too few
+TEST_EVERY = 4  # patients 2, 6, 10... are in the test list
+PICTURES_A_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probability of 1 to 5
+CHILDREN = 0.15  # share of the patients without a chronic finding who are under 16
+AP_VIEWS = 0.35  # independent of the findings, so that the view is no shortcut to them
+CHRONIC = ("Cardiomegaly", "Emphysema", "Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening")
+CHRONIC_PATIENTS = 0.33  # share of the patients with one of these, in all their pictures
+ACUTE_PICTURES = 0.42  # share of the pictures with an acute finding, by these weights
+ACUTE = {
+    "Pneumonia": 0.47,
+    "Infiltration": 0.12,
+    "Effusion": 0.11,
+    "Atelectasis": 0.09,
+    "Pneumothorax": 0.08,
+    "Consolidation": 0.07,
+    "Edema": 0.06,
+}
+COMPANIONS = {  # finding: probability that it joins the one it follows from
+    "Cardiomegaly": {"Effusion": 0.15, "Edema": 0.1},
+    "Edema": {"Effusion": 0.35, "Cardiomegaly": 0.3},
+    "Effusion": {"Atelectasis": 0.3, "Infiltration": 0.15},
+    "Mass": {"Nodule": 0.25},
+    "Pneumonia": {"Infiltration": 0.2, "Effusion": 0.15, "Consolidation": 0.1},
+    "Pneumothorax": {"Emphysema": 0.15},
+}
+DETECTORS = {  # width, height and pixel spacing in mm of the originals, by view: NIH's most frequent ones
+    "PA": ((2992, 2991, 0.143), (2500, 2048, 0.168), (2048, 2500, 0.168)),
+    "AP": ((2500, 2048, 0.168), (3056, 2544, 0.139)),
+}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One picture's row of the table. `findings` are drawn, `labels` written: see LABEL_NOISE."""
+
+    patient: int
+    follow_up: int
+    age: int
+    sex: str
+    view: str
+    findings: frozenset[str]
+    labels: frozenset[str]
+    detector: tuple[int, int, float]
+
+    @property
+    def tested(self) -> bool:
+        return self.patient % TEST_EVERY == 2
+
+    @property
+    def image_index(self) -> str:
+        return f"{self.patient:08d}_{self.follow_up:03d}.png"
+
+    def row(self) -> tuple[object, ...]:
+        """Cells in the order of `HEADER`."""
+        width, height, spacing = self.detector
+        labels = "|".join(sorted(self.labels)) or NO_FINDING
+        person = (self.patient, self.age, self.sex, self.view)
+        return self.image_index, labels, self.follow_up, *person, width, height, spacing, spacing
+
+
+def phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
+    """Yields (path, content) of a data set in NIH's layout: pictures, one at a time, then boxes, table and lists.
+
+    A picture depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
+    arguments give equal bytes under equal versions of NumPy and Pillow on one kind of processor.
+
+    Args:
+        patients: how many, numbered from 1, with 1 to 5 pictures each. With 150 or more every finding occurs
+            for at least 99 seeds in a hundred.
+        seed: 0 or more; another seed gives other patients.
+        size: width and height of the 8-bit grey PNG files in pixels.
+
+    Raises:
+        ValueError: patients below 1, seed below 0 or size below 64.
+    """
+    for name, value, least in (("patients", patients, 1), ("seed", seed, 0), ("size", size, SMALLEST_SIZE)):
+        if value < least:
+            raise ValueError(f"{name} of the phantom must be at least {least}, got {value}")
+    return _files(patients, seed, size)
+
+
+def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
+    """A patient's chest and visits, the same at every call. Age rises with the follow-up number."""
+    rng = np.random.default_rng([seed, patient, 0])
+    chronic = frozenset([str(rng.choice(CHRONIC))] if rng.random() < CHRONIC_PATIENTS else [])
+    if chronic:
+        age = int(rng.integers(40, 88))
+    else:
+        age = int(rng.integers(1, 16) if rng.random() < CHILDREN else rng.integers(16, 88))
+    sex = str(rng.choice(["F", "M"]))
+    body = grow_body(age, sex, rng)
+    visits = []
+    for follow_up in range(int(rng.choice(5, p=PICTURES_A_PATIENT)) + 1):
+        visits.append(_visit(patient, follow_up, age, sex, chronic, rng))
+        age += int(rng.integers(0, 3))
+    return body, visits
+
+
+def draw_picture(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
+    """The film of one visit, grey, 8 bit, size by size pixels, and where its findings are."""
+    rng = np.random.default_rng([seed, visit.patient, 1 + visit.follow_up])
+    chest = draw_chest(pose(body, visit.view, visit.findings, rng), rng, size)
+    found = draw_findings(chest, visit.findings, rng)
+    film = _expose(chest, visit.view, rng)
+    _mark(film, visit.view, rng)
+    return film, found
+
+
+def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
+    visits: list[Visit] = []
+    boxed: list[tuple[object, ...]] = []
+    for patient in range(1, patients + 1):
+        body, of_patient = visits_of(patient, seed)
+        for visit in of_patient:
+            png = io.BytesIO()
+            film, found = draw_picture(body, visit, seed, size)
+            film.save(png, "PNG", compress_level=1)
+            yield f"images_001/images/{visit.image_index}", png.getvalue()
+            boxed += _box_rows(visit, found)
+        visits += of_patient
+    yield chestxray14_boxes.TABLE, _csv(",".join(chestxray14_boxes.HEADER) + ",,,", boxed)
+    yield TABLE, _csv(HEADER, (visit.row() for visit in visits))
+    for name, tested in (("train_val_list.txt", False), ("test_list.txt", True)):
+        listed = (visit.image_index for visit in visits if visit.tested is tested)
+        yield name, "\n".join(listed).encode()  # without a newline at the end, as NIH ships them
+
+
+def _box_rows(visit: Visit, found: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
+    """Rows of the box table: what is both drawn and written, in test pictures alone, as NIH has it."""
+    theirs = {ours: name for name, ours in chestxray14_boxes.FINDINGS.items()}
+    for finding in sorted(found.keys() & visit.labels if visit.tested else ()):
+        corners = (round(chestxray14_boxes.SIDE * fraction, 3) for fraction in found[finding])
+        yield visit.image_index, theirs.get(finding, finding), *corners
+
+
+def _csv(header: str, rows: Iterable[tuple[object, ...]]) -> bytes:
+    text = io.StringIO(header + "\n")
+    text.seek(0, io.SEEK_END)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _visit(
+    patient: int, follow_up: int, age: int, sex: str, chronic: frozenset[str], rng: np.random.Generator
+) -> Visit:
+    findings = set(chronic)
+    if rng.random() < ACUTE_PICTURES:
+        findings.add(str(rng.choice(list(ACUTE), p=list(ACUTE.values()))))
+    for cause in sorted(findings):
+        findings |= {name for name, chance in COMPANIONS.get(cause, {}).items() if rng.random() < chance}
+    labels = _misread(findings, rng) if rng.random() < LABEL_NOISE else findings
+    view = "AP" if rng.random() < AP_VIEWS else "PA"
+    detector = DETECTORS[view][int(rng.integers(len(DETECTORS[view])))]
+    return Visit(patient, follow_up, age, sex, view, frozenset(findings), frozenset(labels), detector)
+
+
+def _misread(findings: set[str], rng: np.random.Generator) -> set[str]:
+    """One finding missed, or one seen that is not there."""
+    if findings and rng.random() < 0.5:
+        return findings - {str(rng.choice(sorted(findings)))}
+    return findings | {str(rng.choice([name for name in FINDINGS if name not in findings]))}
+
+
+def _expose(chest: Chest, view: str, rng: np.random.Generator) -> Image.Image:
+    """X-ray path to grey: focal blur, quantum noise where few photons pass, a film's S-shaped response."""
+    bedside = view == "AP"
+    path = chest.dense - 0.6 * chest.air * (1 - 0.25 * chest.body.markings * chest.vessels)
+    path += 0.015 * chest.cloud(rng, 9)
+    for _ in range(2 if bedside else 1):
+        path = blur(path)
+    grain = rng.uniform(0.01, 0.024) if bedside else rng.uniform(0.006, 0.016)
+    path += grain * np.exp(path - 0.6) * rng.standard_normal(path.shape, dtype=np.float32)
+    middle, latitude = rng.normal(0.57 if bedside else 0.6, 0.07), rng.uniform(0.2, 0.32)
+    return Image.fromarray((255 / (1 + np.exp((middle - path) / latitude))).astype(np.uint8))
+
+
+def _mark(film: Image.Image, view: str, rng: np.random.Generator) -> None:
+    """The technician's hand: an L on the patient's left, bedside leads, sometimes a collimated border."""
+    size, pen = film.width, ImageDraw.Draw(film)
+    if view == "AP" and rng.random() < 0.5:
+        for _ in range(int(rng.integers(1, 4))):
+            pen.line(_lead(rng, size), fill=225, width=max(1, size // 200))
+    if rng.random() < 0.2:
+        pen.rectangle((0, 0, size - 1, size - 1), outline=4, width=int(size * rng.uniform(0.01, 0.05)))
+    x, y = rng.uniform(0.86, 0.92) * size, rng.uniform(0.04, 0.1) * size
+    letter = [(x, y), (x, y + 0.05 * size), (x + 0.03 * size, y + 0.05 * size)]
+    pen.line(letter, fill=int(rng.integers(200, 256)), width=max(1, size // 85))
+
+
+def _lead(rng: np.random.Generator, size: int) -> list[float]:
+    """A wire that hangs down from the upper border, as x, y, x, y... in pixels."""
+    t = np.linspace(0, 1, 24)
+    wave = rng.uniform(0, 0.06) * np.sin(t * rng.uniform(3, 9))
+    across = rng.uniform(0.1, 0.9) + rng.normal(0, 0.25) * t**2 + wave
+    points: list[float] = (np.stack([across, rng.uniform(0.3, 0.8) * t], axis=1) * size).ravel().tolist()
+    return points

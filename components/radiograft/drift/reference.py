@@ -1,0 +1,117 @@
+"""Pictures drawn from a data set: what is known of them and what a model says of them, all that drift looks at.
+
+A version keeps such a sample of its own data, so that later pictures can be compared with it where the data are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from radiograft.storage import npz_archive
+
+LARGEST_SAMPLE = 1000
+LARGEST_REFERENCE = 2 * LARGEST_SAMPLE  # of two splits
+LARGEST_HALF = float(np.finfo(np.float16).max)
+REFERENCE = "drift_reference.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Row i of every array is picture i.
+
+    Attributes:
+        labels: (labels,) names of the model's labels.
+        patients: int64 (n,) patients by number; ids are not kept.
+        view, sex: (n,) text, empty where the data do not tell.
+        age: float32 (n,) years, NaN where the data do not tell.
+        scores: float32 (n, labels) the model's probabilities; NaN for pictures that it was fitted to, because it is
+            surer of them than of any others.
+        features: float16 (n, channels) what the model's classifier is given; NaN for the same pictures.
+    """
+
+    labels: np.ndarray
+    patients: np.ndarray
+    view: np.ndarray
+    sex: np.ndarray
+    age: np.ndarray
+    scores: np.ndarray
+    features: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Writes a compressed .npz file of plain arrays."""
+        np.savez_compressed(path, **{name: getattr(self, name) for name in KINDS})
+
+    @classmethod
+    def read(cls, content: bytes) -> Self:
+        """Reads what `write` wrote; pickled objects are never loaded.
+
+        Raises:
+            ValueError: the content is something else.
+        """
+        try:
+            with npz_archive.within(REFERENCE, io.BytesIO(content)) as archive:
+                found = cls(**{name: archive.read(name) for name in KINDS})
+            found._check()
+        except (ValueError, SystemError) as error:  # the latter is NumPy's, for text of no characters
+            raise ValueError(f"{REFERENCE} must hold arrays {', '.join(KINDS)}, got: {error}") from error
+        return found
+
+    def _check(self) -> None:
+        arrays = {name: getattr(self, name) for name in KINDS}
+        kinds = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
+        if kinds != KINDS:
+            raise ValueError(f"other kinds or dimensions, {kinds}")
+        text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
+        "".join(text).encode()  # raises for halves of characters
+        pictures, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
+        alike = all(len(array) == pictures for name, array in arrays.items() if name != "labels")
+        if not alike or pictures > LARGEST_REFERENCE or self.scores.shape[1] != len(self.labels):
+            raise ValueError(f"shapes that do not belong to at most {LARGEST_REFERENCE} pictures, {shapes}")
+
+
+KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, floating point), and its dimensions
+    "labels": ("U", 1), "patients": ("i", 1), "view": ("U", 1), "sex": ("U", 1), "age": ("f", 1), "scores": ("f", 2),
+    "features": ("f", 2),
+}  # fmt: skip
+
+
+def draw(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """Positions of at most LARGEST_SAMPLE rows, ascending, each picture as likely as any other.
+
+    Pictures are drawn and not patients, because it is over pictures that a model's figures are measured; that those of
+    one patient are alike is left to the tests.
+    """
+    generator = np.random.default_rng(seed)
+    return np.sort(generator.permutation(len(rows))[:LARGEST_SAMPLE])
+
+
+def describe(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, features: np.ndarray) -> Sample:
+    """A sample from a catalogue's rows and what the model says of the first of them.
+
+    Args:
+        rows: with patient_id, view, sex and age; pictures that the model was fitted to stand last.
+        scores: [m <= rows, labels] probabilities.
+        features: [m, channels].
+    """
+    unseen = ((0, len(rows) - len(scores)), (0, 0))
+    half = np.clip(features, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
+    return Sample(
+        labels=np.array(labels),
+        patients=pd.factorize(rows["patient_id"])[0].astype(np.int64),
+        view=_text(rows["view"]),
+        sex=_text(rows["sex"]),
+        age=rows["age"].to_numpy(np.float32, na_value=np.nan),
+        scores=np.pad(np.asarray(scores, np.float32), unseen, constant_values=np.nan),
+        features=np.pad(half, unseen, constant_values=np.nan),
+    )
+
+
+def _text(column: pd.Series[str]) -> np.ndarray:
+    return np.array(column.astype("object").where(column.notna(), "").tolist(), dtype=np.str_)

@@ -1,0 +1,54 @@
+"""Both training strategies' networks, and what each says of the pictures held out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import tensorflow as tf
+
+from radiograft.data.catalog import prediction_frame
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import artifact
+from radiograft.models.predictor import Predictor
+from radiograft.stages.runtime import log
+
+BATCH_SIZE = 64
+PUBLISHED = "fine_tuning"
+
+
+class Inputs(NamedTuple):
+    """Folders that the earlier stages wrote."""
+
+    shards: Path
+    features: Path
+    feature_model: Path
+    model: Path
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """Folders of the strategies' models."""
+        return {"feature_extraction": self.feature_model, PUBLISHED: self.model}
+
+    def histories(self) -> dict[str, dict[str, Any]]:
+        """The trainings of the strategies, as `artifact.save` writes them."""
+        return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
+
+
+def load(inputs: Inputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:
+    """The strategies' networks, ready to predict."""
+    with strategy.scope():
+        return {name: Predictor(artifact.load(folder), strategy) for name, folder in inputs.models.items()}
+
+
+def predict(predictors: dict[str, Predictor], data: Shards) -> pd.DataFrame:
+    """All networks' probabilities on validation and test, with a column `strategy`."""
+    frames = []
+    for name, predictor in predictors.items():
+        for split in ("validation", "test"):
+            log.debug("%s: predicting %s", name.replace("_", " "), split)
+            scores = predictor.whole(data.pictures(split, BATCH_SIZE))
+            frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,123 @@
+"""Where the published model fails: the same figures for each group of pictures, and its difference from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import pandas as pd
+
+from radiograft.config import Evaluate
+from radiograft.data.catalog import label_column, score_column
+from radiograft.evaluation import attributes
+from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
+from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, RankedLabel, rank_label, summarise, weigh
+from radiograft.metrics.ranking import FloatArray
+from radiograft.reporting.section import Section
+
+SHOWN = ("auroc", "sensitivity", "specificity")
+
+
+class Contrast(TypedDict):
+    """A figure in the group, and there minus that of all other pictures whose group is known."""
+
+    group: Estimate
+    difference: Estimate
+
+
+class Subgroup(TypedDict):
+    """One group of a variable (`attributes.groups`).
+
+    `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
+    in the group and in the rest; it is empty where there is none. `labels` has every label's figures in the group.
+    """
+
+    variable: str
+    group: str
+    n_images: int
+    n_patients: int
+    compared: list[str]
+    mean: dict[str, Contrast]
+    labels: dict[str, LabelMetrics]
+
+
+class Judged(NamedTuple):
+    """The published model's predictions on a split with the catalogue's rows, both in one order, and its thresholds."""
+
+    predictions: pd.DataFrame
+    rows: pd.DataFrame
+    thresholds: Mapping[str, float]
+    labels: Sequence[str]
+
+
+def by_subgroup(judged: Judged, settings: Evaluate) -> list[Subgroup]:
+    """Every group of every variable, on resamples of patients that all groups share."""
+    return [
+        _subgroup(judged, settings, variable, group, inside, rest)
+        for variable, group, inside, rest in _parts(judged.rows)
+    ]
+
+
+def section(found: Sequence[Subgroup], split: str, fewest_patients: int) -> Section:
+    """The report's part on subgroups."""
+    content = {"groups": found, "split": split, "shown": SHOWN, "fewest_patients": fewest_patients}
+    return Section("subgroups.html.j2", content)
+
+
+def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
+    for variable, column in attributes.groups(rows).items():
+        for group in attributes.order(variable, column.dropna().unique()):
+            inside = (column == group).fillna(False).astype(bool)
+            yield variable, group, inside, column.notna() & ~inside
+
+
+def _subgroup(
+    judged: Judged, settings: Evaluate, variable: str, group: str, inside: pd.Series[bool], rest: pd.Series[bool]
+) -> Subgroup:
+    patients = number_patients(judged.predictions["patient_id"])
+    ranked = [
+        rank_label(
+            judged.predictions[label_column(name)].where(part.to_numpy()),  # the others' truth counts as unknown
+            judged.predictions[score_column(name)],
+            patients,
+            judged.thresholds.get(name),
+            settings.evaluate_fewest_patients,
+        )
+        for part in (inside, rest)
+        for name in judged.labels
+    ]
+    values = bootstrap(
+        patients,
+        lambda weights: np.stack([weigh(label, weights) for label in ranked], axis=1),
+        settings.evaluate_bootstrap_samples,
+        settings.train_seed,
+    )
+    count = len(judged.labels)
+    able = [ranked[place].estimable and ranked[place + count].estimable for place in range(count)]
+    return {
+        "variable": variable,
+        "group": group,
+        "n_images": int(inside.sum()),
+        "n_patients": len(np.unique(patients[inside.to_numpy()])),
+        "compared": list(compress(judged.labels, able)),
+        "mean": _contrast(values[:, :count][:, able], values[:, count:][:, able]) if any(able) else {},
+        "labels": _summaries(judged.labels, ranked[:count], values),
+    }
+
+
+def _contrast(group: FloatArray, rest: FloatArray) -> dict[str, Contrast]:
+    """From statistics (1 + samples, labels, STATISTICS) of the labels that are estimable in both."""
+    own, other = group.mean(axis=1), rest.mean(axis=1)
+    return {
+        name: {"group": estimate(own[:, place]), "difference": estimate(own[:, place] - other[:, place])}
+        for name in SHOWN
+        for place in [STATISTICS.index(name)]
+    }
+
+
+def _summaries(names: Sequence[str], ranked: Sequence[RankedLabel], values: FloatArray) -> dict[str, LabelMetrics]:
+    return {
+        name: summarise(label, values[:, place]) for place, (name, label) in enumerate(zip(names, ranked, strict=True))
+    }

@@ -1,0 +1,153 @@
+"""Where in a picture a network finds the evidence for a label: Grad-CAM and LayerCAM, on all devices, and drawn.
+
+Grad-CAM: Selvaraju et al. 2017, on the activation that is pooled. LayerCAM: Jiang et al. 2021, on the last block of
+twice that resolution, whose map is finer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import matplotlib
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from PIL import Image, ImageDraw
+
+from radiograft.models.feature_taps import candidates
+from radiograft.models.graph import consumers
+from radiograft.models.predictor import Predictor
+
+BATCH_SIZE = 32
+COLOURS = "inferno"  # of even perceptual steps, also for the colour-blind
+OPACITY = 0.6  # of the hottest place; cold ones are transparent, so that the picture stays what it is
+BOX_COLOUR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLOURS
+
+Corners = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the picture
+
+
+class Maps(NamedTuple):
+    """Heat of a batch of pictures for one label, float32 [n, size, size] each: 1 at the hottest place, or 0 everywhere
+    where nothing speaks for the label."""
+
+    grad_cam: np.ndarray
+    layer_cam: np.ndarray
+
+
+class HeatMaps:
+    """A published network's heat maps. Its graph is traced once.
+
+    Attributes:
+        cells: height and width of the activation that Grad-CAM weighs.
+    """
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        pooled = _read_by(model, "pooled")
+        self.cells: tuple[int, int] = pooled.shape[1:3]
+        self._labels = int(model.output.shape[-1])
+        with strategy.scope():
+            self._predictor = Predictor(_with_maps(model, pooled), strategy)
+
+    def of(self, pictures: np.ndarray, label: int) -> np.ndarray:
+        """Grad-CAM for the label of this number, float32 [n, size, size], 0 to 1, of uint8 [n, size, size, 1]."""
+        batches = tf.data.Dataset.from_tensor_slices(pictures).batch(BATCH_SIZE)
+        return np.concatenate([maps.grad_cam for maps in self.stream(batches, label)])
+
+    def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[Maps]:
+        """Both maps for the label of this number, batch by batch.
+
+        Args:
+            batches: uint8 [n, size, size, 1], of any n.
+        """
+        chosen = tf.one_hot(label, self._labels)
+        asked = batches.map(lambda pictures: (pictures, tf.repeat(chosen[None], tf.shape(pictures)[0], axis=0)))
+        return (Maps(*parts) for parts in self._predictor.parts(asked))
+
+
+class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
+    """Heat of the labels chosen, from the activation that LayerCAM weighs.
+
+    The gradient is the logit's: the sigmoid's own would vanish where the network is sure. But for its bias the logit is
+    the sum of what the last layer reads, `hidden`, weighted by the label's column of its kernel.
+    """
+
+    def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.layers.Dense, size: int) -> None:
+        super().__init__(dtype="float32", name="class_activation")
+        self._middle, self._head, self._last, self._size = middle, head, last, size
+
+    def call(self, inputs: Any) -> list[Any]:
+        """[float32 [n, h, w, channels], one-hot float32 [n, labels]] to Grad-CAM and LayerCAM."""
+        early, chosen = inputs
+        with tf.GradientTape() as tape:
+            tape.watch(early)
+            late = self._middle(early, training=False)
+            hidden = ops.cast(self._head(late, training=False), "float32")
+            logits = ops.sum(hidden * ops.matmul(chosen, ops.transpose(self._last.kernel)))
+        at_early, at_late = (ops.cast(slope, "float32") for slope in tape.gradient(logits, [early, late]))
+        grad_cam = ops.sum(ops.mean(at_late, axis=(1, 2), keepdims=True) * ops.cast(late, "float32"), axis=-1)
+        layer_cam = ops.sum(ops.relu(at_early) * early, axis=-1)
+        return [heat_of(grad_cam, self._size), heat_of(layer_cam, self._size)]
+
+
+def heat_of(evidence: Any, size: int) -> Any:
+    """Evidence, float32 [n, h, w], without what speaks against the label, enlarged bilinearly to the picture's size,
+    float32 [n, size, size], and divided by its highest value."""
+    heat = ops.image.resize(ops.relu(evidence)[..., None], (size, size), interpolation="bilinear")[..., 0]
+    return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
+
+
+def _with_maps(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
+    """[pictures, labels chosen] to both maps; shares the layers of `model`."""
+    early = _finer(model, late)
+    hidden = _read_by(model, model.layers[-1].name)
+    middle = keras.layers.Identity() if early is late else keras.Model(early, late)
+    heat = _ClassActivation(middle, keras.Model(late, hidden), model.layers[-1], int(model.input.shape[1]))
+    chosen = keras.Input((int(model.output.shape[-1]),), name="chosen")
+    return keras.Model([model.input, chosen], heat([early, chosen]))
+
+
+def _read_by(model: keras.Model, name: str) -> keras.KerasTensor:
+    """The only tensor that a layer reads in this network."""
+    (tensor,) = next(inputs for layer, inputs in consumers(model) if layer.name == name)
+    return tensor
+
+
+def _finer(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
+    """The end of the last block whose activation is at least twice as high and wide as `late`; without any, `late`."""
+    blocks = [model.get_layer(name).output for name in candidates(model)]
+    finer = [tensor for tensor in blocks if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
+    return finer[-1] if finer else late
+
+
+def blend(
+    picture: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Corners] = (), side: int | None = None
+) -> np.ndarray:
+    """A picture under its heat, with outlines around boxes: uint8 [side, side, 3], as large as the picture by default.
+
+    Args:
+        picture: uint8 [size, size] or [size, size, 1].
+        heat: float32 [size, size], 0 to 1, or None.
+    """
+    colour = np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=-1).astype("float32")
+    if heat is not None:
+        opacity = OPACITY * heat[..., None]
+        colour = (1 - opacity) * colour + opacity * 255 * matplotlib.colormaps[COLOURS](heat)[..., :3]
+    film = Image.fromarray(colour.round().astype("uint8"))
+    if side:
+        film = film.resize((side, side), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(film)
+    for box in boxes:
+        x, y, width, height = (film.width * fraction for fraction in box)
+        pen.rectangle((x - 1, y - 1, x + width + 1, y + height + 1), outline="black")  # to be seen on white too
+        pen.rectangle((x, y, x + width, y + height), outline=BOX_COLOUR, width=max(1, film.width // 80))
+    return np.asarray(film)
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, boxes: Sequence[Corners] = ()) -> bytes:
+    """`blend` as a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(blend(picture, heat, boxes)).save(content, "PNG", optimize=True)
+    return content.getvalue()

@@ -1,0 +1,163 @@
+"""The pictures of the report: the worst calls, and where the network looked in right and wrong ones."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from PIL import Image
+
+from radiograft.data.catalog import CORNERS, label_column, score_column
+from radiograft.data.shards.dataset import Shards
+from radiograft.explain.class_activation import BATCH_SIZE, Corners, HeatMaps, blend
+
+MOST_LABELS = 3  # so that the page stays light
+WORST = 5
+EXAMPLES = 4
+SIDE = 192  # pixels of a picture on the page
+GAP = 4
+QUALITY = 80  # of the JPEG
+
+
+class Call(NamedTuple):
+    """One picture of a label, called at the threshold."""
+
+    place: int
+    image_id: str
+    score: float
+
+
+class Figure(NamedTuple):
+    """A call as the page shows it; `pixels` are uint8 [height, width, 3]."""
+
+    call: Call
+    pixels: np.ndarray
+    alt: str
+
+    @property
+    def jpeg(self) -> bytes:
+        """The pixels as an encoded file."""
+        content = io.BytesIO()
+        Image.fromarray(self.pixels).save(content, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+        return content.getvalue()
+
+
+class LabelFigures(NamedTuple):
+    """What is shown of one label: outcome (such as `false positives`) -> figures, the most decided score first."""
+
+    label: str
+    threshold: float
+    worst: Mapping[str, Sequence[Figure]]
+    looks: Mapping[str, Sequence[Figure]]
+
+    def pictures(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Group and pixels, uint8 [height, width, 3], of every figure; a group's figures follow each other.
+
+        Nothing names a picture: its id may be a path that tells the patient.
+        """
+        for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.looks)):
+            for outcome, figures in outcomes.items():
+                for figure in figures:
+                    yield f"{kind}/{self.label}/{outcome}", figure.pixels
+
+
+def calls(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:
+    """All calls of a label by outcome, the most decided score first: the highest of positives, the lowest of negatives.
+
+    Args:
+        predictions: of one model on one split in stored order, see `records.prediction_frame`.
+    """
+    truth, scores = predictions[label_column(label)].to_numpy(), predictions[score_column(label)].to_numpy()
+    called = scores >= threshold
+    outcomes = {
+        "true positives": called & (truth == 1),
+        "false positives": called & (truth == 0),
+        "false negatives": ~called & (truth == 1),
+        "true negatives": ~called & (truth == 0),
+    }
+    image_ids, found = predictions["image_id"].tolist(), {}
+    for outcome, chosen in outcomes.items():
+        (places,) = chosen.nonzero()
+        decided = np.argsort(scores[places] * (-1 if "positives" in outcome else 1), kind="stable")
+        found[outcome] = [Call(int(place), image_ids[place], float(scores[place])) for place in places[decided]]
+    return found
+
+
+def shown_labels(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
+    """Of the labels with a threshold and known truth the few with the most positive pictures, in this order."""
+    truth = {label: predictions[label_column(label)] for label in thresholds}
+    positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
+    return sorted(positives, key=lambda label: -positives[label])[:MOST_LABELS]
+
+
+def gallery(
+    data: Shards, split: str, predictions: pd.DataFrame, thresholds: Mapping[str, float], heat_maps: HeatMaps
+) -> list[LabelFigures]:
+    """Figures of the labels shown; the split is read once, and no other picture of it is kept in memory.
+
+    Args:
+        predictions: of the published model on the split in stored order.
+        thresholds: of the published model by label.
+    """
+    found = {
+        label: {outcome: part[:WORST] for outcome, part in calls(predictions, label, thresholds[label]).items()}
+        for label in shown_labels(predictions, thresholds)
+    }
+    places = sorted({call.place for outcomes in found.values() for part in outcomes.values() for call in part})
+    pictures = dict(zip(places, data.chosen(split, places).as_numpy_iterator(), strict=True))
+    return [
+        LabelFigures(
+            label,
+            thresholds[label],
+            {name: _plain(outcomes[name], pictures, label) for name in ("false positives", "false negatives")},
+            _looks({name: part[:EXAMPLES] for name, part in outcomes.items()}, pictures, data, label, heat_maps),
+        )
+        for label, outcomes in found.items()
+    ]
+
+
+def _plain(chosen: Sequence[Call], pictures: Mapping[int, np.ndarray], label: str) -> list[Figure]:
+    return [
+        Figure(call, blend(pictures[call.place], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
+        for call in chosen
+    ]
+
+
+def _looks(
+    outcomes: Mapping[str, Sequence[Call]],
+    pictures: Mapping[int, np.ndarray],
+    data: Shards,
+    label: str,
+    heat_maps: HeatMaps,
+) -> dict[str, list[Figure]]:
+    """Strips of the picture, Grad-CAM and LayerCAM, with the label's boxes around what was drawn as ill."""
+    places = [call.place for part in outcomes.values() for call in part]
+    batches = tf.data.Dataset.from_tensor_slices(np.stack([pictures[place] for place in places])).batch(BATCH_SIZE)
+    streamed = heat_maps.stream(batches, data.labels.index(label))
+    heats = dict(zip(places, (pair for maps in streamed for pair in zip(*maps, strict=True)), strict=True))
+    return {
+        outcome: [
+            Figure(
+                call,
+                _strip(pictures[call.place], heats[call.place], _boxes(data, call.image_id, label)),
+                f"{call.image_id}, one of the {outcome} of {label}: the picture, its Grad-CAM and its LayerCAM",
+            )
+            for call in part
+        ]
+        for outcome, part in outcomes.items()
+    }
+
+
+def _boxes(data: Shards, image_id: str, label: str) -> list[Corners]:
+    chosen = (data.boxes["image_id"] == image_id) & (data.boxes["finding"] == label)
+    return list(data.boxes.loc[chosen, CORNERS].to_numpy("float64").tolist())
+
+
+def _strip(picture: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Corners]) -> np.ndarray:
+    films = [blend(picture, heat, boxes, SIDE) for heat in (None, *heats)]
+    gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
+    return np.concatenate([films[0], gap, films[1], gap, films[2]], axis=1)

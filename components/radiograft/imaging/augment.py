@@ -1,0 +1,91 @@
+"""Applies an augmentation to a batch: one affine interpolation a picture, equal draws for equal (seed, id, view)."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+from keras import ops
+
+from radiograft.config.augmentation import Augmentation
+
+DRAWS = 10
+RESOLUTION = 2**24  # a float32 holds every multiple of 2**-24 below 1
+
+
+def draw(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
+    """Uniform numbers that depend on the seed, the picture's id and the view alone, not on batch or order.
+
+    Args:
+        image_ids: string [n].
+        view: integer scalar, 0 and up; each view of a picture is drawn anew.
+
+    Returns:
+        float32 [n, DRAWS] in [0, 1).
+    """
+    suffixes = "/" + tf.strings.as_string(view) + "/" + tf.strings.as_string(tf.range(DRAWS))
+    keys = image_ids[:, None] + suffixes[None, :]
+    buckets = tf.strings.to_hash_bucket_strong(keys, RESOLUTION, key=[seed, 0x72616469])
+    return tf.cast(buckets, tf.float32) / RESOLUTION
+
+
+def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """Rotates, shifts, shears, zooms, flips, contrasts and brightens each picture by its own draws, about its centre.
+
+    Args:
+        pictures: uint8 [n, size, size, channels].
+        draws: float32 [n, DRAWS] in [0, 1).
+
+    Returns:
+        uint8 of the same shape. With Augmentation() the pictures come back unchanged.
+    """
+    if augmentation == Augmentation():
+        return pictures
+    size = pictures.shape[1]
+    moved = ops.image.affine_transform(
+        ops.cast(pictures, "float32"),
+        affine(draws, augmentation, size),
+        interpolation="bilinear",
+        fill_mode=augmentation.fill_mode,
+        fill_value=augmentation.cval,
+        data_format="channels_last",
+    )
+    contrast, brightness = augmentation.factors("contrast_range"), augmentation.factors("brightness_range")
+    if contrast != (1, 1):
+        mean = ops.mean(moved, axis=(1, 2, 3), keepdims=True)
+        moved = mean + (moved - mean) * _factors(draws[:, 9], contrast)
+    return ops.cast(ops.round(ops.clip(moved * _factors(draws[:, 8], brightness), 0, 255)), "uint8")
+
+
+def affine(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
+    """Rows of the matrix that maps an output pixel to the input pixel it shows, as ImageDataGenerator composes it.
+
+    Rotation, then shift, then shear, then zoom, then flips, all about the centre, in (x, y) order.
+
+    Returns:
+        float32 [n, 8]: a0 a1 a2 b0 b1 b2 0 0 with x' = a0 x + a1 y + a2 and y' = b0 x + b1 y + b2.
+    """
+    spread = 2.0 * draws - 1.0
+    angle = spread[:, 0] * math.radians(augmentation.rotation_range)
+    shear = spread[:, 3] * math.radians(augmentation.shear_range)
+    right = spread[:, 1] * augmentation.width_shift_range * size
+    down = spread[:, 2] * augmentation.height_shift_range * size
+    zoom_x = (1.0 + spread[:, 4] * augmentation.zoom_range) * _sign(draws[:, 6], augmentation.horizontal_flip)
+    zoom_y = (1.0 + spread[:, 5] * augmentation.zoom_range) * _sign(draws[:, 7], augmentation.vertical_flip)
+    cos, sin = ops.cos(angle), ops.sin(angle)
+    a0, a1 = cos * zoom_x, (-cos * ops.sin(shear) + -sin * ops.cos(shear)) * zoom_y
+    b0, b1 = sin * zoom_x, (-sin * ops.sin(shear) + cos * ops.cos(shear)) * zoom_y
+    centre = (size - 1) / 2.0
+    a2 = cos * right - sin * down + centre - centre * (a0 + a1)
+    b2 = sin * right + cos * down + centre - centre * (b0 + b1)
+    zero = ops.zeros_like(a0)
+    return ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
+
+
+def _factors(draws: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
+    low, high = bounds
+    return ops.reshape(low + (high - low) * draws, (-1, 1, 1, 1))
+
+
+def _sign(draws: tf.Tensor, flip: bool) -> tf.Tensor:
+    return ops.where(draws < 0.5, -1.0, 1.0) if flip else ops.ones_like(draws)

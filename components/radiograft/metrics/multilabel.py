@@ -1,0 +1,196 @@
+"""The numbers of the evaluation: how well scores separate a label, with intervals that respect patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import compress
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from radiograft.data.catalog import label_column, score_column
+from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
+from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, rank_label, summarise, weigh
+from radiograft.metrics.ranking import FloatArray, area_under_roc, corners, cumulate, rank, require_both_classes
+
+ROC_POINTS = 200
+
+
+class MeanMetrics(TypedDict):
+    """Unweighted means over the estimable labels, which `labels` names; of the accuracies over all labels that have a
+    threshold."""
+
+    auroc: Estimate
+    average_precision: Estimate
+    accuracy: Estimate
+    majority_accuracy: float | None
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    f1: Estimate
+    brier: Estimate
+    labels: list[str]
+
+
+class SplitMetrics(TypedDict):
+    """All labels of one split."""
+
+    n_images: int
+    n_patients: int
+    labels: dict[str, LabelMetrics]
+    mean: MeanMetrics
+
+
+def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve of one label, as `evaluate_label` gives it, without the rest.
+
+    Raises:
+        ValueError: a class is missing.
+    """
+    ranking = rank(truth, scores)
+    require_both_classes(ranking)
+    return float(area_under_roc(*cumulate(ranking, corners(ranking), np.ones((1, np.size(truth)))))[0])
+
+
+def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[float], list[float]]:
+    """False positive rates, true positive rates and thresholds, about 200 points at most, all finite.
+
+    Points are kept at even steps down the ranking, so that neither corner of the staircase is favoured.
+
+    Args:
+        truth: (n,) 0, 1 or NaN for unknown.
+        scores: (n,) 0 to 1.
+
+    Returns:
+        Three lists from (0, 0) to (1, 1); the first threshold lies just above the highest score.
+
+    Raises:
+        ValueError: a class is missing.
+    """
+    ranking = rank(truth, scores)
+    require_both_classes(ranking)
+    weights = np.ones((1, np.size(truth)))
+    true_positives, false_positives = (counts[0] for counts in cumulate(ranking, ranking.ends, weights))
+    tpr, fpr = true_positives / ranking.positives, false_positives / ranking.negatives
+    thresholds = np.append(np.nextafter(ranking.scores[0], 2.0), ranking.scores[ranking.ends])
+    steps = np.unique(np.linspace(0, len(tpr) - 1, ROC_POINTS).round().astype(np.int64))
+    return fpr[steps].tolist(), tpr[steps].tolist(), thresholds[steps].tolist()
+
+
+def evaluate_label(
+    truth: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    threshold: float | None,
+    bootstrap_samples: int,
+    seed: int,
+    fewest_patients: int = 1,
+) -> LabelMetrics:
+    """`evaluate_predictions` for one label.
+
+    Args:
+        truth: (n,) 0, 1 or NaN for unknown.
+        scores: (n,) 0 to 1.
+        patients: (n,) patient ids.
+        threshold: a score at or above it is a positive call; None where validation could not choose one.
+        bootstrap_samples: resamples of patients; below 40 there are no intervals.
+        seed: of the resampling.
+        fewest_patients: with, and without the label, below which it is not estimable.
+    """
+    numbered = number_patients(patients)
+    label = rank_label(truth, scores, numbered, threshold, fewest_patients)
+    return summarise(label, bootstrap(numbered, partial(weigh, label), bootstrap_samples, seed))
+
+
+def evaluate_predictions(
+    predictions: pd.DataFrame,
+    labels: Sequence[str],
+    thresholds: Mapping[str, float],
+    bootstrap_samples: int,
+    seed: int,
+    fewest_patients: int = 1,
+) -> SplitMetrics:
+    """Every label of one split and their mean, with 95 % intervals from resampled patients.
+
+    All labels see the same resamples. One that lacks a class is skipped for that label and for the mean.
+    A label that is not estimable has neither AUROC nor average precision and stays out of the mean.
+
+    Args:
+        predictions: one row a picture: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0
+            or NaN for unknown) and `score:<name>` (0 to 1).
+        labels: names of the labels.
+        thresholds: chosen on validation; a label without one is not estimable.
+        bootstrap_samples: resamples of patients; below 40 there are no intervals.
+        seed: of the resampling.
+        fewest_patients: with, and without a label, below which it is not estimable.
+
+    Returns:
+        Python numbers, strings and None only: JSON without NaN.
+
+    Raises:
+        ValueError: a column is missing, a picture has no patient, or truth or scores are out of range.
+    """
+    _refuse_missing_columns(predictions, labels)
+    patients = number_patients(predictions["patient_id"])
+    ranked = [
+        rank_label(
+            predictions[label_column(name)],
+            predictions[score_column(name)],
+            patients,
+            thresholds.get(name),
+            fewest_patients,
+        )
+        for name in labels
+    ]
+    statistics = bootstrap(
+        patients,
+        lambda weights: np.stack([weigh(label, weights) for label in ranked], axis=1),
+        bootstrap_samples,
+        seed,
+    )
+    by_label = zip(labels, ranked, statistics.swapaxes(0, 1), strict=True)
+    metrics = {name: summarise(label, values) for name, label, values in by_label}
+    return {
+        "n_images": len(predictions),
+        "n_patients": len(np.unique(patients)),
+        "labels": metrics,
+        "mean": _mean(metrics, statistics),
+    }
+
+
+def _refuse_missing_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
+    if not labels:
+        raise ValueError("predictions need at least one label, got none")
+    columns = (column(name) for name in labels for column in (label_column, score_column))
+    needed = ["image_id", "patient_id", *columns]
+    missing = [column for column in needed if column not in predictions.columns]
+    if missing:
+        raise ValueError(f"predictions lack the columns {missing}; they have {list(predictions.columns)}")
+
+
+def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMetrics:
+    estimable = [label["estimable"] for label in metrics.values()]
+    called = [label["accuracy"]["value"] is not None for label in metrics.values()]
+    majorities = [m for label in compress(metrics.values(), called) if (m := label["majority_accuracy"]) is not None]
+
+    def mean(name: str, labels: list[bool]) -> Estimate:
+        chosen = statistics[:, labels, STATISTICS.index(name)]
+        return estimate(chosen.mean(axis=1) if any(labels) else np.full(len(chosen), np.nan))
+
+    return MeanMetrics(
+        auroc=mean("auroc", estimable),
+        average_precision=mean("average_precision", estimable),
+        accuracy=mean("accuracy", called),
+        majority_accuracy=float(np.mean(majorities)) if majorities else None,
+        sensitivity=mean("sensitivity", estimable),
+        specificity=mean("specificity", estimable),
+        ppv=mean("ppv", estimable),
+        npv=mean("npv", estimable),
+        f1=mean("f1", estimable),
+        brier=mean("brier", estimable),
+        labels=list(compress(metrics, estimable)),
+    )

@@ -1,0 +1,204 @@
+"""Reads the tensors of a legacy PyTorch checkpoint without PyTorch and without running its code.
+
+Such a file is a row of pickles (magic number, protocol version, system, state dict, storage keys) and then
+the raw storages. Every pickle goes through an unpickler that admits tensors and nothing else.
+"""
+
+import io
+import pickle
+import pickletools
+import reprlib
+import sys
+from collections import OrderedDict
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radiograft.models.backbones import pickle_cost
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL_VERSION = 1001
+
+
+class UnsafeCheckpointError(ValueError):
+    """The checkpoint asks for something that is not needed to hold tensors; nothing of it was run."""
+
+
+class _StorageType(NamedTuple):
+    """Stands for torch.FloatStorage and its like."""
+
+    dtype: str
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: str
+    elements: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _RebuildTensor:
+    """Stands for torch._utils._rebuild_tensor_v2."""
+
+    # Like the tuples above, it has no attributes that a pickle could set and so change for the next file.
+    __slots__ = ()
+
+    def __call__(self, storage: object, offset: object, size: object, stride: object, *_: object) -> _Tensor:
+        if not isinstance(storage, _Storage):
+            raise ValueError(f"a tensor needs a storage, got {type(storage).__name__}")
+        [checked_offset] = _naturals((offset,))
+        return _Tensor(storage, checked_offset, _naturals(size), _naturals(stride))
+
+
+def _naturals(values: object) -> tuple[int, ...]:
+    if not isinstance(values, tuple):
+        raise ValueError(f"size and stride of a tensor must be tuples, got {type(values).__name__}")
+    if not all(isinstance(value, int) and value >= 0 for value in values):
+        raise ValueError(f"offset, size and stride must be integers of at least 0, got {reprlib.repr(values)}")
+    return values
+
+
+_ADMITTED: dict[tuple[str, str], object] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch", "DoubleStorage"): _StorageType("<f8"),
+    ("torch", "FloatStorage"): _StorageType("<f4"),
+    ("torch", "HalfStorage"): _StorageType("<f2"),
+    ("torch", "LongStorage"): _StorageType("<i8"),
+    ("torch", "IntStorage"): _StorageType("<i4"),
+    ("torch", "ShortStorage"): _StorageType("<i2"),
+    ("torch", "CharStorage"): _StorageType("|i1"),
+    ("torch", "ByteStorage"): _StorageType("|u1"),
+    ("torch", "BoolStorage"): _StorageType("|b1"),
+}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _ADMITTED:
+            raise UnsafeCheckpointError(
+                f"refused the global {module}.{name}: a checkpoint may hold tensors in an OrderedDict and "
+                "nothing else; do not trust this file, or save the model's state_dict() alone"
+            )
+        return _ADMITTED[module, name]
+
+    def persistent_load(self, pid: object) -> _Storage:
+        match pid:
+            case ("storage", _StorageType(dtype), str(key), str(), int(elements), None) if elements >= 0:
+                storage = _Storage(key, dtype, elements)
+            case _:
+                raise ValueError(f"a persistent id must name a whole storage, got {reprlib.repr(pid)}")
+        if self.storages.setdefault(key, storage) != storage:
+            raise ValueError(f"storage {key!r:.40} must have one type and size, got {storage} too")
+        return storage
+
+
+def _check_opcodes(stream: io.BytesIO) -> None:
+    """Refuse what find_class never sees."""
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("EXT1", "EXT2", "EXT4"):
+            raise UnsafeCheckpointError(f"refused the global behind copyreg's extension code {argument}")
+
+
+def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Storage]]:
+    """Read the pickle at the stream's position: its value and the storages that it refers to."""
+    start = stream.tell()
+    try:
+        _check_opcodes(stream)
+        length = stream.tell() - start
+        stream.seek(start)
+        pickle_cost.check(stream)
+        stream.seek(start)
+        unpickler = _TensorUnpickler(io.BytesIO(stream.read(length)))
+        return unpickler.load(), unpickler.storages
+    except UnsafeCheckpointError:
+        raise
+    except Exception as error:  # pickle's documentation: unpickling damaged data may raise any exception
+        raise ValueError(f"the pickle of the {content} is damaged or no tensor's: {error}") from error
+
+
+def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
+    name = f"storage {storage.key!r:.40} of {storage.elements} elements"
+    count = stream.read(8)
+    if int.from_bytes(count, "little", signed=True) != storage.elements or len(count) < 8:
+        raise ValueError(f"{name} must start with its 8-byte count, got 0x{count.hex()}; is the file whole?")
+    dtype = np.dtype(storage.dtype)
+    needed = storage.elements * dtype.itemsize
+    raw = stream.read(min(needed, sys.maxsize))  # never more than the file has, whatever is asked for
+    if len(raw) < needed:
+        raise ValueError(f"{name} must have {needed} bytes, got only {len(raw)}; is the file whole?")
+    return np.frombuffer(raw, dtype)
+
+
+def _read_storages(stream: io.BytesIO, declared: dict[str, _Storage]) -> dict[str, NDArray[Any]]:
+    keys, _ = _load_pickle(stream, "storage keys")
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise ValueError(f"the storage keys must be a list of str, got a {type(keys).__name__}")
+    if sorted(keys) != sorted(declared):
+        raise ValueError(f"the storage keys must be the tensors' {len(declared)}, got {len(keys)} others")
+    return {key: _read_storage(stream, declared[key]) for key in keys}
+
+
+def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
+    step = storage.itemsize
+    try:
+        strides = [step * stride for stride in tensor.stride]
+        view: NDArray[Any] = np.ndarray(tensor.size, storage.dtype, storage, step * tensor.offset, strides)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name!r:.80} reaches beyond its storage: {tensor!r:.200}") from error
+    if view.size > storage.size:  # a stride of 0 would turn a few bytes into an array of any size
+        raise ValueError(f"{name!r:.80} repeats elements of its storage: {tensor!r:.200}")
+    return view
+
+
+def _read_state(stream: io.BytesIO) -> tuple[dict[str, _Tensor], dict[str, _Storage]]:
+    """Read the first four pickles: the tensors of the state dict by name, and their storages."""
+    if stream.getvalue().startswith(b"PK"):
+        raise ValueError("a checkpoint must be in PyTorch's legacy format, got a zip archive; save it anew")
+    magic_number, _ = _load_pickle(stream, "magic number")
+    version, _ = _load_pickle(stream, "protocol version")
+    if (magic_number, version) != (_MAGIC_NUMBER, _PROTOCOL_VERSION):
+        raise ValueError(f"a checkpoint must have PyTorch's magic number and protocol {_PROTOCOL_VERSION}")
+    _load_pickle(stream, "system")  # storages are little-endian, whatever system wrote them
+    state, storages = _load_pickle(stream, "state dict")
+    if not isinstance(state, dict):
+        raise ValueError(f"a checkpoint must hold a state dict, got a {type(state).__name__}")
+    tensors = dict(dict.items(state))  # state.items may be an attribute that the pickle has set
+    for name, tensor in tensors.items():
+        if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
+            raise ValueError(f"a state dict must map names to tensors, got a {type(tensor).__name__}")
+    return tensors, storages
+
+
+def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read the state dict of a checkpoint in PyTorch's legacy (not zip) format.
+
+    Args:
+        path: a file that torch.save wrote before PyTorch 1.6, or later with
+            `_use_new_zipfile_serialization=False`.
+
+    Returns:
+        The tensors by name, in the file's order, with the shapes and dtypes that they were saved with. The
+        arrays are read-only; tensors that shared a storage in PyTorch share memory here.
+
+    Raises:
+        UnsafeCheckpointError: a pickle asks for something else than tensors; nothing of it was run.
+        ValueError: the file has another format or is damaged, or a tensor reaches beyond its storage.
+    """
+    stream = io.BytesIO(Path(path).read_bytes())
+    tensors, declared = _read_state(stream)
+    storages = _read_storages(stream, declared)
+    return {name: _view(name, tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}

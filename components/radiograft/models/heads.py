@@ -1,0 +1,146 @@
+"""The whole network: backbone, pooling and the new classifier, and what of it a strategy trains."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from radiograft.config.base import nearest
+from radiograft.models import variables
+from radiograft.models.graph import computed_from
+
+FLOAT32 = ("normalise", "pooled", "probabilities")  # how the names of layers begin that no dtype policy rounds
+
+
+def build_classifier(
+    features: int, labels: int, *, dense_units: int, dropout: float, l2: float, seed: int
+) -> keras.Model:
+    """The poster's new classifier: ReLU layer, dropout, L2, one sigmoid a label.
+
+    Returns:
+        float32 [n, features] to probabilities float32 [n, labels].
+    """
+    inputs = keras.Input((features,), dtype="float32", name="features")
+    outputs = inputs
+    if dense_units:
+        outputs = keras.layers.Dense(
+            dense_units,
+            activation="relu",
+            kernel_regularizer=keras.regularizers.L2(l2),
+            kernel_initializer=keras.initializers.GlorotUniform(seed),
+            name="classifier_dense",
+        )(outputs)
+    outputs = keras.layers.Dropout(dropout, seed=seed, name="classifier_dropout")(outputs)
+    outputs = keras.layers.Dense(
+        labels,
+        activation="sigmoid",
+        dtype="float32",
+        kernel_regularizer=keras.regularizers.L2(l2),
+        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
+        name="probabilities",
+    )(outputs)
+    return keras.Model(inputs, outputs, name="classifier")
+
+
+def pooled(backbone: keras.Model, layer: str | None = None) -> keras.Model:
+    """The backbone up to a layer (its end by default) and global average pooling: pictures to float32 [n, channels]."""
+    features = backbone.get_layer(layer).output if layer else backbone.output
+    pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
+    return keras.Model(backbone.inputs[0], pooling(features), name=f"{backbone.name}_features")
+
+
+def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
+    """One flat network from pictures to probabilities that shares the layers and weights of both parts."""
+    outputs = features.output
+    for layer in classifier.layers[1:]:
+        outputs = layer(outputs)
+    return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
+
+
+def in_present_precision(network: keras.Model) -> keras.Model:
+    """The network under Keras's present dtype policy, to be trained further.
+
+    A network from a file computes as it did where it was made, maybe on another GPU, but Keras scales the loss, without
+    which small gradients vanish in float16, as the present policy says.
+
+    Returns:
+        The network itself where its layers have the policy, else a copy with the same weights and random states.
+    """
+    if all(layer.dtype_policy.name == _policy(layer) for layer in network.layers):
+        return network
+    copy = keras.models.clone_model(
+        network,
+        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": _policy(layer)}),
+    )
+    for layer in copy.layers:
+        variables.write(layer.variables, variables.read(network.get_layer(layer.name).variables))
+    return copy
+
+
+def _policy(layer: keras.Layer) -> str:
+    return "float32" if layer.name.startswith(FLOAT32) else str(keras.config.dtype_policy().name)
+
+
+def last_convolution(model: keras.Model) -> str:
+    """Name of the last convolution; for DenseNet-121 the poster's cut-off."""
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
+
+
+def check_cut_off(model: keras.Model, cut_off: str) -> None:
+    """Refuses a cut-off that is not a layer of the network.
+
+    Raises:
+        ValueError: with the nearest names and the last convolution's.
+    """
+    names = [layer.name for layer in model.layers]
+    if cut_off not in names:
+        raise ValueError(
+            f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{nearest(cut_off, names)} "
+            f"(its last convolution is {last_convolution(model)!r})"
+        )
+
+
+def trained_from(model: keras.Model, cut_off: str) -> set[str]:
+    """Names of the layers that fine-tuning from a cut-off trains: it and all computed from it but BatchNormalization.
+
+    Raises:
+        ValueError: no such layer, or none of the backbone's weights would be trained.
+    """
+    check_cut_off(model, cut_off)
+    behind = computed_from(model, cut_off)
+    trained = [
+        layer
+        for layer in model.layers
+        if layer.name in behind and not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not any(layer.weights for layer in trained if not is_classifier(layer.name)):
+        raise ValueError(
+            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
+        )
+    return {str(layer.name) for layer in trained}
+
+
+def unfreeze_from(model: keras.Model, cut_off: str) -> int:
+    """Makes trainable the cut-off layer and every layer computed from it, and freezes the rest.
+
+    BatchNormalization stays frozen everywhere: in Keras that also keeps it in inference mode, with the statistics of
+    pretraining, which a small fine-tuning set would ruin (keras-team/keras#9214).
+
+    Returns:
+        Number of trainable weights (scalars).
+
+    Raises:
+        ValueError: no such layer, or nothing behind the cut-off can be trained.
+    """
+    trained = trained_from(model, cut_off)
+    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = layer.name in trained
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a layer of this name is one of `build_classifier`'s."""
+    return name.startswith(("classifier_", "probabilities"))

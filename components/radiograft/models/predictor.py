@@ -1,0 +1,91 @@
+"""Streams a data set through a network on all devices: every picture once, in order, never all at once in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from radiograft.models.fused_batchnorm import fuse_normalisation
+from radiograft.storage import memmap
+
+LARGEST_HALF = 65504.0  # float16's largest number
+
+
+class Predictor:
+    """A network in inference mode; its graph is traced once for all streams of the same kind of element.
+
+    Attributes:
+        model: the network, built in the scope of the strategy.
+    """
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        self.model, self._strategy = model, strategy
+        self._forward = tf.function(self._on_all_devices)
+        with strategy.scope():
+            self._fused = fuse_normalisation(model)
+
+    def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+        """The only output of the model batch by batch, float32; see `parts`."""
+        return (output for (output,) in self.parts(batches))
+
+    def whole(self, batches: tf.data.Dataset) -> np.ndarray:
+        """The only output of the model for all pictures together, which must fit into memory; see `parts`."""
+        return np.concatenate(list(self.single(batches)))
+
+    def parts(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
+        """All outputs of the model batch by batch, in the order of the pictures.
+
+        Args:
+            batches: what the model takes, a tensor or a nested structure of tensors [<= batch, ...], as
+                uint8 [n, size, size, 1]. A batch of any size is spread over the devices.
+        """
+        # The data set's own description leaves the size of a batch open, so that a small last one is not traced anew.
+        forward = self._forward.get_concrete_function(batches.element_spec)
+        for batch in batches:
+            yield [output.numpy() for output in forward(batch)]
+
+    def _on_all_devices(self, batch: Any) -> list[tf.Tensor]:
+        count = tf.shape(tf.nest.flatten(batch)[0])[0]
+        share = -(-count // self._strategy.num_replicas_in_sync)
+
+        def on_one_device() -> list[tf.Tensor]:
+            device = tf.distribute.get_replica_context().replica_id_in_sync_group
+            with tf.device("/cpu:0"):  # so that a GPU is sent its own share alone
+                # The last row again and again fills up what does not divide, and is cut off below.
+                rows = tf.minimum(device * share + tf.range(share), count - 1)
+                part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), batch)
+            return list(tf.nest.flatten(self._fused(part, training=False)))
+
+        outputs = self._strategy.run(on_one_device)
+        return [tf.concat(self._strategy.experimental_local_results(output), axis=0)[:count] for output in outputs]
+
+
+def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:
+    """Writes batches [n, width] one after another to a memory-mapped float16 .npy file and returns it read-only.
+
+    Raises:
+        ValueError: not exactly `rows` rows came.
+        FloatingPointError: a number is not finite in half precision.
+        OSError: the file does not fit on the disk.
+    """
+    written, file = 0, None
+    for batch in outputs:
+        if file is None:
+            file = memmap.create(path, (rows, batch.shape[1]))
+        if written + len(batch) > rows:
+            break
+        largest = np.abs(batch).max(initial=0.0)
+        if not largest <= LARGEST_HALF:
+            raise FloatingPointError(f"{path.name} must hold numbers below {LARGEST_HALF:g}, got {largest:g}")
+        file[written : written + len(batch)] = batch
+        written += len(batch)
+    if file is None or written != rows:
+        raise ValueError(f"{path.name} must hold {rows} rows, got {written} before the stream ended or overflowed")
+    file.flush()
+    stored: np.ndarray = np.load(path, mmap_mode="r")
+    return stored

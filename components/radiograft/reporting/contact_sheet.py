@@ -1,0 +1,42 @@
+"""The contact sheet: a few training pictures, each beside views of it as augmentation makes them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from radiograft.config.augmentation import Augmentation
+from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.augment import augment, draw
+
+PICTURES = 6
+VIEWS = 5
+GAP = 4
+TALLEST = 160
+
+
+def of_training_set(data: Shards, seed: int) -> bytes:
+    """The sheet of the first PICTURES training pictures; `seed` is the training's."""
+    pictures, ids, _ = next(iter(data.examples("train").take(PICTURES).batch(PICTURES)))
+    return contact_sheet(pictures, ids, data.augmentation, seed)
+
+
+def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
+    """A grey PNG file: a column a picture, the stored one on top and VIEWS augmented views below.
+
+    Args:
+        pictures: uint8 [n, size, size, 1].
+        ids: string [n].
+    """
+    rows = [pictures] + [augment(pictures, draw(ids, tf.constant(view), seed), augmentation) for view in range(VIEWS)]
+    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, pictures, size, size]
+    spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
+    sheet = Image.fromarray(np.block([list(row) for row in spaced]))
+    scale = min(1.0, TALLEST / pictures.shape[1])
+    smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    smaller.save(content, "PNG", optimize=True)
+    return content.getvalue()

@@ -1,0 +1,90 @@
+"""The data report as one HTML page that stands alone, in the manner of the evaluation report."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from radiograft.config.data_policy import QUARANTINE, Policy
+from radiograft.data.quality.summary import DECADES, FILE
+from radiograft.reporting.evaluation_report import environment
+from radiograft.reporting.plots import BLUE, GREY, SETTINGS, VERMILION, as_svg
+
+LINES = {"train": (BLUE, "-"), "validation": (GREY, ":"), "test": (VERMILION, (0, (4, 1.5)))}
+
+
+def write(shards: Path, path: Path) -> None:
+    """Writes the page of a folder of shards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(json.loads((shards / FILE).read_text())), encoding="utf-8")
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The page as HTML text; equal facts give equal text.
+
+    Args:
+        facts: as `facts.describe` gives them, with `labels`, `source`, `fingerprint`, `notes` and `converted`.
+    """
+    figures = _figures(facts)
+    known_ages = sum(facts["splits"][split]["ages"][decade] for split in LINES for decade in DECADES)
+    page = environment().get_template("data_report.html.j2")
+    return page.render(
+        data=facts,
+        headline=_headline(figures),
+        figures=figures,
+        found=_found(facts),
+        helps={field.name: field.metadata["help"] for field in dataclasses.fields(Policy)},
+        ages=ages_svg(facts["splits"]) if known_ages else "",
+    )
+
+
+def _figures(facts: Mapping[str, Any]) -> dict[str, int]:
+    """How many there are of what the page is about; rows and pictures that nobody asked for are no defects."""
+    splits, defects = facts["splits"].values(), [group for group in facts["excluded"] if group["defect"]]
+    return {
+        "Pictures": sum(split["pictures"] for split in splits),
+        "Patients": sum(split["patients"] for split in splits),
+        "Left out": sum(group["count"] for group in defects),
+        "Quarantined": sum(group["count"] for group in defects if group["policy"] == QUARANTINE),
+        "Suspects that stay": sum(group["count"] for group in facts["suspects"]),
+    }
+
+
+def _headline(figures: Mapping[str, int]) -> str:
+    left_out, suspects = figures["Left out"], figures["Suspects that stay"]
+    return (
+        f"{figures['Pictures']:,} pictures of {figures['Patients']:,} patients can be used. "
+        + (f"{left_out:,} pictures, rows or boxes were left out for defects" if left_out else "Nothing was left out")
+        + (f"; {suspects:,} pictures stay that somebody should look at." if suspects else "; no picture is suspect.")
+    )
+
+
+def _found(facts: Mapping[str, Any]) -> collections.Counter[str]:
+    """How often each defect was found."""
+    found = collections.Counter[str]()
+    for group in (*facts["excluded"], *facts["suspects"]):
+        found[group["defect"]] += group["count"]
+    return found
+
+
+def ages_svg(splits: Mapping[str, Any]) -> str:
+    """Share of each split's pictures by decade of age."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8.4, 2.7))
+        axes = figure.add_axes((0.07, 0.2, 0.92, 0.75))
+        for split, (colour, dashes) in LINES.items():
+            counts = [splits[split]["ages"][decade] for decade in DECADES]
+            shares = [count / max(sum(counts), 1) for count in counts]
+            axes.plot(range(len(DECADES)), shares, color=colour, linestyle=dashes, marker=".", label=split)
+        axes.set_xticks(range(len(DECADES)), [name.replace(" to ", "-").replace(" and more", "+") for name in DECADES])
+        axes.set_xlabel("age, years")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="best")
+        return as_svg(figure)

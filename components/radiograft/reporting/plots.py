@@ -1,0 +1,159 @@
+"""The report's curves as SVG: small, without scripts or outside references, and equal for equal input."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import RcKeyType
+
+from radiograft.training.search.results import Candidate, best
+
+if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
+    from radiograft.evaluation.cut_off_curve import CurvePoint
+
+# Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
+STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
+
+SETTINGS: dict[RcKeyType, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "radiograft",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "#444444",
+    "ytick.labelcolor": "#444444",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
+    """One quantity by epoch, training and validation.
+
+    Args:
+        history: one mapping an epoch, with `epoch`, `quantity` and `val_` + `quantity`.
+        quantity: `accuracy` or `loss`.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.8, 2.9))
+        axes = figure.add_axes((0.13, 0.18, 0.84, 0.76))
+        epochs = [row["epoch"] for row in history]
+        named = (("validation", f"val_{quantity}"), ("training", quantity))
+        for (name, key), (colour, dashes) in zip(named, STYLES, strict=True):
+            axes.plot(epochs, [row[key] for row in history], color=colour, linestyle=dashes, marker=".", label=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("epoch")
+        axes.legend(loc="best")
+        return as_svg(figure)
+
+
+def roc_svg(curves: Sequence[Curve]) -> str:
+    """ROC curves of one label over the diagonal of chance, in the order of STYLES.
+
+    Args:
+        curves: at most two of (false positive rates, true positive rates), each 0 to 1.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(2.5, 2.5))
+        axes = figure.add_axes((0.22, 0.2, 0.76, 0.76))
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        for (false_positive_rate, true_positive_rate), (colour, dashes) in zip(curves, STYLES, strict=False):
+            axes.plot(false_positive_rate, true_positive_rate, color=colour, linestyle=dashes)
+        _unit_square(axes)
+        return as_svg(figure)
+
+
+def reliability_svg(before: Curve, after: Curve) -> str:
+    """Share of positives by score before and after scaling, over the diagonal on which both are equal.
+
+    Args:
+        before, after: (mean scores, shares of positives) by bin, each 0 to 1.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(2.5, 2.5))
+        axes = figure.add_axes((0.24, 0.2, 0.74, 0.76))
+        top = max(value for curve in (before, after) for column in curve for value in column) * 1.06
+        axes.plot([0, top], [0, top], color=GREY, linewidth=0.8)
+        for (predicted, observed), (colour, dashes) in zip((before, after), STYLES, strict=True):
+            axes.plot(predicted, observed, color=colour, linestyle=dashes, marker=".")
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="share of positives")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        return as_svg(figure)
+
+
+def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """The layers whose AUROC could be estimated, the best first; of equals the deepest, as `auto` takes it."""
+    estimated = [point for point in reversed(points) if point["auroc"]["value"] is not None]
+    return sorted(estimated, key=lambda point: -(point["auroc"]["value"] or 0))
+
+
+def curve_svg(points: Sequence[CurvePoint]) -> str:
+    """AUROC by layer with its interval as a band; the best layer is marked.
+
+    Args:
+        points: one at least whose AUROC could be estimated.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8.4, 3.0))
+        axes = figure.add_axes((0.08, 0.17, 0.91, 0.78))
+        numbers = range(1, len(points) + 1)
+        bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
+        low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
+        axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
+        axes.plot(numbers, value, color=BLUE, marker=".")
+        best = best_layers(points)[0]
+        place = points.index(best)
+        axes.plot(place + 1, value[place], color=VERMILION, marker="o")
+        axes.annotate(best["layer"], (place + 1, value[place]), (0, 7), textcoords="offset points", ha="center")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("layer, from the input on")
+        axes.margins(y=0.15)
+        return as_svg(figure)
+
+
+def search_svg(table: Sequence[Candidate]) -> str:
+    """Validation AUROC of fine-tuning from each cut-off, from the input down; the best is marked."""
+    with matplotlib.rc_context(SETTINGS):
+        height = 0.9 + 0.24 * len(table)
+        figure = Figure(figsize=(8.4, height))
+        axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
+        for place, row in enumerate(table):
+            chosen = row is best(table)
+            axes.plot(row["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o")
+        axes.set_yticks(range(len(table)), [row["cut_off"] for row in table])
+        axes.invert_yaxis()
+        axes.set_xlabel("validation AUROC")
+        axes.margins(x=0.08)
+        return as_svg(figure)
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as text, the same for the same figure."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return text.getvalue()

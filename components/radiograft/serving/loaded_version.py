@@ -1,0 +1,117 @@
+"""A version as it serves: copied from the registry, loaded by TensorFlow and asked about pictures on this machine."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from radiograft.evaluation import golden_predictions
+from radiograft.explain import class_activation
+from radiograft.imaging import dicom
+from radiograft.imaging.decode import decode, encode, inspect
+from radiograft.models.artifact import SERVING_SIGNATURE, Contract, load
+from radiograft.registry import versions as registry
+
+DICOM_PREFIX = slice(128, 132)
+
+
+class Answer(NamedTuple):
+    """A label's probability, and whether it is called, by its threshold; None where validation could choose none."""
+
+    label: str
+    probability: float
+    threshold: float | None
+
+    @property
+    def called(self) -> bool | None:
+        return None if self.threshold is None else self.probability >= self.threshold
+
+
+class Served:
+    """A version in a folder of its own."""
+
+    def __init__(self, place: str, model: str, number: int, folder: Path) -> None:
+        """Copies the version to `folder`, each file's SHA-256 compared, and loads what serves it.
+
+        Raises:
+            FileNotFoundError: no such version, or a file of it is gone.
+            ValueError: a file of it was changed.
+        """
+        registry.fetch(place, model, number, registry.manifest(place, model, number)["files"], folder)
+        self._extra = folder / registry.EXTRA
+        self.contract = Contract.read(self._extra)
+        self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
+
+    @staticmethod
+    def read_picture(path: Path) -> bytes:
+        """A file as the model takes it: PNG and JPEG as they are, DICOM decoded and encoded as PNG.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: no such picture, or too large a one.
+        """
+        content = path.read_bytes()
+        try:
+            if content[DICOM_PREFIX] == b"DICM":
+                return encode(dicom.read(content).pixels)
+            inspect(content)
+            tf.io.decode_image(content, expand_animations=False)
+        except tf.errors.InvalidArgumentError:
+            raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: unreadable or truncated") from None
+        except ValueError as error:
+            raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: {error}") from None
+        return content
+
+    @staticmethod
+    def worth_a_look(answers: Sequence[Answer]) -> list[str]:
+        """The labels that are called; where none is, the most probable one."""
+        called = [answer.label for answer in answers if answer.called]
+        return called or [max(answers, key=lambda answer: answer.probability).label]
+
+    def probabilities(self, content: bytes) -> np.ndarray:
+        """float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses."""
+        answer = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
+        found: np.ndarray = answer["probabilities"][0].numpy()
+        return found
+
+    def answers(self, content: bytes) -> list[Answer]:
+        """`probabilities` label by label."""
+        thresholds: Mapping[str, float] = self.contract.thresholds or {}
+        found = zip(self.contract.labels, self.probabilities(content), strict=True)
+        return [Answer(label, float(value), thresholds.get(label)) for label, value in found]
+
+    def heat_map(self, content: bytes, label: str) -> bytes:
+        """The picture as the network sees it, under the evidence that it finds for a label, as a PNG file."""
+        picture = decode(tf.constant(content), self.contract.image_size).numpy()
+        (heat,) = self._heat_maps.of(picture[None], self.contract.labels.index(label))
+        return class_activation.overlay(picture, heat)
+
+    @functools.cached_property
+    def _heat_maps(self) -> class_activation.HeatMaps:
+        return class_activation.HeatMaps(load(self._extra), tf.distribute.get_strategy())
+
+    def check_sample(self) -> float:
+        """Asks about the stored sample and returns the largest difference to the recorded probabilities.
+
+        Raises:
+            ValueError: the difference is above the recorded tolerance.
+        """
+        folder = self._extra / golden_predictions.FOLDER
+        recorded = json.loads((folder / golden_predictions.ANSWERS).read_text())
+        differences = [
+            np.abs(self.probabilities((folder / name).read_bytes()) - expected).max()
+            for name, expected in recorded["probabilities"].items()
+        ]
+        largest = float(max(differences))
+        if not largest <= recorded["tolerance"]:
+            raise ValueError(
+                f"the sample's probabilities must be within {recorded['tolerance']:g} of the recorded ones, "
+                f"got a difference of {largest:g}"
+            )
+        return largest

@@ -1,0 +1,52 @@
+"""The KFP interface of the evaluate stage."""
+
+from kfp import dsl
+
+from radiograft.stages.container_image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def evaluate(
+    shards: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    feature_model: dsl.Input[dsl.Model],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+    logs: dsl.Output[dsl.Artifact],
+    tensorboard: dsl.Output[dsl.Markdown],
+    mlpipeline_ui_metadata: dsl.Output[dsl.Artifact],
+    evaluate_bootstrap_samples: int,
+    evaluate_fewest_patients: int,
+    evaluate_operating_point: str,
+    publish_floors: str,
+    publish_margin: float,
+    publish_model_name: str,
+    publish_registry: str,
+    train_seed: int,
+    run_id: str,
+) -> None:
+    """Judges both strategies and whether the model may become the production version, and writes the report."""
+    from pathlib import Path
+
+    from radiograft.config import Evaluate
+    from radiograft.evaluation.predictions import Inputs
+    from radiograft.stages.evaluate import task, tensorboard_card
+    from radiograft.stages.runtime import stage
+
+    with stage(
+        "evaluate",
+        evaluation.path,
+        report.path,
+        logs.path,
+        tensorboard.path,
+        mlpipeline_ui_metadata.path,
+        reads=[shards.path, features.path, feature_model.path, model.path],
+    ):
+        settings = Evaluate.of(locals())
+        paths = Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
+        outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
+        outcome.log_to(metrics, curves)
+        tensorboard_card.write(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))

@@ -1,0 +1,60 @@
+"""Fine-tuning, the poster's strategy 2: the network trains on from the cut-off layer on augmented pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+
+from radiograft.config import FineTune
+from radiograft.config.record import record_settings
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import artifact
+from radiograft.models.cut_offs import parse_cut_offs
+from radiograft.models.heads import in_present_precision
+from radiograft.training import devices
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.datasets import steps_an_epoch
+from radiograft.training.search import results as search_results
+from radiograft.training.search.cut_off import Job, fine_tune_each
+from radiograft.training.trainer import Plan
+
+
+def run(
+    settings: FineTune, shards_folder: Path, start: Path, model: Path, logs: Path, checkpoints: Checkpoints
+) -> None:
+    """Fine-tunes the feature-extraction model of `start` and writes the model, its SavedModel and the logs.
+
+    Of several cut-offs (`model_cut_off`) the best on validation is kept; search.json has a row of each. The
+    frozen layers run once a view where their outputs fit on the scratch disk (`train_augmentation`). Where
+    `checkpoints` hold an epoch of an attempt that was killed, training goes on from there.
+
+    Raises:
+        ValueError: a cut-off is no layer or leaves nothing to train, or the batch exceeds the training set.
+        FloatingPointError: the loss diverged, or an activation is too large to be cached.
+        OSError: `train_augmentation=cached` does not fit on the scratch disk.
+    """
+    devices.make_reproducible(settings.train_seed)
+    keras.mixed_precision.set_global_policy(devices.precision(settings.train_precision))
+    data, strategy = Shards.read(shards_folder), devices.strategy()
+    steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    plan = Plan(
+        name="fine tuning",
+        optimizer=settings.train_optimizer,
+        learning_rate=settings.train_fine_tune_learning_rate,
+        recipe=settings.recipe(),
+        epochs=settings.train_fine_tune_epochs,
+        patience=settings.train_patience,
+        logs=logs / "fine_tuning",
+    )
+    with strategy.scope():
+        network = in_present_precision(artifact.load(start))
+        cut_offs = parse_cut_offs(settings.model_cut_off, network)
+        history, candidates = fine_tune_each(network, cut_offs, Job(settings, data, plan, strategy, checkpoints))
+    contract = artifact.Contract.read(start)
+    chosen = search_results.best(candidates)["cut_off"]
+    artifact.save(model, network, dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning"), history)
+    search_results.write(model, candidates)
+    record_settings(model, settings, start)
+    artifact.export_saved_model(network, data.image_size, model / "saved_model")

@@ -1,0 +1,68 @@
+"""The KFP interface of the preprocess stage: workers in pods of their own, and what brings their shards together."""
+
+from kfp import dsl
+
+from radiograft.stages.container_image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def list_workers(preprocess_workers: int) -> list[int]:
+    """Numbers the pods that share the pictures."""
+    from radiograft.stages.runtime import stage
+
+    with stage("list_workers"):
+        return list(range(preprocess_workers))
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def preprocess(
+    catalogue: dsl.Input[dsl.Dataset],
+    part: dsl.Output[dsl.Dataset],
+    checkpoint_root: str,
+    run_id: str,
+    task_name: str,
+    worker: int,
+    data_policy: str,
+    image_augmentation: str,
+    image_size: int,
+    preprocess_workers: int,
+) -> None:
+    """Decodes, resizes and stores one worker's pictures."""
+    from pathlib import Path
+
+    from radiograft.config import Preprocess
+    from radiograft.stages.preprocess import task
+    from radiograft.stages.runtime import stage
+    from radiograft.training import devices
+    from radiograft.training.checkpoints import Checkpoints
+
+    devices.share_cores_by_picture()
+    with stage("preprocess", part.path, reads=[catalogue.path]):
+        settings = Preprocess.of(locals())
+        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"{task_name}-{worker}")
+        task.work(settings, Path(catalogue.path), Path(part.path), checkpoints, worker)
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def collect_shards(
+    catalogue: dsl.Input[dsl.Dataset],
+    parts: dsl.Input[list[dsl.Dataset]],
+    shards: dsl.Output[dsl.Dataset],
+    data_report: dsl.Output[dsl.HTML],
+    data_policy: str,
+    image_augmentation: str,
+    image_size: int,
+    preprocess_workers: int,
+) -> None:
+    """Brings the workers' shards together; writes the augmentation as data and the data report."""
+    from pathlib import Path
+
+    from radiograft.config import Preprocess
+    from radiograft.reporting.data_report import write
+    from radiograft.stages.preprocess import merge
+    from radiograft.stages.runtime import stage
+
+    with stage("collect_shards", shards.path, data_report.path, reads=[catalogue.path, *(each.path for each in parts)]):
+        settings = Preprocess.of(locals())
+        merge.run(settings, Path(catalogue.path), [Path(part.path) for part in parts], Path(shards.path))
+        write(Path(shards.path), Path(data_report.path))

@@ -1,0 +1,132 @@
+"""Brings the workers' shards together: finds near duplicates among all, applies the policy, describes what is left.
+
+It needs no TensorFlow, and of the pictures only what the workers noted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from radiograft.config import Preprocess
+from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
+from radiograft.config.record import record_settings
+from radiograft.data.catalog import SPLITS, Catalogue, check_classes, count_splits, summarise_exclusions
+from radiograft.data.quality import changes, near_duplicates, summary
+from radiograft.data.quality.filter import Sieve
+from radiograft.data.shards import files as shard_files
+from radiograft.data.shards import row_status
+from radiograft.data.shards.layout import Shard, layout
+from radiograft.stages.runtime import log
+
+
+def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], output: Path) -> None:
+    """Writes to `output` what the workers stored and data_policy keeps; the rest is set aside and counted.
+
+    Args:
+        parts: the workers' folders, which stay as they are.
+
+    Raises:
+        ValueError: so many pictures were unreadable that a class is empty, one has a defect that data_policy lets fail,
+            or the parts are not those of this catalogue.
+    """
+    catalogue = Catalogue.read(catalogue_folder)
+    shards = layout(catalogue.rows)
+    places = [_place(shard.name, parts) for shard in shards]
+    rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
+    found = row_status.read(place.with_suffix(row_status.SUFFIX) for place in places)
+    if list(found["image_id"]) != list(rows["image_id"]):
+        raise ValueError("the parts must be made from this catalogue, got those of other pictures")
+    sieve = Sieve(settings.policy())
+    stored = sieve.sift(rows, row_status.by_reason(found))
+    seen = found.loc[stored.index]
+    leave = sieve.policy.treatment(NEAR_DUPLICATE) != REPORT
+    alike = near_duplicates.flaws(stored, seen["hash"].to_numpy(), row_status.thumbnails(seen), leave=leave)
+    left = sieve.sift(stored, alike)
+    _log(rows, left)
+    sieve.refuse()
+    output.mkdir(parents=True, exist_ok=True)
+    _copy_pictures(shards, places, found["stored"], rows.index.isin(left.index), output)
+    record_settings(output, settings, catalogue_folder)
+    left = left.assign(pixels=found["pixels"]).reset_index(drop=True)
+    _describe(settings, catalogue, left, found["mode"], sieve, output)
+    changes.record(catalogue_folder, output)
+
+
+def _place(name: str, parts: Sequence[Path]) -> Path:
+    found = [part / (name + shard_files.SUFFIX) for part in parts if (part / (name + row_status.SUFFIX)).is_file()]
+    if len(found) != 1:
+        raise ValueError(f"exactly one part must hold {name}, got {len(found)} of {len(parts)}; run preprocess again")
+    return found[0]
+
+
+def _log(rows: pd.DataFrame, left: pd.DataFrame) -> None:
+    for split in SPLITS:
+        stored, all_rows = (int((table["split"] == split).sum()) for table in (left, rows))
+        log.info("%s: %d pictures stored, %d set aside", split, stored, all_rows - stored)
+
+
+def _copy_pictures(
+    shards: Sequence[Shard], places: Sequence[Path], stored: pd.Series[bool], kept: np.ndarray, output: Path
+) -> None:
+    """Copies shards without near duplicates that go.
+
+    Args:
+        stored: of each row, whether its picture is in its shard; `kept`: whether it stays.
+    """
+    first = 0
+    for shard, place in zip(shards, places, strict=True):
+        mine = slice(first, first := first + len(shard.rows))
+        shard_files.copy_records(place, output / place.name, kept[mine][stored[mine]].tolist())
+
+
+def _describe(
+    settings: Preprocess,
+    catalogue: Catalogue,
+    rows: pd.DataFrame,
+    modes: pd.Series[str],
+    sieve: Sieve,
+    output: Path,
+) -> None:
+    """Writes what the data report and the later stages need to know; the description of the shards comes last.
+
+    Raises:
+        ValueError: as `check_classes`.
+    """
+    excluded = pd.concat([catalogue.excluded, sieve.excluded()], ignore_index=True)
+    converted = modes[~modes.isin(["", "L"])].value_counts().sort_index()
+    totals = {
+        "labels": list(catalogue.labels),
+        "image_size": settings.image_size,
+        "source": catalogue.source,
+        "fingerprint": catalogue.fingerprint(),
+        "splits": count_splits(rows, catalogue.labels),
+        "catalogued": count_splits(catalogue.rows, catalogue.labels),
+        "notes": [*catalogue.notes, *check_classes(rows, catalogue.labels)],
+        "excluded": summarise_exclusions(excluded),
+        "converted": {str(mode): int(count) for mode, count in converted.items()},
+    }
+    _record_defects(catalogue, rows, sieve, excluded, totals, output)
+    shard_files.write_description(output, rows, settings.augmentation(), totals, catalogue.boxes)
+
+
+def _record_defects(
+    catalogue: Catalogue,
+    rows: pd.DataFrame,
+    sieve: Sieve,
+    excluded: pd.DataFrame,
+    totals: dict[str, Any],
+    output: Path,
+) -> None:
+    """Writes the facts of the data report and quarantine.parquet, with what ingest found."""
+    suspects = pd.concat([catalogue.suspects, sieve.suspects()], ignore_index=True)
+    suspects = suspects[suspects["image_id"].isin(rows["image_id"])]
+    told = summary.describe(rows, catalogue.labels, excluded, suspects, sieve.policy)
+    quarantine = pd.concat([catalogue.quarantine, sieve.quarantine()], ignore_index=True)
+    quarantine.to_parquet(output / "quarantine.parquet", index=False)
+    (output / summary.FILE).write_text(json.dumps(totals | told, indent=2))

@@ -1,0 +1,99 @@
+"""Preprocess: from the catalogue's files to shards, as many workers as are asked for, each its own shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from radiograft.config import Preprocess
+from radiograft.config.data_policy import COLOUR, REPORT, Policy
+from radiograft.data.catalog import Catalogue, label_column
+from radiograft.data.image_loader import Decoded, decode_rows
+from radiograft.data.quality.image_checks import look
+from radiograft.data.shards import row_status
+from radiograft.data.shards.dataset import write_shard
+from radiograft.data.shards.files import SUFFIX
+from radiograft.data.shards.layout import Shard, digest, layout, share
+from radiograft.data.shards.row_status import Outcome
+from radiograft.imaging.decode import IN_COLOUR
+from radiograft.stages.preprocess import merge
+from radiograft.stages.preprocess.finished_shards import Finished
+from radiograft.stages.runtime import log
+from radiograft.training.checkpoints import Checkpoints
+
+
+def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:
+    """The whole stage on this machine, without pods; raises as `work` and `collect.run`."""
+    part = output / "part"
+    work(settings, catalogue_folder, part, Checkpoints(""))
+    merge.run(settings, catalogue_folder, [part], output)
+    shutil.rmtree(part)
+
+
+def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpoints, worker: int = 0) -> None:
+    """Decodes, resizes and stores the pictures of one worker's shards; those that an earlier attempt finished stay.
+
+    Args:
+        part: gets the shards and what became of their rows. The same catalogue and settings give the same bytes,
+            whatever was killed before.
+        kept: where the next attempt finds this worker's finished shards if it finds `part` empty.
+        worker: from 0 to preprocess_workers - 1.
+
+    Raises:
+        FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
+    """
+    catalogue = Catalogue.read(catalogue_folder)
+    every = layout(catalogue.rows)
+    mine = share(every, worker, settings.preprocess_workers)
+    policy = dataclasses.asdict(settings.policy())
+    finished = Finished.open(part, kept, digest(every), catalogue.labels, settings.image_size, policy)
+    missing = [shard for shard in mine if not finished.has(shard.name)]
+    if len(missing) < len(mine):
+        log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
+    for _, shards in itertools.groupby(missing, key=lambda shard: shard.name.partition("-")[0]):
+        _write(list(shards), catalogue.labels, settings, finished)
+
+
+def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: Finished) -> None:
+    """Writes shards in one pass over what their pictures are read from."""
+    rows = pd.concat([shard.rows for shard in shards])
+    decoded = decode_rows(rows, settings.image_size)
+    for done, shard in enumerate(shards, 1):
+        truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
+        found: list[Outcome] = []
+        examples = _stored(
+            shard.rows["image_id"], truth, itertools.islice(decoded, len(truth)), settings.policy(), found
+        )
+        write_shard(finished.folder / (shard.name + SUFFIX), examples)
+        row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], found)
+        finished.copy(shard.name)
+        log.debug("%s: %d of %d shards", shard.name.partition("-")[0], done, len(shards))
+
+
+def _stored(
+    image_ids: pd.Series[str], truth: np.ndarray, decoded: Iterator[Decoded], policy: Policy, found: list[Outcome]
+) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
+    """What a shard holds; what became of each row is added to `found`."""
+    for image_id, present, each in zip(image_ids, truth, decoded, strict=True):
+        found.append(judged(each, policy))
+        if found[-1].look is None or each.picture is None:
+            log.warning("  set aside %s: %s", image_id, found[-1].reasons[0])
+        else:
+            yield each.picture, image_id, present
+
+
+def judged(decoded: Decoded, policy: Policy) -> Outcome:
+    """What the policy makes of a picture, or of why there is none."""
+    picture, reason, mode, pixels = decoded
+    if picture is None:
+        return Outcome(mode, (reason,))
+    seen = look(picture)
+    flaws = (*seen.flaws, *(COLOUR,) * mode.endswith(IN_COLOUR))
+    leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
+    return Outcome(mode, (leaving,)) if leaving else Outcome(mode, flaws, seen, pixels)

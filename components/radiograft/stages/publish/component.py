@@ -1,0 +1,29 @@
+"""The KFP interface of the publish stage."""
+
+from kfp import dsl
+
+from radiograft.stages.container_image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def publish(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.HTML],
+    version: dsl.Output[dsl.Artifact],
+    outcome: dsl.Output[dsl.Metrics],
+    publish_model_name: str,
+    publish_registry: str,
+    run_id: str,
+) -> None:
+    """Puts the fine-tuned model into the registry as a numbered version, and into production if it passed the gate."""
+    from pathlib import Path
+
+    from radiograft.config import Publish
+    from radiograft.stages.publish import task
+    from radiograft.stages.runtime import stage
+
+    with stage("publish", version.path, reads=[model.path, evaluation.path]):
+        settings = Publish.of(locals())
+        inputs = task.Inputs(*(Path(each.path) for each in (model, evaluation, report)))
+        task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)

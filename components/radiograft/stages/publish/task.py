@@ -1,0 +1,128 @@
+"""Publish: puts the fine-tuned model into the registry as a numbered, immutable version, and into production where the
+gate of the evaluation says so. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from radiograft import storage
+from radiograft.config import Publish
+from radiograft.registry import lineage, production, version_claims
+from radiograft.registry import versions as registry
+from radiograft.reporting import model_card
+from radiograft.stages.runtime import log
+from radiograft.storage import checksums
+
+
+class Inputs(NamedTuple):
+    """The model's folder (radiograft.models.artifact), the evaluation's folder and the report's file."""
+
+    model: Path
+    evaluation: Path
+    report: Path
+
+
+class Outcome(NamedTuple):
+    """The version's number, whether it is in production now or a candidate, and why."""
+
+    version: int
+    promoted: bool
+    reason: str
+
+    @property
+    def standing(self) -> str:
+        """`production` or `candidate`."""
+        return "production" if self.promoted else "candidate"
+
+    def log_to(self, metrics: Any) -> None:
+        """Logs to KFP's Metrics artifact."""
+        metrics.log_metric("version", self.version)
+        metrics.log_metric("promoted", int(self.promoted))
+
+
+def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome:
+    """Publishes the model with its evaluation, carries out the gate's verdict and removes the run's checkpoints.
+
+    Args:
+        run_id: the pipeline run's id; a second attempt of the same run completes the version of the first.
+        output: file that will hold the version, its URI, its standing and the lineage as JSON.
+
+    Raises:
+        FileNotFoundError: a file is gone.
+        ValueError: the evaluation holds no verdict of the gate, or the report is not the one it wrote.
+    """
+    place, model = settings.publish_registry, settings.publish_model_name
+    metrics = json.loads((inputs.evaluation / "metrics.json").read_text(encoding="utf-8"))
+    if "gate" not in metrics:
+        raise ValueError("metrics.json must hold the gate's verdict as `gate`; evaluate the model with this version")
+    checksums.verify_beside(inputs.report, inputs.evaluation)
+    claim = version_claims.claim(place, model, run_id)
+    origin = lineage.describe(metrics["lineage"], claim)
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files(inputs, Path(folder), model, metrics, origin)
+        facts = {"model": model, "created": claim.created}
+        uri = registry.write_version(place, model, claim.number, files, facts)
+    outcome = _carry_out(place, model, claim, metrics["gate"])
+    log.info("published %s version %d at %s", model, claim.number, uri)
+    log.info("%s: %s", outcome.standing, outcome.reason)
+    found = {"model": model, "uri": uri, **outcome._asdict(), "standing": outcome.standing, "lineage": origin}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(found, indent=2))
+    # Not before: until a stage's outputs are uploaded, a kill may cost all that it did.
+    storage.delete_tree(storage.join(place, registry.CHECKPOINTS, run_id))
+    return outcome
+
+
+def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: dict[str, Any]) -> Outcome:
+    """Moves production to the version where the gate let it pass, unless production is no longer what the gate saw."""
+    reason = "; ".join(verdict["reasons"])
+    if not verdict["promote"]:
+        return Outcome(claim.number, False, reason)
+    current = production.current(place, model)
+    if _promoted(current, claim):
+        return Outcome(claim.number, True, reason)  # an earlier attempt of this run did it
+    try:
+        if (current.version if current else None) != verdict["champion"]:
+            raise production.moved(current, verdict["champion"])
+        production.promote(place, model, claim.number, current, run_id=claim.run_id, reason=reason)
+    except production.ConflictError as conflict:
+        if not _promoted(production.current(place, model), claim):  # by another attempt of this run, at the same time
+            return Outcome(claim.number, False, f"{conflict}; run the pipeline again")
+    return Outcome(claim.number, True, reason)
+
+
+def _promoted(current: production.Production | None, claim: version_claims.Claim) -> bool:
+    return current is not None and any(change.run_id == claim.run_id for change in current.history)
+
+
+def _files(
+    inputs: Inputs, folder: Path, model: str, metrics: dict[str, Any], origin: dict[str, Any]
+) -> dict[str, Path]:
+    """The version's files by name: the SavedModel at its root, all else below `assets.extra`.
+
+    Args:
+        folder: where those that do not exist yet are written.
+    """
+    contract = json.loads((inputs.model / "contract.json").read_text())
+    contract["thresholds"] = metrics["thresholds"][metrics["published"]]
+    (folder / "contract.json").write_text(json.dumps(contract, indent=2))
+    (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
+    card = model_card.render(model, metrics, contract, origin)
+    (folder / "model_card.md").write_text(card, encoding="utf-8")
+    extra = {
+        "model.keras": inputs.model / "model.keras",
+        "history.json": inputs.model / "history.json",
+        "report.html": inputs.report,
+        **{path.name: path for path in folder.iterdir()},
+        **_tree(inputs.evaluation),
+    }
+    return _tree(inputs.model / "saved_model") | {f"{registry.EXTRA}/{name}": path for name, path in extra.items()}
+
+
+def _tree(folder: Path) -> dict[str, Path]:
+    """All files below a folder by their names in it, without lists of checksums: the version has one of its own."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(checksums.NAME))
+    return {path.relative_to(folder).as_posix(): path for path in files}

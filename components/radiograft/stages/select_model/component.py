@@ -1,0 +1,32 @@
+"""The KFP interface of the cut-off search over pods: what is fanned out, and what becomes of the results."""
+
+from kfp import dsl
+
+from radiograft.stages.container_image import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> list[str]:
+    """Names the layers that fine-tuning is tried from."""
+    from pathlib import Path
+
+    from radiograft.models import artifact
+    from radiograft.models.cut_offs import parse_cut_offs
+    from radiograft.stages.runtime import log, stage
+
+    with stage("list_cut_offs", reads=[feature_model.path]):
+        found = parse_cut_offs(model_cut_off, artifact.load(Path(feature_model.path)))
+        log.info("cut-off candidates: %s", ", ".join(found))
+        return found
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def choose_model(models: dsl.Input[list[dsl.Model]], model: dsl.Output[dsl.Model]) -> None:
+    """Hands on the candidate that is best on validation, with the table of all."""
+    from pathlib import Path
+
+    from radiograft.stages.runtime import stage
+    from radiograft.stages.select_model import task
+
+    with stage("choose_model", model.path, reads=[each.path for each in models]):
+        task.choose([Path(each.path) for each in models], Path(model.path))

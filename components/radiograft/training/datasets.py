@@ -1,0 +1,81 @@
+"""What a network is trained and judged on, pictures or activations, in batches that depend on the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from radiograft.data.shards.dataset import Shards
+from radiograft.training.activation_cache import Activations
+
+
+class Material(NamedTuple):
+    """What a network is trained and judged on.
+
+    Attributes:
+        batches: full batches of (inputs, labels) of the epochs given, on end; they depend on the epoch alone.
+        steps: batches an epoch.
+        image_ids: of the pictures in a step of an epoch, both counted from 0.
+        truth: training labels float32 [pictures, labels], NaN where unknown.
+        validation: batches of inputs in order; `validation_truth`: their labels.
+    """
+
+    batches: Callable[[range], tf.data.Dataset]
+    steps: int
+    image_ids: Callable[[int, int], list[str]]
+    truth: np.ndarray
+    validation: tf.data.Dataset
+    validation_truth: np.ndarray
+
+
+def from_pictures(data: Shards, batch_size: int, seed: int, replicas: int) -> Material:
+    """Pictures augmented anew in each epoch; validation pictures as they are.
+
+    Raises:
+        ValueError: see `steps_an_epoch`.
+    """
+    truth = data.truth("train")
+    return Material(
+        batches=lambda epochs: data.training(batch_size, epochs, seed),
+        steps=steps_an_epoch(len(truth), batch_size, replicas),
+        image_ids=lambda epoch, step: data.training_ids(batch_size, epoch, step, seed),
+        truth=truth,
+        validation=data.pictures("validation", batch_size),
+        validation_truth=data.truth("validation"),
+    )
+
+
+def from_activations(
+    training: Activations, validation: Activations, batch_size: int, seed: int, replicas: int
+) -> Material:
+    """What the frozen side of a network made of the pictures.
+
+    Raises:
+        ValueError: see `steps_an_epoch`.
+    """
+    return Material(
+        batches=lambda epochs: training.training(batch_size, epochs, seed),
+        steps=steps_an_epoch(len(training.truth), batch_size, replicas),
+        image_ids=lambda epoch, step: training.training_ids(batch_size, epoch, step, seed),
+        truth=training.truth,
+        validation=validation.in_order(batch_size),
+        validation_truth=validation.truth,
+    )
+
+
+def steps_an_epoch(pictures: int, batch_size: int, replicas: int) -> int:
+    """Whole batches in an epoch, each split evenly over the replicas of the model.
+
+    Raises:
+        ValueError: there is not one, or it does not split evenly.
+    """
+    if batch_size % replicas:
+        raise ValueError(f"train_batch_size must be a multiple of the number of GPUs ({replicas}), got {batch_size}")
+    if batch_size > pictures:
+        raise ValueError(
+            f"train_batch_size must be at most the number of training pictures ({pictures}), got {batch_size}"
+        )
+    return pictures // batch_size

@@ -1,0 +1,90 @@
+"""Pooled features of the frozen backbone: computed once, kept in memory-mapped files, served in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.feature_taps import candidates, tapped, widths
+from radiograft.models.predictor import Predictor, stream_to_file
+from radiograft.stages.runtime import log
+from radiograft.training.activation_cache import Activations
+from radiograft.training.checkpoints import Checkpoints, weights_digest
+
+FITTED_SPLITS = ("train", "validation")
+BATCHES_A_PIECE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """Pooled features of all tapped layers.
+
+    Attributes:
+        backbone: the frozen network.
+        layers, widths: the tapped layers from the input on, and their channels.
+        stored: float16 [pictures, sum of widths] by split, memory-mapped, in stored order, the layers side by side.
+    """
+
+    backbone: keras.Model
+    layers: list[str]
+    widths: list[int]
+    stored: dict[str, np.ndarray]
+
+    def of(self, layer: str, split: str, data: Shards) -> Activations:
+        """One layer's features of a split, as activations of one view [1, pictures, channels]."""
+        number = self.layers.index(layer)
+        start = sum(self.widths[:number])
+        features = self.stored[split][None, :, start : start + self.widths[number]]
+        return Activations([features], data.truth(split), list(data.split(split)["image_id"]))
+
+
+def extract(
+    backbone: keras.Model,
+    data: Shards,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    folder: Path,
+    checkpoints: Checkpoints,
+) -> Extraction:
+    """Runs training and validation pictures through the backbone once, pooling every candidate layer on the way.
+
+    The features stay in `<folder>/<split>.npy`. What `checkpoints` hold of this very pass is not computed again.
+
+    Raises:
+        FloatingPointError: a feature is too large for half precision.
+    """
+    backbone.trainable = False
+    layers = candidates(backbone)
+    extractor = tapped(backbone, layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    stored, predictor = {}, Predictor(extractor, strategy)
+    facts = (weights_digest(backbone), data.identity(), batch_size)
+    for split in FITTED_SPLITS:
+        rows = len(data.split(split))
+        log.debug("%d pictures of %s through %s", rows, split, extractor.name)
+        outputs = _outputs(predictor, data.pictures(split, batch_size), checkpoints.of(split, *facts))
+        stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
+    return Extraction(backbone, layers, widths(backbone, layers), stored)
+
+
+def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
+    """All batches' features float16 [n, width]: first what an earlier attempt has kept, then the rest, kept in pieces
+    of BATCHES_A_PIECE."""
+    done, pending = 0, []
+    for piece in checkpoints.all():
+        yield piece.arrays["features"]
+        done = piece.number
+    if done:
+        log.info("going on after %d batches", done)
+    for number, output in enumerate(predictor.single(batches.skip(done)), start=done + 1):
+        yield output
+        pending.append(output.astype("float16"))
+        if number % BATCHES_A_PIECE == 0:
+            checkpoints.save(number, {"features": np.concatenate(pending)}, {}, keep=True)
+            pending.clear()

@@ -1,0 +1,149 @@
+"""Fine-tunes from each cut-off that is asked for, on frozen activations that all share, and keeps the best."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from radiograft.config import FineTune
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import variables
+from radiograft.models.early_pooling import pool_branches
+from radiograft.models.graph_split import Split, between, split
+from radiograft.models.heads import unfreeze_from
+from radiograft.models.predictor import Predictor
+from radiograft.stages.runtime import log
+from radiograft.training.activation_cache import Activations, bytes_at_once, bytes_needed, cache, choose, extend
+from radiograft.training.checkpoints import Checkpoints, weights_digest
+from radiograft.training.datasets import Material, from_activations, from_pictures
+from radiograft.training.search.results import Candidate, best, candidate
+from radiograft.training.trainer import History, Plan, train
+
+
+class Job(NamedTuple):
+    """What all candidates have in common."""
+
+    settings: FineTune
+    data: Shards
+    plan: Plan
+    strategy: tf.distribute.Strategy
+    checkpoints: Checkpoints
+
+    @property
+    def views(self) -> dict[str, int]:
+        """Augmented views of each split; 0 is the pictures as they are."""
+        return {"train": self.settings.train_views, "validation": 0}
+
+    def material(self, stored: dict[str, Activations] | None) -> Material:
+        """Batches of the stored activations, or of pictures augmented anew in each epoch."""
+        batch = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
+        if stored is None:
+            return from_pictures(self.data, *batch)
+        return from_activations(stored["train"], stored["validation"], *batch)
+
+
+def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple[History, list[Candidate]]:
+    """Fine-tunes from each cut-off, always from the network as it came, and leaves it as the best candidate made it.
+
+    Args:
+        cut_offs: from the input towards the output, each computed from the one before.
+
+    Returns:
+        The best candidate's history, and what became of each.
+
+    Raises:
+        FloatingPointError: a loss diverged, or an activation is too large to be cached.
+        OSError: `train_augmentation=cached` does not fit on the scratch disk.
+    """
+    start = variables.read(network.variables)  # weights and the random states of dropout layers
+    candidates, histories, kept = list[Candidate](), dict[str, History](), start
+    unfreeze_from(network, cut_offs[0])
+    with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
+        cuts = _cuts(network, cut_offs)
+        cached = _decide(cuts, job, Path(scratch))
+        replicas = job.strategy.num_replicas_in_sync
+        facts = (dataclasses.asdict(job.settings), job.data.identity(), weights_digest(network), replicas, cached)
+        for cut_off, model, material in _trainings(network, cuts, job, Path(scratch) if cached else None):
+            weights = unfreeze_from(network, cut_off)
+            log.info("fine tuning from %s: %d of %d weights", cut_off, weights, network.count_params())
+            logs = job.plan.logs / cut_off if len(cut_offs) > 1 else job.plan.logs
+            plan, checkpoints = dataclasses.replace(job.plan, logs=logs), job.checkpoints.of(cut_off, *facts)
+            history = train(model, material, plan, job.strategy, checkpoints)
+            histories[cut_off] = history
+            candidates.append(candidate(cut_off, weights, history))
+            if best(candidates) is candidates[-1]:
+                kept = variables.read(network.variables)
+            variables.write(network.variables, start)
+    variables.write(network.variables, kept)
+    chosen = best(candidates)["cut_off"]
+    unfreeze_from(network, chosen)
+    return histories[chosen], candidates
+
+
+def _cuts(network: keras.Model, cut_offs: list[str]) -> dict[str, Split]:
+    """The network, its end pooled early, split at each cut-off."""
+    pooled = pool_branches(network)
+    return {cut_off: split(pooled, cut_off) for cut_off in cut_offs}
+
+
+def _decide(cuts: dict[str, Split], job: Job, scratch: Path) -> bool:
+    """Whether the activations are cached, said with the reason."""
+    a_view = bytes_at_once([cut.bytes_a_view() for cut in cuts.values()])
+    needed = bytes_needed(a_view, job.data, job.settings.train_views)
+    cached, reason = choose(job.settings.train_augmentation, needed, scratch)
+    log.info("augmentation %s: %s", "cached" if cached else "online", reason)
+    return cached
+
+
+def _trainings(
+    network: keras.Model, cuts: dict[str, Split], job: Job, scratch: Path | None
+) -> Iterator[tuple[str, keras.Model, Material]]:
+    """Each cut-off with the model to fit and what to fit it on: activations cached in `scratch`, or pictures without.
+
+    The network must be as it came whenever the next one is asked for.
+    """
+    stored, shallower = dict[str, Activations](), None
+    for number, (cut_off, cut) in enumerate(cuts.items()):
+        if scratch is None:
+            # A model of its own, so that the one that is saved stays without an optimizer.
+            yield cut_off, keras.Model(network.input, network.output), job.material(None)
+            continue
+        folder = scratch / str(number)
+        stored = _extended(stored, shallower, cut, job, folder) if shallower else _cached(cut, job, folder)
+        shallower = cut
+        yield cut_off, cut.suffix, job.material(stored)
+
+
+def _cached(cut: Split, job: Job, folder: Path) -> dict[str, Activations]:
+    """The activations at the first cut, from the pictures."""
+    prefix, settings = Predictor(cut.prefix, job.strategy), job.settings
+    return {
+        part: cache(
+            prefix,
+            job.data,
+            part,
+            views=views,
+            batch_size=settings.train_batch_size,
+            seed=settings.train_seed,
+            folder=folder,
+        )
+        for part, views in job.views.items()
+    }
+
+
+def _extended(
+    stored: dict[str, Activations], shallower: Split, deeper: Split, job: Job, folder: Path
+) -> dict[str, Activations]:
+    """The activations at the next cut, from those at the one before, which are removed."""
+    network = Predictor(between(shallower, deeper), job.strategy)
+    extended = dict[str, Activations]()
+    for part, shallow in stored.items():
+        extended[part] = extend(shallow, network, part, batch_size=job.settings.train_batch_size, folder=folder)
+        shallow.discard()
+    return extended

@@ -1,0 +1,124 @@
+"""The command line: `radiograft run`, `resume`, `settings`, `models ...` and `drift`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from radiograft.config import run_form
+from radiograft_pipelines.cli import cluster as cluster_commands
+from radiograft_pipelines.cli.console import console, figure, interval, out_folder, told_in_one_line
+from radiograft_pipelines.cli.drift import drift
+from radiograft_pipelines.cli.models import models
+from radiograft_pipelines.dags.parameters import explain
+from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
+
+
+@click.group()
+@click.version_option(package_name="radiograft")
+def main() -> None:
+    """Transfer learning for medical images on Kubeflow Pipelines. Research only, not for diagnosis."""
+
+
+main.add_command(models)
+main.add_command(drift)
+for command in cluster_commands.COMMANDS:
+    main.add_command(command)
+
+
+@main.command()
+@click.option("--settings", "settings", required=True, help="A YAML file, or one by name: demo, chestxray14, ...")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
+@click.option(
+    "--pipeline",
+    default=WHOLE,
+    show_default=True,
+    type=click.Choice([WHOLE, SEARCH]),
+    help=f"{SEARCH} fine-tunes from several cut-offs side by side: those of the settings, or all candidates.",
+)
+@out_folder
+def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
+    """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
+    with told_in_one_line():
+        values = values_for(pipeline, settings, assignments)
+        from radiograft_pipelines.local import runner
+
+        run_id = runner.new_run(pipeline, values, out)
+    _run(run_id, out)
+
+
+@main.command()
+@click.argument("run_id")
+@out_folder
+def resume(run_id: str, out: Path) -> None:
+    """Goes on with a run that was cut short, from the last epoch that it had finished."""
+    _run(run_id, out)
+
+
+def _run(run_id: str, out: Path) -> None:
+    from radiograft_pipelines.local import runner
+
+    with told_in_one_line():
+        try:
+            summary = runner.run(run_id, out, console)
+        except runner.RunFailedError as failure:
+            click.echo(f"\n{failure}\nnothing was published", err=True)
+            sys.exit(1)
+    if summary["trained"]:
+        _print_summary(summary)
+    else:
+        console.print(f"{escape(summary['reason'])}: nothing was trained", highlight=False)
+
+
+@main.command("settings")
+def list_settings() -> None:
+    """Lists every setting with its default, choices or range and help, as a Markdown table."""
+    click.echo(settings_table())
+
+
+def settings_table() -> str:
+    """The table of settings in the README, which a test holds equal to this."""
+    rows = [f"| `{name}` | {_default(field)} | {explain(field)} |" for name, field in run_form().items()]
+    return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows])
+
+
+def _default(field: Any) -> str:
+    if field.metadata["required"]:
+        return "required"
+    return "empty" if field.default == "" else f"`{field.default}`"
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    table = Table("", "AUROC (95 %)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
+    rows = {
+        "features, val.": summary["feature_extraction"]["validation"],
+        "fine-tuned, val.": summary["metrics"]["validation"],
+        "features, test": summary["feature_extraction"]["test"],
+        "fine-tuned, test": summary["metrics"]["test"],
+    }
+    for name, found in rows.items():
+        table.add_row(
+            name,
+            interval(found["auroc"], *found["auroc_interval"]),
+            *(figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
+            f"{found['n_images']} ({found['n_patients']})",
+        )
+    console.print(table)
+    for label, place in (
+        (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
+        (summary["standing"], summary["reason"]),
+        ("report", summary["report"]),
+        ("data report", summary["data_report"]),
+        ("TensorBoard logs", summary["tensorboard"]),
+    ):
+        console.print(f"[bold]{label}[/]: {escape(place)}", highlight=False)
+    console.print("Research only. Not for diagnosis.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Tells before a run what would leave it pending or failing, each finding with its remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from radiograft.stages.container_image import is_fixed
+from radiograft_pipelines.cluster.errors import ClusterError
+from radiograft_pipelines.cluster.kfp_client import KfpServer
+from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
+from radiograft_pipelines.cluster.package import Demand
+from radiograft_pipelines.cluster.preflight import nodes, quotas
+
+OLDEST_KFP = (2, 15, 0)
+SERVER = "ml-pipeline"  # KFP's deployment of its API server
+
+
+class Finding(NamedTuple):
+    """What was looked at and how it is: `good`, `bad` (a run would not go through) or `warning`; with its remedy."""
+
+    level: Literal["good", "bad", "warning"]
+    what: str
+    remedy: str = ""
+
+
+def examine(cluster: Kubernetes, demands: Sequence[Demand], service_account: str) -> Iterator[Finding]:
+    """What the cluster's nodes, quotas and objects lack of what the tasks' pods demand."""
+    wrong = list(_wrong_quantities(demands))
+    yield from wrong
+    if wrong:
+        return
+    for check in (_nodes, _quotas, _named_objects):
+        yield from _unless_unreadable(lambda check=check: list(check(cluster, demands)))  # type: ignore[misc]
+    yield from _unless_unreadable(lambda: [_service_account(cluster, service_account)])
+
+
+def kfp_version(server: KfpServer, cluster: Kubernetes | None, kfp_namespace: str) -> Finding:
+    """Whether KFP is new enough; its release is the server's word, or the tag of its image."""
+    release = server.release or (_image_tag(cluster, kfp_namespace) if cluster else "")
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", release)
+    if not found:
+        return Finding(
+            "warning", f"{server.host} is KFP; its release is not told", "make sure that it is 2.15 or newer"
+        )
+    if tuple(map(int, found.groups())) < OLDEST_KFP:
+        oldest = ".".join(map(str, OLDEST_KFP))
+        return Finding("bad", f"KFP must be {oldest} or newer, got {found[0]}", "upgrade Kubeflow Pipelines")
+    return Finding("good", f"KFP {found[0]} answers at {server.host}")
+
+
+def image(reference: str) -> Finding:
+    """Whether the image is named by digest: under a tag other code may run, or a cached result of other code count."""
+    if is_fixed(reference):
+        return Finding("good", f"the image is named by digest: {reference}")
+    return Finding(
+        "warning",
+        f"the image {reference} is named by a tag, behind which another may come to stand",
+        "give it by digest: --image or RADIOGRAFT_TRAINER_IMAGE=...@sha256:...",
+    )
+
+
+def _unless_unreadable(check: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return check()
+    except ClusterError as error:
+        return [Finding("warning", f"not checked: {error}")]
+
+
+def _wrong_quantities(demands: Sequence[Demand]) -> Iterator[Finding]:
+    for demand in demands:
+        for name, quantity in demand.resources.items():
+            if not nodes.can_be_asked(quantity):
+                yield Finding("bad", f"{demand.task} asks for {quantity!r} of {name}", "write 500m, 8 or 16Gi")
+
+
+def _nodes(cluster: Kubernetes, demands: Sequence[Demand]) -> Iterator[Finding]:
+    known = nodes.read(cluster)
+    tasks: dict[nodes.Obstacle, list[str]] = {}
+    for demand in demands:
+        if obstacle := nodes.obstacle(demand, known):
+            tasks.setdefault(obstacle, []).append(demand.task)
+    for obstacle, held in tasks.items():
+        yield Finding("bad", f"{', '.join(held)}: {obstacle.what}", obstacle.remedy)
+    if not tasks:
+        yield Finding("good", f"every task's pod fits on one of {len(known)} nodes")
+
+
+def _quotas(cluster: Kubernetes, demands: Sequence[Demand]) -> Iterator[Finding]:
+    problems = list(quotas.problems(cluster, demands))
+    yield from (Finding("bad", problem.what, problem.remedy) for problem in problems)
+    if not problems:
+        yield Finding("good", f"the quotas of namespace {cluster.namespace} leave room for every task")
+
+
+def _named_objects(cluster: Kubernetes, demands: Sequence[Demand]) -> Iterator[Finding]:
+    """Config maps and secrets that pods cannot start without."""
+    core = cluster.core
+    wanted = [("config map", core.read_namespaced_config_map, {name for each in demands for name in each.config_maps})]
+    wanted += [("secret", core.read_namespaced_secret, {name for each in demands for name in each.secrets})]
+    for kind, method, names in wanted:
+        for name in sorted(names):
+            yield _existing(
+                cluster, kind, method, name, f"create it: kubectl --namespace {cluster.namespace} apply -k ..."
+            )
+
+
+def _service_account(cluster: Kubernetes, name: str) -> Finding:
+    return _existing(
+        cluster,
+        "service account",
+        cluster.core.read_namespaced_service_account,
+        name,
+        "create it, or give another with --service-account",
+    )
+
+
+def _existing(cluster: Kubernetes, kind: str, method: Callable[..., object], name: str, remedy: str) -> Finding:
+    try:
+        cluster.call(f"{kind} {name}", method, name, cluster.namespace)
+    except LookupError:
+        return Finding("bad", f"namespace {cluster.namespace} has no {kind} {name!r}", remedy)
+    return Finding("good", f"namespace {cluster.namespace} has the {kind} {name!r}")
+
+
+def _image_tag(cluster: Kubernetes, kfp_namespace: str) -> str:
+    try:
+        found = cluster.call("KFP's deployment", cluster.apps.read_namespaced_deployment, SERVER, kfp_namespace)
+    except (ClusterError, LookupError):
+        return ""
+    return str(found.spec.template.spec.containers[0].image).partition("@")[0].rpartition(":")[2]

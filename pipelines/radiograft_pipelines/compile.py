@@ -1,0 +1,55 @@
+"""Compiles the pipelines to the packages that a user uploads in the KFP UI: `python -m radiograft_pipelines.compile`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+from kfp import compiler
+
+from radiograft.stages.container_image import TRAINER_IMAGE, is_fixed
+from radiograft_pipelines.cli.console import told_in_one_line
+from radiograft_pipelines.cluster.profile import Cluster, placed
+from radiograft_pipelines.dags.cutoff_search import cutoff_search
+from radiograft_pipelines.dags.transfer_learning import transfer_learning
+
+COMPILED = Path(__file__).parent / "compiled"
+PIPELINES = {"transfer_learning.yaml": transfer_learning, "cutoff_search.yaml": cutoff_search}
+
+
+def compile_all(folder: Path) -> list[Path]:
+    """Writes every pipeline's package to `folder`, which is there, and returns the files."""
+    for name, pipeline in PIPELINES.items():
+        compiler.Compiler().compile(pipeline, str(folder / name))
+    return [folder / name for name in PIPELINES]
+
+
+@click.command()
+@click.argument("folder", default=COMPILED, type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--cluster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of what the cluster has and wants, such as manifests/overlays/gke/cluster.yaml.",
+)
+def main(folder: Path, cluster: Path | None) -> None:
+    """Write every pipeline's package to FOLDER."""
+    if not is_fixed(TRAINER_IMAGE):
+        click.echo(
+            f"warning: {TRAINER_IMAGE} is named by a tag, behind which another image may come to stand; "
+            "give RADIOGRAFT_TRAINER_IMAGE by digest (...@sha256:...) for runs on a cluster",
+            err=True,
+        )
+    with told_in_one_line(), tempfile.TemporaryDirectory() as drafts:  # nothing is written unless all of it is right
+        texts = {path.name: path.read_text() for path in compile_all(Path(drafts))}
+        if cluster:
+            wanted = Cluster.read(cluster)
+            texts = {name: placed(text, wanted) for name, text in texts.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+            click.echo(f"wrote {folder / name}")
+
+
+if __name__ == "__main__":
+    main()

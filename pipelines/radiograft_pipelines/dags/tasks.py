@@ -1,0 +1,91 @@
+"""The stages that the pipelines are made of, each with its settings from the run form and the pod it gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp import dsl
+
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish
+from radiograft.registry.lineage import IMAGE_VARIABLE
+from radiograft.stages.container_image import TRAINER_IMAGE
+from radiograft.stages.evaluate.component import evaluate
+from radiograft.stages.extract_features.component import extract_features
+from radiograft.stages.fine_tune.component import fine_tune
+from radiograft.stages.ingest.component import ingest
+from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
+from radiograft.stages.publish.component import publish
+from radiograft_pipelines.dags.parameters import Form
+from radiograft_pipelines.dags.pod_spec import on_two_gpus, unprivileged
+
+RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+def ingested(form: Form) -> dsl.PipelineTask:
+    """Reads the source; never from the cache, for what lies behind data_source may have changed."""
+    task = ingest(run_id=RUN_ID, **form.parameters)
+    task.set_caching_options(False)
+    return on_two_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
+
+
+def worth_training(data: dsl.PipelineTask) -> Any:
+    """The condition under which a run goes on after ingest.
+
+    It is ingest's return value, which KFP calls `Output`: KFP's local runner takes a condition on an output of another
+    name for false.
+    """
+    return data.outputs["Output"] == True  # noqa: E712  compared when the pipeline runs
+
+
+def preprocessed(form: Form, catalogue: Any) -> dsl.PipelineTask:
+    """Makes shards of the catalogue's pictures, which workers in pods of their own share; one more collects them."""
+    settings, attempt = form.of(Preprocess), _attempt(form, "preprocess")
+    workers = list_workers(preprocess_workers=form.parameters["preprocess_workers"])
+    with dsl.ParallelFor(workers.output) as worker:  # unnamed, as in `radiograft_pipelines.dags.cutoff_search`
+        made = preprocess(catalogue=catalogue, worker=worker, **attempt, **settings)
+    collected = collect_shards(catalogue=catalogue, parts=dsl.Collected(made.outputs["part"]), **settings)
+    on_two_gpus(made, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+    unprivileged(workers, cpu="1", memory="2Gi", hours=1)
+    return unprivileged(collected, cpu="2", memory="8Gi", hours=2)
+
+
+def extracted(form: Form, shards: Any) -> dsl.PipelineTask:
+    """Runs the frozen backbone and trains a classifier on its features."""
+    attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
+    task = extract_features(shards=shards, **attempt, **form.of(ExtractFeatures))
+    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
+
+
+def tuned(form: Form, shards: Any, start: Any, cut_off: Any = None) -> dsl.PipelineTask:
+    """Fine-tunes from the form's cut-off, or from that of one turn of a loop.
+
+    A loop's tasks all have the same name, and so would be the place of their checkpoints: there it is the cut-off.
+    """
+    settings = form.of(FineTune) | ({"model_cut_off": cut_off} if cut_off is not None else {})
+    attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER if cut_off is None else cut_off)
+    task = fine_tune(shards=shards, feature_model=start, **attempt, **settings)
+    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
+
+
+def evaluated(form: Form, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
+    """Judges the fine-tuned model; never from the cache, for the production model it must match may have changed."""
+    features, start = (extraction.outputs[name] for name in ("features", "feature_model"))
+    task = evaluate(
+        shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, **form.of(Evaluate)
+    )
+    task.set_caching_options(False)
+    return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
+
+
+def published(form: Form, model: Any, judged: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Puts the model into the registry; never from the cache, for each run publishes its own version."""
+    evaluation, report = (judged.outputs[name] for name in ("evaluation", "report"))
+    task = publish(model=model, evaluation=evaluation, report=report, run_id=RUN_ID, **form.of(Publish))
+    task.set_caching_options(False)
+    task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
+    return unprivileged(task, cpu="1", memory="2Gi", hours=1)
+
+
+def _attempt(form: Form, task_name: Any) -> dict[str, Any]:
+    """Where a training stage keeps its checkpoints, the same in every attempt."""
+    return {"checkpoint_root": form.parameters["publish_registry"], "run_id": RUN_ID, "task_name": task_name}

@@ -1,0 +1,134 @@
+"""From a settings file and overrides to the values of the run form, every one checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from radiograft import storage
+from radiograft.config import AUTO_CUT_OFF, CUT_OFFS, check_form, run_form
+from radiograft.config.base import Scalar, nearest, read_scalar
+from radiograft.config.shared import check_place
+from radiograft_pipelines import yaml_io
+
+FOLDER = Path(__file__).parent / "presets"
+WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
+PLACES = ("data_source", "publish_registry", "model_weights")
+NO_PLACES = ("", "imagenet", "none")
+
+
+def load(name: str) -> dict[str, Scalar]:
+    """Reads a YAML file of run-form names, by path or by the name of one in pipelines/settings.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no YAML, not a mapping, a name that the run form does not have or that stands there twice, or text
+            for a number.
+    """
+    named = {path.stem: path for path in FOLDER.glob("*.yaml")}
+    path = named.get(name, Path(name))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
+        )
+    values: dict[str, Scalar] = {}
+    for key, value in yaml_io.read_mapping(path).items():
+        full = full_name(key)
+        if full in values:
+            raise ValueError(f"{path} must give each setting once, got {full} a second time as {key!r}")
+        values[full] = _number(full, value)
+    return values
+
+
+def _number(name: str, value: Any) -> Any:
+    wanted = type(run_form()[name].default)
+    # YAML 1.1 takes 1e-4 for text
+    return read_scalar(name, value, wanted) if wanted is float and isinstance(value, str) else value
+
+
+def full_name(name: str) -> str:
+    """The run form's name for `name`, which may lack its prefix where that is unambiguous: `source`, `backbone`.
+
+    Raises:
+        ValueError: no such setting; the nearest names are given.
+    """
+    names = list(run_form())
+    short = [full for full in names if full.partition("_")[2] == name]
+    if name in names or len(short) == 1:
+        return name if name in names else short[0]
+    if short:
+        raise ValueError(f"{name!r} could be {' or '.join(short)}; give the whole name")
+    raise ValueError(f"there is no setting {name!r}{nearest(name, [*names, *(n.partition('_')[2] for n in names)])}")
+
+
+def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
+    """Applies `name=value` assignments; a backbone that is changed brings its own cut-off unless one is assigned.
+
+    Raises:
+        ValueError: no `=`, an unknown name, or a value of another type.
+    """
+    given: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"--set must be name=value, got {assignment!r}")
+        full = full_name(name.strip())
+        given[full] = read_scalar(full, text.strip(), type(run_form()[full].default))
+    backbone = given.get("model_backbone")
+    if backbone in CUT_OFFS and backbone != values.get("model_backbone", run_form()["model_backbone"].default):
+        own = AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else CUT_OFFS[str(backbone)]
+        given.setdefault("model_cut_off", own)
+    return {**values, **given}
+
+
+def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The same settings for the pipeline that searches a cut-off: where they name a single one, all are tried."""
+    several = "," in str(values.get("model_cut_off", ""))
+    return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
+
+
+def values_for(
+    pipeline: str, name: str, assignments: Sequence[str], defaults: Mapping[str, Scalar] | None = None
+) -> dict[str, Scalar]:
+    """Every parameter of a pipeline from a settings file and assignments.
+
+    Args:
+        defaults: of settings that neither names, where they differ from the settings' own.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: as in `load`, `override` and `complete`.
+    """
+    loaded = load(name)
+    given = override(for_search(loaded) if pipeline == SEARCH else loaded, assignments)
+    return complete({**(defaults or {}), **given})
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Every parameter of the run form, defaults filled in, local paths made absolute, all stages' checks passed.
+
+    The default cut-off is that of the backbone.
+
+    Raises:
+        ValueError, TypeError: a value that a stage refuses.
+    """
+    full: dict[str, Any] = {name: field.default for name, field in run_form().items()} | dict(values)
+    if "model_cut_off" not in values:
+        full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
+    for name in PLACES:
+        if isinstance(full[name], str) and full[name] not in NO_PLACES:
+            full[name] = located(name, full[name])
+    return check_form(full)
+
+
+def located(name: str, place: str) -> str:
+    """A place that a user gave: a bucket as it is, a path made absolute, with the home folder for `~`.
+
+    Args:
+        name: of the setting or option, for the message.
+
+    Raises:
+        ValueError: as `check_place`.
+    """
+    check_place(name, place)
+    return place if storage.is_bucket(place) else str(Path(place).expanduser().absolute())

@@ -1,0 +1,76 @@
+"""The pipeline that searches the cut-off: candidates side by side, the best is evaluated and published."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from radiograft import storage
+from radiograft.training.search import results as search_results
+from radiograft_pipelines.local.object_store import embedded_store
+from tests.e2e.runs import MODEL, REGISTRY, Run
+
+CUT_OFFS = ["block7a_expand_conv", "top_conv"]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search") / "runs"
+
+
+@pytest.fixture(scope="module")
+def search(out: Path, small: Path, finish: Callable[..., Run]) -> Run:
+    """A search over two cut-offs, at a rate at which one epoch changes something."""
+    names = [f"cut_off={','.join(reversed(CUT_OFFS))}", "train_fine_tune_learning_rate=0.0001", "train_views=1"]
+    return finish(out, small, *names, pipeline="cutoff_search")
+
+
+def test_each_candidate_is_a_task_of_its_own(search: Run) -> None:
+    marks = Counter(line.split()[1] for line in search.output.splitlines() if line.startswith("✓"))
+    assert marks == {
+        "ingest": 1,
+        "list-workers": 1,
+        "preprocess": 1,
+        "collect-shards": 1,
+        "extract-features": 1,
+        "list-cut-offs": 1,
+        "fine-tune": 2,
+        "choose-model": 1,
+        "evaluate": 1,
+        "publish": 1,
+    }
+    assert f"cut-off candidates: {', '.join(CUT_OFFS)}\n" in search.output
+    tried = [
+        json.loads(path.read_text())["cut_off"] for path in search.artifacts.glob("*/fine-tune/model/contract.json")
+    ]
+    assert sorted(tried) == CUT_OFFS
+
+
+def test_the_best_candidate_is_published_with_the_table_of_all(search: Run, out: Path) -> None:
+    table = search_results.read(search.artifacts / "choose-model" / "model")
+    assert [row["cut_off"] for row in table] == CUT_OFFS
+    with embedded_store(out / "store"):
+        contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/contract.json"))
+        metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/metrics.json"))
+        lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/lineage.json"))
+    assert contract["cut_off"] == search_results.best(table)["cut_off"]
+    assert lineage["settings"]["model_cut_off"] == ",".join(reversed(CUT_OFFS))  # as asked for: a rerun compares it
+    assert metrics["cut_off_search"] == search.summary["cut_off_search"] == table
+
+
+def test_the_published_figure_is_that_of_the_table(search: Run) -> None:
+    chosen = search_results.best(search_results.read(search.artifacts / "choose-model" / "model"))
+    assert search.summary["metrics"]["validation"]["auroc"] == pytest.approx(chosen["val_auroc"], abs=0.01)
+    assert "Cut-off search" in Path(search.summary["report"]).read_text()
+
+
+def test_tensorboard_has_the_curves_of_each_candidate(search: Run) -> None:
+    folder = Path(search.summary["tensorboard"])
+    assert sorted(path.name for path in (folder / "fine_tuning").iterdir()) == CUT_OFFS
+    for cut_off in CUT_OFFS:
+        assert list((folder / "fine_tuning" / cut_off).rglob("*tfevents*"))
+    assert (folder / "feature_extraction").is_dir()

@@ -1,0 +1,85 @@
+"""A multi-label run on a folder with flawed pictures, into a registry on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from radiograft.registry import versions as registry
+from tests.e2e.runs import MODEL, Run
+
+
+@pytest.fixture(scope="module")
+def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in NIH's layout of which four files are no plain grey picture of their own."""
+    folder = tmp_path_factory.mktemp("flawed")
+    shutil.copytree(nih_folder, folder, dirs_exist_ok=True)
+    test = set((folder / "test_list.txt").read_text().split())
+    empty, cut, first, twin, coloured = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
+    empty.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:500])
+    twin.write_bytes(first.read_bytes())
+    encoded = BytesIO()
+    Image.open(coloured).convert("RGBA").save(encoded, "PNG")
+    coloured.write_bytes(encoded.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many_labels(
+    flawed_source: Path, small: Path, finish: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """All 14 labels, from a folder with flaws to a registry in a folder, by short names of settings, by two workers."""
+    out = tmp_path_factory.mktemp("many_labels")
+    names = [f"source={flawed_source}", "format=chestxray14", "labels=all", f"registry={out / 'registry'}"]
+    return finish(out / "runs", small, *names, "workers=2")
+
+
+def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
+    place = many_labels.summary["registry"]
+    assert many_labels.summary["version_uri"] == f"{place}/chest-radiograph/1"
+    assert registry.verify(place, MODEL, 1)["version"] == 1
+    contract = json.loads((Path(place) / "chest-radiograph" / "1" / "assets.extra" / "contract.json").read_text())
+    assert contract["labels"] == [
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+        "Consolidation",
+        "Edema",
+        "Emphysema",
+        "Fibrosis",
+        "Pleural_Thickening",
+        "Hernia",
+    ]
+    predictions = pd.read_parquet(Path(place) / "chest-radiograph" / "1" / "assets.extra" / "predictions.parquet")
+    scores = predictions.filter(regex="^score:").to_numpy()
+    assert scores.shape[1] == 14
+    assert (scores >= 0).all()
+    assert (scores <= 1).all()
+
+
+def test_flawed_pictures_are_set_aside_and_counted(many_labels: Run, flawed_source: Path) -> None:
+    shards = json.loads((many_labels.artifacts / "collect-shards" / "shards" / "shards.json").read_text())
+    assert {group["reason"]: group["count"] for group in shards["excluded"]} == {
+        "empty file": 1,
+        "byte-identical to an earlier picture": 1,
+        "unreadable or truncated picture": 1,
+    }
+    assert shards["converted"] == {"RGBA": 1}
+    pictures = sum(split["pictures"] for split in shards["splits"].values())
+    assert pictures == len(list(flawed_source.rglob("*.png"))) - 3
+    page = Path(many_labels.summary["report"]).read_text()
+    for reason in ("empty file", "byte-identical to an earlier picture", "unreadable or truncated picture"):
+        assert reason in page

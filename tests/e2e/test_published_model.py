@@ -1,0 +1,56 @@
+"""The published SavedModel on its own: any process that has TensorFlow gets what evaluation recorded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from radiograft import storage
+from radiograft_pipelines.local.object_store import embedded_store
+from tests.e2e.runs import BUCKET, MODEL, REGISTRY, TwoRuns
+
+SERVE = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+version, pictures, output = map(Path, sys.argv[1:])
+serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+files = sorted(pictures.iterdir())
+answer = serve(image_bytes=tf.constant([file.read_bytes() for file in files]))["probabilities"]
+np.save(output, answer.numpy())
+assert "radiograft" not in sys.modules
+"""
+
+
+def _fetch(uri: str, folder: Path) -> Path:
+    for entry in storage.list_files(uri):
+        storage.write_bytes(str(folder / entry.name), storage.read_bytes(entry.uri))
+    return folder
+
+
+def _serve(version: Path, pictures: Path, output: Path) -> np.ndarray:
+    """Answers of the SavedModel in a process that knows TensorFlow and nothing of ours, in order of file name."""
+    command = [sys.executable, "-c", SERVE, str(version), str(pictures), str(output)]
+    subprocess.run(command, check=True, cwd=output.parent, capture_output=True)
+    answers: np.ndarray = np.load(output)
+    return answers
+
+
+def test_the_published_model_alone_gives_the_predictions_that_were_recorded(two_runs: TwoRuns, tmp_path: Path) -> None:
+    with embedded_store(two_runs.store):
+        version = _fetch(f"{REGISTRY}/{MODEL}/1", tmp_path / "version")
+        recorded = pd.read_parquet(version / "assets.extra" / "predictions.parquet")
+        recorded = recorded[recorded["strategy"] == "fine_tuning"].sort_values("image_id")
+        for image_id in recorded["image_id"]:
+            source = f"{BUCKET}/phantom/phantom-60-patients-seed-0/images_001/images/{image_id}"
+            storage.write_bytes(f"{tmp_path}/pictures/{image_id}", storage.read_bytes(source))
+    answers = _serve(version, tmp_path / "pictures", tmp_path / "answers.npy")
+    assert set(recorded["split"]) == {"validation", "test"}
+    assert answers.shape == (len(recorded), 1)
+    assert np.ptp(answers) > 0.01  # not one answer for all
+    np.testing.assert_allclose(answers[:, 0], recorded["score:Pneumonia"], rtol=0, atol=1e-5)

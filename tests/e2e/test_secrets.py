@@ -1,0 +1,61 @@
+"""What a run had in its environment, and what patients' files tell of them, is in nothing that it leaves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from radiograft.config import Ingest
+from radiograft.reporting import data_report
+from radiograft.storage import pseudonyms
+from tests.e2e.runs import SECRETS, TwoRuns
+from tests.fuzz.search import found_in
+from tests.helpers.dicom_files import dicom_file
+from tests.helpers.nih_source import put
+from tests.helpers.sources import CASES
+from tests.integration.test_source_to_version import published, small_network
+
+__all__ = ["small_network"]  # a fixture
+NAME = "Quackenbush"
+
+
+def test_no_secret_of_the_environment_is_in_what_runs_leave(two_runs: TwoRuns) -> None:
+    """Folders of runs, logs, artifacts, object store, registry, reports. Fails with `log.info(dict(os.environ))` in
+    stage.py, and with `RADIOGRAFT_SALT` among lineage.py's facts."""
+    assert len(list(two_runs.out.rglob("*"))) > 200
+    assert found_in(two_runs.out, SECRETS.values()) == []
+    for run in (two_runs.first, two_runs.second):
+        assert not [secret for secret in SECRETS.values() if secret in run.output]
+
+
+def named_radiographs(place: str) -> Ingest:
+    """Radiographs whose tags, folders and files name patients and their doctor."""
+    tags = {"PatientName": f"{NAME}^Jane", "ReferringPhysicianName": NAME, "ImageComments": f"for Dr {NAME}"}
+    files, rows = {}, []
+    for case in CASES:
+        path = f"{NAME}/{NAME}_{case.number}.dcm"
+        files[path] = dicom_file(case.pixels, PatientID=f"{NAME}{case.number}", **tags)
+        rows.append(f"{path},{float(case.sick)},{case.split}")
+    rows.append(f"{NAME}/gone.dcm,1,train")
+    files |= {"labels.csv": "\n".join(["image,Pneumonia,split", *rows]).encode(), f"{NAME}.txt": b"no picture"}
+    return Ingest(data_format="dicom", data_source=put(files, place))
+
+
+def test_no_patients_name_is_in_what_all_stages_leave(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """From ingest to the published version and both reports. Fails with data_deidentify=no."""
+    monkeypatch.setenv(pseudonyms.SALT_VARIABLE, SECRETS["RADIOGRAFT_SALT"])
+    caplog.set_level(logging.DEBUG)
+    assert published(named_radiographs(str(tmp_path / "data")), tmp_path / "left").version == 1
+    data_report.write(tmp_path / "left" / "shards", tmp_path / "left" / "data.html")
+    words = [NAME, SECRETS["RADIOGRAFT_SALT"]]
+    assert found_in(tmp_path / "left", words) == []
+    said = (caplog.text + "".join(capfd.readouterr())).lower()
+    assert "12 pictures of 12 patients" in said
+    assert not [word for word in words if word.lower() in said]

@@ -1,0 +1,60 @@
+"""A run by the clock over data that did not change since the version in production trains nothing, and says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from radiograft.registry import production
+from radiograft.registry import versions as registry
+from radiograft_pipelines.local.object_store import embedded_store
+from tests.e2e.runs import MODEL, REGISTRY, TwoRuns
+
+Radiograft = Callable[..., subprocess.CompletedProcess[str]]
+REASON = "the data have not changed since version 2, which is in production"
+
+
+@pytest.fixture(scope="module")
+def out(two_runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs of its own, with the registry that two runs left and version 2 in production."""
+    out = tmp_path_factory.mktemp("unchanged") / "runs"
+    shutil.copytree(two_runs.store, out / "store")
+    with embedded_store(out / "store"):
+        current = production.current(REGISTRY, MODEL)
+        production.promote(REGISTRY, MODEL, 2, current, reason="to be retrained where something changes")
+    return out
+
+
+@pytest.fixture(scope="module")
+def done(out: Path, small: Path, radiograft: Radiograft) -> subprocess.CompletedProcess[str]:
+    """A run as a schedule would start it."""
+    return radiograft(out, small, "when=data_changed")
+
+
+def test_it_ends_well_after_ingest_with_one_sentence(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("✓", "✗"))] == ["ingest"]
+    assert done.stdout.splitlines()[-1] == f"{REASON}: nothing was trained"
+    assert done.stderr == ""
+
+
+def test_it_leaves_its_summary_and_no_half_run(done: subprocess.CompletedProcess[str], out: Path) -> None:
+    assert not (out / "latest").exists()  # no run here has trained
+    (folder,) = out.glob("20*")
+    assert sorted(path.name for path in folder.iterdir()) == ["artifacts", "run.json", "run.log", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["run_id"], summary["trained"], summary["reason"]) == (folder.name, False, REASON)
+    assert [path.name for path in Path(summary["artifacts"]).iterdir()] == ["ingest"]
+
+
+def test_it_changes_nothing_in_the_registry(done: subprocess.CompletedProcess[str], out: Path) -> None:
+    with embedded_store(out / "store"):
+        assert registry.versions(REGISTRY, MODEL) == [1, 2]
+        found = production.current(REGISTRY, MODEL)
+    assert found is not None
+    assert found.version == 2

@@ -1,0 +1,226 @@
+"""Parsers that need no TensorFlow, with valid files to begin with."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from radiograft.config.table_columns import TableLayout
+from radiograft.data.sources import chestxray14, chexpert, medmnist, table
+from radiograft.data.sources import dicom as dicom_source
+from radiograft.imaging import dicom
+from radiograft.models.backbones.torch_legacy import read_tensors
+from radiograft.storage import npz_archive, tar_archive
+from radiograft_pipelines import settings
+from radiograft_pipelines.cluster.profile import Cluster
+from tests.fuzz.contract import Parser
+from tests.fuzz.mutations import Seeds
+from tests.helpers.archives import packed
+from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, written
+from tests.helpers.dicom_files import table as look_up
+from tests.helpers.images import encode, noise
+from tests.helpers.medmnist_source import medmnist_arrays
+from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
+from tests.helpers.tar_files import tar_gz
+from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
+from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files
+from tests.unit.radiograft.models.backbones.test_torch_legacy import checkpoint, raw, state_dict, stored, tensor
+
+WORDS = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
+MARKS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
+BOXES = b"Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000003_000.png,Pneumonia,1,2,300,400,,,\n"
+
+
+def _zipped(name: str, compression: int = zipfile.ZIP_DEFLATED) -> Callable[[bytes], bytes]:
+    def pack(content: bytes) -> bytes:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", compression) as file:
+            file.writestr(name, content)
+        return archive.getvalue()
+
+    return pack
+
+
+def _parquet(compression: str) -> bytes:
+    content = io.BytesIO()
+    pd.read_csv(io.BytesIO(WORDS), dtype="string").to_parquet(content, compression=compression)  # type: ignore[call-overload]
+    return content.getvalue()
+
+
+def _table(suffix: str) -> Callable[[bytes, Path], bool]:
+    def read(content: bytes, folder: Path) -> bool:
+        put({"a.png": b"a", "b.png": b"b", f"labels{suffix}": content}, str(folder))
+        return bool(table.read(f"{folder}/labels{suffix}", TableLayout()))
+
+    return read
+
+
+def _nih(name: str) -> Callable[[bytes, Path], bool]:
+    def read(content: bytes, folder: Path) -> bool:
+        put(nih_files() | {"BBox_List_2017.csv": BOXES, name: content}, str(folder))
+        return bool(chestxray14.read(str(folder)))
+
+    return read
+
+
+def _chexpert(content: bytes, folder: Path) -> bool:
+    put(chexpert_files(train=TRAIN, valid=VALID) | {"train.csv": content}, str(folder))
+    return bool(chexpert.read(str(folder), TableLayout()))
+
+
+def _tar(format: int, folder: str = "") -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=format) as archive:
+        for name in ("a.png", "long" * 35 + "/b.png"):
+            member = tarfile.TarInfo(folder + name)
+            member.size, member.pax_headers = 700, {"comment": "x"}
+            archive.addfile(member, io.BytesIO(bytes(700)))
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+            member = tarfile.TarInfo(f"{kind!r}.png")
+            member.type, member.linkname = kind, "../canary"
+            archive.addfile(member)
+    return content.getvalue()
+
+
+TARS = [_tar(each) for each in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)] + [_tar(1, "../../")]
+
+
+def _archive(content: bytes, folder: Path) -> bool:
+    put({"a.tar.gz": content}, str(folder))
+    found = [member.uri for member in tar_archive.members(f"{folder}/a.tar.gz", (".png",))]
+    return sum(len(each or b"") for each in tar_archive.pick(found)) >= 0
+
+
+def _npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, version)
+    return content.getvalue()
+
+
+def _stored(name: str, **others: np.ndarray) -> Callable[[bytes], bytes]:
+    """An archive of honest arrays, with checksums, of which one is what it is given."""
+
+    def pack(content: bytes) -> bytes:
+        archive = io.BytesIO(packed(**{key: array for key, array in others.items() if key != name}))
+        with zipfile.ZipFile(archive, "a") as file:
+            file.writestr(f"{name}.npy", content)
+        return archive.getvalue()
+
+    return pack
+
+
+PICTURES = medmnist_arrays((16, 16))
+ODD_CELLS = (True, 2**63, -1, 2.5, np.nan, 1j, "x", b"x", np.datetime64(0, "s"))
+
+
+def _medmnist(content: bytes, folder: Path) -> bool:
+    put({"a.npz": content}, str(folder))
+    rows = medmnist.read(f"{folder}/a.npz", ["Pneumonia"]).rows
+    return bool(list(npz_archive.pick(sorted(rows["uri"]))))
+
+
+def arrays(held: dict[str, np.ndarray], *names: str) -> list[Seeds]:
+    """Archives of these arrays, and those in which one of the named ones alone is changed, checksums right."""
+    whole = io.BytesIO()
+    np.savez(whole, **held)  # type: ignore[arg-type]
+    found = [Seeds([packed(**held), whole.getvalue()])]
+    for name in names:
+        wrap, honest = _stored(name, **held), held[name]
+        found.append(Seeds([_npy(honest), _npy(honest, (2, 0)), _npy(np.array([{}], object))], wrap))
+        others = [np.full(honest.shape, odd) for odd in ODD_CELLS]
+        others += [honest[:0], honest[None], honest.reshape(-1, 1, 1), honest.ravel()[0], np.repeat(honest, 2, -1)]
+        found.append(Seeds([_npy(each) for each in others], wrap, changes=0))
+    return found
+
+
+def _dicoms() -> list[bytes]:
+    pixels = (noise(64).astype("uint16") * 7)[:, :60]
+    xml = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:../canary">]><a>&x;</a>'
+    tags = {"PatientComments": xml, "PatientID": "7", "PatientAge": "058Y", "PatientOrientation": ["L", "F"]}
+    made = [
+        dicom_file(pixels, 12, WindowCenter=500, WindowWidth=900, RescaleSlope=2, RescaleIntercept=-5, **tags),
+        dicom_file(noise(24), PhotometricInterpretation="MONOCHROME1"),
+        dicom_file(pixels, 12, VOILUTSequence=look_up(list(range(0, 4000, 10)), 1, 12)),
+        dicom_file(pixels, 12, ModalityLUTSequence=look_up(list(range(0, 4000, 10)), 1, 12)),
+        in_jpeg_lossless(dicom_dataset(pixels)),
+    ]
+    for syntax in (RLELossless, JPEG2000Lossless):
+        dataset = dicom_dataset(pixels, 12)
+        dataset.compress(syntax)
+        made.append(written(dataset))
+    return made
+
+
+def _dicom(content: bytes, folder: Path) -> bool:
+    dicom.read_tags(io.BytesIO(content))
+    return dicom.read(content).pixels.ndim == 2
+
+
+def _dicom_tree(content: bytes, folder: Path) -> bool:
+    put({"Mass/a.dcm": content, "None/b.dcm": dicom_file(noise(24))}, str(folder))
+    return len(dicom_source.read(str(folder), TableLayout(), refuse_burned_in=True).rows) == 2
+
+
+def _torch(content: bytes, folder: Path) -> bool:
+    put({"a.pth": content}, str(folder))
+    return bool(read_tensors(folder / "a.pth"))
+
+
+CALL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
+TENSORS = state_dict({"w": tensor(stored("FloatStorage", "7", 6), 0, (2, 3), (3, 1))})
+CHECKPOINT = checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=TENSORS)
+SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(settings.FOLDER.glob("*.yaml"))]
+TAGS = [
+    b"image_size: !!python/object/apply:os.system ['true']\n",
+    b"gpus: !!python/object/apply:os.system ['true']\n",
+    b"image_size: &a [*a]\ndata_labels: [!!binary x, !!timestamp 1, !!bool x]\n",
+]
+CLUSTER = b"gpus: 1\nmost_cpu: 500m\ntolerations:\n- {key: a, operator: Exists}\nlabels: {team: x}\n"
+
+
+def _settings(content: bytes, folder: Path) -> bool:
+    put({"mine.yaml": content}, str(folder))
+    return bool(settings.values_for("transfer_learning", f"{folder}/mine.yaml", []))
+
+
+def _cluster(content: bytes, folder: Path) -> bool:
+    put({"cluster.yaml": content}, str(folder))
+    return bool(Cluster.read(folder / "cluster.yaml"))
+
+
+PARSERS = {
+    "csv": Parser([Seeds([WORDS, MARKS])], _table(".csv")),
+    "csv.gz": Parser(
+        [Seeds([gzip.compress(WORDS)]), Seeds([WORDS, MARKS], gzip.compress)], _table(".csv.gz"), megabytes=512
+    ),
+    "csv.zip": Parser(
+        [
+            Seeds([_zipped("a.csv")(WORDS), _zipped("a.csv", zipfile.ZIP_LZMA)(WORDS)]),
+            Seeds([WORDS, MARKS], _zipped("a.csv")),
+        ],
+        _table(".csv.zip"),
+        megabytes=512,
+    ),
+    "parquet": Parser(
+        [Seeds([_parquet("snappy"), _parquet("gzip"), _parquet("none")])], _table(".parquet"), megabytes=512
+    ),
+    "nih table": Parser([Seeds([TABLE_V2020.encode(), TABLE_2017.encode()])], _nih("Data_Entry_2017_v2020.csv")),
+    "nih list": Parser([Seeds([nih_files()["test_list.txt"]])], _nih("test_list.txt")),
+    "nih boxes": Parser([Seeds([BOXES])], _nih("BBox_List_2017.csv")),
+    "chexpert": Parser([Seeds([chexpert_files(train=TRAIN, valid=VALID)["train.csv"]])], _chexpert),
+    "tar.gz": Parser([Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive, megabytes=96),
+    "npz": Parser(arrays(PICTURES, "train_images", "val_labels"), _medmnist),
+    "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
+    "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),
+    "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL)])], _torch),
+    "settings": Parser([Seeds([*SETTINGS, *TAGS])], _settings),
+    "cluster": Parser([Seeds([CLUSTER, *TAGS])], _cluster),
+}

@@ -1,0 +1,128 @@
+"""Parsers that need Keras or TensorFlow, with valid files to begin with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from radiograft.data.image_loader import load
+from radiograft.models import artifact
+from radiograft.stages.preprocess.finished_shards import SUFFIXES, Finished
+from radiograft.training.checkpoints import Checkpoints, sealed
+from tests.fuzz.contract import Parser
+from tests.fuzz.fast_parsers import arrays
+from tests.fuzz.mutations import Seeds, of_json
+from tests.helpers.images import encode, noise, with_chunk_at_its_end
+from tests.helpers.nih_source import put
+
+
+def _with_crc(content: bytes) -> bytes:
+    """A PNG whose chunks have their checksums again, as far as it has chunks."""
+    repaired, place = bytearray(content[:8]), 8
+    while place + 12 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        chunk = content[place + 4 : place + 8 + length]
+        repaired += content[place : place + 4] + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        place += 12 + length
+    return bytes(repaired)
+
+
+def _pictures() -> list[Seeds]:
+    colour = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    shades = [noise(20), noise(20).astype("uint16") * 257, colour]
+    pngs = [encode(each) for each in shades] + [encode(Image.fromarray(colour).convert(mode)) for mode in "1P"]
+    pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(colour).convert("RGBA"))]
+    damaged = [with_chunk_at_its_end(encode(colour), chunk) for chunk in (b"zTXta\0\5zz", b"iCCPa\0\5zz", b"gAMA\0")]
+    jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), colour) for step in (False, True)]
+    jpegs += [encode(Image.fromarray(colour).convert("CMYK"), "JPEG")]
+    others = [encode(noise(20), name) for name in ("GIF", "BMP", "TIFF", "WEBP")]
+    return [Seeds(pngs), Seeds([*pngs, *damaged], _with_crc), Seeds(damaged, changes=0), Seeds(jpegs), Seeds(others)]
+
+
+def _picture(content: bytes, folder: Path) -> bool:
+    put({"a.png": content}, str(folder))
+    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), size=32).picture is not None
+
+
+STATE = {
+    "facts": np.frombuffer(json.dumps({"best_epoch": 1}).encode(), "uint8"),
+    "array:w": np.zeros((3, 2), "float32"),
+}
+
+
+def _checkpoint(content: bytes, folder: Path) -> bool:
+    put({"00000001.state": hashlib.sha256(content).digest() + content}, str(folder))
+    return Checkpoints(str(folder)).latest() is not None
+
+
+SHARD = "train-00000-of-00001"
+
+
+def _finished(content: bytes, folder: Path) -> bool:
+    """Whether an attempt takes a shard over; what it takes over is the shard as it was."""
+    finished = Finished.open(folder / "part", Checkpoints(str(folder / "kept")), "the work")
+    copies = {SHARD + suffix: content for suffix in SUFFIXES}
+    put(copies, finished.copies.uri)
+    taken = finished.has(SHARD)
+    assert not taken or sealed((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
+    return taken
+
+
+def _network() -> bytes:
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs)))
+    path = Path("/dev/shm") / f"network-{id(inputs)}.keras"
+    keras.Model(inputs, outputs).save(path)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+NETWORK = _network()
+CONFIG = zipfile.ZipFile(io.BytesIO(NETWORK)).read("config.json")
+
+
+def _with_config(config: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(NETWORK)) as honest, zipfile.ZipFile(archive, "w") as file:
+        for name in honest.namelist():
+            file.writestr(name, config if name == "config.json" else honest.read(name))
+    return archive.getvalue()
+
+
+def _model(content: bytes, folder: Path) -> bool:
+    put({"model.keras": content}, str(folder))
+    return bool(artifact.load(folder))
+
+
+CONTRACT = {
+    "image_size": 32, "labels": ["Mass"], "backbone": "b", "weights": "w", "cut_off": "c", "strategy": "s",
+    "thresholds": {"Mass": 0.5},
+}  # fmt: skip
+
+
+def _contract(content: bytes, folder: Path) -> bool:
+    put({"contract.json": content}, str(folder))
+    found = artifact.Contract.read(folder)
+    assert found.image_size <= 1024
+    assert not (found.thresholds or {}).get("a label that is not there")
+    return bool(",".join(found.labels))
+
+
+PARSERS = {
+    "picture": Parser(_pictures(), _picture, megabytes=1024),
+    "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
+    "finished shard": Parser([Seeds([sealed(bytes(range(256)))])], _finished),
+    "keras": Parser(
+        [Seeds([NETWORK]), *of_json(CONFIG, _with_config)], _model, megabytes=1024, named="model.keras must be"
+    ),
+    "contract": Parser(of_json(json.dumps(CONTRACT).encode()), _contract, named="contract.json"),
+}

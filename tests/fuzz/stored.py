@@ -1,0 +1,60 @@
+"""Parsers of what earlier stages and runs left: artifacts, and the sample of data that travels with a version."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from radiograft.data.catalog import Catalogue
+from radiograft.drift.comparison import compare
+from radiograft.drift.reference import KINDS, Sample
+from radiograft.stages.ingest import task as ingest
+from radiograft.storage import checksums
+from tests.fuzz.contract import Parser
+from tests.fuzz.fast_parsers import arrays
+from tests.fuzz.mutations import Seeds
+from tests.helpers.nih_source import half_validating, nih_files, put
+
+SAMPLE = {
+    "labels": np.array(["Mass"]), "patients": np.arange(12), "view": np.array(["PA"] * 12), "sex": np.array(["M"] * 12),
+    "age": np.zeros(12, "float32"), "scores": np.zeros((12, 1), "float32"), "features": np.zeros((12, 3), "float16"),
+}  # fmt: skip
+
+
+def _sample(content: bytes, folder: Path) -> bool:
+    return bool(compare(Sample.read(content), Sample(**SAMPLE), seed=0))
+
+
+def _catalogue() -> dict[str, bytes]:
+    """A catalogue's files by name, as ingest hands them on."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "catalogue"
+        ingest.build_catalogue(half_validating(put(nih_files(), f"{folder}/nih"))).write(written)
+        checksums.write(written)
+        return {path.name: path.read_bytes() for path in written.iterdir()}
+
+
+CATALOGUE = _catalogue()
+
+
+def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
+    """What a stage does with an artifact, of which a file is what is given."""
+
+    def read(content: bytes, folder: Path) -> bool:
+        put(CATALOGUE | {name: content}, str(folder))
+        checksums.verify(folder)
+        return bool(len(Catalogue.read(folder).rows))
+
+    return read
+
+
+PARSERS = {
+    "artifact": Parser(
+        [Seeds([CATALOGUE["catalogue.parquet"]])], _handed_on("catalogue.parquet"), named="catalogue.parquet must be as"
+    ),
+    "checksums": Parser([Seeds([CATALOGUE[checksums.NAME]])], _handed_on(checksums.NAME)),
+    "drift sample": Parser(arrays(SAMPLE, *KINDS), _sample),
+}

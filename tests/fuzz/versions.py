@@ -1,0 +1,132 @@
+"""Parsers of what a registry tells of its versions: whoever can write to the bucket wrote it, or a package long ago."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from radiograft.config import Ingest
+from radiograft.data import change_detection
+from radiograft.data.quality import changes
+from radiograft.registry import production, version_claims
+from radiograft.registry import versions as registry
+from radiograft.reporting import model_card
+from radiograft.serving import sync
+from radiograft.stages.ingest import task as ingest
+from radiograft_pipelines.cli.main import main
+from tests.fuzz.contract import Parser
+from tests.fuzz.mutations import Seeds, of_json
+from tests.helpers.nih_source import nih_files, put
+from tests.helpers.publish_inputs import CONTRACT, METRICS
+from tests.helpers.versions import form
+
+LINEAGE = METRICS["lineage"] | {"run_id": "r", "created": "2026-01-01T00:00:00+00:00", "parent": None, "seeds": {}}
+LINEAGE |= {"code": {"version": "1", "commit": None}, "packages": {"keras": "3"}, "image": None}
+METRICS_NAME, LINEAGE_NAME, CARD_NAME = (
+    f"{registry.EXTRA}/{name}" for name in ("metrics.json", "lineage.json", "model_card.md")
+)
+FILES = {
+    "saved_model.pb": b"",
+    METRICS_NAME: json.dumps(METRICS).encode(),
+    LINEAGE_NAME: json.dumps(LINEAGE).encode(),
+    CARD_NAME: model_card.render("m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE).encode(),
+}
+with tempfile.TemporaryDirectory() as _source:
+    CATALOGUE = ingest.build_catalogue(Ingest.of(form(put(nih_files(), _source), "/registry")))
+CHANGE = {"version": 1, "time": "2026-01-01T00:00:00+00:00", "run_id": "r", "reason": "x", "rollback": False}
+POINTER = json.dumps({"version": 1, "history": [CHANGE, CHANGE]}).encode()
+CLAIM = json.dumps({"number": 1, "run_id": "r", "created": "2026", "parent": None}).encode()
+ESCAPE = b'"files": {"../../../../canary": {"sha256": "0", "bytes": 0}, '
+
+
+def _manifest(files: Mapping[str, bytes]) -> bytes:
+    checks = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
+    }
+    return json.dumps({"version": 1, "created": "2026-01-01T00:00:00+00:00", "files": checks}).encode()
+
+
+def _sealed(content: bytes) -> bytes:
+    """With its own SHA-256, as whoever can write to the bucket can compute it too."""
+    try:
+        return registry.sealed(dict(json.loads(content)))
+    except (ValueError, TypeError, RecursionError):
+        return content
+
+
+def _registry(name: str, *uses: Callable[[str, Path], object]) -> Callable[[bytes, Path], bool]:
+    """A registry with one version, of which a file is what is given, its checksum right."""
+
+    def read(content: bytes, folder: Path) -> bool:
+        files = FILES | ({name: content} if name in FILES else {})
+        others = {"production.json": POINTER, "claims/1.json": CLAIM, "1/manifest.json": _sealed(_manifest(files))}
+        shelf = {f"1/{each}": held for each, held in files.items()} | others
+        put({f"shelf/m/{each}": held for each, held in shelf.items()}, str(folder))
+        if name not in FILES:
+            (folder / "shelf" / "m" / name).write_bytes(content)
+        for use in uses:
+            use(f"{folder}/shelf", folder)
+        return True
+
+    return read
+
+
+def _models(*arguments: str) -> Callable[[str, Path], None]:
+    """`radiograft models ...`, whose one-line message is told as the error that it came from."""
+
+    def use(place: str, folder: Path) -> None:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                main(["models", *arguments, "--registry", place, "--model", "m"], standalone_mode=False)
+        except click.ClickException as told:
+            raise told.__cause__ or told from None
+
+    return use
+
+
+def _verify(place: str, _: Path) -> None:
+    assert registry.verify(place, "m", 1)["version"] == 1
+
+
+def _mirror(place: str, folder: Path) -> None:
+    (folder / "served").mkdir()
+    sync.mirror(place, "m", folder / "served")
+
+
+def _rollback(place: str, _: Path) -> None:
+    production.rollback(place, "m", reason="fuzz")
+
+
+def _look(place: str, folder: Path) -> None:
+    """Ingest's look at the version in production, which never fails, and the data report's."""
+    run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
+    found = change_detection.look(run_form, CATALOGUE, folder, "another run")
+    changes.compare(found.earlier, CATALOGUE.summary())
+
+
+TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))
+PARSERS = {
+    "manifest": Parser(
+        [
+            *of_json(_manifest(FILES), _sealed),
+            Seeds([_manifest(FILES).replace(b'"files": {', ESCAPE)], _sealed),
+            Seeds([_sealed(_manifest(FILES))]),
+        ],
+        _registry("1/manifest.json", _verify, _mirror, *TOLD),
+    ),
+    "pointer": Parser(of_json(POINTER), _registry("production.json", *TOLD, _mirror, _rollback)),
+    "claim": Parser(
+        of_json(CLAIM),
+        _registry("claims/1.json", lambda place, _: version_claims.claim(place, "m", "r")),
+        named="claims/1.json",
+    ),
+    "metrics": Parser(of_json(FILES[METRICS_NAME]), _registry(METRICS_NAME, *TOLD), named="metrics.json"),
+    "lineage": Parser(of_json(FILES[LINEAGE_NAME]), _registry(LINEAGE_NAME, *TOLD), named="lineage.json"),
+}

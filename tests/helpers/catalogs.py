@@ -1,0 +1,39 @@
+"""Catalogue rows with predictions that the tests of subgroups and shortcuts share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from radiograft.evaluation.subgroups import Judged
+
+
+def catalogue(pictures: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
+    """Rows in which nothing that the catalogue knows tells Mass; two pictures a patient."""
+    generator = np.random.default_rng(seed)
+    patients = np.arange(pictures) // 2
+    women, ages = generator.random(pictures) < 0.5, generator.integers(5, 95, pictures)
+    return pd.DataFrame(
+        {
+            "image_id": [f"{split}{i}.png" for i in range(pictures)],
+            "uri": [f"gs://bucket/nih/images_{1 + i % 2:03d}/images/{split}{i}.png" for i in range(pictures)],
+            "bytes": generator.integers(50_000, 60_000, pictures),
+            "pixels": 1024 * 1024,
+            "patient_id": [f"{split}{patient}" for patient in patients],
+            "view": pd.array(np.where(generator.random(pictures) < 0.5, "AP", "PA"), dtype="string"),
+            "age": ages[patients].astype(float),
+            "sex": pd.array(np.where(women[patients], "F", "M"), dtype="string"),
+            "split": split,
+            "label:Mass": (generator.random(pictures) < 0.4).astype(float),
+        }
+    )
+
+
+def judge(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> Judged:
+    """Predictions for Mass whose logits are `gain` higher where it is present."""
+    noise = np.random.default_rng(seed).normal(size=len(rows))
+    scores = 1 / (1 + np.exp(-(np.asarray(gain) * (rows["label:Mass"] - 0.5) + noise)))
+    predictions = rows[["image_id", "patient_id", "split", "label:Mass"]].assign(**{"score:Mass": scores})
+    return Judged(predictions, rows, {"Mass": 0.5}, ["Mass"])

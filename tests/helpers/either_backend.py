@@ -1,0 +1,69 @@
+"""What Keras's backend, whichever it is, makes of networks whose weights lie in files: outputs, features and losses.
+
+`python -m tests.helpers.either_backend FOLDER` does so in a process of its own, on KERAS_BACKEND.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.early_pooling import pool_branches
+from radiograft.models.feature_taps import candidates, tapped
+from radiograft.models.graph_split import split
+from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+
+SIZE = 32
+CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "block7a_project_conv"}
+EPOCHS = 3
+
+
+def build(name: str) -> tuple[keras.Model, keras.Model]:
+    """A backbone with random weights and the same with a classifier; they share their layers."""
+    backbone = build_backbone(name, "none", "", SIZE)
+    features = pooled(backbone)
+    width = features.output.shape[-1]
+    return backbone, attach_classifier(
+        features, build_classifier(width, 2, dense_units=8, dropout=0.0, l2=1e-4, seed=0)
+    )
+
+
+def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
+    """What public interfaces give, as arrays."""
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (6, SIZE, SIZE, 1), dtype="uint8")
+    truth = random.integers(0, 2, (6, 2)).astype("float32")
+    backbone, network = build(name)
+    network.load_weights(weights)
+    trained = unfreeze_from(network, CUT_OFFS[name])
+    cut = split(pool_branches(network), CUT_OFFS[name])
+    parts = cut.prefix.predict(pictures, verbose=0)
+    taps = tapped(backbone, candidates(backbone)).predict(pictures, verbose=0)
+    whole = network.predict(pictures, verbose=0)
+    halves = cut.suffix.predict(parts, verbose=0)
+    cut.suffix.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    fitted = cut.suffix.fit(parts, truth, batch_size=2, epochs=EPOCHS, shuffle=False, verbose=0)
+    return {
+        "trained": np.array(trained),
+        "whole": whole,
+        "halves": halves,
+        "taps": taps,
+        "losses": np.array(fitted.history["loss"]),
+        "halves_after": cut.suffix.predict(parts, verbose=0),
+        "whole_after": network.predict(pictures, verbose=0),
+        "backend": np.array(keras.backend.backend()),
+    }
+
+
+def write(folder: Path) -> None:
+    """Measures each network on FOLDER/NAME.weights.h5 and writes FOLDER/NAME.npz."""
+    for name in CUT_OFFS:
+        np.savez(folder / f"{name}.npz", **measure(name, folder / f"{name}.weights.h5"))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,86 @@
+"""A training stage that may kill itself with SIGKILL, as a node that is lost does; run in a process of its own.
+
+`python -m tests.helpers.killed_stage STAGE SHARDS START CHECKPOINTS OUT [MODULE FUNCTION CALL]` runs a stage of
+STAGES with checkpoints below a folder or gs:// prefix, and dies at the numbered call of a module's function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from radiograft.config import FineTune
+from radiograft.models import artifact
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.stages.runtime import stage
+from radiograft.training import feature_extraction
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.trainer import History
+from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features, run_fine_tune
+
+EPOCHS, STEPS = 4, 7  # 58 training pictures in batches of 8
+RECIPE = "schedule=cosine,warm_up=0.2,layer_decay=0.5,ema=0.9,clip_norm=0.5,label_smoothing=0.1,loss_weights=balanced"
+FINE_TUNE = FineTune(
+    model_cut_off="second",
+    train_augmentation="online",
+    train_batch_size=8,
+    train_fine_tune_epochs=EPOCHS,
+    train_fine_tune_learning_rate=0.01,
+    train_patience=100,
+    train_recipe=RECIPE,
+    train_views=2,
+)
+SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
+
+Run = Callable[[Path, Path, Checkpoints, Path], Trained]
+STAGES: dict[str, Run] = {
+    "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
+    "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
+    "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
+}
+
+
+def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: int = 0) -> Path:
+    """A model of three convolutions and a classifier with dropout, saved as feature extraction saves it."""
+    keras.utils.set_random_seed(seed)
+    pictures = keras.Input((image_size, image_size, 1), dtype="uint8")
+    outputs = keras.layers.Rescaling(1 / 255)(pictures)
+    for name in ("first", "second", "third"):
+        outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
+    head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
+    network = attach_classifier(pooled(keras.Model(pictures, outputs, name="small")), head)
+    contract = artifact.Contract(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
+    artifact.save(folder, network, contract, History([], 0, {}))
+    (folder / "settings.json").write_text("{}")
+    return folder
+
+
+def die_at(module: str, function: str, call: int) -> None:
+    """Has this process killed instead of making a call of the function, counted from 1."""
+    place, calls = importlib.import_module(module), itertools.count(1)
+    original = getattr(place, function)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
+
+    setattr(place, function, counted)
+
+
+if __name__ == "__main__":
+    name, shards, start, kept, out, *moment = sys.argv[1:]
+    if moment:
+        die_at(moment[0], moment[1], int(moment[2]))
+    feature_extraction.BATCHES_A_PIECE = 1
+    with stage(name):
+        STAGES[name](Path(shards), Path(start), Checkpoints.of_task(kept, "a-run", name), Path(out))

@@ -1,0 +1,54 @@
+"""Whole networks on three backbones, each built once, for tests that cut them at random layers."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
+
+every_backbone = pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0", "resnet50"])
+shares = st.floats(0, 1, exclude_max=True)  # how far along a list a random choice lies
+
+SIZE = 32
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="uint8")
+
+
+def whole(backbone: keras.Model) -> keras.Model:
+    features = pooled(backbone)
+    classifier = build_classifier(features.output.shape[-1], 2, dense_units=8, dropout=0.0, l2=0.0, seed=0)
+    return attach_classifier(features, classifier)
+
+
+def freeze_normalisation(model: keras.Model) -> None:
+    for layer in model.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+
+
+@functools.cache
+def network(name: str) -> keras.Model:
+    if name == "resnet50":  # not one of ours: the cut is a matter of the graph, not of a list of names
+        grey = keras.Input((SIZE, SIZE, 1))
+        colour = keras.layers.Concatenate()([grey, grey, grey])
+        backbone = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=colour)
+    else:
+        backbone = build_backbone(name, "none", "", SIZE)
+    model = whole(backbone)
+    freeze_normalisation(model)
+    return model
+
+
+def outputs(model: keras.Model, inputs: object) -> list[np.ndarray]:
+    """What a model gives, eagerly, as a list."""
+    found = model(inputs, training=False)
+    return [np.asarray(part) for part in (found if isinstance(found, list | tuple) else [found])]
+
+
+def inner_layers(model: keras.Model) -> list[str]:
+    """Names of all layers but the inputs, from the input on."""
+    return [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]

@@ -1,0 +1,62 @@
+"""The committed packages as the backend reads them: every task with what its pod gets."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tests.repository import ROOT
+
+COMPILED = ROOT / "pipelines" / "radiograft_pipelines" / "compiled"
+PACKAGES = ("transfer_learning", "cutoff_search")
+STAGES_ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
+ON_NONE = ("list-workers", "collect-shards", "publish")
+OF_THE_SEARCH = ("list-cut-offs", "choose-model")
+TASKS = {
+    "transfer_learning": (*STAGES_ON_GPUS, *ON_NONE),
+    "cutoff_search": (*STAGES_ON_GPUS, *ON_NONE, *OF_THE_SEARCH),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the DAG with what its pod gets: the container, and the platform document's part."""
+
+    dag: dict[str, Any]
+    container: dict[str, Any]
+    pod: dict[str, Any]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {variable["name"]: variable["value"] for variable in self.container["env"]}
+
+    @property
+    def empty_dirs(self) -> dict[str, dict[str, Any]]:
+        return {mount["mountPath"]: mount for mount in self.pod["emptyDirMounts"]}
+
+
+def documents(package: str) -> list[dict[str, Any]]:
+    """The pipeline's document and the platform's."""
+    return list(yaml.safe_load_all((COMPILED / f"{package}.yaml").read_text()))
+
+
+@functools.cache
+def pipeline(package: str) -> dict[str, Any]:
+    """The intermediate representation."""
+    return documents(package)[0]
+
+
+@functools.cache
+def tasks(package: str) -> dict[str, Task]:
+    """Every task by name, also those in a loop, followed from the DAG to its container as the backend does."""
+    platform = documents(package)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    parts, found = pipeline(package)["components"], {}
+    for holder in (pipeline(package)["root"], *parts.values()):
+        for name, dag in holder.get("dag", {}).get("tasks", {}).items():
+            if executor := parts[dag["componentRef"]["name"]].get("executorLabel"):
+                container = pipeline(package)["deploymentSpec"]["executors"][executor]["container"]
+                found[name] = Task(dag, container, platform[executor])
+    return found

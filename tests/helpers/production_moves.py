@@ -1,0 +1,52 @@
+"""Moves of the production pointer of model `chest`, drawn by a seed: promotions, rollbacks and new versions."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import random
+
+from radiograft.registry import production
+from radiograft.registry import versions as registry
+from tests.helpers.publishers import publish
+
+MODEL = "chest"
+FIRST_VERSIONS = 3
+PUBLISH_EVERY = 20  # moves
+
+
+def stock(place: str) -> None:
+    """Publishes the first versions, of which the first is in production."""
+    for number in range(FIRST_VERSIONS):
+        publish(place, MODEL, f"run-{number}")
+
+
+def make(place: str, count: int, seed: int) -> dict[str, int]:
+    """Moves production `count` times and returns how often in which way."""
+    rng, made = random.Random(seed), collections.Counter[str]()
+    for number in range(count):
+        if number % PUBLISH_EVERY == PUBLISH_EVERY - 1:
+            succeed(place, f"run-{seed}-{number}")
+            made["new version"] += 1
+        elif rng.random() < 0.5 and _rolled_back(place):
+            made["rollback"] += 1
+        else:
+            _promote(place, rng.choice(registry.versions(place, MODEL)))
+            made["promotion"] += 1
+    return dict(made)
+
+
+def succeed(place: str, run_id: str) -> None:
+    """Publishes a version and has it take the place of the one in production."""
+    _promote(place, publish(place, MODEL, run_id)["version"])
+
+
+def _promote(place: str, number: int) -> None:
+    production.promote(place, MODEL, number, production.current(place, MODEL), reason="soak")
+
+
+def _rolled_back(place: str) -> bool:
+    with contextlib.suppress(ValueError):  # nothing was in production before
+        production.rollback(place, MODEL, reason="soak")
+        return True
+    return False

@@ -1,0 +1,68 @@
+"""A registry that versions are put into by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import keras
+import tensorflow as tf
+
+from radiograft.config import Registry
+from radiograft.data.shards.dataset import Shards
+from radiograft.evaluation.production_baseline import challenge, record_seen
+from radiograft.evaluation.promotion_gate import Champion
+from radiograft.registry import production
+from radiograft.registry import versions as registry
+
+MODEL = "chest"
+LABELS = ("Pneumonia", "Effusion", "Emphysema")
+
+
+class Shelf:
+    """A registry to put versions on by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Registry(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
+
+    def put(
+        self,
+        data: Shards,
+        model: keras.Model,
+        labels: Sequence[str] = LABELS,
+        size: int = 32,
+        lacking: str = "",
+        run_id: str = "",
+        odd: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> int:
+        """Stores a version trained on `data`, with odd files in place of some, and makes it the one in production."""
+        place, number = (
+            self.settings.publish_registry,
+            len(registry.versions(self.settings.publish_registry, MODEL)) + 1,
+        )
+        extra = self.folder / f"files-{number}"
+        extra.mkdir()
+        model.save(extra / "model.keras")
+        record_seen(data.rows, extra)
+        (extra / "lineage.json").write_text(json.dumps({"source": data.summary["source"]}))
+        (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
+        for name, content in odd.items():
+            (extra / name).write_bytes(content)
+        files = {f"{registry.EXTRA}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
+        registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
+        now = production.current(place, MODEL)
+        production.promote(place, MODEL, number, now, run_id=run_id, reason="by hand")
+        return number
+
+    def challenge(self, data: Shards, run_id: str = "another run") -> Champion | None:
+        return challenge(self.settings, data, tf.distribute.get_strategy(), run_id)
+
+    def refusal(self, data: Shards) -> str:
+        """Why the version in production is not compared on these data."""
+        champion = self.challenge(data)
+        assert champion is not None
+        assert champion.predictions is None
+        return champion.refusal

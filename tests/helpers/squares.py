@@ -1,0 +1,86 @@
+"""Dark pictures with a bright square in them, and a network that calls what is bright."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from radiograft.config.augmentation import Augmentation
+from radiograft.data.catalog import BOX_COLUMNS
+from radiograft.data.shards.dataset import Shards, write_shard
+from radiograft.data.shards.files import write_description
+from radiograft.explain.class_activation import HeatMaps
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
+
+SIZE = 32
+CELL = 4  # pixels of the picture behind one number of the network's last activation
+SQUARE = 8
+LABELS = ("Bright", "Dark")
+Place = tuple[int, int]
+
+
+def picture(place: Place) -> np.ndarray:
+    """uint8 [SIZE, SIZE, 1] with a square whose upper left corner is at this x and y."""
+    x, y = place
+    pixels = np.full((SIZE, SIZE, 1), 10, dtype="uint8")
+    pixels[y : y + SQUARE, x : x + SQUARE] = 250
+    return pixels
+
+
+def network(channels: int, kernel: np.ndarray, bias: float = 0.0) -> keras.Model:
+    """Pictures to two labels, linear behind the pooling.
+
+    Args:
+        channels: of the last activation, [n, 8, 8, channels]; the first is the brightness, others are random.
+        kernel: of the last layer, [channels, 2].
+    """
+    grey = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
+    scaled = keras.layers.Rescaling(1 / 255)(grey)
+    cells = keras.layers.Conv2D(channels, CELL, strides=CELL, activation="relu", name="cells")
+    features = pooled(keras.Model(grey, cells(scaled), name="squares"))
+    weights = np.random.default_rng(0).normal(size=(CELL, CELL, 1, channels)).astype("float32")
+    weights[..., 0] = 1 / CELL**2
+    cells.set_weights([weights, np.zeros(channels)])
+    model = attach_classifier(features, build_classifier(channels, 2, dense_units=0, dropout=0.5, l2=0.0, seed=0))
+    model.get_layer("probabilities").set_weights([kernel, np.full(2, bias)])
+    return model
+
+
+def brightness() -> HeatMaps:
+    """Maps of a network whose first label is brightness and whose second one is its lack."""
+    return HeatMaps(network(1, np.array([[9.0, -9.0]])), tf.distribute.get_strategy())
+
+
+def shards(
+    folder: Path,
+    places: Mapping[str, list[Place]],
+    truth: Mapping[str, list[float]] | None = None,
+    boxes: Mapping[str, tuple[str, list[float]]] | None = None,
+) -> Shards:
+    """Pictures `<split>-<number>.png`, two a patient, with a square at these places of each split.
+
+    Args:
+        truth: of `Bright`; 1 where it is missing.
+        boxes: finding and corners by picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for split in ("train", "validation", "test"):
+        count = len(places.get(split, []))
+        present = (truth or {}).get(split, [1.0] * count)
+        ids = [f"{split}-{number}.png" for number in range(count)]
+        patients = [f"{split}-{number // 2}" for number in range(count)]
+        parts.append(pd.DataFrame({"image_id": ids, "patient_id": patients, "split": split, "label:Bright": present}))
+        examples = ((picture(place), name, np.zeros(2)) for place, name in zip(places.get(split, []), ids, strict=True))
+        write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
+    rows = pd.concat(parts, ignore_index=True).assign(**{"label:Dark": 0.0})
+    table = pd.DataFrame(
+        [(name, finding, *corners) for name, (finding, corners) in (boxes or {}).items()], columns=list(BOX_COLUMNS)
+    ).astype(BOX_COLUMNS)
+    write_description(folder, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE}, table)
+    return Shards.read(folder)

@@ -1,0 +1,183 @@
+"""What one device and two logical CPU devices make of the same work, written as JSON; run in a process of its own.
+
+TensorFlow divides the CPU only before it is first used: `python -m tests.helpers.two_devices SHARDS OUT`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from radiograft.config.recipe import Recipe
+from radiograft.data.shards.dataset import Shards
+from radiograft.explain.class_activation import HeatMaps
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.graph_split import split
+from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.predictor import Predictor
+from radiograft.training import devices
+from radiograft.training.activation_cache import Activations, cache
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.datasets import Material, from_activations, from_pictures
+from radiograft.training.trainer import Plan, train
+
+BATCH = 8
+PLAIN = Recipe()
+FULL = Recipe(
+    "cosine", warm_up=0.2, layer_decay=0.5, ema=0.8, clip_norm=0.05, label_smoothing=0.1, loss_weights="balanced"
+)
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """A copy that begins at a multiple of 64 bytes, which TensorFlow takes over without copying it."""
+    memory = np.empty(values.nbytes + 64, dtype=np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+def features(pictures: int, seed: int, unknown: bool = False) -> Activations:
+    """Six features and two labels a picture; if `unknown`, every third picture's second label is, and one's both."""
+    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
+    truth = (values[:, :2] > 0).astype("float32")
+    if unknown:
+        truth[::3, 1] = truth[4] = np.nan
+    return Activations([aligned(values)[None]], aligned(truth), [f"picture-{number}" for number in range(pictures)])
+
+
+def trained(
+    model: keras.Model, material: Material, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+) -> dict[str, Any]:
+    """History and weights of three epochs; the full recipe goes with SGD, whose steps clipping shortens."""
+    optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
+    plan = Plan("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    history = train(model, material, plan, strategy, Checkpoints(""))
+    weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
+    return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
+
+
+def classifier(
+    strategy: tf.distribute.Strategy, folder: Path, held_out: int, recipe: Recipe = PLAIN, unknown: bool = False
+) -> dict[str, Any]:
+    """A classifier; no dropout, whose masks are each device's own."""
+    training, validation = features(27, 1, unknown), features(held_out, 2, unknown)
+    material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.01, seed=1)
+        return trained(model, material, strategy, folder, recipe)
+
+
+def with_unknown(pictures: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes a third of a batch's labels away."""
+    row, column = tf.range(BATCH)[:, None], tf.range(truth.shape[1])
+    return pictures, tf.where((row + column) % 3 == 0, np.float32("nan"), truth)
+
+
+def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """A backbone's first blocks, half of them frozen, on augmented pictures of which not all labels are known."""
+    material = from_pictures(data, BATCH, 0, strategy.num_replicas_in_sync)
+    material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
+    with strategy.scope():
+        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add")
+        head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(backbone, head)
+        unfreeze_from(model, "block3a_project_conv")
+        result = trained(model, material, strategy, folder, FULL)
+    predictions = Predictor(model, strategy).whole(data.pictures("test", BATCH))
+    sample = [weight[::101] for weight in result["weights"]]
+    return {**result, "weights": sample, "predictions": predictions.tolist()}
+
+
+def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """From cached activations of a small network with two branches, one of them frozen."""
+    with strategy.scope():
+        cut = split(branched(data.image_size, len(data.labels)), "tuned")
+        cut.prefix.trainable = False
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, material, strategy, folder, FULL)
+
+
+def branched(size: int, labels: int) -> keras.Model:
+    picture = keras.Input((size, size, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(picture)
+    frozen = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="frozen")(scaled)
+    tuned = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="tuned")(frozen)
+    both = keras.layers.Concatenate()([frozen, tuned])
+    pooled_both = keras.layers.GlobalAveragePooling2D()(both)
+    return keras.Model(picture, keras.layers.Dense(labels, activation="sigmoid")(pooled_both))
+
+
+def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """One model's answers to the same features, four times, and whether these are still what they were."""
+    held_out = features(32, 3)
+    before = held_out.parts[0].copy()
+    with strategy.scope():
+        predictor = Predictor(build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.0, seed=1), strategy)
+    answers = [predictor.whole(held_out.in_order(BATCH)) for _ in range(4)]
+    return {
+        "answers": [float(np.abs(answer - answers[0]).max()) for answer in answers],
+        "unchanged": bool((held_out.parts[0] == before).all()),
+    }
+
+
+def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Seven rows of two tensors in batches of 3, 3 and 1, which two devices cannot share evenly."""
+    given = features(7, 4)
+    with strategy.scope():
+        first, second = keras.Input((6,)), keras.Input((2,))
+        model = keras.Model([first, second], keras.layers.Concatenate()([first, second]))
+        predictor = Predictor(model, strategy)
+    batches = tf.data.Dataset.from_tensor_slices((given.parts[0][0], given.truth)).batch(3)
+    return {"parts": [part.tolist() for part in predictor.single(batches)]}
+
+
+def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
+    """Both maps of seven pictures in batches of 3, 3 and 1, some of their values."""
+    with strategy.scope():
+        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size))
+        head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(backbone, head)
+    batches = data.chosen("test", range(7)).batch(3)
+    found = list(HeatMaps(model, strategy).stream(batches, 1))
+    return {name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in found] for name in ("grad_cam", "layer_cam")}
+
+
+def main(shards: Path, out: Path) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    data = Shards.read(shards)
+    works: dict[str, Callable[[tf.distribute.Strategy, Path], dict[str, Any]]] = {
+        "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
+        "few_validation_pictures": lambda strategy, folder: classifier(strategy, folder, held_out=3),
+        "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
+        "evaluated_again": lambda strategy, _: evaluated_again(strategy),
+        "streamed": lambda strategy, _: streamed(strategy),
+        "heat_maps": lambda strategy, _: heat_maps(strategy, data),
+        "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
+        "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
+    }
+    # One strategy for all: a second one would number its collective operations as the first did.
+    strategies = {"one": devices.strategy(), "two": devices.strategy(["/cpu:0", "/cpu:1"])}
+    results: dict[str, dict[str, Any]] = {name: {} for name in works}
+    for name, work in works.items():
+        for count, strategy in strategies.items():
+            devices.make_reproducible(0)
+            results[name][count] = work(strategy, out.parent / name / count)
+    out.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,211 @@
+"""Stages that SIGKILL ended at any moment: the next attempt ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radiograft import storage
+from radiograft.config import FineTune
+from radiograft.config.recipe import Recipe
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import artifact
+from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
+from radiograft.training import trainer
+from radiograft.training.checkpoints import Checkpoints
+from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, small_network
+from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
+from tests.helpers.tensorboard_scalars import scalars
+from tests.repository import ROOT
+
+GoesOn = Callable[[FineTune, Path, Path], bool]
+RATE = "radiograft.training.trainer learning_rate"  # called before each step
+SAVE = "radiograft.storage write_bytes"  # called once for each checkpoint
+SYNC = "os fsync"  # within each local one, before it appears
+
+
+@pytest.fixture(scope="module")
+def start(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = Shards.read(shards_folder)
+    return small_network(tmp_path_factory.mktemp("start") / "model", data.image_size, data.labels)
+
+
+class Attempts:
+    """Runs a stage again and again in processes and folders of their own, as pods do."""
+
+    def __init__(self, stage: str, shards: Path, start: Path, kept: str, scratch: Path) -> None:
+        self.kept, self.scratch, self.logs = kept, scratch, list[str]()
+        self.command = [sys.executable, "-m", "tests.helpers.killed_stage", stage, str(shards), str(start), kept]
+
+    def run(self, moment: str = "") -> Path:
+        """One attempt, which must be killed at the moment named, or else succeed; returns its folder of outputs."""
+        out = self.scratch / str(len(self.logs))
+        out.mkdir()
+        environment = os.environ | {"TMPDIR": str(out)}
+        done = subprocess.run(
+            [*self.command, str(out), *moment.split()], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert done.returncode == (-signal.SIGKILL if moment else 0)
+        self.logs.append(done.stdout)
+        return out
+
+    def run_again(self, last: Path) -> None:
+        """An attempt after one that was killed between its end and the upload of its outputs: it trains nothing."""
+        epochs = self.epochs()
+        check_same_model(self.run(), last)
+        assert self.epochs() == epochs
+
+    def epochs(self) -> list[tuple[str, int]]:
+        """The name of the training and the number of each epoch that any attempt logged."""
+        found = re.findall(r"\| ([a-z ]+): epoch (\d+) of", "".join(self.logs))
+        return [(name, int(number)) for name, number in found]
+
+    def left(self) -> list[str]:
+        """Checkpoints that are still there."""
+        return [entry.name for entry in storage.list_files(self.kept)]
+
+
+def check_same_model(one: Path, other: Path) -> None:
+    assert (one / "model" / "history.json").read_text() == (other / "model" / "history.json").read_text()
+    for weight, same in zip(*(artifact.load(each / "model").get_weights() for each in (one, other)), strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def check_curves(logs: Path) -> None:
+    for run in ("train", "validation"):
+        assert len(scalars(logs / run)["epoch_loss"]) == EPOCHS
+
+
+def test_online_fine_tuning(shards_folder: Path, start: Path, tmp_path: Path) -> None:
+    """Killed while epoch 3 is being written: its checkpoint is on disk, but not to be seen."""
+    attempts = Attempts("online", shards_folder, start, str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{SYNC} 3")
+    assert [Path(name).name for name in attempts.left()] == ["00000002.state"]
+    last = attempts.run()
+    assert "fine tuning: going on after epoch 2\n" in attempts.logs[1]
+    assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4)]
+    check_same_model(last, STAGES["online"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent)
+    check_curves(last / "logs" / "fine_tuning")
+    attempts.run_again(last)
+
+
+def test_search_on_cached_activations(shards_folder: Path, start: Path, embedded: str, tmp_path: Path) -> None:
+    """Killed in the second candidate's epoch 3, with checkpoints in an object store."""
+    attempts = Attempts("search", shards_folder, start, f"{embedded}/{uuid.uuid4()}", tmp_path)
+    attempts.run(f"{RATE} {(EPOCHS + 2) * STEPS + 1}")
+    last = attempts.run()
+    assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4, 1, 2, 3, 4)]
+    assert re.findall(r"going on after epoch \d", attempts.logs[1]) == [
+        "going on after epoch 4",
+        "going on after epoch 2",
+    ]
+    whole = STAGES["search"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    check_same_model(last, whole)
+    assert (last / "model" / "search.json").read_text() == (whole / "model" / "search.json").read_text()
+    for cut_off in ("second", "third"):
+        check_curves(last / "logs" / "fine_tuning" / cut_off)
+    attempts.run_again(last)
+
+
+def test_feature_extraction(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:
+    """Killed in the pass of the random backbone, after the one of the pretrained and three epochs on its features."""
+    attempts = Attempts("extract_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{SAVE} {8 + 5 + 3 + 4}")
+    last = attempts.run()
+    assert re.findall(r"going on after \w+ \w+", attempts.logs[1]) == [
+        *("going on after 8 batches", "going on after 5 batches", "going on after epoch 3", "going on after 3 batches")
+    ]
+    assert attempts.epochs() == [(name, n) for name in ("feature extraction", "random weights") for n in (1, 2, 3)]
+    whole = feature_extraction.model.parent
+    check_same_model(last, whole)
+    for name in ("train.npy", "validation.npy", "curve.json", "probe_scores.npy", RANDOM_PREDICTIONS):
+        assert (last / "features" / name).read_bytes() == (whole / "features" / name).read_bytes(), name
+    attempts.run_again(last)
+
+
+class Stopped(Exception):  # noqa: N818  no error of the training's
+    """The training was stopped from outside."""
+
+
+def stop_at(step: int) -> Callable[..., float]:
+    """What to put in the place of `learning_rate` to have every training stopped before a step."""
+    original = trainer.learning_rate
+
+    def rate(recipe: Recipe, highest: float, current: int, *others: Any) -> float:
+        if current >= step:
+            raise Stopped
+        return original(recipe, highest, current, *others)
+
+    return rate
+
+
+@pytest.fixture(scope="module")
+def kept(shards_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """Checkpoints of an online fine-tuning that was stopped in its epoch 3."""
+    folder = tmp_path_factory.mktemp("stopped")
+    checkpoints = Checkpoints(str(folder / "kept"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "learning_rate", stop_at(2 * STEPS))
+        with pytest.raises(Stopped):
+            run_fine_tune(FINE_TUNE, shards_folder, start, folder, checkpoints)
+    return checkpoints
+
+
+class TestOnlyTheSameWorkGoesOn:
+    @pytest.fixture(autouse=True)
+    def watch(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        monkeypatch.setattr(trainer, "learning_rate", stop_at(0))
+        caplog.set_level(logging.INFO, "radiograft")
+
+    @pytest.fixture
+    def goes_on(self, kept: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> GoesOn:
+        """Whether a fine-tuning takes up the one that was stopped."""
+
+        def run(settings: FineTune, shards: Path, start: Path) -> bool:
+            with pytest.raises(Stopped):
+                run_fine_tune(settings, shards, start, tmp_path / "out", kept)
+            return "fine tuning: going on after epoch 2" in caplog.text
+
+        return run
+
+    def test_the_same(self, goes_on: GoesOn, shards_folder: Path, start: Path) -> None:
+        assert goes_on(FINE_TUNE, shards_folder, start)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"train_fine_tune_learning_rate": 0.011},
+            {"train_recipe": "poster"},
+            {"train_fine_tune_epochs": EPOCHS + 1},
+            {"train_augmentation": "cached"},
+            {"model_cut_off": "third"},
+        ],
+        ids=lambda changes: str(*changes),
+    )
+    def test_other_settings(self, changes: dict[str, Any], goes_on: GoesOn, shards_folder: Path, start: Path) -> None:
+        assert not goes_on(dataclasses.replace(FINE_TUNE, **changes), shards_folder, start)
+
+    def test_another_start(self, goes_on: GoesOn, shards_folder: Path, tmp_path: Path) -> None:
+        data = Shards.read(shards_folder)
+        other = small_network(tmp_path / "start", data.image_size, data.labels, seed=1)
+        assert not goes_on(FINE_TUNE, shards_folder, other)
+
+    def test_other_data(self, goes_on: GoesOn, shards_folder: Path, start: Path, tmp_path: Path) -> None:
+        shutil.copytree(shards_folder, tmp_path / "shards")
+        described = tmp_path / "shards" / "shards.json"
+        described.write_text(json.dumps(json.loads(described.read_text()) | {"fingerprint": "another"}))
+        assert not goes_on(FINE_TUNE, tmp_path / "shards", start)

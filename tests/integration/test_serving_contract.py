@@ -1,0 +1,169 @@
+"""TensorFlow Serving's contract, held with its own messages: what it reads from saved_model.pb, gRPC and REST bodies.
+
+The server here is a stand-in that does what TensorFlow Serving does with a version: it loads the graph tagged `serve`
+into a session and feeds and fetches the tensors that the signature names. Nothing of ours takes part.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc as service
+
+from radiograft.config import Publish
+from radiograft.data.catalog import score_column
+from radiograft.data.shards.dataset import Shards
+from radiograft.registry import versions as registry
+from radiograft.stages.publish import task
+from tests.helpers.stages import Evaluated
+
+MODEL = "chest-radiograph"
+LABELS = 3
+SIZE = 32
+
+
+class Server(service.PredictionServiceServicer):
+    """Serves one version by the names of its signatures."""
+
+    def __init__(self, version: Path) -> None:
+        self.graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            tf.compat.v1.saved_model.load(self._session, ["serve"], str(version))
+
+    def ask(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Session.Run, as TensorFlow Serving calls it."""
+        definition = self.graph.signature_def[signature]
+        fetched = {name: tensor.name for name, tensor in definition.outputs.items()}
+        fed = {definition.inputs[name].name: value for name, value in inputs.items()}
+        answers: dict[str, np.ndarray] = self._session.run(fetched, fed)
+        return answers
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802  the service's own name
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        response = predict_pb2.PredictResponse()
+        for name, value in self.ask(request.model_spec.signature_name, inputs).items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+        return response
+
+    def predict_rest(self, body: bytes) -> dict[str, Any]:
+        """`POST /v1/models/MODEL:predict` in row format with one input; `b64` marks binary values."""
+        asked = json.loads(body)
+        signature = asked.get("signature_name", "serving_default")
+        (name,) = self.graph.signature_def[signature].inputs
+        rows = [base64.b64decode(row["b64"]) if isinstance(row, dict) else row for row in asked["instances"]]
+        values = np.array(rows, dtype=object if isinstance(rows[0], bytes) else np.float32)
+        return {"predictions": self.ask(signature, {name: values})["probabilities"].tolist()}
+
+
+@pytest.fixture(scope="module")
+def version(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluated model as published."""
+    place, folder = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("evaluation")
+    for name in ("metrics.json", "predictions.parquet", "report.SHA256SUMS"):
+        (folder / name).write_bytes((evaluation.folder / name).read_bytes())
+    inputs = task.Inputs(evaluation.inputs.model, folder, evaluation.report)
+    number = task.run(Publish(publish_registry=str(place)), inputs, "run-1", folder / "version").version
+    registry.verify(str(place), MODEL, number)
+    return place / MODEL / str(number)
+
+
+@pytest.fixture(scope="module")
+def server(version: Path) -> Server:
+    return Server(version)
+
+
+@pytest.fixture(scope="module")
+def stub(server: Server) -> Iterator[Any]:
+    """The client of tensorflow-serving-api, connected by gRPC."""
+    listening = grpc.server(ThreadPoolExecutor(2))
+    service.add_PredictionServiceServicer_to_server(server, listening)
+    port = listening.add_insecure_port("127.0.0.1:0")
+    listening.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield service.PredictionServiceStub(channel)
+    listening.stop(None)
+
+
+@pytest.fixture(scope="module")
+def recorded(evaluation: Evaluated) -> tuple[list[bytes], np.ndarray]:
+    """The test pictures' files and the probabilities that evaluation recorded for them."""
+    data = Shards.read(evaluation.inputs.shards)
+    found = pd.read_parquet(evaluation.folder / "predictions.parquet")
+    found = found[(found["strategy"] == "fine_tuning") & (found["split"] == "test")]
+    files = [Path(uri).read_bytes() for uri in data.split("test")["uri"]]
+    return files, found[[score_column(label) for label in data.labels]].to_numpy()
+
+
+def _fields(tensors: Any) -> dict[str, tuple[str, list[int]]]:
+    return {
+        name: (tf.dtypes.as_dtype(tensor.dtype).name, [dim.size for dim in tensor.tensor_shape.dim])
+        for name, tensor in tensors.items()
+    }
+
+
+def test_the_signatures_are_what_serving_reads(server: Server) -> None:
+    graph: meta_graph_pb2.MetaGraphDef = server.graph
+    assert list(graph.meta_info_def.tags) == ["serve"]
+    methods = {name: definition.method_name for name, definition in graph.signature_def.items() if name[0] != "_"}
+    assert methods == dict.fromkeys(("serving_default", "pictures"), "tensorflow/serving/predict")
+    files, pictures = (graph.signature_def[name] for name in ("serving_default", "pictures"))
+    assert _fields(files.inputs) == {"image_bytes": ("string", [-1])}
+    assert _fields(pictures.inputs) == {"pictures": ("float32", [-1, SIZE, SIZE, 1])}
+    assert _fields(files.outputs) == _fields(pictures.outputs) == {"probabilities": ("float32", [-1, LABELS])}
+
+
+def test_grpc_answers_from_files_what_evaluation_recorded(stub: Any, recorded: tuple[list[bytes], np.ndarray]) -> None:
+    files, expected = recorded
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL
+    request.model_spec.signature_name = "serving_default"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(files, shape=[len(files)]))
+    answer = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
+    assert answer.dtype == np.float32
+    assert np.ptp(expected) > 0.01  # not one answer for all
+    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
+
+
+def test_rest_answers_from_files_what_evaluation_recorded(
+    server: Server, recorded: tuple[list[bytes], np.ndarray]
+) -> None:
+    files, expected = recorded
+    body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()} for content in files]})
+    np.testing.assert_allclose(server.predict_rest(body.encode())["predictions"], expected, rtol=0, atol=1e-5)
+
+
+def test_float_batches_are_answered_alike(
+    stub: Any, server: Server, evaluation: Evaluated, recorded: tuple[list[bytes], np.ndarray]
+) -> None:
+    data = Shards.read(evaluation.inputs.shards)
+    pictures = np.concatenate(list(data.pictures("test", 64).as_numpy_iterator())).astype(np.float32)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = "pictures"
+    request.inputs["pictures"].CopyFrom(tf.make_tensor_proto(pictures))
+    answer = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
+    np.testing.assert_allclose(answer, recorded[1], rtol=0, atol=1e-5)
+    body = json.dumps({"signature_name": "pictures", "instances": pictures[:2].tolist()})
+    np.testing.assert_allclose(server.predict_rest(body.encode())["predictions"], recorded[1][:2], rtol=0, atol=1e-5)
+
+
+def test_float_pictures_are_rounded_and_clipped(server: Server) -> None:
+    def ask(value: float) -> np.ndarray:
+        return server.ask("pictures", {"pictures": np.full((1, SIZE, SIZE, 1), value, np.float32)})["probabilities"]
+
+    np.testing.assert_array_equal(ask(99.6), ask(100.0))
+    np.testing.assert_array_equal(ask(300.0), ask(255.0))
+    np.testing.assert_array_equal(ask(-3.0), ask(0.0))
+    assert (ask(0.0) != ask(100.0)).any()

@@ -1,0 +1,123 @@
+"""Every source goes through all six stages and ends as a published version that has judged each test picture."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from radiograft.models.backbones import registry as backbones
+from radiograft.registry import versions as registry
+from radiograft.stages.evaluate import task as evaluate
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from radiograft.stages.publish import task as publish
+from radiograft.storage import npz_archive
+from tests.helpers.archives import packed
+from tests.helpers.nih_source import put
+from tests.helpers.sources import EVERY
+from tests.helpers.stages import run_extract_features, run_fine_tune
+
+MODEL = "every-source"
+EXTRACT_FEATURES = ExtractFeatures(
+    model_backbone="efficientnet_lite0",
+    model_weights="none",
+    model_cut_off="top_conv",
+    model_dense_units=0,
+    train_batch_size=2,
+    train_feature_epochs=1,
+)
+FINE_TUNE = FineTune(model_cut_off="top_conv", train_batch_size=2, train_fine_tune_epochs=1)
+Counts = dict[str, tuple[int, int]]  # of pictures and of the sick among them, by split
+FOUR_EACH: Counts = dict.fromkeys(("train", "validation", "test"), (4, 2))
+WHERE = {  # each source lies, by the fixture that gives the place; and what it holds
+    "folders": ("folder", FOUR_EACH),
+    "table": ("s3", FOUR_EACH),
+    "chexpert": ("folder", FOUR_EACH),
+    "dicom": ("folder", FOUR_EACH),
+    "medmnist": ("folder", FOUR_EACH),
+    "nih": ("embedded", {"train": (3, 1), "validation": (5, 3), "test": (4, 2)}),  # which has no list for validation
+}
+REAL_PICTURES = 6  # a split
+
+
+def pneumoniamnist(test_data: Path, place: str) -> Ingest:
+    """The first pictures of each split of PneumoniaMNIST itself, half of them sick."""
+    arrays = {}
+    with npz_archive.opened(str(test_data / "pneumoniamnist.npz")) as archive:
+        for part in ("train", "val", "test"):
+            labels = archive.read(f"{part}_labels")
+            chosen = np.concatenate([np.flatnonzero(labels[:, 0] == sick)[: REAL_PICTURES // 2] for sick in (0, 1)])
+            arrays[f"{part}_images"] = archive.read(f"{part}_images")[chosen]
+            arrays[f"{part}_labels"] = labels[chosen]
+    put({"pneumoniamnist.npz": packed(**arrays)}, place)
+    return Ingest(data_format="medmnist", data_source=f"{place}/pneumoniamnist.npz")
+
+
+def three_layers(include_top: bool, weights: None, input_tensor: keras.KerasTensor) -> keras.Model:
+    """A network in place of EfficientNet-Lite0, with whose 300 layers a source would take a minute and show no more."""
+    assert not include_top
+    assert weights is None
+    small = keras.layers.Conv2D(4, 3, strides=8, name="stem_conv", activation="relu")(input_tensor)
+    top = keras.layers.Conv2D(8, 1, name="top_conv", activation="relu")(small)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), top)
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backbones.BACKBONES, "efficientnet_lite0", backbones.Backbone(three_layers, "is always there"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+def published(settings: Ingest, folder: Path) -> publish.Outcome:
+    """Runs all stages in this process, as small as they can be, and returns what publish says."""
+    where = str(folder / "registry")
+    ingest.run(settings, folder / "catalogue")
+    preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
+    start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
+    tuned = run_fine_tune(FINE_TUNE, folder / "shards", start.model, folder / "fine_tune")
+    inputs = evaluate.Inputs(folder / "shards", start.features, start.model, tuned.model)
+    judging = Evaluate(
+        publish_registry=where, publish_model_name=MODEL, evaluate_bootstrap_samples=100, evaluate_fewest_patients=1
+    )
+    evaluate.run(judging, inputs, "a-run", folder / "evaluation", folder / "report.html", folder / "logs")
+    found = publish.Inputs(tuned.model, folder / "evaluation", folder / "report.html")
+    return publish.run(Publish(where, MODEL), found, "a-run", folder / "version.json")
+
+
+def assert_published(folder: Path, pictures: Counts) -> None:
+    """Version 1 is whole, knows its label, counts its data by split and has judged each picture of the test split."""
+    registry.verify(str(folder / "registry"), MODEL, 1)
+    extra = folder / "registry" / MODEL / "1" / registry.EXTRA
+    assert json.loads((extra / "contract.json").read_text())["labels"] == ["Pneumonia"]
+    splits = json.loads((extra / "metrics.json").read_text())["data"]["splits"]
+    assert {split: (found["pictures"], found["positives"]["Pneumonia"]) for split, found in splits.items()} == pictures
+    rows = pd.read_parquet(folder / "catalogue" / "catalogue.parquet")
+    predictions = pd.read_parquet(extra / "predictions.parquet").query("split == 'test'")
+    for _, found in predictions.groupby("strategy"):
+        assert sorted(found["image_id"]) == sorted(rows["image_id"][rows["split"] == "test"])
+        assert found["score:Pneumonia"].between(0, 1).all()
+    assert predictions["strategy"].nunique() == 2
+
+
+@pytest.mark.parametrize("source", WHERE)
+def test_a_source_ends_as_a_version(source: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    place, pictures = WHERE[source]
+    settings = EVERY[source](f"{request.getfixturevalue(place)}/{uuid.uuid4()}")
+    assert published(settings, tmp_path).version == 1
+    assert_published(tmp_path, pictures)
+
+
+def test_pneumoniamnist_ends_as_a_version(test_data: Path, tmp_path: Path) -> None:
+    assert published(pneumoniamnist(test_data, str(tmp_path / "data")), tmp_path).version == 1
+    assert_published(tmp_path, dict.fromkeys(FOUR_EACH, (REAL_PICTURES, REAL_PICTURES // 2)))

@@ -1,0 +1,56 @@
+"""The setting of the gate's floors: both its forms, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from radiograft.config import Evaluate, Ingest
+from radiograft.config.auroc_floors import Floors, read_floors
+
+LABELS = ("Pneumonia", "Mass", "Edema")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.7", Floors({"Pneumonia": 0.7, "Mass": 0.7, "Edema": 0.7}, named=False)),
+        (" 0 ", Floors({"Pneumonia": 0.0, "Mass": 0.0, "Edema": 0.0}, named=False)),
+        ("Mass=0.7", Floors({"Mass": 0.7}, named=True)),
+        ("Mass=0.7, Pneumonia = 0.85", Floors({"Mass": 0.7, "Pneumonia": 0.85}, named=True)),
+    ],
+)
+def test_one_floor_is_for_every_label_and_named_ones_are_for_those_alone(text: str, expected: Floors) -> None:
+    assert read_floors(text, LABELS) == expected
+
+
+REFUSED = [
+    ("high", "publish_floors must be of type float, got 'high'"),
+    ("", "publish_floors must be of type float, got ''"),
+    ("0,7", "publish_floors must be of type float, got '0,7'"),
+    ("70", "publish_floors must be at least 0 and below 1, got 70"),
+    ("1", "publish_floors must be at least 0 and below 1, got 1"),
+    ("-0.1", "publish_floors must be at least 0 and below 1, got -0.1"),
+    ("nan", "publish_floors must be at least 0 and below 1, got nan"),
+    ("Mass=high", "publish_floors's Mass must be of type float, got 'high'"),
+    ("Mass=1.5", "publish_floors's Mass must be at least 0 and below 1, got 1.5"),
+    ("Mas=0.7", "publish_floors must name labels of Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
+    (
+        "Mass=0.7,0.6",
+        "publish_floors must be a number, or name each label once as label=number,..., got 'Mass=0.7,0.6'",
+    ),
+    (
+        "Mass=0.7,Mass=0.6",
+        "publish_floors must be a number, or name each label once as label=number,..., got 'Mass=0.7,Mass=0.6'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED)
+def test_ingest_refuses_a_floor_before_anything_is_read(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        Ingest(data_source="/data", data_labels="Pneumonia,Mass,Edema", publish_floors=text)
+    assert str(error.value) == message
+
+
+def test_by_default_a_model_must_be_better_than_chance() -> None:
+    assert Evaluate(publish_registry="/registry").floors(LABELS) == Floors(dict.fromkeys(LABELS, 0.5), named=False)

@@ -1,0 +1,182 @@
+"""Reports with every section filled, on metrics that `evaluate_predictions` computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from radiograft.evaluation.cut_off_curve import CurvePoint
+from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions, roc_curve
+from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.reporting.evaluation_report import Exclusion, RandomBaseline, Report, SplitCount
+from radiograft.reporting.plots import Curve
+from radiograft.training.search.results import Candidate
+
+FOURTEEN = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+
+
+Metrics = dict[str, dict[str, SplitMetrics]]
+Curves = dict[str, dict[str, Curve]]
+
+
+def _predictions(labels: Sequence[str], pictures: int, gain: float, seed: int) -> pd.DataFrame:
+    """Seeded predictions: three pictures a patient, prevalences from 30 % down to none, scores shifted by gain."""
+    generator = np.random.default_rng(seed)
+    columns: dict[str, object] = {
+        "image_id": [f"{i:08d}_000.png" for i in range(pictures)],
+        "patient_id": [f"{i // 3:08d}" for i in range(pictures)],
+    }
+    for position, name in enumerate(labels):
+        truth = (generator.random(pictures) < 0.3 * (1 - position / max(1, len(labels) - 1))).astype(float)
+        columns[f"label:{name}"] = truth
+        columns[f"score:{name}"] = 1 / (1 + np.exp(1.0 - generator.normal(gain * truth)))
+    return pd.DataFrame(columns)
+
+
+def _history(epochs: int) -> list[dict[str, float]]:
+    """Curves that fall and rise smoothly."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        loss = 0.2 + 0.5 / epoch
+        rows.append(
+            {
+                "epoch": epoch,
+                "loss": loss,
+                "accuracy": 1 - loss / 2,
+                "val_loss": loss + 0.08,
+                "val_accuracy": 0.95 - loss / 2,
+            }
+        )
+    return rows
+
+
+def _contact_sheet() -> bytes:
+    """A grey PNG of noise, as hard to compress as radiographs."""
+    pixels = np.random.default_rng(0).integers(0, 256, (320, 640), dtype=np.uint8)
+    encoded = BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def _metrics_and_curves(labels: Sequence[str], pictures: int) -> tuple[Metrics, Curves]:
+    gains = {"feature_extraction": 1.0, "fine_tuning": 1.5}
+    metrics: Metrics = {}
+    roc: Curves = {}
+    for strategy, gain in gains.items():
+        frames = {
+            split: _predictions(labels, pictures, gain, seed) for seed, split in enumerate(("validation", "test"))
+        }
+        thresholds = choose_thresholds(frames["validation"], labels)
+        metrics[strategy] = {
+            split: evaluate_predictions(frame, labels, thresholds, 100, 0) for split, frame in frames.items()
+        }
+        roc[strategy] = {
+            name: roc_curve(frames["test"][f"label:{name}"], frames["test"][f"score:{name}"])[:2]
+            for name in metrics[strategy]["test"]["mean"]["labels"]
+        }
+    return metrics, roc
+
+
+def _report(labels: Sequence[str], pictures: int = 600) -> Report:
+    metrics, roc = _metrics_and_curves(labels, pictures)
+    positives = {name: figures["positives"] for name, figures in metrics["fine_tuning"]["test"]["labels"].items()}
+    return Report(
+        title="Chest radiographs, DenseNet-121",
+        run_id="20261123-021841-7f3a",
+        created="2026-11-23T02:18:41Z",
+        published="fine_tuning",
+        metrics=metrics,
+        roc=roc,
+        histories={strategy: _history(8) for strategy in metrics},
+        kept_epochs={"feature_extraction": 4, "fine_tuning": 8},
+        cut_off_curve=[
+            CurvePoint(layer=layer, channels=channels, penalty=0.1, auroc={"value": value, "low": 0.6, "high": 0.9})
+            for layer, channels, value in (
+                ("pool4_pool", 512, 0.7),
+                ("conv5_block2_concat", 576, 0.8),
+                ("relu", 9, 0.75),
+            )
+        ],
+        cut_off_search=[
+            Candidate(
+                cut_off=cut_off,
+                trainable_weights=weights,
+                epochs=8,
+                best_epoch=5,
+                val_auroc=val_auroc,
+                val_loss=0.25,
+            )
+            for cut_off, weights, val_auroc in (
+                ("conv5_block14_1_conv", 700_000, 0.881),
+                ("conv5_block15_1_conv", 540_000, 0.893),
+                ("conv5_block16_2_conv", 299_393, 0.872),
+            )
+        ],
+        random_baseline=RandomBaseline(
+            pretrained={"value": 0.871, "low": 0.832, "high": 0.904},
+            random={"value": 0.742, "low": 0.69, "high": 0.79},
+            n_images=600,
+            n_patients=200,
+            split="validation",
+        ),
+        decision="Fit to become the production version: no version is in production yet.",
+        sections=[],
+        data_counts=[
+            SplitCount("train", 2400, 800, positives),
+            SplitCount("validation", pictures, pictures // 3, positives),
+            SplitCount("test", pictures, pictures // 3, positives),
+        ],
+        exclusions=[
+            Exclusion(
+                "the table names a picture that is not there",
+                111_390,
+                ["00000003_000.png", "00000003_001.png"],
+            ),
+            Exclusion("truncated file", 1, ["00000017_002.png"]),
+        ],
+        settings={
+            "backbone": "densenet121",
+            "cut_off": "conv5_block16_2_conv",
+            "learning_rate": 0.0001,
+            "seed": 7,
+        },
+        lineage={
+            "data_fingerprint": "sha256:" + "4f" * 32,
+            "registry": "gs://radiograft/registry",
+            "parent": None,
+        },
+        contact_sheet_png=_contact_sheet(),
+        notes=["11 pictures are in the table twice; the first row was taken."],
+    )
+
+
+@pytest.fixture(scope="session")
+def build_report() -> Callable[[Sequence[str]], Report]:
+    """Builds a full report for some labels."""
+    return _report
+
+
+@pytest.fixture(scope="session")
+def full_report() -> Report:
+    """All 14 findings; the last, Hernia, has no positive picture."""
+    return _report(FOURTEEN)

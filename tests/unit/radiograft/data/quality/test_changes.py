@@ -1,0 +1,93 @@
+"""What the data report says of the data since the version in production."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from radiograft.data import change_detection
+from radiograft.data.quality import changes, summary
+from radiograft.reporting import data_report
+from tests.helpers.report_page import Page
+
+THEN: dict[str, Any] = {
+    "version": 3,
+    "splits": {
+        "train": {"pictures": 1200, "patients": 900, "positives": {"Mass": 30, "Edema": 4}},
+        "validation": {"pictures": 10, "patients": 10, "positives": {"Mass": 5, "Edema": 1}},
+        "test": {"pictures": 40, "patients": 30, "positives": {"Mass": 12, "Edema": 2}},
+    },
+    "excluded": [{"reason": "empty file", "count": 2, "examples": ["a"]}, {"reason": "gone", "count": 1}],
+}
+NOW: dict[str, Any] = {
+    "splits": {
+        "train": {"pictures": 1300, "patients": 899, "positives": {"Mass": 30, "Hernia": 7}},
+        "validation": {"pictures": 10, "patients": 10, "positives": {"Mass": 5, "Hernia": 1}},
+        "test": {"pictures": 40, "patients": 30, "positives": {"Mass": 12, "Hernia": 0}},
+    },
+    "excluded": [{"reason": "blank", "count": 4, "examples": ["b"]}, {"reason": "empty file", "count": 2}],
+}
+
+
+def rows(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in ("split", "what", "then", "now", "difference")) for row in found]
+
+
+def test_counts_then_and_now_by_split_and_by_reason() -> None:
+    found = changes.compare(THEN, NOW)
+    assert found["version"] == 3
+    assert rows(found["kept"])[:5] == [
+        ("train", "pictures", 1200, 1300, 100),
+        ("train", "patients", 900, 899, -1),
+        ("train", "with Mass", 30, 30, 0),
+        ("train", "with Hernia", None, 7, None),
+        ("train", "with Edema", 4, None, None),
+    ]
+    assert [row["split"] for row in found["kept"]] == ["train"] * 5 + ["validation"] * 5 + ["test"] * 5
+    assert rows(found["excluded"]) == [("", "blank", 0, 4, 4), ("", "empty file", 2, 2, 0), ("", "gone", 1, 0, -1)]
+
+
+def test_without_an_earlier_version_there_is_nothing_to_compare() -> None:
+    assert changes.compare(None, NOW) == {"version": None, "kept": [], "excluded": []}
+
+
+def _page(folder: Path, found: change_detection.News | None) -> Page:
+    """The page of data as above, beside which ingest noted this."""
+    people = {"views": {"PA": 1}, "sexes": {"M": 1}, "ages": dict.fromkeys((*summary.DECADES, summary.UNKNOWN), 0)}
+    told = NOW | {
+        "splits": {split: counts | people for split, counts in NOW["splits"].items()},
+        "excluded": [group | {"defect": "", "policy": "", "examples": []} for group in NOW["excluded"]],
+        **{name: [] for name in ("suspects", "rare", "notes")},
+        **{name: {} for name in ("policy", "converted")},
+        "labels": ["Mass", "Hernia"],
+        "source": "/data",
+        "fingerprint": "4f",
+    }
+    (folder / summary.FILE).write_text(json.dumps(told))
+    if found:
+        (folder / change_detection.FILE).write_text(json.dumps(found._asdict()))
+    changes.record(folder, folder)
+    data_report.write(folder, folder / "data.html")
+    return Page((folder / "data.html").read_text())
+
+
+def test_the_page_shows_what_changed(tmp_path: Path) -> None:
+    found = _page(tmp_path, change_detection.News(True, "the data changed since version 3", THEN))
+    assert "Since version 3 The data changed since version 3." in found.text
+    assert ["What stays", "Version 3", "Now", "Difference"] in found.rows
+    assert found.row("train: pictures") == [["train: pictures", "1,200", "1,300", "+100"]]
+    assert found.row("train: patients") == [["train: patients", "900", "899", "-1"]]
+    assert found.row("test: with Mass") == [["test: with Mass", "12", "12", "0"]]
+    assert found.row("train: with Edema") == [["train: with Edema", "4", "\N{EN DASH}", "\N{EN DASH}"]]
+    assert ["blank", "0", "4", "+4"] in found.rows
+
+
+def test_the_first_page_says_that_there_is_no_earlier_version(tmp_path: Path) -> None:
+    found = _page(tmp_path, change_detection.News(True, "no version is in production yet", None))
+    assert "Since the last version No version is in production yet." in found.text
+    assert ["What stays", "Version 3", "Now", "Difference"] not in found.rows
+
+
+def test_of_a_catalogue_beside_which_nothing_was_noted_it_says_so(tmp_path: Path) -> None:
+    assert "Since the last version No earlier version was looked for." in _page(tmp_path, None).text

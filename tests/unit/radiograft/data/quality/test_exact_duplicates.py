@@ -1,0 +1,80 @@
+"""Of byte-identical pictures one stays, so that none is trained on and measured; official tests stay whole."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radiograft.data.quality import exact_duplicates
+
+ELSEWHERE = "byte-identical to a picture of a split held out"
+EARLIER = "byte-identical to an earlier picture"
+SPLITS = ("train", "validation", "test")
+
+
+def rows_of(pictures: list[tuple[str, str]], official: bool = False) -> pd.DataFrame:
+    """Rows from (content, split)."""
+    rows = pd.DataFrame(pictures, columns=["md5", "split"], dtype="string")
+    return rows.assign(official=rows["split"] if official else pd.array([None] * len(rows), dtype="string"))
+
+
+def set_aside(rows: pd.DataFrame) -> dict[str, list[int]]:
+    return {reason: list(rows.index[repeated]) for reason, repeated in exact_duplicates.defects(rows).items()}
+
+
+def test_the_first_of_a_split_stays() -> None:
+    rows = rows_of([("a", "train"), ("b", "train"), ("a", "train"), ("b", "train"), ("a", "train")])
+    assert set_aside(rows) == {ELSEWHERE: [], EARLIER: [2, 3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("splits", "kept"),
+    [
+        (("train", "validation", "test"), 2),
+        (("train", "validation"), 1),
+        (("validation", "train"), 0),
+        (("train", "test"), 1),
+        (("test", "validation"), 0),
+        (("validation", "test"), 1),
+    ],
+)
+def test_across_splits_the_one_held_out_most_stays(splits: tuple[str, ...], kept: int) -> None:
+    rows = rows_of([("a", split) for split in splits])
+    assert set_aside(rows) == {ELSEWHERE: [row for row in range(len(splits)) if row != kept], EARLIER: []}
+
+
+def test_a_drawn_test_split_loses_its_repeats_and_an_official_one_keeps_them() -> None:
+    pictures = [("a", "train"), ("a", "test"), ("a", "test"), ("b", "validation"), ("b", "validation")]
+    assert set_aside(rows_of(pictures)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
+    assert exact_duplicates.notes(rows_of(pictures)) == ()
+    assert set_aside(rows_of(pictures, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
+    assert exact_duplicates.notes(rows_of(pictures, official=True)) == (
+        "1 pictures of the official test split repeat others of it byte for byte and stay",
+    )
+
+
+pictures = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SPLITS)), max_size=30)
+
+
+@settings(deadline=None)
+@given(pictures=pictures, official=st.booleans())
+def test_no_content_is_in_two_splits_and_none_is_lost(pictures: list[tuple[str, str]], official: bool) -> None:
+    rows = rows_of(pictures, official)
+    left = rows[~pd.DataFrame(exact_duplicates.defects(rows)).any(axis="columns")]
+    assert set(left["md5"]) == set(rows["md5"])
+    assert all(left.groupby("md5")["split"].nunique() == 1)
+    tests = rows["split"] == "test"
+    if official:
+        assert sum(left["split"] == "test") == sum(tests)
+    else:
+        assert left["md5"].is_unique
+    assert set(left["md5"][left["split"] == "test"]) == set(rows["md5"][tests])
+
+
+@settings(deadline=None)
+@given(pictures=pictures, official=st.booleans())
+def test_a_repeat_counts_under_one_reason(pictures: list[tuple[str, str]], official: bool) -> None:
+    elsewhere, earlier = exact_duplicates.defects(rows_of(pictures, official)).values()
+    assert not (elsewhere & earlier).any()

@@ -1,0 +1,101 @@
+"""A folder for each class: Kermany's layouts, with and without splits, and what is no such layout."""
+
+from __future__ import annotations
+
+import pytest
+
+from radiograft import storage
+from radiograft.config import Ingest
+from radiograft.data.sources import image_folder
+from radiograft.data.sources.base import NO_PATIENTS
+from radiograft.stages.ingest import task
+from tests.helpers.nih_source import put
+
+KAGGLE = {
+    "train/NORMAL/IM-0115-0001.jpeg": b"1",
+    "train/NORMAL/IM-0115-0002.jpeg": b"2",
+    "train/NORMAL/NORMAL2-IM-0389-0001.jpeg": b"3",
+    "train/PNEUMONIA/person1_bacteria_1.jpeg": b"4",
+    "train/PNEUMONIA/person1_bacteria_2.jpeg": b"5",
+    "val/NORMAL/NORMAL2-IM-1427-0001.jpeg": b"6",
+    "val/PNEUMONIA/person1946_bacteria_4874.jpeg": b"7",
+    "test/NORMAL/IM-0001-0001.jpeg": b"8",
+    "test/PNEUMONIA/person1_virus_6.jpeg": b"9",
+    ".DS_Store": b"x",
+}
+
+
+def test_kaggles_layout_keeps_its_splits_and_knows_its_patients(place: str) -> None:
+    source = image_folder.read(put(KAGGLE, place))
+    columns = ["image_id", "patient_id", "official"]
+    assert source.rows[columns].to_numpy().tolist() == [
+        ["test/NORMAL/IM-0001-0001.jpeg", "IM-0001", "test"],
+        ["test/PNEUMONIA/person1_virus_6.jpeg", "person1_virus", "test"],
+        ["train/NORMAL/IM-0115-0001.jpeg", "IM-0115", "train"],
+        ["train/NORMAL/IM-0115-0002.jpeg", "IM-0115", "train"],
+        ["train/NORMAL/NORMAL2-IM-0389-0001.jpeg", "NORMAL2-IM-0389", "train"],
+        ["train/PNEUMONIA/person1_bacteria_1.jpeg", "person1_bacteria", "train"],
+        ["train/PNEUMONIA/person1_bacteria_2.jpeg", "person1_bacteria", "train"],
+        ["val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "NORMAL2-IM-1427", "validation"],
+        ["val/PNEUMONIA/person1946_bacteria_4874.jpeg", "person1946_bacteria", "validation"],
+    ]
+    assert source.findings["Pneumonia"].tolist() == [0, 1, 0, 0, 0, 1, 1, 0, 1]
+    assert source.findings["No Finding"].tolist() == [1, 0, 1, 1, 1, 0, 0, 1, 0]
+    assert source.notes == ()
+
+
+def test_mendeleys_names_and_a_layout_without_validation(tmp_path: str) -> None:
+    files = {
+        "train/NORMAL/NORMAL-28501-0001.jpeg": b"1",
+        "train/PNEUMONIA/BACTERIA-7422-0001.jpeg": b"2",
+        "train/PNEUMONIA/VIRUS-7422-0002.jpeg": b"3",
+        "test/NORMAL/NORMAL-11419-0001.jpeg": b"4",
+        "test/PNEUMONIA/BACTERIA-40699-0002.jpeg": b"5",
+    }
+    rows = image_folder.read(put(files, f"{tmp_path}/mendeley")).rows
+    assert rows["patient_id"].tolist() == ["11419", "40699", "28501", "7422", "7422"]
+    assert rows["official"].tolist() == ["test", "test", "train_val", "train_val", "train_val"]
+
+
+def test_pictures_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where they vanish: half a data set may be TIFF. They are not read, and other files are none."""
+    kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
+    others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
+    files = {"NORMAL/a.PNG": b"1", "Mass/b.jpeg": b"2", "Mass/notes.txt": b"3", **dict.fromkeys(others, b"x")}
+    read, uri = storage.read_bytes, put(files, place)
+    touched: list[str] = []
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: (touched.append(uri), read(uri))[1])
+    source = image_folder.read(uri)
+    assert source.rows["image_id"].tolist() == ["Mass/b.jpeg", "NORMAL/a.PNG"]
+    assert source.excluded.to_numpy().tolist() == [[name, "no PNG or JPEG"] for name in others]
+    assert not [uri for uri in touched if uri.endswith(tuple(kinds))]
+
+
+def test_without_split_folders_everything_is_drawn_and_other_names_tell_no_patient(tmp_path: str) -> None:
+    files = {"sick/a.png": b"1", "healthy/deep/er/a.png": b"2", "stray.png": b"3", "sick/notes.txt": b"4"}
+    source = image_folder.read(put(files, f"{tmp_path}/plain"))
+    assert source.rows["image_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
+    assert source.rows["patient_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
+    assert source.rows["official"].isna().all()
+    assert source.findings.to_dict("list") == {"No Finding": [1.0, 0.0], "sick": [0.0, 1.0]}
+    assert source.excluded.to_numpy().tolist() == [["stray.png", "picture in no class's folder"]]
+    assert source.notes == (NO_PATIENTS,)
+
+
+def test_a_layout_of_one_class_is_refused(tmp_path: str) -> None:
+    uri = put({"chest_xray/train/NORMAL/a.png": b"1", "chest_xray/test/NORMAL/b.png": b"2"}, f"{tmp_path}/nested")
+    with pytest.raises(ValueError, match=r"at least two classes, or train, val and test .* has chest_xray$"):
+        image_folder.read(uri)
+
+
+def test_a_patient_in_two_of_its_splits_is_refused(tmp_path: str) -> None:
+    files = KAGGLE | {"test/PNEUMONIA/person1_bacteria_3.jpeg": b"10"}
+    with pytest.raises(ValueError, match=r"a patient must be in one split only, 1 are in several .*: person1_bac"):
+        task.build_catalogue(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
+
+
+def test_a_class_that_is_no_folder_is_refused_with_those_that_are(tmp_path: str) -> None:
+    uri = put(KAGGLE, f"{tmp_path}/kaggle")
+    for labels in ("Mass", "all"):
+        with pytest.raises(ValueError, match=r"must be findings of the data set \(Pneumonia\), got"):
+            task.build_catalogue(Ingest(data_format="folders", data_source=uri, data_labels=labels))

@@ -1,0 +1,283 @@
+"""MedMNIST's files: pictures keep their place, splits and labels, and what is no such file is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from radiograft.config import Ingest
+from radiograft.data.catalog import Catalogue
+from radiograft.data.sources import medmnist
+from radiograft.stages.ingest import task
+from radiograft.storage import npz_archive
+from tests.helpers.archives import pack
+from tests.helpers.medmnist_source import BINARY, COUNTS, medmnist_arrays
+
+FACTS = ["image_id", "patient_id", "official"]
+PATIENTS = (
+    "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
+    "intervals are too narrow and a patient may be in several splits"
+)
+CLASSES = {"train": [0, 2, 1, 3, 2, 0], "val": [1, 0, 3], "test": [3, 2, 0]}
+COLUMNS = {
+    "train": [[0, 0], [1, 0], [0, 1], [1, 1], [0, 0], [1, 0]],
+    "val": [[1, 0], [0, 1], [0, 0]],
+    "test": [[0, 0], [1, 1], [0, 1]],
+}
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return str(tmp_path / "pneumoniamnist.npz")
+
+
+def settings(uri: str, **values: Any) -> Ingest:
+    return Ingest(data_format="medmnist", data_source=uri, **values)
+
+
+def test_a_row_a_picture_with_its_place_split_and_checksum(place: str) -> None:
+    arrays = medmnist_arrays()
+    uri = pack(f"{place}/pneumoniamnist.npz", **arrays)
+    source = medmnist.read(uri, ["Pneumonia"])
+    assert source.rows[FACTS].to_numpy().tolist() == [
+        *([f"test-{row}", f"test-{row}", "test"] for row in range(3)),
+        *([f"train-{row}", f"train-{row}", "train"] for row in range(6)),
+        *([f"val-{row}", f"val-{row}", "validation"] for row in range(3)),
+    ]
+    assert source.rows["uri"][4] == f"{uri}#train_images/1"
+    assert source.rows["md5"][4] == hashlib.md5(arrays["train_images"][1].tobytes()).hexdigest()
+    assert set(source.rows["bytes"]) == {784}
+    assert source.rows[["view", "age", "sex"]].isna().all(axis=None)
+    assert source.findings["Pneumonia"].tolist() == [*BINARY["test"], *BINARY["train"], *BINARY["val"]]
+    assert (source.uri, len(source.excluded), source.notes) == (uri, 0, (PATIENTS,))
+
+
+def test_ids_are_in_the_order_of_the_pictures_from_ten_on(uri: str) -> None:
+    arrays = medmnist_arrays()
+    arrays["train_images"] = np.concatenate([arrays["train_images"]] * 20)
+    arrays["train_labels"] = np.concatenate([arrays["train_labels"]] * 20)
+    rows = medmnist.read(pack(uri, **arrays), ["Pneumonia"]).rows
+    train = rows[rows["official"] == "train"]
+    assert train["image_id"].iloc[[0, 9, 10, 119]].tolist() == ["train-000", "train-009", "train-010", "train-119"]
+    assert train["uri"].tolist() == [npz_archive.address(uri, "train_images", row) for row in range(120)]
+
+
+def findings(uri: str, names: list[str], labels: Any) -> list[list[str]]:
+    """The names that each picture has, train, val and test on end."""
+    source = medmnist.read(pack(uri, **medmnist_arrays(labels=labels)), names)
+    found = [[str(name) for name in source.findings if row[name]] for _, row in source.findings.iterrows()]
+    return [*found[3:9], *found[9:], *found[:3]]
+
+
+def test_of_two_classes_the_second_may_be_named_alone(uri: str) -> None:
+    assert findings(uri, ["Pneumonia"], BINARY) == [
+        ["No Finding"], ["Pneumonia"], ["Pneumonia"], ["No Finding"], ["Pneumonia"], ["No Finding"],
+        ["Pneumonia"], ["No Finding"], ["Pneumonia"],
+        ["No Finding"], ["No Finding"], ["Pneumonia"],
+    ]  # fmt: skip
+
+
+def test_classes_are_named_in_order_of_their_numbers(uri: str) -> None:
+    assert findings(uri, ["Drusen", "Oedema", "Membrane", "Normal"], CLASSES) == [
+        ["Drusen"], ["Membrane"], ["Oedema"], ["Normal"], ["Membrane"], ["Drusen"],
+        ["Oedema"], ["Drusen"], ["Normal"],
+        ["Normal"], ["Membrane"], ["Drusen"],
+    ]  # fmt: skip
+    assert findings(uri, ["Healthy", "Ill"], BINARY)[:3] == [["Healthy"], ["Ill"], ["Ill"]]
+
+
+def test_columns_are_named_in_their_order(uri: str) -> None:
+    assert findings(uri, ["Mass", "Edema"], COLUMNS) == [
+        ["No Finding"], ["Mass"], ["Edema"], ["Mass", "Edema"], ["No Finding"], ["Mass"],
+        ["Mass"], ["Edema"], ["No Finding"],
+        ["No Finding"], ["Mass", "Edema"], ["Edema"],
+    ]  # fmt: skip
+
+
+@hypothesis.settings(deadline=None)
+@given(labels=st.lists(st.integers(0, 4), min_size=12, max_size=12).filter(lambda drawn: max(drawn) == 4))
+def test_every_picture_has_exactly_the_class_of_its_number(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[int]
+) -> None:
+    uri = str(tmp_path_factory.getbasetemp() / "classes.npz")
+    parts = {"train": labels[:6], "val": labels[6:9], "test": labels[9:]}
+    assert findings(uri, list("abcde"), parts) == [["abcde"[label]] for label in labels]
+
+
+def test_colour_and_any_size_are_taken(uri: str) -> None:
+    for shape, size in {(28, 28, 3): 2352, (64, 48): 3072, (224, 224): 50176}.items():
+        source = medmnist.read(pack(uri, **medmnist_arrays(shape)), ["Pneumonia"])
+        assert set(source.rows["bytes"]) == {size}
+        assert len(source.rows) == sum(COUNTS.values())
+
+
+def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return medmnist_arrays() | arrays
+
+
+NAMES = "data_labels must name the"
+SHAPES = (
+    "{}_images in {{uri}} must be uint8 [pictures, height, width] or, in colour, [pictures, height, width, 3], got "
+)
+REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
+    "missing labels": (
+        {name: array for name, array in medmnist_arrays().items() if name != "val_labels"},
+        ["Pneumonia"],
+        "must hold an array val_labels, got test_images, test_labels, train_images, train_labels, val_images",
+    ),
+    "pickled labels": (
+        changed(test_labels=np.array([[{}], [None], [1]], dtype=object)),
+        ["Pneumonia"],
+        "test_labels in {uri} must hold plain numbers, got pickled objects, which are never loaded",
+    ),
+    "pickled pictures": (
+        changed(train_images=np.array([None] * 6, dtype=object)),
+        ["Pneumonia"],
+        "train_images in {uri} must hold plain numbers, got pickled objects, which are never loaded",
+    ),
+    "volumes": (
+        medmnist_arrays((28, 28, 28)),
+        ["Pneumonia"],
+        SHAPES.format("train") + "uint8 [6, 28, 28, 28]; three-dimensional sets cannot be used",
+    ),
+    "other numbers": (
+        changed(val_images=np.zeros((3, 28, 28), np.float32)),
+        ["Pneumonia"],
+        SHAPES.format("val") + "float32 [3, 28, 28]; three-dimensional",
+    ),
+    "one label too few": (
+        changed(val_labels=np.zeros((2, 1), np.uint8)),
+        ["Pneumonia"],
+        "val_labels in {uri} must be integers [3, columns], a row a picture, got uint8 [2, 1]",
+    ),
+    "labels without columns": (
+        changed(val_labels=np.zeros(3, np.uint8)),
+        ["Pneumonia"],
+        "val_labels in {uri} must be integers [3, columns], a row a picture, got uint8 [3]",
+    ),
+    "fractions as labels": (
+        changed(val_labels=np.full((3, 1), 0.5)),
+        ["Pneumonia"],
+        "val_labels in {uri} must be integers [3, columns], a row a picture, got float64 [3, 1]",
+    ),
+    "a negative label": (
+        changed(val_labels=np.array([[0], [-1], [1]])),
+        ["Pneumonia"],
+        "labels in {uri} must be class numbers from 0 in one column, or 0 and 1 in several, got -1 to 1 in 1",
+    ),
+    "a two in columns": (
+        medmnist_arrays(labels=COLUMNS) | {"val_labels": np.array([[0, 1], [2, 0], [1, 1]])},
+        ["Mass", "Edema"],
+        "labels in {uri} must be class numbers from 0 in one column, or 0 and 1 in several, got 0 to 2 in 2",
+    ),
+    "one name for four classes": (
+        medmnist_arrays(labels=CLASSES),
+        ["Pneumonia"],
+        NAMES + " 4 classes 0 to 3 of {uri} in this order, separated by commas, got 1: Pneumonia",
+    ),
+    "three names for four classes": (
+        medmnist_arrays(labels=CLASSES),
+        ["A", "B", "C"],
+        NAMES + " 4 classes 0 to 3 of {uri} in this order, separated by commas, got 3: A, B, C",
+    ),
+    "three names for two classes": (
+        medmnist_arrays(),
+        ["A", "B", "C"],
+        NAMES + " 2 classes 0 to 1 of {uri} in this order, separated by commas, got 3: A, B, C",
+    ),
+    "one name for two columns": (
+        medmnist_arrays(labels=COLUMNS),
+        ["Mass"],
+        NAMES + " 2 columns of train_labels in {uri} in their order, separated by commas, got 1: Mass",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "names", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_such_data_set_is_refused(
+    uri: str, arrays: dict[str, np.ndarray], names: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the message is compared
+        medmnist.read(pack(uri, **arrays), names)
+    assert message.format(uri=uri) in str(error.value)
+
+
+def test_a_truncated_file_is_refused_and_nothing_is_written(uri: str, tmp_path: Path) -> None:
+    pack(uri, **medmnist_arrays())
+    Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
+    with pytest.raises(ValueError, match=f"{uri} must be a whole .npz archive, got a broken one: .*; fetch it anew"):
+        task.run(settings(uri), tmp_path / "catalogue")
+    assert not (tmp_path / "catalogue").exists()
+
+
+def test_a_folder_and_a_missing_file_are_refused(place: str) -> None:
+    with pytest.raises(ValueError, match=f"which ends in .npz, got '{place}'; give the file itself"):
+        medmnist.read(place, ["Pneumonia"])
+    with pytest.raises(FileNotFoundError, match=f"{place}/none.npz"):
+        medmnist.read(f"{place}/none.npz", ["Pneumonia"])
+
+
+def test_the_catalogue_keeps_the_files_own_splits_and_says_what_is_unknown(uri: str, tmp_path: Path) -> None:
+    catalogue = task.run(settings(pack(uri, **medmnist_arrays())), tmp_path)
+    assert catalogue.summary()["splits"] == {
+        "train": {"pictures": 6, "patients": 6, "positives": {"Pneumonia": 3}},
+        "validation": {"pictures": 3, "patients": 3, "positives": {"Pneumonia": 2}},
+        "test": {"pictures": 3, "patients": 3, "positives": {"Pneumonia": 1}},
+    }
+    assert catalogue.summary()["notes"] == [PATIENTS]
+    assert catalogue.source == uri
+    found = Catalogue.read(tmp_path)
+    assert_frame_equal(found.rows, catalogue.rows)
+    assert found.notes == (PATIENTS,)
+
+
+def test_file_and_object_give_the_same_catalogue(tmp_path: Path, embedded: str) -> None:
+    here, there = (
+        task.build_catalogue(settings(pack(f"{place}/some.npz", **medmnist_arrays())))
+        for place in (str(tmp_path), f"{embedded}/medmnist")
+    )
+    assert_frame_equal(here.rows.drop(columns="uri"), there.rows.drop(columns="uri"))
+    assert here.fingerprint() == there.fingerprint()
+
+
+def test_all_names_nihs_fourteen_columns(uri: str) -> None:
+    """ChestMNIST's columns are NIH's findings in the order in which `all` names them."""
+    labels = {part: np.eye(14, dtype=int)[:n].tolist() for part, n in COUNTS.items()}
+    catalogue = task.build_catalogue(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
+    assert catalogue.rows.filter(like="label:").sum().loc[["label:Atelectasis", "label:Nodule"]].tolist() == [3.0, 1.0]
+
+
+def test_pictures_with_nothing_count_as_no_finding(uri: str) -> None:
+    values = {"data_labels": "Mass, Edema", "data_negatives": "no_finding"}
+    catalogue = task.build_catalogue(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
+    assert len(catalogue.rows) == 12
+    assert len(catalogue.excluded) == 0
+
+
+def test_no_finding_cannot_be_a_label(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"data_labels must be findings of the data set \(\), got 'No Finding'"):
+        task.build_catalogue(settings(pack(uri, **medmnist_arrays()), data_labels="No Finding"))
+
+
+def test_ingest_reads_an_archive_without_tensorflow(uri: str, tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from radiograft.config import Ingest
+from components.ingest import task
+task.run(Ingest(data_format="medmnist", data_source=sys.argv[1]), Path(sys.argv[2]))
+print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", script, pack(uri, **medmnist_arrays()), str(tmp_path / "catalogue")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"

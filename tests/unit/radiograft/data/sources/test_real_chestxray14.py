@@ -1,0 +1,95 @@
+"""730 radiographs of NIH ChestX-ray14: the catalogue agrees with NIH's table and lists, read without our reader."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from radiograft.config import FINDINGS, Ingest
+from radiograft.data.catalog import Catalogue, summarise_exclusions
+from radiograft.stages.ingest import task
+
+
+@pytest.fixture(scope="module")
+def nih(test_data: Path) -> Path:
+    return test_data / "chestxray14"
+
+
+@pytest.fixture(scope="module")
+def catalogue(nih: Path) -> Catalogue:
+    return task.build_catalogue(Ingest(data_source=str(nih), data_labels="all"))
+
+
+@pytest.fixture(scope="module")
+def table(nih: Path) -> dict[str, dict[str, str]]:
+    with gzip.open(nih / "Data_Entry_2017_v2020.csv.gz", "rt", newline="") as file:
+        return {row["Image Index"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def pictures(nih: Path) -> dict[str, str]:
+    """MD5 by file name."""
+    paths = (nih / "images_001" / "images").iterdir()
+    return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_every_picture_has_a_row_but_one_of_a_byte_identical_pair(
+    catalogue: Catalogue, pictures: dict[str, str]
+) -> None:
+    assert len(pictures) == 730
+    twins = [name for name in sorted(pictures) if Counter(pictures.values())[pictures[name]] > 1]
+    assert len(twins) == 2
+    assert sorted(catalogue.rows["image_id"]) == sorted(set(pictures) - {twins[1]})
+    assert dict(zip(catalogue.rows["image_id"], catalogue.rows["md5"], strict=True)).items() <= pictures.items()
+
+
+def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
+    catalogue: Catalogue, table: dict[str, dict[str, str]]
+) -> None:
+    for row in catalogue.rows.to_dict("records"):
+        theirs = table[row["image_id"]]
+        found = {label for label in FINDINGS if row[f"label:{label}"] == 1.0}
+        assert found == set(theirs["Finding Labels"].split("|")) - {"No Finding"}
+        assert {row[f"label:{label}"] for label in FINDINGS} <= {0.0, 1.0}
+        assert [row["patient_id"], row["age"], row["sex"], row["view"]] == [
+            theirs["Patient ID"],
+            float(theirs["Patient Age"]),
+            theirs["Patient Gender"],
+            theirs["View Position"],
+        ]
+
+
+def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalogue: Catalogue, nih: Path) -> None:
+    for name, splits in {"test_list.txt": {"test"}, "train_val_list.txt": {"train", "validation"}}.items():
+        listed = catalogue.rows["image_id"].isin((nih / name).read_text().split("\n"))
+        assert set(catalogue.rows["split"][listed]) == splits
+        assert not set(catalogue.rows["split"][~listed]) & splits
+    assert catalogue.rows.groupby("patient_id")["split"].nunique().max() == 1
+
+
+def test_the_rest_of_nihs_table_is_reported_as_rows_without_a_picture(catalogue: Catalogue) -> None:
+    assert {group["reason"]: group["count"] for group in summarise_exclusions(catalogue.excluded)} == {
+        "row without a picture": 111_390,
+        "box of a picture that is not there": 942,
+        "byte-identical to an earlier picture": 1,
+    }
+
+
+def test_pneumonia_against_the_rest_has_known_counts_and_fingerprint(
+    nih: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "radiograft"):
+        summary = task.run(Ingest(data_source=str(nih)), tmp_path).summary()
+    assert summary["splits"] == {
+        "train": {"pictures": 518, "patients": 349, "positives": {"Pneumonia": 203}},
+        "validation": {"pictures": 91, "patients": 68, "positives": {"Pneumonia": 48}},
+        "test": {"pictures": 120, "patients": 73, "positives": {"Pneumonia": 120}},
+    }
+    assert summary["fingerprint"] == "104c60ca2784f4a3738dbc043c03f9a6c516eeb85a2cbe65a2b3de8ef095838d"
+    assert "111390: row without a picture, e.g. 00000001_000.png, 00000001_001.png" in caplog.text

@@ -1,0 +1,74 @@
+"""What comes in has no labels yet: drift reads it all the same, where ingest rightly refuses."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radiograft.config import Ingest
+from radiograft.drift.monitor import READERS
+from radiograft.stages.ingest import task
+from tests.helpers.dicom_files import dicom_file
+
+
+def png(folder: Path, name: str) -> None:
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(content, "PNG")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content.getvalue())
+
+
+def settings(data_format: str, source: Path, table: str = "standard") -> Ingest:
+    return Ingest(data_format=data_format, data_source=str(source), data_table=table)
+
+
+def test_pictures_need_no_folder_for_each_class(tmp_path: Path) -> None:
+    """Fails where drift reads `folders` by ingest's reader, which wants two classes, or leaves out loose pictures."""
+    for name in ("loose.png", "monday/one.png", "person7_virus_1.png", "person7_virus_2.png"):
+        png(tmp_path, name)
+    with pytest.raises(ValueError, match="a folder for each of at least two classes"):
+        task.READERS["folders"](settings("folders", tmp_path))
+    source = READERS["folders"](settings("folders", tmp_path))
+    assert source.rows["patient_id"].tolist() == ["loose.png", "monday/one.png", "person7_virus", "person7_virus"]
+    assert source.rows[["view", "sex", "age"]].isna().all(axis=None)
+    assert source.notes == ("2 pictures name no patient: each counts as a patient of its own",)
+
+
+def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:
+    """Fails where drift reads `dicom` by ingest's reader, or does not take what the tags tell."""
+    for number, view in enumerate(("PA", "AP", "AP")):
+        tags = {"PatientID": f"p{number // 2}", "ViewPosition": view, "PatientSex": "F", "PatientAge": "057Y"}
+        content = dicom_file(np.zeros((32, 32), np.uint16), SOPInstanceUID=f"1.2.{number}", **tags)
+        (tmp_path / f"{number}.dcm").write_bytes(content)
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(ValueError, match="a folder for each of at least two classes"):
+        task.READERS["dicom"](settings("dicom", tmp_path))
+    source = READERS["dicom"](settings("dicom", tmp_path))
+    told = source.rows[["image_id", "patient_id", "view", "sex", "age"]].to_numpy().tolist()
+    assert told == [
+        ["0.dcm", "p0", "PA", "F", 57.0],
+        ["1.dcm", "p0", "AP", "F", 57.0],
+        ["2.dcm", "p1", "AP", "F", 57.0],
+    ]
+    assert source.excluded["image_id"].tolist() == ["notes.txt"]
+
+
+@pytest.mark.parametrize("column", ["", ",words"])
+def test_a_table_needs_no_findings(column: str, tmp_path: Path) -> None:
+    """Fails where a table without findings is refused, or a label's column that the run named has to be there."""
+    for name in ("a.png", "b.png"):
+        png(tmp_path, name)
+    lines = [f"file,person,view{column}", f"a.png,p1,PA{column and ',Mass'}", f"b.png,p1,AP{column and ','}"]
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    source = READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person,label=finding"))
+    assert source.rows[["image_id", "patient_id", "view"]].to_numpy().tolist() == [
+        ["a.png", "p1", "PA"],
+        ["b.png", "p1", "AP"],
+    ]
+    (tmp_path / "new.csv").write_text("file,person\na.png,p1\n")
+    with pytest.raises(ValueError, match="must tell the findings"):
+        task.READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person"))

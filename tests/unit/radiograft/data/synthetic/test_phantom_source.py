@@ -1,0 +1,79 @@
+"""The phantom as a data source: drawn once into a folder or bucket, then read by the same reader as NIH's own data."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from radiograft import storage
+from radiograft.config import FINDINGS, Ingest
+from radiograft.stages.ingest import task
+
+PATIENTS = 20
+
+
+def phantom(place: str, seed: int = 0) -> Ingest:
+    return Ingest(
+        data_format="phantom",
+        data_source=place,
+        data_phantom_patients=PATIENTS,
+        data_labels="all",
+        data_validation_fraction=0.3,
+        train_seed=seed,
+    )
+
+
+def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
+    catalogue = task.run(phantom(str(tmp_path / "data")), tmp_path / "catalogue")
+    folder = tmp_path / "data" / "phantom-20-patients-seed-0"
+    assert catalogue.notes[0] == "the pictures are synthetic: figures on them say nothing about radiographs"
+    with (folder / "Data_Entry_2017_v2020.csv").open(newline="") as file:
+        table = {row["Image Index"]: row for row in csv.DictReader(file)}
+    tested = set((folder / "test_list.txt").read_text().split("\n"))
+    assert catalogue.source == str(folder)
+    assert len(catalogue.excluded) == 0
+    assert list(catalogue.rows["image_id"]) == sorted(table)
+    assert catalogue.rows["patient_id"].nunique() == PATIENTS
+    for row in catalogue.rows.to_dict("records"):
+        found = {label for label in FINDINGS if row[f"label:{label}"]}
+        assert found == set(table[row["image_id"]]["Finding Labels"].split("|")) - {"No Finding"}
+        assert row["patient_id"] == table[row["image_id"]]["Patient ID"]
+        assert (row["split"] == "test") == (row["image_id"] in tested)
+
+
+def test_a_phantom_is_drawn_once_and_an_interrupted_one_again(place: str) -> None:
+    uri = task.generate_phantom(phantom(place))
+    picture, last = f"{uri}/images_001/images/00000001_000.png", f"{uri}/test_list.txt"
+    drawn = storage.read_bytes(picture)
+    storage.write_bytes(picture, b"touched")
+    assert task.generate_phantom(phantom(place)) == uri
+    assert storage.read_bytes(picture) == b"touched"  # found complete, not drawn again
+
+    interrupted = uri.replace("seed-0", "seed-1")
+    storage.write_bytes(picture.replace(uri, interrupted), b"half of a data set")
+    assert task.generate_phantom(phantom(place, seed=1)) == interrupted
+    assert storage.exists(last.replace(uri, interrupted))
+    assert storage.read_bytes(picture.replace(uri, interrupted)) not in (drawn, b"half of a data set")
+
+
+def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -> None:
+    folder = Path(task.generate_phantom(phantom(str(tmp_path))))
+    table = (folder / "BBox_List_2017.csv").read_bytes()
+    (folder / "BBox_List_2017.csv").unlink()
+    assert Path(task.generate_phantom(phantom(str(tmp_path)))) == folder
+    assert (folder / "BBox_List_2017.csv").read_bytes() == table
+
+
+def test_the_same_phantom_in_folder_and_bucket_has_one_fingerprint(tmp_path: Path, embedded: str) -> None:
+    here = task.build_catalogue(phantom(str(tmp_path)))
+    there = task.build_catalogue(phantom(f"{embedded}/same-phantom"))
+    assert here.fingerprint() == there.fingerprint()
+    assert here.fingerprint() != task.build_catalogue(phantom(str(tmp_path), seed=1)).fingerprint()
+
+
+@pytest.mark.parametrize("patients", [19, 100_001])
+def test_its_size_has_bounds(patients: int) -> None:
+    with pytest.raises(ValueError, match=f"data_phantom_patients must be at .* patients, got {patients}"):
+        Ingest(data_format="phantom", data_source="/data", data_phantom_patients=patients)

@@ -1,0 +1,200 @@
+"""The catalogue counts what it holds, names what limits it, and has one fingerprint wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from radiograft.data.catalog import (
+    Catalogue,
+    check_classes,
+    count_splits,
+    estimable_labels,
+    exclusion,
+    label_column,
+    prediction_frame,
+    score_column,
+    summarise_exclusions,
+)
+
+LABELS = ("Mass", "Edema")
+ROWS: list[tuple[str, str, str, float, float]] = [
+    ("1_0.png", "1", "train", 1.0, 0.0),
+    ("1_1.png", "1", "train", 0.0, 0.0),
+    ("2_0.png", "2", "validation", 1.0, 0.0),
+    ("3_0.png", "3", "validation", 0.0, 1.0),
+    ("4_0.png", "4", "test", 1.0, 1.0),
+]
+
+
+def make_rows(rows: list[tuple[str, str, str, float, float]] = ROWS) -> pd.DataFrame:
+    names = ["image_id", "patient_id", "split", "label:Mass", "label:Edema"]
+    frame = pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[:3], "string"))
+    frame["md5"] = pd.Series([f"{number:032x}" for number in range(len(rows))], dtype="string")
+    frame["uri"] = "/data/" + frame["image_id"]
+    frame["bytes"], frame["age"], frame["sex"], frame["view"] = 100, 50.0, "F", "PA"
+    return frame
+
+
+def make_catalogue(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalogue:
+    excluded = exclusion(["9_0.png", "8_0.png"], "empty file")
+    return Catalogue(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
+
+
+def test_columns_are_named_after_their_label() -> None:
+    assert label_column("Pleural_Thickening") == "label:Pleural_Thickening"
+    assert score_column("Pleural_Thickening") == "score:Pleural_Thickening"
+
+
+def test_predictions_stand_beside_the_truth() -> None:
+    scores = np.array([[0.25, 0.5], [0.75, 1.0]], dtype="float32")
+    frame = prediction_frame(make_rows().iloc[2:4], LABELS, scores)
+    assert frame.to_dict("records") == [
+        {
+            "image_id": "2_0.png",
+            "patient_id": "2",
+            "split": "validation",
+            "label:Mass": 1.0,
+            "label:Edema": 0.0,
+            "score:Mass": 0.25,
+            "score:Edema": 0.5,
+        },
+        {
+            "image_id": "3_0.png",
+            "patient_id": "3",
+            "split": "validation",
+            "label:Mass": 0.0,
+            "label:Edema": 1.0,
+            "score:Mass": 0.75,
+            "score:Edema": 1.0,
+        },
+    ]
+
+
+def test_exclusions_are_counted_by_reason_most_frequent_first() -> None:
+    excluded = pd.concat(
+        [
+            exclusion(["b", "a"], "empty file"),
+            exclusion([f"{number}" for number in (7, 3, 5, 1, 4, 2, 6)], "row without a picture"),
+            exclusion([], "never happened"),
+        ]
+    )
+    assert summarise_exclusions(excluded) == [
+        {"reason": "row without a picture", "count": 7, "examples": ["1", "2", "3", "4", "5"]},
+        {"reason": "empty file", "count": 2, "examples": ["a", "b"]},
+    ]
+
+
+def test_splits_are_counted_in_pictures_patients_and_positives() -> None:
+    assert count_splits(make_rows(), LABELS) == {
+        "train": {"pictures": 2, "patients": 1, "positives": {"Mass": 1, "Edema": 0}},
+        "validation": {"pictures": 2, "patients": 2, "positives": {"Mass": 1, "Edema": 1}},
+        "test": {"pictures": 1, "patients": 1, "positives": {"Mass": 1, "Edema": 1}},
+    }
+
+
+def test_a_label_is_estimable_where_it_is_present_and_absent() -> None:
+    found = [estimable_labels(make_rows(), LABELS, split) for split in ("train", "validation", "test")]
+    assert found == [["Mass"], ["Mass", "Edema"], []]
+
+
+def test_labels_without_both_classes_are_noted_by_split() -> None:
+    assert check_classes(make_rows(), LABELS) == [
+        "not estimable on train (2 pictures), where each occurs in all or in none: Edema",
+        "not estimable on test (1 pictures), where each occurs in all or in none: Mass, Edema",
+    ]
+
+
+def test_an_empty_split_is_refused_with_all_counts() -> None:
+    rows = make_rows()
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        check_classes(rows[rows["split"] != "test"], LABELS)
+    assert str(error.value) == (
+        "training and validation must hold pictures with and without the finding, and test must not be empty; "
+        "got train: 2 pictures, 1 with Mass, 0 with Edema; validation: 2 pictures, 1 with Mass, 1 with Edema; "
+        "test: 0 pictures, 0 with Mass, 0 with Edema; "
+        "add pictures, choose other data_labels or a larger data_validation_fraction"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_training_and_validation_must_not_be_empty_either(split: str) -> None:
+    rows = make_rows()
+    with pytest.raises(ValueError, match=f"{split}: 0 pictures, 0 with Mass, 0 with Edema"):
+        check_classes(rows[rows["split"] != split], LABELS)
+
+
+def test_a_label_learned_on_training_must_be_measurable_on_validation() -> None:
+    rows = make_rows()
+    rows.loc[rows["split"] == "validation", "label:Mass"] = 0.0
+    assert estimable_labels(rows, LABELS, "train") == ["Mass"]
+    assert estimable_labels(rows, LABELS, "validation") == ["Edema"]
+    with pytest.raises(ValueError, match="training and validation must hold pictures with and without the finding"):
+        check_classes(rows, LABELS)
+
+
+def test_a_catalogue_reads_back_as_written(tmp_path: Path) -> None:
+    catalogue = make_catalogue()
+    catalogue.write(tmp_path / "new" / "catalogue")
+    found = Catalogue.read(tmp_path / "new" / "catalogue")
+    assert_frame_equal(found.rows, catalogue.rows)
+    assert_frame_equal(found.excluded, catalogue.excluded)
+    assert (found.labels, found.source, found.notes) == (LABELS, "/data", ("a note",))
+    assert found.fingerprint() == catalogue.fingerprint()
+
+
+def test_the_summary_lies_beside_the_rows(tmp_path: Path) -> None:
+    catalogue = make_catalogue()
+    catalogue.write(tmp_path)
+    summary = json.loads((tmp_path / "catalogue.json").read_text())
+    assert list(summary) == ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"]
+    assert summary["fingerprint"] == catalogue.fingerprint()
+    assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
+    assert summary["splits"]["validation"]["patients"] == 2
+    assert summary["notes"] == ["a note", *check_classes(make_rows(), LABELS)]
+
+
+def test_the_fingerprint_is_the_same_on_every_machine() -> None:
+    text = (
+        "image_id,md5,patient_id,split,label:Mass,label:Edema\n"
+        "1_0.png,00000000000000000000000000000000,1,train,1.0,0.0\n"
+        "1_1.png,00000000000000000000000000000001,1,train,0.0,0.0\n"
+        "2_0.png,00000000000000000000000000000002,2,validation,1.0,0.0\n"
+        "3_0.png,00000000000000000000000000000003,3,validation,0.0,1.0\n"
+        "4_0.png,00000000000000000000000000000004,4,test,1.0,1.0\n"
+    )
+    assert make_catalogue().fingerprint() == hashlib.sha256(text.encode()).hexdigest()
+
+
+@settings(deadline=None)  # the first fingerprint of a process loads pyarrow
+@given(order=st.permutations(range(5)), source=st.text(max_size=9), age=st.floats(0, 120))
+def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: str, age: float) -> None:
+    rows = make_rows().iloc[order]
+    rows = rows.assign(uri=source + rows["image_id"], age=age)
+    assert make_catalogue(rows, source).fingerprint() == make_catalogue().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("image_id", "1_9.png"),
+        ("md5", "0" * 31 + "9"),
+        ("patient_id", "9"),
+        ("split", "validation"),
+        ("label:Mass", 0.0),
+        ("label:Edema", 1.0),
+    ],
+)
+def test_the_fingerprint_changes_with_every_fact_that_training_sees(column: str, value: Any) -> None:
+    rows = make_rows()
+    rows.loc[0, column] = value
+    assert make_catalogue(rows).fingerprint() != make_catalogue().fingerprint()

@@ -1,0 +1,209 @@
+"""With de-identification on, nothing that is written or logged tells a name that stood in a tag or a path."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+import traceback
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from radiograft import storage
+from radiograft.config import Ingest, Preprocess
+from radiograft.data.catalog import Catalogue
+from radiograft.data.deidentify import NO_SALT, deidentify
+from radiograft.data.image_loader import decode_rows
+from radiograft.data.sources import chestxray14
+from radiograft.imaging.dicom import Tags
+from radiograft.reporting import data_report
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from radiograft.storage import pseudonyms
+from tests.helpers.dicom_files import dicom_file
+from tests.helpers.nih_source import nih_files, put
+from tests.helpers.sources import CASES, dicom, nih
+
+NAME = "Quackenbush"
+
+
+@pytest.fixture(autouse=True)
+def salt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pseudonyms.SALT_VARIABLE, "a secret")
+
+
+def named_files(place: str) -> Ingest:
+    """Radiographs with a name in their tags, folders and files, some of them broken, and a table that names them."""
+    tags = {
+        "PatientName": f"{NAME}^Jane",
+        "OtherPatientIDs": NAME,
+        "ImageComments": f"for Dr {NAME}",
+        "ReferringPhysicianName": NAME,
+        "PatientSex": NAME.upper(),
+        "ViewPosition": NAME.upper(),
+        "PatientAge": "095Y",
+    }
+    files, rows = {}, []
+    for case in CASES:
+        name = f"{NAME}/{NAME}_{case.number}.dcm"
+        files[name] = dicom_file(case.pixels, PatientID=f"{NAME}{case.number}", **tags)
+        rows.append(f"{name},{float(case.sick)},{case.split}")
+    broken = dicom_file(CASES[0].pixels, PatientID=f"{NAME}99", **tags)[:-9]
+    files |= {
+        f"{NAME}/torn.dcm": broken,
+        f"{NAME}.txt": b"x",
+        f"{NAME}/ct.dcm": dicom_file(CASES[1].pixels, Modality="CT"),
+    }
+    rows += [f"{NAME}/torn.dcm,1,train", f"{NAME}/missing.dcm,1,train"]
+    files["labels.csv"] = "\n".join(["image,Pneumonia,split", *rows]).encode()
+    return Ingest(data_format="dicom", data_source=put(files, place))
+
+
+def test_no_name_is_left_in_what_is_written_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = named_files(str(tmp_path / "data"))
+    ingest.run(settings, tmp_path / "left/catalogue")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalogue", tmp_path / "left/shards")
+    data_report.write(tmp_path / "left/shards", tmp_path / "left/data.html")
+    summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
+    assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
+        "damaged DICOM file": 1,
+        "modality CT is no radiograph (CR, DX, RG)": 1,
+        "no DICOM file": 1,
+        "row without a picture": 1,
+    }
+    assert summary["splits"]["train"]["pictures"] == 4
+    said = caplog.text + "".join(capfd.readouterr())
+    assert "set aside" in said
+    assert NAME.lower() not in said.lower()
+    left = [path for path in (tmp_path / "left").rglob("*") if path.is_file()]
+    assert len(left) > 8
+    for path in left:
+        content = path.read_bytes()
+        if path.suffix == ".parquet":  # whose text may be compressed
+            content = pd.read_parquet(path).to_csv().encode()
+        assert NAME.lower().encode() not in content.lower(), path.name
+
+
+@pytest.mark.parametrize("reads", ["open_file", "read_bytes"], ids=["tags", "checksum"])
+def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reads: str
+) -> None:
+    """Fails where a file that is gone raises: the error names it, in a log that others read."""
+    caplog.set_level(logging.DEBUG)
+    settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
+
+    def just_after_it_went(uri: str) -> object:
+        if uri.endswith(f"{NAME}_0.dcm"):
+            Path(uri).unlink()
+        return read(uri)
+
+    monkeypatch.setattr(storage, reads, just_after_it_went)
+    catalogue = ingest.run(settings, tmp_path / "catalogue")
+    assert pseudonyms.hashed(f"{NAME}/{NAME}_0.dcm") not in catalogue.rows["image_id"].tolist()
+    assert catalogue.excluded["reason"].value_counts()["gone since it was listed"] == 1
+    written = catalogue.rows.to_csv() + catalogue.excluded.to_csv()
+    assert NAME.lower() not in (caplog.text + written).lower()
+
+
+@pytest.mark.parametrize("reads", ["open_file", "read_bytes"], ids=["tags", "checksum"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", f"/data/Jo {NAME}.dcm"),
+        storage.StoreError(f"gs://b does not answer: GET https://store/b/o/Jo%20{NAME}.dcm: 503"),
+    ],
+)
+def test_an_error_of_reading_names_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str, error: OSError
+) -> None:
+    """Fails where the error passes as it is: what ends a run stands in its log, with all that led to it."""
+    settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
+    ingest.run(settings, tmp_path / "catalogue")
+
+    def fails(uri: str) -> object:
+        if uri.endswith(".dcm"):
+            raise error
+        return read(uri)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(storage, reads, fails)
+        with pytest.raises(type(error)) as told:
+            ingest.build_catalogue(settings)
+    assert NAME not in "".join(traceback.format_exception(told.value))
+    assert "Permission denied" in str(told.value) or "gs://b does not answer: GET ... 503" in str(told.value)
+    if reads == "read_bytes":
+        catalogue = Catalogue.read(tmp_path / "catalogue")
+        monkeypatch.setattr(storage, reads, fails)
+        with pytest.raises(type(error)) as told:
+            list(decode_rows(catalogue.rows, 32))
+        assert NAME not in "".join(traceback.format_exception(told.value))
+
+
+def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:
+    rows = ingest.build_catalogue(named_files(str(tmp_path / "data"))).rows
+    for column, pattern in {
+        "image_id": r"[0-9a-f]{20}",
+        "patient_id": r"[0-9a-f]{20}",
+        "uri": re.escape(f"{tmp_path}/data/#") + "[0-9a-f]{20}",
+    }.items():
+        assert rows[column].str.fullmatch(pattern).all()
+        assert rows[column].is_unique
+    assert rows["image_id"].is_monotonic_increasing
+    assert rows["age"].eq(90).all()
+    assert rows["sex"].isna().all()
+    assert rows["view"].isna().all()
+
+
+def test_one_patients_pictures_stay_together_and_a_salt_keeps_its_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
+    first, again = deidentify(source).rows["patient_id"], deidentify(source).rows["patient_id"]
+    assert sorted(first.value_counts()) == sorted(source.rows["patient_id"].value_counts()) == [1, 1, 2, 2, 2]
+    assert first.equals(again)
+    monkeypatch.setenv(pseudonyms.SALT_VARIABLE, "another secret")
+    assert not set(deidentify(source).rows["patient_id"]) & set(first)
+
+
+def test_findings_stay_with_their_pictures(tmp_path: Path) -> None:
+    source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
+    hidden = deidentify(source)
+    before = dict(zip(source.rows["md5"], source.findings.to_numpy().tolist(), strict=True))
+    assert dict(zip(hidden.rows["md5"], hidden.findings.to_numpy().tolist(), strict=True)) == before
+
+
+def test_a_hash_is_the_keyed_one_of_rfc_2104(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pseudonyms.SALT_VARIABLE, "Jefe")  # RFC 4231, test case 2
+    assert pseudonyms.hashed("what do ya want for nothing?") == "5bdcc146bf60754e6a042426089575c75a003f08"[:20]
+
+
+def test_without_a_salt_the_notes_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dicom(str(tmp_path / "data"))
+    assert NO_SALT not in ingest.build_catalogue(settings).notes
+    monkeypatch.delenv(pseudonyms.SALT_VARIABLE)
+    assert NO_SALT in ingest.build_catalogue(settings).notes
+
+
+def test_patients_in_two_splits_are_refused_by_their_hashes(tmp_path: Path) -> None:
+    files = nih_files() | {"test_list.txt": b"00000001_001.png", "train_val_list.txt": b"00000001_000.png"}
+    settings = Ingest(data_source=put(files, str(tmp_path / "nih")), data_deidentify="yes")
+    with pytest.raises(ValueError, match=f"are in several of the data set's own: {pseudonyms.hashed('1')}"):
+        ingest.build_catalogue(settings)
+
+
+def test_dicom_is_hidden_unless_told_otherwise_and_other_formats_the_other_way_round(tmp_path: Path) -> None:
+    for made, hides in ((dicom, True), (nih, False)):
+        settings = made(str(tmp_path / made.__name__))
+        choices = {"auto": hides, "yes": True, "no": False}
+        for choice, expected in choices.items():
+            assert dataclasses.replace(settings, data_deidentify=choice).deidentifies() is expected
+
+
+def test_tags_hold_what_is_used_and_no_more() -> None:
+    assert Tags._fields == ("patient_id", "instance_uid", "view", "sex", "age", "burned_in")

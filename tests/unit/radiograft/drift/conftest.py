@@ -1,0 +1,52 @@
+"""A published version, and new pictures to hold against it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from radiograft.config import Publish
+from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.stages.publish import task as publish
+from tests.helpers.stages import Evaluated
+
+NEW_PATIENTS = 40
+
+
+@pytest.fixture(scope="session")
+def registry(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with version 1 of `chest`."""
+    folder = tmp_path_factory.mktemp("registry")
+    inputs = publish.Inputs(evaluation.inputs.model, evaluation.folder, evaluation.report)
+    settings = Publish(publish_registry=str(folder), publish_model_name="chest")
+    publish.run(settings, inputs, "a-run", folder / "version.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def more_of_the_same(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other patients of the phantom's hospital."""
+    return _write(tmp_path_factory.mktemp("same"))
+
+
+@pytest.fixture(scope="session")
+def another_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but as negatives: black where the others are white. One file is broken."""
+    folder = _write(tmp_path_factory.mktemp("other"))
+    pictures = sorted(folder.rglob("*.png"))
+    for path in pictures:
+        negative = io.BytesIO()
+        ImageOps.invert(Image.open(path)).save(negative, "PNG")
+        path.write_bytes(negative.getvalue())
+    pictures[0].write_bytes(b"no picture")
+    return folder
+
+
+def _write(folder: Path) -> Path:
+    for name, content in phantom_files(NEW_PATIENTS, seed=11, size=64):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder

@@ -1,0 +1,115 @@
+"""What the report says of calibration, subgroups and shortcuts, and where they are measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from radiograft.config import Evaluate
+from radiograft.evaluation import analyses
+from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.reporting.evaluation_report import Report, render_report
+from tests.helpers.catalogs import catalogue, judge
+from tests.helpers.report_page import Page
+
+SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=100)
+
+
+def analyse(rows: pd.DataFrame) -> dict[str, Any]:
+    """The analyses of a good model on rows of all splits, with what else metrics.json holds and they need."""
+    predictions = judge(rows).predictions
+    parts = {split: predictions[predictions["split"] == split] for split in ("validation", "test")}
+    thresholds = choose_thresholds(parts["validation"], ["Mass"])
+    metrics = {
+        split: evaluate_predictions(part, ["Mass"], thresholds, 0, 0, SETTINGS.evaluate_fewest_patients)
+        for split, part in parts.items()
+    }
+    found = analyses.analyse(SETTINGS, rows, predictions, thresholds, metrics)
+    return {**found, "lineage": {"settings": {"evaluate_fewest_patients": SETTINGS.evaluate_fewest_patients}}}
+
+
+def three_splits() -> pd.DataFrame:
+    sizes = {"train": 400, "validation": 240, "test": 300}
+    return pd.concat([catalogue(size, size, split) for split, size in sizes.items()], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, Any]:
+    """File sizes give Mass away, and of a third view there are but four patients in test."""
+    rows = three_splits()
+    rows["bytes"] += (9000 * rows["label:Mass"]).astype(int)
+    rows["view"] = rows["view"].mask((rows["split"] == "test") & (rows.groupby("split").cumcount() < 8), "LL")
+    return analyse(rows)
+
+
+@pytest.fixture(scope="module")
+def page(facts: dict[str, Any], full_report: Report) -> Page:
+    return Page(render_report(replace(full_report, sections=analyses.sections(facts), notes=analyses.notes(facts))))
+
+
+def test_calibration_is_told_with_its_curve(facts: dict[str, Any], page: Page) -> None:
+    mass = facts["calibration"]["labels"]["Mass"]
+    figures = (
+        *(mass[when]["expected_error"] for when in ("before", "after")),
+        *(mass[when]["brier"] for when in ("before", "after")),
+        *(mass["uninformed_brier"], mass["temperature"]),
+    )
+    assert ["Mass", *(f"{figure:.3f}" for figure in figures)] in page.row("Mass")
+    descriptions = [str(attributes["alt"]) for attributes in page.images()]
+    assert (
+        f"Reliability of Mass: expected calibration error {figures[0]:.3f} before and {figures[1]:.3f} after scaling"
+        in descriptions
+    )
+
+
+def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
+    (women,) = [group for group in facts["subgroups"] if group["group"] == "F"]
+    auroc = women["mean"]["auroc"]
+    shown = [
+        f"{each['value']:.3f} {each['low']:.3f} to {each['high']:.3f}" for each in (auroc["group"], auroc["difference"])
+    ]
+    (row,) = page.row("Sex: F")
+    assert [row[1], row[3]] == shown
+    assert row[-2:] == ["1 of 1", f"{women['n_images']} {women['n_patients']} patients"]
+    assert page.row("View: LL") == [["View: LL", "too few patients, here or in the rest", "8 4 patients"]]
+
+
+def test_figures_on_test_are_not_told_to_be_too_good(page: Page) -> None:
+    assert "too good" not in page.text.split("Groups of pictures")[1].split("What the pretrained weights bring")[0]
+
+
+def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
+    assert len(page.row("File size Mass, nearly as good as the model, or better")) == 1
+    assert len(page.row("Age Mass")) == 1
+    verdict_section = page.text.split("Verdict")[1].split("Both strategies")[0]
+    assert "File size alone predicts nearly as well as the model, or better: Mass on test" in verdict_section
+
+
+def test_where_test_has_only_positives_validation_is_judged(full_report: Report) -> None:
+    rows = three_splits()
+    rows["label:Mass"] = rows["label:Mass"].mask(rows["split"] == "test", 1.0)
+    facts = analyse(rows)
+    assert facts["judged_on"] == "validation"
+    assert sum(group["n_images"] for group in facts["subgroups"] if group["variable"] == "sex") == 240
+    assert {each["label"] for each in facts["shortcuts"]} == {"Mass"}
+    assert facts["calibration"]["labels"] == {}
+    shown = Page(render_report(replace(full_report, sections=analyses.sections(facts))))
+    assert "No label can be judged on test." in shown.text
+    assert "Fine-tuning on validation, by groups of pictures" in shown.text
+    assert "Epoch and threshold were chosen on these pictures, so these figures are too good." in shown.text
+    assert "The epoch was chosen on these pictures, so the model's figures are too good." in shown.text
+
+
+def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> None:
+    rows = three_splits().assign(view=None, sex=None, age=float("nan"), uri="mass.npz#images/1", bytes=784)
+    rows = rows[(rows["split"] == "train") | (rows.groupby("split").cumcount() < 8)]
+    facts = analyse(rows)
+    assert (facts["subgroups"], facts["shortcuts"]) == ([], [])
+    assert analyses.notes(facts) == []
+    shown = Page(render_report(replace(full_report, sections=analyses.sections(facts))))
+    assert "The data tell no two groups apart by sex, age, view or source." in shown.text
+    assert "Nothing to compare" in shown.text

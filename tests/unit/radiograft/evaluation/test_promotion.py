@@ -1,0 +1,196 @@
+"""Real networks through evaluate and publish: a better model becomes the production version, a worse one does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
+from radiograft.data.shards.dataset import Shards
+from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.evaluation.production_baseline import challenge
+from radiograft.evaluation.promotion_gate import Rule, judge
+from radiograft.models import artifact
+from radiograft.registry import production
+from radiograft.registry import versions as registry
+from radiograft.stages.evaluate import task as evaluate
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from radiograft.stages.publish import task as publish
+from radiograft.training import devices
+from tests.helpers.registry_folder import MODEL, Shelf
+from tests.helpers.stages import run_extract_features, run_fine_tune
+
+PATIENTS = 300
+EXTRACT_FEATURES = ExtractFeatures(
+    model_backbone="efficientnet_lite0",
+    model_cut_off="top_conv",
+    model_dense_units=0,
+    model_dropout=0.0,
+    train_batch_size=16,
+    train_feature_epochs=8,
+    train_feature_learning_rate=3e-3,
+)
+
+
+class Attempt(NamedTuple):
+    """A run from evaluation to registry: the verdict, what KFP and the reader are told, what publish did."""
+
+    inputs: publish.Inputs
+    gate: dict[str, Any]
+    scalars: dict[str, float]
+    page: str
+    outcome: publish.Outcome
+    production: int | None
+
+
+class Registered(NamedTuple):
+    """Two runs into one registry, where the weak network is version 1 and in production."""
+
+    place: str
+    better: Attempt
+    worse: Attempt
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms at 64 px without NIH's lists, so that two patients of five can be put into test."""
+    folder = tmp_path_factory.mktemp("promotion")
+    for name, content in phantom_files(PATIENTS, seed=0, size=64):
+        if not name.endswith("_list.txt"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    settings = Ingest(data_source=str(folder), data_test_fraction=0.4, data_validation_fraction=0.25)
+    ingest.run(settings, folder / "catalogue")
+    preprocess.run(Preprocess(image_size=64), folder / "catalogue", folder / "shards")
+    return folder / "shards"
+
+
+@pytest.fixture(scope="module")
+def strong(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.Inputs:
+    """Feature extraction on ImageNet's weights, then an epoch of fine-tuning."""
+    folder = tmp_path_factory.mktemp("strong")
+    extracted = run_extract_features(EXTRACT_FEATURES, shards, folder / "extracted")
+    settings = FineTune(model_cut_off="top_conv", train_batch_size=16, train_fine_tune_epochs=1)
+    tuned = run_fine_tune(settings, shards, extracted.model, folder / "tuned")
+    return evaluate.Inputs(shards, extracted.features, extracted.model, tuned.model)
+
+
+@pytest.fixture(scope="module")
+def weak(strong: evaluate.Inputs, tmp_path_factory: pytest.TempPathFactory) -> evaluate.Inputs:
+    """The same network with a classifier that learned nothing: its kernel is random."""
+    folder = Path(shutil.copytree(strong.model, tmp_path_factory.mktemp("weak") / "model"))
+    model = artifact.load(folder)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([np.random.default_rng(0).normal(0, 0.1, kernel.shape), bias])
+    model.save(folder / "model.keras")
+    return strong._replace(model=folder)
+
+
+def _attempt(inputs: evaluate.Inputs, place: str, folder: Path, floors: str = "0.5") -> Attempt:
+    settings = Evaluate(
+        publish_registry=place, publish_model_name=MODEL, publish_floors=floors, evaluate_bootstrap_samples=200
+    )
+    places = (folder / name for name in ("evaluation", "report.html", "logs"))
+    judged = evaluate.run(settings, inputs, folder.name, *places)
+    made = publish.Inputs(inputs.model, folder / "evaluation", folder / "report.html")
+    registered = Publish(publish_registry=place, publish_model_name=MODEL)
+    outcome = publish.run(registered, made, folder.name, folder / "version")
+    current = production.current(place, MODEL)
+    return Attempt(
+        made,
+        json.loads((folder / "evaluation" / "metrics.json").read_text())["gate"],
+        judged.scalars,
+        (folder / "report.html").read_text(encoding="utf-8"),
+        outcome,
+        current.version if current else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def registered(
+    shards: Path, weak: evaluate.Inputs, strong: evaluate.Inputs, tmp_path_factory: pytest.TempPathFactory
+) -> Registered:
+    """The strong network against the weak one, and the other way round."""
+    folder = tmp_path_factory.mktemp("registered")
+    shelf = Shelf(folder)
+    shelf.put(Shards.read(shards), artifact.load(weak.model), ["Pneumonia"], size=64)
+    place = shelf.settings.publish_registry
+    return Registered(
+        place,
+        _attempt(strong, place, folder / "run-2"),
+        _attempt(weak, place, folder / "run-3", floors="0"),
+    )
+
+
+def test_a_better_model_becomes_production(registered: Registered) -> None:
+    better = registered.better
+    difference = better.gate["labels"]["Pneumonia"]["difference"]
+    assert difference["value"] > 0.1
+    assert difference["low"] > -0.02
+    assert (better.gate["champion"], better.gate["margin"], better.gate["floors"]) == (1, 0.02, {"Pneumonia": 0.5})
+    assert (better.outcome.version, better.outcome.promoted, better.production) == (2, True, 2)
+    assert (better.scalars["gate_promote"], better.scalars["gate_auroc_difference"]) == (1, difference["value"])
+
+
+def test_a_worse_model_stays_a_candidate(registered: Registered) -> None:
+    worse = registered.worse
+    assert worse.gate["champion"] == 2
+    assert worse.gate["labels"]["Pneumonia"]["difference"]["low"] < -0.02
+    (reason,) = worse.gate["reasons"]  # its floor is 0
+    assert reason.startswith(
+        "the 95 % interval of the AUROC for Pneumonia minus version 2's must not reach below -0.02, "
+    )
+    assert worse.outcome.reason == reason
+    assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
+    assert registry.verify(registered.place, MODEL, 3)["version"] == 3
+    assert worse.scalars["gate_promote"] == 0
+    assert worse.scalars["gate_auroc_difference"] < 0
+
+
+def test_the_champion_is_the_very_model_that_was_evaluated_and_published(registered: Registered) -> None:
+    better, worse = (each.gate["labels"]["Pneumonia"] for each in (registered.better, registered.worse))
+    assert worse["champion"] == better["challenger"]
+    assert worse["challenger"] == better["champion"]
+    assert worse["difference"]["value"] == pytest.approx(-better["difference"]["value"])
+
+
+def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
+    registered: Registered, shards: Path
+) -> None:
+    settings = Evaluate(publish_registry=registered.place, publish_model_name=MODEL)
+    champion = challenge(settings, Shards.read(shards), devices.strategy(), "another run")
+    recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
+    recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
+    rule = Rule(0.0, settings.floors(["Pneumonia"]), settings.evaluate_fewest_patients)
+    again, alone = (judge(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None))
+    assert again["champion"] == 2
+    assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert again["promote"]
+    assert alone["promote"]
+
+
+def test_a_verdict_on_another_production_version_is_not_carried_out(registered: Registered, tmp_path: Path) -> None:
+    """The strong network beat version 1; a run that publishes the same verdict later finds version 2 in production."""
+    settings = Publish(publish_registry=registered.place, publish_model_name=MODEL)
+    late = publish.run(settings, registered.better.inputs, "run-4", tmp_path / "version")
+    assert registered.better.gate["promote"]
+    assert (late.version, late.promoted) == (4, False)
+    assert "version 1 was expected to be in production, version 2 is by now" in late.reason
+    assert production.current(registered.place, MODEL).version == 2  # type: ignore[union-attr]
+
+
+def test_the_report_says_promoted_or_not_and_why(registered: Registered) -> None:
+    better, worse = registered.better.page, registered.worse.page
+    assert "Fit to become the production version: the 95 % interval of the AUROC for Pneumonia must lie" in better
+    assert "Stays a candidate: the 95 % interval of the AUROC for Pneumonia minus version 2" in worse
+    for number, page in ((1, better), (2, worse)):
+        assert page.count("<h2>Against the production model</h2>") == 1
+        assert page.index('class="decision"') < page.index("<h2>Both strategies</h2>")
+        assert f'<th scope="col">Version {number}</th>' in page

@@ -1,0 +1,151 @@
+"""A variable that gives the answer away is warned of, by what it does on pictures that it was not read from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+from radiograft.config import Evaluate, Ingest
+from radiograft.data.catalog import Catalogue, prediction_frame
+from radiograft.evaluation import analyses
+from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, warnings
+from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.stages.ingest import task as ingest
+from tests.helpers.catalogs import catalogue, judge
+
+ENDING = "The model may have learned how the pictures came about instead of the finding."
+
+
+def search(train: pd.DataFrame, rows: pd.DataFrame, gain: float = 1.5) -> dict[str, Shortcut]:
+    return {each["variable"]: each for each in find_shortcuts(train, judge(rows, gain), ["Mass"])}
+
+
+def test_without_a_shortcut_there_is_no_warning() -> None:
+    found = search(catalogue(600, 1, "train"), catalogue(400))
+    assert set(found) == {"bytes", "view", "age", "sex", "source"}
+    assert not any(each["warning"] for each in found.values())
+    for each in found.values():
+        assert each["auroc"]["value"] == pytest.approx(0.5, abs=0.1)
+        assert each["lead"]["value"] == pytest.approx(each["model"]["value"] - each["auroc"]["value"])  # type: ignore
+        assert each["lead"]["low"] < each["lead"]["value"] < each["lead"]["high"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) -> None:
+    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    for part in (train, rows):
+        part["bytes"] += (sign * 6000 * part["label:Mass"]).astype(int)
+    found = search(train, rows)
+    assert [name for name, each in found.items() if each["warning"]] == ["bytes"]
+    auroc = found["bytes"]["auroc"]
+    assert auroc["value"] == pytest.approx(0.92, abs=0.03)  # 1 - 0.4² / 2 of uniform sizes shifted by 0.6 widths
+    (sentence,) = warnings(list(found.values()), "test")
+    assert sentence == (
+        "File size alone predicts nearly as well as the model, or better: Mass on test with an AUROC of "
+        f"{auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f}), "
+        f"the model with {found['bytes']['model']['value']:.3f}. {ENDING}"
+    )
+
+
+def test_a_weak_hint_is_no_warning_beside_a_good_model() -> None:
+    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    for part in (train, rows):
+        part["bytes"] += (2000 * part["label:Mass"]).astype(int)
+    assert search(train, rows, gain=4.0)["bytes"]["auroc"]["low"] > 0.55  # type: ignore[operator]
+    assert not search(train, rows, gain=4.0)["bytes"]["warning"]
+    assert search(train, rows, gain=0.5)["bytes"]["warning"]
+
+
+def test_a_folder_that_is_the_label_is_warned_of_though_it_has_no_interval() -> None:
+    train, rows = catalogue(200, 1, "train"), catalogue(100)
+    for part in (train, rows):
+        part["uri"] = [f"/data/{'ill' if truth else 'well'}/{i}.png" for i, truth in enumerate(part["label:Mass"])]
+    source = search(train, rows)["source"]
+    assert source["auroc"] == {"value": 1.0, "low": None, "high": None}
+    assert source["warning"]
+
+
+def test_what_training_taught_is_what_counts_on_test() -> None:
+    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    train["view"] = np.where(train["label:Mass"] == 1, "AP", "PA")
+    rows["view"] = np.where(rows["label:Mass"] == 1, "PA", "AP")
+    found = search(train, rows)["view"]
+    assert found["auroc"]["value"] == 0.0
+    assert not found["warning"]
+
+
+def test_an_unknown_age_or_view_says_nothing() -> None:
+    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    rows = rows.assign(age=np.nan, view=pd.array([None] * 400, dtype="string"))
+    found = search(train, rows)
+    assert found["age"]["auroc"]["value"] == found["view"]["auroc"]["value"] == 0.5
+
+
+def test_a_variable_that_never_differs_is_left_out() -> None:
+    train, rows = (
+        catalogue(60, seed, split).assign(view=None, sex=None, age=np.nan, bytes=784)
+        for seed, split in ((1, "train"), (2, "test"))
+    )
+    train["uri"], rows["uri"] = "gs://bucket/mass.npz#train_images/1", "gs://bucket/mass.npz#test_images/1"
+    assert search(train, rows) == {}
+
+
+def test_sizes_of_pictures_are_warned_of() -> None:
+    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    for part in (train, rows):
+        part["pixels"] = part["pixels"].where(part["label:Mass"] == 1, 2048 * 2500)
+    found = search(train, rows)
+    assert [name for name, each in found.items() if each["warning"]] == ["pixels"]
+    assert found["pixels"]["auroc"]["value"] == 1.0
+    assert warnings(list(found.values()), "test")[0].startswith("Picture size alone predicts nearly as well")
+
+
+def test_many_labels_make_one_sentence() -> None:
+    estimate = {"value": 0.8, "low": 0.75, "high": 0.85}
+    found = [
+        Shortcut(variable="view", label=f"label {n}", auroc=estimate, model=estimate, lead=estimate, warning=True)  # type: ignore[typeddict-item]
+        for n in range(7)
+    ]
+    (sentence,) = warnings(found, "test")
+    assert sentence.startswith(
+        "View alone predicts nearly as well as the model, or better: label 0 on test with an AUROC of "
+    )
+    assert sentence.endswith(f"the model with 0.800 and 2 more labels. {ENDING}")
+
+
+def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_path: Path) -> None:
+    ingest.run(Ingest(data_source=str(test_data / "chestxray14")), tmp_path)
+    read = Catalogue.read(tmp_path)
+    rows, labels = read.rows.assign(pixels=320 * 320), read.labels
+    # As good a model as 16 x 16 pixels give.
+    pixels = np.stack([shrunk(Path(uri)) for uri in rows["uri"]])
+    training = (rows["split"] == "train").to_numpy()
+    truth = rows["label:Pneumonia"].to_numpy()
+    model = LogisticRegression(C=0.1, max_iter=1000).fit(pixels[training], truth[training])
+    predictions = prediction_frame(rows, labels, model.predict_proba(pixels)[:, 1:])
+    validation, test = (predictions[predictions["split"] == split] for split in ("validation", "test"))
+    thresholds = choose_thresholds(validation, labels)
+    settings = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=100)
+    metrics = {
+        name: evaluate_predictions(part, labels, thresholds, 0, 0, settings.evaluate_fewest_patients)
+        for name, part in (("validation", validation), ("test", test))
+    }
+    found = analyses.analyse(settings, rows, predictions, thresholds, metrics)
+    assert found["judged_on"] == "validation"  # NIH's test list holds only positives of this sample
+    (alone,) = [each for each in found["shortcuts"] if each["variable"] == "bytes"]
+    assert alone["auroc"]["value"] == pytest.approx(0.83, abs=0.03)
+    assert alone["warning"]
+    assert analyses.notes(found)[0].startswith("File size alone predicts nearly as well as the model")
+    json.dumps(found, allow_nan=False)
+
+
+def shrunk(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L").resize((16, 16)), dtype=float).ravel() / 255

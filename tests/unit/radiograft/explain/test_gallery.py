@@ -1,0 +1,115 @@
+"""The report's pictures: which calls are shown, and that the picture shown is the one that is named."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from radiograft.data.shards.dataset import Shards
+from radiograft.explain.class_activation import blend
+from radiograft.explain.gallery import SIDE, LabelFigures, calls, gallery, shown_labels
+from tests.helpers.squares import brightness, picture, shards
+
+PLACES = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
+TRUTH = [1.0] * 8 + [0.0] * 7 + [float("nan")]
+SCORES = [0.9, 0.8, 0.95, 0.7, 0.4, 0.1, 0.3, 0.2, 0.6, 0.99, 0.05, 0.5, 0.01, 0.51, 0.52, 0.97]
+BOX = [0.0, 0.0, 0.25, 0.25]
+OUTCOMES = ["true positives", "false positives", "false negatives", "true negatives"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return shards(
+        tmp_path_factory.mktemp("shards"),
+        {"test": PLACES},
+        {"test": TRUTH},
+        {"test-2.png": ("Bright", BOX), "test-0.png": ("Dark", BOX)},
+    )
+
+
+def predictions(data: Shards) -> pd.DataFrame:
+    """As evaluate has them: rows out of a longer table, so that their index does not begin at 0."""
+    frame = data.split("test").assign(**{"score:Bright": SCORES, "score:Dark": 0.1})
+    return frame.set_axis(range(100, 100 + len(frame)))
+
+
+@pytest.fixture(scope="module")
+def figures(data: Shards) -> LabelFigures:
+    (found,) = gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
+    return found
+
+
+def test_calls_are_sorted_by_how_decided_they_are_and_unknown_truth_is_none_of_them(data: Shards) -> None:
+    found = calls(predictions(data), "Bright", 0.5)
+    assert {outcome: [call.place for call in part] for outcome, part in found.items()} == {
+        "true positives": [2, 0, 1, 3],
+        "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is a call
+        "false negatives": [5, 7, 6, 4],
+        "true negatives": [12, 10],
+    }
+    assert found["false positives"][0] == (9, "test-9.png", 0.99)
+
+
+def test_the_labels_shown_have_a_threshold_and_the_most_positives() -> None:
+    names = ["few", "none", "many", "some", "no threshold"]
+    frame = pd.DataFrame(
+        {f"label:{name}": [1.0] * n + [0.0] * (9 - n) for name, n in zip(names, (2, 0, 8, 5, 9), strict=True)}
+    )
+    assert shown_labels(frame, dict.fromkeys(names[:4], 0.5)) == ["many", "some", "few"]
+    unknown = frame.assign(**{"label:many": float("nan")})
+    assert shown_labels(unknown, dict.fromkeys(names[:4], 0.5)) == ["some", "few", "none"]
+
+
+def test_the_worst_calls_and_examples_of_every_outcome_are_shown(figures: LabelFigures) -> None:
+    assert (figures.label, figures.threshold) == ("Bright", 0.5)
+    worst = {outcome: [figure.call.place for figure in part] for outcome, part in figures.worst.items()}
+    assert worst == {"false positives": [9, 8, 14, 13, 11], "false negatives": [5, 7, 6, 4]}
+    looks = {outcome: [figure.call.place for figure in part] for outcome, part in figures.looks.items()}
+    assert list(looks) == OUTCOMES
+    assert looks["true positives"] == [2, 0, 1, 3]
+    assert looks["false positives"] == [9, 8, 14, 13]
+
+
+def test_a_figure_shows_the_picture_that_it_names(figures: LabelFigures) -> None:
+    for part in figures.worst.values():
+        for figure in part:
+            assert figure.call.image_id == f"test-{figure.call.place}.png"
+            wanted = blend(picture(PLACES[figure.call.place]), None, side=SIDE)
+            np.testing.assert_array_equal(figure.pixels, wanted)
+            assert figure.call.image_id in figure.alt
+
+
+def test_a_strip_holds_picture_and_both_maps_with_the_labels_own_boxes(figures: LabelFigures) -> None:
+    boxed, bare = figures.looks["true positives"][:2]
+    for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second one is of another label
+        assert figure.pixels.shape == (SIDE, 3 * SIDE + 8, 3)
+        wanted = blend(picture(PLACES[figure.call.place]), None, boxes, SIDE)
+        np.testing.assert_array_equal(figure.pixels[:, :SIDE], wanted)
+    (heat,) = brightness().of(picture(PLACES[0])[None], 0)
+    grad_cam = blend(picture(PLACES[0]), heat, [], SIDE)
+    np.testing.assert_array_equal(bare.pixels[:, SIDE + 4 : 2 * SIDE + 4], grad_cam)
+    np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # one layer: both maps are the same
+
+
+def test_figures_are_small_jpegs(figures: LabelFigures) -> None:
+    for figure in [*figures.worst["false positives"], *figures.looks["true positives"]]:
+        assert len(figure.jpeg) < 30_000
+        with Image.open(io.BytesIO(figure.jpeg)) as film:
+            assert (film.format, film.size) == ("JPEG", (figure.pixels.shape[1], SIDE))
+            assert np.abs(np.asarray(film, dtype="int16") - figure.pixels).mean() < 4
+
+
+def test_figures_are_named_by_their_group_alone(figures: LabelFigures) -> None:
+    """Fails where a name holds the picture's id, which TensorBoard would show: a path may tell the patient."""
+    names = [name for name, _ in figures.pictures()]
+    groups = {f"worst calls/Bright/{each}" for each in ("false positives", "false negatives")}
+    groups |= {f"heat maps/Bright/{each}" for each in OUTCOMES}
+    assert set(names) == groups
+    assert len(names) == (5 + 4) + (4 + 4 + 4 + 2)
+    assert len(list(itertools.groupby(names))) == len(groups)  # each group in one piece
+    assert all(pixels.dtype == np.uint8 for _, pixels in figures.pictures())

@@ -1,0 +1,122 @@
+"""Heat maps held against drawn boxes: the boxes around what is hot, both overlaps, and the controls beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radiograft.explain.localization import Localisation, hot_boxes, localise, overlaps
+from tests.helpers.squares import SIZE, SQUARE, brightness, shards
+
+# Squares at multiples of four fill two cells of the network each way; none lies in the middle.
+PLACES = [(0, 0), (24, 24), (0, 24), (24, 0), (4, 20), (20, 4)]
+EIGHTH = [1 / 8, 1 / 8, 1 / 4, 1 / 4]
+
+
+@pytest.fixture(scope="module")
+def maps() -> Any:
+    return brightness()
+
+
+def around(place: tuple[int, int]) -> list[float]:
+    return [place[0] / SIZE, place[1] / SIZE, SQUARE / SIZE, SQUARE / SIZE]
+
+
+def test_each_hot_region_gets_a_box_at_each_threshold() -> None:
+    heat = np.zeros((10, 10), dtype="float32")
+    heat[1:3, 2:6] = 0.3  # above 60 / 255 alone
+    heat[2, 3] = 0.8  # above 180 / 255 too
+    heat[8, 0] = 1.0
+    heat[5, 5] = 0.2  # below both
+    np.testing.assert_allclose(
+        hot_boxes(heat), [[0.0, 0.8, 0.1, 0.1], [0.2, 0.1, 0.4, 0.2], [0.3, 0.2, 0.1, 0.1]], atol=1e-12
+    )
+
+
+def test_a_map_without_heat_has_no_box() -> None:
+    assert hot_boxes(np.zeros((4, 4), dtype="float32")).shape == (0, 4)
+    assert overlaps(np.zeros((0, 4)), np.array([EIGHTH])).shape == (2, 0, 1)
+
+
+def test_overlaps_are_those_of_a_worked_example() -> None:
+    hot = np.array([[0.0, 0.0, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    drawn = np.array([[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2]])
+    iou, iobb = overlaps(hot, drawn)
+    np.testing.assert_allclose(iou, [[0.04 / 0.28, 0.04 / 0.16], [0.04 / 0.16, 1], [0, 0]])
+    np.testing.assert_allclose(iobb, [[0.25, 0.25], [1, 1], [0, 0]])
+
+
+fractions = st.tuples(*[st.floats(0.01, 1.0)] * 4)
+
+
+@given(fractions, fractions)
+def test_iou_is_at_most_iobb_and_does_not_care_which_box_is_hot(
+    one: tuple[float, ...], other: tuple[float, ...]
+) -> None:
+    (iou, iobb), (mirrored, covered) = (
+        overlaps(np.array([a]), np.array([b]))[:, 0, 0] for a, b in ((one, other), (other, one))
+    )
+    assert 0 <= iou <= min(iobb, covered) + 1e-12
+    assert iobb <= 1 + 1e-12
+    assert iou == pytest.approx(mirrored)
+
+
+def localised(folder: Path, maps: Any, split: str = "test", finding: str = "Bright") -> Localisation | None:
+    boxes = {f"{split}-{number}.png": (finding, around(place)) for number, place in enumerate(PLACES)}
+    data = shards(folder, {"train": [(0, 0)], "validation": PLACES, "test": [*PLACES, (12, 12)]}, boxes=boxes)
+    return localise(data, maps, samples=100, seed=0)
+
+
+def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_does(tmp_path: Path, maps: Any) -> None:
+    found = localised(tmp_path, maps)
+    assert found is not None
+    assert (found["split"], found["overlaps"]) == ("test", [0.1, 0.25, 0.5])
+    assert found["heat_thresholds"] == pytest.approx([0.235, 0.706], abs=1e-3)
+    assert list(found["labels"]) == ["Bright"]
+    bright = found["labels"]["Bright"]
+    assert (bright["n_images"], bright["n_boxes"], bright["n_patients"]) == (6, 6, 3)
+    assert list(bright["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
+    for name in ("grad_cam", "layer_cam"):
+        for measure in ("iou", "iobb"):
+            scores = bright["maps"][name][measure]
+            assert [score["overlap"] for score in scores] == [0.1, 0.25, 0.5]
+            assert [score["accuracy"] for score in scores] == [{"value": 1.0, "low": 1.0, "high": 1.0}] * 3
+            assert scores[0]["false_positives"]["value"] == 0.0
+    for name in ("centre", "random"):
+        quarter = bright["maps"][name]["iou"][1]
+        assert quarter["accuracy"]["value"] < 0.35
+        assert quarter["false_positives"]["value"] > 0.9
+
+
+def test_a_middle_box_is_found_by_the_centre_control(tmp_path: Path, maps: Any) -> None:
+    boxes = {"test-0.png": ("Bright", [0.25, 0.25, 0.5, 0.5])}
+    found = localise(shards(tmp_path, {"test": [(0, 0)]}, boxes=boxes), maps, 100, 0)
+    assert found is not None
+    scores = found["labels"]["Bright"]["maps"]
+    assert scores["centre"]["iou"][2]["accuracy"] == {"value": 1.0, "low": None, "high": None}  # a single patient
+    assert scores["grad_cam"]["iou"][2]["accuracy"]["value"] == 0.0
+    assert scores["grad_cam"]["iou"][2]["false_positives"]["value"] >= 1.0
+
+
+def test_a_label_that_nothing_speaks_for_finds_nothing_and_calls_nothing(tmp_path: Path, maps: Any) -> None:
+    found = localised(tmp_path, maps, finding="Dark")
+    assert found is not None
+    for score in found["labels"]["Dark"]["maps"]["grad_cam"]["iou"]:
+        assert (score["accuracy"]["value"], score["false_positives"]["value"]) == (0.0, 0.0)
+
+
+def test_validation_is_scored_where_test_has_no_boxes_and_nothing_where_neither_has(tmp_path: Path, maps: Any) -> None:
+    on_validation = localised(tmp_path / "validation", maps, split="validation")
+    assert on_validation is not None
+    assert on_validation["split"] == "validation"
+    assert localised(tmp_path / "train", maps, split="train") is None
+    assert localised(tmp_path / "unknown", maps, finding="Another finding") is None
+
+
+def test_the_same_seed_gives_the_same_scores(tmp_path: Path, maps: Any) -> None:
+    assert localised(tmp_path / "once", maps) == localised(tmp_path / "again", maps)

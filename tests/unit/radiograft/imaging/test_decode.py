@@ -1,0 +1,200 @@
+"""Decoding: which grey a pixel of each kind of file becomes, how it is resized, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from radiograft.imaging.decode import decode, inspect
+from radiograft.imaging.decode import encode as encode_png
+from tests.helpers.images import encode, noise, png_of_header_only
+
+
+def decoded(content: bytes, size: int = 32) -> np.ndarray:
+    grey: np.ndarray = decode(tf.constant(content), size).numpy()
+    assert grey.dtype == np.uint8
+    assert grey.shape == (size, size, 1)
+    return grey[..., 0]
+
+
+def flat(mode: str, colour: Any) -> Image.Image:
+    return Image.new(mode, (32, 32), colour)
+
+
+def palette(colour: tuple[int, int, int]) -> Image.Image:
+    picture = flat("P", 1)
+    picture.putpalette([255, 255, 255, *colour])
+    return picture
+
+
+SIXTEEN_BITS = Image.fromarray(np.full((32, 32), 0xABCD, dtype=np.uint16))
+
+# Luminance is 0.299 red + 0.587 green + 0.114 blue; libpng rounds green down.
+GREYS: list[tuple[str, Image.Image, str, int]] = [
+    ("grey PNG", flat("L", 77), "PNG", 77),
+    ("grey JPEG", flat("L", 77), "JPEG", 77),
+    ("black and white", flat("1", 1), "PNG", 255),
+    ("grey with alpha", flat("LA", (77, 10)), "PNG", 77),
+    ("grey as colour PNG", flat("RGB", (77, 77, 77)), "PNG", 77),
+    ("grey as colour JPEG", flat("RGB", (77, 77, 77)), "JPEG", 77),
+    ("red", flat("RGB", (255, 0, 0)), "PNG", 76),
+    ("green", flat("RGB", (0, 255, 0)), "PNG", 149),
+    ("blue", flat("RGB", (0, 0, 255)), "PNG", 29),
+    ("red JPEG", flat("RGB", (255, 0, 0)), "JPEG", 76),
+    ("green JPEG", flat("RGB", (0, 255, 0)), "JPEG", 149),
+    ("a colour", flat("RGB", (10, 100, 200)), "PNG", 84),
+    ("almost transparent", flat("RGBA", (200, 200, 200, 10)), "PNG", 200),
+    ("coloured with alpha", flat("RGBA", (255, 0, 0, 128)), "PNG", 76),
+    ("palette of greys", palette((50, 50, 50)), "PNG", 50),
+    ("palette of colours", palette((255, 0, 0)), "PNG", 76),
+    ("16 bits", SIXTEEN_BITS, "PNG", 0xAB),
+]
+
+
+@pytest.mark.parametrize(("picture", "format", "grey"), [row[1:] for row in GREYS], ids=[row[0] for row in GREYS])
+def test_every_kind_of_picture_becomes_8_bit_grey(picture: Image.Image, format: str, grey: int) -> None:
+    options = {"quality": 100} if format == "JPEG" else {}
+    pixels = decoded(encode(picture, format, **options))
+    np.testing.assert_allclose(pixels.astype(int), grey, atol=1 if format == "JPEG" else 0)
+
+
+def test_a_picture_of_the_right_size_keeps_every_pixel() -> None:
+    np.testing.assert_array_equal(decoded(encode(noise(32))), noise(32))
+
+
+def test_the_lower_byte_of_16_bits_is_dropped_pixel_by_pixel() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (32, 32)).astype(np.uint16)
+    np.testing.assert_array_equal(decoded(encode(values)), values >> 8)
+
+
+def test_shrinking_averages_all_pixels_and_does_not_pick_some() -> None:
+    stripes = np.tile(np.array([255, 0, 0, 255], dtype=np.uint8), (64, 16))  # of each four, the middle two are black
+    inner = decoded(encode(stripes), 16)[2:-2, 2:-2]
+    np.testing.assert_array_equal(inner, 128)
+
+
+def test_proportions_are_not_kept() -> None:
+    wide = np.zeros((32, 128), dtype=np.uint8)
+    wide[:, 64:] = 200
+    pixels = decoded(encode(wide))
+    np.testing.assert_array_equal(pixels[:, :14], 0)
+    np.testing.assert_array_equal(pixels[:, 18:], 200)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    grey=st.integers(0, 255),
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    size=st.sampled_from([32, 64]),
+)
+def test_an_even_picture_stays_even_at_any_size(grey: int, width: int, height: int, size: int) -> None:
+    np.testing.assert_array_equal(decoded(encode(Image.new("L", (width, height), grey)), size), grey)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(16, 300),
+    width=st.integers(16, 300),
+    size=st.sampled_from([32, 96, 224]),
+    seed=st.integers(0, 99),
+)
+def test_resizing_gives_the_values_of_tensorflows_own(height: int, width: int, size: int, seed: int) -> None:
+    """Models that were published before it was done in one step serve those."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    expected = tf.image.resize(pixels[..., None], [size, size], method="bilinear", antialias=True)
+    np.testing.assert_array_equal(decoded(encode(pixels), size), np.round(expected)[..., 0])
+
+
+def test_serving_in_a_graph_decodes_as_preprocess_does() -> None:
+    contents = [encode(noise(50, 1)), encode(noise(70, 2), "JPEG"), encode(flat("RGBA", (1, 2, 3, 4)))]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def serve(encoded: tf.Tensor) -> tf.Tensor:
+        signature = tf.TensorSpec([32, 32, 1], tf.uint8)
+        return tf.map_fn(lambda content: decode(content, 32), encoded, fn_output_signature=signature)
+
+    served = serve(tf.constant(contents)).numpy()[..., 0]
+    np.testing.assert_array_equal(served, [decoded(content) for content in contents])
+
+
+REFUSED = {
+    "empty": b"",
+    "text": b"not a picture at all",
+    "GIF": encode(flat("L", 7), "GIF"),
+    "BMP": encode(flat("L", 7), "BMP"),
+    "TIFF": encode(flat("L", 7), "TIFF"),
+    "CMYK JPEG": encode(flat("CMYK", (1, 2, 3, 4)), "JPEG"),
+    "PNG without pixels": png_of_header_only(32, 32),
+}
+
+
+@pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_png_or_jpeg_is_refused(content: bytes) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(tf.constant(content), 32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(format=st.sampled_from(["PNG", "JPEG"]), data=st.data())
+def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) -> None:
+    content = encode(noise(40), format)
+    length = data.draw(st.integers(0, len(content) - 1))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(tf.constant(content[:length]), 32)
+
+
+@pytest.mark.parametrize(
+    ("picture", "mode"),
+    [
+        (flat("L", 7), "L"),
+        (flat("RGB", (1, 2, 3)), "RGB"),
+        (flat("RGBA", (1, 2, 3, 4)), "RGBA"),
+        (palette((1, 2, 3)), "P"),
+        (SIXTEEN_BITS, "I;16"),
+    ],
+)
+def test_a_header_tells_the_mode(picture: Image.Image, mode: str) -> None:
+    assert inspect(encode(picture)) == (mode, picture.height, picture.width)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a picture at all",
+        encode(noise(32))[:20],
+        *(encode(noise(32), kind) for kind in ("GIF", "BMP", "TIFF")),
+    ],
+)
+def test_a_broken_header_or_another_format_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not a readable picture"):
+        inspect(content)
+
+
+def test_pixels_are_limited_by_the_header_alone() -> None:
+    assert inspect(png_of_header_only(8000, 8000)) == ("L", 8000, 8000)
+    with pytest.raises(ValueError, match="at most 64000000 pixels"):
+        inspect(png_of_header_only(8000, 8001))
+
+
+@pytest.mark.parametrize("side", [20_000, 2**31 - 1])
+def test_a_bomb_of_any_size_is_refused_from_its_header(side: int) -> None:
+    with pytest.raises(ValueError, match="picture"):
+        inspect(png_of_header_only(side, side))
+
+
+@settings(deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), colour=st.booleans(), seed=st.integers(0, 2**32))
+def test_encoding_loses_nothing(height: int, width: int, colour: bool, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)[: 2 + colour], dtype=np.uint8)
+    with Image.open(io.BytesIO(encode_png(pixels))) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB" if colour else "L")
+        np.testing.assert_array_equal(np.asarray(picture), pixels)

@@ -1,0 +1,372 @@
+"""DICOM radiographs end upright, in 8 bits and with bright bones, however stored; all other files end with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from radiograft.imaging.dicom import VIEWS, NotARadiograph, Tags, read, read_tags
+from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, jpeg_lossless, table, written
+
+
+def shown(stored: list[int], dtype: str = "uint16", bits: int | None = None, **tags: Any) -> list[int]:
+    """The greys of one row of stored values."""
+    pixels = read(dicom_file(np.array([stored], dtype), bits, **tags)).pixels
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (1, len(stored))
+    greys: list[int] = pixels[0].tolist()
+    return greys
+
+
+# Centre c and width w show c - 0.5 - (w - 1) / 2 and less as 0, c - 0.5 + (w - 1) / 2 and more as 255.
+FULL = {8: {"WindowCenter": 128, "WindowWidth": 256}, 12: {"WindowCenter": 2048, "WindowWidth": 4096}}
+FULL |= {10: {"WindowCenter": 512, "WindowWidth": 1024}, 16: {"WindowCenter": 32768, "WindowWidth": 65536}}
+DEPTHS = {
+    8: ([0, 51, 102, 255], "uint8"),
+    10: ([0, 1023 // 5, 1023 * 2 // 5, 1023], "uint16"),
+    12: ([0, 819, 1638, 4095], "uint16"),
+    16: ([0, 13107, 26214, 65535], "uint16"),
+}
+LOOK_UPS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "window": {},  # of the depth
+    "rescaling": {"RescaleSlope": 2, "RescaleIntercept": -1000},
+    "empty window": {"WindowCenter": None, "WindowWidth": None},
+}
+
+
+@pytest.mark.parametrize("look_up", LOOK_UPS)
+@pytest.mark.parametrize(
+    ("photometric", "greys"), [("MONOCHROME2", [0, 51, 102, 255]), ("MONOCHROME1", [255, 204, 153, 0])]
+)
+@pytest.mark.parametrize("bits", DEPTHS)
+def test_every_depth_and_both_photometries_fill_8_bits(
+    bits: int, photometric: str, greys: list[int], look_up: str
+) -> None:
+    stored, dtype = DEPTHS[bits]
+    tags = FULL[bits] if look_up == "window" else LOOK_UPS[look_up]
+    assert shown(stored, dtype, bits, PhotometricInterpretation=photometric, **tags) == greys
+
+
+WINDOWS: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "linear": ({"WindowCenter": 101, "WindowWidth": 201}, [0, 0, 128, 255, 255]),
+    "first of several": ({"WindowCenter": [101, 5], "WindowWidth": [201, 2]}, [0, 0, 128, 255, 255]),
+    "exact": ({"WindowCenter": 100, "WindowWidth": 400, "VOILUTFunction": "LINEAR_EXACT"}, [64, 64, 128, 191, 255]),
+    "sigmoid": ({"WindowCenter": 100, "WindowWidth": 200, "VOILUTFunction": "SIGMOID"}, [30, 30, 128, 225, 250]),
+    "a step": ({"WindowCenter": 101, "WindowWidth": 1}, [0, 0, 0, 255, 255]),
+    "after rescaling": (
+        {"WindowCenter": 1, "WindowWidth": 201, "RescaleSlope": 1, "RescaleIntercept": -100},
+        [0, 0, 128, 255, 255],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tags", "greys"), WINDOWS.values(), ids=WINDOWS)
+def test_a_window_is_applied_as_the_standard_says(tags: dict[str, Any], greys: list[int]) -> None:
+    np.testing.assert_allclose(shown([0, 0, 100, 200, 300], **tags), greys, atol=1)
+
+
+TABLES: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "VOI": ({"VOILUTSequence": table([0, 1023, 511, 1023], 1, 10)}, [0, 0, 255, 127, 255, 255]),
+    "VOI of 8 bits in 16": ({"VOILUTSequence": table([0, 255, 51, 255], 1, 8)}, [0, 0, 255, 51, 255, 255]),
+    "VOI before the window": (
+        {"VOILUTSequence": table([0, 51, 102, 255], 1, 8), "WindowCenter": 1, "WindowWidth": 1},
+        [0, 0, 51, 102, 255, 255],
+    ),
+    "modality": ({"ModalityLUTSequence": table([0, 200, 400, 1000], 1, 16)}, [0, 0, 51, 102, 255, 255]),
+    "VOI of rescaled values": (
+        {"RescaleSlope": 10, "RescaleIntercept": -10, "VOILUTSequence": table([0, *[9] * 9, 51, *[9] * 9, 255], 0, 8)},
+        [0, 0, 51, 255, 255, 255],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tags", "greys"), TABLES.values(), ids=TABLES)
+def test_lookup_tables_are_applied_and_repeat_their_ends(tags: dict[str, Any], greys: list[int]) -> None:
+    assert shown([0, 1, 2, 3, 4, 5], **tags) == greys
+    inverse = [255 - grey for grey in greys]
+    assert shown([0, 1, 2, 3, 4, 5], PhotometricInterpretation="MONOCHROME1", **tags) == inverse
+
+
+def test_a_table_of_8_bits_may_be_longer_than_256() -> None:
+    entries = [0] * 300 + [255] * 100
+    assert shown([0, 299, 300, 4000], VOILUTSequence=table(entries, 0, 8)) == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_in_bytes_may_have_an_odd_count(sequence: str) -> None:
+    """Fails where only as many bytes as entries are taken for such: DICOM makes their number even."""
+    (item,) = table([0, 51, 255], 1, 8)
+    item.LUTData = bytes([0, 51, 255, 0])
+    assert shown([0, 1, 2, 3, 4], **{sequence: [item]}) == [0, 0, 51, 255, 255]
+
+
+def test_a_count_of_0_is_65536_entries() -> None:
+    """Fails where it is taken as it stands: such a table in bytes would be read as half as many words."""
+    (item,) = table([0], 0, 8)
+    item.LUTDescriptor, item.LUTData = [0, 0, 8], bytes([*[0] * 40_000, *[51] * 20_000, *[255] * 5_536])
+    assert shown([39_999, 40_000, 59_999, 60_000, 65_535], VOILUTSequence=[item]) == [0, 51, 51, 255, 255]
+
+
+@pytest.mark.parametrize("slope", ["-0.0001", "0.0001", "1E-9", "1"])
+def test_any_slope_fills_8_bits(slope: str) -> None:
+    """Fails where the range of the rescaled values is taken to be 1 at least."""
+    greys = [255, 204, 153, 0] if slope.startswith("-") else [0, 51, 102, 255]
+    assert shown([0, 819, 1638, 4095], bits=12, RescaleSlope=slope, RescaleIntercept="0") == greys
+
+
+def test_signed_values_are_taken_as_such() -> None:
+    assert shown([-1000, -490, 20, 1550], "int16") == [0, 51, 102, 255]
+    assert shown([-2048, 2047], "int16", bits=12, WindowCenter=0, WindowWidth=4096) == [0, 255]
+
+
+def test_bits_above_those_stored_do_not_count() -> None:
+    assert shown([0xF000, 0xA000 + 819, 0x3FFF], bits=12) == [0, 51, 255]
+
+
+def test_a_picture_of_one_value_is_black() -> None:
+    assert shown([7, 7, 7]) == [0, 0, 0]
+
+
+stored_values = arrays(np.uint16, (5, 4), elements=st.integers(0, 4095))
+windows = st.none() | st.tuples(st.integers(0, 4095), st.integers(1, 5000))
+
+
+@settings(deadline=None, max_examples=50)
+@given(stored=stored_values, window=windows)
+def test_monochrome1_is_monochrome2_inverted(stored: np.ndarray, window: tuple[int, int] | None) -> None:
+    tags = dict(zip(("WindowCenter", "WindowWidth"), window, strict=True)) if window else {}
+    normal = read(dicom_file(stored, 12, **tags)).pixels
+    inverse = read(dicom_file(stored, 12, PhotometricInterpretation="MONOCHROME1", **tags)).pixels
+    np.testing.assert_array_equal(inverse, 255 - normal)
+
+
+@settings(deadline=None, max_examples=50)
+@given(stored=stored_values)
+def test_values_stored_inverted_as_monochrome1_give_the_same_picture(stored: np.ndarray) -> None:
+    normal = read(dicom_file(stored, 12)).pixels
+    inverse = read(dicom_file(4095 - stored, 12, PhotometricInterpretation="MONOCHROME1")).pixels
+    if stored.min() < stored.max():
+        np.testing.assert_allclose(inverse.astype(int), normal, atol=1)  # a half may be rounded either way
+
+
+ORIENTATIONS = {
+    ("L", "F"): [[0, 51], [102, 255]],
+    ("R", "F"): [[51, 0], [255, 102]],
+    ("L", "H"): [[102, 255], [0, 51]],
+    ("R", "H"): [[255, 102], [51, 0]],
+    ("F", "L"): [[0, 102], [51, 255]],
+    ("H", "R"): [[255, 51], [102, 0]],
+    ("A", "F"): [[0, 51], [102, 255]],
+    ("P", "H"): [[102, 255], [0, 51]],
+    ("LP", "FA"): [[0, 51], [102, 255]],
+    None: [[0, 51], [102, 255]],
+}
+
+
+@pytest.mark.parametrize(("orientation", "greys"), ORIENTATIONS.items(), ids=map(str, ORIENTATIONS))
+def test_heads_are_up_and_the_left_side_is_on_the_right(orientation: tuple[str, str] | None, greys: Any) -> None:
+    tags = {"PatientOrientation": list(orientation)} if orientation else {}
+    stored = np.array([[0, 51], [102, 255]], np.uint8)
+    assert read(dicom_file(stored, **tags)).pixels.tolist() == greys
+
+
+GRADIENT = np.arange(0, 48 * 64 * 21, 21, dtype=np.uint16).reshape(48, 64)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless], ids=["run length", "JPEG 2000"])
+def test_lossless_compression_changes_no_pixel(syntax: str) -> None:
+    dataset = dicom_dataset(GRADIENT)
+    raw = read(written(dataset)).pixels
+    dataset.compress(syntax)
+    np.testing.assert_array_equal(read(written(dataset)).pixels, raw)
+
+
+def test_jpeg_lossless_changes_no_pixel() -> None:
+    np.testing.assert_array_equal(
+        read(in_jpeg_lossless(dicom_dataset(GRADIENT))).pixels, read(dicom_file(GRADIENT)).pixels
+    )
+
+
+def test_tags_are_read_alike_with_and_without_pixels(tmp_path: Path) -> None:
+    content = dicom_file(
+        GRADIENT,
+        PatientID=" 4711 ",
+        PatientSex="F",
+        PatientAge="058Y",
+        ViewPosition="PA",
+        BurnedInAnnotation="YES",
+        PatientName="Doe^Jane",
+    )
+    expected = Tags("4711", "1.2.3", "PA", "F", "058Y", True)
+    assert read(content).tags == expected
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        assert read_tags(file) == expected
+        assert file.tell() < len(content) - GRADIENT.nbytes + 1
+
+
+def test_tags_that_are_missing_or_of_no_known_value_are_empty() -> None:
+    assert read(dicom_file(GRADIENT)).tags == Tags("", "1.2.3", None, None, None, False)
+    free_text = {"PatientSex": "DOE", "PatientAge": "DOE^", "ViewPosition": "JANE DOE", "BurnedInAnnotation": "DOE"}
+    assert read(dicom_file(GRADIENT, **free_text)).tags == Tags("", "1.2.3", None, None, None, False)
+
+
+def file_with(**tags: Any) -> bytes:
+    return dicom_file(GRADIENT, **tags)
+
+
+def without(*keywords: str) -> bytes:
+    dataset = dicom_dataset(GRADIENT)
+    for keyword in keywords:
+        delattr(dataset, keyword)
+    return written(dataset)
+
+
+def deflated() -> bytes:
+    dataset = dicom_dataset(GRADIENT)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return written(dataset)
+
+
+def claiming(syntax: str, stream: bytes) -> bytes:
+    """A small picture's tags around a stream."""
+    dataset = dicom_dataset(GRADIENT)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([stream])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    return written(dataset)
+
+
+def jpeg2000_header(width: int, height: int, components: int) -> bytes:
+    size = struct.pack(">HH8IH", 38 + 3 * components, 0, width, height, 0, 0, width, height, 0, 0, components)
+    return b"\xff\x4f\xff\x51" + size + b"\x0f\x01\x01" * components
+
+
+LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
+DAMAGED = "damaged DICOM file"
+REFUSED = {
+    "empty": (b"", "no DICOM file"),
+    "text": (b"not a picture at all" * 20, "no DICOM file"),
+    "ultrasound": (file_with(Modality="US"), "modality US is no radiograph (CR, DX, RG)"),
+    "presentation state": (file_with(Modality="PR"), "modality PR is no radiograph (CR, DX, RG)"),
+    "a name as modality": (file_with(Modality="DOE"), "modality unknown is no radiograph (CR, DX, RG)"),
+    "no modality": (without("Modality"), "modality unknown is no radiograph (CR, DX, RG)"),
+    "several frames": (file_with(NumberOfFrames=2), "DICOM file of several frames"),
+    "colour": (file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "DICOM file in colour"),
+    "palette": (file_with(PhotometricInterpretation="PALETTE COLOR"), "DICOM file in colour"),
+    "32 bits": (file_with(BitsAllocated=32, BitsStored=32), "DICOM file of more than 16 bits a pixel"),
+    "no size": (without("Rows"), "DICOM file without pixels"),
+    "no pixels": (without("PixelData"), "DICOM file without pixels"),
+    "too large": (file_with(Rows=8001, Columns=8000), "a picture must have at most 64000000 pixels"),
+    "deflated": (deflated(), "deflated DICOM file, which is not read"),
+    "size of another picture": (file_with(Rows=4000, Columns=4000), DAMAGED),
+    "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), DAMAGED),
+    "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), DAMAGED),
+    "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), DAMAGED),
+    "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), DAMAGED),
+    "JPEG 2000 cut off": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), DAMAGED),
+    "JPEG-LS that is none": (claiming(JPEGLSLossless, b"not a picture"), DAMAGED),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_radiograph_is_refused_with_the_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(NotARadiograph) as error:
+        read(content)
+    assert str(error.value) == reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_file_cut_off_anywhere_is_refused(data: st.DataObject) -> None:
+    content = dicom_file(GRADIENT)
+    with pytest.raises(NotARadiograph):
+        read(content[: data.draw(st.integers(0, len(content) - 1))])
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.integers(0, 600), byte=st.integers(0, 255))
+def test_a_damaged_byte_gives_a_picture_or_a_reason(place: int, byte: int) -> None:
+    content = bytearray(dicom_file(GRADIENT, WindowCenter=1000, WindowWidth=2000, PatientAge="058Y"))
+    content[place] = byte
+    with contextlib.suppress(NotARadiograph):  # any other error fails
+        assert read(bytes(content)).pixels.dtype == np.uint8
+    with contextlib.suppress(NotARadiograph):
+        assert read_tags(io.BytesIO(content)).view in (*VIEWS, None)
+
+
+@pytest.mark.parametrize("reading", [read, lambda content: read_tags(io.BytesIO(content))])
+def test_a_value_of_unknown_kind_is_damage_to_whoever_reads_it(reading: Callable[[bytes], object]) -> None:
+    content = file_with(PatientAge="058Y").replace(b"AS\x04\x00058Y", b"SA\x04\x00058Y")
+    with pytest.raises(NotARadiograph, match=f"^{DAMAGED}$"):
+        reading(content)
+
+
+class OnFailingDisk(io.BytesIO):
+    """A file whose pixels cannot be reached."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 200:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_a_disk_that_fails_is_no_damage_to_the_file() -> None:
+    """Fails where it is taken for damage: a whole picture would be set aside, and the run would go on without it."""
+    with pytest.raises(OSError, match="Input/output error"):
+        read_tags(OnFailingDisk(file_with(PatientAge="058Y")))
+
+
+SAY = """
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from components.imaging import dicom
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        dicom.read(path.read_bytes())
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_nothing_that_is_said_of_a_broken_file_quotes_it(tmp_path: Path) -> None:
+    """In a process of its own, because pytest has its own ways with warnings."""
+    broken = (
+        file_with(PatientName="Doe^Jane", Rows=4000),
+        file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE JANE"),
+        file_with(PatientAge="058Y").replace(b"058Y", b"Doe^").replace(b"1.2.840.10008.1.2.1", b"Doe^Jane"),
+        file_with(Modality="DOE"),
+        file_with(SpecificCharacterSet="ISO_IR 100", Rows=4000).replace(b"_IR 100", b"DoeJane"),
+        file_with(PatientSex="F", Rows=4000).replace(b"CS\x02\x00F ", b"DS\x02\x00Do"),
+    )
+    for number, content in enumerate(broken):
+        (tmp_path / f"{number}.dcm").write_bytes(content)
+    command = [sys.executable, "-c", SAY, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(result.stdout.splitlines()) == len(broken)
+    assert "doe" not in (result.stdout + result.stderr).lower()

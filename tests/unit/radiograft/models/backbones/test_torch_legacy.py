@@ -1,0 +1,224 @@
+"""Legacy PyTorch checkpoints, honest and damaged, assembled opcode by opcode."""
+
+import pickle
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
+from radiograft.models.backbones.torch_legacy import read_tensors
+
+FLOATS = {"float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage"}
+INTEGERS = {"int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage"}
+STORAGE_TYPES = FLOATS | INTEGERS | {"uint8": "ByteStorage", "bool": "BoolStorage"}
+
+
+def code(value: object) -> bytes:
+    """Opcodes that push a plain value: its pickle without PROTO and STOP."""
+    return pickle.dumps(value, protocol=2)[2:-1]
+
+
+def found(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def stored(kind: str, key: str, elements: int) -> bytes:
+    fields = (code("storage"), found("torch", kind), code(key), code("cpu"), code(elements), code(None))
+    return b"(" + b"".join(fields) + b"tQ"
+
+
+def tensor(storage: bytes, offset: int, size: object, stride: object) -> bytes:
+    hooks = found("collections", "OrderedDict") + b")R"
+    arguments = storage + code(offset) + code(size) + code(stride) + code(False) + hooks
+    return found("torch._utils", "_rebuild_tensor_v2") + b"(" + arguments + b"tR"
+
+
+def state_dict(tensors: dict[str, bytes], attribute: str = "_metadata") -> bytes:
+    """An OrderedDict with an attribute, as PyTorch gives it `_metadata`."""
+    items = b"".join(code(name) + opcodes for name, opcodes in tensors.items())
+    build = code({attribute: {"version": 1}}) + b"b."
+    return b"\x80\x02" + found("collections", "OrderedDict") + b")R(" + items + b"u" + build
+
+
+def raw(array: NDArray[np.generic]) -> bytes:
+    return struct.pack("<q", array.size) + array.tobytes()
+
+
+def checkpoint(storages: dict[str, bytes], **pickles: bytes) -> bytes:
+    parts = {
+        "magic": pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2),
+        "version": pickle.dumps(1001, protocol=2),
+        "system": pickle.dumps({"little_endian": True}, protocol=2),
+        "state": state_dict({}),
+        "keys": pickle.dumps(list(storages), protocol=2),
+    }
+    return b"".join((parts | pickles).values()) + b"".join(storages.values())
+
+
+def one_tensor(offset: int, size: object, stride: object) -> bytes:
+    """A checkpoint whose tensor "w" lies in a storage of the six floats 0 to 5."""
+    state = state_dict({"w": tensor(stored("FloatStorage", "7", 6), offset, size, stride)})
+    return checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=state)
+
+
+def read(content: bytes, folder: Path) -> dict[str, NDArray[np.generic]]:
+    path = folder / "checkpoint.pth"
+    path.write_bytes(content)
+    return read_tensors(path)
+
+
+def test_reads_tensors_that_share_and_transpose_a_storage(tmp_path: Path) -> None:
+    floats = stored("FloatStorage", "94", 6)
+    state = state_dict(
+        {
+            "conv.weight": tensor(floats, 0, (2, 3), (3, 1)),
+            "conv.transposed": tensor(floats, 0, (3, 2), (1, 3)),
+            "conv.bias": tensor(floats, 4, (2,), (1,)),
+            "steps": tensor(stored("LongStorage", "12", 1), 0, (), ()),
+            "none": tensor(stored("HalfStorage", "13", 0), 0, (0, 5), (5, 1)),
+        }
+    )
+    storages = {
+        "12": raw(np.array([2**40], "<i8")),
+        "13": raw(np.array([], "<f2")),
+        "94": raw(np.array([1.5, 2, 3, 4, 5, -6], "<f4")),
+    }
+    tensors = read(checkpoint(storages, state=state), tmp_path)
+    assert list(tensors) == ["conv.weight", "conv.transposed", "conv.bias", "steps", "none"]
+    assert tensors["conv.weight"].dtype == np.float32
+    assert tensors["conv.weight"].tolist() == [[1.5, 2, 3], [4, 5, -6]]
+    assert tensors["conv.transposed"].tolist() == [[1.5, 4], [2, 5], [3, -6]]
+    assert tensors["conv.bias"].tolist() == [5, -6]
+    assert tensors["steps"].dtype == np.int64
+    assert tensors["steps"].tolist() == 2**40
+    assert tensors["none"].shape == (0, 5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(array=npst.arrays(st.sampled_from(list(STORAGE_TYPES)), npst.array_shapes(min_dims=0, max_side=4)))
+def test_reads_back_what_was_written(array: NDArray[np.generic], tmp_path: Path) -> None:
+    strides = tuple(step // array.itemsize for step in array.strides)
+    storage = stored(STORAGE_TYPES[array.dtype.name], "0", array.size)
+    state = state_dict({"w": tensor(storage, 0, array.shape, strides)})
+    result = read(checkpoint({"0": raw(array)}, state=state), tmp_path)["w"]
+    assert result.dtype == array.dtype
+    np.testing.assert_array_equal(result, array)
+
+
+@pytest.mark.parametrize(
+    "admitted",
+    [
+        found("torch", "FloatStorage"),
+        found("torch._utils", "_rebuild_tensor_v2"),
+        found("collections", "OrderedDict"),
+    ],
+)
+@pytest.mark.parametrize("attributes", [{"dtype": "<f8"}, {"__call__": 1}, {"items": 1}])
+def test_a_pickle_cannot_alter_what_is_admitted(admitted: bytes, attributes: dict[str, object], tmp_path: Path) -> None:
+    build = b"(N" + code(attributes) + b"tb."
+    with pytest.raises(ValueError, match="pickle of the state dict"):
+        read(checkpoint({}, state=b"\x80\x02" + admitted + build), tmp_path)
+    assert read(one_tensor(0, (6,), (1,)), tmp_path)["w"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_attributes_of_the_state_dict_do_not_hide_its_tensors(tmp_path: Path) -> None:
+    state = state_dict({"w": tensor(stored("ByteStorage", "7", 1), 0, (1,), (1,))}, attribute="items")
+    content = checkpoint({"7": raw(np.array([9], "u1"))}, state=state)
+    assert read(content, tmp_path)["w"].tolist() == [9]
+
+
+def test_refuses_every_truncation(tmp_path: Path) -> None:
+    whole = one_tensor(0, (2, 3), (3, 1))
+    for length in range(len(whole)):
+        with pytest.raises(ValueError, match=r"damaged|whole"):
+            read(whole[:length], tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damage_raises_nothing_but_value_errors(data: st.DataObject, tmp_path: Path) -> None:
+    content = bytearray(one_tensor(0, (2, 3), (3, 1)))
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
+        content[position] = data.draw(st.integers(0, 255))
+    try:
+        tensors = read(bytes(content), tmp_path)
+    except ValueError:
+        return
+    assert all(array.nbytes <= 6 * 8 for array in tensors.values())
+
+
+BEYOND = "'w' reaches beyond its storage"
+NOT_NATURAL = "must be integers of at least 0"
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride", "message"),
+    [
+        (6, (1,), (1,), BEYOND),
+        (1, (2, 3), (3, 1), BEYOND),
+        (0, (7,), (1,), BEYOND),
+        (0, (2, 3), (4, 1), BEYOND),
+        (0, (2,), (6,), BEYOND),
+        (0, (2**70,), (1,), BEYOND),
+        (0, (2,), (2**70,), BEYOND),
+        (2**70, (1,), (1,), BEYOND),
+        (0, (2, 3), (1,), BEYOND),
+        (-1, (1,), (1,), NOT_NATURAL),
+        (0, (-1,), (1,), NOT_NATURAL),
+        (5, (2,), (-1,), NOT_NATURAL),
+        (0, (1.5,), (1,), NOT_NATURAL),
+        (0, [6], (1,), "must be tuples"),
+        (0, (6,), 1, "must be tuples"),
+        (0, (10**6, 10**6), (0, 0), "'w' repeats elements of its storage"),
+    ],
+)
+def test_refuses_tensors_that_do_not_lie_in_their_storage(
+    offset: int, size: object, stride: object, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(one_tensor(offset, size, stride), tmp_path)
+
+
+@pytest.mark.parametrize("elements", [2**27, 2**62, 2**63 - 1])
+def test_a_storage_larger_than_the_file_allocates_nothing(elements: int, tmp_path: Path) -> None:
+    state = state_dict({"w": tensor(stored("FloatStorage", "7", elements), 0, (1,), (1,))})
+    content = checkpoint({"7": struct.pack("<q", elements) + bytes(12)}, state=state)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="got only 12"):
+            read(content, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+EMPTY = state_dict({"w": tensor(stored("FloatStorage", "7", 0), 0, (0,), (1,))})
+TWO_TYPES = state_dict({kind: tensor(stored(kind, "7", 1), 0, (1,), (1,)) for kind in ("FloatStorage", "LongStorage")})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04" + bytes(100), "legacy format, got a zip archive"),
+        (b"", "pickle of the magic number is damaged"),
+        (checkpoint({}, magic=pickle.dumps(1)), "must have PyTorch's magic number"),
+        (checkpoint({}, version=pickle.dumps(1000)), "protocol 1001"),
+        (checkpoint({}, state=pickle.dumps([1])), "must hold a state dict, got a list"),
+        (checkpoint({}, state=pickle.dumps({"epoch": 3})), "must map names to tensors, got a int"),
+        (checkpoint({}, keys=pickle.dumps("7")), "storage keys must be a list of str"),
+        (checkpoint({"7": raw(np.zeros(6, "<f4"))}), "storage keys must be the tensors' 0, got 1"),
+        (checkpoint({"7": b""}, state=EMPTY), "must start with its 8-byte count"),
+        (checkpoint({"7": raw(np.zeros(1, "<f4"))}, state=TWO_TYPES), "'7' must have one type and size"),
+        (one_tensor(0, (6,), (1,)).replace(struct.pack("<q", 6), struct.pack("<q", 5)), "8-byte count"),
+        (one_tensor(0, (6,), (1,)).replace(code("storage"), code("module!")), "must name a whole storage"),
+    ],
+)
+def test_says_what_is_wrong_with_the_file(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(content, tmp_path)

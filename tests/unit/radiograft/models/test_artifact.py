@@ -1,0 +1,142 @@
+"""The model as it travels: safe to load, and served by TensorFlow alone as it was evaluated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from radiograft.data.catalog import score_column
+from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.decode import decode
+from radiograft.models import artifact
+from radiograft.models.artifact import Contract
+from radiograft.training.trainer import History
+from tests.helpers.images import encode, noise
+from tests.helpers.stages import Evaluated, Trained
+
+CONTRACT = Contract(
+    image_size=32,
+    labels=("Effusion", "Mass"),
+    backbone="efficientnet_lite0",
+    weights="imagenet",
+    cut_off="top_conv",
+    strategy="fine_tuning",
+)
+HISTORY = History([{"epoch": 1, "loss": 0.5}], best_epoch=1, initial={"val_loss": 0.7})
+
+SERVE_WITH_TENSORFLOW_ALONE = """
+import json, pathlib, sys
+import tensorflow as tf
+
+folder, *files = sys.argv[1:]
+serve = tf.saved_model.load(folder).signatures["serving_default"]
+contents = [pathlib.Path(file).read_bytes() for file in files]
+answers = serve(image_bytes=tf.constant(contents))
+assert list(answers) == ["probabilities"], answers
+assert "radiograft" not in sys.modules, "needed code of ours"
+print(json.dumps(answers["probabilities"].numpy().tolist()))
+"""
+
+
+def small() -> keras.Model:
+    first, last = (keras.initializers.GlorotUniform(seed) for seed in (0, 1))
+    inputs = keras.Input((32, 32, 1), dtype="uint8", name="picture")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3, kernel_initializer=first)(x))
+    return keras.Model(inputs, keras.layers.Dense(2, activation="sigmoid", kernel_initializer=last)(x))
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    model = small()
+    artifact.save(tmp_path / "model", model, CONTRACT, HISTORY)
+    assert Contract.read(tmp_path / "model") == CONTRACT
+    assert json.loads((tmp_path / "model" / "history.json").read_text()) == {
+        "epochs": [{"epoch": 1, "loss": 0.5}],
+        "best_epoch": 1,
+        "initial": {"val_loss": 0.7},
+    }
+    pictures = np.stack([noise(32, seed)[..., None] for seed in range(3)])
+    np.testing.assert_array_equal(artifact.load(tmp_path / "model")(pictures), model(pictures))
+
+
+def test_the_contract_tells_what_the_model_takes_and_that_it_is_no_diagnosis() -> None:
+    assert CONTRACT.input.startswith("uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white")
+    assert CONTRACT.serving_input == "image_bytes: string [n], encoded PNG or JPEG files"
+    assert CONTRACT.output == "probabilities: float32 [n, labels], each label for itself"
+    assert "Not for diagnosis" in CONTRACT.purpose
+
+
+def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
+    artifact.save(tmp_path, model, CONTRACT, HISTORY)
+    with pytest.raises(ValueError, match="Lambda"):
+        artifact.load(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["feature_extraction", "fine_tuning"])
+def test_a_trained_model_holds_layers_of_keras_only(stage: str, request: pytest.FixtureRequest) -> None:
+    trained: Trained = request.getfixturevalue(stage)
+    modules = {type(layer).__module__.partition(".")[0] for layer in artifact.load(trained.model).layers}
+    assert modules == {"keras"}
+
+
+def test_tensorflow_alone_serves_what_evaluation_recorded(evaluation: Evaluated, tmp_path: Path) -> None:
+    data = Shards.read(evaluation.inputs.shards)
+    recorded = pd.read_parquet(evaluation.folder / "predictions.parquet")
+    recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
+    rows = data.split("test")
+    assert recorded["image_id"].tolist() == rows["image_id"].tolist()
+    saved = evaluation.inputs.model / "saved_model"
+    command = [sys.executable, "-c", SERVE_WITH_TENSORFLOW_ALONE, str(saved), *rows["uri"]]
+    answer = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    expected = recorded[[score_column(label) for label in data.labels]]
+    np.testing.assert_allclose(json.loads(answer.splitlines()[-1]), expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> tf.types.experimental.ConcreteFunction:
+    """The serving signature of the small model."""
+    folder = tmp_path_factory.mktemp("served") / "saved_model"
+    artifact.export_saved_model(small(), 32, folder)
+    return tf.saved_model.load(str(folder)).signatures[artifact.SERVING_SIGNATURE]
+
+
+def test_every_kind_of_file_is_served_as_preprocess_decodes_it(
+    serve: tf.types.experimental.ConcreteFunction,
+) -> None:
+    colour = Image.fromarray(noise(90)).convert("RGBA")
+    contents = [encode(noise(50)), encode(noise(70), "JPEG"), encode(colour), encode(noise(32).astype(np.uint16) * 257)]
+    pictures = np.stack([decode(tf.constant(content), 32) for content in contents])
+    served = serve(image_bytes=tf.constant(contents))["probabilities"]
+    assert served.dtype == tf.float32
+    np.testing.assert_allclose(served, small()(pictures), atol=1e-6)
+
+
+def test_any_number_of_pictures_is_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+    for count in (1, 5):
+        contents = tf.constant([encode(noise(32, seed)) for seed in range(count)], dtype=tf.string)
+        assert serve(image_bytes=contents)["probabilities"].shape == (count, 2)
+
+
+def test_a_truncated_picture_is_not_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        serve(image_bytes=tf.constant([encode(noise(32))[:200]]))
+
+
+def test_two_exports_serve_the_same(tmp_path: Path) -> None:
+    answers = []
+    for name in ("one", "other"):
+        artifact.export_saved_model(small(), 32, tmp_path / name)
+        signature = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
+        answers.append(signature(image_bytes=tf.constant([encode(noise(40))]))["probabilities"].numpy())
+    np.testing.assert_array_equal(*answers)

@@ -1,0 +1,72 @@
+"""The candidates of a cut-off search, and how a setting names them."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+from radiograft.models.cut_offs import cut_offs, parse_cut_offs
+from tests.helpers.networks import network
+
+DENSENET = [*(f"conv5_block{block}_1_conv" for block in range(2, 17)), "conv5_block16_2_conv"]
+LITE = [
+    *("block2a_expand_conv", "block2b_expand_conv", "block3a_expand_conv", "block3b_expand_conv"),
+    *("block4a_expand_conv", "block4b_expand_conv", "block4c_expand_conv", "block5a_expand_conv"),
+    *("block5b_expand_conv", "block5c_expand_conv", "block6a_expand_conv", "block6b_expand_conv"),
+    *("block6c_expand_conv", "block6d_expand_conv", "block7a_expand_conv", "top_conv"),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("densenet121", DENSENET), ("efficientnet_lite0", LITE)])
+def test_auto_takes_the_last_blocks_and_the_last_convolution(name: str, expected: list[str]) -> None:
+    assert cut_offs(network(name)) == expected
+    assert parse_cut_offs("auto", network(name)) == expected
+
+
+def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Conv2D(2, 1, name="stem_conv")(inputs)
+    outputs = keras.layers.BatchNormalization(name="block1a_bn")(outputs)
+    outputs = keras.layers.Conv2D(2, 1, name="block1a_conv")(outputs)
+    outputs = keras.layers.Conv2D(2, 1, name="block1a_project_conv")(outputs)
+    assert cut_offs(keras.Model(inputs, outputs)) == ["block1a_conv", "block1a_project_conv"]
+
+
+def test_another_backbones_candidates_lie_behind_one_another_too() -> None:
+    found = parse_cut_offs("auto", network("resnet50"))
+    assert (len(found), found[0], found[-1]) == (16, "conv2_block2_1_conv", "conv5_block3_3_conv")
+
+
+def test_names_are_sorted_from_the_input_on() -> None:
+    text = "conv5_block16_2_conv, conv4_block1_1_conv,conv5_block16_0_bn"
+    names = ["conv4_block1_1_conv", "conv5_block16_0_bn", "conv5_block16_2_conv"]
+    assert parse_cut_offs(text, network("densenet121")) == names
+    assert parse_cut_offs("conv5_block16_2_conv", network("densenet121")) == ["conv5_block16_2_conv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("conv5_block16_3_conv", "model_cut_off must be a layer of densenet121, got .*; did you mean 'conv5_block1"),
+        ("conv5_block16_2_conv,", "model_cut_off must name each layer once, got 'conv5_block16_2_conv,'"),
+        ("automatic", "model_cut_off must be a layer of densenet121, got 'automatic'"),
+        ("auto,conv5_block16_2_conv", "model_cut_off must be a layer of densenet121, got 'auto'"),
+        ("conv1_conv,conv1_conv", "model_cut_off must name each layer once, got 'conv1_conv,conv1_conv'"),
+        ("conv1_conv,bn", "model_cut_off must leave weights of the backbone to train, behind 'bn' there are none"),
+        ("probabilities", "model_cut_off must leave weights of the backbone to train, behind 'probabilities'"),
+    ],
+)
+def test_refusals(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_cut_offs(text, network("densenet121"))
+
+
+def test_candidates_in_different_branches_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 'conv5_block1_0_conv' in another branch than 'conv5_block1_1_conv'"):
+        parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"))
+
+
+def test_reading_a_setting_changes_nothing() -> None:
+    before = [layer.trainable for layer in network("densenet121").layers]
+    parse_cut_offs("auto", network("densenet121"))
+    assert [layer.trainable for layer in network("densenet121").layers] == before

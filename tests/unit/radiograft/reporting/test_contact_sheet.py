@@ -1,0 +1,80 @@
+"""The contact sheet: pictures on top, the views that training will see below."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from radiograft.config.augmentation import Augmentation
+from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.augment import augment, draw
+from radiograft.reporting.contact_sheet import contact_sheet, of_training_set
+from tests.helpers.images import noise
+
+GAP = 4
+
+
+def drawn(count: int, size: int, augmentation: Augmentation, seed: int = 0) -> np.ndarray:
+    pictures = np.stack([noise(size, number)[..., None] for number in range(count)])
+    ids = tf.constant([f"{number}.png" for number in range(count)])
+    return opened(contact_sheet(tf.constant(pictures), ids, augmentation, seed))
+
+
+def opened(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as sheet:
+        assert (sheet.format, sheet.mode) == ("PNG", "L")
+        return np.asarray(sheet)
+
+
+def cell(sheet: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
+    top, left = (GAP + (size + GAP) * place for place in (row, column))
+    return sheet[top : top + size, left : left + size]
+
+
+def test_each_column_holds_a_picture_and_five_views() -> None:
+    augmentation = Augmentation(rotation_range=90)
+    sheet = drawn(6, 32, augmentation, seed=3)
+    assert sheet.shape == (6 * 36, 6 * 36)
+    assert (sheet[:GAP] == 255).all()
+    originals = np.stack([noise(32, number) for number in range(6)])
+    ids = tf.constant([f"{number}.png" for number in range(6)])
+    for column, original in enumerate(originals):
+        np.testing.assert_array_equal(cell(sheet, 0, column, 32), original)
+    for view in range(5):
+        views = augment(tf.constant(originals[..., None]), draw(ids, tf.constant(view), 3), augmentation).numpy()
+        for column in range(6):
+            np.testing.assert_array_equal(cell(sheet, 1 + view, column, 32), views[column, ..., 0])
+
+
+def test_the_seed_decides_the_sheet() -> None:
+    once, again, other = (drawn(6, 32, Augmentation(rotation_range=90), seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+
+
+def test_without_augmentation_every_view_is_the_picture() -> None:
+    sheet = drawn(6, 32, Augmentation())
+    for row in range(6):
+        np.testing.assert_array_equal(cell(sheet, row, 2, 32), noise(32, 2))
+
+
+def test_a_few_pictures_make_a_narrow_sheet() -> None:
+    assert drawn(2, 32, Augmentation()).shape == (6 * 36, 2 * 36)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(160, (984, 984)), (320, (972, 972))])
+def test_large_pictures_are_shown_at_most_160_pixels_tall(size: int, shape: tuple[int, int]) -> None:
+    assert drawn(6, size, Augmentation()).shape == shape
+
+
+def test_the_first_pictures_that_train_are_on_it(shards_folder: Path) -> None:
+    """A near duplicate that was left out is in no shard, and so not on the sheet."""
+    data = Shards.read(shards_folder)
+    sheet = opened(of_training_set(data, 0))
+    for column, (picture, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
+        np.testing.assert_array_equal(cell(sheet, 0, column, 32), picture[..., 0])

@@ -1,0 +1,72 @@
+"""The page in a real browser, framed and sandboxed as KFP's viewer does it: nothing overflows, nothing complains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from radiograft.evaluation import subgroups
+from radiograft.evaluation.subgroups import Contrast, Subgroup
+from radiograft.reporting.evaluation_report import Report, render_report
+from tests.helpers.browser import Seen, needs_chromium, open_page, photograph
+
+pytestmark = needs_chromium
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_fourteen_labels(tmp_path: Path, full_report: Report, width: int) -> None:
+    assert open_page(render_report(full_report), width, tmp_path) == Seen(width, 13 + 4 + 1 + 1 + 1, 0, [])
+
+
+def test_long_names_do_not_widen_the_page(tmp_path: Path, build_report: Callable[[Sequence[str]], Report]) -> None:
+    report = build_report(["<script>alert('x')</script>" * 4, "W" * 80])
+    seen = open_page(render_report(report), 390, tmp_path)
+    assert (seen.width, seen.console) == (390, [])
+
+
+def _group(name: str) -> Subgroup:
+    """With as many figures and digits as a group has in all of ChestX-ray14."""
+    figure: Contrast = {
+        "group": {"value": 0.812, "low": 0.781, "high": 0.843},
+        "difference": {"value": -0.107, "low": -0.131, "high": -0.083},
+    }
+    mean = dict.fromkeys(subgroups.SHOWN, figure)
+    return Subgroup(
+        variable="age", group=name, n_images=25_596, n_patients=12_797, compared=["Mass"] * 13, mean=mean, labels={}
+    )
+
+
+def test_no_table_is_wider_than_a_full_page(tmp_path: Path, full_report: Report) -> None:
+    """Fails where the page or its cells are so narrow or wide that the last columns of a table lie outside it."""
+    groups = subgroups.section([_group("under 18"), _group("80 and over")], "test", 10)
+    page = render_report(dataclasses.replace(full_report, sections=[groups]))
+    assert "25,596" in page
+    assert open_page(page, 1280, tmp_path).scrolled == []
+
+
+def test_wide_plots_stay_readable_on_a_phone(tmp_path: Path, full_report: Report) -> None:
+    """Fails where a plot over the whole page shrinks with it: its letters would be five pixels high."""
+    scrolled = open_page(render_report(full_report), 375, tmp_path).scrolled
+    assert "Validation AUROC of a linear probe on each layer, with 95 % intervals" in scrolled
+    assert "Best layers" in scrolled
+
+
+def test_lines_between_rows_go_through_the_column_that_stays(tmp_path: Path, full_report: Report) -> None:
+    """Fails where borders are collapsed or below the rows: a row's first cell then covers the line above it."""
+    picture = photograph(render_report(full_report), 375, tmp_path)
+    inside, beside = (
+        sum(picture.getpixel((x, y)) == (0xDD, 0xE2, 0xE7) for y in range(picture.height)) for x in (168, 180)
+    )
+    assert beside > 50
+    assert abs(inside - beside) <= 2  # a pixel of the text may have the colour of a line
+
+
+def test_the_measurement_sees_overflow_and_complaints(tmp_path: Path) -> None:
+    wide = "<!doctype html><div style='width:500px'>wide</div><img src='data:image/png;base64,AAAA'>"
+    seen = open_page(wide, 390, tmp_path)
+    assert seen.width > 500
+    assert seen.broken_images == 1
+    assert len(open_page("<!doctype html><script>1</script>", 390, tmp_path).console) == 1

@@ -1,0 +1,199 @@
+"""Feature extraction on the small data set: what it writes, what it learns, and that two runs are equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from radiograft.config.record import read_settings
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import artifact
+from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.heads import pooled
+from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
+from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
+from tests.helpers.tensorboard_scalars import scalars
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_it_writes_features_model_and_logs(feature_extraction: Trained) -> None:
+    assert contents(feature_extraction.features) == [
+        "curve.json",
+        "probe_scores.npy",
+        "random_weights/train.npy",
+        "random_weights/validation.npy",
+        RANDOM_PREDICTIONS,
+        "train.npy",
+        "validation.npy",
+    ]
+    assert contents(feature_extraction.model) == ["contract.json", "history.json", "model.keras", "settings.json"]
+    assert sorted(path.name for path in feature_extraction.logs.iterdir()) == [
+        "feature_extraction",
+        "linear_probes",
+        "random_weights",
+    ]
+
+
+def test_features_are_the_frozen_backbones(feature_extraction: Trained, shards_folder: Path) -> None:
+    data = Shards.read(shards_folder)
+    backbone = pooled(build_backbone("efficientnet_lite0", "imagenet", "", 32))
+    for split in ("train", "validation"):
+        pictures = np.concatenate(list(data.pictures(split, 100)))
+        stored = np.load(feature_extraction.features / f"{split}.npy")
+        assert (stored.shape[1], stored.dtype) == (3088, np.float16)  # all 17 layers, the last one's at the end
+        np.testing.assert_allclose(stored[:, -1280:], backbone(pictures), rtol=1e-3, atol=1e-4)
+
+
+def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
+    feature_extraction: Trained, shards_folder: Path
+) -> None:
+    model = artifact.load(feature_extraction.model)
+    assert model.input_shape == (None, 32, 32, 1)
+    assert model.output_shape == (None, 3)
+    backbone = build_backbone("efficientnet_lite0", "imagenet", "", 32)
+    for layer in backbone.layers:
+        for one, other in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    features = keras.Model(model.inputs[0], model.get_layer("pooled").output)
+    pictures = next(Shards.read(shards_folder).pictures("train", 4).as_numpy_iterator())
+    stored = np.load(feature_extraction.features / "train.npy")[:4, -1280:]
+    np.testing.assert_allclose(features(pictures), stored, rtol=1e-3, atol=1e-4)
+
+
+def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> None:
+    contract = artifact.Contract.read(feature_extraction.model)
+    assert contract == artifact.Contract(
+        image_size=32,
+        labels=("Pneumonia", "Effusion", "Emphysema"),
+        backbone="efficientnet_lite0",
+        weights="imagenet",
+        cut_off="",
+        strategy="feature_extraction",
+    )
+    recorded = read_settings(feature_extraction.model)
+    assert recorded["model_dense_units"] == 16
+    assert recorded["image_augmentation"] == "poster"  # of the stage before
+
+
+def test_the_classifier_has_learned_and_its_best_epoch_is_kept(
+    feature_extraction: Trained, shards_folder: Path
+) -> None:
+    history = json.loads((feature_extraction.model / "history.json").read_text())
+    rows = [history["initial"], *history["epochs"]]
+    assert len(history["epochs"]) == 3
+    assert history["best_epoch"] == int(np.argmax([row["val_auroc"] for row in rows])) > 0
+    data = Shards.read(shards_folder)
+    pictures = np.concatenate(list(data.pictures("validation", 64)))
+    scores = np.asarray(artifact.load(feature_extraction.model)(pictures, training=False))
+    assert roc_auc_score(data.truth("validation"), scores) == pytest.approx(rows[history["best_epoch"]]["val_auroc"])
+
+
+@pytest.mark.parametrize("name", ["feature_extraction", "random_weights"])
+def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(feature_extraction: Trained, name: str) -> None:
+    history = json.loads((feature_extraction.model / "history.json").read_text())["epochs"]
+    for run, prefix in (("train", ""), ("validation", "val_")):
+        curves = scalars(feature_extraction.logs / name / run)
+        assert {"epoch_loss", "epoch_accuracy"} <= set(curves)
+        assert len(curves["epoch_loss"]) == len(curves["epoch_accuracy"]) == 3
+        if name == "feature_extraction":
+            assert curves["epoch_loss"] == pytest.approx([row[f"{prefix}loss"] for row in history], abs=1e-6)
+            assert curves["epoch_accuracy"] == pytest.approx([row[f"{prefix}accuracy"] for row in history], abs=1e-6)
+
+
+def test_the_random_baseline_predicts_validation_on_other_features(
+    feature_extraction: Trained, shards_folder: Path
+) -> None:
+    data = Shards.read(shards_folder)
+    predictions = pd.read_parquet(feature_extraction.features / RANDOM_PREDICTIONS)
+    assert predictions["image_id"].tolist() == data.split("validation")["image_id"].tolist()
+    assert predictions["score:Pneumonia"].between(0, 1).all()
+    pretrained, random = (
+        np.load(feature_extraction.features / name / "validation.npy") for name in (".", "random_weights")
+    )
+    assert pretrained.shape == random.shape == (39, 3088)
+    assert np.abs(pretrained - random).mean() > 0.01
+
+
+def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
+    feature_extraction: Trained, shards_folder: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(EXTRACT_FEATURES, model_random_baseline=False)
+    again = run_extract_features(settings, shards_folder, tmp_path)
+    assert contents(again.features) == ["curve.json", "probe_scores.npy", "train.npy", "validation.npy"]
+    assert (again.features / "curve.json").read_bytes() == (feature_extraction.features / "curve.json").read_bytes()
+    assert (again.model / "history.json").read_text() == (feature_extraction.model / "history.json").read_text()
+    weights = (artifact.load(stage.model).get_weights() for stage in (feature_extraction, again))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_batch_size": 59}, r"train_batch_size must be at most .* training pictures \(58\), got 59"),
+        ({"model_cut_off": "conv5_block16_2_conv"}, "model_cut_off must be a layer of efficientnet_lite0"),
+        ({"model_cut_off": "top_cnv"}, "got 'top_cnv'; did you mean 'top_conv'"),
+        ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train, behind 'top_activation'"),
+        ({"model_feature_layer": "block4a"}, r"model_feature_layer must be .*, got 'block4a'; did you mean 'block4"),
+        (
+            {"model_feature_layer": "block4c_add"},
+            "must suit a network that ends at the feature layer 'block4c_add': .* be a layer of .*, got 'top_conv'",
+        ),
+        (
+            {"model_feature_layer": "block4c_add", "model_cut_off": "block4c_add"},
+            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .*, behind 'block4c_add' there",
+        ),
+        ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_before_any_work(
+    changes: dict[str, str | int], message: str, shards_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.weights.h5"
+    path.write_bytes(b"weights")
+    chosen = {name: str(path) if value == "FILE" else value for name, value in changes.items()}
+    with pytest.raises(ValueError, match=message):
+        run_extract_features(dataclasses.replace(EXTRACT_FEATURES, **chosen), shards_folder, tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def taken(cut_off: str, shards_folder: Path, folder: Path) -> keras.Model:
+    """The model on the layer that `auto` takes with this cut-off."""
+    changes = {"model_random_baseline": False, "model_feature_layer": "auto", "model_cut_off": cut_off}
+    settings = dataclasses.replace(EXTRACT_FEATURES, **changes)  # type: ignore[arg-type]
+    return artifact.load(run_extract_features(settings, shards_folder, folder).model)
+
+
+def test_the_best_layer_is_sought_behind_the_default_cut_off(
+    feature_extraction: Trained, shards_folder: Path, tmp_path: Path
+) -> None:
+    """Fails where `auto` takes the best layer of all, which lies before the cut-off: nothing could be fine-tuned."""
+    points = json.loads((feature_extraction.features / "curve.json").read_text())
+    assert max(points, key=lambda point: point["auroc"])["layer"] != "top_activation"
+    model = taken("top_conv", shards_folder, tmp_path)
+    assert {"top_conv", "top_activation"} <= {layer.name for layer in model.layers}
+
+
+def test_the_curve_has_every_block_and_the_layer_asked_for_is_taken(
+    feature_extraction: Trained, shards_folder: Path, tmp_path: Path
+) -> None:
+    points = json.loads((feature_extraction.features / "curve.json").read_text())
+    assert len(points) == 17
+    assert (points[0]["layer"], points[0]["channels"]) == ("block1a_project_bn", 16)
+    assert (points[-1]["layer"], points[-1]["channels"]) == ("top_activation", 1280)
+    logged = scalars(feature_extraction.logs / "linear_probes")["cut_off_curve/validation_auroc"]
+    assert logged == pytest.approx([point["auroc"] for point in points], abs=1e-6)
+    best = max(points, key=lambda point: point["auroc"])
+    model = taken("block1a_dwconv", shards_folder, tmp_path)
+    assert model.get_layer("pooled").output.shape[-1] == best["channels"]
+    assert "top_conv" not in {layer.name for layer in model.layers}

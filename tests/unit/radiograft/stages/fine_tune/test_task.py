@@ -1,0 +1,132 @@
+"""Fine-tuning on the small data set: what it changes, what it leaves, what it writes, and that two runs are equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from radiograft.config.record import read_settings
+from radiograft.data.shards.dataset import Shards
+from radiograft.models import artifact
+from radiograft.training import activation_cache
+from radiograft.training.losses import validate
+from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
+from tests.helpers.tensorboard_scalars import scalars
+
+
+def changed_layers(one: keras.Model, other: keras.Model) -> list[str]:
+    pairs = zip(one.layers, other.layers, strict=True)
+    return [
+        layer.name
+        for layer, after in pairs
+        if any((old != new).any() for old, new in zip(layer.get_weights(), after.get_weights(), strict=True))
+        and layer.name != "classifier_dropout"  # its random state
+    ]
+
+
+def test_it_writes_the_model_and_what_serves_it(fine_tuning: Trained) -> None:
+    assert sorted(path.name for path in fine_tuning.model.iterdir()) == [
+        *("contract.json", "history.json", "model.keras", "saved_model", "search.json", "settings.json")
+    ]
+    assert (fine_tuning.model / "saved_model" / "saved_model.pb").stat().st_size > 0
+    assert [path.name for path in fine_tuning.logs.iterdir()] == ["fine_tuning"]
+
+
+def test_only_what_is_computed_from_the_cut_off_has_changed(feature_extraction: Trained, fine_tuning: Trained) -> None:
+    before, after = (artifact.load(stage.model) for stage in (feature_extraction, fine_tuning))
+    assert changed_layers(before, after) == ["top_conv", "classifier_dense", "probabilities"]
+
+
+def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
+    feature_extraction: Trained, fine_tuning: Trained, shards_folder: Path
+) -> None:
+    history = json.loads((fine_tuning.model / "history.json").read_text())
+    rows = [history["initial"], *history["epochs"]]
+    assert history["best_epoch"] == int(np.argmax([row["val_auroc"] for row in rows])) > 0
+    data = Shards.read(shards_folder)
+    pictures = np.concatenate(list(data.pictures("validation", 64)))
+    for stage, row in ((feature_extraction, rows[0]), (fine_tuning, rows[history["best_epoch"]])):
+        scores = np.asarray(artifact.load(stage.model)(pictures, training=False))
+        found = validate(data.truth("validation"), scores)
+        assert found == pytest.approx({name: row[name] for name in found}, abs=1e-3)  # cached in half precision
+
+
+def test_the_contract_and_the_settings_tell_the_whole_way(fine_tuning: Trained, feature_extraction: Trained) -> None:
+    start = artifact.Contract.read(feature_extraction.model)
+    assert artifact.Contract.read(fine_tuning.model) == dataclasses.replace(
+        start, cut_off="top_conv", strategy="fine_tuning"
+    )
+    recorded = read_settings(fine_tuning.model)
+    assert recorded["train_fine_tune_epochs"] == 2
+    assert recorded["model_dense_units"] == 16
+    assert recorded["image_size"] == 32
+
+
+def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(fine_tuning: Trained) -> None:
+    history = json.loads((fine_tuning.model / "history.json").read_text())["epochs"]
+    for run, prefix in (("train", ""), ("validation", "val_")):
+        curves = scalars(fine_tuning.logs / "fine_tuning" / run)
+        assert curves["epoch_loss"] == pytest.approx([row[f"{prefix}loss"] for row in history], abs=1e-6)
+        assert curves["epoch_accuracy"] == pytest.approx([row[f"{prefix}accuracy"] for row in history], abs=1e-6)
+
+
+def test_two_runs_with_one_seed_are_equal(
+    fine_tuning: Trained, feature_extraction: Trained, shards_folder: Path, tmp_path: Path
+) -> None:
+    again = run_fine_tune(FINE_TUNE, shards_folder, feature_extraction.model, tmp_path)
+    assert (again.model / "history.json").read_text() == (fine_tuning.model / "history.json").read_text()
+    weights = (artifact.load(stage.model).get_weights() for stage in (fine_tuning, again))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_batch_size": 59}, r"at most the number of training pictures \(58\), got 59"),
+        ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train"),
+        ({"model_cut_off": "topconv"}, r"got 'topconv'; did you mean 'top_conv'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(
+    changes: dict[str, str | int],
+    message: str,
+    feature_extraction: Trained,
+    shards_folder: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_fine_tune(dataclasses.replace(FINE_TUNE, **changes), shards_folder, feature_extraction.model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_larger_than_the_disk_is_refused_before_any_work(
+    feature_extraction: Trained,
+    shards_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One frontier tensor of 320 channels in half precision, of four views of 58 pictures and one of 39."""
+    caplog.set_level(logging.DEBUG, "radiograft")
+    needed = 2 * 320 * (4 * 58 + 39)
+    full = shutil.disk_usage(tmp_path)._replace(free=needed - 1)
+    monkeypatch.setattr(activation_cache.shutil, "disk_usage", lambda path: full)
+    with pytest.raises(
+        OSError, match=r"train_augmentation=cached must fit on the scratch disk: the cache needs 0\.2 MB"
+    ):
+        run_fine_tune(
+            dataclasses.replace(FINE_TUNE, train_augmentation="cached"),
+            shards_folder,
+            feature_extraction.model,
+            tmp_path,
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert "through the frozen layers" not in caplog.text

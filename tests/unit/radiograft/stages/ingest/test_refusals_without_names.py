@@ -1,0 +1,121 @@
+"""What ends ingest tells names of folders and files, which may be patients', only where they are not to be hidden."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from radiograft import storage
+from radiograft.config import Ingest
+from radiograft.stages.ingest import task as ingest
+from tests.helpers.dicom_files import dicom_file
+from tests.helpers.nih_source import TABLE_V2020
+from tests.helpers.sources import CASES, table
+
+NAME = "Quackenbush"
+
+
+def a_folder_a_patient(folder: Path, *patients: str) -> Ingest:
+    for case, patient in zip(CASES, patients, strict=False):
+        storage.write_bytes(str(folder / patient / "1.dcm"), dicom_file(case.pixels))
+    return Ingest(data_format="dicom", data_source=str(folder))
+
+
+def a_name_in_latin_1(folder: Path) -> Ingest:
+    settings = a_folder_a_patient(folder, "a", "b")
+    (folder / "a/1.dcm").rename(os.fsdecode(os.fsencode(folder) + f"/a/M\xfcller {NAME}.dcm".encode("latin-1")))
+    return settings
+
+
+def tables(folder: Path, *files: tuple[str, str]) -> Ingest:
+    settings = a_folder_a_patient(folder, "a", "b")
+    for name, content in files:
+        (folder / name).write_text(content)
+    return settings
+
+
+def nih(folder: Path, train_val: str, test: str) -> Ingest:
+    files = {f"{NAME}.png": "x", "train_val_list.txt": train_val, "test_list.txt": test}
+    table = f"{TABLE_V2020.splitlines()[0]}\n{NAME}.png,Mass,0,2,80,M,AP,2500,2048,0.168,0.168\n"
+    for name, content in (files | {"Data_Entry_2017_v2020.csv": table}).items():
+        storage.write_bytes(str(folder / name), content.encode())
+    return Ingest(data_source=str(folder), data_deidentify="yes")
+
+
+@pytest.mark.parametrize(
+    ("write", "nameless", "named"),
+    [
+        (
+            lambda folder: a_folder_a_patient(folder, NAME, "Doe", "Roe"),
+            "data_labels must be findings of the data set, which has 3, got 'Pneumonia'",
+            f"data_labels must be findings of the data set (Doe, {NAME}, Roe), got 'Pneumonia'",
+        ),
+        (lambda folder: a_folder_a_patient(folder, NAME), "data has 1", f"data has {NAME}"),
+        (a_name_in_latin_1, "must be UTF-8, got one of other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),
+        (
+            lambda folder: tables(folder, (f"{NAME}.csv", ""), ("roe.csv", "")),
+            "must hold one table at most, got 2",
+            f"got {NAME}.csv, roe.csv",
+        ),
+        (
+            lambda folder: tables(folder, ("t.csv", f"image,Mass,split\n1.dcm,1,{NAME}")),
+            "must be one of train, training, val, valid, validation, test, testing, train_val, got 1 others",
+            f"train_val, got '{NAME.lower()}'",
+        ),
+        (
+            lambda folder: tables(folder, ("t.csv", f"1.dcm,{NAME},1")),
+            "t.csv must have the column 'image' that data_table takes for image=, got 3 others",
+            f"got 1.dcm, {NAME}, 1",
+        ),
+        (
+            lambda folder: tables(folder, ("t.csv", f"image,{NAME}\n1.dcm,x")),
+            "in columns of 1 and 0, got 2 columns",
+            f"got the columns image, {NAME}",
+        ),
+        (
+            lambda folder: nih(folder, f"{NAME}.png", f"{NAME}.png"),
+            "a picture must be in one official list only, 1 are in both",
+            f"1 are in both: {NAME}.png",
+        ),
+        (
+            lambda folder: nih(folder, "x.png", "y.png"),
+            "that name none of 1; repair both lists or leave both out",
+            f"that name none of 1, e.g. {NAME}.png; repair",
+        ),
+    ],
+    ids=["label", "one class", "latin-1", "tables", "split", "no header", "findings", "both lists", "other lists"],
+)
+def test_a_refusal_counts_names_where_they_are_hidden(
+    tmp_path: Path, write: Callable[[Path], Ingest], nameless: str, named: str
+) -> None:
+    """Fails where a ValueError with names of folders or files passes as it is, or where all are told without them."""
+    settings = write(tmp_path / "data")
+    with pytest.raises(ValueError) as told:  # noqa: PT011  a part of the message is compared
+        ingest.build_catalogue(settings)
+    assert nameless in str(told.value)
+    assert NAME.lower() not in "".join(traceback.format_exception(told.value)).lower()
+    with pytest.raises(ValueError) as told:  # noqa: PT011
+        ingest.build_catalogue(dataclasses.replace(settings, data_deidentify="no"))
+    assert named in str(told.value)
+
+
+def test_a_tables_pictures_are_not_named_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where names are hidden below the source alone, which is the table's file and not the folder."""
+    settings = dataclasses.replace(table(str(tmp_path / "data")), data_deidentify="yes")
+    (tmp_path / f"data/p/{NAME}.png").write_bytes(b"x")
+    read = storage.read_bytes
+
+    def fails(uri: str) -> bytes:
+        if uri.endswith(".png"):
+            raise storage.StoreError(f"{tmp_path}/data/p/{NAME}.png is damaged")
+        return read(uri)
+
+    monkeypatch.setattr(storage, "read_bytes", fails)
+    with pytest.raises(storage.StoreError) as told:
+        ingest.build_catalogue(settings)
+    assert str(told.value) == f"{tmp_path}/data/..."

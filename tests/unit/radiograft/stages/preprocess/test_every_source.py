@@ -1,0 +1,108 @@
+"""Every source goes through ingest and preprocess, with and without names, and ends as the same pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from radiograft.config import Ingest, Preprocess
+from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.decode import decode
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from tests.helpers.images import encode
+from tests.helpers.sources import CASES, EVERY
+
+
+def stored(settings: Ingest, folder: Path) -> Shards:
+    ingest.run(settings, folder / "catalogue")
+    preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
+    return Shards.read(folder / "shards")
+
+
+def contents(shards: Shards, *splits: str) -> list[tuple[str, float]]:
+    """Checksum and truth of the pictures in these splits, in order of the checksums."""
+    return sorted(
+        (hashlib.md5(picture.numpy().tobytes()).hexdigest(), float(truth[0]))
+        for split in splits
+        for picture, _, truth in shards.examples(split)
+    )
+
+
+def expected(format: str, *splits: str) -> list[tuple[str, float]]:
+    found = []
+    for case in (case for case in CASES if case.split in splits):
+        picture = decode(tf.constant(encode(case.pixels, format)), 32).numpy()
+        found.append((hashlib.md5(picture.tobytes()).hexdigest(), float(case.sick)))
+    return sorted(found)
+
+
+def assert_whole(shards: Shards, format: str) -> None:
+    """Every picture is stored with its truth, and those of the test split there."""
+    assert contents(shards, "test") == expected(format, "test")
+    assert contents(shards, "train", "validation") == expected(format, "train", "valid")
+
+
+@pytest.mark.parametrize("deidentify", ["yes", "no"])
+@pytest.mark.parametrize("source", EVERY)
+def test_every_source_ends_as_its_pictures(source: str, deidentify: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(EVERY[source](str(tmp_path / "data")), data_deidentify=deidentify)
+    shards = stored(settings, tmp_path)
+    kind = "JPEG" if source == "chexpert" else "PNG"
+    assert_whole(shards, kind)
+    if not source.startswith("nih"):  # which has no list for validation
+        assert contents(shards, "validation") == expected(kind, "valid")
+    assert shards.summary["excluded"] == []
+    assert shards.rows["patient_id"].nunique() == 12
+
+
+@pytest.mark.parametrize("source", EVERY)
+def test_folder_and_bucket_give_the_same_catalogue(source: str, embedded: str, tmp_path: Path) -> None:
+    here, there = (
+        ingest.build_catalogue(EVERY[source](place)) for place in (str(tmp_path / "data"), f"{embedded}/{uuid.uuid4()}")
+    )
+    assert here.fingerprint() == there.fingerprint()
+    assert here.rows.drop(columns="uri").equals(there.rows.drop(columns="uri"))
+
+
+@pytest.mark.parametrize("source", ["dicom", "nih_archives", "table"])
+def test_a_source_in_a_bucket_goes_the_same_way(source: str, embedded: str, tmp_path: Path) -> None:
+    shards = stored(EVERY[source](f"{embedded}/{uuid.uuid4()}"), tmp_path)
+    assert_whole(shards, "PNG")
+
+
+def test_archives_and_folders_give_the_same_rows_but_for_their_addresses(tmp_path: Path) -> None:
+    plain, packed = (ingest.build_catalogue(EVERY[name](str(tmp_path / name))) for name in ("nih", "nih_archives"))
+    assert plain.rows.drop(columns="uri").equals(packed.rows.drop(columns="uri"))
+    assert plain.fingerprint() == packed.fingerprint()
+    assert packed.rows["uri"].str.contains(r"/images_0[123]\.tar\.gz#\d+$").all()
+
+
+def test_a_picture_that_is_gone_or_changed_since_ingest_costs_itself_only(tmp_path: Path) -> None:
+    settings = dataclasses.replace(EVERY["dicom"](str(tmp_path / "data")), data_deidentify="yes")
+    ingest.run(settings, tmp_path / "catalogue")
+    (tmp_path / "data/series/00").unlink()
+    (tmp_path / "data/series/05").write_bytes(b"another")
+    (tmp_path / "data/series/new").write_bytes(b"one more, before all others in a listing or behind")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
+    summary = Shards.read(tmp_path / "shards").summary
+    assert [(group["reason"], group["count"]) for group in summary["excluded"]] == [
+        ("changed since ingest", 1),
+        ("gone since ingest", 1),
+    ]
+
+
+def test_dicom_files_that_cannot_be_decoded_are_set_aside_with_the_reason(tmp_path: Path) -> None:
+    settings = EVERY["dicom"](str(tmp_path / "data"))
+    path = tmp_path / "data/series/03"
+    path.write_bytes(path.read_bytes()[:-100])
+    shards = stored(settings, tmp_path)
+    assert [(group["reason"], group["count"]) for group in shards.summary["excluded"]] == [("damaged DICOM file", 1)]
+    assert shards.summary["converted"] == {"DICOM": 11}
+    assert np.isin(shards.truth("train"), [0, 1]).all()

@@ -1,0 +1,48 @@
+"""Shards that an earlier attempt finished: taken over as they were, or made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from radiograft import storage
+from radiograft.stages.preprocess.finished_shards import SUFFIXES, Finished
+from radiograft.training.checkpoints import Checkpoints
+
+NAME = "train-00000-of-00001"
+
+
+def attempt(folder: Path, kept: str) -> Finished:
+    return Finished.open(folder, Checkpoints(kept), "the same work")
+
+
+@pytest.fixture
+def kept(tmp_path: Path, place: str) -> str:
+    """Where a first attempt left a copy of a shard."""
+    first = attempt(tmp_path / "first", f"{place}/kept")
+    for suffix in SUFFIXES:
+        (first.folder / (NAME + suffix)).write_bytes(f"content of {suffix}".encode())
+    first.copy(NAME)
+    return f"{place}/kept"
+
+
+def test_the_next_attempt_takes_over_what_was_kept(kept: str, tmp_path: Path) -> None:
+    second = attempt(tmp_path / "second", kept)
+    assert second.has(NAME)
+    assert [(second.folder / (NAME + suffix)).read_text() for suffix in SUFFIXES] == [
+        "content of .tfrecord",
+        "content of .parquet",
+    ]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_copy_that_was_damaged_is_named_and_not_used(
+    kept: str, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = attempt(tmp_path / "second", kept)
+    uri = storage.join(second.copies.uri, NAME + suffix)
+    content = storage.read_bytes(uri)
+    storage.write_bytes(uri, content[:-1] + bytes([content[-1] ^ 1]))
+    assert not second.has(NAME)
+    assert f"the checkpoint {uri} is damaged and is not used" in caplog.text

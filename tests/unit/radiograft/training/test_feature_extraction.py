@@ -1,0 +1,121 @@
+"""Features in files: pooled, in stored order, and taken up again where an earlier attempt was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.predictor import Predictor
+from radiograft.training import feature_extraction
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.feature_extraction import Extraction, extract
+from tests.helpers.stages import NO_CHECKPOINTS
+
+BATCH = 8  # eight batches of 58 training pictures, five of 39 validation pictures
+
+
+@pytest.fixture(scope="module")
+def data(shards_folder: Path) -> Shards:
+    return Shards.read(shards_folder)
+
+
+def backbone(factor: float = 2.0) -> keras.Model:
+    """Two layers of one channel: the picture from 0 to 1, and that times a factor."""
+    inputs = keras.Input((32, 32, 1), dtype="uint8")
+    first = keras.layers.Rescaling(1 / 255, name="block1_out")(inputs)
+    weighted = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=keras.initializers.Constant(factor))
+    weighted.name = "block2_out"
+    return keras.Model(inputs, weighted(first))
+
+
+def extraction(
+    data: Shards, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS, batch_size: int = BATCH, factor: float = 2.0
+) -> Extraction:
+    return extract(backbone(factor), data, batch_size, tf.distribute.get_strategy(), folder, checkpoints)
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_features_are_extracted_in_stored_order(data: Shards, tmp_path: Path, batch_size: int) -> None:
+    found = extraction(data, tmp_path / "features", batch_size=batch_size)
+    assert (found.layers, found.widths) == (["block1_out", "block2_out"], [1, 1])
+    assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
+    for split in ("train", "validation"):
+        pictures = np.concatenate(list(data.pictures(split, 100))) / 255
+        np.testing.assert_allclose(
+            found.stored[split], pictures.mean(axis=(1, 2)) * [1, 2], rtol=1e-3
+        )  # half precision
+        np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), found.stored[split])
+
+
+def test_one_layers_features_are_activations_of_one_view(data: Shards, tmp_path: Path) -> None:
+    found = extraction(data, tmp_path)
+    kept = found.of("block2_out", "train", data)
+    np.testing.assert_array_equal(kept.parts[0], found.stored["train"][None, :, 1:])
+    np.testing.assert_array_equal(kept.truth, data.truth("train"))
+    assert kept.image_ids == data.split("train")["image_id"].tolist()
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that went through the network; the tenth is interrupted, and a piece holds one batch."""
+    sizes: list[int] = []
+
+    class Interrupted(Predictor):
+        def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+            for output in super().single(batches):
+                sizes.append(len(output))
+                if len(sizes) == 10:
+                    raise KeyboardInterrupt
+                yield output
+
+    monkeypatch.setattr(feature_extraction, "Predictor", Interrupted)
+    monkeypatch.setattr(feature_extraction, "BATCHES_A_PIECE", 1)
+    return sizes
+
+
+def test_a_pass_that_was_interrupted_goes_on_where_it_was(data: Shards, tmp_path: Path, counted: list[int]) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    assert counted == [8] * 7 + [2] + [8] * 2
+    again = extraction(data, tmp_path / "again", kept)
+    assert counted[10:] == [8] * 3 + [7]  # the last two of training come from the checkpoints too
+    whole = extraction(data, tmp_path / "whole")
+    for split in ("train", "validation"):
+        np.testing.assert_array_equal(again.stored[split], whole.stored[split])
+
+
+@pytest.mark.parametrize("other", ["weights", "data", "batch size"])
+def test_features_of_other_work_are_not_taken(data: Shards, tmp_path: Path, other: str, counted: list[int]) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    renamed = dataclasses.replace(data, summary=data.summary | {"fingerprint": "other"})
+    extraction(
+        renamed if other == "data" else data,
+        tmp_path / "again",
+        kept,
+        batch_size=9 if other == "batch size" else BATCH,
+        factor=3.0 if other == "weights" else 2.0,
+    )
+    assert sum(counted[10:]) == 58 + 39
+
+
+def test_a_damaged_piece_and_what_follows_it_is_computed_again(
+    data: Shards, tmp_path: Path, counted: list[int]
+) -> None:
+    kept = Checkpoints(str(tmp_path / "kept"))
+    with pytest.raises(KeyboardInterrupt):
+        extraction(data, tmp_path / "first", kept)
+    (piece,) = (tmp_path / "kept" / "train").glob("*/00000005.state")
+    piece.write_bytes(piece.read_bytes()[:-1])
+    again = extraction(data, tmp_path / "again", kept)
+    assert counted[10:] == [8] * 3 + [2] + [8] * 3 + [7]
+    np.testing.assert_array_equal(again.stored["train"], extraction(data, tmp_path / "whole").stored["train"])

@@ -1,0 +1,169 @@
+"""A training that was stopped and is started again ends as one that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from radiograft.config.recipe import Recipe
+from radiograft.models.heads import build_classifier
+from radiograft.training import trainer
+from radiograft.training.activation_cache import Activations
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.datasets import from_activations
+from radiograft.training.optimizers import OPTIMIZERS
+from radiograft.training.trainer import History, Plan, train
+from tests.helpers.tensorboard_scalars import scalars
+
+BATCH, STEPS, EPOCHS = 8, 4, 4
+RECIPE = Recipe("cosine", 0.2, 0.5, 0.9, 0.5, 0.1, "balanced")
+
+
+class Stopped(Exception):  # noqa: N818  no error of the training's
+    """The training was stopped from outside."""
+
+
+class Run:
+    """One training of a classifier with dropout on 32 pictures; a second attempt has nothing but the checkpoints."""
+
+    def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: float) -> None:
+        self.folder, self.checkpoints, self.steps = folder, Checkpoints(str(folder / "kept")).of("run"), list[int]()
+        self.plan = Plan("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
+        self.plan = dataclasses.replace(self.plan, **changes)  # type: ignore[arg-type]
+
+    def attempt(self, stop: int | None = None, logs: str = "logs") -> tuple[keras.Model, History]:
+        """Trains, up to step `stop`; `steps` counts all attempts' together."""
+        keras.utils.set_random_seed(0)
+        model = build_classifier(6, 2, dense_units=8, dropout=0.4, l2=1e-4, seed=0)
+        material = from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
+        plan = dataclasses.replace(self.plan, logs=self.folder / logs)
+        original = trainer.learning_rate
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "learning_rate", self._until(stop, original))
+            return model, train(model, material, plan, tf.distribute.get_strategy(), self.checkpoints)
+
+    def _until(self, stop: int | None, original: Callable[..., float]) -> Callable[..., float]:
+        def rate(recipe: Recipe, highest: float, step: int, *others: object) -> float:
+            if step == stop:
+                raise Stopped
+            self.steps.append(step)
+            return original(recipe, highest, step, *others)
+
+        return rate
+
+
+def features(pictures: int, seed: int) -> Activations:
+    """Features and two labels, one of them unknown for every fourth picture."""
+    values = np.random.default_rng(seed).normal(size=(1, pictures, 6)).astype("float16")
+    truth = (values[0, :, :2] + 0.5 * values[0, :, 2:4] > 0).astype("float32")
+    truth[::4, 1] = np.nan
+    return Activations([values], truth, [f"picture-{number}" for number in range(pictures)])
+
+
+def check_equal(one: tuple[keras.Model, History], other: tuple[keras.Model, History]) -> None:
+    assert one[1] == other[1]
+    for weight, same in zip(one[0].trainable_weights, other[0].trainable_weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def stopped(run: Run, step: int) -> None:
+    with pytest.raises(Stopped):
+        run.attempt(stop=step)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[keras.Model, History]]:
+    return Run(tmp_path_factory.mktemp("whole")).attempt()
+
+
+@examples(max_examples=3, deadline=None)
+@given(step=st.integers(0, EPOCHS * STEPS - 1))
+def test_stopped_at_any_step_it_ends_the_same_and_repeats_less_than_an_epoch(
+    whole: tuple[keras.Model, History], step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = Run(tmp_path_factory.mktemp("stopped"))
+    stopped(run, step)
+    check_equal(run.attempt(), whole)
+    begun = step - step % STEPS
+    assert run.steps == [*range(step), *range(begun, EPOCHS * STEPS)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on(optimizer: str, tmp_path: Path) -> None:
+    recipe = Recipe(schedule="plateau", clip_norm=0.1)
+    undisturbed = Run(tmp_path / "whole", optimizer, recipe).attempt()
+    run = Run(tmp_path / "stopped", optimizer, recipe)
+    stopped(run, 2 * STEPS + 1)
+    check_equal(run.attempt(), undisturbed)
+
+
+def test_it_may_be_stopped_again_and_again(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for step in (6, 7, 15):
+        stopped(run, step)
+    check_equal(run.attempt(), whole)
+
+
+def test_in_half_precision_the_scale_of_the_loss_goes_on_too(tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        undisturbed = Run(tmp_path / "whole").attempt()
+        run = Run(tmp_path / "stopped")
+        stopped(run, 2 * STEPS)
+        again = run.attempt()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(again[0].optimizer, keras.optimizers.LossScaleOptimizer)
+    check_equal(again, undisturbed)
+    assert run.steps[2 * STEPS :] == [*range(2 * STEPS, EPOCHS * STEPS)]
+
+
+def test_curves_are_complete_where_the_second_attempt_writes(
+    whole: tuple[keras.Model, History], tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    stopped(run, 3 * STEPS)
+    run.attempt(logs="second")
+    for name, prefix in (("train", ""), ("validation", "val_")):
+        curves = scalars(tmp_path / "second" / name)
+        for figure in ("loss", "accuracy"):
+            rows = [row[f"{prefix}{figure}"] for row in whole[1].epochs]
+            assert curves[f"epoch_{figure}"] == pytest.approx(rows, abs=1e-6)
+
+
+def test_a_training_that_had_ended_is_not_trained_on(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.attempt()
+    trained = len(run.steps)
+    check_equal(run.attempt(logs="second"), whole)
+    assert len(run.steps) == trained == EPOCHS * STEPS
+    assert len(scalars(tmp_path / "second" / "validation")["epoch_auroc"]) == EPOCHS
+
+
+def test_patience_that_had_run_out_is_not_given_anew(tmp_path: Path) -> None:
+    run = Run(tmp_path, "sgd", Recipe(), learning_rate=0.9, patience=2, epochs=40)
+    first = run.attempt()
+    trained = len(run.steps)
+    assert trained == (first[1].best_epoch + 2) * STEPS < 40 * STEPS
+    check_equal(run.attempt(), first)
+    assert len(run.steps) == trained
+
+
+def test_a_damaged_checkpoint_costs_the_training_done_and_nothing_else(
+    whole: tuple[keras.Model, History], tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    stopped(run, 3 * STEPS)
+    (file,) = (tmp_path / "kept").rglob("*.state")
+    file.write_bytes(file.read_bytes()[:-7])
+    check_equal(run.attempt(), whole)
+    assert run.steps[3 * STEPS :] == [*range(EPOCHS * STEPS)]

@@ -1,0 +1,77 @@
+"""The run form that KFP shows of the committed package: few scalars, the poster's defaults, help in the description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from radiograft.config import run_form
+from radiograft_pipelines.compile import COMPILED
+
+PACKAGE = COMPILED / "transfer_learning.yaml"
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> dict[str, Any]:
+    document: dict[str, Any] = next(yaml.safe_load_all(PACKAGE.read_text()))
+    return document
+
+
+@pytest.fixture(scope="module")
+def parameters(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = pipeline["root"]["inputDefinitions"]["parameters"]
+    return found
+
+
+def test_the_run_form_is_short_and_scalar(parameters: dict[str, dict[str, Any]]) -> None:
+    assert len(parameters) <= 42  # 40, and two that a form cannot do without: preprocess_workers and train_when
+    kinds = {parameter["parameterType"] for parameter in parameters.values()}
+    assert kinds == {"STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN"}
+    prefixes = {name.partition("_")[0] for name in parameters}
+    assert prefixes == {"data", "image", "preprocess", "model", "train", "evaluate", "publish"}
+
+
+def test_source_and_registry_must_be_given(parameters: dict[str, dict[str, Any]]) -> None:
+    required = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
+    assert required == {"data_source", "publish_registry"}
+    assert not [name for name in required if "defaultValue" in parameters[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("model_backbone", "densenet121"),
+        ("model_weights", "imagenet"),
+        ("image_size", 224),
+        ("model_cut_off", "conv5_block16_2_conv"),
+        ("data_format", "chestxray14"),
+        ("data_labels", "Pneumonia"),
+        ("image_augmentation", "poster"),
+        ("train_optimizer", "adam"),
+    ],
+)
+def test_defaults_are_the_posters(parameters: dict[str, dict[str, Any]], name: str, default: object) -> None:
+    assert parameters[name]["defaultValue"] == default
+
+
+def test_the_description_carries_every_parameters_help_in_alphabetical_order(
+    pipeline: dict[str, Any], parameters: dict[str, dict[str, Any]]
+) -> None:
+    summary, *lines = pipeline["pipelineInfo"]["description"].splitlines()
+    assert "Not for diagnosis." in summary
+    explained = dict(line.removeprefix("- ").split(": ", 1) for line in lines if line.startswith("- "))
+    assert list(explained) == sorted(parameters)
+    assert explained["image_size"] == "Side of the square the network sees. From 32 to 1024 pixels."
+    assert explained["train_optimizer"] == "Optimizer of both strategies. One of adam, adamw, rmsprop, sgd."
+    assert explained["model_weights_md5"] == "MD5 that a weight file must have; empty: not checked."
+    for name, field in run_form().items():
+        assert explained[name].startswith(field.metadata["help"])
+
+
+def test_the_search_has_the_same_form_and_tries_all_candidates(pipeline: dict[str, Any]) -> None:
+    search = next(yaml.safe_load_all((COMPILED / "cutoff_search.yaml").read_text()))
+    mine, plain = (each["root"]["inputDefinitions"]["parameters"] for each in (search, pipeline))
+    assert mine.pop("model_cut_off") == {"defaultValue": "auto", "isOptional": True, "parameterType": "STRING"}
+    assert mine == {name: parameter for name, parameter in plain.items() if name != "model_cut_off"}
