@@ -11,8 +11,9 @@ import tensorflow as tf
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import Activations, cache
 from tests.benchmarks import films

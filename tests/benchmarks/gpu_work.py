@@ -13,9 +13,10 @@ import numpy as np
 from radiograft.config import CUT_OFFS
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import computed_from
 from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 from tests.benchmarks.gpu_steps import Step, forward_step, training_step
 
 LABELS = 14

@@ -14,8 +14,9 @@ import numpy as np
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
 from radiograft.models.feature_taps import candidates, tapped
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 
 SIZE = 32
 CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "block7a_project_conv"}

@@ -19,8 +19,9 @@ from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 from radiograft.models.predictor import Predictor
 from radiograft.training import devices
 from radiograft.training.activation_cache import Activations, cache

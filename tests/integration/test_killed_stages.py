@@ -24,9 +24,9 @@ from radiograft.config import FineTune
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
 from radiograft.training import trainer
 from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, small_network
 from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 from radiograft.config.base import Scalar, Settings, setting
-from radiograft.imaging.limits import TOO_SMALL
 
 REPORT, DROP, QUARANTINE, FAIL = "report", "drop", "quarantine", "fail"
 UNUSABLE = "unusable"
@@ -22,6 +21,8 @@ CONTRADICTION = "'No Finding' beside a finding"
 CONTRARY_ROWS = "rows that tell different things of one picture"
 MISSPELT = "finding spelt almost like one asked for"
 LEAK = "patient also in a split held out more"
+SMALLEST_SIDE = 16  # pixels; MedMNIST's smallest pictures have 28
+TOO_SMALL = f"picture of less than {SMALLEST_SIDE} pixels a side"
 OUTSIDE = "path that leads out of the data's folder"
 
 REASONS = {  # which defect a reason is one of

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from radiograft.config.base import Scalar
 from radiograft.data.catalog import SPLITS, Catalogue
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.stages.runtime import log
+
+log = logging.getLogger(__name__)
+
 
 FILE = "news.json"  # in the catalogue's folder
 # The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make

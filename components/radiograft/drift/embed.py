@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.heads import is_classifier
+from radiograft.models.freezing import is_classifier
 from radiograft.models.predictor import Predictor
 
 BATCH_SIZE = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from radiograft.drift.reference import REFERENCE, Sample, describe, draw
 from radiograft.drift.two_sample_tests import PERMUTATIONS
 from radiograft.reporting.evaluation_report import environment
 from radiograft.reporting.section import Section
-from radiograft.stages.runtime import log
+
+log = logging.getLogger(__name__)
 
 
 class Observed(NamedTuple):

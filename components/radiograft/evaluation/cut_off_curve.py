@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from radiograft.data.catalog import has_both_classes, label_column
-from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
+from radiograft.metrics.bootstrap import bootstrap, estimate, number_patients
+from radiograft.metrics.curve_point import CurvePoint
 from radiograft.metrics.ranking import FloatArray, area_under_roc, corners, cumulate, rank
 from radiograft.training.cut_off_curve import CURVE, SCORES
-
-
-class CurvePoint(TypedDict):
-    """A layer by its number from the input on; `auroc` is the mean over the labels that have both classes."""
-
-    layer: str
-    channels: int
-    penalty: float
-    auroc: Estimate
 
 
 def read_curve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
-from radiograft.stages.runtime import log
+
+log = logging.getLogger(__name__)
+
 
 BATCH_SIZE = 64
 PUBLISHED = "fine_tuning"

@@ -5,6 +5,7 @@ Whatever is wrong with it is a reason not to promote, never an error: the run ke
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,10 @@ from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.stages.runtime import log
 from radiograft.utils import json_io
+
+log = logging.getLogger(__name__)
+
 
 SEEN = "seen.parquet"
 BATCH_SIZE = 64

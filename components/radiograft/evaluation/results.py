@@ -14,7 +14,7 @@ from radiograft.evaluation.predictions import PUBLISHED, Inputs
 from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import RandomBaseline
-from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
+from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
 
 

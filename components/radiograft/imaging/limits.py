@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-SMALLEST_SIDE = 16  # pixels; MedMNIST's smallest pictures have 28
-TOO_SMALL = f"picture of less than {SMALLEST_SIDE} pixels a side"
+from radiograft.config.data_policy import SMALLEST_SIDE, TOO_SMALL
+
 LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
 
 

@@ -8,8 +8,8 @@ import keras
 
 from radiograft.config import AUTO_CUT_OFF, cut_off_names
 from radiograft.models.feature_taps import BLOCK
+from radiograft.models.freezing import last_convolution, trained_from
 from radiograft.models.graph import computed_from
-from radiograft.models.heads import last_convolution, trained_from
 
 MOST_CANDIDATES = 16
 

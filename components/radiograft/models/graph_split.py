@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from radiograft.models.freezing import check_cut_off
 from radiograft.models.graph import computed_from, consumers, producer, sources
-from radiograft.models.heads import check_cut_off
 
 CHEAP = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 

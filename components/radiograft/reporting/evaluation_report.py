@@ -19,7 +19,7 @@ from radiograft.reporting.section import Section
 from radiograft.training.search.results import Candidate, best
 
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
-    from radiograft.evaluation.cut_off_curve import CurvePoint
+    from radiograft.metrics.curve_point import CurvePoint
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
 LARGEST_CONTACT_SHEET = 3_000_000

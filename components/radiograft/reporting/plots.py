@@ -16,7 +16,7 @@ from matplotlib.typing import RcKeyType
 from radiograft.training.search.results import Candidate, best
 
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
-    from radiograft.evaluation.cut_off_curve import CurvePoint
+    from radiograft.metrics.curve_point import CurvePoint
 
 # Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"

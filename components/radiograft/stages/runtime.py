@@ -4,23 +4,20 @@ its outputs were written."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
-import re
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from radiograft.storage import EMBEDDED_ENDPOINT_VARIABLE, checksums
+from radiograft.utils.gpus import gpu_nodes, require_promised_gpus
+from radiograft.utils.processes import end_with_parent
 from radiograft.utils.text import printable
 
 # DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
 LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
-PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 log = logging.getLogger("radiograft")
 
 
@@ -60,32 +57,3 @@ def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = P
         if path.is_dir():
             checksums.write(path)
     log.debug("%s took %.1f s", name, time.monotonic() - start)
-
-
-def end_with_parent() -> None:
-    """Has this process killed as soon as the one that started it has ended, however it ended; on Linux only.
-
-    Without it, `radiograft run` that is killed leaves a task behind which writes into the run that is resumed.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def gpu_nodes(devices: Path) -> list[Path]:
-    """Device files of the NVIDIA GPUs that this container may use, found without loading TensorFlow."""
-    return sorted(path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
-
-
-def require_promised_gpus(visible: int) -> None:
-    """Stops a container that was promised GPUs and sees fewer; elsewhere the variable is unset and nothing happens.
-
-    Raises:
-        RuntimeError: `visible` is below the promise.
-    """
-    promised = int(os.environ.get(PROMISED_GPUS_VARIABLE, "0"))
-    if visible < promised:
-        raise RuntimeError(
-            f"this task was promised {promised} GPUs and sees {visible}; KFP drops an accelerator limit without a "
-            "type silently, and a node without the NVIDIA device plugin offers none: check the pod's "
-            f"resources, or unset {PROMISED_GPUS_VARIABLE} to run without"
-        )

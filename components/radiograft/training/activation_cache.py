@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.predictor import LARGEST_HALF, Predictor
-from radiograft.stages.runtime import log
 from radiograft.storage import memmap
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

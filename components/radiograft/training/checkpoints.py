@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
@@ -16,9 +17,11 @@ import numpy as np
 
 from radiograft import storage
 from radiograft.registry import versions as registry
-from radiograft.stages.runtime import log
 from radiograft.storage import npz_archive
 from radiograft.utils import json_io
+
+log = logging.getLogger(__name__)
+
 
 SUFFIX = ".state"  # SHA-256, then a .npz archive: its own CRCs let some damaged headers pass
 NAME = re.compile(rf"(\d{{8}}){re.escape(SUFFIX)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -10,10 +11,12 @@ from typing import TypedDict
 import numpy as np
 import tensorflow as tf
 
-from radiograft.stages.runtime import log
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import Extraction
 from radiograft.training.losses import mean_auroc
+
+log = logging.getLogger(__name__)
+
 
 CURVE, SCORES = "curve.json", "probe_scores.npy"
 AUTO, LAST = "auto", "last"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from radiograft.stages.runtime import log, require_promised_gpus
+from radiograft.utils.gpus import require_promised_gpus
+
+log = logging.getLogger(__name__)
+
 
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere; below it tensor cores know float16 only
 TENSOR_CORE_CAPABILITY = (7, 0)

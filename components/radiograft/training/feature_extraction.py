@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import tensorflow as tf
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.feature_taps import candidates, tapped, widths
 from radiograft.models.predictor import Predictor, stream_to_file
-from radiograft.stages.runtime import log
 from radiograft.training.activation_cache import Activations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 
+log = logging.getLogger(__name__)
+
+
 FITTED_SPLITS = ("train", "validation")
 BATCHES_A_PIECE = 16
+
+RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
 @dataclasses.dataclass(frozen=True)

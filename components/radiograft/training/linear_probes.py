@@ -7,12 +7,14 @@ pictures fit into the processor's cache, where all layers side by side would be 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 from keras import ops
 
-from radiograft.stages.runtime import log
+log = logging.getLogger(__name__)
+
 
 PENALTIES = (0.01, 0.1, 1.0)
 STEPS = 300  # at most; twenty or thirty suffice

@@ -11,7 +11,7 @@ from keras import ops
 
 from radiograft.config.recipe import Recipe
 from radiograft.models import variables
-from radiograft.models.heads import is_classifier
+from radiograft.models.freezing import is_classifier
 
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.config.recipe import Recipe, learning_rate
+from radiograft.config.recipe import Recipe
 from radiograft.models import variables
 from radiograft.models.predictor import Predictor
-from radiograft.stages.runtime import log
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import Material
 from radiograft.training.losses import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validate
 from radiograft.training.optimizers import averaged, make_optimizer
+from radiograft.training.schedules import learning_rate
 from radiograft.training.tensorboard_curves import Curves
+
+log = logging.getLogger(__name__)
+
 
 WORST = -math.log(EPSILON)  # plain cross-entropy where every label is called wrong for certain
 DIVERGED = 0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more

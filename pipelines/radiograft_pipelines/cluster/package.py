@@ -12,24 +12,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from radiograft_pipelines.cluster.pod_request import Demand
+
 COMPILED = Path(__file__).parents[1] / "compiled"
 # Host with port, path, tag, digest: nothing that YAML would take for more than text.
 IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
-
-
-class Demand(NamedTuple):
-    """What a task's pod asks for; quantities as Kubernetes writes them, objects as Kubernetes has them in a pod.
-
-    Attributes:
-        config_maps: those that the pod does not start without; `secrets` likewise.
-    """
-
-    task: str
-    resources: dict[str, str]
-    tolerations: list[dict[str, Any]]
-    selector: dict[str, str]
-    config_maps: list[str]
-    secrets: list[str]
 
 
 class Package(NamedTuple):

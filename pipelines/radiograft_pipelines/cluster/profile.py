@@ -16,9 +16,9 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kubernetes.utils.quantity import parse_quantity
 
 from radiograft.config.base import nearest
-from radiograft.stages.runtime import PROMISED_GPUS_VARIABLE
+from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 from radiograft_pipelines import yaml_io
-from radiograft_pipelines.cluster.preflight.nodes import can_be_asked
+from radiograft_pipelines.cluster.quantities import can_be_asked
 from radiograft_pipelines.dags import pod_spec
 
 LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
-from radiograft.stages.runtime import PROMISED_GPUS_VARIABLE
 from radiograft.storage.pseudonyms import SALT_VARIABLE
+from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
 MODEL_LABEL = "radiograft/model"  # known once it is said what is to run, see `radiograft_pipelines.cluster.profile`
 GPU_TYPE = "nvidia.com/gpu"

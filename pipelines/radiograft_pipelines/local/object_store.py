@@ -16,8 +16,8 @@ from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as cloud
 
-from radiograft.stages.runtime import end_with_parent
 from radiograft.storage import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE
+from radiograft.utils.processes import end_with_parent
 
 START_SECONDS = 20.0
 

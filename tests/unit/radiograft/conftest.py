@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from radiograft.evaluation.cut_off_curve import CurvePoint
+from radiograft.metrics.curve_point import CurvePoint
 from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions, roc_curve
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import Exclusion, RandomBaseline, Report, SplitCount

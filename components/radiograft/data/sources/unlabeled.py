@@ -8,9 +8,8 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.data.sources import image_files, image_folder, table
+from radiograft.data.sources import image_files, image_folder, readers, table
 from radiograft.data.sources.base import Source, patients
-from radiograft.stages.ingest import task
 
 
 def _any_pictures(settings: Ingest) -> Source:
@@ -35,7 +34,7 @@ def _source(uri: str, found: pd.DataFrame, excluded: pd.DataFrame) -> Source:
 
 
 # The layouts of the others are those of published data sets, whose tables tell patients, views and findings alike.
-READERS: dict[str, Callable[[Ingest], Source]] = task.READERS | {
+READERS: dict[str, Callable[[Ingest], Source]] = readers.READERS | {
     "dicom": _any_radiographs,
     "folders": _any_pictures,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout(), labelled=False),

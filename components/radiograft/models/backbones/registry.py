@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,9 @@ import keras
 from radiograft import storage
 from radiograft.models.backbones import hdf5_check
 from radiograft.models.backbones.efficientnet_lite import efficientnet_lite0
-from radiograft.stages.runtime import log
+
+log = logging.getLogger(__name__)
+
 
 # ImageNet's channel means and deviations on the 0..1 scale, which both networks were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

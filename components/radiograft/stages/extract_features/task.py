@@ -22,10 +22,8 @@ from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import AUTO, LAST, cut_off_curve, feature_layer, write
 from radiograft.training.datasets import from_activations, steps_an_epoch
-from radiograft.training.feature_extraction import FITTED_SPLITS, Extraction, extract
+from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, Extraction, extract
 from radiograft.training.trainer import History, Plan, train
-
-RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
 def run(

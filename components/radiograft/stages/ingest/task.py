@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from radiograft import storage
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar
 from radiograft.config.data_policy import FAIL, LEAK
@@ -18,42 +18,11 @@ from radiograft.data.catalog import Catalogue, check_classes, label_column, summ
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import exact_duplicates, row_checks
 from radiograft.data.quality.filter import Sieve
-from radiograft.data.sources import chestxray14, chestxray14_boxes, chexpert, image_folder, medmnist, table
-from radiograft.data.sources.base import Source, check_known
-from radiograft.data.synthetic.dataset import phantom_files
-from radiograft.stages.runtime import log
+from radiograft.data.sources.base import check_known
+from radiograft.data.sources.readers import KNOW_ALL, READERS
 from radiograft.storage.pseudonyms import names_hidden
 
-SYNTHETIC = "the pictures are synthetic: figures on them say nothing about radiographs"
-
-
-def read_dicom(settings: Ingest) -> Source:
-    """Reads a tree of DICOM files, with pydicom, which no other source needs."""
-    from radiograft.data.sources import dicom
-
-    return dicom.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
-
-
-def read_phantom(settings: Ingest) -> Source:
-    """Reads the phantom data set, after drawing it where it is not there yet."""
-    source = chestxray14.read(generate_phantom(settings))
-    return source._replace(notes=(SYNTHETIC, *source.notes))
-
-
-READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
-    "chestxray14": lambda settings: chestxray14.read(settings.data_source),
-    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
-    "dicom": read_dicom,
-    "folders": lambda settings: image_folder.read(settings.data_source),
-    "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
-    "phantom": read_phantom,
-    "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
-}
-KNOW_ALL = (
-    "chestxray14",
-    "medmnist",
-    "phantom",
-)  # formats of which `all` names the findings, whether they occur or not
+log = logging.getLogger(__name__)
 
 
 def run_form(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
@@ -76,28 +45,6 @@ def run(settings: Ingest, output: Path) -> Catalogue:
     record_settings(output, settings)
     _report(catalogue)
     return catalogue
-
-
-def generate_phantom(settings: Ingest) -> str:
-    """Writes a phantom data set below the source unless it is there, and returns its URI.
-
-    Size and seed are part of the folder's name, so that a set is never taken for another one.
-    """
-    patients, seed = settings.data_phantom_patients, settings.train_seed
-    uri = storage.join(settings.data_source, f"phantom-{patients}-patients-seed-{seed}")
-    last, newest = (
-        chestxray14.LISTS["test"],
-        chestxray14_boxes.TABLE,
-    )  # sets that were drawn without boxes are drawn again
-    if all(storage.exists(storage.join(uri, name)) for name in (last, newest)):
-        log.info("phantom data set found at %s", uri)
-        return uri
-    log.info("drawing a phantom data set of %d patients into %s", patients, uri)
-    for number, (name, content) in enumerate(phantom_files(patients, seed), 1):
-        storage.write_bytes(storage.join(uri, name), content)
-        if number % 100 == 0:
-            log.debug("%d pictures drawn", number)
-    return uri
 
 
 def build_catalogue(settings: Ingest) -> Catalogue:

@@ -6,6 +6,7 @@ It needs no TensorFlow, and of the pictures only what the workers noted.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from radiograft.data.quality.filter import Sieve
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.layout import Shard, layout
-from radiograft.stages.runtime import log
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], output: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ from radiograft.data.shards.row_status import Outcome
 from radiograft.imaging.decode import IN_COLOUR
 from radiograft.stages.preprocess import merge
 from radiograft.stages.preprocess.finished_shards import Finished
-from radiograft.stages.runtime import log
 from radiograft.training.checkpoints import Checkpoints
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:

@@ -4,6 +4,7 @@ gate of the evaluation says so. Needs no TensorFlow."""
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from radiograft.config import Publish
 from radiograft.registry import lineage, production, version_claims
 from radiograft.registry import versions as registry
 from radiograft.reporting import model_card
-from radiograft.stages.runtime import log
 from radiograft.storage import checksums
+
+log = logging.getLogger(__name__)
 
 
 class Inputs(NamedTuple):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from radiograft.stages.runtime import log
 from radiograft.training.search import results as search_results
+
+log = logging.getLogger(__name__)
 
 
 def choose(models: Sequence[Path], model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,16 @@ from radiograft.config import FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import Split, between, split
-from radiograft.models.heads import unfreeze_from
 from radiograft.models.predictor import Predictor
-from radiograft.stages.runtime import log
 from radiograft.training.activation_cache import Activations, bytes_at_once, bytes_needed, cache, choose, extend
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.datasets import Material, from_activations, from_pictures
 from radiograft.training.search.results import Candidate, best, candidate
 from radiograft.training.trainer import History, Plan, train
+
+log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from radiograft.stages.container_image import is_fixed
+from radiograft_pipelines.cluster import quantities
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpServer
 from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.package import Demand
+from radiograft_pipelines.cluster.pod_request import Demand
 from radiograft_pipelines.cluster.preflight import nodes, quotas
 
 OLDEST_KFP = (2, 15, 0)
@@ -71,7 +72,7 @@ def _unless_unreadable(check: Callable[[], list[Finding]]) -> list[Finding]:
 def _wrong_quantities(demands: Sequence[Demand]) -> Iterator[Finding]:
     for demand in demands:
         for name, quantity in demand.resources.items():
-            if not nodes.can_be_asked(quantity):
+            if not quantities.can_be_asked(quantity):
                 yield Finding("bad", f"{demand.task} asks for {quantity!r} of {name}", "write 500m, 8 or 16Gi")
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.package import Demand
+from radiograft_pipelines.cluster.pod_request import Demand
+from radiograft_pipelines.cluster.quantities import amount
 
 REPELLING = ("NoSchedule", "NoExecute")
-QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # without a sign
 
 
 class Node(NamedTuple):
@@ -57,22 +56,6 @@ def obstacle(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:
             return _too_small(name, quantity, left)
         left = fitting
     return _placed(demand, left)
-
-
-def amount(quantity: str) -> Decimal:
-    """A Kubernetes quantity as a number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    from kubernetes.utils import parse_quantity
-
-    return Decimal(parse_quantity(quantity))
-
-
-def can_be_asked(quantity: str) -> bool:
-    """Whether a pod may ask for it: a Kubernetes quantity above 0."""
-    return QUANTITY.fullmatch(quantity) is not None and amount(quantity) > 0
 
 
 def _placed(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:

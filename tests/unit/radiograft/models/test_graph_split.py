@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import computed_from
 from radiograft.models.graph_split import CHEAP, Split, between, split
-from radiograft.models.heads import unfreeze_from
 from tests.helpers.networks import (
     PICTURES,
     SIZE,

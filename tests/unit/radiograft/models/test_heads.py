@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from radiograft.config import CUT_OFFS
 from radiograft.models.backbones.registry import BACKBONES, build_backbone
-from radiograft.models.heads import (
-    attach_classifier,
-    build_classifier,
-    check_cut_off,
-    last_convolution,
-    pooled,
-    unfreeze_from,
-)
+from radiograft.models.freezing import check_cut_off, last_convolution, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 
 LABELS = 2
 UNITS = 8

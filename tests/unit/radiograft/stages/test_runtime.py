@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from radiograft.stages.runtime import gpu_nodes, log, stage
+from radiograft.stages.runtime import log, stage
 from radiograft.storage import checksums
+from radiograft.utils.gpus import gpu_nodes
 
 PROMISE = "RADIOGRAFT_PROMISED_GPUS"
 

@@ -15,8 +15,9 @@ from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import Split, split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 from radiograft.models.predictor import Predictor
 from radiograft.training import activation_cache
 from radiograft.training.activation_cache import Activations, bytes_needed, cache, choose

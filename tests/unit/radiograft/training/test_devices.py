@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from radiograft.stages.runtime import PROMISED_GPUS_VARIABLE
 from radiograft.training import devices
+from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
 
 @pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16", "mixed_float16"])

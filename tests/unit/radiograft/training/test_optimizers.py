@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from radiograft.config.recipe import Recipe
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.early_pooling import pool_branches
+from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled, unfreeze_from
+from radiograft.models.heads import attach_classifier, build_classifier, pooled
 from radiograft.training.optimizers import OPTIMIZERS, averaged, make_optimizer, rate_factors
 
 RATE = 0.1

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from radiograft.config import Ingest
+from radiograft.data.sources import readers
 from radiograft.drift.monitor import READERS
-from radiograft.stages.ingest import task
 from tests.helpers.dicom_files import dicom_file
 
 
@@ -31,7 +31,7 @@ def test_pictures_need_no_folder_for_each_class(tmp_path: Path) -> None:
     for name in ("loose.png", "monday/one.png", "person7_virus_1.png", "person7_virus_2.png"):
         png(tmp_path, name)
     with pytest.raises(ValueError, match="a folder for each of at least two classes"):
-        task.READERS["folders"](settings("folders", tmp_path))
+        readers.READERS["folders"](settings("folders", tmp_path))
     source = READERS["folders"](settings("folders", tmp_path))
     assert source.rows["patient_id"].tolist() == ["loose.png", "monday/one.png", "person7_virus", "person7_virus"]
     assert source.rows[["view", "sex", "age"]].isna().all(axis=None)
@@ -46,7 +46,7 @@ def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:
         (tmp_path / f"{number}.dcm").write_bytes(content)
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(ValueError, match="a folder for each of at least two classes"):
-        task.READERS["dicom"](settings("dicom", tmp_path))
+        readers.READERS["dicom"](settings("dicom", tmp_path))
     source = READERS["dicom"](settings("dicom", tmp_path))
     told = source.rows[["image_id", "patient_id", "view", "sex", "age"]].to_numpy().tolist()
     assert told == [
@@ -71,4 +71,4 @@ def test_a_table_needs_no_findings(column: str, tmp_path: Path) -> None:
     ]
     (tmp_path / "new.csv").write_text("file,person\na.png,p1\n")
     with pytest.raises(ValueError, match="must tell the findings"):
-        task.READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person"))
+        readers.READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person"))

@@ -9,6 +9,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import FINDINGS, Ingest
+from radiograft.data.sources import readers
 from radiograft.stages.ingest import task
 
 PATIENTS = 20
@@ -44,25 +45,25 @@ def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
 
 
 def test_a_phantom_is_drawn_once_and_an_interrupted_one_again(place: str) -> None:
-    uri = task.generate_phantom(phantom(place))
+    uri = readers.generate_phantom(phantom(place))
     picture, last = f"{uri}/images_001/images/00000001_000.png", f"{uri}/test_list.txt"
     drawn = storage.read_bytes(picture)
     storage.write_bytes(picture, b"touched")
-    assert task.generate_phantom(phantom(place)) == uri
+    assert readers.generate_phantom(phantom(place)) == uri
     assert storage.read_bytes(picture) == b"touched"  # found complete, not drawn again
 
     interrupted = uri.replace("seed-0", "seed-1")
     storage.write_bytes(picture.replace(uri, interrupted), b"half of a data set")
-    assert task.generate_phantom(phantom(place, seed=1)) == interrupted
+    assert readers.generate_phantom(phantom(place, seed=1)) == interrupted
     assert storage.exists(last.replace(uri, interrupted))
     assert storage.read_bytes(picture.replace(uri, interrupted)) not in (drawn, b"half of a data set")
 
 
 def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -> None:
-    folder = Path(task.generate_phantom(phantom(str(tmp_path))))
+    folder = Path(readers.generate_phantom(phantom(str(tmp_path))))
     table = (folder / "BBox_List_2017.csv").read_bytes()
     (folder / "BBox_List_2017.csv").unlink()
-    assert Path(task.generate_phantom(phantom(str(tmp_path)))) == folder
+    assert Path(readers.generate_phantom(phantom(str(tmp_path)))) == folder
     assert (folder / "BBox_List_2017.csv").read_bytes() == table
 
 

@@ -17,7 +17,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.models import artifact
 from radiograft.stages.evaluate import task
-from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
+from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
 from tests.helpers.stages import EVALUATE, Evaluated
 

@@ -17,7 +17,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.heads import pooled
-from radiograft.stages.extract_features.task import RANDOM_PREDICTIONS
+from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
 from tests.helpers.tensorboard_scalars import scalars
 

@@ -14,6 +14,7 @@ from radiograft import storage
 from radiograft.config import run_form
 from radiograft.config.record import read_settings
 from radiograft.data.catalog import Catalogue, label_column, summarise_exclusions
+from radiograft.data.sources import readers
 from radiograft.stages.ingest import task
 from tests.helpers.nih_source import PICTURES, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
 
@@ -172,7 +173,7 @@ def test_of_pictures_equal_across_splits_the_one_held_out_stays(folder: str) -> 
 
 
 def test_every_format_has_a_reader() -> None:
-    assert tuple(task.READERS) == run_form()["data_format"].metadata["choices"]
+    assert tuple(readers.READERS) == run_form()["data_format"].metadata["choices"]
 
 
 def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:

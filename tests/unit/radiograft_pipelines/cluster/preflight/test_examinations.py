@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from radiograft_pipelines.cluster import kubernetes_client
-from radiograft_pipelines.cluster.package import Demand
+from radiograft_pipelines.cluster.pod_request import Demand
 from radiograft_pipelines.cluster.preflight import checks
 from tests.helpers.clusters import RUNNER, TAINT, limit_range, named, node, quota
 from tests.helpers.kubernetes_double import KubernetesDouble

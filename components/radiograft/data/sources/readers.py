@@ -1,0 +1,68 @@
+"""The reader of each `data_format`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from radiograft import storage
+from radiograft.config import Ingest
+from radiograft.data.sources import chestxray14, chestxray14_boxes, chexpert, image_folder, medmnist, table
+from radiograft.data.sources.base import Source
+from radiograft.data.synthetic.dataset import phantom_files
+
+log = logging.getLogger(__name__)
+
+
+SYNTHETIC = "the pictures are synthetic: figures on them say nothing about radiographs"
+KNOW_ALL = (
+    "chestxray14",
+    "medmnist",
+    "phantom",
+)  # formats of which `all` names the findings, whether they occur or not
+
+
+def read_dicom(settings: Ingest) -> Source:
+    """Reads a tree of DICOM files, with pydicom, which no other source needs."""
+    from radiograft.data.sources import dicom
+
+    return dicom.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
+
+
+def read_phantom(settings: Ingest) -> Source:
+    """Reads the phantom data set, after drawing it where it is not there yet."""
+    source = chestxray14.read(generate_phantom(settings))
+    return source._replace(notes=(SYNTHETIC, *source.notes))
+
+
+def generate_phantom(settings: Ingest) -> str:
+    """Writes a phantom data set below the source unless it is there, and returns its URI.
+
+    Size and seed are part of the folder's name, so that a set is never taken for another one.
+    """
+    patients, seed = settings.data_phantom_patients, settings.train_seed
+    uri = storage.join(settings.data_source, f"phantom-{patients}-patients-seed-{seed}")
+    last, newest = (
+        chestxray14.LISTS["test"],
+        chestxray14_boxes.TABLE,
+    )  # sets that were drawn without boxes are drawn again
+    if all(storage.exists(storage.join(uri, name)) for name in (last, newest)):
+        log.info("phantom data set found at %s", uri)
+        return uri
+    log.info("drawing a phantom data set of %d patients into %s", patients, uri)
+    for number, (name, content) in enumerate(phantom_files(patients, seed), 1):
+        storage.write_bytes(storage.join(uri, name), content)
+        if number % 100 == 0:
+            log.debug("%d pictures drawn", number)
+    return uri
+
+
+READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
+    "chestxray14": lambda settings: chestxray14.read(settings.data_source),
+    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
+    "dicom": read_dicom,
+    "folders": lambda settings: image_folder.read(settings.data_source),
+    "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
+    "phantom": read_phantom,
+    "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
+}
