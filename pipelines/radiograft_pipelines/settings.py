@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from radiograft import storage
 from radiograft.config import AUTO_CUT_OFF, CUT_OFFS, check_form, run_form
 from radiograft.config.base import Scalar, nearest, read_scalar
 from radiograft.config.shared import check_place
-from radiograft_pipelines import yaml_io
 
 FOLDER = Path(__file__).parent / "presets"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
 PLACES = ("data_source", "publish_registry", "model_weights")
 NO_PLACES = ("", "imagenet", "none")
+
+MAX_FILE_SIZE = 2**16  # bytes; ours have 2,000
 
 
 def load(name: str) -> dict[str, Scalar]:
@@ -33,7 +37,7 @@ def load(name: str) -> dict[str, Scalar]:
             f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
         )
     values: dict[str, Scalar] = {}
-    for key, value in yaml_io.read_mapping(path).items():
+    for key, value in read_mapping(path).items():
         full = full_name(key)
         if full in values:
             raise ValueError(f"{path} must give each setting once, got {full} a second time as {key!r}")
@@ -132,3 +136,41 @@ def located(name: str, place: str) -> str:
     """
     check_place(name, place)
     return place if storage.is_bucket(place) else str(Path(place).expanduser().absolute())
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, by which ten lines can stand for a billion values, and with each name once in its mapping."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*) are not read")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """Names and values.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: more than LARGEST bytes, no YAML, an alias, a name twice, a tag that is not YAML's own, or no
+            mapping.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_SIZE + 1)
+    if len(content) > MAX_FILE_SIZE:
+        raise ValueError(f"{path} must have at most {MAX_FILE_SIZE:,} bytes")
+    try:
+        values = yaml.load(content.decode(), _Loader)  # noqa: S506  a SafeLoader
+    except Exception as error:  # PyYAML's own constructors raise whatever they stumble over
+        raise ValueError(f"{path} must be YAML: {error}") from error
+    if values is None and may_be_empty:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold lines of `name: value`, got {type(values).__name__}")
+    return {str(name): value for name, value in values.items()}

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING
+from radiograft.data.sources.chestxray14 import BOX_TABLE as BOXES
 from radiograft.data.sources.chestxray14 import LISTS, TABLES
-from radiograft.data.sources.chestxray14_boxes import TABLE as BOXES
 
 TABLE = TABLES[0]
 HEADER = (

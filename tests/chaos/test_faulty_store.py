@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from radiograft import storage
-from radiograft.storage import retry, s3_client
+from radiograft.storage import retry, s3
 from tests.chaos.faulty_store import flawed, keep_over, publish_over
 from tests.helpers.faulty_proxy import Line
 
@@ -28,9 +28,9 @@ def line(place: str) -> Iterator[Line]:
     """The line over which it is reached."""
     variable = VARIABLES["s3" if place.startswith("s3") else "embedded"]
     with flawed(os.environ[variable], variable, seed=1) as found:
-        s3_client.client.cache_clear()
+        s3.client.cache_clear()
         yield found
-    s3_client.client.cache_clear()
+    s3.client.cache_clear()
 
 
 @pytest.mark.parametrize(("work", "count"), [(publish_over, 3), (keep_over, 20)])

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from radiograft.config.table_columns import TableLayout
+from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom

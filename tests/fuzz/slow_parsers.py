@@ -15,7 +15,7 @@ from PIL import Image
 
 from radiograft.data.image_loader import load
 from radiograft.models import artifact
-from radiograft.stages.preprocess.finished_shards import SUFFIXES, Finished
+from radiograft.stages.preprocess.task import SUFFIXES, Finished
 from radiograft.training.checkpoints import Checkpoints, sealed
 from tests.fuzz.contract import Parser
 from tests.fuzz.fast_parsers import arrays

@@ -14,7 +14,7 @@ import click
 
 from radiograft.config import Ingest
 from radiograft.data import change_detection
-from radiograft.data.quality import changes
+from radiograft.data.quality import summary
 from radiograft.registry import production, version_claims
 from radiograft.registry import versions as registry
 from radiograft.reporting import model_card
@@ -108,7 +108,7 @@ def _look(place: str, folder: Path) -> None:
     """Ingest's look at the version in production, which never fails, and the data report's."""
     run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
     found = change_detection.look(run_form, CATALOGUE, folder, "another run")
-    changes.compare(found.earlier, CATALOGUE.summary())
+    summary.compare(found.earlier, CATALOGUE.summary())
 
 
 TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from radiograft.config import Preprocess
-from radiograft.data.shards import layout
+from radiograft.data.shards import files as shard_files
 from radiograft.stages.preprocess import task
 from radiograft.stages.runtime import stage
 from radiograft.training.checkpoints import Checkpoints
@@ -30,7 +30,7 @@ def attempt(catalogue: Path, out: Path, kept: str) -> None:
 
 if __name__ == "__main__":
     catalogue, out, kept, module, function, call = sys.argv[1:]
-    layout.PICTURES_A_SHARD = PICTURES_A_SHARD
+    shard_files.PICTURES_A_SHARD = PICTURES_A_SHARD
     die_at(module, function, int(call))
     with stage("preprocess"):
         attempt(Path(catalogue), Path(out), kept)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from radiograft.config import Registry
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation.production_baseline import challenge, record_seen
+from radiograft.evaluation.champion import challenge, record_seen
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.registry import production
 from radiograft.registry import versions as registry

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from radiograft.storage import s3_client
+from radiograft.storage import s3
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def s3_double() -> Iterator[str]:
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_ACCESS_KEY_ID", "tester")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        s3_client.client().create_bucket(Bucket="radiograft")
+        s3.client().create_bucket(Bucket="radiograft")
         yield "s3://radiograft"
-    s3_client.client.cache_clear()
+    s3.client.cache_clear()
     server.stop()

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from radiograft_pipelines.dags import pod_spec
+from radiograft_pipelines.dags.tasks import USER
 from radiograft_pipelines.settings import complete
 from tests.helpers.packages import tasks
 from tests.images.dockerfiles import ROOT
@@ -66,7 +66,7 @@ def test_the_bill_of_materials_names_every_locked_package(
 
 def test_the_user_may_write_to_tmp_alone(in_trainer: Run) -> None:
     done = in_trainer("sh", "-c", "id -u; pwd; touch /tmp/here; touch /there /opt/radiograft/there")
-    assert done.stdout == f"{pod_spec.USER}\n/tmp\n"
+    assert done.stdout == f"{USER}\n/tmp\n"
     assert done.stderr.count("Read-only file system") == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from radiograft_pipelines.dags import pod_spec
+from radiograft_pipelines.dags import tasks
 from tests.images.dockerfiles import IMAGES, NAMES, ROOT, environment, instructions, stages
 
 every_image = pytest.mark.parametrize("name", NAMES)
@@ -44,15 +44,15 @@ def test_the_targets_differ_in_their_lock_alone() -> None:
 
 def test_home_and_caches_are_those_of_the_pods() -> None:
     given = environment(stages("trainer")["python"])
-    assert {name: given[name] for name in pod_spec.CACHES} == {
-        name: pod_spec.WRITABLE + folder for name, folder in pod_spec.CACHES.items()
+    assert {name: given[name] for name in tasks.CACHES} == {
+        name: tasks.WRITABLE + folder for name, folder in tasks.CACHES.items()
     }
 
 
 @pytest.mark.parametrize(("name", "stage"), [("trainer", "cpu"), ("trainer", "gpu"), ("tensorboard", "only")])
 def test_the_user_is_that_of_the_pods(name: str, stage: str) -> None:
     last = dict(stages(name)[stage])
-    assert last["USER"] == f"{pod_spec.USER}:{pod_spec.USER}"
+    assert last["USER"] == f"{tasks.USER}:{tasks.USER}"
     assert last["WORKDIR"] == "/tmp"
     assert "org.opencontainers.image.revision=$REVISION" in last["LABEL"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from radiograft import storage
-from radiograft.data.shards import layout
+from radiograft.data.shards import files as shard_files
 from tests.helpers.killed_preprocess import PICTURES_A_SHARD, attempt
 from tests.repository import ROOT
 
@@ -22,7 +22,7 @@ SHARDS = 4 + 3 + 2  # of 58, 39 and 31 pictures
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(layout, "PICTURES_A_SHARD", PICTURES_A_SHARD)
+    monkeypatch.setattr(shard_files, "PICTURES_A_SHARD", PICTURES_A_SHARD)
     caplog.set_level(logging.INFO, "radiograft")
 
 

@@ -12,7 +12,7 @@ from radiograft.serving import sync
 from radiograft_pipelines.cluster.profile import Cluster, placed
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.dags.cutoff_search import CANDIDATES_AT_ONCE
-from radiograft_pipelines.dags.pod_spec import GPUS, USER
+from radiograft_pipelines.dags.tasks import GPUS, USER
 from tests.helpers.packages import TASKS, tasks
 from tests.manifests import schemas
 from tests.manifests.policies import selects

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 Scalar = bool | int | float | str
 ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
+
+SETTINGS_FILE = "settings.json"
 
 
 def setting(
@@ -126,3 +130,19 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{field.name} must be at least {low:.10g} {unit}".rstrip() + f", got {value}")
     if high is not None and value > high:
         raise ValueError(f"{field.name} must be at most {high:.10g} {unit}".rstrip() + f", got {value}")
+
+
+def record_settings(output: Path, settings: Settings, *inputs: Path) -> None:
+    """Writes to the folder `output` this stage's settings and those that came with its input folders."""
+    known = {name: value for folder in inputs for name, value in read_settings(folder).items()}
+    record(output, {**known, **dataclasses.asdict(settings)})
+
+
+def record(output: Path, settings: Mapping[str, Scalar]) -> None:
+    """Writes settings by name to the folder `output`."""
+    (output / SETTINGS_FILE).write_text(json.dumps(dict(sorted(settings.items())), indent=2))
+
+
+def read_settings(folder: Path) -> dict[str, Scalar]:
+    """Settings by name of all stages that led to this folder."""
+    return dict(json.loads((folder / SETTINGS_FILE).read_text()))

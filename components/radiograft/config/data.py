@@ -6,13 +6,11 @@ import dataclasses
 
 from radiograft.config.augmentation import PRESETS as AUGMENTATIONS
 from radiograft.config.augmentation import Augmentation
-from radiograft.config.auroc_floors import read_floors
-from radiograft.config.base import Settings, setting
+from radiograft.config.base import Scalar, Settings, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
 from radiograft.config.data_policy import Policy
+from radiograft.config.gate import read_floors
 from radiograft.config.shared import Floored, Seeded, check_place
-from radiograft.config.table_columns import PRESETS as TABLE_LAYOUTS
-from radiograft.config.table_columns import TableLayout
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -20,6 +18,11 @@ FINDINGS = (
 )  # fmt: skip
 NO_FINDING = "No Finding"
 ALWAYS, DATA_CHANGED = "always", "data_changed"
+
+SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # those that a setting cannot hold or that are easily lost
+
+
+TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Ingest(Floored, Validated, Seeded):
 
     def table_layout(self) -> TableLayout:
         """What `data_table` says."""
-        return TableLayout.parse("data_table", self.data_table, TABLE_LAYOUTS)
+        return TableLayout.parse("data_table", self.data_table, TABLE_PRESETS)
 
     def deidentifies(self) -> bool:
         """Whether ids are hashed and pictures that show a name are refused."""
@@ -156,3 +159,31 @@ class Preprocess(Validated):
     def augmentation(self) -> Augmentation:
         """What `image_augmentation` says."""
         return Augmentation.parse("image_augmentation", self.image_augmentation, AUGMENTATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableLayout(Settings):
+    """A column that is not named otherwise may be missing, the pictures' excepted."""
+
+    image: str = setting("image", "Column of the pictures: path, file name, name without suffix, or SOPInstanceUID.")
+    patient: str = setting("patient", "Column of the patients' ids; without it each picture counts as a patient.")
+    label: str = setting(
+        "label", "Column of the findings in words; without it each finding has a column of 1, 0, -1 or nothing."
+    )
+    separator: str = setting("|", "What stands between several words: a sign, `comma`, `semicolon` or `space`.")
+    view: str = setting("view", "Column of the projection: PA, AP, LL, ...")
+    age: str = setting("age", "Column of the age: 57, 057Y, 011M, 003W, 003D.")
+    sex: str = setting("sex", "Column of the sex.")
+    split: str = setting("split", "Column of the data set's own split: train, validation, test or train_val.")
+    uncertain: str = setting(
+        "ignore", "What -1 means: unknown, 0 or 1.", choices=("ignore", "zeros", "ones")
+    )  # CheXpert's U-Ignore, U-Zeros and U-Ones (Irvin et al. 2019)
+    views: str = setting("frontal", "Which views to keep, where they are known.", choices=("frontal", "lateral", "all"))
+
+    def named(self, field: str) -> bool:
+        """Whether the column was named, so that it must be there."""
+        return bool(getattr(self, field) != getattr(TableLayout, field))
+
+    def between(self) -> str:
+        """The sign between words."""
+        return SEPARATORS.get(self.separator, self.separator)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from radiograft.config.auroc_floors import Floors, read_floors
 from radiograft.config.base import setting
-from radiograft.config.operating_point import PRESETS as OPERATING_POINTS
-from radiograft.config.operating_point import OperatingPoint
+from radiograft.config.gate import OPERATING_POINTS, Floors, OperatingPoint, read_floors
 from radiograft.config.shared import Floored, Registry, Seeded
 
 

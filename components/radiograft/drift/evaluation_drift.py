@@ -14,12 +14,10 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.comparison import NAMES, Drift, compare, describe_shift
-from radiograft.drift.embed import Observer, chosen
 from radiograft.drift.plots import plots
-from radiograft.drift.reference import REFERENCE, Sample, describe, draw
+from radiograft.drift.reference import REFERENCE, Observer, Sample, chosen, describe, draw
 from radiograft.drift.two_sample_tests import PERMUTATIONS
-from radiograft.reporting.evaluation_report import environment
-from radiograft.reporting.section import Section
+from radiograft.reporting.html import Section, environment
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,10 @@ import tensorflow as tf
 
 from radiograft.config import Ingest
 from radiograft.data.image_loader import decode_rows
-from radiograft.data.shards.layout import in_reading_order
-from radiograft.data.sources.unlabeled import READERS
+from radiograft.data.shards.files import in_reading_order
+from radiograft.data.sources.readers import UNLABELED_READERS
 from radiograft.drift.comparison import Comparison, compare
-from radiograft.drift.embed import BATCH_SIZE, Observer
-from radiograft.drift.reference import REFERENCE, Sample, describe, draw
+from radiograft.drift.reference import BATCH_SIZE, REFERENCE, Observer, Sample, describe, draw
 from radiograft.models import artifact
 from radiograft.training import devices
 
@@ -73,7 +72,7 @@ def observe_source(settings: Ingest, observer: Observer, labels: tuple[str, ...]
     Raises:
         FileNotFoundError, ValueError: what the reader refuses, or there is no picture that can be read.
     """
-    source = READERS[settings.data_format](settings)
+    source = UNLABELED_READERS[settings.data_format](settings)
     rows = in_reading_order(source.rows.iloc[draw(source.rows, settings.train_seed)])
     pictures = [decoded.picture for decoded in decode_rows(rows, image_size)]
     readable = np.array([picture is not None for picture in pictures], bool)

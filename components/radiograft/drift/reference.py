@@ -11,15 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
+from radiograft.data.shards.dataset import Shards
+from radiograft.models.freezing import is_classifier
+from radiograft.models.predictor import Predictor
 from radiograft.storage import npz_archive
 
 LARGEST_SAMPLE = 1000
 LARGEST_REFERENCE = 2 * LARGEST_SAMPLE  # of two splits
 LARGEST_HALF = float(np.finfo(np.float16).max)
 REFERENCE = "drift_reference.npz"
+
+BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,3 +122,30 @@ def describe(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, feat
 
 def _text(column: pd.Series[str]) -> np.ndarray:
     return np.array(column.astype("object").where(column.notna(), "").tolist(), dtype=np.str_)
+
+
+class Observer:
+    """A published network with both of its outputs."""
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        first = next(layer for layer in model.layers if is_classifier(layer.name))
+        with strategy.scope():
+            self._predictor = Predictor(keras.Model(model.input, [model.output, first.input]), strategy)
+
+    def observe(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities float32 [n, labels] and features float32 [n, channels] of all pictures, in their order.
+
+        Args:
+            batches: uint8 [<= batch, size, size, 1].
+        """
+        scores, features = zip(*self._predictor.parts(batches), strict=True)
+        return np.concatenate(scores), np.concatenate(features)
+
+
+def chosen(data: Shards, split: str, positions: np.ndarray) -> tf.data.Dataset:
+    """Batches of the pictures at these positions of a split, in stored order."""
+    wanted = np.zeros(len(data.split(split)), bool)
+    wanted[positions] = True
+    marked = tf.data.Dataset.zip((data.examples(split), tf.data.Dataset.from_tensor_slices(wanted)))
+    pictures = marked.filter(lambda _, chosen: chosen).map(lambda example, _: example[0])
+    return pictures.batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)

@@ -17,8 +17,8 @@ from scipy.special import expit, logit
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray
+from radiograft.reporting.html import Section
 from radiograft.reporting.plots import reliability_svg
-from radiograft.reporting.section import Section
 
 BINS = 10
 COOLEST, HOTTEST = 0.05, 20.0

@@ -1,4 +1,4 @@
-"""AUROCs of two models on the same pictures, and their difference from the same resamples of patients."""
+"""TODO."""
 
 from __future__ import annotations
 

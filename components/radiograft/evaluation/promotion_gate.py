@@ -12,7 +12,7 @@ from typing import NamedTuple, TypedDict
 
 import pandas as pd
 
-from radiograft.config.auroc_floors import Floors
+from radiograft.config.gate import Floors
 from radiograft.evaluation.model_comparison import Compared, by_delong, compare, resample
 from radiograft.metrics.bootstrap import Estimate
 from radiograft.reporting.narrative import number

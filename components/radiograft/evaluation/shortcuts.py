@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from radiograft.data.catalog import label_column, score_column
-from radiograft.evaluation import attributes
+from radiograft.evaluation import subgroups
 from radiograft.evaluation.subgroups import Judged
 from radiograft.metrics import delong
 from radiograft.metrics.bootstrap import Estimate
 from radiograft.metrics.ranking import FloatArray
+from radiograft.reporting.html import Section
 from radiograft.reporting.narrative import number
-from radiograft.reporting.section import Section
 
 # A warning is due where the 95 % interval of the variable's AUROC lies above 0.5 and reaches to this much below the
 # model's AUROC, or above it.
@@ -87,7 +87,7 @@ def section(found: Sequence[Shortcut], split: str) -> Section:
 
 def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     """Training's and the judged split's column of every variable that differs between training pictures."""
-    together = attributes.sources(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
+    together = subgroups.sources(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
     columns = {name: (train[name], rows[name]) for name in ("bytes", "pixels", "view", "age", "sex")}
     columns["source"] = (together[: len(train)].set_axis(train.index), together[len(train) :].set_axis(rows.index))
     return {name: both for name, both in columns.items() if both[0].nunique() > 1}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import NamedTuple, TypedDict
 
@@ -11,13 +12,15 @@ import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.data.catalog import label_column, score_column
-from radiograft.evaluation import attributes
 from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
 from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, RankedLabel, rank_label, summarise, weigh
 from radiograft.metrics.ranking import FloatArray
-from radiograft.reporting.section import Section
+from radiograft.reporting.html import Section
 
 SHOWN = ("auroc", "sensitivity", "specificity")
+
+AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # years, from
+MOST_GROUPS = 20
 
 
 class Contrast(TypedDict):
@@ -28,7 +31,7 @@ class Contrast(TypedDict):
 
 
 class Subgroup(TypedDict):
-    """One group of a variable (`attributes.groups`).
+    """One group of a variable (`groups`).
 
     `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
     in the group and in the rest; it is empty where there is none. `labels` has every label's figures in the group.
@@ -67,8 +70,8 @@ def section(found: Sequence[Subgroup], split: str, fewest_patients: int) -> Sect
 
 
 def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
-    for variable, column in attributes.groups(rows).items():
-        for group in attributes.order(variable, column.dropna().unique()):
+    for variable, column in groups(rows).items():
+        for group in order(variable, column.dropna().unique()):
             inside = (column == group).fillna(False).astype(bool)
             yield variable, group, inside, column.notna() & ~inside
 
@@ -121,3 +124,44 @@ def _summaries(names: Sequence[str], ranked: Sequence[RankedLabel], values: Floa
     return {
         name: summarise(label, values[:, place]) for place, (name, label) in enumerate(zip(names, ranked, strict=True))
     }
+
+
+def groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
+    """Which group each picture is in, by variable: `sex`, `age`, `view`, `source`.
+
+    A variable is there when it has two groups or more; only its 20 largest groups count. The source is the folder of
+    the picture's file.
+
+    Args:
+        rows: of the catalogue, of one split.
+
+    Returns:
+        Series of strings with the index of `rows`, missing where nothing is known.
+    """
+    bands = pd.cut(rows["age"], [*AGES.values(), np.inf], right=False, labels=list(AGES))
+    columns = {
+        "sex": rows["sex"].astype("string"),
+        "age": bands.astype("string"),
+        "view": rows["view"].astype("string"),
+        "source": sources(rows["uri"]),
+    }
+    known = {name: column.where(column.isin(_largest(column))) for name, column in columns.items()}
+    return {name: column for name, column in known.items() if column.nunique() > 1}
+
+
+def order(variable: str, names: Iterable[str]) -> list[str]:
+    """Names of a variable's groups as a reader expects them: ages rising, all else by name."""
+    return sorted(names, key=list(AGES).index if variable == "age" else str)
+
+
+def sources(uris: pd.Series[str]) -> pd.Series[str]:
+    """The folder of each file, without what all folders have in common."""
+    folders = {uri: posixpath.dirname(uri) + "/" for uri in uris.unique()}
+    shared = posixpath.commonprefix(list(folders.values()))
+    start = shared.rfind("/") + 1
+    return uris.map({uri: folder[start:].strip("/") or "." for uri, folder in folders.items()}).astype("string")
+
+
+def _largest(column: pd.Series[str]) -> list[str]:
+    counts = column[column != ""].value_counts()
+    return list(counts.index[:MOST_GROUPS])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from radiograft.config.data_policy import QUARANTINE, Policy
 from radiograft.data.quality.summary import DECADES, FILE
-from radiograft.reporting.evaluation_report import environment
+from radiograft.reporting.html import environment
 from radiograft.reporting.plots import BLUE, GREY, SETTINGS, VERMILION, as_svg
 
 LINES = {"train": (BLUE, "-"), "validation": (GREY, ":"), "test": (VERMILION, (0, (4, 1.5)))}

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from radiograft.metrics.bootstrap import Estimate
 from radiograft.metrics.multilabel import SplitMetrics
 from radiograft.reporting import narrative
+from radiograft.reporting.html import Section
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
-from radiograft.reporting.section import Section
 from radiograft.training.search.results import Candidate, best
 
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
     from radiograft.metrics.curve_point import CurvePoint
+from radiograft.reporting.html import environment
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
 LARGEST_CONTACT_SHEET = 3_000_000
@@ -150,32 +146,6 @@ def render_report(report: Report) -> str:
             most_examples=MOST_EXAMPLES,
         )
     )
-
-
-def environment() -> Environment:
-    """Where pages find their templates."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = narrative.number
-    environment.filters["strategy"] = narrative.STRATEGIES.__getitem__
-    environment.filters["plain"] = _plain
-    environment.filters["base64"] = _base64
-    return environment
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _base64(data: str | bytes) -> str:
-    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
 
 
 def _roc_plots(report: Report) -> list[Plot]:

@@ -17,9 +17,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import Material
 from radiograft.training.losses import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validate
-from radiograft.training.optimizers import averaged, make_optimizer
-from radiograft.training.schedules import learning_rate
-from radiograft.training.tensorboard_curves import Curves
+from radiograft.training.optimizers import averaged, learning_rate, make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +26,8 @@ WORST = -math.log(EPSILON)  # plain cross-entropy where every label is called wr
 DIVERGED = 0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
 OBJECTIVE = "val_objective"  # the training's own loss of the validation pictures, where that is not plain val_loss
 GROWN = 20.0  # times the L2 penalty before training
+
+VALIDATION = "val_"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,3 +246,22 @@ def _merit(row: dict[str, float]) -> tuple[float, float]:
 
 def _figures(row: dict[str, float]) -> str:
     return f"validation AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}"
+
+
+class Curves:
+    """Writes rows of a History below a folder as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
+
+    def add(self, row: dict[str, float]) -> None:
+        """Adds an epoch; steps count from 1, as the log counts epochs: 0 is the state before training."""
+        for name, value in row.items():
+            if name != "epoch":
+                with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():
+                    tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]))
+
+    def close(self) -> None:
+        """Writes out what is still in memory."""
+        for writer in self.writers.values():
+            writer.close()

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from radiograft.config import DATA_CHANGED
+from radiograft.reporting.tensorboard_card import credentials_hint, tensorboard_command
 from radiograft.stages.container_image import is_fixed
-from radiograft.stages.evaluate import tensorboard_card
 from radiograft_pipelines.cli import cluster_tables
 from radiograft_pipelines.cli.cluster_options import (
     HOST,
@@ -34,7 +34,7 @@ from radiograft_pipelines.cluster import submit as submission
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpServer
 from radiograft_pipelines.cluster.preflight import checks
-from radiograft_pipelines.cluster.preflight.registry import registry
+from radiograft_pipelines.cluster.preflight.checks import check_registry
 from radiograft_pipelines.settings import SEARCH, WHOLE
 
 DONE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
@@ -209,7 +209,7 @@ def _findings(
         yield from checks.examine(cluster, demands, service_account(order, server))
     yield checks.image(order.package.image)
     if order.values:
-        yield registry(str(order.values["publish_registry"]))
+        yield check_registry(str(order.values["publish_registry"]))
     else:
         yield checks.Finding("warning", "the registry was not tried", "give --settings, and --set registry=gs://...")
 
@@ -230,6 +230,6 @@ def _tensorboard_of(server: KfpServer, run_id: str) -> None:
     if name:
         click.echo(f"Tensorboard {name} shows {logs}: {server.host}/_/tensorboards/?ns={server.namespace}")
     else:
-        click.echo(tensorboard_card.command(logs))
-        if hint := tensorboard_card.hint(logs):
+        click.echo(tensorboard_command(logs))
+        if hint := credentials_hint(logs):
             click.echo(hint, err=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from radiograft_pipelines.cli.console import Terminal, figure
 from radiograft_pipelines.cluster.preflight.checks import Finding
-from radiograft_pipelines.cluster.run_results import found_nothing_new, published
+from radiograft_pipelines.cluster.runs import found_nothing_new, published
 
 WIDTH = 140
 AT_ONCE = 8  # runs whose versions are looked up in the registry

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Any, NamedTuple
+
+QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # without a sign
 
 
 class Demand(NamedTuple):
@@ -18,3 +22,19 @@ class Demand(NamedTuple):
     selector: dict[str, str]
     config_maps: list[str]
     secrets: list[str]
+
+
+def amount(quantity: str) -> Decimal:
+    """A Kubernetes quantity as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from kubernetes.utils import parse_quantity
+
+    return Decimal(parse_quantity(quantity))
+
+
+def can_be_asked(quantity: str) -> bool:
+    """Whether a pod may ask for it: a Kubernetes quantity above 0."""
+    return QUANTITY.fullmatch(quantity) is not None and amount(quantity) > 0

@@ -17,9 +17,9 @@ from kubernetes.utils.quantity import parse_quantity
 
 from radiograft.config.base import nearest
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
-from radiograft_pipelines import yaml_io
-from radiograft_pipelines.cluster.quantities import can_be_asked
-from radiograft_pipelines.dags import pod_spec
+from radiograft_pipelines import settings
+from radiograft_pipelines.cluster.pod_request import can_be_asked
+from radiograft_pipelines.dags import tasks
 
 LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
 GIGABYTE = 10**9  # the unit of KFP's older fields, which stand beside the quantities as text
@@ -47,16 +47,16 @@ class Cluster:
         labels: of every pod.
     """
 
-    gpu_type: str = pod_spec.GPU_TYPE
-    gpus: int = pod_spec.GPUS
+    gpu_type: str = tasks.GPU_TYPE
+    gpus: int = tasks.GPUS
     insist_on_gpus: bool = True
     most_cpu: str = ""
     most_memory: str = ""
     tolerations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     node_selector: dict[str, str] = dataclasses.field(default_factory=dict)
-    image_pull_policy: str = pod_spec.PULL_POLICY
+    image_pull_policy: str = tasks.PULL_POLICY
     image_pull_secrets: list[str] = dataclasses.field(default_factory=list)
-    secret: str = pod_spec.SECRET
+    secret: str = tasks.SECRET
     scratch: str = ""
     scratch_class: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -64,7 +64,7 @@ class Cluster:
     def running(self, model: str) -> Cluster:
         """The same cluster for runs that publish a model of this name, with which their pods are labelled."""
         value = model.rstrip("_-")  # which a label's value may hold, but not end with
-        return dataclasses.replace(self, labels={pod_spec.MODEL_LABEL: value, **self.labels})
+        return dataclasses.replace(self, labels={tasks.MODEL_LABEL: value, **self.labels})
 
     def __post_init__(self) -> None:
         if self.gpus < 0:
@@ -89,7 +89,7 @@ class Cluster:
             FileNotFoundError: there is no such file.
             ValueError: no YAML, not a mapping, a name that there is not, or a value that cannot be.
         """
-        content = yaml_io.read_mapping(path, may_be_empty=True)
+        content = settings.read_mapping(path, may_be_empty=True)
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in content.items():
             if name not in names:
@@ -130,7 +130,7 @@ def placed(package: str, cluster: Cluster) -> str:
 def _pod(pod: dict[str, Any], cluster: Cluster, *, on_gpus: bool) -> dict[str, Any]:
     """The platform's part of a pod, checked by KFP's own message type."""
     store = {"secretName": cluster.secret, **_named("secret", cluster.secret)}
-    secrets = [entry | (store if entry["secretName"] == pod_spec.SECRET else {}) for entry in pod["secretAsEnv"]]
+    secrets = [entry | (store if entry["secretName"] == tasks.SECRET else {}) for entry in pod["secretAsEnv"]]
     gpu = [{"key": cluster.gpu_type, "operator": "Exists", "effect": "NoSchedule"}] if on_gpus else []
     changed = {
         **pod,
@@ -150,7 +150,7 @@ def _pod(pod: dict[str, Any], cluster: Cluster, *, on_gpus: bool) -> dict[str, A
 
 def _scratch(pod: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """A claim of the pod's own in place of the empty folder that lies on the node's disk."""
-    (folder,) = (mount for mount in pod["emptyDirMounts"] if mount["mountPath"] == pod_spec.WRITABLE)
+    (folder,) = (mount for mount in pod["emptyDirMounts"] if mount["mountPath"] == tasks.WRITABLE)
     kind = {"storageClassName": cluster.scratch_class} if cluster.scratch_class else {"defaultStorageClass": True}
     claim = {**folder, "accessModes": ["ReadWriteOnce"], "size": cluster.scratch, **kind}
     others = [mount for mount in pod["emptyDirMounts"] if mount != folder]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from radiograft.stages.evaluate.tensorboard_card import readable
+from radiograft.reporting.tensorboard_card import readable_uri
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
 
@@ -21,7 +21,7 @@ def logs_of(run: Any, pipeline: str, cluster: Kubernetes | None) -> str:
         pipeline: the pipeline's name, which KFP makes a folder of the pipeline root.
     """
     root = (run.runtime_config.pipeline_root if run.runtime_config else "") or _root(cluster)
-    return f"{readable(root).rstrip('/')}/{pipeline}/{run.run_id}"
+    return f"{readable_uri(root).rstrip('/')}/{pipeline}/{run.run_id}"
 
 
 def apply(cluster: Kubernetes, run_id: str, logs: str) -> str | None:

@@ -11,7 +11,6 @@ from kfp import dsl
 from radiograft.config import AUTO_CUT_OFF
 from radiograft.stages.select_model.component import choose_model, list_cut_offs
 from radiograft_pipelines.dags.parameters import Form, with_run_form
-from radiograft_pipelines.dags.pod_spec import unprivileged
 from radiograft_pipelines.dags.tasks import (
     evaluated,
     extracted,
@@ -19,6 +18,7 @@ from radiograft_pipelines.dags.tasks import (
     preprocessed,
     published,
     tuned,
+    unprivileged,
     worth_training,
 )
 

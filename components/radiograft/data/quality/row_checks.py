@@ -16,6 +16,8 @@ UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("P
 BESIDE_NO_FINDING = ("Support Devices",)  # CheXpert's No Finding says nothing of these (Irvin et al. 2019)
 ALIKE = 0.8  # difflib's ratio; `Pnuemonia` has 0.89 to Pneumonia, Pneumothorax 0.67
 
+HELD_OUT_MOST = ("test", "validation", "train")
+
 
 def of_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
     """Rows that cannot be used or are not to be trusted, by reason.
@@ -68,3 +70,29 @@ def _alike(name: str, label: str) -> bool:
 
 def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
+
+
+def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+    """Which rows repeat another one, by reason, from `md5`, `split` and `official`.
+
+    Of equal pictures the one in the split held out most stays, and there the first. An official test split stays whole,
+    because others' figures are measured on all of it.
+    """
+    order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
+    ordered = rows.loc[order]
+    repeated = ordered["md5"].duplicated() & ~_officially_tests(ordered)
+    elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
+    return {
+        "byte-identical to a picture of a split held out": (repeated & elsewhere).reindex(rows.index),
+        "byte-identical to an earlier picture": (repeated & ~elsewhere).reindex(rows.index),
+    }
+
+
+def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
+    """What is to be said of the repeats that stay, a sentence or none."""
+    count = int(rows["md5"][_officially_tests(rows)].duplicated().sum())
+    return (f"{count} pictures of the official test split repeat others of it byte for byte and stay",) * (count > 0)
+
+
+def _officially_tests(rows: pd.DataFrame) -> pd.Series[bool]:
+    return rows["official"].eq("test").fillna(False).astype(bool)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import label_column
-from radiograft.data.shards.files import SUFFIX, appearing
+from radiograft.data.shards.files import RECORDS_SUFFIX, appearing
 from radiograft.imaging.augment import augment, draw
 
 SHUFFLE_PICTURES = 4096
@@ -139,7 +139,7 @@ class Shards:
 
     def _records(self, split: str, *, in_turn: bool = False) -> tf.data.Dataset:
         """A split's records, file after file, or one of each file in turn."""
-        files = sorted(str(path) for path in self.folder.glob(f"{split}-*{SUFFIX}"))
+        files = sorted(str(path) for path in self.folder.glob(f"{split}-*{RECORDS_SUFFIX}"))
         if in_turn:
             records = tf.data.Dataset.from_tensor_slices(files).interleave(
                 lambda file: tf.data.TFRecordDataset(file, buffer_size=SMALL_READ_BUFFER), cycle_length=len(files)

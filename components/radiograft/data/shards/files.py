@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import math
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.data.catalog import no_boxes
+from radiograft.data.catalog import SPLITS, no_boxes
+from radiograft.storage import npz_archive, tar_archive
 
-SUFFIX = ".tfrecord"
+RECORDS_SUFFIX = ".tfrecord"
 # A record is its length, a checksum of that, its content and a checksum of that, as TensorFlow's record_writer.h says.
 LENGTH = struct.Struct("<Q")
 CHECKSUM_BYTES = 4
+
+PICTURES_A_SHARD = 512
 
 
 @contextlib.contextmanager
@@ -63,3 +68,48 @@ def write_description(
     (no_boxes() if boxes is None else boxes).to_parquet(folder / "boxes.parquet", index=False)
     (folder / "augmentation.json").write_text(json.dumps(dataclasses.asdict(augmentation), indent=2))
     (folder / "shards.json").write_text(json.dumps(summary, indent=2))
+
+
+class Shard(NamedTuple):
+    """A shard's name, which begins with its split, and the catalogue's rows whose pictures it holds, in their order."""
+
+    name: str
+    rows: pd.DataFrame
+
+
+def layout(rows: pd.DataFrame) -> list[Shard]:
+    """All shards of a catalogue's rows, at least one a split, split after split in reading order."""
+    found = []
+    for split in SPLITS:
+        ordered = in_reading_order(rows[rows["split"] == split])
+        count = max(1, math.ceil(len(ordered) / PICTURES_A_SHARD))
+        parts = [ordered[place * PICTURES_A_SHARD :][:PICTURES_A_SHARD] for place in range(count)]
+        found += [Shard(f"{split}-{place:05d}-of-{count:05d}", part) for place, part in enumerate(parts)]
+    return found
+
+
+def in_reading_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in an order in which pictures of archives can be read in one pass; files of their own keep theirs."""
+    places = [(npz_archive.place(uri), tar_archive.place(uri)) for uri in rows["uri"]]
+    return rows.iloc[sorted(range(len(rows)), key=places.__getitem__)].reset_index(drop=True)
+
+
+def share(shards: Sequence[Shard], worker: int, workers: int) -> list[Shard]:
+    """One worker's shards, which follow each other, so that few workers read the same archive.
+
+    Args:
+        worker: counted from 0. All workers' shares together are the shards, and differ in size by at most one.
+
+    Raises:
+        ValueError: there is no such worker.
+    """
+    if not 0 <= worker < workers:
+        raise ValueError(f"worker must be from 0 to {workers - 1}, got {worker}")
+    return list(shards[len(shards) * worker // workers : len(shards) * (worker + 1) // workers])
+
+
+def digest(shards: Sequence[Shard]) -> str:
+    """SHA-256 over what the shards are to hold, in its order, and where it is read from."""
+    text = pd.concat([shard.rows for shard in shards]).to_csv(index=False, lineterminator="\n")
+    names = "\n".join(shard.name for shard in shards)
+    return hashlib.sha256(f"{names}\n{text}".encode()).hexdigest()

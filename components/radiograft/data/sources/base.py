@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
 
+from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.base import nearest
 from radiograft.data.catalog import no_boxes
 from radiograft.utils.errors import NamingError
@@ -15,6 +17,13 @@ NO_PATIENTS = (
     "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
     "intervals are too narrow and a patient may be in several splits"
 )
+
+OLDEST = 120.0
+YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+NORMAL = ("normal", "no finding", "nofinding", "healthy", "negative")
+TRUTH = dict.fromkeys(("1", "1.0", "true"), 1.0) | dict.fromkeys(("0", "0.0", "false"), 0.0)
+UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
 
 
 class Source(NamedTuple):
@@ -72,3 +81,38 @@ def _spelt_alike(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     count = int(plain[mixed].nunique())
     told = f"{count} patients' ids are there with and without zeros in front: they count as the same patients"
     return ids.mask(mixed, plain), (told,) * (count > 0)
+
+
+def years(age: str) -> float:
+    """Age in years from `57`, `57.0`, `058Y`, `011M`, `003W` or `003D`; NaN where it is unreadable or above 120."""
+    match = re.fullmatch(r"(\d{1,4})(?:\.0)?([YMWD]?)", age.strip())
+    if not match:
+        return float("nan")
+    value = int(match[1]) * YEARS[match[2]]
+    return value if value <= OLDEST else float("nan")
+
+
+def finding(name: str) -> str:
+    """A finding's name as ChestX-ray14 writes it, where it knows it: `PNEUMONIA` is Pneumonia, `NORMAL` No Finding."""
+    plain = name.strip().casefold().replace("_", " ")
+    if plain in NORMAL:
+        return NO_FINDING
+    return next((known for known in FINDINGS if known.casefold().replace("_", " ") == plain), name.strip())
+
+
+def from_words(words: pd.Series[str], separator: str) -> pd.DataFrame:
+    """Findings of cells that name them; an empty cell says nothing of any."""
+    named = words.map(lambda cell: "|".join(finding(word) for word in cell.split(separator) if word.strip()))
+    columns = named.str.get_dummies(sep="|").astype("float64")
+    return columns.mask(named == "")
+
+
+def from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
+    """Findings of the columns that hold nothing but 1, 0, -1 (see UNCERTAIN) and blanks."""
+    read = {**TRUTH, **dict.fromkeys(("-1", "-1.0"), UNCERTAIN[uncertain]), "": blank}
+    columns = {}
+    for name in table.columns:
+        cells = table[name].str.strip().str.lower()
+        if cells.isin(list(read)).all():
+            columns[NO_FINDING if finding(name) == NO_FINDING else name] = cells.map(read).astype("float64")
+    return pd.DataFrame(columns, index=table.index)

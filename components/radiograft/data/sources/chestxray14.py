@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from radiograft import storage
-from radiograft.data.catalog import exclusion, no_boxes
-from radiograft.data.sources import chestxray14_boxes, image_files
-from radiograft.data.sources.ages import years
-from radiograft.data.sources.base import Source, patients
-from radiograft.data.tables import io as table_io
+from radiograft.data import table_files as table_io
+from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
+from radiograft.data.sources import image_files
+from radiograft.data.sources.base import Source, patients, years
+from radiograft.data.sources.image_files import among
 from radiograft.utils.errors import NamingError
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -24,6 +24,11 @@ COLUMNS = {
     "Patient Gender": "sex",
     "View Position": "view",
 }
+
+BOX_TABLE = "BBox_List_2017.csv"
+BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")  # NIH put commas into a column's name
+IMAGE_SIDE = 1024  # pixels of the square pictures that the boxes were drawn on
+BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # the data set's own name for what the box table calls otherwise
 
 
 def read(uri: str) -> Source:
@@ -70,8 +75,8 @@ def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
 
 
 def _read_boxes(files: Mapping[str, storage.Entry], image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    found = table_io.first(files, [chestxray14_boxes.TABLE])
-    return chestxray14_boxes.read(found[1], image_ids) if found else (no_boxes(), exclusion([], ""))
+    found = table_io.first(files, [BOX_TABLE])
+    return read_boxes(found[1], image_ids) if found else (no_boxes(), exclusion([], ""))
 
 
 def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
@@ -102,3 +107,33 @@ def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | N
 
 def _lines(name: str, content: bytes) -> list[str]:
     return [line.strip() for line in table_io.text(name, content).splitlines() if line.strip()]
+
+
+def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The boxes of the pictures that are there, as `records.no_boxes` describes them, and what was set aside and why.
+
+    A box that reaches over its picture's edge is cut there.
+
+    Raises:
+        ValueError: the table has another header, or is not UTF-8.
+    """
+    table = table_io.read_csv(BOX_TABLE, content)
+    if tuple(table.columns[: len(BOX_HEADER)]) != BOX_HEADER:
+        raise ValueError(
+            f"{BOX_TABLE} must begin with the columns {', '.join(BOX_HEADER)}, got {', '.join(table.columns)}"
+        )
+    table = table[list(BOX_HEADER)].set_axis(list(BOX_COLUMNS), axis="columns")
+    table["finding"] = table["finding"].replace(BOX_FINDINGS)
+    left, top, width, height = (
+        pd.to_numeric(table[column], errors="coerce").astype("float64") / IMAGE_SIDE for column in CORNERS
+    )
+    table["x"], table["y"] = left.clip(0, 1), top.clip(0, 1)
+    table["width"] = (left + width).clip(0, 1) - table["x"]
+    table["height"] = (top + height).clip(0, 1) - table["y"]
+    known = among(table["image_id"], image_ids)
+    inside = (table["width"] > 0) & (table["height"] > 0)
+    excluded = [
+        exclusion(table["image_id"][~known], "box of a picture that is not there"),
+        exclusion(table["image_id"][known & ~inside], "box that is not inside its picture"),
+    ]
+    return table[known & inside].astype(BOX_COLUMNS).reset_index(drop=True), pd.concat(excluded)

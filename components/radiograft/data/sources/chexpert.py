@@ -5,12 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.table_columns import TableLayout
+from radiograft.config.data import TableLayout
+from radiograft.data import table_files as table_io
 from radiograft.data.sources import image_files
 from radiograft.data.sources.base import Source
-from radiograft.data.sources.table import joined
-from radiograft.data.tables import io as table_io
-from radiograft.data.tables.rows import described
+from radiograft.data.sources.table import described, joined
 
 TABLES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
 PATH = r"((?:train|valid|test)/(patient\d+)/.+)$"  # what stands before it is the name of a release

@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.table_columns import TableLayout
+from radiograft.config.data import TableLayout
+from radiograft.data import table_files as table_io
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import findings, image_files, image_folder
-from radiograft.data.sources.ages import years
-from radiograft.data.sources.base import Source, patients
-from radiograft.data.sources.table import with_findings
-from radiograft.data.tables import io as table_io
-from radiograft.data.tables.rows import described
+from radiograft.data.sources import base, image_files, image_folder
+from radiograft.data.sources.base import Source, patients, years
+from radiograft.data.sources.table import described, with_findings
 from radiograft.imaging.dicom import NotARadiograph, Tags, read_tags
 from radiograft.utils.errors import NamingError
 
@@ -59,7 +57,7 @@ def _by_folder(uri: str, found: pd.DataFrame) -> Source:
     placed = image_folder.by_folder(rows["image_id"], uri)
     inside = placed.classes.notna()
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
-    truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    truth = base.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
     return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.data import splits
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import findings, image_files
+from radiograft.data.sources import base, image_files
 from radiograft.data.sources.base import Source, patients
 from radiograft.utils.errors import NamingError
 
@@ -44,7 +44,7 @@ def read(uri: str) -> Source:
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
     rows["patient_id"], notes = patients(rows["image_id"].map(patient).astype("string"), rows["image_id"])
-    truth = findings.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    truth = base.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
     excluded = pd.concat([strays, excluded])
     return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
 

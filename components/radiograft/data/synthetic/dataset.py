@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from radiograft.config import FINDINGS, NO_FINDING
-from radiograft.data.sources import chestxray14_boxes
+from radiograft.data.sources import chestxray14
 from radiograft.data.synthetic.anatomy import Body, Chest, blur, draw_chest, grow_body
 from radiograft.data.synthetic.findings import Box, draw_findings, pose
 
@@ -143,7 +143,7 @@ def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
             yield f"images_001/images/{visit.image_index}", png.getvalue()
             boxed += _box_rows(visit, found)
         visits += of_patient
-    yield chestxray14_boxes.TABLE, _csv(",".join(chestxray14_boxes.HEADER) + ",,,", boxed)
+    yield chestxray14.BOX_TABLE, _csv(",".join(chestxray14.BOX_HEADER) + ",,,", boxed)
     yield TABLE, _csv(HEADER, (visit.row() for visit in visits))
     for name, tested in (("train_val_list.txt", False), ("test_list.txt", True)):
         listed = (visit.image_index for visit in visits if visit.tested is tested)
@@ -152,9 +152,9 @@ def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
 
 def _box_rows(visit: Visit, found: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
     """Rows of the box table: what is both drawn and written, in test pictures alone, as NIH has it."""
-    theirs = {ours: name for name, ours in chestxray14_boxes.FINDINGS.items()}
+    theirs = {ours: name for name, ours in chestxray14.BOX_FINDINGS.items()}
     for finding in sorted(found.keys() & visit.labels if visit.tested else ()):
-        corners = (round(chestxray14_boxes.SIDE * fraction, 3) for fraction in found[finding])
+        corners = (round(chestxray14.IMAGE_SIDE * fraction, 3) for fraction in found[finding])
         yield visit.image_index, theirs.get(finding, finding), *corners
 
 

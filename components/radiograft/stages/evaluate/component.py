@@ -33,7 +33,8 @@ def evaluate(
 
     from radiograft.config import Evaluate
     from radiograft.evaluation.predictions import Inputs
-    from radiograft.stages.evaluate import task, tensorboard_card
+    from radiograft.reporting.tensorboard_card import write_card
+    from radiograft.stages.evaluate import task
     from radiograft.stages.runtime import stage
 
     with stage(
@@ -49,4 +50,4 @@ def evaluate(
         paths = Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
         outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
         outcome.log_to(metrics, curves)
-        tensorboard_card.write(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))
+        write_card(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))

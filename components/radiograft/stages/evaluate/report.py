@@ -10,11 +10,11 @@ import pandas as pd
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import analyses, promotion_gate
+from radiograft.evaluation import promotion_gate, results
 from radiograft.evaluation.predictions import PUBLISHED, Inputs
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
-from radiograft.reporting.section import Section
+from radiograft.reporting.html import Section
 
 
 def page(
@@ -47,7 +47,7 @@ def page(
         cut_off_curve=facts["cut_off_curve"],
         cut_off_search=facts["cut_off_search"],
         decision=promotion_gate.decision(facts["gate"]),
-        sections=[Section("gate.html.j2", facts["gate"]), *analyses.sections(facts), *sections],
+        sections=[Section("gate.html.j2", facts["gate"]), *results.sections(facts), *sections],
         data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],

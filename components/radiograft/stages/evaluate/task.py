@@ -11,14 +11,14 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config import Evaluate
-from radiograft.config.record import read_settings, record_settings
+from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
-from radiograft.evaluation import analyses, production_baseline, promotion_gate
+from radiograft.evaluation import champion, promotion_gate, results
 from radiograft.evaluation.golden_predictions import record_sample
 from radiograft.evaluation.predictions import PUBLISHED, Inputs, load, predict
 from radiograft.evaluation.results import measure_all
-from radiograft.explain.explanations import Looks, look
+from radiograft.explain.gallery import Looks, look
 from radiograft.reporting import contact_sheet
 from radiograft.reporting.evaluation_report import render_report
 from radiograft.stages.evaluate import tensorboard
@@ -43,14 +43,14 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
     _record(settings, inputs, data, predictions, output)
     record_sample(predictors[PUBLISHED], output)
     facts = measure_all(settings, data, inputs, predictions) | {"lineage": _lineage(data, output)}
-    opponent = production_baseline.challenge(settings, data, strategy, run_id)
+    opponent = champion.challenge(settings, data, strategy, run_id)
     facts["gate"] = _judge(settings, data, test, facts, opponent)
     published = predictors[PUBLISHED].model
     looks = _look(settings, published, strategy, data, test, facts)
     facts["localisation"] = looks.localisation
     observed = evaluation_drift.observe(data, published, strategy, settings.train_seed)
     facts["drift"], shift = evaluation_drift.examine(data, observed, settings.train_seed, output)
-    facts["warnings"] = [*analyses.notes(facts), *evaluation_drift.warnings(facts["drift"])]
+    facts["warnings"] = [*results.notes(facts), *evaluation_drift.warnings(facts["drift"])]
     (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
     report.parent.mkdir(parents=True, exist_ok=True)
     sections, sheet = [*looks.sections(), shift], contact_sheet.of_training_set(data, settings.train_seed)
@@ -65,7 +65,7 @@ def run(settings: Evaluate, inputs: Inputs, run_id: str, output: Path, report: P
 def _record(settings: Evaluate, inputs: Inputs, data: Shards, predictions: pd.DataFrame, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(output / "predictions.parquet", index=False)
-    production_baseline.record_seen(data.rows, output)
+    champion.record_seen(data.rows, output)
     # as ingest had them, which come with the shards: in a search, the model knows its own cut-off alone
     record_settings(output, settings, inputs.model, inputs.shards)
 

@@ -20,8 +20,8 @@ from tensorboard.plugins.hparams import api as hparams
 
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.embed import chosen
 from radiograft.drift.evaluation_drift import Observed
+from radiograft.drift.reference import chosen
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.config import ExtractFeatures
-from radiograft.config.record import record_settings
+from radiograft.config.base import record_settings
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from radiograft.config import FineTune
-from radiograft.config.record import record_settings
+from radiograft.config.base import record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.cut_offs import parse_cut_offs

@@ -10,13 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
-from radiograft.config.base import Scalar
+from radiograft.config.base import Scalar, record, record_settings
 from radiograft.config.data_policy import FAIL, LEAK
-from radiograft.config.record import record, record_settings
 from radiograft.data import change_detection, splits
 from radiograft.data.catalog import Catalogue, check_classes, label_column, summarise_exclusions
 from radiograft.data.deidentify import deidentify
-from radiograft.data.quality import exact_duplicates, row_checks
+from radiograft.data.quality import row_checks
 from radiograft.data.quality.filter import Sieve
 from radiograft.data.sources.base import check_known
 from radiograft.data.sources.readers import KNOW_ALL, READERS
@@ -62,7 +61,7 @@ def build_catalogue(settings: Ingest) -> Catalogue:
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
     rows = sieve.sift(rows, row_checks.of_rows(rows, source.findings.loc[rows.index], settings))
-    rows = sieve.sift(rows, exact_duplicates.defects(rows))
+    rows = sieve.sift(rows, row_checks.find_exact_duplicates(rows))
     sieve.refuse()
     check_classes(rows, labels)
     return Catalogue(
@@ -70,7 +69,7 @@ def build_catalogue(settings: Ingest) -> Catalogue:
         labels=labels,
         excluded=sieve.excluded(),
         source=source.uri,
-        notes=(*source.notes, *exact_duplicates.notes(rows), *row_checks.notes(source.findings, labels)),
+        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.notes(source.findings, labels)),
         boxes=source.boxes,
         quarantine=sieve.quarantine(),
         suspects=sieve.suspects(),

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import Preprocess
+from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
-from radiograft.config.record import record_settings
 from radiograft.data.catalog import SPLITS, Catalogue, check_classes, count_splits, summarise_exclusions
-from radiograft.data.quality import changes, near_duplicates, summary
+from radiograft.data.quality import near_duplicates, summary
 from radiograft.data.quality.filter import Sieve
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
-from radiograft.data.shards.layout import Shard, layout
+from radiograft.data.shards.files import Shard, layout
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,13 @@ def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], out
     record_settings(output, settings, catalogue_folder)
     left = left.assign(pixels=found["pixels"]).reset_index(drop=True)
     _describe(settings, catalogue, left, found["mode"], sieve, output)
-    changes.record(catalogue_folder, output)
+    summary.record(catalogue_folder, output)
 
 
 def _place(name: str, parts: Sequence[Path]) -> Path:
-    found = [part / (name + shard_files.SUFFIX) for part in parts if (part / (name + row_status.SUFFIX)).is_file()]
+    found = [
+        part / (name + shard_files.RECORDS_SUFFIX) for part in parts if (part / (name + row_status.SUFFIX)).is_file()
+    ]
     if len(found) != 1:
         raise ValueError(f"exactly one part must hold {name}, got {len(found)} of {len(parts)}; run preprocess again")
     return found[0]

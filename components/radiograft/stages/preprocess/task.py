@@ -8,26 +8,31 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from radiograft import storage
 from radiograft.config import Preprocess
 from radiograft.config.data_policy import COLOUR, REPORT, Policy
 from radiograft.data.catalog import Catalogue, label_column
 from radiograft.data.image_loader import Decoded, decode_rows
 from radiograft.data.quality.image_checks import look
+from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
-from radiograft.data.shards.files import SUFFIX
-from radiograft.data.shards.layout import Shard, digest, layout, share
+from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, digest, layout, share
 from radiograft.data.shards.row_status import Outcome
 from radiograft.imaging.decode import IN_COLOUR
 from radiograft.stages.preprocess import merge
-from radiograft.stages.preprocess.finished_shards import Finished
+from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
+
+KEY = "key"  # file that tells which work the shards of a folder are
+SUFFIXES = (shard_files.RECORDS_SUFFIX, row_status.SUFFIX)  # of a shard's files; the one written last comes last
 
 
 def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:
@@ -72,7 +77,7 @@ def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess,
         examples = _stored(
             shard.rows["image_id"], truth, itertools.islice(decoded, len(truth)), settings.policy(), found
         )
-        write_shard(finished.folder / (shard.name + SUFFIX), examples)
+        write_shard(finished.folder / (shard.name + RECORDS_SUFFIX), examples)
         row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], found)
         finished.copy(shard.name)
         log.debug("%s: %d of %d shards", shard.name.partition("-")[0], done, len(shards))
@@ -99,3 +104,49 @@ def judged(decoded: Decoded, policy: Policy) -> Outcome:
     flaws = (*seen.flaws, *(COLOUR,) * mode.endswith(IN_COLOUR))
     leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
     return Outcome(mode, (leaving,)) if leaving else Outcome(mode, flaws, seen, pixels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """Shards in a folder and, for an attempt that finds the folder empty, copies in the object store."""
+
+    folder: Path
+    copies: Checkpoints
+
+    @classmethod
+    def open(cls, folder: Path, place: Checkpoints, *facts: object) -> Self:
+        """Those of one piece of work; what other facts led to is removed from the folder.
+
+        Args:
+            facts: whatever the shards depend on, as JSON can hold it.
+        """
+        key = checkpoints.key(*facts)
+        if not (folder / KEY).is_file() or (folder / KEY).read_text() != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            storage.write_bytes(str(folder / KEY), key.encode())
+        return cls(folder, place.of("shards", *facts))
+
+    def has(self, name: str) -> bool:
+        """Whether a shard is whole; fetches it from the object store if that has it and the folder has not.
+
+        One that was damaged there is not used, which is logged.
+        """
+        last = name + SUFFIXES[-1]
+        if not (self.folder / last).exists() and self.copies.uri and storage.exists(self._copy(last)):
+            self._fetch(name)
+        return (self.folder / last).exists()
+
+    def copy(self, name: str) -> None:
+        """Copies a shard to the object store."""
+        for file in (name + suffix for suffix in SUFFIXES if self.copies.uri):
+            storage.write_bytes(self._copy(file), checkpoints.sealed((self.folder / file).read_bytes()))
+
+    def _fetch(self, name: str) -> None:
+        for file in (name + suffix for suffix in SUFFIXES):
+            content = checkpoints.unsealed(self._copy(file))
+            if content is None:
+                return  # without its last file the shard is not there, and is made anew
+            storage.write_bytes(str(self.folder / file), content)
+
+    def _copy(self, file: str) -> str:
+        return storage.join(self.copies.uri, file)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from radiograft import storage
 from radiograft.stages.container_image import is_fixed
-from radiograft_pipelines.cluster import quantities
+from radiograft.storage import conditional_write
+from radiograft_pipelines.cluster import pod_request
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpServer
 from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
@@ -16,6 +19,8 @@ from radiograft_pipelines.cluster.preflight import nodes, quotas
 
 OLDEST_KFP = (2, 15, 0)
 SERVER = "ml-pipeline"  # KFP's deployment of its API server
+
+OURS = "with this machine's credentials; pods use their service account's"
 
 
 class Finding(NamedTuple):
@@ -72,7 +77,7 @@ def _unless_unreadable(check: Callable[[], list[Finding]]) -> list[Finding]:
 def _wrong_quantities(demands: Sequence[Demand]) -> Iterator[Finding]:
     for demand in demands:
         for name, quantity in demand.resources.items():
-            if not quantities.can_be_asked(quantity):
+            if not pod_request.can_be_asked(quantity):
                 yield Finding("bad", f"{demand.task} asks for {quantity!r} of {name}", "write 500m, 8 or 16Gi")
 
 
@@ -131,3 +136,35 @@ def _image_tag(cluster: Kubernetes, kfp_namespace: str) -> str:
     except (ClusterError, LookupError):
         return ""
     return str(found.spec.template.spec.containers[0].image).partition("@")[0].rpartition(":")[2]
+
+
+def check_registry(place: str) -> Finding:
+    """Writes a small file below the registry and writes it again against a state that it no longer has."""
+    uri = storage.join(place, "_doctor", uuid.uuid4().hex)
+    try:
+        try:
+            return _races(place, uri)
+        finally:
+            storage.delete(uri)
+    except Exception as error:  # whatever the store's client raises is the finding
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Finding(
+            "bad", f"the registry {place} is not writable, {OURS}: {text}", "grant read, write and delete there"
+        )
+
+
+def _races(place: str, uri: str) -> Finding:
+    conditional_write.swap(uri, b"first", None)
+    token = conditional_write.read(uri).token
+    conditional_write.swap(uri, b"second", token)
+    for stale in (None, token):
+        try:
+            conditional_write.swap(uri, b"third", stale)
+        except FileExistsError:
+            continue
+        return Finding(
+            "bad",
+            f"the registry {place} let a write through that was not up to date: racing runs could share a version",
+            "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
+        )
+    return Finding("good", f"the registry {place} is writable and compares before it swaps, {OURS}")

@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.pod_request import Demand
-from radiograft_pipelines.cluster.quantities import amount
+from radiograft_pipelines.cluster.pod_request import Demand, amount
 
 REPELLING = ("NoSchedule", "NoExecute")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.config.auroc_floors import Floors, read_floors
+from radiograft.config.gate import Floors, read_floors
 
 LABELS = ("Pneumonia", "Mass", "Edema")
 

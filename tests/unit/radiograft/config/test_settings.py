@@ -23,9 +23,8 @@ from radiograft.config import (
     check_form,
     run_form,
 )
-from radiograft.config.base import Settings, nearest
-from radiograft.config.operating_point import OperatingPoint
-from radiograft.config.record import read_settings, record_settings
+from radiograft.config.base import Settings, nearest, read_settings, record_settings
+from radiograft.config.gate import OperatingPoint
 
 REQUIRED = {"data_source": "/data", "publish_registry": "/registry"}
 BOUNDED = [

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from radiograft import storage
-from radiograft.config.base import Scalar
-from radiograft.config.record import read_settings
+from radiograft.config.base import Scalar, read_settings
 from radiograft.data import change_detection
 from radiograft.registry import production
 from radiograft.stages.ingest import task

@@ -17,7 +17,7 @@ import pytest
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation.production_baseline import record_seen
+from radiograft.evaluation.champion import record_seen
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.registry import versions as registry
 from radiograft.stages.ingest import task as ingest

@@ -14,7 +14,7 @@ import pytest
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.synthetic.dataset import phantom_files
-from radiograft.evaluation.production_baseline import challenge
+from radiograft.evaluation.champion import challenge
 from radiograft.evaluation.promotion_gate import Rule, judge
 from radiograft.models import artifact
 from radiograft.registry import production

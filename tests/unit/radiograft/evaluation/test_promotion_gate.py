@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from radiograft.config.auroc_floors import read_floors
+from radiograft.config.gate import read_floors
 from radiograft.evaluation.model_comparison import by_delong
 from radiograft.evaluation.promotion_gate import Champion, Rule, Verdict, decision, judge
 from radiograft.metrics.multilabel import evaluate_label

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 
 from radiograft.config import Evaluate, Ingest
 from radiograft.data.catalog import Catalogue, prediction_frame
-from radiograft.evaluation import analyses
+from radiograft.evaluation import results
 from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, warnings
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
@@ -137,12 +137,12 @@ def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_p
         name: evaluate_predictions(part, labels, thresholds, 0, 0, settings.evaluate_fewest_patients)
         for name, part in (("validation", validation), ("test", test))
     }
-    found = analyses.analyse(settings, rows, predictions, thresholds, metrics)
+    found = results.analyse(settings, rows, predictions, thresholds, metrics)
     assert found["judged_on"] == "validation"  # NIH's test list holds only positives of this sample
     (alone,) = [each for each in found["shortcuts"] if each["variable"] == "bytes"]
     assert alone["auroc"]["value"] == pytest.approx(0.83, abs=0.03)
     assert alone["warning"]
-    assert analyses.notes(found)[0].startswith("File size alone predicts nearly as well as the model")
+    assert results.notes(found)[0].startswith("File size alone predicts nearly as well as the model")
     json.dumps(found, allow_nan=False)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from radiograft import storage
 from radiograft.imaging import dicom
-from radiograft.storage import conditional_write, range_reader, retry, s3_client
+from radiograft.storage import conditional_write, range_reader, retry
+from radiograft.storage import s3 as s3_store
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.faulty_proxy import FLAWS, Line, line_to
 
@@ -43,18 +44,18 @@ def line(bucket: str, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     variable = ENDPOINTS["s3" if bucket.startswith("s3") else "embedded"]
     with line_to(os.environ[variable]) as flawed:
         monkeypatch.setenv(variable, flawed.endpoint)
-        s3_client.client.cache_clear()
+        s3_store.client.cache_clear()
         yield flawed
-    s3_client.client.cache_clear()
+    s3_store.client.cache_clear()
 
 
 @pytest.fixture
 def s3_elsewhere(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Lets a test change how S3 is reached."""
     monkeypatch.setattr(retry, "PATIENCE", 0.1)
-    s3_client.client.cache_clear()
+    s3_store.client.cache_clear()
     yield monkeypatch
-    s3_client.client.cache_clear()
+    s3_store.client.cache_clear()
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
@@ -195,7 +196,7 @@ def test_an_object_that_is_replaced_is_not_read_on(s3: str) -> None:
 @pytest.mark.parametrize("encryption", [{"ServerSideEncryption": "aws:kms"}, {"ServerSideEncryption": "AES256"}])
 def test_an_etag_is_no_md5_where_keys_are_managed(s3: str, encryption: dict[str, str]) -> None:
     folder = str(uuid.uuid4())
-    s3_client.client().put_object(Bucket="radiograft", Key=f"{folder}/file", Body=b"x", **encryption)
+    s3_store.client().put_object(Bucket="radiograft", Key=f"{folder}/file", Body=b"x", **encryption)
     md5 = hashlib.md5(b"x").hexdigest()
     entries = list(storage.list_files(f"{s3}/{folder}"))
     assert [entry.md5 for entry in entries] == [md5 if encryption["ServerSideEncryption"] == "AES256" else None]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from radiograft.config import FineTune
 from radiograft.config.recipe import PRESETS, Recipe
-from radiograft.training.schedules import learning_rate, plateaus
+from radiograft.training.optimizers import learning_rate, plateaus
 
 recipes = st.builds(
     Recipe, schedule=st.sampled_from(["constant", "cosine", "plateau"]), warm_up=st.floats(0, 0.5), ema=st.just(0.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from radiograft.training.tensorboard_curves import Curves
+from radiograft.training.trainer import Curves
 
 
 @pytest.mark.parametrize(("run", "tag"), [("train", "epoch_loss"), ("validation", "epoch_auroc")])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radiograft.data import change_detection
-from radiograft.data.quality import changes, summary
+from radiograft.data.quality import summary
 from radiograft.reporting import data_report
 from tests.helpers.report_page import Page
 
@@ -35,7 +35,7 @@ def rows(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def test_counts_then_and_now_by_split_and_by_reason() -> None:
-    found = changes.compare(THEN, NOW)
+    found = summary.compare(THEN, NOW)
     assert found["version"] == 3
     assert rows(found["kept"])[:5] == [
         ("train", "pictures", 1200, 1300, 100),
@@ -49,7 +49,7 @@ def test_counts_then_and_now_by_split_and_by_reason() -> None:
 
 
 def test_without_an_earlier_version_there_is_nothing_to_compare() -> None:
-    assert changes.compare(None, NOW) == {"version": None, "kept": [], "excluded": []}
+    assert summary.compare(None, NOW) == {"version": None, "kept": [], "excluded": []}
 
 
 def _page(folder: Path, found: change_detection.News | None) -> Page:
@@ -67,7 +67,7 @@ def _page(folder: Path, found: change_detection.News | None) -> Page:
     (folder / summary.FILE).write_text(json.dumps(told))
     if found:
         (folder / change_detection.FILE).write_text(json.dumps(found._asdict()))
-    changes.record(folder, folder)
+    summary.record(folder, folder)
     data_report.write(folder, folder / "data.html")
     return Page((folder / "data.html").read_text())
 

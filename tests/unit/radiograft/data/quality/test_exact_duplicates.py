@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.data.quality import exact_duplicates
+from radiograft.data.quality import row_checks
 
 ELSEWHERE = "byte-identical to a picture of a split held out"
 EARLIER = "byte-identical to an earlier picture"
@@ -21,7 +21,7 @@ def rows_of(pictures: list[tuple[str, str]], official: bool = False) -> pd.DataF
 
 
 def set_aside(rows: pd.DataFrame) -> dict[str, list[int]]:
-    return {reason: list(rows.index[repeated]) for reason, repeated in exact_duplicates.defects(rows).items()}
+    return {reason: list(rows.index[repeated]) for reason, repeated in row_checks.find_exact_duplicates(rows).items()}
 
 
 def test_the_first_of_a_split_stays() -> None:
@@ -48,9 +48,9 @@ def test_across_splits_the_one_held_out_most_stays(splits: tuple[str, ...], kept
 def test_a_drawn_test_split_loses_its_repeats_and_an_official_one_keeps_them() -> None:
     pictures = [("a", "train"), ("a", "test"), ("a", "test"), ("b", "validation"), ("b", "validation")]
     assert set_aside(rows_of(pictures)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
-    assert exact_duplicates.notes(rows_of(pictures)) == ()
+    assert row_checks.duplicate_notes(rows_of(pictures)) == ()
     assert set_aside(rows_of(pictures, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
-    assert exact_duplicates.notes(rows_of(pictures, official=True)) == (
+    assert row_checks.duplicate_notes(rows_of(pictures, official=True)) == (
         "1 pictures of the official test split repeat others of it byte for byte and stay",
     )
 
@@ -62,7 +62,7 @@ pictures = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SPLITS)
 @given(pictures=pictures, official=st.booleans())
 def test_no_content_is_in_two_splits_and_none_is_lost(pictures: list[tuple[str, str]], official: bool) -> None:
     rows = rows_of(pictures, official)
-    left = rows[~pd.DataFrame(exact_duplicates.defects(rows)).any(axis="columns")]
+    left = rows[~pd.DataFrame(row_checks.find_exact_duplicates(rows)).any(axis="columns")]
     assert set(left["md5"]) == set(rows["md5"])
     assert all(left.groupby("md5")["split"].nunique() == 1)
     tests = rows["split"] == "test"
@@ -76,5 +76,5 @@ def test_no_content_is_in_two_splits_and_none_is_lost(pictures: list[tuple[str, 
 @settings(deadline=None)
 @given(pictures=pictures, official=st.booleans())
 def test_a_repeat_counts_under_one_reason(pictures: list[tuple[str, str]], official: bool) -> None:
-    elsewhere, earlier = exact_duplicates.defects(rows_of(pictures, official)).values()
+    elsewhere, earlier = row_checks.find_exact_duplicates(rows_of(pictures, official)).values()
     assert not (elsewhere & earlier).any()

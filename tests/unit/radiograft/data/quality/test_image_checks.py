@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.config.data_policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
-from radiograft.data.quality import near_duplicate_search, near_duplicates
+from radiograft.data.quality import near_duplicates
 from radiograft.data.quality.image_checks import look
 from tests.helpers.images import encode, noise
 
@@ -32,9 +32,7 @@ def films(test_data: Path) -> list[np.ndarray]:
 def repeats(pictures: list[np.ndarray]) -> dict[int, int]:
     looks = [look(picture[..., None]) for picture in pictures]
     hashes = np.array([each.hash for each in looks], "uint64")
-    return near_duplicate_search.repeats(
-        hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True)
-    )
+    return near_duplicates.repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
 
 
 def as_jpeg(picture: np.ndarray) -> np.ndarray:
@@ -97,8 +95,8 @@ def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], 
     """Fails where every repeat is taken to leave: of two alike test pictures, which never do, the second would hide
     its copies in train."""
     hashes, thumbnails = in_a_row()
-    assert near_duplicate_search.pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
-    assert near_duplicate_search.repeats(hashes, thumbnails, np.array(leaves)) == found
+    assert near_duplicates.pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
+    assert near_duplicates.repeats(hashes, thumbnails, np.array(leaves)) == found
 
 
 @pytest.mark.parametrize(
@@ -135,4 +133,4 @@ def test_every_pair_of_close_hashes_is_found(data: st.DataObject, count: int) ->
         for other in range(one + 1, count)
         if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
     ]
-    assert near_duplicate_search.pairs(hashes, same).tolist() == expected
+    assert near_duplicates.pairs(hashes, same).tolist() == expected

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from radiograft.data.sources.ages import years
+from radiograft.data.sources.base import years
 
 
 @pytest.mark.parametrize(

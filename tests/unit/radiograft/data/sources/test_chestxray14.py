@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.data.sources import chestxray14
-from radiograft.data.sources.ages import years
-from radiograft.data.sources.base import Source, check_known
+from radiograft.data.sources.base import Source, check_known, years
 from tests.helpers.nih_source import PICTURES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
 from tests.helpers.tar_files import tar_gz
 

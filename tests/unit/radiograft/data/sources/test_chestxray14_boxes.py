@@ -13,7 +13,7 @@ import pytest
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.catalog import Catalogue, no_boxes, summarise_exclusions
 from radiograft.data.shards.dataset import Shards
-from radiograft.data.sources import chestxray14, chestxray14_boxes
+from radiograft.data.sources import chestxray14
 from radiograft.stages.ingest import task
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.nih_source import half_validating, nih_files, put
@@ -24,7 +24,7 @@ KNOWN = pd.Series(["1.png", "2.png"], dtype="string")
 
 def read(rows: str) -> tuple[list[tuple[object, ...]], dict[str, int]]:
     """Rows of what was kept, and how many were left out for which reason."""
-    found, excluded = chestxray14_boxes.read((HEADER + rows).encode(), KNOWN)
+    found, excluded = chestxray14.read_boxes((HEADER + rows).encode(), KNOWN)
     assert found.dtypes.equals(no_boxes().dtypes)
     reasons = {group["reason"]: group["count"] for group in summarise_exclusions(excluded)}
     return list(found.itertuples(index=False, name=None)), reasons
@@ -61,14 +61,14 @@ def test_boxes_of_pictures_that_are_not_there_are_counted() -> None:
 
 def test_another_table_is_refused_with_its_columns() -> None:
     with pytest.raises(ValueError, match=r"BBox_List_2017\.csv must begin with the columns .* got image, x, y"):
-        chestxray14_boxes.read(b"image,x,y\n1.png,2,3\n", KNOWN)
+        chestxray14.read_boxes(b"image,x,y\n1.png,2,3\n", KNOWN)
 
 
 def test_the_box_table_is_read_plain_and_gzipped_and_changes_no_fingerprint(place: str) -> None:
     table = (HEADER + "00000003_000.png,Infiltrate,512,256,128,128\n00000009_000.png,Mass,1,1,9,9\n").encode()
     without = task.build_catalogue(half_validating(put(nih_files(), f"{place}/without")))
-    plain = task.build_catalogue(half_validating(put(nih_files() | {chestxray14_boxes.TABLE: table}, f"{place}/plain")))
-    packed = put(nih_files() | {f"{chestxray14_boxes.TABLE}.gz": gzip.compress(table)}, f"{place}/packed")
+    plain = task.build_catalogue(half_validating(put(nih_files() | {chestxray14.BOX_TABLE: table}, f"{place}/plain")))
+    packed = put(nih_files() | {f"{chestxray14.BOX_TABLE}.gz": gzip.compress(table)}, f"{place}/packed")
     assert len(without.boxes) == 0
     assert plain.boxes.to_dict("records") == [
         {
@@ -99,7 +99,7 @@ def test_the_phantoms_boxes_are_those_of_written_findings_in_test_pictures(nih_f
     assert len(found) == len(source.boxes)  # none of a picture that is not there
     assert set(found["official"]) == {"test"}
     assert all(source.findings[row.finding].iloc[row.place] == 1.0 for row in found.itertuples())
-    assert set(found["finding"]) <= set(chestxray14_boxes.FINDINGS.values()) | {
+    assert set(found["finding"]) <= set(chestxray14.BOX_FINDINGS.values()) | {
         *("Atelectasis", "Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
     }
     assert (found[["x", "y", "width", "height"]] >= 0).all(axis=None)
@@ -108,9 +108,9 @@ def test_the_phantoms_boxes_are_those_of_written_findings_in_test_pictures(nih_f
 
 
 def test_nihs_own_table_is_read_whole(test_data: Path, tmp_path: Path) -> None:
-    content = gzip.decompress((test_data / "chestxray14" / f"{chestxray14_boxes.TABLE}.gz").read_bytes())
+    content = gzip.decompress((test_data / "chestxray14" / f"{chestxray14.BOX_TABLE}.gz").read_bytes())
     named = pd.read_csv(io.BytesIO(content), usecols=[0]).iloc[:, 0].astype("string")
-    found, excluded = chestxray14_boxes.read(content, named)
+    found, excluded = chestxray14.read_boxes(content, named)
     assert (len(found), len(excluded), found["image_id"].nunique()) == (984, 0, 880)
     assert found["finding"].value_counts().to_dict() == {
         "Atelectasis": 180,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.config.table_columns import TableLayout
+from radiograft.config.data import TableLayout
 from radiograft.data.sources import dicom
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from tests.helpers.dicom_files import dicom_file

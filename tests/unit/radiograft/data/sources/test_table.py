@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config import Ingest
-from radiograft.config.table_columns import PRESETS, TableLayout
+from radiograft.config.data import TABLE_PRESETS, TableLayout
 from radiograft.data.sources import table
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from radiograft.stages.ingest import task
@@ -40,7 +40,7 @@ PICTURES = {"a/1.png": b"1", "a/2.png": b"2", "b/3.png": b"3", "b/4.png": b"4"}
 
 
 def layout(text: str = "standard") -> TableLayout:
-    return TableLayout.parse("data_table", text, PRESETS)
+    return TableLayout.parse("data_table", text, TABLE_PRESETS)
 
 
 def read(place: str, content: str | bytes = WORDS, text: str = "standard", name: str = "table.csv") -> Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from radiograft.stages.evaluate import tensorboard_card
+from radiograft.reporting import tensorboard_card
 
 RUN = "5d8b2c1e-0c3f-4a57-9a7e-1f2d3c4b5a69"
 
@@ -23,7 +23,7 @@ RUN = "5d8b2c1e-0c3f-4a57-9a7e-1f2d3c4b5a69"
     ],
 )
 def test_card_and_button_name_the_logs_of_the_whole_run(tmp_path: Path, uri: str, logs: str) -> None:
-    tensorboard_card.write(uri, RUN, tmp_path / "card", tmp_path / "button")
+    tensorboard_card.write_card(uri, RUN, tmp_path / "card", tmp_path / "button")
     lines = (tmp_path / "card").read_text().splitlines()
     assert lines[0] == "# TensorBoard"
     assert [line for line in lines if line.startswith("    ")] == [

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from radiograft.config.record import read_settings
+from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.training import activation_cache

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from radiograft import storage
 from radiograft.config import run_form
-from radiograft.config.record import read_settings
+from radiograft.config.base import read_settings
 from radiograft.data.catalog import Catalogue, label_column, summarise_exclusions
 from radiograft.data.sources import readers
 from radiograft.stages.ingest import task

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radiograft import storage
-from radiograft.stages.preprocess.finished_shards import SUFFIXES, Finished
+from radiograft.stages.preprocess.task import SUFFIXES, Finished
 from radiograft.training.checkpoints import Checkpoints
 
 NAME = "train-00000-of-00001"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from radiograft.config import Preprocess
 from radiograft.config.augmentation import Augmentation
-from radiograft.config.record import read_settings, record_settings
+from radiograft.config.base import read_settings, record_settings
 from radiograft.data.catalog import SPLITS, Catalogue, exclusion
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode

@@ -16,7 +16,7 @@ from PIL import Image
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.catalog import Catalogue
-from radiograft.data.shards import layout
+from radiograft.data.shards import files as shard_files
 from radiograft.data.shards.dataset import Shards
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import merge, task
@@ -28,7 +28,7 @@ SETTINGS = Preprocess(image_size=32, data_policy="near_duplicate=drop")
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PICTURES_A_SHARD", 10)
+    monkeypatch.setattr(shard_files, "PICTURES_A_SHARD", 10)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def contents(folder: Path) -> dict[str, str]:
 def alone(flawed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "PICTURES_A_SHARD", 10)
+        patch.setattr(shard_files, "PICTURES_A_SHARD", 10)
         training_set(flawed, folder, 1)
     return folder
 

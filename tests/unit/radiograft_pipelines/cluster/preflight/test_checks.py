@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from radiograft import storage
-from radiograft.storage import s3_client
-from radiograft_pipelines.cluster.preflight.registry import registry
+from radiograft.storage import s3 as s3_store
+from radiograft_pipelines.cluster.preflight.checks import check_registry
 from tests.helpers.clusters import GOOD, KFP, RUNNER, kfp_deployment, node
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
@@ -141,7 +141,7 @@ def test_a_kubernetes_that_is_not_there_is_told(radiograft: Radiograft, cluster:
 
 
 def test_a_registry_that_compares_before_it_swaps_is_good(place: str) -> None:
-    found = registry(place)
+    found = check_registry(place)
     assert (found.level, found.remedy) == ("good", "")
     assert found.what.startswith(f"the registry {place} is writable and compares before it swaps, with this machine's")
 
@@ -154,14 +154,14 @@ def unconditional(s3: str) -> Iterator[str]:
         for name in ("If-Match", "If-None-Match"):
             del request.headers[name]
 
-    events = s3_client.client().meta.events
+    events = s3_store.client().meta.events
     events.register("before-sign.s3.PutObject", unheard)
     yield f"{s3}/{uuid.uuid4()}"
     events.unregister("before-sign.s3.PutObject", unheard)
 
 
 def test_a_registry_without_compare_and_swap_is_bad(unconditional: str) -> None:
-    found = registry(unconditional)
+    found = check_registry(unconditional)
     assert (found.level, found.remedy) == (
         "bad",
         "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
@@ -173,7 +173,7 @@ def test_a_registry_without_compare_and_swap_is_bad(unconditional: str) -> None:
 def test_a_registry_that_cannot_be_written_is_bad(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("registry") / "file"
     file.write_text("no folder")
-    found = registry(str(file))
+    found = check_registry(str(file))
     assert (found.level, found.remedy) == ("bad", "grant read, write and delete there")
     assert found.what.startswith(f"the registry {file} is not writable, with this machine's credentials")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from radiograft.config.base import nearest, read_scalar
+from radiograft.config.base import Scalar, Settings, nearest, read_scalar, setting
 
 NAME = "publish_floors"
+
+
+OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
 
 
 class Floors(NamedTuple):
@@ -44,3 +48,12 @@ def _floor(name: str, text: str) -> float:
     if not 0 <= floor < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {text}")
     return floor
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint(Settings):
+    """Youden's point, or the most specific one that keeps a sensitivity."""
+
+    sensitivity: float = setting(
+        0.0, "Least sensitivity on validation; 0 is where sensitivity + specificity is highest.", low=0.0, high=1.0
+    )

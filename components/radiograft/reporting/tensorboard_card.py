@@ -1,4 +1,4 @@
-"""Where a run's TensorBoard logs lie, told on the run's page: by a card everywhere, by a button where KFP has one."""
+"""The card that leads from a run's page in KFP to its TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BESIDE_TENSORFLOW = (
 )
 
 
-def write(uri: str, run_id: str, card: Path, button: Path) -> None:
+def write_card(uri: str, run_id: str, card: Path, button: Path) -> None:
     """Writes the card as Markdown, and the JSON that full Kubeflow's UI makes its TensorBoard button of.
 
     Args:
@@ -19,30 +19,30 @@ def write(uri: str, run_id: str, card: Path, button: Path) -> None:
         run_id: the pipeline run's, which KFP makes a folder of for all that the run writes.
     """
     before, found, _ = uri.partition(f"/{run_id}/")
-    logs = readable(f"{before}/{run_id}" if found else uri)
+    logs = readable_uri(f"{before}/{run_id}" if found else uri)
     paragraphs = (
         "# TensorBoard",
         "Curves, figures and features of all tasks of this run lie below",
         f"    {logs}",
         "Whoever may read that place sees them at http://localhost:6006 after",
-        f"    {command(logs)}",
-        hint(logs),
+        f"    {tensorboard_command(logs)}",
+        credentials_hint(logs),
         "Radiograft's manifests also run a TensorBoard over all runs, the service `radiograft-tensorboard`.",
     )
     card.write_text("\n\n".join(filter(None, paragraphs)) + "\n", encoding="utf-8")
     button.write_text(json.dumps({"outputs": [{"type": "tensorboard", "source": logs}]}))
 
 
-def readable(uri: str) -> str:
+def readable_uri(uri: str) -> str:
     """The place as TensorBoard names it; `minio://` is KFP's word for its own S3 store."""
     return uri.replace("minio://", "s3://", 1)
 
 
-def command(logs: str) -> str:
+def tensorboard_command(logs: str) -> str:
     """What shows the logs anywhere that may read them."""
     return f"tensorboard --load_fast=false --logdir {logs}"
 
 
-def hint(logs: str) -> str:
+def credentials_hint(logs: str) -> str:
     """What the command needs beside the right to read; empty for nothing."""
     return BESIDE_TENSORFLOW if logs.startswith("s3://") else ""
