@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.storage import EMBEDDED_BUCKET
 from radiograft_pipelines.local.object_store import embedded_store
 from tests.helpers.s3_double import s3_double
@@ -51,7 +51,7 @@ def test_data() -> Path:
 def nih_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A phantom data set of 60 patients at 64 px in NIH's layout; copy it before changing anything."""
     folder = tmp_path_factory.mktemp("nih")
-    for name, content in phantom_files(NIH_PATIENTS, seed=0, size=64):
+    for name, content in generate_phantom_files(NIH_PATIENTS, seed=0, size=64):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

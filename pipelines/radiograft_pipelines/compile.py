@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from kfp import compiler
 
-from radiograft.stages.container_image import TRAINER_IMAGE, is_fixed
-from radiograft_pipelines.cli.console import told_in_one_line
-from radiograft_pipelines.cluster.profile import Cluster, placed
+from radiograft.stages.container_image import TRAINER_IMAGE, is_pinned
+from radiograft_pipelines.cli.console import cli_errors
+from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 from radiograft_pipelines.dags.cutoff_search import cutoff_search
 from radiograft_pipelines.dags.transfer_learning import transfer_learning
 
@@ -34,17 +34,17 @@ def compile_all(folder: Path) -> list[Path]:
 )
 def main(folder: Path, cluster: Path | None) -> None:
     """Write every pipeline's package to FOLDER."""
-    if not is_fixed(TRAINER_IMAGE):
+    if not is_pinned(TRAINER_IMAGE):
         click.echo(
             f"warning: {TRAINER_IMAGE} is named by a tag, behind which another image may come to stand; "
             "give RADIOGRAFT_TRAINER_IMAGE by digest (...@sha256:...) for runs on a cluster",
             err=True,
         )
-    with told_in_one_line(), tempfile.TemporaryDirectory() as drafts:  # nothing is written unless all of it is right
+    with cli_errors(), tempfile.TemporaryDirectory() as drafts:  # nothing is written unless all of it is right
         texts = {path.name: path.read_text() for path in compile_all(Path(drafts))}
         if cluster:
-            wanted = Cluster.read(cluster)
-            texts = {name: placed(text, wanted) for name, text in texts.items()}
+            wanted = ClusterProfile.read(cluster)
+            texts = {name: apply_profile(text, wanted) for name, text in texts.items()}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text)

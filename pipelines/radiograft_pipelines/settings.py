@@ -10,19 +10,19 @@ from typing import Any
 import yaml
 
 from radiograft import storage
-from radiograft.config import AUTO_CUT_OFF, CUT_OFFS, check_form, run_form
-from radiograft.config.base import Scalar, nearest, read_scalar
-from radiograft.config.shared import check_place
+from radiograft.config import AUTO_CUT_OFF, CUT_OFFS, all_settings, validate_settings
+from radiograft.config.base import Scalar, did_you_mean, read_scalar
+from radiograft.config.shared import check_uri
 
-FOLDER = Path(__file__).parent / "presets"
+PRESETS_FOLDER = Path(__file__).parent / "presets"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # the pipelines
-PLACES = ("data_source", "publish_registry", "model_weights")
-NO_PLACES = ("", "imagenet", "none")
+URI_SETTINGS = ("data_source", "publish_registry", "model_weights")
+NOT_URIS = ("", "imagenet", "none")
 
 MAX_FILE_SIZE = 2**16  # bytes; ours have 2,000
 
 
-def load(name: str) -> dict[str, Scalar]:
+def load_settings_file(name: str) -> dict[str, Scalar]:
     """Reads a YAML file of run-form names, by path or by the name of one in pipelines/settings.
 
     Raises:
@@ -30,11 +30,11 @@ def load(name: str) -> dict[str, Scalar]:
         ValueError: no YAML, not a mapping, a name that the run form does not have or that stands there twice, or text
             for a number.
     """
-    named = {path.stem: path for path in FOLDER.glob("*.yaml")}
+    named = {path.stem: path for path in PRESETS_FOLDER.glob("*.yaml")}
     path = named.get(name, Path(name))
     if not path.is_file():
         raise FileNotFoundError(
-            f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{nearest(name, named)}"
+            f"settings must be a file or one of {', '.join(sorted(named))}, got {name!r}{did_you_mean(name, named)}"
         )
     values: dict[str, Scalar] = {}
     for key, value in read_mapping(path).items():
@@ -46,7 +46,7 @@ def load(name: str) -> dict[str, Scalar]:
 
 
 def _number(name: str, value: Any) -> Any:
-    wanted = type(run_form()[name].default)
+    wanted = type(all_settings()[name].default)
     # YAML 1.1 takes 1e-4 for text
     return read_scalar(name, value, wanted) if wanted is float and isinstance(value, str) else value
 
@@ -57,16 +57,18 @@ def full_name(name: str) -> str:
     Raises:
         ValueError: no such setting; the nearest names are given.
     """
-    names = list(run_form())
+    names = list(all_settings())
     short = [full for full in names if full.partition("_")[2] == name]
     if name in names or len(short) == 1:
         return name if name in names else short[0]
     if short:
         raise ValueError(f"{name!r} could be {' or '.join(short)}; give the whole name")
-    raise ValueError(f"there is no setting {name!r}{nearest(name, [*names, *(n.partition('_')[2] for n in names)])}")
+    raise ValueError(
+        f"there is no setting {name!r}{did_you_mean(name, [*names, *(n.partition('_')[2] for n in names)])}"
+    )
 
 
-def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
+def apply_overrides(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
     """Applies `name=value` assignments; a backbone that is changed brings its own cut-off unless one is assigned.
 
     Raises:
@@ -78,9 +80,9 @@ def override(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[s
         if not separator:
             raise ValueError(f"--set must be name=value, got {assignment!r}")
         full = full_name(name.strip())
-        given[full] = read_scalar(full, text.strip(), type(run_form()[full].default))
+        given[full] = read_scalar(full, text.strip(), type(all_settings()[full].default))
     backbone = given.get("model_backbone")
-    if backbone in CUT_OFFS and backbone != values.get("model_backbone", run_form()["model_backbone"].default):
+    if backbone in CUT_OFFS and backbone != values.get("model_backbone", all_settings()["model_backbone"].default):
         own = AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else CUT_OFFS[str(backbone)]
         given.setdefault("model_cut_off", own)
     return {**values, **given}
@@ -103,12 +105,12 @@ def values_for(
     Raises:
         FileNotFoundError, ValueError, TypeError: as in `load`, `override` and `complete`.
     """
-    loaded = load(name)
-    given = override(for_search(loaded) if pipeline == SEARCH else loaded, assignments)
-    return complete({**(defaults or {}), **given})
+    loaded = load_settings_file(name)
+    given = apply_overrides(for_search(loaded) if pipeline == SEARCH else loaded, assignments)
+    return fill_defaults({**(defaults or {}), **given})
 
 
-def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
+def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """Every parameter of the run form, defaults filled in, local paths made absolute, all stages' checks passed.
 
     The default cut-off is that of the backbone.
@@ -116,16 +118,16 @@ def complete(values: Mapping[str, Any]) -> dict[str, Scalar]:
     Raises:
         ValueError, TypeError: a value that a stage refuses.
     """
-    full: dict[str, Any] = {name: field.default for name, field in run_form().items()} | dict(values)
+    full: dict[str, Any] = {name: field.default for name, field in all_settings().items()} | dict(values)
     if "model_cut_off" not in values:
         full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
-    for name in PLACES:
-        if isinstance(full[name], str) and full[name] not in NO_PLACES:
-            full[name] = located(name, full[name])
-    return check_form(full)
+    for name in URI_SETTINGS:
+        if isinstance(full[name], str) and full[name] not in NOT_URIS:
+            full[name] = absolute_uri(name, full[name])
+    return validate_settings(full)
 
 
-def located(name: str, place: str) -> str:
+def absolute_uri(name: str, place: str) -> str:
     """A place that a user gave: a bucket as it is, a path made absolute, with the home folder for `~`.
 
     Args:
@@ -134,7 +136,7 @@ def located(name: str, place: str) -> str:
     Raises:
         ValueError: as `check_place`.
     """
-    check_place(name, place)
+    check_uri(name, place)
     return place if storage.is_bucket(place) else str(Path(place).expanduser().absolute())
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.feature_taps import candidates, tapped, widths
-from radiograft.models.heads import pooled
+from radiograft.models.feature_taps import build_tap_model, tap_layers, tap_widths
+from radiograft.models.heads import build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes
 from tests.benchmarks import films
@@ -30,16 +30,18 @@ def measure(work: Path) -> list[Row]:
     data = Shards.read(films.shards(work))
     backbone = build_backbone("densenet121", "none", "", films.SIDE)
     pictures, truth = data.pictures("train", BATCH_SIZE), data.truth("train")
-    names = candidates(backbone)
+    names = tap_layers(backbone)
 
     def curve() -> None:
-        model, strategy = tapped(backbone, names), tf.distribute.get_strategy()
+        model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
         features = Predictor(model, strategy).whole(pictures)
-        fitted = linear_probes.fit(features[:FITTED], truth[:FITTED], widths(backbone, names))
+        fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
         fitted.predict(features[FITTED:])
 
-    pooled(backbone).predict(pictures.take(1), verbose=0)  # neither side pays for the first use of the kernels
-    ours, theirs = taking_turns(curve, lambda: pooled(backbone).predict(pictures, verbose=0), REPEATS)
+    build_feature_extractor(backbone).predict(
+        pictures.take(1), verbose=0
+    )  # neither side pays for the first use of the kernels
+    ours, theirs = taking_turns(curve, lambda: build_feature_extractor(backbone).predict(pictures, verbose=0), REPEATS)
     how = (
         f"DenseNet-121 at {films.SIDE} px, {len(truth)} pictures. Theirs: model.predict, pooled. Ours: one pass tapped "
         f"at {len(names)} layers, normalisation fused, classifiers fitted on {FITTED} pictures and applied to the "
@@ -47,7 +49,10 @@ def measure(work: Path) -> list[Row]:
     )
     rows = [Row.cost("curve", ours, theirs, floor=FLOOR, unit="s", how=how)]
     timed = [names[number] for number in np.linspace(0, len(names) - 1, TIMED_PASSES).round().astype(int)]
-    each = [seconds(lambda layer=layer: pooled(backbone, layer).predict(pictures, verbose=0)) for layer in timed]
+    each = [
+        seconds(lambda layer=layer: build_feature_extractor(backbone, layer).predict(pictures, verbose=0))
+        for layer in timed
+    ]
     how_each = (
         f"The same curve against a pass of model.predict up to each of the {len(names)} layers, without classifiers: "
         f"{TIMED_PASSES} of them timed, evenly spread, and scaled."

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from radiograft.data.catalog import Catalogue
+from radiograft.data.catalog import Catalog
 from radiograft.data.image_loader import decode_rows
 from radiograft.training import devices
 from tests.benchmarks import large_films
@@ -34,7 +34,7 @@ OTHERS = {  # with the floor of each
 def measure(work: Path) -> list[Row]:
     """Pictures a second of all four, which take turns. Only ours compares each file with its hash."""
     folder, spawn = large_films.catalogue(work), get_context("spawn")
-    files = list(Catalogue.read(folder).rows["uri"])
+    files = list(Catalog.read(folder).rows["uri"])
     streams = [_compressed(Path(file).read_bytes()) for file in files]
     with (
         ProcessPoolExecutor(1, spawn, initializer=devices.share_cores_by_picture) as stage,  # as preprocess is one
@@ -68,7 +68,7 @@ def decode(file: str) -> np.ndarray:
 
 
 def _ours(folder: Path) -> int:
-    return sum(each.picture is not None for each in decode_rows(Catalogue.read(folder).rows, SIDE))
+    return sum(each.picture is not None for each in decode_rows(Catalog.read(folder).rows, SIDE))
 
 
 def _pool(processes: Executor, files: list[str]) -> list[np.ndarray]:

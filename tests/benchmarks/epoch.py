@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.graph_split import split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
-from radiograft.training.activation_cache import Activations, cache
+from radiograft.training.activation_cache import CachedActivations, cache_activations
 from tests.benchmarks import films
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import EpochTimes
@@ -31,7 +31,7 @@ def measure(work: Path) -> list[Row]:
     """Epochs of training alone, without validation; the first of either side, which traces, is left out."""
     data, network = Shards.read(films.shards(work)), _build()
     unfreeze_from(network, CUT_OFF)
-    cut = split(pool_branches(network), CUT_OFF)
+    cut = split_model(pool_before_concat(network), CUT_OFF)
     for model in (network, cut.suffix):
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     cached = _cache(cut.prefix, data, work / "activations")
@@ -50,14 +50,14 @@ def measure(work: Path) -> list[Row]:
 
 
 def _build() -> keras.Model:
-    features = pooled(build_backbone("densenet121", "none", "", films.SIDE))
+    features = build_feature_extractor(build_backbone("densenet121", "none", "", films.SIDE))
     channels = features.output.shape[-1]
     return attach_classifier(features, build_classifier(channels, 1, dense_units=256, dropout=0.5, l2=1e-4, seed=0))
 
 
-def _cache(prefix: keras.Model, data: Shards, folder: Path) -> Activations:
+def _cache(prefix: keras.Model, data: Shards, folder: Path) -> CachedActivations:
     predictor = Predictor(prefix, tf.distribute.get_strategy())
-    return cache(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
+    return cache_activations(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
 
 
 def _fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.synthetic.dataset import TEST_EVERY, phantom_files
+from radiograft.data.synthetic.dataset import TEST_EVERY, generate_phantom_files
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 
@@ -42,7 +42,9 @@ def draw(folder: Path, counts: dict[str, int], side: int) -> None:
     """Writes so many patients in NIH's layout that each split can hold its count."""
     fitted, tested = counts["train"] + counts["validation"], counts["test"]
     pictures = max(fitted * TEST_EVERY / (TEST_EVERY - 1), tested * TEST_EVERY)
-    for name, content in phantom_files(math.ceil(pictures * SPARE / PICTURES_A_PATIENT) + 20, seed=0, size=side):
+    for name, content in generate_phantom_files(
+        math.ceil(pictures * SPARE / PICTURES_A_PATIENT) + 20, seed=0, size=side
+    ):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.heads import pooled
+from radiograft.models.heads import build_feature_extractor
 from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import taking_turns
@@ -23,7 +23,7 @@ def measure(work: Path) -> list[Row]:
     random = tf.random.Generator.from_seed(0)
     pictures = tf.cast(random.uniform([PICTURES, SIDE, SIDE, 1], 0, 256, tf.int32), tf.uint8)
     matrix = random.normal([MATRIX, MATRIX])
-    model = pooled(build_backbone("densenet121", "none", "", SIDE))
+    model = build_feature_extractor(build_backbone("densenet121", "none", "", SIDE))
     forward = tf.function(lambda: model(pictures, training=False))
     multiply = tf.function(lambda: tf.linalg.matmul(matrix, matrix))
     for work_once in (forward, multiply):

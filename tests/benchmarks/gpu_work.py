@@ -12,11 +12,11 @@ import numpy as np
 
 from radiograft.config import CUT_OFFS
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph import computed_from
-from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.graph import downstream_layers
+from radiograft.models.graph_split import split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from tests.benchmarks.gpu_steps import Step, forward_step, training_step
 
 LABELS = 14
@@ -43,13 +43,13 @@ class Subject:
 
     def __init__(self, scale: Scale) -> None:
         self.scale, self.cut_off = scale, CUT_OFFS[scale.backbone]
-        features = pooled(build_backbone(scale.backbone, "none", "", scale.side))
+        features = build_feature_extractor(build_backbone(scale.backbone, "none", "", scale.side))
         width = features.output.shape[-1]
         self.network = attach_classifier(
             features, build_classifier(width, LABELS, dense_units=256, dropout=0.5, l2=1e-4, seed=0)
         )
         self.gflop = gflop(self.network, {layer.name for layer in self.network.layers})
-        self.gflop_behind = gflop(self.network, computed_from(self.network, self.cut_off))
+        self.gflop_behind = gflop(self.network, downstream_layers(self.network, self.cut_off))
         random, shape = np.random.default_rng(0), (scale.batch_size, scale.side, scale.side, 1)
         self.pictures = keras.ops.convert_to_tensor(random.integers(0, 256, shape, dtype="uint8"))
         truth = random.integers(0, 2, (scale.batch_size, LABELS))
@@ -60,7 +60,7 @@ class Subject:
 
     def cached(self) -> Step:
         unfreeze_from(self.network, self.cut_off)
-        cut = split(pool_branches(self.network), self.cut_off)
+        cut = split_model(pool_before_concat(self.network), self.cut_off)
         frontier = keras.tree.flatten(forward_step(cut.prefix, self.pictures)())
         halves = [keras.ops.cast(part, "float16") for part in frontier]
         return self._training(cut.suffix, halves)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.config.augmentation import PRESETS
-from radiograft.data.catalog import Catalogue, label_column
+from radiograft.data.catalog import Catalog, label_column
 from radiograft.metrics.multilabel import auroc
 from tests.benchmarks.films import LABEL, SIDE
 from tests.benchmarks.timing import EpochTimes
@@ -75,7 +75,7 @@ def _unfreeze(model: keras.Model, cut_off: str) -> None:
 
 def _generators(catalogue: Path) -> tuple[Any, Any]:
     """Augmented training and plain validation pictures, read from the files in every epoch."""
-    rows = Catalogue.read(catalogue).rows
+    rows = Catalog.read(catalogue).rows
     normalise = keras.applications.densenet.preprocess_input
     make = tf.keras.preprocessing.image.ImageDataGenerator
     generators = {

@@ -71,7 +71,7 @@ def _fine_tune(folder: Path) -> None:
 def _evaluate(folder: Path) -> None:
     from radiograft.stages.evaluate import task
 
-    inputs = task.Inputs(folder / "shards", folder / "features", folder / "feature_model", folder / "model")
+    inputs = task.EvaluateInputs(folder / "shards", folder / "features", folder / "feature_model", folder / "model")
     settings = Evaluate(publish_registry=str(folder / "registry"), evaluate_bootstrap_samples=100)
     task.run(settings, inputs, "memory", folder / "evaluation", folder / "report.html", folder / "logs")
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from radiograft.config import Preprocess
 from radiograft.config.augmentation import PRESETS
-from radiograft.data.catalog import Catalogue, label_column
+from radiograft.data.catalog import Catalog, label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.stages.preprocess import task as preprocess
 from tests.benchmarks import large_films
@@ -28,7 +28,7 @@ FLOOR = 10
 
 def measure(work: Path) -> list[Row]:
     """Pictures a second of whole batches in an epoch's order, both augmented as the poster has it, and both not."""
-    rows = Catalogue.read(large_films.catalogue(work)).rows
+    rows = Catalog.read(large_films.catalogue(work)).rows
     rows, files = rows[rows["split"] == "train"], list(rows["uri"][rows["split"] == "train"])
     generator = "flow_from_dataframe; both augmented"
     loader = "a loop of Pillow's decode and resize, then stack; neither augmented"

@@ -65,7 +65,7 @@ def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
 def _quality(folder: Path, theirs: float) -> Row:
     """Validation AUROC of both; ours may lie below theirs by no more than its interval is wide."""
     data = Shards.read(folder / "shards")
-    scores = artifact.load(folder / "model").predict(data.pictures("validation", BATCH_SIZE), verbose=0)
+    scores = artifact.load_model(folder / "model").predict(data.pictures("validation", BATCH_SIZE), verbose=0)
     frame = prediction_frame(data.split("validation"), data.labels, scores)
     found = evaluate_predictions(frame, data.labels, choose_thresholds(frame, data.labels), RESAMPLINGS, seed=0)
     ours = found["mean"]["auroc"]

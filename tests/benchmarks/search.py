@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.search.cut_off import Job, fine_tune_each
-from radiograft.training.trainer import Plan
+from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.trainer import TrainConfig
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
 from tests.benchmarks.recipe import EPOCHS, FINE_TUNE, NEVER, VIEWS
@@ -46,13 +46,13 @@ def measure(work: Path) -> list[Row]:
 
 
 def _build() -> keras.Model:
-    features = pooled(build_backbone("densenet121", "none", "", films.SIDE))
+    features = build_feature_extractor(build_backbone("densenet121", "none", "", films.SIDE))
     channels = features.output.shape[-1]
     return attach_classifier(features, build_classifier(channels, 1, dense_units=256, dropout=0.5, l2=1e-4, seed=0))
 
 
 def _search(network: keras.Model, data: Shards, folder: Path) -> None:
-    plan = Plan(
+    plan = TrainConfig(
         name="search",
         optimizer=SETTINGS.train_optimizer,
         learning_rate=SETTINGS.train_fine_tune_learning_rate,
@@ -61,4 +61,6 @@ def _search(network: keras.Model, data: Shards, folder: Path) -> None:
         patience=NEVER,
         logs=folder,
     )
-    fine_tune_each(network, CUT_OFFS, Job(SETTINGS, data, plan, tf.distribute.get_strategy(), Checkpoints("")))
+    fine_tune_each(
+        network, CUT_OFFS, SearchContext(SETTINGS, data, plan, tf.distribute.get_strategy(), Checkpoints(""))
+    )

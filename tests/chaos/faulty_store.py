@@ -59,13 +59,13 @@ def publish_over(line: Line, place: str, versions: int = VERSIONS) -> list[str]:
     outcomes = [publish(place, MODEL, f"run-{number}") for number in range(1, versions + 1)]
     line.share = 0.0
     lost = flaws(place, MODEL)
-    if registry.versions(place, MODEL) != list(range(1, versions + 1)):
-        lost.append(f"{versions} runs made the versions {registry.versions(place, MODEL)}")
+    if registry.list_versions(place, MODEL) != list(range(1, versions + 1)):
+        lost.append(f"{versions} runs made the versions {registry.list_versions(place, MODEL)}")
     for number, outcome in enumerate(outcomes, start=1):
-        extra = storage.join(place, MODEL, str(outcome["version"]), registry.EXTRA)
+        extra = storage.join(place, MODEL, str(outcome["version"]), registry.EXTRA_ASSETS)
         if storage.read_bytes(f"{extra}/model.keras") != f"run-{number}".encode():
             lost.append(f"version {outcome['version']} is not that of run-{number}")
-    found = production.current(place, MODEL)
+    found = production.read_production(place, MODEL)
     if found is None or [change.run_id for change in found.history] != ["run-1"]:
         lost.append(f"production must have come from run-1 alone, got {found}")
     return lost

@@ -43,13 +43,13 @@ def digests(summary: dict[str, Any], out: Path) -> dict[str, str]:
 def flaws(place: str, model: str) -> list[str]:
     """What a reader of the registry would find wrong at this moment."""
     found = []
-    for number in registry.versions(place, model):
+    for number in registry.list_versions(place, model):
         try:
-            registry.verify(place, model, number)
+            registry.verify_version(place, model, number)
         except (ValueError, OSError) as error:
             found.append(str(error))
-    current = production.current(place, model)
-    if current and current.version not in registry.versions(place, model):
+    current = production.read_production(place, model)
+    if current and current.version not in registry.list_versions(place, model):
         found.append(f"version {current.version} is in production, but not in the registry")
     return found
 
@@ -57,7 +57,7 @@ def flaws(place: str, model: str) -> list[str]:
 def left_over(place: str, model: str) -> list[str]:
     """Versions beside the first, and checkpoints, that a finished run has left behind."""
     kept = [entry.name for entry in storage.list_files(storage.join(place, registry.CHECKPOINTS))]
-    return [*(f"version {number}" for number in registry.versions(place, model) if number != 1), *kept]
+    return [*(f"version {number}" for number in registry.list_versions(place, model) if number != 1), *kept]
 
 
 def repeated_epochs(said: str) -> int:

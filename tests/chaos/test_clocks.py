@@ -42,14 +42,14 @@ def test_versions_go_by_number_and_production_by_the_order_of_its_changes(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = random.Random(0)
-    monkeypatch.setattr(production, "now", lambda: jump(drawn))
+    monkeypatch.setattr(production, "utc_now", lambda: jump(drawn))
     outcomes = [publish(place, "chest", f"run-{number}") for number in range(1, 6)]
-    assert [outcome["version"] for outcome in outcomes] == registry.versions(place, "chest") == [1, 2, 3, 4, 5]
+    assert [outcome["version"] for outcome in outcomes] == registry.list_versions(place, "chest") == [1, 2, 3, 4, 5]
     for number in (3, 2):
-        production.promote(place, "chest", number, production.current(place, "chest"), reason="a test")
+        production.promote(place, "chest", number, production.read_production(place, "chest"), reason="a test")
     assert production.rollback(place, "chest", reason="a test") == (2, 3)
     assert production.rollback(place, "chest", reason="a test") == (3, 1)
-    found = production.current(place, "chest")
+    found = production.read_production(place, "chest")
     assert found is not None
     assert [change.time for change in found.history] != sorted(change.time for change in found.history)
     assert flaws(place, "chest") == []
@@ -59,7 +59,7 @@ def test_an_attempt_after_the_clock_went_back_completes_its_own_version(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(place, "chest", "run-1")
-    monkeypatch.setattr(production, "now", lambda: "1970-01-01T00:00:00+00:00")
+    monkeypatch.setattr(production, "utc_now", lambda: "1970-01-01T00:00:00+00:00")
     assert publish(place, "chest", "run-1")["version"] == 1
     assert publish(place, "chest", "run-2")["version"] == 2
 
@@ -79,11 +79,11 @@ def test_checkpoints_go_by_number(place: str, monkeypatch: pytest.MonkeyPatch) -
 def test_patience_is_measured_on_a_clock_that_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, failures = random.Random(0), iter([ConnectionError()] * 5)
     monkeypatch.setattr(time, "time", lambda: drawn.random() * 4e9)
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retry, "INITIAL_BACKOFF", 0.001)
 
     def request() -> str:
         for failure in failures:
             raise failure
         return "answered"
 
-    assert retry.patiently(request, lambda error: isinstance(error, ConnectionError)) == "answered"
+    assert retry.call_with_retry(request, lambda error: isinstance(error, ConnectionError)) == "answered"

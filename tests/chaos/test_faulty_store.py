@@ -44,6 +44,6 @@ def test_without_patience_the_work_is_lost(
     line: Line, place: str, work: Work, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The defence of the test above, switched off."""
-    monkeypatch.setattr(retry, "PATIENCE", 0.0)
-    with pytest.raises(storage.StoreError):
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.0)
+    with pytest.raises(storage.StorageError):
         work(line, place, count)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.killed_runs import ROOT, KilledRun, Moment
+from tests.chaos.killed_runs import KilledRun, Moment
 from tests.chaos.kills import compare, kill, undisturbed
+from tests.repository import ROOT
 
 MOMENTS = (
     Moment("extract-features", words="feature extraction: epoch 1 of 3"),

@@ -61,19 +61,19 @@ def radiograft() -> Radiograft:
 
 
 @pytest.fixture(scope="session")
-def server(cluster_is_given: None) -> kfp_client.KfpServer:
+def server(cluster_is_given: None) -> kfp_client.KfpClient:
     """KFP."""
     return kfp_client.connect(os.environ["KFP_ENDPOINT"], os.environ.get("KFP_NAMESPACE", "kubeflow"))
 
 
 @pytest.fixture(scope="session")
-def kubernetes(cluster_is_given: None) -> kubernetes_client.Kubernetes:
+def kubernetes(cluster_is_given: None) -> kubernetes_client.KubernetesClient:
     """The cluster that KFP runs on."""
     return kubernetes_client.connect(os.environ.get("KFP_NAMESPACE", "kubeflow"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def what_runs_need(kubernetes: kubernetes_client.Kubernetes) -> Iterator[None]:
+def what_runs_need(kubernetes: kubernetes_client.KubernetesClient) -> Iterator[None]:
     """Service account, role, config map and the like: applied where they are not there, and removed again then."""
     try:
         kubernetes.call("config map", kubernetes.core.read_namespaced_config_map, "radiograft", kubernetes.namespace)
@@ -94,7 +94,7 @@ def bucket() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def store_from_here(kubernetes: kubernetes_client.Kubernetes, bucket: str) -> Iterator[None]:
+def store_from_here(kubernetes: kubernetes_client.KubernetesClient, bucket: str) -> Iterator[None]:
     """Leads AWS's variables to KFP's own store through a tunnel, so that this machine reads the registry too.
 
     Without one, what looks into the registry is skipped.
@@ -154,7 +154,7 @@ def run_id_in(submitted: Result) -> str:
 
 @pytest.fixture
 def started(
-    server: kfp_client.KfpServer, radiograft: Radiograft, order: tuple[str, ...]
+    server: kfp_client.KfpClient, radiograft: Radiograft, order: tuple[str, ...]
 ) -> Iterator[Callable[..., str]]:
     """Starts runs that are ended after the test."""
     run_ids: list[str] = []

@@ -13,9 +13,9 @@ from radiograft import storage
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft_pipelines.cluster import tensorboard, watch
-from radiograft_pipelines.cluster.kfp_client import KfpServer, named
-from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.package import read
+from radiograft_pipelines.cluster.kfp_client import KfpClient, find_by_name
+from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
+from radiograft_pipelines.cluster.package import read_package
 from radiograft_pipelines.cluster.pod_diagnosis import TASK_LABEL
 from tests.cluster.conftest import FOLDER, Radiograft, run_id_in, until
 
@@ -26,7 +26,7 @@ CLUSTER = FOLDER / "cluster.yaml"
 
 
 @pytest.fixture(scope="module")
-def pods(kubernetes: Kubernetes, run_id: str) -> dict[str, Any]:
+def pods(kubernetes: KubernetesClient, run_id: str) -> dict[str, Any]:
     """The pods of the small run's tasks by the task, without those of KFP's drivers."""
     found = kubernetes.core.list_namespaced_pod(
         kubernetes.namespace, label_selector=f"pipeline/runid={run_id},{TASK_LABEL}"
@@ -38,12 +38,14 @@ def _main(pod: Any) -> Any:
     return next(each for each in pod.spec.containers if each.name == "main")
 
 
-def test_the_run_succeeds_and_the_command_says_so(waited: Result, run_id: str, server: KfpServer) -> None:
+def test_the_run_succeeds_and_the_command_says_so(waited: Result, run_id: str, server: KfpClient) -> None:
     assert waited.exit_code == 0, waited.output
     assert f"run {run_id} succeeded" in waited.stdout
-    run = watch.read(server, run_id)
+    run = watch.read_run(server, run_id)
     assert run.state == "SUCCEEDED"
-    assert {task.name: task.state for task in watch.states(run)} == dict.fromkeys((*ON_GPUS, *WITHOUT), "SUCCEEDED")
+    assert {task.name: task.state for task in watch.task_states(run)} == dict.fromkeys(
+        (*ON_GPUS, *WITHOUT), "SUCCEEDED"
+    )
 
 
 def test_every_task_that_computes_had_two_gpus(pods: dict[str, Any]) -> None:
@@ -77,7 +79,7 @@ def test_shared_memory_is_a_file_system_in_memory(pods: dict[str, Any]) -> None:
         assert volume.empty_dir.medium == "Memory"
 
 
-def test_the_version_is_published(pods: dict[str, Any], kubernetes: Kubernetes, model: str) -> None:
+def test_the_version_is_published(pods: dict[str, Any], kubernetes: KubernetesClient, model: str) -> None:
     name = pods["publish"].metadata.name
     log = kubernetes.core.read_namespaced_pod_log(name, kubernetes.namespace, container="main")
     assert f"published {model} version 1 at " in log
@@ -86,20 +88,22 @@ def test_the_version_is_published(pods: dict[str, Any], kubernetes: Kubernetes, 
 def test_the_version_in_the_registry_is_whole(waited: Result, order: tuple[str, ...], model: str, run_id: str) -> None:
     place = next(each for each in order if each.startswith("registry=")).partition("=")[2]
     try:
-        numbers = registry.versions(place, model)
+        numbers = registry.list_versions(place, model)
     except Exception as error:
         pytest.skip(f"{place} cannot be read from here: {error}")
     assert numbers == [1]
     assert {"saved_model.pb", "assets.extra/metrics.json", "assets.extra/report.html"} <= (
-        registry.verify(place, model, 1)["files"].keys()
+        registry.verify_version(place, model, 1)["files"].keys()
     )
-    found = production.current(place, model)
+    found = production.read_production(place, model)
     assert found is not None
     assert (found.version, found.history[-1].run_id) == (1, run_id)
 
 
-def test_the_artifacts_lie_below_the_pipeline_root(server: KfpServer, kubernetes: Kubernetes, run_id: str) -> None:
-    place = tensorboard.logs_of(watch.read(server, run_id), "radiograft-transfer-learning", kubernetes)
+def test_the_artifacts_lie_below_the_pipeline_root(
+    server: KfpClient, kubernetes: KubernetesClient, run_id: str
+) -> None:
+    place = tensorboard.run_logs_uri(watch.read_run(server, run_id), "radiograft-transfer-learning", kubernetes)
     try:
         entries = list(storage.list_files(place))
     except Exception as error:
@@ -116,28 +120,28 @@ def test_the_run_is_listed(waited: Result, run_id: str, radiograft: Radiograft) 
 
 
 def test_the_same_package_is_uploaded_once(
-    server: KfpServer, started: Callable[..., str], order: tuple[str, ...], model: str, waited: Result
+    server: KfpClient, started: Callable[..., str], order: tuple[str, ...], model: str, waited: Result
 ) -> None:
-    run = watch.read(server, started())
+    run = watch.read_run(server, started())
     version = server.pipelines.pipeline_service_get_pipeline_version(
         pipeline_id=run.pipeline_version_reference.pipeline_id,
         pipeline_version_id=run.pipeline_version_reference.pipeline_version_id,
     )
     options = dict(zip(order[::2], order[1::2], strict=True))
-    package = read("transfer_learning", options["--image"], CLUSTER, model)
+    package = read_package("transfer_learning", options["--image"], CLUSTER, model)
     assert version.display_name == package.version
     same = server.pipelines.pipeline_service_list_pipeline_versions(
-        pipeline_id=version.pipeline_id, filter=named(package.version)
+        pipeline_id=version.pipeline_id, filter=find_by_name(package.version)
     )
     assert len(same.pipeline_versions) == 1
 
 
 def test_a_run_ends_after_ingest_where_nothing_changed(
-    radiograft: Radiograft, server: KfpServer, order: tuple[str, ...], waited: Result
+    radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], waited: Result
 ) -> None:
     again = radiograft("submit", *order, "--set", "train_when=data_changed", "--wait")
     assert again.exit_code == 0, again.output
-    states = watch.states(watch.read(server, run_id_in(again)))
+    states = watch.task_states(watch.read_run(server, run_id_in(again)))
     assert [task.name for task in states if task.state == "SUCCEEDED"] == ["ingest"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from radiograft_pipelines.cluster.kfp_client import KfpServer, named
+from radiograft_pipelines.cluster.kfp_client import KfpClient, find_by_name
 from tests.cluster.conftest import Radiograft, until
 
 YEARLY = ("--cron", "0 0 3 1 1 *")
@@ -16,7 +16,7 @@ FIRST_RUN_MINUTES = 4
 
 
 @pytest.fixture
-def name(radiograft: Radiograft, server: KfpServer) -> Iterator[str]:
+def name(radiograft: Radiograft, server: KfpClient) -> Iterator[str]:
     """The name of a schedule, which is removed with its runs after the test."""
     name = f"test-{secrets.token_hex(4)}"
     yield name
@@ -27,12 +27,14 @@ def name(radiograft: Radiograft, server: KfpServer) -> Iterator[str]:
             server.runs.run_service_terminate_run(run_id=run.run_id)
 
 
-def _recurring(server: KfpServer, name: str) -> list[Any]:
-    found = server.schedules.recurring_run_service_list_recurring_runs(filter=named(name), namespace=server.scope)
+def _recurring(server: KfpClient, name: str) -> list[Any]:
+    found = server.schedules.recurring_run_service_list_recurring_runs(
+        filter=find_by_name(name), namespace=server.scope
+    )
     return list(found.recurring_runs or [])
 
 
-def test_one_recurring_run_a_name(radiograft: Radiograft, server: KfpServer, order: tuple[str, ...], name: str) -> None:
+def test_one_recurring_run_a_name(radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], name: str) -> None:
     assert f"schedule {name}: created" in radiograft("schedule", name, *order, *YEARLY).stdout
     (first,) = _recurring(server, name)
     assert (first.trigger.cron_schedule.cron, first.max_concurrency, first.no_catchup) == ("0 0 3 1 1 *", "1", True)
@@ -44,7 +46,7 @@ def test_one_recurring_run_a_name(radiograft: Radiograft, server: KfpServer, ord
     assert second.runtime_config.parameters["train_seed"] == 1
 
 
-def test_pause_resume_and_delete(radiograft: Radiograft, server: KfpServer, order: tuple[str, ...], name: str) -> None:
+def test_pause_resume_and_delete(radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], name: str) -> None:
     radiograft("schedule", name, *order, *YEARLY)
     for option, status in (("--pause", "DISABLED"), ("--resume", "ENABLED")):
         assert radiograft("schedule", name, option).exit_code == 0
@@ -55,7 +57,7 @@ def test_pause_resume_and_delete(radiograft: Radiograft, server: KfpServer, orde
 
 
 def test_five_fields_fire_by_the_minute_and_one_run_at_a_time(
-    radiograft: Radiograft, server: KfpServer, order: tuple[str, ...], name: str
+    radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], name: str
 ) -> None:
     told = radiograft("schedule", name, *order, "--cron", "* * * * *", "--often").stdout
     assert "taken as '0 * * * * *'" in told

@@ -46,7 +46,7 @@ def test_in_an_artifact(two_runs: TwoRuns, tmp_path: Path) -> None:
     files = 0
     for number, place in enumerate(places):
         copy = Path(shutil.copytree(place, tmp_path / str(number)))
-        files += check_every_file(copy, lambda copy=copy: checksums.verify(copy))
+        files += check_every_file(copy, lambda copy=copy: checksums.verify_checksums(copy))
     assert files > 50
 
 
@@ -55,4 +55,4 @@ def test_in_a_version(two_runs: TwoRuns, tmp_path: Path) -> None:
         path = tmp_path / MODEL / "1" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    assert check_every_file(tmp_path, lambda: registry.verify(str(tmp_path), MODEL, 1)) > 20
+    assert check_every_file(tmp_path, lambda: registry.verify_version(str(tmp_path), MODEL, 1)) > 20

@@ -13,7 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from radiograft import storage
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft_pipelines.local.object_store import embedded_store
@@ -122,8 +122,8 @@ def test_training_changed_the_model(two_runs: TwoRuns) -> None:
 def test_a_second_run_publishes_the_next_version_beside_the_first(two_runs: TwoRuns) -> None:
     assert two_runs.second.summary["version"] == 2
     with embedded_store(two_runs.store):
-        assert registry.versions(REGISTRY, MODEL) == [1, 2]
-        manifests = [registry.verify(REGISTRY, MODEL, number) for number in (1, 2)]
+        assert registry.list_versions(REGISTRY, MODEL) == [1, 2]
+        manifests = [registry.verify_version(REGISTRY, MODEL, number) for number in (1, 2)]
     assert [manifest["version"] for manifest in manifests] == [1, 2]
 
 
@@ -134,7 +134,7 @@ def test_version_1_is_unchanged_byte_for_byte(two_runs: TwoRuns) -> None:
 
 def test_a_version_stands_as_the_gate_said(two_runs: TwoRuns) -> None:
     with embedded_store(two_runs.store):
-        current = production.current(REGISTRY, MODEL)
+        current = production.read_production(REGISTRY, MODEL)
     for run in (two_runs.first, two_runs.second):
         gate = json.loads((run.artifacts / "evaluate" / "evaluation" / "metrics.json").read_text())["gate"]
         assert run.summary["standing"] == ("production" if gate["promote"] else "candidate")
@@ -183,7 +183,7 @@ def test_lineage_leads_back_to_run_data_and_settings(two_runs: TwoRuns) -> None:
     assert lineage["source"] == f"{BUCKET}/phantom/phantom-60-patients-seed-0"
     assert lineage["fingerprint"] == two_runs.second.summary["data_fingerprint"]
     assert lineage["settings"]["model_cut_off"] == "block7a_expand_conv"
-    assert set(lineage["settings"]) == set(run_form())
+    assert set(lineage["settings"]) == set(all_settings())
 
 
 def _served(folder: Path) -> bool:

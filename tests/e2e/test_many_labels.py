@@ -45,7 +45,7 @@ def many_labels(
 def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
     place = many_labels.summary["registry"]
     assert many_labels.summary["version_uri"] == f"{place}/chest-radiograph/1"
-    assert registry.verify(place, MODEL, 1)["version"] == 1
+    assert registry.verify_version(place, MODEL, 1)["version"] == 1
     contract = json.loads((Path(place) / "chest-radiograph" / "1" / "assets.extra" / "contract.json").read_text())
     assert contract["labels"] == [
         "Atelectasis",

@@ -53,7 +53,7 @@ def test_no_patients_name_is_in_what_all_stages_leave(
     monkeypatch.setenv(pseudonyms.SALT_VARIABLE, SECRETS["RADIOGRAFT_SALT"])
     caplog.set_level(logging.DEBUG)
     assert published(named_radiographs(str(tmp_path / "data")), tmp_path / "left").version == 1
-    data_report.write(tmp_path / "left" / "shards", tmp_path / "left" / "data.html")
+    data_report.write_data_report(tmp_path / "left" / "shards", tmp_path / "left" / "data.html")
     words = [NAME, SECRETS["RADIOGRAFT_SALT"]]
     assert found_in(tmp_path / "left", words) == []
     said = (caplog.text + "".join(capfd.readouterr())).lower()

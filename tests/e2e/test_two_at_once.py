@@ -51,16 +51,16 @@ def at_once(small: Path, tmp_path_factory: pytest.TempPathFactory) -> AtOnce:
 
 def test_each_has_a_whole_version_of_its_own(at_once: AtOnce) -> None:
     """The runs seldom claim at the same moment; tests/integration/test_publishers.py has 32 do so."""
-    assert registry.versions(at_once.registry, MODEL) == [1, 2]
+    assert registry.list_versions(at_once.registry, MODEL) == [1, 2]
     assert sorted(summary["version"] for summary in at_once.summaries) == [1, 2]
     for summary in at_once.summaries:
-        registry.verify(at_once.registry, MODEL, summary["version"])
+        registry.verify_version(at_once.registry, MODEL, summary["version"])
         lineage = storage.read_bytes(f"{summary['version_uri']}/assets.extra/lineage.json")
         assert json.loads(lineage)["run_id"] == summary["run_id"]
 
 
 def test_production_is_what_a_run_said_of_itself(at_once: AtOnce) -> None:
-    found = production.current(at_once.registry, MODEL)
+    found = production.read_production(at_once.registry, MODEL)
     assert found is not None
     said = {summary["version"] for summary in at_once.summaries if summary["standing"] == "production"}
     assert {change.version for change in found.history} == said

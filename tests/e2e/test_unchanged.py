@@ -25,7 +25,7 @@ def out(two_runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unchanged") / "runs"
     shutil.copytree(two_runs.store, out / "store")
     with embedded_store(out / "store"):
-        current = production.current(REGISTRY, MODEL)
+        current = production.read_production(REGISTRY, MODEL)
         production.promote(REGISTRY, MODEL, 2, current, reason="to be retrained where something changes")
     return out
 
@@ -54,7 +54,7 @@ def test_it_leaves_its_summary_and_no_half_run(done: subprocess.CompletedProcess
 
 def test_it_changes_nothing_in_the_registry(done: subprocess.CompletedProcess[str], out: Path) -> None:
     with embedded_store(out / "store"):
-        assert registry.versions(REGISTRY, MODEL) == [1, 2]
-        found = production.current(REGISTRY, MODEL)
+        assert registry.list_versions(REGISTRY, MODEL) == [1, 2]
+        found = production.read_production(REGISTRY, MODEL)
     assert found is not None
     assert found.version == 2

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from tests.fuzz.contract import ROOT
 from tests.fuzz.test_parsers import PARSERS
+from tests.repository import ROOT
 
 LATEST = ROOT / "runs" / "fuzz" / "latest.json"
 ENGINES = {"hypothesis": [], "libFuzzer": ["--by-coverage"]}

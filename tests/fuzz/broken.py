@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz.contract import CANARY, ROOT, Parser
+from tests.fuzz.contract import CANARY, Parser
 from tests.fuzz.mutations import Seeds
+from tests.repository import ROOT
 
 HONEST = b"honest"
 

@@ -20,7 +20,7 @@ from radiograft.imaging import dicom
 from radiograft.models.backbones.torch_legacy import read_tensors
 from radiograft.storage import npz_archive, tar_archive
 from radiograft_pipelines import settings
-from radiograft_pipelines.cluster.profile import Cluster
+from radiograft_pipelines.cluster.profile import ClusterProfile
 from tests.fuzz.contract import Parser
 from tests.fuzz.mutations import Seeds
 from tests.helpers.archives import packed
@@ -95,8 +95,8 @@ TARS = [_tar(each) for each in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfil
 
 def _archive(content: bytes, folder: Path) -> bool:
     put({"a.tar.gz": content}, str(folder))
-    found = [member.uri for member in tar_archive.members(f"{folder}/a.tar.gz", (".png",))]
-    return sum(len(each or b"") for each in tar_archive.pick(found)) >= 0
+    found = [member.uri for member in tar_archive.iter_members(f"{folder}/a.tar.gz", (".png",))]
+    return sum(len(each or b"") for each in tar_archive.read_members(found)) >= 0
 
 
 def _npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -124,7 +124,7 @@ ODD_CELLS = (True, 2**63, -1, 2.5, np.nan, 1j, "x", b"x", np.datetime64(0, "s"))
 def _medmnist(content: bytes, folder: Path) -> bool:
     put({"a.npz": content}, str(folder))
     rows = medmnist.read(f"{folder}/a.npz", ["Pneumonia"]).rows
-    return bool(list(npz_archive.pick(sorted(rows["uri"]))))
+    return bool(list(npz_archive.read_rows(sorted(rows["uri"]))))
 
 
 def arrays(held: dict[str, np.ndarray], *names: str) -> list[Seeds]:
@@ -177,7 +177,7 @@ def _torch(content: bytes, folder: Path) -> bool:
 CALL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
 TENSORS = state_dict({"w": tensor(stored("FloatStorage", "7", 6), 0, (2, 3), (3, 1))})
 CHECKPOINT = checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=TENSORS)
-SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(settings.FOLDER.glob("*.yaml"))]
+SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(settings.PRESETS_FOLDER.glob("*.yaml"))]
 TAGS = [
     b"image_size: !!python/object/apply:os.system ['true']\n",
     b"gpus: !!python/object/apply:os.system ['true']\n",
@@ -193,7 +193,7 @@ def _settings(content: bytes, folder: Path) -> bool:
 
 def _cluster(content: bytes, folder: Path) -> bool:
     put({"cluster.yaml": content}, str(folder))
-    return bool(Cluster.read(folder / "cluster.yaml"))
+    return bool(ClusterProfile.read(folder / "cluster.yaml"))
 
 
 PARSERS = {

@@ -15,8 +15,8 @@ from PIL import Image
 
 from radiograft.data.image_loader import load
 from radiograft.models import artifact
-from radiograft.stages.preprocess.task import SUFFIXES, Finished
-from radiograft.training.checkpoints import Checkpoints, sealed
+from radiograft.stages.preprocess.task import SUFFIXES, FinishedShards
+from radiograft.training.checkpoints import Checkpoints, prepend_digest
 from tests.fuzz.contract import Parser
 from tests.fuzz.fast_parsers import arrays
 from tests.fuzz.mutations import Seeds, of_json
@@ -68,11 +68,11 @@ SHARD = "train-00000-of-00001"
 
 def _finished(content: bytes, folder: Path) -> bool:
     """Whether an attempt takes a shard over; what it takes over is the shard as it was."""
-    finished = Finished.open(folder / "part", Checkpoints(str(folder / "kept")), "the work")
+    finished = FinishedShards.open(folder / "part", Checkpoints(str(folder / "kept")), "the work")
     copies = {SHARD + suffix: content for suffix in SUFFIXES}
     put(copies, finished.copies.uri)
     taken = finished.has(SHARD)
-    assert not taken or sealed((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
+    assert not taken or prepend_digest((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
     return taken
 
 
@@ -100,7 +100,7 @@ def _with_config(config: bytes) -> bytes:
 
 def _model(content: bytes, folder: Path) -> bool:
     put({"model.keras": content}, str(folder))
-    return bool(artifact.load(folder))
+    return bool(artifact.load_model(folder))
 
 
 CONTRACT = {
@@ -111,7 +111,7 @@ CONTRACT = {
 
 def _contract(content: bytes, folder: Path) -> bool:
     put({"contract.json": content}, str(folder))
-    found = artifact.Contract.read(folder)
+    found = artifact.ModelSpec.read(folder)
     assert found.image_size <= 1024
     assert not (found.thresholds or {}).get("a label that is not there")
     return bool(",".join(found.labels))
@@ -120,7 +120,7 @@ def _contract(content: bytes, folder: Path) -> bool:
 PARSERS = {
     "picture": Parser(_pictures(), _picture, megabytes=1024),
     "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
-    "finished shard": Parser([Seeds([sealed(bytes(range(256)))])], _finished),
+    "finished shard": Parser([Seeds([prepend_digest(bytes(range(256)))])], _finished),
     "keras": Parser(
         [Seeds([NETWORK]), *of_json(CONFIG, _with_config)], _model, megabytes=1024, named="model.keras must be"
     ),

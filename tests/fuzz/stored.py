@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from radiograft.data.catalog import Catalogue
-from radiograft.drift.comparison import compare
-from radiograft.drift.reference import KINDS, Sample
+from radiograft.data.catalog import Catalog
+from radiograft.drift.comparison import compare_samples
+from radiograft.drift.reference import KINDS, ReferenceSample
 from radiograft.stages.ingest import task as ingest
 from radiograft.storage import checksums
 from tests.fuzz.contract import Parser
@@ -25,15 +25,15 @@ SAMPLE = {
 
 
 def _sample(content: bytes, folder: Path) -> bool:
-    return bool(compare(Sample.read(content), Sample(**SAMPLE), seed=0))
+    return bool(compare_samples(ReferenceSample.read(content), ReferenceSample(**SAMPLE), seed=0))
 
 
 def _catalogue() -> dict[str, bytes]:
     """A catalogue's files by name, as ingest hands them on."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "catalogue"
-        ingest.build_catalogue(half_validating(put(nih_files(), f"{folder}/nih"))).write(written)
-        checksums.write(written)
+        ingest.build_catalog(half_validating(put(nih_files(), f"{folder}/nih"))).write(written)
+        checksums.write_checksums(written)
         return {path.name: path.read_bytes() for path in written.iterdir()}
 
 
@@ -45,8 +45,8 @@ def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
 
     def read(content: bytes, folder: Path) -> bool:
         put(CATALOGUE | {name: content}, str(folder))
-        checksums.verify(folder)
-        return bool(len(Catalogue.read(folder).rows))
+        checksums.verify_checksums(folder)
+        return bool(len(Catalog.read(folder).rows))
 
     return read
 

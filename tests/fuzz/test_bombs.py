@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.fuzz.bombs import BOMBS
-from tests.fuzz.contract import ROOT
+from tests.repository import ROOT
 
 
 def test_every_bomb_is_refused_in_bounded_memory_and_time(tmp_path: Path) -> None:

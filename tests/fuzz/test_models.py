@@ -69,7 +69,7 @@ def test_a_spoilt_configuration_is_refused_and_nothing_of_it_runs(spoil: Spoil, 
     trace = tmp_path / "trace"
     with_config(tmp_path, spoil, trace)
     with pytest.raises(ValueError, match=r"model\.keras must be a network of Keras.s own layers"):
-        artifact.load(tmp_path)
+        artifact.load_model(tmp_path)
     assert not trace.exists() or trace.read_text() == "secret words\n"
 
 
@@ -78,11 +78,11 @@ def test_a_lambda_layer_is_refused(tmp_path: Path) -> None:
     small(keras.layers.Lambda(lambda values: values * 2)).save(tmp_path / "model.keras")
     keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)  # elsewhere it would run
     with pytest.raises(ValueError, match=r"must be a network of Keras's own layers, got another file: .*[lL]ambda"):
-        artifact.load(tmp_path)
+        artifact.load_model(tmp_path)
 
 
 def test_an_hdf5_file_under_this_name_is_no_way_round(tmp_path: Path) -> None:
     small(keras.layers.Lambda(lambda values: values * 2)).save(tmp_path / "model.h5")
     (tmp_path / "model.h5").rename(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="must be a network of Keras's own layers"):
-        artifact.load(tmp_path)
+        artifact.load_model(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.catalog import Catalogue
+from radiograft.data.catalog import Catalog
 from radiograft.data.sources import image_folder
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
@@ -29,11 +29,11 @@ def test_pictures_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
         path.write_bytes(encode(case.pixels))
     settings = Ingest(data_format="folders", data_source=str(tmp_path / "in"), data_labels="sick")
     ingest.run(settings, tmp_path / "catalogue")
-    names = [image_id.rpartition("/")[2] for image_id in Catalogue.read(tmp_path / "catalogue").rows["image_id"]]
+    names = [image_id.rpartition("/")[2] for image_id in Catalog.read(tmp_path / "catalogue").rows["image_id"]]
     assert sorted(names) == sorted(NAMES)
     preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "catalogue", "shards"}
-    assert not Catalogue.read(tmp_path / "catalogue").excluded["image_id"].tolist()
+    assert not Catalog.read(tmp_path / "catalogue").excluded["image_id"].tolist()
 
 
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.reporting import data_report
-from radiograft.reporting.model_card import plain
+from radiograft.reporting.model_card import plain_text
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.browser import CHROMIUM, OPTIONS, needs_chromium
@@ -43,7 +43,7 @@ def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = Ingest(data_format="table", data_source=f"{place}/in/labels.csv", data_labels=label)
     ingest.run(settings, place / "catalogue")
     preprocess.run(Preprocess(image_size=32), place / "catalogue", place / "shards")
-    data_report.write(place / "shards", place / "data.html")
+    data_report.write_data_report(place / "shards", place / "data.html")
     return (place / "data.html").read_text()
 
 
@@ -92,5 +92,5 @@ def test_the_policy_alone_would_stop_what_is_not_escaped(
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_model_card_holds_no_tag(attack: str) -> None:
     """Markdown lets HTML through; fails without the replacements in model_card.plain."""
-    assert not re.search(r"<[a-z/!]", plain(attack), re.IGNORECASE)
-    assert "\n" not in plain(f"a\n\n# {attack}")
+    assert not re.search(r"<[a-z/!]", plain_text(attack), re.IGNORECASE)
+    assert "\n" not in plain_text(f"a\n\n# {attack}")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.contract import ROOT
 from tests.fuzz.fuzz import AT_ONCE
+from tests.repository import ROOT
 
 PARSERS = {
     "light": [

@@ -30,16 +30,18 @@ from tests.helpers.versions import form
 LINEAGE = METRICS["lineage"] | {"run_id": "r", "created": "2026-01-01T00:00:00+00:00", "parent": None, "seeds": {}}
 LINEAGE |= {"code": {"version": "1", "commit": None}, "packages": {"keras": "3"}, "image": None}
 METRICS_NAME, LINEAGE_NAME, CARD_NAME = (
-    f"{registry.EXTRA}/{name}" for name in ("metrics.json", "lineage.json", "model_card.md")
+    f"{registry.EXTRA_ASSETS}/{name}" for name in ("metrics.json", "lineage.json", "model_card.md")
 )
 FILES = {
     "saved_model.pb": b"",
     METRICS_NAME: json.dumps(METRICS).encode(),
     LINEAGE_NAME: json.dumps(LINEAGE).encode(),
-    CARD_NAME: model_card.render("m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE).encode(),
+    CARD_NAME: model_card.render_model_card(
+        "m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE
+    ).encode(),
 }
 with tempfile.TemporaryDirectory() as _source:
-    CATALOGUE = ingest.build_catalogue(Ingest.of(form(put(nih_files(), _source), "/registry")))
+    CATALOGUE = ingest.build_catalog(Ingest.of(form(put(nih_files(), _source), "/registry")))
 CHANGE = {"version": 1, "time": "2026-01-01T00:00:00+00:00", "run_id": "r", "reason": "x", "rollback": False}
 POINTER = json.dumps({"version": 1, "history": [CHANGE, CHANGE]}).encode()
 CLAIM = json.dumps({"number": 1, "run_id": "r", "created": "2026", "parent": None}).encode()
@@ -56,7 +58,7 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
 def _sealed(content: bytes) -> bytes:
     """With its own SHA-256, as whoever can write to the bucket can compute it too."""
     try:
-        return registry.sealed(dict(json.loads(content)))
+        return registry.with_own_digest(dict(json.loads(content)))
     except (ValueError, TypeError, RecursionError):
         return content
 
@@ -92,12 +94,12 @@ def _models(*arguments: str) -> Callable[[str, Path], None]:
 
 
 def _verify(place: str, _: Path) -> None:
-    assert registry.verify(place, "m", 1)["version"] == 1
+    assert registry.verify_version(place, "m", 1)["version"] == 1
 
 
 def _mirror(place: str, folder: Path) -> None:
     (folder / "served").mkdir()
-    sync.mirror(place, "m", folder / "served")
+    sync.sync_models(place, "m", folder / "served")
 
 
 def _rollback(place: str, _: Path) -> None:
@@ -107,8 +109,8 @@ def _rollback(place: str, _: Path) -> None:
 def _look(place: str, folder: Path) -> None:
     """Ingest's look at the version in production, which never fails, and the data report's."""
     run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
-    found = change_detection.look(run_form, CATALOGUE, folder, "another run")
-    summary.compare(found.earlier, CATALOGUE.summary())
+    found = change_detection.detect_changes(run_form, CATALOGUE, folder, "another run")
+    summary.compare_with_previous(found.earlier, CATALOGUE.summary())
 
 
 TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))
@@ -124,7 +126,7 @@ PARSERS = {
     "pointer": Parser(of_json(POINTER), _registry("production.json", *TOLD, _mirror, _rollback)),
     "claim": Parser(
         of_json(CLAIM),
-        _registry("claims/1.json", lambda place, _: version_claims.claim(place, "m", "r")),
+        _registry("claims/1.json", lambda place, _: version_claims.claim_version(place, "m", "r")),
         named="claims/1.json",
     ),
     "metrics": Parser(of_json(FILES[METRICS_NAME]), _registry(METRICS_NAME, *TOLD), named="metrics.json"),

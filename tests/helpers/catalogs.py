@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from radiograft.evaluation.subgroups import Judged
+from radiograft.evaluation.subgroups import EvaluatedSplit
 
 
 def catalogue(pictures: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
@@ -31,9 +31,9 @@ def catalogue(pictures: int, seed: int = 0, split: str = "test") -> pd.DataFrame
     )
 
 
-def judge(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> Judged:
+def judge(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> EvaluatedSplit:
     """Predictions for Mass whose logits are `gain` higher where it is present."""
     noise = np.random.default_rng(seed).normal(size=len(rows))
     scores = 1 / (1 + np.exp(-(np.asarray(gain) * (rows["label:Mass"] - 0.5) + noise)))
     predictions = rows[["image_id", "patient_id", "split", "label:Mass"]].assign(**{"score:Mass": scores})
-    return Judged(predictions, rows, {"Mass": 0.5}, ["Mass"])
+    return EvaluatedSplit(predictions, rows, {"Mass": 0.5}, ["Mass"])

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
-from radiograft.models.feature_taps import candidates, tapped
+from radiograft.models.early_pooling import pool_before_concat
+from radiograft.models.feature_taps import build_tap_model, tap_layers
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.graph_split import split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 SIZE = 32
 CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "block7a_project_conv"}
@@ -26,7 +26,7 @@ EPOCHS = 3
 def build(name: str) -> tuple[keras.Model, keras.Model]:
     """A backbone with random weights and the same with a classifier; they share their layers."""
     backbone = build_backbone(name, "none", "", SIZE)
-    features = pooled(backbone)
+    features = build_feature_extractor(backbone)
     width = features.output.shape[-1]
     return backbone, attach_classifier(
         features, build_classifier(width, 2, dense_units=8, dropout=0.0, l2=1e-4, seed=0)
@@ -41,9 +41,9 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
     backbone, network = build(name)
     network.load_weights(weights)
     trained = unfreeze_from(network, CUT_OFFS[name])
-    cut = split(pool_branches(network), CUT_OFFS[name])
+    cut = split_model(pool_before_concat(network), CUT_OFFS[name])
     parts = cut.prefix.predict(pictures, verbose=0)
-    taps = tapped(backbone, candidates(backbone)).predict(pictures, verbose=0)
+    taps = build_tap_model(backbone, tap_layers(backbone)).predict(pictures, verbose=0)
     whole = network.predict(pictures, verbose=0)
     halves = cut.suffix.predict(parts, verbose=0)
     cut.suffix.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")

@@ -23,14 +23,14 @@ SETTINGS = Preprocess(image_size=32)
 def attempt(catalogue: Path, out: Path, kept: str) -> None:
     """One attempt, undisturbed unless somebody else sees to it."""
     if kept:
-        task.work(SETTINGS, catalogue, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
+        task.preprocess_share(SETTINGS, catalogue, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
     else:
         task.run(SETTINGS, catalogue, out)
 
 
 if __name__ == "__main__":
     catalogue, out, kept, module, function, call = sys.argv[1:]
-    shard_files.PICTURES_A_SHARD = PICTURES_A_SHARD
+    shard_files.IMAGES_PER_SHARD = PICTURES_A_SHARD
     die_at(module, function, int(call))
     with stage("preprocess"):
         attempt(Path(catalogue), Path(out), kept)

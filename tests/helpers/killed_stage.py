@@ -20,7 +20,7 @@ import keras
 
 from radiograft.config import FineTune
 from radiograft.models import artifact
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.stages.runtime import stage
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
@@ -57,9 +57,9 @@ def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: 
     for name in ("first", "second", "third"):
         outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
-    network = attach_classifier(pooled(keras.Model(pictures, outputs, name="small")), head)
-    contract = artifact.Contract(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
-    artifact.save(folder, network, contract, History([], 0, {}))
+    network = attach_classifier(build_feature_extractor(keras.Model(pictures, outputs, name="small")), head)
+    contract = artifact.ModelSpec(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
+    artifact.save_model(folder, network, contract, History([], 0, {}))
     (folder / "settings.json").write_text("{}")
     return folder
 
@@ -81,6 +81,6 @@ if __name__ == "__main__":
     name, shards, start, kept, out, *moment = sys.argv[1:]
     if moment:
         die_at(moment[0], moment[1], int(moment[2]))
-    feature_extraction.BATCHES_A_PIECE = 1
+    feature_extraction.BATCHES_PER_PIECE = 1
     with stage(name):
         STAGES[name](Path(shards), Path(start), Checkpoints.of_task(kept, "a-run", name), Path(out))

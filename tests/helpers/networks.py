@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 every_backbone = pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0", "resnet50"])
 shares = st.floats(0, 1, exclude_max=True)  # how far along a list a random choice lies
@@ -20,7 +20,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="
 
 
 def whole(backbone: keras.Model) -> keras.Model:
-    features = pooled(backbone)
+    features = build_feature_extractor(backbone)
     classifier = build_classifier(features.output.shape[-1], 2, dense_units=8, dropout=0.0, l2=0.0, seed=0)
     return attach_classifier(features, classifier)
 

@@ -31,7 +31,7 @@ def make(place: str, count: int, seed: int) -> dict[str, int]:
         elif rng.random() < 0.5 and _rolled_back(place):
             made["rollback"] += 1
         else:
-            _promote(place, rng.choice(registry.versions(place, MODEL)))
+            _promote(place, rng.choice(registry.list_versions(place, MODEL)))
             made["promotion"] += 1
     return dict(made)
 
@@ -42,7 +42,7 @@ def succeed(place: str, run_id: str) -> None:
 
 
 def _promote(place: str, number: int) -> None:
-    production.promote(place, MODEL, number, production.current(place, MODEL), reason="soak")
+    production.promote(place, MODEL, number, production.read_production(place, MODEL), reason="soak")
 
 
 def _rolled_back(place: str) -> bool:

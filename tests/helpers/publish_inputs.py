@@ -77,7 +77,7 @@ FILES = {
 }
 
 
-def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.Inputs:
+def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.PublishInputs:
     """Writes the files of a run.
 
     Args:
@@ -88,5 +88,5 @@ def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.Inp
     for name, content in (FILES | changed).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    checksums.write_beside(folder / "report.html", folder / "evaluation")
-    return task.Inputs(folder / "model", folder / "evaluation", folder / "report.html")
+    checksums.write_checksum_of_file(folder / "report.html", folder / "evaluation")
+    return task.PublishInputs(folder / "model", folder / "evaluation", folder / "report.html")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.serving.sync import mirror
+from radiograft.serving.sync import sync_models
 from tests.repository import ROOT
 
 MODEL = "chest"
@@ -33,7 +33,7 @@ class WithdrawnError(Exception):
 
 def follow(place: str, folder: Path) -> None:
     """What runs beside TensorFlow Serving."""
-    assert mirror(place, MODEL, folder) is not None
+    assert sync_models(place, MODEL, folder) is not None
 
 
 def serve(place: str, folder: Path) -> None:
@@ -52,7 +52,7 @@ def list_versions(place: str, folder: Path) -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         # Without its outer part, which would start the embedded store that the test has started.
-        models.list_versions.callback.__wrapped__(models.Shelf(place, MODEL))
+        models.list_versions.callback.__wrapped__(models.RegistryRef(place, MODEL))
     rows = [words for line in printed.getvalue().splitlines() if (words := line.split()) and words[0].isdigit()]
     assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1)), printed.getvalue()
     assert [row[1] for row in rows].count("production") == 1, printed.getvalue()
@@ -60,11 +60,11 @@ def list_versions(place: str, folder: Path) -> None:
 
 def verify(place: str, folder: Path) -> None:
     """`models verify` of the version in production, before it asks the network; all files are of one run."""
-    found = production.current(place, MODEL)
+    found = production.read_production(place, MODEL)
     assert found is not None
-    registry.verify(place, MODEL, found.version)
-    names = [f"{registry.EXTRA}/{name}" for name in ("model.keras", "lineage.json")]
-    (_, model), (_, lineage) = registry.read(place, MODEL, found.version, names)
+    registry.verify_version(place, MODEL, found.version)
+    names = [f"{registry.EXTRA_ASSETS}/{name}" for name in ("model.keras", "lineage.json")]
+    (_, model), (_, lineage) = registry.read_file(place, MODEL, found.version, names)
     assert json.loads(lineage)["run_id"] == model.decode()
 
 
@@ -141,7 +141,7 @@ def _there(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def _digests(place: str, number: int) -> dict[str, str]:
-    files = registry.manifest(place, MODEL, number)["files"]
+    files = registry.read_manifest(place, MODEL, number)["files"]
     return {name: check["sha256"] for name, check in files.items()}
 
 

@@ -10,9 +10,9 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
-from radiograft.config import Registry
+from radiograft.config import RegistrySettings
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation.champion import challenge, record_seen
+from radiograft.evaluation.champion import load_champion, record_seen_images
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.registry import production
 from radiograft.registry import versions as registry
@@ -26,7 +26,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Registry(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
+        self.settings = RegistrySettings(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
 
     def put(
         self,
@@ -41,24 +41,24 @@ class Shelf:
         """Stores a version trained on `data`, with odd files in place of some, and makes it the one in production."""
         place, number = (
             self.settings.publish_registry,
-            len(registry.versions(self.settings.publish_registry, MODEL)) + 1,
+            len(registry.list_versions(self.settings.publish_registry, MODEL)) + 1,
         )
         extra = self.folder / f"files-{number}"
         extra.mkdir()
         model.save(extra / "model.keras")
-        record_seen(data.rows, extra)
+        record_seen_images(data.rows, extra)
         (extra / "lineage.json").write_text(json.dumps({"source": data.summary["source"]}))
         (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
         for name, content in odd.items():
             (extra / name).write_bytes(content)
-        files = {f"{registry.EXTRA}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
+        files = {f"{registry.EXTRA_ASSETS}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
         registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
-        now = production.current(place, MODEL)
+        now = production.read_production(place, MODEL)
         production.promote(place, MODEL, number, now, run_id=run_id, reason="by hand")
         return number
 
     def challenge(self, data: Shards, run_id: str = "another run") -> Champion | None:
-        return challenge(self.settings, data, tf.distribute.get_strategy(), run_id)
+        return load_champion(self.settings, data, tf.distribute.get_strategy(), run_id)
 
     def refusal(self, data: Shards) -> str:
         """Why the version in production is not compared on these data."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from radiograft.config import Publish
-from radiograft.evaluation.golden_predictions import record_sample
+from radiograft.evaluation.golden_predictions import write_golden_predictions
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.stages.publish import task
@@ -22,9 +22,9 @@ SIZE = 32
 def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
     """A version of a small network with random weights."""
     network = small_network(folder / "model", SIZE, ("Pneumonia", "Mass"), seed)
-    model = artifact.load(network)
+    model = artifact.load_model(network)
     artifact.export_saved_model(model, SIZE, network / "saved_model")
-    record_sample(Predictor(model, tf.distribute.get_strategy()), folder / "evaluation")
+    write_golden_predictions(Predictor(model, tf.distribute.get_strategy()), folder / "evaluation")
     lineage = METRICS["lineage"] | {"settings": METRICS["lineage"]["settings"] | {"train_seed": seed}}
     metrics = METRICS | {
         "gate": PASSED | gate,
@@ -33,6 +33,6 @@ def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
     }
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
     (folder / "report.html").write_text("<!doctype html>")
-    checksums.write_beside(folder / "report.html", folder / "evaluation")
-    inputs = task.Inputs(network, folder / "evaluation", folder / "report.html")
+    checksums.write_checksum_of_file(folder / "report.html", folder / "evaluation")
+    inputs = task.PublishInputs(network, folder / "evaluation", folder / "report.html")
     task.run(Publish(publish_registry=place), inputs, f"run-{seed}", folder / "version")

@@ -15,7 +15,7 @@ from radiograft.data.catalog import BOX_COLUMNS
 from radiograft.data.shards.dataset import Shards, write_shard
 from radiograft.data.shards.files import write_description
 from radiograft.explain.class_activation import HeatMaps
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 SIZE = 32
 CELL = 4  # pixels of the picture behind one number of the network's last activation
@@ -42,7 +42,7 @@ def network(channels: int, kernel: np.ndarray, bias: float = 0.0) -> keras.Model
     grey = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
     scaled = keras.layers.Rescaling(1 / 255)(grey)
     cells = keras.layers.Conv2D(channels, CELL, strides=CELL, activation="relu", name="cells")
-    features = pooled(keras.Model(grey, cells(scaled), name="squares"))
+    features = build_feature_extractor(keras.Model(grey, cells(scaled), name="squares"))
     weights = np.random.default_rng(0).normal(size=(CELL, CELL, 1, channels)).astype("float32")
     weights[..., 0] = 1 / CELL**2
     cells.set_weights([weights, np.zeros(channels)])

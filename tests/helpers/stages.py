@@ -31,10 +31,10 @@ class Trained(NamedTuple):
 class Evaluated(NamedTuple):
     """Inputs and outputs of the evaluation."""
 
-    inputs: evaluate.Inputs
+    inputs: evaluate.EvaluateInputs
     folder: Path
     report: Path
-    outcome: evaluate.Outcome
+    outcome: evaluate.KfpMetrics
     logs: Path
 
 
@@ -115,7 +115,9 @@ def evaluation(
 ) -> Evaluated:
     """The evaluation of both models."""
     folder = tmp_path_factory.mktemp("evaluation")
-    inputs = evaluate.Inputs(shards_folder, feature_extraction.features, feature_extraction.model, fine_tuning.model)
+    inputs = evaluate.EvaluateInputs(
+        shards_folder, feature_extraction.features, feature_extraction.model, fine_tuning.model
+    )
     report = folder / "report.html"
     outcome = evaluate.run(EVALUATE, inputs, "a-run", folder / "evaluation", report, folder / "logs")
     return Evaluated(inputs, folder / "evaluation", report, outcome, folder / "logs")

@@ -20,14 +20,14 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.graph_split import split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import devices
-from radiograft.training.activation_cache import Activations, cache
+from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import Material, from_activations, from_pictures
-from radiograft.training.trainer import Plan, train
+from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.trainer import TrainConfig, train
 
 BATCH = 8
 PLAIN = Recipe()
@@ -45,21 +45,23 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def features(pictures: int, seed: int, unknown: bool = False) -> Activations:
+def features(pictures: int, seed: int, unknown: bool = False) -> CachedActivations:
     """Six features and two labels a picture; if `unknown`, every third picture's second label is, and one's both."""
     values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
     truth = (values[:, :2] > 0).astype("float32")
     if unknown:
         truth[::3, 1] = truth[4] = np.nan
-    return Activations([aligned(values)[None]], aligned(truth), [f"picture-{number}" for number in range(pictures)])
+    return CachedActivations(
+        [aligned(values)[None]], aligned(truth), [f"picture-{number}" for number in range(pictures)]
+    )
 
 
 def trained(
-    model: keras.Model, material: Material, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+    model: keras.Model, material: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
 ) -> dict[str, Any]:
     """History and weights of three epochs; the full recipe goes with SGD, whose steps clipping shortens."""
     optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
-    plan = Plan("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    plan = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
     history = train(model, material, plan, strategy, Checkpoints(""))
     weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
     return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
@@ -70,7 +72,7 @@ def classifier(
 ) -> dict[str, Any]:
     """A classifier; no dropout, whose masks are each device's own."""
     training, validation = features(27, 1, unknown), features(held_out, 2, unknown)
-    material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+    material = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.01, seed=1)
         return trained(model, material, strategy, folder, recipe)
@@ -84,10 +86,12 @@ def with_unknown(pictures: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.T
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """A backbone's first blocks, half of them frozen, on augmented pictures of which not all labels are known."""
-    material = from_pictures(data, BATCH, 0, strategy.num_replicas_in_sync)
+    material = data_from_images(data, BATCH, 0, strategy.num_replicas_in_sync)
     material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
-        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add")
+        backbone = build_feature_extractor(
+            build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add"
+        )
         head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
@@ -100,14 +104,14 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """From cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
-        cut = split(branched(data.image_size, len(data.labels)), "tuned")
+        cut = split_model(branched(data.image_size, len(data.labels)), "tuned")
         cut.prefix.trainable = False
         prefix = Predictor(cut.prefix, strategy)
         training, validation = (
-            cache(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
             for part, views in (("train", 2), ("validation", 0))
         )
-        material = from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        material = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
         return trained(cut.suffix, material, strategy, folder, FULL)
 
 
@@ -148,7 +152,7 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
     """Both maps of seven pictures in batches of 3, 3 and 1, some of their values."""
     with strategy.scope():
-        backbone = pooled(build_backbone("efficientnet_lite0", "none", "", data.image_size))
+        backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "none", "", data.image_size))
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
@@ -171,7 +175,7 @@ def main(shards: Path, out: Path) -> None:
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }
     # One strategy for all: a second one would number its collective operations as the first did.
-    strategies = {"one": devices.strategy(), "two": devices.strategy(["/cpu:0", "/cpu:1"])}
+    strategies = {"one": devices.distribution_strategy(), "two": devices.distribution_strategy(["/cpu:0", "/cpu:1"])}
     results: dict[str, dict[str, Any]] = {name: {} for name in works}
     for name, work in works.items():
         for count, strategy in strategies.items():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from radiograft.config import Ingest, Publish, check_form
+from radiograft.config import Ingest, Publish, validate_settings
 from radiograft.config.base import Scalar
 from radiograft.registry import versions as registry
 from radiograft.stages.ingest import task as ingest
@@ -19,7 +19,7 @@ from tests.helpers.publish_inputs import METRICS, write_inputs
 def form(source: str, place: str, **values: Scalar) -> dict[str, Scalar]:
     """Every setting of a run by the clock over the data set of `nih_source`, with the registry in `place`."""
     names = {"data_source": source, "publish_registry": f"{place}/registry", "train_when": "data_changed"}
-    return check_form(names | {"data_validation_fraction": 0.5} | values)
+    return validate_settings(names | {"data_validation_fraction": 0.5} | values)
 
 
 def publish_version(settings: Mapping[str, Scalar], *, promote: bool = True, **data: Any) -> int:
@@ -28,12 +28,12 @@ def publish_version(settings: Mapping[str, Scalar], *, promote: bool = True, **d
     Args:
         data: what the summary of the data holds otherwise; None: it lacks that.
     """
-    catalogue = ingest.build_catalogue(Ingest.of(settings))
+    catalogue = ingest.build_catalog(Ingest.of(settings))
     summary = catalogue.summary() | {"catalogued": catalogue.summary()["splits"]} | data
     lineage = {"source": catalogue.source, "fingerprint": catalogue.fingerprint(), "settings": dict(settings)}
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(Path(folder))
-        number = len(registry.versions(str(settings["publish_registry"]), str(settings["publish_model_name"]))) + 1
+        number = len(registry.list_versions(str(settings["publish_registry"]), str(settings["publish_model_name"]))) + 1
         gate = METRICS["gate"] | {"promote": promote, "champion": number - 1 or None}
         known = {key: value for key, value in summary.items() if value is not None}
         metrics = METRICS | {"lineage": lineage, "data": METRICS["data"] | known, "gate": gate}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.dockerfiles import IMAGES, ROOT
+from tests.images.dockerfiles import IMAGES
+from tests.repository import ROOT
 
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 NEEDED = ("bash", "dirname", "git", "sed")

@@ -12,9 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from radiograft_pipelines.dags.tasks import USER
-from radiograft_pipelines.settings import complete
+from radiograft_pipelines.settings import fill_defaults
 from tests.helpers.packages import tasks
-from tests.images.dockerfiles import ROOT
+from tests.repository import ROOT
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 INSTALLED = """
@@ -89,7 +89,7 @@ def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
 
 def _executor_input() -> dict[str, object]:
     places = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
-    values = {"run_id": "run-1", **complete({**places, "data_format": "phantom", "data_phantom_patients": 20})}
+    values = {"run_id": "run-1", **fill_defaults({**places, "data_format": "phantom", "data_phantom_patients": 20})}
     catalogue = {"name": "catalogue", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalogue"}
     return {
         "inputs": {"parameterValues": values},

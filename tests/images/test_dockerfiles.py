@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from radiograft_pipelines.dags import tasks
-from tests.images.dockerfiles import IMAGES, NAMES, ROOT, environment, instructions, stages
+from tests.images.dockerfiles import IMAGES, NAMES, environment, instructions, stages
+from tests.repository import ROOT
 
 every_image = pytest.mark.parametrize("name", NAMES)
 LOCKS = ("cpu", "gpu", "tensorboard", "sbom")

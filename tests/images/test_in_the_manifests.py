@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.images.dockerfiles import ROOT
 from tests.images.test_build import VERSION
 from tests.manifests.rendered import pod_spec, render, rendered
+from tests.repository import ROOT
 
 OWN = {
     "radiograft/trainer": ("registry.example:5000/our_group/trainer", "sha256:" + "a" * 64),

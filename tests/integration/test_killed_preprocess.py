@@ -22,7 +22,7 @@ SHARDS = 4 + 3 + 2  # of 58, 39 and 31 pictures
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(shard_files, "PICTURES_A_SHARD", PICTURES_A_SHARD)
+    monkeypatch.setattr(shard_files, "IMAGES_PER_SHARD", PICTURES_A_SHARD)
     caplog.set_level(logging.INFO, "radiograft")
 
 

@@ -81,7 +81,7 @@ class Attempts:
 
 def check_same_model(one: Path, other: Path) -> None:
     assert (one / "model" / "history.json").read_text() == (other / "model" / "history.json").read_text()
-    for weight, same in zip(*(artifact.load(each / "model").get_weights() for each in (one, other)), strict=True):
+    for weight, same in zip(*(artifact.load_model(each / "model").get_weights() for each in (one, other)), strict=True):
         np.testing.assert_array_equal(weight, same)
 
 

@@ -53,9 +53,9 @@ def test_publishers_at_once_lose_and_mix_nothing(race: tuple[str, list[dict[str,
     """Fails where `claims.claim` writes its file whether or not there is one: two runs then share a number."""
     place, outcomes = race
     assert sorted(each["version"] for each in outcomes) == list(range(1, WRITERS + 1))
-    assert registry.versions(place, MODEL) == list(range(1, WRITERS + 1))
+    assert registry.list_versions(place, MODEL) == list(range(1, WRITERS + 1))
     for each in outcomes:
-        registry.verify(place, MODEL, each["version"])
+        registry.verify_version(place, MODEL, each["version"])
         extra = storage.join(place, MODEL, str(each["version"]), "assets.extra")
         assert json.loads(storage.read_bytes(f"{extra}/lineage.json"))["run_id"] == each["run_id"]
         assert storage.read_bytes(f"{extra}/model.keras") == each["run_id"].encode()
@@ -65,10 +65,10 @@ def test_of_publishers_at_once_one_gets_into_production(race: tuple[str, list[di
     """Fails where publish promotes without comparing what is in production with what the gate saw there."""
     place, outcomes = race
     (promoted,) = (each for each in outcomes if each["promoted"])
-    found = production.current(place, MODEL)
+    found = production.read_production(place, MODEL)
     assert found is not None
     assert [(change.version, change.run_id) for change in found.history] == [(promoted["version"], promoted["run_id"])]
-    assert found.version in registry.versions(place, MODEL)
+    assert found.version in registry.list_versions(place, MODEL)
     reason = f"production moved: no version was expected to be in production, version {found.version} is by now; "
     assert {each["reason"] for each in outcomes if not each["promoted"]} == {reason + "run the pipeline again"}
 
@@ -85,18 +85,18 @@ def test_a_killed_publisher_leaves_no_version_or_a_whole_one(killed: tuple[str, 
     place, models = killed
     assert len(models) > 10
     for model in models:
-        found = registry.versions(place, model)
+        found = registry.list_versions(place, model)
         assert found in ([], [1])
         assert _served(place, model) == found
         for number in found:
-            registry.verify(place, model, number)
-    wholes = [registry.versions(place, model) for model in models]
+            registry.verify_version(place, model, number)
+    wholes = [registry.list_versions(place, model) for model in models]
     assert wholes == [[]] * (len(models) - 1) + [[1]]  # between the version and the pointer
 
 
 def test_a_killed_publisher_leaves_nothing_in_production(killed: tuple[str, list[str]]) -> None:
     place, models = killed
-    assert [production.current(place, model) for model in models] == [None] * len(models)
+    assert [production.read_production(place, model) for model in models] == [None] * len(models)
 
 
 def test_the_next_publisher_steps_over_it_and_the_next_attempt_completes_it(killed: tuple[str, list[str]]) -> None:
@@ -107,7 +107,7 @@ def test_the_next_publisher_steps_over_it_and_the_next_attempt_completes_it(kill
         assert (other["version"], other["promoted"]) == (2 if claimed else 1, True)
         again = publish(place, model, "run-1")
         assert (again["version"], again["promoted"]) == (1 if claimed else 2, False)
-        assert registry.versions(place, model) == _served(place, model) == [1, 2]
+        assert registry.list_versions(place, model) == _served(place, model) == [1, 2]
         for number in (1, 2):
-            registry.verify(place, model, number)
+            registry.verify_version(place, model, number)
     assert list(Path(place).glob("*/.[0-9]*")) == []  # no hidden folder of a version is left

@@ -27,13 +27,13 @@ def test_what_comes_into_production_while_versions_are_listed_is_in_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails where `models list` asks for the versions before it asks for the pointer: none of them is in production."""
-    place, current = str(tmp_path), production.current
+    place, current = str(tmp_path), production.read_production
     production_moves.stock(place)
 
     def just_after_a_newer_one_came(place: str, model: str) -> production.Production | None:
-        monkeypatch.setattr(production, "current", current)
+        monkeypatch.setattr(production, "read_production", current)
         production_moves.succeed(place, "newer")
         return current(place, model)
 
-    monkeypatch.setattr(production, "current", just_after_a_newer_one_came)
+    monkeypatch.setattr(production, "read_production", just_after_a_newer_one_came)
     list_versions(place, tmp_path)

@@ -74,9 +74,9 @@ def version(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> 
     place, folder = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("evaluation")
     for name in ("metrics.json", "predictions.parquet", "report.SHA256SUMS"):
         (folder / name).write_bytes((evaluation.folder / name).read_bytes())
-    inputs = task.Inputs(evaluation.inputs.model, folder, evaluation.report)
+    inputs = task.PublishInputs(evaluation.inputs.model, folder, evaluation.report)
     number = task.run(Publish(publish_registry=str(place)), inputs, "run-1", folder / "version").version
-    registry.verify(str(place), MODEL, number)
+    registry.verify_version(str(place), MODEL, number)
     return place / MODEL / str(number)
 
 

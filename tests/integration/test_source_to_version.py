@@ -50,7 +50,7 @@ REAL_PICTURES = 6  # a split
 def pneumoniamnist(test_data: Path, place: str) -> Ingest:
     """The first pictures of each split of PneumoniaMNIST itself, half of them sick."""
     arrays = {}
-    with npz_archive.opened(str(test_data / "pneumoniamnist.npz")) as archive:
+    with npz_archive.open_npz(str(test_data / "pneumoniamnist.npz")) as archive:
         for part in ("train", "val", "test"):
             labels = archive.read(f"{part}_labels")
             chosen = np.concatenate([np.flatnonzero(labels[:, 0] == sick)[: REAL_PICTURES // 2] for sick in (0, 1)])
@@ -71,7 +71,9 @@ def three_layers(include_top: bool, weights: None, input_tensor: keras.KerasTens
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(backbones.BACKBONES, "efficientnet_lite0", backbones.Backbone(three_layers, "is always there"))
+    monkeypatch.setitem(
+        backbones.BACKBONES, "efficientnet_lite0", backbones.BackboneSpec(three_layers, "is always there")
+    )
 
 
 @pytest.fixture
@@ -79,26 +81,26 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def published(settings: Ingest, folder: Path) -> publish.Outcome:
+def published(settings: Ingest, folder: Path) -> publish.PublishResult:
     """Runs all stages in this process, as small as they can be, and returns what publish says."""
     where = str(folder / "registry")
     ingest.run(settings, folder / "catalogue")
     preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
     start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
     tuned = run_fine_tune(FINE_TUNE, folder / "shards", start.model, folder / "fine_tune")
-    inputs = evaluate.Inputs(folder / "shards", start.features, start.model, tuned.model)
+    inputs = evaluate.EvaluateInputs(folder / "shards", start.features, start.model, tuned.model)
     judging = Evaluate(
         publish_registry=where, publish_model_name=MODEL, evaluate_bootstrap_samples=100, evaluate_fewest_patients=1
     )
     evaluate.run(judging, inputs, "a-run", folder / "evaluation", folder / "report.html", folder / "logs")
-    found = publish.Inputs(tuned.model, folder / "evaluation", folder / "report.html")
+    found = publish.PublishInputs(tuned.model, folder / "evaluation", folder / "report.html")
     return publish.run(Publish(where, MODEL), found, "a-run", folder / "version.json")
 
 
 def assert_published(folder: Path, pictures: Counts) -> None:
     """Version 1 is whole, knows its label, counts its data by split and has judged each picture of the test split."""
-    registry.verify(str(folder / "registry"), MODEL, 1)
-    extra = folder / "registry" / MODEL / "1" / registry.EXTRA
+    registry.verify_version(str(folder / "registry"), MODEL, 1)
+    extra = folder / "registry" / MODEL / "1" / registry.EXTRA_ASSETS
     assert json.loads((extra / "contract.json").read_text())["labels"] == ["Pneumonia"]
     splits = json.loads((extra / "metrics.json").read_text())["data"]["splits"]
     assert {split: (found["pictures"], found["positives"]["Pneumonia"]) for split, found in splits.items()} == pictures

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from radiograft.serving import sync
-from radiograft_pipelines.cluster.profile import Cluster, placed
+from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.dags.cutoff_search import CANDIDATES_AT_ONCE
 from radiograft_pipelines.dags.tasks import GPUS, USER
 from tests.helpers.packages import TASKS, tasks
 from tests.manifests import schemas
 from tests.manifests.policies import selects
-from tests.manifests.rendered import FOLDERS, MANIFESTS, ROOT, pod_spec, render, rendered, the
+from tests.manifests.rendered import FOLDERS, MANIFESTS, pod_spec, render, rendered, the
+from tests.repository import ROOT
 
 CLUSTER_FILES = sorted([*MANIFESTS.glob("overlays/*/cluster.yaml"), ROOT / "tests" / "cluster" / "cluster.yaml"])
 
@@ -60,13 +61,13 @@ def test_the_mirror_takes_its_arguments(tmp_path: Path) -> None:
         context = sync.main.make_context("mirror", [known.get(argument, argument) for argument in arguments])
         assert context.params["folder"] == tmp_path
     probe = container["livenessProbe"]["exec"]["command"]
-    assert f"/models/{sync.HEARTBEAT} " in probe[-1]
+    assert f"/models/{sync.HEARTBEAT_FILE} " in probe[-1]
 
 
 @pytest.mark.parametrize("path", CLUSTER_FILES, ids=lambda path: path.parent.name)
 def test_a_cluster_file_fits_its_overlay(path: Path) -> None:
-    cluster = Cluster.read(path)
-    text = placed((COMPILED / "transfer_learning.yaml").read_text(), cluster)
+    cluster = ClusterProfile.read(path)
+    text = apply_profile((COMPILED / "transfer_learning.yaml").read_text(), cluster)
     assert f"secretName: {cluster.secret}" in text
 
 
@@ -90,5 +91,5 @@ def test_the_heartbeat_is_heard_by_a_shell(tmp_path: Path) -> None:
     (probe,) = (each["livenessProbe"]["exec"]["command"] for each in pod["containers"] if each["name"] == "mirror")
     command = [part.replace("/models", str(tmp_path)) for part in probe]
     assert subprocess.run(command, check=False, capture_output=True).returncode != 0
-    (tmp_path / sync.HEARTBEAT).touch()
+    (tmp_path / sync.HEARTBEAT_FILE).touch()
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0

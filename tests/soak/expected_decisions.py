@@ -10,7 +10,7 @@ from typing import NamedTuple
 from radiograft import storage
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.serving.sync import mirror
+from radiograft.serving.sync import sync_models
 from tests.soak.schedule import Outcome
 from tests.soak.simulated_archive import Event
 
@@ -79,16 +79,16 @@ class Ledger:
             AssertionError: it is not.
         """
         place, numbers = str(self.place), list(range(1, len(self.made) + 1))
-        assert registry.versions(place, MODEL) == numbers
+        assert registry.list_versions(place, MODEL) == numbers
         assert self._claims() == [made.run_id for made in self.made]
-        found = production.current(place, MODEL)
+        found = production.read_production(place, MODEL)
         assert [change.version for change in (found.history if found else ())] == self.moves
-        assert mirror(place, MODEL, self.served) == self.current
+        assert sync_models(place, MODEL, self.served) == self.current
         served = [path.name for path in (self.served / MODEL).iterdir()] if self.current else []
         assert served == [str(number) for number in (self.current,) if number]
         self._check_no_strays(numbers)
         if numbers:
-            registry.verify(place, MODEL, numbers[-1])
+            registry.verify_version(place, MODEL, numbers[-1])
 
     def verify_all(self) -> None:
         """Hashes every file of every version, and asks each who made it.
@@ -97,8 +97,10 @@ class Ledger:
             AssertionError, ValueError: one is not what it was.
         """
         for number, made in enumerate(self.made, 1):
-            registry.verify(str(self.place), MODEL, number)
-            ((_, lineage),) = registry.read(str(self.place), MODEL, number, [f"{registry.EXTRA}/lineage.json"])
+            registry.verify_version(str(self.place), MODEL, number)
+            ((_, lineage),) = registry.read_file(
+                str(self.place), MODEL, number, [f"{registry.EXTRA_ASSETS}/lineage.json"]
+            )
             told = json.loads(lineage)
             assert (told["run_id"], told["parent"]) == (made.run_id, made.judged_against)
 

@@ -13,8 +13,9 @@ from radiograft.registry import versions as registry
 from radiograft.storage import EMBEDDED_BUCKET
 from radiograft_pipelines.local.object_store import embedded_store
 from tests.helpers import production_moves
-from tests.helpers.readers import MODEL, ROOT, looking
+from tests.helpers.readers import MODEL, looking
 from tests.helpers.s3_double import s3_double
+from tests.repository import ROOT
 from tests.soak.row import Row
 
 WRITERS = 32
@@ -65,10 +66,10 @@ def _raced(kind: str, place: str, count: int, tell: Callable[[str], None]) -> Ro
         command = [sys.executable, "-m", "tests.helpers.publishers", "at-once", at, str(WRITERS)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-        if sorted(each["version"] for each in outcomes) != registry.versions(at, MODEL):
+        if sorted(each["version"] for each in outcomes) != registry.list_versions(at, MODEL):
             wrong.append(f"{at}: versions lost or shared")
         if sum(each["promoted"] for each in outcomes) != 1:
             wrong.append(f"{at}: not exactly one in production")
         for each in outcomes:
-            registry.verify(at, MODEL, each["version"])
+            registry.verify_version(at, MODEL, each["version"])
     return Row(f"races, {kind}", count * WRITERS, wrong, None, {})

@@ -16,10 +16,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, check_form
+from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, validate_settings
 from radiograft.config.base import Scalar
 from radiograft.data import change_detection
-from radiograft.evaluation.predictions import Inputs as Judged
+from radiograft.evaluation.predictions import EvaluateInputs as Judged
 from radiograft.models.backbones.registry import BACKBONES
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.extract_features import task as extract_features
@@ -107,9 +107,9 @@ def run(source: Path, registry: str, scratch: Path, work: Path, run_id: str) -> 
 
 
 def _run(values: Mapping[str, Scalar], work: Path, run_id: str) -> Outcome:
-    form, catalogue = check_form(values), work / "catalogue"
+    form, catalogue = validate_settings(values), work / "catalogue"
     try:
-        if not ingest.run_form(form, catalogue, run_id):
+        if not ingest.run_with_all_settings(form, catalogue, run_id):
             return Outcome("skip", change_detection.read(catalogue).reason)
     except (ValueError, FileNotFoundError) as refusal:
         return Outcome("refuse", str(refusal))
@@ -117,7 +117,7 @@ def _run(values: Mapping[str, Scalar], work: Path, run_id: str) -> Outcome:
     return Outcome("train", published.reason, published.version, published.promoted)
 
 
-def _train(form: Mapping[str, Scalar], work: Path, run_id: str) -> publish.Outcome:
+def _train(form: Mapping[str, Scalar], work: Path, run_id: str) -> publish.PublishResult:
     """What the pipeline does where there is something to train on."""
     shards, features, start, model, judged = (
         work / name for name in ("shards", "features", "start", "model", "judged")
@@ -132,4 +132,4 @@ def _train(form: Mapping[str, Scalar], work: Path, run_id: str) -> publish.Outco
     fine_tune.run(FineTune.of(form), shards, start, model, work / "logs-2", checkpoints("fine-tune"))
     inputs, report = Judged(shards, features, start, model), work / "report.html"
     evaluate.run(Evaluate.of(form), inputs, run_id, judged, report, work / "logs-3")
-    return publish.run(Publish.of(form), publish.Inputs(model, judged, report), run_id, work / "version")
+    return publish.run(Publish.of(form), publish.PublishInputs(model, judged, report), run_id, work / "version")

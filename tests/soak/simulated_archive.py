@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from radiograft.data.synthetic.dataset import TABLE, phantom_files
+from radiograft.data.synthetic.dataset import TABLE, generate_phantom_files
 
 PATIENTS = 72
 ALWAYS_THERE = 56  # enough that each split holds the finding and its absence; the others come and go
@@ -35,7 +35,7 @@ class Hospital:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
-        self._all = dict(phantom_files(PATIENTS, seed, SIZE))
+        self._all = dict(generate_phantom_files(PATIENTS, seed, SIZE))
         self._pictures = sorted(name for name in self._all if name.endswith(".png"))
         self._rng = random.Random(seed)
         self._present = set(range(1, (ALWAYS_THERE + PATIENTS) // 2 + 1))

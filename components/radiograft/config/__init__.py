@@ -13,25 +13,25 @@ from typing import Any
 from radiograft.config.base import Scalar, Settings
 from radiograft.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
-from radiograft.config.shared import Registry
-from radiograft.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training, cut_off_names
+from radiograft.config.shared import RegistrySettings
+from radiograft.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
     "ALWAYS", "AUTO_CUT_OFF", "CUT_OFFS", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "Registry", "Training", "check_form",
-    "cut_off_names", "run_form",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Training", "all_settings",
+    "split_cut_offs", "validate_settings",
 ]  # fmt: skip
 
 STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish)
 
 
-def run_form() -> dict[str, dataclasses.Field[object]]:
+def all_settings() -> dict[str, dataclasses.Field[object]]:
     """All settings by name in alphabetical order, as the KFP run form lists them."""
     fields = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
     return dict(sorted(fields.items()))
 
 
-def check_form(values: Mapping[str, Any]) -> dict[str, Scalar]:
+def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """Every setting by name, from a mapping that may hold more; those of all stages' checks passed.
 
     Raises:

@@ -6,7 +6,7 @@ import dataclasses
 
 from radiograft.config.base import Scalar, Settings, setting
 
-LARGEST_FACTOR = 255.0  # turns the darkest grey that is not black into white
+MAX_FACTOR = 255.0  # turns the darkest grey that is not black into white
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Augmentation(Settings):
             low, high = (float(part) for part in text.split(":"))
         except ValueError:
             low, high = 0.0, -1.0
-        if not 0 < low <= high <= LARGEST_FACTOR:
-            raise ValueError(f"{name} must be low:high with 0 < low <= high <= {LARGEST_FACTOR:g}, got {text!r}")
+        if not 0 < low <= high <= MAX_FACTOR:
+            raise ValueError(f"{name} must be low:high with 0 < low <= high <= {MAX_FACTOR:g}, got {text!r}")
         return low, high
 
 

@@ -44,7 +44,7 @@ def setting(
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x' or 'y'?` for the known names closest to `name`, or the empty string."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
@@ -77,13 +77,13 @@ class Settings:
         if not all(separator for _, separator, _ in pairs):
             raise ValueError(
                 f"{setting} must be one of {', '.join(presets)} or name=value,..., got {text!r}"
-                + nearest(text, presets)
+                + did_you_mean(text, presets)
             )
         types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
         for name, value in ((name.strip(), value.strip()) for name, _, value in pairs):
             if name not in types:
-                raise ValueError(f"{setting} has no {name!r}{nearest(name, types)}")
+                raise ValueError(f"{setting} has no {name!r}{did_you_mean(name, types)}")
             if name in values or not value:
                 raise ValueError(f"{setting} must give {name} once and with a value, got {text!r}")
             values[name] = read_scalar(f"{setting}'s {name}", value, types[name])
@@ -117,7 +117,7 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(
-            f"{field.name} must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+            f"{field.name} must be one of {', '.join(choices)}, got {value!r}{did_you_mean(str(value), choices)}"
         )
     return value
 

@@ -8,9 +8,9 @@ from radiograft.config.augmentation import PRESETS as AUGMENTATIONS
 from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Scalar, Settings, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
-from radiograft.config.data_policy import Policy
-from radiograft.config.gate import read_floors
-from radiograft.config.shared import Floored, Seeded, check_place
+from radiograft.config.data_policy import DataPolicy
+from radiograft.config.gate import parse_min_auroc
+from radiograft.config.shared import GateSettings, SeedSettings, check_uri
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -26,7 +26,7 @@ TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
 
 
 @dataclasses.dataclass(frozen=True)
-class Validated(Settings):
+class DataPolicySettings(Settings):
     """What is done about defects: ingest finds those of tables and files, preprocess those of pixels."""
 
     data_policy: str = setting(
@@ -39,13 +39,13 @@ class Validated(Settings):
         super().__post_init__()
         self.policy()
 
-    def policy(self) -> Policy:
+    def policy(self) -> DataPolicy:
         """What `data_policy` says."""
-        return Policy.parse("data_policy", self.data_policy, POLICIES)
+        return DataPolicy.parse("data_policy", self.data_policy, POLICIES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Ingest(Floored, Validated, Seeded):
+class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     """Which pictures, which labels, which split."""
 
     data_format: str = setting(
@@ -108,8 +108,8 @@ class Ingest(Floored, Validated, Seeded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_place("data_source", self.data_source)
-        read_floors(self.publish_floors, self.findings())
+        check_uri("data_source", self.data_source)
+        parse_min_auroc(self.publish_floors, self.findings())
         self.table_layout()
 
     def findings(self) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ class Ingest(Floored, Validated, Seeded):
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocess(Validated):
+class Preprocess(DataPolicySettings):
     """From files to shards of equally sized 8-bit grey pictures."""
 
     image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)

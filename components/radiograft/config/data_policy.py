@@ -12,17 +12,17 @@ UNUSABLE = "unusable"
 
 # Reasons that more than one room gives; all others stand where they are found.
 BLANK = "blank picture: one shade of grey"
-COLOUR = "picture in colour"
+COLOR = "picture in colour"
 INVERTED = "looks inverted: surroundings and lungs brighter than the middle"
 NEAR_DUPLICATE = "nearly the same picture as another one"
 NEAR_DUPLICATE_ELSEWHERE = "nearly the same picture as one of a split held out more"
 UNREADABLE = "unreadable or truncated picture"
 CONTRADICTION = "'No Finding' beside a finding"
-CONTRARY_ROWS = "rows that tell different things of one picture"
-MISSPELT = "finding spelt almost like one asked for"
+CONFLICTING_ROWS = "rows that tell different things of one picture"
+MISSPELLED = "finding spelt almost like one asked for"
 LEAK = "patient also in a split held out more"
-SMALLEST_SIDE = 16  # pixels; MedMNIST's smallest pictures have 28
-TOO_SMALL = f"picture of less than {SMALLEST_SIDE} pixels a side"
+MIN_SIDE = 16  # pixels; MedMNIST's smallest pictures have 28
+TOO_SMALL = f"picture of less than {MIN_SIDE} pixels a side"
 OUTSIDE = "path that leads out of the data's folder"
 
 REASONS = {  # which defect a reason is one of
@@ -36,8 +36,8 @@ REASONS = {  # which defect a reason is one of
     "box that is not inside its picture": "stray_box",
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
-    CONTRARY_ROWS: "contradictory_labels",
-    MISSPELT: "misspelt_label",
+    CONFLICTING_ROWS: "contradictory_labels",
+    MISSPELLED: "misspelt_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
     "damaged DICOM file": "corrupt",
@@ -50,7 +50,7 @@ REASONS = {  # which defect a reason is one of
     NEAR_DUPLICATE_ELSEWHERE: "near_duplicate",
     TOO_SMALL: "too_small",
     BLANK: "blank",
-    COLOUR: "colour",
+    COLOR: "colour",
     INVERTED: "inverted",
 }
 NOT_ASKED_FOR = (  # no defects, but what the settings or the data set's own lists leave out
@@ -71,7 +71,7 @@ def _kept(help: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy(Settings):
+class DataPolicy(Settings):
     """`drop` leaves out and counts, `quarantine` also lists with the file's URI, `fail` stops the run, and `report`
     keeps and counts: allowed where what is found may be a good picture."""
 
@@ -102,10 +102,10 @@ class Policy(Settings):
 
     def treatment(self, reason: str) -> str:
         """What is done with what has this reason."""
-        return DROP if reason in NOT_ASKED_FOR else str(getattr(self, defect(reason)))
+        return DROP if reason in NOT_ASKED_FOR else str(getattr(self, defect_of(reason)))
 
 
-def defect(reason: str) -> str:
+def defect_of(reason: str) -> str:
     """The kind of defect, a field of Policy; empty for what was not asked for."""
     return "" if reason in NOT_ASKED_FOR else REASONS.get(reason, UNUSABLE)
 

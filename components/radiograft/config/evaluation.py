@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 from radiograft.config.base import setting
-from radiograft.config.gate import OPERATING_POINTS, Floors, OperatingPoint, read_floors
-from radiograft.config.shared import Floored, Registry, Seeded
+from radiograft.config.gate import OPERATING_POINTS, MinimumAuroc, OperatingPoint, parse_min_auroc
+from radiograft.config.shared import GateSettings, RegistrySettings, SeedSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Registry, Floored, Seeded):
+class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     """How sure the figures are, and what a model must keep to become the production version."""
 
     evaluate_bootstrap_samples: int = setting(
@@ -40,11 +40,11 @@ class Evaluate(Registry, Floored, Seeded):
         """What `evaluate_operating_point` says."""
         return OperatingPoint.parse("evaluate_operating_point", self.evaluate_operating_point, OPERATING_POINTS)
 
-    def floors(self, labels: Sequence[str]) -> Floors:
+    def floors(self, labels: Sequence[str]) -> MinimumAuroc:
         """What `publish_floors` says of these labels."""
-        return read_floors(self.publish_floors, labels)
+        return parse_min_auroc(self.publish_floors, labels)
 
 
 @dataclasses.dataclass(frozen=True)
-class Publish(Registry):
+class Publish(RegistrySettings):
     """Where the versioned model goes."""

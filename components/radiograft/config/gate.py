@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from radiograft.config.base import Scalar, Settings, nearest, read_scalar, setting
+from radiograft.config.base import Scalar, Settings, did_you_mean, read_scalar, setting
 
 NAME = "publish_floors"
 
@@ -14,7 +14,7 @@ NAME = "publish_floors"
 OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
 
 
-class Floors(NamedTuple):
+class MinimumAuroc(NamedTuple):
     """Floors of the AUROC, 0 to 1, of the labels that count.
 
     `named` tells labels that were asked for one by one, each of which must be judged, from one number for every label,
@@ -25,22 +25,24 @@ class Floors(NamedTuple):
     named: bool
 
 
-def read_floors(text: str, labels: Sequence[str]) -> Floors:
+def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
     """Reads `0.7`, one floor for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, where only these count.
 
     Raises:
         ValueError: neither form, an unknown label (the nearest is given) or one named twice, a floor outside 0 to 1.
     """
     if "=" not in text:
-        return Floors(dict.fromkeys(labels, _floor(NAME, text)), named=False)
+        return MinimumAuroc(dict.fromkeys(labels, _floor(NAME, text)), named=False)
     pairs = [part.partition("=") for part in text.split(",")]
     values = {name.strip(): value for name, _, value in pairs}
     if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
         raise ValueError(f"{NAME} must be a number, or name each label once as label=number,..., got {text!r}")
     for name in values:
         if name not in labels:
-            raise ValueError(f"{NAME} must name labels of {', '.join(labels)}, got {name!r}{nearest(name, labels)}")
-    return Floors({name: _floor(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+            raise ValueError(
+                f"{NAME} must name labels of {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
+            )
+    return MinimumAuroc({name: _floor(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
 
 
 def _floor(name: str, text: str) -> float:

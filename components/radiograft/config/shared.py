@@ -8,11 +8,11 @@ import re
 from radiograft import storage
 from radiograft.config.base import Settings, setting
 
-LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+MAX_SEED = 2**32 - 1  # Keras takes no larger one
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*:/")
 
 
-def check_place(name: str, place: str) -> None:
+def check_uri(name: str, place: str) -> None:
     """Refuses what would be taken for a folder of the machine that happens to run, and is none.
 
     Raises:
@@ -24,16 +24,16 @@ def check_place(name: str, place: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seeded(Settings):
+class SeedSettings(Settings):
     """The seed that every stage with a random choice shares."""
 
     train_seed: int = setting(
-        0, "Seed of every random choice: split, initial weights, order, augmentation.", low=0, high=LARGEST_SEED
+        0, "Seed of every random choice: split, initial weights, order, augmentation.", low=0, high=MAX_SEED
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class Floored(Settings):
+class GateSettings(Settings):
     """What the gate asks of each label: of ingest too, which knows the labels and can refuse others at once."""
 
     publish_floors: str = setting(
@@ -44,7 +44,7 @@ class Floored(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Registry(Settings):
+class RegistrySettings(Settings):
     """Where the versions of the model are."""
 
     publish_registry: str = setting("", "Folder, gs:// or s3:// prefix of the model registry.", required=True)
@@ -52,7 +52,7 @@ class Registry(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_place("publish_registry", self.publish_registry)
+        check_uri("publish_registry", self.publish_registry)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", self.publish_model_name):
             raise ValueError(
                 "publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, "

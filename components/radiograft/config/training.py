@@ -8,7 +8,7 @@ import re
 from radiograft.config.base import setting
 from radiograft.config.recipe import PRESETS as RECIPES
 from radiograft.config.recipe import Recipe
-from radiograft.config.shared import Seeded, check_place
+from radiograft.config.shared import SeedSettings, check_uri
 
 # Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
 AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
@@ -16,7 +16,7 @@ CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "top_co
 WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # which Keras reads
 
 
-def cut_off_names(text: str) -> list[str]:
+def split_cut_offs(text: str) -> list[str]:
     """What `model_cut_off` names, in its order; whether there are such layers, the stages that know the network check.
 
     Raises:
@@ -29,7 +29,7 @@ def cut_off_names(text: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training(Seeded):
+class Training(SeedSettings):
     """What both training strategies share."""
 
     train_batch_size: int = setting(32, "Pictures a step, over all GPUs together.", unit="pictures", low=1, high=4096)
@@ -55,7 +55,7 @@ class Training(Seeded):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.recipe()
-        cut_off_names(self.model_cut_off)
+        split_cut_offs(self.model_cut_off)
 
     def recipe(self) -> Recipe:
         """What `train_recipe` says."""
@@ -91,7 +91,7 @@ class ExtractFeatures(Training):
         if not self.model_feature_layer:
             raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
         for backbone, cut_off in CUT_OFFS.items():  # of the run form, where only the backbone was changed
-            if backbone != self.model_backbone and cut_off in cut_off_names(self.model_cut_off):
+            if backbone != self.model_backbone and cut_off in split_cut_offs(self.model_cut_off):
                 raise ValueError(
                     f"model_cut_off must be a layer of {self.model_backbone}, such as {CUT_OFFS[self.model_backbone]}, "
                     f"got {cut_off!r} of {backbone}"
@@ -99,7 +99,7 @@ class ExtractFeatures(Training):
 
     def _check_weights(self) -> None:
         if self.model_weights not in ("imagenet", "none"):
-            check_place("model_weights", self.model_weights)
+            check_uri("model_weights", self.model_weights)
             if not self.model_weights.endswith(WEIGHT_FILES):
                 raise ValueError(
                     f"model_weights must be `imagenet`, `none` or a file whose name ends in {', '.join(WEIGHT_FILES)}, "

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 SPLITS = ("train", "validation", "test")
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # of a catalogue, beside its rows
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
@@ -59,10 +59,10 @@ def exclusion(image_ids: Iterable[str], reason: str) -> pd.DataFrame:
     return pd.DataFrame({"image_id": list(image_ids), "reason": reason}, dtype="string")
 
 
-def summarise_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
+def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry a reason with its count and its first few ids, most frequent first."""
     groups = [
-        {"reason": str(reason), "count": len(rows), "examples": sorted(rows["image_id"])[:EXAMPLES]}
+        {"reason": str(reason), "count": len(rows), "examples": sorted(rows["image_id"])[:MAX_EXAMPLES]}
         for reason, rows in excluded.groupby("reason")
     ]
     return sorted(groups, key=lambda group: (-group["count"], group["reason"]))
@@ -122,7 +122,7 @@ def _describe(counts: dict[str, dict[str, Any]]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """Rows with columns image_id, uri, md5 (hex), bytes, patient_id, view, age (years), sex, split, `label:<name>`.
 
     `excluded` has image_id and reason. Rows are in order of image_id, which is unique. A `uri` names a file,
@@ -161,7 +161,7 @@ class Catalogue:
             "splits": count_splits(self.rows, self.labels),
             "source_notes": list(self.notes),
             "notes": [*self.notes, *check_classes(self.rows, self.labels)],
-            "excluded": summarise_exclusions(self.excluded),
+            "excluded": summarize_exclusions(self.excluded),
         }
 
     def write(self, folder: Path) -> None:

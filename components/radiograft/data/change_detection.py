@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radiograft.config import ALWAYS, Registry
+from radiograft.config import ALWAYS, RegistrySettings
 from radiograft.config.base import Scalar
-from radiograft.data.catalog import SPLITS, Catalogue
+from radiograft.data.catalog import SPLITS, Catalog
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 FILE = "news.json"  # in the catalogue's folder
 # The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make
 # one.
-NOT_COMPARED = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_when")
+IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_when")
 
-UNREADABLE = (
+METADATA_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -33,7 +33,7 @@ UNREADABLE = (
 )  # what a version that tells odd things raises
 
 
-class Version(NamedTuple):
+class VersionOrigin(NamedTuple):
     """What a version was made with: its number, its run, the data's fingerprint, settings by name, the data's summary,
     and the version that the gate judged it against."""
 
@@ -45,7 +45,7 @@ class Version(NamedTuple):
     champion: int | None
 
 
-class News(NamedTuple):
+class ChangeReport(NamedTuple):
     """What ingest found beside the catalogue.
 
     Attributes:
@@ -59,7 +59,7 @@ class News(NamedTuple):
     earlier: Mapping[str, Any] | None
 
 
-def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path, run_id: str) -> News:
+def detect_changes(form: Mapping[str, Scalar], catalogue: Catalog, output: Path, run_id: str) -> ChangeReport:
     """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalogue.
 
     A version that cannot be read never keeps a run from training.
@@ -69,9 +69,9 @@ def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path, run_id:
         output: folder of the catalogue.
         run_id: of this run, which does not count what it published itself before it was killed and taken up again.
     """
-    version, hindrance = _in_production(Registry.of(form), run_id)
+    version, hindrance = _in_production(RegistrySettings.of(form), run_id)
     repetition = "" if hindrance else _repetition(form, catalogue, version, run_id)
-    news = News(
+    news = ChangeReport(
         train=not repetition or form["train_when"] == ALWAYS,
         reason=repetition or hindrance or _changes(form, catalogue, version),
         earlier={"version": version.number, **version.data} if version else None,
@@ -84,77 +84,79 @@ def look(form: Mapping[str, Scalar], catalogue: Catalogue, output: Path, run_id:
     return news
 
 
-def read(folder: Path) -> News:
+def read(folder: Path) -> ChangeReport:
     """What `look` wrote to the catalogue's folder."""
-    return News(**json.loads((folder / FILE).read_text()))
+    return ChangeReport(**json.loads((folder / FILE).read_text()))
 
 
-def _repetition(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None, run_id: str) -> str:
+def _repetition(form: Mapping[str, Scalar], catalogue: Catalog, version: VersionOrigin | None, run_id: str) -> str:
     """Why a run would only repeat an earlier one; empty where it would not."""
     if version and not _changes(form, catalogue, version):
         return f"the data have not changed since version {version.number}, which is in production"
-    judged = _last_judged(Registry.of(form), version, run_id)
+    judged = _last_judged(RegistrySettings.of(form), version, run_id)
     if judged and not _changes(form, catalogue, judged):
         opponent = f"judged against version {version.number}, which is in production" if version else "judged"
         return f"the data have not changed since version {judged.number}, which was {opponent}"
     return ""
 
 
-def _last_judged(settings: Registry, version: Version | None, run_id: str) -> Version | None:
+def _last_judged(settings: RegistrySettings, version: VersionOrigin | None, run_id: str) -> VersionOrigin | None:
     """The newest version, a candidate or rolled back, where the gate saw in production what is there now."""
     place, model = settings.publish_registry, settings.publish_model_name
-    with contextlib.suppress(*UNREADABLE, StopIteration):  # then it is trained
-        found = (_read(place, model, number) for number in reversed(registry.versions(place, model)))
+    with contextlib.suppress(*METADATA_ERRORS, StopIteration):  # then it is trained
+        found = (_read(place, model, number) for number in reversed(registry.list_versions(place, model)))
         newest = next(each for each in found if each.run_id != run_id)
         return newest if newest.champion == (version.number if version else None) else None
     return None
 
 
-def _in_production(settings: Registry, run_id: str) -> tuple[Version | None, str]:
+def _in_production(settings: RegistrySettings, run_id: str) -> tuple[VersionOrigin | None, str]:
     """The version in production, and what keeps it from being known."""
     place, model = settings.publish_registry, settings.publish_model_name
     try:
-        number = production.without(place, model, run_id)
+        number = production.version_excluding_run(place, model, run_id)
         return (_read(place, model, number) if number else None), ""
-    except UNREADABLE as error:
+    except METADATA_ERRORS as error:
         return None, f"what {model} in production was made with cannot be read: {error}"
 
 
-def _read(place: str, model: str, number: int) -> Version:
+def _read(place: str, model: str, number: int) -> VersionOrigin:
     lineage, metrics = registry.read_objects(place, model, number, "lineage.json", "metrics.json")
     run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
-    return Version(number, run_id, fingerprint, dict(settings), _data(metrics["data"]), metrics["gate"]["champion"])
+    return VersionOrigin(
+        number, run_id, fingerprint, dict(settings), _data(metrics["data"]), metrics["gate"]["champion"]
+    )
 
 
 def _data(told: Mapping[str, Any]) -> dict[str, Any]:
     """Of a version's summary of its data, what is compared with today's; older packages wrote no `catalogued`."""
 
     def counts(splits: Mapping[str, Any]) -> dict[str, Any]:
-        return {split: _counted(splits[split]) for split in SPLITS if split in splits}
+        return {split: _data_changes(splits[split]) for split in SPLITS if split in splits}
 
     excluded = [{"reason": str(group["reason"]), "count": int(group["count"])} for group in told["excluded"]]
     then = {"catalogued": counts(told["catalogued"])} if "catalogued" in told else {}
     return {"splits": counts(told["splits"]), "excluded": excluded, **then}
 
 
-def _counted(split: Mapping[str, Any]) -> dict[str, Any]:
+def _data_changes(split: Mapping[str, Any]) -> dict[str, Any]:
     positives = {label: int(count) for label, count in split["positives"].items()}
     return {"pictures": int(split["pictures"]), "patients": int(split["patients"]), "positives": positives}
 
 
-def _changes(form: Mapping[str, Scalar], catalogue: Catalogue, version: Version | None) -> str:
+def _changes(form: Mapping[str, Scalar], catalogue: Catalog, version: VersionOrigin | None) -> str:
     """Why there is something to train on; empty where there is not. A setting that the version did not know of, being
     of an older package, does not count."""
     if version is None:
         return "no version is in production yet"
-    known = version.settings.keys() & form.keys() - set(NOT_COMPARED)
+    known = version.settings.keys() & form.keys() - set(IGNORED_SETTINGS)
     changed = sorted(name for name in known if version.settings[name] != form[name])
     since = f"changed since version {version.number}, which is in production"
     told = [f"the data {since}{_counts(catalogue, version)}"] if catalogue.fingerprint() != version.fingerprint else []
     return "; ".join([*told, *([f"settings {since}: {', '.join(changed)}"] if changed else [])])
 
 
-def _counts(catalogue: Catalogue, version: Version) -> str:
+def _counts(catalogue: Catalog, version: VersionOrigin) -> str:
     """Pictures then and now; empty where the version does not tell, being of an older package."""
     then, now = version.data.get("catalogued"), catalogue.summary()["splits"]
     if not then or then.keys() != now.keys():

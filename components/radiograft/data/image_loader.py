@@ -15,16 +15,16 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
-from radiograft.imaging.decode import IN_COLOUR, decode, encode, in_colour, inspect
+from radiograft.imaging.decode import IN_COLOR, decode, encode_png, has_color, inspect_image
 from radiograft.imaging.limits import TooSmallError, check_not_too_small
 from radiograft.storage import npz_archive, pseudonyms, tar_archive
 
 DECODERS = 8  # as many as the pod's cores; more than there are cost nothing, and hide an object store's latency
 READ_AHEAD = 32
-COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold colour
+COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold colour
 
 
-class Decoded(NamedTuple):
+class LoadedImage(NamedTuple):
     """A picture, or why there is none; its mode, and how many pixels it had before."""
 
     picture: np.ndarray | None
@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
     pixels: int = 0
 
 
-def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[Decoded]:
+def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
     """Pictures of the catalogue's rows in their order, uint8 [size, size, 1], or why there is none.
 
     Args:
@@ -42,13 +42,15 @@ def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[Decoded]:
     Raises:
         FileNotFoundError, ValueError: an archive that holds several of them is gone or damaged.
     """
-    with pseudonyms.names_hidden(pseudonyms.hidden_folders(rows["uri"])):
-        uris = pseudonyms.resolved(list(rows["uri"]))
-        found = zip(uris, rows["md5"], npz_archive.pick(uris), tar_archive.pick(uris), strict=True)
+    with pseudonyms.redact_names(pseudonyms.private_folders(rows["uri"])):
+        uris = pseudonyms.resolve_uris(list(rows["uri"]))
+        found = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
         yield from in_order(lambda picture: load(*picture, size=size), found)
 
 
-def load(uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int) -> Decoded:
+def load(
+    uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int
+) -> LoadedImage:
     """Reads and decodes one picture, never raising for what is wrong with the picture itself.
 
     Args:
@@ -59,33 +61,33 @@ def load(uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | N
     try:
         content = pixels.tobytes() if pixels is not None else storage.read_bytes(uri) if member is None else member
     except FileNotFoundError:
-        return Decoded(None, "gone since ingest")
+        return LoadedImage(None, "gone since ingest")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        return Decoded(None, "changed since ingest")
+        return LoadedImage(None, "changed since ingest")
     return _decoded_dicom(content, size) if content[128:132] == b"DICM" else _decoded(content, pixels, size)
 
 
-def _decoded_dicom(content: bytes, size: int) -> Decoded:
+def _decoded_dicom(content: bytes, size: int) -> LoadedImage:
     from radiograft.imaging import dicom
 
     try:
         pixels = dicom.read(content).pixels
         check_not_too_small(*pixels.shape)
-    except (dicom.NotARadiograph, TooSmallError) as error:
-        return Decoded(None, str(error))
-    return Decoded(_decoder(size)(encode(pixels)), "", "DICOM", pixels.size)
+    except (dicom.UnsupportedDicomError, TooSmallError) as error:
+        return LoadedImage(None, str(error))
+    return LoadedImage(_decoder(size)(encode_png(pixels)), "", "DICOM", pixels.size)
 
 
-def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> Decoded:
+def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage:
     try:
-        content = content if pixels is None else encode(pixels)
-        mode, height, width = inspect(content)
+        content = content if pixels is None else encode_png(pixels)
+        mode, height, width = inspect_image(content)
         picture = _decoder(size)(content)
-        return Decoded(picture, "", mode + IN_COLOUR * (mode in COLOURS and in_colour(content)), height * width)
+        return LoadedImage(picture, "", mode + IN_COLOR * (mode in COLOR_MODES and has_color(content)), height * width)
     except TooSmallError as error:
-        return Decoded(None, str(error))
+        return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
-        return Decoded(None, UNREADABLE)
+        return LoadedImage(None, UNREADABLE)
 
 
 @functools.cache
@@ -95,9 +97,9 @@ def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
     return lambda content: np.asarray(graph(tf.constant(content)))
 
 
-def in_order(work: Callable[[Any], Decoded], items: Iterator[Any]) -> Iterator[Decoded]:
+def in_order(work: Callable[[Any], LoadedImage], items: Iterator[Any]) -> Iterator[LoadedImage]:
     """Works on several items at once and yields results in order, never more than READ_AHEAD of them waiting."""
-    waiting: collections.deque[Future[Decoded]] = collections.deque()
+    waiting: collections.deque[Future[LoadedImage]] = collections.deque()
     with ThreadPoolExecutor(DECODERS) as pool:
         for item in items:
             waiting.append(pool.submit(work, item))

@@ -19,11 +19,11 @@ from radiograft import storage
 
 PACKED = ("", ".gz", ".zip")
 SUFFIXES = (*(f".csv{packed}" for packed in PACKED), ".parquet")
-LARGEST = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
-MOST_COLUMNS = 10_000
-MOST_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
-ROWS_AT_ONCE = 1024
-csv.field_size_limit(LARGEST)  # a report may stand in a cell
+MAX_BYTES = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
+MAX_COLUMNS = 10_000
+MAX_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
+CHUNK_ROWS = 1024
+csv.field_size_limit(MAX_BYTES)  # a report may stand in a cell
 INTEGERS = {  # which pandas would make floating-point where a cell is empty: another id for each patient
     pa.int8(): pd.Int8Dtype(),
     pa.int16(): pd.Int16Dtype(),
@@ -34,7 +34,15 @@ INTEGERS = {  # which pandas would make floating-point where a cell is empty: an
     pa.uint32(): pd.UInt32Dtype(),
     pa.uint64(): pd.UInt64Dtype(),
 }
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, UnicodeDecodeError)
+CORRUPTION_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 
 def is_table(name: str) -> bool:
@@ -42,13 +50,13 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def first(files: Mapping[str, storage.Entry], names: Iterable[str]) -> tuple[str, bytes] | None:
+def first_table(files: Mapping[str, storage.ObjectInfo], names: Iterable[str]) -> tuple[str, bytes] | None:
     """Name and unpacked content of the first of these files that is there, plain, .gz or .zip."""
     name = next((name for plain in names for name in (plain + packed for packed in PACKED) if name in files), None)
-    return None if name is None else (name, unpacked(name, storage.read_bytes(files[name].uri)))
+    return None if name is None else (name, unpack(name, storage.read_bytes(files[name].uri)))
 
 
-def unpacked(name: str, content: bytes) -> bytes:
+def unpack(name: str, content: bytes) -> bytes:
     """What a .gz or .zip file holds, or the content itself.
 
     Raises:
@@ -68,7 +76,7 @@ def unpacked(name: str, content: bytes) -> bytes:
                     raise zipfile.BadZipFile("the table begins before the archive")
                 with archive.open(tables[0]) as member:
                     return _bounded(name, member)
-    except DAMAGE as error:
+    except CORRUPTION_ERRORS as error:
         raise ValueError(f"{name} must be a whole file, got a broken one: {error}; fetch it anew") from error
     return content
 
@@ -80,7 +88,7 @@ def read(name: str, content: bytes) -> pd.DataFrame:
         ValueError: no such table, text that is not UTF-8, or more than LARGEST, MOST_COLUMNS and MOST_CELLS allow.
     """
     if not name.lower().endswith(".parquet"):
-        return read_csv(name, unpacked(name, content))
+        return read_csv(name, unpack(name, content))
     try:
         table: pd.DataFrame = _read_parquet(name, content).to_pandas(ignore_metadata=True, types_mapper=INTEGERS.get)
         return table.astype("string").fillna("")
@@ -95,7 +103,7 @@ def _read_parquet(name: str, content: bytes) -> pa.Table:
     _check_cells(name, file.metadata.num_columns, file.metadata.num_columns * file.metadata.num_rows)
     if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
         raise ValueError("two columns of one name; rename one")
-    for part in file.iter_batches(ROWS_AT_ONCE):
+    for part in file.iter_batches(CHUNK_ROWS):
         cells = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part.columns]
         parts.append(pa.RecordBatch.from_arrays(cells, names=part.schema.names))
         parts[-1].validate(full=True)  # or text that is not UTF-8 would be noticed by who works with it
@@ -107,7 +115,7 @@ def _read_parquet(name: str, content: bytes) -> pa.Table:
 def read_csv(name: str, content: bytes) -> pd.DataFrame:
     """As `read`, of a .csv file that is unpacked."""
     _check_bytes(name, len(content))
-    lines = text(name, content)
+    lines = decode_text(name, content)
     try:
         _check_lines(name, lines)
         return pd.read_csv(io.StringIO(lines), dtype="string", keep_default_na=False, index_col=False)
@@ -115,7 +123,7 @@ def read_csv(name: str, content: bytes) -> pd.DataFrame:
         raise ValueError(f"{name} must be a table, got: {error}") from None
 
 
-def text(name: str, content: bytes) -> str:
+def decode_text(name: str, content: bytes) -> str:
     """What a text file says, without a byte order mark.
 
     Raises:
@@ -128,14 +136,14 @@ def text(name: str, content: bytes) -> str:
 
 
 def _bounded(name: str, file: gzip.GzipFile | IO[bytes]) -> bytes:
-    content = file.read(LARGEST + 1)
+    content = file.read(MAX_BYTES + 1)
     _check_bytes(name, len(content))
     return content
 
 
 def _check_bytes(name: str, count: int) -> None:
-    if count > LARGEST:
-        raise ValueError(f"{name} must have at most {LARGEST:,} bytes unpacked")
+    if count > MAX_BYTES:
+        raise ValueError(f"{name} must have at most {MAX_BYTES:,} bytes unpacked")
 
 
 def _check_lines(name: str, lines: str) -> None:
@@ -155,7 +163,7 @@ def _check_lines(name: str, lines: str) -> None:
 
 
 def _check_cells(name: str, columns: int, cells: int) -> None:
-    if columns > MOST_COLUMNS or cells > MOST_CELLS:
+    if columns > MAX_COLUMNS or cells > MAX_CELLS:
         raise ValueError(
-            f"{name} must have at most {MOST_COLUMNS:,} columns and {MOST_CELLS:,} cells, got {columns:,} and {cells:,}"
+            f"{name} must have at most {MAX_COLUMNS:,} columns and {MAX_CELLS:,} cells, got {columns:,} and {cells:,}"
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from radiograft.drift.reference import Sample
+from radiograft.drift.reference import ReferenceSample
 from radiograft.drift.two_sample_tests import (
     BoolArray,
     FloatArray,
@@ -19,10 +19,10 @@ from radiograft.drift.two_sample_tests import (
 )
 
 LEVEL = 0.01  # of each of the five tests, so that all together raise at most one false alarm in twenty comparisons
-FEWEST_PATIENTS = 10  # a side
-MOST_EMBEDDED = 500  # pictures a side in the embedding test, whose kernel grows with their square
+MIN_PATIENTS = 10  # a side
+MAX_EMBEDDED = 500  # pictures a side in the embedding test, whose kernel grows with their square
 
-SHIFTED, NOT_SEEN, TOO_FEW, NOT_TOLD = "shifted", "no shift seen", "too few patients", "not told by the data"
+SHIFTED, NOT_SEEN, TOO_FEW, UNKNOWN_VARIABLE = "shifted", "no shift seen", "too few patients", "not told by the data"
 KS, TV, MMD = "Kolmogorov-Smirnov distance", "total variation", "maximum mean discrepancy"
 MEASURES: dict[str, Callable[[np.ndarray], Statistic]] = {
     KS: kolmogorov_smirnov,
@@ -39,7 +39,7 @@ class Side(TypedDict):
     patients: int
 
 
-class Test(TypedDict):
+class DriftTest(TypedDict):
     """One test.
 
     `value` is the distance, `chance` what it stays below in 95 of 100 random divisions of the same patients, `p` the
@@ -55,7 +55,7 @@ class Test(TypedDict):
     verdict: str
 
 
-class Drift(TypedDict):
+class DriftReport(TypedDict):
     """All tests by name (see NAMES), and what a reader wants to see beside them.
 
     `labels` are the tests of each label's scores, their p-values as they are. The test `score` is that of `label`,
@@ -64,22 +64,22 @@ class Drift(TypedDict):
     """
 
     level: float
-    tests: dict[str, Test]
-    labels: dict[str, Test]
+    tests: dict[str, DriftTest]
+    labels: dict[str, DriftTest]
     label: str
     shares: dict[str, dict[str, tuple[float, float]]]
     ages: tuple[float | None, float | None]
     shifted: list[str]
 
 
-class Comparison(NamedTuple):
+class DriftComparison(NamedTuple):
     """The tests, and (PERMUTATIONS,) the embedding's distance where chance decides, or empty if it was not tested."""
 
-    drift: Drift
+    drift: DriftReport
     chance: FloatArray
 
 
-def compare(reference: Sample, new: Sample, seed: int) -> Comparison:
+def compare_samples(reference: ReferenceSample, new: ReferenceSample, seed: int) -> DriftComparison:
     """Compares new pictures with a reference that the same model has described.
 
     Prediction scores are compared as in Lipton et al. 2018 and Rabanser et al. 2019.
@@ -94,13 +94,13 @@ def compare(reference: Sample, new: Sample, seed: int) -> Comparison:
         str(name): _test(KS, both, [sample.scores[:, number] for sample in both], seed)[0]
         for number, name in enumerate(new.labels)
     }
-    embedding, chance = _test(MMD, both, [_thinned(sample.features, seed) for sample in both], seed)
+    embedding, chance = _test(MMD, both, [_subsample(sample.features, seed) for sample in both], seed)
     label = min(labels, key=lambda name: (labels[name]["p"] or 0.0, -(labels[name]["value"] or 0.0)))
     tests = {"score": _corrected(labels[label], len(labels)), "embedding": embedding}
     for name, measure in (("view", TV), ("age", KS), ("sex", TV)):
         tests[name], _ = _test(measure, both, [getattr(sample, name) for sample in both], seed)
-    return Comparison(
-        Drift(
+    return DriftComparison(
+        DriftReport(
             level=LEVEL,
             tests=tests,
             labels=labels,
@@ -113,7 +113,7 @@ def compare(reference: Sample, new: Sample, seed: int) -> Comparison:
     )
 
 
-def describe_shift(drift: Drift) -> str:
+def describe_shift(drift: DriftReport) -> str:
     """What shifted, in a clause: `view (AP 35 % before, 57 % now), age (median 49 before, 43 now)`."""
     details = {"score": f" of {drift['label']}"}
     for name, shares in drift["shares"].items():
@@ -127,16 +127,18 @@ def describe_shift(drift: Drift) -> str:
 
 
 def _test(
-    measure: str, both: tuple[Sample, Sample], values: Sequence[np.ndarray], seed: int
-) -> tuple[Test, FloatArray]:
+    measure: str, both: tuple[ReferenceSample, ReferenceSample], values: Sequence[np.ndarray], seed: int
+) -> tuple[DriftTest, FloatArray]:
     """One test on the pictures whose values are known, and its distance where chance decides."""
-    rows = [known(side) for side in values]
+    rows = [known_values(side) for side in values]
     patients = [sample.patients[told] for sample, told in zip(both, rows, strict=True)]
     sides = [Side(pictures=len(side), patients=len(np.unique(side))) for side in patients]
-    test = Test(measure=measure, value=None, chance=None, p=None, reference=sides[0], new=sides[1], verdict=NOT_TOLD)
+    test = DriftTest(
+        measure=measure, value=None, chance=None, p=None, reference=sides[0], new=sides[1], verdict=UNKNOWN_VARIABLE
+    )
     fewest = min(side["patients"] for side in sides)
-    if fewest < FEWEST_PATIENTS:
-        return {**test, "verdict": TOO_FEW if fewest else NOT_TOLD}, np.empty(0)
+    if fewest < MIN_PATIENTS:
+        return {**test, "verdict": TOO_FEW if fewest else UNKNOWN_VARIABLE}, np.empty(0)
     apart = np.concatenate([patients[0], patients[1] + patients[0].max() + 1])
     statistic = MEASURES[measure](np.concatenate([side[told] for side, told in zip(values, rows, strict=True)]))
     found = permutation_test(apart, np.arange(len(apart)) >= len(patients[0]), statistic, seed)
@@ -144,15 +146,15 @@ def _test(
     return {**test, "value": found.value, "chance": chance, "p": found.p, "verdict": _verdict(found.p)}, found.chance
 
 
-def _thinned(features: np.ndarray, seed: int) -> np.ndarray:
+def _subsample(features: np.ndarray, seed: int) -> np.ndarray:
     """The features of MOST_EMBEDDED pictures, each as likely as any other, and NaN for the rest."""
     thin = np.full_like(features, np.nan)
-    kept = np.random.default_rng(seed).permutation(np.flatnonzero(known(features)))[:MOST_EMBEDDED]
+    kept = np.random.default_rng(seed).permutation(np.flatnonzero(known_values(features)))[:MAX_EMBEDDED]
     thin[kept] = features[kept]
     return thin
 
 
-def known(column: np.ndarray) -> BoolArray:
+def known_values(column: np.ndarray) -> BoolArray:
     """Which rows tell something: text that is not empty, numbers that are finite."""
     if column.dtype.kind == "U":
         return np.asarray(column != "")
@@ -163,7 +165,7 @@ def _verdict(p: float) -> str:
     return SHIFTED if p < LEVEL else NOT_SEEN
 
 
-def _corrected(test: Test, comparisons: int) -> Test:
+def _corrected(test: DriftTest, comparisons: int) -> DriftTest:
     """The test with the smallest of several p-values, corrected for that it was chosen (Bonferroni)."""
     if test["p"] is None:
         return test
@@ -173,7 +175,7 @@ def _corrected(test: Test, comparisons: int) -> Test:
 
 def _shares(reference: np.ndarray, new: np.ndarray) -> dict[str, tuple[float, float]]:
     """Each category's share of the pictures of which it is known; nothing where a side does not tell."""
-    before, now = (column[known(column)] for column in (reference, new))
+    before, now = (column[known_values(column)] for column in (reference, new))
     if not len(before) or not len(now):
         return {}
     names = np.unique(np.concatenate([before, now]))
@@ -181,4 +183,4 @@ def _shares(reference: np.ndarray, new: np.ndarray) -> dict[str, tuple[float, fl
 
 
 def _median(ages: np.ndarray) -> float | None:
-    return float(np.median(ages[known(ages)])) if known(ages).any() else None
+    return float(np.median(ages[known_values(ages)])) if known_values(ages).any() else None

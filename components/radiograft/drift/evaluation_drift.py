@@ -13,16 +13,23 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.comparison import NAMES, Drift, compare, describe_shift
-from radiograft.drift.plots import plots
-from radiograft.drift.reference import REFERENCE, Observer, Sample, chosen, describe, draw
+from radiograft.drift.comparison import NAMES, DriftReport, compare_samples, describe_shift
+from radiograft.drift.plots import drift_plots
+from radiograft.drift.reference import (
+    REFERENCE,
+    EmbeddingModel,
+    ReferenceSample,
+    choose_rows,
+    describe_rows,
+    draw_sample,
+)
 from radiograft.drift.two_sample_tests import PERMUTATIONS
-from radiograft.reporting.html import Section, environment
+from radiograft.reporting.html import ReportSection, environment
 
 log = logging.getLogger(__name__)
 
 
-class Observed(NamedTuple):
+class Embeddings(NamedTuple):
     """Pictures drawn from a split: their positions in it, probabilities and features, in one order."""
 
     positions: np.ndarray
@@ -30,44 +37,48 @@ class Observed(NamedTuple):
     features: np.ndarray
 
 
-def observe(data: Shards, model: keras.Model, strategy: tf.distribute.Strategy, seed: int) -> dict[str, Observed]:
+def embed_images(
+    data: Shards, model: keras.Model, strategy: tf.distribute.Strategy, seed: int
+) -> dict[str, Embeddings]:
     """What the model says of pictures drawn from `validation` and from `test`."""
-    observer, observed = Observer(model, strategy), {}
+    observer, observed = EmbeddingModel(model, strategy), {}
     for split in ("validation", "test"):
-        positions = draw(data.split(split), seed)
+        positions = draw_sample(data.split(split), seed)
         log.debug("drift: observing %d pictures of %s", len(positions), split)
-        observed[split] = Observed(positions, *observer.observe(chosen(data, split, positions)))
+        observed[split] = Embeddings(positions, *observer.observe(choose_rows(data, split, positions)))
     return observed
 
 
-def examine(data: Shards, observed: dict[str, Observed], seed: int, output: Path) -> tuple[Drift, Section]:
+def compare_validation_and_test(
+    data: Shards, observed: dict[str, Embeddings], seed: int, output: Path
+) -> tuple[DriftReport, ReportSection]:
     """Compares test with training and validation, and writes the sample of these to the folder `output`.
 
     What the model says is compared with validation alone: of the pictures that it was fitted to it is surer than of
     any others, which is no drift. Validation patients are drawn from the same list, or the data set's own.
     """
     test = data.split("test").iloc[observed["test"].positions]
-    new = describe(test, data.labels, observed["test"].scores, observed["test"].features)
+    new = describe_rows(test, data.labels, observed["test"].scores, observed["test"].features)
     reference = _reference(data, observed["validation"], seed)
     reference.write(output / REFERENCE)
-    comparison = compare(reference, new, seed)
-    svgs = plots(comparison, reference, new)
-    return comparison.drift, section(comparison.drift, svgs, "the development data", "the test data")
+    comparison = compare_samples(reference, new, seed)
+    svgs = drift_plots(comparison, reference, new)
+    return comparison.drift, drift_section(comparison.drift, svgs, "the development data", "the test data")
 
 
-def section(drift: Drift, svgs: dict[str, str], reference: str, new: str) -> Section:
+def drift_section(drift: DriftReport, svgs: dict[str, str], reference: str, new: str) -> ReportSection:
     """The report's section; `reference` and `new` are what the page calls the two sides."""
     content = {"drift": drift, "plots": svgs, "shift": describe_shift(drift), "reference": reference, "new": new}
-    return Section("drift.html.j2", {**content, "names": NAMES, "permutations": PERMUTATIONS})
+    return ReportSection("drift.html.j2", {**content, "names": NAMES, "permutations": PERMUTATIONS})
 
 
-def render_page(section: Section, *, title: str, source: str, created: str, notes: Sequence[str]) -> str:
+def render_drift_page(section: ReportSection, *, title: str, source: str, created: str, notes: Sequence[str]) -> str:
     """A page of its own for a comparison that is not part of an evaluation."""
     page = environment().get_template("drift_page.html.j2")
     return page.render(section=section, title=title, source=source, created=created, notes=notes)
 
 
-def warnings(drift: Drift) -> list[str]:
+def drift_warnings(drift: DriftReport) -> list[str]:
     """One sentence for the head of the report where something shifted, else none."""
     sentence = (
         f"The test pictures differ from those that the model was made with: {describe_shift(drift)}. Figures measured "
@@ -76,8 +87,8 @@ def warnings(drift: Drift) -> list[str]:
     return [sentence] if drift["shifted"] else []
 
 
-def _reference(data: Shards, validation: Observed, seed: int) -> Sample:
+def _reference(data: Shards, validation: Embeddings, seed: int) -> ReferenceSample:
     seen = data.split("validation").iloc[validation.positions]
     fitted = data.split("train")
-    rows = pd.concat([seen, fitted.iloc[draw(fitted, seed)]], ignore_index=True)
-    return describe(rows, data.labels, validation.scores, validation.features)
+    rows = pd.concat([seen, fitted.iloc[draw_sample(fitted, seed)]], ignore_index=True)
+    return describe_rows(rows, data.labels, validation.scores, validation.features)

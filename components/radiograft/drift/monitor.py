@@ -10,34 +10,41 @@ import tensorflow as tf
 
 from radiograft.config import Ingest
 from radiograft.data.image_loader import decode_rows
-from radiograft.data.shards.files import in_reading_order
+from radiograft.data.shards.files import sort_for_reading
 from radiograft.data.sources.readers import UNLABELED_READERS
-from radiograft.drift.comparison import Comparison, compare
-from radiograft.drift.reference import BATCH_SIZE, REFERENCE, Observer, Sample, describe, draw
+from radiograft.drift.comparison import DriftComparison, compare_samples
+from radiograft.drift.reference import (
+    BATCH_SIZE,
+    REFERENCE,
+    EmbeddingModel,
+    ReferenceSample,
+    describe_rows,
+    draw_sample,
+)
 from radiograft.models import artifact
 from radiograft.training import devices
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 
 
-class NewPictures(NamedTuple):
+class NewImages(NamedTuple):
     """A sample of a source: `available` pictures it has, `unreadable` of those that were drawn could not be decoded."""
 
-    sample: Sample
+    sample: ReferenceSample
     available: int
     unreadable: int
     notes: tuple[str, ...]
 
 
-class Found(NamedTuple):
+class DriftRun(NamedTuple):
     """A comparison with what was compared."""
 
-    comparison: Comparison
-    reference: Sample
-    new: NewPictures
+    comparison: DriftComparison
+    reference: ReferenceSample
+    new: NewImages
 
 
-def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> Found:
+def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> DriftRun:
     """Compares a source's pictures with a version's own data. Labels and splits of the source play no part.
 
     They may be missing from `folders`, `dicom` and `table`. Of the other formats every file that ingest asks for has
@@ -52,16 +59,16 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
     Raises:
         FileNotFoundError, ValueError: what the reader refuses, no picture that can be read, or a broken reference.
     """
-    contract, reference = artifact.Contract.read(version), Sample.read((version / REFERENCE).read_bytes())
+    contract, reference = artifact.ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
         data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(contract.labels)
     )
-    observer = Observer(artifact.load(version), devices.strategy())
-    new = observe_source(settings, observer, contract.labels, contract.image_size)
-    return Found(compare(reference, new.sample, settings.train_seed), reference, new)
+    observer = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy())
+    new = embed_source(settings, observer, contract.labels, contract.image_size)
+    return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
 
 
-def observe_source(settings: Ingest, observer: Observer, labels: tuple[str, ...], image_size: int) -> NewPictures:
+def embed_source(settings: Ingest, observer: EmbeddingModel, labels: tuple[str, ...], image_size: int) -> NewImages:
     """Draws pictures from a source and has the model look at them.
 
     Args:
@@ -73,7 +80,7 @@ def observe_source(settings: Ingest, observer: Observer, labels: tuple[str, ...]
         FileNotFoundError, ValueError: what the reader refuses, or there is no picture that can be read.
     """
     source = UNLABELED_READERS[settings.data_format](settings)
-    rows = in_reading_order(source.rows.iloc[draw(source.rows, settings.train_seed)])
+    rows = sort_for_reading(source.rows.iloc[draw_sample(source.rows, settings.train_seed)])
     pictures = [decoded.picture for decoded in decode_rows(rows, image_size)]
     readable = np.array([picture is not None for picture in pictures], bool)
     if not readable.any():
@@ -82,5 +89,5 @@ def observe_source(settings: Ingest, observer: Observer, labels: tuple[str, ...]
         )
     kept = np.stack([picture for picture in pictures if picture is not None])
     scores, features = observer.observe(tf.data.Dataset.from_tensor_slices(kept).batch(BATCH_SIZE))
-    sample = describe(rows[readable], labels, scores, features)
-    return NewPictures(sample, len(source.rows), int((~readable).sum()), source.notes)
+    sample = describe_rows(rows[readable], labels, scores, features)
+    return NewImages(sample, len(source.rows), int((~readable).sum()), source.notes)

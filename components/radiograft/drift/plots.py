@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from radiograft.drift.comparison import NAMES, Comparison, known
-from radiograft.drift.reference import Sample
+from radiograft.drift.comparison import NAMES, DriftComparison, known_values
+from radiograft.drift.reference import ReferenceSample
 from radiograft.reporting.plots import BLUE, SETTINGS, STYLES, VERMILION, as_svg
 
 SIZE, INSIDE = (4.0, 2.4), (0.16, 0.2, 0.81, 0.74)  # inches; left, bottom, width, height
 
 
-def plots(comparison: Comparison, reference: Sample, new: Sample) -> dict[str, str]:
+def drift_plots(comparison: DriftComparison, reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:
     """SVG by the name of the test that it shows; of the labels' scores, those that differ most."""
     drift, tests = comparison.drift, comparison.drift["tests"]
     found = {name: shares_svg(shares) for name, shares in drift["shares"].items() if shares}
@@ -37,7 +37,7 @@ def cumulative_svg(reference: np.ndarray, new: np.ndarray, quantity: str) -> str
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _axes()
         for column, (colour, dashes) in zip((reference, new), STYLES, strict=True):
-            axes.ecdf(column[known(column)], color=colour, linestyle=dashes)
+            axes.ecdf(column[known_values(column)], color=colour, linestyle=dashes)
         axes.set(xlabel=quantity, ylabel="share of pictures")
         return as_svg(figure)
 

@@ -21,16 +21,16 @@ from radiograft.models.freezing import is_classifier
 from radiograft.models.predictor import Predictor
 from radiograft.storage import npz_archive
 
-LARGEST_SAMPLE = 1000
-LARGEST_REFERENCE = 2 * LARGEST_SAMPLE  # of two splits
-LARGEST_HALF = float(np.finfo(np.float16).max)
+MAX_SAMPLE = 1000
+MAX_REFERENCE_BYTES = 2 * MAX_SAMPLE  # of two splits
+MAX_FLOAT16 = float(np.finfo(np.float16).max)
 REFERENCE = "drift_reference.npz"
 
 BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class ReferenceSample:
     """Row i of every array is picture i.
 
     Attributes:
@@ -63,7 +63,7 @@ class Sample:
             ValueError: the content is something else.
         """
         try:
-            with npz_archive.within(REFERENCE, io.BytesIO(content)) as archive:
+            with npz_archive.open_npz_file(REFERENCE, io.BytesIO(content)) as archive:
                 found = cls(**{name: archive.read(name) for name in KINDS})
             found._check()
         except (ValueError, SystemError) as error:  # the latter is NumPy's, for text of no characters
@@ -79,8 +79,8 @@ class Sample:
         "".join(text).encode()  # raises for halves of characters
         pictures, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
         alike = all(len(array) == pictures for name, array in arrays.items() if name != "labels")
-        if not alike or pictures > LARGEST_REFERENCE or self.scores.shape[1] != len(self.labels):
-            raise ValueError(f"shapes that do not belong to at most {LARGEST_REFERENCE} pictures, {shapes}")
+        if not alike or pictures > MAX_REFERENCE_BYTES or self.scores.shape[1] != len(self.labels):
+            raise ValueError(f"shapes that do not belong to at most {MAX_REFERENCE_BYTES} pictures, {shapes}")
 
 
 KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, floating point), and its dimensions
@@ -89,17 +89,19 @@ KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, float
 }  # fmt: skip
 
 
-def draw(rows: pd.DataFrame, seed: int) -> np.ndarray:
+def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Positions of at most LARGEST_SAMPLE rows, ascending, each picture as likely as any other.
 
     Pictures are drawn and not patients, because it is over pictures that a model's figures are measured; that those of
     one patient are alike is left to the tests.
     """
     generator = np.random.default_rng(seed)
-    return np.sort(generator.permutation(len(rows))[:LARGEST_SAMPLE])
+    return np.sort(generator.permutation(len(rows))[:MAX_SAMPLE])
 
 
-def describe(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, features: np.ndarray) -> Sample:
+def describe_rows(
+    rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, features: np.ndarray
+) -> ReferenceSample:
     """A sample from a catalogue's rows and what the model says of the first of them.
 
     Args:
@@ -108,8 +110,8 @@ def describe(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, feat
         features: [m, channels].
     """
     unseen = ((0, len(rows) - len(scores)), (0, 0))
-    half = np.clip(features, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
-    return Sample(
+    half = np.clip(features, -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
+    return ReferenceSample(
         labels=np.array(labels),
         patients=pd.factorize(rows["patient_id"])[0].astype(np.int64),
         view=_text(rows["view"]),
@@ -124,7 +126,7 @@ def _text(column: pd.Series[str]) -> np.ndarray:
     return np.array(column.astype("object").where(column.notna(), "").tolist(), dtype=np.str_)
 
 
-class Observer:
+class EmbeddingModel:
     """A published network with both of its outputs."""
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -142,7 +144,7 @@ class Observer:
         return np.concatenate(scores), np.concatenate(features)
 
 
-def chosen(data: Shards, split: str, positions: np.ndarray) -> tf.data.Dataset:
+def choose_rows(data: Shards, split: str, positions: np.ndarray) -> tf.data.Dataset:
     """Batches of the pictures at these positions of a split, in stored order."""
     wanted = np.zeros(len(data.split(split)), bool)
     wanted[positions] = True

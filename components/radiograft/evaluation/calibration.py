@@ -17,13 +17,13 @@ from scipy.special import expit, logit
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray
-from radiograft.reporting.html import Section
+from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import reliability_svg
 
 BINS = 10
-COOLEST, HOTTEST = 0.05, 20.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 # Float32 rounds a sigmoid beyond logits of about 16 to 0 or 1, whose logit would be infinite.
-SMALLEST_SCORE = 1e-7
+MIN_SCORE = 1e-7
 
 
 class Bin(TypedDict):
@@ -93,10 +93,10 @@ def fit_temperature(truth: ArrayLike, scores: ArrayLike) -> float:
     def loss(log_temperature: float) -> float:
         return float(np.logaddexp(0, evidence / np.exp(log_temperature)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log([COOLEST, HOTTEST]), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log([MIN_TEMPERATURE, MAX_TEMPERATURE]), method="bounded").x))
 
 
-def scale(scores: ArrayLike, temperature: float) -> FloatArray:
+def apply_temperature(scores: ArrayLike, temperature: float) -> FloatArray:
     """Scores, 0 to 1, with their logits divided by the temperature."""
     scaled: FloatArray = expit(_logits(scores) / temperature)
     return scaled
@@ -126,10 +126,10 @@ def reliability(truth: ArrayLike, scores: ArrayLike) -> Reliability:
     }
 
 
-def section(found: Calibration) -> Section:
+def calibration_section(found: Calibration) -> ReportSection:
     """The report's part on calibration."""
     plots = {name: reliability_svg(*_curves(label)) for name, label in found["labels"].items()}
-    return Section("calibration.html.j2", {**found, "plots": plots})
+    return ReportSection("calibration.html.j2", {**found, "plots": plots})
 
 
 def _calibrate_label(
@@ -140,7 +140,7 @@ def _calibrate_label(
         "temperature": temperature,
         "uninformed_brier": float(truth.var()),
         "before": reliability(truth, scores),
-        "after": reliability(truth, scale(scores, temperature)),
+        "after": reliability(truth, apply_temperature(scores, temperature)),
     }
 
 
@@ -157,5 +157,5 @@ def _curves(label: LabelCalibration) -> list[tuple[list[float], list[float]]]:
 
 
 def _logits(scores: ArrayLike) -> FloatArray:
-    logits: FloatArray = logit(np.clip(np.asarray(scores, np.float64), SMALLEST_SCORE, 1 - SMALLEST_SCORE))
+    logits: FloatArray = logit(np.clip(np.asarray(scores, np.float64), MIN_SCORE, 1 - MIN_SCORE))
     return logits

@@ -17,7 +17,7 @@ import pandas as pd
 import tensorflow as tf
 from pyarrow.lib import ArrowException
 
-from radiograft.config import Preprocess, Registry
+from radiograft.config import Preprocess, RegistrySettings
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.dataset import Shards
@@ -31,16 +31,16 @@ from radiograft.utils import json_io
 log = logging.getLogger(__name__)
 
 
-SEEN = "seen.parquet"
+SEEN_IMAGES_FILE = "seen.parquet"
 BATCH_SIZE = 64
-EXAMPLES = 3
+MAX_EXAMPLES = 3
 
 
-class RefusedError(Exception):
+class ChampionUnusableError(Exception):
     """The production version cannot be compared fairly; the message is the reason."""
 
 
-class Version(NamedTuple):
+class ChampionVersion(NamedTuple):
     """What a version tells of itself; `seen` are patient_id and md5 of the pictures that chose its weights, which came
     from `source`."""
 
@@ -51,101 +51,107 @@ class Version(NamedTuple):
     source: str
 
 
-def record_seen(rows: pd.DataFrame, folder: Path) -> None:
+def record_seen_images(rows: pd.DataFrame, folder: Path) -> None:
     """Writes seen.parquet, which travels with the version: patient_id and md5 of each training and validation picture.
 
     The MD5s tell the same pictures where another source, or de-identification, calls the patients something else.
     """
-    rows.loc[rows["split"] != "test", ["patient_id", "md5"]].to_parquet(folder / SEEN, index=False)
+    rows.loc[rows["split"] != "test", ["patient_id", "md5"]].to_parquet(folder / SEEN_IMAGES_FILE, index=False)
 
 
-def challenge(settings: Registry, data: Shards, strategy: tf.distribute.Strategy, run_id: str) -> Champion | None:
+def load_champion(
+    settings: RegistrySettings, data: Shards, strategy: tf.distribute.Strategy, run_id: str
+) -> Champion | None:
     """The production version with its predictions on the test pictures, or with the reason why there are none.
 
     None where nothing is in production yet, but for what this run itself put there in an attempt before.
     """
-    number = production.without(settings.publish_registry, settings.publish_model_name, run_id)
+    number = production.version_excluding_run(settings.publish_registry, settings.publish_model_name, run_id)
     if number is None:
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
             predictions = _predict(_fetch(settings, number, Path(folder)), data, strategy)
-    except RefusedError as refusal:
+    except ChampionUnusableError as refusal:
         log.warning("version %d, in production, could not be compared: %s", number, refusal)
         return Champion(number, None, str(refusal))
     return Champion(number, predictions)
 
 
-def _fetch(settings: Registry, number: int, folder: Path) -> Version:
+def _fetch(settings: RegistrySettings, number: int, folder: Path) -> ChampionVersion:
     """Copies what is needed of a version, SHA-256 compared, and reads all but the network."""
-    names = [f"{registry.EXTRA}/{name}" for name in ("model.keras", "contract.json", "lineage.json", SEEN)]
-    extra = folder / registry.EXTRA
+    names = [
+        f"{registry.EXTRA_ASSETS}/{name}" for name in ("model.keras", "contract.json", "lineage.json", SEEN_IMAGES_FILE)
+    ]
+    extra = folder / registry.EXTRA_ASSETS
     try:
-        registry.fetch(settings.publish_registry, settings.publish_model_name, number, names, folder)
+        registry.fetch_version(settings.publish_registry, settings.publish_model_name, number, names, folder)
         return _read(extra)
     except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
-        raise RefusedError(f"it is damaged or incomplete ({error})") from error
+        raise ChampionUnusableError(f"it is damaged or incomplete ({error})") from error
 
 
-def _read(extra: Path) -> Version:
-    contract = json_io.parsed((extra / "contract.json").read_bytes(), "contract.json")
+def _read(extra: Path) -> ChampionVersion:
+    contract = json_io.parse_json_object((extra / "contract.json").read_bytes(), "contract.json")
     size = Preprocess(image_size=contract["image_size"]).image_size  # which knows what sizes there are
     try:
-        seen = pd.read_parquet(extra / SEEN, columns=["patient_id", "md5"])
+        seen = pd.read_parquet(extra / SEEN_IMAGES_FILE, columns=["patient_id", "md5"])
     except (OSError, ArrowException) as error:
-        raise ValueError(f"{SEEN} is no table of patients: {error}") from error
-    source = str(json_io.parsed((extra / "lineage.json").read_bytes(), "lineage.json")["source"])
-    return Version(extra, size, tuple(map(str, contract["labels"])), seen, source)
+        raise ValueError(f"{SEEN_IMAGES_FILE} is no table of patients: {error}") from error
+    source = str(json_io.parse_json_object((extra / "lineage.json").read_bytes(), "lineage.json")["source"])
+    return ChampionVersion(extra, size, tuple(map(str, contract["labels"])), seen, source)
 
 
-def _predict(version: Version, data: Shards, strategy: tf.distribute.Strategy) -> pd.DataFrame:
+def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Strategy) -> pd.DataFrame:
     test = data.split("test")
     if set(version.labels) != set(data.labels):
-        raise RefusedError(
+        raise ChampionUnusableError(
             f"it must answer for the labels of this run, {', '.join(data.labels)}, got {', '.join(version.labels)}"
         )
-    _refuse_seen_patients(version, test, data.summary["source"])
+    _check_no_test_patient_seen(version, test, data.summary["source"])
     log.debug("production version: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.image_size == data.image_size:
         scores = predictor.whole(data.pictures("test", BATCH_SIZE))
     else:
-        scores = _predict_anew(predictor, test, version.image_size)
+        scores = _predict_at_own_size(predictor, test, version.image_size)
     return prediction_frame(test, version.labels, scores)
 
 
-def _refuse_seen_patients(version: Version, test: pd.DataFrame, source: str) -> None:
+def _check_no_test_patient_seen(version: ChampionVersion, test: pd.DataFrame, source: str) -> None:
     """A model's answers on what it learned from, or was chosen on, say little about its answers to others."""
     same_picture = test["md5"].isin(version.seen["md5"])
     leaking = test["patient_id"][same_picture | test["patient_id"].isin(version.seen["patient_id"])].unique()
     if not len(leaking):
         return
     told = f"{len(leaking)} of the {test['patient_id'].nunique()} test patients"
-    named = f"{' and '.join(leaking[:EXAMPLES])} among them"
+    named = f"{' and '.join(leaking[:MAX_EXAMPLES])} among them"
     if same_picture.any() or version.source == source:
-        raise RefusedError(f"it was trained or validated on {told}, {named}; test on patients new to both")
-    raise RefusedError(  # data that were moved have another source too: they may be the same people
+        raise ChampionUnusableError(f"it was trained or validated on {told}, {named}; test on patients new to both")
+    raise ChampionUnusableError(  # data that were moved have another source too: they may be the same people
         f"it was trained or validated, on another source, on patients of the same id as {told}, {named}; test on "
         "patients new to both, or publish other data under another publish_model_name"
     )
 
 
-def _load(version: Version) -> keras.Model:
+def _load(version: ChampionVersion) -> keras.Model:
     try:
-        model = artifact.load(version.folder)
+        model = artifact.load_model(version.folder)
     except Exception as error:  # Keras raises many kinds, for code in the file as for a file of another Keras
-        raise RefusedError(f"its model.keras cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise ChampionUnusableError(
+            f"its model.keras cannot be loaded ({str(error).strip().splitlines()[0]})"
+        ) from error
     shapes = (model.input_shape, model.output_shape)
     promised = ((None, version.image_size, version.image_size, 1), (None, len(version.labels)))
     if shapes != promised:
-        raise RefusedError(
+        raise ChampionUnusableError(
             f"its network must map {' to '.join(map(str, promised))}, got {' to '.join(map(str, shapes))}"
         )
     return model
 
 
-def _predict_anew(predictor: Predictor, test: pd.DataFrame, size: int) -> np.ndarray:
+def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) -> np.ndarray:
     """Probabilities from the original pictures, decoded at the size that the network was made for."""
     lost: list[str] = []  # an exception would reach us only as text, through TensorFlow
 
@@ -163,5 +169,7 @@ def _predict_anew(predictor: Predictor, test: pd.DataFrame, size: int) -> np.nda
     batches = tf.data.Dataset.from_generator(pictures, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.single(batches))
     if lost:
-        raise RefusedError(f"it takes pictures of {size} pixels, and the originals cannot be read anew ({lost[0]})")
+        raise ChampionUnusableError(
+            f"it takes pictures of {size} pixels, and the originals cannot be read anew ({lost[0]})"
+        )
     return np.concatenate(scores)

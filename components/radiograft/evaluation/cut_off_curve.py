@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from radiograft.data.catalog import has_both_classes, label_column
-from radiograft.metrics.bootstrap import bootstrap, estimate, number_patients
+from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.curve_point import CurvePoint
-from radiograft.metrics.ranking import FloatArray, area_under_roc, corners, cumulate, rank
+from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
 from radiograft.training.cut_off_curve import CURVE, SCORES
 
 
@@ -28,19 +28,24 @@ def read_curve(
     scores = np.load(features / SCORES, mmap_mode="r")
     truth = [validation[label_column(label)].to_numpy() for label in labels]
     able = [number for number, column in enumerate(truth) if has_both_classes(column)]
-    ranked = [[rank(truth[number], layer[:, number]) for number in able] for layer in scores]
+    ranked = [[rank_scores(truth[number], layer[:, number]) for number in able] for layer in scores]
 
     def mean_aurocs(weights: FloatArray) -> FloatArray:
         by_layer = [
-            np.mean([area_under_roc(*cumulate(each, corners(each), weights)) for each in rankings], axis=0)
+            np.mean(
+                [area_under_roc(*cumulative_counts(each, roc_vertices(each), weights)) for each in rankings], axis=0
+            )
             for rankings in ranked
         ]
         return np.stack(by_layer, axis=1)
 
-    found = bootstrap(number_patients(validation["patient_id"]), mean_aurocs, bootstrap_samples, seed)
+    found = bootstrap_by_patient(encode_patients(validation["patient_id"]), mean_aurocs, bootstrap_samples, seed)
     return [
         CurvePoint(
-            layer=point["layer"], channels=point["channels"], penalty=point["penalty"], auroc=estimate(found[:, number])
+            layer=point["layer"],
+            channels=point["channels"],
+            penalty=point["penalty"],
+            auroc=percentile_interval(found[:, number]),
         )
         for number, point in enumerate(points)
     ]

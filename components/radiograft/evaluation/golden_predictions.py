@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.imaging.decode import decode
 from radiograft.models.predictor import Predictor
 
 FOLDER = "sample"
 ANSWERS = "probabilities.json"
-PICTURES = 6
+IMAGES = 6
 SIZE = 256  # pixels; the served model resizes them, as it does any picture
 # Another processor rounds otherwise. EfficientNet-Lite0's probabilities in float16 were within 0.006 of float32's, in
 # bfloat16 within 0.073; a GPU's float32 is TF32, which keeps float16's digits in the factors of a product alone.
 TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 
 
-def record_sample(predictor: Predictor, folder: Path) -> None:
+def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     """Writes PNG files and what the network answers to each, as every later copy must within a tolerance."""
     size = int(predictor.model.input.shape[1])
-    files = [content for _, content in itertools.islice(phantom_files(PICTURES, seed=0, size=SIZE), PICTURES)]
+    files = [content for _, content in itertools.islice(generate_phantom_files(IMAGES, seed=0, size=SIZE), IMAGES)]
     pictures = np.stack([decode(tf.constant(content), size).numpy() for content in files])
     answers = predictor.whole(tf.data.Dataset.from_tensors(pictures))
     place = folder / FOLDER

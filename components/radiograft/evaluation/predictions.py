@@ -22,7 +22,7 @@ BATCH_SIZE = 64
 PUBLISHED = "fine_tuning"
 
 
-class Inputs(NamedTuple):
+class EvaluateInputs(NamedTuple):
     """Folders that the earlier stages wrote."""
 
     shards: Path
@@ -40,13 +40,13 @@ class Inputs(NamedTuple):
         return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
 
 
-def load(inputs: Inputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:
+def load_predictors(inputs: EvaluateInputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:
     """The strategies' networks, ready to predict."""
     with strategy.scope():
-        return {name: Predictor(artifact.load(folder), strategy) for name, folder in inputs.models.items()}
+        return {name: Predictor(artifact.load_model(folder), strategy) for name, folder in inputs.models.items()}
 
 
-def predict(predictors: dict[str, Predictor], data: Shards) -> pd.DataFrame:
+def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFrame:
     """All networks' probabilities on validation and test, with a column `strategy`."""
     frames = []
     for name, predictor in predictors.items():

@@ -12,10 +12,10 @@ from typing import NamedTuple, TypedDict
 
 import pandas as pd
 
-from radiograft.config.gate import Floors
-from radiograft.evaluation.model_comparison import Compared, by_delong, compare, resample
+from radiograft.config.gate import MinimumAuroc
+from radiograft.evaluation.model_comparison import AurocComparison, compare_by_delong, compare_models, resample
 from radiograft.metrics.bootstrap import Estimate
-from radiograft.reporting.narrative import number
+from radiograft.reporting.narrative import format_number
 
 
 class Champion(NamedTuple):
@@ -27,18 +27,18 @@ class Champion(NamedTuple):
     refusal: str = ""
 
 
-class Rule(NamedTuple):
+class GatePolicy(NamedTuple):
     """What a challenger must keep: `margin` is the most AUROC, 0 to 1, that it may lose on a label that counts.
 
     `fewest_patients` on test with a label, and as many without it, are what makes it estimable.
     """
 
     margin: float
-    floors: Floors
+    floors: MinimumAuroc
     fewest_patients: int
 
 
-class Verdict(TypedDict):
+class GateDecision(TypedDict):
     """The gate's decision, with its reasons as plain sentences without a full stop.
 
     `champion` is the version in production, None if there is none. `labels` holds every label that could be judged,
@@ -51,12 +51,12 @@ class Verdict(TypedDict):
     champion: int | None
     margin: float
     floors: dict[str, float]
-    labels: dict[str, Compared]
+    labels: dict[str, AurocComparison]
     delong: dict[str, Estimate]
-    mean: Compared | None
+    mean: AurocComparison | None
 
 
-class Check(NamedTuple):
+class GateCheck(NamedTuple):
     """One thing that must hold: the interval of what was estimated lies above `least`; of a difference, not below it.
 
     So a model that is its own champion passes at a margin of 0, and one that only guesses fails at a floor of 0.5.
@@ -81,7 +81,7 @@ class Check(NamedTuple):
 
     def sentence(self) -> str:
         """What must hold and what was found; where it does not hold, also what would help."""
-        low, high = number(self.found["low"]), number(self.found["high"])
+        low, high = format_number(self.found["low"]), format_number(self.found["high"])
         must = f"must {'not reach below' if self.is_difference else 'lie above'} {self.least:g}"
         told = f"the 95 % interval of {self.what} {must}, and is {low} to {high}"
         if self.passed:
@@ -90,9 +90,14 @@ class Check(NamedTuple):
         return f"{told}: {'a better model is needed' if worse else 'test pictures of more patients may show it'}"
 
 
-def judge(
-    challenger: pd.DataFrame, champion: Champion | None, estimable: Sequence[str], rule: Rule, samples: int, seed: int
-) -> Verdict:
+def decide_promotion(
+    challenger: pd.DataFrame,
+    champion: Champion | None,
+    estimable: Sequence[str],
+    rule: GatePolicy,
+    samples: int,
+    seed: int,
+) -> GateDecision:
     """Decides whether the challenger may become the production version.
 
     Args:
@@ -108,46 +113,51 @@ def judge(
     """
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     areas = resample(models, estimable, samples, seed)
-    compared = {label: compare(areas[:, column]) for column, label in enumerate(estimable)}
+    compared = {label: compare_models(areas[:, column]) for column, label in enumerate(estimable)}
     judged = {label: found for label, found in compared.items() if found["challenger"]["low"] is not None}
     counting = [label in judged and label in rule.floors.by_label for label in estimable]
     checks = _checks(judged, champion, rule)
-    against = [*_unjudged(judged, champion, estimable, rule), *_worst([check for check in checks if not check.passed])]
+    against = [
+        *_not_compared(judged, champion, estimable, rule),
+        *_worst_check([check for check in checks if not check.passed]),
+    ]
     return {
         "promote": not against,
-        "reasons": against or [*_worst(checks), *([] if champion else ["no version is in production yet"])],
+        "reasons": against or [*_worst_check(checks), *([] if champion else ["no version is in production yet"])],
         "champion": None if champion is None else champion.version,
         "margin": rule.margin,
         "floors": dict(rule.floors.by_label),
         "labels": judged,
-        "delong": {label: by_delong(models, label) for label in judged if len(models) == 2},
-        "mean": compare(areas[:, counting].mean(axis=1)) if any(counting) else None,
+        "delong": {label: compare_by_delong(models, label) for label in judged if len(models) == 2},
+        "mean": compare_models(areas[:, counting].mean(axis=1)) if any(counting) else None,
     }
 
 
-def decision(verdict: Verdict) -> str:
+def explain_decision(verdict: GateDecision) -> str:
     """The verdict in one sentence."""
     outcome = "Fit to become the production version" if verdict["promote"] else "Stays a candidate"
     return f"{outcome}: {'; '.join(verdict['reasons'])}."
 
 
-def _checks(judged: Mapping[str, Compared], champion: Champion | None, rule: Rule) -> list[Check]:
+def _checks(judged: Mapping[str, AurocComparison], champion: Champion | None, rule: GatePolicy) -> list[GateCheck]:
     """What must hold of the judged labels that count."""
     counting = {label: judged[label] for label in rule.floors.by_label if label in judged}
     floors = [
-        Check(label, f"the AUROC for {label}", found["challenger"], rule.floors.by_label[label], is_difference=False)
+        GateCheck(
+            label, f"the AUROC for {label}", found["challenger"], rule.floors.by_label[label], is_difference=False
+        )
         for label, found in counting.items()
     ]
     margins = [
-        Check(label, f"the AUROC for {label} minus version {champion.version}'s", difference, 0 - rule.margin, True)
+        GateCheck(label, f"the AUROC for {label} minus version {champion.version}'s", difference, 0 - rule.margin, True)
         for label, found in counting.items()
         if champion is not None and (difference := found["difference"]) is not None
     ]
     return floors + margins
 
 
-def _unjudged(
-    judged: Mapping[str, Compared], champion: Champion | None, estimable: Sequence[str], rule: Rule
+def _not_compared(
+    judged: Mapping[str, AurocComparison], champion: Champion | None, estimable: Sequence[str], rule: GatePolicy
 ) -> list[str]:
     """Why the champion, or labels that must be judged, could not be."""
     reasons = []
@@ -169,7 +179,7 @@ def _unjudged(
     return reasons
 
 
-def _worst(checks: Sequence[Check]) -> list[str]:
+def _worst_check(checks: Sequence[GateCheck]) -> list[str]:
     """Of each kind of check the one with the least room, with the labels that it stands for."""
     sentences = []
     for is_difference in (False, True):

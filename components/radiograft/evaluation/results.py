@@ -12,25 +12,27 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import calibration, shortcuts, subgroups
 from radiograft.evaluation.calibration import Calibration
 from radiograft.evaluation.cut_off_curve import read_curve
-from radiograft.evaluation.predictions import PUBLISHED, Inputs
+from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.shortcuts import Shortcut
-from radiograft.evaluation.subgroups import Judged, Subgroup
+from radiograft.evaluation.subgroups import EvaluatedSplit, Subgroup
 from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import RandomBaseline
-from radiograft.reporting.html import Section
+from radiograft.reporting.html import ReportSection
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
 
 
-def measure_all(settings: Evaluate, data: Shards, inputs: Inputs, predictions: pd.DataFrame) -> dict[str, Any]:
+def compute_results(
+    settings: Evaluate, data: Shards, inputs: EvaluateInputs, predictions: pd.DataFrame
+) -> dict[str, Any]:
     """Thresholds from validation and every figure that is measured with them."""
     thresholds, metrics = {}, {}
     for strategy, frame in predictions.groupby("strategy", sort=False):
         by_split = dict(list(frame.groupby("split", sort=False)))
         thresholds[str(strategy)] = choose_thresholds(by_split["validation"], data.labels, settings.operating_point())
         metrics[str(strategy)] = {
-            str(split): measure(settings, part, data.labels, thresholds[str(strategy)])
+            str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)])
             for split, part in by_split.items()
         }
     validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
@@ -41,16 +43,16 @@ def measure_all(settings: Evaluate, data: Shards, inputs: Inputs, predictions: p
         "thresholds": thresholds,
         "metrics": metrics,
         "cut_off_curve": read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
-        "cut_off_search": search_results.read(inputs.model),
+        "cut_off_search": search_results.read_trials(inputs.model),
         "random_baseline": random_baseline(settings, inputs, predictions, data.labels),
         # 0 is the state before training
         "kept_epochs": {name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         "data": data.summary,
-        **analyse(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
+        **analyze(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
     }
 
 
-def measure(
+def compute_split_metrics(
     settings: Evaluate, part: pd.DataFrame, labels: tuple[str, ...], thresholds: dict[str, float]
 ) -> SplitMetrics:
     samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
@@ -58,7 +60,7 @@ def measure(
 
 
 def random_baseline(
-    settings: Evaluate, inputs: Inputs, predictions: pd.DataFrame, labels: tuple[str, ...]
+    settings: Evaluate, inputs: EvaluateInputs, predictions: pd.DataFrame, labels: tuple[str, ...]
 ) -> RandomBaseline | None:
     """Validation AUROC of the same classifier on pretrained and on random weights; None where it was not asked for."""
     path = inputs.features / RANDOM_PREDICTIONS
@@ -66,7 +68,10 @@ def random_baseline(
         return None
     chosen = (predictions["strategy"] == "feature_extraction") & (predictions["split"] == "validation")
     frames = {"pretrained": predictions[chosen], "random": pd.read_parquet(path)}
-    found = {name: measure(settings, frame, labels, choose_thresholds(frame, labels)) for name, frame in frames.items()}
+    found = {
+        name: compute_split_metrics(settings, frame, labels, choose_thresholds(frame, labels))
+        for name, frame in frames.items()
+    }
     return RandomBaseline(
         pretrained=found["pretrained"]["mean"]["auroc"],
         random=found["random"]["mean"]["auroc"],
@@ -85,7 +90,7 @@ class Analyses(TypedDict):
     shortcuts: list[Shortcut]
 
 
-def analyse(
+def analyze(
     settings: Evaluate,
     rows: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -104,7 +109,7 @@ def analyse(
     parts = {split: _part(predictions, split) for split in ("validation", "test")}
     estimable = {split: metrics[split]["mean"]["labels"] for split in parts}
     split = "test" if estimable["test"] else "validation"
-    judged = Judged(parts[split], _part(rows, split), thresholds, list(metrics[split]["labels"]))
+    judged = EvaluatedSplit(parts[split], _part(rows, split), thresholds, list(metrics[split]["labels"]))
     return {
         "calibration": calibration.calibrate(parts["validation"], parts["test"], estimable["test"]),
         "judged_on": split,
@@ -113,19 +118,19 @@ def analyse(
     }
 
 
-def sections(facts: Mapping[str, Any]) -> Sequence[Section]:
+def analysis_sections(facts: Mapping[str, Any]) -> Sequence[ReportSection]:
     """The report's parts on them, from all that metrics.json holds."""
     fewest = facts["lineage"]["settings"]["evaluate_fewest_patients"]
     return [
-        calibration.section(facts["calibration"]),
-        subgroups.section(facts["subgroups"], facts["judged_on"], fewest),
-        shortcuts.section(facts["shortcuts"], facts["judged_on"]),
+        calibration.calibration_section(facts["calibration"]),
+        subgroups.subgroup_section(facts["subgroups"], facts["judged_on"], fewest),
+        shortcuts.shortcut_section(facts["shortcuts"], facts["judged_on"]),
     ]
 
 
-def notes(facts: Mapping[str, Any]) -> list[str]:
+def analysis_notes(facts: Mapping[str, Any]) -> list[str]:
     """What a reader of the headline must know of them, from all that metrics.json holds."""
-    return shortcuts.warnings(facts["shortcuts"], facts["judged_on"])
+    return shortcuts.shortcut_warnings(facts["shortcuts"], facts["judged_on"])
 
 
 def _part(frame: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -12,15 +12,22 @@ import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
-from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, RankedLabel, rank_label, summarise, weigh
+from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import (
+    STATISTICS,
+    LabelMetrics,
+    RankedLabel,
+    compute_statistics,
+    rank_label,
+    summarize_label,
+)
 from radiograft.metrics.ranking import FloatArray
-from radiograft.reporting.html import Section
+from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # years, from
-MOST_GROUPS = 20
+MAX_GROUPS = 20
 
 
 class Contrast(TypedDict):
@@ -46,7 +53,7 @@ class Subgroup(TypedDict):
     labels: dict[str, LabelMetrics]
 
 
-class Judged(NamedTuple):
+class EvaluatedSplit(NamedTuple):
     """The published model's predictions on a split with the catalogue's rows, both in one order, and its thresholds."""
 
     predictions: pd.DataFrame
@@ -55,7 +62,7 @@ class Judged(NamedTuple):
     labels: Sequence[str]
 
 
-def by_subgroup(judged: Judged, settings: Evaluate) -> list[Subgroup]:
+def by_subgroup(judged: EvaluatedSplit, settings: Evaluate) -> list[Subgroup]:
     """Every group of every variable, on resamples of patients that all groups share."""
     return [
         _subgroup(judged, settings, variable, group, inside, rest)
@@ -63,23 +70,28 @@ def by_subgroup(judged: Judged, settings: Evaluate) -> list[Subgroup]:
     ]
 
 
-def section(found: Sequence[Subgroup], split: str, fewest_patients: int) -> Section:
+def subgroup_section(found: Sequence[Subgroup], split: str, fewest_patients: int) -> ReportSection:
     """The report's part on subgroups."""
     content = {"groups": found, "split": split, "shown": SHOWN, "fewest_patients": fewest_patients}
-    return Section("subgroups.html.j2", content)
+    return ReportSection("subgroups.html.j2", content)
 
 
 def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
-    for variable, column in groups(rows).items():
-        for group in order(variable, column.dropna().unique()):
+    for variable, column in group_rows(rows).items():
+        for group in sort_groups(variable, column.dropna().unique()):
             inside = (column == group).fillna(False).astype(bool)
             yield variable, group, inside, column.notna() & ~inside
 
 
 def _subgroup(
-    judged: Judged, settings: Evaluate, variable: str, group: str, inside: pd.Series[bool], rest: pd.Series[bool]
+    judged: EvaluatedSplit,
+    settings: Evaluate,
+    variable: str,
+    group: str,
+    inside: pd.Series[bool],
+    rest: pd.Series[bool],
 ) -> Subgroup:
-    patients = number_patients(judged.predictions["patient_id"])
+    patients = encode_patients(judged.predictions["patient_id"])
     ranked = [
         rank_label(
             judged.predictions[label_column(name)].where(part.to_numpy()),  # the others' truth counts as unknown
@@ -91,9 +103,9 @@ def _subgroup(
         for part in (inside, rest)
         for name in judged.labels
     ]
-    values = bootstrap(
+    values = bootstrap_by_patient(
         patients,
-        lambda weights: np.stack([weigh(label, weights) for label in ranked], axis=1),
+        lambda weights: np.stack([compute_statistics(label, weights) for label in ranked], axis=1),
         settings.evaluate_bootstrap_samples,
         settings.train_seed,
     )
@@ -114,7 +126,10 @@ def _contrast(group: FloatArray, rest: FloatArray) -> dict[str, Contrast]:
     """From statistics (1 + samples, labels, STATISTICS) of the labels that are estimable in both."""
     own, other = group.mean(axis=1), rest.mean(axis=1)
     return {
-        name: {"group": estimate(own[:, place]), "difference": estimate(own[:, place] - other[:, place])}
+        name: {
+            "group": percentile_interval(own[:, place]),
+            "difference": percentile_interval(own[:, place] - other[:, place]),
+        }
         for name in SHOWN
         for place in [STATISTICS.index(name)]
     }
@@ -122,11 +137,12 @@ def _contrast(group: FloatArray, rest: FloatArray) -> dict[str, Contrast]:
 
 def _summaries(names: Sequence[str], ranked: Sequence[RankedLabel], values: FloatArray) -> dict[str, LabelMetrics]:
     return {
-        name: summarise(label, values[:, place]) for place, (name, label) in enumerate(zip(names, ranked, strict=True))
+        name: summarize_label(label, values[:, place])
+        for place, (name, label) in enumerate(zip(names, ranked, strict=True))
     }
 
 
-def groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
+def group_rows(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
     """Which group each picture is in, by variable: `sex`, `age`, `view`, `source`.
 
     A variable is there when it has two groups or more; only its 20 largest groups count. The source is the folder of
@@ -143,18 +159,18 @@ def groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
         "sex": rows["sex"].astype("string"),
         "age": bands.astype("string"),
         "view": rows["view"].astype("string"),
-        "source": sources(rows["uri"]),
+        "source": source_folders(rows["uri"]),
     }
     known = {name: column.where(column.isin(_largest(column))) for name, column in columns.items()}
     return {name: column for name, column in known.items() if column.nunique() > 1}
 
 
-def order(variable: str, names: Iterable[str]) -> list[str]:
+def sort_groups(variable: str, names: Iterable[str]) -> list[str]:
     """Names of a variable's groups as a reader expects them: ages rising, all else by name."""
     return sorted(names, key=list(AGES).index if variable == "age" else str)
 
 
-def sources(uris: pd.Series[str]) -> pd.Series[str]:
+def source_folders(uris: pd.Series[str]) -> pd.Series[str]:
     """The folder of each file, without what all folders have in common."""
     folders = {uri: posixpath.dirname(uri) + "/" for uri in uris.unique()}
     shared = posixpath.commonprefix(list(folders.values()))
@@ -164,4 +180,4 @@ def sources(uris: pd.Series[str]) -> pd.Series[str]:
 
 def _largest(column: pd.Series[str]) -> list[str]:
     counts = column[column != ""].value_counts()
-    return list(counts.index[:MOST_GROUPS])
+    return list(counts.index[:MAX_GROUPS])

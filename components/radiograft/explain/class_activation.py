@@ -17,19 +17,19 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image, ImageDraw
 
-from radiograft.models.feature_taps import candidates
-from radiograft.models.graph import consumers
+from radiograft.models.feature_taps import tap_layers
+from radiograft.models.graph import iter_layers
 from radiograft.models.predictor import Predictor
 
 BATCH_SIZE = 32
-COLOURS = "inferno"  # of even perceptual steps, also for the colour-blind
+COLORS = "inferno"  # of even perceptual steps, also for the colour-blind
 OPACITY = 0.6  # of the hottest place; cold ones are transparent, so that the picture stays what it is
-BOX_COLOUR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLOURS
+BOX_COLOR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLOURS
 
-Corners = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the picture
+Box = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the picture
 
 
-class Maps(NamedTuple):
+class ActivationMaps(NamedTuple):
     """Heat of a batch of pictures for one label, float32 [n, size, size] each: 1 at the hottest place, or 0 everywhere
     where nothing speaks for the label."""
 
@@ -49,14 +49,14 @@ class HeatMaps:
         self.cells: tuple[int, int] = pooled.shape[1:3]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
-            self._predictor = Predictor(_with_maps(model, pooled), strategy)
+            self._predictor = Predictor(_activation_model(model, pooled), strategy)
 
     def of(self, pictures: np.ndarray, label: int) -> np.ndarray:
         """Grad-CAM for the label of this number, float32 [n, size, size], 0 to 1, of uint8 [n, size, size, 1]."""
         batches = tf.data.Dataset.from_tensor_slices(pictures).batch(BATCH_SIZE)
         return np.concatenate([maps.grad_cam for maps in self.stream(batches, label)])
 
-    def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[Maps]:
+    def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[ActivationMaps]:
         """Both maps for the label of this number, batch by batch.
 
         Args:
@@ -64,7 +64,7 @@ class HeatMaps:
         """
         chosen = tf.one_hot(label, self._labels)
         asked = batches.map(lambda pictures: (pictures, tf.repeat(chosen[None], tf.shape(pictures)[0], axis=0)))
-        return (Maps(*parts) for parts in self._predictor.parts(asked))
+        return (ActivationMaps(*parts) for parts in self._predictor.parts(asked))
 
 
 class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
@@ -89,19 +89,19 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
         at_early, at_late = (ops.cast(slope, "float32") for slope in tape.gradient(logits, [early, late]))
         grad_cam = ops.sum(ops.mean(at_late, axis=(1, 2), keepdims=True) * ops.cast(late, "float32"), axis=-1)
         layer_cam = ops.sum(ops.relu(at_early) * early, axis=-1)
-        return [heat_of(grad_cam, self._size), heat_of(layer_cam, self._size)]
+        return [class_activation(grad_cam, self._size), class_activation(layer_cam, self._size)]
 
 
-def heat_of(evidence: Any, size: int) -> Any:
+def class_activation(evidence: Any, size: int) -> Any:
     """Evidence, float32 [n, h, w], without what speaks against the label, enlarged bilinearly to the picture's size,
     float32 [n, size, size], and divided by its highest value."""
     heat = ops.image.resize(ops.relu(evidence)[..., None], (size, size), interpolation="bilinear")[..., 0]
     return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
 
 
-def _with_maps(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
+def _activation_model(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
     """[pictures, labels chosen] to both maps; shares the layers of `model`."""
-    early = _finer(model, late)
+    early = _upsample(model, late)
     hidden = _read_by(model, model.layers[-1].name)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
     heat = _ClassActivation(middle, keras.Model(late, hidden), model.layers[-1], int(model.input.shape[1]))
@@ -111,19 +111,19 @@ def _with_maps(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
 
 def _read_by(model: keras.Model, name: str) -> keras.KerasTensor:
     """The only tensor that a layer reads in this network."""
-    (tensor,) = next(inputs for layer, inputs in consumers(model) if layer.name == name)
+    (tensor,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == name)
     return tensor
 
 
-def _finer(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
+def _upsample(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
     """The end of the last block whose activation is at least twice as high and wide as `late`; without any, `late`."""
-    blocks = [model.get_layer(name).output for name in candidates(model)]
+    blocks = [model.get_layer(name).output for name in tap_layers(model)]
     finer = [tensor for tensor in blocks if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
     return finer[-1] if finer else late
 
 
 def blend(
-    picture: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Corners] = (), side: int | None = None
+    picture: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (), side: int | None = None
 ) -> np.ndarray:
     """A picture under its heat, with outlines around boxes: uint8 [side, side, 3], as large as the picture by default.
 
@@ -134,7 +134,7 @@ def blend(
     colour = np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=-1).astype("float32")
     if heat is not None:
         opacity = OPACITY * heat[..., None]
-        colour = (1 - opacity) * colour + opacity * 255 * matplotlib.colormaps[COLOURS](heat)[..., :3]
+        colour = (1 - opacity) * colour + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]
     film = Image.fromarray(colour.round().astype("uint8"))
     if side:
         film = film.resize((side, side), Image.Resampling.BICUBIC)
@@ -142,11 +142,11 @@ def blend(
     for box in boxes:
         x, y, width, height = (film.width * fraction for fraction in box)
         pen.rectangle((x - 1, y - 1, x + width + 1, y + height + 1), outline="black")  # to be seen on white too
-        pen.rectangle((x, y, x + width, y + height), outline=BOX_COLOUR, width=max(1, film.width // 80))
+        pen.rectangle((x, y, x + width, y + height), outline=BOX_COLOR, width=max(1, film.width // 80))
     return np.asarray(film)
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, boxes: Sequence[Corners] = ()) -> bytes:
+def overlay(picture: np.ndarray, heat: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
     """`blend` as a PNG file."""
     content = io.BytesIO()
     Image.fromarray(blend(picture, heat, boxes)).save(content, "PNG", optimize=True)

@@ -14,12 +14,12 @@ from PIL import Image
 
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.explain.class_activation import BATCH_SIZE, Corners, HeatMaps, blend
-from radiograft.explain.localization import Localisation, localise
-from radiograft.reporting.html import Section
+from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
+from radiograft.explain.localization import Localization, localize
+from radiograft.reporting.html import ReportSection
 
-MOST_LABELS = 3  # so that the page stays light
-WORST = 5
+MAX_LABELS = 3  # so that the page stays light
+WORST_ERRORS = 5
 EXAMPLES = 4
 SIDE = 192  # pixels of a picture on the page
 GAP = 4
@@ -68,7 +68,7 @@ class LabelFigures(NamedTuple):
                     yield f"{kind}/{self.label}/{outcome}", figure.pixels
 
 
-def calls(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:
+def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:
     """All calls of a label by outcome, the most decided score first: the highest of positives, the lowest of negatives.
 
     Args:
@@ -90,14 +90,14 @@ def calls(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, 
     return found
 
 
-def shown_labels(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
+def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
     """Of the labels with a threshold and known truth the few with the most positive pictures, in this order."""
     truth = {label: predictions[label_column(label)] for label in thresholds}
     positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
-    return sorted(positives, key=lambda label: -positives[label])[:MOST_LABELS]
+    return sorted(positives, key=lambda label: -positives[label])[:MAX_LABELS]
 
 
-def gallery(
+def draw_gallery(
     data: Shards, split: str, predictions: pd.DataFrame, thresholds: Mapping[str, float], heat_maps: HeatMaps
 ) -> list[LabelFigures]:
     """Figures of the labels shown; the split is read once, and no other picture of it is kept in memory.
@@ -107,8 +107,11 @@ def gallery(
         thresholds: of the published model by label.
     """
     found = {
-        label: {outcome: part[:WORST] for outcome, part in calls(predictions, label, thresholds[label]).items()}
-        for label in shown_labels(predictions, thresholds)
+        label: {
+            outcome: part[:WORST_ERRORS]
+            for outcome, part in classify_predictions(predictions, label, thresholds[label]).items()
+        }
+        for label in labels_to_show(predictions, thresholds)
     }
     places = sorted({call.place for outcomes in found.values() for part in outcomes.values() for call in part})
     pictures = dict(zip(places, data.chosen(split, places).as_numpy_iterator(), strict=True))
@@ -117,7 +120,9 @@ def gallery(
             label,
             thresholds[label],
             {name: _plain(outcomes[name], pictures, label) for name in ("false positives", "false negatives")},
-            _looks({name: part[:EXAMPLES] for name, part in outcomes.items()}, pictures, data, label, heat_maps),
+            _draw_heat_maps(
+                {name: part[:EXAMPLES] for name, part in outcomes.items()}, pictures, data, label, heat_maps
+            ),
         )
         for label, outcomes in found.items()
     ]
@@ -130,7 +135,7 @@ def _plain(chosen: Sequence[Call], pictures: Mapping[int, np.ndarray], label: st
     ]
 
 
-def _looks(
+def _draw_heat_maps(
     outcomes: Mapping[str, Sequence[Call]],
     pictures: Mapping[int, np.ndarray],
     data: Shards,
@@ -155,34 +160,34 @@ def _looks(
     }
 
 
-def _boxes(data: Shards, image_id: str, label: str) -> list[Corners]:
+def _boxes(data: Shards, image_id: str, label: str) -> list[Box]:
     chosen = (data.boxes["image_id"] == image_id) & (data.boxes["finding"] == label)
     return list(data.boxes.loc[chosen, CORNERS].to_numpy("float64").tolist())
 
 
-def _strip(picture: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Corners]) -> np.ndarray:
+def _strip(picture: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box]) -> np.ndarray:
     films = [blend(picture, heat, boxes, SIDE) for heat in (None, *heats)]
     gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
     return np.concatenate([films[0], gap, films[1], gap, films[2]], axis=1)
 
 
-class Looks(NamedTuple):
+class Explanations(NamedTuple):
     """`figures` show test pictures of a few of the `labels`; `localisation` is None where no boxes are drawn."""
 
     labels: tuple[str, ...]
     figures: list[LabelFigures]
-    localisation: Localisation | None
+    localisation: Localization | None
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         """Parts of the report: worst calls, heat maps with their scores."""
-        return [Section(f"{name}.html.j2", {**self._asdict()}) for name in ("where_it_fails", "where_it_looks")]
+        return [ReportSection(f"{name}.html.j2", {**self._asdict()}) for name in ("where_it_fails", "where_it_looks")]
 
     def pictures(self) -> list[tuple[str, np.ndarray]]:
         """Name and pixels, uint8 [height, width, 3], of every figure."""
         return [picture for figures in self.figures for picture in figures.pictures()]
 
 
-def look(
+def explain_predictions(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     data: Shards,
@@ -190,7 +195,7 @@ def look(
     thresholds: Mapping[str, float],
     samples: int,
     seed: int,
-) -> Looks:
+) -> Explanations:
     """Heat maps of the published model, of all pictures with boxes and of a few others.
 
     Args:
@@ -201,5 +206,5 @@ def look(
         seed: of the resampling and of the random control.
     """
     heat_maps = HeatMaps(model, strategy)
-    figures = gallery(data, "test", test, thresholds, heat_maps)
-    return Looks(data.labels, figures, localise(data, heat_maps, samples, seed))
+    figures = draw_gallery(data, "test", test, thresholds, heat_maps)
+    return Explanations(data.labels, figures, localize(data, heat_maps, samples, seed))

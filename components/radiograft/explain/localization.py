@@ -16,15 +16,15 @@ from scipy import ndimage
 
 from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Shards
-from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, heat_of
-from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
+from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, class_activation
+from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.ranking import FloatArray
 
 HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # Wang et al.'s, each by itself; fixed, so that no test picture chooses them
 OVERLAPS = (0.1, 0.25, 0.5)
 MEASURES = ("iou", "iobb")
 MAPS = ("grad_cam", "layer_cam", "centre", "random")  # the last two are the controls
-CENTRE_WIDTH = 0.25  # standard deviation of the centre map, as a fraction of the picture
+CENTER_WIDTH = 0.25  # standard deviation of the centre map, as a fraction of the picture
 RANDOM_MAPS = 5  # a picture, so that its chance hits are an average
 
 
@@ -36,7 +36,7 @@ class Score(TypedDict):
     false_positives: Estimate
 
 
-class LabelLocalisation(TypedDict):
+class LabelLocalization(TypedDict):
     """One label: map -> measure (`iou`, `iobb`) -> one score an overlap."""
 
     n_images: int
@@ -45,16 +45,16 @@ class LabelLocalisation(TypedDict):
     maps: dict[str, dict[str, list[Score]]]
 
 
-class Localisation(TypedDict):
+class Localization(TypedDict):
     """All labels that have boxes in the split."""
 
     split: str
     heat_thresholds: list[float]
     overlaps: list[float]
-    labels: dict[str, LabelLocalisation]
+    labels: dict[str, LabelLocalization]
 
 
-def localise(data: Shards, heat_maps: HeatMaps, samples: int, seed: int) -> Localisation | None:
+def localize(data: Shards, heat_maps: HeatMaps, samples: int, seed: int) -> Localization | None:
     """Scores the heat maps on test, or on validation where test has no boxes; None where neither has.
 
     Args:
@@ -68,13 +68,13 @@ def localise(data: Shards, heat_maps: HeatMaps, samples: int, seed: int) -> Loca
             if len(boxed := _boxed(data, split, label))
         }
         if found:
-            return Localisation(
+            return Localization(
                 split=split, heat_thresholds=list(HEAT_THRESHOLDS), overlaps=list(OVERLAPS), labels=found
             )
     return None
 
 
-def hot_boxes(heat: np.ndarray) -> FloatArray:
+def heat_boxes(heat: np.ndarray) -> FloatArray:
     """Boxes around the connected regions at or above each heat threshold.
 
     Args:
@@ -124,19 +124,19 @@ def _score_label(
     label: int,
     samples: int,
     seed: int,
-) -> LabelLocalisation:
+) -> LabelLocalization:
     heats = _all_maps(data, split, list(boxed), heat_maps, label, seed)
     counts = np.stack([_count(heat, drawn) for heat, drawn in zip(heats, boxed.values(), strict=True)])
     # To count the drawn boxes and the pictures themselves with each resample, which the rates are divided by.
     sizes = np.array([[len(drawn), 1] for drawn in boxed.values()], dtype="float64")
-    patients = number_patients(data.split(split)["patient_id"].iloc[list(boxed)])
+    patients = encode_patients(data.split(split)["patient_id"].iloc[list(boxed)])
 
     def per_box_and_picture(weights: FloatArray) -> FloatArray:
         rates: FloatArray = np.tensordot(weights, counts, 1) / (weights @ sizes)[:, None, None, None]
         return rates
 
-    found = bootstrap(patients, per_box_and_picture, samples, seed)
-    return LabelLocalisation(
+    found = bootstrap_by_patient(patients, per_box_and_picture, samples, seed)
+    return LabelLocalization(
         n_images=len(boxed),
         n_patients=int(patients.max()) + 1,
         n_boxes=int(sizes[:, 0].sum()),
@@ -149,7 +149,11 @@ def _score_label(
 
 def _scores(found: FloatArray) -> list[Score]:
     return [
-        Score(overlap=overlap, accuracy=estimate(found[:, place, 0]), false_positives=estimate(found[:, place, 1]))
+        Score(
+            overlap=overlap,
+            accuracy=percentile_interval(found[:, place, 0]),
+            false_positives=percentile_interval(found[:, place, 1]),
+        )
         for place, overlap in enumerate(OVERLAPS)
     ]
 
@@ -159,16 +163,16 @@ def _all_maps(
 ) -> Iterator[list[np.ndarray]]:
     """For each picture the maps in the order of MAPS, [1 or more, size, size] each."""
     generator, size = np.random.default_rng([seed, label]), data.image_size
-    centre = _centre_map(size)
+    centre = _center_map(size)
     for maps in heat_maps.stream(data.chosen(split, places).batch(BATCH_SIZE), label):
         for grad_cam, layer_cam in zip(*maps, strict=True):
             noise = generator.random((RANDOM_MAPS, *heat_maps.cells), dtype="float32")
-            yield [grad_cam[None], layer_cam[None], centre, np.asarray(heat_of(noise, size))]
+            yield [grad_cam[None], layer_cam[None], centre, np.asarray(class_activation(noise, size))]
 
 
-def _centre_map(size: int) -> np.ndarray:
+def _center_map(size: int) -> np.ndarray:
     """A bell in the middle, which knows where findings tend to be and nothing of the picture: [1, size, size]."""
-    away = ((np.arange(size) + 0.5) / size - 0.5) / CENTRE_WIDTH
+    away = ((np.arange(size) + 0.5) / size - 0.5) / CENTER_WIDTH
     heat = np.exp(-(away**2 + away[:, None] ** 2) / 2)
     return np.asarray(heat / heat.max())[None]
 
@@ -179,5 +183,5 @@ def _count(maps: list[np.ndarray], drawn: FloatArray) -> FloatArray:
 
 
 def _count_one(heat: np.ndarray, drawn: FloatArray) -> FloatArray:
-    above = overlaps(hot_boxes(heat), drawn)[:, None] > np.array(OVERLAPS)[:, None, None]  # [measure, overlap, h, d]
+    above = overlaps(heat_boxes(heat), drawn)[:, None] > np.array(OVERLAPS)[:, None, None]  # [measure, overlap, h, d]
     return np.stack([above.any(axis=2).sum(axis=2), (~above.any(axis=3)).sum(axis=2)], axis=-1).astype("float64")

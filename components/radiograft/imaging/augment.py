@@ -13,7 +13,7 @@ DRAWS = 10
 RESOLUTION = 2**24  # a float32 holds every multiple of 2**-24 below 1
 
 
-def draw(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
+def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
     """Uniform numbers that depend on the seed, the picture's id and the view alone, not on batch or order.
 
     Args:
@@ -44,7 +44,7 @@ def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -
     size = pictures.shape[1]
     moved = ops.image.affine_transform(
         ops.cast(pictures, "float32"),
-        affine(draws, augmentation, size),
+        affine_matrix(draws, augmentation, size),
         interpolation="bilinear",
         fill_mode=augmentation.fill_mode,
         fill_value=augmentation.cval,
@@ -57,7 +57,7 @@ def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -
     return ops.cast(ops.round(ops.clip(moved * _factors(draws[:, 8], brightness), 0, 255)), "uint8")
 
 
-def affine(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
+def affine_matrix(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
     """Rows of the matrix that maps an output pixel to the input pixel it shows, as ImageDataGenerator composes it.
 
     Rotation, then shift, then shear, then zoom, then flips, all about the centre, in (x, y) order.

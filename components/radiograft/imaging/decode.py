@@ -12,17 +12,25 @@ from PIL import Image
 
 from radiograft.imaging.limits import check_not_too_small, check_size
 
-IN_COLOUR = " in colour"  # behind the mode of a picture whose channels differ
+IN_COLOR = " in colour"  # behind the mode of a picture whose channels differ
 FORMATS = ("PNG", "JPEG")  # Pillow knows fifty more, some of which run other programs
 # What Pillow raises for damage; where it reads what lies behind the pixels, it lets pass what it catches in a header.
-DAMAGED = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, struct.error)
-MOST_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over all pixels, however few bytes it has
+CORRUPTION_ERRORS = (
+    OSError,
+    Image.DecompressionBombError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    TypeError,
+    struct.error,
+)
+MAX_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over all pixels, however few bytes it has
 START_OF_SCAN = b"\xff\xda"  # which cannot occur within one
-COLOURED = 24  # levels between a pixel's channels, more than JPEG adds to grey
-COLOURED_PART = 0.01  # of a picture: more than a marker
+COLOR_THRESHOLD = 24  # levels between a pixel's channels, more than JPEG adds to grey
+MIN_COLOR_FRACTION = 0.01  # of a picture: more than a marker
 
 
-class Header(NamedTuple):
+class ImageHeader(NamedTuple):
     """A picture's mode as Pillow names it (`L`, `I;16`, `RGB`, `RGBA`) and its sides in pixels."""
 
     mode: str
@@ -65,12 +73,12 @@ def _shrink(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
     return tf.squeeze(shrunk, [0, 2])
 
 
-def encode(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray) -> bytes:
     """A PNG of uint8 [height, width] or [height, width, 3], without compression."""
     return bytes(tf.io.encode_png(pixels.reshape(*pixels.shape[:2], -1), compression=0).numpy())
 
 
-def inspect(content: bytes) -> Header:
+def inspect_image(content: bytes) -> ImageHeader:
     """Reads a picture's header only.
 
     Raises:
@@ -79,17 +87,17 @@ def inspect(content: bytes) -> Header:
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            header, is_png = Header(picture.mode, picture.height, picture.width), picture.format == "PNG"
-    except DAMAGED as error:
+            header, is_png = ImageHeader(picture.mode, picture.height, picture.width), picture.format == "PNG"
+    except CORRUPTION_ERRORS as error:
         raise ValueError("not a readable picture") from error
-    if not is_png and content.count(START_OF_SCAN) > MOST_SCANS:
-        raise ValueError(f"a JPEG must have at most {MOST_SCANS} scans")
+    if not is_png and content.count(START_OF_SCAN) > MAX_SCANS:
+        raise ValueError(f"a JPEG must have at most {MAX_SCANS} scans")
     check_size(header.height, header.width)
     check_not_too_small(header.height, header.width)
     return header
 
 
-def in_colour(content: bytes) -> bool:
+def has_color(content: bytes) -> bool:
     """Whether more than COLOURED_PART of a picture that can be decoded is coloured: photographs, overlays, Doppler.
 
     Raises:
@@ -99,6 +107,6 @@ def in_colour(content: bytes) -> bool:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             picture.draft("RGB", (256, 256))
             channels = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
-    except DAMAGED as error:
+    except CORRUPTION_ERRORS as error:
         raise ValueError("not a readable picture") from error
-    return bool((np.ptp(channels, axis=2) > COLOURED).mean() > COLOURED_PART)
+    return bool((np.ptp(channels, axis=2) > COLOR_THRESHOLD).mean() > MIN_COLOR_FRACTION)

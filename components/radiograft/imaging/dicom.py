@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from radiograft.imaging import dicom_pixels
 from radiograft.imaging.limits import check_size
-from radiograft.storage import StoreError
+from radiograft.storage import StorageError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
 OTHER_MODALITIES = (
@@ -46,7 +46,7 @@ PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
 )  # fmt: skip
-LOST = (errno.EIO, errno.ESTALE)  # the disk's faults: the file itself may be whole
+UNREADABLE_TAGS = (errno.EIO, errno.ESTALE)  # the disk's faults: the file itself may be whole
 JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # markers of a frame: baseline, extended, lossless, JPEG-LS
 
 # What pydicom warns of quotes the tags, names among them.
@@ -55,7 +55,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 config.settings.reading_validation_mode = config.IGNORE
 
 
-class NotARadiograph(ValueError):  # noqa: N818  a verdict on the file, not a fault of the program
+class UnsupportedDicomError(ValueError):
     """Why a file cannot be used; the message quotes nothing from it but a known modality."""
 
 
@@ -88,7 +88,7 @@ class Radiograph(NamedTuple):
 
 def read_tags(file: IO[bytes]) -> Tags:
     """Reads what stands before the pixels, and no more of the file; raises NotARadiograph as `read` does."""
-    with _damage_told():
+    with _translate_errors():
         return _tags(_dataset(file, DESCRIPTION))
 
 
@@ -103,28 +103,28 @@ def read(content: bytes) -> Radiograph:
         NotARadiograph: no DICOM file, another modality, several frames, colour, no pixels, more pixels than
             LARGEST_PIXELS (known before decompression), or damaged.
     """
-    with _damage_told():
+    with _translate_errors():
         dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
         _check_stream(dataset)
-        return Radiograph(dicom_pixels.grey(dataset), _tags(dataset))
+        return Radiograph(dicom_pixels.to_gray(dataset), _tags(dataset))
 
 
 @contextlib.contextmanager
-def _damage_told() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Makes a refusal of whatever pydicom and its decoders stumble over, also late: values are read when asked for.
 
     What they raise has values of tags in the text.
     """
     try:
         yield
-    except (NotARadiograph, StoreError, FileNotFoundError):
+    except (UnsupportedDicomError, StorageError, FileNotFoundError):
         raise
     except InvalidDicomError:
-        raise NotARadiograph("no DICOM file") from None
+        raise UnsupportedDicomError("no DICOM file") from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in LOST:
+        if isinstance(error, OSError) and error.errno in UNREADABLE_TAGS:
             raise
-        raise NotARadiograph("damaged DICOM file") from None
+        raise UnsupportedDicomError("damaged DICOM file") from None
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
@@ -141,7 +141,7 @@ def _refuse_deflated(file: IO[bytes]) -> None:
     read_preamble(stream, force=False)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise NotARadiograph("deflated DICOM file, which is not read")
+        raise UnsupportedDicomError("deflated DICOM file, which is not read")
     file.seek(0)
 
 
@@ -149,37 +149,37 @@ def _check_kind(dataset: Dataset) -> None:
     modality = str(dataset.get("Modality", ""))
     if modality not in RADIOGRAPHS:
         found = modality if modality in OTHER_MODALITIES else "unknown"
-        raise NotARadiograph(f"modality {found} is no radiograph ({', '.join(RADIOGRAPHS)})")
+        raise UnsupportedDicomError(f"modality {found} is no radiograph ({', '.join(RADIOGRAPHS)})")
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise NotARadiograph("DICOM file without pixels")
+        raise UnsupportedDicomError("DICOM file without pixels")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise NotARadiograph("DICOM file of several frames")
+        raise UnsupportedDicomError("DICOM file of several frames")
     if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise NotARadiograph("DICOM file in colour")
+        raise UnsupportedDicomError("DICOM file in colour")
     if not 1 <= dataset.BitsStored <= dataset.BitsAllocated <= 16:
-        raise NotARadiograph("DICOM file of more than 16 bits a pixel")
+        raise UnsupportedDicomError("DICOM file of more than 16 bits a pixel")
     try:
         check_size(dataset.Rows, dataset.Columns)
     except ValueError as error:
-        raise NotARadiograph(str(error)) from None
+        raise UnsupportedDicomError(str(error)) from None
 
 
 def _check_stream(dataset: Dataset) -> None:
     """Compares the size that a compressed stream states with the tags', since decoders allocate by the former."""
     if "PixelData" not in dataset:
-        raise NotARadiograph("DICOM file without pixels")
+        raise UnsupportedDicomError("DICOM file without pixels")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in (*JPEG2000TransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         stated = _jpeg2000_size(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg_size(frame)
         if stated != (dataset.Rows, dataset.Columns, 1):
-            raise NotARadiograph("damaged DICOM file")
+            raise UnsupportedDicomError("damaged DICOM file")
 
 
 def _jpeg2000_size(stream: bytes) -> tuple[int, int, int]:
     """Rows, columns and components from the SIZ marker, which comes first (ISO/IEC 15444-1, A.5.1)."""
     if stream[:4] != b"\xff\x4f\xff\x51":
-        raise NotARadiograph("damaged DICOM file")
+        raise UnsupportedDicomError("damaged DICOM file")
     right, bottom, left, top = struct.unpack(">4I", stream[8:24])
     return bottom - top, right - left, int.from_bytes(stream[40:42], "big")
 

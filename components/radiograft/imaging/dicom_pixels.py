@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 
 
-def grey(dataset: Dataset) -> np.ndarray:
+def to_gray(dataset: Dataset) -> np.ndarray:
     """Pixels as DICOM's display pipeline gives them (PS3.4 N.2), uint8 [height, width].
 
     Args:
@@ -22,13 +22,13 @@ def grey(dataset: Dataset) -> np.ndarray:
     stored = dataset.pixel_array
     # Every step maps one value to one value, so it is done once a value that can occur and not once a pixel.
     lowest, highest = int(stored.min()), int(stored.max())
-    table = np.rint(255.0 * _shown(np.arange(lowest, highest + 1), dataset)).astype(np.uint8)
+    table = np.rint(255.0 * _apply_window(np.arange(lowest, highest + 1), dataset)).astype(np.uint8)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
-    return upright(table[stored.astype(np.int32) - lowest], dataset.get("PatientOrientation") or ())
+    return orient_upright(table[stored.astype(np.int32) - lowest], dataset.get("PatientOrientation") or ())
 
 
-def upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
+def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
     """Turns a picture so that its columns run to the feet and, in a frontal view, its rows to the patient's left.
 
     Args:
@@ -47,22 +47,22 @@ def upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _shown(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Brightness from 0 to 1 of stored values, int [n]: modality table or rescaling, then VOI table, window or all."""
     if dataset.get("ModalityLUTSequence"):
-        values, _ = _look_up(values, dataset.ModalityLUTSequence[0], dataset)
+        values, _ = _apply_lut(values, dataset.ModalityLUTSequence[0], dataset)
     elif dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None:
         values = values * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     if dataset.get("VOILUTSequence"):
-        values, bits = _look_up(values, dataset.VOILUTSequence[0], dataset)
+        values, bits = _apply_lut(values, dataset.VOILUTSequence[0], dataset)
         return np.asarray(values / (2**bits - 1))
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        return np.asarray(apply_windowing(values, _screen(dataset)) / 255.0)
+        return np.asarray(apply_windowing(values, _to_8_bit(dataset)) / 255.0)
     lowest, highest = values.min(), values.max()
     return np.asarray((values - lowest) / ((highest - lowest) or 1))
 
 
-def _screen(dataset: Dataset) -> Dataset:
+def _to_8_bit(dataset: Dataset) -> Dataset:
     """The window alone: pydicom spreads it over the range of 8 unsigned bits instead of the stored ones."""
     screen = Dataset()
     screen.PhotometricInterpretation, screen.PixelRepresentation, screen.BitsStored = "MONOCHROME2", 0, 8
@@ -72,7 +72,7 @@ def _screen(dataset: Dataset) -> Dataset:
     return screen
 
 
-def _look_up(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:
+def _apply_lut(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:
     """What a table of DICOM's (PS3.3 C.11.1.1) makes of the values, and its bits; beyond its ends they are repeated.
 
     pydicom's own lets values overflow where the table has 8 bits and more than 256 entries.

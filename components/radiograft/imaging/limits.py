@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from radiograft.config.data_policy import SMALLEST_SIDE, TOO_SMALL
+from radiograft.config.data_policy import MIN_SIDE, TOO_SMALL
 
-LARGEST_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
+MAX_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is refused from its header
 
 
 class TooSmallError(ValueError):
@@ -17,7 +17,7 @@ def check_not_too_small(height: int, width: int) -> None:
     Raises:
         TooSmallError: with TOO_SMALL.
     """
-    if min(height, width) < SMALLEST_SIDE:
+    if min(height, width) < MIN_SIDE:
         raise TooSmallError(TOO_SMALL)
 
 
@@ -27,5 +27,5 @@ def check_size(height: int, width: int) -> None:
     Raises:
         ValueError: with the limit.
     """
-    if height * width > LARGEST_PIXELS:
-        raise ValueError(f"a picture must have at most {LARGEST_PIXELS} pixels")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a picture must have at most {MAX_PIXELS} pixels")

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from radiograft.metrics.ranking import FloatArray, IntArray
 
 # Below this, less than one resample lies outside each 2.5 % tail and the interval would be an extreme value.
-FEWEST_RESAMPLES = 40
+MIN_RESAMPLES = 40
 
 # So many weights (1.6 MB) stay in a core's cache; chunks eight times larger were two to five times slower.
 CHUNK_SIZE = 200_000
-MOST_THREADS = 8
+MAX_THREADS = 8
 
 
 class Estimate(TypedDict):
@@ -29,10 +29,10 @@ class Estimate(TypedDict):
     high: float | None
 
 
-NOTHING: Estimate = {"value": None, "low": None, "high": None}
+NOT_ESTIMABLE: Estimate = {"value": None, "low": None, "high": None}
 
 
-def number_patients(patients: ArrayLike) -> IntArray:
+def encode_patients(patients: ArrayLike) -> IntArray:
     """Number patients 0, 1, ... in the order of their sorted ids.
 
     Raises:
@@ -46,7 +46,9 @@ def number_patients(patients: ArrayLike) -> IntArray:
     return codes.astype(np.int64)
 
 
-def bootstrap(patients: IntArray, statistic: Callable[[FloatArray], FloatArray], samples: int, seed: int) -> FloatArray:
+def bootstrap_by_patient(
+    patients: IntArray, statistic: Callable[[FloatArray], FloatArray], samples: int, seed: int
+) -> FloatArray:
     """A statistic of the sample itself and of resamples that draw as many patients with replacement.
 
     A single patient says nothing about others: the sample then stands alone.
@@ -65,7 +67,7 @@ def bootstrap(patients: IntArray, statistic: Callable[[FloatArray], FloatArray],
         return itself
     chunk = max(1, CHUNK_SIZE // len(patients))
     chunks = [range(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:  # NumPy lets go of the lock
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:  # NumPy lets go of the lock
         return np.concatenate([itself, *pool.map(lambda each: statistic(_weights(patients, each, seed)), chunks)])
 
 
@@ -77,7 +79,7 @@ def _weights(patients: IntArray, resamples: range, seed: int) -> FloatArray:
     return np.take(times_drawn.astype(np.float64), patients, axis=1)
 
 
-def estimate(values: FloatArray) -> Estimate:
+def percentile_interval(values: FloatArray) -> Estimate:
     """The sample's value and the 2.5 and 97.5 % percentiles of its resamples.
 
     Resamples that lack a class are NaN and are skipped. A statistic that no resample can change (all calls
@@ -87,7 +89,7 @@ def estimate(values: FloatArray) -> Estimate:
         values: (1 + samples,) from `bootstrap`.
     """
     usable = values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) >= FEWEST_RESAMPLES else (None, None)
+    low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) >= MIN_RESAMPLES else (None, None)
     return {
         "value": None if np.isnan(values[0]) else float(values[0]),
         "low": None if low is None else float(low),

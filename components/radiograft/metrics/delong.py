@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
-from radiograft.metrics.bootstrap import Estimate, number_patients
+from radiograft.metrics.bootstrap import Estimate, encode_patients
 from radiograft.metrics.ranking import FloatArray, IntArray
 
 NORMAL_975 = float(norm.ppf(0.975))
 
 
-class Comparison(NamedTuple):
+class DeLongResult(NamedTuple):
     """AUROC of `a` minus AUROC of `b`.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Known(NamedTuple):
     patients: IntArray
 
 
-def area(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Estimate:
+def auroc_interval(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Estimate:
     """AUROC with its 95 % interval on the logit scale, which stays within 0 to 1 (Pepe 2003, section 5.2.4).
 
     Args:
@@ -63,7 +63,7 @@ def area(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None)
     Raises:
         ValueError: lengths differ, a truth is not 0, 1 or NaN, a known picture's score is NaN, or a class is missing.
     """
-    known = _known(truth, patients, scores)
+    known = _known_rows(truth, patients, scores)
     value, residuals = _residuals(known, scores)
     variance = _variance(known, residuals)
     if not variance > 0:
@@ -73,7 +73,7 @@ def area(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None)
     return {"value": value, "low": low, "high": high}
 
 
-def paired(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None) -> Comparison:
+def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None) -> DeLongResult:
     """Compares two models' scores for one label on the same pictures.
 
     Args:
@@ -84,15 +84,15 @@ def paired(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | N
     Raises:
         ValueError: as `area`.
     """
-    known = _known(truth, patients, a, b)
+    known = _known_rows(truth, patients, a, b)
     (area_a, residuals_a), (area_b, residuals_b) = _residuals(known, a), _residuals(known, b)
     difference, variance = area_a - area_b, _variance(known, residuals_a - residuals_b)
     if variance > 0:
-        return Comparison(difference, variance, float(2 * norm.sf(abs(difference) / math.sqrt(variance))))
-    return Comparison(difference, variance, 1.0 if difference == 0 and variance == 0 else math.nan)
+        return DeLongResult(difference, variance, float(2 * norm.sf(abs(difference) / math.sqrt(variance))))
+    return DeLongResult(difference, variance, 1.0 if difference == 0 and variance == 0 else math.nan)
 
 
-def _known(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _Known:
+def _known_rows(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _Known:
     all_truth = np.asarray(truth, np.float64)
     ids = np.arange(len(all_truth)) if patients is None else np.asarray(patients)
     lengths = [np.shape(column) for column in (all_truth, ids, *scores)]
@@ -104,7 +104,7 @@ def _known(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> 
         raise ValueError(f"an AUROC needs a truth of 0 and 1 and both of them, got {np.unique(values).tolist()}")
     if any(np.isnan(np.asarray(column, np.float64)[rows]).any() for column in scores):
         raise ValueError("every picture of known truth needs a score, got NaN; set the picture's truth to NaN instead")
-    return _Known(rows, values == 1, number_patients(ids[rows]))
+    return _Known(rows, values == 1, encode_patients(ids[rows]))
 
 
 def _residuals(known: _Known, scores: ArrayLike) -> tuple[float, FloatArray]:

@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radiograft.metrics import delong
-from radiograft.metrics.bootstrap import NOTHING, Estimate, estimate
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE, Estimate, percentile_interval
 from radiograft.metrics.ranking import (
     FloatArray,
     IntArray,
     Ranking,
     area_under_roc,
     average_precision,
-    corners,
-    cumulate,
-    rank,
-    ratio,
+    cumulative_counts,
+    rank_scores,
+    roc_vertices,
+    safe_ratio,
 )
 
 STATISTICS = ("auroc", "average_precision", "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "brier")
-WITHHELD = ("auroc", "average_precision")  # of a label that is not estimable
+NEEDS_BOTH_CLASSES = ("auroc", "average_precision")  # of a label that is not estimable
 
 
 class LabelMetrics(TypedDict):
@@ -104,16 +104,16 @@ def rank_label(
     Raises:
         ValueError: as `rank`.
     """
-    ranking = rank(truth, scores)
+    ranking = rank_scores(truth, scores)
     called = 0 if threshold is None else int(np.count_nonzero(ranking.scores >= threshold))
-    ends = np.union1d(corners(ranking), [called - 1] if called else []).astype(np.int64)
+    ends = np.union1d(roc_vertices(ranking), [called - 1] if called else []).astype(np.int64)
     cut = int(np.searchsorted(ends, called - 1, side="right"))
     errors = np.zeros(np.size(truth))
     errors[ranking.rows] = (ranking.scores - ranking.truth) ** 2
     return RankedLabel(ranking, patients[ranking.rows], threshold, ends, cut, fewest_patients, errors)
 
 
-def weigh(label: RankedLabel, weights: FloatArray) -> FloatArray:
+def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
     """STATISTICS of a label under b weightings.
 
     Args:
@@ -124,7 +124,7 @@ def weigh(label: RankedLabel, weights: FloatArray) -> FloatArray:
     """
     if label.threshold is None:
         return np.full((len(weights), len(STATISTICS)), np.nan)
-    true_positives, false_positives = cumulate(label.ranking, label.ends, weights)
+    true_positives, false_positives = cumulative_counts(label.ranking, label.ends, weights)
     positives, negatives = true_positives[:, -1], false_positives[:, -1]
     hits, false_alarms = true_positives[:, label.cut], false_positives[:, label.cut]
     calls, known = hits + false_alarms, positives + negatives
@@ -132,19 +132,19 @@ def weigh(label: RankedLabel, weights: FloatArray) -> FloatArray:
     columns = [
         area_under_roc(true_positives, false_positives),
         np.where(negatives > 0, average_precision(true_positives, false_positives), np.nan),
-        ratio(hits + negatives - false_alarms, known),
-        ratio(hits, positives),
-        ratio(negatives - false_alarms, negatives),
-        np.where(both, ratio(hits, calls), np.nan),
-        np.where(both, ratio(negatives - false_alarms, known - calls), np.nan),
-        np.where(both, ratio(2 * hits, positives + calls), np.nan),
+        safe_ratio(hits + negatives - false_alarms, known),
+        safe_ratio(hits, positives),
+        safe_ratio(negatives - false_alarms, negatives),
+        np.where(both, safe_ratio(hits, calls), np.nan),
+        np.where(both, safe_ratio(negatives - false_alarms, known - calls), np.nan),
+        np.where(both, safe_ratio(2 * hits, positives + calls), np.nan),
         # Not `weights @ ...`, for which BLAS would set all cores spinning beside the bootstrap's threads.
-        ratio(np.einsum("bn,n->b", weights, label.squared_errors), known),
+        safe_ratio(np.einsum("bn,n->b", weights, label.squared_errors), known),
     ]
     return np.stack(columns, axis=1)
 
 
-def summarise(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
+def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
     """What is reported of a label.
 
     Args:
@@ -152,9 +152,9 @@ def summarise(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
     """
     if label.n_patients < 2:
         statistics = statistics[:1]
-    estimates = {name: estimate(values) for name, values in zip(STATISTICS, statistics.T, strict=True)}
+    estimates = {name: percentile_interval(values) for name, values in zip(STATISTICS, statistics.T, strict=True)}
     if not label.estimable:
-        estimates |= dict.fromkeys(WITHHELD, NOTHING)
+        estimates |= dict.fromkeys(NEEDS_BOTH_CLASSES, NOT_ESTIMABLE)
     known = len(label.ranking.truth)
     return {
         "n_images": known,
@@ -181,8 +181,8 @@ def summarise(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
 
 def _delong(label: RankedLabel) -> Estimate:
     if not label.estimable:
-        return NOTHING
-    return delong.area(label.ranking.truth, label.ranking.scores, label.patients)
+        return NOT_ESTIMABLE
+    return delong.auroc_interval(label.ranking.truth, label.ranking.scores, label.patients)
 
 
 def _confusion(ranking: Ranking, threshold: float | None) -> list[list[int]] | None:

@@ -12,9 +12,16 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.bootstrap import Estimate, bootstrap, estimate, number_patients
-from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, rank_label, summarise, weigh
-from radiograft.metrics.ranking import FloatArray, area_under_roc, corners, cumulate, rank, require_both_classes
+from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, compute_statistics, rank_label, summarize_label
+from radiograft.metrics.ranking import (
+    FloatArray,
+    area_under_roc,
+    cumulative_counts,
+    rank_scores,
+    require_both_classes,
+    roc_vertices,
+)
 
 ROC_POINTS = 200
 
@@ -51,9 +58,9 @@ def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         ValueError: a class is missing.
     """
-    ranking = rank(truth, scores)
+    ranking = rank_scores(truth, scores)
     require_both_classes(ranking)
-    return float(area_under_roc(*cumulate(ranking, corners(ranking), np.ones((1, np.size(truth)))))[0])
+    return float(area_under_roc(*cumulative_counts(ranking, roc_vertices(ranking), np.ones((1, np.size(truth)))))[0])
 
 
 def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[float], list[float]]:
@@ -71,10 +78,10 @@ def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[fl
     Raises:
         ValueError: a class is missing.
     """
-    ranking = rank(truth, scores)
+    ranking = rank_scores(truth, scores)
     require_both_classes(ranking)
     weights = np.ones((1, np.size(truth)))
-    true_positives, false_positives = (counts[0] for counts in cumulate(ranking, ranking.ends, weights))
+    true_positives, false_positives = (counts[0] for counts in cumulative_counts(ranking, ranking.ends, weights))
     tpr, fpr = true_positives / ranking.positives, false_positives / ranking.negatives
     thresholds = np.append(np.nextafter(ranking.scores[0], 2.0), ranking.scores[ranking.ends])
     steps = np.unique(np.linspace(0, len(tpr) - 1, ROC_POINTS).round().astype(np.int64))
@@ -101,9 +108,11 @@ def evaluate_label(
         seed: of the resampling.
         fewest_patients: with, and without the label, below which it is not estimable.
     """
-    numbered = number_patients(patients)
+    numbered = encode_patients(patients)
     label = rank_label(truth, scores, numbered, threshold, fewest_patients)
-    return summarise(label, bootstrap(numbered, partial(weigh, label), bootstrap_samples, seed))
+    return summarize_label(
+        label, bootstrap_by_patient(numbered, partial(compute_statistics, label), bootstrap_samples, seed)
+    )
 
 
 def evaluate_predictions(
@@ -135,7 +144,7 @@ def evaluate_predictions(
         ValueError: a column is missing, a picture has no patient, or truth or scores are out of range.
     """
     _refuse_missing_columns(predictions, labels)
-    patients = number_patients(predictions["patient_id"])
+    patients = encode_patients(predictions["patient_id"])
     ranked = [
         rank_label(
             predictions[label_column(name)],
@@ -146,14 +155,14 @@ def evaluate_predictions(
         )
         for name in labels
     ]
-    statistics = bootstrap(
+    statistics = bootstrap_by_patient(
         patients,
-        lambda weights: np.stack([weigh(label, weights) for label in ranked], axis=1),
+        lambda weights: np.stack([compute_statistics(label, weights) for label in ranked], axis=1),
         bootstrap_samples,
         seed,
     )
     by_label = zip(labels, ranked, statistics.swapaxes(0, 1), strict=True)
-    metrics = {name: summarise(label, values) for name, label, values in by_label}
+    metrics = {name: summarize_label(label, values) for name, label, values in by_label}
     return {
         "n_images": len(predictions),
         "n_patients": len(np.unique(patients)),
@@ -179,7 +188,7 @@ def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMe
 
     def mean(name: str, labels: list[bool]) -> Estimate:
         chosen = statistics[:, labels, STATISTICS.index(name)]
-        return estimate(chosen.mean(axis=1) if any(labels) else np.full(len(chosen), np.nan))
+        return percentile_interval(chosen.mean(axis=1) if any(labels) else np.full(len(chosen), np.nan))
 
     return MeanMetrics(
         auroc=mean("auroc", estimable),

@@ -44,7 +44,7 @@ class Ranking:
         return 0 < self.positives < len(self.truth)
 
 
-def rank(truth: ArrayLike, scores: ArrayLike) -> Ranking:
+def rank_scores(truth: ArrayLike, scores: ArrayLike) -> Ranking:
     """Sort the pictures with a known truth by falling score.
 
     Args:
@@ -55,7 +55,7 @@ def rank(truth: ArrayLike, scores: ArrayLike) -> Ranking:
         ValueError: lengths differ, a truth is not 0, 1 or NaN, or a known picture's score is outside 0 to 1.
     """
     all_truth, all_scores = np.asarray(truth, np.float64), np.asarray(scores, np.float64)
-    _refuse_malformed(all_truth, all_scores)
+    _check_inputs(all_truth, all_scores)
     known = np.flatnonzero(~np.isnan(all_truth))
     rows = known[np.argsort(-all_scores[known], kind="stable")]
     ordered = all_scores[rows]
@@ -63,7 +63,7 @@ def rank(truth: ArrayLike, scores: ArrayLike) -> Ranking:
     return Ranking(rows, all_truth[rows], ordered, ends)
 
 
-def _refuse_malformed(truth: FloatArray, scores: FloatArray) -> None:
+def _check_inputs(truth: FloatArray, scores: FloatArray) -> None:
     if truth.ndim != 1 or truth.shape != scores.shape:
         raise ValueError(f"truth and scores must be columns of one length, got {truth.shape} and {scores.shape}")
     known = ~np.isnan(truth)
@@ -84,7 +84,7 @@ def require_both_classes(ranking: Ranking) -> None:
         )
 
 
-def corners(ranking: Ranking) -> IntArray:
+def roc_vertices(ranking: Ranking) -> IntArray:
     """The ends where a curve can bend: all but those inside a run of negatives.
 
     Leaving the others out changes no area under any weighting, and shortens a rare label's curve many times.
@@ -95,7 +95,7 @@ def corners(ranking: Ranking) -> IntArray:
     return bends
 
 
-def cumulate(ranking: Ranking, ends: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def cumulative_counts(ranking: Ranking, ends: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """True and false positives when everything up to each end is called positive.
 
     Args:
@@ -123,7 +123,7 @@ def area_under_roc(true_positives: FloatArray, false_positives: FloatArray) -> F
         (b,) 0 to 1; NaN where a weighting lacks a class.
     """
     area = np.asarray(np.trapezoid(true_positives, false_positives, axis=1))
-    return ratio(area, true_positives[:, -1] * false_positives[:, -1])
+    return safe_ratio(area, true_positives[:, -1] * false_positives[:, -1])
 
 
 def average_precision(true_positives: FloatArray, false_positives: FloatArray) -> FloatArray:
@@ -138,9 +138,9 @@ def average_precision(true_positives: FloatArray, false_positives: FloatArray) -
     called = true_positives + false_positives
     precision = np.divide(true_positives, called, out=np.zeros_like(called), where=called > 0)
     gained = np.diff(true_positives, axis=1)
-    return ratio((gained * precision[:, 1:]).sum(axis=1), true_positives[:, -1])
+    return safe_ratio((gained * precision[:, 1:]).sum(axis=1), true_positives[:, -1])
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def safe_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Element by element, NaN where the denominator is zero."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from radiograft.config.gate import OperatingPoint
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.ranking import FloatArray, Ranking, rank, require_both_classes
+from radiograft.metrics.ranking import FloatArray, Ranking, rank_scores, require_both_classes
 
 YOUDEN = OperatingPoint()
 
@@ -33,7 +33,7 @@ def choose_threshold(truth: ArrayLike, scores: ArrayLike, point: OperatingPoint 
     Raises:
         ValueError: a class is missing.
     """
-    ranking = rank(truth, scores)
+    ranking = rank_scores(truth, scores)
     require_both_classes(ranking)
     true_positives = np.cumsum(ranking.truth)[ranking.ends]
     chosen = _reaching(ranking, true_positives, point) if point.sensitivity else _youden(ranking, true_positives)

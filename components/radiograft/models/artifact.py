@@ -17,11 +17,11 @@ from radiograft.training.trainer import History
 from radiograft.utils import json_io
 
 SERVING_SIGNATURE = "serving_default"
-PICTURES_SIGNATURE = "pictures"
+IMAGES_SIGNATURE = "pictures"
 
 
 @dataclasses.dataclass(frozen=True)
-class Contract:
+class ModelSpec:
     """What the model expects and answers. `thresholds` by label are known to published models alone."""
 
     image_size: int
@@ -50,7 +50,7 @@ class Contract:
             ValueError: it says something else.
         """
         path = folder / "contract.json"
-        values = json_io.parsed(path.read_bytes(), str(path))
+        values = json_io.parse_json_object(path.read_bytes(), str(path))
         try:
             found = cls(**{**values, "labels": tuple(values["labels"])})
             found._check()
@@ -66,7 +66,7 @@ class Contract:
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 
 
-def save(folder: Path, model: keras.Model, contract: Contract, history: History) -> None:
+def save_model(folder: Path, model: keras.Model, contract: ModelSpec, history: History) -> None:
     """Writes model.keras, contract.json and history.json."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "model.keras")
@@ -74,7 +74,7 @@ def save(folder: Path, model: keras.Model, contract: Contract, history: History)
     (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history), indent=2))
 
 
-def load(folder: Path) -> keras.Model:
+def load_model(folder: Path) -> keras.Model:
     """Loads model.keras in safe mode: built-in layers only, no code from the file.
 
     Raises:
@@ -118,6 +118,6 @@ def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> Non
     module.weights = [variable.value for variable in model.variables]
     signatures = {
         SERVING_SIGNATURE: tf.function(serve_files, input_signature=[files]),
-        PICTURES_SIGNATURE: tf.function(serve_pictures, input_signature=[pictures]),
+        IMAGES_SIGNATURE: tf.function(serve_pictures, input_signature=[pictures]),
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)

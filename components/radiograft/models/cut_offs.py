@@ -6,15 +6,15 @@ import itertools
 
 import keras
 
-from radiograft.config import AUTO_CUT_OFF, cut_off_names
+from radiograft.config import AUTO_CUT_OFF, split_cut_offs
 from radiograft.models.feature_taps import BLOCK
-from radiograft.models.freezing import last_convolution, trained_from
-from radiograft.models.graph import computed_from
+from radiograft.models.freezing import last_convolution, trainable_layers
+from radiograft.models.graph import downstream_layers
 
-MOST_CANDIDATES = 16
+MAX_CANDIDATES = 16
 
 
-def cut_offs(network: keras.Model) -> list[str]:
+def candidate_cut_offs(network: keras.Model) -> list[str]:
     """Candidate cut-offs, from the input towards the output: each block's first layer with weights to train, and the
     last convolution, which for DenseNet-121 is the poster's cut-off. Of more than MOST_CANDIDATES the last ones.
 
@@ -26,7 +26,7 @@ def cut_offs(network: keras.Model) -> list[str]:
         if match and layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
             first_of_block.setdefault(match[1], layer.name)
     names = {*first_of_block.values(), last_convolution(network)}
-    return [layer.name for layer in network.layers if layer.name in names][-MOST_CANDIDATES:]
+    return [layer.name for layer in network.layers if layer.name in names][-MAX_CANDIDATES:]
 
 
 def parse_cut_offs(text: str, network: keras.Model) -> list[str]:
@@ -39,12 +39,12 @@ def parse_cut_offs(text: str, network: keras.Model) -> list[str]:
         ValueError: a name is no layer (the nearest are given), stands there twice or leaves nothing of the backbone to
             train, or one of two neighbours is not computed from the other.
     """
-    names = cut_offs(network) if text == AUTO_CUT_OFF else cut_off_names(text)
+    names = candidate_cut_offs(network) if text == AUTO_CUT_OFF else split_cut_offs(text)
     for name in names:
-        trained_from(network, name)
+        trainable_layers(network, name)
     found = [layer.name for layer in network.layers if layer.name in names]
     for shallower, deeper in itertools.pairwise(found):
-        if deeper not in computed_from(network, shallower):
+        if deeper not in downstream_layers(network, shallower):
             raise ValueError(
                 "model_cut_off must name layers each of which is computed from the one before, "
                 f"got {deeper!r} in another branch than {shallower!r}"

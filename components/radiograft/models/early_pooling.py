@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 
-def pool_branches(network: keras.Model) -> keras.Model:
+def pool_before_concat(network: keras.Model) -> keras.Model:
     """An equal network with early pooling, or the network itself where its end is of another kind.
 
     Every layer but the last normalisation, activation and pooling is shared with `network`; the normalisation is

@@ -6,14 +6,14 @@ import re
 
 import keras
 
-from radiograft.config.base import nearest
-from radiograft.models.graph import sources
+from radiograft.config.base import did_you_mean
+from radiograft.models.graph import input_tensors
 
 # DenseNet's dense layers and transitions, ResNet's and EfficientNet's and MobileNet's blocks, as Keras names them.
 BLOCK = re.compile(r"(conv\d+_block\d+|block_?\d+[a-z]?|pool\d+)_")
 
 
-def candidates(backbone: keras.Model) -> list[str]:
+def tap_layers(backbone: keras.Model) -> list[str]:
     """Names of the last layer of each block, from the input on, and of the backbone's last layer.
 
     DenseNet-121 has 58 dense layers, 3 transitions and its last activation.
@@ -32,14 +32,14 @@ def check_tap(backbone: keras.Model, name: str) -> None:
     Raises:
         ValueError: with the nearest names.
     """
-    names = candidates(backbone)
+    names = tap_layers(backbone)
     if name not in names:
         raise ValueError(
-            f"model_feature_layer must be `auto`, `last` or a block's last layer, got {name!r}{nearest(name, names)}"
+            f"model_feature_layer must be `auto`, `last` or a block's last layer, got {name!r}{did_you_mean(name, names)}"
         )
 
 
-def tapped(backbone: keras.Model, names: list[str]) -> keras.Model:
+def build_tap_model(backbone: keras.Model, names: list[str]) -> keras.Model:
     """Pictures to float32 [n, sum of channels]: the pooled outputs of the layers named, one after another."""
     known: dict[int, keras.KerasTensor] = {}
     pools = [_pool(backbone.get_layer(name).output, known) for name in names]
@@ -52,7 +52,7 @@ def _pool(tensor: keras.KerasTensor, known: dict[int, keras.KerasTensor]) -> ker
     if id(tensor) not in known:
         layer = tensor._keras_history.operation
         if isinstance(layer, keras.layers.Concatenate) and layer.axis in (-1, len(tensor.shape) - 1):
-            parts = [_pool(part, known) for part in sources(tensor)]
+            parts = [_pool(part, known) for part in input_tensors(tensor)]
             known[id(tensor)] = keras.layers.Concatenate(dtype="float32", name=f"{layer.name}_tap")(parts)
         else:
             pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{layer.name}_tap")
@@ -60,6 +60,6 @@ def _pool(tensor: keras.KerasTensor, known: dict[int, keras.KerasTensor]) -> ker
     return known[id(tensor)]
 
 
-def widths(backbone: keras.Model, names: list[str]) -> list[int]:
+def tap_widths(backbone: keras.Model, names: list[str]) -> list[int]:
     """Channels of the layers named, the widths of their parts in `tapped`'s output."""
     return [int(backbone.get_layer(name).output.shape[-1]) for name in names]

@@ -6,8 +6,8 @@ import math
 
 import keras
 
-from radiograft.config.base import nearest
-from radiograft.models.graph import computed_from
+from radiograft.config.base import did_you_mean
+from radiograft.models.graph import downstream_layers
 
 
 def last_convolution(model: keras.Model) -> str:
@@ -25,19 +25,19 @@ def check_cut_off(model: keras.Model, cut_off: str) -> None:
     names = [layer.name for layer in model.layers]
     if cut_off not in names:
         raise ValueError(
-            f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{nearest(cut_off, names)} "
+            f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{did_you_mean(cut_off, names)} "
             f"(its last convolution is {last_convolution(model)!r})"
         )
 
 
-def trained_from(model: keras.Model, cut_off: str) -> set[str]:
+def trainable_layers(model: keras.Model, cut_off: str) -> set[str]:
     """Names of the layers that fine-tuning from a cut-off trains: it and all computed from it but BatchNormalization.
 
     Raises:
         ValueError: no such layer, or none of the backbone's weights would be trained.
     """
     check_cut_off(model, cut_off)
-    behind = computed_from(model, cut_off)
+    behind = downstream_layers(model, cut_off)
     trained = [
         layer
         for layer in model.layers
@@ -62,7 +62,7 @@ def unfreeze_from(model: keras.Model, cut_off: str) -> int:
     Raises:
         ValueError: no such layer, or nothing behind the cut-off can be trained.
     """
-    trained = trained_from(model, cut_off)
+    trained = trainable_layers(model, cut_off)
     model.trainable = True
     for layer in model.layers:
         layer.trainable = layer.name in trained

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 
-class FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]
+class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     """A BatchNormalization of [n, height, width, channels] in inference mode, with that layer's own weights."""
 
     def __init__(self, original: keras.layers.BatchNormalization) -> None:
@@ -37,11 +37,11 @@ class FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]
         ).y
 
 
-def fuse_normalisation(model: keras.Model) -> keras.Model:
+def fuse_batch_norm(model: keras.Model) -> keras.Model:
     """A network equal to the functional `model` in inference mode, which shares its layers and their weights."""
     bare = keras.Model(model.input, model.output)  # of a compiled one the optimizer would be copied too
     return keras.models.clone_model(
-        bare, clone_function=lambda layer: FusedNormalisation(layer) if _can_be_fused(layer) else layer
+        bare, clone_function=lambda layer: FusedBatchNormalization(layer) if _can_be_fused(layer) else layer
     )
 
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import keras
 
 
-def computed_from(network: keras.Model, name: str) -> set[str]:
+def downstream_layers(network: keras.Model, name: str) -> set[str]:
     """Names of a layer and of every layer that its output reaches."""
     reached = {name}
-    for layer, inputs in consumers(network):
-        if any(producer(tensor) in reached for tensor in inputs):
+    for layer, inputs in iter_layers(network):
+        if any(producer_name(tensor) in reached for tensor in inputs):
             reached.add(layer.name)
     return reached
 
 
-def consumers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.KerasTensor]]]:
+def iter_layers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.KerasTensor]]]:
     """Every layer, in topological order, with the tensors it reads in this network (a shared one may read others
     elsewhere)."""
     for depth in sorted(network._nodes_by_depth, reverse=True):
@@ -24,12 +24,12 @@ def consumers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.Ke
             yield node.operation, list(node.input_tensors)
 
 
-def producer(tensor: keras.KerasTensor) -> str:
+def producer_name(tensor: keras.KerasTensor) -> str:
     """Name of the layer that a tensor comes from."""
     return str(tensor._keras_history.operation.name)
 
 
-def sources(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+def input_tensors(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
     """The tensors that the layer read to make this one."""
     history = tensor._keras_history
     return list(history.operation._inbound_nodes[history.node_index].input_tensors)

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 
 from radiograft.models.freezing import check_cut_off
-from radiograft.models.graph import computed_from, consumers, producer, sources
+from radiograft.models.graph import downstream_layers, input_tensors, iter_layers, producer_name
 
-CHEAP = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
+ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class SplitModel:
     """`prefix` maps pictures to a list of frontier tensors, `suffix` maps that list to the network's output.
 
     `network` is the whole, with the same layers.
@@ -33,7 +33,7 @@ class Split:
         return itemsize * sum(int(np.prod(tensor.shape[1:])) for tensor in self.prefix.outputs)
 
 
-def split(network: keras.Model, cut_off: str) -> Split:
+def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     """Splits any functional network so that the suffix holds the cut-off layer and all that is computed from it.
 
     The frontier is every tensor of the frozen side that the other side reads: one in a chain, several where branches
@@ -45,16 +45,16 @@ def split(network: keras.Model, cut_off: str) -> Split:
         ValueError: no such layer, or the cut-off is the input.
     """
     check_cut_off(network, cut_off)
-    behind = computed_from(network, cut_off)
+    behind = downstream_layers(network, cut_off)
     if any(isinstance(layer, keras.layers.InputLayer) and layer.name in behind for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
     frontier = _stored(_frontier(network, behind))
     prefix = keras.Model(network.input, frontier, name=f"{network.name}_prefix")
     suffix = keras.Model(frontier, network.outputs, name=f"{network.name}_suffix")
-    return Split(network, prefix, suffix)
+    return SplitModel(network, prefix, suffix)
 
 
-def between(shallower: Split, deeper: Split) -> keras.Model:
+def bridge_model(shallower: SplitModel, deeper: SplitModel) -> keras.Model:
     """The frozen layers between two cuts of one network, from the shallower frontier's tensors to the deeper one's."""
     inputs = shallower.prefix.outputs
     known = {id(tensor) for tensor in inputs}
@@ -69,9 +69,9 @@ def between(shallower: Split, deeper: Split) -> keras.Model:
 def _frontier(network: keras.Model, behind: set[str]) -> list[keras.KerasTensor]:
     """Tensors from frozen layers that layers behind the cut read, each once, in the order of the layers."""
     found: dict[int, keras.KerasTensor] = {}
-    for layer, inputs in consumers(network):
+    for layer, inputs in iter_layers(network):
         if layer.name in behind:
-            found |= {id(tensor): tensor for tensor in inputs if producer(tensor) not in behind}
+            found |= {id(tensor): tensor for tensor in inputs if producer_name(tensor) not in behind}
     return list(found.values())
 
 
@@ -83,6 +83,6 @@ def _stored(frontier: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
 
 def _origins(tensor: keras.KerasTensor) -> Iterator[keras.KerasTensor]:
     """Back along the frozen layers that treat each number of a channel alike."""
-    while isinstance(maker := tensor._keras_history.operation, CHEAP) and not maker.trainable_weights:
-        (tensor,) = sources(tensor)
+    while isinstance(maker := tensor._keras_history.operation, ELEMENTWISE_LAYERS) and not maker.trainable_weights:
+        (tensor,) = input_tensors(tensor)
         yield tensor

@@ -39,7 +39,7 @@ def build_classifier(
     return keras.Model(inputs, outputs, name="classifier")
 
 
-def pooled(backbone: keras.Model, layer: str | None = None) -> keras.Model:
+def build_feature_extractor(backbone: keras.Model, layer: str | None = None) -> keras.Model:
     """The backbone up to a layer (its end by default) and global average pooling: pictures to float32 [n, channels]."""
     features = backbone.get_layer(layer).output if layer else backbone.output
     pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
@@ -54,7 +54,7 @@ def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.M
     return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
 
 
-def in_present_precision(network: keras.Model) -> keras.Model:
+def cast_to_policy(network: keras.Model) -> keras.Model:
     """The network under Keras's present dtype policy, to be trained further.
 
     A network from a file computes as it did where it was made, maybe on another GPU, but Keras scales the loss, without
@@ -70,7 +70,7 @@ def in_present_precision(network: keras.Model) -> keras.Model:
         clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": _policy(layer)}),
     )
     for layer in copy.layers:
-        variables.write(layer.variables, variables.read(network.get_layer(layer.name).variables))
+        variables.write_variables(layer.variables, variables.read_variables(network.get_layer(layer.name).variables))
     return copy
 
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.models.fused_batchnorm import fuse_normalisation
+from radiograft.models.fused_batchnorm import fuse_batch_norm
 from radiograft.storage import memmap
 
-LARGEST_HALF = 65504.0  # float16's largest number
+MAX_FLOAT16 = 65504.0  # float16's largest number
 
 
 class Predictor:
@@ -27,7 +27,7 @@ class Predictor:
         self.model, self._strategy = model, strategy
         self._forward = tf.function(self._on_all_devices)
         with strategy.scope():
-            self._fused = fuse_normalisation(model)
+            self._fused = fuse_batch_norm(model)
 
     def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
         """The only output of the model batch by batch, float32; see `parts`."""
@@ -76,12 +76,12 @@ def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.n
     written, file = 0, None
     for batch in outputs:
         if file is None:
-            file = memmap.create(path, (rows, batch.shape[1]))
+            file = memmap.create_memmap(path, (rows, batch.shape[1]))
         if written + len(batch) > rows:
             break
         largest = np.abs(batch).max(initial=0.0)
-        if not largest <= LARGEST_HALF:
-            raise FloatingPointError(f"{path.name} must hold numbers below {LARGEST_HALF:g}, got {largest:g}")
+        if not largest <= MAX_FLOAT16:
+            raise FloatingPointError(f"{path.name} must hold numbers below {MAX_FLOAT16:g}, got {largest:g}")
         file[written : written + len(batch)] = batch
         written += len(batch)
     if file is None or written != rows:

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 
-def read(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+def read_variables(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     """Copies of the variables' values, in their order."""
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def write(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+def write_variables(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
     """Assigns values that `read` gave for the same variables.
 
     Raises:

@@ -16,7 +16,7 @@ COMMIT_VARIABLE = "RADIOGRAFT_COMMIT"  # of an image's build, where the sources 
 IMAGE_VARIABLE = "RADIOGRAFT_RUNNING_IMAGE"  # set by the compiled pipeline: a container does not know its own image
 
 
-def describe(found: Mapping[str, Any], claim: Claim) -> dict[str, Any]:
+def collect_lineage(found: Mapping[str, Any], claim: Claim) -> dict[str, Any]:
     """The lineage of a version.
 
     Args:

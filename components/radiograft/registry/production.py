@@ -40,7 +40,7 @@ class Production(NamedTuple):
     history: tuple[Change, ...]
 
 
-def current(place: str, model: str) -> Production | None:
+def read_production(place: str, model: str) -> Production | None:
     """The version in production; None where none ever was.
 
     Raises:
@@ -48,11 +48,11 @@ def current(place: str, model: str) -> Production | None:
     """
     uri = storage.join(place, model, POINTER)
     try:
-        content, token = conditional_write.read(uri)
+        content, token = conditional_write.read_versioned(uri)
     except FileNotFoundError:
         return None
     try:
-        history = tuple(Change(**change) for change in json_io.parsed(content, uri)["history"])
+        history = tuple(Change(**change) for change in json_io.parse_json_object(content, uri)["history"])
         return Production(int(history[-1].version), token, history)
     except (TypeError, ValueError, LookupError) as error:
         raise ValueError(
@@ -60,13 +60,13 @@ def current(place: str, model: str) -> Production | None:
         ) from error
 
 
-def without(place: str, model: str, run_id: str) -> int | None:
+def version_excluding_run(place: str, model: str, run_id: str) -> int | None:
     """The version in production but for what this run itself promoted in an attempt before; None where there is none.
 
     Raises:
         ValueError: the pointer is none.
     """
-    found = current(place, model)
+    found = read_production(place, model)
     others = [change.version for change in (found.history if found else ()) if change.run_id != run_id]
     return others[-1] if others else None
 
@@ -82,8 +82,8 @@ def promote(place: str, model: str, number: int, expected: Production | None, *,
         FileNotFoundError: there is no such version.
         ConflictError: production moved meanwhile.
     """
-    registry.manifest(place, model, number)
-    _point(place, model, Change(number, now(), run_id, reason), expected)
+    registry.read_manifest(place, model, number)
+    _point(place, model, Change(number, utc_now(), run_id, reason), expected)
 
 
 def rollback(place: str, model: str, *, reason: str) -> tuple[int, int]:
@@ -97,7 +97,7 @@ def rollback(place: str, model: str, *, reason: str) -> tuple[int, int]:
         FileNotFoundError: what was is gone.
         ConflictError: production moved meanwhile.
     """
-    found = current(place, model)
+    found = read_production(place, model)
     stack: list[int] = []
     for change in found.history if found else ():
         if change.rollback:
@@ -106,12 +106,12 @@ def rollback(place: str, model: str, *, reason: str) -> tuple[int, int]:
             stack.append(change.version)
     if found is None or len(stack) < 2:
         raise ValueError(f"{model} has no earlier production version to go back to")
-    registry.manifest(place, model, stack[-2])
-    _point(place, model, Change(stack[-2], now(), "", reason, rollback=True), found)
+    registry.read_manifest(place, model, stack[-2])
+    _point(place, model, Change(stack[-2], utc_now(), "", reason, rollback=True), found)
     return found.version, stack[-2]
 
 
-def moved(found: Production | None, expected: int | None) -> ConflictError:
+def conflict_error(found: Production | None, expected: int | None) -> ConflictError:
     """The error that says what was expected in production and what is there by now."""
     names = [f"version {number}" if number else "no version" for number in (expected, found and found.version)]
     return ConflictError(f"production moved: {names[0]} was expected to be in production, {names[1]} is by now")
@@ -122,11 +122,13 @@ def _point(place: str, model: str, change: Change, expected: Production | None) 
     content = {"version": change.version, "history": [each._asdict() for each in history]}
     uri = storage.join(place, model, POINTER)
     try:
-        conditional_write.swap(uri, json.dumps(content, indent=2).encode(), expected.token if expected else None)
+        conditional_write.swap_content(
+            uri, json.dumps(content, indent=2).encode(), expected.token if expected else None
+        )
     except FileExistsError:
-        raise moved(current(place, model), expected.version if expected else None) from None
+        raise conflict_error(read_production(place, model), expected.version if expected else None) from None
 
 
-def now() -> str:
+def utc_now() -> str:
     """ISO 8601 time in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

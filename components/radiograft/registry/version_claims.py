@@ -35,28 +35,30 @@ class Claim(NamedTuple):
     parent: int | None
 
 
-def claim(place: str, model: str, run_id: str) -> Claim:
+def claim_version(place: str, model: str, run_id: str) -> Claim:
     """The version that this run may write: a new one, or the one it claimed in an earlier attempt.
 
     Raises:
         ValueError: a claim is none.
     """
     folder = storage.join(place, model, "claims")
-    written = registry.versions(place, model)  # before the claims: so every number up to there is known to be taken
+    written = registry.list_versions(
+        place, model
+    )  # before the claims: so every number up to there is known to be taken
     uris = [each.uri for each in registry.files_below(folder) if NAME.fullmatch(each.name)]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         claims = list(pool.map(_read, uris))
     for found in claims:
         if found.run_id == run_id:
             return found
-    champion = production.current(place, model)
+    champion = production.read_production(place, model)
     taken = {found.number for found in claims}
     free = (number for number in itertools.count(max(written, default=0) + 1) if number not in taken)
     for number in free:
         uri = storage.join(folder, f"{number}.json")
-        new = Claim(number, run_id, production.now(), champion.version if champion else None)
+        new = Claim(number, run_id, production.utc_now(), champion.version if champion else None)
         try:
-            conditional_write.swap(uri, json.dumps(new._asdict()).encode(), None)
+            conditional_write.swap_content(uri, json.dumps(new._asdict()).encode(), None)
         except FileExistsError:  # another run was quicker, or another live attempt of this one
             new = _read(uri)
         if new.run_id == run_id:
@@ -65,7 +67,7 @@ def claim(place: str, model: str, run_id: str) -> Claim:
 
 
 def _read(uri: str) -> Claim:
-    found = json_io.parsed(storage.read_bytes(uri), uri)
+    found = json_io.parse_json_object(storage.read_bytes(uri), uri)
     if found.keys() != set(Claim._fields) or not isinstance(found["number"], int):
         raise ValueError(f"{uri} must tell {', '.join(Claim._fields)} of a claim, got {', '.join(found)}")
     return Claim(**found)

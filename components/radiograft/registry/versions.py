@@ -23,17 +23,17 @@ from radiograft import storage
 from radiograft.utils import json_io
 
 MANIFEST = "manifest.json"
-LOADED_LAST = "saved_model.pb"
-UNSTATED = "0" * 64  # stands in the manifest where its own SHA-256 will, while that is computed
+COMMIT_MARKER = "saved_model.pb"
+SHA256_PLACEHOLDER = "0" * 64  # stands in the manifest where its own SHA-256 will, while that is computed
 CHECKPOINTS = "_checkpoints"  # below it, what each run keeps until it has published; no model's name begins so
-EXTRA = "assets.extra"  # the place that the SavedModel format leaves for other files
+EXTRA_ASSETS = "assets.extra"  # the place that the SavedModel format leaves for other files
 
 
-def versions(registry: str, model: str) -> list[int]:
+def list_versions(registry: str, model: str) -> list[int]:
     """Numbers of the versions that exist, in ascending order."""
     names = {entry.name for entry in files_below(storage.join(registry, model))}
     numbers = [int(found[1]) for name in names if (found := re.fullmatch(rf"([1-9]\d*)/{MANIFEST}", name))]
-    return sorted(number for number in numbers if f"{number}/{LOADED_LAST}" in names)
+    return sorted(number for number in numbers if f"{number}/{COMMIT_MARKER}" in names)
 
 
 def write_version(registry: str, model: str, number: int, files: dict[str, Path], facts: dict[str, Any]) -> str:
@@ -49,8 +49,8 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
     Raises:
         ValueError: `saved_model.pb` is not among the files.
     """
-    if LOADED_LAST not in files:
-        raise ValueError(f"a version must hold {LOADED_LAST}, got {', '.join(sorted(files))}")
+    if COMMIT_MARKER not in files:
+        raise ValueError(f"a version must hold {COMMIT_MARKER}, got {', '.join(sorted(files))}")
     uri = storage.join(registry, model, str(number))
     if _exists(uri):
         return uri
@@ -64,7 +64,7 @@ def write_version(registry: str, model: str, number: int, files: dict[str, Path]
     return uri
 
 
-def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
+def read_manifest(registry: str, model: str, number: int) -> dict[str, Any]:
     """What a version's manifest tells: `version`, `files` (name -> `sha256`, `bytes`) and the publisher's facts.
 
     Raises:
@@ -73,12 +73,12 @@ def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
     """
     uri = storage.join(registry, model, str(number))
     if not _exists(uri):
-        known = ", ".join(map(str, versions(registry, model))) or "no versions yet"
+        known = ", ".join(map(str, list_versions(registry, model))) or "no versions yet"
         raise FileNotFoundError(f"{model} has no version {number} in {registry}; there are {known}")
     name = storage.join(uri, MANIFEST)
     content = storage.read_bytes(name)
-    found = json_io.parsed(content, name)
-    if not _intact(content, str(found.get("sha256"))):
+    found = json_io.parse_json_object(content, name)
+    if not _matches_own_digest(content, str(found.get("sha256"))):
         raise ValueError(f"{name} must have the SHA-256 that it states itself; the version is damaged")
     files = found.get("files") if found.get("version") == number else None
     if not isinstance(files, dict) or not all(isinstance(each, dict) and "sha256" in each for each in files.values()):
@@ -88,14 +88,14 @@ def manifest(registry: str, model: str, number: int) -> dict[str, Any]:
     return found
 
 
-def read(registry: str, model: str, number: int, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def read_file(registry: str, model: str, number: int, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Names and contents of files of a version, each checked against the manifest.
 
     Raises:
         FileNotFoundError: no such version, or a file of it is gone.
         ValueError: a name is not in the manifest, or a file's content is another one.
     """
-    uri, files = storage.join(registry, model, str(number)), manifest(registry, model, number)["files"]
+    uri, files = storage.join(registry, model, str(number)), read_manifest(registry, model, number)["files"]
     for name in names:
         if name not in files:
             raise ValueError(f"version {number} of {model} has no {name!r}; it has {', '.join(files)}")
@@ -108,26 +108,27 @@ def read_objects(registry: str, model: str, number: int, *names: str) -> list[di
     Raises:
         FileNotFoundError, ValueError: as `read`, or a file holds no such object.
     """
-    found = read(registry, model, number, [f"{EXTRA}/{name}" for name in names])
+    found = read_file(registry, model, number, [f"{EXTRA_ASSETS}/{name}" for name in names])
     return [
-        json_io.parsed(content, f"{name} of version {number}") for name, (_, content) in zip(names, found, strict=True)
+        json_io.parse_json_object(content, f"{name} of version {number}")
+        for name, (_, content) in zip(names, found, strict=True)
     ]
 
 
-def fetch(registry: str, model: str, number: int, names: Iterable[str], folder: Path) -> None:
+def fetch_version(registry: str, model: str, number: int, names: Iterable[str], folder: Path) -> None:
     """Copies files of a version to the same names below `folder`; raises what `read` raises."""
-    for name, content in read(registry, model, number, names):
+    for name, content in read_file(registry, model, number, names):
         storage.write_bytes(str(folder / name), content)
 
 
-def verify(registry: str, model: str, number: int) -> dict[str, Any]:
+def verify_version(registry: str, model: str, number: int) -> dict[str, Any]:
     """Checks every file of a version against its manifest, which is returned.
 
     Raises:
         FileNotFoundError: no such version, or a file of it is gone.
         ValueError: a file's content is another one, or there is a file that the manifest does not know.
     """
-    uri, found = storage.join(registry, model, str(number)), manifest(registry, model, number)
+    uri, found = storage.join(registry, model, str(number)), read_manifest(registry, model, number)
     strangers = {entry.name for entry in files_below(uri)} - {MANIFEST, *found["files"]}
     if strangers:
         raise ValueError(f"{uri} must hold the files of its manifest alone, got {', '.join(sorted(strangers))} too")
@@ -136,7 +137,7 @@ def verify(registry: str, model: str, number: int) -> dict[str, Any]:
     return found
 
 
-def files_below(uri: str) -> list[storage.Entry]:
+def files_below(uri: str) -> list[storage.ObjectInfo]:
     """Every file of a part of the registry; none where nobody has written yet."""
     try:
         return list(storage.list_files(uri))
@@ -159,24 +160,24 @@ def _write_on_disk(version: Path, files: dict[str, Path], facts: dict[str, Any])
 
 def _write(uri: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
     checks = {}
-    for name in sorted(files.keys() - {LOADED_LAST}):
+    for name in sorted(files.keys() - {COMMIT_MARKER}):
         content = files[name].read_bytes()
         checks[name] = _check(content)
         storage.write_bytes(storage.join(uri, name), content)
-    last = files[LOADED_LAST].read_bytes()
-    checks[LOADED_LAST] = _check(last)
-    storage.write_bytes(storage.join(uri, MANIFEST), sealed({**facts, "files": checks}))
-    storage.write_bytes(storage.join(uri, LOADED_LAST), last)
+    last = files[COMMIT_MARKER].read_bytes()
+    checks[COMMIT_MARKER] = _check(last)
+    storage.write_bytes(storage.join(uri, MANIFEST), with_own_digest({**facts, "files": checks}))
+    storage.write_bytes(storage.join(uri, COMMIT_MARKER), last)
 
 
-def sealed(facts: dict[str, Any]) -> bytes:
+def with_own_digest(facts: dict[str, Any]) -> bytes:
     """The manifest: the facts, behind the SHA-256 of the file, computed while UNSTATED stands in its place."""
-    content = json.dumps({"sha256": UNSTATED, **facts}, indent=2).encode()
-    return content.replace(UNSTATED.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
+    content = json.dumps({"sha256": SHA256_PLACEHOLDER, **facts}, indent=2).encode()
+    return content.replace(SHA256_PLACEHOLDER.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
 
 
-def _intact(content: bytes, stated: str) -> bool:
-    unstated = content.replace(stated.encode(errors="replace"), UNSTATED.encode(), 1)
+def _matches_own_digest(content: bytes, stated: str) -> bool:
+    unstated = content.replace(stated.encode(errors="replace"), SHA256_PLACEHOLDER.encode(), 1)
     return hashlib.sha256(unstated).hexdigest() == stated
 
 
@@ -193,4 +194,4 @@ def _read_checked(uri: str, sha256: str) -> bytes:
 
 
 def _exists(uri: str) -> bool:
-    return all(storage.exists(storage.join(uri, name)) for name in (MANIFEST, LOADED_LAST))
+    return all(storage.exists(storage.join(uri, name)) for name in (MANIFEST, COMMIT_MARKER))

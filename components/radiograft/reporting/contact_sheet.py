@@ -10,32 +10,35 @@ from PIL import Image
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
-from radiograft.imaging.augment import augment, draw
+from radiograft.imaging.augment import augment, draw_parameters
 
-PICTURES = 6
-VIEWS = 5
+IMAGES = 6
+AUGMENTED_COPIES = 5
 GAP = 4
-TALLEST = 160
+MAX_HEIGHT = 160
 
 
-def of_training_set(data: Shards, seed: int) -> bytes:
+def training_contact_sheet(data: Shards, seed: int) -> bytes:
     """The sheet of the first PICTURES training pictures; `seed` is the training's."""
-    pictures, ids, _ = next(iter(data.examples("train").take(PICTURES).batch(PICTURES)))
-    return contact_sheet(pictures, ids, data.augmentation, seed)
+    pictures, ids, _ = next(iter(data.examples("train").take(IMAGES).batch(IMAGES)))
+    return draw_contact_sheet(pictures, ids, data.augmentation, seed)
 
 
-def contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
+def draw_contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
     """A grey PNG file: a column a picture, the stored one on top and VIEWS augmented views below.
 
     Args:
         pictures: uint8 [n, size, size, 1].
         ids: string [n].
     """
-    rows = [pictures] + [augment(pictures, draw(ids, tf.constant(view), seed), augmentation) for view in range(VIEWS)]
+    rows = [pictures] + [
+        augment(pictures, draw_parameters(ids, tf.constant(view), seed), augmentation)
+        for view in range(AUGMENTED_COPIES)
+    ]
     grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, pictures, size, size]
     spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
     sheet = Image.fromarray(np.block([list(row) for row in spaced]))
-    scale = min(1.0, TALLEST / pictures.shape[1])
+    scale = min(1.0, MAX_HEIGHT / pictures.shape[1])
     smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     smaller.save(content, "PNG", optimize=True)

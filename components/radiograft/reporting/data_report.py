@@ -12,21 +12,21 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from radiograft.config.data_policy import QUARANTINE, Policy
+from radiograft.config.data_policy import QUARANTINE, DataPolicy
 from radiograft.data.quality.summary import DECADES, FILE
 from radiograft.reporting.html import environment
-from radiograft.reporting.plots import BLUE, GREY, SETTINGS, VERMILION, as_svg
+from radiograft.reporting.plots import BLUE, GRAY, SETTINGS, VERMILION, as_svg
 
-LINES = {"train": (BLUE, "-"), "validation": (GREY, ":"), "test": (VERMILION, (0, (4, 1.5)))}
+LINES = {"train": (BLUE, "-"), "validation": (GRAY, ":"), "test": (VERMILION, (0, (4, 1.5)))}
 
 
-def write(shards: Path, path: Path) -> None:
+def write_data_report(shards: Path, path: Path) -> None:
     """Writes the page of a folder of shards."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(json.loads((shards / FILE).read_text())), encoding="utf-8")
+    path.write_text(render_data_report(json.loads((shards / FILE).read_text())), encoding="utf-8")
 
 
-def render(facts: Mapping[str, Any]) -> str:
+def render_data_report(facts: Mapping[str, Any]) -> str:
     """The page as HTML text; equal facts give equal text.
 
     Args:
@@ -39,8 +39,8 @@ def render(facts: Mapping[str, Any]) -> str:
         data=facts,
         headline=_headline(figures),
         figures=figures,
-        found=_found(facts),
-        helps={field.name: field.metadata["help"] for field in dataclasses.fields(Policy)},
+        found=_defect_rows(facts),
+        helps={field.name: field.metadata["help"] for field in dataclasses.fields(DataPolicy)},
         ages=ages_svg(facts["splits"]) if known_ages else "",
     )
 
@@ -66,7 +66,7 @@ def _headline(figures: Mapping[str, int]) -> str:
     )
 
 
-def _found(facts: Mapping[str, Any]) -> collections.Counter[str]:
+def _defect_rows(facts: Mapping[str, Any]) -> collections.Counter[str]:
     """How often each defect was found."""
     found = collections.Counter[str]()
     for group in (*facts["excluded"], *facts["suspects"]):

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from radiograft.metrics.bootstrap import Estimate
 from radiograft.metrics.multilabel import SplitMetrics
 from radiograft.reporting import narrative
-from radiograft.reporting.html import Section
+from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
-from radiograft.training.search.results import Candidate, best
+from radiograft.training.search.results import Trial, best_trial
 
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
     from radiograft.metrics.curve_point import CurvePoint
 from radiograft.reporting.html import environment
 
 # A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
-LARGEST_CONTACT_SHEET = 3_000_000
-MOST_EXAMPLES = 10
-BEST_LAYERS = 5
+MAX_CONTACT_SHEET_BYTES = 3_000_000
+MAX_EXAMPLES = 10
+MAX_BEST_LAYERS = 5
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Report:
     kept_epochs: Mapping[str, int]
     random_baseline: RandomBaseline | None
     cut_off_curve: Sequence[CurvePoint]
-    cut_off_search: Sequence[Candidate]
+    cut_off_search: Sequence[Trial]
     decision: str
-    sections: Sequence[Section]
+    sections: Sequence[ReportSection]
     data_counts: Sequence[SplitCount]
     exclusions: Sequence[Exclusion]
     settings: Mapping[str, object]
@@ -127,7 +127,7 @@ def render_report(report: Report) -> str:
             f"there are {sorted(report.metrics)}"
         )
     sheet = report.contact_sheet_png or b""
-    fits = len(sheet) <= LARGEST_CONTACT_SHEET
+    fits = len(sheet) <= MAX_CONTACT_SHEET_BYTES
     oversize = [] if fits else [f"The contact sheet was left out: {len(sheet) / 1e6:.1f} MB is too large here."]
     return (
         environment()
@@ -139,11 +139,11 @@ def render_report(report: Report) -> str:
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
-            best_layers=best_layers(report.cut_off_curve)[:BEST_LAYERS],
+            best_layers=best_layers(report.cut_off_curve)[:MAX_BEST_LAYERS],
             search_plot=_search_plot(report.cut_off_search),
-            best_cut_off=best(report.cut_off_search)["cut_off"] if report.cut_off_search else "",
+            best_cut_off=best_trial(report.cut_off_search)["cut_off"] if report.cut_off_search else "",
             contact_sheet=sheet if fits else b"",
-            most_examples=MOST_EXAMPLES,
+            most_examples=MAX_EXAMPLES,
         )
     )
 
@@ -155,7 +155,7 @@ def _roc_plots(report: Report) -> list[Plot]:
         curves = {name: report.roc[name][label] for name in strategies if label in report.roc.get(name, {})}
         areas = [
             f"{narrative.STRATEGIES[name]} "
-            f"{narrative.number(report.metrics[name]['test']['labels'][label]['auroc']['value'])}"
+            f"{narrative.format_number(report.metrics[name]['test']['labels'][label]['auroc']['value'])}"
             for name in curves
         ]
         if curves:
@@ -192,16 +192,16 @@ def _curve_plot(report: Report) -> Plot | None:
         "Validation AUROC of a linear probe on each layer, with 95 % intervals",
         curve_svg(report.cut_off_curve),
         f"{len(report.cut_off_curve)} layers from the input on; the best is {best[0]['layer']} with "
-        f"{narrative.number(best[0]['auroc']['value'])}",
+        f"{narrative.format_number(best[0]['auroc']['value'])}",
     )
 
 
-def _search_plot(table: Sequence[Candidate]) -> Plot | None:
+def _search_plot(table: Sequence[Trial]) -> Plot | None:
     if len(table) < 2:
         return None
     return Plot(
         "Validation AUROC after fine-tuning from each cut-off",
         search_svg(table),
-        f"{len(table)} cut-offs from the input on; the best is {best(table)['cut_off']} with "
-        f"{narrative.number(best(table)['val_auroc'])}",
+        f"{len(table)} cut-offs from the input on; the best is {best_trial(table)['cut_off']} with "
+        f"{narrative.format_number(best_trial(table)['val_auroc'])}",
     )

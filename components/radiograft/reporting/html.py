@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
     pass
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """`template` is a file of `components/evaluate/sections`; the template finds `content` under the name `section`."""
 
     template: str
@@ -32,7 +32,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = narrative.number
+    environment.filters["number"] = narrative.format_number
     environment.filters["strategy"] = narrative.STRATEGIES.__getitem__
     environment.filters["plain"] = _plain
     environment.filters["base64"] = _base64

@@ -19,7 +19,7 @@ MEASURES = {
 }
 
 
-def render(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
+def render_model_card(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
     """The card as Markdown.
 
     Args:
@@ -30,7 +30,7 @@ def render(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
     measured = metrics["metrics"][metrics["published"]]
     sections = {
         "Model details": _details(contract, lineage),
-        "Intended use": [f"- {plain(contract['purpose'])}"],
+        "Intended use": [f"- {plain_text(contract['purpose'])}"],
         "Data": _data(metrics.get("data", {}), lineage),
         "Training": _training(contract, lineage["settings"], metrics["kept_epochs"][metrics["published"]]),
         "Results on test, with 95 % intervals [29, 35, 36]": _results(measured["test"]),
@@ -39,10 +39,10 @@ def render(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
         "Caveats [38]": _caveats(metrics),
     }
     parts = [f"## {heading}\n\n" + "\n".join(lines) for heading, lines in sections.items() if lines]
-    return "\n\n".join([f"# {plain(model)}", *parts]) + "\n"
+    return "\n\n".join([f"# {plain_text(model)}", *parts]) + "\n"
 
 
-def plain(text: object) -> str:
+def plain_text(text: object) -> str:
     """Foreign text on one line, with every sign that Markdown or HTML would read as its own made literal."""
     one_line = " ".join(str(text).split())
     literal = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -140,12 +140,12 @@ def _factors(metrics: Facts) -> list[str]:
 
 def _caveats(metrics: Facts) -> list[str]:
     """What limits the data, and what the report warns of: variables that predict without the picture, and drift."""
-    return [f"- {plain(note)}" for note in [*metrics.get("data", {}).get("notes", []), *metrics["warnings"]]]
+    return [f"- {plain_text(note)}" for note in [*metrics.get("data", {}).get("notes", []), *metrics["warnings"]]]
 
 
 def _decision(verdict: Facts) -> list[str]:
     outcome = "Fit to become the production version" if verdict["promote"] else "Stays a candidate"
-    return [f"{outcome}:", "", *(f"- {plain(reason)}" for reason in verdict["reasons"])]
+    return [f"{outcome}:", "", *(f"- {plain_text(reason)}" for reason in verdict["reasons"])]
 
 
 def _estimate(found: Facts) -> str:
@@ -156,9 +156,9 @@ def _estimate(found: Facts) -> str:
 
 
 def _items(facts: Mapping[str, object]) -> list[str]:
-    return [f"- {name}: {plain(value)}" for name, value in facts.items() if value]
+    return [f"- {name}: {plain_text(value)}" for name, value in facts.items() if value]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    first, *others = (f"| {' | '.join(map(plain, row))} |" for row in (head, *rows))
+    first, *others = (f"| {' | '.join(map(plain_text, row))} |" for row in (head, *rows))
     return ["", first, f"|{'---|' * len(head)}", *others]

@@ -8,7 +8,7 @@ from radiograft.metrics.multilabel import SplitMetrics
 STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-tuning"}
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Three decimals, or a dash for what could not be estimated."""
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
@@ -36,19 +36,17 @@ def headline(strategy: str, test: SplitMetrics) -> str:
 
 def _with_interval(auroc: Estimate) -> str:
     if auroc["low"] is None:
-        return f"{number(auroc['value'])} (too few patients for an interval)"
-    return f"{number(auroc['value'])} (95 % interval {number(auroc['low'])} to {number(auroc['high'])})"
+        return f"{format_number(auroc['value'])} (too few patients for an interval)"
+    return f"{format_number(auroc['value'])} (95 % interval {format_number(auroc['low'])} to {format_number(auroc['high'])})"
 
 
 def _accuracy_clause(accuracy: float | None, majority: float | None) -> str:
     if accuracy is not None and majority is not None and accuracy <= majority:
         return (
-            f"its accuracy of {number(accuracy)} is no better than the {number(majority)} of always giving "
+            f"its accuracy of {format_number(accuracy)} is no better than the {format_number(majority)} of always giving "
             "the more frequent answer."
         )
-    return (
-        f"its accuracy is {number(accuracy)}, where always giving the more frequent answer reaches {number(majority)}."
-    )
+    return f"its accuracy is {format_number(accuracy)}, where always giving the more frequent answer reaches {format_number(majority)}."
 
 
 def _lead_may_be_chance(accuracy: Estimate, majority: float | None) -> bool:
@@ -67,8 +65,8 @@ def cautions(test: SplitMetrics) -> list[str]:
         sentences.append("The interval of the AUROC reaches 0.5: chance alone could explain the result.")
     if _lead_may_be_chance(accuracy, majority):
         sentences.append(
-            f"The interval of the accuracy, {number(accuracy['low'])} to {number(accuracy['high'])}, reaches the "
-            f"{number(majority)} of always giving the more frequent answer: chance alone could explain its lead."
+            f"The interval of the accuracy, {format_number(accuracy['low'])} to {format_number(accuracy['high'])}, reaches the "
+            f"{format_number(majority)} of always giving the more frequent answer: chance alone could explain its lead."
         )
     if missing:
         sentences.append(

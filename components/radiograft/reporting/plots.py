@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
-from radiograft.training.search.results import Candidate, best
+from radiograft.training.search.results import Trial, best_trial
 
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
     from radiograft.metrics.curve_point import CurvePoint
 
 # Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
+BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
 STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
 
 SETTINGS: dict[RcKeyType, Any] = {
@@ -27,14 +27,14 @@ SETTINGS: dict[RcKeyType, Any] = {
     "svg.hashsalt": "radiograft",
     "font.family": "sans-serif",
     "font.size": 10,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "xtick.labelcolor": "#444444",
     "ytick.labelcolor": "#444444",
     "legend.frameon": False,
@@ -73,7 +73,7 @@ def roc_svg(curves: Sequence[Curve]) -> str:
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(2.5, 2.5))
         axes = figure.add_axes((0.22, 0.2, 0.76, 0.76))
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
         for (false_positive_rate, true_positive_rate), (colour, dashes) in zip(curves, STYLES, strict=False):
             axes.plot(false_positive_rate, true_positive_rate, color=colour, linestyle=dashes)
         _unit_square(axes)
@@ -90,7 +90,7 @@ def reliability_svg(before: Curve, after: Curve) -> str:
         figure = Figure(figsize=(2.5, 2.5))
         axes = figure.add_axes((0.24, 0.2, 0.74, 0.76))
         top = max(value for curve in (before, after) for column in curve for value in column) * 1.06
-        axes.plot([0, top], [0, top], color=GREY, linewidth=0.8)
+        axes.plot([0, top], [0, top], color=GRAY, linewidth=0.8)
         for (predicted, observed), (colour, dashes) in zip((before, after), STYLES, strict=True):
             axes.plot(predicted, observed, color=colour, linestyle=dashes, marker=".")
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="share of positives")
@@ -129,14 +129,14 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         return as_svg(figure)
 
 
-def search_svg(table: Sequence[Candidate]) -> str:
+def search_svg(table: Sequence[Trial]) -> str:
     """Validation AUROC of fine-tuning from each cut-off, from the input down; the best is marked."""
     with matplotlib.rc_context(SETTINGS):
         height = 0.9 + 0.24 * len(table)
         figure = Figure(figsize=(8.4, height))
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
         for place, row in enumerate(table):
-            chosen = row is best(table)
+            chosen = row is best_trial(table)
             axes.plot(row["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o")
         axes.set_yticks(range(len(table)), [row["cut_off"] for row in table])
         axes.invert_yaxis()

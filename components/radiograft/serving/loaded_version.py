@@ -14,14 +14,14 @@ import tensorflow as tf
 from radiograft.evaluation import golden_predictions
 from radiograft.explain import class_activation
 from radiograft.imaging import dicom
-from radiograft.imaging.decode import decode, encode, inspect
-from radiograft.models.artifact import SERVING_SIGNATURE, Contract, load
+from radiograft.imaging.decode import decode, encode_png, inspect_image
+from radiograft.models.artifact import SERVING_SIGNATURE, ModelSpec, load_model
 from radiograft.registry import versions as registry
 
 DICOM_PREFIX = slice(128, 132)
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """A label's probability, and whether it is called, by its threshold; None where validation could choose none."""
 
     label: str
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
         return None if self.threshold is None else self.probability >= self.threshold
 
 
-class Served:
+class LoadedVersion:
     """A version in a folder of its own."""
 
     def __init__(self, place: str, model: str, number: int, folder: Path) -> None:
@@ -43,9 +43,9 @@ class Served:
             FileNotFoundError: no such version, or a file of it is gone.
             ValueError: a file of it was changed.
         """
-        registry.fetch(place, model, number, registry.manifest(place, model, number)["files"], folder)
-        self._extra = folder / registry.EXTRA
-        self.contract = Contract.read(self._extra)
+        registry.fetch_version(place, model, number, registry.read_manifest(place, model, number)["files"], folder)
+        self._extra = folder / registry.EXTRA_ASSETS
+        self.contract = ModelSpec.read(self._extra)
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
     @staticmethod
@@ -59,8 +59,8 @@ class Served:
         content = path.read_bytes()
         try:
             if content[DICOM_PREFIX] == b"DICM":
-                return encode(dicom.read(content).pixels)
-            inspect(content)
+                return encode_png(dicom.read(content).pixels)
+            inspect_image(content)
             tf.io.decode_image(content, expand_animations=False)
         except tf.errors.InvalidArgumentError:
             raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: unreadable or truncated") from None
@@ -69,7 +69,7 @@ class Served:
         return content
 
     @staticmethod
-    def worth_a_look(answers: Sequence[Answer]) -> list[str]:
+    def worth_a_look(answers: Sequence[Prediction]) -> list[str]:
         """The labels that are called; where none is, the most probable one."""
         called = [answer.label for answer in answers if answer.called]
         return called or [max(answers, key=lambda answer: answer.probability).label]
@@ -80,11 +80,11 @@ class Served:
         found: np.ndarray = answer["probabilities"][0].numpy()
         return found
 
-    def answers(self, content: bytes) -> list[Answer]:
+    def answers(self, content: bytes) -> list[Prediction]:
         """`probabilities` label by label."""
         thresholds: Mapping[str, float] = self.contract.thresholds or {}
         found = zip(self.contract.labels, self.probabilities(content), strict=True)
-        return [Answer(label, float(value), thresholds.get(label)) for label, value in found]
+        return [Prediction(label, float(value), thresholds.get(label)) for label, value in found]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
         """The picture as the network sees it, under the evidence that it finds for a label, as a PNG file."""
@@ -94,7 +94,7 @@ class Served:
 
     @functools.cached_property
     def _heat_maps(self) -> class_activation.HeatMaps:
-        return class_activation.HeatMaps(load(self._extra), tf.distribute.get_strategy())
+        return class_activation.HeatMaps(load_model(self._extra), tf.distribute.get_strategy())
 
     def check_sample(self) -> float:
         """Asks about the stored sample and returns the largest difference to the recorded probabilities.

@@ -17,10 +17,10 @@ from radiograft.registry import production
 from radiograft.registry import versions as registry
 
 log = logging.getLogger("radiograft")
-HEARTBEAT = ".mirrored"  # its age tells a probe when the registry was last read
+HEARTBEAT_FILE = ".mirrored"  # its age tells a probe when the registry was last read
 
 
-def mirror(place: str, model: str, folder: Path) -> int | None:
+def sync_models(place: str, model: str, folder: Path) -> int | None:
     """Makes `folder`/MODEL hold the version in production and no other; returns its number, None where there is none.
 
     The new version appears whole and before the old one goes, so Serving switches without a gap.
@@ -29,7 +29,7 @@ def mirror(place: str, model: str, folder: Path) -> int | None:
         FileNotFoundError: the version is gone.
         ValueError: a file of it was changed.
     """
-    found = production.current(place, model)
+    found = production.read_production(place, model)
     if found is None:
         return None
     for left in folder.glob(f".{model}.*"):  # of a process that was killed
@@ -37,8 +37,8 @@ def mirror(place: str, model: str, folder: Path) -> int | None:
     wanted = folder / model / str(found.version)
     if not wanted.is_dir():
         draft = _hidden(wanted)
-        files = registry.manifest(place, model, found.version)["files"]
-        registry.fetch(place, model, found.version, files, draft)
+        files = registry.read_manifest(place, model, found.version)["files"]
+        registry.fetch_version(place, model, found.version, files, draft)
         wanted.parent.mkdir(exist_ok=True)
         draft.rename(wanted)
         log.info("version %d of %s is in production", found.version, model)
@@ -65,12 +65,12 @@ def main(place: str, model: str, folder: Path, every: int, first: bool) -> None:
     log.setLevel(logging.INFO)  # its own: the object stores' clients tell about credentials
     while True:
         try:
-            number = mirror(place, model, folder)
+            number = sync_models(place, model, folder)
             if number is None:
                 log.info("no version of %s is in production yet", model)
             elif first:
                 return
-            (folder / HEARTBEAT).touch()
+            (folder / HEARTBEAT_FILE).touch()
         except Exception:
             log.exception("the registry could not be followed")
         time.sleep(every)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from radiograft.storage import EMBEDDED_ENDPOINT_VARIABLE, checksums
-from radiograft.utils.gpus import gpu_nodes, require_promised_gpus
+from radiograft.utils.gpus import list_gpu_devices, require_promised_gpus
 from radiograft.utils.processes import end_with_parent
-from radiograft.utils.text import printable
+from radiograft.utils.text import escape_control_characters
 
 # DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
 LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
@@ -23,7 +23,7 @@ log = logging.getLogger("radiograft")
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return escape_control_characters(super().format(record))
 
 
 @contextlib.contextmanager
@@ -45,15 +45,15 @@ def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = P
     log.setLevel(logging.DEBUG)
     if EMBEDDED_ENDPOINT_VARIABLE in os.environ:
         end_with_parent()
-    require_promised_gpus(len(gpu_nodes(devices)))
+    require_promised_gpus(len(list_gpu_devices(devices)))
     start = time.monotonic()
     for folder in reads:
-        checksums.verify(Path(folder))
+        checksums.verify_checksums(Path(folder))
     yield
     for output in outputs:
         path = Path(output)
         if not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
             raise RuntimeError(f"{name} must write {path.name}, but nothing is at {path}")
         if path.is_dir():
-            checksums.write(path)
+            checksums.write_checksums(path)
     log.debug("%s took %.1f s", name, time.monotonic() - start)

@@ -17,12 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, cast
 
-from radiograft.storage.backend import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Entry, Store, StoreError
+from radiograft.storage.backend import (
+    EMBEDDED_BUCKET,
+    EMBEDDED_ENDPOINT_VARIABLE,
+    ObjectInfo,
+    StorageBackend,
+    StorageError,
+)
 
-__all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "Entry", "StoreError"]
+__all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "ObjectInfo", "StorageError"]
 BUCKETS = {"gs://": "gcs", "s3://": "s3"}
 PARALLEL_TRANSFERS = 8
-FILES_A_TASK = 16  # to hand over one small file takes longer than to read it
+FILES_PER_TASK = 16  # to hand over one small file takes longer than to read it
 
 
 def join(base: str, *names: str) -> str:
@@ -42,10 +48,10 @@ def is_bucket(uri: str) -> bool:
     return uri.startswith(tuple(BUCKETS))
 
 
-def store(uri: str) -> Store:
+def backend_for(uri: str) -> StorageBackend:
     """The module that serves a URI; it brings its client library, so it is imported when it is needed."""
     name = next((name for scheme, name in BUCKETS.items() if uri.startswith(scheme)), "local")
-    return cast(Store, importlib.import_module(f"{__name__}.{name}"))
+    return cast(StorageBackend, importlib.import_module(f"{__name__}.{name}"))
 
 
 def exists(uri: str) -> bool:
@@ -54,7 +60,7 @@ def exists(uri: str) -> bool:
     Raises:
         StoreError: the object store cannot be used; so every function here.
     """
-    return store(uri).exists(uri)
+    return backend_for(uri).exists(uri)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -64,7 +70,7 @@ def read_bytes(uri: str) -> bytes:
         FileNotFoundError: there is no such file.
         StoreError: the content is damaged, as far as the store knows a checksum.
     """
-    return store(uri).read_bytes(uri)
+    return backend_for(uri).read_bytes(uri)
 
 
 def open_file(uri: str) -> IO[bytes]:
@@ -73,7 +79,7 @@ def open_file(uri: str) -> IO[bytes]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return store(uri).open_file(uri)
+    return backend_for(uri).open_file(uri)
 
 
 def write_bytes(uri: str, data: bytes, *, only_if_absent: bool = False) -> None:
@@ -82,12 +88,12 @@ def write_bytes(uri: str, data: bytes, *, only_if_absent: bool = False) -> None:
     Raises:
         FileExistsError: with `only_if_absent`, when the file exists; of racing writers exactly one succeeds.
     """
-    store(uri).write_bytes(uri, data, only_if_absent)
+    backend_for(uri).write_bytes(uri, data, only_if_absent)
 
 
 def delete(uri: str) -> None:
     """Removes a file; one that is not there (any more) is no error."""
-    store(uri).delete(uri)
+    backend_for(uri).delete(uri)
 
 
 def delete_tree(uri: str) -> None:
@@ -96,7 +102,7 @@ def delete_tree(uri: str) -> None:
     The one above it stays, also if it is empty then: another process may be about to write there.
     """
     if is_bucket(uri):
-        for entry in list(store(uri).list_files(uri)):  # the hidden ones too
+        for entry in list(backend_for(uri).list_files(uri)):  # the hidden ones too
             delete(entry.uri)
     else:
         shutil.rmtree(uri, onerror=_raise_unless_gone)
@@ -108,7 +114,7 @@ def _raise_unless_gone(_: object, _path: str, failure: tuple[type[BaseException]
         raise failure[1]
 
 
-def list_files(uri: str) -> Iterator[Entry]:
+def list_files(uri: str) -> Iterator[ObjectInfo]:
     """Every file below a folder or prefix, at any depth, in order of name.
 
     Passed over is what is hidden, that is, of which a part of the name below the folder begins with a dot. Links on
@@ -118,7 +124,7 @@ def list_files(uri: str) -> Iterator[Entry]:
         FileNotFoundError: a local folder that does not exist.
         NamingError: the name of a local file is not UTF-8.
     """
-    return (entry for entry in store(uri).list_files(uri) if not is_hidden(entry.name))
+    return (entry for entry in backend_for(uri).list_files(uri) if not is_hidden(entry.name))
 
 
 def is_hidden(name: str) -> bool:
@@ -138,13 +144,13 @@ def upload_tree(folder: Path, uri: str) -> None:
             pass
 
 
-def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
+def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     """Fills in the MD5s that the store does not know, reading those files only, several at a time, order kept.
 
     A file that is gone since it was listed is passed over, as if it had been listed later.
     """
 
-    def fill(entry: Entry) -> Entry | None:
+    def fill(entry: ObjectInfo) -> ObjectInfo | None:
         if entry.md5 is not None:
             return entry
         with contextlib.suppress(FileNotFoundError):
@@ -152,7 +158,7 @@ def with_md5(entries: Iterable[Entry]) -> Iterator[Entry]:
         return None
 
     stream = iter(entries)
-    some = iter(lambda: list(itertools.islice(stream, FILES_A_TASK)), [])
+    some = iter(lambda: list(itertools.islice(stream, FILES_PER_TASK)), [])
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
         for filled in pool.map(lambda part: [fill(entry) for entry in part], some):
             yield from filter(None, filled)

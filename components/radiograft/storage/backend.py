@@ -12,15 +12,15 @@ READ_ATTEMPTS = 4
 Answer = TypeVar("Answer")
 
 
-class StoreError(OSError):
+class StorageError(OSError):
     """An object store that cannot be used: no answer, no bucket, no right, damaged content; the message says which."""
 
 
-class DamagedError(StoreError):
+class ChecksumError(StorageError):
     """What came is not what the store's checksum says."""
 
 
-class Entry(NamedTuple):
+class ObjectInfo(NamedTuple):
     """A stored file: name relative to what was listed, URI, size in bytes, MD5 in hex where the store knows it."""
 
     name: str
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     md5: str | None
 
 
-class Store(Protocol):
+class StorageBackend(Protocol):
     """A module that serves the URIs of one scheme; `radiograft.storage` and `compare_and_swap` tell what each does."""
 
     def exists(self, uri: str) -> bool: ...
@@ -46,18 +46,18 @@ class Store(Protocol):
 
     def delete(self, uri: str) -> None: ...
 
-    def list_files(self, uri: str) -> Iterator[Entry]: ...
+    def list_files(self, uri: str) -> Iterator[ObjectInfo]: ...
 
 
-def whole(read: Callable[[], Answer]) -> Answer:
+def read_verified(read: Callable[[], Answer]) -> Answer:
     """Reads again what came damaged, for it may be whole in the store; READ_ATTEMPTS times and without a pause."""
     for _ in range(READ_ATTEMPTS - 1):
-        with contextlib.suppress(DamagedError):
+        with contextlib.suppress(ChecksumError):
             return read()
     return read()
 
 
-def split(uri: str) -> tuple[str, str]:
+def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and object's name.
 
     Raises:
@@ -70,11 +70,11 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def missing(uri: str) -> FileNotFoundError:
+def missing_error(uri: str) -> FileNotFoundError:
     """The error for an object that is not there."""
     return FileNotFoundError(f"no such object: {uri}")
 
 
-def changed(uri: str) -> FileExistsError:
+def changed_error(uri: str) -> FileExistsError:
     """The error for a swap that came too late."""
     return FileExistsError(f"{uri} changed since it was read")

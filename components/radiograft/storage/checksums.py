@@ -16,12 +16,12 @@ BEFORE_NAME = 64 + 2  # digits and spaces of a line
 REMEDY = "run the stage that wrote it again"
 
 
-def write(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Lists every file below a folder in `folder`/SHA256SUMS, replacing an earlier list."""
     (folder / NAME).write_bytes("".join(f"{line}\n" for line in _lines(folder)).encode())
 
 
-def verify(folder: Path) -> None:
+def verify_checksums(folder: Path) -> None:
     """Compares every file below a folder with its list.
 
     Raises:
@@ -37,12 +37,12 @@ def verify(folder: Path) -> None:
         raise ValueError(f"{folder / name} must be as {NAME} lists it, but was damaged or is gone; {REMEDY}")
 
 
-def write_beside(file: Path, folder: Path) -> None:
+def write_checksum_of_file(file: Path, folder: Path) -> None:
     """Lists a file in `folder`/STEM.SHA256SUMS, which `write` then lists itself."""
     _beside(file, folder).write_text(f"{_digest(file)}  {file.name}\n")
 
 
-def verify_beside(file: Path, folder: Path) -> None:
+def verify_checksum_of_file(file: Path, folder: Path) -> None:
     """Compares a file with what `write_beside` listed.
 
     Raises:

@@ -11,23 +11,23 @@ from typing import NamedTuple
 from radiograft import storage
 
 
-class Found(NamedTuple):
+class VersionedContent(NamedTuple):
     """A file's content and the token of that content."""
 
     content: bytes
     token: str
 
 
-def read(uri: str) -> Found:
+def read_versioned(uri: str) -> VersionedContent:
     """The content with its token.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return Found(*storage.store(uri).read_with_token(uri))
+    return VersionedContent(*storage.backend_for(uri).read_with_token(uri))
 
 
-def swap(uri: str, content: bytes, token: str | None) -> None:
+def swap_content(uri: str, content: bytes, token: str | None) -> None:
     """Replaces what `token` was read with; of racing writers with the same token exactly one succeeds.
 
     Args:
@@ -38,7 +38,7 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
         FileExistsError: the file is another one by now, or there is one where there was none.
     """
     try:
-        storage.store(uri).swap(uri, content, token)
+        storage.backend_for(uri).swap(uri, content, token)
     except FileExistsError:
         if not _holds(uri, content):
             raise
@@ -47,6 +47,6 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
 def _holds(uri: str, content: bytes) -> bool:
     """Whether the content is there: the client repeats a request whose answer was lost, and meets its own work."""
     try:
-        return read(uri).content == content
+        return read_versioned(uri).content == content
     except FileNotFoundError:
         return False

@@ -29,36 +29,36 @@ from requests.exceptions import ChunkedEncodingError, RequestException, Timeout
 from requests.exceptions import ConnectionError as NoConnectionError
 
 from radiograft.storage import backend, range_reader, retry
-from radiograft.storage.backend import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Answer, Entry, StoreError
+from radiograft.storage.backend import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Answer, ObjectInfo, StorageError
 
-BROKEN = (NoConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TransportError)
+TRANSIENT_ERRORS = (NoConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TransportError)
 
 
 def exists(uri: str) -> bool:
     """Whether there is an object."""
-    return bool(_ask(uri, lambda **once: _blob(uri).exists(**once)))
+    return bool(send(uri, lambda **once: _blob(uri).exists(**once)))
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole content."""
-    return backend.whole(lambda: _ask(uri, lambda **once: bytes(_blob(uri).download_as_bytes(**once))))
+    return backend.read_verified(lambda: send(uri, lambda **once: bytes(_blob(uri).download_as_bytes(**once))))
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
     """The whole content and its token."""
     while True:
         with contextlib.suppress(PreconditionFailed):  # replaced between the two requests
-            return backend.whole(lambda: _ask(uri, lambda **once: _read_generation(_blob(uri), once)))
+            return backend.read_verified(lambda: send(uri, lambda **once: _read_generation(_blob(uri), once)))
 
 
 def open_file(uri: str) -> IO[bytes]:
     """A reader of one generation."""
-    blob = _ask(uri, lambda **once: _known(_blob(uri), once))
+    blob = send(uri, lambda **once: _known(_blob(uri), once))
 
     def fetch(first: int, last: int) -> bytes:
-        return _ask(uri, lambda **once: bytes(blob.download_as_bytes(start=first, end=last, **once)))
+        return send(uri, lambda **once: bytes(blob.download_as_bytes(start=first, end=last, **once)))
 
-    return range_reader.opened(uri, int(blob.size), fetch)
+    return range_reader.open_ranges(uri, int(blob.size), fetch)
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
@@ -74,22 +74,22 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
     try:
         _upload(uri, content, int(token or 0))  # 0: no object
     except (FileNotFoundError, PreconditionFailed):
-        raise backend.changed(uri) from None
+        raise backend.changed_error(uri) from None
 
 
 def delete(uri: str) -> None:
     """Removes an object."""
     with contextlib.suppress(FileNotFoundError):
-        _ask(uri, lambda **once: _blob(uri).delete(**once))
+        send(uri, lambda **once: _blob(uri).delete(**once))
 
 
-def list_files(uri: str) -> Iterator[Entry]:
+def list_files(uri: str) -> Iterator[ObjectInfo]:
     """The objects below a prefix."""
-    bucket, prefix = backend.split(uri.rstrip("/") + "/")
-    for blob in _ask(uri, lambda **once: list(_client(bucket).list_blobs(bucket, prefix=prefix, **once))):
+    bucket, prefix = backend.split_uri(uri.rstrip("/") + "/")
+    for blob in send(uri, lambda **once: list(_client(bucket).list_blobs(bucket, prefix=prefix, **once))):
         if not blob.name.endswith("/"):  # a browser's folder placeholder
             md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else None
-            yield Entry(blob.name[len(prefix) :], f"gs://{bucket}/{blob.name}", int(blob.size), md5)
+            yield ObjectInfo(blob.name[len(prefix) :], f"gs://{bucket}/{blob.name}", int(blob.size), md5)
 
 
 def _known(blob: storage.Blob, once: dict[str, Any]) -> storage.Blob:
@@ -104,52 +104,54 @@ def _read_generation(blob: storage.Blob, once: dict[str, Any]) -> tuple[bytes, s
 
 def _upload(uri: str, data: bytes, generation: int | None) -> None:
     wanted = {"content_type": "application/octet-stream", "if_generation_match": generation}
-    _ask(uri, lambda **once: _blob(uri).upload_from_string(data, **wanted, **once))
+    send(uri, lambda **once: _blob(uri).upload_from_string(data, **wanted, **once))
 
 
-def _ask(uri: str, request: Callable[..., Answer]) -> Answer:
+def send(uri: str, request: Callable[..., Answer]) -> Answer:
     """Makes a request, which is given the client's settings for a single one, as often as `patience` says."""
-    with _told(uri):
-        return retry.patiently(lambda: request(retry=None, timeout=_timeout()), _may_heal)
+    with translate_errors(uri):
+        return retry.call_with_retry(lambda: request(retry=None, timeout=_timeout()), is_retryable)
 
 
 def _timeout() -> tuple[float, float]:
-    return retry.CONNECT_SECONDS, retry.SILENCE_SECONDS
+    return retry.CONNECT_TIMEOUT, retry.READ_TIMEOUT
 
 
-def _may_heal(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     if isinstance(error, InvalidResponse):  # as a reader of parts raises it
-        return error.response.status_code in retry.BUSY
+        return error.response.status_code in retry.RETRYABLE_STATUS_CODES
     if isinstance(error, GoogleAPICallError):
-        return error.code in retry.BUSY and "no space left" not in error.message  # on the embedded store's disk
-    return isinstance(error, BROKEN)
+        return (
+            error.code in retry.RETRYABLE_STATUS_CODES and "no space left" not in error.message
+        )  # on the embedded store's disk
+    return isinstance(error, TRANSIENT_ERRORS)
 
 
 @contextlib.contextmanager
-def _told(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Says in one sentence what is wrong; a precondition that failed is the caller's to tell."""
-    bucket = f"gs://{backend.split(uri)[0]}"
+    bucket = f"gs://{backend.split_uri(uri)[0]}"
     try:
         yield
     except PreconditionFailed:
         raise
     except NotFound as error:
         if "bucket does not exist" in error.message:
-            raise StoreError(f"there is no bucket {bucket}, asked for {uri}") from None
-        raise backend.missing(uri) from None
+            raise StorageError(f"there is no bucket {bucket}, asked for {uri}") from None
+        raise backend.missing_error(uri) from None
     except DataCorruption as error:
-        raise backend.DamagedError(f"{uri} is damaged: {error}") from None
+        raise backend.ChecksumError(f"{uri} is damaged: {error}") from None
     except (Unauthorized, Forbidden, GoogleAuthError) as error:
-        raise StoreError(
+        raise StorageError(
             f"{bucket} lets nobody in with these credentials: {error}; log in with `gcloud auth application-default "
             "login`, or give the service account rights on the bucket"
         ) from None
     except (GoogleAPIError, RequestException, InvalidResponse, ConnectionError) as error:
-        raise StoreError(f"{bucket} does not answer as it should: {error}") from None
+        raise StorageError(f"{bucket} does not answer as it should: {error}") from None
 
 
 def _blob(uri: str) -> storage.Blob:
-    bucket, name = backend.split(uri)
+    bucket, name = backend.split_uri(uri)
     return _client(bucket).bucket(bucket).blob(name)
 
 
@@ -158,7 +160,7 @@ def _client(bucket: str) -> storage.Client:
         return _client_at(None)
     endpoint = os.environ.get(EMBEDDED_ENDPOINT_VARIABLE)
     if not endpoint:
-        raise StoreError(
+        raise StorageError(
             f"gs://{EMBEDDED_BUCKET} is there only while `radiograft run` runs; its files lie under OUT/store"
         )
     return _client_at(endpoint)

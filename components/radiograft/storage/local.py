@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from radiograft.storage.backend import Entry, changed
-from radiograft.utils.errors import NamingError
+from radiograft.storage.backend import ObjectInfo, changed_error
+from radiograft.utils.errors import SensitiveValueError
 
 
 def exists(uri: str) -> bool:
@@ -64,7 +64,7 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
     with _locked(path):
         found = _token(path.read_bytes()) if path.exists() else None
         if found != token:
-            raise changed(uri)
+            raise changed_error(uri)
         write_bytes(uri, content, only_if_absent=False)
 
 
@@ -73,7 +73,7 @@ def delete(uri: str) -> None:
     Path(uri).unlink(missing_ok=True)
 
 
-def list_files(uri: str) -> Iterator[Entry]:
+def list_files(uri: str) -> Iterator[ObjectInfo]:
     """The files below a folder, without those in hidden folders."""
     folder = Path(uri)
     if not folder.is_dir():
@@ -82,7 +82,7 @@ def list_files(uri: str) -> Iterator[Entry]:
     yield from sorted(_entries(str(folder)), key=lambda entry: entry.name)
 
 
-def _entries(folder: str) -> Iterator[Entry]:
+def _entries(folder: str) -> Iterator[ObjectInfo]:
     """The files below a folder; other processes may rename and remove meanwhile."""
     for place, files in _folders(folder):
         below = "" if place == folder else f"{place[len(folder) :].strip('/')}/"
@@ -90,7 +90,7 @@ def _entries(folder: str) -> Iterator[Entry]:
             path = f"{place.rstrip('/')}/{name}"
             found = _state(path)
             if found and stat.S_ISREG(found.st_mode):
-                yield Entry(_in_utf8(below + name), path, found.st_size, None)
+                yield ObjectInfo(_in_utf8(below + name), path, found.st_size, None)
 
 
 def _state(path: str) -> os.stat_result | None:
@@ -129,7 +129,7 @@ def _in_utf8(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:  # bytes of another encoding, which neither a table nor a bucket can hold
         asked = "a file's name must be UTF-8, got"
-        raise NamingError(f"{asked} {name!a}; rename it", f"{asked} one of other bytes; rename it") from None
+        raise SensitiveValueError(f"{asked} {name!a}; rename it", f"{asked} one of other bytes; rename it") from None
     return name
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def create(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
+def create_memmap(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     """A new memory-mapped float16 .npy file, writable, zero everywhere.
 
     Its space is taken at once. A file that is filled page by page has none until then, and where the disk is full by

@@ -20,17 +20,17 @@ import numpy as np
 
 from radiograft import storage
 
-ADDRESS = re.compile(r"(?P<archive>.+\.npz)#(?P<array>\w+)/(?P<row>\d+)")
-LARGEST_ROW = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
-LARGEST_WHOLE = 256_000_000  # bytes; of an array that is read as a whole
-LARGEST_HEADER = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
+ROW_URI = re.compile(r"(?P<archive>.+\.npz)#(?P<array>\w+)/(?P<row>\d+)")
+MAX_ROW_BYTES = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+MAX_WHOLE_BYTES = 256_000_000  # bytes; of an array that is read as a whole
+MAX_HEADER_BYTES = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
 STORED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy does; LZMA reserves as much memory as it is told to
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # RuntimeError is for what zipfile cannot read, UnicodeDecodeError for names that are not the UTF-8 that they say.
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
+CORRUPTION_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
 
-class Header(NamedTuple):
+class NpyHeader(NamedTuple):
     """What stands before an array's numbers."""
 
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Header(NamedTuple):
     dtype: np.dtype[np.generic]
 
 
-class Archive:
+class NpzArchive:
     """An open .npz archive; `name` is that of an array everywhere."""
 
     def __init__(self, uri: str, zipped: zipfile.ZipFile) -> None:
@@ -49,7 +49,7 @@ class Archive:
         """Of the arrays, as they are stored."""
         return [file.removesuffix(".npy") for file in self.zipped.namelist()]
 
-    def header(self, name: str) -> Header:
+    def header(self, name: str) -> NpyHeader:
         """Shape and kind of an array, without its numbers.
 
         Raises:
@@ -58,7 +58,7 @@ class Archive:
         with self._open(name) as member:
             return self._header(name, member)
 
-    def read(self, name: str, largest: int = LARGEST_WHOLE) -> np.ndarray:
+    def read(self, name: str, largest: int = MAX_WHOLE_BYTES) -> np.ndarray:
         """A whole array of at most `largest` bytes; raises ValueError for a larger one and as `header` does."""
         shape, _, dtype = self.header(name)
         size = dtype.itemsize * math.prod(shape)
@@ -86,8 +86,8 @@ class Archive:
                     "makes of it"
                 )
             count, size = shape[0], dtype.itemsize * math.prod(shape[1:])
-            if not 0 < size <= LARGEST_ROW:
-                raise ValueError(f"a row of {self._place(name)} must have 1 to {LARGEST_ROW:,} bytes, got {size:,}")
+            if not 0 < size <= MAX_ROW_BYTES:
+                raise ValueError(f"a row of {self._place(name)} must have 1 to {MAX_ROW_BYTES:,} bytes, got {size:,}")
             for number in range(count):
                 data = member.read(size)
                 if len(data) < size:
@@ -106,14 +106,14 @@ class Archive:
             raise zipfile.BadZipFile(f"{name} is compressed as NumPy never does it")
         return cast(zipfile.ZipExtFile, self.zipped.open(member))
 
-    def _header(self, name: str, member: zipfile.ZipExtFile) -> Header:
+    def _header(self, name: str, member: zipfile.ZipExtFile) -> NpyHeader:
         with self._as_saved(name):
             version = np.lib.format.read_magic(member)
             read_header = HEADERS[version]
             length = int.from_bytes(member.peek(4)[: 2 * version[0]], "little")
-            if length > LARGEST_HEADER:
+            if length > MAX_HEADER_BYTES:
                 raise ValueError(f"a header of {length:,} bytes")
-            header = Header(*read_header(member))
+            header = NpyHeader(*read_header(member))
         if header.dtype.hasobject:
             raise ValueError(
                 f"{self._place(name)} must hold plain numbers, got pickled objects, which are never loaded; save it "
@@ -138,19 +138,19 @@ def _expect_end(name: str, member: zipfile.ZipExtFile) -> None:
 
 
 @contextlib.contextmanager
-def opened(uri: str) -> Iterator[Archive]:
+def open_npz(uri: str) -> Iterator[NpzArchive]:
     """Opens an archive for as long as it is read; of one in a bucket only what is read is fetched.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: as `within`.
     """
-    with storage.open_file(uri) as file, within(uri, file) as archive:
+    with storage.open_file(uri) as file, open_npz_file(uri, file) as archive:
         yield archive
 
 
 @contextlib.contextmanager
-def within(name: str, file: IO[bytes]) -> Iterator[Archive]:
+def open_npz_file(name: str, file: IO[bytes]) -> Iterator[NpzArchive]:
     """The archive that a file holds.
 
     Args:
@@ -161,23 +161,23 @@ def within(name: str, file: IO[bytes]) -> Iterator[Archive]:
     """
     try:
         with zipfile.ZipFile(file) as zipped:
-            yield Archive(name, zipped)
-    except DAMAGE as error:
+            yield NpzArchive(name, zipped)
+    except CORRUPTION_ERRORS as error:
         raise ValueError(f"{name} must be a whole .npz archive, got a broken one: {error}; fetch it anew") from error
 
 
-def address(uri: str, name: str, row: int) -> str:
+def row_uri(uri: str, name: str, row: int) -> str:
     """The URI of a row."""
     return f"{uri}#{name}/{row}"
 
 
-def place(uri: str) -> tuple[str, str, int]:
+def parse_row_uri(uri: str) -> tuple[str, str, int]:
     """Archive, array and row; the first two are empty for a file of its own."""
-    match = ADDRESS.fullmatch(uri)
+    match = ROW_URI.fullmatch(uri)
     return (match["archive"], match["array"], int(match["row"])) if match else ("", "", 0)
 
 
-def pick(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
+def read_rows(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
     """The row that each URI names, in the order asked for, or None for a URI that names a file of its own.
 
     URIs of one array that follow each other must ascend, because they are served from one pass over it.
@@ -185,15 +185,15 @@ def pick(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
     Raises:
         ValueError: the archive is damaged, or holds no such row behind the one asked for before.
     """
-    for (uri, name), found in itertools.groupby(map(place, uris), key=lambda parts: parts[:2]):
+    for (uri, name), found in itertools.groupby(map(parse_row_uri, uris), key=lambda parts: parts[:2]):
         if uri:
-            with opened(uri) as archive:
+            with open_npz(uri) as archive:
                 yield from _ascending(archive, name, (row for _, _, row in found))
         else:
             yield from (None for _ in found)
 
 
-def _ascending(archive: Archive, name: str, wanted: Iterable[int]) -> Iterator[np.ndarray]:
+def _ascending(archive: NpzArchive, name: str, wanted: Iterable[int]) -> Iterator[np.ndarray]:
     numbered = enumerate(archive.rows(name))
     for row in wanted:
         pixels = next((pixels for number, pixels in numbered if number == row), None)

@@ -16,50 +16,52 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from radiograft import storage
 from radiograft.storage import npz_archive, tar_archive
-from radiograft.utils.errors import NamingError
+from radiograft.utils.errors import SensitiveValueError
 
 SALT_VARIABLE = "RADIOGRAFT_SALT"
-LETTERS = 20  # 80 bits: of a million names two have the same hash with a probability below 1e-12
-ADDRESS = re.compile(r"(?P<folder>.+)/#[0-9a-f]{20}")
-WEB_ADDRESS = re.compile(r"https?://\S*")  # of an object, in what a client library says
+DIGITS = 20  # 80 bits: of a million names two have the same hash with a probability below 1e-12
+PSEUDONYMOUS_URI = re.compile(r"(?P<folder>.+)/#[0-9a-f]{20}")
+WEB_URI = re.compile(r"https?://\S*")  # of an object, in what a client library says
 
 
-def salted() -> bool:
+def has_salt() -> bool:
     """Whether there is a key; without one, hashes can be told by whoever guesses what was hashed."""
     return bool(os.environ.get(SALT_VARIABLE))
 
 
-def hashed(name: str) -> str:
+def pseudonymize(name: str) -> str:
     """The name's HMAC-SHA-256 (RFC 2104) in hexadecimal, its first 80 bits."""
     salt = os.environ.get(SALT_VARIABLE, "").encode()
-    return hmac.new(salt, name.encode(), hashlib.sha256).hexdigest()[:LETTERS]
+    return hmac.new(salt, name.encode(), hashlib.sha256).hexdigest()[:DIGITS]
 
 
-def address(folder: str, uri: str) -> str:
+def pseudonymous_uri(folder: str, uri: str) -> str:
     """A URI for a file at any depth below a folder that does not tell its name: `gs://bucket/data/#0123456789abcdef0123`.
 
     A member of an archive or a row of an array keeps its URI, in which it is a number already.
     """
-    if tar_archive.ADDRESS.fullmatch(uri) or npz_archive.ADDRESS.fullmatch(uri):
+    if tar_archive.MEMBER_URI.fullmatch(uri) or npz_archive.ROW_URI.fullmatch(uri):
         return uri
-    return f"{folder}/#{hashed(uri.removeprefix(folder))}"
+    return f"{folder}/#{pseudonymize(uri.removeprefix(folder))}"
 
 
-def resolved(uris: Sequence[str]) -> list[str]:
+def resolve_uris(uris: Sequence[str]) -> list[str]:
     """The files' own URIs, for which each folder is listed once; what is gone, or no such address, stays as it is."""
     files = {
-        address(folder, entry.uri): entry.uri for folder in hidden_folders(uris) for entry in storage.list_files(folder)
+        pseudonymous_uri(folder, entry.uri): entry.uri
+        for folder in private_folders(uris)
+        for entry in storage.list_files(folder)
     }
     return [files.get(uri, uri) for uri in uris]
 
 
-def hidden_folders(uris: Iterable[str]) -> set[str]:
+def private_folders(uris: Iterable[str]) -> set[str]:
     """The folders whose files' names some of the URIs do not tell."""
-    return {match["folder"] for match in map(ADDRESS.fullmatch, uris) if match}
+    return {match["folder"] for match in map(PSEUDONYMOUS_URI.fullmatch, uris) if match}
 
 
 @contextlib.contextmanager
-def names_hidden(folders: Iterable[str]) -> Iterator[None]:
+def redact_names(folders: Iterable[str]) -> Iterator[None]:
     """Lets errors pass without the name of a file or folder below these folders, and so without what led to them.
 
     That is an OSError, whose text is cut off, or a NamingError, which knows what to say; without folders all pass as
@@ -68,18 +70,18 @@ def names_hidden(folders: Iterable[str]) -> Iterator[None]:
     folders = [folder.rstrip("/") for folder in folders]
     try:
         yield
-    except (OSError, NamingError) as error:
+    except (OSError, SensitiveValueError) as error:
         if not folders:
             raise
-        raise _nameless(error, folders) from None
+        raise _redacted(error, folders) from None
 
 
-def _nameless(error: OSError | NamingError, folders: Iterable[str]) -> OSError | ValueError:
-    if isinstance(error, NamingError):
+def _redacted(error: OSError | SensitiveValueError, folders: Iterable[str]) -> OSError | ValueError:
+    if isinstance(error, SensitiveValueError):
         return ValueError(error.nameless)
     if error.errno is not None:
         return type(error)(error.errno, error.strerror)
-    text = WEB_ADDRESS.sub("...", str(error))
+    text = WEB_URI.sub("...", str(error))
     for folder in folders:
         text = re.sub(rf"(?s)({re.escape(folder)})/.*", r"\1/...", text)  # a name may hold spaces: all that follows
     return type(error)(text)

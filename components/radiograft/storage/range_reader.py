@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 READ_AHEAD = 2**22  # bytes that an open object fetches at a time
-Fetch = Callable[[int, int], bytes]
+FetchRange = Callable[[int, int], bytes]
 
 
-def opened(uri: str, size: int, fetch: Fetch) -> IO[bytes]:
+def open_ranges(uri: str, size: int, fetch: FetchRange) -> IO[bytes]:
     """A reader of an object.
 
     Args:
@@ -23,7 +23,7 @@ def opened(uri: str, size: int, fetch: Fetch) -> IO[bytes]:
 class _Reader(io.RawIOBase):
     """Every read is one request for a range."""
 
-    def __init__(self, uri: str, size: int, fetch: Fetch) -> None:
+    def __init__(self, uri: str, size: int, fetch: FetchRange) -> None:
         self.name, self.size, self.fetch, self.place = uri, size, fetch, 0  # files have a name, which pydicom asks for
 
     def readable(self) -> bool:

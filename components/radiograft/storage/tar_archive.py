@@ -18,12 +18,12 @@ from typing import IO, NamedTuple, cast
 from radiograft import storage
 
 SUFFIX = ".tar.gz"
-ADDRESS = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)", re.IGNORECASE)
-LARGEST_MEMBER = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
-LARGEST_HEADER = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
-MOST_MEMBERS = 2**20
-READ_AT_ONCE = 2**20
-DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+MEMBER_URI = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)", re.IGNORECASE)
+MAX_MEMBER_BYTES = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+MAX_HEADER_BYTES = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
+MAX_MEMBERS = 2**20
+CHUNK_SIZE = 2**20
+CORRUPTION_ERRORS = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 class Member(NamedTuple):
@@ -34,29 +34,29 @@ class Member(NamedTuple):
     content: bytes
 
 
-def members(uri: str, suffixes: tuple[str, ...]) -> Iterator[Member]:
+def iter_members(uri: str, suffixes: tuple[str, ...]) -> Iterator[Member]:
     """The files of an archive whose names end so, small or large letters, in the order in which they lie there.
 
     Raises:
         FileNotFoundError: there is no such archive.
         ValueError: it is truncated or damaged, whenever that shows, or a file has more than LARGEST_MEMBER bytes.
     """
-    with _opened(uri) as stream:
+    with _open_tar(uri) as stream:
         for number, archive, member in _walk(stream):
             if member.isfile() and member.name.lower().endswith(suffixes):
                 name = member.name.encode(errors="backslashreplace").decode()  # of bytes that are not UTF-8
                 yield Member(name, f"{uri}#{number}", _content(archive, member, uri))
-        while stream.read(READ_AT_ONCE):  # to the checksum; tarfile takes a damaged header for the end
+        while stream.read(CHUNK_SIZE):  # to the checksum; tarfile takes a damaged header for the end
             pass
 
 
-def place(uri: str) -> tuple[str, int]:
+def parse_member_uri(uri: str) -> tuple[str, int]:
     """Archive and number; the first is empty for a file of its own."""
-    match = ADDRESS.fullmatch(uri)
+    match = MEMBER_URI.fullmatch(uri)
     return (match["archive"], int(match["number"])) if match else ("", 0)
 
 
-def pick(uris: Iterable[str]) -> Iterator[bytes | None]:
+def read_members(uris: Iterable[str]) -> Iterator[bytes | None]:
     """The content that each URI names, in the order asked for, or None for a URI that names a file of its own.
 
     URIs of one archive must follow each other and ascend, because they are served from one pass over it.
@@ -64,7 +64,7 @@ def pick(uris: Iterable[str]) -> Iterator[bytes | None]:
     Raises:
         FileNotFoundError, ValueError: as `members`, or the archive holds no such member behind the one asked before.
     """
-    for uri, wanted in itertools.groupby(map(place, uris), key=lambda parts: parts[0]):
+    for uri, wanted in itertools.groupby(map(parse_member_uri, uris), key=lambda parts: parts[0]):
         if uri:
             yield from _ascending(uri, (number for _, number in wanted))
         else:
@@ -72,7 +72,7 @@ def pick(uris: Iterable[str]) -> Iterator[bytes | None]:
 
 
 def _ascending(uri: str, wanted: Iterable[int]) -> Iterator[bytes]:
-    with _opened(uri) as stream:
+    with _open_tar(uri) as stream:
         walk = _walk(stream)
         for number in wanted:
             found = next((each for each in walk if each.number == number), None)
@@ -90,49 +90,49 @@ class _Found(NamedTuple):
     member: tarfile.TarInfo
 
 
-class _Metered:
+class _LimitedReader:
     """A stream that ends in an error where what lies between two members goes on: tarfile would keep all of it."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
-        self.stream, self.place, self.end = stream, 0, LARGEST_HEADER
+        self.stream, self.place, self.end = stream, 0, MAX_HEADER_BYTES
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
         self.place += len(data)
         if self.place > self.end:
-            raise tarfile.ReadError(f"more than {LARGEST_HEADER:,} bytes between two members")
+            raise tarfile.ReadError(f"more than {MAX_HEADER_BYTES:,} bytes between two members")
         return data
 
 
 def _walk(stream: gzip.GzipFile) -> Iterator[_Found]:
     """The members of an archive, none of which is kept."""
-    metered = _Metered(stream)
+    metered = _LimitedReader(stream)
     with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as archive:
-        for number in range(MOST_MEMBERS + 1):
+        for number in range(MAX_MEMBERS + 1):
             member = archive.next()
             if member is None:
                 return
             archive.members = []  # type: ignore[attr-defined]  # unknown to typeshed
             archive.pax_headers = {}
-            metered.end = archive.offset + LARGEST_HEADER
+            metered.end = archive.offset + MAX_HEADER_BYTES
             yield _Found(number, archive, member)
-        raise tarfile.ReadError(f"more than {MOST_MEMBERS:,} members")
+        raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members")
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, uri: str) -> bytes:
-    if member.size > LARGEST_MEMBER:
-        raise ValueError(f"a file in {uri} must have at most {LARGEST_MEMBER:,} bytes, got {member.size:,}")
+    if member.size > MAX_MEMBER_BYTES:
+        raise ValueError(f"a file in {uri} must have at most {MAX_MEMBER_BYTES:,} bytes, got {member.size:,}")
     file = archive.extractfile(member)
     return file.read() if file else b""
 
 
 @contextlib.contextmanager
-def _opened(uri: str) -> Iterator[gzip.GzipFile]:
+def _open_tar(uri: str) -> Iterator[gzip.GzipFile]:
     with storage.open_file(uri) as file:
         try:
             with gzip.GzipFile(fileobj=file) as stream:
                 yield stream
-        except DAMAGE as error:
+        except CORRUPTION_ERRORS as error:
             raise ValueError(
                 f"{uri} must be a whole {SUFFIX} archive, got a broken one: {error}; fetch it anew"
             ) from error

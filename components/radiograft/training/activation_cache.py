@@ -15,14 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.predictor import LARGEST_HALF, Predictor
+from radiograft.models.predictor import MAX_FLOAT16, Predictor
 from radiograft.storage import memmap
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Activations:
+class CachedActivations:
     """What the frozen side made of each view of each picture.
 
     Attributes:
@@ -97,7 +97,7 @@ def _dataset(batches: Callable[[], Iterator[Any]], signature: Any, count: int) -
     return stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
 
-def cache(
+def cache_activations(
     prefix: Predictor,
     data: Shards,
     split: str,
@@ -106,7 +106,7 @@ def cache(
     batch_size: int,
     seed: int,
     folder: Path,
-) -> Activations:
+) -> CachedActivations:
     """Runs the prefix over `views` augmented views of a split; with 0 views over the pictures as they are.
 
     Raises:
@@ -117,14 +117,16 @@ def cache(
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         pictures = data.views(split, view, batch_size, seed) if views else data.pictures(split, batch_size)
         _store(prefix.parts(pictures), [part[view] for part in parts])
-    return Activations(parts, data.truth(split), list(data.split(split)["image_id"]))
+    return CachedActivations(parts, data.truth(split), list(data.split(split)["image_id"]))
 
 
-def extend(activations: Activations, between: Predictor, split: str, *, batch_size: int, folder: Path) -> Activations:
+def extend_activations(
+    activations: CachedActivations, between: Predictor, split: str, *, batch_size: int, folder: Path
+) -> CachedActivations:
     """The activations at a deeper cut, computed from those at a shallower one and not from the pictures.
 
     Args:
-        between: see `radiograft.models.graph_split.between`; the layers must have the weights they are frozen with.
+        between: see `radiograft.models.graph_split.bridge_model`; the layers must have the weights they are frozen with.
         folder: another one than the shallower activations'. Both are on disk until these are told to `discard`.
 
     Raises:
@@ -141,7 +143,7 @@ def _files(network: Predictor, folder: Path, split: str, views: int, pictures: i
     """An empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        memmap.create(folder / f"{split}-{number}.npy", (views, pictures, *tensor.shape[1:]))
+        memmap.create_memmap(folder / f"{split}-{number}.npy", (views, pictures, *tensor.shape[1:]))
         for number, tensor in enumerate(network.model.outputs)
     ]
 
@@ -150,9 +152,9 @@ def _store(batches: Iterator[list[np.ndarray]], parts: list[np.ndarray]) -> None
     start = 0
     for outputs in batches:
         for part, output in zip(parts, outputs, strict=True):
-            if not np.abs(output).max(initial=0.0) <= LARGEST_HALF:
+            if not np.abs(output).max(initial=0.0) <= MAX_FLOAT16:
                 raise FloatingPointError(
-                    f"cached activations must stay below {LARGEST_HALF:g}, got {np.abs(output).max()}; "
+                    f"cached activations must stay below {MAX_FLOAT16:g}, got {np.abs(output).max()}; "
                     "choose train_augmentation=online"
                 )
             part[start : start + len(output)] = output
@@ -164,13 +166,13 @@ def bytes_needed(bytes_a_view: int, data: Shards, views: int) -> int:
     return bytes_a_view * (len(data.split("train")) * views + len(data.split("validation")))
 
 
-def bytes_at_once(bytes_a_view: Sequence[int]) -> int:
+def peak_bytes(bytes_a_view: Sequence[int]) -> int:
     """The most of one view that lies on disk while caches are extended from one cut-off to the next: each cut-off's
     bytes with its neighbour's."""
     return max(map(sum, itertools.pairwise(bytes_a_view)), default=sum(bytes_a_view))
 
 
-def choose(wanted: str, needed: int, scratch: Path) -> tuple[bool, str]:
+def should_cache(wanted: str, needed: int, scratch: Path) -> tuple[bool, str]:
     """Whether to cache, and why.
 
     Raises:

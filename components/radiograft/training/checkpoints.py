@@ -29,7 +29,7 @@ DIGEST_BYTES = 32
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
-class State(NamedTuple):
+class CheckpointState(NamedTuple):
     """A state's number, its arrays by name and what else there is to say, as JSON can hold it."""
 
     number: int
@@ -57,7 +57,7 @@ class Checkpoints:
         """
         if not self.uri:
             return self
-        return Checkpoints(storage.join(self.uri, name, key(*facts)))
+        return Checkpoints(storage.join(self.uri, name, checkpoint_key(*facts)))
 
     def save(self, number: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, keep: bool) -> None:
         """Writes one state; unless `keep`, those before it are removed.
@@ -72,17 +72,17 @@ class Checkpoints:
         named: dict[str, Any] = {f"array:{name}": array for name, array in arrays.items()}
         np.savez(content, allow_pickle=False, facts=encoded, **named)
         earlier = [] if keep else self._numbers()
-        storage.write_bytes(self._uri(number), sealed(content.getvalue()))
+        storage.write_bytes(self._uri(number), prepend_digest(content.getvalue()))
         for each in earlier:
             if each != number:
                 storage.delete(self._uri(each))
 
-    def latest(self) -> State | None:
+    def latest(self) -> CheckpointState | None:
         """The last state; None where there is none or it is damaged, which is logged: the work then begins anew."""
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else None
 
-    def all(self) -> Iterator[State]:
+    def all(self) -> Iterator[CheckpointState]:
         """The states in order of number, up to the first damaged one."""
         for number in self._numbers():
             state = self._read(number)
@@ -90,26 +90,26 @@ class Checkpoints:
                 return
             yield state
 
-    def _read(self, number: int) -> State | None:
+    def _read(self, number: int) -> CheckpointState | None:
         uri = self._uri(number)
-        content = unsealed(uri)
+        content = verify_digest(uri)
         if content is None:
             return None
         try:
-            with npz_archive.within(
+            with npz_archive.open_npz_file(
                 uri, io.BytesIO(content)
             ) as found:  # savez does not compress: no array outgrows the file
                 arrays = {name: found.read(name, len(content)) for name in found.names()}
-            facts = json_io.parsed(arrays.pop("facts").tobytes(), uri)
+            facts = json_io.parse_json_object(arrays.pop("facts").tobytes(), uri)
         except (ValueError, KeyError) as error:
             log.warning("the checkpoint %s is no state and is not used: %s", uri, error)
             return None
-        return State(number, {name.removeprefix("array:"): array for name, array in arrays.items()}, facts)
+        return CheckpointState(number, {name.removeprefix("array:"): array for name, array in arrays.items()}, facts)
 
     def _numbers(self) -> list[int]:
         return sorted(int(found[1]) for entry in self._entries() if (found := NAME.fullmatch(entry.name)))
 
-    def _entries(self) -> list[storage.Entry]:
+    def _entries(self) -> list[storage.ObjectInfo]:
         try:
             return list(storage.list_files(self.uri)) if self.uri else []
         except FileNotFoundError:  # a local folder that no state has made yet
@@ -119,12 +119,12 @@ class Checkpoints:
         return storage.join(self.uri, f"{number:08d}{SUFFIX}")
 
 
-def sealed(content: bytes) -> bytes:
+def prepend_digest(content: bytes) -> bytes:
     """What `unsealed` reads again: the content behind its SHA-256."""
     return hashlib.sha256(content).digest() + content
 
 
-def unsealed(uri: str) -> bytes | None:
+def verify_digest(uri: str) -> bytes | None:
     """The content of an object that was sealed; None where it is damaged, which is logged.
 
     Raises:
@@ -132,13 +132,13 @@ def unsealed(uri: str) -> bytes | None:
     """
     stored = storage.read_bytes(uri)
     content = stored[DIGEST_BYTES:]
-    if stored != sealed(content):
+    if stored != prepend_digest(content):
         log.warning("the checkpoint %s is damaged and is not used", uri)
         return None
     return content
 
 
-def key(*facts: Any) -> str:
+def checkpoint_key(*facts: Any) -> str:
     """What only the same work on the same packages and arithmetic has: 32 hexadecimal digits."""
     versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
     arithmetic = keras.config.dtype_policy().name  # `auto` may be another one on the next node

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.training import linear_probes
-from radiograft.training.feature_extraction import Extraction
+from radiograft.training.feature_extraction import FeatureSet
 from radiograft.training.losses import mean_auroc
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Point(TypedDict):
     auroc: float
 
 
-def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
+def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
     """Trains all probes and chooses each layer's penalty on validation.
 
     Args:
@@ -43,7 +43,7 @@ def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple
     Raises:
         ValueError: validation has no label with both classes.
     """
-    fitted = linear_probes.fit(extraction.stored["train"], truth["train"], extraction.widths)
+    fitted = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths)
     scores = fitted.predict(extraction.stored["validation"])
     points, chosen = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
@@ -54,22 +54,22 @@ def cut_off_curve(extraction: Extraction, truth: dict[str, np.ndarray]) -> tuple
     return points, np.stack(chosen)
 
 
-def feature_layer(wanted: str, points: list[Point], usable: Callable[[str], bool]) -> str:
+def choose_feature_layer(wanted: str, points: list[Point], usable: Callable[[str], bool]) -> str:
     """The layer to extract features from: `wanted`, the last, or with `auto` of those usable the best on validation."""
     if wanted != AUTO:
         return points[-1]["layer"] if wanted == LAST else wanted
     able = [point for point in points if usable(point["layer"])]
-    found = best(able)["layer"]
+    found = best_point(able)["layer"]
     log.info("feature layer: %s, the best of %d from which model_cut_off can be fine-tuned", found, len(able))
     return found
 
 
-def best(points: Sequence[Point]) -> Point:
+def best_point(points: Sequence[Point]) -> Point:
     """The layer that tells most; of equals the deepest."""
     return max(reversed(points), key=lambda point: point["auroc"])
 
 
-def write(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> None:
+def write_curve(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> None:
     """Writes curve.json and probe_scores.npy, and to TensorBoard the AUROC by the layer's number."""
     (folder / CURVE).write_text(json.dumps(points, indent=2))
     np.save(folder / SCORES, scores)
@@ -78,5 +78,5 @@ def write(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> 
         for number, point in enumerate(points):
             tf.summary.scalar("cut_off_curve/validation_auroc", point["auroc"], step=number)
     writer.close()
-    top = best(points)
+    top = best_point(points)
     log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), top["layer"], top["auroc"])

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.training.activation_cache import Activations
+from radiograft.training.activation_cache import CachedActivations
 
 
-class Material(NamedTuple):
+class TrainingData(NamedTuple):
     """What a network is trained and judged on.
 
     Attributes:
@@ -31,16 +31,16 @@ class Material(NamedTuple):
     validation_truth: np.ndarray
 
 
-def from_pictures(data: Shards, batch_size: int, seed: int, replicas: int) -> Material:
+def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) -> TrainingData:
     """Pictures augmented anew in each epoch; validation pictures as they are.
 
     Raises:
         ValueError: see `steps_an_epoch`.
     """
     truth = data.truth("train")
-    return Material(
+    return TrainingData(
         batches=lambda epochs: data.training(batch_size, epochs, seed),
-        steps=steps_an_epoch(len(truth), batch_size, replicas),
+        steps=steps_per_epoch(len(truth), batch_size, replicas),
         image_ids=lambda epoch, step: data.training_ids(batch_size, epoch, step, seed),
         truth=truth,
         validation=data.pictures("validation", batch_size),
@@ -48,17 +48,17 @@ def from_pictures(data: Shards, batch_size: int, seed: int, replicas: int) -> Ma
     )
 
 
-def from_activations(
-    training: Activations, validation: Activations, batch_size: int, seed: int, replicas: int
-) -> Material:
+def data_from_activations(
+    training: CachedActivations, validation: CachedActivations, batch_size: int, seed: int, replicas: int
+) -> TrainingData:
     """What the frozen side of a network made of the pictures.
 
     Raises:
         ValueError: see `steps_an_epoch`.
     """
-    return Material(
+    return TrainingData(
         batches=lambda epochs: training.training(batch_size, epochs, seed),
-        steps=steps_an_epoch(len(training.truth), batch_size, replicas),
+        steps=steps_per_epoch(len(training.truth), batch_size, replicas),
         image_ids=lambda epoch, step: training.training_ids(batch_size, epoch, step, seed),
         truth=training.truth,
         validation=validation.in_order(batch_size),
@@ -66,7 +66,7 @@ def from_activations(
     )
 
 
-def steps_an_epoch(pictures: int, batch_size: int, replicas: int) -> int:
+def steps_per_epoch(pictures: int, batch_size: int, replicas: int) -> int:
     """Whole batches in an epoch, each split evenly over the replicas of the model.
 
     Raises:

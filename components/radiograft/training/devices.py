@@ -18,7 +18,7 @@ BFLOAT16_CAPABILITY = (8, 0)  # Ampere; below it tensor cores know float16 only
 TENSOR_CORE_CAPABILITY = (7, 0)
 
 
-def strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+def distribution_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
     """Mirrors the model over the devices named, or over all visible GPUs; without any, computes on the CPU.
 
     Raises:
@@ -33,7 +33,7 @@ def strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(names) if names else tf.distribute.get_strategy()
 
 
-def precision(wanted: str) -> str:
+def choose_precision(wanted: str) -> str:
     """The Keras dtype policy for `wanted`: `auto` takes what every visible GPU computes fast, float32 on the CPU."""
     if wanted != "auto":
         return wanted

@@ -12,22 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.feature_taps import candidates, tapped, widths
+from radiograft.models.feature_taps import build_tap_model, tap_layers, tap_widths
 from radiograft.models.predictor import Predictor, stream_to_file
-from radiograft.training.activation_cache import Activations
+from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 
 log = logging.getLogger(__name__)
 
 
 FITTED_SPLITS = ("train", "validation")
-BATCHES_A_PIECE = 16
+BATCHES_PER_PIECE = 16
 
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
-class Extraction:
+class FeatureSet:
     """Pooled features of all tapped layers.
 
     Attributes:
@@ -41,22 +41,22 @@ class Extraction:
     widths: list[int]
     stored: dict[str, np.ndarray]
 
-    def of(self, layer: str, split: str, data: Shards) -> Activations:
+    def of(self, layer: str, split: str, data: Shards) -> CachedActivations:
         """One layer's features of a split, as activations of one view [1, pictures, channels]."""
         number = self.layers.index(layer)
         start = sum(self.widths[:number])
         features = self.stored[split][None, :, start : start + self.widths[number]]
-        return Activations([features], data.truth(split), list(data.split(split)["image_id"]))
+        return CachedActivations([features], data.truth(split), list(data.split(split)["image_id"]))
 
 
-def extract(
+def extract_features(
     backbone: keras.Model,
     data: Shards,
     batch_size: int,
     strategy: tf.distribute.Strategy,
     folder: Path,
     checkpoints: Checkpoints,
-) -> Extraction:
+) -> FeatureSet:
     """Runs training and validation pictures through the backbone once, pooling every candidate layer on the way.
 
     The features stay in `<folder>/<split>.npy`. What `checkpoints` hold of this very pass is not computed again.
@@ -65,8 +65,8 @@ def extract(
         FloatingPointError: a feature is too large for half precision.
     """
     backbone.trainable = False
-    layers = candidates(backbone)
-    extractor = tapped(backbone, layers)
+    layers = tap_layers(backbone)
+    extractor = build_tap_model(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
     stored, predictor = {}, Predictor(extractor, strategy)
     facts = (weights_digest(backbone), data.identity(), batch_size)
@@ -75,7 +75,7 @@ def extract(
         log.debug("%d pictures of %s through %s", rows, split, extractor.name)
         outputs = _outputs(predictor, data.pictures(split, batch_size), checkpoints.of(split, *facts))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
-    return Extraction(backbone, layers, widths(backbone, layers), stored)
+    return FeatureSet(backbone, layers, tap_widths(backbone, layers), stored)
 
 
 def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
@@ -90,6 +90,6 @@ def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkp
     for number, output in enumerate(predictor.single(batches.skip(done)), start=done + 1):
         yield output
         pending.append(output.astype("float16"))
-        if number % BATCHES_A_PIECE == 0:
+        if number % BATCHES_PER_PIECE == 0:
             checkpoints.save(number, {"features": np.concatenate(pending)}, {}, keep=True)
             pending.clear()

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 PENALTIES = (0.01, 0.1, 1.0)
-STEPS = 300  # at most; twenty or thirty suffice
-CLOSE = 1e-4  # logits: a step that moves the scores less is the last
-MOSTLY = 0.9  # of all pictures: a label that fewer tell is solved on these alone
-SMALLEST_VARIANCE = 1e-5  # of a principal axis, as part of the largest: below it float32 sees noise
+MAX_STEPS = 300  # at most; twenty or thirty suffice
+TOLERANCE = 1e-4  # logits: a step that moves the scores less is the last
+MIN_LABELED_FRACTION = 0.9  # of all pictures: a label that fewer tell is solved on these alone
+MIN_VARIANCE = 1e-5  # of a principal axis, as part of the largest: below it float32 sees noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Probes:
         return np.stack([probe.predict(part) for probe, part in zip(self.layers, parts, strict=True)])
 
 
-def fit(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Probes:
+def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Probes:
     """Minimises mean cross-entropy + penalty / 2 x |weights|^2 on standardised features.
 
     Args:
@@ -95,7 +95,7 @@ def _problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarra
     optimum: its bias would grow without end.
     """
     known = ~np.isnan(truth)
-    able, most = (truth > 0.5).any(axis=0) & (truth <= 0.5).any(axis=0), known.mean(axis=0) >= MOSTLY
+    able, most = (truth > 0.5).any(axis=0) & (truth <= 0.5).any(axis=0), known.mean(axis=0) >= MIN_LABELED_FRACTION
     if (able & most).any():
         yield slice(None), np.flatnonzero(able & most)
     for label in np.flatnonzero(able & ~most):
@@ -108,7 +108,7 @@ def _solve(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
     centred = inputs - mean
     axes, variances = _principal_axes(centred)
     rotated = np.pad(ops.convert_to_numpy(ops.matmul(centred, axes)), [(0, 0), (0, 1)], constant_values=1.0)
-    found = _minimise(rotated, np.append(variances, np.float32(1)), truth)
+    found = _minimize(rotated, np.append(variances, np.float32(1)), truth)
     weights = ops.convert_to_numpy(ops.matmul(axes, found[:-1]))
     biases = found[-1] - mean @ weights
     return weights.reshape(len(weights), -1, len(PENALTIES)), biases.reshape(-1, len(PENALTIES))
@@ -122,14 +122,14 @@ def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wide = inputs.shape[0] < inputs.shape[1]
     products = ops.matmul(inputs, inputs.T) if wide else ops.matmul(inputs.T, inputs)
     variances, vectors = (ops.convert_to_numpy(part) for part in ops.eigh(products / len(inputs)))
-    kept = variances > SMALLEST_VARIANCE * variances[-1]
+    kept = variances > MIN_VARIANCE * variances[-1]
     variances, vectors = variances[kept], vectors[:, kept]
     if wide:
         vectors = ops.convert_to_numpy(ops.matmul(inputs.T, vectors / np.sqrt(len(inputs) * variances)))
     return vectors, variances
 
 
-def _minimise(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Weights [axes + 1, labels x penalties] for inputs of uncorrelated columns, the last of them the ones of a bias.
 
     The curvature of the loss is at most a quarter of the columns' variances (Böhning and Lindsay 1988), so that
@@ -146,7 +146,7 @@ def _minimise(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
     inputs, across = ops.convert_to_tensor(inputs), ops.convert_to_tensor(np.ascontiguousarray(inputs.T))
     position: np.ndarray = np.zeros_like(bound)
     ahead, age = position, np.ones_like(bound[0])
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         residual = (ops.sigmoid(ops.matmul(inputs, ahead)) - wanted) * counted
         slopes = ops.convert_to_numpy(ops.matmul(across, residual)) + ridge * ahead
         reached = ahead - slopes / bound
@@ -155,8 +155,8 @@ def _minimise(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
         older = (1 + np.sqrt(1 + 4 * age**2)) / 2
         position, ahead, age = reached, reached + (age - 1) / older * move, older
         farthest = np.abs(np.sqrt(variances)[:, None] * move).max()
-        if farthest < CLOSE:
+        if farthest < TOLERANCE:
             break
     else:
-        log.warning("linear probes: after %d steps a step still moves the scores by %.2g logits", STEPS, farthest)
+        log.warning("linear probes: after %d steps a step still moves the scores by %.2g logits", MAX_STEPS, farthest)
     return position

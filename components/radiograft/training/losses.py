@@ -64,7 +64,7 @@ def masked_accuracy(y_true: Any, y_pred: Any) -> Any:
     return 1.0 - wrong / ops.maximum(known, 1.0)
 
 
-def validate(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def validation_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Plain figures over all known labels: `val_loss` (mean cross-entropy), `val_auroc`, `val_accuracy` at 0.5.
 
     Args:

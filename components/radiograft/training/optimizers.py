@@ -27,7 +27,7 @@ PLATEAU_FACTOR = 0.1
 PLATEAU_EPOCHS = 2  # without a lower validation loss; the paper names no number
 
 
-def make_optimizer(name: str, recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
+def build_optimizer(name: str, recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
     """An optimizer for the model's trainable weights, whose learning rate is set before each step.
 
     SGD has momentum 0.9. AdamW's decay of the weights goes with the common rate, not with the layer's.
@@ -37,24 +37,24 @@ def make_optimizer(name: str, recipe: Recipe, model: keras.Model) -> keras.optim
     if recipe.ema:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
     optimizer = kind(learning_rate=0.0, **options)
-    optimizer.factors, optimizer.largest_norm = rate_factors(model, recipe.layer_decay), recipe.clip_norm
+    optimizer.factors, optimizer.largest_norm = layerwise_rates(model, recipe.layer_decay), recipe.clip_norm
     optimizer.build(model.trainable_variables)
     return optimizer
 
 
 @contextlib.contextmanager
-def averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
+def use_ema_weights(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     """Inside, the model's weights are their moving averages, if the recipe keeps these."""
     if not recipe.ema:
         yield
         return
-    current = variables.read(model.trainable_variables)
+    current = variables.read_variables(model.trainable_variables)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     yield
-    variables.write(model.trainable_variables, current)
+    variables.write_variables(model.trainable_variables, current)
 
 
-def rate_factors(model: keras.Model, decay: float) -> list[float]:
+def layerwise_rates(model: keras.Model, decay: float) -> list[float]:
     """A factor for each trainable variable: 1 in the classifier, `decay` in the backbone's last trainable layer, its
     square in the one before, and so on (as in ULMFiT, Howard and Ruder 2018)."""
     layers = [variable.path.split("/")[-2] for variable in model.trainable_variables]
@@ -105,11 +105,11 @@ def learning_rate(recipe: Recipe, highest: float, step: int, steps: int, val_los
     if recipe.schedule == "cosine":
         return highest / 2 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
     if recipe.schedule == "plateau":
-        return highest * PLATEAU_FACTOR ** plateaus(val_losses)
+        return highest * PLATEAU_FACTOR ** count_plateaus(val_losses)
     return highest
 
 
-def plateaus(losses: Sequence[float]) -> int:
+def count_plateaus(losses: Sequence[float]) -> int:
     """How often PLATEAU_EPOCHS epochs in succession brought no lower loss."""
     found, lowest, waited = 0, math.inf, 0
     for loss in losses:

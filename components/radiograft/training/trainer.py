@@ -15,23 +15,25 @@ from radiograft.config.recipe import Recipe
 from radiograft.models import variables
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import Material
-from radiograft.training.losses import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validate
-from radiograft.training.optimizers import averaged, learning_rate, make_optimizer
+from radiograft.training.datasets import TrainingData
+from radiograft.training.losses import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validation_metrics
+from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
 
 log = logging.getLogger(__name__)
 
 
-WORST = -math.log(EPSILON)  # plain cross-entropy where every label is called wrong for certain
-DIVERGED = 0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
+MAX_CROSS_ENTROPY = -math.log(EPSILON)  # plain cross-entropy where every label is called wrong for certain
+DIVERGENCE_FRACTION = (
+    0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
+)
 OBJECTIVE = "val_objective"  # the training's own loss of the validation pictures, where that is not plain val_loss
-GROWN = 20.0  # times the L2 penalty before training
+PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
 VALIDATION = "val_"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainConfig:
     """How long and how fast to train: the highest rate per step, `logs` a folder for TensorBoard."""
 
     name: str
@@ -66,7 +68,11 @@ class History:
 
 
 def train(
-    model: keras.Model, material: Material, plan: Plan, strategy: tf.distribute.Strategy, checkpoints: Checkpoints
+    model: keras.Model,
+    material: TrainingData,
+    plan: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    checkpoints: Checkpoints,
 ) -> History:
     """Fits the model, which must have been built in the scope of its strategy, and leaves it at its best epoch.
 
@@ -82,12 +88,12 @@ def train(
     loss = MaskedCrossEntropy(weights, plan.recipe.label_smoothing)
     metrics = {"accuracy": masked_accuracy, "worst": loss.worst}
     model.compile(
-        make_optimizer(plan.optimizer, plan.recipe, model),
+        build_optimizer(plan.optimizer, plan.recipe, model),
         loss,
         metrics=[keras.metrics.MeanMetricWrapper(figure, name=name) for name, figure in metrics.items()],
     )
     model.optimizer.build(model.trainable_variables)  # what scales the loss in float16 is wrapped around it here
-    course = Course(model, material, plan, strategy, checkpoints)
+    course = TrainingLoop(model, material, plan, strategy, checkpoints)
     epochs = range(course.begin(), plan.epochs)
     if epochs and not course.ended:
         model.fit(
@@ -102,20 +108,20 @@ def train(
     return course.finish()
 
 
-class Course(keras.callbacks.Callback):  # type: ignore[misc]
+class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
     """The course of one training: sets the rate of each step, judges each epoch, keeps the best and writes it down."""
 
     def __init__(
         self,
         model: keras.Model,
-        material: Material,
-        plan: Plan,
+        material: TrainingData,
+        plan: TrainConfig,
         strategy: tf.distribute.Strategy,
         checkpoints: Checkpoints,
     ) -> None:
         super().__init__()
         self.network, self.material, self.plan, self.checkpoints = model, material, plan, checkpoints
-        self.predictor, self.curves = Predictor(model, strategy), Curves(plan.logs)
+        self.predictor, self.curves = Predictor(model, strategy), TensorBoardCurves(plan.logs)
         self.penalty = sum(float(each) for each in model.losses)
         self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
         self.means = dict[str, float]()
@@ -142,24 +148,24 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
                 smoothing and unknown labels lower it, of some batches more than of others. The plain validation loss
                 before training is therefore taken as a share of the plain worst.
         """
-        start = max(self.initial["val_loss"], math.log(2)) / WORST
-        return worst * (start + DIVERGED * (1 - start)) + GROWN * self.penalty
+        start = max(self.initial["val_loss"], math.log(2)) / MAX_CROSS_ENTROPY
+        return worst * (start + DIVERGENCE_FRACTION * (1 - start)) + PENALTY_FACTOR * self.penalty
 
     def begin(self) -> int:
         """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
         if not self._resume():
             self.initial = self._validate()
-            self.best_weights = variables.read(self.network.trainable_variables)
-            log.info("%s: before training, %s", self.plan.name, _figures(self.initial))
+            self.best_weights = variables.read_variables(self.network.trainable_variables)
+            log.info("%s: before training, %s", self.plan.name, _format_metrics(self.initial))
         for row in self.rows:
             self.curves.add(row)
         return len(self.rows)
 
     def finish(self) -> History:
         """Puts the best epoch's weights into the network."""
-        variables.write(self.network.trainable_variables, self.best_weights)
+        variables.write_variables(self.network.trainable_variables, self.best_weights)
         self.curves.close()
-        log.info("%s: keeping epoch %d, %s", self.plan.name, self.best_epoch, _figures(self.history.best))
+        log.info("%s: keeping epoch %d, %s", self.plan.name, self.best_epoch, _format_metrics(self.history.best))
         return self.history
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
@@ -193,24 +199,31 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         fitted = {name: float(value) for name, value in (logs or {}).items() if name != "worst"}
-        with averaged(self.network, self.plan.recipe):
+        with use_ema_weights(self.network, self.plan.recipe):
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
-            better = _merit(row) > _merit(self.history.best)
+            better = selection_key(row) > selection_key(self.history.best)
             if better:
-                self.best_weights = variables.read(self.network.trainable_variables)
+                self.best_weights = variables.read_variables(self.network.trainable_variables)
         self.rows.append(row)
         self.best_epoch = epoch + 1 if better else self.best_epoch
         self.curves.add(row)
         self._save()
         log.debug(
             "%s: epoch %d of %d, loss %.4f, %s%s",
-            *(self.plan.name, epoch + 1, self.plan.epochs, row["loss"], _figures(row), " (best)" if better else ""),
+            *(
+                self.plan.name,
+                epoch + 1,
+                self.plan.epochs,
+                row["loss"],
+                _format_metrics(row),
+                " (best)" if better else "",
+            ),
         )
         self.network.stop_training = self.ended
 
     def _validate(self) -> dict[str, float]:
         truth, scores = self.material.validation_truth, self.predictor.whole(self.material.validation)
-        figures = validate(truth, scores)
+        figures = validation_metrics(truth, scores)
         if self.plan.recipe.loss_weights == "balanced" or self.plan.recipe.label_smoothing:
             # Called as a loss it would be scaled by the number of GPUs.
             figures[OBJECTIVE] = float(np.mean(self.network.loss.call(truth, scores)))
@@ -223,7 +236,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
         return [*self.network.trainable_variables, *self.network.optimizer.variables, *random]
 
     def _save(self) -> None:
-        states = {f"state-{n}": values for n, values in enumerate(variables.read(self._changing()))}
+        states = {f"state-{n}": values for n, values in enumerate(variables.read_variables(self._changing()))}
         best = {f"best-{n}": weights for n, weights in enumerate(self.best_weights)}
         facts = dataclasses.asdict(self.history)
         self.checkpoints.save(len(self.rows), states | best, facts, keep=False)
@@ -234,21 +247,21 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]
             return False
         history, changing = History(**state.facts), self._changing()
         self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
-        variables.write(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
+        variables.write_variables(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
         self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.network.trainable_variables))]
         log.info("%s: going on after epoch %d", self.plan.name, state.number)
         return True
 
 
-def _merit(row: dict[str, float]) -> tuple[float, float]:
+def selection_key(row: dict[str, float]) -> tuple[float, float]:
     return row["val_auroc"], -row["val_loss"]
 
 
-def _figures(row: dict[str, float]) -> str:
+def _format_metrics(row: dict[str, float]) -> str:
     return f"validation AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}"
 
 
-class Curves:
+class TensorBoardCurves:
     """Writes rows of a History below a folder as they come."""
 
     def __init__(self, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class NamingError(ValueError):
+class SensitiveValueError(ValueError):
     """A ValueError with names of folders or files, which may be patients'.
 
     Attributes:

@@ -9,7 +9,7 @@ from pathlib import Path
 PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 
 
-def gpu_nodes(devices: Path) -> list[Path]:
+def list_gpu_devices(devices: Path) -> list[Path]:
     """Device files of the NVIDIA GPUs that this container may use, found without loading TensorFlow."""
     return sorted(path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
 

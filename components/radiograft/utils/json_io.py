@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 
-def parsed(content: bytes, name: str) -> dict[str, Any]:
+def parse_json_object(content: bytes, name: str) -> dict[str, Any]:
     """The object that a file holds.
 
     Args:

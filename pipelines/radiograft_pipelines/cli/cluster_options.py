@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from radiograft.config.base import Scalar
-from radiograft_pipelines.cli.console import told_in_one_line
+from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, submit
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
@@ -25,14 +25,14 @@ NAMESPACE = click.option(
     envvar="KFP_NAMESPACE",
     help="Where the pods of runs live: your profile where Kubeflow keeps its users apart. [env: KFP_NAMESPACE]",
 )
-PATIENCE = click.option(
+TIMEOUT = click.option(
     "--patience",
-    default=kfp_client.PATIENCE,
+    default=kfp_client.RETRY_TIMEOUT_SECONDS,
     show_default=True,
     type=click.FloatRange(0),
     help="Seconds until a server that is not ready is given up.",
 )
-POLL = click.option(
+INTERVAL = click.option(
     "--poll",
     default=5.0,
     show_default=True,
@@ -41,28 +41,28 @@ POLL = click.option(
 )
 
 
-def not_empty(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+def require_text(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     """Refuses an empty text, such as that of a shell's variable that is not set, which is not the same as none."""
     if text == "":
         raise click.BadParameter("must not be empty")
     return text
 
 
-def on_cluster(command: Command) -> Command:
+def cluster_options(command: Command) -> Command:
     """Gives a command KFP's server as `server` and the options that lead to it; its failures are one message each."""
 
     @HOST
     @NAMESPACE
-    @PATIENCE
+    @TIMEOUT
     @functools.wraps(command)
     def connected(host: str | None, namespace: str, patience: float, **arguments: Any) -> None:
-        with told_in_one_line():
+        with cli_errors():
             command(kfp_client.connect(host, namespace, patience), **arguments)
 
     return connected
 
 
-def orders(command: Command, **defaults: Scalar) -> Command:
+def run_options(command: Command, **defaults: Scalar) -> Command:
     """Gives a command the options that say what is to run, as an Order named `order`; None without --settings.
 
     Args:
@@ -94,18 +94,18 @@ def orders(command: Command, **defaults: Scalar) -> Command:
         service_account: str,
         **arguments: Any,
     ) -> None:
-        with told_in_one_line():
+        with cli_errors():
             values = values_for(pipeline, settings, assignments, defaults) if settings else {}
             if values:
-                submit.check_places(values)
-            compiled = package.read(pipeline, image, cluster, str(values.get("publish_model_name", "")))
-            order = submit.Order(compiled, values, experiment, pipeline_root, service_account)
+                submit.check_uris(values)
+            compiled = package.read_package(pipeline, image, cluster, str(values.get("publish_model_name", "")))
+            order = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
             command(*given, order=order, **arguments)
 
     return ordered
 
 
-def cluster_or_none(namespace: str) -> kubernetes_client.Kubernetes | None:
+def cluster_or_none(namespace: str) -> kubernetes_client.KubernetesClient | None:
     """The cluster where a kubeconfig leads to it; KFP alone is enough to run, not to see what holds pods."""
     try:
         return kubernetes_client.connect(namespace)
@@ -114,7 +114,7 @@ def cluster_or_none(namespace: str) -> kubernetes_client.Kubernetes | None:
         return None
 
 
-def service_account(order: submit.Order, server: kfp_client.KfpServer | None) -> str:
+def service_account(order: submit.RunRequest, server: kfp_client.KfpClient | None) -> str:
     """The service account that the pods of an order get."""
     apart = server is not None and server.multi_user
     return order.service_account or (KFPS_ACCOUNT_OF_USERS if apart else KFPS_ACCOUNT)

@@ -9,29 +9,29 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from radiograft_pipelines.cli.console import Terminal, figure
-from radiograft_pipelines.cluster.preflight.checks import Finding
-from radiograft_pipelines.cluster.runs import found_nothing_new, published
+from radiograft_pipelines.cli.console import SafeConsole, format_metric
+from radiograft_pipelines.cluster.preflight.checks import CheckResult
+from radiograft_pipelines.cluster.runs import run_result, skipped_unchanged
 
 WIDTH = 140
-AT_ONCE = 8  # runs whose versions are looked up in the registry
+MAX_CONCURRENCY = 8  # runs whose versions are looked up in the registry
 SIGNS = {"good": "[green]✓[/]", "warning": "[yellow]![/]", "bad": "[red]✗[/]"}
 
 
-def runs(found: Sequence[Any]) -> None:
+def print_runs(found: Sequence[Any]) -> None:
     """Prints runs (kfp_server_api.V2beta1Run) with what they published."""
     table = Table("run", "started", "verdict", "version", "test AUROC", box=None, pad_edge=False)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = list(pool.map(published, found))
+    with ThreadPoolExecutor(MAX_CONCURRENCY) as pool:
+        results = list(pool.map(run_result, found))
     for run, result in zip(found, results, strict=True):
         started = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
-        auroc = figure(result.auroc) if result else "-"
-        version = str(result) if result else "nothing new" if found_nothing_new(run) else "-"
+        auroc = format_metric(result.auroc) if result else "-"
+        version = str(result) if result else "nothing new" if skipped_unchanged(run) else "-"
         table.add_row(run.run_id, started, (run.state or "PENDING").lower(), version, auroc)
     _print(table, "no runs yet")
 
 
-def schedules(found: Iterable[Any]) -> None:
+def print_schedules(found: Iterable[Any]) -> None:
     """Prints recurring runs (kfp_server_api.V2beta1RecurringRun)."""
     table = Table("name", "cron", "state", "source", "id", box=None, pad_edge=False)
     for each in found:
@@ -41,19 +41,19 @@ def schedules(found: Iterable[Any]) -> None:
     _print(table, "no schedules yet")
 
 
-def verdict(console: Console, run: Any) -> None:
+def print_summary(console: Console, run: Any) -> None:
     """Prints how a run ended, or stands, and what it published."""
     said = f": {run.error.message}" if run.error and run.error.message else ""
     console.print(f"run {run.run_id} {(run.state or 'PENDING').lower()}{said}", markup=False, highlight=False)
-    if result := published(run):
-        console.print(f"{result}, test AUROC {figure(result.auroc)}", markup=False, highlight=False)
-    elif found_nothing_new(run):
+    if result := run_result(run):
+        console.print(f"{result}, test AUROC {format_metric(result.auroc)}", markup=False, highlight=False)
+    elif skipped_unchanged(run):
         console.print("the data have not changed since an earlier version: nothing was trained", highlight=False)
 
 
-def finding(found: Finding) -> None:
+def print_check(found: CheckResult) -> None:
     """Prints one of the doctor's findings with its remedy."""
-    console = Terminal(soft_wrap=True)
+    console = SafeConsole(soft_wrap=True)
     console.print(SIGNS[found.level], end=" ")
     console.print(found.what, markup=False, highlight=False)
     if found.remedy:
@@ -61,5 +61,5 @@ def finding(found: Finding) -> None:
 
 
 def _print(table: Table, if_empty: str) -> None:
-    console = Terminal(soft_wrap=True, width=max(Terminal().width, WIDTH))
+    console = SafeConsole(soft_wrap=True, width=max(SafeConsole().width, WIDTH))
     console.print(table if table.row_count else if_empty)

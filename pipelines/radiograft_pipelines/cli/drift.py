@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from radiograft.config import Ingest, Registry
+from radiograft.config import Ingest, RegistrySettings
 from radiograft.registry import versions as registry
-from radiograft_pipelines.cli.console import console, figure, out_folder, told_in_one_line
-from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, Shelf, shelved
+from radiograft_pipelines.cli.console import cli_errors, console, format_metric, out_option
+from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, RegistryRef, open_registry
 
 if TYPE_CHECKING:
-    from radiograft.drift.monitor import Found
+    from radiograft.drift.monitor import DriftRun
 
 DRIFT_FOUND = 3  # exit code; 0 is for none, 1 and 2 for what went wrong
 FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "data_table"))
@@ -43,7 +43,7 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 )
 @click.option("--table", default=TABLE.default, show_default=True, help="What data_table is in a run.")
 @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-@click.option("--name", default=Registry.publish_model_name, show_default=True, help="Name of the model.")
+@click.option("--name", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model.")
 @click.option(
     "--report",
     default="drift.html",
@@ -51,7 +51,7 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
     type=click.Path(path_type=Path, dir_okay=False),
     help="Page with the plots; the figures are written beside it as .json.",
 )
-@out_folder
+@out_option
 def drift(
     source: str, number: int, data_format: str, table: str, place: str, name: str, report: Path, out: Path
 ) -> None:
@@ -61,7 +61,7 @@ def drift(
     """
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"must be a page such as drift.html, for the figures go to {report}")
-    with told_in_one_line(), shelved(place, name, out) as shelf:
+    with cli_errors(), open_registry(place, name, out) as shelf:
         found = _compare(shelf, number, data_format, source, table)
         _write(found, report, name, number, source)
     _print(found)
@@ -69,18 +69,18 @@ def drift(
     sys.exit(DRIFT_FOUND if found.comparison.drift["shifted"] else 0)
 
 
-def _compare(shelf: Shelf, number: int, data_format: str, source: str, table: str) -> Found:
-    registry.manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
+def _compare(shelf: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
+    registry.read_manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from radiograft.drift.monitor import VERSION_FILES, compare_with_version
 
     with tempfile.TemporaryDirectory() as folder:
-        names = [f"{registry.EXTRA}/{each}" for each in VERSION_FILES]
-        registry.fetch(*shelf, number, names, Path(folder))
-        return compare_with_version(Path(folder) / registry.EXTRA, data_format, source, table)
+        names = [f"{registry.EXTRA_ASSETS}/{each}" for each in VERSION_FILES]
+        registry.fetch_version(*shelf, number, names, Path(folder))
+        return compare_with_version(Path(folder) / registry.EXTRA_ASSETS, data_format, source, table)
 
 
-def _notes(found: Found) -> list[str]:
+def _notes(found: DriftRun) -> list[str]:
     new = found.new
     drawn = len(new.sample.patients) + new.unreadable
     notes = [f"{drawn:,} of {new.available:,} pictures were drawn."] if drawn < new.available else []
@@ -88,22 +88,24 @@ def _notes(found: Found) -> list[str]:
     return [*notes, *(unreadable if new.unreadable else []), *new.notes]
 
 
-def _write(found: Found, report: Path, name: str, number: int, source: str) -> None:
-    from radiograft.drift.evaluation_drift import render_page, section
-    from radiograft.drift.plots import plots
+def _write(found: DriftRun, report: Path, name: str, number: int, source: str) -> None:
+    from radiograft.drift.evaluation_drift import drift_section, render_drift_page
+    from radiograft.drift.plots import drift_plots
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     facts = {"model": name, "version": number, "source": source, "created": created, "notes": _notes(found)}
-    svgs = plots(found.comparison, found.reference, found.new.sample)
-    part = section(found.comparison.drift, svgs, f"the data of version {number}", "the new pictures")
-    page = render_page(part, title=f"{name} version {number}", source=source, created=created, notes=_notes(found))
+    svgs = drift_plots(found.comparison, found.reference, found.new.sample)
+    part = drift_section(found.comparison.drift, svgs, f"the data of version {number}", "the new pictures")
+    page = render_drift_page(
+        part, title=f"{name} version {number}", source=source, created=created, notes=_notes(found)
+    )
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(page, encoding="utf-8")
     text = json.dumps({**facts, "drift": found.comparison.drift}, indent=2, allow_nan=False)
     report.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-def _print(found: Found) -> None:
+def _print(found: DriftRun) -> None:
     from radiograft.drift.comparison import NAMES, describe_shift
 
     drift = found.comparison.drift
@@ -112,7 +114,9 @@ def _print(found: Found) -> None:
         side = test["new"]
         p = "-" if test["p"] is None else f"{test['p']:.4f}"
         counted = f"{side['pictures']} ({side['patients']})"
-        table.add_row(NAMES[name], figure(test["value"]), figure(test["chance"]), p, counted, test["verdict"])
+        table.add_row(
+            NAMES[name], format_metric(test["value"]), format_metric(test["chance"]), p, counted, test["verdict"]
+        )
     console.print(table)
     for note in _notes(found):
         click.echo(note)

@@ -10,12 +10,12 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft_pipelines.cli import cluster as cluster_commands
-from radiograft_pipelines.cli.console import console, figure, interval, out_folder, told_in_one_line
+from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.models import models
-from radiograft_pipelines.dags.parameters import explain
+from radiograft_pipelines.dags.parameters import explain_setting
 from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
 
 
@@ -41,20 +41,20 @@ for command in cluster_commands.COMMANDS:
     type=click.Choice([WHOLE, SEARCH]),
     help=f"{SEARCH} fine-tunes from several cut-offs side by side: those of the settings, or all candidates.",
 )
-@out_folder
+@out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
     """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
-    with told_in_one_line():
+    with cli_errors():
         values = values_for(pipeline, settings, assignments)
         from radiograft_pipelines.local import runner
 
-        run_id = runner.new_run(pipeline, values, out)
+        run_id = runner.new_run_id(pipeline, values, out)
     _run(run_id, out)
 
 
 @main.command()
 @click.argument("run_id")
-@out_folder
+@out_option
 def resume(run_id: str, out: Path) -> None:
     """Goes on with a run that was cut short, from the last epoch that it had finished."""
     _run(run_id, out)
@@ -63,9 +63,9 @@ def resume(run_id: str, out: Path) -> None:
 def _run(run_id: str, out: Path) -> None:
     from radiograft_pipelines.local import runner
 
-    with told_in_one_line():
+    with cli_errors():
         try:
-            summary = runner.run(run_id, out, console)
+            summary = runner.run_pipeline(run_id, out, console)
         except runner.RunFailedError as failure:
             click.echo(f"\n{failure}\nnothing was published", err=True)
             sys.exit(1)
@@ -83,7 +83,7 @@ def list_settings() -> None:
 
 def settings_table() -> str:
     """The table of settings in the README, which a test holds equal to this."""
-    rows = [f"| `{name}` | {_default(field)} | {explain(field)} |" for name, field in run_form().items()]
+    rows = [f"| `{name}` | {_default(field)} | {explain_setting(field)} |" for name, field in all_settings().items()]
     return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows])
 
 
@@ -104,8 +104,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     for name, found in rows.items():
         table.add_row(
             name,
-            interval(found["auroc"], *found["auroc_interval"]),
-            *(figure(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
+            format_interval(found["auroc"], *found["auroc_interval"]),
+            *(format_metric(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
             f"{found['n_images']} ({found['n_patients']})",
         )
     console.print(table)

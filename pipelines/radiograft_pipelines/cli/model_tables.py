@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from radiograft.registry.production import Production
-from radiograft_pipelines.cli.console import Terminal, interval
+from radiograft_pipelines.cli.console import SafeConsole, format_interval
 
 FINGERPRINT_LETTERS = 12  # of 64 tell data sets apart at a glance
 FILE_WIDTH = 160  # columns where there is no terminal to ask
-FIGURES = {
+METRICS = {
     "auroc": "AUROC",
     "average_precision": "AP",
     "accuracy": "accuracy",
@@ -31,7 +31,7 @@ FIGURES = {
 }
 
 
-class Version(NamedTuple):
+class VersionRecord(NamedTuple):
     """What a version says about itself."""
 
     manifest: Mapping[str, Any]
@@ -54,11 +54,11 @@ class Version(NamedTuple):
             measured = self.measured(split)
             found[f"{split}: pictures (patients)"] = f"{measured['n_images']} ({measured['n_patients']})"
             for group, figures in [("mean", measured["mean"]), *measured["labels"].items()]:
-                found |= {f"{split}: {group} {name}": _interval(figures[key]) for key, name in FIGURES.items()}
+                found |= {f"{split}: {group} {name}": _interval(figures[key]) for key, name in METRICS.items()}
         return found
 
 
-def print_versions(versions: Iterable[Version], current: Production | None) -> None:
+def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
     """One line a version, the newest last."""
     table = _table("version", "", "created (UTC)", "test AUROC (95 %)", "patients", "gate", "data")
     for version in versions:
@@ -67,7 +67,7 @@ def print_versions(versions: Iterable[Version], current: Production | None) -> N
     _print(table)
 
 
-def _line(version: Version, current: Production | None) -> list[object]:
+def _line(version: VersionRecord, current: Production | None) -> list[object]:
     test = version.measured("test")
     return [
         version.number,
@@ -109,7 +109,7 @@ def print_version(manifest: Mapping[str, Any], card: str, current: Production | 
     _print(table)
 
 
-def print_difference(one: Version, other: Version) -> None:
+def print_difference(one: VersionRecord, other: VersionRecord) -> None:
     """Settings, data and code where they differ, then every figure of both."""
     table = _table("", f"version {one.number}", f"version {other.number}")
     with _as_published(one.number, other.number):
@@ -123,8 +123,8 @@ def print_difference(one: Version, other: Version) -> None:
     _print(table)
 
 
-def print_answers(path: Path, answers: Sequence[Any], maps: Mapping[str, Path]) -> None:
-    """One picture's probabilities (radiograft.serving.loaded_version.Answer), calls and heat maps by label."""
+def print_predictions(path: Path, answers: Sequence[Any], maps: Mapping[str, Path]) -> None:
+    """One picture's probabilities (radiograft.serving.loaded_version.Prediction), calls and heat maps by label."""
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
     for answer in answers:
@@ -134,7 +134,7 @@ def print_answers(path: Path, answers: Sequence[Any], maps: Mapping[str, Path]) 
     _print(table)
 
 
-def _origin(version: Version) -> dict[str, Any]:
+def _origin(version: VersionRecord) -> dict[str, Any]:
     """Whatever may explain that two versions differ, by name."""
     lineage = version.lineage
     splits = version.metrics["data"]["splits"]
@@ -151,7 +151,7 @@ def _origin(version: Version) -> dict[str, Any]:
     }
 
 
-def _gate(version: Version) -> str:
+def _gate(version: VersionRecord) -> str:
     return "passed" if version.metrics["gate"]["promote"] else "refused"
 
 
@@ -161,7 +161,7 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[s
 
 
 def _interval(found: Mapping[str, Any]) -> str:
-    return interval(found["value"], found["low"], found["high"])
+    return format_interval(found["value"], found["low"], found["high"])
 
 
 def _table(*names: str) -> Table:
@@ -176,4 +176,4 @@ def _add(table: Table, *cells: object) -> None:
 
 
 def _print(what: Any) -> None:
-    Terminal(width=None if sys.stdout.isatty() else FILE_WIDTH).print(what)
+    SafeConsole(width=None if sys.stdout.isatty() else FILE_WIDTH).print(what)

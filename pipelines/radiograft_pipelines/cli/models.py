@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 import click
 
 from radiograft import storage
-from radiograft.config import Registry
+from radiograft.config import RegistrySettings
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft_pipelines.cli import model_tables
-from radiograft_pipelines.cli.console import out_folder, told_in_one_line
+from radiograft_pipelines.cli.console import cli_errors, out_option
 from radiograft_pipelines.local.object_store import embedded_store
-from radiograft_pipelines.settings import located
+from radiograft_pipelines.settings import absolute_uri
 
 EMBEDDED_REGISTRY = f"gs://{storage.EMBEDDED_BUCKET}/registry"
 DISCLAIMER = "Research only. Not for diagnosis."
 
 
-class Shelf(NamedTuple):
+class RegistryRef(NamedTuple):
     """Where a model's versions are: the registry's folder or gs:// prefix, and the model's name."""
 
     place: str
@@ -39,26 +39,26 @@ def models() -> None:
     """Lists, checks, promotes, compares and asks the versions of a model in a registry."""
 
 
-def at_shelf(command: Callable[..., None]) -> Callable[..., None]:
+def registry_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that name a model in a registry, which is reachable while it works."""
 
     @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-    @click.option("--model", default=Registry.publish_model_name, show_default=True, help="Name of the model.")
-    @out_folder
+    @click.option("--model", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model.")
+    @out_option
     @functools.wraps(command)
     def with_shelf(place: str, model: str, out: Path, **arguments: Any) -> None:
-        with told_in_one_line(), shelved(place, model, out) as shelf:
+        with cli_errors(), open_registry(place, model, out) as shelf:
             command(shelf, **arguments)
 
     return with_shelf
 
 
 @models.command("list")
-@at_shelf
-def list_versions(shelf: Shelf) -> None:
+@registry_options
+def list_versions(shelf: RegistryRef) -> None:
     """Lists the versions: which is in production, how good they are, what the gate said, and on which data."""
-    current = production.current(*shelf)  # first: what it names is there, and so is listed
-    numbers = registry.versions(*shelf)
+    current = production.read_production(*shelf)  # first: what it names is there, and so is listed
+    numbers = registry.list_versions(*shelf)
     if not numbers:
         raise FileNotFoundError(f"{shelf.model} has no versions yet in {shelf.place}; --model names another model")
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
@@ -68,23 +68,23 @@ def list_versions(shelf: Shelf) -> None:
 
 @models.command()
 @click.argument("number", type=int)
-@at_shelf
-def show(shelf: Shelf, number: int) -> None:
+@registry_options
+def show(shelf: RegistryRef, number: int) -> None:
     """Prints the model card of a version, its moves into production and its files."""
-    manifest = registry.manifest(*shelf, number)
-    current = production.current(*shelf)
-    ((_, card),) = registry.read(*shelf, number, [f"{registry.EXTRA}/model_card.md"])
+    manifest = registry.read_manifest(*shelf, number)
+    current = production.read_production(*shelf)
+    ((_, card),) = registry.read_file(*shelf, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
     model_tables.print_version(manifest, card.decode(errors="replace"), current)
 
 
 @models.command()
 @click.argument("number", type=int)
-@at_shelf
-def verify(shelf: Shelf, number: int) -> None:
+@registry_options
+def verify(shelf: RegistryRef, number: int) -> None:
     """Hashes every file of a version anew, and asks it about its stored sample."""
-    files = registry.verify(*shelf, number)["files"]
+    files = registry.verify_version(*shelf, number)["files"]
     click.echo(f"version {number}: {len(files)} files have the SHA-256 of the manifest")
-    with _served(shelf, number) as served:
+    with _load_version(shelf, number) as served:
         difference = served.check_sample()
     click.echo(f"version {number}: its sample is answered as recorded, largest difference {difference:.1e}")
 
@@ -92,10 +92,10 @@ def verify(shelf: Shelf, number: int) -> None:
 @models.command()
 @click.argument("number", type=int)
 @click.option("--reason", default="by hand", show_default=True, help="Stands in the pointer's history.")
-@at_shelf
-def promote(shelf: Shelf, number: int, reason: str) -> None:
+@registry_options
+def promote(shelf: RegistryRef, number: int, reason: str) -> None:
     """Makes a version the one in production, whatever the gate said."""
-    before = production.current(*shelf)
+    before = production.read_production(*shelf)
     if before and before.version == number:
         click.echo(f"version {number} is in production already")
         return
@@ -105,8 +105,8 @@ def promote(shelf: Shelf, number: int, reason: str) -> None:
 
 @models.command()
 @click.option("--reason", default="rolled back by hand", show_default=True, help="Stands in the pointer's history.")
-@at_shelf
-def rollback(shelf: Shelf, reason: str) -> None:
+@registry_options
+def rollback(shelf: RegistryRef, reason: str) -> None:
     """Puts back into production what was there before; again, what was before that."""
     before, now = production.rollback(*shelf, reason=reason)
     click.echo(f"version {now} is in production again, version {before} was before")
@@ -115,8 +115,8 @@ def rollback(shelf: Shelf, reason: str) -> None:
 @models.command()
 @click.argument("one", type=int)
 @click.argument("other", type=int)
-@at_shelf
-def diff(shelf: Shelf, one: int, other: int) -> None:
+@registry_options
+def diff(shelf: RegistryRef, one: int, other: int) -> None:
     """Compares two versions: settings, data and code where they differ, and all figures."""
     model_tables.print_difference(_read(shelf, one), _read(shelf, other))
 
@@ -132,8 +132,8 @@ def diff(shelf: Shelf, one: int, other: int) -> None:
     type=click.Path(path_type=Path),
     help="Folder for the pictures of where the network looked.",
 )
-@at_shelf
-def predict(shelf: Shelf, number: int, files: tuple[Path, ...], folder: Path) -> None:
+@registry_options
+def predict(shelf: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
     """Asks a version about PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the labels called.
 
     Where none is called, the heat map is that of the most probable label. Research only. Not for diagnosis.
@@ -141,14 +141,14 @@ def predict(shelf: Shelf, number: int, files: tuple[Path, ...], folder: Path) ->
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-    with _served(shelf, number) as served:
+    with _load_version(shelf, number) as served:
         for position, path in enumerate(files, start=1):
             content = served.read_picture(path)
             answers = served.answers(content)
             names = {label: f"{position}-{path.stem}-{_plain(label)}.png" for label in served.worth_a_look(answers)}
             for label, name in names.items():
                 storage.write_bytes(str(folder / name), served.heat_map(content, label))
-            model_tables.print_answers(path, answers, {label: folder / name for label, name in names.items()})
+            model_tables.print_predictions(path, answers, {label: folder / name for label, name in names.items()})
     click.echo(DISCLAIMER)
 
 
@@ -157,26 +157,26 @@ def _plain(label: str) -> str:
     return re.sub(r"[^\w-]+", "_", label)
 
 
-def _read(shelf: Shelf, number: int) -> model_tables.Version:
+def _read(shelf: RegistryRef, number: int) -> model_tables.VersionRecord:
     metrics, lineage = registry.read_objects(*shelf, number, "metrics.json", "lineage.json")
-    return model_tables.Version(registry.manifest(*shelf, number), metrics, lineage)
+    return model_tables.VersionRecord(registry.read_manifest(*shelf, number), metrics, lineage)
 
 
 @contextlib.contextmanager
-def _served(shelf: Shelf, number: int) -> Iterator[Any]:
+def _load_version(shelf: RegistryRef, number: int) -> Iterator[Any]:
     """A version, loaded from a folder that is gone afterwards."""
-    registry.manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
+    registry.read_manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from radiograft.serving.loaded_version import Served
+    from radiograft.serving.loaded_version import LoadedVersion
 
     with tempfile.TemporaryDirectory() as folder:
-        yield Served(*shelf, number, Path(folder))
+        yield LoadedVersion(*shelf, number, Path(folder))
 
 
 @contextlib.contextmanager
-def shelved(place: str, model: str, out: Path) -> Iterator[Shelf]:
+def open_registry(place: str, model: str, out: Path) -> Iterator[RegistryRef]:
     """A model's versions; where the registry lies in the embedded store of a folder of runs, that is served."""
-    shelf = Shelf(located("--registry", place), model)
+    shelf = RegistryRef(absolute_uri("--registry", place), model)
     if not f"{place}/".startswith(f"gs://{storage.EMBEDDED_BUCKET}/"):
         yield shelf
         return

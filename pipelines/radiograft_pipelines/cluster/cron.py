@@ -41,7 +41,7 @@ class Cron(NamedTuple):
     often: bool
 
 
-def read(text: str) -> Cron:
+def parse_cron(text: str) -> Cron:
     """Checks an expression of five or six fields.
 
     KFP accepts five fields and takes the first for seconds, so that `0 3 * * 1` would fire every second or minute; here
@@ -69,13 +69,13 @@ def _values(field: Field, text: str) -> set[int]:
 def _part(field: Field, text: str) -> range:
     found = PART.fullmatch(text)
     if not found or bool(found["all"]) == bool(found["first"]) or (found["last"] and not found["first"]):
-        raise _wrong(field, text)
+        raise _error(field, text)
     step = int(found["step"] or 1)
     first = field.low if found["all"] else _number(field, found["first"])
     # `5/10` goes on to the field's end, as in robfig/cron
     last = _number(field, found["last"]) if found["last"] else field.high if found["all"] or found["step"] else first
     if step < 1 or not field.low <= first <= last <= field.high:
-        raise _wrong(field, text)
+        raise _error(field, text)
     return range(first, last + 1, step)
 
 
@@ -83,11 +83,11 @@ def _number(field: Field, text: str) -> int:
     if text.lower() in field.names:
         return field.names.index(text.lower()) + field.low
     if not text.isascii() or not text.isdigit():
-        raise _wrong(field, text)
+        raise _error(field, text)
     return int(text)
 
 
-def _wrong(field: Field, text: str) -> ClusterError:
+def _error(field: Field, text: str) -> ClusterError:
     names = f", {field.names[0]} to {field.names[-1]}" if field.names else ""
     return ClusterError(
         f"--cron: the {field.name} must be *, or numbers from {field.low} to {field.high}{names}, "

@@ -19,14 +19,16 @@ def unready(error: Exception) -> bool:
     return getattr(error, "status", None) in UNREADY
 
 
-def may_pass(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Whether the same request may succeed soon: the server is not ready, or the line broke."""
     from urllib3.exceptions import HTTPError
 
     return unready(error) or isinstance(error, HTTPError)
 
 
-def patiently(call: Callable[[], Answer], *, seconds: float, passing: Callable[[Exception], bool] = may_pass) -> Answer:
+def call_with_retry(
+    call: Callable[[], Answer], *, seconds: float, passing: Callable[[Exception], bool] = is_retryable
+) -> Answer:
     """Calls until an answer comes, with exponential backoff and jitter, for `seconds` at most.
 
     Args:
@@ -37,13 +39,13 @@ def patiently(call: Callable[[], Answer], *, seconds: float, passing: Callable[[
 
     again = Retry(predicate=passing, initial=0.5, maximum=10.0, multiplier=2.0, timeout=seconds)
     try:
-        answer: Answer = again(lambda: _asked(call))()
+        answer: Answer = again(lambda: _retrying(call))()
         return answer
     except RetryError as error:
         raise (error.cause or error) from None
 
 
-def _asked(call: Callable[[], Answer]) -> Answer:
+def _retrying(call: Callable[[], Answer]) -> Answer:
     from kfp_server_api import ApiException
 
     try:
@@ -54,7 +56,7 @@ def _asked(call: Callable[[], Answer]) -> Answer:
         raise
 
 
-def explain(error: Exception, host: str, subject: str) -> ClusterError:
+def translate_errors(error: Exception, host: str, subject: str) -> ClusterError:
     """The one message for what an API client raised.
 
     Args:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from radiograft_pipelines.cluster.errors import ClusterError, explain, patiently, unready
+from radiograft_pipelines.cluster.errors import ClusterError, call_with_retry, translate_errors, unready
 
 Answer = TypeVar("Answer")
-PATIENCE = 60.0  # seconds until a server that is not ready is given up
+RETRY_TIMEOUT_SECONDS = 60.0  # seconds until a server that is not ready is given up
 TIMEOUTS = (3.0, 30.0)  # seconds to connect and to answer
 PROBE_TIMEOUTS = (2.0, 2.5)  # together below the five seconds within which a wrong host is told
 NOT_KFP = (400, 404, 405, 500, 501)  # what other servers say to the question for KFP's health
@@ -23,7 +23,7 @@ EXAMPLE = "http://localhost:8080 after `kubectl port-forward --namespace kubeflo
 
 
 @dataclass(frozen=True)
-class KfpServer:
+class KfpClient:
     """The services of KFP's REST API.
 
     Attributes:
@@ -81,9 +81,9 @@ class KfpServer:
                 raise
 
         try:
-            return patiently(attempt, seconds=self.patience)
+            return call_with_retry(attempt, seconds=self.patience)
         except (ApiException, HTTPError) as error:
-            raise explain(error, self.host, subject) from None
+            raise translate_errors(error, self.host, subject) from None
 
     def pages(self, subject: str, method: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
         """Everything that a list method gives, page by page; `field` is what its answer calls the list."""
@@ -100,12 +100,12 @@ class KfpServer:
         return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self.host)}/#/runs/details/{run_id}"
 
 
-def named(name: str) -> str:
+def find_by_name(name: str) -> str:
     """The filter by which a list method gives what has this name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def connect(host: str | None, namespace: str, patience: float = PATIENCE) -> KfpServer:
+def connect(host: str | None, namespace: str, patience: float = RETRY_TIMEOUT_SECONDS) -> KfpClient:
     """Reaches KFP and makes sure that it is KFP.
 
     Raises:
@@ -116,7 +116,7 @@ def connect(host: str | None, namespace: str, patience: float = PATIENCE) -> Kfp
 
     client = _api_client(url)
     health = _health(api.HealthzServiceApi(client), url, patience)
-    return KfpServer(
+    return KfpClient(
         host=client.configuration.host,
         namespace=namespace,
         multi_user=bool(health.get("multi_user")),
@@ -164,20 +164,20 @@ def _health(service: Any, host: str, patience: float) -> dict[str, Any]:
         return service.healthz_service_get_healthz(_preload_content=False, _request_timeout=PROBE_TIMEOUTS)
 
     try:
-        answer = patiently(ask, seconds=patience, passing=unready)
+        answer = call_with_retry(ask, seconds=patience, passing=unready)
         content = json.loads(answer.data)
     except (ApiException, HTTPError) as error:
         if getattr(error, "status", None) in NOT_KFP:
-            raise _stranger(host) from None
-        raise explain(error, host, "the question for its health") from None
+            raise _not_kfp(host) from None
+        raise translate_errors(error, host, "the question for its health") from None
     except ValueError:
-        raise _stranger(host) from None
+        raise _not_kfp(host) from None
     if not isinstance(content, dict) or not content.keys() & {"multi_user", "apiServerReady"}:
-        raise _stranger(host)
+        raise _not_kfp(host)
     return content
 
 
-def _stranger(host: str) -> ClusterError:
+def _not_kfp(host: str) -> ClusterError:
     return ClusterError(
         f"{host} is not Kubeflow Pipelines, or asks to log in first: {host.rstrip('/')}/apis/v2beta1/healthz does not "
         f"answer as KFP does. An address is {EXAMPLE}; a token goes into {TOKEN_VARIABLE}"

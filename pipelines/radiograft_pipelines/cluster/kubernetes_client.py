@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from radiograft_pipelines.cluster.errors import ClusterError, explain, patiently, unready
+from radiograft_pipelines.cluster.errors import ClusterError, call_with_retry, translate_errors, unready
 
 TIMEOUTS = (3.0, 15.0)  # seconds to connect and to answer
-PATIENCE = 10.0  # seconds for an API server that is not ready
+RETRY_TIMEOUT_SECONDS = 10.0  # seconds for an API server that is not ready
 
 
 @dataclass(frozen=True)
-class Kubernetes:
+class KubernetesClient:
     """The API groups that are read, and the namespace of the runs."""
 
     host: str
@@ -34,8 +34,10 @@ class Kubernetes:
         from urllib3.exceptions import HTTPError
 
         try:
-            return patiently(
-                lambda: method(*arguments, _request_timeout=TIMEOUTS, **options), seconds=PATIENCE, passing=unready
+            return call_with_retry(
+                lambda: method(*arguments, _request_timeout=TIMEOUTS, **options),
+                seconds=RETRY_TIMEOUT_SECONDS,
+                passing=unready,
             )
         except ApiException as error:
             if error.status == 404:
@@ -45,9 +47,9 @@ class Kubernetes:
                     f"Kubernetes at {self.host} does not let you read {subject} ({error.status}): ask for the right, "
                     "or choose another context with kubectl config use-context"
                 ) from None
-            raise explain(error, self.host, subject) from None
+            raise translate_errors(error, self.host, subject) from None
         except HTTPError as error:
-            raise explain(error, self.host, subject) from None
+            raise translate_errors(error, self.host, subject) from None
 
     def listed(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
         """What a list method gives; nothing where the API group does not exist."""
@@ -67,7 +69,7 @@ class Kubernetes:
         return list(self.call(place[-1], method, *place, **options)["items"])
 
 
-def connect(namespace: str) -> Kubernetes:
+def connect(namespace: str) -> KubernetesClient:
     """Reads the kubeconfig; nothing is asked of the cluster yet.
 
     Raises:
@@ -79,7 +81,7 @@ def connect(namespace: str) -> Kubernetes:
     _load(configuration)
     configuration.retries = False
     api_client = client.ApiClient(configuration)
-    return Kubernetes(
+    return KubernetesClient(
         host=configuration.host,
         namespace=namespace,
         core=client.CoreV1Api(api_client),

@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from radiograft_pipelines.cluster.pod_request import Demand
+from radiograft_pipelines.cluster.pod_request import PodRequest
 
 COMPILED = Path(__file__).parents[1] / "compiled"
 # Host with port, path, tag, digest: nothing that YAML would take for more than text.
 IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
-class Package(NamedTuple):
+class CompiledPipeline(NamedTuple):
     """A pipeline's package: its name and help for the UI, its text, its tasks' image and what they ask for."""
 
     name: str
     description: str
     text: str
     image: str
-    demands: list[Demand]
+    demands: list[PodRequest]
 
     @property
     def version(self) -> str:
@@ -35,7 +35,9 @@ class Package(NamedTuple):
         return f"{importlib.metadata.version('radiograft')}-{digest}"
 
 
-def read(pipeline: str, image: str | None = None, cluster: Path | None = None, model: str = "") -> Package:
+def read_package(
+    pipeline: str, image: str | None = None, cluster: Path | None = None, model: str = ""
+) -> CompiledPipeline:
     """The compiled package of a pipeline.
 
     Args:
@@ -52,10 +54,10 @@ def read(pipeline: str, image: str | None = None, cluster: Path | None = None, m
             raise ValueError(f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}")
         text = text.replace(compiled, image)
     if cluster or model:
-        from radiograft_pipelines.cluster.profile import Cluster, placed
+        from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 
-        wanted = Cluster.read(cluster) if cluster else Cluster()
-        text = placed(text, wanted.running(model) if model else wanted)
+        wanted = ClusterProfile.read(cluster) if cluster else ClusterProfile()
+        text = apply_profile(text, wanted.running(model) if model else wanted)
     return _described(text)
 
 
@@ -76,14 +78,14 @@ def _compiled(pipeline: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _described(text: str) -> Package:
+def _described(text: str) -> CompiledPipeline:
     spec, platform = yaml.safe_load_all(text)
     containers = {label: each["container"] for label, each in spec["deploymentSpec"]["executors"].items()}
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     (image,) = {container["image"] for container in containers.values()}
     demands = [_demand(name, containers[label], pods[label]) for name, _, label in _tasks(spec)]
     info = spec["pipelineInfo"]
-    return Package(info["name"], info["description"], text, image, demands)
+    return CompiledPipeline(info["name"], info["description"], text, image, demands)
 
 
 def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -95,12 +97,12 @@ def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 yield name, task["taskInfo"]["name"], label
 
 
-def _demand(task: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Demand:
+def _demand(task: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> PodRequest:
     resources = container["resources"]
     asked = {"cpu": resources["resourceCpuRequest"], "memory": resources["resourceMemoryRequest"]}
     if accelerator := resources.get("accelerator"):
         asked[accelerator["resourceType"]] = accelerator["resourceCount"]
-    return Demand(
+    return PodRequest(
         task=task,
         resources=asked,
         tolerations=pod.get("tolerations", []),

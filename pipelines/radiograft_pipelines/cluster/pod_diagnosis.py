@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
+from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 
 RUN_LABEL = "pipeline/runid"
 TASK_LABEL = "app.kubernetes.io/component"
 NODE_NAME = "workflows.argoproj.io/node-name"
-ON_THE_WAY = ("", "ContainerCreating", "PodInitializing", "Completed")
+NORMAL_WAITING_REASONS = ("", "ContainerCreating", "PodInitializing", "Completed")
 LOG_LINES = 60
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit): .+", re.MULTILINE)
 
@@ -53,7 +53,7 @@ REMEDIES = (
 )  # fmt: skip
 
 
-class Hold(NamedTuple):
+class PodIssue(NamedTuple):
     """What keeps a task from going on or ended it, in the cluster's words, and what mends it (empty: not known)."""
 
     task: str
@@ -61,7 +61,7 @@ class Hold(NamedTuple):
     remedy: str
 
 
-def holds(cluster: Kubernetes, run_id: str) -> list[Hold]:
+def diagnose_pods(cluster: KubernetesClient, run_id: str) -> list[PodIssue]:
     """Everything that holds or ended a run's tasks; nothing where all is well.
 
     Raises:
@@ -71,9 +71,9 @@ def holds(cluster: Kubernetes, run_id: str) -> list[Hold]:
     pods = cluster.listed("pods", cluster.core.list_namespaced_pod, cluster.namespace, label_selector=label)
     said = [(_task(pod), words) for pod in pods for words in _of_pod(cluster, pod)]
     said += _of_workflow(cluster, label)
-    found: dict[tuple[str, str], Hold] = {}
+    found: dict[tuple[str, str], PodIssue] = {}
     for task, words in said:
-        hold = Hold(task, words, remedy(words))
+        hold = PodIssue(task, words, remedy(words))
         found.setdefault((task, hold.remedy), hold)
     return list(found.values())
 
@@ -100,7 +100,7 @@ def _task_of_node(name: str) -> str:
     return named[-1].removesuffix("-driver") if named else name
 
 
-def _of_pod(cluster: Kubernetes, pod: Any) -> Iterator[str]:
+def _of_pod(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
     status = pod.status
     if status.phase == "Succeeded":
         return
@@ -119,13 +119,13 @@ def _of_pod(cluster: Kubernetes, pod: Any) -> Iterator[str]:
 
 def _of_container(container: Any) -> Iterator[str]:
     waiting, ended = container.state.waiting, container.state.terminated
-    if waiting and (waiting.reason or "") not in ON_THE_WAY:
+    if waiting and (waiting.reason or "") not in NORMAL_WAITING_REASONS:
         yield _joined(waiting.reason, waiting.message)
     if ended and ended.reason == "OOMKilled":
         yield _joined(ended.reason, f"exit code {ended.exit_code}")
 
 
-def _of_events(cluster: Kubernetes, pod: Any) -> Iterator[str]:
+def _of_events(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
     events = cluster.listed(
         "events",
         cluster.core.list_namespaced_event,
@@ -136,7 +136,7 @@ def _of_events(cluster: Kubernetes, pod: Any) -> Iterator[str]:
         yield _joined(event.reason, event.message)
 
 
-def _of_log(cluster: Kubernetes, pod: Any) -> Iterator[str]:
+def _of_log(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
     """The last exception in a failed pod's log, or what the driver could not make sense of."""
     try:
         log = cluster.call(
@@ -150,7 +150,7 @@ def _of_log(cluster: Kubernetes, pod: Any) -> Iterator[str]:
     yield from (raised or wrong)[-1:]
 
 
-def _of_workflow(cluster: Kubernetes, label: str) -> list[tuple[str, str]]:
+def _of_workflow(cluster: KubernetesClient, label: str) -> list[tuple[str, str]]:
     """What Argo says of nodes whose pods it could not create or that took too long."""
     try:
         found = cluster.objects("argoproj.io", "v1alpha1", cluster.namespace, "workflows", label_selector=label)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # without a sign
 
 
-class Demand(NamedTuple):
+class PodRequest(NamedTuple):
     """What a task's pod asks for; quantities as Kubernetes writes them, objects as Kubernetes has them in a pod.
 
     Attributes:
@@ -24,17 +24,17 @@ class Demand(NamedTuple):
     secrets: list[str]
 
 
-def amount(quantity: str) -> Decimal:
+def parse_quantity(quantity: str) -> Decimal:
     """A Kubernetes quantity as a number.
 
     Raises:
         ValueError: it is none.
     """
-    from kubernetes.utils import parse_quantity
+    from kubernetes import utils
 
-    return Decimal(parse_quantity(quantity))
+    return Decimal(utils.parse_quantity(quantity))
 
 
-def can_be_asked(quantity: str) -> bool:
+def is_positive_quantity(quantity: str) -> bool:
     """Whether a pod may ask for it: a Kubernetes quantity above 0."""
-    return QUANTITY.fullmatch(quantity) is not None and amount(quantity) > 0
+    return QUANTITY.fullmatch(quantity) is not None and parse_quantity(quantity) > 0

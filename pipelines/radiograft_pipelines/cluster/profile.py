@@ -15,10 +15,10 @@ from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kubernetes.utils.quantity import parse_quantity
 
-from radiograft.config.base import nearest
+from radiograft.config.base import did_you_mean
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 from radiograft_pipelines import settings
-from radiograft_pipelines.cluster.pod_request import can_be_asked
+from radiograft_pipelines.cluster.pod_request import is_positive_quantity
 from radiograft_pipelines.dags import tasks
 
 LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
@@ -26,7 +26,7 @@ GIGABYTE = 10**9  # the unit of KFP's older fields, which stand beside the quant
 
 
 @dataclasses.dataclass(frozen=True)
-class Cluster:
+class ClusterProfile:
     """What a cluster has and wants; without any line it is what the packages are compiled for.
 
     Attributes:
@@ -61,7 +61,7 @@ class Cluster:
     scratch_class: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def running(self, model: str) -> Cluster:
+    def running(self, model: str) -> ClusterProfile:
         """The same cluster for runs that publish a model of this name, with which their pods are labelled."""
         value = model.rstrip("_-")  # which a label's value may hold, but not end with
         return dataclasses.replace(self, labels={tasks.MODEL_LABEL: value, **self.labels})
@@ -73,16 +73,18 @@ class Cluster:
             raise ValueError(f"image_pull_policy must be Always, IfNotPresent or Never, got {self.image_pull_policy!r}")
         for name in ("most_cpu", "most_memory", "scratch"):
             text = getattr(self, name)
-            if text and not can_be_asked(text):
+            if text and not is_positive_quantity(text):
                 raise ValueError(f"{name} must be a quantity above 0 such as 500m, 8 or 16Gi, got {text!r}")
         for name in ("gpu_type", "secret"):
             if not getattr(self, name):
-                raise ValueError(f"{name} must be a name, got ''; without the line it is {getattr(Cluster, name)}")
+                raise ValueError(
+                    f"{name} must be a name, got ''; without the line it is {getattr(ClusterProfile, name)}"
+                )
         _check_labels("node_selector", self.node_selector)
         _check_labels("labels", self.labels)
 
     @classmethod
-    def read(cls, path: Path) -> Cluster:
+    def read(cls, path: Path) -> ClusterProfile:
         """Reads a file of the attributes' names.
 
         Raises:
@@ -93,7 +95,7 @@ class Cluster:
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in content.items():
             if name not in names:
-                raise ValueError(f"{path} has no setting {name!r}{nearest(str(name), names)}")
+                raise ValueError(f"{path} has no setting {name!r}{did_you_mean(str(name), names)}")
             wanted = type(getattr(cls(), name))
             if type(value) is not wanted:
                 raise ValueError(f"{path}: {name} must be {wanted.__name__}, got {value!r}")
@@ -109,7 +111,7 @@ def _check_labels(name: str, labels: dict[str, Any]) -> None:
             )
 
 
-def placed(package: str, cluster: Cluster) -> str:
+def apply_profile(package: str, cluster: ClusterProfile) -> str:
     """A compiled package with its pods as the cluster wants them.
 
     Raises:
@@ -123,11 +125,11 @@ def placed(package: str, cluster: Cluster) -> str:
         executors[label] = _pod(executors[label], cluster, on_gpus=computes and cluster.gpus > 0)
         if computes:
             _with_gpus(container, cluster)
-        _bounded(container["resources"], cluster)
+        _limit_resources(container["resources"], cluster)
     return yaml.safe_dump_all([spec, platform])
 
 
-def _pod(pod: dict[str, Any], cluster: Cluster, *, on_gpus: bool) -> dict[str, Any]:
+def _pod(pod: dict[str, Any], cluster: ClusterProfile, *, on_gpus: bool) -> dict[str, Any]:
     """The platform's part of a pod, checked by KFP's own message type."""
     store = {"secretName": cluster.secret, **_named("secret", cluster.secret)}
     secrets = [entry | (store if entry["secretName"] == tasks.SECRET else {}) for entry in pod["secretAsEnv"]]
@@ -148,7 +150,7 @@ def _pod(pod: dict[str, Any], cluster: Cluster, *, on_gpus: bool) -> dict[str, A
         raise ValueError(f"KFP cannot give this to a pod: {error}") from None
 
 
-def _scratch(pod: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+def _scratch(pod: dict[str, Any], cluster: ClusterProfile) -> dict[str, Any]:
     """A claim of the pod's own in place of the empty folder that lies on the node's disk."""
     (folder,) = (mount for mount in pod["emptyDirMounts"] if mount["mountPath"] == tasks.WRITABLE)
     kind = {"storageClassName": cluster.scratch_class} if cluster.scratch_class else {"defaultStorageClass": True}
@@ -161,7 +163,7 @@ def _named(kind: str, name: str) -> dict[str, Any]:
     return {f"{kind}NameParameter": {"runtimeValue": {"constant": name}}}
 
 
-def _with_gpus(container: dict[str, Any], cluster: Cluster) -> None:
+def _with_gpus(container: dict[str, Any], cluster: ClusterProfile) -> None:
     """Changes kind and number of the GPUs of a container that asks for some, and its promise."""
     count, kind = str(cluster.gpus), cluster.gpu_type
     container["resources"]["accelerator"] = {"count": count, "resourceCount": count, "type": kind, "resourceType": kind}
@@ -172,7 +174,7 @@ def _with_gpus(container: dict[str, Any], cluster: Cluster) -> None:
         del container["resources"]["accelerator"]
 
 
-def _bounded(resources: dict[str, Any], cluster: Cluster) -> None:
+def _limit_resources(resources: dict[str, Any], cluster: ClusterProfile) -> None:
     """Lowers requests and limits to the most that a pod may ask for."""
     for kind, most, unit in (("Cpu", cluster.most_cpu, 1), ("Memory", cluster.most_memory, GIGABYTE)):
         for bound in ("Request", "Limit"):

@@ -16,11 +16,11 @@ from radiograft.registry.version_claims import Claim
 from radiograft.utils import json_io
 from radiograft_pipelines.cluster import watch
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpServer, named
-from radiograft_pipelines.cluster.watch import ENDED, read
+from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient, find_by_name
+from radiograft_pipelines.cluster.watch import ENDED, read_run
 
 
-def latest(server: KfpServer, names: list[str], most: int) -> list[Any]:
+def latest_run(server: KfpClient, names: list[str], most: int) -> list[Any]:
     """The newest runs (kfp_server_api.V2beta1Run) of the pipelines with these names, at most `most`.
 
     Raises:
@@ -35,13 +35,13 @@ def pipeline_of(run: Any) -> str | None:
     return run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else None
 
 
-def retry(server: KfpServer, run_id: str) -> None:
+def retry_run(server: KfpClient, run_id: str) -> None:
     """Lets a run go on where it failed: what succeeded is not run again, and training goes on from its checkpoint.
 
     Raises:
         ClusterError: there is no such run, or it has not failed.
     """
-    state = read(server, run_id).state
+    state = read_run(server, run_id).state
     if state not in ("FAILED", "CANCELED"):
         raise ClusterError(f"a run to retry must be FAILED or CANCELED, got {state} for {run_id}")
 
@@ -54,7 +54,7 @@ def retry(server: KfpServer, run_id: str) -> None:
     )
 
 
-def _all(server: KfpServer) -> Iterator[Any]:
+def _all(server: KfpClient) -> Iterator[Any]:
     return server.pages(
         "the list of runs",
         server.runs.run_service_list_runs,
@@ -64,17 +64,17 @@ def _all(server: KfpServer) -> Iterator[Any]:
     )
 
 
-def _pipelines(server: KfpServer, name: str) -> list[Any]:
+def _pipelines(server: KfpClient, name: str) -> list[Any]:
     found = server.call(
         f"the pipeline {name!r}",
         server.pipelines.pipeline_service_list_pipelines,
-        filter=named(name),
+        filter=find_by_name(name),
         namespace=server.scope,
     )
     return list(found.pipelines or [])
 
 
-class Published(NamedTuple):
+class RunResult(NamedTuple):
     """A version, whether it is in production now, and its AUROC on test, 0 to 1, None where it is not estimable."""
 
     model: str
@@ -86,21 +86,21 @@ class Published(NamedTuple):
         return f"{self.model} {self.version} ({'production' if self.in_production else 'candidate'})"
 
 
-def published(run: Any) -> Published | None:
+def run_result(run: Any) -> RunResult | None:
     """What a run (kfp_server_api.V2beta1Run) published; None where it published nothing, or that cannot be read."""
     place, model, numbers = _registry_of(run)
     number = numbers.get(run.run_id)
     return None if number is None else _describe(place, model, number)
 
 
-def found_nothing_new(run: Any) -> bool:
+def skipped_unchanged(run: Any) -> bool:
     """Whether a run ended well after ingest, because nothing changed since an earlier version.
 
     KFP counts what it skips as a success. A list of runs tells no tasks; there, such a run claims no version.
     """
     if run.state != "SUCCEEDED" or _parameters(run).get("train_when") != DATA_CHANGED:
         return False
-    began = {task.name for task in watch.states(run) if task.state not in ("PENDING", "SKIPPED")}
+    began = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
     numbers = _registry_of(run)[2]
     return began == {"ingest"} if began else bool(numbers) and run.run_id not in numbers
 
@@ -129,13 +129,13 @@ def _numbers(place: str, model: str) -> dict[str, int]:
         return {}
 
 
-def _describe(place: str, model: str, number: int) -> Published | None:
-    name = storage.join(place, model, str(number), registry.EXTRA, "metrics.json")
+def _describe(place: str, model: str, number: int) -> RunResult | None:
+    name = storage.join(place, model, str(number), registry.EXTRA_ASSETS, "metrics.json")
     try:
-        current = production.current(place, model)
-        facts = json_io.parsed(storage.read_bytes(name), name)
+        current = production.read_production(place, model)
+        facts = json_io.parse_json_object(storage.read_bytes(name), name)
         auroc = facts["metrics"][facts["published"]]["test"]["mean"]["auroc"]["value"]
         in_production = current is not None and current.version == number
-        return Published(model, number, in_production, None if auroc is None else float(auroc))
+        return RunResult(model, number, in_production, None if auroc is None else float(auroc))
     except (FileNotFoundError, LookupError, TypeError, ValueError):
         return None  # claimed, but never completed, or by another package

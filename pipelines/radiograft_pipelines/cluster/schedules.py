@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 from radiograft_pipelines.cluster import submit
 from radiograft_pipelines.cluster.cron import Cron
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kfp_client import PAGE, TIMEOUTS, KfpServer, named
+from radiograft_pipelines.cluster.kfp_client import PAGE, TIMEOUTS, KfpClient, find_by_name
 
 MARK = "radiograft schedule "  # begins the description of every recurring run that is ours; a fingerprint follows
 
 
-class Scheduled(NamedTuple):
+class ScheduleResult(NamedTuple):
     """What `schedule` did to a recurring run; a paused one that was replaced stays paused."""
 
     recurring_run_id: str
@@ -22,7 +22,7 @@ class Scheduled(NamedTuple):
     paused: bool
 
 
-def schedule(server: KfpServer, name: str, order: submit.Order, cron: Cron) -> Scheduled:
+def create_schedule(server: KfpClient, name: str, order: submit.RunRequest, cron: Cron) -> ScheduleResult:
     """Makes sure that exactly one recurring run has this name, and that it does what the order says.
 
     The new one is created before the old ones go, so that a failure in between never leaves none; the next call
@@ -31,8 +31,8 @@ def schedule(server: KfpServer, name: str, order: submit.Order, cron: Cron) -> S
     Raises:
         ClusterError: KFP cannot be reached or refuses.
     """
-    reference = submit.reference(server, order.package)
-    experiment_id = submit.experiment(server, order.experiment)
+    reference = submit.pipeline_reference(server, order.package)
+    experiment_id = submit.find_experiment(server, order.experiment)
     description = MARK + _fingerprint(order, cron, reference, experiment_id)
     before = _of(server, name)
     paused = bool(before) and all(each.status == "DISABLED" for each in before)
@@ -50,13 +50,13 @@ def schedule(server: KfpServer, name: str, order: submit.Order, cron: Cron) -> S
     )
     others = [each for each in _of(server, name) if each.recurring_run_id != kept.recurring_run_id]
     for other in others:
-        _act(server, "delete", name, other)
+        _apply_action(server, "delete", name, other)
     was_there = any(each.recurring_run_id == kept.recurring_run_id for each in before)
     change: Any = "unchanged" if was_there else "replaced" if before else "created"
-    return Scheduled(kept.recurring_run_id, change, paused)
+    return ScheduleResult(kept.recurring_run_id, change, paused)
 
 
-def act(server: KfpServer, action: Literal["enable", "disable", "delete"], name: str) -> None:
+def update_schedule(server: KfpClient, action: Literal["enable", "disable", "delete"], name: str) -> None:
     """Resumes, pauses or removes the schedule with this name.
 
     Raises:
@@ -64,13 +64,13 @@ def act(server: KfpServer, action: Literal["enable", "disable", "delete"], name:
     """
     found = _of(server, name)
     if not found:
-        known = ", ".join(sorted({each.display_name for each in listed(server)})) or "none"
+        known = ", ".join(sorted({each.display_name for each in list_schedules(server)})) or "none"
         raise ClusterError(f"there is no schedule {name!r}; there are: {known}")
     for each in found:
-        _act(server, action, name, each)
+        _apply_action(server, action, name, each)
 
 
-def listed(server: KfpServer) -> list[Any]:
+def list_schedules(server: KfpClient) -> list[Any]:
     """All recurring runs that `schedule` made (kfp_server_api.V2beta1RecurringRun)."""
     service = server.schedules
     everything = server.pages(
@@ -82,13 +82,13 @@ def listed(server: KfpServer) -> list[Any]:
     return [each for each in everything if (each.description or "").startswith(MARK)]
 
 
-def _of(server: KfpServer, name: str) -> list[Any]:
+def _of(server: KfpClient, name: str) -> list[Any]:
     return server.make_sure(f"the schedule {name!r}", lambda: None, lambda: _list(server, name))
 
 
-def _list(server: KfpServer, name: str) -> list[Any]:
+def _list(server: KfpClient, name: str) -> list[Any]:
     found = server.schedules.recurring_run_service_list_recurring_runs(
-        filter=named(name), namespace=server.scope, page_size=PAGE, _request_timeout=TIMEOUTS
+        filter=find_by_name(name), namespace=server.scope, page_size=PAGE, _request_timeout=TIMEOUTS
     )
     strangers = [each for each in found.recurring_runs or [] if not (each.description or "").startswith(MARK)]
     if strangers:
@@ -99,13 +99,13 @@ def _list(server: KfpServer, name: str) -> list[Any]:
     return list(found.recurring_runs or [])
 
 
-def _act(server: KfpServer, action: str, name: str, recurring_run: Any) -> None:
+def _apply_action(server: KfpClient, action: str, name: str, recurring_run: Any) -> None:
     method = getattr(server.schedules, f"recurring_run_service_{action}_recurring_run")
     server.call(f"the schedule {name!r}", method, recurring_run_id=recurring_run.recurring_run_id)
 
 
 def _recurring_run(
-    name: str, description: str, order: submit.Order, cron: Cron, reference: Any, experiment_id: str, paused: bool
+    name: str, description: str, order: submit.RunRequest, cron: Cron, reference: Any, experiment_id: str, paused: bool
 ) -> Any:
     import kfp_server_api as api
 
@@ -113,7 +113,7 @@ def _recurring_run(
         display_name=name,
         description=description,
         pipeline_version_reference=reference,
-        runtime_config=submit.runtime(order),
+        runtime_config=submit.runtime_config(order),
         service_account=order.service_account or None,
         experiment_id=experiment_id,
         trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.text)),
@@ -123,7 +123,7 @@ def _recurring_run(
     )
 
 
-def _fingerprint(order: submit.Order, cron: Cron, reference: Any, experiment_id: str) -> str:
+def _fingerprint(order: submit.RunRequest, cron: Cron, reference: Any, experiment_id: str) -> str:
     """Of all that a schedule does. The server's own copy would not do: it fills in what was left out."""
     facts = [
         cron.text,

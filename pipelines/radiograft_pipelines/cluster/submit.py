@@ -12,37 +12,37 @@ from typing import Any
 from radiograft import storage
 from radiograft.config.base import Scalar
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpServer, named
-from radiograft_pipelines.cluster.package import Package
-from radiograft_pipelines.settings import NO_PLACES, PLACES
+from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient, find_by_name
+from radiograft_pipelines.cluster.package import CompiledPipeline
+from radiograft_pipelines.settings import NOT_URIS, URI_SETTINGS
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """What to run, as whom and where to: `experiment` by name, empty `pipeline_root` and `service_account`: KFP's."""
 
-    package: Package
+    package: CompiledPipeline
     values: Mapping[str, Scalar]
     experiment: str
     pipeline_root: str = ""
     service_account: str = ""
 
 
-def check_places(values: Mapping[str, Scalar]) -> None:
+def check_uris(values: Mapping[str, Scalar]) -> None:
     """Refuses places that no pod can reach.
 
     Raises:
         ClusterError: a path of this machine, or the object store that only a local run has.
     """
-    for name in PLACES:
+    for name in URI_SETTINGS:
         place = str(values[name])
-        if place in NO_PLACES:
+        if place in NOT_URIS:
             continue
         if not storage.is_bucket(place) or place.startswith(f"gs://{storage.EMBEDDED_BUCKET}"):
             raise ClusterError(f"{name} must be in a bucket that the cluster reaches, such as gs://..., got {place!r}")
 
 
-def submit(server: KfpServer, order: Order) -> Any:
+def submit_run(server: KfpClient, order: RunRequest) -> Any:
     """Starts a run and returns it as KFP gives it (kfp_server_api.V2beta1Run).
 
     Raises:
@@ -51,18 +51,18 @@ def submit(server: KfpServer, order: Order) -> Any:
     from kfp_server_api import V2beta1Run
 
     label = f"{order.package.name} {secrets.token_hex(4)}"  # finds the run again when KFP's answer to it gets lost
-    experiment_id = experiment(server, order.experiment)
+    experiment_id = find_experiment(server, order.experiment)
     run = V2beta1Run(
         display_name=label,
         experiment_id=experiment_id,
-        pipeline_version_reference=reference(server, order.package),
-        runtime_config=runtime(order),
+        pipeline_version_reference=pipeline_reference(server, order.package),
+        runtime_config=runtime_config(order),
         service_account=order.service_account or None,
     )
 
     def find() -> Any:
         found = server.runs.run_service_list_runs(
-            experiment_id=experiment_id, filter=named(label), _request_timeout=TIMEOUTS
+            experiment_id=experiment_id, filter=find_by_name(label), _request_timeout=TIMEOUTS
         )
         return (found.runs or [None])[0]
 
@@ -71,14 +71,14 @@ def submit(server: KfpServer, order: Order) -> Any:
     )
 
 
-def runtime(order: Order) -> Any:
+def runtime_config(order: RunRequest) -> Any:
     """The order's parameters as KFP takes them."""
     from kfp_server_api import V2beta1RuntimeConfig
 
     return V2beta1RuntimeConfig(parameters=dict(order.values), pipeline_root=order.pipeline_root or None)
 
 
-def experiment(server: KfpServer, name: str) -> str:
+def find_experiment(server: KfpClient, name: str) -> str:
     """The id of the experiment with this name, which is created where there is none."""
     from kfp_server_api import V2beta1Experiment
 
@@ -86,7 +86,7 @@ def experiment(server: KfpServer, name: str) -> str:
 
     def find() -> Any:
         found = service.experiment_service_list_experiments(
-            filter=named(name), namespace=server.scope, _request_timeout=TIMEOUTS
+            filter=find_by_name(name), namespace=server.scope, _request_timeout=TIMEOUTS
         )
         return (found.experiments or [None])[0]
 
@@ -99,7 +99,7 @@ def experiment(server: KfpServer, name: str) -> str:
     return str(made.experiment_id)
 
 
-def reference(server: KfpServer, package: Package) -> Any:
+def pipeline_reference(server: KfpClient, package: CompiledPipeline) -> Any:
     """The package's version on the server, uploaded where it is not there yet."""
     from kfp_server_api import V2beta1PipelineVersionReference
 
@@ -108,7 +108,7 @@ def reference(server: KfpServer, package: Package) -> Any:
     return V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
 
 
-def _pipeline(server: KfpServer, package: Package) -> str:
+def _pipeline(server: KfpClient, package: CompiledPipeline) -> str:
     # Created empty: an upload would name its first version after the pipeline.
     from kfp_server_api import V2beta1Pipeline
 
@@ -116,7 +116,7 @@ def _pipeline(server: KfpServer, package: Package) -> str:
 
     def find() -> Any:
         found = service.pipeline_service_list_pipelines(
-            filter=named(package.name), namespace=server.scope, _request_timeout=TIMEOUTS
+            filter=find_by_name(package.name), namespace=server.scope, _request_timeout=TIMEOUTS
         )
         return (found.pipelines or [None])[0]
 
@@ -131,10 +131,10 @@ def _pipeline(server: KfpServer, package: Package) -> str:
     return str(made.pipeline_id)
 
 
-def _version(server: KfpServer, pipeline_id: str, package: Package) -> str:
+def _version(server: KfpClient, pipeline_id: str, package: CompiledPipeline) -> str:
     def find() -> Any:
         found = server.pipelines.pipeline_service_list_pipeline_versions(
-            pipeline_id=pipeline_id, filter=named(package.version), _request_timeout=TIMEOUTS
+            pipeline_id=pipeline_id, filter=find_by_name(package.version), _request_timeout=TIMEOUTS
         )
         return (found.pipeline_versions or [None])[0]
 

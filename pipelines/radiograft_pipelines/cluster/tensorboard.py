@@ -6,14 +6,14 @@ from typing import Any
 
 from radiograft.reporting.tensorboard_card import readable_uri
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
+from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 
 GROUP, VERSION, PLURAL = "tensorboard.kubeflow.org", "v1alpha1", "tensorboards"
 LAUNCHER_CONFIG = "kfp-launcher"  # KFP's own config map, which may name another pipeline root
 KFP_ROOT = "minio://mlpipeline/v2/artifacts"
 
 
-def logs_of(run: Any, pipeline: str, cluster: Kubernetes | None) -> str:
+def run_logs_uri(run: Any, pipeline: str, cluster: KubernetesClient | None) -> str:
     """The folder in the object store below which a run's tasks keep their logs.
 
     Args:
@@ -24,7 +24,7 @@ def logs_of(run: Any, pipeline: str, cluster: Kubernetes | None) -> str:
     return f"{readable_uri(root).rstrip('/')}/{pipeline}/{run.run_id}"
 
 
-def apply(cluster: Kubernetes, run_id: str, logs: str) -> str | None:
+def apply_tensorboard(cluster: KubernetesClient, run_id: str, logs: str) -> str | None:
     """Creates or changes the run's Tensorboard resource and returns its name; None where the cluster has no such kind.
 
     Raises:
@@ -49,7 +49,7 @@ def apply(cluster: Kubernetes, run_id: str, logs: str) -> str | None:
     return name
 
 
-def _root(cluster: Kubernetes | None) -> str:
+def _root(cluster: KubernetesClient | None) -> str:
     if cluster is None:
         return KFP_ROOT
     try:

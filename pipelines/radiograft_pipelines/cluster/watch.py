@@ -14,12 +14,12 @@ from rich.text import Text
 
 from radiograft_pipelines.cluster import package
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kfp_client import KfpServer
-from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.pod_diagnosis import Hold, holds
+from radiograft_pipelines.cluster.kfp_client import KfpClient
+from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
+from radiograft_pipelines.cluster.pod_diagnosis import PodIssue, diagnose_pods
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING": "cyan", "SKIPPED": "dim"}
+COLORS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING": "cyan", "SKIPPED": "dim"}
 
 
 class TaskState(NamedTuple):
@@ -30,7 +30,7 @@ class TaskState(NamedTuple):
     seconds: float
 
 
-def read(server: KfpServer, run_id: str) -> Any:
+def read_run(server: KfpClient, run_id: str) -> Any:
     """The run as KFP gives it (kfp_server_api.V2beta1Run).
 
     Raises:
@@ -39,7 +39,7 @@ def read(server: KfpServer, run_id: str) -> Any:
     return server.call(f"run {run_id}", server.runs.run_service_get_run, run_id=run_id)
 
 
-def follow(server: KfpServer, cluster: Kubernetes | None, run_id: str, console: Console, every: float) -> Any:
+def watch_run(server: KfpClient, cluster: KubernetesClient | None, run_id: str, console: Console, every: float) -> Any:
     """Shows a run until it has ended and returns it.
 
     Args:
@@ -50,13 +50,13 @@ def follow(server: KfpServer, cluster: Kubernetes | None, run_id: str, console: 
     told: set[object] = set()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            run = read(server, run_id)
-            tasks, found = states(run), held()
+            run = read_run(server, run_id)
+            tasks, found = task_states(run), held()
             if console.is_terminal:
                 live.update(_board(tasks, found), refresh=True)
             else:
-                _tell_news(console, tasks, told)
-            tell_holds(console, found, told)
+                _print_changes(console, tasks, told)
+            print_issues(console, found, told)
             if run.state in ENDED:
                 break
             time.sleep(every)
@@ -64,23 +64,23 @@ def follow(server: KfpServer, cluster: Kubernetes | None, run_id: str, console: 
     return run
 
 
-def show(run: Any, cluster: Kubernetes | None, console: Console) -> None:
+def show_board(run: Any, cluster: KubernetesClient | None, console: Console) -> None:
     """Prints a run's tasks as they are now, and what holds or ended them."""
-    tasks, found = states(run), _once_readable(cluster, run.run_id, console)()
+    tasks, found = task_states(run), _once_readable(cluster, run.run_id, console)()
     console.print(_board(tasks, found))
-    tell_holds(console, found, set())
+    print_issues(console, found, set())
 
 
-def states(run: Any) -> list[TaskState]:
+def task_states(run: Any) -> list[TaskState]:
     """The run's tasks in the order in which they began; KFP lists Argo's inner nodes too, which are left out."""
     ours = package.task_names()
     details = (run.run_details.task_details if run.run_details else None) or []
     shown = [each for each in details if each.display_name in ours]
-    shown.sort(key=lambda each: (not _been(each.start_time), str(each.start_time)))
+    shown.sort(key=lambda each: (not _duration(each.start_time), str(each.start_time)))
     return [TaskState(ours[each.display_name], each.state or "PENDING", _seconds(each)) for each in shown]
 
 
-def tell_holds(console: Console, found: list[Hold], told: set[object]) -> None:
+def print_issues(console: Console, found: list[PodIssue], told: set[object]) -> None:
     """Prints what was not printed before."""
     for hold in found:
         if (hold.task, hold.remedy) not in told:
@@ -90,16 +90,16 @@ def tell_holds(console: Console, found: list[Hold], told: set[object]) -> None:
                 console.print(f"  → {hold.remedy}", highlight=False, markup=False)
 
 
-def _once_readable(cluster: Kubernetes | None, run_id: str, console: Console) -> Callable[[], list[Hold]]:
+def _once_readable(cluster: KubernetesClient | None, run_id: str, console: Console) -> Callable[[], list[PodIssue]]:
     """Reads what holds the run; that pods cannot be read is said once and stops nothing."""
     unreadable = cluster is None
 
-    def held() -> list[Hold]:
+    def held() -> list[PodIssue]:
         nonlocal unreadable
         if cluster is None or unreadable:
             return []
         try:
-            return holds(cluster, run_id)
+            return diagnose_pods(cluster, run_id)
         except ClusterError as error:
             unreadable = True
             console.print(f"what holds pods cannot be told: {error}", style="dim", markup=False, highlight=False)
@@ -108,30 +108,30 @@ def _once_readable(cluster: Kubernetes | None, run_id: str, console: Console) ->
     return held
 
 
-def _tell_news(console: Console, tasks: list[TaskState], told: set[object]) -> None:
+def _print_changes(console: Console, tasks: list[TaskState], told: set[object]) -> None:
     for number, task in enumerate(tasks):
         if (number, task.state) not in told:
             told.add((number, task.state))
             console.print(f"{task.name} {task.state.lower()}", markup=False, highlight=False)
 
 
-def _board(tasks: list[TaskState], found: list[Hold]) -> Table:
+def _board(tasks: list[TaskState], found: list[PodIssue]) -> Table:
     table = Table("task", "state", "time", box=None, pad_edge=False)
     waiting = {hold.task for hold in found}
     for task in tasks:
         state = "held" if task.name in waiting and task.state in ("PENDING", "RUNNING") else task.state.lower()
-        style = "yellow" if state == "held" else COLOURS.get(task.state, "")
+        style = "yellow" if state == "held" else COLORS.get(task.state, "")
         table.add_row(task.name, Text(state, style=style), str(datetime.timedelta(seconds=round(task.seconds))))
     return table
 
 
 def _seconds(task: Any) -> float:
-    if not _been(task.start_time):
+    if not _duration(task.start_time):
         return 0.0
-    ended = task.end_time if _been(task.end_time) else datetime.datetime.now(datetime.UTC)
+    ended = task.end_time if _duration(task.end_time) else datetime.datetime.now(datetime.UTC)
     return float((ended - task.start_time).total_seconds())
 
 
-def _been(time: datetime.datetime | None) -> bool:
+def _duration(time: datetime.datetime | None) -> bool:
     """KFP gives no time, the year 1 or 1970 for what has not been yet."""
     return time is not None and time.year > 1970

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft.config.base import Scalar, Settings
 
 
-class Form:
+class PipelineParameters:
     """Hands each stage the parameters that its settings ask for."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ class Form:
         return {name: self.parameters[name] for name in stage.__dataclass_fields__}
 
 
-def with_run_form(pipeline: Callable[[Form], None], **defaults: Scalar) -> Callable[..., None]:
+def pipeline_from_settings(pipeline: Callable[[PipelineParameters], None], **defaults: Scalar) -> Callable[..., None]:
     """Gives a pipeline that takes a Form one parameter a setting, which is what KFP shows on its run form.
 
     Args:
@@ -29,10 +29,10 @@ def with_run_form(pipeline: Callable[[Form], None], **defaults: Scalar) -> Calla
     """
 
     def with_parameters(*values: Any) -> None:
-        pipeline(Form(dict(zip(run_form(), values, strict=True))))
+        pipeline(PipelineParameters(dict(zip(all_settings(), values, strict=True))))
 
     with_parameters.__name__ = pipeline.__name__
-    with_parameters.__doc__ = description(pipeline.__doc__ or "")
+    with_parameters.__doc__ = pipeline_description(pipeline.__doc__ or "")
     with_parameters.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(
@@ -41,19 +41,19 @@ def with_run_form(pipeline: Callable[[Form], None], **defaults: Scalar) -> Calla
                 default=inspect.Parameter.empty if field.metadata["required"] else defaults.get(name, field.default),
                 annotation=type(field.default),
             )
-            for name, field in run_form().items()
+            for name, field in all_settings().items()
         ]
     )
     return with_parameters
 
 
-def description(summary: str) -> str:
+def pipeline_description(summary: str) -> str:
     """The pipeline's help: KFP shows a pipeline's description, but no parameter's."""
-    lines = [f"- {name}: {explain(field)}" for name, field in run_form().items()]
+    lines = [f"- {name}: {explain_setting(field)}" for name, field in all_settings().items()]
     return "\n".join([inspect.cleandoc(summary), "", "Parameters:", *lines])
 
 
-def explain(field: Any) -> str:
+def explain_setting(field: Any) -> str:
     """A setting's help with its choices, or its range and unit, in one sentence."""
     meta = field.metadata
     if meta["choices"]:

@@ -17,7 +17,7 @@ from radiograft.stages.preprocess.component import collect_shards, list_workers,
 from radiograft.stages.publish.component import publish
 from radiograft.storage.pseudonyms import SALT_VARIABLE
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
-from radiograft_pipelines.dags.parameters import Form
+from radiograft_pipelines.dags.parameters import PipelineParameters
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -37,14 +37,14 @@ SALT, SALT_KEYS = (
 )  # which hashes patients' ids, see radiograft.storage.pseudonyms
 
 
-def ingested(form: Form) -> dsl.PipelineTask:
+def ingest_task(form: PipelineParameters) -> dsl.PipelineTask:
     """Reads the source; never from the cache, for what lies behind data_source may have changed."""
     task = ingest(run_id=RUN_ID, **form.parameters)
     task.set_caching_options(False)
-    return on_two_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
+    return request_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 
 
-def worth_training(data: dsl.PipelineTask) -> Any:
+def should_train(data: dsl.PipelineTask) -> Any:
     """The condition under which a run goes on after ingest.
 
     It is ingest's return value, which KFP calls `Output`: KFP's local runner takes a condition on an output of another
@@ -53,26 +53,26 @@ def worth_training(data: dsl.PipelineTask) -> Any:
     return data.outputs["Output"] == True  # noqa: E712  compared when the pipeline runs
 
 
-def preprocessed(form: Form, catalogue: Any) -> dsl.PipelineTask:
+def preprocess_task(form: PipelineParameters, catalogue: Any) -> dsl.PipelineTask:
     """Makes shards of the catalogue's pictures, which workers in pods of their own share; one more collects them."""
     settings, attempt = form.of(Preprocess), _attempt(form, "preprocess")
     workers = list_workers(preprocess_workers=form.parameters["preprocess_workers"])
     with dsl.ParallelFor(workers.output) as worker:  # unnamed, as in `radiograft_pipelines.dags.cutoff_search`
         made = preprocess(catalogue=catalogue, worker=worker, **attempt, **settings)
     collected = collect_shards(catalogue=catalogue, parts=dsl.Collected(made.outputs["part"]), **settings)
-    on_two_gpus(made, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
-    unprivileged(workers, cpu="1", memory="2Gi", hours=1)
-    return unprivileged(collected, cpu="2", memory="8Gi", hours=2)
+    request_gpus(made, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+    restrict_pod(workers, cpu="1", memory="2Gi", hours=1)
+    return restrict_pod(collected, cpu="2", memory="8Gi", hours=2)
 
 
-def extracted(form: Form, shards: Any) -> dsl.PipelineTask:
+def extract_features_task(form: PipelineParameters, shards: Any) -> dsl.PipelineTask:
     """Runs the frozen backbone and trains a classifier on its features."""
     attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
     task = extract_features(shards=shards, **attempt, **form.of(ExtractFeatures))
-    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
 
 
-def tuned(form: Form, shards: Any, start: Any, cut_off: Any = None) -> dsl.PipelineTask:
+def fine_tune_task(form: PipelineParameters, shards: Any, start: Any, cut_off: Any = None) -> dsl.PipelineTask:
     """Fine-tunes from the form's cut-off, or from that of one turn of a loop.
 
     A loop's tasks all have the same name, and so would be the place of their checkpoints: there it is the cut-off.
@@ -80,34 +80,34 @@ def tuned(form: Form, shards: Any, start: Any, cut_off: Any = None) -> dsl.Pipel
     settings = form.of(FineTune) | ({"model_cut_off": cut_off} if cut_off is not None else {})
     attempt = _attempt(form, dsl.PIPELINE_TASK_NAME_PLACEHOLDER if cut_off is None else cut_off)
     task = fine_tune(shards=shards, feature_model=start, **attempt, **settings)
-    return on_two_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
 
 
-def evaluated(form: Form, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
+def evaluate_task(form: PipelineParameters, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
     """Judges the fine-tuned model; never from the cache, for the production model it must match may have changed."""
     features, start = (extraction.outputs[name] for name in ("features", "feature_model"))
     task = evaluate(
         shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, **form.of(Evaluate)
     )
     task.set_caching_options(False)
-    return on_two_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
+    return request_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
 
 
-def published(form: Form, model: Any, judged: dsl.PipelineTask) -> dsl.PipelineTask:
+def publish_task(form: PipelineParameters, model: Any, judged: dsl.PipelineTask) -> dsl.PipelineTask:
     """Puts the model into the registry; never from the cache, for each run publishes its own version."""
     evaluation, report = (judged.outputs[name] for name in ("evaluation", "report"))
     task = publish(model=model, evaluation=evaluation, report=report, run_id=RUN_ID, **form.of(Publish))
     task.set_caching_options(False)
     task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
-    return unprivileged(task, cpu="1", memory="2Gi", hours=1)
+    return restrict_pod(task, cpu="1", memory="2Gi", hours=1)
 
 
-def _attempt(form: Form, task_name: Any) -> dict[str, Any]:
+def _attempt(form: PipelineParameters, task_name: Any) -> dict[str, Any]:
     """Where a training stage keeps its checkpoints, the same in every attempt."""
     return {"checkpoint_root": form.parameters["publish_registry"], "run_id": RUN_ID, "task_name": task_name}
 
 
-def on_two_gpus(task: dsl.PipelineTask, *, cpu: str, memory: str, shared_memory: str, hours: int) -> dsl.PipelineTask:
+def request_gpus(task: dsl.PipelineTask, *, cpu: str, memory: str, shared_memory: str, hours: int) -> dsl.PipelineTask:
     """A pod with two GPUs, which the task insists on, and a memory-backed /dev/shm for its input pipeline."""
     task.set_accelerator_type(GPU_TYPE).set_accelerator_limit(GPUS)
     task.set_env_variable(PROMISED_GPUS_VARIABLE, str(GPUS))
@@ -115,10 +115,10 @@ def on_two_gpus(task: dsl.PipelineTask, *, cpu: str, memory: str, shared_memory:
     kubernetes.empty_dir_mount(
         task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=shared_memory
     )
-    return unprivileged(task, cpu=cpu, memory=memory, hours=hours)
+    return restrict_pod(task, cpu=cpu, memory=memory, hours=hours)
 
 
-def unprivileged(task: dsl.PipelineTask, *, cpu: str, memory: str, hours: int) -> dsl.PipelineTask:
+def restrict_pod(task: dsl.PipelineTask, *, cpu: str, memory: str, hours: int) -> dsl.PipelineTask:
     """A pod that PodSecurity `restricted` admits, with requests equal to limits, a time-out and retries."""
     task.set_display_name(task.name.replace("-", " ").capitalize())
     task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)

@@ -25,7 +25,7 @@ ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # below a traceback's head and it
 
 
 @contextlib.contextmanager
-def shown(progress: Progress) -> Iterator[None]:
+def show_progress(progress: Progress) -> Iterator[None]:
     """Lets the display read all that kfp.local prints and logs.
 
     Where two tasks run at once, each of kfp.local's threads puts `print` and the root logger back to what it found,

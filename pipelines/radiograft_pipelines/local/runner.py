@@ -25,8 +25,8 @@ from radiograft.data import change_detection
 from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
-from radiograft_pipelines.local.progress import Progress, shown
-from radiograft_pipelines.settings import SEARCH, WHOLE, complete
+from radiograft_pipelines.local.progress import Progress, show_progress
+from radiograft_pipelines.settings import SEARCH, WHOLE, fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
@@ -38,7 +38,7 @@ class RunFailedError(RuntimeError):
     """A task failed; the message is its error, and where the log is."""
 
 
-def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
+def new_run_id(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
     """Notes which pipeline is to run with which values of the run form, and returns the new run's id."""
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     text = json.dumps({"pipeline": pipeline, "values": dict(values)}, indent=2)
@@ -46,7 +46,7 @@ def new_run(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
     return run_id
 
 
-def run(run_id: str, out: Path, console: Console) -> dict[str, Any]:
+def run_pipeline(run_id: str, out: Path, console: Console) -> dict[str, Any]:
     """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints, and one
     that is finished is left alone.
 
@@ -114,7 +114,7 @@ def _noted(record: Path) -> tuple[str, dict[str, Scalar]]:
         raise ValueError(f"{wanted}; it is damaged ({error}), so start a new run") from None
     if pipeline not in (WHOLE, SEARCH) or not isinstance(values, dict):
         raise ValueError(f"{wanted}, got {pipeline!r} with {type(values).__name__}; start a new run")
-    return pipeline, complete(values)
+    return pipeline, fill_defaults(values)
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Pr
     pipeline = kfp_components.load_component_from_text(_for_this_machine(package, folder.name))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"))
     try:
-        with warnings.catch_warnings(), shown(progress):
+        with warnings.catch_warnings(), show_progress(progress):
             warnings.simplefilter("ignore")
             pipeline(**values)
     except RuntimeError as error:

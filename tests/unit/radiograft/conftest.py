@@ -15,7 +15,7 @@ from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions, ro
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import Exclusion, RandomBaseline, Report, SplitCount
 from radiograft.reporting.plots import Curve
-from radiograft.training.search.results import Candidate
+from radiograft.training.search.results import Trial
 
 FOURTEEN = (
     "Atelectasis",
@@ -118,7 +118,7 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
             )
         ],
         cut_off_search=[
-            Candidate(
+            Trial(
                 cut_off=cut_off,
                 trainable_weights=weights,
                 epochs=8,

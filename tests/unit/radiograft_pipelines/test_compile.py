@@ -15,7 +15,8 @@ import yaml
 from click.testing import CliRunner
 
 from radiograft_pipelines.compile import main
-from tests.helpers.packages import COMPILED, OF_THE_SEARCH, ON_NONE, PACKAGES, ROOT, STAGES_ON_GPUS, TASKS, tasks
+from tests.helpers.packages import COMPILED, OF_THE_SEARCH, ON_NONE, PACKAGES, STAGES_ON_GPUS, TASKS, tasks
+from tests.repository import ROOT
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
 every_stage_on_gpus = pytest.mark.parametrize(

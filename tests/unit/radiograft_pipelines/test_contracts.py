@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish, run_form
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish, all_settings
 from radiograft.config.base import Settings
 from tests.repository import ROOT
 
@@ -136,7 +136,9 @@ def test_every_stage_is_held_to_the_contract() -> None:
 @every_stage
 def test_scalars_are_the_settings(stage: str) -> None:
     taken = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation in SCALARS}
-    own = run_form().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])  # it checks the whole form
+    own = (
+        all_settings().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])
+    )  # it checks the whole form
     declared = {field.name: type(field.default) for field in own}
     assert taken == declared | OTHER_SCALARS.get(stage, {})
 

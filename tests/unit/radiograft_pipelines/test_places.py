@@ -10,18 +10,18 @@ import pytest
 from click.testing import CliRunner
 
 from radiograft_pipelines.cli.main import main
-from radiograft_pipelines.settings import complete, located
+from radiograft_pipelines.settings import absolute_uri, fill_defaults
 
 NEEDED: dict[str, Any] = {"data_source": "/data", "publish_registry": "/registry"}
 
 
 def test_local_paths_become_absolute_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    values = complete({"data_source": "nih", "publish_registry": "gs://bucket/registry", "model_weights": "w.h5"})
+    values = fill_defaults({"data_source": "nih", "publish_registry": "gs://bucket/registry", "model_weights": "w.h5"})
     assert values["data_source"] == f"{tmp_path}/nih"
     assert values["publish_registry"] == "gs://bucket/registry"
     assert values["model_weights"] == f"{tmp_path}/w.h5"
-    assert [complete(NEEDED | {"model_weights": name})["model_weights"] for name in ("imagenet", "none")] == [
+    assert [fill_defaults(NEEDED | {"model_weights": name})["model_weights"] for name in ("imagenet", "none")] == [
         "imagenet",
         "none",
     ]
@@ -31,7 +31,7 @@ def test_local_paths_become_absolute_and_the_rest_stays(tmp_path: Path, monkeypa
 def test_a_place_of_another_kind_is_no_local_path(place: str) -> None:
     """Fails where it is made absolute, as if it lay below the working folder."""
     with pytest.raises(ValueError, match=f"^publish_registry must be a path, .*, got '{place}'$"):
-        complete(NEEDED | {"publish_registry": place})
+        fill_defaults(NEEDED | {"publish_registry": place})
 
 
 @pytest.mark.parametrize("place", ["https://host/x", "ftp://x/y", "gs:/bucket/x", "GS://bucket/x", "s3:/bucket"])
@@ -40,20 +40,20 @@ def test_another_scheme_is_no_folder_of_this_machine(name: str, place: str) -> N
     """Fails where `located` makes everything absolute that names no bucket: the run writes to ./gs:/bucket/x then."""
     message = f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {place!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        complete(NEEDED | {name: place})
+        fill_defaults(NEEDED | {name: place})
 
 
 def test_a_colon_alone_makes_no_scheme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where `SCHEME` lacks its slash or may stand anywhere in a path."""
     monkeypatch.chdir(tmp_path)
-    assert located("--registry", "2026:11/a") == f"{tmp_path}/2026:11/a"
-    assert located("--registry", "a/b:/c") == f"{tmp_path}/a/b:/c"
+    assert absolute_uri("--registry", "2026:11/a") == f"{tmp_path}/2026:11/a"
+    assert absolute_uri("--registry", "a/b:/c") == f"{tmp_path}/a/b:/c"
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where `located` lacks expanduser: a shell leaves `--set source=~/data` as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert complete(NEEDED | {"data_source": "~/data"})["data_source"] == f"{tmp_path}/data"
+    assert fill_defaults(NEEDED | {"data_source": "~/data"})["data_source"] == f"{tmp_path}/data"
 
 
 @pytest.mark.parametrize("place", ["ftp://x/y", "gs:/bucket/registry"])

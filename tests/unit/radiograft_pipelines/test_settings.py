@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from radiograft.config import run_form
-from radiograft_pipelines.settings import FOLDER, complete, for_search, full_name, load, override
+from radiograft.config import all_settings
+from radiograft_pipelines.settings import (
+    PRESETS_FOLDER,
+    apply_overrides,
+    fill_defaults,
+    for_search,
+    full_name,
+    load_settings_file,
+)
 
-SHIPPED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
 NEEDED: dict[str, Any] = {"data_source": "/data", "publish_registry": "/registry"}
 
 
@@ -26,11 +33,11 @@ def test_demo_and_the_posters_configuration_are_shipped() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_file_is_accepted_by_all_stages(name: str) -> None:
-    assert set(complete({"data_source": "/data"} | load(name))) == set(run_form())
+    assert set(fill_defaults({"data_source": "/data"} | load_settings_file(name))) == set(all_settings())
 
 
 def test_chestxray14_is_the_poster() -> None:
-    values = complete(override(load("chestxray14"), ["source=/data/nih"]))
+    values = fill_defaults(apply_overrides(load_settings_file("chestxray14"), ["source=/data/nih"]))
     expected = {
         "data_format": "chestxray14",
         "data_source": "/data/nih",
@@ -44,7 +51,7 @@ def test_chestxray14_is_the_poster() -> None:
 
 
 def test_the_demo_needs_no_network() -> None:
-    values = complete(load("demo"))
+    values = fill_defaults(load_settings_file("demo"))
     assert (values["data_format"], values["model_backbone"]) == ("phantom", "efficientnet_lite0")
     assert values["publish_model_name"] == "phantom-radiograph"  # no opponent of models of real radiographs
     assert values["data_source"] == "gs://radiograft-embedded/phantom"
@@ -53,7 +60,12 @@ def test_the_demo_needs_no_network() -> None:
 
 def test_a_file_is_found_by_path_and_may_use_short_names(tmp_path: Path) -> None:
     path = write(tmp_path, "source: /data\nimage_size: 64\nl2: 1e-4\nrandom_baseline: true\n")
-    assert load(path) == {"data_source": "/data", "image_size": 64, "model_l2": 1e-4, "model_random_baseline": True}
+    assert load_settings_file(path) == {
+        "data_source": "/data",
+        "image_size": 64,
+        "model_l2": 1e-4,
+        "model_random_baseline": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,16 +100,16 @@ def test_names_may_lack_their_prefix(short: str, full: str) -> None:
 )
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        load(write(tmp_path, f"{name}: 1"))
+        load_settings_file(write(tmp_path, f"{name}: 1"))
     assert str(error.value) == message
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        override({}, [f"{name}=1"])
+        apply_overrides({}, [f"{name}=1"])
     assert str(error.value) == message
 
 
 def test_a_missing_file_is_answered_with_the_shipped_ones() -> None:
     with pytest.raises(FileNotFoundError) as error:
-        load("chestxray")
+        load_settings_file("chestxray")
     assert str(error.value) == (
         "settings must be a file or one of chestxray14, demo, pneumoniamnist, got 'chestxray'; "
         "did you mean 'chestxray14'?"
@@ -108,14 +120,14 @@ def test_a_missing_file_is_answered_with_the_shipped_ones() -> None:
 def test_a_file_must_be_a_mapping(tmp_path: Path, text: str, kind: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        load(path)
+        load_settings_file(path)
     assert str(error.value) == f"{path} must hold lines of `name: value`, got {kind}"
 
 
 def test_a_file_must_be_yaml(tmp_path: Path) -> None:
     path = write(tmp_path, "image_size: [224")
     with pytest.raises(ValueError, match=f"^{path} must be YAML: "):
-        load(path)
+        load_settings_file(path)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +146,13 @@ def test_a_file_must_be_yaml(tmp_path: Path) -> None:
 )
 def test_a_wrong_value_in_a_file_is_refused(tmp_path: Path, line: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind) as error:
-        complete(NEEDED | load(write(tmp_path, line)))
+        fill_defaults(NEEDED | load_settings_file(write(tmp_path, line)))
     assert str(error.value).startswith(message)
 
 
 def test_assignments_win_over_the_file_and_have_the_settings_type() -> None:
     assignments = ["size=96", "l2=1e-3", "random_baseline=true", "labels = Mass, Edema", "dropout=0"]
-    assert override({"image_size": 64, "train_seed": 3}, assignments) == {
+    assert apply_overrides({"image_size": 64, "train_seed": 3}, assignments) == {
         "image_size": 96,
         "model_l2": 0.001,
         "model_random_baseline": True,
@@ -151,7 +163,7 @@ def test_assignments_win_over_the_file_and_have_the_settings_type() -> None:
 
 
 def test_a_value_may_hold_the_equals_sign() -> None:
-    values = override({}, ["image_augmentation=rotation_range=5,zoom_range=0.2"])
+    values = apply_overrides({}, ["image_augmentation=rotation_range=5,zoom_range=0.2"])
     assert values == {"image_augmentation": "rotation_range=5,zoom_range=0.2"}
 
 
@@ -167,7 +179,7 @@ def test_a_value_may_hold_the_equals_sign() -> None:
 )
 def test_a_wrong_assignment_is_refused(assignment: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        override({}, [assignment])
+        apply_overrides({}, [assignment])
     assert str(error.value) == message
 
 
@@ -187,11 +199,11 @@ def test_a_wrong_assignment_is_refused(assignment: str, message: str) -> None:
     ],
 )
 def test_another_backbone_brings_its_own_cut_off(file: dict[str, Any], assignments: list[str], cut_off: str) -> None:
-    assert override(file, assignments)["model_cut_off"] == cut_off
+    assert apply_overrides(file, assignments)["model_cut_off"] == cut_off
 
 
 def test_another_backbones_candidates_are_all_tried_where_the_file_says_so() -> None:
-    assert override({"model_cut_off": "auto"}, ["backbone=efficientnet_lite0"])["model_cut_off"] == "auto"
+    assert apply_overrides({"model_cut_off": "auto"}, ["backbone=efficientnet_lite0"])["model_cut_off"] == "auto"
 
 
 @pytest.mark.parametrize(
@@ -207,14 +219,14 @@ def test_a_search_tries_all_candidates_unless_the_file_names_several(file: dict[
 
 
 def test_defaults_fill_in_what_is_not_named() -> None:
-    defaults = {name: field.default for name, field in run_form().items()}
-    assert complete(NEEDED) == defaults | NEEDED
+    defaults = {name: field.default for name, field in all_settings().items()}
+    assert fill_defaults(NEEDED) == defaults | NEEDED
 
 
 def test_a_file_that_names_a_backbone_alone_gets_that_ones_cut_off() -> None:
-    assert complete(NEEDED | {"model_backbone": "efficientnet_lite0"})["model_cut_off"] == "top_conv"
+    assert fill_defaults(NEEDED | {"model_backbone": "efficientnet_lite0"})["model_cut_off"] == "top_conv"
     with pytest.raises(ValueError, match=r"^model_backbone must be one of .*, got ''$"):
-        complete(NEEDED | {"model_backbone": ""})
+        fill_defaults(NEEDED | {"model_backbone": ""})
 
 
 def test_a_short_name_of_two_settings_is_refused_with_both() -> None:
@@ -227,7 +239,7 @@ def test_a_setting_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
     """Fails where `load` takes the last of them."""
     path = write(tmp_path, "image_size: 64\nsize: 32\n")
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        load(path)
+        load_settings_file(path)
     assert str(error.value) == f"{path} must give each setting once, got image_size a second time as 'size'"
 
 
@@ -235,4 +247,4 @@ def test_a_name_that_stands_twice_in_a_file_is_refused(tmp_path: Path) -> None:
     """Fails where the YAML loader has PyYAML's own construct_mapping, which takes the last."""
     path = write(tmp_path, "image_size: 64\nimage_size: 32\n")
     with pytest.raises(ValueError, match=f"^{path} must be YAML: 'image_size' is given twice$"):
-        load(path)
+        load_settings_file(path)

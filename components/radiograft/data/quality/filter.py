@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from radiograft.config.data_policy import FAIL, QUARANTINE, REPORT, Policy, defect
-from radiograft.data.catalog import exclusion, summarise_exclusions
+from radiograft.config.data_policy import FAIL, QUARANTINE, REPORT, DataPolicy, defect_of
+from radiograft.data.catalog import exclusion, summarize_exclusions
 
 
 @dataclasses.dataclass
-class Sieve:
+class DataFilter:
     """What was found so far: frames of image_id, uri (missing for what only a table names) and reason."""
 
-    policy: Policy
+    policy: DataPolicy
     found: list[pd.DataFrame] = dataclasses.field(default_factory=list)
 
     def note(self, excluded: pd.DataFrame) -> None:
@@ -48,13 +48,13 @@ class Sieve:
         Raises:
             ValueError: with each such reason, its count and a few ids.
         """
-        groups = [group for group in summarise_exclusions(self._of(FAIL)) if group["count"]]
+        groups = [group for group in summarize_exclusions(self._of(FAIL)) if group["count"]]
         if groups:
             told = "; ".join(
-                f"{group['count']} ({defect(group['reason'])}: {group['reason']}): {', '.join(group['examples'])}"
+                f"{group['count']} ({defect_of(group['reason'])}: {group['reason']}): {', '.join(group['examples'])}"
                 for group in groups
             )
-            names = ",".join(sorted({f"{defect(group['reason'])}=drop" for group in groups}))
+            names = ",".join(sorted({f"{defect_of(group['reason'])}=drop" for group in groups}))
             raise ValueError(f"the data must be free of what data_policy lets fail, got {told}; repair, or set {names}")
 
     def excluded(self) -> pd.DataFrame:

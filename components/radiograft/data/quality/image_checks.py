@@ -11,12 +11,12 @@ from radiograft.config.data_policy import BLANK, INVERTED
 
 SIDE = 16  # of a thumbnail, pixels; every image_size is a multiple of it
 HASH_SIDE = 8
-SHADES = 2  # grey levels in the thumbnail of a picture that shows nothing
+MAX_GRAY_LEVELS = 2  # grey levels in the thumbnail of a picture that shows nothing
 # Of 7,586 real chest films (NIH at 320 and 64 px, PneumoniaMNIST) the highest has 0.24; inverted, 97 % have above 0.3.
 INVERTED_FROM = 0.3
 
 
-class Look(NamedTuple):
+class ImageCheck(NamedTuple):
     """`thumbnail` uint8 [SIDE, SIDE], `hash` 64 bits, `flaws` reasons of policy.REASONS."""
 
     thumbnail: np.ndarray
@@ -24,7 +24,7 @@ class Look(NamedTuple):
     flaws: tuple[str, ...]
 
 
-def look(picture: np.ndarray) -> Look:
+def check_image(picture: np.ndarray) -> ImageCheck:
     """Looks at a picture.
 
     Args:
@@ -32,11 +32,11 @@ def look(picture: np.ndarray) -> Look:
     """
     block = picture.shape[0] // SIDE
     means = picture.reshape(SIDE, block, SIDE, block).mean((1, 3))
-    if np.ptp(picture) <= SHADES:
+    if np.ptp(picture) <= MAX_GRAY_LEVELS:
         flaws: tuple[str, ...] = (BLANK,)
     else:
         flaws = (INVERTED,) if brightness_outside(means) > INVERTED_FROM else ()
-    return Look(np.round(means).astype("uint8"), perceptual_hash(means), flaws)
+    return ImageCheck(np.round(means).astype("uint8"), perceptual_hash(means), flaws)
 
 
 def brightness_outside(means: np.ndarray) -> float:

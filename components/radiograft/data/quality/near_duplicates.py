@@ -12,15 +12,17 @@ from radiograft.data.catalog import SPLITS
 
 BYTES = 8
 # Hashes that differ in fewer bits than they have bytes share a byte, so that buckets by byte find every such pair.
-MOST_BITS = BYTES - 1
+MAX_HASH_DISTANCE = BYTES - 1
 # Of 765,585 pairs of NIH's films the most alike of two patients have 0.973, of one patient 0.987 and, the same film
 # again, 1; with what it was, a film compressed as JPEG at quality 50, halved, or with noise of 8 levels has more than
 # 0.99 always, one brightened by 15 % in 99.6 %.
-LEAST_CORRELATION = 0.99
-AT_ONCE = 2**20  # pairs
+MIN_CORRELATION = 0.99
+CHUNK_SIZE = 2**20  # pairs
 
 
-def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, leave: bool) -> dict[str, pd.Series[bool]]:
+def find_near_duplicates(
+    rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, leave: bool
+) -> dict[str, pd.Series[bool]]:
     """Which rows are so, by reason; those of the test split never are, for they stay whatever the policy.
 
     Args:
@@ -30,7 +32,7 @@ def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, lea
     """
     order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
     splits = rows["split"].to_numpy()[order]
-    found = repeats(hashes[order], thumbnails[order], leave & (splits != "test"))
+    found = find_repeats(hashes[order], thumbnails[order], leave & (splits != "test"))
     repeated = {later: earlier for later, earlier in found.items() if splits[later] != "test"}
 
     def marked(within: bool) -> pd.Series[bool]:
@@ -40,20 +42,20 @@ def flaws(rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, lea
     return {NEAR_DUPLICATE_ELSEWHERE: marked(within=False), NEAR_DUPLICATE: marked(within=True)}
 
 
-def repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
+def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
     """Places of pictures that look like an earlier one that stays, and that one's; other arguments as of `pairs`.
 
     Args:
         leaves: bool [n], which pictures leave if they are such.
     """
     found: dict[int, int] = {}
-    for earlier, later in pairs(hashes, thumbnails).tolist():
+    for earlier, later in similar_pairs(hashes, thumbnails).tolist():
         if earlier not in found or not leaves[earlier]:
             found.setdefault(later, earlier)
     return found
 
 
-def pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+def similar_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
     """Places of pictures that look the same, int64 [pairs, 2], the lower first, in ascending order.
 
     Args:
@@ -72,11 +74,11 @@ def _near(hashes: np.ndarray) -> Iterator[np.ndarray]:
         values = (hashes >> np.uint64(8 * byte)) & np.uint64(255)
         order = np.argsort(values, kind="stable")
         for bucket in np.split(order, np.flatnonzero(np.diff(values[order])) + 1):
-            rows = max(1, AT_ONCE // max(len(bucket), 1))
+            rows = max(1, CHUNK_SIZE // max(len(bucket), 1))
             for start in range(0, len(bucket), rows):
                 block = bucket[start : start + rows]
                 bits = np.bitwise_count(hashes[block][:, None] ^ hashes[bucket][None, :])
-                one, other = np.nonzero(bits <= MOST_BITS)
+                one, other = np.nonzero(bits <= MAX_HASH_DISTANCE)
                 near = np.stack([block[one], bucket[other]], axis=1)
                 yield near[near[:, 0] < near[:, 1]]
 
@@ -87,4 +89,4 @@ def _alike(flat: np.ndarray, near: np.ndarray) -> np.ndarray:
     one -= one.mean(axis=1, keepdims=True)
     other -= other.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.asarray((one * other).sum(axis=1) >= LEAST_CORRELATION * np.maximum(lengths, 1.0))
+    return np.asarray((one * other).sum(axis=1) >= MIN_CORRELATION * np.maximum(lengths, 1.0))

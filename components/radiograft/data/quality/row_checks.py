@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
-from radiograft.config.data_policy import CONTRADICTION, MISSPELT
+from radiograft.config.data_policy import CONTRADICTION, MISSPELLED
 from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
 
@@ -19,7 +19,7 @@ ALIKE = 0.8  # difflib's ratio; `Pnuemonia` has 0.89 to Pneumonia, Pneumothorax 
 HELD_OUT_MOST = ("test", "validation", "train")
 
 
-def of_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
+def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
     """Rows that cannot be used or are not to be trusted, by reason.
 
     Args:
@@ -32,8 +32,8 @@ def of_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dic
         "empty file": rows["bytes"] == 0,
         "in neither official list": rows["split"].isna(),
         f"no {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
-        CONTRADICTION: contradictory(findings),
-        MISSPELT: _any(findings, misspelt(findings, settings.findings())),
+        CONTRADICTION: has_contradiction(findings),
+        MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
         "no finding asked for is known to be there or not": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
@@ -43,23 +43,23 @@ def of_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dic
     return found
 
 
-def contradictory(findings: pd.DataFrame) -> pd.Series[bool]:
+def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
     """Pictures that are said to show nothing, and something."""
     others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
     return _any(findings, [NO_FINDING]) & _any(findings, others)
 
 
-def misspelt(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
+def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
     """Findings of no known name that are spelt almost like a label, and that label."""
     known = {NO_FINDING, *FINDINGS, *chexpert.FINDINGS, *labels}
     return {name: label for name in map(str, findings) if name not in known for label in labels if _alike(name, label)}
 
 
-def notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
+def label_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
     """What is to be said of findings that may be misspelt, a sentence each."""
     return tuple(
         f"{name!r} ({int(findings[name].eq(1.0).sum())} pictures) may be {label}: they count as free of {label}"
-        for name, label in misspelt(findings, labels).items()
+        for name, label in has_misspelled_label(findings, labels).items()
     )
 
 

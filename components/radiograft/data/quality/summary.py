@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from radiograft.config.data_policy import NOT_ASKED_FOR, Policy, defect
+from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
-from radiograft.data.catalog import SPLITS, count_splits, label_column, summarise_exclusions
+from radiograft.data.catalog import SPLITS, count_splits, label_column, summarize_exclusions
 
 FILE = "data.json"  # in the folder of shards
 FEW_PATIENTS = 10  # evaluate_fewest_patients asks for as many unless told otherwise
@@ -22,8 +22,8 @@ UNKNOWN = "unknown"
 UNKNOWN_BEFORE = "no earlier version was looked for"
 
 
-def describe(
-    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame, suspects: pd.DataFrame, policy: Policy
+def summarize_data(
+    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame, suspects: pd.DataFrame, policy: DataPolicy
 ) -> dict[str, Any]:
     """The report's facts, ready for JSON; ids of pictures, but nothing of their content.
 
@@ -36,12 +36,12 @@ def describe(
         "splits": {split: counts[split] | _people(rows[rows["split"] == split]) for split in SPLITS},
         "excluded": _groups(excluded, policy),
         "suspects": _groups(suspects, policy),
-        "rare": rare(rows, labels),
+        "rare": rare_labels(rows, labels),
         "policy": dataclasses.asdict(policy),
     }
 
 
-def rare(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+def rare_labels(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     """A sentence for each split that has labels which fewer than FEW_PATIENTS patients have."""
     sentences = []
     for split in SPLITS:
@@ -65,18 +65,18 @@ def _counted(values: pd.Series[str]) -> dict[str, int]:
     return {str(name): int(count) for name, count in counts.items()}
 
 
-def _groups(found: pd.DataFrame, policy: Policy) -> list[dict[str, Any]]:
+def _groups(found: pd.DataFrame, policy: DataPolicy) -> list[dict[str, Any]]:
     return [
         {
-            "defect": defect(group["reason"]),
+            "defect": defect_of(group["reason"]),
             "policy": "" if group["reason"] in NOT_ASKED_FOR else policy.treatment(group["reason"]),
             **group,
         }
-        for group in summarise_exclusions(found)
+        for group in summarize_exclusions(found)
     ]
 
 
-def record(catalogue: Path, shards: Path) -> None:
+def record_previous_counts(catalogue: Path, shards: Path) -> None:
     """Adds `since` to the facts in the folder of shards.
 
     Args:
@@ -86,13 +86,13 @@ def record(catalogue: Path, shards: Path) -> None:
     found = (
         change_detection.read(catalogue)
         if (catalogue / change_detection.FILE).exists()
-        else change_detection.News(True, UNKNOWN_BEFORE, None)
+        else change_detection.ChangeReport(True, UNKNOWN_BEFORE, None)
     )
-    facts["since"] = {"reason": found.reason, **compare(found.earlier, facts)}
+    facts["since"] = {"reason": found.reason, **compare_with_previous(found.earlier, facts)}
     (shards / FILE).write_text(json.dumps(facts, indent=2))
 
 
-def compare(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:
+def compare_with_previous(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:
     """The version's number, and rows of `split` (empty for what was left out), `what`, `then`, `now`, `difference`.
 
     Args:

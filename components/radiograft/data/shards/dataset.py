@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import label_column
-from radiograft.data.shards.files import RECORDS_SUFFIX, appearing
-from radiograft.imaging.augment import augment, draw
+from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
+from radiograft.imaging.augment import augment, draw_parameters
 
-SHUFFLE_PICTURES = 4096
+SHUFFLE_IMAGES = 4096
 READ_BUFFER = 2**20  # bytes of the one file that is read
 SMALL_READ_BUFFER = 2**16  # of each file, where all are read at once
 FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "image_id")}
@@ -81,7 +81,7 @@ class Shards:
         """Batches of one augmented view of every picture in stored order: what `training` shows in epoch `view`."""
 
         def augmented(pictures: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return augment(pictures, draw(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
+            return augment(pictures, draw_parameters(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
 
         batches = self.examples(split).batch(batch_size)
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -95,7 +95,7 @@ class Shards:
 
         def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
             def augmented(pictures: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return augment(pictures, draw(ids, epoch, seed), self.augmentation), truth
+                return augment(pictures, draw_parameters(ids, epoch, seed), self.augmentation), truth
 
             batches = self._shuffled(epoch, seed).batch(batch_size, drop_remainder=True)
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
@@ -124,10 +124,10 @@ class Shards:
         Where they are more than are shuffled at a time, they come from all files in turn: in the stored order a class
         may follow the other.
         """
-        records = self._records("train", in_turn=len(self.split("train")) > SHUFFLE_PICTURES)
+        records = self._records("train", in_turn=len(self.split("train")) > SHUFFLE_IMAGES)
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(records),
-            buffer_size=SHUFFLE_PICTURES,
+            buffer_size=SHUFFLE_IMAGES,
             seed=epoch,
             seed2=seed + 1,  # two zeros would stand for a random seed
             output_types=[tf.string],
@@ -159,7 +159,7 @@ class Shards:
 
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
     """Writes a file of (uint8 [size, size, 1], id, float32 [labels]) each; it appears when the stream has ended."""
-    with appearing(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
+    with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
         for picture, image_id, labels in examples:
             writer.write(_record(picture, image_id, labels))
 

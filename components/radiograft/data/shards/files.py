@@ -24,11 +24,11 @@ RECORDS_SUFFIX = ".tfrecord"
 LENGTH = struct.Struct("<Q")
 CHECKSUM_BYTES = 4
 
-PICTURES_A_SHARD = 512
+IMAGES_PER_SHARD = 512
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A draft beside a file that takes its place when it is whole: whoever looks sees all of it or nothing."""
     draft = path.with_name(f".draft-{path.name}")
     yield draft
@@ -41,7 +41,7 @@ def copy_records(source: Path, target: Path, keep: Sequence[bool]) -> None:
     Raises:
         ValueError: the file has another number of records than `keep` speaks of.
     """
-    with appearing(target) as draft:
+    with atomic_write(target) as draft:
         if all(keep):
             shutil.copyfile(source, draft)
             return
@@ -77,24 +77,24 @@ class Shard(NamedTuple):
     rows: pd.DataFrame
 
 
-def layout(rows: pd.DataFrame) -> list[Shard]:
+def plan_shards(rows: pd.DataFrame) -> list[Shard]:
     """All shards of a catalogue's rows, at least one a split, split after split in reading order."""
     found = []
     for split in SPLITS:
-        ordered = in_reading_order(rows[rows["split"] == split])
-        count = max(1, math.ceil(len(ordered) / PICTURES_A_SHARD))
-        parts = [ordered[place * PICTURES_A_SHARD :][:PICTURES_A_SHARD] for place in range(count)]
+        ordered = sort_for_reading(rows[rows["split"] == split])
+        count = max(1, math.ceil(len(ordered) / IMAGES_PER_SHARD))
+        parts = [ordered[place * IMAGES_PER_SHARD :][:IMAGES_PER_SHARD] for place in range(count)]
         found += [Shard(f"{split}-{place:05d}-of-{count:05d}", part) for place, part in enumerate(parts)]
     return found
 
 
-def in_reading_order(rows: pd.DataFrame) -> pd.DataFrame:
+def sort_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows in an order in which pictures of archives can be read in one pass; files of their own keep theirs."""
-    places = [(npz_archive.place(uri), tar_archive.place(uri)) for uri in rows["uri"]]
+    places = [(npz_archive.parse_row_uri(uri), tar_archive.parse_member_uri(uri)) for uri in rows["uri"]]
     return rows.iloc[sorted(range(len(rows)), key=places.__getitem__)].reset_index(drop=True)
 
 
-def share(shards: Sequence[Shard], worker: int, workers: int) -> list[Shard]:
+def shards_of_worker(shards: Sequence[Shard], worker: int, workers: int) -> list[Shard]:
     """One worker's shards, which follow each other, so that few workers read the same archive.
 
     Args:
@@ -108,7 +108,7 @@ def share(shards: Sequence[Shard], worker: int, workers: int) -> list[Shard]:
     return list(shards[len(shards) * worker // workers : len(shards) * (worker + 1) // workers])
 
 
-def digest(shards: Sequence[Shard]) -> str:
+def layout_digest(shards: Sequence[Shard]) -> str:
     """SHA-256 over what the shards are to hold, in its order, and where it is read from."""
     text = pd.concat([shard.rows for shard in shards]).to_csv(index=False, lineterminator="\n")
     names = "\n".join(shard.name for shard in shards)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from radiograft.data.quality.image_checks import SIDE, Look
-from radiograft.data.shards.files import appearing
+from radiograft.data.quality.image_checks import SIDE, ImageCheck
+from radiograft.data.shards.files import atomic_write
 
 SUFFIX = ".parquet"
 SCHEMA = pa.schema(
@@ -27,17 +27,17 @@ SCHEMA = pa.schema(
 )
 
 
-class Outcome(NamedTuple):
+class RowStatus(NamedTuple):
     """A picture's mode, why it was not stored or what speaks against it, and, where it was stored, how it looks and how
     many pixels its file has."""
 
     mode: str
     reasons: tuple[str, ...]
-    look: Look | None = None
+    look: ImageCheck | None = None
     pixels: int = 0
 
 
-def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[Outcome]) -> None:
+def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[RowStatus]) -> None:
     """Writes the outcomes of a shard's rows, in their order; the file appears whole."""
     looks = [outcome.look for outcome in outcomes]
     frame = pd.DataFrame(
@@ -51,7 +51,7 @@ def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[Outcome]) -> 
             "thumbnail": [look.thumbnail.tobytes() if look else b"" for look in looks],
         }
     )
-    with appearing(path) as draft:
+    with atomic_write(path) as draft:
         frame.to_parquet(draft, index=False, schema=SCHEMA)
 
 

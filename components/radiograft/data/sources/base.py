@@ -9,16 +9,16 @@ from typing import NamedTuple
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING
-from radiograft.config.base import nearest
+from radiograft.config.base import did_you_mean
 from radiograft.data.catalog import no_boxes
-from radiograft.utils.errors import NamingError
+from radiograft.utils.errors import SensitiveValueError
 
 NO_PATIENTS = (
     "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
     "intervals are too narrow and a patient may be in several splits"
 )
 
-OLDEST = 120.0
+MAX_AGE = 120.0
 YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 NORMAL = ("normal", "no finding", "nofinding", "healthy", "negative")
@@ -49,7 +49,7 @@ class Source(NamedTuple):
     boxes: pd.DataFrame = no_boxes()
 
 
-def check_known(labels: Iterable[str], known: Iterable[str]) -> None:
+def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
     """Refuses a label that the data set does not know.
 
     Raises:
@@ -58,24 +58,24 @@ def check_known(labels: Iterable[str], known: Iterable[str]) -> None:
     known = sorted(known)
     for label in labels:
         if label not in known:
-            raise NamingError(
+            raise SensitiveValueError(
                 f"data_labels must be findings of the data set ({', '.join(known)}), got {label!r}"
-                + nearest(label, known),
+                + did_you_mean(label, known),
                 f"data_labels must be findings of the data set, which has {len(known)}, got {label!r}",
             )
 
 
-def patients(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     """The patients' ids, each in one spelling, where the picture's own stands in for one that is empty, and what is to
     be said of that: `00000012` and `12` in one data set are one patient, for two would be in two splits."""
-    ids, merged = _spelt_alike(ids)
+    ids, merged = _similar_spelling(ids)
     unknown = ids.eq("") | ids.isna()
     some = (f"{unknown.sum()} pictures name no patient: each counts as a patient of its own",)
     notes = () if not unknown.any() else (NO_PATIENTS,) if unknown.all() else some
     return ids.mask(unknown, image_ids), (*notes, *merged)
 
 
-def _spelt_alike(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+def _similar_spelling(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     plain = ids.str.replace(r"^0+(?=\d+$)", "", regex=True)
     mixed = ids.groupby(plain).transform("nunique") > 1
     count = int(plain[mixed].nunique())
@@ -83,16 +83,16 @@ def _spelt_alike(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     return ids.mask(mixed, plain), (told,) * (count > 0)
 
 
-def years(age: str) -> float:
+def age_in_years(age: str) -> float:
     """Age in years from `57`, `57.0`, `058Y`, `011M`, `003W` or `003D`; NaN where it is unreadable or above 120."""
     match = re.fullmatch(r"(\d{1,4})(?:\.0)?([YMWD]?)", age.strip())
     if not match:
         return float("nan")
     value = int(match[1]) * YEARS[match[2]]
-    return value if value <= OLDEST else float("nan")
+    return value if value <= MAX_AGE else float("nan")
 
 
-def finding(name: str) -> str:
+def normalize_finding(name: str) -> str:
     """A finding's name as ChestX-ray14 writes it, where it knows it: `PNEUMONIA` is Pneumonia, `NORMAL` No Finding."""
     plain = name.strip().casefold().replace("_", " ")
     if plain in NORMAL:
@@ -100,19 +100,19 @@ def finding(name: str) -> str:
     return next((known for known in FINDINGS if known.casefold().replace("_", " ") == plain), name.strip())
 
 
-def from_words(words: pd.Series[str], separator: str) -> pd.DataFrame:
+def findings_from_text(words: pd.Series[str], separator: str) -> pd.DataFrame:
     """Findings of cells that name them; an empty cell says nothing of any."""
-    named = words.map(lambda cell: "|".join(finding(word) for word in cell.split(separator) if word.strip()))
+    named = words.map(lambda cell: "|".join(normalize_finding(word) for word in cell.split(separator) if word.strip()))
     columns = named.str.get_dummies(sep="|").astype("float64")
     return columns.mask(named == "")
 
 
-def from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
+def findings_from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
     """Findings of the columns that hold nothing but 1, 0, -1 (see UNCERTAIN) and blanks."""
     read = {**TRUTH, **dict.fromkeys(("-1", "-1.0"), UNCERTAIN[uncertain]), "": blank}
     columns = {}
     for name in table.columns:
         cells = table[name].str.strip().str.lower()
         if cells.isin(list(read)).all():
-            columns[NO_FINDING if finding(name) == NO_FINDING else name] = cells.map(read).astype("float64")
+            columns[NO_FINDING if normalize_finding(name) == NO_FINDING else name] = cells.map(read).astype("float64")
     return pd.DataFrame(columns, index=table.index)

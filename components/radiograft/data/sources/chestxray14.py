@@ -10,9 +10,9 @@ from radiograft import storage
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
 from radiograft.data.sources import image_files
-from radiograft.data.sources.base import Source, patients, years
-from radiograft.data.sources.image_files import among
-from radiograft.utils.errors import NamingError
+from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources.image_files import isin
+from radiograft.utils.errors import SensitiveValueError
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -44,12 +44,12 @@ def read(uri: str) -> Source:
     """
     files = {entry.name: entry for entry in storage.list_files(uri)}
     table = _read_table(files, uri)
-    found, strays = image_files.listed(files.values())
+    found, strays = image_files.list_images(files.values())
     found["image_id"] = image_files.file_names(found.pop("path"))
-    rows, excluded = image_files.joined(table, found)
+    rows, excluded = image_files.join_labels(table, found)
     drawn, not_drawn = _read_boxes(files, rows["image_id"])
     rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
-    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
     known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
     named = rows["findings"].fillna("")
     findings = named.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
@@ -58,9 +58,9 @@ def read(uri: str) -> Source:
     return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, drawn)
 
 
-def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
+def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
     """The table with our column names."""
-    found = table_io.first(files, TABLES)
+    found = table_io.first_table(files, TABLES)
     if found is None:
         raise FileNotFoundError(f"data_source must hold {' or '.join(TABLES)} (plain, .gz or .zip), none is in {uri}")
     name, content = found
@@ -70,12 +70,14 @@ def _read_table(files: dict[str, storage.Entry], uri: str) -> pd.DataFrame:
         raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
     frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # 00000001 is 1 in v2020
-    frame["age"] = frame["age"].map(years).astype("float64")
+    frame["age"] = frame["age"].map(age_in_years).astype("float64")
     return frame
 
 
-def _read_boxes(files: Mapping[str, storage.Entry], image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    found = table_io.first(files, [BOX_TABLE])
+def _read_boxes(
+    files: Mapping[str, storage.ObjectInfo], image_ids: pd.Series[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    found = table_io.first_table(files, [BOX_TABLE])
     return read_boxes(found[1], image_ids) if found else (no_boxes(), exclusion([], ""))
 
 
@@ -84,11 +86,11 @@ def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str)
     if lists is not None and len(official) and official.isna().all():
         asked = f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}"
         mend = "; repair both lists or leave both out"
-        raise NamingError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
+        raise SensitiveValueError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
     return official
 
 
-def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | None:
+def _read_lists(files: dict[str, storage.ObjectInfo], uri: str) -> dict[str, str] | None:
     """Official split by image id, or None where the data set has no lists."""
     present = [name for name in LISTS.values() if name in files]
     if len(present) == 1:
@@ -101,12 +103,12 @@ def _read_lists(files: dict[str, storage.Entry], uri: str) -> dict[str, str] | N
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
         asked = f"a picture must be in one official list only, {len(both)} are in both"
-        raise NamingError(f"{asked}: {', '.join(both[:5])}", asked)
+        raise SensitiveValueError(f"{asked}: {', '.join(both[:5])}", asked)
     return {image_id: split for split, ids in members.items() for image_id in ids}
 
 
 def _lines(name: str, content: bytes) -> list[str]:
-    return [line.strip() for line in table_io.text(name, content).splitlines() if line.strip()]
+    return [line.strip() for line in table_io.decode_text(name, content).splitlines() if line.strip()]
 
 
 def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -130,7 +132,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
     table["x"], table["y"] = left.clip(0, 1), top.clip(0, 1)
     table["width"] = (left + width).clip(0, 1) - table["x"]
     table["height"] = (top + height).clip(0, 1) - table["y"]
-    known = among(table["image_id"], image_ids)
+    known = isin(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
         exclusion(table["image_id"][~known], "box of a picture that is not there"),

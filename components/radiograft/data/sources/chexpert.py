@@ -9,7 +9,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import image_files
 from radiograft.data.sources.base import Source
-from radiograft.data.sources.table import described, joined
+from radiograft.data.sources.table import join_table, parse_rows
 
 TABLES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
 PATH = r"((?:train|valid|test)/(patient\d+)/.+)$"  # what stands before it is the name of a release
@@ -40,19 +40,19 @@ def read(uri: str, layout: TableLayout) -> Source:
     official = {} if "test" in tables else {"train": "train_val", "validation": "test"}
     table = pd.concat([part.assign(split=official.get(split, split)) for split, part in tables.items()])
     table = table.reset_index(drop=True).fillna("")
-    whole = described(
+    whole = parse_rows(
         table, TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain), "train.csv", blank=0.0
     )
-    found, strays = image_files.listed(files.values())
+    found, strays = image_files.list_images(files.values())
     rows = whole.rows.assign(image_id=whole.rows["image"])
-    source = joined(uri, rows, whole.findings.filter(list(FINDINGS)), found.rename(columns={"path": "image_id"}))
+    source = join_table(uri, rows, whole.findings.filter(list(FINDINGS)), found.rename(columns={"path": "image_id"}))
     notes = (*source.notes, *(VALID_TESTS,) * ("test" not in tables))
     return source._replace(excluded=pd.concat([strays, source.excluded]), notes=notes)
 
 
-def _table(files: dict[str, storage.Entry], name: str) -> pd.DataFrame | None:
+def _table(files: dict[str, storage.ObjectInfo], name: str) -> pd.DataFrame | None:
     """A table with the paths as they are below the source, patients and views, or None where it is not there."""
-    found = table_io.first(files, [name])
+    found = table_io.first_table(files, [name])
     if found is None:
         return None
     table = table_io.read_csv(*found)

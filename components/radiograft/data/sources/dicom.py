@@ -12,10 +12,10 @@ from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources import base, image_files, image_folder
-from radiograft.data.sources.base import Source, patients, years
-from radiograft.data.sources.table import described, with_findings
-from radiograft.imaging.dicom import NotARadiograph, Tags, read_tags
-from radiograft.utils.errors import NamingError
+from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources.table import parse_rows, with_findings
+from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
+from radiograft.utils.errors import SensitiveValueError
 
 TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}  # columns by field of TableLayout
 BURNED_IN = "the file says that its pixels show who the patient is"
@@ -37,16 +37,16 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
     tables = [entry for entry in entries if "/" not in entry.name and table_io.is_table(entry.name)]
     if len(tables) > 1:
         asked = "data_source must hold one table at most, got"
-        raise NamingError(f"{asked} {', '.join(table.name for table in tables)}", f"{asked} {len(tables)}")
+        raise SensitiveValueError(f"{asked} {', '.join(table.name for table in tables)}", f"{asked} {len(tables)}")
     found, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
     source = _by_table(uri, tables[0], layout, found) if tables else _by_folder(uri, found)
     return source._replace(excluded=pd.concat([excluded, source.excluded]))
 
 
-def _by_table(uri: str, entry: storage.Entry, layout: TableLayout, found: pd.DataFrame) -> Source:
-    table = described(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
+def _by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, found: pd.DataFrame) -> Source:
+    table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
     told = [column for field, column in TAGS.items() if layout.named(field)]
-    rows, found = image_files.named_alike(
+    rows, found = image_files.match_images_to_rows(
         table.rows[["image", "official", *told]], found.drop(columns=told), entry.name
     )
     return _source(uri, *with_findings(rows, table.findings, found))
@@ -54,26 +54,26 @@ def _by_table(uri: str, entry: storage.Entry, layout: TableLayout, found: pd.Dat
 
 def _by_folder(uri: str, found: pd.DataFrame) -> Source:
     rows = found.rename(columns={"path": "image_id"})
-    placed = image_folder.by_folder(rows["image_id"], uri)
+    placed = image_folder.labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
-    truth = base.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
     return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
 
 
 def _source(uri: str, rows: pd.DataFrame, truth: pd.DataFrame, excluded: pd.DataFrame) -> Source:
-    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
     return Source(uri, rows.drop(columns="instance_uid"), truth, excluded, notes)
 
 
-def radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+def radiographs(entries: Sequence[storage.ObjectInfo], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The radiographs by path with all that their tags say, and the other files with the reason."""
 
-    def look(entry: storage.Entry) -> Tags | str:
+    def look(entry: storage.ObjectInfo) -> Tags | str:
         try:
             with storage.open_file(entry.uri) as file:
                 tags = read_tags(file)
-        except NotARadiograph as reason:
+        except UnsupportedDicomError as reason:
             return str(reason)
         except FileNotFoundError:  # its text names the file
             return GONE
@@ -82,9 +82,9 @@ def radiographs(entries: Sequence[storage.Entry], refuse_burned_in: bool) -> tup
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         looked = dict(zip([entry.name for entry in entries], pool.map(look, entries), strict=True))
     reasons = {name: tags for name, tags in looked.items() if isinstance(tags, str)}
-    kept = image_files.frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
+    kept = image_files.image_frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
     reasons |= dict.fromkeys(sorted(looked.keys() - reasons.keys() - set(kept["path"])), GONE)
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([looked[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
-    tags["age"] = tags["age"].fillna("").map(years).astype("float64")
+    tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
     return kept.join(tags.drop(columns="burned_in")), pd.concat([exclusion([], ""), *excluded])

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.data_policy import CONTRARY_ROWS, OUTSIDE
+from radiograft.config.data_policy import CONFLICTING_ROWS, OUTSIDE
 from radiograft.data.catalog import exclusion
 from radiograft.storage import tar_archive
 
@@ -20,7 +20,7 @@ COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
 LEAVING = r"^/|(?:^|/)\.\.(?:/|$)"  # a path that leads out of the folder
 
 
-def listed(entries: Iterable[storage.Entry]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def list_images(entries: Iterable[storage.ObjectInfo]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every picture: path below the source, uri, bytes and md5, in order of its path; and what was set aside and why.
 
     Files in a bucket that knows their checksums are not read. Archives are, whole, several at a time; files of OTHERS
@@ -36,30 +36,30 @@ def listed(entries: Iterable[storage.Entry]) -> tuple[pd.DataFrame, pd.DataFrame
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         for members in pool.map(_members, packed):
             found += members
-    listed = frame(found)
+    listed = image_frame(found)
     leaving = listed["path"].str.contains(LEAVING)
     others = [entry.name for entry in entries if entry.name.lower().endswith(OTHERS)]
     strays = [exclusion(listed["path"][leaving], OUTSIDE), exclusion(others, "no PNG or JPEG")]
     return listed[~leaving].reset_index(drop=True), pd.concat(strays, ignore_index=True)
 
 
-def _members(archive: storage.Entry) -> list[storage.Entry]:
+def _members(archive: storage.ObjectInfo) -> list[storage.ObjectInfo]:
     """The pictures in an archive but for hidden ones, which storage passes over too: macOS packs `._x.png` beside x."""
     folder = archive.name.rpartition("/")[0]
     return [
-        storage.Entry(
+        storage.ObjectInfo(
             "/".join(filter(None, (folder, name))),
             member.uri,
             len(member.content),
             hashlib.md5(member.content, usedforsecurity=False).hexdigest(),
         )
-        for member in tar_archive.members(archive.uri, SUFFIXES)
+        for member in tar_archive.iter_members(archive.uri, SUFFIXES)
         for name in [member.name.removeprefix("./")]
         if re.search(LEAVING, name) or not storage.is_hidden(name)  # what leads out of the folder is told
     ]
 
 
-def frame(entries: Iterable[storage.Entry]) -> pd.DataFrame:
+def image_frame(entries: Iterable[storage.ObjectInfo]) -> pd.DataFrame:
     """Path, uri, bytes and md5 of entries whose checksums are known, in order of the path."""
     rows = pd.DataFrame([(e.name, e.uri, e.size, e.md5) for e in entries], columns=list(COLUMNS)).astype(COLUMNS)
     return rows.sort_values("path", kind="stable", ignore_index=True)
@@ -70,7 +70,7 @@ def file_names(paths: pd.Series[str]) -> pd.Series[str]:
     return _end(paths, 0)
 
 
-def named_alike(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def match_images_to_rows(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both with `image_id`, which is what tells most pictures apart: path, as much of its end as both have, file name,
     that without suffix, or SOPInstanceUID.
 
@@ -88,7 +88,7 @@ def named_alike(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd
     ways = [(wanted, there), *ends, (names, files.str.replace(r"\.\w+$", "", regex=True))]
     ways += [(wanted, found["instance_uid"])] if "instance_uid" in found else []
     ids, theirs = max(ways, key=lambda way: _told_apart(wanted, *way))
-    if len(found) and not among(ids, theirs).any():
+    if len(found) and not isin(ids, theirs).any():
         raise ValueError(
             f"{table} must name pictures below its folder by path, file name or SOPInstanceUID; none of its "
             f"{len(rows)} rows names one of the {len(found)} pictures there"
@@ -105,11 +105,11 @@ def _told_apart(wanted: pd.Series[str], ids: pd.Series[str], theirs: pd.Series[s
     """How many pictures have an id that no other picture has, and of the paths in the table one alone; and how many
     rows have a picture."""
     paths = ids[~wanted.duplicated()]
-    alone = among(theirs, paths[~paths.duplicated(keep=False)]) & ~theirs.duplicated(keep=False)
-    return int(alone.sum()), int(among(ids, theirs).sum())
+    alone = isin(theirs, paths[~paths.duplicated(keep=False)]) & ~theirs.duplicated(keep=False)
+    return int(alone.sum()), int(isin(ids, theirs).sum())
 
 
-def joined(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def join_labels(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pictures of which a table tells something, with all that its rows tell, in order of `image_id`; and what was
     set aside and why.
 
@@ -121,20 +121,20 @@ def joined(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
         found: `image_id`, `md5` and more.
     """
     ids, theirs = table["image_id"], found["image_id"]
-    told, contrary = _told(table[among(ids, theirs)])
+    told, contrary = _told(table[isin(ids, theirs)])
     contents = found.drop_duplicates(["image_id", "md5"])["image_id"]
     unlike = contents[contents.duplicated()]
     unclear = pd.concat([contrary, unlike])
-    pictures = found[~theirs.duplicated() & ~among(theirs, unclear)]
-    without = ids[~ids.duplicated() & ~among(ids, theirs)]
+    pictures = found[~theirs.duplicated() & ~isin(theirs, unclear)]
+    without = ids[~ids.duplicated() & ~isin(ids, theirs)]
     leaving = without.str.contains(LEAVING)
     excluded = [
-        exclusion(ids[ids.duplicated() & ~among(ids, contrary)], "further row of a picture"),
-        exclusion(contrary, CONTRARY_ROWS),
-        exclusion(theirs[theirs.duplicated() | among(theirs, unlike)], "picture's name occurs in more than one folder"),
+        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "further row of a picture"),
+        exclusion(contrary, CONFLICTING_ROWS),
+        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "picture's name occurs in more than one folder"),
         exclusion(without[~leaving], "row without a picture"),
         exclusion(without[leaving], OUTSIDE),
-        exclusion(theirs[~among(theirs, ids)], "picture without a row"),
+        exclusion(theirs[~isin(theirs, ids)], "picture without a row"),
     ]
     rows = told.merge(pictures, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
     return rows, pd.concat(excluded)
@@ -149,6 +149,6 @@ def _told(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
     return pd.concat([rows[~shared], merged[~contrary]]), merged["image_id"][contrary]
 
 
-def among(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:
+def isin(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:
     """As `ids.isin(others)`, which takes ten times as long with columns of Arrow's."""
     return ids.astype(object).isin(others.astype(object))

@@ -11,8 +11,8 @@ from radiograft import storage
 from radiograft.data import splits
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources import base, image_files
-from radiograft.data.sources.base import Source, patients
-from radiograft.utils.errors import NamingError
+from radiograft.data.sources.base import Source, patient_ids
+from radiograft.utils.errors import SensitiveValueError
 
 # Kermany's names, as Mendeley Data has them, (disease)-(patient)-(picture), and as Kaggle has them:
 # person(patient)_(disease)_(picture), where each disease counts its patients from 1, and IM-(patient)-(picture).
@@ -23,7 +23,7 @@ PATIENTS = (
 )
 
 
-class Placed(NamedTuple):
+class FolderLabels(NamedTuple):
     """What a file's folders say: the class, missing for a file in none, and the data set's own split."""
 
     classes: pd.Series[str]
@@ -37,19 +37,19 @@ def read(uri: str) -> Source:
         FileNotFoundError: there is no such folder.
         ValueError: fewer than two classes.
     """
-    found, strays = image_files.listed(storage.list_files(uri))
+    found, strays = image_files.list_images(storage.list_files(uri))
     rows = found.rename(columns={"path": "image_id"})
-    placed = by_folder(rows["image_id"], uri)
+    placed = labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
     excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
-    rows["patient_id"], notes = patients(rows["image_id"].map(patient).astype("string"), rows["image_id"])
-    truth = base.from_words(placed.classes[inside].reset_index(drop=True), separator="|")
+    rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
+    truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
     excluded = pd.concat([strays, excluded])
     return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
 
 
-def by_folder(paths: pd.Series[str], uri: str) -> Placed:
+def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
     """Class and split of each path: `class/...`, or `train/class/...` where every first folder names a split.
 
     Raises:
@@ -65,12 +65,12 @@ def by_folder(paths: pd.Series[str], uri: str) -> Placed:
             "data_source must hold a folder for each of at least two classes, or train, val and test with these "
             f"folders in them; {uri} has"
         )
-        raise NamingError(f"{asked} {', '.join(names) or 'none'}", f"{asked} {len(names)}")
+        raise SensitiveValueError(f"{asked} {', '.join(names) or 'none'}", f"{asked} {len(names)}")
     named = parts.map(lambda part: part[0] if has_splits else "").astype("string")
-    return Placed(classes, splits.official(named, uri))
+    return FolderLabels(classes, splits.official_splits(named, uri))
 
 
-def patient(path: str) -> str:
+def kermany_patient(path: str) -> str:
     """The patient that a file's name tells as Kermany's do, or nothing."""
     stem = path.rpartition("/")[2].rpartition(".")[0]
     return next((match[1] for pattern in PATIENTS if (match := pattern.fullmatch(stem))), "")

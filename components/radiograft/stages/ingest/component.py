@@ -59,9 +59,9 @@ def ingest(
     """Lists the pictures, reads their labels and splits them by patient; tells whether the run has to train."""
     from pathlib import Path
 
-    from radiograft.config import check_form
+    from radiograft.config import validate_settings
     from radiograft.stages.ingest import task
     from radiograft.stages.runtime import stage
 
     with stage("ingest", catalogue.path):
-        return task.run_form(check_form(locals()), Path(catalogue.path), run_id)
+        return task.run_with_all_settings(validate_settings(locals()), Path(catalogue.path), run_id)

@@ -13,25 +13,25 @@ from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits
-from radiograft.data.catalog import Catalogue, check_classes, label_column, summarise_exclusions
+from radiograft.data.catalog import Catalog, check_classes, label_column, summarize_exclusions
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import row_checks
-from radiograft.data.quality.filter import Sieve
-from radiograft.data.sources.base import check_known
-from radiograft.data.sources.readers import KNOW_ALL, READERS
-from radiograft.storage.pseudonyms import names_hidden
+from radiograft.data.quality.filter import DataFilter
+from radiograft.data.sources.base import check_known_labels
+from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
+from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
 
 
-def run_form(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
+def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
     """`run` with every setting of the run, all of which are recorded; tells whether there is anything to train on."""
     catalogue = run(Ingest.of(form), output)
     record(output, form)
-    return change_detection.look(form, catalogue, output, run_id).train
+    return change_detection.detect_changes(form, catalogue, output, run_id).train
 
 
-def run(settings: Ingest, output: Path) -> Catalogue:
+def run(settings: Ingest, output: Path) -> Catalog:
     """Reads the source, sets aside what cannot be used, splits by patient and writes the catalogue to `output`.
 
     Raises:
@@ -39,37 +39,37 @@ def run(settings: Ingest, output: Path) -> Catalogue:
             what a reader refuses. Nothing is written then.
         FileNotFoundError: no such source, table or list.
     """
-    catalogue = build_catalogue(settings)
+    catalogue = build_catalog(settings)
     catalogue.write(output)
     record_settings(output, settings)
     _report(catalogue)
     return catalogue
 
 
-def build_catalogue(settings: Ingest) -> Catalogue:
+def build_catalog(settings: Ingest) -> Catalog:
     """The catalogue of the settings' source; raises as `run` does."""
     labels = settings.findings()
-    with names_hidden(_private_folders(settings)):
+    with redact_names(_private_folders(settings)):
         source = READERS[settings.data_format](settings)
-        if settings.data_labels != "all" or settings.data_format not in KNOW_ALL:
-            check_known(labels, set(map(str, source.findings)) - {NO_FINDING})
+        if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
+            check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
     if settings.deidentifies():
         source = deidentify(source)
-    sieve = Sieve(settings.policy())
+    sieve = DataFilter(settings.policy())
     sieve.note(source.excluded)
     rows = _split(source.rows, settings, sieve)
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
-    rows = sieve.sift(rows, row_checks.of_rows(rows, source.findings.loc[rows.index], settings))
+    rows = sieve.sift(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
     rows = sieve.sift(rows, row_checks.find_exact_duplicates(rows))
     sieve.refuse()
     check_classes(rows, labels)
-    return Catalogue(
+    return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
         excluded=sieve.excluded(),
         source=source.uri,
-        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.notes(source.findings, labels)),
+        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
         boxes=source.boxes,
         quarantine=sieve.quarantine(),
         suspects=sieve.suspects(),
@@ -84,11 +84,11 @@ def _private_folders(settings: Ingest) -> list[str]:
     return [(posixpath.dirname(source) or ".") if settings.data_format == "table" else source]
 
 
-def _split(rows: pd.DataFrame, settings: Ingest, sieve: Sieve) -> pd.DataFrame:
+def _split(rows: pd.DataFrame, settings: Ingest, sieve: DataFilter) -> pd.DataFrame:
     """The rows with their split; of a patient in several official ones, where the policy bears it, in one."""
     if sieve.policy.treatment(LEAK) != FAIL:
-        rows = sieve.sift(rows, {LEAK: splits.leaks(rows)})
-    chosen = splits.assign(
+        rows = sieve.sift(rows, {LEAK: splits.find_leaks(rows)})
+    chosen = splits.assign_splits(
         rows,
         validation_fraction=settings.data_validation_fraction,
         test_fraction=settings.data_test_fraction,
@@ -97,7 +97,7 @@ def _split(rows: pd.DataFrame, settings: Ingest, sieve: Sieve) -> pd.DataFrame:
     return rows.assign(split=chosen)
 
 
-def _report(catalogue: Catalogue) -> None:
+def _report(catalogue: Catalog) -> None:
     summary = catalogue.summary()
     log.info(
         "%d pictures of %d patients, fingerprint %s",
@@ -109,7 +109,7 @@ def _report(catalogue: Catalogue) -> None:
         log.info("  %-10s %6d pictures  %6d patients", name, count["pictures"], count["patients"])
     for note in summary["notes"]:
         log.warning("  warning: %s", note)
-    for group in summarise_exclusions(catalogue.suspects):
+    for group in summarize_exclusions(catalogue.suspects):
         log.warning("  suspect    %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))
     for group in summary["excluded"]:
         log.info("  left out   %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))

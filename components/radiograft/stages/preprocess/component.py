@@ -40,7 +40,7 @@ def preprocess(
     with stage("preprocess", part.path, reads=[catalogue.path]):
         settings = Preprocess.of(locals())
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"{task_name}-{worker}")
-        task.work(settings, Path(catalogue.path), Path(part.path), checkpoints, worker)
+        task.preprocess_share(settings, Path(catalogue.path), Path(part.path), checkpoints, worker)
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
@@ -58,11 +58,11 @@ def collect_shards(
     from pathlib import Path
 
     from radiograft.config import Preprocess
-    from radiograft.reporting.data_report import write
+    from radiograft.reporting.data_report import write_data_report
     from radiograft.stages.preprocess import merge
     from radiograft.stages.runtime import stage
 
     with stage("collect_shards", shards.path, data_report.path, reads=[catalogue.path, *(each.path for each in parts)]):
         settings = Preprocess.of(locals())
         merge.run(settings, Path(catalogue.path), [Path(part.path) for part in parts], Path(shards.path))
-        write(Path(shards.path), Path(data_report.path))
+        write_data_report(Path(shards.path), Path(data_report.path))

@@ -17,12 +17,12 @@ import pandas as pd
 from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
-from radiograft.data.catalog import SPLITS, Catalogue, check_classes, count_splits, summarise_exclusions
+from radiograft.data.catalog import SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
 from radiograft.data.quality import near_duplicates, summary
-from radiograft.data.quality.filter import Sieve
+from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
-from radiograft.data.shards.files import Shard, layout
+from radiograft.data.shards.files import Shard, plan_shards
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +37,20 @@ def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], out
         ValueError: so many pictures were unreadable that a class is empty, one has a defect that data_policy lets fail,
             or the parts are not those of this catalogue.
     """
-    catalogue = Catalogue.read(catalogue_folder)
-    shards = layout(catalogue.rows)
+    catalogue = Catalog.read(catalogue_folder)
+    shards = plan_shards(catalogue.rows)
     places = [_place(shard.name, parts) for shard in shards]
     rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
     found = row_status.read(place.with_suffix(row_status.SUFFIX) for place in places)
     if list(found["image_id"]) != list(rows["image_id"]):
         raise ValueError("the parts must be made from this catalogue, got those of other pictures")
-    sieve = Sieve(settings.policy())
+    sieve = DataFilter(settings.policy())
     stored = sieve.sift(rows, row_status.by_reason(found))
     seen = found.loc[stored.index]
     leave = sieve.policy.treatment(NEAR_DUPLICATE) != REPORT
-    alike = near_duplicates.flaws(stored, seen["hash"].to_numpy(), row_status.thumbnails(seen), leave=leave)
+    alike = near_duplicates.find_near_duplicates(
+        stored, seen["hash"].to_numpy(), row_status.thumbnails(seen), leave=leave
+    )
     left = sieve.sift(stored, alike)
     _log(rows, left)
     sieve.refuse()
@@ -57,7 +59,7 @@ def run(settings: Preprocess, catalogue_folder: Path, parts: Sequence[Path], out
     record_settings(output, settings, catalogue_folder)
     left = left.assign(pixels=found["pixels"]).reset_index(drop=True)
     _describe(settings, catalogue, left, found["mode"], sieve, output)
-    summary.record(catalogue_folder, output)
+    summary.record_previous_counts(catalogue_folder, output)
 
 
 def _place(name: str, parts: Sequence[Path]) -> Path:
@@ -91,10 +93,10 @@ def _copy_pictures(
 
 def _describe(
     settings: Preprocess,
-    catalogue: Catalogue,
+    catalogue: Catalog,
     rows: pd.DataFrame,
     modes: pd.Series[str],
-    sieve: Sieve,
+    sieve: DataFilter,
     output: Path,
 ) -> None:
     """Writes what the data report and the later stages need to know; the description of the shards comes last.
@@ -112,7 +114,7 @@ def _describe(
         "splits": count_splits(rows, catalogue.labels),
         "catalogued": count_splits(catalogue.rows, catalogue.labels),
         "notes": [*catalogue.notes, *check_classes(rows, catalogue.labels)],
-        "excluded": summarise_exclusions(excluded),
+        "excluded": summarize_exclusions(excluded),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
     }
     _record_defects(catalogue, rows, sieve, excluded, totals, output)
@@ -120,9 +122,9 @@ def _describe(
 
 
 def _record_defects(
-    catalogue: Catalogue,
+    catalogue: Catalog,
     rows: pd.DataFrame,
-    sieve: Sieve,
+    sieve: DataFilter,
     excluded: pd.DataFrame,
     totals: dict[str, Any],
     output: Path,
@@ -130,7 +132,7 @@ def _record_defects(
     """Writes the facts of the data report and quarantine.parquet, with what ingest found."""
     suspects = pd.concat([catalogue.suspects, sieve.suspects()], ignore_index=True)
     suspects = suspects[suspects["image_id"].isin(rows["image_id"])]
-    told = summary.describe(rows, catalogue.labels, excluded, suspects, sieve.policy)
+    told = summary.summarize_data(rows, catalogue.labels, excluded, suspects, sieve.policy)
     quarantine = pd.concat([catalogue.quarantine, sieve.quarantine()], ignore_index=True)
     quarantine.to_parquet(output / "quarantine.parquet", index=False)
     (output / summary.FILE).write_text(json.dumps(totals | told, indent=2))

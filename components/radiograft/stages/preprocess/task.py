@@ -15,16 +15,16 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Preprocess
-from radiograft.config.data_policy import COLOUR, REPORT, Policy
-from radiograft.data.catalog import Catalogue, label_column
-from radiograft.data.image_loader import Decoded, decode_rows
-from radiograft.data.quality.image_checks import look
+from radiograft.config.data_policy import COLOR, REPORT, DataPolicy
+from radiograft.data.catalog import Catalog, label_column
+from radiograft.data.image_loader import LoadedImage, decode_rows
+from radiograft.data.quality.image_checks import check_image
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
-from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, digest, layout, share
-from radiograft.data.shards.row_status import Outcome
-from radiograft.imaging.decode import IN_COLOUR
+from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
+from radiograft.data.shards.row_status import RowStatus
+from radiograft.imaging.decode import IN_COLOR
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
@@ -38,12 +38,14 @@ SUFFIXES = (shard_files.RECORDS_SUFFIX, row_status.SUFFIX)  # of a shard's files
 def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:
     """The whole stage on this machine, without pods; raises as `work` and `collect.run`."""
     part = output / "part"
-    work(settings, catalogue_folder, part, Checkpoints(""))
+    preprocess_share(settings, catalogue_folder, part, Checkpoints(""))
     merge.run(settings, catalogue_folder, [part], output)
     shutil.rmtree(part)
 
 
-def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpoints, worker: int = 0) -> None:
+def preprocess_share(
+    settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpoints, worker: int = 0
+) -> None:
     """Decodes, resizes and stores the pictures of one worker's shards; those that an earlier attempt finished stay.
 
     Args:
@@ -55,11 +57,11 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
     Raises:
         FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
     """
-    catalogue = Catalogue.read(catalogue_folder)
-    every = layout(catalogue.rows)
-    mine = share(every, worker, settings.preprocess_workers)
+    catalogue = Catalog.read(catalogue_folder)
+    every = plan_shards(catalogue.rows)
+    mine = shards_of_worker(every, worker, settings.preprocess_workers)
     policy = dataclasses.asdict(settings.policy())
-    finished = Finished.open(part, kept, digest(every), catalogue.labels, settings.image_size, policy)
+    finished = FinishedShards.open(part, kept, layout_digest(every), catalogue.labels, settings.image_size, policy)
     missing = [shard for shard in mine if not finished.has(shard.name)]
     if len(missing) < len(mine):
         log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
@@ -67,13 +69,13 @@ def work(settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpo
         _write(list(shards), catalogue.labels, settings, finished)
 
 
-def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: Finished) -> None:
+def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: FinishedShards) -> None:
     """Writes shards in one pass over what their pictures are read from."""
     rows = pd.concat([shard.rows for shard in shards])
     decoded = decode_rows(rows, settings.image_size)
     for done, shard in enumerate(shards, 1):
         truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
-        found: list[Outcome] = []
+        found: list[RowStatus] = []
         examples = _stored(
             shard.rows["image_id"], truth, itertools.islice(decoded, len(truth)), settings.policy(), found
         )
@@ -84,30 +86,34 @@ def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess,
 
 
 def _stored(
-    image_ids: pd.Series[str], truth: np.ndarray, decoded: Iterator[Decoded], policy: Policy, found: list[Outcome]
+    image_ids: pd.Series[str],
+    truth: np.ndarray,
+    decoded: Iterator[LoadedImage],
+    policy: DataPolicy,
+    found: list[RowStatus],
 ) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
     """What a shard holds; what became of each row is added to `found`."""
     for image_id, present, each in zip(image_ids, truth, decoded, strict=True):
-        found.append(judged(each, policy))
+        found.append(check_loaded_image(each, policy))
         if found[-1].look is None or each.picture is None:
             log.warning("  set aside %s: %s", image_id, found[-1].reasons[0])
         else:
             yield each.picture, image_id, present
 
 
-def judged(decoded: Decoded, policy: Policy) -> Outcome:
+def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
     """What the policy makes of a picture, or of why there is none."""
     picture, reason, mode, pixels = decoded
     if picture is None:
-        return Outcome(mode, (reason,))
-    seen = look(picture)
-    flaws = (*seen.flaws, *(COLOUR,) * mode.endswith(IN_COLOUR))
+        return RowStatus(mode, (reason,))
+    seen = check_image(picture)
+    flaws = (*seen.flaws, *(COLOR,) * mode.endswith(IN_COLOR))
     leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
-    return Outcome(mode, (leaving,)) if leaving else Outcome(mode, flaws, seen, pixels)
+    return RowStatus(mode, (leaving,)) if leaving else RowStatus(mode, flaws, seen, pixels)
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class FinishedShards:
     """Shards in a folder and, for an attempt that finds the folder empty, copies in the object store."""
 
     folder: Path
@@ -120,7 +126,7 @@ class Finished:
         Args:
             facts: whatever the shards depend on, as JSON can hold it.
         """
-        key = checkpoints.key(*facts)
+        key = checkpoints.checkpoint_key(*facts)
         if not (folder / KEY).is_file() or (folder / KEY).read_text() != key:
             shutil.rmtree(folder, ignore_errors=True)
             storage.write_bytes(str(folder / KEY), key.encode())
@@ -139,11 +145,11 @@ class Finished:
     def copy(self, name: str) -> None:
         """Copies a shard to the object store."""
         for file in (name + suffix for suffix in SUFFIXES if self.copies.uri):
-            storage.write_bytes(self._copy(file), checkpoints.sealed((self.folder / file).read_bytes()))
+            storage.write_bytes(self._copy(file), checkpoints.prepend_digest((self.folder / file).read_bytes()))
 
     def _fetch(self, name: str) -> None:
         for file in (name + suffix for suffix in SUFFIXES):
-            content = checkpoints.unsealed(self._copy(file))
+            content = checkpoints.verify_digest(self._copy(file))
             if content is None:
                 return  # without its last file the shard is not there, and is made anew
             storage.write_bytes(str(self.folder / file), content)

@@ -25,5 +25,5 @@ def publish(
 
     with stage("publish", version.path, reads=[model.path, evaluation.path]):
         settings = Publish.of(locals())
-        inputs = task.Inputs(*(Path(each.path) for each in (model, evaluation, report)))
+        inputs = task.PublishInputs(*(Path(each.path) for each in (model, evaluation, report)))
         task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)

@@ -19,7 +19,7 @@ from radiograft.storage import checksums
 log = logging.getLogger(__name__)
 
 
-class Inputs(NamedTuple):
+class PublishInputs(NamedTuple):
     """The model's folder (radiograft.models.artifact), the evaluation's folder and the report's file."""
 
     model: Path
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     report: Path
 
 
-class Outcome(NamedTuple):
+class PublishResult(NamedTuple):
     """The version's number, whether it is in production now or a candidate, and why."""
 
     version: int
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
         metrics.log_metric("promoted", int(self.promoted))
 
 
-def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome:
+def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> PublishResult:
     """Publishes the model with its evaluation, carries out the gate's verdict and removes the run's checkpoints.
 
     Args:
@@ -60,9 +60,9 @@ def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome
     metrics = json.loads((inputs.evaluation / "metrics.json").read_text(encoding="utf-8"))
     if "gate" not in metrics:
         raise ValueError("metrics.json must hold the gate's verdict as `gate`; evaluate the model with this version")
-    checksums.verify_beside(inputs.report, inputs.evaluation)
-    claim = version_claims.claim(place, model, run_id)
-    origin = lineage.describe(metrics["lineage"], claim)
+    checksums.verify_checksum_of_file(inputs.report, inputs.evaluation)
+    claim = version_claims.claim_version(place, model, run_id)
+    origin = lineage.collect_lineage(metrics["lineage"], claim)
     with tempfile.TemporaryDirectory() as folder:
         files = _files(inputs, Path(folder), model, metrics, origin)
         facts = {"model": model, "created": claim.created}
@@ -78,22 +78,24 @@ def run(settings: Publish, inputs: Inputs, run_id: str, output: Path) -> Outcome
     return outcome
 
 
-def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: dict[str, Any]) -> Outcome:
+def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: dict[str, Any]) -> PublishResult:
     """Moves production to the version where the gate let it pass, unless production is no longer what the gate saw."""
     reason = "; ".join(verdict["reasons"])
     if not verdict["promote"]:
-        return Outcome(claim.number, False, reason)
-    current = production.current(place, model)
+        return PublishResult(claim.number, False, reason)
+    current = production.read_production(place, model)
     if _promoted(current, claim):
-        return Outcome(claim.number, True, reason)  # an earlier attempt of this run did it
+        return PublishResult(claim.number, True, reason)  # an earlier attempt of this run did it
     try:
         if (current.version if current else None) != verdict["champion"]:
-            raise production.moved(current, verdict["champion"])
+            raise production.conflict_error(current, verdict["champion"])
         production.promote(place, model, claim.number, current, run_id=claim.run_id, reason=reason)
     except production.ConflictError as conflict:
-        if not _promoted(production.current(place, model), claim):  # by another attempt of this run, at the same time
-            return Outcome(claim.number, False, f"{conflict}; run the pipeline again")
-    return Outcome(claim.number, True, reason)
+        if not _promoted(
+            production.read_production(place, model), claim
+        ):  # by another attempt of this run, at the same time
+            return PublishResult(claim.number, False, f"{conflict}; run the pipeline again")
+    return PublishResult(claim.number, True, reason)
 
 
 def _promoted(current: production.Production | None, claim: version_claims.Claim) -> bool:
@@ -101,7 +103,7 @@ def _promoted(current: production.Production | None, claim: version_claims.Claim
 
 
 def _files(
-    inputs: Inputs, folder: Path, model: str, metrics: dict[str, Any], origin: dict[str, Any]
+    inputs: PublishInputs, folder: Path, model: str, metrics: dict[str, Any], origin: dict[str, Any]
 ) -> dict[str, Path]:
     """The version's files by name: the SavedModel at its root, all else below `assets.extra`.
 
@@ -112,7 +114,7 @@ def _files(
     contract["thresholds"] = metrics["thresholds"][metrics["published"]]
     (folder / "contract.json").write_text(json.dumps(contract, indent=2))
     (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
-    card = model_card.render(model, metrics, contract, origin)
+    card = model_card.render_model_card(model, metrics, contract, origin)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     extra = {
         "model.keras": inputs.model / "model.keras",
@@ -121,7 +123,9 @@ def _files(
         **{path.name: path for path in folder.iterdir()},
         **_tree(inputs.evaluation),
     }
-    return _tree(inputs.model / "saved_model") | {f"{registry.EXTRA}/{name}": path for name, path in extra.items()}
+    return _tree(inputs.model / "saved_model") | {
+        f"{registry.EXTRA_ASSETS}/{name}": path for name, path in extra.items()
+    }
 
 
 def _tree(folder: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> li
     from radiograft.stages.runtime import log, stage
 
     with stage("list_cut_offs", reads=[feature_model.path]):
-        found = parse_cut_offs(model_cut_off, artifact.load(Path(feature_model.path)))
+        found = parse_cut_offs(model_cut_off, artifact.load_model(Path(feature_model.path)))
         log.info("cut-off candidates: %s", ", ".join(found))
         return found
 
@@ -29,4 +29,4 @@ def choose_model(models: dsl.Input[list[dsl.Model]], model: dsl.Output[dsl.Model
     from radiograft.stages.select_model import task
 
     with stage("choose_model", model.path, reads=[each.path for each in models]):
-        task.choose([Path(each.path) for each in models], Path(model.path))
+        task.select_model([Path(each.path) for each in models], Path(model.path))

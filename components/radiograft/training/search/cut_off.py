@@ -15,25 +15,32 @@ import tensorflow as tf
 from radiograft.config import FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import Split, between, split
+from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
-from radiograft.training.activation_cache import Activations, bytes_at_once, bytes_needed, cache, choose, extend
+from radiograft.training.activation_cache import (
+    CachedActivations,
+    bytes_needed,
+    cache_activations,
+    extend_activations,
+    peak_bytes,
+    should_cache,
+)
 from radiograft.training.checkpoints import Checkpoints, weights_digest
-from radiograft.training.datasets import Material, from_activations, from_pictures
-from radiograft.training.search.results import Candidate, best, candidate
-from radiograft.training.trainer import History, Plan, train
+from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.search.results import Trial, best_trial, make_trial
+from radiograft.training.trainer import History, TrainConfig, train
 
 log = logging.getLogger(__name__)
 
 
-class Job(NamedTuple):
+class SearchContext(NamedTuple):
     """What all candidates have in common."""
 
     settings: FineTune
     data: Shards
-    plan: Plan
+    plan: TrainConfig
     strategy: tf.distribute.Strategy
     checkpoints: Checkpoints
 
@@ -42,15 +49,15 @@ class Job(NamedTuple):
         """Augmented views of each split; 0 is the pictures as they are."""
         return {"train": self.settings.train_views, "validation": 0}
 
-    def material(self, stored: dict[str, Activations] | None) -> Material:
+    def material(self, stored: dict[str, CachedActivations] | None) -> TrainingData:
         """Batches of the stored activations, or of pictures augmented anew in each epoch."""
         batch = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
         if stored is None:
-            return from_pictures(self.data, *batch)
-        return from_activations(stored["train"], stored["validation"], *batch)
+            return data_from_images(self.data, *batch)
+        return data_from_activations(stored["train"], stored["validation"], *batch)
 
 
-def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple[History, list[Candidate]]:
+def fine_tune_each(network: keras.Model, cut_offs: list[str], job: SearchContext) -> tuple[History, list[Trial]]:
     """Fine-tunes from each cut-off, always from the network as it came, and leaves it as the best candidate made it.
 
     Args:
@@ -63,12 +70,12 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple
         FloatingPointError: a loss diverged, or an activation is too large to be cached.
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
-    start = variables.read(network.variables)  # weights and the random states of dropout layers
-    candidates, histories, kept = list[Candidate](), dict[str, History](), start
+    start = variables.read_variables(network.variables)  # weights and the random states of dropout layers
+    candidates, histories, kept = list[Trial](), dict[str, History](), start
     unfreeze_from(network, cut_offs[0])
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
         cuts = _cuts(network, cut_offs)
-        cached = _decide(cuts, job, Path(scratch))
+        cached = _decide_caching(cuts, job, Path(scratch))
         replicas = job.strategy.num_replicas_in_sync
         facts = (dataclasses.asdict(job.settings), job.data.identity(), weights_digest(network), replicas, cached)
         for cut_off, model, material in _trainings(network, cuts, job, Path(scratch) if cached else None):
@@ -78,39 +85,39 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], job: Job) -> tuple
             plan, checkpoints = dataclasses.replace(job.plan, logs=logs), job.checkpoints.of(cut_off, *facts)
             history = train(model, material, plan, job.strategy, checkpoints)
             histories[cut_off] = history
-            candidates.append(candidate(cut_off, weights, history))
-            if best(candidates) is candidates[-1]:
-                kept = variables.read(network.variables)
-            variables.write(network.variables, start)
-    variables.write(network.variables, kept)
-    chosen = best(candidates)["cut_off"]
+            candidates.append(make_trial(cut_off, weights, history))
+            if best_trial(candidates) is candidates[-1]:
+                kept = variables.read_variables(network.variables)
+            variables.write_variables(network.variables, start)
+    variables.write_variables(network.variables, kept)
+    chosen = best_trial(candidates)["cut_off"]
     unfreeze_from(network, chosen)
     return histories[chosen], candidates
 
 
-def _cuts(network: keras.Model, cut_offs: list[str]) -> dict[str, Split]:
+def _cuts(network: keras.Model, cut_offs: list[str]) -> dict[str, SplitModel]:
     """The network, its end pooled early, split at each cut-off."""
-    pooled = pool_branches(network)
-    return {cut_off: split(pooled, cut_off) for cut_off in cut_offs}
+    pooled = pool_before_concat(network)
+    return {cut_off: split_model(pooled, cut_off) for cut_off in cut_offs}
 
 
-def _decide(cuts: dict[str, Split], job: Job, scratch: Path) -> bool:
+def _decide_caching(cuts: dict[str, SplitModel], job: SearchContext, scratch: Path) -> bool:
     """Whether the activations are cached, said with the reason."""
-    a_view = bytes_at_once([cut.bytes_a_view() for cut in cuts.values()])
+    a_view = peak_bytes([cut.bytes_a_view() for cut in cuts.values()])
     needed = bytes_needed(a_view, job.data, job.settings.train_views)
-    cached, reason = choose(job.settings.train_augmentation, needed, scratch)
+    cached, reason = should_cache(job.settings.train_augmentation, needed, scratch)
     log.info("augmentation %s: %s", "cached" if cached else "online", reason)
     return cached
 
 
 def _trainings(
-    network: keras.Model, cuts: dict[str, Split], job: Job, scratch: Path | None
-) -> Iterator[tuple[str, keras.Model, Material]]:
+    network: keras.Model, cuts: dict[str, SplitModel], job: SearchContext, scratch: Path | None
+) -> Iterator[tuple[str, keras.Model, TrainingData]]:
     """Each cut-off with the model to fit and what to fit it on: activations cached in `scratch`, or pictures without.
 
     The network must be as it came whenever the next one is asked for.
     """
-    stored, shallower = dict[str, Activations](), None
+    stored, shallower = dict[str, CachedActivations](), None
     for number, (cut_off, cut) in enumerate(cuts.items()):
         if scratch is None:
             # A model of its own, so that the one that is saved stays without an optimizer.
@@ -122,11 +129,11 @@ def _trainings(
         yield cut_off, cut.suffix, job.material(stored)
 
 
-def _cached(cut: Split, job: Job, folder: Path) -> dict[str, Activations]:
+def _cached(cut: SplitModel, job: SearchContext, folder: Path) -> dict[str, CachedActivations]:
     """The activations at the first cut, from the pictures."""
     prefix, settings = Predictor(cut.prefix, job.strategy), job.settings
     return {
-        part: cache(
+        part: cache_activations(
             prefix,
             job.data,
             part,
@@ -140,12 +147,14 @@ def _cached(cut: Split, job: Job, folder: Path) -> dict[str, Activations]:
 
 
 def _extended(
-    stored: dict[str, Activations], shallower: Split, deeper: Split, job: Job, folder: Path
-) -> dict[str, Activations]:
+    stored: dict[str, CachedActivations], shallower: SplitModel, deeper: SplitModel, job: SearchContext, folder: Path
+) -> dict[str, CachedActivations]:
     """The activations at the next cut, from those at the one before, which are removed."""
-    network = Predictor(between(shallower, deeper), job.strategy)
-    extended = dict[str, Activations]()
+    network = Predictor(bridge_model(shallower, deeper), job.strategy)
+    extended = dict[str, CachedActivations]()
     for part, shallow in stored.items():
-        extended[part] = extend(shallow, network, part, batch_size=job.settings.train_batch_size, folder=folder)
+        extended[part] = extend_activations(
+            shallow, network, part, batch_size=job.settings.train_batch_size, folder=folder
+        )
         shallow.discard()
     return extended

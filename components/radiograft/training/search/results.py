@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:  # the stage that collects the candidates needs no TensorFlow
     from radiograft.training.trainer import History
 
-SEARCH = "search.json"
+TRIALS_FILE = "search.json"
 
 
-class Candidate(TypedDict):
+class Trial(TypedDict):
     """Fine-tuning from one cut-off.
 
     `epochs` were run and `best_epoch` was kept, 0 being the state before training; the validation figures are those of
@@ -28,9 +28,9 @@ class Candidate(TypedDict):
     val_loss: float
 
 
-def candidate(cut_off: str, trainable_weights: int, history: History) -> Candidate:
+def make_trial(cut_off: str, trainable_weights: int, history: History) -> Trial:
     """A row of the table from what training did."""
-    return Candidate(
+    return Trial(
         cut_off=cut_off,
         trainable_weights=trainable_weights,
         epochs=len(history.epochs),
@@ -40,7 +40,7 @@ def candidate(cut_off: str, trainable_weights: int, history: History) -> Candida
     )
 
 
-def best(table: Sequence[Candidate]) -> Candidate:
+def best_trial(table: Sequence[Trial]) -> Trial:
     """The candidate of highest validation AUROC; of equals that of lower loss, then of fewer weights to train.
 
     Raises:
@@ -49,13 +49,13 @@ def best(table: Sequence[Candidate]) -> Candidate:
     return min(table, key=lambda row: (-row["val_auroc"], row["val_loss"], row["trainable_weights"]))
 
 
-def write(folder: Path, table: Sequence[Candidate]) -> None:
+def write_trials(folder: Path, table: Sequence[Trial]) -> None:
     """Writes search.json, the rows from the shallowest cut-off to the deepest."""
     rows = sorted(table, key=lambda row: -row["trainable_weights"])
-    (folder / SEARCH).write_text(json.dumps(rows, indent=2))
+    (folder / TRIALS_FILE).write_text(json.dumps(rows, indent=2))
 
 
-def read(folder: Path) -> list[Candidate]:
+def read_trials(folder: Path) -> list[Trial]:
     """The table in a model's folder; empty where none was written."""
-    path = folder / SEARCH
+    path = folder / TRIALS_FILE
     return list(json.loads(path.read_text())) if path.exists() else []

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from radiograft_pipelines.cluster.kubernetes_client import Kubernetes
-from radiograft_pipelines.cluster.pod_request import Demand, amount
+from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
+from radiograft_pipelines.cluster.pod_request import PodRequest, parse_quantity
 
-REPELLING = ("NoSchedule", "NoExecute")
+BLOCKING_TAINT_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 class Node(NamedTuple):
@@ -22,14 +22,14 @@ class Node(NamedTuple):
     allocatable: dict[str, Decimal]
 
 
-class Obstacle(NamedTuple):
+class SchedulingIssue(NamedTuple):
     """Why no node takes a pod, and what would change that."""
 
     what: str
     remedy: str
 
 
-def read(cluster: Kubernetes) -> list[Node]:
+def list_nodes(cluster: KubernetesClient) -> list[Node]:
     """All nodes.
 
     Raises:
@@ -38,7 +38,7 @@ def read(cluster: Kubernetes) -> list[Node]:
     return [_node(each) for each in cluster.listed("nodes", cluster.core.list_node)]
 
 
-def obstacle(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:
+def find_scheduling_issue(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
     """What keeps every node from taking the pod; None where one takes it.
 
     The first thing is told that no node meets together with what was looked at before: closed nodes, each resource
@@ -46,23 +46,23 @@ def obstacle(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:
     """
     left = [node for node in nodes if node.open]
     if not left:
-        return Obstacle(
+        return SchedulingIssue(
             f"none of {len(nodes)} nodes is ready for pods", "add a node, or uncordon one: kubectl get nodes"
         )
     for name, quantity in sorted(demand.resources.items(), key=lambda item: "/" not in item[0]):
-        fitting = [node for node in left if node.allocatable.get(name, Decimal(0)) >= amount(quantity)]
+        fitting = [node for node in left if node.allocatable.get(name, Decimal(0)) >= parse_quantity(quantity)]
         if not fitting:
             return _too_small(name, quantity, left)
         left = fitting
     return _placed(demand, left)
 
 
-def _placed(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:
+def _placed(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
     """As `obstacle`, for nodes that are large enough."""
     selected = [node for node in nodes if demand.selector.items() <= node.labels.items()]
     if not selected:
         wanted = ", ".join(f"{name}={value}" for name, value in demand.selector.items())
-        return Obstacle(
+        return SchedulingIssue(
             f"none of the nodes that are large enough ({_names(nodes)}) has the labels {wanted}",
             "label one (kubectl label node), or submit with another node selector",
         )
@@ -70,27 +70,27 @@ def _placed(demand: Demand, nodes: Sequence[Node]) -> Obstacle | None:
     if not all(repelled.values()):
         return None
     taints = sorted({f"{each.key}={each.value or ''}:{each.effect}" for found in repelled.values() for each in found})
-    return Obstacle(
+    return SchedulingIssue(
         f"the nodes that would do ({_names(selected)}) have taints that the pod does not tolerate: {', '.join(taints)}",
         "submit with a toleration, or remove the taint: kubectl taint nodes NODE KEY-",
     )
 
 
-def _too_small(name: str, quantity: str, nodes: Sequence[Node]) -> Obstacle:
+def _too_small(name: str, quantity: str, nodes: Sequence[Node]) -> SchedulingIssue:
     there = ", ".join(f"{node.name} {node.allocatable.get(name, Decimal(0)).normalize():f}" for node in nodes[:5])
     if "/" in name:
-        return Obstacle(
+        return SchedulingIssue(
             f"no node has {quantity} allocatable {name}; there are: {there}",
             f"add a node with {quantity} GPUs (a pool that grows from zero shows none until a pod asks), and where "
             "nodes have GPUs but tell of none, install NVIDIA's device plugin",
         )
-    return Obstacle(
+    return SchedulingIssue(
         f"no node that would do otherwise has {quantity} of {name} allocatable; there are: {there}",
         "add a larger node, or compile with smaller requests (pipelines/radiograft_pipelines/dags/tasks.py)",
     )
 
 
-def _tolerated(taint: Any, demand: Demand) -> bool:
+def _tolerated(taint: Any, demand: PodRequest) -> bool:
     return any(
         (not each.get("key") or each["key"] == taint.key)
         and (not each.get("effect") or each["effect"] == taint.effect)
@@ -105,8 +105,8 @@ def _node(found: Any) -> Node:
         name=found.metadata.name,
         open=ready and not found.spec.unschedulable,
         labels=found.metadata.labels or {},
-        taints=[each for each in found.spec.taints or () if each.effect in REPELLING],
-        allocatable={name: amount(each) for name, each in (found.status.allocatable or {}).items()},
+        taints=[each for each in found.spec.taints or () if each.effect in BLOCKING_TAINT_EFFECTS],
+        allocatable={name: parse_quantity(each) for name, each in (found.status.allocatable or {}).items()},
     )
 
 

@@ -7,17 +7,17 @@ import dataclasses
 import pytest
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.config.data_policy import NOT_ASKED_FOR, REASONS, Policy, defect
+from radiograft.config.data_policy import NOT_ASKED_FOR, REASONS, DataPolicy, defect_of
 
 
-def policy(text: str) -> Policy:
+def policy(text: str) -> DataPolicy:
     return Ingest(data_source="x", data_policy=text).policy()
 
 
 def test_what_is_not_named_keeps_its_default() -> None:
     found = policy("near_duplicate=drop,blank=fail")
     assert (found.near_duplicate, found.blank, found.patient_overlap) == ("drop", "fail", "fail")
-    assert policy("standard") == Policy()
+    assert policy("standard") == DataPolicy()
     assert Preprocess(data_policy="blank=fail").policy().blank == "fail"
 
 
@@ -37,9 +37,9 @@ def test_a_wrong_policy_is_refused(text: str, message: str) -> None:
 
 
 def test_every_reason_is_of_a_defect_and_every_defect_has_a_reason() -> None:
-    names = {field.name for field in dataclasses.fields(Policy)}
+    names = {field.name for field in dataclasses.fields(DataPolicy)}
     assert set(REASONS.values()) | {"unusable"} == names
     assert not set(REASONS) & set(NOT_ASKED_FOR)
-    assert defect("modality MR is no radiograph (CR, DX)") == "unusable"
-    assert defect("no frontal view") == ""
-    assert Policy(unusable="fail").treatment("no frontal view") == "drop"
+    assert defect_of("modality MR is no radiograph (CR, DX)") == "unusable"
+    assert defect_of("no frontal view") == ""
+    assert DataPolicy(unusable="fail").treatment("no frontal view") == "drop"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.config.gate import Floors, read_floors
+from radiograft.config.gate import MinimumAuroc, parse_min_auroc
 
 LABELS = ("Pneumonia", "Mass", "Edema")
 
@@ -13,14 +13,14 @@ LABELS = ("Pneumonia", "Mass", "Edema")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0.7", Floors({"Pneumonia": 0.7, "Mass": 0.7, "Edema": 0.7}, named=False)),
-        (" 0 ", Floors({"Pneumonia": 0.0, "Mass": 0.0, "Edema": 0.0}, named=False)),
-        ("Mass=0.7", Floors({"Mass": 0.7}, named=True)),
-        ("Mass=0.7, Pneumonia = 0.85", Floors({"Mass": 0.7, "Pneumonia": 0.85}, named=True)),
+        ("0.7", MinimumAuroc({"Pneumonia": 0.7, "Mass": 0.7, "Edema": 0.7}, named=False)),
+        (" 0 ", MinimumAuroc({"Pneumonia": 0.0, "Mass": 0.0, "Edema": 0.0}, named=False)),
+        ("Mass=0.7", MinimumAuroc({"Mass": 0.7}, named=True)),
+        ("Mass=0.7, Pneumonia = 0.85", MinimumAuroc({"Mass": 0.7, "Pneumonia": 0.85}, named=True)),
     ],
 )
-def test_one_floor_is_for_every_label_and_named_ones_are_for_those_alone(text: str, expected: Floors) -> None:
-    assert read_floors(text, LABELS) == expected
+def test_one_floor_is_for_every_label_and_named_ones_are_for_those_alone(text: str, expected: MinimumAuroc) -> None:
+    assert parse_min_auroc(text, LABELS) == expected
 
 
 REFUSED = [
@@ -53,4 +53,6 @@ def test_ingest_refuses_a_floor_before_anything_is_read(text: str, message: str)
 
 
 def test_by_default_a_model_must_be_better_than_chance() -> None:
-    assert Evaluate(publish_registry="/registry").floors(LABELS) == Floors(dict.fromkeys(LABELS, 0.5), named=False)
+    assert Evaluate(publish_registry="/registry").floors(LABELS) == MinimumAuroc(
+        dict.fromkeys(LABELS, 0.5), named=False
+    )

@@ -20,10 +20,10 @@ from radiograft.config import (
     Preprocess,
     Publish,
     Training,
-    check_form,
-    run_form,
+    all_settings,
+    validate_settings,
 )
-from radiograft.config.base import Settings, nearest, read_settings, record_settings
+from radiograft.config.base import Settings, did_you_mean, read_settings, record_settings
 from radiograft.config.gate import OperatingPoint
 
 REQUIRED = {"data_source": "/data", "publish_registry": "/registry"}
@@ -141,7 +141,7 @@ REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
 def test_what_a_later_stage_cannot_take_the_form_refuses(values: dict[str, Any], message: str) -> None:
     """Fails where the form takes it: hours of training end with it, or the model lies in a folder of a pod."""
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        check_form(REQUIRED | values)
+        validate_settings(REQUIRED | values)
     assert str(error.value) == message
 
 
@@ -157,7 +157,7 @@ def test_what_a_later_stage_cannot_take_the_form_refuses(values: dict[str, Any],
 )
 def test_what_the_stages_can_take_the_form_takes(values: dict[str, Any]) -> None:
     """Fails where a constraint refuses more than it must."""
-    assert check_form(REQUIRED | values).items() >= values.items()
+    assert validate_settings(REQUIRED | values).items() >= values.items()
 
 
 @pytest.mark.parametrize(("stage", "values", "message"), REFUSED_VALUES)
@@ -227,7 +227,7 @@ def test_settings_cannot_be_changed_after_their_check() -> None:
 
 
 def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itself() -> None:
-    form = run_form()
+    form = all_settings()
     assert list(form) == sorted(form)
     prefixes = {name.partition("_")[0] for name in form}
     assert prefixes == {"data", "image", "model", "preprocess", "train", "evaluate", "publish"}
@@ -244,7 +244,7 @@ def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itse
     ],
 )
 def test_nearest_names_what_was_probably_meant(name: str, text: str) -> None:
-    assert nearest(name, ["data_labels", "data_source", "image_size"]) == text
+    assert did_you_mean(name, ["data_labels", "data_source", "image_size"]) == text
 
 
 def test_findings_keep_the_order_asked_for_and_all_means_fourteen() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from radiograft.data.catalog import (
-    Catalogue,
+    Catalog,
     check_classes,
     count_splits,
     estimable_labels,
@@ -23,7 +23,7 @@ from radiograft.data.catalog import (
     label_column,
     prediction_frame,
     score_column,
-    summarise_exclusions,
+    summarize_exclusions,
 )
 
 LABELS = ("Mass", "Edema")
@@ -45,9 +45,9 @@ def make_rows(rows: list[tuple[str, str, str, float, float]] = ROWS) -> pd.DataF
     return frame
 
 
-def make_catalogue(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalogue:
+def make_catalogue(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalog:
     excluded = exclusion(["9_0.png", "8_0.png"], "empty file")
-    return Catalogue(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
+    return Catalog(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
 
 
 def test_columns_are_named_after_their_label() -> None:
@@ -88,7 +88,7 @@ def test_exclusions_are_counted_by_reason_most_frequent_first() -> None:
             exclusion([], "never happened"),
         ]
     )
-    assert summarise_exclusions(excluded) == [
+    assert summarize_exclusions(excluded) == [
         {"reason": "row without a picture", "count": 7, "examples": ["1", "2", "3", "4", "5"]},
         {"reason": "empty file", "count": 2, "examples": ["a", "b"]},
     ]
@@ -145,7 +145,7 @@ def test_a_label_learned_on_training_must_be_measurable_on_validation() -> None:
 def test_a_catalogue_reads_back_as_written(tmp_path: Path) -> None:
     catalogue = make_catalogue()
     catalogue.write(tmp_path / "new" / "catalogue")
-    found = Catalogue.read(tmp_path / "new" / "catalogue")
+    found = Catalog.read(tmp_path / "new" / "catalogue")
     assert_frame_equal(found.rows, catalogue.rows)
     assert_frame_equal(found.excluded, catalogue.excluded)
     assert (found.labels, found.source, found.notes) == (LABELS, "/data", ("a note",))

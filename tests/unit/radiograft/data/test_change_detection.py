@@ -21,7 +21,7 @@ from tests.helpers.versions import form, publish_version
 TABLE = "Data_Entry_2017_v2020.csv"
 MODEL = "chest-radiograph"
 SAME_COUNTS = ": as many pictures in each split, but not the same pictures, patients, labels or splits"
-Look = Callable[..., change_detection.News]
+Look = Callable[..., change_detection.ChangeReport]
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def source(here: str) -> str:
 def look(tmp_path: Path) -> Look:
     """What ingest finds with these settings; what it returns to the pipeline is the same."""
 
-    def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> change_detection.News:
-        goes_on = task.run_form(settings, tmp_path / "catalogue", run_id)
+    def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> change_detection.ChangeReport:
+        goes_on = task.run_with_all_settings(settings, tmp_path / "catalogue", run_id)
         found = change_detection.read(tmp_path / "catalogue")
         assert goes_on is found.train
         return found
@@ -64,7 +64,7 @@ def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: s
     assert (
         look(form(source, here), "run-1")
         == first
-        == change_detection.News(True, "no version is in production yet", None)
+        == change_detection.ChangeReport(True, "no version is in production yet", None)
     )
     publish_version(form(source, here), promote=False)  # as run-2, judged against version 1
     assert not look(form(source, here), "run-2").train
@@ -82,7 +82,7 @@ def test_who_wants_it_trained_has_it_trained(here: str, source: str, look: Look)
 
 def test_without_a_version_in_production_it_is_trained(place: str, source: str, look: Look) -> None:
     first = look(form(source, place))
-    assert first == change_detection.News(True, "no version is in production yet", None)
+    assert first == change_detection.ChangeReport(True, "no version is in production yet", None)
     publish_version(form(source, place, image_size=256), promote=False)
     assert look(form(source, place)) == first
 
@@ -91,7 +91,7 @@ def test_what_the_gate_refused_is_not_made_again(place: str, source: str, look: 
     """Fails where only the version in production is asked: each schedule would add the same candidate once more."""
     publish_version(form(source, place), promote=False)
     told = "the data have not changed since version 1, which was judged"
-    assert look(form(source, place)) == change_detection.News(False, told, None)
+    assert look(form(source, place)) == change_detection.ChangeReport(False, told, None)
     assert look(form(source, place, train_when="always")).train
     assert look(form(source, place, image_size=256)).train
 
@@ -108,7 +108,9 @@ def test_what_was_rolled_back_is_not_made_again(here: str, source: str, look: Lo
 def test_a_candidate_that_met_another_opponent_is_made_again(here: str, source: str, look: Look) -> None:
     publish_version(form(source, here))
     publish_version(form(source, here, image_size=256), promote=False)
-    production.promote(f"{here}/registry", MODEL, 2, production.current(f"{here}/registry", MODEL), reason="by hand")
+    production.promote(
+        f"{here}/registry", MODEL, 2, production.read_production(f"{here}/registry", MODEL), reason="by hand"
+    )
     assert look(form(source, here)).train
 
 

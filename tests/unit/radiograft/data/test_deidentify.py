@@ -14,7 +14,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.catalog import Catalogue
+from radiograft.data.catalog import Catalog
 from radiograft.data.deidentify import NO_SALT, deidentify
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.sources import chestxray14
@@ -69,7 +69,7 @@ def test_no_name_is_left_in_what_is_written_and_logged(
     settings = named_files(str(tmp_path / "data"))
     ingest.run(settings, tmp_path / "left/catalogue")
     preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalogue", tmp_path / "left/shards")
-    data_report.write(tmp_path / "left/shards", tmp_path / "left/data.html")
+    data_report.write_data_report(tmp_path / "left/shards", tmp_path / "left/data.html")
     summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
         "damaged DICOM file": 1,
@@ -105,7 +105,7 @@ def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
 
     monkeypatch.setattr(storage, reads, just_after_it_went)
     catalogue = ingest.run(settings, tmp_path / "catalogue")
-    assert pseudonyms.hashed(f"{NAME}/{NAME}_0.dcm") not in catalogue.rows["image_id"].tolist()
+    assert pseudonyms.pseudonymize(f"{NAME}/{NAME}_0.dcm") not in catalogue.rows["image_id"].tolist()
     assert catalogue.excluded["reason"].value_counts()["gone since it was listed"] == 1
     written = catalogue.rows.to_csv() + catalogue.excluded.to_csv()
     assert NAME.lower() not in (caplog.text + written).lower()
@@ -116,7 +116,7 @@ def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
     "error",
     [
         PermissionError(13, "Permission denied", f"/data/Jo {NAME}.dcm"),
-        storage.StoreError(f"gs://b does not answer: GET https://store/b/o/Jo%20{NAME}.dcm: 503"),
+        storage.StorageError(f"gs://b does not answer: GET https://store/b/o/Jo%20{NAME}.dcm: 503"),
     ],
 )
 def test_an_error_of_reading_names_no_file(
@@ -134,11 +134,11 @@ def test_an_error_of_reading_names_no_file(
     with monkeypatch.context() as changed:
         changed.setattr(storage, reads, fails)
         with pytest.raises(type(error)) as told:
-            ingest.build_catalogue(settings)
+            ingest.build_catalog(settings)
     assert NAME not in "".join(traceback.format_exception(told.value))
     assert "Permission denied" in str(told.value) or "gs://b does not answer: GET ... 503" in str(told.value)
     if reads == "read_bytes":
-        catalogue = Catalogue.read(tmp_path / "catalogue")
+        catalogue = Catalog.read(tmp_path / "catalogue")
         monkeypatch.setattr(storage, reads, fails)
         with pytest.raises(type(error)) as told:
             list(decode_rows(catalogue.rows, 32))
@@ -146,7 +146,7 @@ def test_an_error_of_reading_names_no_file(
 
 
 def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:
-    rows = ingest.build_catalogue(named_files(str(tmp_path / "data"))).rows
+    rows = ingest.build_catalog(named_files(str(tmp_path / "data"))).rows
     for column, pattern in {
         "image_id": r"[0-9a-f]{20}",
         "patient_id": r"[0-9a-f]{20}",
@@ -180,21 +180,21 @@ def test_findings_stay_with_their_pictures(tmp_path: Path) -> None:
 
 def test_a_hash_is_the_keyed_one_of_rfc_2104(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pseudonyms.SALT_VARIABLE, "Jefe")  # RFC 4231, test case 2
-    assert pseudonyms.hashed("what do ya want for nothing?") == "5bdcc146bf60754e6a042426089575c75a003f08"[:20]
+    assert pseudonyms.pseudonymize("what do ya want for nothing?") == "5bdcc146bf60754e6a042426089575c75a003f08"[:20]
 
 
 def test_without_a_salt_the_notes_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dicom(str(tmp_path / "data"))
-    assert NO_SALT not in ingest.build_catalogue(settings).notes
+    assert NO_SALT not in ingest.build_catalog(settings).notes
     monkeypatch.delenv(pseudonyms.SALT_VARIABLE)
-    assert NO_SALT in ingest.build_catalogue(settings).notes
+    assert NO_SALT in ingest.build_catalog(settings).notes
 
 
 def test_patients_in_two_splits_are_refused_by_their_hashes(tmp_path: Path) -> None:
     files = nih_files() | {"test_list.txt": b"00000001_001.png", "train_val_list.txt": b"00000001_000.png"}
     settings = Ingest(data_source=put(files, str(tmp_path / "nih")), data_deidentify="yes")
-    with pytest.raises(ValueError, match=f"are in several of the data set's own: {pseudonyms.hashed('1')}"):
-        ingest.build_catalogue(settings)
+    with pytest.raises(ValueError, match=f"are in several of the data set's own: {pseudonyms.pseudonymize('1')}"):
+        ingest.build_catalog(settings)
 
 
 def test_dicom_is_hidden_unless_told_otherwise_and_other_formats_the_other_way_round(tmp_path: Path) -> None:

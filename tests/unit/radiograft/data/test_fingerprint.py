@@ -24,7 +24,7 @@ Files = dict[str, bytes]
 
 
 def fingerprint(place: str, files: Files, **values: str) -> str:
-    return task.build_catalogue(half_validating(put(files, place), **values)).fingerprint()
+    return task.build_catalog(half_validating(put(files, place), **values)).fingerprint()
 
 
 def reorder_rows(files: Files) -> Files:
@@ -63,7 +63,7 @@ def test_dates_keep_the_fingerprint(tmp_path: Path) -> None:
     first = fingerprint(str(tmp_path), nih_files())
     for path in tmp_path.rglob("*.png"):
         os.utime(path, (time.time() - 1e6, 1e9))
-    assert task.build_catalogue(half_validating(str(tmp_path))).fingerprint() == first
+    assert task.build_catalog(half_validating(str(tmp_path))).fingerprint() == first
 
 
 CHANGES: dict[str, Files] = {
@@ -86,7 +86,7 @@ def test_what_training_sees_changes_the_fingerprint(tmp_path: Path, changes: Fil
 
 def test_other_labels_and_another_split_change_the_fingerprint(tmp_path: Path, nih_folder: Path) -> None:
     found = {
-        task.build_catalogue(half_validating(str(nih_folder), **values)).fingerprint()
+        task.build_catalog(half_validating(str(nih_folder), **values)).fingerprint()
         for values in ({}, {"data_labels": "Effusion"}, {"data_negatives": "no_finding"}, {"train_seed": 1})
     }
     assert len(found) == 4
@@ -99,7 +99,7 @@ def test_every_layout_keeps_it_from_folder_to_bucket_whatever_the_dates(
     here, there = made(str(tmp_path)), made(f"{embedded}/{uuid.uuid4()}")
     for path in tmp_path.rglob("*"):
         os.utime(path, (1e9, 1e9))
-    assert task.build_catalogue(here).fingerprint() == task.build_catalogue(there).fingerprint()
+    assert task.build_catalog(here).fingerprint() == task.build_catalog(there).fingerprint()
 
 
 # Eighteen pictures in a table that says all of them, six a split and half of these sick: one change empties no class.
@@ -134,7 +134,7 @@ def write_rows(folder: Path, change: tuple[str, int] | None, order: list[int], d
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("plain")
-    return task.build_catalogue(write_rows(folder, None, list(range(18)), 10**9)).fingerprint()
+    return task.build_catalog(write_rows(folder, None, list(range(18)), 10**9)).fingerprint()
 
 
 @settings(deadline=None, max_examples=25)
@@ -147,5 +147,5 @@ def test_it_changes_with_any_picture_patient_label_or_split_and_with_nothing_els
     plain: str, change: tuple[str, int] | None, order: list[int], date: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = task.build_catalogue(write_rows(Path(folder), change, order, date)).fingerprint()
+        found = task.build_catalog(write_rows(Path(folder), change, order, date)).fingerprint()
     assert (found != plain) is (change is not None)

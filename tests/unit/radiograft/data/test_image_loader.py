@@ -26,7 +26,7 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def loaded(folder: Path, content: bytes) -> image_loader.Decoded:
+def loaded(folder: Path, content: bytes) -> image_loader.LoadedImage:
     """What becomes of a file with this content that ingest has seen so."""
     path = folder / "picture.png"
     path.write_bytes(content)
@@ -45,7 +45,7 @@ def loaded(folder: Path, content: bytes) -> image_loader.Decoded:
     ],
 )
 def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
-    assert loaded(tmp_path, content) == image_loader.Decoded(None, UNREADABLE)
+    assert loaded(tmp_path, content) == image_loader.LoadedImage(None, UNREADABLE)
 
 
 COLOURS = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
@@ -62,13 +62,13 @@ def test_damage_behind_the_pixels_of_a_colour_picture_is_no_error(tmp_path: Path
     """Fails where in_colour lets through what Pillow raises: TensorFlow, which has decoded it by then, looks no
     further than the pixels, and one such picture would end preprocess."""
     assert loaded(tmp_path, COLOURS).mode == "RGB in colour"
-    assert loaded(tmp_path, with_chunk_at_its_end(COLOURS, chunk)) == image_loader.Decoded(None, UNREADABLE)
+    assert loaded(tmp_path, with_chunk_at_its_end(COLOURS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
 
 
 def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     bomb = encode(Image.new("1", (8192, 8192)))
     assert len(bomb) < 20_000
-    assert loaded(tmp_path, bomb) == image_loader.Decoded(None, UNREADABLE)
+    assert loaded(tmp_path, bomb) == image_loader.LoadedImage(None, UNREADABLE)
 
 
 @settings(max_examples=150, deadline=None)
@@ -79,7 +79,7 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     found = loaded(tmp_path_factory.getbasetemp(), bytes(content))
     if found.reason:
-        assert found in [image_loader.Decoded(None, reason) for reason in (UNREADABLE, TOO_SMALL)]
+        assert found in [image_loader.LoadedImage(None, reason) for reason in (UNREADABLE, TOO_SMALL)]
     else:
         assert found.picture is not None
         assert found.picture.shape == (32, 32, 1)
@@ -88,7 +88,7 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
 def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
     uri = storage.join(embedded, "preprocess", "picture.png")
     content = encode(noise(32))
-    assert image_loader.load(uri, md5(content), size=32) == image_loader.Decoded(None, "gone since ingest")
+    assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "gone since ingest")
     storage.write_bytes(uri, content)
     found = image_loader.load(uri, md5(content), size=32)
     assert found[1:] == ("", "L", 32 * 32)
@@ -105,21 +105,21 @@ def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tupl
 
 def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
     outcome = image_loader.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
-    assert outcome == image_loader.Decoded(None, "changed since ingest")
+    assert outcome == image_loader.LoadedImage(None, "changed since ingest")
 
 
-def numbered(number: int) -> image_loader.Decoded:
-    return image_loader.Decoded(None, str(number), "")
+def numbered(number: int) -> image_loader.LoadedImage:
+    return image_loader.LoadedImage(None, str(number), "")
 
 
-def dawdling(number: int) -> image_loader.Decoded:
+def dawdling(number: int) -> image_loader.LoadedImage:
     time.sleep(random.Random(number).random() / 500)
     return numbered(number)
 
 
 @pytest.mark.parametrize("work", [numbered, dawdling])
 @pytest.mark.parametrize("count", [0, 1, image_loader.READ_AHEAD - 1, image_loader.READ_AHEAD, 100])
-def test_threads_keep_the_order(work: Callable[[int], image_loader.Decoded], count: int) -> None:
+def test_threads_keep_the_order(work: Callable[[int], image_loader.LoadedImage], count: int) -> None:
     results = image_loader.in_order(work, iter(range(count)))
     assert [int(result.reason) for result in results] == list(range(count))
 
@@ -137,7 +137,7 @@ def test_reading_never_runs_far_ahead() -> None:
 
 
 def test_a_failing_store_stops_the_run() -> None:
-    def broken(number: int) -> image_loader.Decoded:
+    def broken(number: int) -> image_loader.LoadedImage:
         raise ConnectionError("no store")
 
     with pytest.raises(ConnectionError, match="no store"):

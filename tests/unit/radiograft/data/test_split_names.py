@@ -9,7 +9,7 @@ from radiograft.data import splits
 
 
 def named(*names: str) -> list[object]:
-    found = splits.official(pd.Series(names, dtype="string"), "a table")
+    found = splits.official_splits(pd.Series(names, dtype="string"), "a table")
     return [None if pd.isna(name) else name for name in found]
 
 

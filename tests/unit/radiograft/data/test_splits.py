@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.data.splits import assign, draw
+from radiograft.data.splits import assign_splits, draw_split
 
 patients = st.lists(st.integers(1, 400).map(str), min_size=1, max_size=60)
 fractions = st.floats(0.01, 0.5)
@@ -20,7 +20,7 @@ def rows_of(patient_ids: list[str], official: list[str | None] | None = None) ->
 
 
 def split(rows: pd.DataFrame, validation: float = 0.3, test: float = 0.2, seed: int = 0) -> list[str | None]:
-    chosen = assign(rows, validation_fraction=validation, test_fraction=test, seed=seed)
+    chosen = assign_splits(rows, validation_fraction=validation, test_fraction=test, seed=seed)
     return [None if pd.isna(name) else str(name) for name in chosen]
 
 
@@ -30,14 +30,14 @@ def split_of_patient(rows: pd.DataFrame, **values: float) -> dict[str, str | Non
 
 def test_draws_stay_the_same_for_ever() -> None:
     """SHA-256 of `0/test/1`, its first eight bytes as a fraction: a change here would move every patient."""
-    assert draw("1", "test", 0) == 0x635C3EB1B0441041 / 2**64
-    assert draw("1", "validation", 0) == pytest.approx(0.8438612555953662, abs=1e-15)
-    assert draw("2", "validation", 7) == pytest.approx(0.496109325835368, abs=1e-15)
+    assert draw_split("1", "test", 0) == 0x635C3EB1B0441041 / 2**64
+    assert draw_split("1", "validation", 0) == pytest.approx(0.8438612555953662, abs=1e-15)
+    assert draw_split("2", "validation", 7) == pytest.approx(0.496109325835368, abs=1e-15)
 
 
 @given(patient=st.text(max_size=12), purpose=st.sampled_from(["test", "validation"]), seed=seeds)
 def test_draws_lie_in_the_unit_interval(patient: str, purpose: str, seed: int) -> None:
-    assert 0 <= draw(patient, purpose, seed) < 1
+    assert 0 <= draw_split(patient, purpose, seed) < 1
 
 
 def test_official_lists_are_honoured_and_validation_comes_from_train_val() -> None:
@@ -106,7 +106,7 @@ def test_rows_in_neither_list_get_no_split_where_lists_exist() -> None:
 
 def test_the_splits_stay_with_their_rows() -> None:
     rows = rows_of(["1", "2", "3"], ["train_val", "test", "train_val"]).set_index(pd.Index([7, 5, 9]))
-    assert list(assign(rows, validation_fraction=0.01, test_fraction=0.2, seed=0).index) == [7, 5, 9]
+    assert list(assign_splits(rows, validation_fraction=0.01, test_fraction=0.2, seed=0).index) == [7, 5, 9]
 
 
 def test_a_patient_in_both_lists_is_refused_by_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from radiograft.config import Publish
-from radiograft.data.synthetic.dataset import phantom_files
+from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.stages.publish import task as publish
 from tests.helpers.stages import Evaluated
 
@@ -20,7 +20,7 @@ NEW_PATIENTS = 40
 def registry(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with version 1 of `chest`."""
     folder = tmp_path_factory.mktemp("registry")
-    inputs = publish.Inputs(evaluation.inputs.model, evaluation.folder, evaluation.report)
+    inputs = publish.PublishInputs(evaluation.inputs.model, evaluation.folder, evaluation.report)
     settings = Publish(publish_registry=str(folder), publish_model_name="chest")
     publish.run(settings, inputs, "a-run", folder / "version.json")
     return folder
@@ -46,7 +46,7 @@ def another_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _write(folder: Path) -> Path:
-    for name, content in phantom_files(NEW_PATIENTS, seed=11, size=64):
+    for name, content in generate_phantom_files(NEW_PATIENTS, seed=11, size=64):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.drift.comparison import compare, describe_shift
-from radiograft.drift.plots import plots
-from radiograft.drift.reference import Sample, describe, draw
+from radiograft.drift.comparison import compare_samples, describe_shift
+from radiograft.drift.plots import drift_plots
+from radiograft.drift.reference import ReferenceSample, describe_rows, draw_sample
 
 LABELS = ("Pneumonia", "Effusion")
 TESTS = ["score", "embedding", "view", "age", "sex"]
 
 
-def sample(seed: int, patients: int = 60, *, brighter: float = 0.0, surer: float = 0.0) -> Sample:
+def sample(seed: int, patients: int = 60, *, brighter: float = 0.0, surer: float = 0.0) -> ReferenceSample:
     """Two pictures a patient; `brighter` shifts the embedding, `surer` the scores of Effusion."""
     generator = np.random.default_rng(seed)
     pictures = 2 * patients
@@ -31,11 +31,11 @@ def sample(seed: int, patients: int = 60, *, brighter: float = 0.0, surer: float
         }
     )
     scores = generator.uniform(0, 0.6, (pictures, 2)) + np.array([0, surer])
-    return describe(rows, LABELS, scores, generator.normal(brighter, 1, (pictures, 16)))
+    return describe_rows(rows, LABELS, scores, generator.normal(brighter, 1, (pictures, 16)))
 
 
-def verdicts(reference: Sample, new: Sample) -> dict[str, str]:
-    return {name: test["verdict"] for name, test in compare(reference, new, seed=0).drift["tests"].items()}
+def verdicts(reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:
+    return {name: test["verdict"] for name, test in compare_samples(reference, new, seed=0).drift["tests"].items()}
 
 
 def test_samples_of_one_population_show_no_shift() -> None:
@@ -52,13 +52,13 @@ def test_each_shift_lights_up_its_own_test() -> None:
         "sex": dataclasses.replace(new, sex=np.full(120, "F")),
     }
     for name, shifted in shifts.items():
-        drift = compare(reference, shifted, seed=0).drift
+        drift = compare_samples(reference, shifted, seed=0).drift
         assert drift["shifted"] == [name]
         assert drift["tests"][name]["p"] == pytest.approx(0.0002 * (2 if name == "score" else 1))
 
 
 def test_a_label_that_shifted_is_found_among_those_that_did_not() -> None:
-    drift = compare(sample(1), sample(2, surer=0.4), seed=0).drift
+    drift = compare_samples(sample(1), sample(2, surer=0.4), seed=0).drift
     assert drift["label"] == "Effusion"
     p = {name: test["p"] for name, test in drift["labels"].items()}
     assert drift["tests"]["score"]["p"] == pytest.approx(2 * p["Effusion"])  # type: ignore[operator]
@@ -69,7 +69,7 @@ def test_what_shifted_is_said_in_words() -> None:
     reference, new = sample(1, 200), sample(2, 200)
     reference = dataclasses.replace(reference, view=np.repeat(["AP", "PA"], [140, 260]), age=np.full(400, 49.0))
     new = dataclasses.replace(new, view=np.repeat(["AP", "PA"], [228, 172]), age=np.full(400, 43.0))
-    drift = compare(reference, new, seed=0).drift
+    drift = compare_samples(reference, new, seed=0).drift
     assert describe_shift(drift) == "view (AP 35% before, 57% now), age (median 49 before, 43 now)"
     assert drift["shares"]["view"] == {"AP": (0.35, 0.57), "PA": (0.65, 0.43)}
 
@@ -78,7 +78,9 @@ def test_pictures_that_the_model_was_fitted_to_count_for_what_the_data_tell_alon
     reference = sample(1)
     scores, features = reference.scores.copy(), reference.features.copy()
     scores[60:], features[60:] = np.nan, np.nan
-    found = compare(dataclasses.replace(reference, scores=scores, features=features), sample(2), seed=0).drift["tests"]
+    found = compare_samples(dataclasses.replace(reference, scores=scores, features=features), sample(2), seed=0).drift[
+        "tests"
+    ]
     seen = {name: tuple(test["reference"].values()) for name, test in found.items()}
     assert seen == {
         **dict.fromkeys(("score", "embedding"), (60, 30)),
@@ -89,7 +91,7 @@ def test_pictures_that_the_model_was_fitted_to_count_for_what_the_data_tell_alon
 def test_unknown_ages_are_left_out() -> None:
     reference, new = sample(1), sample(2)
     age = np.where(np.arange(120) < 30, np.nan, new.age).astype(np.float32)
-    drift = compare(reference, dataclasses.replace(new, age=age), seed=0).drift
+    drift = compare_samples(reference, dataclasses.replace(new, age=age), seed=0).drift
     assert drift["tests"]["age"]["new"] == {"pictures": 90, "patients": 45}
     assert drift["tests"]["age"]["verdict"] == "no shift seen"
 
@@ -99,23 +101,23 @@ def test_what_the_data_do_not_tell_is_said_so() -> None:
         sample(2), view=np.full(120, ""), sex=np.full(120, ""), age=np.full(120, np.nan, np.float32)
     )
     for reference, new in ((sample(1), unknown), (unknown, sample(1)), (unknown, unknown)):
-        comparison = compare(reference, new, seed=0)
+        comparison = compare_samples(reference, new, seed=0)
         tests = comparison.drift["tests"]
         assert [tests[name]["verdict"] for name in ("view", "age", "sex")] == ["not told by the data"] * 3
         assert [tests[name]["p"] for name in ("view", "age", "sex")] == [None] * 3
         assert comparison.drift["shares"] == {"view": {}, "sex": {}}
-        assert list(plots(comparison, reference, new)) == ["score", "embedding"]
+        assert list(drift_plots(comparison, reference, new)) == ["score", "embedding"]
         json.dumps(comparison.drift, allow_nan=False)
 
 
 @pytest.mark.parametrize("patients", [1, 9])
 def test_few_patients_are_too_few(patients: int) -> None:
     for both in ((sample(1, patients), sample(2)), (sample(1), sample(2, patients))):
-        comparison = compare(*both, seed=0)
+        comparison = compare_samples(*both, seed=0)
         found = {test["verdict"] for test in comparison.drift["tests"].values()}
         assert found == {"too few patients"}
         assert comparison.drift["shifted"] == []
-        plots(comparison, *both)
+        drift_plots(comparison, *both)
         json.dumps(comparison.drift, allow_nan=False)
 
 
@@ -124,19 +126,19 @@ def test_ten_patients_are_enough() -> None:
 
 
 def test_the_embedding_is_compared_on_five_hundred_pictures_a_side() -> None:
-    found = compare(sample(1, 400), sample(2, 260), seed=0).drift["tests"]["embedding"]
+    found = compare_samples(sample(1, 400), sample(2, 260), seed=0).drift["tests"]["embedding"]
     assert (found["reference"]["pictures"], found["new"]["pictures"]) == (500, 500)
 
 
 def test_another_models_sample_is_refused() -> None:
     other = dataclasses.replace(sample(2), labels=np.array(["Pneumonia", "Edema"]))
     with pytest.raises(ValueError, match="one model"):
-        compare(sample(1), other, seed=0)
+        compare_samples(sample(1), other, seed=0)
 
 
 def test_every_plot_is_there_and_names_no_other_place() -> None:
-    comparison = compare(sample(1), sample(2), seed=0)
-    found = plots(comparison, sample(1), sample(2))
+    comparison = compare_samples(sample(1), sample(2), seed=0)
+    found = drift_plots(comparison, sample(1), sample(2))
     assert list(found) == TESTS
     for svg in found.values():
         assert "<svg" in svg
@@ -154,16 +156,16 @@ def nih_table(test_data: Path) -> pd.DataFrame:
     return table.assign(test=table["Image Index"].isin((folder / "test_list.txt").read_text().split()))
 
 
-def metadata(rows: pd.DataFrame, seed: int) -> Sample:
+def metadata(rows: pd.DataFrame, seed: int) -> ReferenceSample:
     """A sample of which no model has said anything."""
-    drawn = rows.iloc[draw(rows, seed)]
-    return describe(drawn, LABELS, np.empty((0, 2)), np.empty((0, 16)))
+    drawn = rows.iloc[draw_sample(rows, seed)]
+    return describe_rows(drawn, LABELS, np.empty((0, 2)), np.empty((0, 16)))
 
 
 def test_nihs_official_split_lights_up(nih_table: pd.DataFrame) -> None:
     assert (len(nih_table), int(nih_table["test"].sum())) == (112_120, 25_596)
     training, test = (nih_table[nih_table["test"] == listed] for listed in (False, True))
-    drift = compare(metadata(training, 0), metadata(test, 0), seed=0).drift
+    drift = compare_samples(metadata(training, 0), metadata(test, 0), seed=0).drift
     view = drift["tests"]["view"]
     assert drift["shifted"] == ["view"]
     assert view["p"] == pytest.approx(0.0002)
@@ -178,6 +180,6 @@ def test_nihs_patients_divided_at_random_do_not(nih_table: pd.DataFrame) -> None
     for seed in range(6):
         drawn = np.random.default_rng(seed).random(nih_table["patient_id"].nunique()) < 0.1
         new = drawn[pd.factorize(nih_table["patient_id"])[0]]
-        drift = compare(metadata(nih_table[~new], seed), metadata(nih_table[new], seed), seed).drift
+        drift = compare_samples(metadata(nih_table[~new], seed), metadata(nih_table[new], seed), seed).drift
         below += sum((drift["tests"][name]["p"] or 1) < 0.05 for name in ("view", "age", "sex"))
     assert below <= 5

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from radiograft.drift.reference import REFERENCE, Sample
+from radiograft.drift.reference import REFERENCE, ReferenceSample
 from radiograft_pipelines.cli.main import main
 from tests.helpers.stages import Evaluated
 
@@ -143,7 +143,7 @@ def test_a_changed_reference_is_refused(registry: Path, more_of_the_same: Path, 
 def test_a_version_keeps_the_sample_that_evaluation_drew(registry: Path, evaluation: Evaluated) -> None:
     kept = (registry / "chest" / "1" / "assets.extra" / REFERENCE).read_bytes()
     assert kept == (evaluation.folder / REFERENCE).read_bytes()
-    sample = Sample.read(kept)
+    sample = ReferenceSample.read(kept)
     assert sample.labels.tolist() == ["Pneumonia", "Effusion", "Emphysema"]
     assert len(sample.patients) == 58 + 39
     assert int(np.isfinite(sample.scores).all(axis=1).sum()) == 39

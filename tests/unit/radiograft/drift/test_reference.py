@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.drift.reference import REFERENCE, Sample, describe, draw
+from radiograft.drift.reference import REFERENCE, ReferenceSample, describe_rows, draw_sample
 
 
 def catalogue_rows(pictures: int, **columns: Any) -> pd.DataFrame:
@@ -26,27 +26,27 @@ def catalogue_rows(pictures: int, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame(known | columns)
 
 
-def small_sample(seen: int = 4) -> Sample:
+def small_sample(seen: int = 4) -> ReferenceSample:
     scores, features = np.full((seen, 2), 0.25), np.arange(3.0 * seen).reshape(seen, 3)
-    return describe(catalogue_rows(4), ("Pneumonia", "Effusion"), scores, features)
+    return describe_rows(catalogue_rows(4), ("Pneumonia", "Effusion"), scores, features)
 
 
 def test_a_small_data_set_is_drawn_whole() -> None:
-    assert draw(catalogue_rows(6), seed=3).tolist() == [0, 1, 2, 3, 4, 5]
+    assert draw_sample(catalogue_rows(6), seed=3).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_large_one_gives_a_thousand_different_pictures_in_their_order() -> None:
-    drawn = draw(catalogue_rows(5000), seed=3)
+    drawn = draw_sample(catalogue_rows(5000), seed=3)
     assert len(drawn) == 1000
     assert (np.diff(drawn) > 0).all()
-    assert drawn.tolist() == draw(catalogue_rows(5000), seed=3).tolist()
-    assert drawn.tolist() != draw(catalogue_rows(5000), seed=4).tolist()
+    assert drawn.tolist() == draw_sample(catalogue_rows(5000), seed=3).tolist()
+    assert drawn.tolist() != draw_sample(catalogue_rows(5000), seed=4).tolist()
 
 
 def test_every_picture_is_as_likely_as_any_other() -> None:
     """Each of 1,250 is drawn in 80 of 100 draws; four standard deviations are 16."""
     rows = catalogue_rows(1250)
-    times = Counter(place for seed in range(100) for place in draw(rows, seed).tolist())
+    times = Counter(place for seed in range(100) for place in draw_sample(rows, seed).tolist())
     assert min(times.values()) > 60
     assert len(times) == 1250
     assert abs(sum(times[place] for place in range(625)) - 50_000) < 1000
@@ -54,7 +54,7 @@ def test_every_picture_is_as_likely_as_any_other() -> None:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     small_sample(seen=2).write(tmp_path / REFERENCE)
-    found = Sample.read((tmp_path / REFERENCE).read_bytes())
+    found = ReferenceSample.read((tmp_path / REFERENCE).read_bytes())
     assert found.labels.tolist() == ["Pneumonia", "Effusion"]
     assert found.patients.tolist() == [0, 0, 1, 1]
     assert found.view.tolist() == ["AP", "", "AP", ""]
@@ -78,7 +78,7 @@ def test_no_patient_can_be_found_in_it(tmp_path: Path) -> None:
 
 def test_features_too_large_for_half_precision_stay_finite() -> None:
     features = np.array([[1e6, -1e6, 1.0]] * 4)
-    found = describe(catalogue_rows(4), ("Pneumonia",), np.zeros((4, 1)), features)
+    found = describe_rows(catalogue_rows(4), ("Pneumonia",), np.zeros((4, 1)), features)
     assert found.features[0].tolist() == [65504, -65504, 1]
 
 
@@ -91,14 +91,14 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     content = io.BytesIO()
     np.savez(content, allow_pickle=True, **kept)
     with pytest.raises(ValueError, match=r"drift_reference\.npz must hold arrays labels, patients"):
-        Sample.read(content.getvalue())
+        ReferenceSample.read(content.getvalue())
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 half of one"])
 def test_what_is_no_sample_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"drift_reference\.npz must hold arrays"):
-        Sample.read(content)
+        ReferenceSample.read(content)
 
 
 def test_a_sample_without_an_array_is_refused() -> None:
@@ -106,4 +106,4 @@ def test_a_sample_without_an_array_is_refused() -> None:
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **kept)
     with pytest.raises(ValueError, match="scores"):
-        Sample.read(content.getvalue())
+        ReferenceSample.read(content.getvalue())

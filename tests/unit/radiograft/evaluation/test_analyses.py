@@ -28,7 +28,7 @@ def analyse(rows: pd.DataFrame) -> dict[str, Any]:
         split: evaluate_predictions(part, ["Mass"], thresholds, 0, 0, SETTINGS.evaluate_fewest_patients)
         for split, part in parts.items()
     }
-    found = results.analyse(SETTINGS, rows, predictions, thresholds, metrics)
+    found = results.analyze(SETTINGS, rows, predictions, thresholds, metrics)
     return {**found, "lineage": {"settings": {"evaluate_fewest_patients": SETTINGS.evaluate_fewest_patients}}}
 
 
@@ -48,7 +48,11 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(facts: dict[str, Any], full_report: Report) -> Page:
-    return Page(render_report(replace(full_report, sections=results.sections(facts), notes=results.notes(facts))))
+    return Page(
+        render_report(
+            replace(full_report, sections=results.analysis_sections(facts), notes=results.analysis_notes(facts))
+        )
+    )
 
 
 def test_calibration_is_told_with_its_curve(facts: dict[str, Any], page: Page) -> None:
@@ -97,7 +101,7 @@ def test_where_test_has_only_positives_validation_is_judged(full_report: Report)
     assert sum(group["n_images"] for group in facts["subgroups"] if group["variable"] == "sex") == 240
     assert {each["label"] for each in facts["shortcuts"]} == {"Mass"}
     assert facts["calibration"]["labels"] == {}
-    shown = Page(render_report(replace(full_report, sections=results.sections(facts))))
+    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
     assert "No label can be judged on test." in shown.text
     assert "Fine-tuning on validation, by groups of pictures" in shown.text
     assert "Epoch and threshold were chosen on these pictures, so these figures are too good." in shown.text
@@ -109,7 +113,7 @@ def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> 
     rows = rows[(rows["split"] == "train") | (rows.groupby("split").cumcount() < 8)]
     facts = analyse(rows)
     assert (facts["subgroups"], facts["shortcuts"]) == ([], [])
-    assert results.notes(facts) == []
-    shown = Page(render_report(replace(full_report, sections=results.sections(facts))))
+    assert results.analysis_notes(facts) == []
+    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
     assert "The data tell no two groups apart by sex, age, view or source." in shown.text
     assert "Nothing to compare" in shown.text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 from sklearn.calibration import calibration_curve  # type: ignore[import-untyped]
 
-from radiograft.evaluation.calibration import calibrate, fit_temperature, reliability, scale
+from radiograft.evaluation.calibration import apply_temperature, calibrate, fit_temperature, reliability
 from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_pictures
 
 
@@ -37,7 +37,10 @@ class TestTemperature:
     def test_no_other_temperature_is_likelier(self) -> None:
         truth, scores = overconfident(500, 2.0)
         best = fit_temperature(truth, scores)
-        losses = {each: reference.log_loss(truth, scale(scores, each)) for each in (best, 0.9 * best, 1.1 * best, 1.0)}
+        losses = {
+            each: reference.log_loss(truth, apply_temperature(scores, each))
+            for each in (best, 0.9 * best, 1.1 * best, 1.0)
+        }
         assert min(losses, key=losses.__getitem__) == best
 
     def test_stays_within_bounds_where_scores_are_certain(self) -> None:
@@ -46,10 +49,10 @@ class TestTemperature:
 
     @given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.floats(0.05, 20))
     def test_scaling_keeps_order_and_range(self, scores: list[float], temperature: float) -> None:
-        scaled = scale(scores, temperature)
+        scaled = apply_temperature(scores, temperature)
         assert (np.diff(scaled[np.argsort(scores)]) >= 0).all()
         assert ((scaled >= 0) & (scaled <= 1)).all()
-        assert scale([0.5], temperature) == pytest.approx([0.5])
+        assert apply_temperature([0.5], temperature) == pytest.approx([0.5])
 
 
 class TestReliability:

@@ -17,7 +17,7 @@ import pytest
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation.champion import record_seen
+from radiograft.evaluation.champion import record_seen_images
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.registry import versions as registry
 from radiograft.stages.ingest import task as ingest
@@ -190,7 +190,7 @@ def test_one_that_knows_a_test_picture_under_another_patients_name_is_refused(sh
 
 
 def test_the_pictures_that_chose_the_weights_are_recorded(data: Shards, tmp_path: Path) -> None:
-    record_seen(data.rows, tmp_path)
+    record_seen_images(data.rows, tmp_path)
     found = pd.read_parquet(tmp_path / "seen.parquet")
     assert found.columns.tolist() == ["patient_id", "md5"]
     assert len(found) == 58 + 39
@@ -209,7 +209,7 @@ def test_a_damaged_one_is_refused(shelf: Shelf, data: Shards) -> None:
 def test_one_without_a_file_that_is_needed_is_refused(shelf: Shelf, data: Shards, lost: str) -> None:
     shelf.put(data, network(32), lacking=lost)
     assert shelf.refusal(data).startswith(
-        f"it is damaged or incomplete (version 1 of chest has no '{registry.EXTRA}/{lost}'"
+        f"it is damaged or incomplete (version 1 of chest has no '{registry.EXTRA_ASSETS}/{lost}'"
     )
 
 

@@ -10,8 +10,8 @@ import keras
 import pytest
 import tensorflow as tf
 
-from radiograft.data.synthetic.dataset import phantom_files
-from radiograft.evaluation.golden_predictions import record_sample
+from radiograft.data.synthetic.dataset import generate_phantom_files
+from radiograft.evaluation.golden_predictions import write_golden_predictions
 from radiograft.imaging.decode import decode
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
@@ -23,19 +23,19 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keras.Mode
     """A small network of either arithmetic."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(request.param)
-    yield artifact.load(small_network(tmp_path / "model", 32, ("Pneumonia", "Mass")))
+    yield artifact.load_model(small_network(tmp_path / "model", 32, ("Pneumonia", "Mass")))
     keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture
 def folder(model: keras.Model, tmp_path: Path) -> Path:
-    record_sample(Predictor(model, tf.distribute.get_strategy()), tmp_path)
+    write_golden_predictions(Predictor(model, tf.distribute.get_strategy()), tmp_path)
     return tmp_path / "sample"
 
 
 def test_the_pictures_are_phantoms(folder: Path) -> None:
     """So that no patient's pixels lie in a registry."""
-    drawn = {content for name, content in phantom_files(6, seed=0) if name.endswith(".png")}
+    drawn = {content for name, content in generate_phantom_files(6, seed=0) if name.endswith(".png")}
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
     assert len(set(pictures)) == 6
     assert set(pictures) <= drawn

@@ -13,9 +13,9 @@ import pytest
 
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.data.shards.dataset import Shards
-from radiograft.data.synthetic.dataset import phantom_files
-from radiograft.evaluation.champion import challenge
-from radiograft.evaluation.promotion_gate import Rule, judge
+from radiograft.data.synthetic.dataset import generate_phantom_files
+from radiograft.evaluation.champion import load_champion
+from radiograft.evaluation.promotion_gate import GatePolicy, decide_promotion
 from radiograft.models import artifact
 from radiograft.registry import production
 from radiograft.registry import versions as registry
@@ -42,11 +42,11 @@ EXTRACT_FEATURES = ExtractFeatures(
 class Attempt(NamedTuple):
     """A run from evaluation to registry: the verdict, what KFP and the reader are told, what publish did."""
 
-    inputs: publish.Inputs
+    inputs: publish.PublishInputs
     gate: dict[str, Any]
     scalars: dict[str, float]
     page: str
-    outcome: publish.Outcome
+    outcome: publish.PublishResult
     production: int | None
 
 
@@ -62,7 +62,7 @@ class Registered(NamedTuple):
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms at 64 px without NIH's lists, so that two patients of five can be put into test."""
     folder = tmp_path_factory.mktemp("promotion")
-    for name, content in phantom_files(PATIENTS, seed=0, size=64):
+    for name, content in generate_phantom_files(PATIENTS, seed=0, size=64):
         if not name.endswith("_list.txt"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
@@ -73,36 +73,36 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def strong(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.Inputs:
+def strong(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.EvaluateInputs:
     """Feature extraction on ImageNet's weights, then an epoch of fine-tuning."""
     folder = tmp_path_factory.mktemp("strong")
     extracted = run_extract_features(EXTRACT_FEATURES, shards, folder / "extracted")
     settings = FineTune(model_cut_off="top_conv", train_batch_size=16, train_fine_tune_epochs=1)
     tuned = run_fine_tune(settings, shards, extracted.model, folder / "tuned")
-    return evaluate.Inputs(shards, extracted.features, extracted.model, tuned.model)
+    return evaluate.EvaluateInputs(shards, extracted.features, extracted.model, tuned.model)
 
 
 @pytest.fixture(scope="module")
-def weak(strong: evaluate.Inputs, tmp_path_factory: pytest.TempPathFactory) -> evaluate.Inputs:
+def weak(strong: evaluate.EvaluateInputs, tmp_path_factory: pytest.TempPathFactory) -> evaluate.EvaluateInputs:
     """The same network with a classifier that learned nothing: its kernel is random."""
     folder = Path(shutil.copytree(strong.model, tmp_path_factory.mktemp("weak") / "model"))
-    model = artifact.load(folder)
+    model = artifact.load_model(folder)
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([np.random.default_rng(0).normal(0, 0.1, kernel.shape), bias])
     model.save(folder / "model.keras")
     return strong._replace(model=folder)
 
 
-def _attempt(inputs: evaluate.Inputs, place: str, folder: Path, floors: str = "0.5") -> Attempt:
+def _attempt(inputs: evaluate.EvaluateInputs, place: str, folder: Path, floors: str = "0.5") -> Attempt:
     settings = Evaluate(
         publish_registry=place, publish_model_name=MODEL, publish_floors=floors, evaluate_bootstrap_samples=200
     )
     places = (folder / name for name in ("evaluation", "report.html", "logs"))
     judged = evaluate.run(settings, inputs, folder.name, *places)
-    made = publish.Inputs(inputs.model, folder / "evaluation", folder / "report.html")
+    made = publish.PublishInputs(inputs.model, folder / "evaluation", folder / "report.html")
     registered = Publish(publish_registry=place, publish_model_name=MODEL)
     outcome = publish.run(registered, made, folder.name, folder / "version")
-    current = production.current(place, MODEL)
+    current = production.read_production(place, MODEL)
     return Attempt(
         made,
         json.loads((folder / "evaluation" / "metrics.json").read_text())["gate"],
@@ -115,12 +115,15 @@ def _attempt(inputs: evaluate.Inputs, place: str, folder: Path, floors: str = "0
 
 @pytest.fixture(scope="module")
 def registered(
-    shards: Path, weak: evaluate.Inputs, strong: evaluate.Inputs, tmp_path_factory: pytest.TempPathFactory
+    shards: Path,
+    weak: evaluate.EvaluateInputs,
+    strong: evaluate.EvaluateInputs,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Registered:
     """The strong network against the weak one, and the other way round."""
     folder = tmp_path_factory.mktemp("registered")
     shelf = Shelf(folder)
-    shelf.put(Shards.read(shards), artifact.load(weak.model), ["Pneumonia"], size=64)
+    shelf.put(Shards.read(shards), artifact.load_model(weak.model), ["Pneumonia"], size=64)
     place = shelf.settings.publish_registry
     return Registered(
         place,
@@ -149,7 +152,7 @@ def test_a_worse_model_stays_a_candidate(registered: Registered) -> None:
     )
     assert worse.outcome.reason == reason
     assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
-    assert registry.verify(registered.place, MODEL, 3)["version"] == 3
+    assert registry.verify_version(registered.place, MODEL, 3)["version"] == 3
     assert worse.scalars["gate_promote"] == 0
     assert worse.scalars["gate_auroc_difference"] < 0
 
@@ -165,11 +168,13 @@ def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
     registered: Registered, shards: Path
 ) -> None:
     settings = Evaluate(publish_registry=registered.place, publish_model_name=MODEL)
-    champion = challenge(settings, Shards.read(shards), devices.strategy(), "another run")
+    champion = load_champion(settings, Shards.read(shards), devices.distribution_strategy(), "another run")
     recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
-    rule = Rule(0.0, settings.floors(["Pneumonia"]), settings.evaluate_fewest_patients)
-    again, alone = (judge(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None))
+    rule = GatePolicy(0.0, settings.floors(["Pneumonia"]), settings.evaluate_fewest_patients)
+    again, alone = (
+        decide_promotion(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None)
+    )
     assert again["champion"] == 2
     assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert again["promote"]
@@ -183,7 +188,7 @@ def test_a_verdict_on_another_production_version_is_not_carried_out(registered: 
     assert registered.better.gate["promote"]
     assert (late.version, late.promoted) == (4, False)
     assert "version 1 was expected to be in production, version 2 is by now" in late.reason
-    assert production.current(registered.place, MODEL).version == 2  # type: ignore[union-attr]
+    assert production.read_production(registered.place, MODEL).version == 2  # type: ignore[union-attr]
 
 
 def test_the_report_says_promoted_or_not_and_why(registered: Registered) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from radiograft.config.gate import read_floors
-from radiograft.evaluation.model_comparison import by_delong
-from radiograft.evaluation.promotion_gate import Champion, Rule, Verdict, decision, judge
+from radiograft.config.gate import parse_min_auroc
+from radiograft.evaluation.model_comparison import compare_by_delong
+from radiograft.evaluation.promotion_gate import Champion, GateDecision, GatePolicy, decide_promotion, explain_decision
 from radiograft.metrics.multilabel import evaluate_label
 from tests.helpers.samples import each_its_own_patient, frame, noisy_scores, scored_pictures
 
@@ -36,13 +36,13 @@ def verdict(
     margin: float = 0.02,
     floors: str = "0.5",
     estimable: tuple[str, ...] | None = None,
-) -> Verdict:
+) -> GateDecision:
     """The verdict over the labels of the challenger's predictions, of which all can be estimated unless told."""
     labels = tuple(name.removeprefix("label:") for name in challenger if name.startswith("label:"))
     if isinstance(champion, pd.DataFrame):
         champion = Champion(7, champion)
-    rule = Rule(margin, read_floors(floors, labels), fewest_patients=5)
-    return judge(challenger, champion, labels if estimable is None else estimable, rule, SAMPLES, seed=0)
+    rule = GatePolicy(margin, parse_min_auroc(floors, labels), fewest_patients=5)
+    return decide_promotion(challenger, champion, labels if estimable is None else estimable, rule, SAMPLES, seed=0)
 
 
 def test_the_first_model_needs_the_floors_alone() -> None:
@@ -56,7 +56,9 @@ def test_the_first_model_needs_the_floors_alone() -> None:
         f"the 95 % interval of the AUROC for Mass must lie above 0.8, and is {area['low']:.3f} to {area['high']:.3f}"
     )
     assert found["reasons"] == [reason, "no version is in production yet"]
-    assert decision(found) == f"Fit to become the production version: {reason}; no version is in production yet."
+    assert (
+        explain_decision(found) == f"Fit to become the production version: {reason}; no version is in production yet."
+    )
 
 
 def test_a_model_that_only_guesses_never_becomes_production() -> None:
@@ -64,7 +66,7 @@ def test_a_model_that_only_guesses_never_becomes_production() -> None:
     assert not found["promote"]
     (reason,) = found["reasons"]
     assert reason.startswith("the 95 % interval of the AUROC for Mass must lie above 0.5, and is 0.4")
-    assert decision(found) == f"Stays a candidate: {reason}."
+    assert explain_decision(found) == f"Stays a candidate: {reason}."
 
 
 def test_a_model_that_says_the_same_of_all_lies_on_the_floor_and_fails() -> None:
@@ -125,12 +127,14 @@ def test_without_a_variance_the_difference_has_no_interval() -> None:
     """Fails where the gate's DeLong makes an interval of no width of a variance of 0 under unequal areas."""
     patients, truth = ["a", "b", "c", "d"], [0.0, 0.0, 1.0, 1.0]
     models = [frame(patients, Mass=(truth, scores)) for scores in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1])]
-    assert by_delong(models, "Mass") == {"value": 1, "low": None, "high": None}
+    assert compare_by_delong(models, "Mass") == {"value": 1, "low": None, "high": None}
 
 
 def test_delong_agrees_with_the_bootstrap() -> None:
     models = predictions(1.5, seed=1), Champion(7, predictions(1.2, seed=2))
-    found = judge(*models, ["Mass"], Rule(0.02, read_floors("0.5", ["Mass"]), fewest_patients=5), samples=2000, seed=0)
+    found = decide_promotion(
+        *models, ["Mass"], GatePolicy(0.02, parse_min_auroc("0.5", ["Mass"]), fewest_patients=5), samples=2000, seed=0
+    )
     difference, delong = found["labels"]["Mass"]["difference"], found["delong"]["Mass"]
     assert difference is not None
     assert delong["value"] == pytest.approx(difference["value"])

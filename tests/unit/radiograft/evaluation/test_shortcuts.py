@@ -12,9 +12,9 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.data.catalog import Catalogue, prediction_frame
+from radiograft.data.catalog import Catalog, prediction_frame
 from radiograft.evaluation import results
-from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, warnings
+from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, shortcut_warnings
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.stages.ingest import task as ingest
@@ -46,7 +46,7 @@ def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) ->
     assert [name for name, each in found.items() if each["warning"]] == ["bytes"]
     auroc = found["bytes"]["auroc"]
     assert auroc["value"] == pytest.approx(0.92, abs=0.03)  # 1 - 0.4² / 2 of uniform sizes shifted by 0.6 widths
-    (sentence,) = warnings(list(found.values()), "test")
+    (sentence,) = shortcut_warnings(list(found.values()), "test")
     assert sentence == (
         "File size alone predicts nearly as well as the model, or better: Mass on test with an AUROC of "
         f"{auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f}), "
@@ -104,7 +104,7 @@ def test_sizes_of_pictures_are_warned_of() -> None:
     found = search(train, rows)
     assert [name for name, each in found.items() if each["warning"]] == ["pixels"]
     assert found["pixels"]["auroc"]["value"] == 1.0
-    assert warnings(list(found.values()), "test")[0].startswith("Picture size alone predicts nearly as well")
+    assert shortcut_warnings(list(found.values()), "test")[0].startswith("Picture size alone predicts nearly as well")
 
 
 def test_many_labels_make_one_sentence() -> None:
@@ -113,7 +113,7 @@ def test_many_labels_make_one_sentence() -> None:
         Shortcut(variable="view", label=f"label {n}", auroc=estimate, model=estimate, lead=estimate, warning=True)  # type: ignore[typeddict-item]
         for n in range(7)
     ]
-    (sentence,) = warnings(found, "test")
+    (sentence,) = shortcut_warnings(found, "test")
     assert sentence.startswith(
         "View alone predicts nearly as well as the model, or better: label 0 on test with an AUROC of "
     )
@@ -122,7 +122,7 @@ def test_many_labels_make_one_sentence() -> None:
 
 def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_path: Path) -> None:
     ingest.run(Ingest(data_source=str(test_data / "chestxray14")), tmp_path)
-    read = Catalogue.read(tmp_path)
+    read = Catalog.read(tmp_path)
     rows, labels = read.rows.assign(pixels=320 * 320), read.labels
     # As good a model as 16 x 16 pixels give.
     pixels = np.stack([shrunk(Path(uri)) for uri in rows["uri"]])
@@ -137,12 +137,12 @@ def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_p
         name: evaluate_predictions(part, labels, thresholds, 0, 0, settings.evaluate_fewest_patients)
         for name, part in (("validation", validation), ("test", test))
     }
-    found = results.analyse(settings, rows, predictions, thresholds, metrics)
+    found = results.analyze(settings, rows, predictions, thresholds, metrics)
     assert found["judged_on"] == "validation"  # NIH's test list holds only positives of this sample
     (alone,) = [each for each in found["shortcuts"] if each["variable"] == "bytes"]
     assert alone["auroc"]["value"] == pytest.approx(0.83, abs=0.03)
     assert alone["warning"]
-    assert results.notes(found)[0].startswith("File size alone predicts nearly as well as the model")
+    assert results.analysis_notes(found)[0].startswith("File size alone predicts nearly as well as the model")
     json.dumps(found, allow_nan=False)
 
 

@@ -103,12 +103,12 @@ def test_data_that_know_nothing_of_their_pictures_have_no_groups() -> None:
     ],
 )
 def test_a_source_is_the_folder_without_what_all_share(uris: list[str], expected: list[str]) -> None:
-    assert subgroups.sources(pd.Series(uris)).tolist() == expected
+    assert subgroups.source_folders(pd.Series(uris)).tolist() == expected
 
 
 def test_of_many_sources_the_largest_count() -> None:
     rows = catalogue(66)
     rows["uri"] = [f"/data/{'big' if number < 20 else number}/picture.png" for number in range(66)]
-    source = subgroups.groups(rows)["source"]
-    assert source.nunique() == subgroups.MOST_GROUPS
+    source = subgroups.group_rows(rows)["source"]
+    assert source.nunique() == subgroups.MAX_GROUPS
     assert (source == "big").sum() == 20

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from radiograft.explain.class_activation import HeatMaps, Maps, blend, overlay
+from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.graph import consumers
+from radiograft.models.graph import iter_layers
 from radiograft.models.predictor import Predictor
 from tests.helpers import networks
 from tests.helpers.squares import SIZE, SQUARE, brightness, network, picture
@@ -24,7 +24,7 @@ PICTURES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="
 BRIGHTNESS = brightness()
 
 
-def maps_of(model: keras.Model, pictures: np.ndarray, label: int) -> Maps:
+def maps_of(model: keras.Model, pictures: np.ndarray, label: int) -> ActivationMaps:
     heat_maps = HeatMaps(model, tf.distribute.get_strategy())
     (maps,) = heat_maps.stream(tf.data.Dataset.from_tensor_slices(pictures).batch(len(pictures)), label)
     return maps
@@ -67,7 +67,7 @@ def test_layer_cam_reads_the_last_block_of_twice_the_resolution(name: str, block
     middle = model.get_layer(block).output
     assert middle.shape[1] == 2 * model.get_layer("pooled").input.shape[1]
     front = keras.Model(model.input, middle)
-    (hidden,) = next(inputs for layer, inputs in consumers(model) if layer.name == "probabilities")
+    (hidden,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == "probabilities")
     back = keras.Model(middle, hidden)
     activation = tf.convert_to_tensor(front(networks.PICTURES, training=False))
     kernel = model.get_layer("probabilities").kernel.numpy()

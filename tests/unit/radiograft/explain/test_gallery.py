@@ -12,7 +12,7 @@ from PIL import Image
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import blend
-from radiograft.explain.gallery import SIDE, LabelFigures, calls, gallery, shown_labels
+from radiograft.explain.gallery import SIDE, LabelFigures, classify_predictions, draw_gallery, labels_to_show
 from tests.helpers.squares import brightness, picture, shards
 
 PLACES = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
@@ -40,12 +40,12 @@ def predictions(data: Shards) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def figures(data: Shards) -> LabelFigures:
-    (found,) = gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
+    (found,) = draw_gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
     return found
 
 
 def test_calls_are_sorted_by_how_decided_they_are_and_unknown_truth_is_none_of_them(data: Shards) -> None:
-    found = calls(predictions(data), "Bright", 0.5)
+    found = classify_predictions(predictions(data), "Bright", 0.5)
     assert {outcome: [call.place for call in part] for outcome, part in found.items()} == {
         "true positives": [2, 0, 1, 3],
         "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is a call
@@ -60,9 +60,9 @@ def test_the_labels_shown_have_a_threshold_and_the_most_positives() -> None:
     frame = pd.DataFrame(
         {f"label:{name}": [1.0] * n + [0.0] * (9 - n) for name, n in zip(names, (2, 0, 8, 5, 9), strict=True)}
     )
-    assert shown_labels(frame, dict.fromkeys(names[:4], 0.5)) == ["many", "some", "few"]
+    assert labels_to_show(frame, dict.fromkeys(names[:4], 0.5)) == ["many", "some", "few"]
     unknown = frame.assign(**{"label:many": float("nan")})
-    assert shown_labels(unknown, dict.fromkeys(names[:4], 0.5)) == ["some", "few", "none"]
+    assert labels_to_show(unknown, dict.fromkeys(names[:4], 0.5)) == ["some", "few", "none"]
 
 
 def test_the_worst_calls_and_examples_of_every_outcome_are_shown(figures: LabelFigures) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.explain.localization import Localisation, hot_boxes, localise, overlaps
+from radiograft.explain.localization import Localization, heat_boxes, localize, overlaps
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
 # Squares at multiples of four fill two cells of the network each way; none lies in the middle.
@@ -34,12 +34,12 @@ def test_each_hot_region_gets_a_box_at_each_threshold() -> None:
     heat[8, 0] = 1.0
     heat[5, 5] = 0.2  # below both
     np.testing.assert_allclose(
-        hot_boxes(heat), [[0.0, 0.8, 0.1, 0.1], [0.2, 0.1, 0.4, 0.2], [0.3, 0.2, 0.1, 0.1]], atol=1e-12
+        heat_boxes(heat), [[0.0, 0.8, 0.1, 0.1], [0.2, 0.1, 0.4, 0.2], [0.3, 0.2, 0.1, 0.1]], atol=1e-12
     )
 
 
 def test_a_map_without_heat_has_no_box() -> None:
-    assert hot_boxes(np.zeros((4, 4), dtype="float32")).shape == (0, 4)
+    assert heat_boxes(np.zeros((4, 4), dtype="float32")).shape == (0, 4)
     assert overlaps(np.zeros((0, 4)), np.array([EIGHTH])).shape == (2, 0, 1)
 
 
@@ -66,10 +66,10 @@ def test_iou_is_at_most_iobb_and_does_not_care_which_box_is_hot(
     assert iou == pytest.approx(mirrored)
 
 
-def localised(folder: Path, maps: Any, split: str = "test", finding: str = "Bright") -> Localisation | None:
+def localised(folder: Path, maps: Any, split: str = "test", finding: str = "Bright") -> Localization | None:
     boxes = {f"{split}-{number}.png": (finding, around(place)) for number, place in enumerate(PLACES)}
     data = shards(folder, {"train": [(0, 0)], "validation": PLACES, "test": [*PLACES, (12, 12)]}, boxes=boxes)
-    return localise(data, maps, samples=100, seed=0)
+    return localize(data, maps, samples=100, seed=0)
 
 
 def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_does(tmp_path: Path, maps: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_do
 
 def test_a_middle_box_is_found_by_the_centre_control(tmp_path: Path, maps: Any) -> None:
     boxes = {"test-0.png": ("Bright", [0.25, 0.25, 0.5, 0.5])}
-    found = localise(shards(tmp_path, {"test": [(0, 0)]}, boxes=boxes), maps, 100, 0)
+    found = localize(shards(tmp_path, {"test": [(0, 0)]}, boxes=boxes), maps, 100, 0)
     assert found is not None
     scores = found["labels"]["Bright"]["maps"]
     assert scores["centre"]["iou"][2]["accuracy"] == {"value": 1.0, "low": None, "high": None}  # a single patient

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.imaging.augment import DRAWS, augment, draw
+from radiograft.imaging.augment import DRAWS, augment, draw_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # Keras's own, from SciPy
 
@@ -192,7 +192,7 @@ IDS = [f"{number:08d}_000.png" for number in range(64)]
 
 
 def drawn(ids: list[str], view: int, seed: int) -> np.ndarray:
-    values: np.ndarray = draw(tf.constant(ids), tf.constant(view, tf.int64), seed).numpy()
+    values: np.ndarray = draw_parameters(tf.constant(ids), tf.constant(view, tf.int64), seed).numpy()
     return values
 
 
@@ -216,7 +216,7 @@ def test_views_are_the_same_eagerly_and_inside_tf_data() -> None:
     pictures = np.stack([waves()] * 8)
 
     def view_of(pictures: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        return augment(pictures, draw(ids, tf.constant(3, tf.int64), 7), EVERYTHING)
+        return augment(pictures, draw_parameters(ids, tf.constant(3, tf.int64), 7), EVERYTHING)
 
     eager = view_of(tf.constant(pictures), tf.constant(IDS[:8])).numpy()
     stream = tf.data.Dataset.from_tensor_slices((pictures, IDS[:8])).batch(3).map(view_of)

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from radiograft.imaging.decode import decode, inspect
-from radiograft.imaging.decode import encode as encode_png
+from radiograft.imaging.decode import decode, encode_png, inspect_image
 from tests.helpers.images import encode, noise, png_of_header_only
 
 
@@ -162,7 +161,7 @@ def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) ->
     ],
 )
 def test_a_header_tells_the_mode(picture: Image.Image, mode: str) -> None:
-    assert inspect(encode(picture)) == (mode, picture.height, picture.width)
+    assert inspect_image(encode(picture)) == (mode, picture.height, picture.width)
 
 
 @pytest.mark.parametrize(
@@ -176,19 +175,19 @@ def test_a_header_tells_the_mode(picture: Image.Image, mode: str) -> None:
 )
 def test_a_broken_header_or_another_format_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable picture"):
-        inspect(content)
+        inspect_image(content)
 
 
 def test_pixels_are_limited_by_the_header_alone() -> None:
-    assert inspect(png_of_header_only(8000, 8000)) == ("L", 8000, 8000)
+    assert inspect_image(png_of_header_only(8000, 8000)) == ("L", 8000, 8000)
     with pytest.raises(ValueError, match="at most 64000000 pixels"):
-        inspect(png_of_header_only(8000, 8001))
+        inspect_image(png_of_header_only(8000, 8001))
 
 
 @pytest.mark.parametrize("side", [20_000, 2**31 - 1])
 def test_a_bomb_of_any_size_is_refused_from_its_header(side: int) -> None:
     with pytest.raises(ValueError, match="picture"):
-        inspect(png_of_header_only(side, side))
+        inspect_image(png_of_header_only(side, side))
 
 
 @settings(deadline=None)

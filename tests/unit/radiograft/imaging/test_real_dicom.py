@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from radiograft.imaging.dicom import NotARadiograph, Tags, read
+from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read
 from tests.helpers.dicom_files import written
 
 
@@ -67,6 +67,6 @@ def test_its_tags_are_read() -> None:
     ],
 )
 def test_other_files_are_set_aside_with_the_reason(name: str, reason: str) -> None:
-    with pytest.raises(NotARadiograph) as error:
+    with pytest.raises(UnsupportedDicomError) as error:
         read(content(name))
     assert str(error.value) == reason

@@ -32,7 +32,7 @@ TESTS = {"albumin": ALBUMIN, "protein": PROTEIN, "K-G score": 10 - KG_SCORE}
     [("albumin", 0.7366, 0.0927), ("protein", 0.6478, 0.1000), ("K-G score", 0.7258, 0.1028)],
 )
 def test_published_areas_and_standard_errors(name: str, area: float, error: float) -> None:
-    found = delong.area(OUTCOME, TESTS[name])
+    found = delong.auroc_interval(OUTCOME, TESTS[name])
     value = found["value"]
     assert value == pytest.approx(area, abs=5e-5)
     low, high = (math.log(found[bound] / (1 - found[bound])) for bound in ("low", "high"))  # type: ignore[operator]
@@ -45,7 +45,7 @@ def test_published_areas_and_standard_errors(name: str, area: float, error: floa
     [("albumin", 0.0108, 0.0953, 0.9102), ("protein", -0.0780, 0.1046, 0.4561)],
 )
 def test_published_comparisons_with_the_kg_score(name: str, difference: float, error: float, p_value: float) -> None:
-    found = delong.paired(OUTCOME, TESTS[name], TESTS["K-G score"])
+    found = delong.compare_aurocs(OUTCOME, TESTS[name], TESTS["K-G score"])
     assert found.difference == pytest.approx(difference, abs=5e-5)
     assert math.sqrt(found.variance) == pytest.approx(error, abs=5e-5)
     assert found.p_value == pytest.approx(p_value, abs=5e-5)
@@ -55,14 +55,14 @@ def test_published_comparisons_with_the_kg_score(name: str, difference: float, e
 @given(scored_pictures())
 def test_area_and_variance_follow_their_definition(pictures: tuple[list[float], list[float]]) -> None:
     truth, scores = (np.asarray(column) for column in pictures)
-    assert delong.area(truth, scores)["value"] == pytest.approx(reference.roc_auc_score(truth, scores))
+    assert delong.auroc_interval(truth, scores)["value"] == pytest.approx(reference.roc_auc_score(truth, scores))
     positives, negatives = scores[truth == 1], scores[truth == 0]
     wins = np.sign(positives[:, None] - negatives) / 2 + 0.5
     expected = math.nan
     if min(wins.shape) > 1:
         expected = wins.mean(axis=1).var(ddof=1) / len(positives) + wins.mean(axis=0).var(ddof=1) / len(negatives)
     # Against a score that says nothing, the difference varies as the area itself.
-    found = delong.paired(truth, scores, np.zeros(len(truth)))
+    found = delong.compare_aurocs(truth, scores, np.zeros(len(truth)))
     assert found.variance == pytest.approx(expected, nan_ok=True)
     assert found.difference == pytest.approx(wins.mean() - 0.5)
 
@@ -72,7 +72,7 @@ def test_a_patients_pictures_are_taken_together_as_by_resampling() -> None:
     patients = np.arange(900) % 300
     truth = (generator.random(900) < np.where(patients < 100, 0.9, 0.1)).astype(float)
     scores = 1 / (1 + np.exp(-(1.2 * truth + generator.normal(size=300)[patients] + generator.normal(size=900) / 2)))
-    together, apart = (delong.area(truth, scores, each) for each in (patients, None))
+    together, apart = (delong.auroc_interval(truth, scores, each) for each in (patients, None))
     resampled = evaluate_label(truth, scores, patients, 0.5, 4000, 0)["auroc"]
     for bound in ("low", "high"):
         assert together[bound] == pytest.approx(resampled[bound], abs=0.004)
@@ -82,25 +82,25 @@ def test_a_patients_pictures_are_taken_together_as_by_resampling() -> None:
 def test_copies_of_a_patients_pictures_tell_nothing_new() -> None:
     truth, scores = noisy_scores(120)
     patients = np.array(each_its_own_patient(120))
-    once = delong.area(truth, scores, patients)
-    fourfold = delong.area(np.repeat(truth, 4), np.repeat(scores, 4), np.repeat(patients, 4))
+    once = delong.auroc_interval(truth, scores, patients)
+    fourfold = delong.auroc_interval(np.repeat(truth, 4), np.repeat(scores, 4), np.repeat(patients, 4))
     assert fourfold == pytest.approx(once)
 
 
 def test_only_the_order_of_scores_counts_and_unknown_truths_do_not() -> None:
     truth, scores = noisy_scores(80)
-    padded = delong.area([*truth, UNKNOWN], [*(1000 * scores - 7), UNKNOWN])
-    assert padded == pytest.approx(delong.area(truth, scores))
+    padded = delong.auroc_interval([*truth, UNKNOWN], [*(1000 * scores - 7), UNKNOWN])
+    assert padded == pytest.approx(delong.auroc_interval(truth, scores))
 
 
 def test_classes_wholly_apart_have_no_interval() -> None:
-    assert delong.area([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == {"value": 1.0, "low": None, "high": None}
+    assert delong.auroc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == {"value": 1.0, "low": None, "high": None}
 
 
 def test_one_patient_of_a_class_gives_no_variance() -> None:
     truth, scores = [0, 0, 0, 1, 1], [0.1, 0.7, 0.4, 0.6, 0.5]
-    assert delong.area(truth, scores, ["a", "b", "c", "d", "d"])["low"] is None
-    found = delong.paired(truth, scores, [0.1, 0.2, 0.3, 0.4, 0.5], ["a", "b", "c", "d", "d"])
+    assert delong.auroc_interval(truth, scores, ["a", "b", "c", "d", "d"])["low"] is None
+    found = delong.compare_aurocs(truth, scores, [0.1, 0.2, 0.3, 0.4, 0.5], ["a", "b", "c", "d", "d"])
     assert math.isnan(found.variance)
     assert math.isnan(found.p_value)
 
@@ -110,8 +110,8 @@ def test_what_cancels_out_in_every_patient_has_no_interval() -> None:
     # Each patient's picture with the label is placed as much too low as those without it are too high.
     truth, patients = [1, 0, 1, 0, 1, 0, 0, 0], [1, 2, 2, 2, 0, 1, 1, 0]
     one = [0.86, 0.81, 0.48, 0.39, 0.33, 0.73, 0.99, 0.23]
-    assert delong.paired(truth, one, [0.25, 0.55, 0.72, 0.73, 0.41, 0.2, 0.61, 0.34], patients).variance == 0
-    found = delong.paired([1, 0, 0, 0, 1], [0, 3, 3, 3, 0], [4, 1, 2, 1, 4], [2, 1, 2, 0, 3])
+    assert delong.compare_aurocs(truth, one, [0.25, 0.55, 0.72, 0.73, 0.41, 0.2, 0.61, 0.34], patients).variance == 0
+    found = delong.compare_aurocs([1, 0, 0, 0, 1], [0, 3, 3, 3, 0], [4, 1, 2, 1, 4], [2, 1, 2, 0, 3])
     assert (found.difference, found.variance) == (-1, 0)
     assert math.isnan(found.p_value)
     assert found.estimate() == {"value": -1, "low": None, "high": None}
@@ -120,18 +120,18 @@ def test_what_cancels_out_in_every_patient_has_no_interval() -> None:
 def test_equal_models_have_an_interval_of_no_width() -> None:
     """Fails where every variance of 0 is taken for one that cannot be had: of a model and itself it is known."""
     truth, scores = noisy_scores(60)
-    assert delong.paired(truth, scores, scores).estimate() == {"value": 0, "low": 0, "high": 0}
+    assert delong.compare_aurocs(truth, scores, scores).estimate() == {"value": 0, "low": 0, "high": 0}
 
 
 def test_a_model_is_as_good_as_itself() -> None:
     truth, scores = noisy_scores(60)
-    assert delong.paired(truth, scores, scores) == (0.0, 0.0, 1.0)
+    assert delong.compare_aurocs(truth, scores, scores) == (0.0, 0.0, 1.0)
 
 
 def test_the_order_of_the_models_gives_the_sign() -> None:
     truth, scores = noisy_scores(200)
     _, worse = noisy_scores(200, seed=1)
-    one, other = delong.paired(truth, scores, worse), delong.paired(truth, worse, scores)
+    one, other = delong.compare_aurocs(truth, scores, worse), delong.compare_aurocs(truth, worse, scores)
     assert one.difference == -other.difference > 0.1
     assert one.p_value == pytest.approx(other.p_value)
     assert one.p_value < 0.01
@@ -148,4 +148,4 @@ def test_the_order_of_the_models_gives_the_sign() -> None:
 )
 def test_refusals(truth: list[float], scores: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        delong.area(truth, scores)
+        delong.auroc_interval(truth, scores)

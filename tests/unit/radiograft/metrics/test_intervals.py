@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.metrics.label_metrics import STATISTICS, rank_label, weigh
+from radiograft.metrics.label_metrics import STATISTICS, compute_statistics, rank_label
 from radiograft.metrics.multilabel import evaluate_label, evaluate_predictions
 from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, noisy_scores, scored_pictures
 
@@ -63,9 +63,9 @@ def test_weights_count_as_repeated_rows_do(data: st.DataObject) -> None:
     truth, scores = data.draw(scored_pictures())
     times = data.draw(st.lists(st.integers(0, 3), min_size=len(truth), max_size=len(truth)))
     patients = np.arange(len(truth))
-    weighed = weigh(rank_label(truth, scores, patients, 0.5), np.array([times], dtype=float))
+    weighed = compute_statistics(rank_label(truth, scores, patients, 0.5), np.array([times], dtype=float))
     repeated = rank_label(np.repeat(truth, times), np.repeat(scores, times), np.repeat(patients, times), 0.5)
-    rows = weigh(repeated, np.ones((1, sum(times))))
+    rows = compute_statistics(repeated, np.ones((1, sum(times))))
     np.testing.assert_allclose(weighed, rows, rtol=1e-12)
 
 

@@ -18,12 +18,12 @@ from radiograft.data.catalog import score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
 from radiograft.models import artifact
-from radiograft.models.artifact import Contract
+from radiograft.models.artifact import ModelSpec
 from radiograft.training.trainer import History
 from tests.helpers.images import encode, noise
 from tests.helpers.stages import Evaluated, Trained
 
-CONTRACT = Contract(
+CONTRACT = ModelSpec(
     image_size=32,
     labels=("Effusion", "Mass"),
     backbone="efficientnet_lite0",
@@ -57,15 +57,15 @@ def small() -> keras.Model:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     model = small()
-    artifact.save(tmp_path / "model", model, CONTRACT, HISTORY)
-    assert Contract.read(tmp_path / "model") == CONTRACT
+    artifact.save_model(tmp_path / "model", model, CONTRACT, HISTORY)
+    assert ModelSpec.read(tmp_path / "model") == CONTRACT
     assert json.loads((tmp_path / "model" / "history.json").read_text()) == {
         "epochs": [{"epoch": 1, "loss": 0.5}],
         "best_epoch": 1,
         "initial": {"val_loss": 0.7},
     }
     pictures = np.stack([noise(32, seed)[..., None] for seed in range(3)])
-    np.testing.assert_array_equal(artifact.load(tmp_path / "model")(pictures), model(pictures))
+    np.testing.assert_array_equal(artifact.load_model(tmp_path / "model")(pictures), model(pictures))
 
 
 def test_the_contract_tells_what_the_model_takes_and_that_it_is_no_diagnosis() -> None:
@@ -78,15 +78,15 @@ def test_the_contract_tells_what_the_model_takes_and_that_it_is_no_diagnosis() -
 def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
-    artifact.save(tmp_path, model, CONTRACT, HISTORY)
+    artifact.save_model(tmp_path, model, CONTRACT, HISTORY)
     with pytest.raises(ValueError, match="Lambda"):
-        artifact.load(tmp_path)
+        artifact.load_model(tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["feature_extraction", "fine_tuning"])
 def test_a_trained_model_holds_layers_of_keras_only(stage: str, request: pytest.FixtureRequest) -> None:
     trained: Trained = request.getfixturevalue(stage)
-    modules = {type(layer).__module__.partition(".")[0] for layer in artifact.load(trained.model).layers}
+    modules = {type(layer).__module__.partition(".")[0] for layer in artifact.load_model(trained.model).layers}
     assert modules == {"keras"}
 
 

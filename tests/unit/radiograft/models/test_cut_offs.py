@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from radiograft.models.cut_offs import cut_offs, parse_cut_offs
+from radiograft.models.cut_offs import candidate_cut_offs, parse_cut_offs
 from tests.helpers.networks import network
 
 DENSENET = [*(f"conv5_block{block}_1_conv" for block in range(2, 17)), "conv5_block16_2_conv"]
@@ -19,7 +19,7 @@ LITE = [
 
 @pytest.mark.parametrize(("name", "expected"), [("densenet121", DENSENET), ("efficientnet_lite0", LITE)])
 def test_auto_takes_the_last_blocks_and_the_last_convolution(name: str, expected: list[str]) -> None:
-    assert cut_offs(network(name)) == expected
+    assert candidate_cut_offs(network(name)) == expected
     assert parse_cut_offs("auto", network(name)) == expected
 
 
@@ -29,7 +29,7 @@ def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
     outputs = keras.layers.BatchNormalization(name="block1a_bn")(outputs)
     outputs = keras.layers.Conv2D(2, 1, name="block1a_conv")(outputs)
     outputs = keras.layers.Conv2D(2, 1, name="block1a_project_conv")(outputs)
-    assert cut_offs(keras.Model(inputs, outputs)) == ["block1a_conv", "block1a_project_conv"]
+    assert candidate_cut_offs(keras.Model(inputs, outputs)) == ["block1a_conv", "block1a_project_conv"]
 
 
 def test_another_backbones_candidates_lie_behind_one_another_too() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from radiograft.models.backbones.registry import BACKBONES, build_backbone
-from radiograft.models.fused_batchnorm import FusedNormalisation, fuse_normalisation
+from radiograft.models.fused_batchnorm import FusedBatchNormalization, fuse_batch_norm
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
 
@@ -22,7 +22,7 @@ def with_statistics(model: keras.Model) -> keras.Model:
 
 
 def fused_layers(model: keras.Model) -> list[str]:
-    return [layer.name for layer in model.layers if isinstance(layer, FusedNormalisation)]
+    return [layer.name for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
@@ -30,7 +30,7 @@ def test_every_backbone_gives_the_same_features(name: str) -> None:
     keras.utils.set_random_seed(0)
     backbone = with_statistics(build_backbone(name, "none", "", 32))
     layers, weights = backbone.get_config(), backbone.get_weights()
-    fused = fuse_normalisation(backbone)
+    fused = fuse_batch_norm(backbone)
     normalised = [each.name for each in backbone.layers if isinstance(each, keras.layers.BatchNormalization)]
     assert fused_layers(fused) == normalised
     wanted = backbone(PICTURES, training=False).numpy()
@@ -43,7 +43,7 @@ def test_every_backbone_gives_the_same_features(name: str) -> None:
 def test_weights_that_change_later_are_the_fused_ones_too() -> None:
     inputs = keras.Input((4, 4, 2))
     layer = keras.layers.BatchNormalization(epsilon=0.0)
-    fused = fuse_normalisation(keras.Model(inputs, layer(inputs)))
+    fused = fuse_batch_norm(keras.Model(inputs, layer(inputs)))
     layer.set_weights([np.full(2, value) for value in (3.0, 5.0, 1.0, 4.0)])  # gamma, beta, mean, variance
     np.testing.assert_allclose(fused(np.full((1, 4, 4, 2), 2.0)), np.full((1, 4, 4, 2), 6.5))  # (2 - 1) / 2 x 3 + 5
 
@@ -53,7 +53,7 @@ def test_half_precision_stays_half_precision(precision: str) -> None:
     inputs = keras.Input((4, 4, 2), dtype="float32")
     model = with_statistics(keras.Model(inputs, keras.layers.BatchNormalization(dtype=precision)(inputs)))
     values = np.random.default_rng(2).normal(size=(2, 4, 4, 2)).astype("float32")
-    found, wanted = (each(values, training=False) for each in (fuse_normalisation(model), model))
+    found, wanted = (each(values, training=False) for each in (fuse_batch_norm(model), model))
     assert found.dtype == wanted.dtype != "float32"
     np.testing.assert_allclose(np.array(found, "float32"), np.array(wanted, "float32"), rtol=0.01, atol=0.01)
 
@@ -64,7 +64,7 @@ def test_half_precision_stays_half_precision(precision: str) -> None:
 def test_what_the_kernel_does_not_know_stays_as_it_is(shape: tuple[int, ...], chosen: dict[str, object]) -> None:
     inputs = keras.Input(shape)
     model = with_statistics(keras.Model(inputs, keras.layers.BatchNormalization(**chosen)(inputs)))
-    fused = fuse_normalisation(model)
+    fused = fuse_batch_norm(model)
     assert fused_layers(fused) == []
     values = np.random.default_rng(3).normal(size=(2, *shape)).astype("float32")
     np.testing.assert_allclose(fused(values), model(values, training=False), atol=1e-6)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph import computed_from
-from radiograft.models.graph_split import CHEAP, Split, between, split
+from radiograft.models.graph import downstream_layers
+from radiograft.models.graph_split import ELEMENTWISE_LAYERS, SplitModel, bridge_model, split_model
 from tests.helpers.networks import (
     PICTURES,
     SIZE,
@@ -25,7 +25,7 @@ from tests.helpers.networks import (
 )
 
 
-def through(cut: Split, pictures: np.ndarray) -> np.ndarray:
+def through(cut: SplitModel, pictures: np.ndarray) -> np.ndarray:
     return outputs(cut.suffix, outputs(cut.prefix, pictures))[0]
 
 
@@ -38,13 +38,13 @@ few_examples = settings(max_examples=4, deadline=None, suppress_health_check=[He
 def test_prefix_and_suffix_are_the_network_at_any_layer(name: str, share: float) -> None:
     model = network(name)
     cut_off = inner_layers(model)[int(share * len(inner_layers(model)))]
-    cut = split(model, cut_off)
+    cut = split_model(model, cut_off)
     np.testing.assert_allclose(through(cut, PICTURES), outputs(model, PICTURES)[0], atol=1e-6)
-    trained = computed_from(model, cut_off)
+    trained = downstream_layers(model, cut_off)
     assert not trained & {layer.name for layer in cut.prefix.layers}
     again = {model.get_layer(layer) for layer in set(inner_layers(cut.suffix)) - trained}
     assert trained <= set(inner_layers(cut.suffix))
-    assert all(isinstance(layer, CHEAP) and not layer.trainable_weights for layer in again)
+    assert all(isinstance(layer, ELEMENTWISE_LAYERS) and not layer.trainable_weights for layer in again)
 
 
 @every_backbone
@@ -53,31 +53,31 @@ def test_prefix_and_suffix_are_the_network_at_any_layer(name: str, share: float)
 def test_the_layers_between_two_cuts_lead_from_one_frontier_to_the_other(
     name: str, share: float, further: float
 ) -> None:
-    model = pool_branches(network(name))
+    model = pool_before_concat(network(name))
     shallower = inner_layers(model)[int(share * len(inner_layers(model)))]
-    behind = [layer for layer in inner_layers(model) if layer in computed_from(model, shallower)]
-    first, second = split(model, shallower), split(model, behind[int(further * len(behind))])
-    extended = outputs(between(first, second), outputs(first.prefix, PICTURES))
+    behind = [layer for layer in inner_layers(model) if layer in downstream_layers(model, shallower)]
+    first, second = split_model(model, shallower), split_model(model, behind[int(further * len(behind))])
+    extended = outputs(bridge_model(first, second), outputs(first.prefix, PICTURES))
     for mine, direct in zip(extended, outputs(second.prefix, PICTURES), strict=True):
         np.testing.assert_allclose(mine, direct, rtol=1e-5, atol=1e-6)
 
 
 def test_what_frozen_layers_make_of_a_stored_tensor_is_computed_again() -> None:
     model = network("densenet121")
-    (tensor,) = split(model, "conv5_block16_1_conv").prefix.outputs
+    (tensor,) = split_model(model, "conv5_block16_1_conv").prefix.outputs
     assert tensor.shape == (None, 1, 1, 992)
     model.get_layer("conv5_block16_0_bn").trainable = True
     try:
-        assert len(split(model, "conv5_block16_1_conv").prefix.outputs) == 2
+        assert len(split_model(model, "conv5_block16_1_conv").prefix.outputs) == 2
     finally:
         freeze_normalisation(model)
 
 
 def test_the_posters_cut_meets_in_two_tensors() -> None:
     model = network("densenet121")
-    cut = split(model, "conv5_block16_2_conv")
+    cut = split_model(model, "conv5_block16_2_conv")
     assert sorted(tensor.shape[-1] for tensor in cut.prefix.outputs) == [128, 992]
-    assert computed_from(model, "conv5_block16_2_conv") == {
+    assert downstream_layers(model, "conv5_block16_2_conv") == {
         "conv5_block16_2_conv", "conv5_block16_concat", "bn", "relu", "pooled",
         "classifier_dense", "classifier_dropout", "probabilities",
     }  # fmt: skip
@@ -86,7 +86,10 @@ def test_the_posters_cut_meets_in_two_tensors() -> None:
 def test_early_pooling_shrinks_the_posters_cache_and_changes_nothing() -> None:
     model = whole(build_backbone("densenet121", "none", "", 224))
     unfreeze_from(model, "conv5_block16_2_conv")
-    plain, pooled_early = split(model, "conv5_block16_2_conv"), split(pool_branches(model), "conv5_block16_2_conv")
+    plain, pooled_early = (
+        split_model(model, "conv5_block16_2_conv"),
+        split_model(pool_before_concat(model), "conv5_block16_2_conv"),
+    )
     assert plain.bytes_a_view() == 2 * 7 * 7 * (128 + 992)
     assert pooled_early.bytes_a_view() == 2 * (7 * 7 * 128 + 992) == 14_528
     pictures = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 1), dtype="uint8")
@@ -96,7 +99,7 @@ def test_early_pooling_shrinks_the_posters_cache_and_changes_nothing() -> None:
 def test_a_normalisation_that_may_change_is_not_copied() -> None:
     model = network("densenet121")
     model.get_layer("bn").trainable = True
-    assert pool_branches(model) is model
+    assert pool_before_concat(model) is model
     freeze_normalisation(model)
 
 
@@ -106,7 +109,7 @@ def test_a_normalisation_that_may_change_is_not_copied() -> None:
 def test_the_trained_suffix_is_the_trained_network(name: str, cut_off: str) -> None:
     model = whole(build_backbone(name, "none", "", SIZE))
     unfreeze_from(model, cut_off)
-    cut = split(pool_branches(model), cut_off)
+    cut = split_model(pool_before_concat(model), cut_off)
     before = outputs(model, PICTURES)[0]
     cut.suffix.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
     frontier = outputs(cut.prefix, PICTURES)
@@ -121,6 +124,6 @@ def test_refusals() -> None:
     with pytest.raises(
         ValueError, match=r"model_cut_off must be a layer of .*, got 'top_conf'; did you mean 'top_conv'"
     ):
-        split(model, "top_conf")
+        split_model(model, "top_conf")
     with pytest.raises(ValueError, match="model_cut_off must leave layers to freeze, got the input 'picture'"):
-        split(model, "picture")
+        split_model(model, "picture")

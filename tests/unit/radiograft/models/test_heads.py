@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from radiograft.config import CUT_OFFS
 from radiograft.models.backbones.registry import BACKBONES, build_backbone
 from radiograft.models.freezing import check_cut_off, last_convolution, unfreeze_from
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 LABELS = 2
 UNITS = 8
@@ -22,7 +22,7 @@ UNITS = 8
 
 def with_classifier(backbone: str) -> keras.Model:
     keras.utils.set_random_seed(0)
-    features = pooled(build_backbone(backbone, "none", "", 32))
+    features = build_feature_extractor(build_backbone(backbone, "none", "", 32))
     width = features.output.shape[-1]
     classifier = build_classifier(width, LABELS, dense_units=UNITS, dropout=0.5, l2=1e-4, seed=0)
     return attach_classifier(features, classifier)
@@ -99,7 +99,9 @@ def test_probabilities_and_features_are_float32_under_mixed_precision() -> None:
 
 def test_one_flat_network_shares_the_layers_of_both_parts() -> None:
     inputs = keras.Input((4, 4, 3))
-    features = pooled(keras.Model(inputs, keras.layers.Conv2D(5, 1, name="convolution")(inputs), name="small"))
+    features = build_feature_extractor(
+        keras.Model(inputs, keras.layers.Conv2D(5, 1, name="convolution")(inputs), name="small")
+    )
     classifier = build_classifier(5, 2, dense_units=3, dropout=0.5, l2=0.0, seed=0)
     network = attach_classifier(features, classifier)
     assert network.name == "small"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.heads import attach_classifier, build_classifier, in_present_precision, pooled
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, cast_to_policy
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 LITE = [("efficientnet_lite0", *pair) for pair in itertools.permutations(POLICIES, 2)]
@@ -28,7 +28,7 @@ def float32_afterwards() -> Iterator[None]:
 def built(backbone: str, policy: str) -> keras.Model:
     """A whole network that was made under a policy."""
     keras.config.set_dtype_policy(policy)
-    features = pooled(build_backbone(backbone, "none", "", 32))
+    features = build_feature_extractor(build_backbone(backbone, "none", "", 32))
     classifier = build_classifier(features.output.shape[-1], 2, dense_units=4, dropout=0.5, l2=1e-4, seed=0)
     return attach_classifier(features, classifier)
 
@@ -48,7 +48,7 @@ def test_a_stored_network_computes_as_one_that_is_built_now(
     expected = policies(built(backbone, wanted))
     keras.config.set_dtype_policy(wanted)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    found = in_present_precision(loaded)
+    found = cast_to_policy(loaded)
     assert policies(found) == expected
     assert found.get_layer("pooled").compute_dtype == found.output.dtype == "float32"
     for layer in loaded.layers:
@@ -63,4 +63,4 @@ def test_a_network_of_the_present_precision_is_left_as_it_is(policy: str, tmp_pa
     built("efficientnet_lite0", policy).save(tmp_path / "model.keras")
     keras.config.set_dtype_policy(policy)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert in_present_precision(loaded) is loaded
+    assert cast_to_policy(loaded) is loaded

@@ -27,23 +27,25 @@ def stocked(place: str, tmp_path: Path) -> str:
 
 
 def _promote(place: str, number: int) -> None:
-    production.promote(place, MODEL, number, production.current(place, MODEL), reason=f"better than {number - 1}")
+    production.promote(
+        place, MODEL, number, production.read_production(place, MODEL), reason=f"better than {number - 1}"
+    )
 
 
 def _current(place: str) -> int:
-    found = production.current(place, MODEL)
+    found = production.read_production(place, MODEL)
     assert found is not None
     return found.version
 
 
 def test_at_first_nothing_is_in_production(stocked: str) -> None:
-    assert production.current(stocked, MODEL) is None
+    assert production.read_production(stocked, MODEL) is None
 
 
 def test_the_pointer_names_the_version_and_remembers_how_it_came_there(stocked: str) -> None:
     production.promote(stocked, MODEL, 2, None, run_id="run-2", reason="nothing was there")
-    production.promote(stocked, MODEL, 3, production.current(stocked, MODEL), reason="better")
-    found = production.current(stocked, MODEL)
+    production.promote(stocked, MODEL, 3, production.read_production(stocked, MODEL), reason="better")
+    found = production.read_production(stocked, MODEL)
     assert found is not None
     assert found.version == 3
     assert [(each.version, each.run_id, each.reason) for each in found.history] == [
@@ -58,14 +60,14 @@ def test_the_pointer_names_the_version_and_remembers_how_it_came_there(stocked: 
 def test_a_version_that_does_not_exist_is_refused(stocked: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"^chest has no version 5 in .*; there are 1, 2, 3, 4$"):
         _promote(stocked, 5)
-    assert production.current(stocked, MODEL) is None
+    assert production.read_production(stocked, MODEL) is None
 
 
 @pytest.mark.parametrize("first", [None, 1])
 def test_production_that_moved_meanwhile_is_left_where_it_is(stocked: str, first: int | None) -> None:
     if first:
         _promote(stocked, first)
-    seen = production.current(stocked, MODEL)
+    seen = production.read_production(stocked, MODEL)
     _promote(stocked, 2)
     was = "version 1" if first else "no version"
     message = f"^production moved: {was} was expected to be in production, version 2 is by now$"
@@ -77,7 +79,7 @@ def test_production_that_moved_meanwhile_is_left_where_it_is(stocked: str, first
 def test_back_and_forth_is_a_move_too(stocked: str) -> None:
     """The same version is in production again, but not for the same reason."""
     _promote(stocked, 1)
-    seen = production.current(stocked, MODEL)
+    seen = production.read_production(stocked, MODEL)
     _promote(stocked, 2)
     production.rollback(stocked, MODEL, reason="wrong")
     assert _current(stocked) == 1
@@ -92,7 +94,7 @@ def test_rollback_goes_back_step_by_step(stocked: str) -> None:
     assert production.rollback(stocked, MODEL, reason="wrong too") == (2, 1)
     _promote(stocked, 4)
     assert production.rollback(stocked, MODEL, reason="again") == (4, 1)
-    found = production.current(stocked, MODEL)
+    found = production.read_production(stocked, MODEL)
     assert found is not None
     assert [(each.version, each.rollback) for each in found.history] == [
         (1, False),
@@ -126,7 +128,7 @@ def test_what_is_gone_is_not_gone_back_to(stocked: str) -> None:
 
 def test_of_racing_promotions_exactly_one_moves_production(stocked: str) -> None:
     _promote(stocked, 1)
-    seen, start = production.current(stocked, MODEL), threading.Barrier(3)
+    seen, start = production.read_production(stocked, MODEL), threading.Barrier(3)
 
     def promote(number: int) -> bool:
         start.wait()

@@ -12,8 +12,8 @@ from PIL import Image
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
-from radiograft.imaging.augment import augment, draw
-from radiograft.reporting.contact_sheet import contact_sheet, of_training_set
+from radiograft.imaging.augment import augment, draw_parameters
+from radiograft.reporting.contact_sheet import draw_contact_sheet, training_contact_sheet
 from tests.helpers.images import noise
 
 GAP = 4
@@ -22,7 +22,7 @@ GAP = 4
 def drawn(count: int, size: int, augmentation: Augmentation, seed: int = 0) -> np.ndarray:
     pictures = np.stack([noise(size, number)[..., None] for number in range(count)])
     ids = tf.constant([f"{number}.png" for number in range(count)])
-    return opened(contact_sheet(tf.constant(pictures), ids, augmentation, seed))
+    return opened(draw_contact_sheet(tf.constant(pictures), ids, augmentation, seed))
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -46,7 +46,9 @@ def test_each_column_holds_a_picture_and_five_views() -> None:
     for column, original in enumerate(originals):
         np.testing.assert_array_equal(cell(sheet, 0, column, 32), original)
     for view in range(5):
-        views = augment(tf.constant(originals[..., None]), draw(ids, tf.constant(view), 3), augmentation).numpy()
+        views = augment(
+            tf.constant(originals[..., None]), draw_parameters(ids, tf.constant(view), 3), augmentation
+        ).numpy()
         for column in range(6):
             np.testing.assert_array_equal(cell(sheet, 1 + view, column, 32), views[column, ..., 0])
 
@@ -75,6 +77,6 @@ def test_large_pictures_are_shown_at_most_160_pixels_tall(size: int, shape: tupl
 def test_the_first_pictures_that_train_are_on_it(shards_folder: Path) -> None:
     """A near duplicate that was left out is in no shard, and so not on the sheet."""
     data = Shards.read(shards_folder)
-    sheet = opened(of_training_set(data, 0))
+    sheet = opened(training_contact_sheet(data, 0))
     for column, (picture, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
         np.testing.assert_array_equal(cell(sheet, 0, column, 32), picture[..., 0])

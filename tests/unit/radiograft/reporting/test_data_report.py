@@ -43,7 +43,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     source = Ingest(data_format="table", data_source=f"{place}/t.csv", data_labels=SCRIPT)
     ingest.run(source, folder / "catalogue")
     preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
-    data_report.write(folder / "shards", folder / "data.html")
+    data_report.write_data_report(folder / "shards", folder / "data.html")
     return (folder / "data.html").read_text()
 
 

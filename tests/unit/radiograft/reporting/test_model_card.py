@@ -24,7 +24,7 @@ LINEAGE: dict[str, Any] = {
 
 
 def _card(contract: dict[str, Any] = CONTRACT, lineage: dict[str, Any] = LINEAGE, **metrics: Any) -> str:
-    return model_card.render("chest", METRICS | metrics, contract, lineage)
+    return model_card.render_model_card("chest", METRICS | metrics, contract, lineage)
 
 
 def _headings(card: str) -> list[str]:
@@ -123,7 +123,7 @@ def _text(markdown: str) -> tuple[str, set[str]]:
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.sampled_from(" <>&|*_`[]()!#~\\")))
 def test_foreign_text_is_read_as_it_was_written(text: str) -> None:
-    seen, kinds = _text(f"Label: {model_card.plain(text)}")
+    seen, kinds = _text(f"Label: {model_card.plain_text(text)}")
     assert seen == f"Label: {' '.join(text.split())}".strip()
     assert kinds <= {"text", "text_special"}
 

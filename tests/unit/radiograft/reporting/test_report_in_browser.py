@@ -41,7 +41,7 @@ def _group(name: str) -> Subgroup:
 
 def test_no_table_is_wider_than_a_full_page(tmp_path: Path, full_report: Report) -> None:
     """Fails where the page or its cells are so narrow or wide that the last columns of a table lie outside it."""
-    groups = subgroups.section([_group("under 18"), _group("80 and over")], "test", 10)
+    groups = subgroups.subgroup_section([_group("under 18"), _group("80 and over")], "test", 10)
     page = render_report(dataclasses.replace(full_report, sections=[groups]))
     assert "25,596" in page
     assert open_page(page, 1280, tmp_path).scrolled == []

@@ -16,7 +16,7 @@ import pytest
 from radiograft import storage
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.serving.sync import HEARTBEAT, mirror
+from radiograft.serving.sync import HEARTBEAT_FILE, sync_models
 from tests.repository import ROOT
 
 MODEL = "chest"
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _promote(place: str, number: int) -> None:
-    production.promote(place, MODEL, number, production.current(place, MODEL), reason="better")
+    production.promote(place, MODEL, number, production.read_production(place, MODEL), reason="better")
 
 
 def _contents(folder: Path) -> dict[str, str]:
@@ -48,15 +48,15 @@ def _contents(folder: Path) -> dict[str, str]:
 
 
 def test_without_a_version_in_production_there_is_nothing_to_serve(stocked: str, folder: Path) -> None:
-    assert mirror(stocked, MODEL, folder) is None
+    assert sync_models(stocked, MODEL, folder) is None
     assert _contents(folder) == {}
 
 
 def test_the_version_in_production_is_there_whole_and_alone(stocked: str, folder: Path) -> None:
     _promote(stocked, 3)
-    assert mirror(stocked, MODEL, folder) == 3
+    assert sync_models(stocked, MODEL, folder) == 3
     _promote(stocked, 1)  # Serving itself would stay with the highest number
-    assert mirror(stocked, MODEL, folder) == 1
+    assert sync_models(stocked, MODEL, folder) == 1
     assert _contents(folder) == {
         "chest/1/saved_model.pb": "graph 1",
         "chest/1/variables/variables.index": "weights 1",
@@ -66,27 +66,27 @@ def test_the_version_in_production_is_there_whole_and_alone(stocked: str, folder
 def test_a_rollback_brings_the_earlier_version_back(stocked: str, folder: Path) -> None:
     for number in (1, 2):
         _promote(stocked, number)
-        mirror(stocked, MODEL, folder)
+        sync_models(stocked, MODEL, folder)
     production.rollback(stocked, MODEL, reason="worse in the clinic")
-    assert mirror(stocked, MODEL, folder) == 1
+    assert sync_models(stocked, MODEL, folder) == 1
     assert [path.name for path in (folder / MODEL).iterdir()] == ["1"]
 
 
 def test_a_version_that_is_there_is_not_copied_again(stocked: str, folder: Path) -> None:
     _promote(stocked, 2)
-    mirror(stocked, MODEL, folder)
+    sync_models(stocked, MODEL, folder)
     before = (folder / MODEL / "2").stat().st_ino
-    mirror(stocked, MODEL, folder)
+    sync_models(stocked, MODEL, folder)
     assert (folder / MODEL / "2").stat().st_ino == before
 
 
 def test_a_changed_file_leaves_in_place_what_serves(stocked: str, folder: Path) -> None:
     _promote(stocked, 1)
-    mirror(stocked, MODEL, folder)
+    sync_models(stocked, MODEL, folder)
     storage.write_bytes(storage.join(stocked, MODEL, "2", "variables/variables.index"), b"other weights")
     _promote(stocked, 2)
     with pytest.raises(ValueError, match="must have SHA-256"):
-        mirror(stocked, MODEL, folder)
+        sync_models(stocked, MODEL, folder)
     assert [path.name for path in (folder / MODEL).iterdir()] == ["1"]
 
 
@@ -95,7 +95,7 @@ def test_what_a_killed_process_left_is_not_served(stocked: str, folder: Path) ->
         (folder / f".chest.{number}").mkdir()
         (folder / f".chest.{number}" / "half").write_text("a file")
     _promote(stocked, 2)
-    mirror(stocked, MODEL, folder)
+    sync_models(stocked, MODEL, folder)
     assert sorted(_contents(folder)) == ["chest/2/saved_model.pb", "chest/2/variables/variables.index"]
 
 
@@ -112,7 +112,7 @@ def test_a_version_goes_out_of_sight_before_its_files_go(
     monkeypatch.setattr(shutil, "rmtree", look_and_remove)
     for number in (2, 1):
         _promote(stocked, number)
-        mirror(stocked, MODEL, folder)
+        sync_models(stocked, MODEL, folder)
     assert seen == [["1"]]
 
 
@@ -149,7 +149,7 @@ def test_following_outlives_a_registry_that_is_out_of_reach(stocked: str, folder
     log = tmp_path / "log"
     _promote(stocked, 1)
     with _start(log, stocked, MODEL, str(folder)):
-        _wait((folder / HEARTBEAT).exists)
+        _wait((folder / HEARTBEAT_FILE).exists)
         storage.write_bytes(storage.join(stocked, MODEL, "2", "saved_model.pb"), b"another graph")
         _promote(stocked, 2)
         _wait(lambda: "the registry could not be followed" in log.read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radiograft.stages.container_image import is_fixed
+from radiograft.stages.container_image import is_pinned
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -20,4 +20,4 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
     ],
 )
 def test_only_a_digest_fixes_an_image(reference: str, fixed: bool) -> None:
-    assert is_fixed(reference) is fixed
+    assert is_pinned(reference) is fixed

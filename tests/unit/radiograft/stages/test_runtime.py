@@ -10,7 +10,7 @@ import pytest
 
 from radiograft.stages.runtime import log, stage
 from radiograft.storage import checksums
-from radiograft.utils.gpus import gpu_nodes
+from radiograft.utils.gpus import list_gpu_devices
 
 PROMISE = "RADIOGRAFT_PROMISED_GPUS"
 
@@ -44,7 +44,7 @@ def output(tmp_path: Path) -> Path:
 
 def test_gpus_are_counted_by_their_device_files(devices: Path) -> None:
     (devices / "nvidia0").touch()
-    assert [node.name for node in gpu_nodes(devices)] == ["nvidia0", "nvidia7"]
+    assert [node.name for node in list_gpu_devices(devices)] == ["nvidia0", "nvidia7"]
 
 
 def test_fewer_gpus_than_promised_stop_the_stage_before_its_work(
@@ -122,7 +122,7 @@ def test_what_a_stage_writes_is_what_the_next_one_reads(tmp_path: Path) -> None:
 
 def test_a_damaged_input_stops_the_stage_before_its_work(tmp_path: Path) -> None:
     (tmp_path / "train").write_text("1")
-    checksums.write(tmp_path)
+    checksums.write_checksums(tmp_path)
     (tmp_path / "train").write_text("2")
     begun = False
     with pytest.raises(ValueError, match=f"^{tmp_path}/train must be as "), stage("fine_tune", reads=[str(tmp_path)]):

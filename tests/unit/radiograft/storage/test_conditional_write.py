@@ -33,19 +33,19 @@ for _ in range(int(sys.argv[2])):
 
 def test_what_was_read_is_replaced(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    found = conditional_write.read(f"{place}/pointer")
+    found = conditional_write.read_versioned(f"{place}/pointer")
     assert found.content == b"one"
-    conditional_write.swap(f"{place}/pointer", b"two", found.token)
-    assert conditional_write.read(f"{place}/pointer").content == b"two"
+    conditional_write.swap_content(f"{place}/pointer", b"two", found.token)
+    assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
 
 
 def test_a_token_that_was_used_is_worth_nothing(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    token = conditional_write.read(f"{place}/pointer").token
-    conditional_write.swap(f"{place}/pointer", b"two", token)
+    token = conditional_write.read_versioned(f"{place}/pointer").token
+    conditional_write.swap_content(f"{place}/pointer", b"two", token)
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap(f"{place}/pointer", b"three", token)
-    assert conditional_write.read(f"{place}/pointer").content == b"two"
+        conditional_write.swap_content(f"{place}/pointer", b"three", token)
+    assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
 
 
 def test_a_swap_whose_answer_was_lost_is_no_conflict(embedded: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,34 +57,34 @@ def test_a_swap_whose_answer_was_lost_is_no_conflict(embedded: str, monkeypatch:
         upload(blob, *arguments, **named)
 
     monkeypatch.setattr(Blob, "upload_from_string", upload_twice)
-    conditional_write.swap(uri, b"one", None)
-    conditional_write.swap(uri, b"two", conditional_write.read(uri).token)
+    conditional_write.swap_content(uri, b"one", None)
+    conditional_write.swap_content(uri, b"two", conditional_write.read_versioned(uri).token)
     assert storage.read_bytes(uri) == b"two"
 
 
 def test_without_a_token_there_must_be_no_file(place: str) -> None:
-    conditional_write.swap(f"{place}/folder/pointer", b"one", None)
+    conditional_write.swap_content(f"{place}/folder/pointer", b"one", None)
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap(f"{place}/folder/pointer", b"two", None)
+        conditional_write.swap_content(f"{place}/folder/pointer", b"two", None)
     assert storage.read_bytes(f"{place}/folder/pointer") == b"one"
 
 
 def test_a_file_that_is_gone_is_not_replaced(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    token = conditional_write.read(f"{place}/pointer").token
+    token = conditional_write.read_versioned(f"{place}/pointer").token
     storage.delete(f"{place}/pointer")
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap(f"{place}/pointer", b"two", token)
+        conditional_write.swap_content(f"{place}/pointer", b"two", token)
     assert not storage.exists(f"{place}/pointer")
 
 
 def test_a_missing_file_is_named(place: str) -> None:
     with pytest.raises(FileNotFoundError, match="/missing"):
-        conditional_write.read(f"{place}/missing")
+        conditional_write.read_versioned(f"{place}/missing")
 
 
 def test_nothing_but_the_file_is_listed(place: str) -> None:
-    conditional_write.swap(f"{place}/pointer", b"one", None)
+    conditional_write.swap_content(f"{place}/pointer", b"one", None)
     assert [entry.name for entry in storage.list_files(place)] == ["pointer"]
 
 
@@ -92,13 +92,13 @@ def test_nothing_but_the_file_is_listed(place: str) -> None:
 def test_of_twelve_racing_writers_exactly_one_wins(place: str, before: bytes | None) -> None:
     if before:
         storage.write_bytes(f"{place}/pointer", before)
-    token = conditional_write.read(f"{place}/pointer").token if before else None
+    token = conditional_write.read_versioned(f"{place}/pointer").token if before else None
     start = threading.Barrier(WRITERS)
 
     def write(number: int) -> bool:
         start.wait()
         try:
-            conditional_write.swap(f"{place}/pointer", b"%d" % number, token)
+            conditional_write.swap_content(f"{place}/pointer", b"%d" % number, token)
         except FileExistsError:
             return False
         return True

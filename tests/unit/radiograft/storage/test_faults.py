@@ -33,9 +33,9 @@ def bucket(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses, and silence that is soon taken for one that lasts."""
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(retry, "CONNECT_SECONDS", 1.0)
-    monkeypatch.setattr(retry, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "INITIAL_BACKOFF", 0.01)
+    monkeypatch.setattr(retry, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(retry, "READ_TIMEOUT", 0.5)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def line(bucket: str, quick: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture
 def s3_elsewhere(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Lets a test change how S3 is reached."""
-    monkeypatch.setattr(retry, "PATIENCE", 0.1)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.1)
     s3_store.client.cache_clear()
     yield monkeypatch
     s3_store.client.cache_clear()
@@ -68,8 +68,8 @@ def test_a_request_that_fails_is_made_again(bucket: str, line: Line, flaw: str) 
         lambda: storage.open_file(uri).read(),
         lambda: storage.exists(uri),
         lambda: [entry.name for entry in storage.list_files(bucket)],
-        lambda: conditional_write.read(uri).content,
-        lambda: conditional_write.swap(f"{bucket}/new", b"two", None),
+        lambda: conditional_write.read_versioned(uri).content,
+        lambda: conditional_write.swap_content(f"{bucket}/new", b"two", None),
         lambda: storage.delete(uri),
     )
     found = []
@@ -110,27 +110,27 @@ def test_an_outage_is_no_damage_of_the_file_being_read(
     bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails where a reader of DICOM takes every error for one of the file: good pictures would be set aside."""
-    monkeypatch.setattr(retry, "PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.0)
     storage.write_bytes(f"{bucket}/file", dicom_file(np.zeros((32, 32), np.uint16), 12))
     with storage.open_file(f"{bucket}/file") as file:
         line.flaws.extend(["503"] * 1000)
-        with pytest.raises(storage.StoreError):
+        with pytest.raises(storage.StorageError):
             dicom.read_tags(file)
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_without_patience_it_is_an_error(bucket: str, line: Line, flaw: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The defence of the test above, switched off."""
-    monkeypatch.setattr(retry, "PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.0)
     line.flaws.append(flaw)
-    with pytest.raises(storage.StoreError, match=rf"^{'/'.join(bucket.split('/')[:3])} "):
+    with pytest.raises(storage.StorageError, match=rf"^{'/'.join(bucket.split('/')[:3])} "):
         storage.write_bytes(f"{bucket}/file", b"one")
 
 
 def test_patience_runs_out(bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "PATIENCE", 0.5)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.5)
     line.flaws.extend(["503"] * 1000)
-    with pytest.raises(storage.StoreError):
+    with pytest.raises(storage.StorageError):
         storage.read_bytes(f"{bucket}/file")
     assert 1 < line.injected["503"] < 1000
 
@@ -138,7 +138,7 @@ def test_patience_runs_out(bucket: str, line: Line, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("status", ["400", "401", "403", "404"])
 def test_what_cannot_heal_is_told_at_once(bucket: str, line: Line, status: str) -> None:
     line.flaws.extend([status] * 2)
-    with pytest.raises((storage.StoreError, FileNotFoundError)):
+    with pytest.raises((storage.StorageError, FileNotFoundError)):
         storage.read_bytes(f"{bucket}/file")
     assert line.injected == {status: 1}
 
@@ -161,8 +161,8 @@ def test_an_answer_that_came_damaged_is_fetched_again(bucket: str, line: Line, f
 def test_what_is_damaged_for_good_is_not_taken(bucket: str, line: Line) -> None:
     storage.write_bytes(f"{bucket}/file", CONTENT)
     line.spoiled = 100
-    for read in (storage.read_bytes, conditional_write.read):
-        with pytest.raises(storage.StoreError, match=rf"^{bucket}/file is damaged: "):
+    for read in (storage.read_bytes, conditional_write.read_versioned):
+        with pytest.raises(storage.StorageError, match=rf"^{bucket}/file is damaged: "):
             read(f"{bucket}/file")
 
 
@@ -189,7 +189,7 @@ def test_an_object_that_is_replaced_is_not_read_on(s3: str) -> None:
     storage.write_bytes(uri, b"old")
     with storage.open_file(uri) as file:
         storage.write_bytes(uri, b"new")
-        with pytest.raises(storage.StoreError, match=f"^{uri} was replaced while it was read; read it anew$"):
+        with pytest.raises(storage.StorageError, match=f"^{uri} was replaced while it was read; read it anew$"):
             file.read()
 
 
@@ -208,7 +208,7 @@ def test_missing_credentials_are_named(s3_elsewhere: pytest.MonkeyPatch, tmp_pat
         s3_elsewhere.delenv(name)
     s3_elsewhere.setenv("AWS_EC2_METADATA_DISABLED", "true")
     s3_elsewhere.setenv("HOME", str(tmp_path))
-    with pytest.raises(storage.StoreError) as error:
+    with pytest.raises(storage.StorageError) as error:
         storage.read_bytes("s3://radiograft/file")
     assert str(error.value) == (
         "there are no credentials for s3://radiograft; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -220,14 +220,14 @@ def test_missing_google_credentials_are_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     for use in (storage.read_bytes, storage.open_file, storage.exists):
-        with pytest.raises(storage.StoreError, match=r"^gs://elsewhere lets nobody in with these credentials: "):
+        with pytest.raises(storage.StorageError, match=r"^gs://elsewhere lets nobody in with these credentials: "):
             use("gs://elsewhere/file")
 
 
 def test_an_endpoint_that_does_not_answer_is_named(s3_elsewhere: pytest.MonkeyPatch) -> None:
     s3_elsewhere.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     message = r"^s3://radiograft at http://127\.0\.0\.1:9 cannot be reached: .*; is AWS_ENDPOINT_URL right\?$"
-    with pytest.raises(storage.StoreError, match=message):
+    with pytest.raises(storage.StorageError, match=message):
         storage.write_bytes("s3://radiograft/file", b"x")
 
 
@@ -235,9 +235,9 @@ def test_a_bucket_that_is_not_there_is_named(s3: str) -> None:
     uses: tuple[Callable[[str], object], ...] = (
         storage.read_bytes,
         lambda uri: storage.write_bytes(uri, b"x"),
-        lambda uri: conditional_write.swap(uri, b"x", '"5"'),
+        lambda uri: conditional_write.swap_content(uri, b"x", '"5"'),
         lambda uri: list(storage.list_files(uri)),
     )
     for use in uses:
-        with pytest.raises(storage.StoreError, match=r"^there is no bucket s3://nowhere at http://localhost:"):
+        with pytest.raises(storage.StorageError, match=r"^there is no bucket s3://nowhere at http://localhost:"):
             use("s3://nowhere/file")

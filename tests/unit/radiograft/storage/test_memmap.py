@@ -46,7 +46,7 @@ def fill(how: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_an_array_on_disk(tmp_path: Path) -> None:
-    array = memmap.create(tmp_path / "file.npy", (2, 3))
+    array = memmap.create_memmap(tmp_path / "file.npy", (2, 3))
     array[1] = 5
     array.flush()
     np.testing.assert_array_equal(np.load(tmp_path / "file.npy"), np.float16([[0, 0, 0], [5, 5, 5]]))

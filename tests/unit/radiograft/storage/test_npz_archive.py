@@ -38,12 +38,12 @@ def everything(content: bytes, folder: Path) -> tuple[np.ndarray, list[np.ndarra
     """The small array whole, and the rows of the other."""
     path = folder / "some.npz"
     path.write_bytes(content)
-    with npz_archive.opened(str(path)) as archive:
+    with npz_archive.open_npz(str(path)) as archive:
         return archive.read("labels"), list(archive.rows("pictures"))
 
 
 def test_arrays_are_read_whole_or_by_row_from_disk_and_bucket(place: str) -> None:
-    with npz_archive.opened(pack(f"{place}/some.npz", pictures=COUNTING, labels=LABELS)) as archive:
+    with npz_archive.open_npz(pack(f"{place}/some.npz", pictures=COUNTING, labels=LABELS)) as archive:
         header = archive.header("pictures")
         assert (header.shape, header.dtype) == ((5, 3, 4), np.uint8)
         rows = archive.rows("pictures")
@@ -58,7 +58,7 @@ def test_arrays_are_read_whole_or_by_row_from_disk_and_bucket(place: str) -> Non
 def test_both_versions_of_numpys_header_are_read(tmp_path: Path, version: tuple[int, int]) -> None:
     path = tmp_path / "some.npz"
     path.write_bytes(stored_as("pictures", saved(COUNTING, version)))
-    with npz_archive.opened(str(path)) as archive:
+    with npz_archive.open_npz(str(path)) as archive:
         np.testing.assert_array_equal(list(archive.rows("pictures")), COUNTING)
 
 
@@ -66,13 +66,13 @@ def test_picked_rows_come_in_the_order_asked_for_and_files_of_their_own_are_pass
     uri = pack(f"{place}/set#1/some.npz", pictures=COUNTING, others=COUNTING + 100)
     uris = [
         "gs://elsewhere/a.png",
-        *(npz_archive.address(uri, "pictures", row) for row in (0, 3, 4)),
-        npz_archive.address(uri, "others", 2),
+        *(npz_archive.row_uri(uri, "pictures", row) for row in (0, 3, 4)),
+        npz_archive.row_uri(uri, "others", 2),
         "/data/b.npz",
-        npz_archive.address(uri, "pictures", 1),
+        npz_archive.row_uri(uri, "pictures", 1),
     ]
     assert uris[1] == f"{uri}#pictures/0"
-    found = list(npz_archive.pick(iter(uris)))
+    found = list(npz_archive.read_rows(iter(uris)))
     expected = [None, COUNTING[0], COUNTING[3], COUNTING[4], COUNTING[2] + 100, None, COUNTING[1]]
     for row, wanted in zip(found, expected, strict=True):
         np.testing.assert_array_equal(row, wanted)  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_picking_is_indexing(tmp_path_factory: pytest.TempPathFactory, wanted: s
     if not path.exists():
         pack(str(path), pictures=pictures)
     rows = sorted(wanted)
-    found = list(npz_archive.pick(npz_archive.address(str(path), "pictures", row) for row in rows))
+    found = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "pictures", row) for row in rows))
     np.testing.assert_array_equal(np.array(found).reshape(-1, 2, 3), pictures[rows])
 
 
@@ -94,7 +94,7 @@ def test_picking_is_indexing(tmp_path_factory: pytest.TempPathFactory, wanted: s
 def test_a_row_that_no_longer_comes_is_missed(tmp_path: Path, rows: list[int]) -> None:
     uri = pack(str(tmp_path / "some.npz"), pictures=COUNTING)
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        list(npz_archive.pick(npz_archive.address(uri, "pictures", row) for row in rows))
+        list(npz_archive.read_rows(npz_archive.row_uri(uri, "pictures", row) for row in rows))
     assert str(error.value) == (
         f"{uri} must hold a row {rows[-1]} of pictures behind the one read before; if the file has changed since "
         "ingest, run ingest again"
@@ -103,8 +103,8 @@ def test_a_row_that_no_longer_comes_is_missed(tmp_path: Path, rows: list[int]) -
 
 def test_a_missing_file_is_named(place: str) -> None:
     for read in (
-        lambda uri: npz_archive.opened(uri).__enter__(),
-        lambda uri: list(npz_archive.pick([npz_archive.address(uri, "x", 0)])),
+        lambda uri: npz_archive.open_npz(uri).__enter__(),
+        lambda uri: list(npz_archive.read_rows([npz_archive.row_uri(uri, "x", 0)])),
     ):
         with pytest.raises(FileNotFoundError, match=r"none\.npz"):
             read(f"{place}/none.npz")
@@ -158,7 +158,7 @@ ROWS_REFUSED: dict[str, tuple[bytes, str]] = {
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "some.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError) as error, npz_archive.opened(str(path)) as archive:  # noqa: PT011
+    with pytest.raises(ValueError) as error, npz_archive.open_npz(str(path)) as archive:  # noqa: PT011
         list(archive.rows("pictures"))
     assert message in str(error.value)
     assert str(path) in str(error.value)
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, content: bytes, 
 
 def test_pickled_objects_are_not_loaded_whole_either(tmp_path: Path) -> None:
     uri = pack(str(tmp_path / "some.npz"), labels=np.array([print, None], dtype=object))
-    with npz_archive.opened(uri) as archive:
+    with npz_archive.open_npz(uri) as archive:
         for read in (archive.header, archive.read):
             with pytest.raises(ValueError, match=r"pickled objects|allow_pickle=False"):
                 read("labels")
@@ -219,7 +219,7 @@ def peak(work: Callable[[], object]) -> int:
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     def last_row(count: int) -> int:
         uri = pack(str(tmp_path / f"{count}.npz"), pictures=np.zeros((count, 100, 100), np.uint8))
-        return peak(lambda: list(npz_archive.pick([npz_archive.address(uri, "pictures", count - 1)])))
+        return peak(lambda: list(npz_archive.read_rows([npz_archive.row_uri(uri, "pictures", count - 1)])))
 
     last_row(10)  # imports
     assert last_row(1600) < 1.25 * last_row(400) < 1_000_000  # bytes; the arrays have 16 and 4 million

@@ -231,7 +231,7 @@ def test_md5_is_known_or_filled_in(place: str) -> None:
 
 
 def test_a_file_whose_md5_is_known_is_not_read() -> None:
-    entry = storage.Entry("file", "/nowhere/file", 3, "d41d8cd98f00b204e9800998ecf8427e")
+    entry = storage.ObjectInfo("file", "/nowhere/file", 3, "d41d8cd98f00b204e9800998ecf8427e")
     assert list(storage.with_md5([entry])) == [entry]
 
 

@@ -24,7 +24,7 @@ def uri(place: str) -> str:
 
 
 def test_files_of_the_kinds_asked_for_come_in_stored_order_with_their_addresses(uri: str) -> None:
-    assert list(tar_archive.members(uri, (".png", ".jpg"))) == [
+    assert list(tar_archive.iter_members(uri, (".png", ".jpg"))) == [
         ("images/b.png", f"{uri}#1", b"second letter"),
         ("images/a.PNG", f"{uri}#2", b"first letter"),
         ("c.jpg", f"{uri}#4", b""),
@@ -34,14 +34,14 @@ def test_files_of_the_kinds_asked_for_come_in_stored_order_with_their_addresses(
 def test_members_are_picked_between_files_of_their_own(uri: str) -> None:
     wanted = [f"{uri}#2", "a/file.png", f"{uri}#1", f"{uri}#4", "another.tar.gz"]
     found = [b"first letter", None, b"second letter", b"", None]
-    assert list(tar_archive.pick(wanted)) == found
+    assert list(tar_archive.read_members(wanted)) == found
 
 
 def test_an_archives_suffix_may_be_in_capitals(tmp_path: Path) -> None:
     """Fails where an address tells letters apart that the listing does not: what is found could not be read."""
     storage.write_bytes(f"{tmp_path}/X.Tar.GZ", tar_gz(FILES))
-    found = list(tar_archive.members(f"{tmp_path}/X.Tar.GZ", (".png",)))
-    assert list(tar_archive.pick(member.uri for member in found)) == [b"second letter", b"first letter"]
+    found = list(tar_archive.iter_members(f"{tmp_path}/X.Tar.GZ", (".png",)))
+    assert list(tar_archive.read_members(member.uri for member in found)) == [b"second letter", b"first letter"]
 
 
 @settings(deadline=None, max_examples=25)
@@ -50,18 +50,18 @@ def test_any_ascending_choice_is_served_in_one_pass(wanted: set[int], tmp_path_f
     uri = str(tmp_path_factory.getbasetemp() / "twenty.tar.gz")
     storage.write_bytes(uri, tar_gz({f"{number}.png": b"%d" % number for number in range(20)}))
     uris = [f"{uri}#{number}" for number in sorted(wanted)]
-    assert list(tar_archive.pick(uris)) == [b"%d" % number for number in sorted(wanted)]
+    assert list(tar_archive.read_members(uris)) == [b"%d" % number for number in sorted(wanted)]
 
 
 @pytest.mark.parametrize("number", [0, 5, 99], ids=["a folder", "behind the end", "far behind"])
 def test_a_member_that_is_not_there_is_named(uri: str, number: int) -> None:
     with pytest.raises(ValueError, match=f"must hold a file as member {number} behind the one read before"):
-        list(tar_archive.pick([f"{uri}#{number}"]))
+        list(tar_archive.read_members([f"{uri}#{number}"]))
 
 
 def test_a_missing_archive_is_named(place: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.tar\.gz"):
-        list(tar_archive.members(f"{place}/none.tar.gz", (".png",)))
+        list(tar_archive.iter_members(f"{place}/none.tar.gz", (".png",)))
 
 
 @settings(deadline=None, max_examples=50)
@@ -71,7 +71,7 @@ def test_an_archive_cut_off_anywhere_is_refused(data: st.DataObject, tmp_path_fa
     path = tmp_path_factory.getbasetemp() / "cut.tar.gz"
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(ValueError, match=r"cut\.tar\.gz must be a whole \.tar\.gz archive, got a broken one"):
-        list(tar_archive.members(str(path), (".png",)))
+        list(tar_archive.iter_members(str(path), (".png",)))
 
 
 def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     path = tmp_path / "damaged.tar.gz"
     path.write_bytes(packed)
     with pytest.raises(ValueError, match="got a broken one: CRC check failed"):
-        list(tar_archive.members(str(path), (".png",)))
+        list(tar_archive.iter_members(str(path), (".png",)))
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tar_archive, "LARGEST_MEMBER", 12)
+    monkeypatch.setattr(tar_archive, "MAX_MEMBER_BYTES", 12)
     with pytest.raises(ValueError, match=r"images_01\.tar\.gz must have at most 12 bytes, got 13"):
-        list(tar_archive.members(uri, (".png",)))
+        list(tar_archive.iter_members(uri, (".png",)))

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import Split, split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
+from radiograft.models.graph_split import SplitModel, split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import activation_cache
-from radiograft.training.activation_cache import Activations, bytes_needed, cache, choose
+from radiograft.training.activation_cache import CachedActivations, bytes_needed, cache_activations, should_cache
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import Material, from_activations
-from radiograft.training.trainer import History, Plan, train
+from radiograft.training.datasets import TrainingData, data_from_activations
+from radiograft.training.trainer import History, TrainConfig, train
 
 CUT_OFF = "conv5_block16_2_conv"
 BATCH, EPOCHS, SEED = 8, 3, 5
@@ -31,7 +31,7 @@ BATCH, EPOCHS, SEED = 8, 3, 5
 
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    features = pooled(build_backbone("densenet121", "none", "", 32))
+    features = build_feature_extractor(build_backbone("densenet121", "none", "", 32))
     classifier = build_classifier(features.output.shape[-1], 3, dense_units=8, dropout=0.0, l2=1e-3, seed=0)
     model = attach_classifier(features, classifier)
     unfreeze_from(model, CUT_OFF)
@@ -43,22 +43,22 @@ def data(shards_folder: Path) -> Shards:
     return Shards.read(shards_folder)
 
 
-def stored(cut: Split, data: Shards, folder: Path, views: int, split: str = "train") -> Activations:
+def stored(cut: SplitModel, data: Shards, folder: Path, views: int, split: str = "train") -> CachedActivations:
     prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
-    return cache(prefix, data, split, views=views, batch_size=7, seed=SEED, folder=folder)
+    return cache_activations(prefix, data, split, views=views, batch_size=7, seed=SEED, folder=folder)
 
 
-def fit(model: keras.Model, material: Material, logs: Path) -> History:
-    plan = Plan("test", "adam", learning_rate=1e-3, recipe=Recipe(), epochs=EPOCHS, patience=9, logs=logs)
+def fit(model: keras.Model, material: TrainingData, logs: Path) -> History:
+    plan = TrainConfig("test", "adam", learning_rate=1e-3, recipe=Recipe(), epochs=EPOCHS, patience=9, logs=logs)
     return train(model, material, plan, tf.distribute.get_strategy(), Checkpoints(""))
 
 
 def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
     """The same order and the same views, once as activations through the suffix, once as pictures through it all."""
     cached = network()
-    cut = split(pool_branches(cached), CUT_OFF)
+    cut = split_model(pool_before_concat(cached), CUT_OFF)
     views, held_out = stored(cut, data, tmp_path / "t", 2), stored(cut, data, tmp_path / "v", 0, "validation")
-    material = from_activations(views, held_out, BATCH, SEED, replicas=1)
+    material = data_from_activations(views, held_out, BATCH, SEED, replicas=1)
     fast = fit(cut.suffix, material, tmp_path / "a")
 
     pictures = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
@@ -80,7 +80,7 @@ def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
 
 
 def test_a_view_depends_on_seed_picture_and_view_alone(data: Shards, tmp_path: Path) -> None:
-    cut = split(network(), CUT_OFF)
+    cut = split_model(network(), CUT_OFF)
     first, again = (stored(cut, data, tmp_path / name, 2) for name in "ab")
     for one, two in zip(first.parts, again.parts, strict=True):
         assert one.dtype == np.float16
@@ -91,7 +91,7 @@ def test_a_view_depends_on_seed_picture_and_view_alone(data: Shards, tmp_path: P
 
 def test_epochs_take_turns_with_the_views_and_show_every_picture_once() -> None:
     part = np.arange(12, dtype="float16").reshape(2, 6, 1)
-    kept = Activations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
+    kept = CachedActivations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
     epochs = [
         np.concatenate([values[:, 0] for values, _ in kept.training(2, range(e, e + 1), 0).as_numpy_iterator()])
         for e in range(3)
@@ -114,7 +114,7 @@ def test_batches_are_what_their_ids_say(pictures: int, views: int, batch_size: i
     """Row p of view v holds 100 v + p twice, in two tensors; what does not fill a batch is left out."""
     numbers = 100 * np.arange(views)[:, None] + np.arange(pictures)
     parts = [numbers[..., None].astype("float16"), np.repeat(numbers[..., None], 2, axis=2).astype("float16")]
-    kept = Activations(parts, np.arange(pictures, dtype="float32")[:, None], [f"p{n}" for n in range(pictures)])
+    kept = CachedActivations(parts, np.arange(pictures, dtype="float32")[:, None], [f"p{n}" for n in range(pictures)])
     stream, epochs, steps = kept.training(batch_size, range(first, 4), seed), range(first, 4), pictures // batch_size
     assert int(stream.cardinality()) == len(epochs) * steps
     places = ((epoch, step) for epoch in epochs for step in range(steps))
@@ -129,12 +129,12 @@ def test_batches_are_what_their_ids_say(pictures: int, views: int, batch_size: i
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 9])
 def test_one_pass_in_stored_order_leaves_nothing_out(batch_size: int) -> None:
     part = np.arange(24, dtype="float16").reshape(2, 6, 2)
-    kept = Activations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
+    kept = CachedActivations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
     batches = list(kept.in_order(batch_size, view=1).as_numpy_iterator())
     assert int(kept.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
     for number, expected in enumerate((part[1], part[1, :, :1])):
         np.testing.assert_array_equal(np.concatenate([batch[number] for batch in batches]), expected)
-    alone = Activations([part], kept.truth, kept.image_ids).in_order(batch_size)
+    alone = CachedActivations([part], kept.truth, kept.image_ids).in_order(batch_size)
     np.testing.assert_array_equal(np.concatenate(list(alone.as_numpy_iterator())), part[0])
 
 
@@ -142,7 +142,7 @@ def test_an_activation_beyond_half_precision_is_refused(data: Shards, tmp_path: 
     pictures = keras.Input((32, 32, 1), dtype="uint8")
     huge = Predictor(keras.Model(pictures, [keras.layers.Rescaling(1e6)(pictures)]), tf.distribute.get_strategy())
     with pytest.raises(FloatingPointError, match=r"cached activations must stay below 65504, got .*; choose train_aug"):
-        cache(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
+        cache_activations(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
 
 
 class TestChoice:
@@ -157,14 +157,14 @@ class TestChoice:
         monkeypatch.setattr(
             activation_cache.shutil, "disk_usage", lambda path: activation_cache.shutil._ntuple_diskusage(0, 0, 100)
         )
-        chosen, reason = choose("auto", needed, tmp_path)
+        chosen, reason = should_cache("auto", needed, tmp_path)
         assert chosen is cached
         assert reason.endswith("MB free, and auto takes at most half")
 
     def test_a_cache_larger_than_the_disk_is_refused(self, tmp_path: Path) -> None:
-        assert choose("online", 10**18, tmp_path) == (False, "train_augmentation=online")
-        assert choose("cached", 1, tmp_path)[0] is True
+        assert should_cache("online", 10**18, tmp_path) == (False, "train_augmentation=online")
+        assert should_cache("cached", 1, tmp_path)[0] is True
         with pytest.raises(
             OSError, match="train_augmentation=cached must fit on the scratch disk: the cache needs 1,000"
         ):
-            choose("cached", 10**18, tmp_path)
+            should_cache("cached", 10**18, tmp_path)

@@ -12,29 +12,29 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from radiograft.models.cut_offs import cut_offs
-from radiograft.models.early_pooling import pool_branches
-from radiograft.models.graph_split import Split, between, split
+from radiograft.models.cut_offs import candidate_cut_offs
+from radiograft.models.early_pooling import pool_before_concat
+from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
-from radiograft.training.activation_cache import Activations, bytes_at_once, extend
+from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
 from tests.helpers.networks import PICTURES, every_backbone, network, outputs
 
 VIEWS = np.stack([PICTURES, PICTURES[:, ::-1]])
 HALF = 2.0**-11  # the largest relative error of rounding to half precision
 
 
-def stored(cut: Split) -> Activations:
+def stored(cut: SplitModel) -> CachedActivations:
     """What the prefix makes of VIEWS, in half precision."""
     views = [outputs(cut.prefix, pictures) for pictures in VIEWS]
     parts = [np.stack(part).astype("float16") for part in zip(*views, strict=True)]
-    return Activations(parts, np.zeros((3, 2), dtype="float32"), ["a", "b", "c"])
+    return CachedActivations(parts, np.zeros((3, 2), dtype="float32"), ["a", "b", "c"])
 
 
-def extended(activations: Activations, cuts: list[Split], folder: Path) -> Activations:
+def extended(activations: CachedActivations, cuts: list[SplitModel], folder: Path) -> CachedActivations:
     """From the first cut to the last, over all between."""
     for number, pair in enumerate(itertools.pairwise(cuts)):
-        layers = Predictor(between(*pair), tf.distribute.get_strategy())
-        activations = extend(activations, layers, "train", batch_size=2, folder=folder / str(number))
+        layers = Predictor(bridge_model(*pair), tf.distribute.get_strategy())
+        activations = extend_activations(activations, layers, "train", batch_size=2, folder=folder / str(number))
     return activations
 
 
@@ -44,8 +44,8 @@ def extended(activations: Activations, cuts: list[Split], folder: Path) -> Activ
 def test_extended_activations_are_those_cached_at_the_deeper_cut(
     name: str, chosen: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    model = pool_branches(network(name))
-    cuts = [split(model, cut_offs(network(name))[number]) for number in sorted(chosen)]
+    model = pool_before_concat(network(name))
+    cuts = [split_model(model, candidate_cut_offs(network(name))[number]) for number in sorted(chosen)]
     found = extended(stored(cuts[0]), cuts, tmp_path_factory.mktemp("extended"))
     for part, direct in zip(found.parts, stored(cuts[-1]).parts, strict=True):
         assert (part.dtype, part.shape) == (np.float16, direct.shape)
@@ -58,8 +58,8 @@ def test_extended_activations_are_those_cached_at_the_deeper_cut(
 
 
 def test_a_tensor_that_both_cuts_meet_passes_through(tmp_path: Path) -> None:
-    model = pool_branches(network("densenet121"))
-    cuts = [split(model, f"conv5_block16_{end}") for end in ("1_conv", "1_bn", "2_conv")]
+    model = pool_before_concat(network("densenet121"))
+    cuts = [split_model(model, f"conv5_block16_{end}") for end in ("1_conv", "1_bn", "2_conv")]
     frontiers = [{id(tensor) for tensor in cut.prefix.outputs} for cut in cuts]
     assert frontiers[0] & frontiers[1] & frontiers[2]
     found = extended(stored(cuts[0]), cuts, tmp_path)
@@ -70,17 +70,17 @@ def test_a_tensor_that_both_cuts_meet_passes_through(tmp_path: Path) -> None:
 def test_an_extended_activation_beyond_half_precision_is_refused(tmp_path: Path) -> None:
     numbers = keras.Input((2,))
     huge = Predictor(keras.Model(numbers, [keras.layers.Rescaling(1e5)(numbers)]), tf.distribute.get_strategy())
-    kept = Activations([np.ones((1, 3, 2), "float16")], np.zeros((3, 1), "float32"), ["a", "b", "c"])
+    kept = CachedActivations([np.ones((1, 3, 2), "float16")], np.zeros((3, 1), "float32"), ["a", "b", "c"])
     with pytest.raises(FloatingPointError, match="cached activations must stay below 65504, got 1"):
-        extend(kept, huge, "train", batch_size=2, folder=tmp_path)
+        extend_activations(kept, huge, "train", batch_size=2, folder=tmp_path)
 
 
 def test_discarded_activations_leave_the_disk(tmp_path: Path) -> None:
     numbers = keras.Input((2,))
     twice = Predictor(keras.Model(numbers, [keras.layers.Rescaling(2.0)(numbers)]), tf.distribute.get_strategy())
-    kept = Activations([np.ones((2, 3, 2), "float16")], np.zeros((3, 1), "float32"), ["a", "b", "c"])
-    first = extend(kept, twice, "train", batch_size=2, folder=tmp_path / "first")
-    second = extend(first, twice, "train", batch_size=2, folder=tmp_path / "second")
+    kept = CachedActivations([np.ones((2, 3, 2), "float16")], np.zeros((3, 1), "float32"), ["a", "b", "c"])
+    first = extend_activations(kept, twice, "train", batch_size=2, folder=tmp_path / "first")
+    second = extend_activations(first, twice, "train", batch_size=2, folder=tmp_path / "second")
     first.discard()
     assert [path.name for path in tmp_path.rglob("*.npy")] == ["train-0.npy"]
     np.testing.assert_array_equal(second.parts[0], np.full((2, 3, 2), 4.0))
@@ -89,4 +89,4 @@ def test_discarded_activations_leave_the_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sizes", "most"), [([7], 7), ([5, 3], 8), ([10, 1, 2, 12, 3], 15), ([1, 2, 9], 11), ([], 0)])
 def test_two_neighbours_lie_on_disk_at_once(sizes: list[int], most: int) -> None:
-    assert bytes_at_once(sizes) == most
+    assert peak_bytes(sizes) == most

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from radiograft import storage
-from radiograft.training.checkpoints import Checkpoints, State, weights_digest
+from radiograft.training.checkpoints import Checkpoints, CheckpointState, weights_digest
 
 ARRAYS = {"state-0": np.float32([[1, 2], [3, 4]]), "best-0": np.arange(3)}
 FACTS = {"epochs": [{"loss": 0.1, "val_loss": float("inf")}], "best_epoch": 1}
@@ -44,7 +44,7 @@ def numbers(checkpoints: Checkpoints) -> list[int]:
     return [state.number for state in checkpoints.all()]
 
 
-def latest(checkpoints: Checkpoints) -> State:
+def latest(checkpoints: Checkpoints) -> CheckpointState:
     state = checkpoints.latest()
     assert state is not None
     return state

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from radiograft.evaluation.cut_off_curve import read_curve
-from radiograft.training.cut_off_curve import Point, cut_off_curve, feature_layer, write
-from radiograft.training.feature_extraction import Extraction
+from radiograft.training.cut_off_curve import Point, choose_feature_layer, compute_curve, write_curve
+from radiograft.training.feature_extraction import FeatureSet
 
 LAYERS, WIDTHS = ["shallow", "middle", "deep"], [2, 3, 4]
 
@@ -28,7 +28,7 @@ def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
         for split, values in stored.items()
     }
     truth["train"][:3, 2] = 1.0
-    points, scores = cut_off_curve(Extraction(keras.Sequential(), LAYERS, WIDTHS, stored), truth)
+    points, scores = compute_curve(FeatureSet(keras.Sequential(), LAYERS, WIDTHS, stored), truth)
     return points, scores, truth
 
 
@@ -41,7 +41,7 @@ def test_the_layer_that_knows_wins(curve: tuple[list[Point], np.ndarray, dict[st
 
 def test_the_feature_layer(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
     points = curve[0]
-    found = [feature_layer(wanted, points, LAYERS.__contains__) for wanted in ("auto", "last", "shallow")]
+    found = [choose_feature_layer(wanted, points, LAYERS.__contains__) for wanted in ("auto", "last", "shallow")]
     assert found == ["middle", "deep", "shallow"]
 
 
@@ -50,7 +50,7 @@ def test_only_auto_asks_which_layers_are_usable(wanted: str, asked: list[str]) -
     """Fails where each layer is asked about whatever is wanted: every answer takes a Keras model."""
     found: list[str] = []
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    feature_layer(wanted, points, lambda layer: found.append(layer) is None)
+    choose_feature_layer(wanted, points, lambda layer: found.append(layer) is None)
     assert found == asked
 
 
@@ -59,9 +59,9 @@ def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_tol
 ) -> None:
     """Fails where `auto` looks at layers that are not usable, or the log names the first of equals."""
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    assert feature_layer("auto", points, LAYERS[:2].__contains__) == "middle"
+    assert choose_feature_layer("auto", points, LAYERS[:2].__contains__) == "middle"
     with caplog.at_level("INFO"):
-        write(tmp_path, points, np.zeros((3, 1, 1)), tmp_path / "logs")
+        write_curve(tmp_path, points, np.zeros((3, 1, 1)), tmp_path / "logs")
     assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text
 
 
@@ -75,7 +75,7 @@ def test_intervals_stand_around_the_same_values(
     curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     points, scores, truth = curve
-    write(tmp_path, points, scores, tmp_path / "logs")
+    write_curve(tmp_path, points, scores, tmp_path / "logs")
     rows = of_two_pictures_each(truth)
     found = read_curve(tmp_path, rows, ["a", "b", "c"], 200, 0)
     for point, estimated in zip(points, found, strict=True):
@@ -92,7 +92,7 @@ def test_unknown_truth_is_no_class(
 ) -> None:
     """Fails where a label that is absent or unknown is ranked: its AUROC is NaN, and with it every layer's mean."""
     points, scores, truth = curve
-    write(tmp_path, points, scores, tmp_path / "logs")
+    write_curve(tmp_path, points, scores, tmp_path / "logs")
     rows = of_two_pictures_each(truth)
     rows.loc[:50, "label:c"] = np.nan
     found = read_curve(tmp_path, rows, ["a", "b", "c"], 20, 0)

@@ -15,12 +15,12 @@ from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
 @pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_precision_asked_for_is_taken(wanted: str) -> None:
-    assert devices.precision(wanted) == wanted
+    assert devices.choose_precision(wanted) == wanted
 
 
 def test_a_cpu_computes_in_float32() -> None:
     assert tf.config.list_physical_devices("GPU") == []
-    assert devices.precision("auto") == "float32"
+    assert devices.choose_precision("auto") == "float32"
 
 
 @pytest.mark.parametrize(
@@ -42,20 +42,20 @@ def test_auto_takes_what_the_weakest_gpu_computes_fast(
     details = [{} if capability is None else {"compute_capability": capability} for capability in capabilities]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: range(len(details)))
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu])
-    assert devices.precision("auto") == expected
+    assert devices.choose_precision("auto") == expected
 
 
 def test_without_gpus_the_cpu_computes() -> None:
-    assert devices.strategy().num_replicas_in_sync == 1
-    assert not isinstance(devices.strategy(), tf.distribute.MirroredStrategy)
+    assert devices.distribution_strategy().num_replicas_in_sync == 1
+    assert not isinstance(devices.distribution_strategy(), tf.distribute.MirroredStrategy)
 
 
 def test_promised_gpus_that_are_missing_stop_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROMISED_GPUS_VARIABLE, "2")
     with pytest.raises(RuntimeError, match=r"promised 2 GPUs and sees 0; .*unset RADIOGRAFT_PROMISED_GPUS"):
-        devices.strategy()
+        devices.distribution_strategy()
     monkeypatch.setenv(PROMISED_GPUS_VARIABLE, "0")
-    assert devices.strategy().num_replicas_in_sync == 1
+    assert devices.distribution_strategy().num_replicas_in_sync == 1
 
 
 def numbers() -> tuple[float, float, float, float]:

@@ -15,7 +15,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.models.predictor import Predictor
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.feature_extraction import Extraction, extract
+from radiograft.training.feature_extraction import FeatureSet, extract_features
 from tests.helpers.stages import NO_CHECKPOINTS
 
 BATCH = 8  # eight batches of 58 training pictures, five of 39 validation pictures
@@ -37,8 +37,8 @@ def backbone(factor: float = 2.0) -> keras.Model:
 
 def extraction(
     data: Shards, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS, batch_size: int = BATCH, factor: float = 2.0
-) -> Extraction:
-    return extract(backbone(factor), data, batch_size, tf.distribute.get_strategy(), folder, checkpoints)
+) -> FeatureSet:
+    return extract_features(backbone(factor), data, batch_size, tf.distribute.get_strategy(), folder, checkpoints)
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])
@@ -76,7 +76,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 yield output
 
     monkeypatch.setattr(feature_extraction, "Predictor", Interrupted)
-    monkeypatch.setattr(feature_extraction, "BATCHES_A_PIECE", 1)
+    monkeypatch.setattr(feature_extraction, "BATCHES_PER_PIECE", 1)
     return sizes
 
 

@@ -35,7 +35,7 @@ def reference(features: np.ndarray, truth: np.ndarray, penalty: float, wanted: n
 
 
 def assert_agrees(features: np.ndarray, truth: np.ndarray, held_out: np.ndarray, widths: list[int]) -> None:
-    found = linear_probes.fit(features, truth, widths).predict(held_out)
+    found = linear_probes.fit_probes(features, truth, widths).predict(held_out)
     assert found.shape == (len(widths), len(linear_probes.PENALTIES), len(held_out), truth.shape[1])
     assert found.dtype == np.float32
     for candidate, (end, width) in enumerate(zip(np.cumsum(widths), widths, strict=True)):
@@ -83,9 +83,9 @@ def test_an_optimum_that_is_not_reached_is_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails where the last step is taken for the optimum, however far it led."""
-    monkeypatch.setattr(linear_probes, "STEPS", 3)
+    monkeypatch.setattr(linear_probes, "MAX_STEPS", 3)
     with caplog.at_level("WARNING"):
-        linear_probes.fit(*pictures(200, 0), WIDTHS)
+        linear_probes.fit_probes(*pictures(200, 0), WIDTHS)
     assert "linear probes: after 3 steps a step still moves the scores by" in caplog.text
 
 
@@ -95,7 +95,7 @@ def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
     features, truth = pictures(200, 0)
     truth[:, 0] = np.nan
     truth[:known, 0] = 1.0
-    found = linear_probes.fit(features, truth, WIDTHS).predict(features)[..., 0]
+    found = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)[..., 0]
     assert np.isfinite(found).all()
     assert (found[..., :known] > 0.5).all()
 
@@ -105,11 +105,11 @@ def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
 def test_a_label_of_one_class_is_told_by_its_share(value: float, known: int, caplog: pytest.LogCaptureFixture) -> None:
     """Fails where such a label is solved: its bias grows for all 300 steps, in every layer, with a warning each."""
     features, truth = pictures(200, 0)
-    both = linear_probes.fit(features, truth, WIDTHS).predict(features)
+    both = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)
     truth[:, 0] = np.nan
     truth[:known, 0] = value
     with caplog.at_level("WARNING"):
-        found = linear_probes.fit(features, truth, WIDTHS).predict(features)
+        found = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)
     share = (known + 0.5) / (known + 1)
     np.testing.assert_allclose(found[..., 0], share if value else 1 - share, rtol=1e-4)
     np.testing.assert_allclose(found[..., 1], both[..., 1], atol=CLOSE)
@@ -119,14 +119,14 @@ def test_a_label_of_one_class_is_told_by_its_share(value: float, known: int, cap
 def test_a_label_of_which_nothing_is_known_is_even() -> None:
     features, truth = pictures(50, 0)
     truth[:, 0] = np.nan
-    np.testing.assert_array_equal(linear_probes.fit(features, truth, WIDTHS).predict(features)[..., 0], 0.5)
+    np.testing.assert_array_equal(linear_probes.fit_probes(features, truth, WIDTHS).predict(features)[..., 0], 0.5)
 
 
 def test_constant_features_count_nothing_whatever_they_are() -> None:
     features, truth = pictures(200, 0)
     features[:, 1], features[:, 3:11] = 7.0, 0.0  # one of the first candidate, all of the second
-    found = linear_probes.fit(features, truth, WIDTHS).predict(features)
-    without = linear_probes.fit(np.delete(features, 1, axis=1), truth, [2, 8, 5]).predict(
+    found = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)
+    without = linear_probes.fit_probes(np.delete(features, 1, axis=1), truth, [2, 8, 5]).predict(
         np.delete(features, 1, axis=1)
     )
     np.testing.assert_allclose(found, without, atol=1e-5)
@@ -139,5 +139,7 @@ def test_half_precision_from_a_file_gives_the_same_every_time(tmp_path: Path) ->
     half = features.astype("float16")
     np.save(tmp_path / "train.npy", half)
     stored = np.load(tmp_path / "train.npy", mmap_mode="r")
-    first, second = (linear_probes.fit(part, truth, WIDTHS).predict(part) for part in (stored, half.astype("float32")))
+    first, second = (
+        linear_probes.fit_probes(part, truth, WIDTHS).predict(part) for part in (stored, half.astype("float32"))
+    )
     np.testing.assert_array_equal(first, second)

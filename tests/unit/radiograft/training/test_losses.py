@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from radiograft.training.losses import MaskedCrossEntropy, class_weights, masked_accuracy, mean_auroc, validate
+from radiograft.training.losses import (
+    MaskedCrossEntropy,
+    class_weights,
+    masked_accuracy,
+    mean_auroc,
+    validation_metrics,
+)
 
 NAN = float("nan")
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 4))
@@ -114,7 +120,7 @@ class TestValidate:
     )
 
     def test_figures_are_scikit_learns_over_what_is_known(self) -> None:
-        found = validate(self.TRUTH, self.SCORES)
+        found = validation_metrics(self.TRUTH, self.SCORES)
         known = ~np.isnan(self.TRUTH)
         truth, scores = self.TRUTH[known], self.SCORES[known].astype("float64")
         assert found["val_loss"] == pytest.approx(log_loss(truth, scores), abs=1e-9)
@@ -130,4 +136,4 @@ class TestValidate:
 
     def test_without_any_label_of_both_classes_it_is_refused(self) -> None:
         with pytest.raises(ValueError, match="validation must hold pictures with and without a finding"):
-            validate(np.array([[1, NAN], [1, 0]], dtype="float32"), np.full((2, 2), 0.5))
+            validation_metrics(np.array([[1, NAN], [1, 0]], dtype="float32"), np.full((2, 2), 0.5))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from radiograft.config.recipe import Recipe
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.early_pooling import pool_branches
+from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
-from radiograft.models.graph_split import split
-from radiograft.models.heads import attach_classifier, build_classifier, pooled
-from radiograft.training.optimizers import OPTIMIZERS, averaged, make_optimizer, rate_factors
+from radiograft.models.graph_split import split_model
+from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
+from radiograft.training.optimizers import OPTIMIZERS, build_optimizer, layerwise_rates, use_ema_weights
 
 RATE = 0.1
 Gradients = list[np.ndarray]
@@ -23,11 +23,11 @@ Gradients = list[np.ndarray]
 
 def fine_tuned(backbone: str, cut_off: str) -> keras.Model:
     """What is trained behind a cut-off, as fine-tuning splits it."""
-    features = pooled(build_backbone(backbone, "none", "", 32))
+    features = build_feature_extractor(build_backbone(backbone, "none", "", 32))
     head = build_classifier(features.output.shape[-1], 2, dense_units=4, dropout=0.5, l2=0.0, seed=0)
     model = attach_classifier(features, head)
     unfreeze_from(model, cut_off)
-    return split(pool_branches(model), cut_off).suffix
+    return split_model(pool_before_concat(model), cut_off).suffix
 
 
 def chain() -> keras.Model:
@@ -95,14 +95,14 @@ class TestLayerDecay:
     ) -> None:
         model = fine_tuned(backbone, cut_off)
         names = [weight.path.split("/")[-2] for weight in model.trainable_variables]
-        assert dict(zip(names, rate_factors(model, 0.5), strict=True)) == expected
-        assert set(rate_factors(model, 1.0)) == {1.0}
+        assert dict(zip(names, layerwise_rates(model, 0.5), strict=True)) == expected
+        assert set(layerwise_rates(model, 1.0)) == {1.0}
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_a_step_moves_each_layer_by_its_factor(self, name: str) -> None:
         decayed, plain = chain(), chain()
-        moved = step(decayed, make_optimizer(name, Recipe(layer_decay=0.5), decayed), like(decayed))
-        whole = step(plain, make_optimizer(name, Recipe(), plain), like(plain))
+        moved = step(decayed, build_optimizer(name, Recipe(layer_decay=0.5), decayed), like(decayed))
+        whole = step(plain, build_optimizer(name, Recipe(), plain), like(plain))
         factors = [0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1, 1, 1, 1]  # kernel and bias of each layer
         if name == "adamw":  # whose decay of the weights keeps the common rate
             decay = [-RATE * 0.004 * weight.numpy() for weight in chain().trainable_variables]
@@ -113,7 +113,7 @@ class TestLayerDecay:
 
     def test_sgd_moves_by_rate_times_gradient(self) -> None:
         model = chain()
-        moved = step(model, make_optimizer("sgd", Recipe(), model), like(model))
+        moved = step(model, build_optimizer("sgd", Recipe(), model), like(model))
         np.testing.assert_allclose(np.concatenate([part.ravel() for part in moved]), -RATE, rtol=1e-4)
 
 
@@ -123,7 +123,7 @@ class TestClipping:
     def test_a_step_is_bounded_and_keeps_its_direction(self, seed: int, largest: float) -> None:
         model = chain()
         gradients = like(model, seed)
-        moved = step(model, make_optimizer("sgd", Recipe(clip_norm=largest), model), gradients)
+        moved = step(model, build_optimizer("sgd", Recipe(clip_norm=largest), model), gradients)
         assert norm(moved) == pytest.approx(RATE * min(norm(gradients), largest), rel=1e-3)
         share = norm(moved) / norm(gradients)
         for mine, gradient in zip(moved, gradients, strict=True):
@@ -135,7 +135,7 @@ class TestClipping:
         options = {"momentum": 0.9} if name == "sgd" else {}
         keras_own = OPTIMIZERS[name](RATE, global_clipnorm=0.7, **options)
         keras_own.build(theirs.trainable_variables)
-        optimizer = make_optimizer(name, Recipe(clip_norm=0.7), mine)
+        optimizer = build_optimizer(name, Recipe(clip_norm=0.7), mine)
         for seed in range(3):
             moved = step(mine, optimizer, like(mine, seed))
             for one, other in zip(moved, step(theirs, keras_own, like(theirs, seed)), strict=True):
@@ -145,14 +145,14 @@ class TestClipping:
 class TestAverage:
     def test_weights_are_judged_averaged_and_trained_on_as_they_are(self) -> None:
         recipe, model = Recipe(ema=0.75), chain()
-        model.compile(make_optimizer("sgd", recipe, model))
+        model.compile(build_optimizer("sgd", recipe, model))
         expected: Gradients = []
         for seed in range(4):
             step(model, model.optimizer, like(model, seed))
             weights = [weight.numpy() for weight in model.trainable_variables]
             pairs = zip(expected, weights, strict=True)
             expected = [0.75 * mean + 0.25 * new for mean, new in pairs] if expected else weights  # the first as it is
-        with averaged(model, recipe):
+        with use_ema_weights(model, recipe):
             for weight, mean in zip(model.trainable_variables, expected, strict=True):
                 np.testing.assert_allclose(weight, mean, rtol=1e-5, atol=1e-7)
         for weight, own in zip(model.trainable_variables, weights, strict=True):
@@ -160,9 +160,9 @@ class TestAverage:
 
     def test_without_an_average_nothing_changes(self) -> None:
         model = chain()
-        model.compile(make_optimizer("adam", Recipe(), model))
+        model.compile(build_optimizer("adam", Recipe(), model))
         step(model, model.optimizer, like(model, 0))
         weights = [weight.numpy() for weight in model.trainable_variables]
-        with averaged(model, Recipe()):
+        with use_ema_weights(model, Recipe()):
             for weight, own in zip(model.trainable_variables, weights, strict=True):
                 np.testing.assert_array_equal(weight, own)

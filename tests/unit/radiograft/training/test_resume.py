@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from radiograft.config.recipe import Recipe
 from radiograft.models.heads import build_classifier
 from radiograft.training import trainer
-from radiograft.training.activation_cache import Activations
+from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import from_activations
+from radiograft.training.datasets import data_from_activations
 from radiograft.training.optimizers import OPTIMIZERS
-from radiograft.training.trainer import History, Plan, train
+from radiograft.training.trainer import History, TrainConfig, train
 from tests.helpers.tensorboard_scalars import scalars
 
 BATCH, STEPS, EPOCHS = 8, 4, 4
@@ -37,14 +37,14 @@ class Run:
 
     def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: float) -> None:
         self.folder, self.checkpoints, self.steps = folder, Checkpoints(str(folder / "kept")).of("run"), list[int]()
-        self.plan = Plan("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
+        self.plan = TrainConfig("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
         self.plan = dataclasses.replace(self.plan, **changes)  # type: ignore[arg-type]
 
     def attempt(self, stop: int | None = None, logs: str = "logs") -> tuple[keras.Model, History]:
         """Trains, up to step `stop`; `steps` counts all attempts' together."""
         keras.utils.set_random_seed(0)
         model = build_classifier(6, 2, dense_units=8, dropout=0.4, l2=1e-4, seed=0)
-        material = from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
+        material = data_from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
         plan = dataclasses.replace(self.plan, logs=self.folder / logs)
         original = trainer.learning_rate
         with pytest.MonkeyPatch.context() as patch:
@@ -61,12 +61,12 @@ class Run:
         return rate
 
 
-def features(pictures: int, seed: int) -> Activations:
+def features(pictures: int, seed: int) -> CachedActivations:
     """Features and two labels, one of them unknown for every fourth picture."""
     values = np.random.default_rng(seed).normal(size=(1, pictures, 6)).astype("float16")
     truth = (values[0, :, :2] + 0.5 * values[0, :, 2:4] > 0).astype("float32")
     truth[::4, 1] = np.nan
-    return Activations([values], truth, [f"picture-{number}" for number in range(pictures)])
+    return CachedActivations([values], truth, [f"picture-{number}" for number in range(pictures)])
 
 
 def check_equal(one: tuple[keras.Model, History], other: tuple[keras.Model, History]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from radiograft.config import FineTune
 from radiograft.config.recipe import PRESETS, Recipe
-from radiograft.training.optimizers import learning_rate, plateaus
+from radiograft.training.optimizers import count_plateaus, learning_rate
 
 recipes = st.builds(
     Recipe, schedule=st.sampled_from(["constant", "cosine", "plateau"]), warm_up=st.floats(0, 0.5), ema=st.just(0.0)
@@ -67,12 +67,12 @@ class TestPlateaus:
         ],
     )
     def test_two_epochs_without_a_lower_loss_are_one(self, seen: list[float], count: int) -> None:
-        assert plateaus(seen) == count
+        assert count_plateaus(seen) == count
 
     @given(seen=losses, loss=st.floats(0, 10))
     def test_one_epoch_adds_at_most_one(self, seen: list[float], loss: float) -> None:
-        assert plateaus([*seen, loss]) - plateaus(seen) in (0, 1)
-        assert plateaus(seen) <= len(seen) // 2
+        assert count_plateaus([*seen, loss]) - count_plateaus(seen) in (0, 1)
+        assert count_plateaus(seen) <= len(seen) // 2
 
 
 def parse(text: str) -> Recipe:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from radiograft.training.trainer import Curves
+from radiograft.training.trainer import TensorBoardCurves
 
 
 @pytest.mark.parametrize(("run", "tag"), [("train", "epoch_loss"), ("validation", "epoch_auroc")])
 def test_an_epochs_step_is_its_number_in_the_log(tmp_path: Path, run: str, tag: str) -> None:
     """Fails where the epoch that the log tells to be kept stands one step before itself."""
-    curves = Curves(tmp_path)
+    curves = TensorBoardCurves(tmp_path)
     for epoch in (1, 2, 3):
         curves.add({"epoch": epoch, "loss": 1 / epoch, "val_auroc": 0.9})
     curves.close()

@@ -12,20 +12,20 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from radiograft.config.recipe import Recipe
 from radiograft.models.heads import build_classifier
-from radiograft.training.activation_cache import Activations
+from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import Material, from_activations, steps_an_epoch
+from radiograft.training.datasets import TrainingData, data_from_activations, steps_per_epoch
 from radiograft.training.optimizers import OPTIMIZERS
-from radiograft.training.trainer import Course, History, Plan, train
+from radiograft.training.trainer import History, TrainConfig, TrainingLoop, train
 
 BATCH = 8
 
 
-def features(pictures: int, seed: int) -> Activations:
+def features(pictures: int, seed: int) -> CachedActivations:
     """Features and a label that half of them decide, [1, pictures, 6] and [pictures, 1]."""
     values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
     truth = (values[:, :3].sum(axis=1, keepdims=True) > 0).astype("float32")
-    return Activations([values[None]], truth, [f"picture-{number}" for number in range(pictures)])
+    return CachedActivations([values[None]], truth, [f"picture-{number}" for number in range(pictures)])
 
 
 TRAIN, VALIDATION = features(64, 1), features(32, 2)
@@ -36,24 +36,24 @@ def classifier(seed: int = 0) -> keras.Model:
     return build_classifier(6, 1, dense_units=8, dropout=0.2, l2=1e-4, seed=seed)
 
 
-def plan(logs: Path, **changes: str | float | Recipe) -> Plan:
+def plan(logs: Path, **changes: str | float | Recipe) -> TrainConfig:
     chosen = {"optimizer": "adam", "learning_rate": 0.02, "epochs": 4, "patience": 10, "recipe": Recipe(), **changes}
-    return Plan(name="a test", logs=logs, **chosen)  # type: ignore[arg-type]
+    return TrainConfig(name="a test", logs=logs, **chosen)  # type: ignore[arg-type]
 
 
-def material(training: Activations = TRAIN, validation: Activations = VALIDATION) -> Material:
-    return from_activations(training, validation, BATCH, seed=0, replicas=1)
+def material(training: CachedActivations = TRAIN, validation: CachedActivations = VALIDATION) -> TrainingData:
+    return data_from_activations(training, validation, BATCH, seed=0, replicas=1)
 
 
-def fit(model: keras.Model, chosen: Plan, held_out: Activations = VALIDATION) -> History:
+def fit(model: keras.Model, chosen: TrainConfig, held_out: CachedActivations = VALIDATION) -> History:
     return train(model, material(validation=held_out), chosen, tf.distribute.get_strategy(), Checkpoints(""))
 
 
-def scores(model: keras.Model, held_out: Activations = VALIDATION) -> np.ndarray:
+def scores(model: keras.Model, held_out: CachedActivations = VALIDATION) -> np.ndarray:
     return np.asarray(model(held_out.parts[0][0].astype("float32"), training=False))
 
 
-def loss(model: keras.Model, held_out: Activations = VALIDATION) -> float:
+def loss(model: keras.Model, held_out: CachedActivations = VALIDATION) -> float:
     return float(log_loss(held_out.truth[:, 0], scores(model, held_out)[:, 0].astype("float64")))
 
 
@@ -87,13 +87,13 @@ def test_the_epoch_of_highest_auroc_comes_back(tmp_path: Path) -> None:
 
 
 def test_of_equal_auroc_the_lowest_loss_wins(tmp_path: Path) -> None:
-    parted = Activations(
+    parted = CachedActivations(
         [np.array([[[-3.0], [-2.0], [2.0], [3.0]]], dtype="float16")], np.float32([[0], [0], [1], [1]]), []
     )
     keras.utils.set_random_seed(0)
     model = build_classifier(1, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[0.1]]), np.float32([0])])
-    data = Material(
+    data = TrainingData(
         lambda epochs: parted.training(4, epochs, 0), 1, lambda *_: [], parted.truth, parted.in_order(4), parted.truth
     )
     history = train(model, data, plan(tmp_path, epochs=3), tf.distribute.get_strategy(), Checkpoints(""))
@@ -105,7 +105,7 @@ def test_the_state_before_training_counts_as_epoch_0(tmp_path: Path) -> None:
     model = classifier()
     fit(model, plan(tmp_path / "first", epochs=10))
     before = model.get_weights()[:4]
-    contradiction = material(Activations(TRAIN.parts, 1 - TRAIN.truth, TRAIN.image_ids))
+    contradiction = material(CachedActivations(TRAIN.parts, 1 - TRAIN.truth, TRAIN.image_ids))
     chosen = plan(tmp_path / "second", epochs=9, patience=3, learning_rate=0.1)
     history = train(model, contradiction, chosen, tf.distribute.get_strategy(), Checkpoints(""))
     assert history.best_epoch == 0
@@ -124,7 +124,7 @@ def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(tmp_path: Path) -> None:
     values = TRAIN.parts[0].copy()
     values[0, 19] = np.nan
-    broken = Activations([values], TRAIN.truth, TRAIN.image_ids)
+    broken = CachedActivations([values], TRAIN.truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     chosen = plan(tmp_path, learning_rate=0.015625)
     with pytest.raises(FloatingPointError, match="a test: the loss must stay finite and below") as caught:
@@ -137,7 +137,7 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(tmp_path
 
 
 def test_a_loss_that_grows_without_bound_stops_training(tmp_path: Path) -> None:
-    huge = Activations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
+    huge = CachedActivations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
     keras.utils.set_random_seed(0)
     model = build_classifier(6, 1, dense_units=8, dropout=0.0, l2=1.0, seed=0)
     with pytest.raises(FloatingPointError, match=r"must stay finite and below 1\d.*, got \d"):
@@ -159,8 +159,8 @@ def test_a_penalty_that_is_large_from_the_start_is_no_divergence(tmp_path: Path)
 
 def test_a_loss_that_nears_its_worst_stops_training_however_bad_the_start(tmp_path: Path) -> None:
     """Fails where the limit is a multiple of the loss before training: without a penalty it is 16.1 at most."""
-    opposite = Activations(VALIDATION.parts, 1 - VALIDATION.truth, VALIDATION.image_ids)
-    certain = Activations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
+    opposite = CachedActivations(VALIDATION.parts, 1 - VALIDATION.truth, VALIDATION.image_ids)
+    certain = CachedActivations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
     assert loss(model, opposite) > 1.5
@@ -183,7 +183,7 @@ def test_the_worst_is_told_however_low_the_trainings_own_loss_is(
     recipe: Recipe, truth: np.ndarray, tmp_path: Path
 ) -> None:
     """Fails where the limit is that of plain cross-entropy, 13 and more: these losses cannot exceed 8 to 12."""
-    wrong = Activations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
+    wrong = CachedActivations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
     chosen = plan(tmp_path, recipe=recipe, learning_rate=1e-6)
@@ -196,7 +196,7 @@ def test_a_step_late_in_an_epoch_is_told_at_once(tmp_path: Path) -> None:
     order = np.random.default_rng([0, 0]).permutation(64)
     truth = TRAIN.truth.copy()
     truth[order[-BATCH:]] = 1 - truth[order[-BATCH:]]
-    mislabelled = Activations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
+    mislabelled = CachedActivations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
     with pytest.raises(FloatingPointError, match=r"got 1\d.* at step 8 of epoch 1 with") as caught:
@@ -217,7 +217,7 @@ def test_a_plateau_is_one_of_what_is_minimised(tmp_path: Path) -> None:
     scores = {name: [row[name] for row in history.epochs] for name in ("val_objective", "val_loss")}
     assert all(0 < one < other for one, other in zip(*scores.values(), strict=True))
     rows = [{"val_loss": 1.0 + n, "val_objective": 1.0 - n / 10} for n in range(4)]
-    course = Course(
+    course = TrainingLoop(
         classifier(), material(TRAIN), plan(tmp_path, recipe=recipe), tf.distribute.get_strategy(), Checkpoints("")
     )
     course.network.compile("sgd", "mse")
@@ -232,7 +232,7 @@ def test_a_rare_finding_in_the_first_step_is_no_divergence(tmp_path: Path) -> No
     truth[np.random.default_rng([0, 0]).permutation(64)[0]] = 1.0
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.zeros((6, 1), "float32"), np.float32([-5])])
-    rare = Activations(TRAIN.parts, truth, TRAIN.image_ids)
+    rare = CachedActivations(TRAIN.parts, truth, TRAIN.image_ids)
     chosen = plan(tmp_path, recipe=Recipe(loss_weights="balanced"), epochs=1)
     history = train(model, material(rare), chosen, tf.distribute.get_strategy(), Checkpoints(""))
     assert 0.05 < history.epochs[0]["loss"] < 0.1  # of this one picture, over eight steps
@@ -250,10 +250,10 @@ def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> Non
 
 
 def test_steps_are_whole_batches_split_evenly() -> None:
-    assert steps_an_epoch(64, 8, 1) == 8
-    assert steps_an_epoch(65, 8, 2) == 8
-    assert steps_an_epoch(8, 8, 4) == 1
+    assert steps_per_epoch(64, 8, 1) == 8
+    assert steps_per_epoch(65, 8, 2) == 8
+    assert steps_per_epoch(8, 8, 4) == 1
     with pytest.raises(ValueError, match=r"number of training pictures \(7\), got 8"):
-        steps_an_epoch(7, 8, 1)
+        steps_per_epoch(7, 8, 1)
     with pytest.raises(ValueError, match=r"multiple of the number of GPUs \(2\), got 7"):
-        steps_an_epoch(64, 7, 2)
+        steps_per_epoch(64, 7, 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft_pipelines.cli.main import main, settings_table
 from radiograft_pipelines.compile import PIPELINES
 from tests.repository import ROOT
@@ -114,7 +114,7 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     result = _radiograft("settings")
     head, line, *rows = result.stdout.splitlines()
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
-    assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(run_form())  # type: ignore[index]
+    assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(all_settings())  # type: ignore[index]
     assert (
         "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
     )

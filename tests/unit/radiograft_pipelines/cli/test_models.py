@@ -62,7 +62,7 @@ def _refusal(result: Result) -> str:
 
 
 def _in_production(place: Path) -> int:
-    found = production.current(str(place), MODEL)
+    found = production.read_production(str(place), MODEL)
     assert found is not None
     return found.version
 
@@ -108,7 +108,7 @@ def test_verify_finds_a_model_that_answers_otherwise(models: Models, place: Path
             shutil.copyfile(two / name, one / name)
             manifest["files"][name] = check
     del manifest["sha256"]
-    (one / "manifest.json").write_bytes(registry.sealed(manifest))
+    (one / "manifest.json").write_bytes(registry.with_own_digest(manifest))
     assert "the sample's probabilities must be within 0.001 of the recorded ones" in _refusal(models("verify", "1"))
 
 
@@ -255,4 +255,4 @@ def test_registry_is_only_read_by_reading_commands(models: Models, place: Path) 
     for command in (("list",), ("show", "1"), ("verify", "1"), ("diff", "1", "2")):
         models(*command)
     assert {entry.name: storage.read_bytes(entry.uri) for entry in storage.list_files(str(place))} == before
-    assert registry.versions(str(place), MODEL) == [1, 2]
+    assert registry.list_versions(str(place), MODEL) == [1, 2]

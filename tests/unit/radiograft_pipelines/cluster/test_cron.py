@@ -28,7 +28,7 @@ from radiograft_pipelines.cluster.errors import ClusterError
     ],
 )
 def test_five_or_six_fields_become_six(text: str, six: str, completed: bool, often: bool) -> None:
-    assert cron.read(text) == (six, completed, often)
+    assert cron.parse_cron(text) == (six, completed, often)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_five_or_six_fields_become_six(text: str, six: str, completed: bool, oft
 )  # fmt: skip
 def test_what_kfp_would_not_understand_is_refused(text: str, message: str) -> None:
     with pytest.raises(ClusterError) as error:
-        cron.read(text)
+        cron.parse_cron(text)
     assert str(error.value).startswith(message)
 
 
 @given(some.integers(0, 59), some.integers(0, 23), some.integers(0, 6))
 def test_a_time_of_a_week_fires_no_more_than_once_an_hour(minute: int, hour: int, day: int) -> None:
-    assert cron.read(f"{minute} {hour} * * {day}") == (f"0 {minute} {hour} * * {day}", True, False)
+    assert cron.parse_cron(f"{minute} {hour} * * {day}") == (f"0 {minute} {hour} * * {day}", True, False)
 
 
 @given(some.integers(1, 59))
 def test_steps_fire_often_where_more_than_one_fits_into_the_hour(step: int) -> None:
-    assert cron.read(f"0 */{step} * * * *").often == (len(range(0, 60, step)) > 1)
+    assert cron.parse_cron(f"0 */{step} * * * *").often == (len(range(0, 60, step)) > 1)

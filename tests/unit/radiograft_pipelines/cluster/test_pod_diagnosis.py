@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from radiograft_pipelines.cluster import kubernetes_client
-from radiograft_pipelines.cluster.pod_diagnosis import Hold, holds
+from radiograft_pipelines.cluster.pod_diagnosis import PodIssue, diagnose_pods
 from tests.helpers.kubernetes_double import KubernetesDouble
 from tests.helpers.runs_on_kubernetes import RUN, creating, event, failed, pod, unschedulable, waiting, workflow
 
@@ -23,9 +23,9 @@ FULL = "0/2 nodes are available: 2 Insufficient memory."
 NO_ACCOUNT = 'error looking up service account kubeflow/trainer: serviceaccount "trainer" not found'
 
 
-def _held(*manifests: str, cluster: Cluster) -> list[Hold]:
+def _held(*manifests: str, cluster: Cluster) -> list[PodIssue]:
     cluster(*manifests)
-    return holds(kubernetes_client.connect("kubeflow"), RUN)
+    return diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_failed_tasks_last_exception_is_told(cluster: Cluster) -> None:
         "Traceback (most recent call last):\n  File x\nKeyError: 'first'\n\nTraceback (most recent call last):\n"
         "FileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv\nF1123 main.go:49] exit status 1\n"
     )
-    assert holds(kubernetes_client.connect("kubeflow"), RUN) == [
+    assert diagnose_pods(kubernetes_client.connect("kubeflow"), RUN) == [
         ("ingest", "FileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv", "")
     ]
 
@@ -102,7 +102,7 @@ def test_a_failed_tasks_last_exception_is_told(cluster: Cluster) -> None:
 def test_a_drivers_log_names_a_wrong_quantity(cluster: Cluster) -> None:
     double = cluster(pod("fine-tune-driver", failed("Error", 1), node=""))
     double.logs["radiograft-transfer-learning-x7k2p-fine-tune-driver"] = f"F1123 driver: {QUANTITY}\nbye\n"
-    (hold,) = holds(kubernetes_client.connect("kubeflow"), RUN)
+    (hold,) = diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
     assert hold.task == "fine-tune"
     assert hold.remedy == "write quantities as Kubernetes does: 500m, 8, 16Gi"
 
@@ -125,4 +125,4 @@ def test_pods_of_another_run_count_for_nothing(cluster: Cluster) -> None:
 def test_a_cluster_whose_workflows_may_not_be_read_still_tells_of_pods(cluster: Cluster) -> None:
     double = cluster(pod("ingest", unschedulable(GPUS)), workflow("fine-tune", "Error", QUOTA))
     double.denied = {"workflows"}
-    assert [hold.task for hold in holds(kubernetes_client.connect("kubeflow"), RUN)] == ["ingest"]
+    assert [hold.task for hold in diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)] == ["ingest"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kfp import components as kfp_components
 
-from radiograft_pipelines.cluster.profile import Cluster, placed
+from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 from tests.helpers.packages import COMPILED, PACKAGES, TASKS
 
 STAGES = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
@@ -18,8 +18,8 @@ STAGES = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 class Placed:
     """Containers and pods of a package's tasks, by the tasks' names."""
 
-    def __init__(self, package: str, cluster: Cluster) -> None:
-        self.text = placed((COMPILED / f"{package}.yaml").read_text(), cluster)
+    def __init__(self, package: str, cluster: ClusterProfile) -> None:
+        self.text = apply_profile((COMPILED / f"{package}.yaml").read_text(), cluster)
         spec, platform = yaml.safe_load_all(self.text)
         executors = spec["deploymentSpec"]["executors"]
         self.containers = {name.removeprefix("exec-"): each["container"] for name, each in executors.items()}
@@ -35,7 +35,7 @@ class Placed:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_cluster_without_wishes_changes_nothing(package: str) -> None:
     before = list(yaml.safe_load_all((COMPILED / f"{package}.yaml").read_text()))
-    text = placed((COMPILED / f"{package}.yaml").read_text(), Cluster())
+    text = apply_profile((COMPILED / f"{package}.yaml").read_text(), ClusterProfile())
     after = list(yaml.safe_load_all(text))
     for pod in after[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
         assert pod.pop("nodeSelector") == {}
@@ -44,7 +44,7 @@ def test_a_cluster_without_wishes_changes_nothing(package: str) -> None:
 
 
 def test_other_gpus() -> None:
-    changed = Placed("transfer_learning", Cluster(gpu_type="amd.com/gpu", gpus=4))
+    changed = Placed("transfer_learning", ClusterProfile(gpu_type="amd.com/gpu", gpus=4))
     for name in STAGES:
         assert changed.containers[name]["resources"]["accelerator"] == {
             "count": "4",
@@ -60,20 +60,20 @@ def test_other_gpus() -> None:
 
 
 def test_the_cpu_image_does_not_insist_on_gpus() -> None:
-    changed = Placed("transfer_learning", Cluster(insist_on_gpus=False))
+    changed = Placed("transfer_learning", ClusterProfile(insist_on_gpus=False))
     assert changed.promised() == {"0"}
     assert changed.containers["fine-tune"]["resources"]["accelerator"]["resourceCount"] == "2"
 
 
 def test_a_cluster_without_gpus() -> None:
-    changed = Placed("transfer_learning", Cluster(gpus=0))
+    changed = Placed("transfer_learning", ClusterProfile(gpus=0))
     assert changed.promised() == {"0"}
     assert all("accelerator" not in each["resources"] for each in changed.containers.values())
     assert all("tolerations" not in pod for pod in changed.pods.values())
 
 
 def test_small_nodes() -> None:
-    changed = Placed("transfer_learning", Cluster(most_cpu="2", most_memory="4Gi"))
+    changed = Placed("transfer_learning", ClusterProfile(most_cpu="2", most_memory="4Gi"))
     assert changed.containers["fine-tune"]["resources"] == {
         "accelerator": {
             "count": "2",
@@ -95,7 +95,7 @@ def test_small_nodes() -> None:
 
 def test_the_nodes_that_may_be_used() -> None:
     spot = {"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
-    changed = Placed("transfer_learning", Cluster(tolerations=[spot], node_selector={"pool": "gpu"}))
+    changed = Placed("transfer_learning", ClusterProfile(tolerations=[spot], node_selector={"pool": "gpu"}))
     gpu = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     for name in STAGES:
         assert changed.pods[name]["tolerations"] == [gpu, spot]
@@ -105,7 +105,7 @@ def test_the_nodes_that_may_be_used() -> None:
 
 
 def test_images_secrets_and_labels() -> None:
-    cluster = Cluster(
+    cluster = ClusterProfile(
         image_pull_policy="Always",
         image_pull_secrets=["registry"],
         secret="mlpipeline-minio-artifact",
@@ -128,7 +128,7 @@ def test_images_secrets_and_labels() -> None:
     ("storage_class", "claimed"), [("", {"defaultStorageClass": True}), ("fast", {"storageClassName": "fast"})]
 )
 def test_scratch_on_a_volume_of_its_own(storage_class: str, claimed: dict[str, Any]) -> None:
-    changed = Placed("cutoff_search", Cluster(scratch="200Gi", scratch_class=storage_class))
+    changed = Placed("cutoff_search", ClusterProfile(scratch="200Gi", scratch_class=storage_class))
     claim = {"volumeName": "writable", "mountPath": "/tmp", "accessModes": ["ReadWriteOnce"], "size": "200Gi"}
     for name in STAGES:
         assert changed.pods[name]["genericEphemeralVolume"] == [claim | claimed]
@@ -140,7 +140,7 @@ def test_scratch_on_a_volume_of_its_own(storage_class: str, claimed: dict[str, A
 
 @pytest.mark.parametrize("model", ["chest-radiograph", "chest-radiograph_-"])
 def test_runs_are_labelled_with_their_model(model: str) -> None:
-    changed = Placed("transfer_learning", Cluster(labels={"team": "chest"}).running(model))
+    changed = Placed("transfer_learning", ClusterProfile(labels={"team": "chest"}).running(model))
     for name, pod in changed.pods.items():
         assert pod["podMetadata"]["labels"] == {
             "app.kubernetes.io/part-of": "radiograft",
@@ -180,19 +180,19 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> Non
     rest KFP's driver or Kubernetes would tell after the run has started."""
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"cluster\.yaml|must be") as refused:
-        Cluster.read(tmp_path / "cluster.yaml")
+        ClusterProfile.read(tmp_path / "cluster.yaml")
     assert message in str(refused.value)
 
 
 def test_what_kfp_cannot_give_a_pod_is_refused() -> None:
     with pytest.raises(ValueError, match=r'KFP cannot give this to a pod: .*"operater"'):
-        Placed("transfer_learning", Cluster(tolerations=[{"key": "spot", "operater": "Exists"}]))
+        Placed("transfer_learning", ClusterProfile(tolerations=[{"key": "spot", "operater": "Exists"}]))
 
 
 @pytest.mark.parametrize("value", ["", "a", "x" * 63, "A-1.b_2"])
 def test_a_label_may_have_any_value_that_kubernetes_takes(value: str) -> None:
     """Fails where `LABEL_VALUE` lets through less than Kubernetes."""
-    changed = Placed("transfer_learning", Cluster(labels={"team": value}, node_selector={"pool": value}))
+    changed = Placed("transfer_learning", ClusterProfile(labels={"team": value}, node_selector={"pool": value}))
     assert changed.pods["fine-tune"]["podMetadata"]["labels"]["team"] == value
 
 
@@ -200,9 +200,9 @@ def test_a_label_may_have_any_value_that_kubernetes_takes(value: str) -> None:
 def test_a_label_that_kubernetes_refuses_is_refused(value: str) -> None:
     """Fails where `LABEL_VALUE` has no bound on length or ends, or lets a line end through."""
     with pytest.raises(ValueError, match=r"^values of labels must be at most 63 letters"):
-        Cluster(labels={"team": value})
+        ClusterProfile(labels={"team": value})
 
 
 def test_an_empty_file_is_a_cluster_without_wishes(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text("# nothing\n")
-    assert Cluster.read(tmp_path / "cluster.yaml") == Cluster()
+    assert ClusterProfile.read(tmp_path / "cluster.yaml") == ClusterProfile()

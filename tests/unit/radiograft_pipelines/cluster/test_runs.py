@@ -192,13 +192,15 @@ def _publish(place: str, number: int, run_id: str, auroc: float, *, promote: boo
     folder = storage.join(place, "chest-radiograph")
     storage.write_bytes(storage.join(folder, "claims", f"{number}.json"), json.dumps(claim).encode())
     for name, content in {
-        f"{registry.EXTRA}/metrics.json": json.dumps(facts).encode(),
-        registry.MANIFEST: registry.sealed({"version": number, "files": {}}),
-        registry.LOADED_LAST: b"model",
+        f"{registry.EXTRA_ASSETS}/metrics.json": json.dumps(facts).encode(),
+        registry.MANIFEST: registry.with_own_digest({"version": number, "files": {}}),
+        registry.COMMIT_MARKER: b"model",
     }.items():
         storage.write_bytes(storage.join(folder, str(number), name), content)
     if promote:
-        production.promote(place, "chest-radiograph", number, production.current(place, "chest-radiograph"), reason="")
+        production.promote(
+            place, "chest-radiograph", number, production.read_production(place, "chest-radiograph"), reason=""
+        )
 
 
 def test_runs_are_listed_with_verdict_version_and_auroc(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
@@ -235,7 +237,7 @@ def test_what_tells_no_figures_is_no_version(
     (run,) = kfp.runs.values()
     run.state, run.runtime_config.parameters["publish_registry"] = "SUCCEEDED", place
     _publish(place, 1, run.run_id, 0.8125, promote=True)
-    storage.write_bytes(f"{place}/chest-radiograph/1/{registry.EXTRA}/metrics.json", content)
+    storage.write_bytes(f"{place}/chest-radiograph/1/{registry.EXTRA_ASSETS}/metrics.json", content)
     (row,) = radiograft("runs").output.splitlines()[1:]
     assert row.split()[3:] == ["succeeded", "-", "-"]
 

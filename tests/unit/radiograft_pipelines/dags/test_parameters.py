@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft_pipelines.compile import COMPILED
 
 PACKAGE = COMPILED / "transfer_learning.yaml"
@@ -66,7 +66,7 @@ def test_the_description_carries_every_parameters_help_in_alphabetical_order(
     assert explained["image_size"] == "Side of the square the network sees. From 32 to 1024 pixels."
     assert explained["train_optimizer"] == "Optimizer of both strategies. One of adam, adamw, rmsprop, sgd."
     assert explained["model_weights_md5"] == "MD5 that a weight file must have; empty: not checked."
-    for name, field in run_form().items():
+    for name, field in all_settings().items():
         assert explained[name].startswith(field.metadata["help"])
 
 

@@ -49,7 +49,7 @@ def test_files_and_their_promises_survive_a_restart(tmp_path: Path) -> None:
     with embedded_store(tmp_path) as after:
         assert after != before
         entries = list(storage.list_files("gs://radiograft-embedded/folder"))
-        assert entries == [storage.Entry("file", FILE, 5, hashlib.md5(b"first").hexdigest())]
+        assert entries == [storage.ObjectInfo("file", FILE, 5, hashlib.md5(b"first").hexdigest())]
         with pytest.raises(FileExistsError):
             storage.write_bytes(FILE, b"second", only_if_absent=True)
         assert storage.read_bytes(FILE) == b"first"
@@ -85,7 +85,7 @@ def test_its_uris_are_refused_at_once_when_it_does_not_run(tmp_path: Path) -> No
         lambda: storage.write_bytes(FILE, b"y"),
         lambda: list(storage.list_files(FILE)),
     ):
-        with pytest.raises(storage.StoreError) as error:
+        with pytest.raises(storage.StorageError) as error:
             use()
         assert str(error.value) == (
             "gs://radiograft-embedded is there only while `radiograft run` runs; its files lie under OUT/store"

@@ -14,7 +14,7 @@ from kfp import dsl, local
 from rich.console import Console
 
 from radiograft.stages.container_image import TRAINER_IMAGE
-from radiograft_pipelines.local.progress import Progress, shown
+from radiograft_pipelines.local.progress import Progress, show_progress
 
 # As kfp.local 2.17 prints it, with the colours of a terminal.
 LOG = """\
@@ -137,7 +137,7 @@ def local_run(tmp_path: Path) -> Watched:
     """Really runs the pipeline above, as `radiograft run` does."""
     watched = Watched()
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
-    with shown(watched.progress), pytest.raises(RuntimeError):
+    with show_progress(watched.progress), pytest.raises(RuntimeError):
         look_and_fall()
     return watched
 
@@ -176,7 +176,7 @@ def loop(tmp_path: Path) -> Callable[[list[str]], Watched]:
     def run(names: list[str]) -> Watched:
         watched = Watched()
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
-        with shown(watched.progress), contextlib.suppress(RuntimeError):
+        with show_progress(watched.progress), contextlib.suppress(RuntimeError):
             try_some(names=names)
         return watched
 

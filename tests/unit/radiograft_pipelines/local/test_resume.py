@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.local import runner
 from radiograft_pipelines.settings import values_for
@@ -51,7 +51,7 @@ def test_what_a_finished_run_says(out: Path) -> None:
     (out / RUN / "run.json").write_text("{}")
     (out / RUN / "summary.json").write_text(json.dumps(summary))
     screen = io.StringIO()
-    assert runner.run("latest", out, Console(file=screen, width=100)) == summary
+    assert runner.run_pipeline("latest", out, Console(file=screen, width=100)) == summary
     assert screen.getvalue() == f"run {RUN} is finished: nothing is run again\n"
 
 
@@ -80,7 +80,9 @@ def test_values_that_are_no_settings_are_told(out: Path) -> None:
     (out / RUN / "run.json").write_text('{"pipeline": "transfer_learning", "values": {"image_size": 64}}')
     result = _radiograft("resume", RUN, "--out", out)
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: data_source must be given ({run_form()['data_source'].metadata['help']})")
+    assert result.output.startswith(
+        f"Error: data_source must be given ({all_settings()['data_source'].metadata['help']})"
+    )
 
 
 def test_a_fault_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +90,7 @@ def test_a_fault_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatch
     monkeypatch.setattr(runner, "embedded_store", contextlib.nullcontext)
     monkeypatch.setattr(runner, "COMPILED", None)
     values = values_for("transfer_learning", "demo", [])
-    run_id = runner.new_run("transfer_learning", values, tmp_path)
+    run_id = runner.new_run_id("transfer_learning", values, tmp_path)
     result = _radiograft("resume", run_id, "--out", tmp_path)
     log = tmp_path / run_id / "run.log"
     message = "Error: TypeError: unsupported operand type(s) for /: 'NoneType' and 'str'; the traceback is in"

@@ -35,7 +35,7 @@ def rows(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def test_counts_then_and_now_by_split_and_by_reason() -> None:
-    found = summary.compare(THEN, NOW)
+    found = summary.compare_with_previous(THEN, NOW)
     assert found["version"] == 3
     assert rows(found["kept"])[:5] == [
         ("train", "pictures", 1200, 1300, 100),
@@ -49,10 +49,10 @@ def test_counts_then_and_now_by_split_and_by_reason() -> None:
 
 
 def test_without_an_earlier_version_there_is_nothing_to_compare() -> None:
-    assert summary.compare(None, NOW) == {"version": None, "kept": [], "excluded": []}
+    assert summary.compare_with_previous(None, NOW) == {"version": None, "kept": [], "excluded": []}
 
 
-def _page(folder: Path, found: change_detection.News | None) -> Page:
+def _page(folder: Path, found: change_detection.ChangeReport | None) -> Page:
     """The page of data as above, beside which ingest noted this."""
     people = {"views": {"PA": 1}, "sexes": {"M": 1}, "ages": dict.fromkeys((*summary.DECADES, summary.UNKNOWN), 0)}
     told = NOW | {
@@ -67,13 +67,13 @@ def _page(folder: Path, found: change_detection.News | None) -> Page:
     (folder / summary.FILE).write_text(json.dumps(told))
     if found:
         (folder / change_detection.FILE).write_text(json.dumps(found._asdict()))
-    summary.record(folder, folder)
-    data_report.write(folder, folder / "data.html")
+    summary.record_previous_counts(folder, folder)
+    data_report.write_data_report(folder, folder / "data.html")
     return Page((folder / "data.html").read_text())
 
 
 def test_the_page_shows_what_changed(tmp_path: Path) -> None:
-    found = _page(tmp_path, change_detection.News(True, "the data changed since version 3", THEN))
+    found = _page(tmp_path, change_detection.ChangeReport(True, "the data changed since version 3", THEN))
     assert "Since version 3 The data changed since version 3." in found.text
     assert ["What stays", "Version 3", "Now", "Difference"] in found.rows
     assert found.row("train: pictures") == [["train: pictures", "1,200", "1,300", "+100"]]
@@ -84,7 +84,7 @@ def test_the_page_shows_what_changed(tmp_path: Path) -> None:
 
 
 def test_the_first_page_says_that_there_is_no_earlier_version(tmp_path: Path) -> None:
-    found = _page(tmp_path, change_detection.News(True, "no version is in production yet", None))
+    found = _page(tmp_path, change_detection.ChangeReport(True, "no version is in production yet", None))
     assert "Since the last version No version is in production yet." in found.text
     assert ["What stays", "Version 3", "Now", "Difference"] not in found.rows
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.config.data_policy import BLANK, COLOUR, INVERTED, Policy
+from radiograft.config.data_policy import BLANK, COLOR, INVERTED, DataPolicy
 from radiograft.data.catalog import exclusion
-from radiograft.data.quality.filter import Sieve
+from radiograft.data.quality.filter import DataFilter
 
-REASONS = {BLANK: "blank", COLOUR: "colour", INVERTED: "inverted", "empty file": "empty"}
+REASONS = {BLANK: "blank", COLOR: "colour", INVERTED: "inverted", "empty file": "empty"}
 flawed_rows = st.lists(st.sets(st.sampled_from(sorted(REASONS))), max_size=12)
 policies = st.builds(
-    Policy,
+    DataPolicy,
     blank=st.sampled_from(["drop", "quarantine"]),
     colour=st.sampled_from(["report", "drop", "quarantine"]),
     inverted=st.sampled_from(["report", "drop", "quarantine"]),
@@ -30,9 +30,9 @@ def frames(flawed: list[set[str]]) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
 
 
 @given(flawed=flawed_rows, policy=policies)
-def test_good_rows_stay_bad_ones_go_and_each_is_counted_once(flawed: list[set[str]], policy: Policy) -> None:
+def test_good_rows_stay_bad_ones_go_and_each_is_counted_once(flawed: list[set[str]], policy: DataPolicy) -> None:
     rows, flaws = frames(flawed)
-    sieve = Sieve(policy)
+    sieve = DataFilter(policy)
     kept = sieve.sift(rows, flaws)
     sieve.refuse()
     leaving = {reason for reason, name in REASONS.items() if getattr(policy, name) != "report"}
@@ -49,7 +49,7 @@ def test_good_rows_stay_bad_ones_go_and_each_is_counted_once(flawed: list[set[st
 
 def test_what_must_not_be_there_stops_the_run_with_count_and_examples() -> None:
     rows, flaws = frames([{BLANK}, set(), {BLANK}, {INVERTED}])
-    sieve = Sieve(Policy(blank="fail", empty="fail"))
+    sieve = DataFilter(DataPolicy(blank="fail", empty="fail"))
     sieve.sift(rows, flaws)
     sieve.note(exclusion(["x.png"], "empty file"))
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared

@@ -15,7 +15,7 @@ from PIL import Image
 
 from radiograft.config.data_policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
 from radiograft.data.quality import near_duplicates
-from radiograft.data.quality.image_checks import look
+from radiograft.data.quality.image_checks import check_image
 from tests.helpers.images import encode, noise
 
 SIZE = 64
@@ -30,9 +30,9 @@ def films(test_data: Path) -> list[np.ndarray]:
 
 
 def repeats(pictures: list[np.ndarray]) -> dict[int, int]:
-    looks = [look(picture[..., None]) for picture in pictures]
+    looks = [check_image(picture[..., None]) for picture in pictures]
     hashes = np.array([each.hash for each in looks], "uint64")
-    return near_duplicates.repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
+    return near_duplicates.find_repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
 
 
 def as_jpeg(picture: np.ndarray) -> np.ndarray:
@@ -53,15 +53,15 @@ def darker(picture: np.ndarray) -> np.ndarray:
 
 def test_a_picture_of_one_shade_is_blank_and_one_of_any_contrast_is_not() -> None:
     for shade in (0, 128, 255):
-        assert look(np.full((SIZE, SIZE, 1), shade, "uint8")).flaws == (BLANK,)
+        assert check_image(np.full((SIZE, SIZE, 1), shade, "uint8")).flaws == (BLANK,)
     dim = np.full((SIZE, SIZE, 1), 128, "uint8")
     dim[24:40, 24:40] = 131
-    assert look(dim).flaws == ()
+    assert check_image(dim).flaws == ()
 
 
 def test_no_real_film_looks_inverted_and_inverted_ones_do(films: list[np.ndarray]) -> None:
-    assert all(look(film[..., None]).flaws == () for film in films)
-    found = sum(look(255 - film[..., None]).flaws == (INVERTED,) for film in films)
+    assert all(check_image(film[..., None]).flaws == () for film in films)
+    found = sum(check_image(255 - film[..., None]).flaws == (INVERTED,) for film in films)
     assert found >= 95
 
 
@@ -95,8 +95,8 @@ def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], 
     """Fails where every repeat is taken to leave: of two alike test pictures, which never do, the second would hide
     its copies in train."""
     hashes, thumbnails = in_a_row()
-    assert near_duplicates.pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
-    assert near_duplicates.repeats(hashes, thumbnails, np.array(leaves)) == found
+    assert near_duplicates.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
+    assert near_duplicates.find_repeats(hashes, thumbnails, np.array(leaves)) == found
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_near_duplicates_are_those_of_pictures_that_stay(
     splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
 ) -> None:
     """Fails where pictures of test are taken to leave, or any of which data_policy is only told."""
-    found = near_duplicates.flaws(pd.DataFrame({"split": splits}), *in_a_row(), leave=leave)
+    found = near_duplicates.find_near_duplicates(pd.DataFrame({"split": splits}), *in_a_row(), leave=leave)
     assert found[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
     assert found[NEAR_DUPLICATE].tolist() == within
 
@@ -133,4 +133,4 @@ def test_every_pair_of_close_hashes_is_found(data: st.DataObject, count: int) ->
         for other in range(one + 1, count)
         if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
     ]
-    assert near_duplicates.pairs(hashes, same).tolist() == expected
+    assert near_duplicates.similar_pairs(hashes, same).tolist() == expected

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards, write_shard
 from radiograft.data.shards.files import copy_records, write_description
-from radiograft.imaging.augment import augment, draw
+from radiograft.imaging.augment import augment, draw_parameters
 
 SIZE = 8
 TRAIN = 11
@@ -85,7 +85,7 @@ def test_more_than_are_shuffled_at_a_time_come_from_all_files_in_turn(
         write_shard(tmp_path / f"train-{number:05d}-of-{files:05d}.tfrecord", part)
     summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc"}
     write_description(tmp_path, rows, Augmentation(), summary)
-    monkeypatch.setattr("radiograft.data.shards.dataset.SHUFFLE_PICTURES", 16)
+    monkeypatch.setattr("radiograft.data.shards.dataset.SHUFFLE_IMAGES", 16)
     batches = list(numbers(Shards.read(tmp_path).training(64, range(1), seed=0)))
     assert sorted(number for batch in batches for number in batch) == list(range(len(rows)))
     halves = [np.mean([number < len(rows) // 2 for number in batch]) for batch in batches]
@@ -244,7 +244,7 @@ def test_every_epoch_shows_its_own_view_of_a_picture(plain: Shards, varied: Shar
     stream = varied.training(batch_size=5, epochs=range(3), seed=2).as_numpy_iterator()
     for step, (order, (batch, _)) in enumerate(zip(orders, stream, strict=True)):
         epoch = tf.constant(step // 2, tf.int64)  # two steps of five pictures
-        views = augment(originals, draw(ids, epoch, seed=2), varied.augmentation).numpy()
+        views = augment(originals, draw_parameters(ids, epoch, seed=2), varied.augmentation).numpy()
         np.testing.assert_array_equal(batch, views[order])
         assert (batch != pictures(TRAIN)[order]).any()
 

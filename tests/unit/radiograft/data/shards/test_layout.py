@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from radiograft.data.catalog import SPLITS
 from radiograft.data.shards import files as shard_files
-from radiograft.data.shards.files import Shard, digest, share
+from radiograft.data.shards.files import Shard, layout_digest, shards_of_worker
 
 FEW = 3  # pictures a shard
 uris = st.one_of(
@@ -28,7 +28,7 @@ catalogues = st.lists(st.tuples(st.sampled_from(SPLITS), uris), max_size=30).map
 @pytest.fixture(autouse=True, scope="module")
 def _small_shards() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shard_files, "PICTURES_A_SHARD", FEW)
+        patch.setattr(shard_files, "IMAGES_PER_SHARD", FEW)
         yield
 
 
@@ -38,7 +38,7 @@ def ids(shards: list[Shard]) -> list[str]:
 
 @given(rows=catalogues)
 def test_every_picture_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFrame) -> None:
-    shards = shard_files.layout(rows)
+    shards = shard_files.plan_shards(rows)
     assert sorted(ids(shards)) == list(rows["image_id"])
     for split in SPLITS:
         mine = [shard for shard in shards if shard.name.startswith(f"{split}-")]
@@ -56,7 +56,7 @@ def test_every_picture_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFra
 @given(rows=catalogues)
 def test_what_lies_in_an_archive_is_read_in_one_pass_and_files_keep_their_order(rows: pd.DataFrame) -> None:
     for split in SPLITS:
-        mine = [shard.rows for shard in shard_files.layout(rows) if shard.name.startswith(f"{split}-")]
+        mine = [shard.rows for shard in shard_files.plan_shards(rows) if shard.name.startswith(f"{split}-")]
         order = pd.concat(mine)
         packed = [uri.split("#") for uri in order["uri"] if "#" in uri]
         archives = [archive for archive, _ in packed]
@@ -69,8 +69,8 @@ def test_what_lies_in_an_archive_is_read_in_one_pass_and_files_keep_their_order(
 
 @given(rows=catalogues, workers=st.integers(1, 64))
 def test_workers_share_all_shards_evenly_and_in_order(rows: pd.DataFrame, workers: int) -> None:
-    shards = shard_files.layout(rows)
-    shares = [share(shards, worker, workers) for worker in range(workers)]
+    shards = shard_files.plan_shards(rows)
+    shares = [shards_of_worker(shards, worker, workers) for worker in range(workers)]
     assert [shard.name for each in shares for shard in each] == [shard.name for shard in shards]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -78,7 +78,7 @@ def test_workers_share_all_shards_evenly_and_in_order(rows: pd.DataFrame, worker
 @pytest.mark.parametrize("worker", [-1, 2])
 def test_a_worker_that_there_is_not_is_refused(worker: int) -> None:
     with pytest.raises(ValueError, match=f"worker must be from 0 to 1, got {worker}"):
-        share([], worker, 2)
+        shards_of_worker([], worker, 2)
 
 
 def test_other_rows_another_order_or_another_place_have_another_digest() -> None:
@@ -90,6 +90,6 @@ def test_other_rows_another_order_or_another_place_have_another_digest() -> None
         rows.assign(split="test"),
         rows[:1],
     ]
-    digests = {digest(shard_files.layout(each)) for each in (rows, *others)}
+    digests = {layout_digest(shard_files.plan_shards(each)) for each in (rows, *others)}
     assert len(digests) == 6
-    assert digest(shard_files.layout(rows)) in digests
+    assert layout_digest(shard_files.plan_shards(rows)) in digests

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.data.sources import chestxray14
-from radiograft.data.sources.base import Source, check_known, years
+from radiograft.data.sources.base import Source, age_in_years, check_known_labels
 from tests.helpers.nih_source import PICTURES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
 from tests.helpers.tar_files import tar_gz
 
@@ -249,13 +249,13 @@ def test_a_source_that_contradicts_itself_is_refused(folder: str, changes: dict[
 
 @given(age=st.integers(0, 120))
 def test_years_reads_both_versions_of_an_age(age: int) -> None:
-    assert years(f"{age:03d}Y") == years(f"{age}") == float(age)
+    assert age_in_years(f"{age:03d}Y") == age_in_years(f"{age}") == float(age)
 
 
 def test_years_of_infants_and_of_unreadable_ages() -> None:
-    assert years("011M") == pytest.approx(0.9167, abs=1e-4)
-    assert years("003D") == pytest.approx(0.0082, abs=1e-4)
-    assert all(math.isnan(years(text)) for text in ("", "121", "411Y", "-5", "5.5", "058X", "old"))
+    assert age_in_years("011M") == pytest.approx(0.9167, abs=1e-4)
+    assert age_in_years("003D") == pytest.approx(0.0082, abs=1e-4)
+    assert all(math.isnan(age_in_years(text)) for text in ("", "121", "411Y", "-5", "5.5", "058X", "old"))
 
 
 def test_an_unreadable_age_is_missing_and_its_picture_stays(folder: str) -> None:
@@ -266,9 +266,9 @@ def test_an_unreadable_age_is_missing_and_its_picture_stays(folder: str) -> None
 
 
 def test_an_unknown_label_is_named_with_the_nearest() -> None:
-    check_known(("Mass", "Edema"), {"Edema", "Mass"})
+    check_known_labels(("Mass", "Edema"), {"Edema", "Mass"})
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        check_known(("Mass", "Edma"), {"Edema", "Mass"})
+        check_known_labels(("Mass", "Edma"), {"Edema", "Mass"})
     assert str(error.value) == (
         "data_labels must be findings of the data set (Edema, Mass), got 'Edma'; did you mean 'Edema'?"
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.catalog import Catalogue, no_boxes, summarise_exclusions
+from radiograft.data.catalog import Catalog, no_boxes, summarize_exclusions
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.sources import chestxray14
 from radiograft.stages.ingest import task
@@ -26,7 +26,7 @@ def read(rows: str) -> tuple[list[tuple[object, ...]], dict[str, int]]:
     """Rows of what was kept, and how many were left out for which reason."""
     found, excluded = chestxray14.read_boxes((HEADER + rows).encode(), KNOWN)
     assert found.dtypes.equals(no_boxes().dtypes)
-    reasons = {group["reason"]: group["count"] for group in summarise_exclusions(excluded)}
+    reasons = {group["reason"]: group["count"] for group in summarize_exclusions(excluded)}
     return list(found.itertuples(index=False, name=None)), reasons
 
 
@@ -66,8 +66,8 @@ def test_another_table_is_refused_with_its_columns() -> None:
 
 def test_the_box_table_is_read_plain_and_gzipped_and_changes_no_fingerprint(place: str) -> None:
     table = (HEADER + "00000003_000.png,Infiltrate,512,256,128,128\n00000009_000.png,Mass,1,1,9,9\n").encode()
-    without = task.build_catalogue(half_validating(put(nih_files(), f"{place}/without")))
-    plain = task.build_catalogue(half_validating(put(nih_files() | {chestxray14.BOX_TABLE: table}, f"{place}/plain")))
+    without = task.build_catalog(half_validating(put(nih_files(), f"{place}/without")))
+    plain = task.build_catalog(half_validating(put(nih_files() | {chestxray14.BOX_TABLE: table}, f"{place}/plain")))
     packed = put(nih_files() | {f"{chestxray14.BOX_TABLE}.gz": gzip.compress(table)}, f"{place}/packed")
     assert len(without.boxes) == 0
     assert plain.boxes.to_dict("records") == [
@@ -89,7 +89,7 @@ def test_boxes_reach_the_shards(nih_folder: Path, tmp_path: Path) -> None:
     catalogue = task.run(Ingest(data_source=str(nih_folder), data_validation_fraction=0.25), tmp_path / "catalogue")
     preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
     assert len(catalogue.boxes) > 5
-    pd.testing.assert_frame_equal(Catalogue.read(tmp_path / "catalogue").boxes, catalogue.boxes)
+    pd.testing.assert_frame_equal(Catalog.read(tmp_path / "catalogue").boxes, catalogue.boxes)
     pd.testing.assert_frame_equal(Shards.read(tmp_path / "shards").boxes, catalogue.boxes)
 
 

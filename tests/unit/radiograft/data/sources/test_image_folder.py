@@ -91,11 +91,11 @@ def test_a_layout_of_one_class_is_refused(tmp_path: str) -> None:
 def test_a_patient_in_two_of_its_splits_is_refused(tmp_path: str) -> None:
     files = KAGGLE | {"test/PNEUMONIA/person1_bacteria_3.jpeg": b"10"}
     with pytest.raises(ValueError, match=r"a patient must be in one split only, 1 are in several .*: person1_bac"):
-        task.build_catalogue(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
+        task.build_catalog(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
 
 
 def test_a_class_that_is_no_folder_is_refused_with_those_that_are(tmp_path: str) -> None:
     uri = put(KAGGLE, f"{tmp_path}/kaggle")
     for labels in ("Mass", "all"):
         with pytest.raises(ValueError, match=r"must be findings of the data set \(Pneumonia\), got"):
-            task.build_catalogue(Ingest(data_format="folders", data_source=uri, data_labels=labels))
+            task.build_catalog(Ingest(data_format="folders", data_source=uri, data_labels=labels))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from radiograft.config import Ingest
-from radiograft.data.catalog import Catalogue
+from radiograft.data.catalog import Catalog
 from radiograft.data.sources import medmnist
 from radiograft.stages.ingest import task
 from radiograft.storage import npz_archive
@@ -69,7 +69,7 @@ def test_ids_are_in_the_order_of_the_pictures_from_ten_on(uri: str) -> None:
     rows = medmnist.read(pack(uri, **arrays), ["Pneumonia"]).rows
     train = rows[rows["official"] == "train"]
     assert train["image_id"].iloc[[0, 9, 10, 119]].tolist() == ["train-000", "train-009", "train-010", "train-119"]
-    assert train["uri"].tolist() == [npz_archive.address(uri, "train_images", row) for row in range(120)]
+    assert train["uri"].tolist() == [npz_archive.row_uri(uri, "train_images", row) for row in range(120)]
 
 
 def findings(uri: str, names: list[str], labels: Any) -> list[list[str]]:
@@ -236,14 +236,14 @@ def test_the_catalogue_keeps_the_files_own_splits_and_says_what_is_unknown(uri: 
     }
     assert catalogue.summary()["notes"] == [PATIENTS]
     assert catalogue.source == uri
-    found = Catalogue.read(tmp_path)
+    found = Catalog.read(tmp_path)
     assert_frame_equal(found.rows, catalogue.rows)
     assert found.notes == (PATIENTS,)
 
 
 def test_file_and_object_give_the_same_catalogue(tmp_path: Path, embedded: str) -> None:
     here, there = (
-        task.build_catalogue(settings(pack(f"{place}/some.npz", **medmnist_arrays())))
+        task.build_catalog(settings(pack(f"{place}/some.npz", **medmnist_arrays())))
         for place in (str(tmp_path), f"{embedded}/medmnist")
     )
     assert_frame_equal(here.rows.drop(columns="uri"), there.rows.drop(columns="uri"))
@@ -253,20 +253,20 @@ def test_file_and_object_give_the_same_catalogue(tmp_path: Path, embedded: str) 
 def test_all_names_nihs_fourteen_columns(uri: str) -> None:
     """ChestMNIST's columns are NIH's findings in the order in which `all` names them."""
     labels = {part: np.eye(14, dtype=int)[:n].tolist() for part, n in COUNTS.items()}
-    catalogue = task.build_catalogue(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
+    catalogue = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
     assert catalogue.rows.filter(like="label:").sum().loc[["label:Atelectasis", "label:Nodule"]].tolist() == [3.0, 1.0]
 
 
 def test_pictures_with_nothing_count_as_no_finding(uri: str) -> None:
     values = {"data_labels": "Mass, Edema", "data_negatives": "no_finding"}
-    catalogue = task.build_catalogue(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
+    catalogue = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
     assert len(catalogue.rows) == 12
     assert len(catalogue.excluded) == 0
 
 
 def test_no_finding_cannot_be_a_label(uri: str) -> None:
     with pytest.raises(ValueError, match=r"data_labels must be findings of the data set \(\), got 'No Finding'"):
-        task.build_catalogue(settings(pack(uri, **medmnist_arrays()), data_labels="No Finding"))
+        task.build_catalog(settings(pack(uri, **medmnist_arrays()), data_labels="No Finding"))
 
 
 def test_ingest_reads_an_archive_without_tensorflow(uri: str, tmp_path: Path) -> None:

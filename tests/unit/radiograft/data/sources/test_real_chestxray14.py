@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from radiograft.config import FINDINGS, Ingest
-from radiograft.data.catalog import Catalogue, summarise_exclusions
+from radiograft.data.catalog import Catalog, summarize_exclusions
 from radiograft.stages.ingest import task
 
 
@@ -22,8 +22,8 @@ def nih(test_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def catalogue(nih: Path) -> Catalogue:
-    return task.build_catalogue(Ingest(data_source=str(nih), data_labels="all"))
+def catalogue(nih: Path) -> Catalog:
+    return task.build_catalog(Ingest(data_source=str(nih), data_labels="all"))
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,7 @@ def pictures(nih: Path) -> dict[str, str]:
     return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in paths}
 
 
-def test_every_picture_has_a_row_but_one_of_a_byte_identical_pair(
-    catalogue: Catalogue, pictures: dict[str, str]
-) -> None:
+def test_every_picture_has_a_row_but_one_of_a_byte_identical_pair(catalogue: Catalog, pictures: dict[str, str]) -> None:
     assert len(pictures) == 730
     twins = [name for name in sorted(pictures) if Counter(pictures.values())[pictures[name]] > 1]
     assert len(twins) == 2
@@ -50,7 +48,7 @@ def test_every_picture_has_a_row_but_one_of_a_byte_identical_pair(
 
 
 def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
-    catalogue: Catalogue, table: dict[str, dict[str, str]]
+    catalogue: Catalog, table: dict[str, dict[str, str]]
 ) -> None:
     for row in catalogue.rows.to_dict("records"):
         theirs = table[row["image_id"]]
@@ -65,7 +63,7 @@ def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
         ]
 
 
-def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalogue: Catalogue, nih: Path) -> None:
+def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalogue: Catalog, nih: Path) -> None:
     for name, splits in {"test_list.txt": {"test"}, "train_val_list.txt": {"train", "validation"}}.items():
         listed = catalogue.rows["image_id"].isin((nih / name).read_text().split("\n"))
         assert set(catalogue.rows["split"][listed]) == splits
@@ -73,8 +71,8 @@ def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalogue:
     assert catalogue.rows.groupby("patient_id")["split"].nunique().max() == 1
 
 
-def test_the_rest_of_nihs_table_is_reported_as_rows_without_a_picture(catalogue: Catalogue) -> None:
-    assert {group["reason"]: group["count"] for group in summarise_exclusions(catalogue.excluded)} == {
+def test_the_rest_of_nihs_table_is_reported_as_rows_without_a_picture(catalogue: Catalog) -> None:
+    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)} == {
         "row without a picture": 111_390,
         "box of a picture that is not there": 942,
         "byte-identical to an earlier picture": 1,

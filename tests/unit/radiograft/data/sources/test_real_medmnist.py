@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radiograft.config import Ingest
-from radiograft.data.catalog import Catalogue, summarise_exclusions
+from radiograft.data.catalog import Catalog, summarize_exclusions
 from radiograft.stages.ingest import task
 from radiograft.storage import npz_archive
 
@@ -20,17 +20,17 @@ def uri(test_data: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def catalogue(uri: str) -> Catalogue:
-    return task.build_catalogue(Ingest(data_format="medmnist", data_source=uri))
+def catalogue(uri: str) -> Catalog:
+    return task.build_catalog(Ingest(data_format="medmnist", data_source=uri))
 
 
-def test_all_but_repeats_of_4708_524_and_624_pictures_are_there(catalogue: Catalogue) -> None:
+def test_all_but_repeats_of_4708_524_and_624_pictures_are_there(catalogue: Catalog) -> None:
     assert catalogue.summary()["splits"] == {
         "train": {"pictures": 4708 - 26, "patients": 4682, "positives": {"Pneumonia": 3469}},
         "validation": {"pictures": 524, "patients": 524, "positives": {"Pneumonia": 389}},
         "test": {"pictures": 624, "patients": 624, "positives": {"Pneumonia": 390}},
     }
-    assert {group["reason"]: group["count"] for group in summarise_exclusions(catalogue.excluded)} == {
+    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)} == {
         "byte-identical to an earlier picture": 16,
         "byte-identical to a picture of a split held out": 10,
     }
@@ -40,7 +40,7 @@ def test_all_but_repeats_of_4708_524_and_624_pictures_are_there(catalogue: Catal
     assert catalogue.fingerprint() == "36328f55394629b02c7d883585823826bd4eb167b7e36aef6f16dfbbe4a28aeb"
 
 
-def test_the_eight_validation_pictures_that_train_holds_too_leave_it(catalogue: Catalogue, uri: str) -> None:
+def test_the_eight_validation_pictures_that_train_holds_too_leave_it(catalogue: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         shared = {pixels.tobytes() for pixels in file["val_images"]} & {p.tobytes() for p in file["train_images"]}
     assert len(shared) == 8
@@ -48,10 +48,10 @@ def test_the_eight_validation_pictures_that_train_holds_too_leave_it(catalogue: 
     assert catalogue.rows["split"][holding].tolist() == ["validation"] * 8
 
 
-def test_every_row_names_its_picture_and_label(catalogue: Catalogue, uri: str) -> None:
+def test_every_row_names_its_picture_and_label(catalogue: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         arrays = dict(file)
-    for row, pixels in zip(catalogue.rows.itertuples(), npz_archive.pick(catalogue.rows["uri"]), strict=True):
+    for row, pixels in zip(catalogue.rows.itertuples(), npz_archive.read_rows(catalogue.rows["uri"]), strict=True):
         part, _, number = row.image_id.partition("-")
         np.testing.assert_array_equal(pixels, arrays[f"{part}_images"][int(number)])
         assert row.md5 == hashlib.md5(arrays[f"{part}_images"][int(number)].tobytes()).hexdigest()

@@ -307,10 +307,10 @@ def test_data_table_knows_its_own_names() -> None:
 def test_the_order_of_rows_changes_nothing(order: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp() / "ordered"
     asked = sources.table(str(folder))
-    before = task.build_catalogue(asked)
+    before = task.build_catalog(asked)
     header, *rows = (folder / "labels.csv").read_text().splitlines()
     (folder / "labels.csv").write_text("\n".join([header, *(rows[place] for place in order)]))
-    after = task.build_catalogue(asked)
+    after = task.build_catalog(asked)
     assert after.rows.equals(before.rows)
     assert after.fingerprint() == before.fingerprint()
 
@@ -330,7 +330,7 @@ def test_views_and_unknown_truth_are_set_aside_by_ingest(folder: str) -> None:
     uri = put({f"{number}.png": b"%d" % number for number in range(9)} | {"t.csv": content.encode()}, folder) + "/t.csv"
 
     def counted(data_table: str) -> tuple[int, list[list[str]]]:
-        found = task.build_catalogue(
+        found = task.build_catalog(
             Ingest(data_format="table", data_source=uri, data_labels="Mass", data_table=data_table)
         )
         return len(found.rows), found.excluded.to_numpy().tolist()
@@ -354,7 +354,7 @@ def test_lateral_leaves_out_what_is_called_frontal(folder: str) -> None:
     content = "\n".join(["image,Mass,view,split", *rows]).encode()
     uri = put({f"{n}.png": b"%d" % n for n in range(12)} | {"t.csv": content}, folder) + "/t.csv"
     asked = Ingest(data_format="table", data_source=uri, data_labels="Mass", data_table="views=lateral")
-    found = task.build_catalogue(asked)
+    found = task.build_catalog(asked)
     assert found.rows["view"].value_counts().to_dict() == {"LL": 3, "LATERAL": 3}
 
 
@@ -362,4 +362,4 @@ def test_a_finding_without_a_column_is_refused_with_the_nearest(folder: str) -> 
     uri = f"{put(PICTURES | {'t.csv': COLUMNS.encode()}, folder)}/t.csv"
     asked = Ingest(data_format="table", data_source=uri, data_table="image=Path", data_labels="Pnuemonia")
     with pytest.raises(ValueError, match=r"data set \(Pneumonia\), got 'Pnuemonia'; did you mean 'Pneumonia'"):
-        task.build_catalogue(asked)
+        task.build_catalog(asked)

@@ -11,7 +11,6 @@ from PIL import Image
 
 from radiograft.config import Ingest
 from radiograft.data.sources import readers
-from radiograft.drift.monitor import READERS
 from tests.helpers.dicom_files import dicom_file
 
 
@@ -32,7 +31,7 @@ def test_pictures_need_no_folder_for_each_class(tmp_path: Path) -> None:
         png(tmp_path, name)
     with pytest.raises(ValueError, match="a folder for each of at least two classes"):
         readers.READERS["folders"](settings("folders", tmp_path))
-    source = READERS["folders"](settings("folders", tmp_path))
+    source = readers.UNLABELED_READERS["folders"](settings("folders", tmp_path))
     assert source.rows["patient_id"].tolist() == ["loose.png", "monday/one.png", "person7_virus", "person7_virus"]
     assert source.rows[["view", "sex", "age"]].isna().all(axis=None)
     assert source.notes == ("2 pictures name no patient: each counts as a patient of its own",)
@@ -47,7 +46,7 @@ def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(ValueError, match="a folder for each of at least two classes"):
         readers.READERS["dicom"](settings("dicom", tmp_path))
-    source = READERS["dicom"](settings("dicom", tmp_path))
+    source = readers.UNLABELED_READERS["dicom"](settings("dicom", tmp_path))
     told = source.rows[["image_id", "patient_id", "view", "sex", "age"]].to_numpy().tolist()
     assert told == [
         ["0.dcm", "p0", "PA", "F", 57.0],
@@ -64,7 +63,9 @@ def test_a_table_needs_no_findings(column: str, tmp_path: Path) -> None:
         png(tmp_path, name)
     lines = [f"file,person,view{column}", f"a.png,p1,PA{column and ',Mass'}", f"b.png,p1,AP{column and ','}"]
     (tmp_path / "new.csv").write_text("\n".join(lines))
-    source = READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person,label=finding"))
+    source = readers.UNLABELED_READERS["table"](
+        settings("table", tmp_path / "new.csv", "image=file,patient=person,label=finding")
+    )
     assert source.rows[["image_id", "patient_id", "view"]].to_numpy().tolist() == [
         ["a.png", "p1", "PA"],
         ["b.png", "p1", "AP"],

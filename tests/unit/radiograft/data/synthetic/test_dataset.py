@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from radiograft.data.synthetic.anatomy import draw_chest, grow_body
-from radiograft.data.synthetic.dataset import LABEL_NOISE, Visit, phantom_files, visits_of
+from radiograft.data.synthetic.dataset import LABEL_NOISE, Visit, generate_phantom_files, visits_of
 from radiograft.data.synthetic.findings import BOXED, box_around, draw_findings, pose
 
 HEADER = (
@@ -51,7 +51,7 @@ def all_visits(patients: int, seed: int) -> list[Visit]:
 
 @pytest.fixture(scope="module")
 def small() -> dict[str, bytes]:
-    return dict(phantom_files(patients=40, seed=7, size=64))
+    return dict(generate_phantom_files(patients=40, seed=7, size=64))
 
 
 def test_files_come_in_nihs_layout_and_pictures_first(small: dict[str, bytes]) -> None:
@@ -97,7 +97,7 @@ def test_lists_cover_the_table_share_no_patient_and_do_not_end_in_a_newline(smal
 
 @pytest.mark.parametrize("size", [64, 129, 256])
 def test_pictures_are_8_bit_grey_png_of_the_size_asked(size: int) -> None:
-    _, content = next(phantom_files(patients=1, seed=0, size=size))
+    _, content = next(generate_phantom_files(patients=1, seed=0, size=size))
     picture = read_picture(content)
     assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (size, size))
 
@@ -111,14 +111,14 @@ def test_pictures_show_a_chest(small: dict[str, bytes]) -> None:
 
 
 def test_equal_arguments_give_equal_bytes_and_another_seed_other_ones(small: dict[str, bytes]) -> None:
-    assert dict(phantom_files(patients=40, seed=7, size=64)) == small
-    other = dict(phantom_files(patients=40, seed=8, size=64))
+    assert dict(generate_phantom_files(patients=40, seed=7, size=64)) == small
+    other = dict(generate_phantom_files(patients=40, seed=8, size=64))
     assert other["Data_Entry_2017_v2020.csv"] != small["Data_Entry_2017_v2020.csv"]
     assert other["images_001/images/00000001_000.png"] != small["images_001/images/00000001_000.png"]
 
 
 def test_pictures_and_rows_do_not_depend_on_the_number_of_patients(small: dict[str, bytes]) -> None:
-    fewer = dict(phantom_files(patients=5, seed=7, size=64))
+    fewer = dict(generate_phantom_files(patients=5, seed=7, size=64))
     pictures = {path: content for path, content in fewer.items() if path.startswith(PICTURES)}
     assert pictures.items() <= small.items()
     assert small["Data_Entry_2017_v2020.csv"].startswith(fewer["Data_Entry_2017_v2020.csv"])
@@ -130,7 +130,7 @@ def test_pictures_of_one_patient_differ_from_each_other(small: dict[str, bytes])
 
 
 def test_files_stream_without_drawing_the_rest() -> None:
-    files = islice(phantom_files(patients=100_000_000, seed=0, size=64), 2)
+    files = islice(generate_phantom_files(patients=100_000_000, seed=0, size=64), 2)
     assert [path.rpartition("/")[0] for path, _ in files] == ["images_001/images"] * 2
 
 
@@ -171,7 +171,7 @@ def test_label_noise_adds_or_drops_one_finding_of_four_pictures_in_a_hundred() -
 
 
 def test_mean_brightness_does_not_tell_pneumonia() -> None:
-    *pictures, _, (_, table), _, _ = phantom_files(patients=400, seed=0, size=64)
+    *pictures, _, (_, table), _, _ = generate_phantom_files(patients=400, seed=0, size=64)
     brightness = [np.asarray(read_picture(content)).mean() for _, content in pictures]
     labels = pd.read_csv(io.BytesIO(table))["Finding Labels"].str.contains("Pneumonia")
     assert 0.35 < roc_auc_score(labels, brightness) < 0.65
@@ -188,7 +188,7 @@ def test_mean_brightness_does_not_tell_pneumonia() -> None:
 )
 def test_refuses_at_once_what_it_cannot_draw(patients: int, seed: int, size: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        phantom_files(patients, seed, size)
+        generate_phantom_files(patients, seed, size)
 
 
 def test_a_box_holds_nearly_all_of_what_it_is_drawn_around() -> None:

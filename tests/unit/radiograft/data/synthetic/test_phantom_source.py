@@ -68,10 +68,10 @@ def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -
 
 
 def test_the_same_phantom_in_folder_and_bucket_has_one_fingerprint(tmp_path: Path, embedded: str) -> None:
-    here = task.build_catalogue(phantom(str(tmp_path)))
-    there = task.build_catalogue(phantom(f"{embedded}/same-phantom"))
+    here = task.build_catalog(phantom(str(tmp_path)))
+    there = task.build_catalog(phantom(f"{embedded}/same-phantom"))
     assert here.fingerprint() == there.fingerprint()
-    assert here.fingerprint() != task.build_catalogue(phantom(str(tmp_path), seed=1)).fingerprint()
+    assert here.fingerprint() != task.build_catalog(phantom(str(tmp_path), seed=1)).fingerprint()
 
 
 @pytest.mark.parametrize("patients", [19, 100_001])

@@ -18,7 +18,7 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from radiograft import storage
 from radiograft.models.backbones import hdf5_check
 from radiograft.models.backbones.efficientnet_lite import efficientnet_lite0
-from radiograft.models.backbones.registry import BACKBONES, build_backbone, normalised_input
+from radiograft.models.backbones.registry import BACKBONES, build_backbone, normalized_input
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it refuses
@@ -53,7 +53,7 @@ def weight_file(bare_lite: keras.Model, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_grey_is_normalised_as_each_colour_channel_was() -> None:
-    grey, normalised = normalised_input(32)
+    grey, normalised = normalized_input(32)
     pictures = np.stack([np.full((32, 32, 1), value, dtype=np.uint8) for value in (0, 128, 255)])
     channels = keras.Model(grey, normalised).predict(pictures, verbose=0)
     assert channels.shape == (3, 32, 32, 3)
@@ -158,9 +158,9 @@ def test_a_file_that_would_keep_hdf5_reading_for_ever_is_refused(tmp_path: Path)
     heap = content.index(b"GCOL") + 16  # the first object of the heap in which HDF5 keeps texts
     content[heap : heap + 27] = bytes(27)
     damaged.write_bytes(content)
-    hdf5_check.check(whole)
+    hdf5_check.check_hdf5(whole)
     with pytest.raises(ValueError, match=r"^damaged\.h5 must be a file that HDF5 reads to its end, and is damaged$"):
-        hdf5_check.check(damaged, longest=5)
+        hdf5_check.check_hdf5(damaged, longest=5)
 
 
 def test_a_densenet_file_as_keras_ships_it_is_restored_exactly(tmp_path: Path) -> None:

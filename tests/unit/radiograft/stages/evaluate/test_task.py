@@ -53,8 +53,8 @@ def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFa
     features = Path(shutil.copytree(evaluation.inputs.features, folder / "features"))
     (features / RANDOM_PREDICTIONS).unlink()
     model = Path(shutil.copytree(evaluation.inputs.model, folder / "model"))
-    (tried,) = search_results.read(model)
-    search_results.write(model, [tried, {**tried, "cut_off": "block7a_expand_conv", "val_auroc": 0.25}])
+    (tried,) = search_results.read_trials(model)
+    search_results.write_trials(model, [tried, {**tried, "cut_off": "block7a_expand_conv", "val_auroc": 0.25}])
     inputs = evaluation.inputs._replace(shards=shards, features=features, model=model)
     outputs = (folder / "evaluation", folder / "report.html", folder / "logs")
     outcome = task.run(EVALUATE, inputs, "another-run", *outputs)
@@ -91,7 +91,7 @@ def test_predictions_are_the_models_own(evaluation: Evaluated, predictions: pd.D
     for strategy, folder in models.items():
         part = predictions[(predictions["strategy"] == strategy) & (predictions["split"] == "test")]
         recorded = part[[f"score:{label}" for label in LABELS]]
-        np.testing.assert_allclose(recorded, artifact.load(folder)(pictures), atol=1e-5)
+        np.testing.assert_allclose(recorded, artifact.load_model(folder)(pictures), atol=1e-5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

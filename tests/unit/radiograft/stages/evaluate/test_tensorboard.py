@@ -143,7 +143,7 @@ def test_the_pictures_of_the_report_are_there(board: str) -> None:
 
 
 def test_the_sheet_of_augmented_views_is_there(board: str, evaluation: Evaluated) -> None:
-    png = contact_sheet.of_training_set(Shards.read(evaluation.inputs.shards), SEED)
+    png = contact_sheet.training_contact_sheet(Shards.read(evaluation.inputs.shards), SEED)
     with Image.open(BytesIO(png)) as sheet:
         np.testing.assert_array_equal(np.asarray(shown(board, "augmentation").convert("L")), np.asarray(sheet))
 
@@ -180,7 +180,7 @@ def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, eva
 
 
 def test_a_sprite_is_small_enough_for_the_projector() -> None:
-    side = int(np.ceil(np.sqrt(2 * tensorboard.MOST_EMBEDDED))) * tensorboard.THUMBNAIL
+    side = int(np.ceil(np.sqrt(2 * tensorboard.MAX_EMBEDDED))) * tensorboard.THUMBNAIL
     assert side <= 8192
 
 

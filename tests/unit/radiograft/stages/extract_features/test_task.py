@@ -16,7 +16,7 @@ from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.heads import pooled
+from radiograft.models.heads import build_feature_extractor
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
 from tests.helpers.tensorboard_scalars import scalars
@@ -46,7 +46,7 @@ def test_it_writes_features_model_and_logs(feature_extraction: Trained) -> None:
 
 def test_features_are_the_frozen_backbones(feature_extraction: Trained, shards_folder: Path) -> None:
     data = Shards.read(shards_folder)
-    backbone = pooled(build_backbone("efficientnet_lite0", "imagenet", "", 32))
+    backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "imagenet", "", 32))
     for split in ("train", "validation"):
         pictures = np.concatenate(list(data.pictures(split, 100)))
         stored = np.load(feature_extraction.features / f"{split}.npy")
@@ -57,7 +57,7 @@ def test_features_are_the_frozen_backbones(feature_extraction: Trained, shards_f
 def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
     feature_extraction: Trained, shards_folder: Path
 ) -> None:
-    model = artifact.load(feature_extraction.model)
+    model = artifact.load_model(feature_extraction.model)
     assert model.input_shape == (None, 32, 32, 1)
     assert model.output_shape == (None, 3)
     backbone = build_backbone("efficientnet_lite0", "imagenet", "", 32)
@@ -71,8 +71,8 @@ def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
 
 
 def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> None:
-    contract = artifact.Contract.read(feature_extraction.model)
-    assert contract == artifact.Contract(
+    contract = artifact.ModelSpec.read(feature_extraction.model)
+    assert contract == artifact.ModelSpec(
         image_size=32,
         labels=("Pneumonia", "Effusion", "Emphysema"),
         backbone="efficientnet_lite0",
@@ -94,7 +94,7 @@ def test_the_classifier_has_learned_and_its_best_epoch_is_kept(
     assert history["best_epoch"] == int(np.argmax([row["val_auroc"] for row in rows])) > 0
     data = Shards.read(shards_folder)
     pictures = np.concatenate(list(data.pictures("validation", 64)))
-    scores = np.asarray(artifact.load(feature_extraction.model)(pictures, training=False))
+    scores = np.asarray(artifact.load_model(feature_extraction.model)(pictures, training=False))
     assert roc_auc_score(data.truth("validation"), scores) == pytest.approx(rows[history["best_epoch"]]["val_auroc"])
 
 
@@ -132,7 +132,7 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
     assert contents(again.features) == ["curve.json", "probe_scores.npy", "train.npy", "validation.npy"]
     assert (again.features / "curve.json").read_bytes() == (feature_extraction.features / "curve.json").read_bytes()
     assert (again.model / "history.json").read_text() == (feature_extraction.model / "history.json").read_text()
-    weights = (artifact.load(stage.model).get_weights() for stage in (feature_extraction, again))
+    weights = (artifact.load_model(stage.model).get_weights() for stage in (feature_extraction, again))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -171,7 +171,7 @@ def taken(cut_off: str, shards_folder: Path, folder: Path) -> keras.Model:
     """The model on the layer that `auto` takes with this cut-off."""
     changes = {"model_random_baseline": False, "model_feature_layer": "auto", "model_cut_off": cut_off}
     settings = dataclasses.replace(EXTRACT_FEATURES, **changes)  # type: ignore[arg-type]
-    return artifact.load(run_extract_features(settings, shards_folder, folder).model)
+    return artifact.load_model(run_extract_features(settings, shards_folder, folder).model)
 
 
 def test_the_best_layer_is_sought_behind_the_default_cut_off(

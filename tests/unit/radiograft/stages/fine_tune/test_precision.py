@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from radiograft.models import artifact
-from radiograft.models.heads import in_present_precision
+from radiograft.models.heads import cast_to_policy
 from radiograft.training.search import cut_off as search
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
 
@@ -29,7 +29,7 @@ def stored_under(policy: str, model: Path, folder: Path) -> Path:
     """The feature-extraction model as a pod of another precision would have written it."""
     shutil.copytree(model, folder)
     keras.config.set_dtype_policy(policy)
-    in_present_precision(artifact.load(model)).save(folder / "model.keras")
+    cast_to_policy(artifact.load_model(model)).save(folder / "model.keras")
     return folder
 
 
@@ -52,7 +52,7 @@ def test_it_trains_in_the_precision_asked_for(
 ) -> None:
     """Fails where the layers keep the policy of the file: float16 then trains without a scaled loss."""
     start = stored_under(stored, feature_extraction.model, tmp_path / "start")
-    before = artifact.load(feature_extraction.model)
+    before = artifact.load_model(feature_extraction.model)
     trained = list[keras.Model]()
 
     def watched(model: keras.Model, *others: Any) -> Any:
@@ -74,4 +74,4 @@ def test_it_trains_in_the_precision_asked_for(
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (wanted == "mixed_float16")
     history = json.loads((stage.model / "history.json").read_text())
     assert np.isfinite(history["epochs"][0]["loss"])
-    assert artifact.load(stage.model).get_layer("top_conv").compute_dtype == computed
+    assert artifact.load_model(stage.model).get_layer("top_conv").compute_dtype == computed

@@ -16,7 +16,7 @@ from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.training import activation_cache
-from radiograft.training.losses import validate
+from radiograft.training.losses import validation_metrics
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
 
@@ -40,7 +40,7 @@ def test_it_writes_the_model_and_what_serves_it(fine_tuning: Trained) -> None:
 
 
 def test_only_what_is_computed_from_the_cut_off_has_changed(feature_extraction: Trained, fine_tuning: Trained) -> None:
-    before, after = (artifact.load(stage.model) for stage in (feature_extraction, fine_tuning))
+    before, after = (artifact.load_model(stage.model) for stage in (feature_extraction, fine_tuning))
     assert changed_layers(before, after) == ["top_conv", "classifier_dense", "probabilities"]
 
 
@@ -53,14 +53,14 @@ def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
     data = Shards.read(shards_folder)
     pictures = np.concatenate(list(data.pictures("validation", 64)))
     for stage, row in ((feature_extraction, rows[0]), (fine_tuning, rows[history["best_epoch"]])):
-        scores = np.asarray(artifact.load(stage.model)(pictures, training=False))
-        found = validate(data.truth("validation"), scores)
+        scores = np.asarray(artifact.load_model(stage.model)(pictures, training=False))
+        found = validation_metrics(data.truth("validation"), scores)
         assert found == pytest.approx({name: row[name] for name in found}, abs=1e-3)  # cached in half precision
 
 
 def test_the_contract_and_the_settings_tell_the_whole_way(fine_tuning: Trained, feature_extraction: Trained) -> None:
-    start = artifact.Contract.read(feature_extraction.model)
-    assert artifact.Contract.read(fine_tuning.model) == dataclasses.replace(
+    start = artifact.ModelSpec.read(feature_extraction.model)
+    assert artifact.ModelSpec.read(fine_tuning.model) == dataclasses.replace(
         start, cut_off="top_conv", strategy="fine_tuning"
     )
     recorded = read_settings(fine_tuning.model)
@@ -82,7 +82,7 @@ def test_two_runs_with_one_seed_are_equal(
 ) -> None:
     again = run_fine_tune(FINE_TUNE, shards_folder, feature_extraction.model, tmp_path)
     assert (again.model / "history.json").read_text() == (fine_tuning.model / "history.json").read_text()
-    weights = (artifact.load(stage.model).get_weights() for stage in (fine_tuning, again))
+    weights = (artifact.load_model(stage.model).get_weights() for stage in (fine_tuning, again))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from radiograft.config import Ingest
 from radiograft.data import splits
-from radiograft.data.catalog import Catalogue
-from radiograft.data.sources.base import patients
+from radiograft.data.catalog import Catalog
+from radiograft.data.sources.base import patient_ids
 from radiograft.stages.ingest import task
 from tests.helpers.nih_source import half_validating, nih_files, put
 
@@ -28,10 +28,10 @@ ROWS = """image,patient,label,split
 """
 
 
-def catalogue(place: Path, rows: str = ROWS, policy: str = "standard") -> Catalogue:
+def catalogue(place: Path, rows: str = ROWS, policy: str = "standard") -> Catalog:
     names = re.findall(r"\d+\.png", rows)
     put({name: name.encode() for name in names} | {"t.csv": rows.encode()}, str(place))
-    return task.build_catalogue(Ingest(data_format="table", data_source=f"{place}/t.csv", data_policy=policy))
+    return task.build_catalog(Ingest(data_format="table", data_source=f"{place}/t.csv", data_policy=policy))
 
 
 def careless(test_data: Path, policy: str = "standard") -> Ingest:
@@ -60,7 +60,7 @@ def test_someone_elses_careless_split_is_refused_with_the_thirty_patients_who_le
 
 
 def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> None:
-    found = task.build_catalogue(careless(test_data, "patient_overlap=quarantine"))
+    found = task.build_catalog(careless(test_data, "patient_overlap=quarantine"))
     assert found.rows.groupby("patient_id")["split"].nunique().max() == 1
     table = pd.read_csv(test_data / "chestxray14_64px/labels.csv")
     assert set(found.rows["image_id"][found.rows["split"] == "test"]) == set(
@@ -73,7 +73,7 @@ def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> N
 @given(pictures=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "validation", "test"]))))
 def test_of_a_leaking_patient_the_split_held_out_most_stays_whole(pictures: list[tuple[str, str]]) -> None:
     rows = pd.DataFrame(pictures, columns=["patient_id", "official"], dtype="string")
-    left = rows[~splits.leaks(rows)]
+    left = rows[~splits.find_leaks(rows)]
     for patient, part in rows.groupby("patient_id"):
         most = next(name for name in ("test", "validation", "train") if name in set(part["official"]))
         stays = left[left["patient_id"] == patient]
@@ -113,7 +113,7 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
         data_test_fraction=fraction,
     )
     try:
-        found = task.build_catalogue(asked).rows
+        found = task.build_catalog(asked).rows
     except ValueError as error:
         assert "training and validation must hold pictures" in str(error)  # noqa: PT017  any other is a failure
         return
@@ -164,7 +164,7 @@ def test_ids_in_two_spellings_do_not_leak(tmp_path: Path) -> None:
 @given(ids=st.lists(st.sampled_from(["1", "01", "2", "0", "00", "a1", "0a1", ""]), max_size=12))
 def test_ids_are_only_ever_merged_where_they_are_the_same_number(ids: list[str]) -> None:
     images = pd.Series([f"{number}.png" for number in range(len(ids))], dtype="string")
-    found, _ = patients(pd.Series(ids, dtype="string"), images)
+    found, _ = patient_ids(pd.Series(ids, dtype="string"), images)
     for one, here in zip(ids, found, strict=True):
         for other, there in zip(ids, found, strict=True):
             same = one == other or (one.isdigit() and other.isdigit() and int(one) == int(other))
@@ -178,4 +178,4 @@ def test_ids_are_only_ever_merged_where_they_are_the_same_number(ids: list[str])
 def test_any_of_nihs_files_in_another_encoding_is_refused_by_name(tmp_path: Path, name: str, encoding: str) -> None:
     content = (nih_files().get(name, b"Image Index,Finding Label\n").decode() + "\xe9").encode(encoding)
     with pytest.raises(ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got other bytes at \d+; save it as"):
-        task.build_catalogue(half_validating(put(nih_files() | {name: content}, str(tmp_path))))
+        task.build_catalog(half_validating(put(nih_files() | {name: content}, str(tmp_path))))

@@ -49,8 +49,8 @@ def test_a_file_in_an_archive_that_leads_out_of_it_is_set_aside(tmp_path: Path, 
 def test_nihs_archives_are_looked_at_too_and_the_policy_decides(tmp_path: Path) -> None:
     files = nih_files() | {"images_02.tar.gz": tar_gz({"../00000001_000.png": b"another"})}
     source = put(files, str(tmp_path))
-    found = task.build_catalogue(half_validating(source))
+    found = task.build_catalog(half_validating(source))
     assert len(found.rows) == 8
     assert found.excluded.to_numpy().tolist() == outside("../00000001_000.png")
     with pytest.raises(ValueError, match=r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair, or set outside=drop"):
-        task.build_catalogue(Ingest(data_source=source, data_validation_fraction=0.5, data_policy="outside=fail"))
+        task.build_catalog(Ingest(data_source=source, data_validation_fraction=0.5, data_policy="outside=fail"))

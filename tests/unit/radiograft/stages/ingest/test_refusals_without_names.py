@@ -96,11 +96,11 @@ def test_a_refusal_counts_names_where_they_are_hidden(
     """Fails where a ValueError with names of folders or files passes as it is, or where all are told without them."""
     settings = write(tmp_path / "data")
     with pytest.raises(ValueError) as told:  # noqa: PT011  a part of the message is compared
-        ingest.build_catalogue(settings)
+        ingest.build_catalog(settings)
     assert nameless in str(told.value)
     assert NAME.lower() not in "".join(traceback.format_exception(told.value)).lower()
     with pytest.raises(ValueError) as told:  # noqa: PT011
-        ingest.build_catalogue(dataclasses.replace(settings, data_deidentify="no"))
+        ingest.build_catalog(dataclasses.replace(settings, data_deidentify="no"))
     assert named in str(told.value)
 
 
@@ -112,10 +112,10 @@ def test_a_tables_pictures_are_not_named_either(tmp_path: Path, monkeypatch: pyt
 
     def fails(uri: str) -> bytes:
         if uri.endswith(".png"):
-            raise storage.StoreError(f"{tmp_path}/data/p/{NAME}.png is damaged")
+            raise storage.StorageError(f"{tmp_path}/data/p/{NAME}.png is damaged")
         return read(uri)
 
     monkeypatch.setattr(storage, "read_bytes", fails)
-    with pytest.raises(storage.StoreError) as told:
-        ingest.build_catalogue(settings)
+    with pytest.raises(storage.StorageError) as told:
+        ingest.build_catalog(settings)
     assert str(told.value) == f"{tmp_path}/data/..."

@@ -11,9 +11,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from radiograft import storage
-from radiograft.config import run_form
+from radiograft.config import all_settings
 from radiograft.config.base import read_settings
-from radiograft.data.catalog import Catalogue, label_column, summarise_exclusions
+from radiograft.data.catalog import Catalog, label_column, summarize_exclusions
 from radiograft.data.sources import readers
 from radiograft.stages.ingest import task
 from tests.helpers.nih_source import PICTURES, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path / "nih")
 
 
-def counted(catalogue: Catalogue) -> dict[str, int]:
-    return {group["reason"]: group["count"] for group in summarise_exclusions(catalogue.excluded)}
+def counted(catalogue: Catalog) -> dict[str, int]:
+    return {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)}
 
 
 def test_the_catalogue_holds_one_row_a_picture_with_split_and_label(folder: str, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_catalogue_holds_one_row_a_picture_with_split_and_label(folder: str,
 
 def test_catalogue_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -> None:
     written = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalogue")
-    found = Catalogue.read(tmp_path / "catalogue")
+    found = Catalog.read(tmp_path / "catalogue")
     assert_frame_equal(found.rows, written.rows)
     assert (found.labels, found.source) == (("Pneumonia",), folder)
     assert read_settings(tmp_path / "catalogue")["data_validation_fraction"] == 0.5
@@ -59,14 +59,14 @@ def test_catalogue_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -
 
 def test_several_labels_are_marked_in_the_order_asked_for(folder: str) -> None:
     settings = half_validating(put(nih_files(), folder), data_labels="Pneumonia, Effusion, Mass")
-    catalogue = task.build_catalogue(settings)
+    catalogue = task.build_catalog(settings)
     assert catalogue.labels == ("Pneumonia", "Effusion", "Mass")
     truth = catalogue.rows[[label_column(label) for label in catalogue.labels]]
     assert truth.iloc[:3].to_numpy().tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_all_means_fourteen_labels_known_to_the_table_or_not(folder: str) -> None:
-    catalogue = task.build_catalogue(half_validating(put(nih_files(), folder), data_labels="all"))
+    catalogue = task.build_catalog(half_validating(put(nih_files(), folder), data_labels="all"))
     present = catalogue.rows[[label_column(label) for label in catalogue.labels]].sum()
     assert len(present) == 14
     assert present[present > 0].to_dict() == {"label:Effusion": 1.0, "label:Mass": 1.0, "label:Pneumonia": 3.0}
@@ -74,8 +74,8 @@ def test_all_means_fourteen_labels_known_to_the_table_or_not(folder: str) -> Non
 
 def test_negatives_are_the_rest_or_those_without_any_finding(folder: str) -> None:
     put(nih_files(), folder)
-    strict = task.build_catalogue(half_validating(folder, data_negatives="no_finding"))
-    assert len(task.build_catalogue(half_validating(folder)).rows) == 8
+    strict = task.build_catalog(half_validating(folder, data_negatives="no_finding"))
+    assert len(task.build_catalog(half_validating(folder)).rows) == 8
     assert counted(strict) == {"neither a finding asked for nor 'No Finding'": 1}
     assert list(strict.excluded["image_id"]) == ["00000002_000.png"]
     assert "00000001_000.png" in set(strict.rows["image_id"])  # Effusion beside the Pneumonia asked for
@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
     files[TABLE] = (TABLE_V2020 + rows).encode()
     listed = [*TRAIN_VAL, *(f"00000001_{name}.png" for name in ("002", "003", "004", "006"))]
     files["train_val_list.txt"] = "\n".join(listed).encode()
-    catalogue = task.build_catalogue(half_validating(put(files, folder)))
+    catalogue = task.build_catalog(half_validating(put(files, folder)))
     assert list(catalogue.excluded.itertuples(index=False, name=None)) == [
         ("00000001_007.png", "row without a picture"),
         ("00000001_002.png", "empty file"),
@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
 
 def test_without_lists_whole_patients_are_drawn(nih_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(nih_folder, tmp_path / "nih", ignore=shutil.ignore_patterns("*_list.txt"))
-    rows = task.build_catalogue(half_validating(str(folder))).rows
+    rows = task.build_catalog(half_validating(str(folder))).rows
     assert set(rows["split"]) == {"train", "validation", "test"}
     assert rows.groupby("patient_id")["split"].nunique().max() == 1
 
@@ -165,7 +165,7 @@ def test_of_pictures_equal_across_splits_the_one_held_out_stays(folder: str) -> 
     files[f"{PICTURES}/00000001_002.png"] = files[f"{PICTURES}/00000002_000.png"]
     files[TABLE] = (TABLE_V2020 + "00000001_002.png,No Finding,2,1,58,M,PA,1,1,1,1\n").encode()
     files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
-    catalogue = task.build_catalogue(half_validating(put(files, folder), data_labels="Pneumonia"))
+    catalogue = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
     assert list(catalogue.excluded.itertuples(index=False, name=None)) == [
         ("00000001_001.png", "byte-identical to a picture of a split held out"),
         ("00000002_000.png", "byte-identical to an earlier picture"),
@@ -173,12 +173,12 @@ def test_of_pictures_equal_across_splits_the_one_held_out_stays(folder: str) -> 
 
 
 def test_every_format_has_a_reader() -> None:
-    assert tuple(readers.READERS) == run_form()["data_format"].metadata["choices"]
+    assert tuple(readers.READERS) == all_settings()["data_format"].metadata["choices"]
 
 
 def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
-    catalogue = task.build_catalogue(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
+    catalogue = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalogue.summary()["notes"] == [
         "not estimable on test (2 pictures), where each occurs in all or in none: Pneumonia"
     ]
@@ -186,7 +186,7 @@ def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:
 
 def test_folder_and_bucket_give_the_same_catalogue(nih_folder: Path, place: str) -> None:
     storage.upload_tree(nih_folder, place)
-    here, there = (task.build_catalogue(half_validating(uri, data_labels="all")) for uri in (str(nih_folder), place))
+    here, there = (task.build_catalog(half_validating(uri, data_labels="all")) for uri in (str(nih_folder), place))
     assert_frame_equal(here.rows.drop(columns="uri"), there.rows.drop(columns="uri"))
     assert all(there.rows["uri"] == place + "/" + PICTURES + "/" + there.rows["image_id"])
     assert here.fingerprint() == there.fingerprint()

@@ -186,7 +186,7 @@ def test_a_test_picture_stays_although_another_one_of_test_looks_the_same(tmp_pa
 
 def test_the_page_stands_alone_and_shows_counts_policies_and_examples(tmp_path: Path) -> None:
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("blank", "colour"))]
-    data_report.write(stored(tmp_path, bad, "standard"), tmp_path / "data.html")
+    data_report.write_data_report(stored(tmp_path, bad, "standard"), tmp_path / "data.html")
     text = (tmp_path / "data.html").read_text()
     found = Page(text)
     assert ["Pictures", "5", "4", "4"] in found.rows

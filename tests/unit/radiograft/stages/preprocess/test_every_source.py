@@ -65,7 +65,7 @@ def test_every_source_ends_as_its_pictures(source: str, deidentify: str, tmp_pat
 @pytest.mark.parametrize("source", EVERY)
 def test_folder_and_bucket_give_the_same_catalogue(source: str, embedded: str, tmp_path: Path) -> None:
     here, there = (
-        ingest.build_catalogue(EVERY[source](place)) for place in (str(tmp_path / "data"), f"{embedded}/{uuid.uuid4()}")
+        ingest.build_catalog(EVERY[source](place)) for place in (str(tmp_path / "data"), f"{embedded}/{uuid.uuid4()}")
     )
     assert here.fingerprint() == there.fingerprint()
     assert here.rows.drop(columns="uri").equals(there.rows.drop(columns="uri"))
@@ -78,7 +78,7 @@ def test_a_source_in_a_bucket_goes_the_same_way(source: str, embedded: str, tmp_
 
 
 def test_archives_and_folders_give_the_same_rows_but_for_their_addresses(tmp_path: Path) -> None:
-    plain, packed = (ingest.build_catalogue(EVERY[name](str(tmp_path / name))) for name in ("nih", "nih_archives"))
+    plain, packed = (ingest.build_catalog(EVERY[name](str(tmp_path / name))) for name in ("nih", "nih_archives"))
     assert plain.rows.drop(columns="uri").equals(packed.rows.drop(columns="uri"))
     assert plain.fingerprint() == packed.fingerprint()
     assert packed.rows["uri"].str.contains(r"/images_0[123]\.tar\.gz#\d+$").all()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from radiograft import storage
-from radiograft.stages.preprocess.task import SUFFIXES, Finished
+from radiograft.stages.preprocess.task import SUFFIXES, FinishedShards
 from radiograft.training.checkpoints import Checkpoints
 
 NAME = "train-00000-of-00001"
 
 
-def attempt(folder: Path, kept: str) -> Finished:
-    return Finished.open(folder, Checkpoints(kept), "the same work")
+def attempt(folder: Path, kept: str) -> FinishedShards:
+    return FinishedShards.open(folder, Checkpoints(kept), "the same work")
 
 
 @pytest.fixture

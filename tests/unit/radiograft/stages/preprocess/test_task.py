@@ -16,7 +16,7 @@ from PIL import Image
 from radiograft.config import Preprocess
 from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import read_settings, record_settings
-from radiograft.data.catalog import SPLITS, Catalogue, exclusion
+from radiograft.data.catalog import SPLITS, Catalog, exclusion
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
 from radiograft.stages.preprocess import task
@@ -33,7 +33,7 @@ def md5(content: bytes) -> str:
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
+def catalogue(tmp_path: Path) -> Catalog:
     """Eight good pictures in each split, 32 px noise, every second one with a mass; and what ingest set aside."""
     (tmp_path / "pictures").mkdir()
     rows = []
@@ -53,16 +53,16 @@ def catalogue(tmp_path: Path) -> Catalogue:
                 "label:Mass": float(number % 2),
             }
         )
-    return Catalogue(pd.DataFrame(rows), ("Mass",), exclusion(["gone.png"], "row without a picture"), "a source")
+    return Catalog(pd.DataFrame(rows), ("Mass",), exclusion(["gone.png"], "row without a picture"), "a source")
 
 
-def replace(catalogue: Catalogue, number: int, content: bytes) -> None:
+def replace(catalogue: Catalog, number: int, content: bytes) -> None:
     """Lets ingest have found other content."""
     Path(catalogue.rows.loc[number, "uri"]).write_bytes(content)
     catalogue.rows.loc[number, "md5"] = md5(content)
 
 
-def run(catalogue: Catalogue, folder: Path, **values: str | int) -> Path:
+def run(catalogue: Catalog, folder: Path, **values: str | int) -> Path:
     catalogue.write(folder / "catalogue")
     record_settings(folder / "catalogue", Preprocess())
     chosen = {"image_size": 32, "image_augmentation": "rotation_range=10", **values}
@@ -70,7 +70,7 @@ def run(catalogue: Catalogue, folder: Path, **values: str | int) -> Path:
     return folder / "shards"
 
 
-def test_good_pictures_are_stored_as_they_are(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_good_pictures_are_stored_as_they_are(catalogue: Catalog, tmp_path: Path) -> None:
     folder = run(catalogue, tmp_path)
     data = Shards.read(folder)
     for start, split in zip((0, 8, 16), SPLITS, strict=True):
@@ -80,7 +80,7 @@ def test_good_pictures_are_stored_as_they_are(catalogue: Catalogue, tmp_path: Pa
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, start + number) for number in range(8)])
 
 
-def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalog, tmp_path: Path) -> None:
     folder = run(catalogue, tmp_path)
     splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
     assert json.loads((folder / "shards.json").read_text()) == {
@@ -99,7 +99,7 @@ def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalogue
     assert read_settings(folder)["image_size"] == 32
 
 
-def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalog, tmp_path: Path) -> None:
     whole = encode(noise(32, 1))
     replace(catalogue, 1, whole[: len(whole) // 2])
     replace(catalogue, 2, b"")
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalogue, tmp_
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, number) for number in numbers])
 
 
-def test_a_class_without_readable_pictures_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_a_class_without_readable_pictures_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
     for number in (1, 3, 5, 7):
         replace(catalogue, number, b"no picture")
     with pytest.raises(ValueError, match=r"must hold pictures with and without.*train: 4 pictures, 0 with Mass"):
@@ -135,14 +135,14 @@ def test_a_class_without_readable_pictures_stops_the_run(catalogue: Catalogue, t
     assert not (tmp_path / "shards" / "shards.json").exists()
 
 
-def test_a_split_without_readable_pictures_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_a_split_without_readable_pictures_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
     for number in range(16, 24):
         replace(catalogue, number, b"")
     with pytest.raises(ValueError, match=r"test must not be empty; got .* test: 0 pictures, 0 with Mass"):
         run(catalogue, tmp_path)
 
 
-def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalog, tmp_path: Path) -> None:
     data = Shards.read(run(catalogue, tmp_path, image_size=64))
     expected = decode(tf.constant(encode(noise(32, 0))), 64)
     stored, _, _ = next(data.examples("train").as_numpy_iterator())
@@ -150,11 +150,11 @@ def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalogue, tmp_pa
     np.testing.assert_array_equal(stored, expected)
 
 
-def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalogue, tmp_path: Path, place: str) -> None:
+def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalog, tmp_path: Path, place: str) -> None:
     pixels = np.stack([noise(32, number) for number in range(PICTURES_A_SPLIT * len(SPLITS))])
     uri = pack(f"{place}/set.npz", train_images=pixels[:8], val_images=pixels[8:16], test_images=pixels[16:])
     archived = catalogue.rows.assign(
-        uri=[npz_archive.address(uri, f"{part}_images", row) for part in ("train", "val", "test") for row in range(8)],
+        uri=[npz_archive.row_uri(uri, f"{part}_images", row) for part in ("train", "val", "test") for row in range(8)],
         md5=[md5(picture.tobytes()) for picture in pixels],
     )
     archived.loc[5, "md5"] = md5(b"other pixels")
@@ -167,10 +167,10 @@ def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalogue, tmp_
         np.testing.assert_array_equal(np.stack(stored)[..., 0], pixels[list(numbers)])
 
 
-def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     rows = catalogue.rows.assign(
-        uri=[npz_archive.address(str(path), "images", row) for row in range(len(catalogue.rows))]
+        uri=[npz_archive.row_uri(str(path), "images", row) for row in range(len(catalogue.rows))]
     )
     with pytest.raises(FileNotFoundError, match=r"set\.npz"):
         run(dataclasses.replace(catalogue, rows=rows), tmp_path / "gone")
@@ -179,6 +179,6 @@ def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalogue, t
         run(dataclasses.replace(catalogue, rows=rows), tmp_path / "broken")
 
 
-def test_what_the_source_limits_is_noted(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_what_the_source_limits_is_noted(catalogue: Catalog, tmp_path: Path) -> None:
     folder = run(dataclasses.replace(catalogue, notes=("no patients are told",)), tmp_path)
     assert Shards.read(folder).summary["notes"] == ["no patients are told"]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.catalog import Catalogue
+from radiograft.data.catalog import Catalog
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards.dataset import Shards
 from radiograft.stages.ingest import task as ingest
@@ -28,7 +28,7 @@ SETTINGS = Preprocess(image_size=32, data_policy="near_duplicate=drop")
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_files, "PICTURES_A_SHARD", 10)
+    monkeypatch.setattr(shard_files, "IMAGES_PER_SHARD", 10)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def parts_of(catalogue: Path, folder: Path, settings: Preprocess) -> list[Path]:
     """What each of the workers makes."""
     parts = [folder / f"part-{worker}" for worker in range(settings.preprocess_workers)]
     for worker, part in enumerate(parts):
-        task.work(settings, catalogue, part, Checkpoints(""), worker)
+        task.preprocess_share(settings, catalogue, part, Checkpoints(""), worker)
     return parts
 
 
@@ -72,7 +72,7 @@ def contents(folder: Path) -> dict[str, str]:
 def alone(flawed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shard_files, "PICTURES_A_SHARD", 10)
+        patch.setattr(shard_files, "IMAGES_PER_SHARD", 10)
         training_set(flawed, folder, 1)
     return folder
 
@@ -85,7 +85,7 @@ def test_any_number_of_workers_gives_the_same_training_set(
 
 
 def test_bad_pictures_cost_themselves_only(flawed: Path, alone: Path) -> None:
-    data, rows = Shards.read(alone / "shards"), Catalogue.read(flawed).rows
+    data, rows = Shards.read(alone / "shards"), Catalog.read(flawed).rows
     stored = [
         image_id.decode() for split in ("train", "validation", "test") for _, image_id, _ in examples(data, split)
     ]
@@ -107,16 +107,18 @@ def examples(data: Shards, split: str) -> list[tuple[np.ndarray, bytes, np.ndarr
 def test_shards_of_other_settings_are_made_anew(
     earlier: dict[str, object], catalogue_folder: Path, tmp_path: Path
 ) -> None:
-    task.work(dataclasses.replace(SETTINGS, **earlier), catalogue_folder, tmp_path / "part", Checkpoints(""))  # type: ignore[arg-type]
-    task.work(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
-    task.work(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
+    task.preprocess_share(
+        dataclasses.replace(SETTINGS, **earlier), catalogue_folder, tmp_path / "part", Checkpoints("")
+    )  # type: ignore[arg-type]
+    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
     assert contents(tmp_path / "part") == contents(tmp_path / "anew")
 
 
 def test_shards_of_another_catalogue_are_made_anew(catalogue_folder: Path, flawed: Path, tmp_path: Path) -> None:
-    task.work(SETTINGS, flawed, tmp_path / "part", Checkpoints(""))
-    task.work(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
-    task.work(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
+    task.preprocess_share(SETTINGS, flawed, tmp_path / "part", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
     assert contents(tmp_path / "part") == contents(tmp_path / "anew")
 
 
@@ -130,7 +132,7 @@ def test_a_missing_part_is_refused(catalogue_folder: Path, tmp_path: Path) -> No
 
 
 def test_parts_of_another_catalogue_are_refused(catalogue_folder: Path, tmp_path: Path) -> None:
-    catalogue = Catalogue.read(catalogue_folder)
+    catalogue = Catalog.read(catalogue_folder)
     ids = catalogue.rows["image_id"].str.replace("0", "x")
     dataclasses.replace(catalogue, rows=catalogue.rows.assign(image_id=ids)).write(tmp_path / "other")
     parts = parts_of(catalogue_folder, tmp_path, SETTINGS)

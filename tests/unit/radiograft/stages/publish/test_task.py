@@ -22,7 +22,7 @@ from tests.repository import ROOT
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> task.Inputs:
+def inputs(tmp_path: Path) -> task.PublishInputs:
     return write_inputs(tmp_path)
 
 
@@ -37,7 +37,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def test_a_version_holds_what_serves_explains_and_proves_it(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     assert task.run(settings, inputs, "run-1", tmp_path / "version").version == 1
     folder = tmp_path / "registry" / "chest" / "1"
@@ -62,11 +62,11 @@ def test_a_version_holds_what_serves_explains_and_proves_it(
     assert (extra / "predictions.parquet").read_text() == "predictions"
     assert (extra / "report.html").read_text() == "<!doctype html>"
     assert _json(extra / "metrics.json") == METRICS
-    assert registry.verify(str(tmp_path / "registry"), "chest", 1)["model"] == "chest"
+    assert registry.verify_version(str(tmp_path / "registry"), "chest", 1)["model"] == "chest"
 
 
 def test_the_contract_gets_the_published_strategys_thresholds(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
     contract = _json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "contract.json")
@@ -74,7 +74,7 @@ def test_the_contract_gets_the_published_strategys_thresholds(
 
 
 def test_lineage_names_run_data_settings_code_and_parent(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RADIOGRAFT_COMMIT", "c0ffee")
     monkeypatch.setenv("RADIOGRAFT_RUNNING_IMAGE", "registry.example/trainer@sha256:00")
@@ -101,7 +101,7 @@ def test_lineage_names_run_data_settings_code_and_parent(
 
 
 def test_without_the_builds_word_the_commit_is_that_of_the_sources(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RADIOGRAFT_COMMIT", raising=False)
     if not (ROOT / ".git").exists():
@@ -113,7 +113,7 @@ def test_without_the_builds_word_the_commit_is_that_of_the_sources(
 
 
 def test_the_output_says_where_the_version_lies_and_how_it_stands(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
     found = _json(tmp_path / "version")
@@ -128,20 +128,20 @@ def test_the_output_says_where_the_version_lies_and_how_it_stands(
     }
 
 
-def _publish(settings: Publish, folder: Path, run_id: str, **gate: Any) -> task.Outcome:
+def _publish(settings: Publish, folder: Path, run_id: str, **gate: Any) -> task.PublishResult:
     return task.run(settings, write_inputs(folder, **gate), run_id, folder / "version")
 
 
 def _in_production(settings: Publish) -> int | None:
-    found = production.current(settings.publish_registry, settings.publish_model_name)
+    found = production.read_production(settings.publish_registry, settings.publish_model_name)
     return found.version if found else None
 
 
 def test_what_passed_the_gate_becomes_production(settings: Publish, tmp_path: Path) -> None:
     first = _publish(settings, tmp_path, "run-1")
     second = _publish(settings, tmp_path, "run-2", champion=1, reasons=["better", "and above the floor"])
-    assert (first.promoted, second) == (True, task.Outcome(2, True, "better; and above the floor"))
-    found = production.current(settings.publish_registry, "chest")
+    assert (first.promoted, second) == (True, task.PublishResult(2, True, "better; and above the floor"))
+    found = production.read_production(settings.publish_registry, "chest")
     assert found is not None
     assert [(each.version, each.run_id) for each in found.history] == [(1, "run-1"), (2, "run-2")]
     assert found.history[1].reason == "better; and above the floor"
@@ -150,10 +150,10 @@ def test_what_passed_the_gate_becomes_production(settings: Publish, tmp_path: Pa
 def test_what_did_not_pass_is_a_candidate_with_the_reason(settings: Publish, tmp_path: Path) -> None:
     _publish(settings, tmp_path, "run-1")
     outcome = _publish(settings, tmp_path, "run-2", champion=1, promote=False, reasons=["worse"])
-    assert outcome == task.Outcome(2, False, "worse")
+    assert outcome == task.PublishResult(2, False, "worse")
     assert outcome.standing == "candidate"
     assert _in_production(settings) == 1
-    assert registry.versions(settings.publish_registry, "chest") == [1, 2]
+    assert registry.list_versions(settings.publish_registry, "chest") == [1, 2]
 
 
 @pytest.mark.parametrize("champion", [None, 1])
@@ -164,7 +164,7 @@ def test_the_verdict_holds_only_against_the_champion_it_saw(
         _publish(settings, tmp_path, f"run-{number}", champion=number - 1 or None)
     outcome = _publish(settings, tmp_path, "run-3", champion=champion)
     seen = f"version {champion}" if champion else "no version"
-    assert outcome == task.Outcome(
+    assert outcome == task.PublishResult(
         3,
         False,
         f"production moved: {seen} was expected to be in production, version 2 is by now; run the pipeline again",
@@ -183,17 +183,19 @@ def test_of_two_live_attempts_both_tell_that_the_run_is_in_production(
     settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails where the slower one takes the promotion by the quicker one for another run's."""
-    promote, others = production.promote, list[task.Outcome]()
+    promote, others = production.promote, list[task.PublishResult]()
 
     def just_too_late(*arguments: Any, **named: Any) -> None:
         monkeypatch.setattr(production, "promote", promote)
-        monkeypatch.setattr(production, "now", lambda: "2026-01-01T00:00:00+00:00")  # no two attempts promote at once
+        monkeypatch.setattr(
+            production, "utc_now", lambda: "2026-01-01T00:00:00+00:00"
+        )  # no two attempts promote at once
         others.append(_publish(settings, tmp_path / "other", "run-1"))
         monkeypatch.undo()
         promote(*arguments, **named)
 
     monkeypatch.setattr(production, "promote", just_too_late)
-    outcome = task.Outcome(1, True, "the lower bound is above the floor")
+    outcome = task.PublishResult(1, True, "the lower bound is above the floor")
     assert [_publish(settings, tmp_path, "run-1"), *others] == [outcome, outcome]
     assert _in_production(settings) == 1
 
@@ -216,7 +218,9 @@ def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Pat
     assert registry.files_below(settings.publish_registry) == []
 
 
-def test_a_report_that_was_changed_is_not_published(inputs: task.Inputs, settings: Publish, tmp_path: Path) -> None:
+def test_a_report_that_was_changed_is_not_published(
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
+) -> None:
     inputs.report.write_text("<!doctype htmm>")
     with pytest.raises(ValueError, match=r"report\.html must be as report\.SHA256SUMS lists it, but was damaged; "):
         task.run(settings, inputs, "run-1", tmp_path / "version")
@@ -231,25 +235,25 @@ def test_kfp_gets_version_and_promotion_as_metrics(settings: Publish, tmp_path: 
 
 
 def test_a_second_attempt_is_the_same_version_and_a_second_run_the_next(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     numbers = [
         task.run(settings, inputs, run, tmp_path / "version").version for run in ("run-1", "run-1", "run-2", "run-1")
     ]
     assert numbers == [1, 1, 2, 1]
-    assert registry.versions(str(tmp_path / "registry"), "chest") == [1, 2]
+    assert registry.list_versions(str(tmp_path / "registry"), "chest") == [1, 2]
 
 
 @pytest.mark.parametrize(
     "lost", ["model/saved_model/saved_model.pb", "model/model.keras", "evaluation/metrics.json", "report.html"]
 )
 def test_without_its_inputs_nothing_is_published(
-    inputs: task.Inputs, settings: Publish, tmp_path: Path, lost: str
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path, lost: str
 ) -> None:
     (tmp_path / lost).unlink()
     with pytest.raises((FileNotFoundError, ValueError), match=Path(lost).name):
         task.run(settings, inputs, "run-1", tmp_path / "version")
-    assert registry.versions(str(tmp_path / "registry"), "chest") == []
+    assert registry.list_versions(str(tmp_path / "registry"), "chest") == []
     assert not (tmp_path / "version").exists()
 
 
@@ -266,9 +270,9 @@ print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.module
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
-def test_publishing_loads_no_tensorflow(inputs: task.Inputs, embedded: str, tmp_path: Path, place: str) -> None:
+def test_publishing_loads_no_tensorflow(inputs: task.PublishInputs, embedded: str, tmp_path: Path, place: str) -> None:
     target = str(tmp_path / "registry") if place == "folder" else f"{embedded}/{tmp_path.name}"
     command = [sys.executable, "-c", PUBLISH, str(tmp_path), target]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
-    assert registry.versions(target, "chest-radiograph") == [1]
+    assert registry.list_versions(target, "chest-radiograph") == [1]

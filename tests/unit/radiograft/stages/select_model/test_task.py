@@ -8,7 +8,7 @@ import pytest
 
 from radiograft.stages.select_model import task
 from radiograft.training.search import results as search_results
-from radiograft.training.search.results import Candidate
+from radiograft.training.search.results import Trial
 
 
 def tried(folder: Path, cut_off: str, val_auroc: float, trainable_weights: int) -> Path:
@@ -16,7 +16,7 @@ def tried(folder: Path, cut_off: str, val_auroc: float, trainable_weights: int) 
     (folder / "saved_model" / "variables").mkdir(parents=True)
     (folder / "saved_model" / "variables" / "variables.index").write_text(cut_off)
     (folder / "contract.json").write_text(f'{{"cut_off": "{cut_off}"}}')
-    row = Candidate(
+    row = Trial(
         cut_off=cut_off,
         trainable_weights=trainable_weights,
         epochs=3,
@@ -24,7 +24,7 @@ def tried(folder: Path, cut_off: str, val_auroc: float, trainable_weights: int) 
         val_auroc=val_auroc,
         val_loss=0.5,
     )
-    search_results.write(folder, [row])
+    search_results.write_trials(folder, [row])
     return folder
 
 
@@ -38,7 +38,7 @@ def models(tmp_path: Path) -> list[Path]:
 
 
 def test_the_best_model_is_handed_on_whole(models: list[Path], tmp_path: Path) -> None:
-    task.choose(models, tmp_path / "chosen")
+    task.select_model(models, tmp_path / "chosen")
     found = {
         path.relative_to(tmp_path / "chosen").as_posix(): path.read_text()
         for path in (tmp_path / "chosen").rglob("*")
@@ -48,17 +48,17 @@ def test_the_best_model_is_handed_on_whole(models: list[Path], tmp_path: Path) -
 
 
 def test_its_table_lists_every_candidate_from_the_input_on(models: list[Path], tmp_path: Path) -> None:
-    task.choose(models, tmp_path / "chosen")
-    table = search_results.read(tmp_path / "chosen")
+    task.select_model(models, tmp_path / "chosen")
+    table = search_results.read_trials(tmp_path / "chosen")
     assert [row["cut_off"] for row in table] == ["shallowest", "middle", "deepest"]
     assert [row["val_auroc"] for row in table] == [0.8, 0.9, 0.7]
-    assert [len(search_results.read(model)) for model in models] == [1, 1, 1]
+    assert [len(search_results.read_trials(model)) for model in models] == [1, 1, 1]
 
 
 def test_candidates_that_tell_nothing_are_refused(models: list[Path], tmp_path: Path) -> None:
     (models[1] / "search.json").unlink()
     with pytest.raises(ValueError, match=r"each of at least one model must have one row of the table, got \[1, 0, 1\]"):
-        task.choose(models, tmp_path / "chosen")
+        task.select_model(models, tmp_path / "chosen")
     with pytest.raises(ValueError, match=r"got \[\]"):
-        task.choose([], tmp_path / "chosen")
+        task.select_model([], tmp_path / "chosen")
     assert not (tmp_path / "chosen").exists()

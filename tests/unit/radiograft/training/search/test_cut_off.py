@@ -27,7 +27,7 @@ def searched(shards_folder: Path, feature_extraction: Trained, tmp_path_factory:
 
 
 def test_the_table_has_a_row_of_each_candidate(searched: Trained) -> None:
-    table = search_results.read(searched.model)
+    table = search_results.read_trials(searched.model)
     assert [row["cut_off"] for row in table] == list(CUT_OFFS)
     weights = [row["trainable_weights"] for row in table]
     assert weights == sorted(weights, reverse=True)
@@ -35,28 +35,28 @@ def test_the_table_has_a_row_of_each_candidate(searched: Trained) -> None:
 
 
 def test_the_deepest_candidate_fares_as_it_does_alone(searched: Trained, fine_tuning: Trained) -> None:
-    (alone,) = search_results.read(fine_tuning.model)
-    found = search_results.read(searched.model)[-1]
+    (alone,) = search_results.read_trials(fine_tuning.model)
+    found = search_results.read_trials(searched.model)[-1]
     assert (found["cut_off"], found["trainable_weights"]) == ("top_conv", alone["trainable_weights"])
     assert found["val_loss"] == pytest.approx(alone["val_loss"], rel=0.02)  # its activations were rounded thrice
     assert found["val_auroc"] == pytest.approx(alone["val_auroc"], abs=0.05)
 
 
 def test_the_best_candidate_is_what_is_written(searched: Trained, shards_folder: Path) -> None:
-    chosen = search_results.best(search_results.read(searched.model))
-    assert artifact.Contract.read(searched.model).cut_off == chosen["cut_off"]
+    chosen = search_results.best_trial(search_results.read_trials(searched.model))
+    assert artifact.ModelSpec.read(searched.model).cut_off == chosen["cut_off"]
     history = json.loads((searched.model / "history.json").read_text())
     assert history["best_epoch"] == chosen["best_epoch"]
     data = Shards.read(shards_folder)
     pictures = np.concatenate(list(data.pictures("validation", 100)))
     truth = data.truth("validation")
-    found = np.clip(np.asarray(artifact.load(searched.model)(pictures)), 1e-7, 1 - 1e-7)
+    found = np.clip(np.asarray(artifact.load_model(searched.model)(pictures)), 1e-7, 1 - 1e-7)
     loss = -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
     assert loss == pytest.approx(chosen["val_loss"], rel=0.02)
 
 
 def test_what_no_candidate_trains_is_as_it_came(searched: Trained, feature_extraction: Trained) -> None:
-    before, after = artifact.load(feature_extraction.model), artifact.load(searched.model)
+    before, after = artifact.load_model(feature_extraction.model), artifact.load_model(searched.model)
     for layer in before.layers:
         if layer.name == CUT_OFFS[0]:
             break

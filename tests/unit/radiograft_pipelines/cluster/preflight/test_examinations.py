@@ -7,22 +7,22 @@ from collections.abc import Callable
 import pytest
 
 from radiograft_pipelines.cluster import kubernetes_client
-from radiograft_pipelines.cluster.pod_request import Demand
+from radiograft_pipelines.cluster.pod_request import PodRequest
 from radiograft_pipelines.cluster.preflight import checks
 from tests.helpers.clusters import RUNNER, TAINT, limit_range, named, node, quota
 from tests.helpers.kubernetes_double import KubernetesDouble
 
 Cluster = Callable[..., KubernetesDouble]
 NEEDS = {"nvidia.com/gpu": "2", "cpu": "8", "memory": "32Gi"}
-TRAINER = Demand("fine-tune", NEEDS, [], {}, [], [])
+TRAINER = PodRequest("fine-tune", NEEDS, [], {}, [], [])
 DEFAULTS = limit_range("defaults", default={"cpu": "1", "memory": "1Gi"})
 REQUESTS = limit_range("requests", defaultRequest={"cpu": "50m", "memory": "64Mi"})
 
 
-def _bad(cluster: Cluster, *manifests: str, demand: Demand = TRAINER) -> list[tuple[str, str]]:
+def _bad(cluster: Cluster, *manifests: str, demand: PodRequest = TRAINER) -> list[tuple[str, str]]:
     """What a run would fail of, each with its remedy."""
     cluster(*manifests)
-    findings = checks.examine(kubernetes_client.connect("kubeflow"), [demand], "pipeline-runner")
+    findings = checks.run_checks(kubernetes_client.connect("kubeflow"), [demand], "pipeline-runner")
     return [(each.what, each.remedy) for each in findings if each.level == "bad"]
 
 
