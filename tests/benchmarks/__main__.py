@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from tests.benchmarks import (
-    catalogue,
+    catalog,
     curve,
     decoding,
     epoch,
@@ -32,7 +32,7 @@ from tests.benchmarks import (
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
-# Catalogue, memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it
+# Catalog, memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it
 # would slow down.
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "recipe": recipe.measure,
     "memory": memory.measure,
     "intervals": intervals.measure,
-    "catalogue": catalogue.measure,
+    "catalog": catalog.measure,
 }
 console = Console()
 
@@ -81,10 +81,10 @@ def write(rows: list[Row], described: dict[str, str | int | float], path: Path) 
 def table(rows: list[Row]) -> Table:
     """One line a row, the ratio green or red where a floor is set."""
     found = Table("name", "unit", *(Column(title, justify="right") for title in ("ours", "theirs", "ratio", "floor")))
-    colours = {True: "green", False: "red", None: "default"}
+    colors = {True: "green", False: "red", None: "default"}
     for row in rows:
         limit = "" if row.floor is None else f"{'at least' if row.higher_is_better else 'at most'} {row.floor:g}"
-        ratio = f"[{colours[row.holds()]}]{row.ratio:,.2f}[/]"
+        ratio = f"[{colors[row.holds()]}]{row.ratio:,.2f}[/]"
         found.add_row(row.name, row.unit, f"{row.ours:,.2f}", f"{row.theirs:,.2f}", ratio, limit)
     return found
 

@@ -18,7 +18,7 @@ from tests.benchmarks import films
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds, taking_turns
 
-FITTED = 400  # pictures; the rest of the training split is predicted
+FITTED = 400  # images; the rest of the training split is predicted
 BATCH_SIZE = 32
 REPEATS = 3
 TIMED_PASSES = 5
@@ -29,28 +29,28 @@ def measure(work: Path) -> list[Row]:
     """Both sides build their model anew at each turn, so both pay for tracing its graph."""
     data = Shards.read(films.shards(work))
     backbone = build_backbone("densenet121", "none", "", films.SIDE)
-    pictures, truth = data.pictures("train", BATCH_SIZE), data.truth("train")
+    images, truth = data.images("train", BATCH_SIZE), data.truth("train")
     names = tap_layers(backbone)
 
     def curve() -> None:
         model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
-        features = Predictor(model, strategy).whole(pictures)
+        features = Predictor(model, strategy).whole(images)
         fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
         fitted.predict(features[FITTED:])
 
     build_feature_extractor(backbone).predict(
-        pictures.take(1), verbose=0
+        images.take(1), verbose=0
     )  # neither side pays for the first use of the kernels
-    ours, theirs = taking_turns(curve, lambda: build_feature_extractor(backbone).predict(pictures, verbose=0), REPEATS)
+    ours, theirs = taking_turns(curve, lambda: build_feature_extractor(backbone).predict(images, verbose=0), REPEATS)
     how = (
-        f"DenseNet-121 at {films.SIDE} px, {len(truth)} pictures. Theirs: model.predict, pooled. Ours: one pass tapped "
-        f"at {len(names)} layers, normalisation fused, classifiers fitted on {FITTED} pictures and applied to the "
+        f"DenseNet-121 at {films.SIDE} px, {len(truth)} images. Theirs: model.predict, pooled. Ours: one pass tapped "
+        f"at {len(names)} layers, normalization fused, classifiers fitted on {FITTED} images and applied to the "
         f"rest. Tracing counted on both sides, median of {REPEATS}."
     )
     rows = [Row.cost("curve", ours, theirs, floor=FLOOR, unit="s", how=how)]
     timed = [names[number] for number in np.linspace(0, len(names) - 1, TIMED_PASSES).round().astype(int)]
     each = [
-        seconds(lambda layer=layer: build_feature_extractor(backbone, layer).predict(pictures, verbose=0))
+        seconds(lambda layer=layer: build_feature_extractor(backbone, layer).predict(images, verbose=0))
         for layer in timed
     ]
     how_each = (

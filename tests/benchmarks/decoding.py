@@ -1,4 +1,4 @@
-"""From files to decoded, resized pictures: against a loop and a process pool of Pillow, and against inflating alone."""
+"""From files to decoded, resized images: against a loop and a process pool of Pillow, and against inflating alone."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OTHERS = {  # with the floor of each
 
 
 def measure(work: Path) -> list[Row]:
-    """Pictures a second of all four, which take turns. Only ours compares each file with its hash."""
-    folder, spawn = large_films.catalogue(work), get_context("spawn")
+    """Images a second of all four, which take turns. Only ours compares each file with its hash."""
+    folder, spawn = large_films.catalog(work), get_context("spawn")
     files = list(Catalog.read(folder).rows["uri"])
     streams = [_compressed(Path(file).read_bytes()) for file in files]
     with (
-        ProcessPoolExecutor(1, spawn, initializer=devices.share_cores_by_picture) as stage,  # as preprocess is one
+        ProcessPoolExecutor(1, spawn, initializer=devices.share_cores_by_image) as stage,  # as preprocess is one
         ProcessPoolExecutor(CORES, spawn) as processes,
         ThreadPoolExecutor(CORES) as threads,
     ):
@@ -62,13 +62,13 @@ def measure(work: Path) -> list[Row]:
 
 
 def decode(file: str) -> np.ndarray:
-    """One picture as a Pillow user prepares it, uint8 [SIDE, SIDE]."""
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    """One image as a Pillow user prepares it, uint8 [SIDE, SIDE]."""
+    with Image.open(file) as image:
+        return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _ours(folder: Path) -> int:
-    return sum(each.picture is not None for each in decode_rows(Catalog.read(folder).rows, SIDE))
+    return sum(each.image is not None for each in decode_rows(Catalog.read(folder).rows, SIDE))
 
 
 def _pool(processes: Executor, files: list[str]) -> list[np.ndarray]:

@@ -42,8 +42,8 @@ def measure(work: Path) -> list[Row]:
         ours += _fit(cut.suffix, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
         theirs += _fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
-        f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} pictures, batch {BATCH_SIZE}. "
-        f"Theirs: the whole network on pictures augmented anew, median of {len(theirs)} epochs. "
+        f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. "
+        f"Theirs: the whole network on images augmented anew, median of {len(theirs)} epochs. "
         f"Ours: the part behind the cut-off on cached activations, median of {len(ours)}."
     )
     return [Row.speedup("epoch", statistics.median(ours), statistics.median(theirs), floor=FLOOR, how=how)]

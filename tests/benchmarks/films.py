@@ -17,13 +17,13 @@ LABEL = "Pneumonia"
 COUNTS = {"train": 500, "validation": 100, "test": 20}
 SIDE = 224  # pixels, what the network sees
 DRAWN_SIDE = 256  # pixels, of the files
-PICTURES_A_PATIENT = 2.0  # of the phantom, on average
-SPARE = 1.2  # patients bring 1 to 5 pictures each, so that more must be drawn than are kept
+IMAGES_A_PATIENT = 2.0  # of the phantom, on average
+SPARE = 1.2  # patients bring 1 to 5 images each, so that more must be drawn than are kept
 
 
-def catalogue(work: Path) -> Path:
-    """The catalogue of COUNTS films below `work`, made at the first call."""
-    folder = work / "catalogue"
+def catalog(work: Path) -> Path:
+    """The catalog of COUNTS films below `work`, made at the first call."""
+    folder = work / "catalog"
     if not folder.exists():
         draw(work / "films", COUNTS, DRAWN_SIDE)
         ingest_some(work / "films", COUNTS, folder)
@@ -34,17 +34,15 @@ def shards(work: Path) -> Path:
     """The same films as shards of SIDE pixels, made at the first call."""
     folder = work / "shards"
     if not folder.exists():
-        preprocess.run(Preprocess(image_size=SIDE), catalogue(work), folder)
+        preprocess.run(Preprocess(image_size=SIDE), catalog(work), folder)
     return folder
 
 
 def draw(folder: Path, counts: dict[str, int], side: int) -> None:
     """Writes so many patients in NIH's layout that each split can hold its count."""
     fitted, tested = counts["train"] + counts["validation"], counts["test"]
-    pictures = max(fitted * TEST_EVERY / (TEST_EVERY - 1), tested * TEST_EVERY)
-    for name, content in generate_phantom_files(
-        math.ceil(pictures * SPARE / PICTURES_A_PATIENT) + 20, seed=0, size=side
-    ):
+    images = max(fitted * TEST_EVERY / (TEST_EVERY - 1), tested * TEST_EVERY)
+    for name, content in generate_phantom_files(math.ceil(images * SPARE / IMAGES_A_PATIENT) + 20, seed=0, size=side):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

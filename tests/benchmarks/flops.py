@@ -12,8 +12,8 @@ from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import taking_turns
 
-GFLOP_A_PICTURE = 5.74  # 2.87 G multiply-adds at 224 px, two operations each
-PICTURES = 32
+GFLOP_PER_IMAGE = 5.74  # 2.87 G multiply-adds at 224 px, two operations each
+IMAGES = 32
 MATRIX = 3072  # rows and columns: past the caches, 0.5 s at 100 GFLOP/s
 REPEATS = 7
 
@@ -21,10 +21,10 @@ REPEATS = 7
 def measure(work: Path) -> list[Row]:
     """GFLOP/s in float32 of both, on data already in memory."""
     random = tf.random.Generator.from_seed(0)
-    pictures = tf.cast(random.uniform([PICTURES, SIDE, SIDE, 1], 0, 256, tf.int32), tf.uint8)
+    images = tf.cast(random.uniform([IMAGES, SIDE, SIDE, 1], 0, 256, tf.int32), tf.uint8)
     matrix = random.normal([MATRIX, MATRIX])
     model = build_feature_extractor(build_backbone("densenet121", "none", "", SIDE))
-    forward = tf.function(lambda: model(pictures, training=False))
+    forward = tf.function(lambda: model(images, training=False))
     multiply = tf.function(lambda: tf.linalg.matmul(matrix, matrix))
     for work_once in (forward, multiply):
         work_once()
@@ -32,8 +32,8 @@ def measure(work: Path) -> list[Row]:
         lambda: forward().numpy(), lambda: multiply()[0, 0].numpy(), REPEATS
     )
     how = (
-        f"DenseNet-121 forward at {SIDE} px, batch {PICTURES}, {GFLOP_A_PICTURE} GFLOP a picture, against a float32 "
+        f"DenseNet-121 forward at {SIDE} px, batch {IMAGES}, {GFLOP_PER_IMAGE} GFLOP an image, against a float32 "
         f"product of {MATRIX} x {MATRIX} matrices; median of {REPEATS}."
     )
-    ours, theirs = PICTURES * GFLOP_A_PICTURE / forward_seconds, 2e-9 * MATRIX**3 / multiply_seconds
+    ours, theirs = IMAGES * GFLOP_PER_IMAGE / forward_seconds, 2e-9 * MATRIX**3 / multiply_seconds
     return [Row.share("flops", ours, theirs, unit="GFLOP/s", how=how)]

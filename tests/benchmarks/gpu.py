@@ -29,7 +29,7 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(WORKS)))
-@click.option("--batch-size", type=click.IntRange(min=1), help=f"Pictures a step, {FULL.batch_size} unless told.")
+@click.option("--batch-size", type=click.IntRange(min=1), help=f"Images a step, {FULL.batch_size} unless told.")
 @click.option("--out", type=click.Path(path_type=Path), default=LATEST, show_default=True, help="The JSON file.")
 @click.option("--allow-cpu", is_flag=True, help="Without a GPU, run a tiny network to see that everything works.")
 def main(names: tuple[str, ...], batch_size: int | None, out: Path, allow_cpu: bool) -> None:
@@ -113,12 +113,12 @@ def write(rates: list[Rate], described: dict[str, str | int | float | None], pat
 
 def table(rates: list[Rate]) -> Table:
     """One line a rate; `windows`: its slowest and its fastest; `of product`: share of the matrix product beside it."""
-    titles = ("batch", "pictures/s", "windows", "TFLOP/s", "of peak", "of product")
+    titles = ("batch", "images/s", "windows", "TFLOP/s", "of peak", "of product")
     found = Table("name", "card", *(Column(title, justify="right") for title in titles))
     for rate in rates:
         shares = (f"{share:.1%}" if share is not None else "" for share in (rate.share_of_peak, rate.share_of_product))
         windows = f"{rate.slowest:,.0f} to {rate.fastest:,.0f}" if rate.slowest < rate.fastest else ""
-        speeds = (f"{rate.pictures_per_second:,.0f}", windows, f"{rate.tflops:,.1f}")
+        speeds = (f"{rate.images_per_second:,.0f}", windows, f"{rate.tflops:,.1f}")
         card = rate.card.removeprefix("NVIDIA ").removeprefix("GeForce ")
         found.add_row(rate.name, card, f"{rate.batch_size or ''}", *speeds, *shares)
     return found

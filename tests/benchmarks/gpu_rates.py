@@ -24,7 +24,7 @@ PEAKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Pictures a second (`slowest` and `fastest` of the windows measured) and the arithmetic that this means.
+    """Images a second (`slowest` and `fastest` of the windows measured) and the arithmetic that this means.
 
     `share_of_peak` is None for a card whose peak is not known, `share_of_product` where no matrix product was measured.
     """
@@ -32,10 +32,10 @@ class Rate:
     name: str
     card: str
     batch_size: int | None
-    pictures_per_second: float
+    images_per_second: float
     slowest: float
     fastest: float
-    gflop_a_picture: float
+    gflop_per_image: float
     tflops: float
     share_of_peak: float | None
     share_of_product: float | None
@@ -53,17 +53,17 @@ class Rate:
         batch_size: int | None = None,
         product: float | None = None,
     ) -> Rate:
-        """The median of the windows' pictures a second, `gflop` each, against the card's peak and `product` TFLOP/s."""
+        """The median of the windows' images a second, `gflop` each, against the card's peak and `product` TFLOP/s."""
         rate, peak = statistics.median(windows), PEAKS.get(card)
         tflops = rate * gflop / 1000
         return cls(
             name=name,
             card=card,
             batch_size=batch_size,
-            pictures_per_second=rate,
+            images_per_second=rate,
             slowest=min(windows),
             fastest=max(windows),
-            gflop_a_picture=gflop,
+            gflop_per_image=gflop,
             tflops=tflops,
             share_of_peak=tflops / peak if peak else None,
             share_of_product=tflops / product if product else None,

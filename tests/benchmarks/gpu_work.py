@@ -25,7 +25,7 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Which network on pictures of how many pixels; rows of the matrices; seconds of one window."""
+    """Which network on images of how many pixels; rows of the matrices; seconds of one window."""
 
     backbone: str
     side: int
@@ -39,7 +39,7 @@ TINY = Scale("efficientnet_lite0", side=32, batch_size=2, matrix=64, window=0.01
 
 
 class Subject:
-    """A network with random weights and one batch of random pictures, both on the device."""
+    """A network with random weights and one batch of random images, both on the device."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale, self.cut_off = scale, CUT_OFFS[scale.backbone]
@@ -51,27 +51,27 @@ class Subject:
         self.gflop = gflop(self.network, {layer.name for layer in self.network.layers})
         self.gflop_behind = gflop(self.network, downstream_layers(self.network, self.cut_off))
         random, shape = np.random.default_rng(0), (scale.batch_size, scale.side, scale.side, 1)
-        self.pictures = keras.ops.convert_to_tensor(random.integers(0, 256, shape, dtype="uint8"))
+        self.images = keras.ops.convert_to_tensor(random.integers(0, 256, shape, dtype="uint8"))
         truth = random.integers(0, 2, (scale.batch_size, LABELS))
         self.truth = keras.ops.convert_to_tensor(truth.astype("float32"))
 
     def forward(self) -> Step:
-        return forward_step(self.network, self.pictures)
+        return forward_step(self.network, self.images)
 
     def cached(self) -> Step:
         unfreeze_from(self.network, self.cut_off)
         cut = split_model(pool_before_concat(self.network), self.cut_off)
-        frontier = keras.tree.flatten(forward_step(cut.prefix, self.pictures)())
+        frontier = keras.tree.flatten(forward_step(cut.prefix, self.images)())
         halves = [keras.ops.cast(part, "float16") for part in frontier]
         return self._training(cut.suffix, halves)
 
     def online(self) -> Step:
         unfreeze_from(self.network, self.cut_off)
-        return self._training(self.network, self.pictures)
+        return self._training(self.network, self.images)
 
     def training(self) -> Step:
         self.network.trainable = True
-        return self._training(self.network, self.pictures)
+        return self._training(self.network, self.images)
 
     def _training(self, model: keras.Model, inputs: Any) -> Step:
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy")
@@ -80,7 +80,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is measured, its arithmetic a picture (GFLOP), and both in words."""
+    """What is measured, its arithmetic an image (GFLOP), and both in words."""
 
     start: Callable[[Subject], Step]
     gflop: Callable[[Subject], float]
@@ -98,20 +98,20 @@ WORKS = {
     "online": Work(
         Subject.online,
         lambda subject: subject.gflop + 2 * subject.gflop_behind,
-        "training step of the layers from the cut-off on, with the forward pass of the whole network, on pictures that "
+        "training step of the layers from the cut-off on, with the forward pass of the whole network, on images that "
         "are on the device already: decoding and augmentation are not measured; counted as the whole forward pass and "
         "twice that from the cut-off on",
     ),
     "training": Work(
         Subject.training,
         lambda subject: 3 * subject.gflop,
-        "training step of all layers, batch normalisation included; counted as three times the forward pass",
+        "training step of all layers, batch normalization included; counted as three times the forward pass",
     ),
 }
 
 
 def gflop(network: keras.Model, names: set[str]) -> float:
-    """Arithmetic of one picture's forward pass through the layers named: convolutions and dense layers, two operations
+    """Arithmetic of one image's forward pass through the layers named: convolutions and dense layers, two operations
     a multiply-add; the rest is about one in a hundred."""
     multiply_adds = 0
     for layer in network.layers:

@@ -1,4 +1,4 @@
-"""Figures of all of NIH's pictures with their intervals: `python -m tests.benchmarks.intervals` computes them once."""
+"""Figures of all of NIH's images with their intervals: `python -m tests.benchmarks.intervals` computes them once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiograft.metrics.multilabel import evaluate_predictions
 from tests.benchmarks import peak
 from tests.benchmarks.row import Row
 
-PICTURES, PATIENTS, RESAMPLINGS = 112_120, 30_805, 1000
+IMAGES, PATIENTS, RESAMPLINGS = 112_120, 30_805, 1000
 # Shares of positives of the 14 findings in NIH's table.
 SHARES = (0.103, 0.025, 0.119, 0.177, 0.052, 0.056, 0.013, 0.047, 0.042, 0.021, 0.022, 0.015, 0.030, 0.002)
 SECONDS, MEGABYTES = 60.0, 2000.0
@@ -26,7 +26,7 @@ def measure(work: Path) -> list[Row]:
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     seconds, megabytes = (float(figure) for figure in printed[-2:])
     how = (
-        f"{PICTURES:,} predictions of {PATIENTS:,} patients, {len(SHARES)} labels, {RESAMPLINGS:,} resamplings of "
+        f"{IMAGES:,} predictions of {PATIENTS:,} patients, {len(SHARES)} labels, {RESAMPLINGS:,} resamplings of "
         "patients. Theirs: what it may take."
     )
     return [
@@ -38,13 +38,13 @@ def measure(work: Path) -> list[Row]:
 def _predictions() -> pd.DataFrame:
     generator = np.random.default_rng(0)
     columns: dict[str, object] = {
-        "image_id": [f"{number:08d}.png" for number in range(PICTURES)],
-        "patient_id": generator.integers(PATIENTS, size=PICTURES).astype(str),
+        "image_id": [f"{number:08d}.png" for number in range(IMAGES)],
+        "patient_id": generator.integers(PATIENTS, size=IMAGES).astype(str),
     }
     for label, share in enumerate(SHARES):
-        truth = (generator.random(PICTURES) < share).astype(float)
+        truth = (generator.random(IMAGES) < share).astype(float)
         columns[f"label:{label}"] = truth
-        columns[f"score:{label}"] = 1 / (1 + np.exp(2 - 1.2 * truth - generator.normal(size=PICTURES)))
+        columns[f"score:{label}"] = 1 / (1 + np.exp(2 - 1.2 * truth - generator.normal(size=IMAGES)))
     return pd.DataFrame(columns)
 
 

@@ -28,10 +28,10 @@ class Outcome(NamedTuple):
     auroc: float
 
 
-def run_recipe(catalogue: Path, epochs: int, timed_epochs: int) -> Outcome:
+def run_recipe(catalog: Path, epochs: int, timed_epochs: int) -> Outcome:
     """`epochs` epochs of feature extraction and as many of fine-tuning; see `_fit`."""
     start, missing = time.perf_counter(), 0.0
-    generators, model = _generators(catalogue), _build()
+    generators, model = _generators(catalog), _build()
     for cut_off, rate in (("", FEATURE_RATE), (CUT_OFF, FINE_TUNE_RATE)):
         if cut_off:
             _unfreeze(model, cut_off)
@@ -41,11 +41,11 @@ def run_recipe(catalogue: Path, epochs: int, timed_epochs: int) -> Outcome:
     return Outcome(seconds, auroc(validation.labels, model.predict(validation, verbose=0)[:, 0]))
 
 
-def seconds_of_fine_tuning(catalogue: Path, cut_off: str, epochs: int, timed_epochs: int) -> float:
+def seconds_of_fine_tuning(catalog: Path, cut_off: str, epochs: int, timed_epochs: int) -> float:
     """Seconds of `epochs` epochs of fine-tuning from one cut-off, with building the network; see `_fit`."""
     start, model = time.perf_counter(), _build()
     _unfreeze(model, cut_off)
-    missing = _fit(model, FINE_TUNE_RATE, _generators(catalogue), epochs, timed_epochs)
+    missing = _fit(model, FINE_TUNE_RATE, _generators(catalog), epochs, timed_epochs)
     return time.perf_counter() - start + missing
 
 
@@ -73,14 +73,14 @@ def _unfreeze(model: keras.Model, cut_off: str) -> None:
         layer.trainable = True
 
 
-def _generators(catalogue: Path) -> tuple[Any, Any]:
-    """Augmented training and plain validation pictures, read from the files in every epoch."""
-    rows = Catalog.read(catalogue).rows
-    normalise = keras.applications.densenet.preprocess_input
+def _generators(catalog: Path) -> tuple[Any, Any]:
+    """Augmented training and plain validation images, read from the files in every epoch."""
+    rows = Catalog.read(catalog).rows
+    normalize = keras.applications.densenet.preprocess_input
     make = tf.keras.preprocessing.image.ImageDataGenerator
     generators = {
-        "train": make(preprocessing_function=normalise, **PRESETS["poster"]),
-        "validation": make(preprocessing_function=normalise),
+        "train": make(preprocessing_function=normalize, **PRESETS["poster"]),
+        "validation": make(preprocessing_function=normalize),
     }
     training, validation = (
         generator.flow_from_dataframe(

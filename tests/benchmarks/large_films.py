@@ -15,9 +15,9 @@ NIH = Path(os.environ.get("RADIOGRAFT_TEST_DATA", "/nowhere")) / "chestxray14"
 NAME = "NIH's films of 320 px enlarged to 1024 px" if NIH.exists() else "films of 1024 px drawn by the phantom"
 
 
-def catalogue(work: Path) -> Path:
-    """The catalogue of COUNTS films below `work`, made at the first call."""
-    folder = work / "large_catalogue"
+def catalog(work: Path) -> Path:
+    """The catalog of COUNTS films below `work`, made at the first call."""
+    folder = work / "large_catalog"
     if not folder.exists():
         _draw(work / "large_films")
         films.ingest_some(work / "large_films", COUNTS, folder)

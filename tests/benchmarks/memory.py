@@ -1,4 +1,4 @@
-"""Peak memory of the stages on n and on 4n pictures: `python -m tests.benchmarks.memory STAGE FOLDER` runs one."""
+"""Peak memory of the stages on n and on 4n images: `python -m tests.benchmarks.memory STAGE FOLDER` runs one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def measure(work: Path) -> list[Row]:
     films.draw(work / "small_films", large, SIDE)
     folders = {name: work / f"memory_{name}" for name in ("n", "4n")}
     for folder, counts in zip(folders.values(), (COUNTS, large), strict=True):
-        films.ingest_some(work / "small_films", counts, folder / "catalogue")
+        films.ingest_some(work / "small_films", counts, folder / "catalog")
     how = (
         f"EfficientNet-Lite0 at {SIDE} px, a fresh process for each stage. "
-        f"Ours: peak with {sum(large.values())} pictures; theirs: with {sum(COUNTS.values())}."
+        f"Ours: peak with {sum(large.values())} images; theirs: with {sum(COUNTS.values())}."
     )
     return [
         Row.cost(
@@ -45,7 +45,7 @@ def _peak(stage: str, folder: Path) -> float:
 def _preprocess(folder: Path) -> None:
     from radiograft.stages.preprocess import task
 
-    task.run(Preprocess(image_size=SIDE), folder / "catalogue", folder / "shards")
+    task.run(Preprocess(image_size=SIDE), folder / "catalog", folder / "shards")
 
 
 def _extract_features(folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""ChestX-ray14's tables in full size, drawn in NIH's exact format or NIH's own, with a header for each picture.
+"""ChestX-ray14's tables in full size, drawn in NIH's exact format or NIH's own, with a header for each image.
 
-What the pictures show is not there: a header of the size that the table tells and the name, so that no two are alike.
+What the images show is not there: a header of the size that the table tells and the name, so that no two are alike.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 ROWS, PATIENTS = 112_120, 30_805
-TESTED = 0.228  # of the pictures, by patients
-A_FOLDER = 10_000  # pictures
+TESTED = 0.228  # of the images, by patients
+A_FOLDER = 10_000  # images
 
 
 def copy(folder: Path) -> bool:
@@ -41,7 +41,7 @@ def copy(folder: Path) -> bool:
 
 
 def draw(folder: Path, rows: int = ROWS, patients: int = PATIENTS) -> None:
-    """Draws a table and lists with so many pictures and patients, as often with each finding as chance has it."""
+    """Draws a table and lists with so many images and patients, as often with each finding as chance has it."""
     rng = np.random.default_rng(0)
     patient = np.sort(np.concatenate([np.arange(patients), rng.integers(0, patients, rows - patients)])) + 1
     follow_up = pd.Series(patient).groupby(patient).cumcount()
@@ -69,7 +69,7 @@ def draw(folder: Path, rows: int = ROWS, patients: int = PATIENTS) -> None:
 
 
 def _findings(rng: np.random.Generator, rows: int) -> list[str]:
-    """No finding in a half of the pictures, one to three in the others."""
+    """No finding in a half of the images, one to three in the others."""
     counts = np.where(rng.random(rows) < 0.54, 0, rng.integers(1, 4, rows))
     order = rng.random((rows, len(FINDINGS))).argsort(axis=1)
     drawn = (sorted(places[:count]) for places, count in zip(order, counts, strict=True))
@@ -91,7 +91,7 @@ def _header(width: int, height: int) -> bytes:
 
 
 def counts_of_table(folder: Path) -> pd.DataFrame:
-    """Pictures and those with each finding by list, view and sex, from the raw files by pandas alone."""
+    """Images and those with each finding by list, view and sex, from the raw files by pandas alone."""
     raw = pd.read_csv(folder / f"{TABLE}.gz", dtype=str)
     tested = raw["Image Index"].isin((folder / LISTS["test"]).read_text().split())
     named = raw["Finding Labels"].str.split("|")
@@ -100,9 +100,9 @@ def counts_of_table(folder: Path) -> pd.DataFrame:
     return _counts(pd.DataFrame(keys | {"pictures": 1} | found))
 
 
-def counts_of_catalogue(folder: Path) -> pd.DataFrame:
-    """The same from a written catalogue."""
-    rows = pd.read_parquet(folder / "catalogue.parquet")
+def counts_of_catalog(folder: Path) -> pd.DataFrame:
+    """The same from a written catalog."""
+    rows = pd.read_parquet(folder / "catalog.parquet")
     found = {finding: rows[f"label:{finding}"] for finding in FINDINGS}
     keys = {"test": rows["split"] == "test", "view": rows["view"], "sex": rows["sex"]}
     return _counts(pd.DataFrame(keys | {"pictures": 1} | found))

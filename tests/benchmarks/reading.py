@@ -1,4 +1,4 @@
-"""Reading pictures for training: shards against ImageDataGenerator, and against a loader made of Pillow."""
+"""Reading images for training: shards against ImageDataGenerator, and against a loader made of Pillow."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FLOOR = 10
 
 
 def measure(work: Path) -> list[Row]:
-    """Pictures a second of whole batches in an epoch's order, both augmented as the poster has it, and both not."""
-    rows = Catalog.read(large_films.catalogue(work)).rows
+    """Images a second of whole batches in an epoch's order, both augmented as the poster has it, and both not."""
+    rows = Catalog.read(large_films.catalog(work)).rows
     rows, files = rows[rows["split"] == "train"], list(rows["uri"][rows["split"] == "train"])
     generator = "flow_from_dataframe; both augmented"
     loader = "a loop of Pillow's decode and resize, then stack; neither augmented"
@@ -43,17 +43,17 @@ def _row(name: str, data: Shards, theirs: Callable[[], Iterator[Any]], count: in
     stream = data.training(BATCH_SIZE, range(EPOCHS), seed=0)
     _drain(iter(stream), steps)  # traces
     ours, slower = taking_turns(lambda: _drain(iter(stream), EPOCHS * steps), lambda: _drain(theirs(), steps), TURNS)
-    pictures = steps * BATCH_SIZE
+    images = steps * BATCH_SIZE
     how = (
         f"{count} {large_films.NAME}, at {SIDE} px in batches of {BATCH_SIZE}, median of {TURNS}. Ours: shards. "
         f"Theirs: {told}."
     )
-    return Row.rate(f"reading, {name}", EPOCHS * pictures / ours, pictures / slower, floor=FLOOR, how=how)
+    return Row.rate(f"reading, {name}", EPOCHS * images / ours, images / slower, floor=FLOOR, how=how)
 
 
 def _shards(work: Path, preset: str) -> Shards:
     folder = work / f"large_shards_{preset}"
-    preprocess.run(Preprocess(image_size=SIDE, image_augmentation=preset), large_films.catalogue(work), folder)
+    preprocess.run(Preprocess(image_size=SIDE, image_augmentation=preset), large_films.catalog(work), folder)
     return Shards.read(folder)
 
 

@@ -1,4 +1,4 @@
-"""The poster's recipe: a Keras user's script against our stages, the same pictures and numbers of epochs."""
+"""The poster's recipe: a Keras user's script against our stages, the same images and numbers of epochs."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ FINE_TUNE = FineTune(
     train_fine_tune_epochs=EPOCHS,
     train_fine_tune_learning_rate=FINE_TUNE_RATE,
     train_augmentation="cached",
-    train_views=VIEWS,
+    train_cached_augmentations=VIEWS,
 )
 
 
 def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
     """Theirs comes first, for our stages ask TensorFlow for deterministic kernels, which lasts."""
-    catalogue = films.catalogue(work)
-    theirs = run_recipe(catalogue, EPOCHS, timed_epochs)
-    ours = seconds(lambda: _run(catalogue, work / "recipe"))
+    catalog = films.catalog(work)
+    theirs = run_recipe(catalog, EPOCHS, timed_epochs)
+    ours = seconds(lambda: _run(catalog, work / "recipe"))
     whole = timed_epochs == EPOCHS
     timed = "run whole" if whole else f"{timed_epochs} epochs of each phase timed, scaled to {EPOCHS}"
     how = (
-        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} pictures to train and {films.COUNTS['validation']} "
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} images to train and {films.COUNTS['validation']} "
         f"to validate, {EPOCHS} epochs of feature extraction and {EPOCHS} of fine-tuning from {CUT_OFF}. "
         f"Theirs: ImageDataGenerator and model.fit, {timed}. "
         f"Ours: preprocess, extract_features and fine_tune on {VIEWS} cached views, run whole with all they write."
@@ -65,21 +65,21 @@ def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
 def _quality(folder: Path, theirs: float) -> Row:
     """Validation AUROC of both; ours may lie below theirs by no more than its interval is wide."""
     data = Shards.read(folder / "shards")
-    scores = artifact.load_model(folder / "model").predict(data.pictures("validation", BATCH_SIZE), verbose=0)
+    scores = artifact.load_model(folder / "model").predict(data.images("validation", BATCH_SIZE), verbose=0)
     frame = prediction_frame(data.split("validation"), data.labels, scores)
     found = evaluate_predictions(frame, data.labels, choose_thresholds(frame, data.labels), RESAMPLINGS, seed=0)
     ours = found["mean"]["auroc"]
     how = (
-        f"The same runs with random weights, AUROC on {found['n_images']} pictures of {found['n_patients']} patients; "
+        f"The same runs with random weights, AUROC on {found['n_images']} images of {found['n_patients']} patients; "
         f"ours has the 95 % interval {ours['low']:.3f} to {ours['high']:.3f}."
     )
     floor = ours["value"] / ours["high"]
     return Row("recipe_auroc", ours["value"], theirs, ours["value"] / theirs, floor, True, "AUROC", how)
 
 
-def _run(catalogue: Path, folder: Path) -> None:
+def _run(catalog: Path, folder: Path) -> None:
     shards, model, logs = folder / "shards", folder / "feature_model", folder / "logs"
     kept = Checkpoints(str(folder / "checkpoints"))
-    preprocess.run(Preprocess(image_size=films.SIDE), catalogue, shards)
+    preprocess.run(Preprocess(image_size=films.SIDE), catalog, shards)
     extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, logs, kept)
     fine_tune.run(FINE_TUNE, shards, model, folder / "model", logs, kept)

@@ -29,8 +29,8 @@ class Row:
 
     @classmethod
     def rate(cls, name: str, ours: float, theirs: float, *, floor: float | None, how: str) -> Self:
-        """How many times as many pictures ours takes in a second."""
-        return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, True, "pictures/s", how)
+        """How many times as many images ours takes in a second."""
+        return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, True, "images/s", how)
 
     @classmethod
     def cost(cls, name: str, ours: float, theirs: float, *, floor: float, unit: str, how: str) -> Self:

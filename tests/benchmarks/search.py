@@ -30,13 +30,13 @@ SETTINGS = dataclasses.replace(FINE_TUNE, model_cut_off=",".join(CUT_OFFS))
 
 
 def measure(work: Path) -> list[Row]:
-    """Theirs comes first, on the same pictures as files."""
-    catalogue = films.catalogue(work)
-    alone = [seconds_of_fine_tuning(catalogue, cut_off, EPOCHS, TIMED_EPOCHS) for cut_off in TIMED_CUT_OFFS]
+    """Theirs comes first, on the same images as files."""
+    catalog = films.catalog(work)
+    alone = [seconds_of_fine_tuning(catalog, cut_off, EPOCHS, TIMED_EPOCHS) for cut_off in TIMED_CUT_OFFS]
     data, network = Shards.read(films.shards(work)), _build()
     ours = seconds(lambda: _search(network, data, work / "search"))
     how = (
-        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} pictures to train and {films.COUNTS['validation']} "
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} images to train and {films.COUNTS['validation']} "
         f"to validate, {EPOCHS} epochs from each of {len(CUT_OFFS)} cut-offs, {CUT_OFFS[0]} to {CUT_OFFS[-1]}. "
         f"Theirs: ImageDataGenerator and model.fit, {TIMED_EPOCHS} epochs from the first and from the last timed, "
         f"scaled to {EPOCHS} epochs and {len(CUT_OFFS)} times their mean. "

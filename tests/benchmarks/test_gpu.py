@@ -40,11 +40,11 @@ def check(found: dict[str, Any], backend: str, names: list[str]) -> None:
     assert backend in found["machine"]
     assert [row["name"] for row in found["rows"]] == names
     for row in found["rows"]:
-        assert 0 < row["slowest"] <= row["pictures_per_second"] <= row["fastest"]
-        assert row["tflops"] == pytest.approx(row["pictures_per_second"] * row["gflop_a_picture"] / 1000)
+        assert 0 < row["slowest"] <= row["images_per_second"] <= row["fastest"]
+        assert row["tflops"] == pytest.approx(row["images_per_second"] * row["gflop_per_image"] / 1000)
         assert row["share_of_product"] > 0
         assert row["share_of_peak"] is None
-    assert [row["pictures_per_second"] for row in found["published"]] == [3032, 3896, 6581, 10179, 914]
+    assert [row["images_per_second"] for row in found["published"]] == [3032, 3896, 6581, 10179, 914]
 
 
 def test_all_of_it_runs_on_tensorflow(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_arithmetic_counted_is_densenets() -> None:
 
 def test_a_rate_is_the_median_window_against_peak_and_product() -> None:
     rate = Rate.of("forward", "NVIDIA H200", [90.0, 130.0, 100.0], gflop=989.0, how="", product=197.8)
-    assert (rate.pictures_per_second, rate.slowest, rate.fastest) == (100, 90, 130)
+    assert (rate.images_per_second, rate.slowest, rate.fastest) == (100, 90, 130)
     assert (rate.tflops, rate.share_of_peak, rate.share_of_product) == pytest.approx((98.9, 0.1, 0.5))
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of tables in NIH's format counts what pandas counts in the raw table, drawn or NIH's own."""
+"""The catalog of tables in NIH's format counts what pandas counts in the raw table, drawn or NIH's own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROWS = 3000
 
 
 def ingested(folder: Path) -> pd.DataFrame:
-    """Counts of the catalogue of a folder's tables."""
+    """Counts of the catalog of a folder's tables."""
     nih_tables.write_headers(folder)
-    task.run(Ingest(data_source=str(folder), data_labels="all"), folder / "catalogue")
-    return nih_tables.counts_of_catalogue(folder / "catalogue")
+    task.run(Ingest(data_source=str(folder), data_labels="all"), folder / "catalog")
+    return nih_tables.counts_of_catalog(folder / "catalog")
 
 
 def test_drawn_tables(tmp_path: Path) -> None:

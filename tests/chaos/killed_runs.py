@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radiograft_pipelines.local.progress import COLOUR_CODES, STARTED
+from radiograft_pipelines.local.progress import COLOR_CODES, STARTED
 from tests.repository import ROOT
 
 REGISTRY = "gs://radiograft-embedded/registry"
@@ -24,7 +24,7 @@ data_source: gs://radiograft-embedded/phantom
 data_phantom_patients: 60
 data_validation_fraction: 0.25
 evaluate_bootstrap_samples: 100
-evaluate_fewest_patients: 1
+evaluate_min_patients: 1
 image_size: 32
 model_backbone: efficientnet_lite0
 model_cut_off: block7a_expand_conv
@@ -110,7 +110,7 @@ class KilledRun:
 
     def said(self) -> str:
         """The log of all attempts."""
-        return COLOUR_CODES.sub("", self._log())
+        return COLOR_CODES.sub("", self._log())
 
     def _command(self) -> list[str]:
         begun = [path.parent.name for path in self.out.glob("*/run.json") if not path.parent.is_symlink()]
@@ -121,7 +121,7 @@ class KilledRun:
         """Kills the process and all that it started; returns the stage in which that was, empty if it was too late."""
         begun, deadline = 0.0, time.monotonic() + LONGEST
         while process.poll() is None and time.monotonic() < deadline:
-            said = COLOUR_CODES.sub("", self._log()[read:])
+            said = COLOR_CODES.sub("", self._log()[read:])
             stages = STARTED.findall(said)
             if moment and moment.stage in stages and moment.words in said:
                 begun = begun or time.monotonic()

@@ -66,7 +66,7 @@ def test_pods_were_unprivileged_and_bounded(pods: dict[str, Any]) -> None:
         assert pod.spec.active_deadline_seconds
 
 
-def test_pods_are_labelled_with_run_model_and_task(pods: dict[str, Any], run_id: str, model: str) -> None:
+def test_pods_are_labeled_with_run_model_and_task(pods: dict[str, Any], run_id: str, model: str) -> None:
     for name, pod in pods.items():
         labels = {"pipeline/runid": run_id, "radiograft/model": model, TASK_LABEL: name}
         assert labels.items() <= pod.metadata.labels.items()
@@ -109,7 +109,7 @@ def test_the_artifacts_lie_below_the_pipeline_root(
     except Exception as error:
         pytest.skip(f"{place} cannot be read from here: {error}")
     assert {part for entry in entries for part in entry.name.split("/")} >= {
-        *("catalogue", "shards", "data_report", "features", "feature_model", "model"),
+        *("catalog", "shards", "data_report", "features", "feature_model", "model"),
         *("evaluation", "report", "logs", "tensorboard", "mlpipeline_ui_metadata", "version"),
     }
 
@@ -139,7 +139,7 @@ def test_the_same_package_is_uploaded_once(
 def test_a_run_ends_after_ingest_where_nothing_changed(
     radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], waited: Result
 ) -> None:
-    again = radiograft("submit", *order, "--set", "train_when=data_changed", "--wait")
+    again = radiograft("submit", *order, "--set", "train_trigger=data_changed", "--wait")
     assert again.exit_code == 0, again.output
     states = watch.task_states(watch.read_run(server, run_id_in(again)))
     assert [task.name for task in states if task.state == "SUCCEEDED"] == ["ingest"]

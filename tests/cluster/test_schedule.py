@@ -59,7 +59,7 @@ def test_pause_resume_and_delete(radiograft: Radiograft, server: KfpClient, orde
 def test_five_fields_fire_by_the_minute_and_one_run_at_a_time(
     radiograft: Radiograft, server: KfpClient, order: tuple[str, ...], name: str
 ) -> None:
-    told = radiograft("schedule", name, *order, "--cron", "* * * * *", "--often").stdout
+    told = radiograft("schedule", name, *order, "--cron", "* * * * *", "--allow-subhourly").stdout
     assert "taken as '0 * * * * *'" in told
     (recurring,) = _recurring(server, name)
 

@@ -14,14 +14,14 @@ import pytest
 
 from tests.e2e.runs import SECRETS, Run, TwoRuns, read_version
 
-# Rates at which few epochs on 58 pictures raise the validation AUROC, so that there is something to compare.
+# Rates at which few epochs on 58 images raise the validation AUROC, so that there is something to compare.
 SMALL = """\
 data_format: phantom
 data_source: gs://radiograft-embedded/phantom
 data_phantom_patients: 60
 data_validation_fraction: 0.25
 evaluate_bootstrap_samples: 100
-evaluate_fewest_patients: 1
+evaluate_min_patients: 1
 image_size: 64
 model_backbone: efficientnet_lite0
 model_cut_off: block7a_expand_conv

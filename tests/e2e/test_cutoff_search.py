@@ -25,7 +25,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def search(out: Path, small: Path, finish: Callable[..., Run]) -> Run:
     """A search over two cut-offs, at a rate at which one epoch changes something."""
-    names = [f"cut_off={','.join(reversed(CUT_OFFS))}", "train_fine_tune_learning_rate=0.0001", "train_views=1"]
+    names = [
+        f"cut_off={','.join(reversed(CUT_OFFS))}",
+        "train_fine_tune_learning_rate=0.0001",
+        "train_cached_augmentations=1",
+    ]
     return finish(out, small, *names, pipeline="cutoff_search")
 
 

@@ -42,7 +42,7 @@ def check_every_file(folder: Path, verify: Callable[[], object]) -> int:
 
 def test_in_an_artifact(two_runs: TwoRuns, tmp_path: Path) -> None:
     places = [path.parent for path in two_runs.first.artifacts.rglob(checksums.NAME)]
-    assert {"catalogue", "shards", "features", "feature_model", "model", "evaluation"} <= {path.name for path in places}
+    assert {"catalog", "shards", "features", "feature_model", "model", "evaluation"} <= {path.name for path in places}
     files = 0
     for number, place in enumerate(places):
         copy = Path(shutil.copytree(place, tmp_path / str(number)))

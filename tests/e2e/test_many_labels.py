@@ -1,4 +1,4 @@
-"""A multi-label run on a folder with flawed pictures, into a registry on disk."""
+"""A multi-label run on a folder with flawed images, into a registry on disk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.e2e.runs import MODEL, Run
 
 @pytest.fixture(scope="module")
 def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in NIH's layout of which four files are no plain grey picture of their own."""
+    """A folder in NIH's layout of which four files are no plain gray image of their own."""
     folder = tmp_path_factory.mktemp("flawed")
     shutil.copytree(nih_folder, folder, dirs_exist_ok=True)
     test = set((folder / "test_list.txt").read_text().split())
-    empty, cut, first, twin, coloured = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
+    empty, cut, first, twin, colored = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
     empty.write_bytes(b"")
     cut.write_bytes(cut.read_bytes()[:500])
     twin.write_bytes(first.read_bytes())
     encoded = BytesIO()
-    Image.open(coloured).convert("RGBA").save(encoded, "PNG")
-    coloured.write_bytes(encoded.getvalue())
+    Image.open(colored).convert("RGBA").save(encoded, "PNG")
+    colored.write_bytes(encoded.getvalue())
     return folder
 
 
@@ -70,16 +70,16 @@ def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
     assert (scores <= 1).all()
 
 
-def test_flawed_pictures_are_set_aside_and_counted(many_labels: Run, flawed_source: Path) -> None:
+def test_flawed_images_are_set_aside_and_counted(many_labels: Run, flawed_source: Path) -> None:
     shards = json.loads((many_labels.artifacts / "collect-shards" / "shards" / "shards.json").read_text())
     assert {group["reason"]: group["count"] for group in shards["excluded"]} == {
         "empty file": 1,
-        "byte-identical to an earlier picture": 1,
-        "unreadable or truncated picture": 1,
+        "byte-identical to an earlier image": 1,
+        "unreadable or truncated image": 1,
     }
     assert shards["converted"] == {"RGBA": 1}
-    pictures = sum(split["pictures"] for split in shards["splits"].values())
-    assert pictures == len(list(flawed_source.rglob("*.png"))) - 3
+    images = sum(split["pictures"] for split in shards["splits"].values())
+    assert images == len(list(flawed_source.rglob("*.png"))) - 3
     page = Path(many_labels.summary["report"]).read_text()
-    for reason in ("empty file", "byte-identical to an earlier picture", "unreadable or truncated picture"):
+    for reason in ("empty file", "byte-identical to an earlier image", "unreadable or truncated image"):
         assert reason in page

@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 import numpy as np
 import tensorflow as tf
-version, pictures, output = map(Path, sys.argv[1:])
+version, images, output = map(Path, sys.argv[1:])
 serve = tf.saved_model.load(str(version)).signatures["serving_default"]
-files = sorted(pictures.iterdir())
+files = sorted(images.iterdir())
 answer = serve(image_bytes=tf.constant([file.read_bytes() for file in files]))["probabilities"]
 np.save(output, answer.numpy())
 assert "radiograft" not in sys.modules
@@ -33,9 +33,9 @@ def _fetch(uri: str, folder: Path) -> Path:
     return folder
 
 
-def _serve(version: Path, pictures: Path, output: Path) -> np.ndarray:
+def _serve(version: Path, images: Path, output: Path) -> np.ndarray:
     """Answers of the SavedModel in a process that knows TensorFlow and nothing of ours, in order of file name."""
-    command = [sys.executable, "-c", SERVE, str(version), str(pictures), str(output)]
+    command = [sys.executable, "-c", SERVE, str(version), str(images), str(output)]
     subprocess.run(command, check=True, cwd=output.parent, capture_output=True)
     answers: np.ndarray = np.load(output)
     return answers
@@ -48,7 +48,7 @@ def test_the_published_model_alone_gives_the_predictions_that_were_recorded(two_
         recorded = recorded[recorded["strategy"] == "fine_tuning"].sort_values("image_id")
         for image_id in recorded["image_id"]:
             source = f"{BUCKET}/phantom/phantom-60-patients-seed-0/images_001/images/{image_id}"
-            storage.write_bytes(f"{tmp_path}/pictures/{image_id}", storage.read_bytes(source))
+            storage.write_bytes(f"{tmp_path}/images/{image_id}", storage.read_bytes(source))
     answers = _serve(version, tmp_path / "pictures", tmp_path / "answers.npy")
     assert set(recorded["split"]) == {"validation", "test"}
     assert answers.shape == (len(recorded), 1)

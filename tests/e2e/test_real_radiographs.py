@@ -30,10 +30,10 @@ def test_a_version_is_published(run: Run) -> None:
     assert "chest-radiograph version 1: gs://radiograft-embedded/registry/chest-radiograph/1\n" in run.output
 
 
-def test_rows_without_a_picture_are_counted(run: Run) -> None:
-    assert "729 pictures of 490 patients" in run.output
-    assert "left out   111390: row without a picture" in run.output
-    assert "left out        1: byte-identical to an earlier picture, e.g. 00002658_002.png" in run.output
+def test_rows_without_per_image_are_counted(run: Run) -> None:
+    assert "729 images of 490 patients" in run.output
+    assert "left out   111390: row without an image" in run.output
+    assert "left out        1: byte-identical to an earlier image, e.g. 00002658_002.png" in run.output
     assert "111,390" in Path(run.summary["report"]).read_text()
 
 
@@ -45,7 +45,7 @@ def test_what_one_class_cannot_tell_is_said_and_the_rest_is_told(run: Run) -> No
     assert test["labels_not_estimable"] == ["Pneumonia"]
     assert test["majority_accuracy"] == 1.0
     assert 0.0 <= test["accuracy_interval"][0] <= test["accuracy"] <= test["accuracy_interval"][1] <= 1.0
-    assert "not estimable on test (120 pictures), where each occurs in all or in none: Pneumonia" in run.output
+    assert "not estimable on test (120 images), where each occurs in all or in none: Pneumonia" in run.output
     assert "not estimable" in Path(run.summary["report"]).read_text()
 
 

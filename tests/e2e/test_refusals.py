@@ -98,7 +98,7 @@ def test_a_split_with_an_empty_class(refuse: Radiograft, source: Path) -> None:
     others = [row.replace(row.split(",")[1], "No Finding", 1) for row in rows[1:]]
     table.write_text("\n".join([head, *only_one, *others]))
     done = refuse("format=chestxray14", f"source={source}", "labels=Hernia")
-    error = "ValueError: training and validation must hold pictures with and without the finding, and test must not be"
+    error = "ValueError: training and validation must hold images with and without the finding, and test must not be"
     _assert_task_failed(done, "ingest", error)
     assert "1 with Hernia" in done.stderr
     assert "0 with Hernia" in done.stderr

@@ -39,7 +39,7 @@ def named_radiographs(place: str) -> Ingest:
         files[path] = dicom_file(case.pixels, PatientID=f"{NAME}{case.number}", **tags)
         rows.append(f"{path},{float(case.sick)},{case.split}")
     rows.append(f"{NAME}/gone.dcm,1,train")
-    files |= {"labels.csv": "\n".join(["image,Pneumonia,split", *rows]).encode(), f"{NAME}.txt": b"no picture"}
+    files |= {"labels.csv": "\n".join(["image,Pneumonia,split", *rows]).encode(), f"{NAME}.txt": b"no image"}
     return Ingest(data_format="dicom", data_source=put(files, place))
 
 
@@ -57,5 +57,5 @@ def test_no_patients_name_is_in_what_all_stages_leave(
     words = [NAME, SECRETS["RADIOGRAFT_SALT"]]
     assert found_in(tmp_path / "left", words) == []
     said = (caplog.text + "".join(capfd.readouterr())).lower()
-    assert "12 pictures of 12 patients" in said
+    assert "12 images of 12 patients" in said
     assert not [word for word in words if word.lower() in said]

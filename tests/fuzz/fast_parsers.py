@@ -117,7 +117,7 @@ def _stored(name: str, **others: np.ndarray) -> Callable[[bytes], bytes]:
     return pack
 
 
-PICTURES = medmnist_arrays((16, 16))
+IMAGES = medmnist_arrays((16, 16))
 ODD_CELLS = (True, 2**63, -1, 2.5, np.nan, 1j, "x", b"x", np.datetime64(0, "s"))
 
 
@@ -217,7 +217,7 @@ PARSERS = {
     "nih boxes": Parser([Seeds([BOXES])], _nih("BBox_List_2017.csv")),
     "chexpert": Parser([Seeds([chexpert_files(train=TRAIN, valid=VALID)["train.csv"]])], _chexpert),
     "tar.gz": Parser([Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive, megabytes=96),
-    "npz": Parser(arrays(PICTURES, "train_images", "val_labels"), _medmnist),
+    "npz": Parser(arrays(IMAGES, "train_images", "val_labels"), _medmnist),
     "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
     "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),
     "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL)])], _torch),

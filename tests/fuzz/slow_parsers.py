@@ -35,21 +35,21 @@ def _with_crc(content: bytes) -> bytes:
     return bytes(repaired)
 
 
-def _pictures() -> list[Seeds]:
-    colour = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    shades = [noise(20), noise(20).astype("uint16") * 257, colour]
-    pngs = [encode(each) for each in shades] + [encode(Image.fromarray(colour).convert(mode)) for mode in "1P"]
-    pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(colour).convert("RGBA"))]
-    damaged = [with_chunk_at_its_end(encode(colour), chunk) for chunk in (b"zTXta\0\5zz", b"iCCPa\0\5zz", b"gAMA\0")]
-    jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), colour) for step in (False, True)]
-    jpegs += [encode(Image.fromarray(colour).convert("CMYK"), "JPEG")]
+def _images() -> list[Seeds]:
+    color = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    shades = [noise(20), noise(20).astype("uint16") * 257, color]
+    pngs = [encode(each) for each in shades] + [encode(Image.fromarray(color).convert(mode)) for mode in "1P"]
+    pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(color).convert("RGBA"))]
+    damaged = [with_chunk_at_its_end(encode(color), chunk) for chunk in (b"zTXta\0\5zz", b"iCCPa\0\5zz", b"gAMA\0")]
+    jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), color) for step in (False, True)]
+    jpegs += [encode(Image.fromarray(color).convert("CMYK"), "JPEG")]
     others = [encode(noise(20), name) for name in ("GIF", "BMP", "TIFF", "WEBP")]
     return [Seeds(pngs), Seeds([*pngs, *damaged], _with_crc), Seeds(damaged, changes=0), Seeds(jpegs), Seeds(others)]
 
 
-def _picture(content: bytes, folder: Path) -> bool:
+def _image(content: bytes, folder: Path) -> bool:
     put({"a.png": content}, str(folder))
-    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), size=32).picture is not None
+    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), size=32).image is not None
 
 
 STATE = {
@@ -118,7 +118,7 @@ def _contract(content: bytes, folder: Path) -> bool:
 
 
 PARSERS = {
-    "picture": Parser(_pictures(), _picture, megabytes=1024),
+    "picture": Parser(_images(), _image, megabytes=1024),
     "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
     "finished shard": Parser([Seeds([prepend_digest(bytes(range(256)))])], _finished),
     "keras": Parser(

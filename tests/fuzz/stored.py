@@ -28,23 +28,23 @@ def _sample(content: bytes, folder: Path) -> bool:
     return bool(compare_samples(ReferenceSample.read(content), ReferenceSample(**SAMPLE), seed=0))
 
 
-def _catalogue() -> dict[str, bytes]:
-    """A catalogue's files by name, as ingest hands them on."""
+def _catalog() -> dict[str, bytes]:
+    """A catalog's files by name, as ingest hands them on."""
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "catalogue"
+        written = Path(folder) / "catalog"
         ingest.build_catalog(half_validating(put(nih_files(), f"{folder}/nih"))).write(written)
         checksums.write_checksums(written)
         return {path.name: path.read_bytes() for path in written.iterdir()}
 
 
-CATALOGUE = _catalogue()
+CATALOG = _catalog()
 
 
 def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
     """What a stage does with an artifact, of which a file is what is given."""
 
     def read(content: bytes, folder: Path) -> bool:
-        put(CATALOGUE | {name: content}, str(folder))
+        put(CATALOG | {name: content}, str(folder))
         checksums.verify_checksums(folder)
         return bool(len(Catalog.read(folder).rows))
 
@@ -53,8 +53,8 @@ def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
 
 PARSERS = {
     "artifact": Parser(
-        [Seeds([CATALOGUE["catalogue.parquet"]])], _handed_on("catalogue.parquet"), named="catalogue.parquet must be as"
+        [Seeds([CATALOG["catalog.parquet"]])], _handed_on("catalog.parquet"), named="catalog.parquet must be as"
     ),
-    "checksums": Parser([Seeds([CATALOGUE[checksums.NAME]])], _handed_on(checksums.NAME)),
+    "checksums": Parser([Seeds([CATALOG[checksums.NAME]])], _handed_on(checksums.NAME)),
     "drift sample": Parser(arrays(SAMPLE, *KINDS), _sample),
 }

@@ -22,18 +22,18 @@ NAMES = (
 )
 
 
-def test_pictures_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
+def test_images_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
     for case, name in zip(CASES, NAMES, strict=True):
         path = tmp_path / "in" / case.split / ("sick" if case.sick else "well") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(case.pixels))
     settings = Ingest(data_format="folders", data_source=str(tmp_path / "in"), data_labels="sick")
-    ingest.run(settings, tmp_path / "catalogue")
-    names = [image_id.rpartition("/")[2] for image_id in Catalog.read(tmp_path / "catalogue").rows["image_id"]]
+    ingest.run(settings, tmp_path / "catalog")
+    names = [image_id.rpartition("/")[2] for image_id in Catalog.read(tmp_path / "catalog").rows["image_id"]]
     assert sorted(names) == sorted(NAMES)
-    preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "catalogue", "shards"}
-    assert not Catalog.read(tmp_path / "catalogue").excluded["image_id"].tolist()
+    preprocess.run(Preprocess(image_size=32), tmp_path / "catalog", tmp_path / "shards")
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "catalog", "shards"}
+    assert not Catalog.read(tmp_path / "catalog").excluded["image_id"].tolist()
 
 
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:

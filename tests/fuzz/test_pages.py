@@ -33,7 +33,7 @@ ATTACKS = (
 
 @pytest.fixture(scope="module")
 def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The data report of pictures whose names and only finding are attacks."""
+    """The data report of images whose names and only finding are attacks."""
     place = tmp_path_factory.mktemp("attacks")
     label = ATTACKS[1]
     rows = [f"{c.number}.png,{c.number},{label if c.sick else 'No Finding'},{c.split},<b>{RUN}" for c in CASES]
@@ -41,8 +41,8 @@ def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     files = {f"{case.number}.png": encode(case.pixels) for case in CASES}
     put(files | {"labels.csv": "\n".join(["image,patient,label,split,view", *rows, *gone]).encode()}, str(place / "in"))
     settings = Ingest(data_format="table", data_source=f"{place}/in/labels.csv", data_labels=label)
-    ingest.run(settings, place / "catalogue")
-    preprocess.run(Preprocess(image_size=32), place / "catalogue", place / "shards")
+    ingest.run(settings, place / "catalog")
+    preprocess.run(Preprocess(image_size=32), place / "catalog", place / "shards")
     data_report.write_data_report(place / "shards", place / "data.html")
     return (place / "data.html").read_text()
 

@@ -41,7 +41,7 @@ FILES = {
     ).encode(),
 }
 with tempfile.TemporaryDirectory() as _source:
-    CATALOGUE = ingest.build_catalog(Ingest.of(form(put(nih_files(), _source), "/registry")))
+    CATALOG = ingest.build_catalog(Ingest.of(form(put(nih_files(), _source), "/registry")))
 CHANGE = {"version": 1, "time": "2026-01-01T00:00:00+00:00", "run_id": "r", "reason": "x", "rollback": False}
 POINTER = json.dumps({"version": 1, "history": [CHANGE, CHANGE]}).encode()
 CLAIM = json.dumps({"number": 1, "run_id": "r", "created": "2026", "parent": None}).encode()
@@ -109,8 +109,8 @@ def _rollback(place: str, _: Path) -> None:
 def _look(place: str, folder: Path) -> None:
     """Ingest's look at the version in production, which never fails, and the data report's."""
     run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
-    found = change_detection.detect_changes(run_form, CATALOGUE, folder, "another run")
-    summary.compare_with_previous(found.earlier, CATALOGUE.summary())
+    found = change_detection.detect_changes(run_form, CATALOG, folder, "another run")
+    summary.compare_with_previous(found.earlier, CATALOG.summary())
 
 
 TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))

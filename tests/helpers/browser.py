@@ -34,7 +34,7 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "
 
 @dataclass(frozen=True)
 class Seen:
-    """Width of the page in CSS pixels, its pictures, how many did not load, the console's lines, and the names of what
+    """Width of the page in CSS pixels, its images, how many did not load, the console's lines, and the names of what
     is wider than its place on the page and scrolls sideways there."""
 
     width: int
@@ -59,10 +59,10 @@ def open_page(page: str, width: int, folder: Path) -> Seen:
 
 
 def photograph(page: str, width: int, folder: Path) -> Image.Image:
-    """The first 9,000 pixels of a page in a window of this width, in light colours; the files go to `folder`."""
+    """The first 9,000 pixels of a page in a window of this width, in light colors; the files go to `folder`."""
     (folder / "page.html").write_text(page, encoding="utf-8")
-    picture = folder / "page.png"
-    window = (f"--screenshot={picture}", f"--window-size={width},9000", f"--user-data-dir={folder / 'profile'}")
+    image = folder / "page.png"
+    window = (f"--screenshot={image}", f"--window-size={width},9000", f"--user-data-dir={folder / 'profile'}")
     command = [str(CHROMIUM), *OPTIONS, *window, (folder / "page.html").as_uri()]
     subprocess.run(command, capture_output=True, timeout=120, check=True)
-    return Image.open(picture).convert("RGB")
+    return Image.open(image).convert("RGB")

@@ -1,4 +1,4 @@
-"""Catalogue rows with predictions that the tests of subgroups and shortcuts share."""
+"""Catalog rows with predictions that the tests of subgroups and shortcuts share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pandas as pd
 from radiograft.evaluation.subgroups import EvaluatedSplit
 
 
-def catalogue(pictures: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
-    """Rows in which nothing that the catalogue knows tells Mass; two pictures a patient."""
+def catalog(images: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
+    """Rows in which nothing that the catalog knows tells Mass; two images a patient."""
     generator = np.random.default_rng(seed)
-    patients = np.arange(pictures) // 2
-    women, ages = generator.random(pictures) < 0.5, generator.integers(5, 95, pictures)
+    patients = np.arange(images) // 2
+    women, ages = generator.random(images) < 0.5, generator.integers(5, 95, images)
     return pd.DataFrame(
         {
-            "image_id": [f"{split}{i}.png" for i in range(pictures)],
-            "uri": [f"gs://bucket/nih/images_{1 + i % 2:03d}/images/{split}{i}.png" for i in range(pictures)],
-            "bytes": generator.integers(50_000, 60_000, pictures),
+            "image_id": [f"{split}{i}.png" for i in range(images)],
+            "uri": [f"gs://bucket/nih/images_{1 + i % 2:03d}/images/{split}{i}.png" for i in range(images)],
+            "bytes": generator.integers(50_000, 60_000, images),
             "pixels": 1024 * 1024,
             "patient_id": [f"{split}{patient}" for patient in patients],
-            "view": pd.array(np.where(generator.random(pictures) < 0.5, "AP", "PA"), dtype="string"),
+            "view": pd.array(np.where(generator.random(images) < 0.5, "AP", "PA"), dtype="string"),
             "age": ages[patients].astype(float),
             "sex": pd.array(np.where(women[patients], "F", "M"), dtype="string"),
             "split": split,
-            "label:Mass": (generator.random(pictures) < 0.4).astype(float),
+            "label:Mass": (generator.random(images) < 0.4).astype(float),
         }
     )
 

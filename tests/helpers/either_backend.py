@@ -36,15 +36,15 @@ def build(name: str) -> tuple[keras.Model, keras.Model]:
 def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
     """What public interfaces give, as arrays."""
     random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (6, SIZE, SIZE, 1), dtype="uint8")
+    images = random.integers(0, 256, (6, SIZE, SIZE, 1), dtype="uint8")
     truth = random.integers(0, 2, (6, 2)).astype("float32")
     backbone, network = build(name)
     network.load_weights(weights)
     trained = unfreeze_from(network, CUT_OFFS[name])
     cut = split_model(pool_before_concat(network), CUT_OFFS[name])
-    parts = cut.prefix.predict(pictures, verbose=0)
-    taps = build_tap_model(backbone, tap_layers(backbone)).predict(pictures, verbose=0)
-    whole = network.predict(pictures, verbose=0)
+    parts = cut.prefix.predict(images, verbose=0)
+    taps = build_tap_model(backbone, tap_layers(backbone)).predict(images, verbose=0)
+    whole = network.predict(images, verbose=0)
     halves = cut.suffix.predict(parts, verbose=0)
     cut.suffix.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
     fitted = cut.suffix.fit(parts, truth, batch_size=2, epochs=EPOCHS, shuffle=False, verbose=0)
@@ -55,7 +55,7 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
         "taps": taps,
         "losses": np.array(fitted.history["loss"]),
         "halves_after": cut.suffix.predict(parts, verbose=0),
-        "whole_after": network.predict(pictures, verbose=0),
+        "whole_after": network.predict(images, verbose=0),
         "backend": np.array(keras.backend.backend()),
     }
 

@@ -1,4 +1,4 @@
-"""Encoded pictures that several folders' tests make for themselves."""
+"""Encoded images that several folders' tests make for themselves."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from PIL import Image
 
 
-def encode(picture: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
-    """The file's bytes of a picture, or of an array that Pillow takes as one."""
+def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
+    """The file's bytes of an image, or of an array that Pillow takes as one."""
     content = io.BytesIO()
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(content, format, **options)
+    pixels = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    pixels.save(content, format, **options)
     return content.getvalue()
 
 
 def noise(size: int = 32, seed: int = 0) -> np.ndarray:
-    """A picture that no compression makes small, uint8 [size, size]."""
+    """An image that no compression makes small, uint8 [size, size]."""
     return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
 
 
 def png_of_header_only(width: int, height: int) -> bytes:
-    """A PNG that promises width x height grey pixels and holds none."""
+    """A PNG that promises width x height gray pixels and holds none."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, (header, data, b"IEND")))

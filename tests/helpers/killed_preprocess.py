@@ -1,4 +1,4 @@
-"""The stage in a process of its own that dies: `python -m tests.helpers.killed_preprocess CATALOGUE OUT
+"""The stage in a process of its own that dies: `python -m tests.helpers.killed_preprocess CATALOG OUT
 KEPT MODULE FUNCTION CALL` has itself killed at the numbered call of a module's function.
 
 With KEPT, a folder or gs:// prefix, OUT is a worker's part; without (empty), the whole stage's output.
@@ -16,21 +16,21 @@ from radiograft.stages.runtime import stage
 from radiograft.training.checkpoints import Checkpoints
 from tests.helpers.killed_stage import die_at
 
-PICTURES_A_SHARD = 16
+IMAGES_A_SHARD = 16
 SETTINGS = Preprocess(image_size=32)
 
 
-def attempt(catalogue: Path, out: Path, kept: str) -> None:
+def attempt(catalog: Path, out: Path, kept: str) -> None:
     """One attempt, undisturbed unless somebody else sees to it."""
     if kept:
-        task.preprocess_share(SETTINGS, catalogue, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
+        task.preprocess_share(SETTINGS, catalog, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
     else:
-        task.run(SETTINGS, catalogue, out)
+        task.run(SETTINGS, catalog, out)
 
 
 if __name__ == "__main__":
-    catalogue, out, kept, module, function, call = sys.argv[1:]
-    shard_files.IMAGES_PER_SHARD = PICTURES_A_SHARD
+    catalog, out, kept, module, function, call = sys.argv[1:]
+    shard_files.IMAGES_PER_SHARD = IMAGES_A_SHARD
     die_at(module, function, int(call))
     with stage("preprocess"):
-        attempt(Path(catalogue), Path(out), kept)
+        attempt(Path(catalog), Path(out), kept)

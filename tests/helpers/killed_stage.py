@@ -27,7 +27,7 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.trainer import History
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features, run_fine_tune
 
-EPOCHS, STEPS = 4, 7  # 58 training pictures in batches of 8
+EPOCHS, STEPS = 4, 7  # 58 training images in batches of 8
 RECIPE = "schedule=cosine,warm_up=0.2,layer_decay=0.5,ema=0.9,clip_norm=0.5,label_smoothing=0.1,loss_weights=balanced"
 FINE_TUNE = FineTune(
     model_cut_off="second",
@@ -37,7 +37,7 @@ FINE_TUNE = FineTune(
     train_fine_tune_learning_rate=0.01,
     train_patience=100,
     train_recipe=RECIPE,
-    train_views=2,
+    train_cached_augmentations=2,
 )
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
 
@@ -52,12 +52,12 @@ STAGES: dict[str, Run] = {
 def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: int = 0) -> Path:
     """A model of three convolutions and a classifier with dropout, saved as feature extraction saves it."""
     keras.utils.set_random_seed(seed)
-    pictures = keras.Input((image_size, image_size, 1), dtype="uint8")
-    outputs = keras.layers.Rescaling(1 / 255)(pictures)
+    images = keras.Input((image_size, image_size, 1), dtype="uint8")
+    outputs = keras.layers.Rescaling(1 / 255)(images)
     for name in ("first", "second", "third"):
         outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
-    network = attach_classifier(build_feature_extractor(keras.Model(pictures, outputs, name="small")), head)
+    network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     contract = artifact.ModelSpec(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
     artifact.save_model(folder, network, contract, History([], 0, {}))
     (folder / "settings.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""Small data sets as MedMNIST writes them: twelve pictures, six to train, three to validate and three to test."""
+"""Small data sets as MedMNIST writes them: twelve images, six to train, three to validate and three to test."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def medmnist_arrays(
     """Noise of this shape, [height, width] or [height, width, 3], and labels, to be changed at will.
 
     Args:
-        labels: of each split a number a picture, or a list of numbers.
+        labels: of each split a number an image, or a list of numbers.
     """
     draws = np.random.default_rng(0)
-    pictures = {f"{part}_images": draws.integers(0, 256, (n, *shape), dtype=np.uint8) for part, n in COUNTS.items()}
+    images = {f"{part}_images": draws.integers(0, 256, (n, *shape), dtype=np.uint8) for part, n in COUNTS.items()}
     truth = {f"{part}_labels": np.array(labels[part], np.uint8).reshape(n, -1) for part, n in COUNTS.items()}
-    return pictures | truth
+    return images | truth

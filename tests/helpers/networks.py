@@ -16,7 +16,7 @@ every_backbone = pytest.mark.parametrize("name", ["densenet121", "efficientnet_l
 shares = st.floats(0, 1, exclude_max=True)  # how far along a list a random choice lies
 
 SIZE = 32
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="uint8")
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype="uint8")
 
 
 def whole(backbone: keras.Model) -> keras.Model:
@@ -25,7 +25,7 @@ def whole(backbone: keras.Model) -> keras.Model:
     return attach_classifier(features, classifier)
 
 
-def freeze_normalisation(model: keras.Model) -> None:
+def freeze_normalization(model: keras.Model) -> None:
     for layer in model.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
 
@@ -33,13 +33,13 @@ def freeze_normalisation(model: keras.Model) -> None:
 @functools.cache
 def network(name: str) -> keras.Model:
     if name == "resnet50":  # not one of ours: the cut is a matter of the graph, not of a list of names
-        grey = keras.Input((SIZE, SIZE, 1))
-        colour = keras.layers.Concatenate()([grey, grey, grey])
-        backbone = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=colour)
+        gray = keras.Input((SIZE, SIZE, 1))
+        color = keras.layers.Concatenate()([gray, gray, gray])
+        backbone = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=color)
     else:
         backbone = build_backbone(name, "none", "", SIZE)
     model = whole(backbone)
-    freeze_normalisation(model)
+    freeze_normalization(model)
     return model
 
 

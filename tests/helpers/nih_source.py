@@ -1,6 +1,6 @@
 """A data set in NIH's layout that can be read at a glance, with the table in both of NIH's versions.
 
-Ingest never decodes a picture, so that any bytes will do for one. With seed 0 and half of the patients validating,
+Ingest never decodes an image, so that any bytes will do for one. With seed 0 and half of the patients validating,
 patients 1 and 2 train, 6 and 8 validate; patient 3 is in the test list.
 """
 
@@ -40,14 +40,14 @@ TRAIN_VAL = (
     "00000008_000.png",
 )  # fmt: skip
 TEST = ("00000003_000.png", "00000003_001.png")
-PICTURES = "images_001/images"
+IMAGES = "images_001/images"
 
 
-def nih_files(folder: str = PICTURES) -> dict[str, bytes]:
-    """The data set by path, to be changed at will: eight pictures of five patients, the table of 2020 and the lists."""
-    pictures = {f"{folder}/{name}".lstrip("/"): f"pixels of {name}".encode() for name in (*TRAIN_VAL, *TEST)}
+def nih_files(folder: str = IMAGES) -> dict[str, bytes]:
+    """The data set by path, to be changed at will: eight images of five patients, the table of 2020 and the lists."""
+    images = {f"{folder}/{name}".lstrip("/"): f"pixels of {name}".encode() for name in (*TRAIN_VAL, *TEST)}
     return {
-        **pictures,
+        **images,
         "Data_Entry_2017_v2020.csv": TABLE_V2020.encode(),
         "train_val_list.txt": "\n".join(TRAIN_VAL).encode(),
         "test_list.txt": "\n".join(TEST).encode(),

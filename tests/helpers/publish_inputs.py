@@ -58,7 +58,7 @@ METRICS: dict[str, Any] = {
         },
         "excluded": [{"reason": "empty file", "count": 2, "examples": ["a.png", "b.png"]}],
         "converted": {"RGBA": 4},
-        "notes": ["each picture counts as a patient"],
+        "notes": ["each image counts as a patient"],
     },
     "lineage": {"source": "gs://hospital/films", "fingerprint": "4f" * 32, "settings": SETTINGS},
     "gate": PASSED,

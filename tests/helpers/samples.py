@@ -12,15 +12,15 @@ UNKNOWN = float("nan")
 
 
 @st.composite
-def scored_pictures(draw: st.DrawFn) -> tuple[list[float], list[float]]:
+def scored_images(draw: st.DrawFn) -> tuple[list[float], list[float]]:
     """Truths of both classes, with scores that are often tied."""
     truth = [0.0, 1.0, *draw(st.lists(st.sampled_from([0.0, 1.0]), max_size=40))]
     score = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1, width=32))
     return truth, draw(st.lists(score, min_size=len(truth), max_size=len(truth)))
 
 
-def each_its_own_patient(pictures: int) -> list[str]:
-    return [f"patient {i:05d}" for i in range(pictures)]
+def each_its_own_patient(images: int) -> list[str]:
+    return [f"patient {i:05d}" for i in range(images)]
 
 
 def frame(patients: list[str], **labels: tuple[list[float], list[float]]) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def frame(patients: list[str], **labels: tuple[list[float], list[float]]) -> pd.
     return pd.DataFrame(columns)
 
 
-def noisy_scores(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def noisy_scores(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
-    truth = (generator.random(pictures) < 0.3).astype(float)
+    truth = (generator.random(images) < 0.3).astype(float)
     return truth, 1 / (1 + np.exp(-generator.normal(1.5 * truth - 1)))

@@ -1,4 +1,4 @@
-"""The same twelve pictures of twelve patients in the layout of every source; half of them are sick in each split."""
+"""The same twelve images of twelve patients in the layout of every source; half of them are sick in each split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 40
 
 
 class Case(NamedTuple):
-    """A picture: number, split, whether it shows Pneumonia, and pixels."""
+    """An image: number, split, whether it shows Pneumonia, and pixels."""
 
     number: int
     split: str
@@ -38,7 +38,7 @@ def folders(place: str) -> Ingest:
 
 
 def table(place: str) -> Ingest:
-    """A table in words, with the pictures in a folder beside it."""
+    """A table in words, with the images in a folder beside it."""
     rows = [f"p/{c.number}.png,{c.number},{'Pneumonia' if c.sick else 'No Finding'},{c.split}" for c in CASES]
     files = {f"p/{c.number}.png": encode(c.pixels) for c in CASES}
     put(files | {"labels.csv": "\n".join(["Path,id,Finding,split", *rows]).encode()}, place)
@@ -100,13 +100,13 @@ def nih(place: str, packs: int = 0) -> Ingest:
         "train_val_list.txt": "\n".join(names[:8]).encode(),
         "test_list.txt": "\n".join(names[8:]).encode(),
     }
-    pictures = {f"images/{name}": encode(c.pixels) for name, c in zip(names, CASES, strict=True)}
+    images = {f"images/{name}": encode(c.pixels) for name, c in zip(names, CASES, strict=True)}
     if not packs:
-        pictures = {f"images_001/{name}": content for name, content in pictures.items()}
+        images = {f"images_001/{name}": content for name, content in images.items()}
     for number in range(packs):
-        part = {name: pictures.pop(name) for name in list(pictures)[:: packs - number]}
+        part = {name: images.pop(name) for name in list(images)[:: packs - number]}
         files[f"images_{number + 1:02d}.tar.gz"] = tar_gz(part)
-    return Ingest(data_source=put(files | pictures, place), data_validation_fraction=0.5)
+    return Ingest(data_source=put(files | images, place), data_validation_fraction=0.5)
 
 
 def nih_archives(place: str) -> Ingest:

@@ -1,4 +1,4 @@
-"""Dark pictures with a bright square in them, and a network that calls what is bright."""
+"""Dark images with a bright square in them, and a network that calls what is bright."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 SIZE = 32
-CELL = 4  # pixels of the picture behind one number of the network's last activation
+CELL = 4  # pixels of the image behind one number of the network's last activation
 SQUARE = 8
 LABELS = ("Bright", "Dark")
 Place = tuple[int, int]
 
 
-def picture(place: Place) -> np.ndarray:
+def image(place: Place) -> np.ndarray:
     """uint8 [SIZE, SIZE, 1] with a square whose upper left corner is at this x and y."""
     x, y = place
     pixels = np.full((SIZE, SIZE, 1), 10, dtype="uint8")
@@ -33,16 +33,16 @@ def picture(place: Place) -> np.ndarray:
 
 
 def network(channels: int, kernel: np.ndarray, bias: float = 0.0) -> keras.Model:
-    """Pictures to two labels, linear behind the pooling.
+    """Images to two labels, linear behind the pooling.
 
     Args:
         channels: of the last activation, [n, 8, 8, channels]; the first is the brightness, others are random.
         kernel: of the last layer, [channels, 2].
     """
-    grey = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
-    scaled = keras.layers.Rescaling(1 / 255)(grey)
+    gray = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
+    scaled = keras.layers.Rescaling(1 / 255)(gray)
     cells = keras.layers.Conv2D(channels, CELL, strides=CELL, activation="relu", name="cells")
-    features = build_feature_extractor(keras.Model(grey, cells(scaled), name="squares"))
+    features = build_feature_extractor(keras.Model(gray, cells(scaled), name="squares"))
     weights = np.random.default_rng(0).normal(size=(CELL, CELL, 1, channels)).astype("float32")
     weights[..., 0] = 1 / CELL**2
     cells.set_weights([weights, np.zeros(channels)])
@@ -62,11 +62,11 @@ def shards(
     truth: Mapping[str, list[float]] | None = None,
     boxes: Mapping[str, tuple[str, list[float]]] | None = None,
 ) -> Shards:
-    """Pictures `<split>-<number>.png`, two a patient, with a square at these places of each split.
+    """Images `<split>-<number>.png`, two a patient, with a square at these places of each split.
 
     Args:
         truth: of `Bright`; 1 where it is missing.
-        boxes: finding and corners by picture.
+        boxes: finding and corners by image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -76,7 +76,7 @@ def shards(
         ids = [f"{split}-{number}.png" for number in range(count)]
         patients = [f"{split}-{number // 2}" for number in range(count)]
         parts.append(pd.DataFrame({"image_id": ids, "patient_id": patients, "split": split, "label:Bright": present}))
-        examples = ((picture(place), name, np.zeros(2)) for place, name in zip(places.get(split, []), ids, strict=True))
+        examples = ((image(place), name, np.zeros(2)) for place, name in zip(places.get(split, []), ids, strict=True))
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
     rows = pd.concat(parts, ignore_index=True).assign(**{"label:Dark": 0.0})
     table = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""The stages on the small data set, run once for all tests: catalogue, shards, both models, the evaluation."""
+"""The stages on the small data set, run once for all tests: catalog, shards, both models, the evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints
 
-# Of Emphysema the test split has no case. 58 pictures train, 39 validate, 31 test.
+# Of Emphysema the test split has no case. 58 images train, 39 validate, 31 test.
 LABELS = "Pneumonia,Effusion,Emphysema"
 SEED = 3
 
@@ -56,7 +56,7 @@ FINE_TUNE = FineTune(
 )
 NO_CHECKPOINTS = Checkpoints("")
 EVALUATE = Evaluate(
-    publish_registry="/no/registry/yet", evaluate_bootstrap_samples=100, evaluate_fewest_patients=1, train_seed=SEED
+    publish_registry="/no/registry/yet", evaluate_bootstrap_samples=100, evaluate_min_patients=1, train_seed=SEED
 )
 
 
@@ -79,18 +79,18 @@ def run_fine_tune(
 
 
 @pytest.fixture(scope="session")
-def catalogue_folder(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalogue of the phantom data set."""
-    folder = tmp_path_factory.mktemp("catalogue")
+def catalog_folder(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog of the phantom data set."""
+    folder = tmp_path_factory.mktemp("catalog")
     ingest.run(Ingest(data_source=str(nih_folder), data_labels=LABELS, data_validation_fraction=0.25), folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def shards_folder(catalogue_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards_folder(catalog_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 32 px with the poster's augmentation."""
     folder = tmp_path_factory.mktemp("shards")
-    preprocess.run(Preprocess(image_size=32), catalogue_folder, folder)
+    preprocess.run(Preprocess(image_size=32), catalog_folder, folder)
     return folder
 
 

@@ -45,15 +45,13 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def features(pictures: int, seed: int, unknown: bool = False) -> CachedActivations:
-    """Six features and two labels a picture; if `unknown`, every third picture's second label is, and one's both."""
-    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
+def features(images: int, seed: int, unknown: bool = False) -> CachedActivations:
+    """Six features and two labels an image; if `unknown`, every third image's second label is, and one's both."""
+    values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :2] > 0).astype("float32")
     if unknown:
         truth[::3, 1] = truth[4] = np.nan
-    return CachedActivations(
-        [aligned(values)[None]], aligned(truth), [f"picture-{number}" for number in range(pictures)]
-    )
+    return CachedActivations([aligned(values)[None]], aligned(truth), [f"image-{number}" for number in range(images)])
 
 
 def trained(
@@ -78,14 +76,14 @@ def classifier(
         return trained(model, material, strategy, folder, recipe)
 
 
-def with_unknown(pictures: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Takes a third of a batch's labels away."""
     row, column = tf.range(BATCH)[:, None], tf.range(truth.shape[1])
-    return pictures, tf.where((row + column) % 3 == 0, np.float32("nan"), truth)
+    return images, tf.where((row + column) % 3 == 0, np.float32("nan"), truth)
 
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """A backbone's first blocks, half of them frozen, on augmented pictures of which not all labels are known."""
+    """A backbone's first blocks, half of them frozen, on augmented images of which not all labels are known."""
     material = data_from_images(data, BATCH, 0, strategy.num_replicas_in_sync)
     material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
@@ -96,7 +94,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
         result = trained(model, material, strategy, folder, FULL)
-    predictions = Predictor(model, strategy).whole(data.pictures("test", BATCH))
+    predictions = Predictor(model, strategy).whole(data.images("test", BATCH))
     sample = [weight[::101] for weight in result["weights"]]
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
@@ -116,13 +114,13 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
 
 
 def branched(size: int, labels: int) -> keras.Model:
-    picture = keras.Input((size, size, 1), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 255)(picture)
+    image = keras.Input((size, size, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(image)
     frozen = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="frozen")(scaled)
     tuned = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="tuned")(frozen)
     both = keras.layers.Concatenate()([frozen, tuned])
     pooled_both = keras.layers.GlobalAveragePooling2D()(both)
-    return keras.Model(picture, keras.layers.Dense(labels, activation="sigmoid")(pooled_both))
+    return keras.Model(image, keras.layers.Dense(labels, activation="sigmoid")(pooled_both))
 
 
 def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
@@ -150,7 +148,7 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
-    """Both maps of seven pictures in batches of 3, 3 and 1, some of their values."""
+    """Both maps of seven images in batches of 3, 3 and 1, some of their values."""
     with strategy.scope():
         backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "none", "", data.image_size))
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
@@ -166,7 +164,7 @@ def main(shards: Path, out: Path) -> None:
     data = Shards.read(shards)
     works: dict[str, Callable[[tf.distribute.Strategy, Path], dict[str, Any]]] = {
         "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
-        "few_validation_pictures": lambda strategy, folder: classifier(strategy, folder, held_out=3),
+        "few_validation_images": lambda strategy, folder: classifier(strategy, folder, held_out=3),
         "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
         "evaluated_again": lambda strategy, _: evaluated_again(strategy),
         "streamed": lambda strategy, _: streamed(strategy),

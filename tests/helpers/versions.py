@@ -18,7 +18,7 @@ from tests.helpers.publish_inputs import METRICS, write_inputs
 
 def form(source: str, place: str, **values: Scalar) -> dict[str, Scalar]:
     """Every setting of a run by the clock over the data set of `nih_source`, with the registry in `place`."""
-    names = {"data_source": source, "publish_registry": f"{place}/registry", "train_when": "data_changed"}
+    names = {"data_source": source, "publish_registry": f"{place}/registry", "train_trigger": "data_changed"}
     return validate_settings(names | {"data_validation_fraction": 0.5} | values)
 
 
@@ -28,9 +28,9 @@ def publish_version(settings: Mapping[str, Scalar], *, promote: bool = True, **d
     Args:
         data: what the summary of the data holds otherwise; None: it lacks that.
     """
-    catalogue = ingest.build_catalog(Ingest.of(settings))
-    summary = catalogue.summary() | {"catalogued": catalogue.summary()["splits"]} | data
-    lineage = {"source": catalogue.source, "fingerprint": catalogue.fingerprint(), "settings": dict(settings)}
+    catalog = ingest.build_catalog(Ingest.of(settings))
+    summary = catalog.summary() | {"catalogued": catalog.summary()["splits"]} | data
+    lineage = {"source": catalog.source, "fingerprint": catalog.fingerprint(), "settings": dict(settings)}
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(Path(folder))
         number = len(registry.list_versions(str(settings["publish_registry"]), str(settings["publish_model_name"]))) + 1

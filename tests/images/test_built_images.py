@@ -90,11 +90,11 @@ def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
 def _executor_input() -> dict[str, object]:
     places = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
     values = {"run_id": "run-1", **fill_defaults({**places, "data_format": "phantom", "data_phantom_patients": 20})}
-    catalogue = {"name": "catalogue", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalogue"}
+    catalog = {"name": "catalog", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalog"}
     return {
         "inputs": {"parameterValues": values},
         "outputs": {
-            "artifacts": {"catalogue": {"artifacts": [catalogue]}},
+            "artifacts": {"catalog": {"artifacts": [catalog]}},
             "parameters": {"Output": {"outputFile": "/tmp/out/Output"}},
             "outputFile": "/tmp/out/executor_output.json",
         },

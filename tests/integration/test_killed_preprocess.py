@@ -14,23 +14,23 @@ import pytest
 
 from radiograft import storage
 from radiograft.data.shards import files as shard_files
-from tests.helpers.killed_preprocess import PICTURES_A_SHARD, attempt
+from tests.helpers.killed_preprocess import IMAGES_A_SHARD, attempt
 from tests.repository import ROOT
 
-SHARDS = 4 + 3 + 2  # of 58, 39 and 31 pictures
+SHARDS = 4 + 3 + 2  # of 58, 39 and 31 images
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(shard_files, "IMAGES_PER_SHARD", PICTURES_A_SHARD)
+    monkeypatch.setattr(shard_files, "IMAGES_PER_SHARD", IMAGES_A_SHARD)
     caplog.set_level(logging.INFO, "radiograft")
 
 
-def killed(catalogue: Path, out: Path, kept: str, moment: str) -> str:
+def killed(catalog: Path, out: Path, kept: str, moment: str) -> str:
     """What an attempt says before it is killed."""
     command = [sys.executable, "-m", "tests.helpers.killed_preprocess"]
     done = subprocess.run(
-        [*command, str(catalogue), str(out), kept, *moment.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*command, str(catalog), str(out), kept, *moment.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert done.returncode == -signal.SIGKILL
     return done.stdout
@@ -42,42 +42,42 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_three_times_in_one_folder(catalogue_folder: Path, tmp_path: Path) -> None:
-    """Within the third shard; when its pictures are written, but not what became of them; while bringing together."""
+def test_three_times_in_one_folder(catalog_folder: Path, tmp_path: Path) -> None:
+    """Within the third shard; when its images are written, but not what became of them; while bringing together."""
     out = tmp_path / "out"
-    killed(catalogue_folder, out, "", f"radiograft.data.shards.dataset _record {2 * PICTURES_A_SHARD + 5}")
+    killed(catalog_folder, out, "", f"radiograft.data.shards.dataset _record {2 * IMAGES_A_SHARD + 5}")
     assert sorted(path.name for path in (out / "part").glob("*.parquet")) == [
         "train-00000-of-00004.parquet",
         "train-00001-of-00004.parquet",
     ]
-    said = killed(catalogue_folder, out, "", "radiograft.data.shards.row_status write 1")
+    said = killed(catalog_folder, out, "", "radiograft.data.shards.row_status write 1")
     assert f"going on: 2 of {SHARDS} shards are there" in said
     assert (out / "part" / "train-00002-of-00004.tfrecord").is_file()
-    said = killed(catalogue_folder, out, "", "radiograft.data.shards.files copy_records 4")
+    said = killed(catalog_folder, out, "", "radiograft.data.shards.files copy_records 4")
     assert f"going on: 2 of {SHARDS} shards are there" in said
     before = {path.name: path.stat().st_mtime_ns for path in (out / "part").glob("train-*")}
     assert not (out / "shards.json").exists()
-    attempt(catalogue_folder, out, "")
-    attempt(catalogue_folder, tmp_path / "whole", "")
+    attempt(catalog_folder, out, "")
+    attempt(catalog_folder, tmp_path / "whole", "")
     assert len(before) == 2 * 4
     assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_a_pod_that_finds_its_folder_empty(
-    catalogue_folder: Path, embedded: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    catalog_folder: Path, embedded: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Killed while the fourth shard goes to the object store."""
     kept = f"{embedded}/{uuid.uuid4()}"
-    killed(catalogue_folder, tmp_path / "first", kept, "radiograft.storage write_bytes 9")
+    killed(catalog_folder, tmp_path / "first", kept, "radiograft.storage write_bytes 9")
     left = [Path(entry.name).name for entry in storage.list_files(kept)]
     assert left == [
         *(f"train-0000{number}-of-00004.{suffix}" for number in range(3) for suffix in ("parquet", "tfrecord")),
         "train-00003-of-00004.tfrecord",
     ]
-    attempt(catalogue_folder, tmp_path / "second", kept)
+    attempt(catalog_folder, tmp_path / "second", kept)
     assert f"going on: 3 of {SHARDS} shards are there" in caplog.text
-    attempt(catalogue_folder, tmp_path / "whole", str(tmp_path / "kept"))
+    attempt(catalog_folder, tmp_path / "whole", str(tmp_path / "kept"))
     assert contents(tmp_path / "second") == contents(tmp_path / "whole")
-    attempt(catalogue_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
+    attempt(catalog_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
     assert f"going on: {SHARDS} of {SHARDS} shards are there" in caplog.text
     assert contents(tmp_path / "third") == contents(tmp_path / "whole")

@@ -99,7 +99,7 @@ def stub(server: Server) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def recorded(evaluation: Evaluated) -> tuple[list[bytes], np.ndarray]:
-    """The test pictures' files and the probabilities that evaluation recorded for them."""
+    """The test images' files and the probabilities that evaluation recorded for them."""
     data = Shards.read(evaluation.inputs.shards)
     found = pd.read_parquet(evaluation.folder / "predictions.parquet")
     found = found[(found["strategy"] == "fine_tuning") & (found["split"] == "test")]
@@ -119,10 +119,10 @@ def test_the_signatures_are_what_serving_reads(server: Server) -> None:
     assert list(graph.meta_info_def.tags) == ["serve"]
     methods = {name: definition.method_name for name, definition in graph.signature_def.items() if name[0] != "_"}
     assert methods == dict.fromkeys(("serving_default", "pictures"), "tensorflow/serving/predict")
-    files, pictures = (graph.signature_def[name] for name in ("serving_default", "pictures"))
+    files, images = (graph.signature_def[name] for name in ("serving_default", "pictures"))
     assert _fields(files.inputs) == {"image_bytes": ("string", [-1])}
-    assert _fields(pictures.inputs) == {"pictures": ("float32", [-1, SIZE, SIZE, 1])}
-    assert _fields(files.outputs) == _fields(pictures.outputs) == {"probabilities": ("float32", [-1, LABELS])}
+    assert _fields(images.inputs) == {"pictures": ("float32", [-1, SIZE, SIZE, 1])}
+    assert _fields(files.outputs) == _fields(images.outputs) == {"probabilities": ("float32", [-1, LABELS])}
 
 
 def test_grpc_answers_from_files_what_evaluation_recorded(stub: Any, recorded: tuple[list[bytes], np.ndarray]) -> None:
@@ -149,17 +149,17 @@ def test_float_batches_are_answered_alike(
     stub: Any, server: Server, evaluation: Evaluated, recorded: tuple[list[bytes], np.ndarray]
 ) -> None:
     data = Shards.read(evaluation.inputs.shards)
-    pictures = np.concatenate(list(data.pictures("test", 64).as_numpy_iterator())).astype(np.float32)
+    images = np.concatenate(list(data.images("test", 64).as_numpy_iterator())).astype(np.float32)
     request = predict_pb2.PredictRequest()
     request.model_spec.signature_name = "pictures"
-    request.inputs["pictures"].CopyFrom(tf.make_tensor_proto(pictures))
+    request.inputs["pictures"].CopyFrom(tf.make_tensor_proto(images))
     answer = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
     np.testing.assert_allclose(answer, recorded[1], rtol=0, atol=1e-5)
-    body = json.dumps({"signature_name": "pictures", "instances": pictures[:2].tolist()})
+    body = json.dumps({"signature_name": "pictures", "instances": images[:2].tolist()})
     np.testing.assert_allclose(server.predict_rest(body.encode())["predictions"], recorded[1][:2], rtol=0, atol=1e-5)
 
 
-def test_float_pictures_are_rounded_and_clipped(server: Server) -> None:
+def test_float_images_are_rounded_and_clipped(server: Server) -> None:
     def ask(value: float) -> np.ndarray:
         return server.ask("pictures", {"pictures": np.full((1, SIZE, SIZE, 1), value, np.float32)})["probabilities"]
 

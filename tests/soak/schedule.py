@@ -34,19 +34,19 @@ SMALL: dict[str, Scalar] = {
     "data_format": "chestxray14",
     "data_validation_fraction": 0.25,
     "evaluate_bootstrap_samples": 100,
-    "evaluate_fewest_patients": 1,
+    "evaluate_min_patients": 1,
     "image_size": 32,
     "model_backbone": "efficientnet_lite0",
     "model_cut_off": "block4_conv",
     "model_dense_units": 0,
     "model_dropout": 0.0,
     "model_weights": "none",
-    "publish_floors": "0.1",
-    "publish_margin": 0.1,
+    "gate_min_auroc": "0.1",
+    "gate_noninferiority_margin": 0.1,
     "train_batch_size": 16,
     "train_feature_epochs": 1,
     "train_fine_tune_epochs": 1,
-    "train_when": DATA_CHANGED,
+    "train_trigger": DATA_CHANGED,
 }
 
 
@@ -76,8 +76,8 @@ def four_blocks(*, input_tensor: keras.KerasTensor, **options: Any) -> keras.Mod
     found = input_tensor
     for number, channels in enumerate((8, 16, 16, 32), 1):
         layer = keras.layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False, name=f"block{number}_conv")
-        normalise = keras.layers.BatchNormalization(name=f"block{number}_normalise")
-        found = keras.layers.ReLU(name=f"block{number}_relu")(normalise(layer(found)))
+        normalize = keras.layers.BatchNormalization(name=f"block{number}_normalize")
+        found = keras.layers.ReLU(name=f"block{number}_relu")(normalize(layer(found)))
     return keras.Model(keras.utils.get_source_inputs(found), found)
 
 
@@ -107,10 +107,10 @@ def run(source: Path, registry: str, scratch: Path, work: Path, run_id: str) -> 
 
 
 def _run(values: Mapping[str, Scalar], work: Path, run_id: str) -> Outcome:
-    form, catalogue = validate_settings(values), work / "catalogue"
+    form, catalog = validate_settings(values), work / "catalog"
     try:
-        if not ingest.run_with_all_settings(form, catalogue, run_id):
-            return Outcome("skip", change_detection.read(catalogue).reason)
+        if not ingest.run_with_all_settings(form, catalog, run_id):
+            return Outcome("skip", change_detection.read(catalog).reason)
     except (ValueError, FileNotFoundError) as refusal:
         return Outcome("refuse", str(refusal))
     published = _train(form, work, run_id)
@@ -126,7 +126,7 @@ def _train(form: Mapping[str, Scalar], work: Path, run_id: str) -> publish.Publi
     def checkpoints(task: str) -> Checkpoints:
         return Checkpoints.of_task(str(form["publish_registry"]), run_id, task)
 
-    preprocess.run(Preprocess.of(form), work / "catalogue", shards)
+    preprocess.run(Preprocess.of(form), work / "catalog", shards)
     extraction = ExtractFeatures.of(form)
     extract_features.run(extraction, shards, features, start, work / "logs-1", checkpoints("extract-features"))
     fine_tune.run(FineTune.of(form), shards, start, model, work / "logs-2", checkpoints("fine-tune"))

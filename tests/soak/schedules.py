@@ -40,7 +40,7 @@ class Soak:
 
     def step(self, run: Callable[[Path, str], Outcome], number: int) -> str:
         """Lets time pass until the next schedule, has it run by `run`, judges it, and tells what happened."""
-        event = self.hospital.next() if number else Event("changes", "the first pictures")
+        event = self.hospital.next() if number else Event("changes", "the first images")
         if self._operator.random() < ROLLBACKS and self.ledger.roll_back():
             self.counts["rollbacks"] += 1
         right, run_id = self.ledger.right(event, self.hospital.data), f"run-{number}"

@@ -36,7 +36,7 @@ class Hospital:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self._all = dict(generate_phantom_files(PATIENTS, seed, SIZE))
-        self._pictures = sorted(name for name in self._all if name.endswith(".png"))
+        self._images = sorted(name for name in self._all if name.endswith(".png"))
         self._rng = random.Random(seed)
         self._present = set(range(1, (ALWAYS_THERE + PATIENTS) // 2 + 1))
         self._changed: dict[str, set[str]] = {"corrected": set(), "rescanned": set(), "truncated": set()}
@@ -44,7 +44,7 @@ class Hospital:
 
     @property
     def data(self) -> Hashable:
-        """Equal where the pictures, patients and labels are equal."""
+        """Equal where the images, patients and labels are equal."""
         return frozenset(self._present), *map(frozenset, self._changed.values())
 
     def next(self) -> Event:
@@ -74,8 +74,8 @@ class Hospital:
             how = f"{len(away[:AT_ONCE])} patients more"
         else:
             kind = "corrected" if kind == "arrived" else kind
-            self._changed[kind] ^= {self._rng.choice(self._pictures[:ALWAYS_THERE])}
-            how = {"corrected": "a label", "rescanned": "another film", "truncated": "a truncated picture"}[kind]
+            self._changed[kind] ^= {self._rng.choice(self._images[:ALWAYS_THERE])}
+            how = {"corrected": "a label", "rescanned": "another film", "truncated": "a truncated image"}[kind]
         self._write(self._files())
         return how
 
@@ -106,7 +106,7 @@ class Hospital:
         return {**self._films(names), TABLE: table.encode(), **lists}
 
     def _films(self, names: set[str]) -> Files:
-        films = {name: self._all[name] for name in self._pictures if Path(name).name in names}
+        films = {name: self._all[name] for name in self._images if Path(name).name in names}
         for name in self._changed["rescanned"] & films.keys():
             films[name] = _darker(films[name])
         for name in self._changed["truncated"] & films.keys():
@@ -135,7 +135,7 @@ def _other_label(labels: str) -> str:
 
 def _darker(png: bytes) -> bytes:
     film = io.BytesIO()
-    Image.open(io.BytesIO(png)).point(lambda grey: int(grey * 0.95)).save(film, "PNG")
+    Image.open(io.BytesIO(png)).point(lambda gray: int(gray * 0.95)).save(film, "PNG")
     return film.getvalue()
 
 
@@ -144,7 +144,7 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _in_both_lists(files: Files) -> Files:
-    """A patient of the training list has a picture in the test list."""
+    """A patient of the training list has an image in the test list."""
     train = _lines(files[LISTS[0]])
     patients = [name.partition("_")[0] for name in train]
     name = next(name for name, patient in zip(train, patients, strict=True) if patients.count(patient) > 1)
@@ -152,7 +152,7 @@ def _in_both_lists(files: Files) -> Files:
     return files | {place: "\n".join(names).encode() for place, names in moved.items()}
 
 
-def _pictures_alike(files: Files, content: Callable[[bytes], bytes]) -> Files:
+def _images_alike(files: Files, content: Callable[[bytes], bytes]) -> Files:
     return {name: content(found) if name.endswith(".png") else found for name, found in files.items()}
 
 
@@ -164,10 +164,10 @@ BREAKS: dict[str, Callable[[Files], Files]] = {
     "half a table": lambda files: files | {TABLE: files[TABLE][:40]},
     "table not UTF-8": lambda files: files | {TABLE: files[TABLE] + b"\xff\xfe"},
     "one list gone": lambda files: {name: content for name, content in files.items() if name != LISTS[1]},
-    "finding misspelt": lambda files: files | {TABLE: files[TABLE].replace(FINDING.encode(), b"Pneumona")},
+    "finding misspelled": lambda files: files | {TABLE: files[TABLE].replace(FINDING.encode(), b"Pneumona")},
     "finding in no row": lambda files: files | {TABLE: files[TABLE].replace(FINDING.encode(), b"Effusion")},
     "a patient in both lists": _in_both_lists,
-    "no pictures": lambda files: {name: content for name, content in files.items() if not name.endswith(".png")},
-    "empty pictures": lambda files: _pictures_alike(files, lambda content: b""),
+    "no images": lambda files: {name: content for name, content in files.items() if not name.endswith(".png")},
+    "empty images": lambda files: _images_alike(files, lambda content: b""),
     "truncated table and lists": lambda files: files | {name: files[name][:30] for name in (TABLE, *LISTS)},
 }

@@ -1,4 +1,4 @@
-"""Augmentation as data: which random changes a training picture may undergo, with ImageDataGenerator's names."""
+"""Augmentation as data: which random changes a training image may undergo, with ImageDataGenerator's names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 
 from radiograft.config.base import Scalar, Settings, setting
 
-MAX_FACTOR = 255.0  # turns the darkest grey that is not black into white
+MAX_FACTOR = 255.0  # turns the darkest gray that is not black into white
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
-    """Ranges from which every view of a picture is drawn uniformly; names and meaning are ImageDataGenerator's.
+    """Ranges from which every view of an image is drawn uniformly; names and meaning are ImageDataGenerator's.
 
     `contrast_range`, which that lacks, goes the way of its brightness.
     """
@@ -22,13 +22,13 @@ class Augmentation(Settings):
     shear_range: float = setting(0.0, "Shear by up to this angle either way.", unit="degrees", low=0, high=60)
     zoom_range: float = setting(0.0, "Zoom by a factor from 1 - z to 1 + z, each axis for itself.", low=0, high=0.9)
     brightness_range: str = setting("1:1", "Brightness is multiplied by a factor from low:high.")
-    contrast_range: str = setting("1:1", "Distance from the picture's mean is multiplied by a factor from low:high.")
-    horizontal_flip: bool = setting(False, "Mirror every second picture; puts the heart on the other side.")
-    vertical_flip: bool = setting(False, "Turn every second picture upside down.")
+    contrast_range: str = setting("1:1", "Distance from the image's mean is multiplied by a factor from low:high.")
+    horizontal_flip: bool = setting(False, "Mirror every second image; puts the heart on the other side.")
+    vertical_flip: bool = setting(False, "Turn every second image upside down.")
     fill_mode: str = setting(
         "nearest", "What lies beyond the border.", choices=("nearest", "constant", "reflect", "wrap")
     )
-    cval: float = setting(0.0, "Grey value beyond the border for fill_mode=constant.", low=0, high=255)
+    cval: float = setting(0.0, "Gray value beyond the border for fill_mode=constant.", low=0, high=255)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Settings of the data: which pictures, which labels, which split, what size."""
+"""Settings of the data: which images, which labels, which split, what size."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class DataPolicySettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Ingest(GateSettings, DataPolicySettings, SeedSettings):
-    """Which pictures, which labels, which split."""
+    """Which images, which labels, which split."""
 
     data_format: str = setting(
         "chestxray14",
         "NIH's layout, CheXpert's, a tree of DICOM files, a folder a class, a MedMNIST file, a table (see data_table), "
-        "or `phantom` to have synthetic pictures drawn at data_source first.",
+        "or `phantom` to have synthetic images drawn at data_source first.",
         choices=("chestxray14", "chexpert", "dicom", "folders", "medmnist", "phantom", "table"),
     )
     data_source: str = setting(
@@ -66,7 +66,7 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_deidentify: str = setting(
         "auto",
-        "Hash ids of patients and pictures, with RADIOGRAFT_SALT from the environment; `auto`: for DICOM.",
+        "Hash ids of patients and images, with RADIOGRAFT_SALT from the environment; `auto`: for DICOM.",
         choices=("auto", "yes", "no"),
     )
     data_labels: str = setting(
@@ -75,7 +75,7 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_negatives: str = setting(
         "rest",
-        "What a picture without the findings must be: any other picture, or one marked 'No Finding'.",
+        "What an image without the findings must be: any other image, or one marked 'No Finding'.",
         choices=("rest", "no_finding"),
     )
     data_validation_fraction: float = setting(
@@ -94,12 +94,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_phantom_patients: int = setting(
         240,
-        "Size of the phantom data set (1 to 5 pictures a patient).",
+        "Size of the phantom data set (1 to 5 images a patient).",
         unit="patients",
         low=20,
         high=100_000,
     )
-    train_when: str = setting(
+    train_trigger: str = setting(
         ALWAYS,
         "`data_changed` ends a run after ingest where data and settings are those of the version in production or of "
         "the newest one judged against it, as a schedule wants it; who starts a run by hand wants it trained.",
@@ -109,7 +109,7 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_uri("data_source", self.data_source)
-        parse_min_auroc(self.publish_floors, self.findings())
+        parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
 
     def findings(self) -> tuple[str, ...]:
@@ -130,13 +130,13 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         return TableLayout.parse("data_table", self.data_table, TABLE_PRESETS)
 
     def deidentifies(self) -> bool:
-        """Whether ids are hashed and pictures that show a name are refused."""
+        """Whether ids are hashed and images that show a name are refused."""
         return self.data_deidentify == "yes" or (self.data_deidentify == "auto" and self.data_format == "dicom")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess(DataPolicySettings):
-    """From files to shards of equally sized 8-bit grey pictures."""
+    """From files to shards of equally sized 8-bit gray images."""
 
     image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)
     image_augmentation: str = setting(
@@ -144,7 +144,7 @@ class Preprocess(DataPolicySettings):
     )
     preprocess_workers: int = setting(
         1,
-        "Pods that share the decoding of the pictures; any number gives the same shards.",
+        "Pods that share the decoding of the images; any number gives the same shards.",
         unit="pods",
         low=1,
         high=64,
@@ -163,10 +163,10 @@ class Preprocess(DataPolicySettings):
 
 @dataclasses.dataclass(frozen=True)
 class TableLayout(Settings):
-    """A column that is not named otherwise may be missing, the pictures' excepted."""
+    """A column that is not named otherwise may be missing, the images' excepted."""
 
-    image: str = setting("image", "Column of the pictures: path, file name, name without suffix, or SOPInstanceUID.")
-    patient: str = setting("patient", "Column of the patients' ids; without it each picture counts as a patient.")
+    image: str = setting("image", "Column of the images: path, file name, name without suffix, or SOPInstanceUID.")
+    patient: str = setting("patient", "Column of the patients' ids; without it each image counts as a patient.")
     label: str = setting(
         "label", "Column of the findings in words; without it each finding has a column of 1, 0, -1 or nothing."
     )

@@ -19,13 +19,13 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     )
     # Measured with 150 negatives and AUROCs of 0.65 to 0.92: the 95 % interval held the true value in 51 to 59 % of
     # trials with 2 positives, 80 to 86 % with 5 and 82 to 92 % with 10.
-    evaluate_fewest_patients: int = setting(
+    evaluate_min_patients: int = setting(
         10, "Patients with, and patients without a label that its figures need.", unit="patients", low=1, high=1000
     )
     evaluate_operating_point: str = setting(
         "youden", "Where validation puts each threshold: `youden`, or the sensitivity to keep there: sensitivity=0.9"
     )
-    publish_margin: float = setting(
+    gate_noninferiority_margin: float = setting(
         0.02,
         "Most test AUROC that a new model may lose to the production version, at the lower end of the 95 % interval.",
         low=0.0,
@@ -41,8 +41,8 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
         return OperatingPoint.parse("evaluate_operating_point", self.evaluate_operating_point, OPERATING_POINTS)
 
     def floors(self, labels: Sequence[str]) -> MinimumAuroc:
-        """What `publish_floors` says of these labels."""
-        return parse_min_auroc(self.publish_floors, labels)
+        """What `gate_min_auroc` says of these labels."""
+        return parse_min_auroc(self.gate_min_auroc, labels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The setting `publish_floors`: which labels count for the gate, and above which AUROC a model must be for each."""
+"""The setting `gate_min_auroc`: which labels count for the gate, and above which AUROC a model must be for each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from radiograft.config.base import Scalar, Settings, did_you_mean, read_scalar, setting
 
-NAME = "publish_floors"
+NAME = "gate_min_auroc"
 
 
 OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
@@ -18,7 +18,7 @@ class MinimumAuroc(NamedTuple):
     """Floors of the AUROC, 0 to 1, of the labels that count.
 
     `named` tells labels that were asked for one by one, each of which must be judged, from one number for every label,
-    which passes over those that cannot be judged on the test pictures.
+    which passes over those that cannot be judged on the test images.
     """
 
     by_label: Mapping[str, float]

@@ -36,7 +36,7 @@ class SeedSettings(Settings):
 class GateSettings(Settings):
     """What the gate asks of each label: of ingest too, which knows the labels and can refuse others at once."""
 
-    publish_floors: str = setting(
+    gate_min_auroc: str = setting(
         "0.5",
         "Test AUROC above which the whole 95 % interval must lie for production: one for every label, or one for each "
         "that counts: Pneumonia=0.8,Mass=0.7",

@@ -32,7 +32,7 @@ def split_cut_offs(text: str) -> list[str]:
 class Training(SeedSettings):
     """What both training strategies share."""
 
-    train_batch_size: int = setting(32, "Pictures a step, over all GPUs together.", unit="pictures", low=1, high=4096)
+    train_batch_size: int = setting(32, "Images a step, over all GPUs together.", unit="pictures", low=1, high=4096)
     train_optimizer: str = setting("adam", "Optimizer of both strategies.", choices=("adam", "adamw", "rmsprop", "sgd"))
     train_recipe: str = setting(
         "poster",
@@ -120,6 +120,6 @@ class FineTune(Training):
         "`online` augments anew each epoch; `cached` runs the frozen layers once a view; `auto` caches where it fits.",
         choices=("auto", "cached", "online"),
     )
-    train_views: int = setting(
-        4, "Augmented views of each picture that `cached` keeps; epochs take turns.", unit="views", low=1, high=1000
+    train_cached_augmentations: int = setting(
+        4, "Augmented views of each image that `cached` keeps; epochs take turns.", unit="views", low=1, high=1000
     )

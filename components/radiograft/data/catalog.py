@@ -1,4 +1,4 @@
-"""The catalogue: what ingest found, one row a picture, and what it left out and why."""
+"""The catalog: what ingest found, one row an image, and what it left out and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
-TABLES = ("excluded", "boxes", "quarantine", "suspects")  # of a catalogue, beside its rows
+TABLES = ("excluded", "boxes", "quarantine", "suspects")  # of a catalog, beside its rows
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
@@ -45,12 +45,12 @@ def prediction_frame(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarr
 
 def no_boxes() -> pd.DataFrame:
     """An empty table of boxes around findings: image_id, finding, and CORNERS, which are x and y of the upper
-    left corner, width and height, as fractions of the picture."""
+    left corner, width and height, as fractions of the image."""
     return pd.DataFrame(columns=list(BOX_COLUMNS)).astype(BOX_COLUMNS)
 
 
 def no_suspects() -> pd.DataFrame:
-    """An empty table of pictures to be looked at: image_id, uri (missing for what only a table names) and reason."""
+    """An empty table of images to be looked at: image_id, uri (missing for what only a table names) and reason."""
     return pd.DataFrame(columns=["image_id", "uri", "reason"], dtype="string")
 
 
@@ -69,7 +69,7 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Pictures, patients and positives a label in each split."""
+    """Images, patients and positives a label in each split."""
     return {
         split: {
             "pictures": len(part),
@@ -82,12 +82,12 @@ def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[st
 
 
 def has_both_classes(truth: ArrayLike) -> bool:
-    """Whether a label is present, 1.0, in some pictures and absent, 0.0, in others; NaN is neither."""
+    """Whether a label is present, 1.0, in some images and absent, 0.0, in others; NaN is neither."""
     return {0.0, 1.0} <= set(np.unique(truth))
 
 
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
-    """The labels that are present in some pictures of the split and absent in others."""
+    """The labels that are present in some images of the split and absent in others."""
     part = rows[rows["split"] == split]
     return [label for label in labels if has_both_classes(part[label_column(label)])]
 
@@ -102,11 +102,11 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     counts = count_splits(rows, labels)
     if not set(able["train"]) & set(able["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
-            "training and validation must hold pictures with and without the finding, and test must not be empty; "
-            f"got {_describe(counts)}; add pictures, choose other data_labels or a larger data_validation_fraction"
+            "training and validation must hold images with and without the finding, and test must not be empty; "
+            f"got {_describe(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
         )
     return [
-        f"not estimable on {split} ({counts[split]['pictures']} pictures), where each occurs in all or in none: "
+        f"not estimable on {split} ({counts[split]['pictures']} images), where each occurs in all or in none: "
         + ", ".join(label for label in labels if label not in able[split])
         for split in SPLITS
         if len(able[split]) < len(labels)
@@ -115,7 +115,7 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def _describe(counts: dict[str, dict[str, Any]]) -> str:
     return "; ".join(
-        f"{split}: {count['pictures']} pictures, "
+        f"{split}: {count['pictures']} images, "
         + ", ".join(f"{number} with {label}" for label, number in count["positives"].items())
         for split, count in counts.items()
     )
@@ -129,7 +129,7 @@ class Catalog:
     also one in an archive (see `archives`) or by a hash (see `identity`), or a row of an array (see `npz`), whose md5
     and bytes are those of its pixels. `notes` are what the source itself limits.
     `boxes` (see `no_boxes`) show where findings are; they are no part of the fingerprint, for nothing learns from them.
-    `quarantine` (see `no_suspects`) has those of `excluded` that somebody should look at, `suspects` the pictures that
+    `quarantine` (see `no_suspects`) has those of `excluded` that somebody should look at, `suspects` the images that
     stay although they may be defective.
     """
 
@@ -143,7 +143,7 @@ class Catalog:
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
 
     def fingerprint(self) -> str:
-        """SHA-256 over pictures, patients, labels and splits: the same data give the same value on any machine."""
+        """SHA-256 over images, patients, labels and splits: the same data give the same value on any machine."""
         return self._fingerprint
 
     @functools.cached_property
@@ -153,7 +153,7 @@ class Catalog:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Counts for reports and logs; holds ids of pictures but nothing of their content."""
+        """Counts for reports and logs; holds ids of images but nothing of their content."""
         return {
             "labels": list(self.labels),
             "source": self.source,
@@ -165,19 +165,19 @@ class Catalog:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes catalogue.parquet, {excluded,boxes,quarantine,suspects}.parquet and, last, catalogue.json."""
+        """Writes catalog.parquet, {excluded,boxes,quarantine,suspects}.parquet and, last, catalog.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.rows.to_parquet(folder / "catalogue.parquet", index=False)
+        self.rows.to_parquet(folder / "catalog.parquet", index=False)
         for name in TABLES:
             getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
-        (folder / "catalogue.json").write_text(json.dumps(self.summary(), indent=2))
+        (folder / "catalog.json").write_text(json.dumps(self.summary(), indent=2))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Reads what `write` wrote."""
-        summary = json.loads((folder / "catalogue.json").read_text())
+        summary = json.loads((folder / "catalog.json").read_text())
         return cls(
-            rows=pd.read_parquet(folder / "catalogue.parquet"),
+            rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
             source=summary["source"],
             notes=tuple(summary["source_notes"]),

@@ -19,10 +19,10 @@ from radiograft.registry import versions as registry
 log = logging.getLogger(__name__)
 
 
-FILE = "news.json"  # in the catalogue's folder
+FILE = "news.json"  # in the catalog's folder
 # The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make
 # one.
-IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_when")
+IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_trigger")
 
 METADATA_ERRORS = (
     OSError,
@@ -46,7 +46,7 @@ class VersionOrigin(NamedTuple):
 
 
 class ChangeReport(NamedTuple):
-    """What ingest found beside the catalogue.
+    """What ingest found beside the catalog.
 
     Attributes:
         train: whether the run goes on.
@@ -59,21 +59,21 @@ class ChangeReport(NamedTuple):
     earlier: Mapping[str, Any] | None
 
 
-def detect_changes(form: Mapping[str, Scalar], catalogue: Catalog, output: Path, run_id: str) -> ChangeReport:
-    """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalogue.
+def detect_changes(form: Mapping[str, Scalar], catalog: Catalog, output: Path, run_id: str) -> ChangeReport:
+    """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalog.
 
     A version that cannot be read never keeps a run from training.
 
     Args:
         form: every setting.
-        output: folder of the catalogue.
+        output: folder of the catalog.
         run_id: of this run, which does not count what it published itself before it was killed and taken up again.
     """
     version, hindrance = _in_production(RegistrySettings.of(form), run_id)
-    repetition = "" if hindrance else _repetition(form, catalogue, version, run_id)
+    repetition = "" if hindrance else _repetition(form, catalog, version, run_id)
     news = ChangeReport(
-        train=not repetition or form["train_when"] == ALWAYS,
-        reason=repetition or hindrance or _changes(form, catalogue, version),
+        train=not repetition or form["train_trigger"] == ALWAYS,
+        reason=repetition or hindrance or _changes(form, catalog, version),
         earlier={"version": version.number, **version.data} if version else None,
     )
     (output / FILE).write_text(json.dumps(news._asdict(), indent=2))
@@ -85,16 +85,16 @@ def detect_changes(form: Mapping[str, Scalar], catalogue: Catalog, output: Path,
 
 
 def read(folder: Path) -> ChangeReport:
-    """What `look` wrote to the catalogue's folder."""
+    """What `look` wrote to the catalog's folder."""
     return ChangeReport(**json.loads((folder / FILE).read_text()))
 
 
-def _repetition(form: Mapping[str, Scalar], catalogue: Catalog, version: VersionOrigin | None, run_id: str) -> str:
+def _repetition(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None, run_id: str) -> str:
     """Why a run would only repeat an earlier one; empty where it would not."""
-    if version and not _changes(form, catalogue, version):
+    if version and not _changes(form, catalog, version):
         return f"the data have not changed since version {version.number}, which is in production"
     judged = _last_judged(RegistrySettings.of(form), version, run_id)
-    if judged and not _changes(form, catalogue, judged):
+    if judged and not _changes(form, catalog, judged):
         opponent = f"judged against version {version.number}, which is in production" if version else "judged"
         return f"the data have not changed since version {judged.number}, which was {opponent}"
     return ""
@@ -129,7 +129,7 @@ def _read(place: str, model: str, number: int) -> VersionOrigin:
 
 
 def _data(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a version's summary of its data, what is compared with today's; older packages wrote no `catalogued`."""
+    """Of a version's summary of its data, what is compared with today's; older packages wrote no `catalogd`."""
 
     def counts(splits: Mapping[str, Any]) -> dict[str, Any]:
         return {split: _data_changes(splits[split]) for split in SPLITS if split in splits}
@@ -144,24 +144,27 @@ def _data_changes(split: Mapping[str, Any]) -> dict[str, Any]:
     return {"pictures": int(split["pictures"]), "patients": int(split["patients"]), "positives": positives}
 
 
-def _changes(form: Mapping[str, Scalar], catalogue: Catalog, version: VersionOrigin | None) -> str:
-    """Why there is something to train on; empty where there is not. A setting that the version did not know of, being
-    of an older package, does not count."""
+def _changes(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None) -> str:
+    """Why there is something to train on; empty where there is not.
+
+    A recorded setting that no longer exists counts as changed: it may have been renamed, and the run must not be
+    skipped. A setting that the version does not record is newer than the version and does not count.
+    """
     if version is None:
         return "no version is in production yet"
-    known = version.settings.keys() & form.keys() - set(IGNORED_SETTINGS)
-    changed = sorted(name for name in known if version.settings[name] != form[name])
+    recorded = version.settings.keys() - set(IGNORED_SETTINGS)
+    changed = sorted(name for name in recorded if name not in form or version.settings[name] != form[name])
     since = f"changed since version {version.number}, which is in production"
-    told = [f"the data {since}{_counts(catalogue, version)}"] if catalogue.fingerprint() != version.fingerprint else []
+    told = [f"the data {since}{_counts(catalog, version)}"] if catalog.fingerprint() != version.fingerprint else []
     return "; ".join([*told, *([f"settings {since}: {', '.join(changed)}"] if changed else [])])
 
 
-def _counts(catalogue: Catalog, version: VersionOrigin) -> str:
-    """Pictures then and now; empty where the version does not tell, being of an older package."""
-    then, now = version.data.get("catalogued"), catalogue.summary()["splits"]
+def _counts(catalog: Catalog, version: VersionOrigin) -> str:
+    """Images then and now; empty where the version does not tell, being of an older package."""
+    then, now = version.data.get("catalogued"), catalog.summary()["splits"]
     if not then or then.keys() != now.keys():
         return ""
     pairs = {split: (then[split]["pictures"], now[split]["pictures"]) for split in SPLITS}
     if all(before == after for before, after in pairs.values()):
-        return ": as many pictures in each split, but not the same pictures, patients, labels or splits"
-    return ": " + ", ".join(f"{split} {before} -> {after} pictures" for split, (before, after) in pairs.items())
+        return ": as many images in each split, but not the same images, patients, labels or splits"
+    return ": " + ", ".join(f"{split} {before} -> {after} images" for split, (before, after) in pairs.items())

@@ -14,7 +14,7 @@ NO_SALT = (
 
 
 def deidentify(source: Source) -> Source:
-    """The source with ids of patients and pictures and the files' names as hashes, and ages above 89 as 90."""
+    """The source with ids of patients and images and the files' names as hashes, and ages above 89 as 90."""
 
     def hidden(ids: pd.Series[str]) -> pd.Series[str]:
         return ids.map(pseudonymize).astype("string")

@@ -1,4 +1,4 @@
-"""Reads the catalogue's pictures, several at once and in order: decoded and resized, or the reason why not."""
+"""Reads the catalog's images, several at once and in order: decoded and resized, or the reason why not."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from radiograft.storage import npz_archive, pseudonyms, tar_archive
 
 DECODERS = 8  # as many as the pod's cores; more than there are cost nothing, and hide an object store's latency
 READ_AHEAD = 32
-COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold colour
+COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold color
 
 
 class LoadedImage(NamedTuple):
-    """A picture, or why there is none; its mode, and how many pixels it had before."""
+    """An image, or why there is none; its mode, and how many pixels it had before."""
 
-    picture: np.ndarray | None
+    image: np.ndarray | None
     reason: str
     mode: str = ""
     pixels: int = 0
 
 
 def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
-    """Pictures of the catalogue's rows in their order, uint8 [size, size, 1], or why there is none.
+    """Images of the catalog's rows in their order, uint8 [size, size, 1], or why there is none.
 
     Args:
         rows: in the order of `layout.in_reading_order`, which is also the shards'.
@@ -45,17 +45,17 @@ def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
     with pseudonyms.redact_names(pseudonyms.private_folders(rows["uri"])):
         uris = pseudonyms.resolve_uris(list(rows["uri"]))
         found = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
-        yield from in_order(lambda picture: load(*picture, size=size), found)
+        yield from in_order(lambda image: load(*image, size=size), found)
 
 
 def load(
     uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int
 ) -> LoadedImage:
-    """Reads and decodes one picture, never raising for what is wrong with the picture itself.
+    """Reads and decodes one image, never raising for what is wrong with the image itself.
 
     Args:
-        pixels: uint8 [height, width] or [height, width, 3] of a picture that is no file of its own. It takes the way of
-            all others as a PNG, so that colour becomes the same grey and its size has the same bound.
+        pixels: uint8 [height, width] or [height, width, 3] of an image that is no file of its own. It takes the way of
+            all others as a PNG, so that color becomes the same gray and its size has the same bound.
         member: the file, where it lies in an archive.
     """
     try:
@@ -82,8 +82,8 @@ def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImag
     try:
         content = content if pixels is None else encode_png(pixels)
         mode, height, width = inspect_image(content)
-        picture = _decoder(size)(content)
-        return LoadedImage(picture, "", mode + IN_COLOR * (mode in COLOR_MODES and has_color(content)), height * width)
+        image = _decoder(size)(content)
+        return LoadedImage(image, "", mode + IN_COLOR * (mode in COLOR_MODES and has_color(content)), height * width)
     except TooSmallError as error:
         return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):

@@ -48,11 +48,11 @@ def official_splits(names: pd.Series[str], place: str) -> pd.Series[str]:
 def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fraction: float, seed: int) -> pd.Series[str]:
     """The split of each row (`train`, `validation`, `test`) from its `patient_id` and `official` list.
 
-    Official splits are honoured; of the patients in `train_val` the fraction asked for validates. Without any the test
+    Official splits are honored; of the patients in `train_val` the fraction asked for validates. Without any the test
     patients are drawn too. Rows in no official split, where there are some, get a missing value.
 
     Raises:
-        ValueError: a patient has pictures in several official splits.
+        ValueError: a patient has images in several official splits.
     """
     has_lists = bool(rows["official"].notna().any())
     if has_lists:
@@ -85,5 +85,5 @@ def _refuse_overlap(rows: pd.DataFrame) -> None:
         raise ValueError(
             f"a patient must be in one split only, {len(leaking)} are in several of the data set's own: "
             f"{', '.join(leaking[:NAMED])}{more}; repair its split, or set data_policy to patient_overlap=drop, which "
-            "keeps of such a patient the pictures in the split held out most"
+            "keeps of such a patient the images in the split held out most"
         )

@@ -1,4 +1,4 @@
-"""Have the data shifted? Five tests of new pictures against a reference: a number, a p-value and a verdict each."""
+"""Have the data shifted? Five tests of new images against a reference: a number, a p-value and a verdict each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from radiograft.drift.two_sample_tests import (
 
 LEVEL = 0.01  # of each of the five tests, so that all together raise at most one false alarm in twenty comparisons
 MIN_PATIENTS = 10  # a side
-MAX_EMBEDDED = 500  # pictures a side in the embedding test, whose kernel grows with their square
+MAX_EMBEDDED = 500  # images a side in the embedding test, whose kernel grows with their square
 
 SHIFTED, NOT_SEEN, TOO_FEW, UNKNOWN_VARIABLE = "shifted", "no shift seen", "too few patients", "not told by the data"
 KS, TV, MMD = "Kolmogorov-Smirnov distance", "total variation", "maximum mean discrepancy"
@@ -33,7 +33,7 @@ NAMES = {"score": "prediction scores", "embedding": "embedding", "view": "view",
 
 
 class Side(TypedDict):
-    """How many pictures of how many patients a test saw on one side."""
+    """How many images of how many patients a test saw on one side."""
 
     pictures: int
     patients: int
@@ -60,7 +60,7 @@ class DriftReport(TypedDict):
 
     `labels` are the tests of each label's scores, their p-values as they are. The test `score` is that of `label`,
     which has the smallest p-value, times the number of labels (Bonferroni). `shares` are each category's share of the
-    pictures, in the reference and now; `ages` the medians in years. `shifted` names the tests that light up.
+    images, in the reference and now; `ages` the medians in years. `shifted` names the tests that light up.
     """
 
     level: float
@@ -80,7 +80,7 @@ class DriftComparison(NamedTuple):
 
 
 def compare_samples(reference: ReferenceSample, new: ReferenceSample, seed: int) -> DriftComparison:
-    """Compares new pictures with a reference that the same model has described.
+    """Compares new images with a reference that the same model has described.
 
     Prediction scores are compared as in Lipton et al. 2018 and Rabanser et al. 2019.
 
@@ -129,7 +129,7 @@ def describe_shift(drift: DriftReport) -> str:
 def _test(
     measure: str, both: tuple[ReferenceSample, ReferenceSample], values: Sequence[np.ndarray], seed: int
 ) -> tuple[DriftTest, FloatArray]:
-    """One test on the pictures whose values are known, and its distance where chance decides."""
+    """One test on the images whose values are known, and its distance where chance decides."""
     rows = [known_values(side) for side in values]
     patients = [sample.patients[told] for sample, told in zip(both, rows, strict=True)]
     sides = [Side(pictures=len(side), patients=len(np.unique(side))) for side in patients]
@@ -147,7 +147,7 @@ def _test(
 
 
 def _subsample(features: np.ndarray, seed: int) -> np.ndarray:
-    """The features of MOST_EMBEDDED pictures, each as likely as any other, and NaN for the rest."""
+    """The features of MOST_EMBEDDED images, each as likely as any other, and NaN for the rest."""
     thin = np.full_like(features, np.nan)
     kept = np.random.default_rng(seed).permutation(np.flatnonzero(known_values(features)))[:MAX_EMBEDDED]
     thin[kept] = features[kept]
@@ -174,7 +174,7 @@ def _corrected(test: DriftTest, comparisons: int) -> DriftTest:
 
 
 def _shares(reference: np.ndarray, new: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Each category's share of the pictures of which it is known; nothing where a side does not tell."""
+    """Each category's share of the images of which it is known; nothing where a side does not tell."""
     before, now = (column[known_values(column)] for column in (reference, new))
     if not len(before) or not len(now):
         return {}

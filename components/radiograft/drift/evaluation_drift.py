@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Embeddings(NamedTuple):
-    """Pictures drawn from a split: their positions in it, probabilities and features, in one order."""
+    """Images drawn from a split: their positions in it, probabilities and features, in one order."""
 
     positions: np.ndarray
     scores: np.ndarray
@@ -40,11 +40,11 @@ class Embeddings(NamedTuple):
 def embed_images(
     data: Shards, model: keras.Model, strategy: tf.distribute.Strategy, seed: int
 ) -> dict[str, Embeddings]:
-    """What the model says of pictures drawn from `validation` and from `test`."""
+    """What the model says of images drawn from `validation` and from `test`."""
     observer, observed = EmbeddingModel(model, strategy), {}
     for split in ("validation", "test"):
         positions = draw_sample(data.split(split), seed)
-        log.debug("drift: observing %d pictures of %s", len(positions), split)
+        log.debug("drift: observing %d images of %s", len(positions), split)
         observed[split] = Embeddings(positions, *observer.observe(choose_rows(data, split, positions)))
     return observed
 
@@ -54,7 +54,7 @@ def compare_validation_and_test(
 ) -> tuple[DriftReport, ReportSection]:
     """Compares test with training and validation, and writes the sample of these to the folder `output`.
 
-    What the model says is compared with validation alone: of the pictures that it was fitted to it is surer than of
+    What the model says is compared with validation alone: of the images that it was fitted to it is surer than of
     any others, which is no drift. Validation patients are drawn from the same list, or the data set's own.
     """
     test = data.split("test").iloc[observed["test"].positions]
@@ -81,8 +81,8 @@ def render_drift_page(section: ReportSection, *, title: str, source: str, create
 def drift_warnings(drift: DriftReport) -> list[str]:
     """One sentence for the head of the report where something shifted, else none."""
     sentence = (
-        f"The test pictures differ from those that the model was made with: {describe_shift(drift)}. Figures measured "
-        "on them need not hold for pictures like those."
+        f"The test images differ from those that the model was made with: {describe_shift(drift)}. Figures measured "
+        "on them need not hold for images like those."
     )
     return [sentence] if drift["shifted"] else []
 

@@ -1,4 +1,4 @@
-"""New pictures against a published version: read from a source as ingest reads it, seen by the version's model."""
+"""New images against a published version: read from a source as ingest reads it, seen by the version's model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 
 
 class NewImages(NamedTuple):
-    """A sample of a source: `available` pictures it has, `unreadable` of those that were drawn could not be decoded."""
+    """A sample of a source: `available` images it has, `unreadable` of those that were drawn could not be decoded."""
 
     sample: ReferenceSample
     available: int
@@ -45,7 +45,7 @@ class DriftRun(NamedTuple):
 
 
 def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> DriftRun:
-    """Compares a source's pictures with a version's own data. Labels and splits of the source play no part.
+    """Compares a source's images with a version's own data. Labels and splits of the source play no part.
 
     They may be missing from `folders`, `dicom` and `table`. Of the other formats every file that ingest asks for has
     to be there.
@@ -57,7 +57,7 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
         data_table: which columns of a table tell what, see `TableLayout`.
 
     Raises:
-        FileNotFoundError, ValueError: what the reader refuses, no picture that can be read, or a broken reference.
+        FileNotFoundError, ValueError: what the reader refuses, no image that can be read, or a broken reference.
     """
     contract, reference = artifact.ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
@@ -69,7 +69,7 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
 
 
 def embed_source(settings: Ingest, observer: EmbeddingModel, labels: tuple[str, ...], image_size: int) -> NewImages:
-    """Draws pictures from a source and has the model look at them.
+    """Draws images from a source and has the model look at them.
 
     Args:
         settings: format and place; `train_seed` draws the sample.
@@ -77,17 +77,15 @@ def embed_source(settings: Ingest, observer: EmbeddingModel, labels: tuple[str, 
         image_size: side of the square that the model sees, pixels.
 
     Raises:
-        FileNotFoundError, ValueError: what the reader refuses, or there is no picture that can be read.
+        FileNotFoundError, ValueError: what the reader refuses, or there is no image that can be read.
     """
     source = UNLABELED_READERS[settings.data_format](settings)
     rows = sort_for_reading(source.rows.iloc[draw_sample(source.rows, settings.train_seed)])
-    pictures = [decoded.picture for decoded in decode_rows(rows, image_size)]
-    readable = np.array([picture is not None for picture in pictures], bool)
+    images = [decoded.image for decoded in decode_rows(rows, image_size)]
+    readable = np.array([image is not None for image in images], bool)
     if not readable.any():
-        raise ValueError(
-            f"the source must hold pictures that can be read, got {len(source.rows)} pictures in {source.uri}"
-        )
-    kept = np.stack([picture for picture in pictures if picture is not None])
+        raise ValueError(f"the source must hold images that can be read, got {len(source.rows)} images in {source.uri}")
+    kept = np.stack([image for image in images if image is not None])
     scores, features = observer.observe(tf.data.Dataset.from_tensor_slices(kept).batch(BATCH_SIZE))
     sample = describe_rows(rows[readable], labels, scores, features)
     return NewImages(sample, len(source.rows), int((~readable).sum()), source.notes)

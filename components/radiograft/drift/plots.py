@@ -1,4 +1,4 @@
-"""Plots of a comparison: the reference in blue, the new pictures dashed in vermilion."""
+"""Plots of a comparison: the reference in blue, the new images dashed in vermilion."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def drift_plots(comparison: DriftComparison, reference: ReferenceSample, new: Re
 
 
 def cumulative_svg(reference: np.ndarray, new: np.ndarray, quantity: str) -> str:
-    """Share of the pictures up to each value; unknown values are left out."""
+    """Share of the images up to each value; unknown values are left out."""
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _axes()
-        for column, (colour, dashes) in zip((reference, new), STYLES, strict=True):
-            axes.ecdf(column[known_values(column)], color=colour, linestyle=dashes)
-        axes.set(xlabel=quantity, ylabel="share of pictures")
+        for column, (color, dashes) in zip((reference, new), STYLES, strict=True):
+            axes.ecdf(column[known_values(column)], color=color, linestyle=dashes)
+        axes.set(xlabel=quantity, ylabel="share of images")
         return as_svg(figure)
 
 
@@ -47,14 +47,14 @@ def shares_svg(shares: Mapping[str, tuple[float, float]]) -> str:
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _axes()
         places = np.arange(len(shares))
-        for side, (colour, (_, dashes)) in enumerate(zip((BLUE, VERMILION), STYLES, strict=True)):
+        for side, (color, (_, dashes)) in enumerate(zip((BLUE, VERMILION), STYLES, strict=True)):
             heights = [values[side] for values in shares.values()]
-            bars = axes.bar(places + 0.4 * side - 0.2, heights, 0.36, color=colour if side == 0 else "white")
+            bars = axes.bar(places + 0.4 * side - 0.2, heights, 0.36, color=color if side == 0 else "white")
             for bar in bars:
-                bar.set(edgecolor=colour, linewidth=1.8, linestyle=dashes)
+                bar.set(edgecolor=color, linewidth=1.8, linestyle=dashes)
             axes.bar_label(bars, [f"{height:.0%}" for height in heights])
         axes.set_xticks(places, list(shares))
-        axes.set(ylabel="share of pictures", ylim=(0, 1.12))
+        axes.set(ylabel="share of images", ylim=(0, 1.12))
         axes.grid(visible=False)
         return as_svg(figure)
 

@@ -1,6 +1,6 @@
-"""Pictures drawn from a data set: what is known of them and what a model says of them, all that drift looks at.
+"""Images drawn from a data set: what is known of them and what a model says of them, all that drift looks at.
 
-A version keeps such a sample of its own data, so that later pictures can be compared with it where the data are not.
+A version keeps such a sample of its own data, so that later images can be compared with it where the data are not.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ BATCH_SIZE = 64
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceSample:
-    """Row i of every array is picture i.
+    """Row i of every array is image i.
 
     Attributes:
         labels: (labels,) names of the model's labels.
         patients: int64 (n,) patients by number; ids are not kept.
         view, sex: (n,) text, empty where the data do not tell.
         age: float32 (n,) years, NaN where the data do not tell.
-        scores: float32 (n, labels) the model's probabilities; NaN for pictures that it was fitted to, because it is
+        scores: float32 (n, labels) the model's probabilities; NaN for images that it was fitted to, because it is
             surer of them than of any others.
-        features: float16 (n, channels) what the model's classifier is given; NaN for the same pictures.
+        features: float16 (n, channels) what the model's classifier is given; NaN for the same images.
     """
 
     labels: np.ndarray
@@ -77,10 +77,10 @@ class ReferenceSample:
             raise ValueError(f"other kinds or dimensions, {kinds}")
         text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
         "".join(text).encode()  # raises for halves of characters
-        pictures, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
-        alike = all(len(array) == pictures for name, array in arrays.items() if name != "labels")
-        if not alike or pictures > MAX_REFERENCE_BYTES or self.scores.shape[1] != len(self.labels):
-            raise ValueError(f"shapes that do not belong to at most {MAX_REFERENCE_BYTES} pictures, {shapes}")
+        images, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
+        alike = all(len(array) == images for name, array in arrays.items() if name != "labels")
+        if not alike or images > MAX_REFERENCE_BYTES or self.scores.shape[1] != len(self.labels):
+            raise ValueError(f"shapes that do not belong to at most {MAX_REFERENCE_BYTES} images, {shapes}")
 
 
 KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, floating point), and its dimensions
@@ -90,9 +90,9 @@ KINDS = {  # of each array what NumPy calls its kind (text, whole numbers, float
 
 
 def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
-    """Positions of at most LARGEST_SAMPLE rows, ascending, each picture as likely as any other.
+    """Positions of at most LARGEST_SAMPLE rows, ascending, each image as likely as any other.
 
-    Pictures are drawn and not patients, because it is over pictures that a model's figures are measured; that those of
+    Images are drawn and not patients, because it is over images that a model's figures are measured; that those of
     one patient are alike is left to the tests.
     """
     generator = np.random.default_rng(seed)
@@ -102,10 +102,10 @@ def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
 def describe_rows(
     rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, features: np.ndarray
 ) -> ReferenceSample:
-    """A sample from a catalogue's rows and what the model says of the first of them.
+    """A sample from a catalog's rows and what the model says of the first of them.
 
     Args:
-        rows: with patient_id, view, sex and age; pictures that the model was fitted to stand last.
+        rows: with patient_id, view, sex and age; images that the model was fitted to stand last.
         scores: [m <= rows, labels] probabilities.
         features: [m, channels].
     """
@@ -135,7 +135,7 @@ class EmbeddingModel:
             self._predictor = Predictor(keras.Model(model.input, [model.output, first.input]), strategy)
 
     def observe(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities float32 [n, labels] and features float32 [n, channels] of all pictures, in their order.
+        """Probabilities float32 [n, labels] and features float32 [n, channels] of all images, in their order.
 
         Args:
             batches: uint8 [<= batch, size, size, 1].
@@ -145,9 +145,9 @@ class EmbeddingModel:
 
 
 def choose_rows(data: Shards, split: str, positions: np.ndarray) -> tf.data.Dataset:
-    """Batches of the pictures at these positions of a split, in stored order."""
+    """Batches of the images at these positions of a split, in stored order."""
     wanted = np.zeros(len(data.split(split)), bool)
     wanted[positions] = True
     marked = tf.data.Dataset.zip((data.examples(split), tf.data.Dataset.from_tensor_slices(wanted)))
-    pictures = marked.filter(lambda _, chosen: chosen).map(lambda example, _: example[0])
-    return pictures.batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
+    images = marked.filter(lambda _, chosen: chosen).map(lambda example, _: example[0])
+    return images.batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)

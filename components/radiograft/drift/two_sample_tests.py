@@ -1,7 +1,7 @@
-"""Two-sample tests for pictures of which a patient may have several: patients change sides, never pictures.
+"""Two-sample tests for images of which a patient may have several: patients change sides, never images.
 
 A test compares a statistic with what it is when chance decides which patients are on which side. A side is nothing but
-a weight for each picture, so all permutations of a test are one array operation.
+a weight for each image, so all permutations of a test are one array operation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Statistic = Callable[[FloatArray], FloatArray]
 PERMUTATIONS = 4999  # the smallest p, 0.0002, stays below 0.01 when it is corrected for up to 49 labels
 CHUNK_SIZE = 1_000_000  # weights at a time
 # Equal distances differ by rounding: sums of weights by some 1e-15, of which the root in `mean_discrepancy` makes up to
-# 1e-7 where the distance is 0. It is absolute: where all pictures are alike the distance is nothing but such an error.
+# 1e-7 where the distance is 0. It is absolute: where all images are alike the distance is nothing but such an error.
 ROUNDING = 1e-7
 
 
@@ -41,12 +41,12 @@ class Result(NamedTuple):
 def permutation_test(patients: IntArray, is_new: BoolArray, statistic: Statistic, seed: int) -> Result:
     """Tests whether the patients of both sides come from one population.
 
-    Under that hypothesis sides can be exchanged between patients, however alike the pictures of one patient are. The
+    Under that hypothesis sides can be exchanged between patients, however alike the images of one patient are. The
     observed sides count as one of the permutations (Phipson and Smyth 2010), which makes p exact and never 0.
 
     Args:
-        patients: (n,) number of the patient of each picture; a patient is on one side only.
-        is_new: (n,) the side of each picture; both sides occur.
+        patients: (n,) number of the patient of each image; a patient is on one side only.
+        is_new: (n,) the side of each image; both sides occur.
         statistic: maps contrasts (b, n), as `contrasts` makes them, to (b,), 0 or more.
         seed: equal seeds draw equal permutations.
     """
@@ -76,7 +76,7 @@ def _contrast(is_new: BoolArray) -> FloatArray:
 
 
 def total_variation(categories: ArrayLike) -> Statistic:
-    """Half the sum of the differences between the categories' shares: the share of pictures that would have to change.
+    """Half the sum of the differences between the categories' shares: the share of images that would have to change.
 
     Args:
         categories: (n,) of any kind that can be sorted. The statistic lies between 0 and 1.
@@ -114,6 +114,6 @@ def _gaussian_kernel(features: FloatArray) -> FloatArray:
     squared = both - 2 * features @ features.T
     squared[squared < 1e-12 * both] = 0  # rounding, which a width as small would make a distance
     between = squared[np.triu_indices(len(features), 1)]
-    width = np.median(between) or between.mean() or 1.0  # the median is 0 where most pictures are alike
+    width = np.median(between) or between.mean() or 1.0  # the median is 0 where most images are alike
     kernel: FloatArray = np.exp(-squared / (2 * width))
     return kernel

@@ -27,7 +27,7 @@ MIN_SCORE = 1e-7
 
 
 class Bin(TypedDict):
-    """Pictures of similar score: their number, mean score, and share of positives."""
+    """Images of similar score: their number, mean score, and share of positives."""
 
     n_images: int
     predicted: float
@@ -35,7 +35,7 @@ class Bin(TypedDict):
 
 
 class Reliability(TypedDict):
-    """`expected_error` is the mean distance of the bins' score and share of positives, weighted by their pictures; it
+    """`expected_error` is the mean distance of the bins' score and share of positives, weighted by their images; it
     has no interval, because resampling adds to a mean of distances. `brier` is the mean squared distance of score and
     truth."""
 
@@ -45,7 +45,7 @@ class Reliability(TypedDict):
 
 
 class LabelCalibration(TypedDict):
-    """`uninformed_brier` is that of giving every picture the share of positives."""
+    """`uninformed_brier` is that of giving every image the share of positives."""
 
     temperature: float
     uninformed_brier: float
@@ -103,9 +103,9 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> FloatArray:
 
 
 def reliability(truth: ArrayLike, scores: ArrayLike) -> Reliability:
-    """Reliability in ten bins of about equally many pictures, as scikit-learn's `calibration_curve` with quantiles.
+    """Reliability in ten bins of about equally many images, as scikit-learn's `calibration_curve` with quantiles.
 
-    Bins of equal width would hold nearly all pictures of a rare label in the first one.
+    Bins of equal width would hold nearly all images of a rare label in the first one.
 
     Args:
         truth: (n,) 0 or 1.

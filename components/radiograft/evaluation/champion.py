@@ -1,4 +1,4 @@
-"""The production version as the new model's opponent: fetched, checked, and asked about the same test pictures.
+"""The production version as the new model's opponent: fetched, checked, and asked about the same test images.
 
 Whatever is wrong with it is a reason not to promote, never an error: the run keeps its model as a candidate.
 """
@@ -41,7 +41,7 @@ class ChampionUnusableError(Exception):
 
 
 class ChampionVersion(NamedTuple):
-    """What a version tells of itself; `seen` are patient_id and md5 of the pictures that chose its weights, which came
+    """What a version tells of itself; `seen` are patient_id and md5 of the images that chose its weights, which came
     from `source`."""
 
     folder: Path
@@ -52,9 +52,9 @@ class ChampionVersion(NamedTuple):
 
 
 def record_seen_images(rows: pd.DataFrame, folder: Path) -> None:
-    """Writes seen.parquet, which travels with the version: patient_id and md5 of each training and validation picture.
+    """Writes seen.parquet, which travels with the version: patient_id and md5 of each training and validation image.
 
-    The MD5s tell the same pictures where another source, or de-identification, calls the patients something else.
+    The MD5s tell the same images where another source, or de-identification, calls the patients something else.
     """
     rows.loc[rows["split"] != "test", ["patient_id", "md5"]].to_parquet(folder / SEEN_IMAGES_FILE, index=False)
 
@@ -62,7 +62,7 @@ def record_seen_images(rows: pd.DataFrame, folder: Path) -> None:
 def load_champion(
     settings: RegistrySettings, data: Shards, strategy: tf.distribute.Strategy, run_id: str
 ) -> Champion | None:
-    """The production version with its predictions on the test pictures, or with the reason why there are none.
+    """The production version with its predictions on the test images, or with the reason why there are none.
 
     None where nothing is in production yet, but for what this run itself put there in an attempt before.
     """
@@ -113,7 +113,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.image_size == data.image_size:
-        scores = predictor.whole(data.pictures("test", BATCH_SIZE))
+        scores = predictor.whole(data.images("test", BATCH_SIZE))
     else:
         scores = _predict_at_own_size(predictor, test, version.image_size)
     return prediction_frame(test, version.labels, scores)
@@ -121,13 +121,13 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
 
 def _check_no_test_patient_seen(version: ChampionVersion, test: pd.DataFrame, source: str) -> None:
     """A model's answers on what it learned from, or was chosen on, say little about its answers to others."""
-    same_picture = test["md5"].isin(version.seen["md5"])
-    leaking = test["patient_id"][same_picture | test["patient_id"].isin(version.seen["patient_id"])].unique()
+    same_image = test["md5"].isin(version.seen["md5"])
+    leaking = test["patient_id"][same_image | test["patient_id"].isin(version.seen["patient_id"])].unique()
     if not len(leaking):
         return
     told = f"{len(leaking)} of the {test['patient_id'].nunique()} test patients"
     named = f"{' and '.join(leaking[:MAX_EXAMPLES])} among them"
-    if same_picture.any() or version.source == source:
+    if same_image.any() or version.source == source:
         raise ChampionUnusableError(f"it was trained or validated on {told}, {named}; test on patients new to both")
     raise ChampionUnusableError(  # data that were moved have another source too: they may be the same people
         f"it was trained or validated, on another source, on patients of the same id as {told}, {named}; test on "
@@ -152,24 +152,24 @@ def _load(version: ChampionVersion) -> keras.Model:
 
 
 def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) -> np.ndarray:
-    """Probabilities from the original pictures, decoded at the size that the network was made for."""
+    """Probabilities from the original images, decoded at the size that the network was made for."""
     lost: list[str] = []  # an exception would reach us only as text, through TensorFlow
 
-    def pictures() -> Iterator[np.ndarray]:
+    def images() -> Iterator[np.ndarray]:
         try:
             for image_id, decoded in zip(test["image_id"], decode_rows(test, size), strict=True):
-                if decoded.picture is None:
+                if decoded.image is None:
                     lost.append(f"{image_id}: {decoded.reason}")
                     return
-                yield decoded.picture
+                yield decoded.image
         except (FileNotFoundError, ValueError) as error:  # the archive that holds them all
             lost.append(str(error))
 
     signature = tf.TensorSpec((size, size, 1), tf.uint8)
-    batches = tf.data.Dataset.from_generator(pictures, output_signature=signature).batch(BATCH_SIZE)
+    batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.single(batches))
     if lost:
         raise ChampionUnusableError(
-            f"it takes pictures of {size} pixels, and the originals cannot be read anew ({lost[0]})"
+            f"it takes images of {size} pixels, and the originals cannot be read anew ({lost[0]})"
         )
     return np.concatenate(scores)

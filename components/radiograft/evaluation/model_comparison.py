@@ -27,14 +27,14 @@ def resample(models: Sequence[pd.DataFrame], labels: Sequence[str], samples: int
     """AUROCs [1 + samples, labels, models]; every model and label sees the same resamples of patients.
 
     Args:
-        models: each model's predictions on the same pictures in the same order, columns of `records.prediction_frame`.
+        models: each model's predictions on the same images in the same order, columns of `records.prediction_frame`.
 
     Raises:
-        ValueError: the models were not asked about the same pictures.
+        ValueError: the models were not asked about the same images.
     """
     asked = [model["image_id"].tolist() for model in models]
     if any(each != asked[0] for each in asked):
-        raise ValueError("models must be compared on the same pictures in the same order")
+        raise ValueError("models must be compared on the same images in the same order")
     rankings = [
         rank_scores(model[label_column(name)], model[score_column(name)]) for name in labels for model in models
     ]
@@ -59,7 +59,7 @@ def compare_models(areas: FloatArray) -> AurocComparison:
 
 
 def compare_by_delong(models: Sequence[pd.DataFrame], label: str) -> Estimate:
-    """The difference of two models' AUROCs for one label with DeLong's normal interval, a patient's pictures together.
+    """The difference of two models' AUROCs for one label with DeLong's normal interval, a patient's images together.
 
     It stands beside the bootstrap's as a check by other means. The bounds are None where the variance cannot be had.
     """

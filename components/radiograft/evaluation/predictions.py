@@ -1,4 +1,4 @@
-"""Both training strategies' networks, and what each says of the pictures held out."""
+"""Both training strategies' networks, and what each says of the images held out."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFra
     for name, predictor in predictors.items():
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = predictor.whole(data.pictures(split, BATCH_SIZE))
+            scores = predictor.whole(data.images(split, BATCH_SIZE))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""The gate: whether a new model may become the production version, judged beside it on the same test pictures.
+"""The gate: whether a new model may become the production version, judged beside it on the same test images.
 
 A label passes when the lower 95 % bound of the model's AUROC lies above its floor and, where there is a production
 version, the lower 95 % bound of the difference of both AUROCs is not below minus the margin. Every label that counts
@@ -19,7 +19,7 @@ from radiograft.reporting.narrative import format_number
 
 
 class Champion(NamedTuple):
-    """The production version: its predictions on the test pictures (columns of `records.prediction_frame`, in the
+    """The production version: its predictions on the test images (columns of `records.prediction_frame`, in the
     challenger's order), or None and the reason why it cannot be compared."""
 
     version: int
@@ -87,7 +87,7 @@ class GateCheck(NamedTuple):
         if self.passed:
             return told
         worse = self.found["value"] is None or self.found["value"] <= self.least
-        return f"{told}: {'a better model is needed' if worse else 'test pictures of more patients may show it'}"
+        return f"{told}: {'a better model is needed' if worse else 'test images of more patients may show it'}"
 
 
 def decide_promotion(
@@ -101,7 +101,7 @@ def decide_promotion(
     """Decides whether the challenger may become the production version.
 
     Args:
-        challenger: predictions on the test pictures, columns of `records.prediction_frame`.
+        challenger: predictions on the test images, columns of `records.prediction_frame`.
         champion: the production version, None if there is none: then the floors alone decide.
         estimable: labels with a threshold and enough test patients with and without them.
         rule: margin, floors, and what makes a label estimable.
@@ -109,7 +109,7 @@ def decide_promotion(
         seed: of the resampling; with that of the report, the intervals are the report's.
 
     Raises:
-        ValueError: the champion was not asked about the same pictures in the same order.
+        ValueError: the champion was not asked about the same images in the same order.
     """
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     areas = resample(models, estimable, samples, seed)
@@ -175,7 +175,7 @@ def _not_compared(
         )
     bare = [label for label in missing if label in estimable]
     if bare:
-        reasons.append(f"the AUROC for {', '.join(bare)} has no interval: test pictures of more patients may give one")
+        reasons.append(f"the AUROC for {', '.join(bare)} has no interval: test images of more patients may give one")
     return reasons
 
 

@@ -56,7 +56,7 @@ def compute_split_metrics(
     settings: Evaluate, part: pd.DataFrame, labels: tuple[str, ...], thresholds: dict[str, float]
 ) -> SplitMetrics:
     samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
-    return evaluate_predictions(part, labels, thresholds, samples, seed, settings.evaluate_fewest_patients)
+    return evaluate_predictions(part, labels, thresholds, samples, seed, settings.evaluate_min_patients)
 
 
 def random_baseline(
@@ -100,7 +100,7 @@ def analyze(
     """Analyses one strategy.
 
     Args:
-        rows: the catalogue's of all splits.
+        rows: the catalog's of all splits.
         predictions: the strategy's on validation and test, in the order of `rows`, columns of
             `records.prediction_frame`.
         thresholds: by label.
@@ -120,7 +120,7 @@ def analyze(
 
 def analysis_sections(facts: Mapping[str, Any]) -> Sequence[ReportSection]:
     """The report's parts on them, from all that metrics.json holds."""
-    fewest = facts["lineage"]["settings"]["evaluate_fewest_patients"]
+    fewest = facts["lineage"]["settings"]["evaluate_min_patients"]
     return [
         calibration.calibration_section(facts["calibration"]),
         subgroups.subgroup_section(facts["subgroups"], facts["judged_on"], fewest),

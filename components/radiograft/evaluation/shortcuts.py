@@ -1,6 +1,6 @@
-"""What tells the answer without the picture: the AUROC of view, sizes of picture and file, age, sex or source alone.
+"""What tells the answer without the image: the AUROC of view, sizes of image and file, age, sex or source alone.
 
-A model that hardly beats one of these may have learned how the pictures came about and not the finding.
+A model that hardly beats one of these may have learned how the images came about and not the finding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHORTCUT_MARGIN = 0.05
 MAX_NAMED = 5
 NAMES = {
     "bytes": "File size",
-    "pixels": "Picture size",
+    "pixels": "Image size",
     "view": "View",
     "source": "Source folder",
     "age": "Age",
@@ -36,7 +36,7 @@ NAMES = {
 
 class Shortcut(TypedDict):
     """A variable that alone predicts a label with `auroc`; `lead` is the model's AUROC minus that, on the same
-    pictures. Intervals are DeLong's by patients."""
+    images. Intervals are DeLong's by patients."""
 
     variable: str
     label: str
@@ -52,7 +52,7 @@ def find_shortcuts(train: pd.DataFrame, judged: EvaluatedSplit, labels: Sequence
     Numbers count in the direction, categories with the share of positives that they have in training.
 
     Args:
-        train: the catalogue's rows of the training pictures.
+        train: the catalog's rows of the training images.
         judged: what it is measured on.
         labels: those that are estimable there.
     """
@@ -75,7 +75,7 @@ def shortcut_warnings(found: Sequence[Shortcut], split: str) -> list[str]:
         labels = "; ".join(named[:MAX_NAMED]) + more
         sentences.append(
             f"{NAMES[variable]} alone predicts nearly as well as the model, or better: {labels}. "
-            "The model may have learned how the pictures came about instead of the finding."
+            "The model may have learned how the images came about instead of the finding."
         )
     return sentences
 
@@ -86,7 +86,7 @@ def shortcut_section(found: Sequence[Shortcut], split: str) -> ReportSection:
 
 
 def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Training's and the judged split's column of every variable that differs between training pictures."""
+    """Training's and the judged split's column of every variable that differs between training images."""
     together = subgroups.source_folders(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
     columns = {name: (train[name], rows[name]) for name in ("bytes", "pixels", "view", "age", "sex")}
     columns["source"] = (together[: len(train)].set_axis(train.index), together[len(train) :].set_axis(rows.index))
@@ -94,7 +94,7 @@ def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Se
 
 
 def _alone(train: pd.Series, judged: pd.Series, truth: pd.Series[float]) -> FloatArray:
-    """Scores of the judged pictures by the variable alone; only their order counts."""
+    """Scores of the judged images by the variable alone; only their order counts."""
     if pd.api.types.is_numeric_dtype(train):
         middle = train.median()  # stands for what is unknown
         rises = (delong.auroc_interval(truth, train.fillna(middle))["value"] or 0) >= 0.5

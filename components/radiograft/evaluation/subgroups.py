@@ -1,4 +1,4 @@
-"""Where the published model fails: the same figures for each group of pictures, and its difference from the rest."""
+"""Where the published model fails: the same figures for each group of images, and its difference from the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_GROUPS = 20
 
 
 class Contrast(TypedDict):
-    """A figure in the group, and there minus that of all other pictures whose group is known."""
+    """A figure in the group, and there minus that of all other images whose group is known."""
 
     group: Estimate
     difference: Estimate
@@ -54,7 +54,7 @@ class Subgroup(TypedDict):
 
 
 class EvaluatedSplit(NamedTuple):
-    """The published model's predictions on a split with the catalogue's rows, both in one order, and its thresholds."""
+    """The published model's predictions on a split with the catalog's rows, both in one order, and its thresholds."""
 
     predictions: pd.DataFrame
     rows: pd.DataFrame
@@ -98,7 +98,7 @@ def _subgroup(
             judged.predictions[score_column(name)],
             patients,
             judged.thresholds.get(name),
-            settings.evaluate_fewest_patients,
+            settings.evaluate_min_patients,
         )
         for part in (inside, rest)
         for name in judged.labels
@@ -143,13 +143,13 @@ def _summaries(names: Sequence[str], ranked: Sequence[RankedLabel], values: Floa
 
 
 def group_rows(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
-    """Which group each picture is in, by variable: `sex`, `age`, `view`, `source`.
+    """Which group each image is in, by variable: `sex`, `age`, `view`, `source`.
 
     A variable is there when it has two groups or more; only its 20 largest groups count. The source is the folder of
-    the picture's file.
+    the image's file.
 
     Args:
-        rows: of the catalogue, of one split.
+        rows: of the catalog, of one split.
 
     Returns:
         Series of strings with the index of `rows`, missing where nothing is known.

@@ -1,4 +1,4 @@
-"""Where in a picture a network finds the evidence for a label: Grad-CAM and LayerCAM, on all devices, and drawn.
+"""Where in an image a network finds the evidence for a label: Grad-CAM and LayerCAM, on all devices, and drawn.
 
 Grad-CAM: Selvaraju et al. 2017, on the activation that is pooled. LayerCAM: Jiang et al. 2021, on the last block of
 twice that resolution, whose map is finer.
@@ -22,15 +22,15 @@ from radiograft.models.graph import iter_layers
 from radiograft.models.predictor import Predictor
 
 BATCH_SIZE = 32
-COLORS = "inferno"  # of even perceptual steps, also for the colour-blind
-OPACITY = 0.6  # of the hottest place; cold ones are transparent, so that the picture stays what it is
-BOX_COLOR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLOURS
+COLORS = "inferno"  # of even perceptual steps, also for the color-blind
+OPACITY = 0.6  # of the hottest place; cold ones are transparent, so that the image stays what it is
+BOX_COLOR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLORS
 
-Box = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the picture
+Box = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the image
 
 
 class ActivationMaps(NamedTuple):
-    """Heat of a batch of pictures for one label, float32 [n, size, size] each: 1 at the hottest place, or 0 everywhere
+    """Heat of a batch of images for one label, float32 [n, size, size] each: 1 at the hottest place, or 0 everywhere
     where nothing speaks for the label."""
 
     grad_cam: np.ndarray
@@ -51,9 +51,9 @@ class HeatMaps:
         with strategy.scope():
             self._predictor = Predictor(_activation_model(model, pooled), strategy)
 
-    def of(self, pictures: np.ndarray, label: int) -> np.ndarray:
+    def of(self, images: np.ndarray, label: int) -> np.ndarray:
         """Grad-CAM for the label of this number, float32 [n, size, size], 0 to 1, of uint8 [n, size, size, 1]."""
-        batches = tf.data.Dataset.from_tensor_slices(pictures).batch(BATCH_SIZE)
+        batches = tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE)
         return np.concatenate([maps.grad_cam for maps in self.stream(batches, label)])
 
     def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[ActivationMaps]:
@@ -63,7 +63,7 @@ class HeatMaps:
             batches: uint8 [n, size, size, 1], of any n.
         """
         chosen = tf.one_hot(label, self._labels)
-        asked = batches.map(lambda pictures: (pictures, tf.repeat(chosen[None], tf.shape(pictures)[0], axis=0)))
+        asked = batches.map(lambda images: (images, tf.repeat(chosen[None], tf.shape(images)[0], axis=0)))
         return (ActivationMaps(*parts) for parts in self._predictor.parts(asked))
 
 
@@ -93,14 +93,14 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
 
 
 def class_activation(evidence: Any, size: int) -> Any:
-    """Evidence, float32 [n, h, w], without what speaks against the label, enlarged bilinearly to the picture's size,
+    """Evidence, float32 [n, h, w], without what speaks against the label, enlarged bilinearly to the image's size,
     float32 [n, size, size], and divided by its highest value."""
     heat = ops.image.resize(ops.relu(evidence)[..., None], (size, size), interpolation="bilinear")[..., 0]
     return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
 
 
 def _activation_model(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
-    """[pictures, labels chosen] to both maps; shares the layers of `model`."""
+    """[images, labels chosen] to both maps; shares the layers of `model`."""
     early = _upsample(model, late)
     hidden = _read_by(model, model.layers[-1].name)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
@@ -122,20 +122,18 @@ def _upsample(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
     return finer[-1] if finer else late
 
 
-def blend(
-    picture: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (), side: int | None = None
-) -> np.ndarray:
-    """A picture under its heat, with outlines around boxes: uint8 [side, side, 3], as large as the picture by default.
+def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (), side: int | None = None) -> np.ndarray:
+    """An image under its heat, with outlines around boxes: uint8 [side, side, 3], as large as the image by default.
 
     Args:
-        picture: uint8 [size, size] or [size, size, 1].
+        image: uint8 [size, size] or [size, size, 1].
         heat: float32 [size, size], 0 to 1, or None.
     """
-    colour = np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=-1).astype("float32")
+    color = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1).astype("float32")
     if heat is not None:
         opacity = OPACITY * heat[..., None]
-        colour = (1 - opacity) * colour + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]
-    film = Image.fromarray(colour.round().astype("uint8"))
+        color = (1 - opacity) * color + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]
+    film = Image.fromarray(color.round().astype("uint8"))
     if side:
         film = film.resize((side, side), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(film)
@@ -146,8 +144,8 @@ def blend(
     return np.asarray(film)
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
+def overlay(image: np.ndarray, heat: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
     """`blend` as a PNG file."""
     content = io.BytesIO()
-    Image.fromarray(blend(picture, heat, boxes)).save(content, "PNG", optimize=True)
+    Image.fromarray(blend(image, heat, boxes)).save(content, "PNG", optimize=True)
     return content.getvalue()

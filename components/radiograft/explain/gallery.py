@@ -1,4 +1,4 @@
-"""The pictures of the report: the worst calls, and where the network looked in right and wrong ones."""
+"""The images of the report: the worst calls, and where the network looked in right and wrong ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from radiograft.reporting.html import ReportSection
 MAX_LABELS = 3  # so that the page stays light
 WORST_ERRORS = 5
 EXAMPLES = 4
-SIDE = 192  # pixels of a picture on the page
+SIDE = 192  # pixels of an image on the page
 GAP = 4
 QUALITY = 80  # of the JPEG
 
 
 class Call(NamedTuple):
-    """One picture of a label, called at the threshold."""
+    """One image of a label, called at the threshold."""
 
     place: int
     image_id: str
@@ -57,10 +57,10 @@ class LabelFigures(NamedTuple):
     worst: Mapping[str, Sequence[Figure]]
     looks: Mapping[str, Sequence[Figure]]
 
-    def pictures(self) -> Iterator[tuple[str, np.ndarray]]:
+    def images(self) -> Iterator[tuple[str, np.ndarray]]:
         """Group and pixels, uint8 [height, width, 3], of every figure; a group's figures follow each other.
 
-        Nothing names a picture: its id may be a path that tells the patient.
+        Nothing names an image: its id may be a path that tells the patient.
         """
         for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.looks)):
             for outcome, figures in outcomes.items():
@@ -91,7 +91,7 @@ def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float
 
 
 def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
-    """Of the labels with a threshold and known truth the few with the most positive pictures, in this order."""
+    """Of the labels with a threshold and known truth the few with the most positive images, in this order."""
     truth = {label: predictions[label_column(label)] for label in thresholds}
     positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
     return sorted(positives, key=lambda label: -positives[label])[:MAX_LABELS]
@@ -100,7 +100,7 @@ def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -
 def draw_gallery(
     data: Shards, split: str, predictions: pd.DataFrame, thresholds: Mapping[str, float], heat_maps: HeatMaps
 ) -> list[LabelFigures]:
-    """Figures of the labels shown; the split is read once, and no other picture of it is kept in memory.
+    """Figures of the labels shown; the split is read once, and no other image of it is kept in memory.
 
     Args:
         predictions: of the published model on the split in stored order.
@@ -114,45 +114,43 @@ def draw_gallery(
         for label in labels_to_show(predictions, thresholds)
     }
     places = sorted({call.place for outcomes in found.values() for part in outcomes.values() for call in part})
-    pictures = dict(zip(places, data.chosen(split, places).as_numpy_iterator(), strict=True))
+    images = dict(zip(places, data.chosen(split, places).as_numpy_iterator(), strict=True))
     return [
         LabelFigures(
             label,
             thresholds[label],
-            {name: _plain(outcomes[name], pictures, label) for name in ("false positives", "false negatives")},
-            _draw_heat_maps(
-                {name: part[:EXAMPLES] for name, part in outcomes.items()}, pictures, data, label, heat_maps
-            ),
+            {name: _plain(outcomes[name], images, label) for name in ("false positives", "false negatives")},
+            _draw_heat_maps({name: part[:EXAMPLES] for name, part in outcomes.items()}, images, data, label, heat_maps),
         )
         for label, outcomes in found.items()
     ]
 
 
-def _plain(chosen: Sequence[Call], pictures: Mapping[int, np.ndarray], label: str) -> list[Figure]:
+def _plain(chosen: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
     return [
-        Figure(call, blend(pictures[call.place], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
+        Figure(call, blend(images[call.place], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
         for call in chosen
     ]
 
 
 def _draw_heat_maps(
     outcomes: Mapping[str, Sequence[Call]],
-    pictures: Mapping[int, np.ndarray],
+    images: Mapping[int, np.ndarray],
     data: Shards,
     label: str,
     heat_maps: HeatMaps,
 ) -> dict[str, list[Figure]]:
-    """Strips of the picture, Grad-CAM and LayerCAM, with the label's boxes around what was drawn as ill."""
+    """Strips of the image, Grad-CAM and LayerCAM, with the label's boxes around what was drawn as ill."""
     places = [call.place for part in outcomes.values() for call in part]
-    batches = tf.data.Dataset.from_tensor_slices(np.stack([pictures[place] for place in places])).batch(BATCH_SIZE)
+    batches = tf.data.Dataset.from_tensor_slices(np.stack([images[place] for place in places])).batch(BATCH_SIZE)
     streamed = heat_maps.stream(batches, data.labels.index(label))
     heats = dict(zip(places, (pair for maps in streamed for pair in zip(*maps, strict=True)), strict=True))
     return {
         outcome: [
             Figure(
                 call,
-                _strip(pictures[call.place], heats[call.place], _boxes(data, call.image_id, label)),
-                f"{call.image_id}, one of the {outcome} of {label}: the picture, its Grad-CAM and its LayerCAM",
+                _strip(images[call.place], heats[call.place], _boxes(data, call.image_id, label)),
+                f"{call.image_id}, one of the {outcome} of {label}: the image, its Grad-CAM and its LayerCAM",
             )
             for call in part
         ]
@@ -165,26 +163,26 @@ def _boxes(data: Shards, image_id: str, label: str) -> list[Box]:
     return list(data.boxes.loc[chosen, CORNERS].to_numpy("float64").tolist())
 
 
-def _strip(picture: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box]) -> np.ndarray:
-    films = [blend(picture, heat, boxes, SIDE) for heat in (None, *heats)]
+def _strip(image: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box]) -> np.ndarray:
+    films = [blend(image, heat, boxes, SIDE) for heat in (None, *heats)]
     gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
     return np.concatenate([films[0], gap, films[1], gap, films[2]], axis=1)
 
 
 class Explanations(NamedTuple):
-    """`figures` show test pictures of a few of the `labels`; `localisation` is None where no boxes are drawn."""
+    """`figures` show test images of a few of the `labels`; `localization` is None where no boxes are drawn."""
 
     labels: tuple[str, ...]
     figures: list[LabelFigures]
-    localisation: Localization | None
+    localization: Localization | None
 
     def sections(self) -> list[ReportSection]:
         """Parts of the report: worst calls, heat maps with their scores."""
         return [ReportSection(f"{name}.html.j2", {**self._asdict()}) for name in ("where_it_fails", "where_it_looks")]
 
-    def pictures(self) -> list[tuple[str, np.ndarray]]:
+    def images(self) -> list[tuple[str, np.ndarray]]:
         """Name and pixels, uint8 [height, width, 3], of every figure."""
-        return [picture for figures in self.figures for picture in figures.pictures()]
+        return [image for figures in self.figures for image in figures.images()]
 
 
 def explain_predictions(
@@ -196,7 +194,7 @@ def explain_predictions(
     samples: int,
     seed: int,
 ) -> Explanations:
-    """Heat maps of the published model, of all pictures with boxes and of a few others.
+    """Heat maps of the published model, of all images with boxes and of a few others.
 
     Args:
         model: built in the scope of the strategy.

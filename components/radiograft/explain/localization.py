@@ -20,16 +20,16 @@ from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, class_acti
 from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.ranking import FloatArray
 
-HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # Wang et al.'s, each by itself; fixed, so that no test picture chooses them
+HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # Wang et al.'s, each by itself; fixed, so that no test image chooses them
 OVERLAPS = (0.1, 0.25, 0.5)
 MEASURES = ("iou", "iobb")
 MAPS = ("grad_cam", "layer_cam", "centre", "random")  # the last two are the controls
-CENTER_WIDTH = 0.25  # standard deviation of the centre map, as a fraction of the picture
-RANDOM_MAPS = 5  # a picture, so that its chance hits are an average
+CENTER_WIDTH = 0.25  # standard deviation of the center map, as a fraction of the image
+RANDOM_MAPS = 5  # an image, so that its chance hits are an average
 
 
 class Score(TypedDict):
-    """At one overlap: the share of the drawn boxes that were found, and the false positives a picture."""
+    """At one overlap: the share of the drawn boxes that were found, and the false positives an image."""
 
     overlap: float
     accuracy: Estimate
@@ -81,7 +81,7 @@ def heat_boxes(heat: np.ndarray) -> FloatArray:
         heat: float32 [size, size], 0 to 1.
 
     Returns:
-        [boxes, 4], each x and y of the upper left corner, width and height as fractions of the picture.
+        [boxes, 4], each x and y of the upper left corner, width and height as fractions of the image.
     """
     regions = [region for level in HEAT_THRESHOLDS for region in ndimage.find_objects(ndimage.label(heat >= level)[0])]
     corners = [(x.start, y.start, x.stop - x.start, y.stop - y.start) for y, x in regions]
@@ -107,7 +107,7 @@ def overlaps(hot: FloatArray, drawn: FloatArray) -> FloatArray:
 
 
 def _boxed(data: Shards, split: str, label: str) -> Mapping[int, FloatArray]:
-    """Boxes [boxes, 4] of a label by the picture's place in the stored order of the split, in that order."""
+    """Boxes [boxes, 4] of a label by the image's place in the stored order of the split, in that order."""
     places = pd.Series(range(len(data.split(split))), index=data.split(split)["image_id"], name="place")
     boxes = data.boxes[data.boxes["finding"] == label].join(places, on="image_id", how="inner")
     return {
@@ -127,15 +127,15 @@ def _score_label(
 ) -> LabelLocalization:
     heats = _all_maps(data, split, list(boxed), heat_maps, label, seed)
     counts = np.stack([_count(heat, drawn) for heat, drawn in zip(heats, boxed.values(), strict=True)])
-    # To count the drawn boxes and the pictures themselves with each resample, which the rates are divided by.
+    # To count the drawn boxes and the images themselves with each resample, which the rates are divided by.
     sizes = np.array([[len(drawn), 1] for drawn in boxed.values()], dtype="float64")
     patients = encode_patients(data.split(split)["patient_id"].iloc[list(boxed)])
 
-    def per_box_and_picture(weights: FloatArray) -> FloatArray:
+    def per_box_and_image(weights: FloatArray) -> FloatArray:
         rates: FloatArray = np.tensordot(weights, counts, 1) / (weights @ sizes)[:, None, None, None]
         return rates
 
-    found = bootstrap_by_patient(patients, per_box_and_picture, samples, seed)
+    found = bootstrap_by_patient(patients, per_box_and_image, samples, seed)
     return LabelLocalization(
         n_images=len(boxed),
         n_patients=int(patients.max()) + 1,
@@ -161,24 +161,24 @@ def _scores(found: FloatArray) -> list[Score]:
 def _all_maps(
     data: Shards, split: str, places: list[int], heat_maps: HeatMaps, label: int, seed: int
 ) -> Iterator[list[np.ndarray]]:
-    """For each picture the maps in the order of MAPS, [1 or more, size, size] each."""
+    """For each image the maps in the order of MAPS, [1 or more, size, size] each."""
     generator, size = np.random.default_rng([seed, label]), data.image_size
-    centre = _center_map(size)
+    center = _center_map(size)
     for maps in heat_maps.stream(data.chosen(split, places).batch(BATCH_SIZE), label):
         for grad_cam, layer_cam in zip(*maps, strict=True):
             noise = generator.random((RANDOM_MAPS, *heat_maps.cells), dtype="float32")
-            yield [grad_cam[None], layer_cam[None], centre, np.asarray(class_activation(noise, size))]
+            yield [grad_cam[None], layer_cam[None], center, np.asarray(class_activation(noise, size))]
 
 
 def _center_map(size: int) -> np.ndarray:
-    """A bell in the middle, which knows where findings tend to be and nothing of the picture: [1, size, size]."""
+    """A bell in the middle, which knows where findings tend to be and nothing of the image: [1, size, size]."""
     away = ((np.arange(size) + 0.5) / size - 0.5) / CENTER_WIDTH
     heat = np.exp(-(away**2 + away[:, None] ** 2) / 2)
     return np.asarray(heat / heat.max())[None]
 
 
 def _count(maps: list[np.ndarray], drawn: FloatArray) -> FloatArray:
-    """Drawn boxes found and false positives of one picture, [maps, measures, overlaps, 2]."""
+    """Drawn boxes found and false positives of one image, [maps, measures, overlaps, 2]."""
     return np.stack([np.mean([_count_one(heat, drawn) for heat in heats], axis=0) for heats in maps])
 
 

@@ -1,4 +1,4 @@
-"""Applies an augmentation to a batch: one affine interpolation a picture, equal draws for equal (seed, id, view)."""
+"""Applies an augmentation to a batch: one affine interpolation an image, equal draws for equal (seed, id, view)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ RESOLUTION = 2**24  # a float32 holds every multiple of 2**-24 below 1
 
 
 def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
-    """Uniform numbers that depend on the seed, the picture's id and the view alone, not on batch or order.
+    """Uniform numbers that depend on the seed, the image's id and the view alone, not on batch or order.
 
     Args:
         image_ids: string [n].
-        view: integer scalar, 0 and up; each view of a picture is drawn anew.
+        view: integer scalar, 0 and up; each view of an image is drawn anew.
 
     Returns:
         float32 [n, DRAWS] in [0, 1).
@@ -29,21 +29,21 @@ def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tens
     return tf.cast(buckets, tf.float32) / RESOLUTION
 
 
-def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Rotates, shifts, shears, zooms, flips, contrasts and brightens each picture by its own draws, about its centre.
+def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """Rotates, shifts, shears, zooms, flips, contrasts and brightens each image by its own draws, about its center.
 
     Args:
-        pictures: uint8 [n, size, size, channels].
+        images: uint8 [n, size, size, channels].
         draws: float32 [n, DRAWS] in [0, 1).
 
     Returns:
-        uint8 of the same shape. With Augmentation() the pictures come back unchanged.
+        uint8 of the same shape. With Augmentation() the images come back unchanged.
     """
     if augmentation == Augmentation():
-        return pictures
-    size = pictures.shape[1]
+        return images
+    size = images.shape[1]
     moved = ops.image.affine_transform(
-        ops.cast(pictures, "float32"),
+        ops.cast(images, "float32"),
         affine_matrix(draws, augmentation, size),
         interpolation="bilinear",
         fill_mode=augmentation.fill_mode,
@@ -60,7 +60,7 @@ def augment(pictures: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -
 def affine_matrix(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
     """Rows of the matrix that maps an output pixel to the input pixel it shows, as ImageDataGenerator composes it.
 
-    Rotation, then shift, then shear, then zoom, then flips, all about the centre, in (x, y) order.
+    Rotation, then shift, then shear, then zoom, then flips, all about the center, in (x, y) order.
 
     Returns:
         float32 [n, 8]: a0 a1 a2 b0 b1 b2 0 0 with x' = a0 x + a1 y + a2 and y' = b0 x + b1 y + b2.
@@ -75,9 +75,9 @@ def affine_matrix(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf
     cos, sin = ops.cos(angle), ops.sin(angle)
     a0, a1 = cos * zoom_x, (-cos * ops.sin(shear) + -sin * ops.cos(shear)) * zoom_y
     b0, b1 = sin * zoom_x, (-sin * ops.sin(shear) + cos * ops.cos(shear)) * zoom_y
-    centre = (size - 1) / 2.0
-    a2 = cos * right - sin * down + centre - centre * (a0 + a1)
-    b2 = sin * right + cos * down + centre - centre * (b0 + b1)
+    center = (size - 1) / 2.0
+    a2 = cos * right - sin * down + center - center * (a0 + a1)
+    b2 = sin * right + cos * down + center - center * (b0 + b1)
     zero = ops.zeros_like(a0)
     return ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
 

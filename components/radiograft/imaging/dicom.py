@@ -64,7 +64,7 @@ class Tags(NamedTuple):
 
     Attributes:
         patient_id: empty where the file names none.
-        instance_uid: SOPInstanceUID, unique to the picture; empty where missing.
+        instance_uid: SOPInstanceUID, unique to the image; empty where missing.
         view: one of VIEWS, or None.
         sex: one of SEXES, or None.
         age: as DICOM writes it, e.g. `058Y`, `011M`, `003W` or `003D`; or None.
@@ -100,7 +100,7 @@ def read(content: bytes) -> Radiograph:
     the right; without it pixels lie as stored.
 
     Raises:
-        NotARadiograph: no DICOM file, another modality, several frames, colour, no pixels, more pixels than
+        NotARadiograph: no DICOM file, another modality, several frames, color, no pixels, more pixels than
             LARGEST_PIXELS (known before decompression), or damaged.
     """
     with _translate_errors():
@@ -128,7 +128,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
-    """The tags asked for of a file that holds one grey picture of a radiograph of allowed size."""
+    """The tags asked for of a file that holds one gray image of a radiograph of allowed size."""
     _refuse_deflated(file)
     dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
     _check_kind(dataset)
@@ -155,7 +155,7 @@ def _check_kind(dataset: Dataset) -> None:
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UnsupportedDicomError("DICOM file of several frames")
     if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnsupportedDicomError("DICOM file in colour")
+        raise UnsupportedDicomError("DICOM file in color")
     if not 1 <= dataset.BitsStored <= dataset.BitsAllocated <= 16:
         raise UnsupportedDicomError("DICOM file of more than 16 bits a pixel")
     try:

@@ -1,4 +1,4 @@
-"""From the values stored in a DICOM radiograph to the grey a screen shows: upright, 8 bits, bones bright."""
+"""From the values stored in a DICOM radiograph to the gray a screen shows: upright, 8 bits, bones bright."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def to_gray(dataset: Dataset) -> np.ndarray:
 
 
 def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
-    """Turns a picture so that its columns run to the feet and, in a frontal view, its rows to the patient's left.
+    """Turns an image so that its columns run to the feet and, in a frontal view, its rows to the patient's left.
 
     Args:
         pixels: [height, width].

@@ -1,4 +1,4 @@
-"""How large a picture may be; known before anything is decompressed, from what its header states."""
+"""How large an image may be; known before anything is decompressed, from what its header states."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ MAX_PIXELS = 64_000_000  # twice the largest detector of ChestX-ray14; a bomb is
 
 
 class TooSmallError(ValueError):
-    """A picture in which nothing can be seen."""
+    """An image in which nothing can be seen."""
 
 
 def check_not_too_small(height: int, width: int) -> None:
-    """Refuses a picture of a side below SMALLEST_SIDE.
+    """Refuses an image of a side below SMALLEST_SIDE.
 
     Raises:
         TooSmallError: with TOO_SMALL.
@@ -22,10 +22,10 @@ def check_not_too_small(height: int, width: int) -> None:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses a picture of more pixels than LARGEST_PIXELS.
+    """Refuses an image of more pixels than LARGEST_PIXELS.
 
     Raises:
         ValueError: with the limit.
     """
     if height * width > MAX_PIXELS:
-        raise ValueError(f"a picture must have at most {MAX_PIXELS} pixels")
+        raise ValueError(f"an image must have at most {MAX_PIXELS} pixels")

@@ -1,4 +1,4 @@
-"""Uncertainty by resampling patients, never pictures: those of one patient are alike and go together."""
+"""Uncertainty by resampling patients, never images: those of one patient are alike and go together."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def encode_patients(patients: ArrayLike) -> IntArray:
     """Number patients 0, 1, ... in the order of their sorted ids.
 
     Raises:
-        ValueError: there is no picture, or one without a patient.
+        ValueError: there is no image, or one without a patient.
     """
     codes, _ = pd.factorize(np.asarray(patients, dtype=object), sort=True)
     if not len(codes):
-        raise ValueError("an evaluation needs at least one picture, got none; check the split's sizes")
+        raise ValueError("an evaluation needs at least one image, got none; check the split's sizes")
     if (codes < 0).any():
-        raise ValueError(f"every picture needs a patient_id, got {int((codes < 0).sum())} without one")
+        raise ValueError(f"every image needs a patient_id, got {int((codes < 0).sum())} without one")
     return codes.astype(np.int64)
 
 
@@ -54,8 +54,8 @@ def bootstrap_by_patient(
     A single patient says nothing about others: the sample then stands alone.
 
     Args:
-        patients: (n,) the patient of each picture, from `number_patients`.
-        statistic: maps weights (b, n), how often each picture counts, to (b, ...); may hold NaN.
+        patients: (n,) the patient of each image, from `number_patients`.
+        statistic: maps weights (b, n), how often each image counts, to (b, ...); may hold NaN.
         samples: number of resamples.
         seed: equal seeds draw equal patients, whatever the statistic.
 

@@ -1,7 +1,7 @@
-"""AUROC's variance without resampling, and the comparison of two models on the same pictures.
+"""AUROC's variance without resampling, and the comparison of two models on the same images.
 
-DeLong, DeLong and Clarke-Pearson (1988) in O(n log n) by mid-ranks (Sun and Xu 2014). Where pictures come from the same
-patient, their sum stands for the patient (Obuchowski 1997); with one picture a patient this is DeLong's variance.
+DeLong, DeLong and Clarke-Pearson (1988) in O(n log n) by mid-ranks (Sun and Xu 2014). Where images come from the same
+patient, their sum stands for the patient (Obuchowski 1997); with one image a patient this is DeLong's variance.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DeLongResult(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """The pictures of known truth: their places among all, which are positive, and the numbers of their patients."""
+    """The images of known truth: their places among all, which are positive, and the numbers of their patients."""
 
     rows: IntArray
     positive: NDArray[np.bool_]
@@ -54,32 +54,32 @@ def auroc_interval(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | No
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) any numbers, of which only the order counts.
-        patients: (n,) ids; None where each picture is a patient of its own.
+        patients: (n,) ids; None where each image is a patient of its own.
 
     Returns:
         Bounds are None with fewer than two patients of a class, and where the variance is 0: where the classes are
         wholly apart, which says nothing of how far apart they are, or in each patient both classes cancel out.
 
     Raises:
-        ValueError: lengths differ, a truth is not 0, 1 or NaN, a known picture's score is NaN, or a class is missing.
+        ValueError: lengths differ, a truth is not 0, 1 or NaN, a known image's score is NaN, or a class is missing.
     """
     known = _known_rows(truth, patients, scores)
     value, residuals = _residuals(known, scores)
     variance = _variance(known, residuals)
     if not variance > 0:
         return {"value": value, "low": None, "high": None}
-    centre, half = math.log(value / (1 - value)), NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
-    low, high = (1 / (1 + math.exp(-bound)) for bound in (centre - half, centre + half))
+    center, half = math.log(value / (1 - value)), NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-bound)) for bound in (center - half, center + half))
     return {"value": value, "low": low, "high": high}
 
 
 def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None) -> DeLongResult:
-    """Compares two models' scores for one label on the same pictures.
+    """Compares two models' scores for one label on the same images.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         a, b: (n,) any numbers, of which only the order counts.
-        patients: (n,) ids; None where each picture is a patient of its own.
+        patients: (n,) ids; None where each image is a patient of its own.
 
     Raises:
         ValueError: as `area`.
@@ -103,12 +103,12 @@ def _known_rows(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike
     if set(np.unique(values)) != {0.0, 1.0}:
         raise ValueError(f"an AUROC needs a truth of 0 and 1 and both of them, got {np.unique(values).tolist()}")
     if any(np.isnan(np.asarray(column, np.float64)[rows]).any() for column in scores):
-        raise ValueError("every picture of known truth needs a score, got NaN; set the picture's truth to NaN instead")
+        raise ValueError("every image of known truth needs a score, got NaN; set the image's truth to NaN instead")
     return _Known(rows, values == 1, encode_patients(ids[rows]))
 
 
 def _residuals(known: _Known, scores: ArrayLike) -> tuple[float, FloatArray]:
-    """AUROC and, for each known picture, how much better than that it is placed among the other class.
+    """AUROC and, for each known image, how much better than that it is placed among the other class.
 
     A positive's place is the share of negatives below it, a negative's that of positives above it; ties count half.
     """

@@ -1,4 +1,4 @@
-"""One label of one split: its ranked pictures, their statistics under any weighting, and what is reported."""
+"""One label of one split: its ranked images, their statistics under any weighting, and what is reported."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ NEEDS_BOTH_CLASSES = ("auroc", "average_precision")  # of a label that is not es
 
 
 class LabelMetrics(TypedDict):
-    """One label in one split. Counts cover the pictures whose truth is known.
+    """One label in one split. Counts cover the images whose truth is known.
 
     `estimable` is False when the split has too few patients with or without the label, or no threshold was given; AUROC
-    and average precision are then None. The other figures need a threshold and the pictures that they are shares of.
+    and average precision are then None. The other figures need a threshold and the images that they are shares of.
     `auroc` has the interval of resampled patients, `auroc_delong` DeLong's (see `delong.area`).
     `ppv` and `npv` are the shares of true calls among the positive and the negative calls, `f1` is the harmonic mean of
     `ppv` and `sensitivity`; these three are None where the split lacks a class. `brier` is the mean squared distance of
@@ -65,9 +65,9 @@ class RankedLabel:
     """A label ready to be weighed.
 
     Attributes:
-        ranking: its pictures with a known truth.
-        patients: (n,) number of the patient of each ranked picture.
-        threshold: at or above it a picture is called positive; None if validation could not choose one.
+        ranking: its images with a known truth.
+        patients: (n,) number of the patient of each ranked image.
+        threshold: at or above it an image is called positive; None if validation could not choose one.
         ends: where the curves are evaluated, the threshold's place among them.
         cut: column of `cumulate` that belongs to the threshold.
         fewest_patients: with, and without the label, below which it is not estimable.
@@ -92,14 +92,14 @@ class RankedLabel:
         return len(np.unique(self.patients))
 
     def count_patients(self, truth: float) -> int:
-        """Patients with a picture of this truth."""
+        """Patients with an image of this truth."""
         return len(np.unique(self.patients[self.ranking.truth == truth]))
 
 
 def rank_label(
     truth: ArrayLike, scores: ArrayLike, patients: IntArray, threshold: float | None, fewest_patients: int = 1
 ) -> RankedLabel:
-    """Rank one label's pictures and find the threshold's place among them.
+    """Rank one label's images and find the threshold's place among them.
 
     Raises:
         ValueError: as `rank`.
@@ -117,10 +117,10 @@ def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
     """STATISTICS of a label under b weightings.
 
     Args:
-        weights: (b, n) how often each picture of the split counts.
+        weights: (b, n) how often each image of the split counts.
 
     Returns:
-        (b, 9); NaN where a weighting lacks the pictures that a statistic needs, everywhere without a threshold.
+        (b, 9); NaN where a weighting lacks the images that a statistic needs, everywhere without a threshold.
     """
     if label.threshold is None:
         return np.full((len(weights), len(STATISTICS)), np.nan)

@@ -66,7 +66,7 @@ def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
 def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[float], list[float]]:
     """False positive rates, true positive rates and thresholds, about 200 points at most, all finite.
 
-    Points are kept at even steps down the ranking, so that neither corner of the staircase is favoured.
+    Points are kept at even steps down the ranking, so that neither corner of the staircase is favored.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
@@ -129,7 +129,7 @@ def evaluate_predictions(
     A label that is not estimable has neither AUROC nor average precision and stays out of the mean.
 
     Args:
-        predictions: one row a picture: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0
+        predictions: one row an image: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0
             or NaN for unknown) and `score:<name>` (0 to 1).
         labels: names of the labels.
         thresholds: chosen on validation; a label without one is not estimable.
@@ -141,7 +141,7 @@ def evaluate_predictions(
         Python numbers, strings and None only: JSON without NaN.
 
     Raises:
-        ValueError: a column is missing, a picture has no patient, or truth or scores are out of range.
+        ValueError: a column is missing, an image has no patient, or truth or scores are out of range.
     """
     _refuse_missing_columns(predictions, labels)
     patients = encode_patients(predictions["patient_id"])

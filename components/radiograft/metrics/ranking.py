@@ -1,6 +1,6 @@
-"""Pictures sorted by score, and the areas under the curves that follow, for many weightings at once.
+"""Images sorted by score, and the areas under the curves that follow, for many weightings at once.
 
-Sorting happens once. A bootstrap resample is then nothing but another weight for each picture, and each
+Sorting happens once. A bootstrap resample is then nothing but another weight for each image, and each
 area a cumulative sum.
 """
 
@@ -17,10 +17,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """The pictures of one label whose truth is known, highest score first.
+    """The images of one label whose truth is known, highest score first.
 
     Attributes:
-        rows: (n,) position of each picture in the arrays that were ranked.
+        rows: (n,) position of each image in the arrays that were ranked.
         truth: (n,) 0.0 or 1.0.
         scores: (n,) 0 to 1, falling.
         ends: (k,) the last position of every run of equal scores, rising.
@@ -45,14 +45,14 @@ class Ranking:
 
 
 def rank_scores(truth: ArrayLike, scores: ArrayLike) -> Ranking:
-    """Sort the pictures with a known truth by falling score.
+    """Sort the images with a known truth by falling score.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) 0 to 1.
 
     Raises:
-        ValueError: lengths differ, a truth is not 0, 1 or NaN, or a known picture's score is outside 0 to 1.
+        ValueError: lengths differ, a truth is not 0, 1 or NaN, or a known image's score is outside 0 to 1.
     """
     all_truth, all_scores = np.asarray(truth, np.float64), np.asarray(scores, np.float64)
     _check_inputs(all_truth, all_scores)
@@ -79,7 +79,7 @@ def require_both_classes(ranking: Ranking) -> None:
     """Raises ValueError where a class is missing."""
     if not ranking.has_both_classes:
         raise ValueError(
-            f"a threshold or ROC curve needs pictures of both classes, got {ranking.positives} positive and "
+            f"a threshold or ROC curve needs images of both classes, got {ranking.positives} positive and "
             f"{ranking.negatives} negative; leave the label out or enlarge the split"
         )
 
@@ -99,9 +99,9 @@ def cumulative_counts(ranking: Ranking, ends: IntArray, weights: FloatArray) -> 
     """True and false positives when everything up to each end is called positive.
 
     Args:
-        ranking: n known pictures.
+        ranking: n known images.
         ends: (k,) positions in the ranking, rising.
-        weights: (b, rows) how often each picture of the ranked arrays counts, in each of b weightings.
+        weights: (b, rows) how often each image of the ranked arrays counts, in each of b weightings.
 
     Returns:
         Two arrays (b, k + 1); the first column, nothing called, is 0.

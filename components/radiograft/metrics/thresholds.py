@@ -21,14 +21,14 @@ def choose_threshold(truth: ArrayLike, scores: ArrayLike, point: OperatingPoint 
 
     Youden's (1950) has the highest sensitivity + specificity - 1, and among equals is the lowest, the most sensitive.
     The one for a sensitivity is the highest that reaches it.
-    It lies midway between two neighbouring scores, so that a score's last bit decides nothing.
+    It lies midway between two neighboring scores, so that a score's last bit decides nothing.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) 0 to 1.
 
     Returns:
-        0 to 1; pictures with `score >= threshold` are called positive.
+        0 to 1; images with `score >= threshold` are called positive.
 
     Raises:
         ValueError: a class is missing.

@@ -30,9 +30,9 @@ class ModelSpec:
     weights: str
     cut_off: str
     strategy: str
-    input: str = "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; normalised inside the model"
+    input: str = "uint8 [n, image_size, image_size, 1], gray, 0 black to 255 white; normalized inside the model"
     serving_input: str = "image_bytes: string [n], encoded PNG or JPEG files"
-    pictures_input: str = "pictures: float32 [n, image_size, image_size, 1], 0 black to 255 white"
+    images_input: str = "images: float32 [n, image_size, image_size, 1], 0 black to 255 white"
     output: str = "probabilities: float32 [n, labels], each label for itself"
     purpose: str = "Research only. Not for diagnosis."
     thresholds: Mapping[str, float] | None = None
@@ -92,32 +92,32 @@ def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> Non
     """Writes a SavedModel that needs nothing of ours; both signatures answer probabilities float32 [n, labels].
 
     - `serving_default`: image_bytes string [n], encoded files, which are decoded as preprocess does.
-    - `pictures`: pictures float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
+    - `images`: images float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
     """
     shape = [image_size, image_size, 1]
 
-    def answer(pictures: tf.Tensor) -> tf.Tensor:
-        return model(pictures, training=False)
+    def answer(images: tf.Tensor) -> tf.Tensor:
+        return model(images, training=False)
 
     answer_once = tf.function(answer, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # traced for both
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pictures = tf.map_fn(
+        images = tf.map_fn(
             lambda content: decode(content, image_size),
             image_bytes,
             fn_output_signature=tf.TensorSpec(shape, tf.uint8),
         )
-        return {"probabilities": answer_once(pictures)}
+        return {"probabilities": answer_once(images)}
 
-    def serve_pictures(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": answer_once(tf.saturate_cast(tf.round(pictures), tf.uint8))}
 
     files = tf.TensorSpec([None], tf.string, name="image_bytes")
-    pictures = tf.TensorSpec([None, *shape], tf.float32, name="pictures")
+    images = tf.TensorSpec([None, *shape], tf.float32, name="pictures")
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
     signatures = {
         SERVING_SIGNATURE: tf.function(serve_files, input_signature=[files]),
-        IMAGES_SIGNATURE: tf.function(serve_pictures, input_signature=[pictures]),
+        IMAGES_SIGNATURE: tf.function(serve_images, input_signature=[images]),
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -37,7 +37,7 @@ def parse_cut_offs(text: str, network: keras.Model) -> list[str]:
 
     Raises:
         ValueError: a name is no layer (the nearest are given), stands there twice or leaves nothing of the backbone to
-            train, or one of two neighbours is not computed from the other.
+            train, or one of two neighbors is not computed from the other.
     """
     names = candidate_cut_offs(network) if text == AUTO_CUT_OFF else split_cut_offs(text)
     for name in names:

@@ -1,8 +1,8 @@
-"""Rewrites a network's end so that each branch of its last concatenation is normalised and pooled by itself.
+"""Rewrites a network's end so that each branch of its last concatenation is normalized and pooled by itself.
 
 A frozen BatchNormalization, the activation and global average pooling treat every channel alone, so pooling branch by
 branch and concatenating the results gives the same numbers. A branch that is frozen is then pooled before it is cached:
-DenseNet-121 at the poster's cut-off needs 14.5 kB a picture at 224 px instead of 110.
+DenseNet-121 at the poster's cut-off needs 14.5 kB an image at 224 px instead of 110.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import keras
 def pool_before_concat(network: keras.Model) -> keras.Model:
     """An equal network with early pooling, or the network itself where its end is of another kind.
 
-    Every layer but the last normalisation, activation and pooling is shared with `network`; the normalisation is
+    Every layer but the last normalization, activation and pooling is shared with `network`; the normalization is
     copied, which holds as long as it stays frozen.
     """
     found = _end(network)
     if found is None or found[1].trainable:
         return network
-    concatenation, normalisation, activation, pooling = found
+    concatenation, normalization, activation, pooling = found
     pooled, start = [], 0
     for number, branch in enumerate(concatenation.input):
         channels = branch.shape[-1]
-        part = _slice(normalisation, branch, slice(start, start + channels), number)
+        part = _slice(normalization, branch, slice(start, start + channels), number)
         pooled.append(_copy(pooling, number)(_copy(activation, number)(part)))
         start += channels
     merged = keras.layers.Concatenate(name=f"{pooling.name}_merged")(pooled)
@@ -35,7 +35,7 @@ def pool_before_concat(network: keras.Model) -> keras.Model:
 
 
 def _end(network: keras.Model) -> tuple[keras.Layer, ...] | None:
-    """The last concatenation, normalisation, activation and pooling, if they follow one another alone."""
+    """The last concatenation, normalization, activation and pooling, if they follow one another alone."""
     kinds = (
         keras.layers.Concatenate,
         keras.layers.BatchNormalization,
@@ -52,7 +52,7 @@ def _end(network: keras.Model) -> tuple[keras.Layer, ...] | None:
 
 
 def _slice(layer: keras.Layer, branch: keras.KerasTensor, channels: slice, number: int) -> keras.KerasTensor:
-    """The normalisation applied to some of its channels only."""
+    """The normalization applied to some of its channels only."""
     part = _copy(layer, number)
     part.trainable = False
     output = part(branch)

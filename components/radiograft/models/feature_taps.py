@@ -40,7 +40,7 @@ def check_tap(backbone: keras.Model, name: str) -> None:
 
 
 def build_tap_model(backbone: keras.Model, names: list[str]) -> keras.Model:
-    """Pictures to float32 [n, sum of channels]: the pooled outputs of the layers named, one after another."""
+    """Images to float32 [n, sum of channels]: the pooled outputs of the layers named, one after another."""
     known: dict[int, keras.KerasTensor] = {}
     pools = [_pool(backbone.get_layer(name).output, known) for name in names]
     features = keras.layers.Concatenate(dtype="float32", name="taps")(pools) if len(pools) > 1 else pools[0]

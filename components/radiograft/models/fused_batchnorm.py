@@ -1,4 +1,4 @@
-"""Runs a frozen network's batch normalisation as one kernel, which TensorFlow merges with what stands beside it.
+"""Runs a frozen network's batch normalization as one kernel, which TensorFlow merges with what stands beside it.
 
 Keras spells it out as a product and a sum in float32: three passes over memory with the activation, in half precision
 two casts more. The kernel also works in float32 inside, is one with the activation behind it, and vanishes into the
@@ -46,7 +46,7 @@ def fuse_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def _can_be_fused(layer: keras.Layer) -> bool:
-    """Whether the kernel knows this layer: pictures with channels last, scaled and centred."""
+    """Whether the kernel knows this layer: images with channels last, scaled and centered."""
     return (
         isinstance(layer, keras.layers.BatchNormalization)
         and layer.input_spec.ndim == 4

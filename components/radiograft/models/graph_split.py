@@ -19,7 +19,7 @@ ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, 
 
 @dataclasses.dataclass(frozen=True)
 class SplitModel:
-    """`prefix` maps pictures to a list of frontier tensors, `suffix` maps that list to the network's output.
+    """`prefix` maps images to a list of frontier tensors, `suffix` maps that list to the network's output.
 
     `network` is the whole, with the same layers.
     """
@@ -29,7 +29,7 @@ class SplitModel:
     suffix: keras.Model
 
     def bytes_a_view(self, itemsize: int = 2) -> int:
-        """Size of one picture's frontier in a cache of `itemsize` bytes a number."""
+        """Size of one image's frontier in a cache of `itemsize` bytes a number."""
         return itemsize * sum(int(np.prod(tensor.shape[1:])) for tensor in self.prefix.outputs)
 
 
@@ -37,7 +37,7 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     """Splits any functional network so that the suffix holds the cut-off layer and all that is computed from it.
 
     The frontier is every tensor of the frozen side that the other side reads: one in a chain, several where branches
-    pass the cut, as DenseNet's concatenations do. What frozen normalisations and activations make of another frontier
+    pass the cut, as DenseNet's concatenations do. What frozen normalizations and activations make of another frontier
     tensor the suffix computes again, which is cheaper than to store it: at the first convolution of a dense layer the
     frontier is half as large.
 
@@ -76,7 +76,7 @@ def _frontier(network: keras.Model, behind: set[str]) -> list[keras.KerasTensor]
 
 
 def _stored(frontier: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """The frontier without the tensors that frozen normalisations and activations make of others of it."""
+    """The frontier without the tensors that frozen normalizations and activations make of others of it."""
     known = {id(tensor) for tensor in frontier}
     return [tensor for tensor in frontier if not any(id(origin) in known for origin in _origins(tensor))]
 

@@ -6,7 +6,7 @@ import keras
 
 from radiograft.models import variables
 
-FLOAT32 = ("normalise", "pooled", "probabilities")  # how the names of layers begin that no dtype policy rounds
+FLOAT32 = ("normalize", "pooled", "probabilities")  # how the names of layers begin that no dtype policy rounds
 
 
 def build_classifier(
@@ -40,14 +40,14 @@ def build_classifier(
 
 
 def build_feature_extractor(backbone: keras.Model, layer: str | None = None) -> keras.Model:
-    """The backbone up to a layer (its end by default) and global average pooling: pictures to float32 [n, channels]."""
+    """The backbone up to a layer (its end by default) and global average pooling: images to float32 [n, channels]."""
     features = backbone.get_layer(layer).output if layer else backbone.output
     pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
     return keras.Model(backbone.inputs[0], pooling(features), name=f"{backbone.name}_features")
 
 
 def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
-    """One flat network from pictures to probabilities that shares the layers and weights of both parts."""
+    """One flat network from images to probabilities that shares the layers and weights of both parts."""
     outputs = features.output
     for layer in classifier.layers[1:]:
         outputs = layer(outputs)

@@ -1,4 +1,4 @@
-"""Streams a data set through a network on all devices: every picture once, in order, never all at once in memory."""
+"""Streams a data set through a network on all devices: every image once, in order, never all at once in memory."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Predictor:
         return (output for (output,) in self.parts(batches))
 
     def whole(self, batches: tf.data.Dataset) -> np.ndarray:
-        """The only output of the model for all pictures together, which must fit into memory; see `parts`."""
+        """The only output of the model for all images together, which must fit into memory; see `parts`."""
         return np.concatenate(list(self.single(batches)))
 
     def parts(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
-        """All outputs of the model batch by batch, in the order of the pictures.
+        """All outputs of the model batch by batch, in the order of the images.
 
         Args:
             batches: what the model takes, a tensor or a nested structure of tensors [<= batch, ...], as

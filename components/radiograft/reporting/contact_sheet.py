@@ -1,4 +1,4 @@
-"""The contact sheet: a few training pictures, each beside views of it as augmentation makes them."""
+"""The contact sheet: a few training images, each beside views of it as augmentation makes them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ MAX_HEIGHT = 160
 
 
 def training_contact_sheet(data: Shards, seed: int) -> bytes:
-    """The sheet of the first PICTURES training pictures; `seed` is the training's."""
-    pictures, ids, _ = next(iter(data.examples("train").take(IMAGES).batch(IMAGES)))
-    return draw_contact_sheet(pictures, ids, data.augmentation, seed)
+    """The sheet of the first IMAGES training images; `seed` is the training's."""
+    images, ids, _ = next(iter(data.examples("train").take(IMAGES).batch(IMAGES)))
+    return draw_contact_sheet(images, ids, data.augmentation, seed)
 
 
-def draw_contact_sheet(pictures: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
-    """A grey PNG file: a column a picture, the stored one on top and VIEWS augmented views below.
+def draw_contact_sheet(images: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
+    """A gray PNG file: a column an image, the stored one on top and VIEWS augmented views below.
 
     Args:
-        pictures: uint8 [n, size, size, 1].
+        images: uint8 [n, size, size, 1].
         ids: string [n].
     """
-    rows = [pictures] + [
-        augment(pictures, draw_parameters(ids, tf.constant(view), seed), augmentation)
-        for view in range(AUGMENTED_COPIES)
+    rows = [images] + [
+        augment(images, draw_parameters(ids, tf.constant(view), seed), augmentation) for view in range(AUGMENTED_COPIES)
     ]
-    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, pictures, size, size]
+    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, images, size, size]
     spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
     sheet = Image.fromarray(np.block([list(row) for row in spaced]))
-    scale = min(1.0, MAX_HEIGHT / pictures.shape[1])
+    scale = min(1.0, MAX_HEIGHT / images.shape[1])
     smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     smaller.save(content, "PNG", optimize=True)

@@ -46,10 +46,10 @@ def render_data_report(facts: Mapping[str, Any]) -> str:
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, int]:
-    """How many there are of what the page is about; rows and pictures that nobody asked for are no defects."""
+    """How many there are of what the page is about; rows and images that nobody asked for are no defects."""
     splits, defects = facts["splits"].values(), [group for group in facts["excluded"] if group["defect"]]
     return {
-        "Pictures": sum(split["pictures"] for split in splits),
+        "Images": sum(split["pictures"] for split in splits),
         "Patients": sum(split["patients"] for split in splits),
         "Left out": sum(group["count"] for group in defects),
         "Quarantined": sum(group["count"] for group in defects if group["policy"] == QUARANTINE),
@@ -60,9 +60,9 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, int]:
 def _headline(figures: Mapping[str, int]) -> str:
     left_out, suspects = figures["Left out"], figures["Suspects that stay"]
     return (
-        f"{figures['Pictures']:,} pictures of {figures['Patients']:,} patients can be used. "
-        + (f"{left_out:,} pictures, rows or boxes were left out for defects" if left_out else "Nothing was left out")
-        + (f"; {suspects:,} pictures stay that somebody should look at." if suspects else "; no picture is suspect.")
+        f"{figures['Images']:,} images of {figures['Patients']:,} patients can be used. "
+        + (f"{left_out:,} images, rows or boxes were left out for defects" if left_out else "Nothing was left out")
+        + (f"; {suspects:,} images stay that somebody should look at." if suspects else "; no image is suspect.")
     )
 
 
@@ -75,14 +75,14 @@ def _defect_rows(facts: Mapping[str, Any]) -> collections.Counter[str]:
 
 
 def ages_svg(splits: Mapping[str, Any]) -> str:
-    """Share of each split's pictures by decade of age."""
+    """Share of each split's images by decade of age."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 2.7))
         axes = figure.add_axes((0.07, 0.2, 0.92, 0.75))
-        for split, (colour, dashes) in LINES.items():
+        for split, (color, dashes) in LINES.items():
             counts = [splits[split]["ages"][decade] for decade in DECADES]
             shares = [count / max(sum(counts), 1) for count in counts]
-            axes.plot(range(len(DECADES)), shares, color=colour, linestyle=dashes, marker=".", label=split)
+            axes.plot(range(len(DECADES)), shares, color=color, linestyle=dashes, marker=".", label=split)
         axes.set_xticks(range(len(DECADES)), [name.replace(" to ", "-").replace(" and more", "+") for name in DECADES])
         axes.set_xlabel("age, years")
         axes.set_ylim(bottom=0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
     from radiograft.metrics.curve_point import CurvePoint
 from radiograft.reporting.html import environment
 
-# A page of KFP's viewer should stay under 5 MB, and base64 makes a picture a third larger.
+# A page of KFP's viewer should stay under 5 MB, and base64 makes an image a third larger.
 MAX_CONTACT_SHEET_BYTES = 3_000_000
 MAX_EXAMPLES = 10
 MAX_BEST_LAYERS = 5
@@ -25,17 +25,17 @@ MAX_BEST_LAYERS = 5
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Size of a split: `positives` counts the positive pictures of each label."""
+    """Size of a split: `positives` counts the positive images of each label."""
 
     split: str
-    pictures: int
+    images: int
     patients: int
     positives: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Pictures that were left out for one reason, with the ids of a few."""
+    """Images that were left out for one reason, with the ids of a few."""
 
     reason: str
     count: int
@@ -43,7 +43,7 @@ class Exclusion:
 
 
 class RandomBaseline(TypedDict):
-    """AUROC of a linear classifier on features of the pretrained and of a randomly initialised backbone."""
+    """AUROC of a linear classifier on features of the pretrained and of a randomly initialized backbone."""
 
     pretrained: Estimate
     random: Estimate
@@ -75,7 +75,7 @@ class Report:
         exclusions: one entry a reason.
         settings: name -> value.
         lineage: name -> value.
-        contact_sheet_png: sample of the prepared pictures as an encoded PNG, or None.
+        contact_sheet_png: sample of the prepared images as an encoded PNG, or None.
         notes: warnings that a reader must see, in plain text.
     """
 

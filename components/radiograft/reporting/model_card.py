@@ -71,7 +71,7 @@ def _details(contract: Facts, lineage: Facts) -> list[str]:
 
 def _data(data: Facts, lineage: Facts) -> list[str]:
     left_out = [f"{group['count']:,} {group['reason']}" for group in data.get("excluded", [])]
-    converted = [f"{count:,} {mode} made grey" for mode, count in data.get("converted", {}).items()]
+    converted = [f"{count:,} {mode} made gray" for mode, count in data.get("converted", {}).items()]
     items = {
         "Source [7]": lineage["source"],
         "Fingerprint": lineage["fingerprint"],
@@ -117,12 +117,12 @@ def _results(test: Facts) -> list[str]:
         ]
         for label, found in test["labels"].items()
     ]
-    sizes = f"{test['n_images']:,} pictures of {test['n_patients']:,} patients. Thresholds come from validation [28]."
+    sizes = f"{test['n_images']:,} images of {test['n_patients']:,} patients. Thresholds come from validation [28]."
     return [sizes, *_table(["label", "positive", *MEASURES.values(), "threshold"], rows)]
 
 
 def _factors(metrics: Facts) -> list[str]:
-    """Groups of pictures beside all the others."""
+    """Groups of images beside all the others."""
     rows = [
         [
             f"{group['variable']}: {group['group']}",
@@ -132,14 +132,14 @@ def _factors(metrics: Facts) -> list[str]:
         for group in metrics.get("subgroups", [])
         if group["mean"]
     ]
-    head = ["group", "pictures (patients)", "mean AUROC", "minus that of the others"]
+    head = ["group", "images (patients)", "mean AUROC", "minus that of the others"]
     split = metrics["judged_on"]
     chosen = ", on which epoch and threshold were chosen: these figures are too good" if split == "validation" else ""
     return [f"Measured on {split}{chosen}.", *_table(head, rows)] if rows else []
 
 
 def _caveats(metrics: Facts) -> list[str]:
-    """What limits the data, and what the report warns of: variables that predict without the picture, and drift."""
+    """What limits the data, and what the report warns of: variables that predict without the image, and drift."""
     return [f"- {plain_text(note)}" for note in [*metrics.get("data", {}).get("notes", []), *metrics["warnings"]]]
 
 

@@ -19,17 +19,17 @@ def headline(strategy: str, test: SplitMetrics) -> str:
     estimable, labels = mean["labels"], list(test["labels"])
     if not estimable:
         return (
-            f"{STRATEGIES[strategy]} has no AUROC that could be estimated on the {test['n_images']:,} test pictures of "
+            f"{STRATEGIES[strategy]} has no AUROC that could be estimated on the {test['n_images']:,} test images of "
             f"{test['n_patients']:,} patients: no label has enough of both classes there and in validation; "
             f"{_accuracy_clause(mean['accuracy']['value'], mean['majority_accuracy'])}"
         )
     if len(labels) == 1:
-        claim = f"separates pictures with and without {labels[0]} at an AUROC of"
+        claim = f"separates images with and without {labels[0]} at an AUROC of"
     else:
         claim = f"reaches, over {len(estimable)} of {len(labels)} labels, a mean AUROC of"
     return (
         f"{STRATEGIES[strategy]} {claim} {_with_interval(mean['auroc'])} on {test['n_images']:,} test "
-        f"pictures of {test['n_patients']:,} patients; "
+        f"images of {test['n_patients']:,} patients; "
         f"{_accuracy_clause(mean['accuracy']['value'], mean['majority_accuracy'])}"
     )
 

@@ -18,7 +18,7 @@ from radiograft.training.search.results import Trial, best_trial
 if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
     from radiograft.metrics.curve_point import CurvePoint
 
-# Okabe and Ito's blue and vermilion, told apart with every kind of colour vision; dashes tell them in print.
+# Okabe and Ito's blue and vermilion, told apart with every kind of color vision; dashes tell them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
 STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
 
@@ -56,8 +56,8 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
         axes = figure.add_axes((0.13, 0.18, 0.84, 0.76))
         epochs = [row["epoch"] for row in history]
         named = (("validation", f"val_{quantity}"), ("training", quantity))
-        for (name, key), (colour, dashes) in zip(named, STYLES, strict=True):
-            axes.plot(epochs, [row[key] for row in history], color=colour, linestyle=dashes, marker=".", label=name)
+        for (name, key), (color, dashes) in zip(named, STYLES, strict=True):
+            axes.plot(epochs, [row[key] for row in history], color=color, linestyle=dashes, marker=".", label=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.legend(loc="best")
@@ -74,8 +74,8 @@ def roc_svg(curves: Sequence[Curve]) -> str:
         figure = Figure(figsize=(2.5, 2.5))
         axes = figure.add_axes((0.22, 0.2, 0.76, 0.76))
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
-        for (false_positive_rate, true_positive_rate), (colour, dashes) in zip(curves, STYLES, strict=False):
-            axes.plot(false_positive_rate, true_positive_rate, color=colour, linestyle=dashes)
+        for (false_positive_rate, true_positive_rate), (color, dashes) in zip(curves, STYLES, strict=False):
+            axes.plot(false_positive_rate, true_positive_rate, color=color, linestyle=dashes)
         _unit_square(axes)
         return as_svg(figure)
 
@@ -91,8 +91,8 @@ def reliability_svg(before: Curve, after: Curve) -> str:
         axes = figure.add_axes((0.24, 0.2, 0.74, 0.76))
         top = max(value for curve in (before, after) for column in curve for value in column) * 1.06
         axes.plot([0, top], [0, top], color=GRAY, linewidth=0.8)
-        for (predicted, observed), (colour, dashes) in zip((before, after), STYLES, strict=True):
-            axes.plot(predicted, observed, color=colour, linestyle=dashes, marker=".")
+        for (predicted, observed), (color, dashes) in zip((before, after), STYLES, strict=True):
+            axes.plot(predicted, observed, color=color, linestyle=dashes, marker=".")
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="share of positives")
         axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_locator(MaxNLocator(3))

@@ -1,4 +1,4 @@
-"""A version as it serves: copied from the registry, loaded by TensorFlow and asked about pictures on this machine."""
+"""A version as it serves: copied from the registry, loaded by TensorFlow and asked about images on this machine."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class LoadedVersion:
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
     @staticmethod
-    def read_picture(path: Path) -> bytes:
+    def read_image(path: Path) -> bytes:
         """A file as the model takes it: PNG and JPEG as they are, DICOM decoded and encoded as PNG.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: no such picture, or too large a one.
+            ValueError: no such image, or too large a one.
         """
         content = path.read_bytes()
         try:
@@ -87,10 +87,10 @@ class LoadedVersion:
         return [Prediction(label, float(value), thresholds.get(label)) for label, value in found]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
-        """The picture as the network sees it, under the evidence that it finds for a label, as a PNG file."""
-        picture = decode(tf.constant(content), self.contract.image_size).numpy()
-        (heat,) = self._heat_maps.of(picture[None], self.contract.labels.index(label))
-        return class_activation.overlay(picture, heat)
+        """The image as the network sees it, under the evidence that it finds for a label, as a PNG file."""
+        image = decode(tf.constant(content), self.contract.image_size).numpy()
+        (heat,) = self._heat_maps.of(image[None], self.contract.labels.index(label))
+        return class_activation.overlay(image, heat)
 
     @functools.cached_property
     def _heat_maps(self) -> class_activation.HeatMaps:

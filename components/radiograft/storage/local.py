@@ -78,7 +78,7 @@ def list_files(uri: str) -> Iterator[ObjectInfo]:
     folder = Path(uri)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    # In a bucket's order, which takes `/` as a letter: the same data give the same catalogue.
+    # In a bucket's order, which takes `/` as a letter: the same data give the same catalog.
     yield from sorted(_entries(str(folder)), key=lambda entry: entry.name)
 
 

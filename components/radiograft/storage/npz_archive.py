@@ -1,4 +1,4 @@
-"""Arrays in an .npz archive, on disk or in a bucket, read row by row: a picture there is a row of an array.
+"""Arrays in an .npz archive, on disk or in a bucket, read row by row: an image there is a row of an array.
 
 `gs://bucket/pneumoniamnist.npz#train_images/17` is row 17 of the array train_images. An array is one compressed run of
 bytes that can only be read forwards, so many rows are read in one pass, and no more than one of them is kept.
@@ -21,7 +21,7 @@ import numpy as np
 from radiograft import storage
 
 ROW_URI = re.compile(r"(?P<archive>.+\.npz)#(?P<array>\w+)/(?P<row>\d+)")
-MAX_ROW_BYTES = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+MAX_ROW_BYTES = 256_000_000  # bytes; more than the largest image that preprocess takes has in color and alpha
 MAX_WHOLE_BYTES = 256_000_000  # bytes; of an array that is read as a whole
 MAX_HEADER_BYTES = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
 STORED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy does; LZMA reserves as much memory as it is told to

@@ -1,4 +1,4 @@
-"""Pictures in .tar.gz archives, on disk or in a bucket, read as a stream: nothing is unpacked to disk.
+"""Images in .tar.gz archives, on disk or in a bucket, read as a stream: nothing is unpacked to disk.
 
 `gs://bucket/images_01.tar.gz#17` is the member of that number, counted from 0. Such an archive can only be read
 forwards, so all that is wanted of it is read in one pass, and no more than one member is in memory.
@@ -19,7 +19,7 @@ from radiograft import storage
 
 SUFFIX = ".tar.gz"
 MEMBER_URI = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)", re.IGNORECASE)
-MAX_MEMBER_BYTES = 256_000_000  # bytes; more than the largest picture that preprocess takes has in colour and alpha
+MAX_MEMBER_BYTES = 256_000_000  # bytes; more than the largest image that preprocess takes has in color and alpha
 MAX_HEADER_BYTES = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
 MAX_MEMBERS = 2**20
 CHUNK_SIZE = 2**20

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class CachedActivations:
-    """What the frozen side made of each view of each picture.
+    """What the frozen side made of each view of each image.
 
     Attributes:
-        parts: one float16 array [views, pictures, ...] a frontier tensor.
-        truth: float32 [pictures, labels], NaN where unknown.
-        image_ids: of the pictures.
+        parts: one float16 array [views, images, ...] a frontier tensor.
+        truth: float32 [images, labels], NaN where unknown.
+        image_ids: of the images.
     """
 
     parts: list[np.ndarray]
@@ -37,7 +37,7 @@ class CachedActivations:
 
     @property
     def views(self) -> int:
-        """How many augmented views of each picture there are."""
+        """How many augmented views of each image there are."""
         return len(self.parts[0])
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
@@ -54,7 +54,7 @@ class CachedActivations:
         return _dataset(batches, signature, len(epochs) * steps)
 
     def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
-        """Ids of the pictures that `training` puts into a step of an epoch, both counted from 0."""
+        """Ids of the images that `training` puts into a step of an epoch, both counted from 0."""
         return [self.image_ids[row] for row in self._rows(batch_size, epoch, step, seed)]
 
     def in_order(self, batch_size: int, view: int = 0) -> tf.data.Dataset:
@@ -88,8 +88,8 @@ def _alone(parts: list[Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, pictures: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(pictures)
+def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(images)
 
 
 def _dataset(batches: Callable[[], Iterator[Any]], signature: Any, count: int) -> tf.data.Dataset:
@@ -107,7 +107,7 @@ def cache_activations(
     seed: int,
     folder: Path,
 ) -> CachedActivations:
-    """Runs the prefix over `views` augmented views of a split; with 0 views over the pictures as they are.
+    """Runs the prefix over `views` augmented views of a split; with 0 views over the images as they are.
 
     Raises:
         FloatingPointError: an activation is too large for half precision.
@@ -115,15 +115,15 @@ def cache_activations(
     parts = _files(prefix, folder, split, max(views, 1), len(data.split(split)))
     for view in range(max(views, 1)):
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
-        pictures = data.views(split, view, batch_size, seed) if views else data.pictures(split, batch_size)
-        _store(prefix.parts(pictures), [part[view] for part in parts])
+        images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
+        _store(prefix.parts(images), [part[view] for part in parts])
     return CachedActivations(parts, data.truth(split), list(data.split(split)["image_id"]))
 
 
 def extend_activations(
     activations: CachedActivations, between: Predictor, split: str, *, batch_size: int, folder: Path
 ) -> CachedActivations:
-    """The activations at a deeper cut, computed from those at a shallower one and not from the pictures.
+    """The activations at a deeper cut, computed from those at a shallower one and not from the images.
 
     Args:
         between: see `radiograft.models.graph_split.bridge_model`; the layers must have the weights they are frozen with.
@@ -139,11 +139,11 @@ def extend_activations(
     return dataclasses.replace(activations, parts=parts)
 
 
-def _files(network: Predictor, folder: Path, split: str, views: int, pictures: int) -> list[np.ndarray]:
+def _files(network: Predictor, folder: Path, split: str, views: int, images: int) -> list[np.ndarray]:
     """An empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        memmap.create_memmap(folder / f"{split}-{number}.npy", (views, pictures, *tensor.shape[1:]))
+        memmap.create_memmap(folder / f"{split}-{number}.npy", (views, images, *tensor.shape[1:]))
         for number, tensor in enumerate(network.model.outputs)
     ]
 
@@ -168,7 +168,7 @@ def bytes_needed(bytes_a_view: int, data: Shards, views: int) -> int:
 
 def peak_bytes(bytes_a_view: Sequence[int]) -> int:
     """The most of one view that lies on disk while caches are extended from one cut-off to the next: each cut-off's
-    bytes with its neighbour's."""
+    bytes with its neighbor's."""
     return max(map(sum, itertools.pairwise(bytes_a_view)), default=sum(bytes_a_view))
 
 
@@ -182,7 +182,7 @@ def should_cache(wanted: str, needed: int, scratch: Path) -> tuple[bool, str]:
     sizes = f"the cache needs {needed / 1e6:,.1f} MB, {scratch} has {free / 1e6:,.1f} MB free"
     if wanted == "cached" and needed > free:
         raise OSError(
-            f"train_augmentation=cached must fit on the scratch disk: {sizes}; choose fewer train_views, or online"
+            f"train_augmentation=cached must fit on the scratch disk: {sizes}; choose fewer train_cached_augmentations, or online"
         )
     if wanted == "auto":
         return needed <= free / 2, f"{sizes}, and auto takes at most half"

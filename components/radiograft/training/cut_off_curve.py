@@ -35,10 +35,10 @@ def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple
     """Trains all probes and chooses each layer's penalty on validation.
 
     Args:
-        truth: float32 [pictures, labels] by split.
+        truth: float32 [images, labels] by split.
 
     Returns:
-        A point a layer, from the input on, and their validation probabilities float32 [layers, pictures, labels].
+        A point a layer, from the input on, and their validation probabilities float32 [layers, images, labels].
 
     Raises:
         ValueError: validation has no label with both classes.

@@ -1,4 +1,4 @@
-"""What a network is trained and judged on, pictures or activations, in batches that depend on the epoch alone."""
+"""What a network is trained and judged on, images or activations, in batches that depend on the epoch alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TrainingData(NamedTuple):
     Attributes:
         batches: full batches of (inputs, labels) of the epochs given, on end; they depend on the epoch alone.
         steps: batches an epoch.
-        image_ids: of the pictures in a step of an epoch, both counted from 0.
-        truth: training labels float32 [pictures, labels], NaN where unknown.
+        image_ids: of the images in a step of an epoch, both counted from 0.
+        truth: training labels float32 [images, labels], NaN where unknown.
         validation: batches of inputs in order; `validation_truth`: their labels.
     """
 
@@ -32,7 +32,7 @@ class TrainingData(NamedTuple):
 
 
 def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) -> TrainingData:
-    """Pictures augmented anew in each epoch; validation pictures as they are.
+    """Images augmented anew in each epoch; validation images as they are.
 
     Raises:
         ValueError: see `steps_an_epoch`.
@@ -43,7 +43,7 @@ def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) ->
         steps=steps_per_epoch(len(truth), batch_size, replicas),
         image_ids=lambda epoch, step: data.training_ids(batch_size, epoch, step, seed),
         truth=truth,
-        validation=data.pictures("validation", batch_size),
+        validation=data.images("validation", batch_size),
         validation_truth=data.truth("validation"),
     )
 
@@ -51,7 +51,7 @@ def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) ->
 def data_from_activations(
     training: CachedActivations, validation: CachedActivations, batch_size: int, seed: int, replicas: int
 ) -> TrainingData:
-    """What the frozen side of a network made of the pictures.
+    """What the frozen side of a network made of the images.
 
     Raises:
         ValueError: see `steps_an_epoch`.
@@ -66,7 +66,7 @@ def data_from_activations(
     )
 
 
-def steps_per_epoch(pictures: int, batch_size: int, replicas: int) -> int:
+def steps_per_epoch(images: int, batch_size: int, replicas: int) -> int:
     """Whole batches in an epoch, each split evenly over the replicas of the model.
 
     Raises:
@@ -74,8 +74,6 @@ def steps_per_epoch(pictures: int, batch_size: int, replicas: int) -> int:
     """
     if batch_size % replicas:
         raise ValueError(f"train_batch_size must be a multiple of the number of GPUs ({replicas}), got {batch_size}")
-    if batch_size > pictures:
-        raise ValueError(
-            f"train_batch_size must be at most the number of training pictures ({pictures}), got {batch_size}"
-        )
-    return pictures // batch_size
+    if batch_size > images:
+        raise ValueError(f"train_batch_size must be at most the number of training images ({images}), got {batch_size}")
+    return images // batch_size

@@ -50,8 +50,8 @@ def make_reproducible(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def share_cores_by_picture() -> None:
-    """Keeps each operation of this process to one core, for work on many pictures at once: to divide small operations
+def share_cores_by_image() -> None:
+    """Keeps each operation of this process to one core, for work on many images at once: to divide small operations
     costs a tenth. Training rounds otherwise then, so that it must have a process of its own.
 
     Without effect in a process that has computed already.

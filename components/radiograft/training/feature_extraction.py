@@ -33,7 +33,7 @@ class FeatureSet:
     Attributes:
         backbone: the frozen network.
         layers, widths: the tapped layers from the input on, and their channels.
-        stored: float16 [pictures, sum of widths] by split, memory-mapped, in stored order, the layers side by side.
+        stored: float16 [images, sum of widths] by split, memory-mapped, in stored order, the layers side by side.
     """
 
     backbone: keras.Model
@@ -42,7 +42,7 @@ class FeatureSet:
     stored: dict[str, np.ndarray]
 
     def of(self, layer: str, split: str, data: Shards) -> CachedActivations:
-        """One layer's features of a split, as activations of one view [1, pictures, channels]."""
+        """One layer's features of a split, as activations of one view [1, images, channels]."""
         number = self.layers.index(layer)
         start = sum(self.widths[:number])
         features = self.stored[split][None, :, start : start + self.widths[number]]
@@ -57,7 +57,7 @@ def extract_features(
     folder: Path,
     checkpoints: Checkpoints,
 ) -> FeatureSet:
-    """Runs training and validation pictures through the backbone once, pooling every candidate layer on the way.
+    """Runs training and validation images through the backbone once, pooling every candidate layer on the way.
 
     The features stay in `<folder>/<split>.npy`. What `checkpoints` hold of this very pass is not computed again.
 
@@ -72,8 +72,8 @@ def extract_features(
     facts = (weights_digest(backbone), data.identity(), batch_size)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
-        log.debug("%d pictures of %s through %s", rows, split, extractor.name)
-        outputs = _outputs(predictor, data.pictures(split, batch_size), checkpoints.of(split, *facts))
+        log.debug("%d images of %s through %s", rows, split, extractor.name)
+        outputs = _outputs(predictor, data.images(split, batch_size), checkpoints.of(split, *facts))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
     return FeatureSet(backbone, layers, tap_widths(backbone, layers), stored)
 

@@ -1,7 +1,7 @@
-"""Linear probes: a regularised logistic regression for each candidate layer, label and penalty, solved exactly.
+"""Linear probes: a regularized logistic regression for each candidate layer, label and penalty, solved exactly.
 
-All penalties of a layer, and all labels that most pictures tell, are solved together, a layer at a time: a layer's
-pictures fit into the processor's cache, where all layers side by side would be read from memory at every step.
+All penalties of a layer, and all labels that most images tell, are solved together, a layer at a time: a layer's
+images fit into the processor's cache, where all layers side by side would be read from memory at every step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 PENALTIES = (0.01, 0.1, 1.0)
 MAX_STEPS = 300  # at most; twenty or thirty suffice
 TOLERANCE = 1e-4  # logits: a step that moves the scores less is the last
-MIN_LABELED_FRACTION = 0.9  # of all pictures: a label that fewer tell is solved on these alone
+MIN_LABELED_FRACTION = 0.9  # of all images: a label that fewer tell is solved on these alone
 MIN_VARIANCE = 1e-5  # of a principal axis, as part of the largest: below it float32 sees noise
 
 
@@ -33,8 +33,8 @@ class Probe:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Probabilities float32 [penalties, n, labels] for features [n, channels]."""
-        centred = np.asarray(features, dtype="float32") - self.mean
-        scores: np.ndarray = ops.convert_to_numpy(ops.sigmoid(ops.matmul(centred, self.weights) + self.biases))
+        centered = np.asarray(features, dtype="float32") - self.mean
+        scores: np.ndarray = ops.convert_to_numpy(ops.sigmoid(ops.matmul(centered, self.weights) + self.biases))
         return scores.reshape(len(features), -1, len(PENALTIES)).transpose(2, 0, 1)
 
 
@@ -52,12 +52,12 @@ class Probes:
 
 
 def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Probes:
-    """Minimises mean cross-entropy + penalty / 2 x |weights|^2 on standardised features.
+    """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
     Args:
         features: float [n, sum of widths], the candidates' features side by side; may be memory-mapped, for a layer
             at a time is read.
-        truth: float32 [n, labels], NaN where unknown: such a picture does not count for that label.
+        truth: float32 [n, labels], NaN where unknown: such an image does not count for that label.
         widths: of each candidate.
     """
     return Probes(widths, [_fit(part, truth) for part in _by_layer(features, widths)])
@@ -75,13 +75,13 @@ def _fit(features: np.ndarray, truth: np.ndarray) -> Probe:
     inputs = (inputs - mean) * scale
     weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
     biases = np.repeat(_prior(truth)[:, None], len(PENALTIES), axis=1)
-    for pictures, labels in _problems(truth):
-        weights[:, labels], biases[labels] = _solve(inputs[pictures], truth[pictures][:, labels])
+    for images, labels in _problems(truth):
+        weights[:, labels], biases[labels] = _solve(inputs[images], truth[images][:, labels])
     return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel())
 
 
 def _prior(truth: np.ndarray) -> np.ndarray:
-    """Logits float32 [labels] of how often each is present, of which half a picture more has it and half a one has not
+    """Logits float32 [labels] of how often each is present, of which half an image more has it and half a one has not
     (Krichevsky and Trofimov 1981): finite for labels of one class, even where nothing is known."""
     present, absent = (truth > 0.5).sum(axis=0) + 0.5, (truth <= 0.5).sum(axis=0) + 0.5
     logits: np.ndarray = np.log(present / absent).astype("float32")
@@ -89,9 +89,9 @@ def _prior(truth: np.ndarray) -> np.ndarray:
 
 
 def _problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
-    """Pictures and labels to be solved together: on all pictures what most of them tell, on its own what few do.
+    """Images and labels to be solved together: on all images what most of them tell, on its own what few do.
 
-    On axes of all pictures, the few would be far from uncorrelated, and the way long. A label of one class has no
+    On axes of all images, the few would be far from uncorrelated, and the way long. A label of one class has no
     optimum: its bias would grow without end.
     """
     known = ~np.isnan(truth)
@@ -105,9 +105,9 @@ def _problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarra
 def _solve(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights [channels, labels, penalties] and biases [labels, penalties] for inputs as they are."""
     mean = inputs.mean(axis=0)
-    centred = inputs - mean
-    axes, variances = _principal_axes(centred)
-    rotated = np.pad(ops.convert_to_numpy(ops.matmul(centred, axes)), [(0, 0), (0, 1)], constant_values=1.0)
+    centered = inputs - mean
+    axes, variances = _principal_axes(centered)
+    rotated = np.pad(ops.convert_to_numpy(ops.matmul(centered, axes)), [(0, 0), (0, 1)], constant_values=1.0)
     found = _minimize(rotated, np.append(variances, np.float32(1)), truth)
     weights = ops.convert_to_numpy(ops.matmul(axes, found[:-1]))
     biases = found[-1] - mean @ weights
@@ -115,7 +115,7 @@ def _solve(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal axes [channels, axes] along which the pictures [n, channels] vary, and how much: at most n.
+    """Orthonormal axes [channels, axes] along which the images [n, channels] vary, and how much: at most n.
 
     The penalty is the same in these coordinates, and weights outside of them only cost.
     """

@@ -15,7 +15,7 @@ EPSILON = 1e-7  # Keras's own, keeps the logarithm finite
 
 
 class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
-    """Binary cross-entropy over the known labels of a picture; a picture without any counts as 0.
+    """Binary cross-entropy over the known labels of an image; an image without any counts as 0.
 
     Args:
         weights: float32 [2, labels], what an absent and a present label count; see `class_weights`.
@@ -48,7 +48,7 @@ def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
     Balanced: P / (P + N) for absent and N / (P + N) for present (CheXNet, Rajpurkar et al. 2017), else 1.
 
     Args:
-        truth: float32 [pictures, labels], NaN where unknown.
+        truth: float32 [images, labels], NaN where unknown.
     """
     if not balanced:
         return np.ones((2, truth.shape[1]), dtype="float32")
@@ -57,7 +57,7 @@ def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
 
 
 def masked_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Part of a picture's known labels that are called right at 0.5, float32 [n]; 1 where none is known."""
+    """Part of an image's known labels that are called right at 0.5, float32 [n]; 1 where none is known."""
     right = ops.logical_or(ops.isnan(y_true), ops.equal(y_true > 0.5, y_pred > 0.5))
     wrong = ops.sum(ops.cast(ops.logical_not(right), "float32"), axis=-1)
     known = ops.sum(ops.cast(ops.logical_not(ops.isnan(y_true)), "float32"), axis=-1)
@@ -68,7 +68,7 @@ def validation_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float
     """Plain figures over all known labels: `val_loss` (mean cross-entropy), `val_auroc`, `val_accuracy` at 0.5.
 
     Args:
-        truth: [pictures, labels] of 0, 1 and NaN for unknown; scores: probabilities of the same shape.
+        truth: [images, labels] of 0, 1 and NaN for unknown; scores: probabilities of the same shape.
 
     Raises:
         ValueError: no label has both classes.
@@ -91,5 +91,5 @@ def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
     """
     able = [label for label in range(truth.shape[1]) if has_both_classes(truth[:, label])]
     if not able:
-        raise ValueError("validation must hold pictures with and without a finding, got none that has both")
+        raise ValueError("validation must hold images with and without a finding, got none that has both")
     return float(np.mean([auroc(truth[:, label], scores[:, label]) for label in able]))

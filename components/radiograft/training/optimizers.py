@@ -94,7 +94,7 @@ def learning_rate(recipe: Recipe, highest: float, step: int, steps: int, val_los
     Args:
         highest: the rate after warm-up.
         step: counted from 0 over all epochs; `steps`: of all epochs.
-        val_losses: what is minimised, on validation, before training and after each epoch that has ended.
+        val_losses: what is minimized, on validation, before training and after each epoch that has ended.
 
     A pure function of what a checkpoint holds, so that a resumed training goes on with the same rates. Cosine:
     Loshchilov and Hutter 2017, `highest / 2 x (1 + cos(pi x part))` without restarts.

@@ -26,7 +26,7 @@ MAX_CROSS_ENTROPY = -math.log(EPSILON)  # plain cross-entropy where every label 
 DIVERGENCE_FRACTION = (
     0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
 )
-OBJECTIVE = "val_objective"  # the training's own loss of the validation pictures, where that is not plain val_loss
+OBJECTIVE = "val_objective"  # the training's own loss of the validation images, where that is not plain val_loss
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
 VALIDATION = "val_"
@@ -144,7 +144,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         is that nearly all labels are called wrong for certain. With one, weights that grow without bound are told too.
 
         Args:
-            worst: the training's own loss of the same pictures at its worst. Balanced weights of rare labels, label
+            worst: the training's own loss of the same images at its worst. Balanced weights of rare labels, label
                 smoothing and unknown labels lower it, of some batches more than of others. The plain validation loss
                 before training is therefore taken as a share of the plain worst.
         """
@@ -187,7 +187,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
             raise FloatingPointError(
                 f"{self.plan.name}: the loss must stay finite and below {limit:.3g}, got {loss:.3g} at step "
                 f"{batch + 1} of epoch {self.epoch + 1} with learning rate {self.rate:.3g}; choose a lower one, "
-                "clip_norm in train_recipe or train_precision=float32, and look at the pictures of this step and the "
+                "clip_norm in train_recipe or train_precision=float32, and look at the images of this step and the "
                 "last: " + ", ".join(suspects)
             )
 

@@ -45,13 +45,13 @@ DONE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 @INTERVAL
 @run_options
 @cluster_options
-def submit(server: KfpClient, order: submission.RunRequest, wait: bool, poll: float) -> None:
+def submit(server: KfpClient, order: submission.RunRequest, wait: bool, interval: float) -> None:
     """Starts a run on Kubeflow Pipelines; the pipeline's version is uploaded where it is not there yet."""
     _check(order)
     run = submission.submit_run(server, order)
     click.echo(f"version: {order.package.name} {order.package.version}\nrun: {run.run_id}\n{server.link(run.run_id)}")
     if wait:
-        _wait(server, run.run_id, poll)
+        _wait(server, run.run_id, interval)
 
 
 @click.command("retry")
@@ -59,47 +59,49 @@ def submit(server: KfpClient, order: submission.RunRequest, wait: bool, poll: fl
 @click.option("--wait", is_flag=True, help="Follow the run and exit with 0 only if it succeeds.")
 @INTERVAL
 @cluster_options
-def retry(server: KfpClient, run_id: str, wait: bool, poll: float) -> None:
+def retry(server: KfpClient, run_id: str, wait: bool, interval: float) -> None:
     """Lets a failed run go on: what succeeded is not run again, and training goes on from its checkpoint."""
     run_list.retry_run(server, run_id)
     click.echo(f"run {run_id} goes on\n{server.link(run_id)}")
     if wait:
-        _wait(server, run_id, poll)
+        _wait(server, run_id, interval)
 
 
 @click.command("runs")
 @click.argument("run_id", required=False, callback=require_text)
-@click.option("--most", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
 @click.option("--wait", is_flag=True, help="Of one run: follow it and exit with 0 only if it succeeds.")
 @INTERVAL
 @cluster_options
-def runs(server: KfpClient, run_id: str | None, most: int, wait: bool, poll: float) -> None:
+def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, interval: float) -> None:
     """Lists runs with verdict, model version and AUROC; with RUN_ID shows its tasks and what holds them."""
     if wait and not run_id:
         raise click.UsageError("--wait needs a RUN_ID, the run to follow")
     if run_id and wait:
-        _wait(server, run_id, poll)
+        _wait(server, run_id, interval)
     elif run_id:
         _show(server, run_id)
     else:
         names = [package.read_package(name).name for name in (WHOLE, SEARCH)]
-        cluster_tables.print_runs(run_list.latest_run(server, names, most))
+        cluster_tables.print_runs(run_list.latest_run(server, names, limit))
 
 
 @click.command("schedule")
 @click.argument("name", required=False)
 @click.option("--cron", help="Six fields, seconds first; five get the second 0. '0 0 3 * * 1': Mondays at three.")
-@click.option("--often", is_flag=True, help="Allow more than one run an hour.")
+@click.option("--allow-subhourly", is_flag=True, help="Allow more than one run an hour.")
 @click.option("--list", "action", flag_value="list", help="List all schedules.")
 @click.option("--pause", "action", flag_value="disable", help="Keep the schedule NAME, but start nothing.")
 @click.option("--resume", "action", flag_value="enable", help="Go on with the schedule NAME.")
 @click.option("--delete", "action", flag_value="delete", help="Remove the schedule NAME.")
-@partial(run_options, train_when=DATA_CHANGED)
+@partial(run_options, train_trigger=DATA_CHANGED)
 @cluster_options
-def schedule(server: KfpClient, name: str | None, cron: str | None, often: bool, action: Any, order: Any) -> None:
+def schedule(
+    server: KfpClient, name: str | None, cron: str | None, allow_subhourly: bool, action: Any, order: Any
+) -> None:
     """Runs a pipeline by the clock: one recurring run a NAME, replaced when anything about it changes.
 
-    Its runs train only where data or settings changed since the version in production, unless train_when is `always`.
+    Its runs train only where data or settings changed since the version in production, unless train_trigger is `always`.
     """
     if action == "list":
         cluster_tables.print_schedules(schedules.list_schedules(server))
@@ -109,7 +111,7 @@ def schedule(server: KfpClient, name: str | None, cron: str | None, often: bool,
         schedules.update_schedule(server, action, name)
         click.echo(f"schedule {name}: {DONE[action]}")
     else:
-        _schedule(server, name, order, cron or "", often)
+        _schedule(server, name, order, cron or "", allow_subhourly)
 
 
 @click.command("doctor")
@@ -118,10 +120,10 @@ def schedule(server: KfpClient, name: str | None, cron: str | None, often: bool,
 @NAMESPACE
 @TIMEOUT
 @run_options
-def doctor(order: submission.RunRequest, host: str | None, namespace: str, patience: float, kfp_namespace: str) -> None:
+def doctor(order: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str) -> None:
     """Tells before a run what would leave it pending or failing. Exits with 1 if there is anything of that kind."""
     worst = 0
-    for finding in _findings(order, host, namespace, patience, kfp_namespace):
+    for finding in _findings(order, host, namespace, timeout, kfp_namespace):
         cluster_tables.print_check(finding)
         worst = max(worst, finding.level == "bad")
     sys.exit(worst)
@@ -136,11 +138,11 @@ def doctor(order: submission.RunRequest, host: str | None, namespace: str, patie
 @NAMESPACE
 @TIMEOUT
 @out_option
-def tensorboard_(run_id: str | None, port: int, host: str | None, namespace: str, patience: float, out: Path) -> None:
+def tensorboard_(run_id: str | None, port: int, host: str | None, namespace: str, timeout: float, out: Path) -> None:
     """Opens the training curves of the latest local run, or of a run on a cluster."""
     with cli_errors():
         if run_id:
-            _tensorboard_of(kfp_client.connect(host, namespace, patience), run_id)
+            _tensorboard_of(kfp_client.connect(host, namespace, timeout), run_id)
             return
         logs = out / "latest" / "tensorboard"
         if not logs.is_dir():
@@ -158,10 +160,10 @@ def _check(order: submission.RunRequest) -> None:
         click.echo(f"warning: {checks.check_image(order.package.image).what}", err=True)
 
 
-def _wait(server: KfpClient, run_id: str, poll: float) -> None:
+def _wait(server: KfpClient, run_id: str, interval: float) -> None:
     console = SafeConsole(soft_wrap=True)
     try:
-        run = watch.watch_run(server, cluster_or_none(server.namespace), run_id, console, poll)
+        run = watch.watch_run(server, cluster_or_none(server.namespace), run_id, console, interval)
     except (KeyboardInterrupt, ClusterError) as stopped:
         click.echo(f"the run goes on; radiograft runs {run_id} --wait follows it again", err=True)
         if isinstance(stopped, ClusterError):
@@ -178,12 +180,12 @@ def _show(server: KfpClient, run_id: str) -> None:
     console.print(server.link(run_id), highlight=False)
 
 
-def _schedule(server: KfpClient, name: str, order: submission.RunRequest, text: str, often: bool) -> None:
+def _schedule(server: KfpClient, name: str, order: submission.RunRequest, text: str, allow_subhourly: bool) -> None:
     cron = cron_fields.parse_cron(text)
     if cron.completed:
         click.echo(f"--cron has five fields, and KFP wants the second first: taken as '{cron.text}'")
-    if cron.often and not often:
-        raise ClusterError(f"'{cron.text}' fires more than once an hour; say --often if that is meant")
+    if cron.subhourly and not allow_subhourly:
+        raise ClusterError(f"'{cron.text}' fires more than once an hour; say --allow-subhourly if that is meant")
     _check(order)
     done = schedules.create_schedule(server, name, order, cron)
     paused = ", still paused" if done.paused else ""
@@ -191,7 +193,7 @@ def _schedule(server: KfpClient, name: str, order: submission.RunRequest, text: 
 
 
 def _findings(
-    order: submission.RunRequest, host: str | None, namespace: str, patience: float, kfp_namespace: str
+    order: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str
 ) -> Iterator[checks.CheckResult]:
     server: KfpClient | None = None
     cluster: kubernetes_client.KubernetesClient | None = None
@@ -201,7 +203,7 @@ def _findings(
     except ClusterError as error:
         yield checks.CheckResult("bad", str(error), "without it neither nodes nor quotas can be looked at")
     try:
-        server = kfp_client.connect(host, namespace, patience)
+        server = kfp_client.connect(host, namespace, timeout)
         yield checks.kfp_version(server, cluster, kfp_namespace)
     except ClusterError as error:
         yield checks.CheckResult("bad", str(error))

@@ -26,14 +26,14 @@ NAMESPACE = click.option(
     help="Where the pods of runs live: your profile where Kubeflow keeps its users apart. [env: KFP_NAMESPACE]",
 )
 TIMEOUT = click.option(
-    "--patience",
+    "--timeout",
     default=kfp_client.RETRY_TIMEOUT_SECONDS,
     show_default=True,
     type=click.FloatRange(0),
     help="Seconds until a server that is not ready is given up.",
 )
 INTERVAL = click.option(
-    "--poll",
+    "--interval",
     default=5.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
@@ -55,9 +55,9 @@ def cluster_options(command: Command) -> Command:
     @NAMESPACE
     @TIMEOUT
     @functools.wraps(command)
-    def connected(host: str | None, namespace: str, patience: float, **arguments: Any) -> None:
+    def connected(host: str | None, namespace: str, timeout: float, **arguments: Any) -> None:
         with cli_errors():
-            command(kfp_client.connect(host, namespace, patience), **arguments)
+            command(kfp_client.connect(host, namespace, timeout), **arguments)
 
     return connected
 

@@ -29,10 +29,13 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 @click.option(
     "--source",
     required=True,
-    help="The new pictures: what data_source is in a run. Labels are not needed: of folders and dicom any folder of "
-    "pictures will do, and a table needs no findings. The other formats need all their files.",
+    help="The new images: what data_source is in a run. Labels are not needed: of folders and dicom any folder of "
+    "images will do, and a table needs no findings. The other formats need all their files.",
 )
-@click.option("--model", "number", required=True, type=int, help="Number of the version to compare with.")
+@click.option(
+    "--model", "name", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model."
+)
+@click.option("--version", "number", required=True, type=int, help="Number of the version to compare with.")
 @click.option(
     "--format",
     "data_format",
@@ -43,7 +46,6 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 )
 @click.option("--table", default=TABLE.default, show_default=True, help="What data_table is in a run.")
 @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-@click.option("--name", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model.")
 @click.option(
     "--report",
     default="drift.html",
@@ -55,7 +57,7 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 def drift(
     source: str, number: int, data_format: str, table: str, place: str, name: str, report: Path, out: Path
 ) -> None:
-    """Compares new pictures with those that a version was made with.
+    """Compares new images with those that a version was made with.
 
     Exit code 0: no shift seen. 3: something shifted.
     """
@@ -83,8 +85,8 @@ def _compare(shelf: RegistryRef, number: int, data_format: str, source: str, tab
 def _notes(found: DriftRun) -> list[str]:
     new = found.new
     drawn = len(new.sample.patients) + new.unreadable
-    notes = [f"{drawn:,} of {new.available:,} pictures were drawn."] if drawn < new.available else []
-    unreadable = [f"{new.unreadable:,} of {drawn:,} pictures could not be read and were left out."]
+    notes = [f"{drawn:,} of {new.available:,} images were drawn."] if drawn < new.available else []
+    unreadable = [f"{new.unreadable:,} of {drawn:,} images could not be read and were left out."]
     return [*notes, *(unreadable if new.unreadable else []), *new.notes]
 
 
@@ -95,7 +97,7 @@ def _write(found: DriftRun, report: Path, name: str, number: int, source: str) -
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     facts = {"model": name, "version": number, "source": source, "created": created, "notes": _notes(found)}
     svgs = drift_plots(found.comparison, found.reference, found.new.sample)
-    part = drift_section(found.comparison.drift, svgs, f"the data of version {number}", "the new pictures")
+    part = drift_section(found.comparison.drift, svgs, f"the data of version {number}", "the new images")
     page = render_drift_page(
         part, title=f"{name} version {number}", source=source, created=created, notes=_notes(found)
     )

@@ -52,7 +52,7 @@ class VersionRecord(NamedTuple):
         found = {}
         for split in ("validation", "test"):
             measured = self.measured(split)
-            found[f"{split}: pictures (patients)"] = f"{measured['n_images']} ({measured['n_patients']})"
+            found[f"{split}: images (patients)"] = f"{measured['n_images']} ({measured['n_patients']})"
             for group, figures in [("mean", measured["mean"]), *measured["labels"].items()]:
                 found |= {f"{split}: {group} {name}": _interval(figures[key]) for key, name in METRICS.items()}
         return found
@@ -124,7 +124,7 @@ def print_difference(one: VersionRecord, other: VersionRecord) -> None:
 
 
 def print_predictions(path: Path, answers: Sequence[Any], maps: Mapping[str, Path]) -> None:
-    """One picture's probabilities (radiograft.serving.loaded_version.Prediction), calls and heat maps by label."""
+    """One image's probabilities (radiograft.serving.loaded_version.Prediction), calls and heat maps by label."""
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
     for answer in answers:
@@ -142,7 +142,7 @@ def _origin(version: VersionRecord) -> dict[str, Any]:
         **{f"setting {name}": value for name, value in lineage["settings"].items()},
         "data source": lineage["source"],
         "data fingerprint": lineage["fingerprint"],
-        **{f"{name}: pictures": split["pictures"] for name, split in splits.items()},
+        **{f"{name}: images": split["pictures"] for name, split in splits.items()},
         **{f"code {name}": value for name, value in lineage["code"].items()},
         **{f"package {name}": value for name, value in lineage["packages"].items()},
         "image": lineage["image"],

@@ -1,4 +1,4 @@
-"""`radiograft models ...`: looks after the versions in a registry and asks them about pictures."""
+"""`radiograft models ...`: looks after the versions in a registry and asks them about images."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def diff(shelf: RegistryRef, one: int, other: int) -> None:
     default="heat_maps",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for the pictures of where the network looked.",
+    help="Folder for the images of where the network looked.",
 )
 @registry_options
 def predict(shelf: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
@@ -143,7 +143,7 @@ def predict(shelf: RegistryRef, number: int, files: tuple[Path, ...], folder: Pa
             raise FileNotFoundError(f"no such file: {path}")
     with _load_version(shelf, number) as served:
         for position, path in enumerate(files, start=1):
-            content = served.read_picture(path)
+            content = served.read_image(path)
             answers = served.answers(content)
             names = {label: f"{position}-{path.stem}-{_plain(label)}.png" for label in served.worth_a_look(answers)}
             for label, name in names.items():

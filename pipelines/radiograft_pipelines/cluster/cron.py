@@ -33,12 +33,12 @@ FIELDS = (
 
 
 class Cron(NamedTuple):
-    """A checked expression of six fields; `completed` where it came with five, `often` where it fires more than once
+    """A checked expression of six fields; `completed` where it came with five, `subhourly` where it fires more than once
     in an hour."""
 
     text: str
     completed: bool
-    often: bool
+    subhourly: bool
 
 
 def parse_cron(text: str) -> Cron:
@@ -58,7 +58,7 @@ def parse_cron(text: str) -> Cron:
         )
     fields = parts if len(parts) == 6 else ["0", *parts]
     values = [_values(field, part) for field, part in zip(FIELDS, fields, strict=True)]
-    return Cron(" ".join(fields), completed=len(parts) == 5, often=len(values[0]) * len(values[1]) > 1)
+    return Cron(" ".join(fields), completed=len(parts) == 5, subhourly=len(values[0]) * len(values[1]) > 1)
 
 
 def _values(field: Field, text: str) -> set[int]:

@@ -76,7 +76,7 @@ def _by_status(status: int, host: str, subject: str) -> str:
             f"{host} answered {status} to {subject}: the token has expired or lacks the right; put one into KFP_TOKEN"
         )
     if status in UNREADY:
-        return f"{host} is not ready: it answered {status} to {subject} until patience ran out"
+        return f"{host} is not ready: it answered {status} to {subject} until the timeout"
     if 300 <= status < 400:
         return f"{host} sends {subject} to another page, perhaps to log in; put a token into KFP_TOKEN"
     if status == 404:

@@ -31,14 +31,14 @@ class KfpClient:
         namespace: where the pods of runs live.
         multi_user: whether KFP keeps its users apart.
         release: `2.17.0`, or empty where the server does not tell.
-        patience: seconds until a server that is not ready is given up.
+        timeout: seconds until a server that is not ready is given up.
     """
 
     host: str
     namespace: str
     multi_user: bool
     release: str
-    patience: float
+    timeout: float
     runs: Any
     experiments: Any
     pipelines: Any
@@ -57,7 +57,7 @@ class KfpClient:
             subject: what it is about, for the message of a failure.
 
         Raises:
-            ClusterError: it failed, or went unanswered until patience ran out.
+            ClusterError: it failed, or went unanswered until the timeout.
         """
         return self.make_sure(subject, lambda: None, lambda: method(**arguments, _request_timeout=TIMEOUTS))
 
@@ -81,7 +81,7 @@ class KfpClient:
                 raise
 
         try:
-            return call_with_retry(attempt, seconds=self.patience)
+            return call_with_retry(attempt, seconds=self.timeout)
         except (ApiException, HTTPError) as error:
             raise translate_errors(error, self.host, subject) from None
 
@@ -105,7 +105,7 @@ def find_by_name(name: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def connect(host: str | None, namespace: str, patience: float = RETRY_TIMEOUT_SECONDS) -> KfpClient:
+def connect(host: str | None, namespace: str, timeout: float = RETRY_TIMEOUT_SECONDS) -> KfpClient:
     """Reaches KFP and makes sure that it is KFP.
 
     Raises:
@@ -115,13 +115,13 @@ def connect(host: str | None, namespace: str, patience: float = RETRY_TIMEOUT_SE
     import kfp_server_api as api
 
     client = _api_client(url)
-    health = _health(api.HealthzServiceApi(client), url, patience)
+    health = _health(api.HealthzServiceApi(client), url, timeout)
     return KfpClient(
         host=client.configuration.host,
         namespace=namespace,
         multi_user=bool(health.get("multi_user")),
         release=str(health.get("apiServerTagName") or health.get("tag_name") or ""),
-        patience=patience,
+        timeout=timeout,
         runs=api.RunServiceApi(client),
         experiments=api.ExperimentServiceApi(client),
         pipelines=api.PipelineServiceApi(client),
@@ -155,7 +155,7 @@ def _api_client(host: str) -> Any:
     return api_client
 
 
-def _health(service: Any, host: str, patience: float) -> dict[str, Any]:
+def _health(service: Any, host: str, timeout: float) -> dict[str, Any]:
     """What KFP says of itself; the API server and the UI in front of it call things differently."""
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
@@ -164,7 +164,7 @@ def _health(service: Any, host: str, patience: float) -> dict[str, Any]:
         return service.healthz_service_get_healthz(_preload_content=False, _request_timeout=PROBE_TIMEOUTS)
 
     try:
-        answer = call_with_retry(ask, seconds=patience, passing=unready)
+        answer = call_with_retry(ask, seconds=timeout, passing=unready)
         content = json.loads(answer.data)
     except (ApiException, HTTPError) as error:
         if getattr(error, "status", None) in NOT_KFP:

@@ -32,10 +32,10 @@ class ClusterProfile:
     Attributes:
         gpu_type: the resource's name on the nodes.
         gpus: of a pod that computes; 0: none.
-        insist_on_gpus: whether a task stops that sees fewer NVIDIA GPUs than it asked for; false for the CPU image and
+        require_gpus: whether a task stops that sees fewer NVIDIA GPUs than it asked for; false for the CPU image and
             for parts of a GPU.
-        most_cpu: no pod asks for more cores than this quantity; empty: as compiled.
-        most_memory: no pod asks for more memory than this quantity; empty: as compiled.
+        max_cpu: no pod asks for more cores than this quantity; empty: as compiled.
+        max_memory: no pod asks for more memory than this quantity; empty: as compiled.
         tolerations: of every pod, as Kubernetes writes them; that for `gpu_type` is there anyway.
         node_selector: labels that a node must have to get a pod with GPUs.
         image_pull_policy: Always, IfNotPresent or Never.
@@ -49,9 +49,9 @@ class ClusterProfile:
 
     gpu_type: str = tasks.GPU_TYPE
     gpus: int = tasks.GPUS
-    insist_on_gpus: bool = True
-    most_cpu: str = ""
-    most_memory: str = ""
+    require_gpus: bool = True
+    max_cpu: str = ""
+    max_memory: str = ""
     tolerations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     node_selector: dict[str, str] = dataclasses.field(default_factory=dict)
     image_pull_policy: str = tasks.PULL_POLICY
@@ -62,7 +62,7 @@ class ClusterProfile:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def running(self, model: str) -> ClusterProfile:
-        """The same cluster for runs that publish a model of this name, with which their pods are labelled."""
+        """The same cluster for runs that publish a model of this name, with which their pods are labeled."""
         value = model.rstrip("_-")  # which a label's value may hold, but not end with
         return dataclasses.replace(self, labels={tasks.MODEL_LABEL: value, **self.labels})
 
@@ -71,7 +71,7 @@ class ClusterProfile:
             raise ValueError(f"gpus must be 0 or more, got {self.gpus}")
         if self.image_pull_policy not in ("Always", "IfNotPresent", "Never"):
             raise ValueError(f"image_pull_policy must be Always, IfNotPresent or Never, got {self.image_pull_policy!r}")
-        for name in ("most_cpu", "most_memory", "scratch"):
+        for name in ("max_cpu", "max_memory", "scratch"):
             text = getattr(self, name)
             if text and not is_positive_quantity(text):
                 raise ValueError(f"{name} must be a quantity above 0 such as 500m, 8 or 16Gi, got {text!r}")
@@ -169,14 +169,14 @@ def _with_gpus(container: dict[str, Any], cluster: ClusterProfile) -> None:
     container["resources"]["accelerator"] = {"count": count, "resourceCount": count, "type": kind, "resourceType": kind}
     for variable in container["env"]:
         if variable["name"] == PROMISED_GPUS_VARIABLE:
-            variable["value"] = count if cluster.insist_on_gpus else "0"
+            variable["value"] = count if cluster.require_gpus else "0"
     if not cluster.gpus:
         del container["resources"]["accelerator"]
 
 
 def _limit_resources(resources: dict[str, Any], cluster: ClusterProfile) -> None:
     """Lowers requests and limits to the most that a pod may ask for."""
-    for kind, most, unit in (("Cpu", cluster.most_cpu, 1), ("Memory", cluster.most_memory, GIGABYTE)):
+    for kind, most, unit in (("Cpu", cluster.max_cpu, 1), ("Memory", cluster.max_memory, GIGABYTE)):
         for bound in ("Request", "Limit"):
             if most and parse_quantity(resources[f"resource{kind}{bound}"]) > parse_quantity(most):
                 resources[f"resource{kind}{bound}"] = most

@@ -98,7 +98,7 @@ def skipped_unchanged(run: Any) -> bool:
 
     KFP counts what it skips as a success. A list of runs tells no tasks; there, such a run claims no version.
     """
-    if run.state != "SUCCEEDED" or _parameters(run).get("train_when") != DATA_CHANGED:
+    if run.state != "SUCCEEDED" or _parameters(run).get("train_trigger") != DATA_CHANGED:
         return False
     began = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
     numbers = _registry_of(run)[2]

@@ -31,7 +31,7 @@ def cutoff_search(form: PipelineParameters) -> None:
     """Transfer learning for medical images: fine-tuning from several cut-offs, the best is kept. Not for diagnosis."""
     data = ingest_task(form)
     with dsl.If(should_train(data), name="Worth training"):
-        shards = preprocess_task(form, data.outputs["catalogue"]).outputs["shards"]
+        shards = preprocess_task(form, data.outputs["catalog"]).outputs["shards"]
         extraction = extract_features_task(form, shards)
         start = extraction.outputs["feature_model"]
         candidates = list_cut_offs(feature_model=start, model_cut_off=form.parameters["model_cut_off"])

@@ -53,13 +53,13 @@ def should_train(data: dsl.PipelineTask) -> Any:
     return data.outputs["Output"] == True  # noqa: E712  compared when the pipeline runs
 
 
-def preprocess_task(form: PipelineParameters, catalogue: Any) -> dsl.PipelineTask:
-    """Makes shards of the catalogue's pictures, which workers in pods of their own share; one more collects them."""
+def preprocess_task(form: PipelineParameters, catalog: Any) -> dsl.PipelineTask:
+    """Makes shards of the catalog's images, which workers in pods of their own share; one more collects them."""
     settings, attempt = form.of(Preprocess), _attempt(form, "preprocess")
     workers = list_workers(preprocess_workers=form.parameters["preprocess_workers"])
     with dsl.ParallelFor(workers.output) as worker:  # unnamed, as in `radiograft_pipelines.dags.cutoff_search`
-        made = preprocess(catalogue=catalogue, worker=worker, **attempt, **settings)
-    collected = collect_shards(catalogue=catalogue, parts=dsl.Collected(made.outputs["part"]), **settings)
+        made = preprocess(catalog=catalog, worker=worker, **attempt, **settings)
+    collected = collect_shards(catalog=catalog, parts=dsl.Collected(made.outputs["part"]), **settings)
     request_gpus(made, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
     restrict_pod(workers, cpu="1", memory="2Gi", hours=1)
     return restrict_pod(collected, cpu="2", memory="8Gi", hours=2)
@@ -127,12 +127,12 @@ def restrict_pod(task: dsl.PipelineTask, *, cpu: str, memory: str, hours: int) -
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.set_timeout(task, seconds=hours * 3600)
     kubernetes.set_image_pull_policy(task, PULL_POLICY)
-    _labelled(task)
+    _labeled(task)
     _with_environment(task)
     return task
 
 
-def _labelled(task: dsl.PipelineTask) -> None:
+def _labeled(task: dsl.PipelineTask) -> None:
     """Labels for selectors; the run's id is KFP's own label `pipeline/runid`."""
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "radiograft")
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.name)

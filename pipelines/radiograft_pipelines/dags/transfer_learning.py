@@ -20,7 +20,7 @@ def transfer_learning(form: PipelineParameters) -> None:
     """Transfer learning for medical images: frozen features, then fine-tuning from a cut-off. Not for diagnosis."""
     data = ingest_task(form)
     with dsl.If(should_train(data), name="Worth training"):
-        shards = preprocess_task(form, data.outputs["catalogue"]).outputs["shards"]
+        shards = preprocess_task(form, data.outputs["catalog"]).outputs["shards"]
         extraction = extract_features_task(form, shards)
         model = fine_tune_task(form, shards, extraction.outputs["feature_model"]).outputs["model"]
         judged = evaluate_task(form, shards, extraction, model)

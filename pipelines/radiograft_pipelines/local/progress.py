@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 STARTED = re.compile(r"Executing task '([^']+)'")
 MESSAGE = re.compile(r"radiograft (\w+) \| (.*)")
 ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
@@ -74,7 +74,7 @@ class Progress(io.TextIOBase):
             self.log.write(text)
             *lines, self._here.pending = (self._here.pending + text).split("\n")
             for line in lines:
-                self._read(COLOUR_CODES.sub("", line))
+                self._read(COLOR_CODES.sub("", line))
         return len(text)
 
     def failure(self) -> str:

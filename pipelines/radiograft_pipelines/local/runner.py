@@ -95,8 +95,8 @@ def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Con
         seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
     (root,) = (folder / "artifacts").iterdir()
-    found = change_detection.read(root / "ingest" / "catalogue")
-    outcome = _summarise(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
+    found = change_detection.read(root / "ingest" / "catalog")
+    outcome = _summarize(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
     summary = {"run_id": folder.name, "trained": found.train, **outcome, "seconds": seconds}
     if found.train:
         _point(folder.parent / "latest", folder)
@@ -154,7 +154,7 @@ def _for_this_machine(package: str, run_id: str) -> str:
     return yaml.safe_dump(spec)
 
 
-def _summarise(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[str, Any]:
+def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[str, Any]:
     """Collects from the artifacts what a user looks for; copies both reports and TensorBoard logs to the folder."""
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
     shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")

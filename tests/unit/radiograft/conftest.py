@@ -39,15 +39,15 @@ Metrics = dict[str, dict[str, SplitMetrics]]
 Curves = dict[str, dict[str, Curve]]
 
 
-def _predictions(labels: Sequence[str], pictures: int, gain: float, seed: int) -> pd.DataFrame:
-    """Seeded predictions: three pictures a patient, prevalences from 30 % down to none, scores shifted by gain."""
+def _predictions(labels: Sequence[str], images: int, gain: float, seed: int) -> pd.DataFrame:
+    """Seeded predictions: three images a patient, prevalences from 30 % down to none, scores shifted by gain."""
     generator = np.random.default_rng(seed)
     columns: dict[str, object] = {
-        "image_id": [f"{i:08d}_000.png" for i in range(pictures)],
-        "patient_id": [f"{i // 3:08d}" for i in range(pictures)],
+        "image_id": [f"{i:08d}_000.png" for i in range(images)],
+        "patient_id": [f"{i // 3:08d}" for i in range(images)],
     }
     for position, name in enumerate(labels):
-        truth = (generator.random(pictures) < 0.3 * (1 - position / max(1, len(labels) - 1))).astype(float)
+        truth = (generator.random(images) < 0.3 * (1 - position / max(1, len(labels) - 1))).astype(float)
         columns[f"label:{name}"] = truth
         columns[f"score:{name}"] = 1 / (1 + np.exp(1.0 - generator.normal(gain * truth)))
     return pd.DataFrame(columns)
@@ -71,21 +71,19 @@ def _history(epochs: int) -> list[dict[str, float]]:
 
 
 def _contact_sheet() -> bytes:
-    """A grey PNG of noise, as hard to compress as radiographs."""
+    """A gray PNG of noise, as hard to compress as radiographs."""
     pixels = np.random.default_rng(0).integers(0, 256, (320, 640), dtype=np.uint8)
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
     return encoded.getvalue()
 
 
-def _metrics_and_curves(labels: Sequence[str], pictures: int) -> tuple[Metrics, Curves]:
+def _metrics_and_curves(labels: Sequence[str], images: int) -> tuple[Metrics, Curves]:
     gains = {"feature_extraction": 1.0, "fine_tuning": 1.5}
     metrics: Metrics = {}
     roc: Curves = {}
     for strategy, gain in gains.items():
-        frames = {
-            split: _predictions(labels, pictures, gain, seed) for seed, split in enumerate(("validation", "test"))
-        }
+        frames = {split: _predictions(labels, images, gain, seed) for seed, split in enumerate(("validation", "test"))}
         thresholds = choose_thresholds(frames["validation"], labels)
         metrics[strategy] = {
             split: evaluate_predictions(frame, labels, thresholds, 100, 0) for split, frame in frames.items()
@@ -97,8 +95,8 @@ def _metrics_and_curves(labels: Sequence[str], pictures: int) -> tuple[Metrics, 
     return metrics, roc
 
 
-def _report(labels: Sequence[str], pictures: int = 600) -> Report:
-    metrics, roc = _metrics_and_curves(labels, pictures)
+def _report(labels: Sequence[str], images: int = 600) -> Report:
+    metrics, roc = _metrics_and_curves(labels, images)
     positives = {name: figures["positives"] for name, figures in metrics["fine_tuning"]["test"]["labels"].items()}
     return Report(
         title="Chest radiographs, DenseNet-121",
@@ -143,12 +141,12 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
         sections=[],
         data_counts=[
             SplitCount("train", 2400, 800, positives),
-            SplitCount("validation", pictures, pictures // 3, positives),
-            SplitCount("test", pictures, pictures // 3, positives),
+            SplitCount("validation", images, images // 3, positives),
+            SplitCount("test", images, images // 3, positives),
         ],
         exclusions=[
             Exclusion(
-                "the table names a picture that is not there",
+                "the table names an image that is not there",
                 111_390,
                 ["00000003_000.png", "00000003_001.png"],
             ),
@@ -166,7 +164,7 @@ def _report(labels: Sequence[str], pictures: int = 600) -> Report:
             "parent": None,
         },
         contact_sheet_png=_contact_sheet(),
-        notes=["11 pictures are in the table twice; the first row was taken."],
+        notes=["11 images are in the table twice; the first row was taken."],
     )
 
 
@@ -178,5 +176,5 @@ def build_report() -> Callable[[Sequence[str]], Report]:
 
 @pytest.fixture(scope="session")
 def full_report() -> Report:
-    """All 14 findings; the last, Hernia, has no positive picture."""
+    """All 14 findings; the last, Hernia, has no positive image."""
     return _report(FOURTEEN)

@@ -40,11 +40,11 @@ FOLDERS = {name: name for name in SETTINGS} | {
     **dict.fromkeys(("list_cut_offs", "choose_model"), "select_model"),
 }
 ARTIFACTS: dict[str, dict[str, Any]] = {
-    "ingest": {"catalogue": dsl.Output[dsl.Dataset]},
+    "ingest": {"catalog": dsl.Output[dsl.Dataset]},
     "list_workers": {},
-    "preprocess": {"catalogue": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
+    "preprocess": {"catalog": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
     "collect_shards": {
-        "catalogue": dsl.Input[dsl.Dataset],
+        "catalog": dsl.Input[dsl.Dataset],
         "parts": dsl.Input[list[dsl.Dataset]],
         "shards": dsl.Output[dsl.Dataset],
         "data_report": dsl.Output[dsl.HTML],
@@ -232,7 +232,7 @@ def test_the_choice_of_a_model_runs_without_tensorflow(tmp_path: Path) -> None:
 
 
 def test_ingest_runs_without_tensorflow(nih_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", INGEST, str(nih_folder), str(tmp_path / "catalogue")]
+    command = [sys.executable, "-c", INGEST, str(nih_folder), str(tmp_path / "catalog")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
-    assert (tmp_path / "catalogue" / "catalogue.parquet").is_file()
+    assert (tmp_path / "catalog" / "catalog.parquet").is_file()

@@ -1,4 +1,4 @@
-"""How a decoded picture looks: blank, inverted, and a hash that nearly equal pictures share."""
+"""How a decoded image looks: blank, inverted, and a hash that nearly equal images share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from radiograft.config.data_policy import BLANK, INVERTED
 
 SIDE = 16  # of a thumbnail, pixels; every image_size is a multiple of it
 HASH_SIDE = 8
-MAX_GRAY_LEVELS = 2  # grey levels in the thumbnail of a picture that shows nothing
+MAX_GRAY_LEVELS = 2  # gray levels in the thumbnail of an image that shows nothing
 # Of 7,586 real chest films (NIH at 320 and 64 px, PneumoniaMNIST) the highest has 0.24; inverted, 97 % have above 0.3.
 INVERTED_FROM = 0.3
 
@@ -24,15 +24,15 @@ class ImageCheck(NamedTuple):
     flaws: tuple[str, ...]
 
 
-def check_image(picture: np.ndarray) -> ImageCheck:
-    """Looks at a picture.
+def check_image(image: np.ndarray) -> ImageCheck:
+    """Looks at an image.
 
     Args:
-        picture: uint8 [size, size, 1], size a multiple of SIDE.
+        image: uint8 [size, size, 1], size a multiple of SIDE.
     """
-    block = picture.shape[0] // SIDE
-    means = picture.reshape(SIDE, block, SIDE, block).mean((1, 3))
-    if np.ptp(picture) <= MAX_GRAY_LEVELS:
+    block = image.shape[0] // SIDE
+    means = image.reshape(SIDE, block, SIDE, block).mean((1, 3))
+    if np.ptp(image) <= MAX_GRAY_LEVELS:
         flaws: tuple[str, ...] = (BLANK,)
     else:
         flaws = (INVERTED,) if brightness_outside(means) > INVERTED_FROM else ()
@@ -52,7 +52,7 @@ def brightness_outside(means: np.ndarray) -> float:
 
 
 def perceptual_hash(means: np.ndarray) -> int:
-    """64 bits, of which pictures that differ by size, compression, brightness or noise share nearly all.
+    """64 bits, of which images that differ by size, compression, brightness or noise share nearly all.
 
     Signs of the lowest frequencies of a discrete cosine transform about their median (pHash, Zauner 2010).
     """

@@ -1,4 +1,4 @@
-"""Pictures that look nearly like one held out more, or like an earlier one of their split."""
+"""Images that look nearly like one held out more, or like an earlier one of their split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_near_duplicates(
     Args:
         hashes: uint64 [rows], in their order, as validation.looks makes them.
         thumbnails: uint8 [rows, side, side].
-        leave: whether those leave; a picture that looks like no other but one that leaves is not flawed.
+        leave: whether those leave; an image that looks like no other but one that leaves is not flawed.
     """
     order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
     splits = rows["split"].to_numpy()[order]
@@ -43,10 +43,10 @@ def find_near_duplicates(
 
 
 def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
-    """Places of pictures that look like an earlier one that stays, and that one's; other arguments as of `pairs`.
+    """Places of images that look like an earlier one that stays, and that one's; other arguments as of `pairs`.
 
     Args:
-        leaves: bool [n], which pictures leave if they are such.
+        leaves: bool [n], which images leave if they are such.
     """
     found: dict[int, int] = {}
     for earlier, later in similar_pairs(hashes, thumbnails).tolist():
@@ -56,7 +56,7 @@ def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray)
 
 
 def similar_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Places of pictures that look the same, int64 [pairs, 2], the lower first, in ascending order.
+    """Places of images that look the same, int64 [pairs, 2], the lower first, in ascending order.
 
     Args:
         hashes: uint64 [n].

@@ -44,21 +44,21 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
 
 
 def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
-    """Pictures that are said to show nothing, and something."""
+    """Images that are said to show nothing, and something."""
     others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
     return _any(findings, [NO_FINDING]) & _any(findings, others)
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
-    """Findings of no known name that are spelt almost like a label, and that label."""
+    """Findings of no known name that are spelled almost like a label, and that label."""
     known = {NO_FINDING, *FINDINGS, *chexpert.FINDINGS, *labels}
     return {name: label for name in map(str, findings) if name not in known for label in labels if _alike(name, label)}
 
 
 def label_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
-    """What is to be said of findings that may be misspelt, a sentence each."""
+    """What is to be said of findings that may be misspelled, a sentence each."""
     return tuple(
-        f"{name!r} ({int(findings[name].eq(1.0).sum())} pictures) may be {label}: they count as free of {label}"
+        f"{name!r} ({int(findings[name].eq(1.0).sum())} images) may be {label}: they count as free of {label}"
         for name, label in has_misspelled_label(findings, labels).items()
     )
 
@@ -75,7 +75,7 @@ def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
 def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     """Which rows repeat another one, by reason, from `md5`, `split` and `official`.
 
-    Of equal pictures the one in the split held out most stays, and there the first. An official test split stays whole,
+    Of equal images the one in the split held out most stays, and there the first. An official test split stays whole,
     because others' figures are measured on all of it.
     """
     order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
@@ -83,15 +83,15 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     repeated = ordered["md5"].duplicated() & ~_officially_tests(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to a picture of a split held out": (repeated & elsewhere).reindex(rows.index),
-        "byte-identical to an earlier picture": (repeated & ~elsewhere).reindex(rows.index),
+        "byte-identical to an image of a split held out": (repeated & elsewhere).reindex(rows.index),
+        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
     }
 
 
 def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
     """What is to be said of the repeats that stay, a sentence or none."""
     count = int(rows["md5"][_officially_tests(rows)].duplicated().sum())
-    return (f"{count} pictures of the official test split repeat others of it byte for byte and stay",) * (count > 0)
+    return (f"{count} images of the official test split repeat others of it byte for byte and stay",) * (count > 0)
 
 
 def _officially_tests(rows: pd.DataFrame) -> pd.Series[bool]:

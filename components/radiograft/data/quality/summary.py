@@ -15,7 +15,7 @@ from radiograft.data import change_detection
 from radiograft.data.catalog import SPLITS, count_splits, label_column, summarize_exclusions
 
 FILE = "data.json"  # in the folder of shards
-FEW_PATIENTS = 10  # evaluate_fewest_patients asks for as many unless told otherwise
+FEW_PATIENTS = 10  # evaluate_min_patients asks for as many unless told otherwise
 DECADES = [f"{age} to {age + 9}" for age in range(0, 90, 10)] + ["90 and more"]
 UNKNOWN = "unknown"
 
@@ -25,10 +25,10 @@ UNKNOWN_BEFORE = "no earlier version was looked for"
 def summarize_data(
     rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame, suspects: pd.DataFrame, policy: DataPolicy
 ) -> dict[str, Any]:
-    """The report's facts, ready for JSON; ids of pictures, but nothing of their content.
+    """The report's facts, ready for JSON; ids of images, but nothing of their content.
 
     Args:
-        rows: of the pictures that stay: patient_id, view, sex, age (years), split and the labels' columns.
+        rows: of the images that stay: patient_id, view, sex, age (years), split and the labels' columns.
         excluded: image_id and reason of those that do not; `suspects`: of those that stay although.
     """
     counts = count_splits(rows, labels)
@@ -54,7 +54,7 @@ def rare_labels(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 
 def _people(part: pd.DataFrame) -> dict[str, Any]:
-    """Pictures by view, sex and decade of age."""
+    """Images by view, sex and decade of age."""
     ages = pd.cut(part["age"], [*range(0, 100, 10), float("inf")], right=False, labels=DECADES)
     by_age = {**dict.fromkeys([*DECADES, UNKNOWN], 0), **_counted(ages.astype("string"))}
     return {"views": _counted(part["view"]), "sexes": _counted(part["sex"]), "ages": by_age}
@@ -76,16 +76,16 @@ def _groups(found: pd.DataFrame, policy: DataPolicy) -> list[dict[str, Any]]:
     ]
 
 
-def record_previous_counts(catalogue: Path, shards: Path) -> None:
+def record_previous_counts(catalog: Path, shards: Path) -> None:
     """Adds `since` to the facts in the folder of shards.
 
     Args:
-        catalogue: its folder, where ingest noted the version in production.
+        catalog: its folder, where ingest noted the version in production.
     """
     facts = json.loads((shards / FILE).read_text())
     found = (
-        change_detection.read(catalogue)
-        if (catalogue / change_detection.FILE).exists()
+        change_detection.read(catalog)
+        if (catalog / change_detection.FILE).exists()
         else change_detection.ChangeReport(True, UNKNOWN_BEFORE, None)
     )
     facts["since"] = {"reason": found.reason, **compare_with_previous(found.earlier, facts)}

@@ -1,4 +1,4 @@
-"""Shards: equally sized 8-bit pictures with id and labels in TFRecord files, and the rows they were made from."""
+"""Shards: equally sized 8-bit images with id and labels in TFRecord files, and the rows they were made from."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "im
 class Shards:
     """A folder of shards, which `shard_files.write_description` completed.
 
-    `rows` are the catalogue's rows of the pictures that could be decoded, split after split in the order in which
-    they are stored; `boxes` (see `no_boxes`) are the catalogue's, also of pictures that could not be decoded.
+    `rows` are the catalog's rows of the images that could be decoded, split after split in the order in which
+    they are stored; `boxes` (see `no_boxes`) are the catalog's, also of images that could not be decoded.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Shards:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Opens a folder; pictures are read later, as a stream."""
+        """Opens a folder; images are read later, as a stream."""
         summary = json.loads((folder / "shards.json").read_text())
         return cls(
             folder=folder,
@@ -58,44 +58,44 @@ class Shards:
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
 
     def truth(self, split: str) -> np.ndarray:
-        """Labels of a split in stored order, float32 [pictures, labels], 1 present and 0 absent."""
+        """Labels of a split in stored order, float32 [images, labels], 1 present and 0 absent."""
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:
         """Stream of (uint8 [size, size, 1], string id, float32 [labels]) in stored order."""
         return self._records(split).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def pictures(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """Batches of pictures alone in stored order, the last one as small as it comes."""
-        pictures = self.examples(split).map(lambda picture, *_: picture)
-        return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def images(self, split: str, batch_size: int) -> tf.data.Dataset:
+        """Batches of images alone in stored order, the last one as small as it comes."""
+        images = self.examples(split).map(lambda image, *_: image)
+        return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
-        """Stream of the pictures at these places of the stored order, in that order: uint8 [size, size, 1]."""
+        """Stream of the images at these places of the stored order, in that order: uint8 [size, size, 1]."""
         wanted = np.zeros(len(self.split(split)), dtype=bool)
         wanted[list(places)] = True
         records = self._records(split).enumerate().filter(lambda place, _: tf.gather(wanted, place))
         return records.map(lambda _, record: self._parse(record)[0])
 
     def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Batches of one augmented view of every picture in stored order: what `training` shows in epoch `view`."""
+        """Batches of one augmented view of every image in stored order: what `training` shows in epoch `view`."""
 
-        def augmented(pictures: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return augment(pictures, draw_parameters(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
+        def augmented(images: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return augment(images, draw_parameters(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
 
         batches = self.examples(split).batch(batch_size)
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
-        """Batches of (augmented pictures, labels) for these epochs on end, each in its own order and view, which depend
+        """Batches of (augmented images, labels) for these epochs on end, each in its own order and view, which depend
         on seed and epoch alone.
 
         What does not fill a batch at the end of an epoch is left for other epochs' orders to pick up.
         """
 
         def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
-            def augmented(pictures: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return augment(pictures, draw_parameters(ids, epoch, seed), self.augmentation), truth
+            def augmented(images: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                return augment(images, draw_parameters(ids, epoch, seed), self.augmentation), truth
 
             batches = self._shuffled(epoch, seed).batch(batch_size, drop_remainder=True)
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
@@ -105,12 +105,12 @@ class Shards:
         return stream.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
 
     def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
-        """Ids of the pictures that `training` puts into a step of an epoch, both counted from 0."""
+        """Ids of the images that `training` puts into a step of an epoch, both counted from 0."""
         ids = self._shuffled(tf.constant(epoch, tf.int64), seed).map(lambda _, image_id, __: image_id)
         return [image_id.numpy().decode() for image_id in ids.skip(step * batch_size).take(batch_size)]
 
     def identity(self) -> dict[str, Any]:
-        """What tells these shards from others: data, size, augmentation, and how many pictures could be decoded."""
+        """What tells these shards from others: data, size, augmentation, and how many images could be decoded."""
         return {
             "fingerprint": self.summary["fingerprint"],
             "image_size": self.image_size,
@@ -153,23 +153,23 @@ class Shards:
             record,
             FIELDS | {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)},
         )
-        picture = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), [self.image_size, self.image_size, 1])
-        return picture, fields["image_id"], fields["labels"]
+        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), [self.image_size, self.image_size, 1])
+        return image, fields["image_id"], fields["labels"]
 
 
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
     """Writes a file of (uint8 [size, size, 1], id, float32 [labels]) each; it appears when the stream has ended."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
-        for picture, image_id, labels in examples:
-            writer.write(_record(picture, image_id, labels))
+        for image, image_id, labels in examples:
+            writer.write(_record(image, image_id, labels))
 
 
-def _record(picture: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
+def _record(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
     def feature(data: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
 
     features = {
-        "picture": feature(picture.tobytes()),
+        "picture": feature(image.tobytes()),
         "image_id": feature(image_id.encode()),
         "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels)),
     }

@@ -71,14 +71,14 @@ def write_description(
 
 
 class Shard(NamedTuple):
-    """A shard's name, which begins with its split, and the catalogue's rows whose pictures it holds, in their order."""
+    """A shard's name, which begins with its split, and the catalog's rows whose images it holds, in their order."""
 
     name: str
     rows: pd.DataFrame
 
 
 def plan_shards(rows: pd.DataFrame) -> list[Shard]:
-    """All shards of a catalogue's rows, at least one a split, split after split in reading order."""
+    """All shards of a catalog's rows, at least one a split, split after split in reading order."""
     found = []
     for split in SPLITS:
         ordered = sort_for_reading(rows[rows["split"] == split])
@@ -89,7 +89,7 @@ def plan_shards(rows: pd.DataFrame) -> list[Shard]:
 
 
 def sort_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows in an order in which pictures of archives can be read in one pass; files of their own keep theirs."""
+    """The rows in an order in which images of archives can be read in one pass; files of their own keep theirs."""
     places = [(npz_archive.parse_row_uri(uri), tar_archive.parse_member_uri(uri)) for uri in rows["uri"]]
     return rows.iloc[sorted(range(len(rows)), key=places.__getitem__)].reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""What became of each row of a shard, beside the pictures: how duplicates are found and defects counted later."""
+"""What became of each row of a shard, beside the images: how duplicates are found and defects counted later."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 
 
 class RowStatus(NamedTuple):
-    """A picture's mode, why it was not stored or what speaks against it, and, where it was stored, how it looks and how
+    """An image's mode, why it was not stored or what speaks against it, and, where it was stored, how it looks and how
     many pixels its file has."""
 
     mode: str
@@ -70,5 +70,5 @@ def by_reason(outcomes: pd.DataFrame) -> dict[str, pd.Series[bool]]:
 
 
 def thumbnails(outcomes: pd.DataFrame) -> np.ndarray:
-    """Those of stored pictures, uint8 [pictures, SIDE, SIDE]."""
+    """Those of stored images, uint8 [images, SIDE, SIDE]."""
     return np.frombuffer(b"".join(outcomes["thumbnail"]), "uint8").reshape(-1, SIDE, SIDE)

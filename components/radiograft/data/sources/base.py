@@ -1,4 +1,4 @@
-"""What ingest asks of every reader, whatever the layout of its data set: pictures, findings, and what was set aside."""
+"""What ingest asks of every reader, whatever the layout of its data set: images, findings, and what was set aside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiograft.data.catalog import no_boxes
 from radiograft.utils.errors import SensitiveValueError
 
 NO_PATIENTS = (
-    "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
+    "the data set tells no patients: each image counts as a patient of its own, so where several images show one, "
     "intervals are too narrow and a patient may be in several splits"
 )
 
@@ -30,15 +30,15 @@ class Source(NamedTuple):
     """A data set as its reader found it. A reader takes where the data lie and what else it needs, and gives this.
 
     Attributes:
-        uri: where the pictures lie.
+        uri: where the images lie.
         rows: image_id, uri, md5, bytes, patient_id, view, age (years), sex, official; in order of image_id, which is
             unique. What the data set does not tell is missing. `official` is the data set's own split: `train_val` (of
             which ingest draws the validation patients), `train`, `validation`, `test`, or missing.
         findings: one column a finding that the data set knows, 1.0 present, 0.0 absent, NaN unknown, index as `rows`.
-            A picture that is stated to show none has 1.0 in `No Finding` alone.
+            An image that is stated to show none has 1.0 in `No Finding` alone.
         excluded: image_id and reason of what was set aside.
         notes: what limits figures on this data set, a sentence each.
-        boxes: where in the pictures findings are, see `no_boxes`.
+        boxes: where in the images findings are, see `no_boxes`.
     """
 
     uri: str
@@ -66,11 +66,11 @@ def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
 
 
 def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
-    """The patients' ids, each in one spelling, where the picture's own stands in for one that is empty, and what is to
+    """The patients' ids, each in one spelling, where the image's own stands in for one that is empty, and what is to
     be said of that: `00000012` and `12` in one data set are one patient, for two would be in two splits."""
     ids, merged = _similar_spelling(ids)
     unknown = ids.eq("") | ids.isna()
-    some = (f"{unknown.sum()} pictures name no patient: each counts as a patient of its own",)
+    some = (f"{unknown.sum()} images name no patient: each counts as a patient of its own",)
     notes = () if not unknown.any() else (NO_PATIENTS,) if unknown.all() else some
     return ids.mask(unknown, image_ids), (*notes, *merged)
 

@@ -1,4 +1,4 @@
-"""Reader of NIH ChestX-ray14's own layout: pictures in any folders or archives, the table, the official lists."""
+"""Reader of NIH ChestX-ray14's own layout: images in any folders or archives, the table, the official lists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
 
 BOX_TABLE = "BBox_List_2017.csv"
 BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")  # NIH put commas into a column's name
-IMAGE_SIDE = 1024  # pixels of the square pictures that the boxes were drawn on
+IMAGE_SIDE = 1024  # pixels of the square images that the boxes were drawn on
 BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # the data set's own name for what the box table calls otherwise
 
 
@@ -36,11 +36,11 @@ def read(uri: str) -> Source:
 
     `official` is `train_val`, `test` or, where no lists exist, missing. Findings are those that the whole table knows,
     boxes those of `BBox_List_2017.csv`, where it is.
-    Of the pictures only size and checksum are read, and in a bucket not even those; archives are read once.
+    Of the images only size and checksum are read, and in a bucket not even those; archives are read once.
 
     Raises:
         FileNotFoundError: the folder, its table or one of the two lists is missing.
-        ValueError: a table without its columns, a picture in both lists, or lists of other pictures.
+        ValueError: a table without its columns, an image in both lists, or lists of other images.
     """
     files = {entry.name: entry for entry in storage.list_files(uri)}
     table = _read_table(files, uri)
@@ -84,7 +84,7 @@ def _read_boxes(
 def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
     official = image_ids.map(lists or {}).astype("string")
     if lists is not None and len(official) and official.isna().all():
-        asked = f"the official lists must name the pictures, got lists in {uri} that name none of {len(official)}"
+        asked = f"the official lists must name the images, got lists in {uri} that name none of {len(official)}"
         mend = "; repair both lists or leave both out"
         raise SensitiveValueError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
     return official
@@ -102,7 +102,7 @@ def _read_lists(files: dict[str, storage.ObjectInfo], uri: str) -> dict[str, str
     members = {split: _lines(name, storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
-        asked = f"a picture must be in one official list only, {len(both)} are in both"
+        asked = f"an image must be in one official list only, {len(both)} are in both"
         raise SensitiveValueError(f"{asked}: {', '.join(both[:5])}", asked)
     return {image_id: split for split, ids in members.items() for image_id in ids}
 
@@ -112,9 +112,9 @@ def _lines(name: str, content: bytes) -> list[str]:
 
 
 def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The boxes of the pictures that are there, as `records.no_boxes` describes them, and what was set aside and why.
+    """The boxes of the images that are there, as `records.no_boxes` describes them, and what was set aside and why.
 
-    A box that reaches over its picture's edge is cut there.
+    A box that reaches over its image's edge is cut there.
 
     Raises:
         ValueError: the table has another header, or is not UTF-8.
@@ -135,7 +135,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
     known = isin(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
-        exclusion(table["image_id"][~known], "box of a picture that is not there"),
-        exclusion(table["image_id"][known & ~inside], "box that is not inside its picture"),
+        exclusion(table["image_id"][~known], "box of an image that is not there"),
+        exclusion(table["image_id"][known & ~inside], "box that is not inside its image"),
     ]
     return table[known & inside].astype(BOX_COLUMNS).reset_index(drop=True), pd.concat(excluded)

@@ -1,4 +1,4 @@
-"""Reader of CheXpert's layout: train.csv, valid.csv and, where it is, test.csv, with the pictures by their paths."""
+"""Reader of CheXpert's layout: train.csv, valid.csv and, where it is, test.csv, with the images by their paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINDINGS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
-VALID_TESTS = "CheXpert's test.csv is not there: its valid.csv, which radiologists labelled, is the test split"
+VALID_TESTS = "CheXpert's test.csv is not there: its valid.csv, which radiologists labeled, is the test split"
 
 
 def read(uri: str, layout: TableLayout) -> Source:

@@ -31,7 +31,7 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: more than one table, or one that lacks columns or names other pictures.
+        ValueError: more than one table, or one that lacks columns or names other images.
     """
     entries = list(storage.list_files(uri))
     tables = [entry for entry in entries if "/" not in entry.name and table_io.is_table(entry.name)]
@@ -56,7 +56,7 @@ def _by_folder(uri: str, found: pd.DataFrame) -> Source:
     rows = found.rename(columns={"path": "image_id"})
     placed = image_folder.labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
+    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
     truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
     return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
 

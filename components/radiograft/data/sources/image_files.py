@@ -1,4 +1,4 @@
-"""The pictures of a data set, PNG and JPEG files in any folders and in .tar.gz archives, and how a table names them."""
+"""The images of a data set, PNG and JPEG files in any folders and in .tar.gz archives, and how a table names them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAVING = r"^/|(?:^|/)\.\.(?:/|$)"  # a path that leads out of the folder
 
 
 def list_images(entries: Iterable[storage.ObjectInfo]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every picture: path below the source, uri, bytes and md5, in order of its path; and what was set aside and why.
+    """Every image: path below the source, uri, bytes and md5, in order of its path; and what was set aside and why.
 
     Files in a bucket that knows their checksums are not read. Archives are, whole, several at a time; files of OTHERS
     are set aside unread, in an archive untold.
@@ -44,7 +44,7 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> tuple[pd.DataFrame, pd
 
 
 def _members(archive: storage.ObjectInfo) -> list[storage.ObjectInfo]:
-    """The pictures in an archive but for hidden ones, which storage passes over too: macOS packs `._x.png` beside x."""
+    """The images in an archive but for hidden ones, which storage passes over too: macOS packs `._x.png` beside x."""
     folder = archive.name.rpartition("/")[0]
     return [
         storage.ObjectInfo(
@@ -71,15 +71,15 @@ def file_names(paths: pd.Series[str]) -> pd.Series[str]:
 
 
 def match_images_to_rows(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both with `image_id`, which is what tells most pictures apart: path, as much of its end as both have, file name,
+    """Both with `image_id`, which is what tells most images apart: path, as much of its end as both have, file name,
     that without suffix, or SOPInstanceUID.
 
     Args:
         rows: of the table, with `image`.
-        found: pictures with `path` and, of DICOM files, `instance_uid`; these columns are replaced by `image_id`.
+        found: images with `path` and, of DICOM files, `instance_uid`; these columns are replaced by `image_id`.
 
     Raises:
-        ValueError: the table names none of the pictures.
+        ValueError: the table names none of the images.
     """
     wanted, there = rows["image"], found["path"]
     folders = min(paths.str.count("/").max() if len(paths) else 0 for paths in (wanted, there))
@@ -90,8 +90,8 @@ def match_images_to_rows(rows: pd.DataFrame, found: pd.DataFrame, table: str) ->
     ids, theirs = max(ways, key=lambda way: _told_apart(wanted, *way))
     if len(found) and not isin(ids, theirs).any():
         raise ValueError(
-            f"{table} must name pictures below its folder by path, file name or SOPInstanceUID; none of its "
-            f"{len(rows)} rows names one of the {len(found)} pictures there"
+            f"{table} must name images below its folder by path, file name or SOPInstanceUID; none of its "
+            f"{len(rows)} rows names one of the {len(found)} images there"
         )
     return rows.assign(image_id=ids), found.drop(columns="path").assign(image_id=theirs)
 
@@ -102,19 +102,19 @@ def _end(paths: pd.Series[str], folders: int) -> pd.Series[str]:
 
 
 def _told_apart(wanted: pd.Series[str], ids: pd.Series[str], theirs: pd.Series[str]) -> tuple[int, int]:
-    """How many pictures have an id that no other picture has, and of the paths in the table one alone; and how many
-    rows have a picture."""
+    """How many images have an id that no other image has, and of the paths in the table one alone; and how many
+    rows have an image."""
     paths = ids[~wanted.duplicated()]
     alone = isin(theirs, paths[~paths.duplicated(keep=False)]) & ~theirs.duplicated(keep=False)
     return int(alone.sum()), int(isin(ids, theirs).sum())
 
 
 def join_labels(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pictures of which a table tells something, with all that its rows tell, in order of `image_id`; and what was
+    """The images of which a table tells something, with all that its rows tell, in order of `image_id`; and what was
     set aside and why.
 
-    Of pictures of one name and content the first stays. Of rows that tell different things of a picture, and of
-    pictures of one name and different content, none does: nobody knows which is meant.
+    Of images of one name and content the first stays. Of rows that tell different things of an image, and of
+    images of one name and different content, none does: nobody knows which is meant.
 
     Args:
         table: `image_id` and what is told, missing or "" where nothing is.
@@ -125,18 +125,18 @@ def join_labels(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame,
     contents = found.drop_duplicates(["image_id", "md5"])["image_id"]
     unlike = contents[contents.duplicated()]
     unclear = pd.concat([contrary, unlike])
-    pictures = found[~theirs.duplicated() & ~isin(theirs, unclear)]
+    images = found[~theirs.duplicated() & ~isin(theirs, unclear)]
     without = ids[~ids.duplicated() & ~isin(ids, theirs)]
     leaving = without.str.contains(LEAVING)
     excluded = [
-        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "further row of a picture"),
+        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "further row of an image"),
         exclusion(contrary, CONFLICTING_ROWS),
-        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "picture's name occurs in more than one folder"),
-        exclusion(without[~leaving], "row without a picture"),
+        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "image's name occurs in more than one folder"),
+        exclusion(without[~leaving], "row without an image"),
         exclusion(without[leaving], OUTSIDE),
-        exclusion(theirs[~isin(theirs, ids)], "picture without a row"),
+        exclusion(theirs[~isin(theirs, ids)], "image without a row"),
     ]
-    rows = told.merge(pictures, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
+    rows = told.merge(images, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
     return rows, pd.concat(excluded)
 
 

@@ -14,8 +14,8 @@ from radiograft.data.sources import base, image_files
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
-# Kermany's names, as Mendeley Data has them, (disease)-(patient)-(picture), and as Kaggle has them:
-# person(patient)_(disease)_(picture), where each disease counts its patients from 1, and IM-(patient)-(picture).
+# Kermany's names, as Mendeley Data has them, (disease)-(patient)-(image), and as Kaggle has them:
+# person(patient)_(disease)_(image), where each disease counts its patients from 1, and IM-(patient)-(image).
 PATIENTS = (
     re.compile(r"(?:NORMAL|BACTERIA|VIRUS)-(\d+)-\d+"),
     re.compile(r"(person\d+_(?:bacteria|virus))_\d+"),
@@ -41,7 +41,7 @@ def read(uri: str) -> Source:
     rows = found.rename(columns={"path": "image_id"})
     placed = labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "picture in no class's folder")
+    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
     truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")

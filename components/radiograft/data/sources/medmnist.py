@@ -1,6 +1,6 @@
-"""Reader of MedMNIST's files: one .npz with pictures and labels of three splits, grey or colour, of any size.
+"""Reader of MedMNIST's files: one .npz with images and labels of three splits, gray or color, of any size.
 
-The pictures stay where they are: a row's `uri` names the file, the array and the row in it.
+The images stay where they are: a row's `uri` names the file, the array and the row in it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def read(uri: str, names: Sequence[str]) -> Source:
-    """Reads an .npz, on disk or in a bucket, keeping its own splits; no more than one picture is in memory.
+    """Reads an .npz, on disk or in a bucket, keeping its own splits; no more than one image is in memory.
 
     Args:
         names: what the labels mean. One name for labels 0 and 1, of which 1 is meant; else one for each class in order
-            of its number, or for each column of 0 and 1. A picture with none of them has `No Finding`.
+            of its number, or for each column of 0 and 1. An image with none of them has `No Finding`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -36,7 +36,7 @@ def read(uri: str, names: Sequence[str]) -> Source:
     with npz_archive.open_npz(uri) as archive:
         labels = np.concatenate([_labels(archive, part, names) for part in SPLITS])
         present = _present(labels, names, uri)
-        rows = pd.concat([_pictures(archive, part) for part in SPLITS], ignore_index=True)
+        rows = pd.concat([_images(archive, part) for part in SPLITS], ignore_index=True)
     findings = pd.DataFrame(present.astype("float64"), columns=list(names))
     if NO_FINDING not in findings:
         findings[NO_FINDING] = 1.0 - findings.max(axis="columns")
@@ -46,18 +46,18 @@ def read(uri: str, names: Sequence[str]) -> Source:
 
 
 def _labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str]) -> np.ndarray:
-    """Labels of a split, integers [pictures, 1 or names]; shapes and kinds are looked at before anything is read."""
-    pictures, labels = (archive.header(f"{part}_{kind}") for kind in ("images", "labels"))
-    grey, colour = len(pictures.shape) == 3, len(pictures.shape) == 4 and pictures.shape[3] == 3
-    if pictures.dtype != np.uint8 or not (grey or colour):
+    """Labels of a split, integers [images, 1 or names]; shapes and kinds are looked at before anything is read."""
+    images, labels = (archive.header(f"{part}_{kind}") for kind in ("images", "labels"))
+    gray, color = len(images.shape) == 3, len(images.shape) == 4 and images.shape[3] == 3
+    if images.dtype != np.uint8 or not (gray or color):
         raise ValueError(
-            f"{part}_images in {archive.uri} must be uint8 [pictures, height, width] or, in colour, [pictures, height, "
-            f"width, 3], got {_kind(pictures)}; three-dimensional sets cannot be used"
+            f"{part}_images in {archive.uri} must be uint8 [images, height, width] or, in color, [images, height, "
+            f"width, 3], got {_kind(images)}; three-dimensional sets cannot be used"
         )
-    count = pictures.shape[0]
+    count = images.shape[0]
     if labels.dtype.kind not in "iu" or len(labels.shape) != 2 or labels.shape[0] != count:
         raise ValueError(
-            f"{part}_labels in {archive.uri} must be integers [{count}, columns], a row a picture, got {_kind(labels)}"
+            f"{part}_labels in {archive.uri} must be integers [{count}, columns], a row an image, got {_kind(labels)}"
         )
     if labels.shape[1] not in (1, len(names)):
         raise ValueError(
@@ -72,7 +72,7 @@ def _kind(header: npz_archive.NpyHeader) -> str:
 
 
 def _present(labels: np.ndarray, names: Sequence[str], uri: str) -> np.ndarray:
-    """Which of the names each picture has, bool [pictures, names], from integers [pictures, 1 or names].
+    """Which of the names each image has, bool [images, names], from integers [images, 1 or names].
 
     Raises:
         ValueError: labels that are no class numbers, or of more or fewer classes than there are names.
@@ -92,8 +92,8 @@ def _present(labels: np.ndarray, names: Sequence[str], uri: str) -> np.ndarray:
     return np.asarray(labels == (np.arange(len(names)) if by_number else 1))
 
 
-def _pictures(archive: npz_archive.NpzArchive, part: str) -> pd.DataFrame:
-    """A split's rows. Numbers in ids are filled up with zeros, so that ids are in the order of the pictures."""
+def _images(archive: npz_archive.NpzArchive, part: str) -> pd.DataFrame:
+    """A split's rows. Numbers in ids are filled up with zeros, so that ids are in the order of the images."""
     name = f"{part}_images"
     shape = archive.header(name).shape
     checksums = [hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest() for pixels in archive.rows(name)]

@@ -16,7 +16,7 @@ from radiograft.data.synthetic.dataset import generate_phantom_files
 log = logging.getLogger(__name__)
 
 
-SYNTHETIC = "the pictures are synthetic: figures on them say nothing about radiographs"
+SYNTHETIC = "the images are synthetic: figures on them say nothing about radiographs"
 FORMATS_WITH_FIXED_LABELS = (
     "chestxray14",
     "medmnist",
@@ -55,7 +55,7 @@ def generate_phantom(settings: Ingest) -> str:
     for number, (name, content) in enumerate(generate_phantom_files(patients, seed), 1):
         storage.write_bytes(storage.join(uri, name), content)
         if number % 100 == 0:
-            log.debug("%d pictures drawn", number)
+            log.debug("%d images drawn", number)
     return uri
 
 
@@ -95,5 +95,5 @@ def _source(uri: str, found: pd.DataFrame, excluded: pd.DataFrame) -> Source:
 UNLABELED_READERS: dict[str, Callable[[Ingest], Source]] = READERS | {
     "dicom": _read_any_dicom,
     "folders": _read_any_images,
-    "table": lambda settings: table.read(settings.data_source, settings.table_layout(), labelled=False),
+    "table": lambda settings: table.read(settings.data_source, settings.table_layout(), labeled=False),
 }

@@ -1,4 +1,4 @@
-"""Reader of a table, CSV or Parquet, beside its pictures: which column is what, the setting data_table says."""
+"""Reader of a table, CSV or Parquet, beside its images: which column is what, the setting data_table says."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
 
 
-def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
-    """Reads a table; its pictures are the files of its folder, at any depth.
+def read(uri: str, layout: TableLayout, *, labeled: bool = True) -> Source:
+    """Reads a table; its images are the files of its folder, at any depth.
 
     Args:
-        labelled: whether the table has to tell the findings; if not, all pictures are said to show none.
+        labeled: whether the table has to tell the findings; if not, all images are said to show none.
 
     Raises:
         FileNotFoundError: there is no such table.
-        ValueError: no table, columns that are missing, or pictures that are not those of the table.
+        ValueError: no table, columns that are missing, or images that are not those of the table.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
     if not table_io.is_table(name):
@@ -39,7 +39,7 @@ def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
             f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; give the file"
         )
     cells = table_io.read(name, storage.read_bytes(uri))
-    table = parse_rows(cells if labelled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
+    table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
     found, strays = image_files.list_images(storage.list_files(folder))
     rows, found = image_files.match_images_to_rows(table.rows, found, name)
     source = join_table(folder, rows, table.findings, found)
@@ -47,7 +47,7 @@ def read(uri: str, layout: TableLayout, *, labelled: bool = True) -> Source:
 
 
 def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:
-    """The source of a table's rows and findings (of one index) and the pictures found, which share `image_id`."""
+    """The source of a table's rows and findings (of one index) and the images found, which share `image_id`."""
     kept, truth, excluded = with_findings(rows, findings, found)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
     return Source(uri, kept, truth, excluded, notes)
@@ -56,7 +56,7 @@ def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.D
 def with_findings(
     rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Rows that have a picture, their findings (of one index) and what was set aside, see `pictures.joined`."""
+    """Rows that have an image, their findings (of one index) and what was set aside, see `images.joined`."""
     told = rows.drop(columns="image").join(findings.add_prefix(FINDING))
     kept, excluded = image_files.join_labels(told, found)
     is_finding = kept.columns.str.startswith(FINDING)
@@ -83,7 +83,7 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
 
     Raises:
         NamingError: a column that the layout names is missing (the nearest is given), a split of no known name, or no
-            column says what is in the pictures. Without a header, columns are called by the first picture's cells.
+            column says what is in the images. Without a header, columns are called by the first image's cells.
     """
     _check_columns(table, layout, name)
 
@@ -115,7 +115,7 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
 
 
 def _merge_rows(images: pd.Series[str], named: pd.DataFrame) -> pd.DataFrame:
-    """Findings with all that the rows of one picture name: some tables have a row for each finding."""
+    """Findings with all that the rows of one image name: some tables have a row for each finding."""
     shared = images.duplicated(keep=False)
     return pd.concat([named[~shared], named[shared].groupby(images[shared]).transform("max")]).loc[named.index]
 
@@ -128,4 +128,4 @@ def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
             columns = f"{', '.join(table.columns)}{did_you_mean(column, table.columns)}"
             raise SensitiveValueError(
                 f"{asked} {columns}", f"{asked} {len(table.columns)} others"
-            )  # perhaps the first picture's
+            )  # perhaps the first image's

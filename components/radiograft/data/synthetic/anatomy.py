@@ -1,7 +1,7 @@
 """The phantom's healthy anatomy: a frontal chest as the X-rays meet it, from a body's proportions.
 
-Positions are in half picture widths from the picture's middle: x towards the patient's left, which is the
-picture's right as on every chest film, y towards the feet.
+Positions are in half image widths from the image's middle: x towards the patient's left, which is the
+image's right as on every chest film, y towards the feet.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Field = npt.NDArray[np.floating[Any]]  # one value a pixel; float32 throughout, 
 class Body:
     """Proportions of one chest."""
 
-    scale: float  # below 1 for a child, who leaves more of the picture empty
+    scale: float  # below 1 for a child, who leaves more of the image empty
     width: float  # from the midline to the chest wall
     apex: float  # y of the lungs' tops
     domes: tuple[float, float]  # y of the diaphragm's tops on the patient's right and left
@@ -200,7 +200,7 @@ def draw_vessels(tree: npt.NDArray[np.float64], size: int) -> Field:
 
 
 def blur(field: Field) -> Field:
-    """Smooths with [1, 2, 1] / 4 along both axes, but not across the picture's border."""
+    """Smooths with [1, 2, 1] / 4 along both axes, but not across the image's border."""
     out = field.copy()
     out[1:-1] = (field[:-2] + 2 * field[1:-1] + field[2:]) / 4
     rows = out.copy()

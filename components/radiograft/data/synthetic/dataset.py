@@ -23,14 +23,14 @@ HEADER = (
 )
 MIN_SIZE = 64  # pixels; below, ribs and nodules are thinner than a pixel
 
-LABEL_NOISE = 0.04  # share of the pictures whose written labels have one finding too many or too few
+LABEL_NOISE = 0.04  # share of the images whose written labels have one finding too many or too few
 TEST_EVERY = 4  # patients 2, 6, 10... are in the test list
 IMAGES_PER_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probability of 1 to 5
 CHILDREN = 0.15  # share of the patients without a chronic finding who are under 16
 AP_VIEWS = 0.35  # independent of the findings, so that the view is no shortcut to them
 CHRONIC = ("Cardiomegaly", "Emphysema", "Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening")
-CHRONIC_PATIENTS = 0.33  # share of the patients with one of these, in all their pictures
-ACUTE_IMAGES = 0.42  # share of the pictures with an acute finding, by these weights
+CHRONIC_PATIENTS = 0.33  # share of the patients with one of these, in all their images
+ACUTE_IMAGES = 0.42  # share of the images with an acute finding, by these weights
 ACUTE = {
     "Pneumonia": 0.47,
     "Infiltration": 0.12,
@@ -56,7 +56,7 @@ DETECTORS = {  # width, height and pixel spacing in mm of the originals, by view
 
 @dataclass(frozen=True)
 class Visit:
-    """One picture's row of the table. `findings` are drawn, `labels` written: see LABEL_NOISE."""
+    """One image's row of the table. `findings` are drawn, `labels` written: see LABEL_NOISE."""
 
     patient: int
     follow_up: int
@@ -84,16 +84,16 @@ class Visit:
 
 
 def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
-    """Yields (path, content) of a data set in NIH's layout: pictures, one at a time, then boxes, table and lists.
+    """Yields (path, content) of a data set in NIH's layout: images, one at a time, then boxes, table and lists.
 
-    A picture depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
+    An image depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
     arguments give equal bytes under equal versions of NumPy and Pillow on one kind of processor.
 
     Args:
-        patients: how many, numbered from 1, with 1 to 5 pictures each. With 150 or more every finding occurs
+        patients: how many, numbered from 1, with 1 to 5 images each. With 150 or more every finding occurs
             for at least 99 seeds in a hundred.
         seed: 0 or more; another seed gives other patients.
-        size: width and height of the 8-bit grey PNG files in pixels.
+        size: width and height of the 8-bit gray PNG files in pixels.
 
     Raises:
         ValueError: patients below 1, seed below 0 or size below 64.
@@ -122,7 +122,7 @@ def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
 
 
 def draw_image(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
-    """The film of one visit, grey, 8 bit, size by size pixels, and where its findings are."""
+    """The film of one visit, gray, 8 bit, size by size pixels, and where its findings are."""
     rng = np.random.default_rng([seed, visit.patient, 1 + visit.follow_up])
     chest = draw_chest(pose(body, visit.view, visit.findings, rng), rng, size)
     found = draw_findings(chest, visit.findings, rng)
@@ -151,7 +151,7 @@ def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _box_rows(visit: Visit, found: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
-    """Rows of the box table: what is both drawn and written, in test pictures alone, as NIH has it."""
+    """Rows of the box table: what is both drawn and written, in test images alone, as NIH has it."""
     theirs = {ours: name for name, ours in chestxray14.BOX_FINDINGS.items()}
     for finding in sorted(found.keys() & visit.labels if visit.tested else ()):
         corners = (round(chestxray14.IMAGE_SIDE * fraction, 3) for fraction in found[finding])
@@ -187,7 +187,7 @@ def _misread(findings: set[str], rng: np.random.Generator) -> set[str]:
 
 
 def _expose(chest: Chest, view: str, rng: np.random.Generator) -> Image.Image:
-    """X-ray path to grey: focal blur, quantum noise where few photons pass, a film's S-shaped response."""
+    """X-ray path to gray: focal blur, quantum noise where few photons pass, a film's S-shaped response."""
     bedside = view == "AP"
     path = chest.dense - 0.6 * chest.air * (1 - 0.25 * chest.body.markings * chest.vessels)
     path += 0.015 * chest.cloud(rng, 9)

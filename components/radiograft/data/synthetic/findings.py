@@ -10,7 +10,7 @@ from radiograft.data.synthetic.anatomy import Body, Chest, Field, bell, heart_sh
 BOXED = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
 INSIDE = (0.03, 0.97)  # what of a finding lies before and up to the far edge of its box, along each axis
 
-Box = tuple[float, float, float, float]  # x, y of the upper left corner, width and height, as fractions of the picture
+Box = tuple[float, float, float, float]  # x, y of the upper left corner, width and height, as fractions of the image
 
 
 def pose(body: Body, view: str, findings: frozenset[str], rng: np.random.Generator) -> Body:

@@ -1,4 +1,4 @@
-"""The pretrained networks: how each is built, normalised, weighted, and where the poster's cut-off lies in it."""
+"""The pretrained networks: how each is built, normalized, weighted, and where the poster's cut-off lies in it."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ BACKBONES = {
 
 
 def normalized_input(image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The model's input, uint8 [n, size, size, 1], and the same as three normalised float32 channels."""
-    grey = keras.Input((image_size, image_size, 1), dtype="uint8", name="picture")
+    """The model's input, uint8 [n, size, size, 1], and the same as three normalized float32 channels."""
+    gray = keras.Input((image_size, image_size, 1), dtype="uint8", name="picture")
     channels = [
-        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{name}")(grey)
+        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{name}")(gray)
         for name, mean, std in zip(("red", "green", "blue"), IMAGENET_MEAN, IMAGENET_STD, strict=True)
     ]
-    return grey, keras.layers.Concatenate(name="normalised", dtype="float32")(channels)
+    return gray, keras.layers.Concatenate(name="normalised", dtype="float32")(channels)
 
 
 def build_backbone(name: str, weights: str, md5: str, image_size: int) -> keras.Model:
-    """The backbone without its classifier, from grey 8-bit pictures to the last feature map, as one flat graph.
+    """The backbone without its classifier, from gray 8-bit images to the last feature map, as one flat graph.
 
     Args:
         weights: `imagenet`, `none` (random from the global seed), or a path or gs:// URI of a Keras weight file.
@@ -67,9 +67,9 @@ def build_backbone(name: str, weights: str, md5: str, image_size: int) -> keras.
         RuntimeError: ImageNet's weights cannot be had; the message says how to supply them.
     """
     backbone = BACKBONES[name]
-    grey, normalised = normalized_input(image_size)
-    built = backbone.build(include_top=False, weights=None, input_tensor=normalised)
-    model = keras.Model(grey, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
+    gray, normalized = normalized_input(image_size)
+    built = backbone.build(include_top=False, weights=None, input_tensor=normalized)
+    model = keras.Model(gray, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
     if weights != "none":
         model.set_weights(_pretrained(name, weights, md5).get_weights())
     return model

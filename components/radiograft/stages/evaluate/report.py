@@ -62,7 +62,7 @@ def build_report(
 
 def _notes(data: Shards, facts: dict[str, Any]) -> list[str]:
     notes = [*facts["warnings"], *data.summary["notes"]]
-    notes += [f"{count:,} pictures were {mode} and were made grey" for mode, count in data.summary["converted"].items()]
+    notes += [f"{count:,} images were {mode} and were made gray" for mode, count in data.summary["converted"].items()]
     if facts["kept_epochs"][PUBLISHED] == 0:
         notes.append(
             "no epoch of fine-tuning raised the validation AUROC: the published model is the one it began with"

@@ -47,7 +47,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     facts["gate"] = _judge(settings, data, test, facts, opponent)
     published = predictors[PUBLISHED].model
     looks = _look(settings, published, strategy, data, test, facts)
-    facts["localisation"] = looks.localisation
+    facts["localisation"] = looks.localization
     observed = evaluation_drift.embed_images(data, published, strategy, settings.train_seed)
     facts["drift"], shift = evaluation_drift.compare_validation_and_test(data, observed, settings.train_seed, output)
     facts["warnings"] = [*results.analysis_notes(facts), *evaluation_drift.drift_warnings(facts["drift"])]
@@ -58,8 +58,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         render_report(build_report(data, inputs, facts, predictions, sections, sheet, run_id)), encoding="utf-8"
     )
     checksums.write_checksum_of_file(report, output)
-    pictures = [tensorboard.augmentation_sheet(sheet), *looks.pictures()]
-    tensorboard.write_figures(logs, run_id, facts, pictures)
+    images = [tensorboard.augmentation_sheet(sheet), *looks.images()]
+    tensorboard.write_figures(logs, run_id, facts, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, observed)
     return kfp_metrics(facts, test, data.labels)
 
@@ -87,9 +87,9 @@ def _judge(
     facts: dict[str, Any],
     opponent: promotion_gate.Champion | None,
 ) -> promotion_gate.GateDecision:
-    """Whether the published strategy's model may replace the production version, on the same test pictures."""
+    """Whether the published strategy's model may replace the production version, on the same test images."""
     rule = promotion_gate.GatePolicy(
-        settings.publish_margin, settings.floors(data.labels), settings.evaluate_fewest_patients
+        settings.gate_noninferiority_margin, settings.floors(data.labels), settings.evaluate_min_patients
     )
     estimable = facts["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     return promotion_gate.decide_promotion(

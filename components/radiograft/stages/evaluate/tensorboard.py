@@ -1,6 +1,6 @@
-"""What TensorBoard shows of an evaluation: figures, settings to compare runs by, pictures, embeddings to walk through.
+"""What TensorBoard shows of an evaluation: figures, settings to compare runs by, images, embeddings to walk through.
 
-Ids of pictures stay out: those of NIH begin with the patient's.
+Ids of images stay out: those of NIH begin with the patient's.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from radiograft.drift.reference import choose_rows
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")
-MAX_EMBEDDED = 500  # pictures of a split; the projector keeps all of them in the browser
+MAX_EMBEDDED = 500  # images of a split; the projector keeps all of them in the browser
 THUMBNAIL = 64  # pixels; 1,000 of them make a sprite of 2,048, and the projector takes 8,192 at most
 NamedImage = tuple[str, np.ndarray]
 
 
-def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures: Iterable[NamedImage]) -> None:
-    """Writes scalars of each strategy, and beside the published one's its settings and pictures.
+def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], images: Iterable[NamedImage]) -> None:
+    """Writes scalars of each strategy, and beside the published one's its settings and images.
 
     Every run is a session of its own in the HParams tab, whose columns are the settings and the means.
 
     Args:
         folder: of this run's logs.
         facts: what metrics.json holds.
-        pictures: group, such as `worst calls/Pneumonia/false positives`, and pixels uint8 [height, width, 3].
+        images: group, such as `worst calls/Pneumonia/false positives`, and pixels uint8 [height, width, 3].
     """
     for strategy, splits in facts["metrics"].items():
         with _writer(folder / RUN / strategy):
@@ -46,14 +46,14 @@ def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], pictures:
                 tf.summary.scalar(tag, value, step=0)
             if strategy == facts["published"]:
                 hparams.hparams(facts["lineage"]["settings"], trial_id=run_id)
-                for name, pixels in _grouped(pictures):
+                for name, pixels in _grouped(images):
                     tf.summary.image(name, pixels, step=0, max_outputs=len(pixels))
 
 
 def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mapping[str, Embeddings]) -> None:
-    """Writes features of validation and test pictures for the projector, with thumbnails, labels and scores.
+    """Writes features of validation and test images for the projector, with thumbnails, labels and scores.
 
-    A picture is named by its split and its place in it, as in rows.parquet and predictions.parquet. The projector of
+    An image is named by its split and its place in it, as in rows.parquet and predictions.parquet. The projector of
     TensorBoard 2.21 looks for the files on a disk only: of logs in a bucket it shows what was copied or mounted.
     """
     place = folder / RUN / strategy
@@ -73,7 +73,7 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mappin
 
 
 def augmentation_sheet(png: bytes) -> NamedImage:
-    """The contact sheet, to stand among the pictures."""
+    """The contact sheet, to stand among the images."""
     with Image.open(io.BytesIO(png)) as sheet:
         return "augmentation", np.asarray(sheet.convert("RGB"))
 
@@ -92,9 +92,9 @@ def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                     yield tag, figures[measure]["value"]
 
 
-def _grouped(pictures: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
-    """Pictures of one group and size together, uint8 [n, height, width, 3]."""
-    for (name, _), group in itertools.groupby(pictures, key=lambda picture: (picture[0], picture[1].shape)):
+def _grouped(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
+    """Images of one group and size together, uint8 [n, height, width, 3]."""
+    for (name, _), group in itertools.groupby(images, key=lambda image: (image[0], image[1].shape)):
         yield name, np.stack([pixels for _, pixels in group])
 
 
@@ -110,15 +110,15 @@ def _described(data: Shards, split: str, seen: Embeddings) -> pd.DataFrame:
 def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
     """uint8 [n, THUMBNAIL, THUMBNAIL]."""
 
-    def small(pictures: tf.Tensor) -> tf.Tensor:
-        resized = tf.image.resize(pictures, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
+    def small(images: tf.Tensor) -> tf.Tensor:
+        resized = tf.image.resize(images, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
         return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
 
     return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(small)])
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
-    """All thumbnails row after row in one square picture, as the projector wants them."""
+    """All thumbnails row after row in one square image, as the projector wants them."""
     side = int(np.ceil(np.sqrt(len(thumbnails))))
     filled = np.zeros((side * side, THUMBNAIL, THUMBNAIL), np.uint8)
     filled[: len(thumbnails)] = thumbnails

@@ -119,7 +119,7 @@ def _fit(
     logs: Path,
     checkpoints: Checkpoints,
 ) -> tuple[keras.Model, History]:
-    """Trains a classifier on one layer's features; returns the network from pictures to probabilities."""
+    """Trains a classifier on one layer's features; returns the network from images to probabilities."""
     extractor = _extractor(extraction.backbone, layer, settings.model_cut_off)
     training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
@@ -158,8 +158,8 @@ def _random_baseline(
     """What the same classifier learns when the backbone knows nothing of ImageNet."""
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
-    pictures = data.pictures("validation", settings.train_batch_size)
-    scores = Predictor(network, strategy).whole(pictures)
+    images = data.images("validation", settings.train_batch_size)
+    scores = Predictor(network, strategy).whole(images)
     prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
         features / RANDOM_PREDICTIONS, index=False
     )

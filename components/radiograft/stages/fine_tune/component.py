@@ -24,7 +24,7 @@ def fine_tune(
     train_precision: str,
     train_recipe: str,
     train_seed: int,
-    train_views: int,
+    train_cached_augmentations: int,
 ) -> None:
     """Trains on from the cut-off layer with real-time augmentation."""
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fine-tuning, the poster's strategy 2: the network trains on from the cut-off layer on augmented pictures."""
+"""Fine-tuning, the poster's strategy 2: the network trains on from the cut-off layer on augmented images."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def ingest(
-    catalogue: dsl.Output[dsl.Dataset],
+    catalog: dsl.Output[dsl.Dataset],
     run_id: str,
     data_deidentify: str,
     data_format: str,
@@ -24,7 +24,7 @@ def ingest(
     data_test_fraction: float,
     data_validation_fraction: float,
     evaluate_bootstrap_samples: int,
-    evaluate_fewest_patients: int,
+    evaluate_min_patients: int,
     evaluate_operating_point: str,
     image_augmentation: str,
     image_size: int,
@@ -38,8 +38,8 @@ def ingest(
     model_weights: str,
     model_weights_md5: str,
     preprocess_workers: int,
-    publish_floors: str,
-    publish_margin: float,
+    gate_min_auroc: str,
+    gate_noninferiority_margin: float,
     publish_model_name: str,
     publish_registry: str,
     train_augmentation: str,
@@ -53,15 +53,15 @@ def ingest(
     train_precision: str,
     train_recipe: str,
     train_seed: int,
-    train_views: int,
-    train_when: str,
+    train_cached_augmentations: int,
+    train_trigger: str,
 ) -> bool:
-    """Lists the pictures, reads their labels and splits them by patient; tells whether the run has to train."""
+    """Lists the images, reads their labels and splits them by patient; tells whether the run has to train."""
     from pathlib import Path
 
     from radiograft.config import validate_settings
     from radiograft.stages.ingest import task
     from radiograft.stages.runtime import stage
 
-    with stage("ingest", catalogue.path):
-        return task.run_with_all_settings(validate_settings(locals()), Path(catalogue.path), run_id)
+    with stage("ingest", catalog.path):
+        return task.run_with_all_settings(validate_settings(locals()), Path(catalog.path), run_id)

@@ -1,4 +1,4 @@
-"""Ingest: from a data source to the catalogue. Needs no TensorFlow and starts in about a second."""
+"""Ingest: from a data source to the catalog. Needs no TensorFlow and starts in about a second."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ log = logging.getLogger(__name__)
 
 def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
     """`run` with every setting of the run, all of which are recorded; tells whether there is anything to train on."""
-    catalogue = run(Ingest.of(form), output)
+    catalog = run(Ingest.of(form), output)
     record(output, form)
-    return change_detection.detect_changes(form, catalogue, output, run_id).train
+    return change_detection.detect_changes(form, catalog, output, run_id).train
 
 
 def run(settings: Ingest, output: Path) -> Catalog:
-    """Reads the source, sets aside what cannot be used, splits by patient and writes the catalogue to `output`.
+    """Reads the source, sets aside what cannot be used, splits by patient and writes the catalog to `output`.
 
     Raises:
         ValueError: unknown label, a defect that data_policy lets fail, no label with both classes in each split, or
             what a reader refuses. Nothing is written then.
         FileNotFoundError: no such source, table or list.
     """
-    catalogue = build_catalog(settings)
-    catalogue.write(output)
+    catalog = build_catalog(settings)
+    catalog.write(output)
     record_settings(output, settings)
-    _report(catalogue)
-    return catalogue
+    _report(catalog)
+    return catalog
 
 
 def build_catalog(settings: Ingest) -> Catalog:
-    """The catalogue of the settings' source; raises as `run` does."""
+    """The catalog of the settings' source; raises as `run` does."""
     labels = settings.findings()
     with redact_names(_private_folders(settings)):
         source = READERS[settings.data_format](settings)
@@ -80,7 +80,7 @@ def _private_folders(settings: Ingest) -> list[str]:
     """The folder below which no error may tell a name, if any."""
     if not settings.deidentifies():
         return []
-    source = settings.data_source  # of a table the file, beside which the pictures lie
+    source = settings.data_source  # of a table the file, beside which the images lie
     return [(posixpath.dirname(source) or ".") if settings.data_format == "table" else source]
 
 
@@ -97,19 +97,19 @@ def _split(rows: pd.DataFrame, settings: Ingest, sieve: DataFilter) -> pd.DataFr
     return rows.assign(split=chosen)
 
 
-def _report(catalogue: Catalog) -> None:
-    summary = catalogue.summary()
+def _report(catalog: Catalog) -> None:
+    summary = catalog.summary()
     log.info(
-        "%d pictures of %d patients, fingerprint %s",
-        len(catalogue.rows),
-        catalogue.rows["patient_id"].nunique(),
+        "%d images of %d patients, fingerprint %s",
+        len(catalog.rows),
+        catalog.rows["patient_id"].nunique(),
         summary["fingerprint"][:12],
     )
     for name, count in summary["splits"].items():
-        log.info("  %-10s %6d pictures  %6d patients", name, count["pictures"], count["patients"])
+        log.info("  %-10s %6d images  %6d patients", name, count["pictures"], count["patients"])
     for note in summary["notes"]:
         log.warning("  warning: %s", note)
-    for group in summarize_exclusions(catalogue.suspects):
+    for group in summarize_exclusions(catalog.suspects):
         log.warning("  suspect    %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))
     for group in summary["excluded"]:
         log.info("  left out   %6d: %s, e.g. %s", group["count"], group["reason"], ", ".join(group["examples"][:2]))

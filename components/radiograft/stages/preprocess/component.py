@@ -7,7 +7,7 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def list_workers(preprocess_workers: int) -> list[int]:
-    """Numbers the pods that share the pictures."""
+    """Numbers the pods that share the images."""
     from radiograft.stages.runtime import stage
 
     with stage("list_workers"):
@@ -16,7 +16,7 @@ def list_workers(preprocess_workers: int) -> list[int]:
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def preprocess(
-    catalogue: dsl.Input[dsl.Dataset],
+    catalog: dsl.Input[dsl.Dataset],
     part: dsl.Output[dsl.Dataset],
     checkpoint_root: str,
     run_id: str,
@@ -27,7 +27,7 @@ def preprocess(
     image_size: int,
     preprocess_workers: int,
 ) -> None:
-    """Decodes, resizes and stores one worker's pictures."""
+    """Decodes, resizes and stores one worker's images."""
     from pathlib import Path
 
     from radiograft.config import Preprocess
@@ -36,16 +36,16 @@ def preprocess(
     from radiograft.training import devices
     from radiograft.training.checkpoints import Checkpoints
 
-    devices.share_cores_by_picture()
-    with stage("preprocess", part.path, reads=[catalogue.path]):
+    devices.share_cores_by_image()
+    with stage("preprocess", part.path, reads=[catalog.path]):
         settings = Preprocess.of(locals())
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"{task_name}-{worker}")
-        task.preprocess_share(settings, Path(catalogue.path), Path(part.path), checkpoints, worker)
+        task.preprocess_share(settings, Path(catalog.path), Path(part.path), checkpoints, worker)
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def collect_shards(
-    catalogue: dsl.Input[dsl.Dataset],
+    catalog: dsl.Input[dsl.Dataset],
     parts: dsl.Input[list[dsl.Dataset]],
     shards: dsl.Output[dsl.Dataset],
     data_report: dsl.Output[dsl.HTML],
@@ -62,7 +62,7 @@ def collect_shards(
     from radiograft.stages.preprocess import merge
     from radiograft.stages.runtime import stage
 
-    with stage("collect_shards", shards.path, data_report.path, reads=[catalogue.path, *(each.path for each in parts)]):
+    with stage("collect_shards", shards.path, data_report.path, reads=[catalog.path, *(each.path for each in parts)]):
         settings = Preprocess.of(locals())
-        merge.run(settings, Path(catalogue.path), [Path(part.path) for part in parts], Path(shards.path))
+        merge.run(settings, Path(catalog.path), [Path(part.path) for part in parts], Path(shards.path))
         write_data_report(Path(shards.path), Path(data_report.path))

@@ -1,4 +1,4 @@
-"""Preprocess: from the catalogue's files to shards, as many workers as are asked for, each its own shards."""
+"""Preprocess: from the catalog's files to shards, as many workers as are asked for, each its own shards."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ KEY = "key"  # file that tells which work the shards of a folder are
 SUFFIXES = (shard_files.RECORDS_SUFFIX, row_status.SUFFIX)  # of a shard's files; the one written last comes last
 
 
-def run(settings: Preprocess, catalogue_folder: Path, output: Path) -> None:
+def run(settings: Preprocess, catalog_folder: Path, output: Path) -> None:
     """The whole stage on this machine, without pods; raises as `work` and `collect.run`."""
     part = output / "part"
-    preprocess_share(settings, catalogue_folder, part, Checkpoints(""))
-    merge.run(settings, catalogue_folder, [part], output)
+    preprocess_share(settings, catalog_folder, part, Checkpoints(""))
+    merge.run(settings, catalog_folder, [part], output)
     shutil.rmtree(part)
 
 
 def preprocess_share(
-    settings: Preprocess, catalogue_folder: Path, part: Path, kept: Checkpoints, worker: int = 0
+    settings: Preprocess, catalog_folder: Path, part: Path, kept: Checkpoints, worker: int = 0
 ) -> None:
-    """Decodes, resizes and stores the pictures of one worker's shards; those that an earlier attempt finished stay.
+    """Decodes, resizes and stores the images of one worker's shards; those that an earlier attempt finished stay.
 
     Args:
-        part: gets the shards and what became of their rows. The same catalogue and settings give the same bytes,
+        part: gets the shards and what became of their rows. The same catalog and settings give the same bytes,
             whatever was killed before.
         kept: where the next attempt finds this worker's finished shards if it finds `part` empty.
         worker: from 0 to preprocess_workers - 1.
@@ -57,20 +57,20 @@ def preprocess_share(
     Raises:
         FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
     """
-    catalogue = Catalog.read(catalogue_folder)
-    every = plan_shards(catalogue.rows)
+    catalog = Catalog.read(catalog_folder)
+    every = plan_shards(catalog.rows)
     mine = shards_of_worker(every, worker, settings.preprocess_workers)
     policy = dataclasses.asdict(settings.policy())
-    finished = FinishedShards.open(part, kept, layout_digest(every), catalogue.labels, settings.image_size, policy)
+    finished = FinishedShards.open(part, kept, layout_digest(every), catalog.labels, settings.image_size, policy)
     missing = [shard for shard in mine if not finished.has(shard.name)]
     if len(missing) < len(mine):
         log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
     for _, shards in itertools.groupby(missing, key=lambda shard: shard.name.partition("-")[0]):
-        _write(list(shards), catalogue.labels, settings, finished)
+        _write(list(shards), catalog.labels, settings, finished)
 
 
 def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: FinishedShards) -> None:
-    """Writes shards in one pass over what their pictures are read from."""
+    """Writes shards in one pass over what their images are read from."""
     rows = pd.concat([shard.rows for shard in shards])
     decoded = decode_rows(rows, settings.image_size)
     for done, shard in enumerate(shards, 1):
@@ -95,18 +95,18 @@ def _stored(
     """What a shard holds; what became of each row is added to `found`."""
     for image_id, present, each in zip(image_ids, truth, decoded, strict=True):
         found.append(check_loaded_image(each, policy))
-        if found[-1].look is None or each.picture is None:
+        if found[-1].look is None or each.image is None:
             log.warning("  set aside %s: %s", image_id, found[-1].reasons[0])
         else:
-            yield each.picture, image_id, present
+            yield each.image, image_id, present
 
 
 def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
-    """What the policy makes of a picture, or of why there is none."""
-    picture, reason, mode, pixels = decoded
-    if picture is None:
+    """What the policy makes of an image, or of why there is none."""
+    image, reason, mode, pixels = decoded
+    if image is None:
         return RowStatus(mode, (reason,))
-    seen = check_image(picture)
+    seen = check_image(image)
     flaws = (*seen.flaws, *(COLOR,) * mode.endswith(IN_COLOR))
     leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
     return RowStatus(mode, (leaving,)) if leaving else RowStatus(mode, flaws, seen, pixels)

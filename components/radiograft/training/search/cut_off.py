@@ -46,11 +46,11 @@ class SearchContext(NamedTuple):
 
     @property
     def views(self) -> dict[str, int]:
-        """Augmented views of each split; 0 is the pictures as they are."""
-        return {"train": self.settings.train_views, "validation": 0}
+        """Augmented views of each split; 0 is the images as they are."""
+        return {"train": self.settings.train_cached_augmentations, "validation": 0}
 
     def material(self, stored: dict[str, CachedActivations] | None) -> TrainingData:
-        """Batches of the stored activations, or of pictures augmented anew in each epoch."""
+        """Batches of the stored activations, or of images augmented anew in each epoch."""
         batch = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
         if stored is None:
             return data_from_images(self.data, *batch)
@@ -104,7 +104,7 @@ def _cuts(network: keras.Model, cut_offs: list[str]) -> dict[str, SplitModel]:
 def _decide_caching(cuts: dict[str, SplitModel], job: SearchContext, scratch: Path) -> bool:
     """Whether the activations are cached, said with the reason."""
     a_view = peak_bytes([cut.bytes_a_view() for cut in cuts.values()])
-    needed = bytes_needed(a_view, job.data, job.settings.train_views)
+    needed = bytes_needed(a_view, job.data, job.settings.train_cached_augmentations)
     cached, reason = should_cache(job.settings.train_augmentation, needed, scratch)
     log.info("augmentation %s: %s", "cached" if cached else "online", reason)
     return cached
@@ -113,7 +113,7 @@ def _decide_caching(cuts: dict[str, SplitModel], job: SearchContext, scratch: Pa
 def _trainings(
     network: keras.Model, cuts: dict[str, SplitModel], job: SearchContext, scratch: Path | None
 ) -> Iterator[tuple[str, keras.Model, TrainingData]]:
-    """Each cut-off with the model to fit and what to fit it on: activations cached in `scratch`, or pictures without.
+    """Each cut-off with the model to fit and what to fit it on: activations cached in `scratch`, or images without.
 
     The network must be as it came whenever the next one is asked for.
     """
@@ -130,7 +130,7 @@ def _trainings(
 
 
 def _cached(cut: SplitModel, job: SearchContext, folder: Path) -> dict[str, CachedActivations]:
-    """The activations at the first cut, from the pictures."""
+    """The activations at the first cut, from the images."""
     prefix, settings = Predictor(cut.prefix, job.strategy), job.settings
     return {
         part: cache_activations(

@@ -1,4 +1,4 @@
-"""The setting data_policy: every defect has a policy, and what is misspelt is answered with the nearest."""
+"""The setting data_policy: every defect has a policy, and what is misspelled is answered with the nearest."""
 
 from __future__ import annotations
 

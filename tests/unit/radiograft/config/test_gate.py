@@ -24,23 +24,23 @@ def test_one_floor_is_for_every_label_and_named_ones_are_for_those_alone(text: s
 
 
 REFUSED = [
-    ("high", "publish_floors must be of type float, got 'high'"),
-    ("", "publish_floors must be of type float, got ''"),
-    ("0,7", "publish_floors must be of type float, got '0,7'"),
-    ("70", "publish_floors must be at least 0 and below 1, got 70"),
-    ("1", "publish_floors must be at least 0 and below 1, got 1"),
-    ("-0.1", "publish_floors must be at least 0 and below 1, got -0.1"),
-    ("nan", "publish_floors must be at least 0 and below 1, got nan"),
-    ("Mass=high", "publish_floors's Mass must be of type float, got 'high'"),
-    ("Mass=1.5", "publish_floors's Mass must be at least 0 and below 1, got 1.5"),
-    ("Mas=0.7", "publish_floors must name labels of Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
+    ("high", "gate_min_auroc must be of type float, got 'high'"),
+    ("", "gate_min_auroc must be of type float, got ''"),
+    ("0,7", "gate_min_auroc must be of type float, got '0,7'"),
+    ("70", "gate_min_auroc must be at least 0 and below 1, got 70"),
+    ("1", "gate_min_auroc must be at least 0 and below 1, got 1"),
+    ("-0.1", "gate_min_auroc must be at least 0 and below 1, got -0.1"),
+    ("nan", "gate_min_auroc must be at least 0 and below 1, got nan"),
+    ("Mass=high", "gate_min_auroc's Mass must be of type float, got 'high'"),
+    ("Mass=1.5", "gate_min_auroc's Mass must be at least 0 and below 1, got 1.5"),
+    ("Mas=0.7", "gate_min_auroc must name labels of Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
     (
         "Mass=0.7,0.6",
-        "publish_floors must be a number, or name each label once as label=number,..., got 'Mass=0.7,0.6'",
+        "gate_min_auroc must be a number, or name each label once as label=number,..., got 'Mass=0.7,0.6'",
     ),
     (
         "Mass=0.7,Mass=0.6",
-        "publish_floors must be a number, or name each label once as label=number,..., got 'Mass=0.7,Mass=0.6'",
+        "gate_min_auroc must be a number, or name each label once as label=number,..., got 'Mass=0.7,Mass=0.6'",
     ),
 ]
 
@@ -48,7 +48,7 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "message"), REFUSED)
 def test_ingest_refuses_a_floor_before_anything_is_read(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        Ingest(data_source="/data", data_labels="Pneumonia,Mass,Edema", publish_floors=text)
+        Ingest(data_source="/data", data_labels="Pneumonia,Mass,Edema", gate_min_auroc=text)
     assert str(error.value) == message
 
 

@@ -216,7 +216,7 @@ def test_bounds_are_inclusive_and_hold(stage: type[Settings], field: dataclasses
 
 
 def test_of_picks_the_stages_own_settings_from_a_components_arguments() -> None:
-    arguments = {"train_seed": 7.0, "train_batch_size": 16.0, "image_size": 64, "catalogue": object()}
+    arguments = {"train_seed": 7.0, "train_batch_size": 16.0, "image_size": 64, "catalog": object()}
     assert Training.of(arguments) == Training(train_seed=7, train_batch_size=16)
 
 
@@ -255,7 +255,7 @@ def test_findings_keep_the_order_asked_for_and_all_means_fourteen() -> None:
 
 
 def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("catalogue", "shards", "features")]
+    folders = [tmp_path / name for name in ("catalog", "shards", "features")]
     for folder in folders:
         folder.mkdir()
     record_settings(folders[0], Evaluate(publish_registry="/elsewhere", train_seed=1))
@@ -264,13 +264,13 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
     expected = {
         "data_policy": "standard",
         "evaluate_bootstrap_samples": 1000,
-        "evaluate_fewest_patients": 10,
+        "evaluate_min_patients": 10,
         "evaluate_operating_point": "youden",
         "image_augmentation": "poster",
         "image_size": 64,
         "preprocess_workers": 1,
-        "publish_floors": "0.5",
-        "publish_margin": 0.02,
+        "gate_min_auroc": "0.5",
+        "gate_noninferiority_margin": 0.02,
         "publish_model_name": "chest-radiograph",
         "publish_registry": "/registry",
         "train_seed": 1,

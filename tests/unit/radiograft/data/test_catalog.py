@@ -1,4 +1,4 @@
-"""The catalogue counts what it holds, names what limits it, and has one fingerprint wherever it lies."""
+"""The catalog counts what it holds, names what limits it, and has one fingerprint wherever it lies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_rows(rows: list[tuple[str, str, str, float, float]] = ROWS) -> pd.DataF
     return frame
 
 
-def make_catalogue(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalog:
+def make_catalog(rows: pd.DataFrame | None = None, source: str = "/data") -> Catalog:
     excluded = exclusion(["9_0.png", "8_0.png"], "empty file")
     return Catalog(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
 
@@ -84,17 +84,17 @@ def test_exclusions_are_counted_by_reason_most_frequent_first() -> None:
     excluded = pd.concat(
         [
             exclusion(["b", "a"], "empty file"),
-            exclusion([f"{number}" for number in (7, 3, 5, 1, 4, 2, 6)], "row without a picture"),
+            exclusion([f"{number}" for number in (7, 3, 5, 1, 4, 2, 6)], "row without an image"),
             exclusion([], "never happened"),
         ]
     )
     assert summarize_exclusions(excluded) == [
-        {"reason": "row without a picture", "count": 7, "examples": ["1", "2", "3", "4", "5"]},
+        {"reason": "row without an image", "count": 7, "examples": ["1", "2", "3", "4", "5"]},
         {"reason": "empty file", "count": 2, "examples": ["a", "b"]},
     ]
 
 
-def test_splits_are_counted_in_pictures_patients_and_positives() -> None:
+def test_splits_are_counted_in_images_patients_and_positives() -> None:
     assert count_splits(make_rows(), LABELS) == {
         "train": {"pictures": 2, "patients": 1, "positives": {"Mass": 1, "Edema": 0}},
         "validation": {"pictures": 2, "patients": 2, "positives": {"Mass": 1, "Edema": 1}},
@@ -109,8 +109,8 @@ def test_a_label_is_estimable_where_it_is_present_and_absent() -> None:
 
 def test_labels_without_both_classes_are_noted_by_split() -> None:
     assert check_classes(make_rows(), LABELS) == [
-        "not estimable on train (2 pictures), where each occurs in all or in none: Edema",
-        "not estimable on test (1 pictures), where each occurs in all or in none: Mass, Edema",
+        "not estimable on train (2 images), where each occurs in all or in none: Edema",
+        "not estimable on test (1 images), where each occurs in all or in none: Mass, Edema",
     ]
 
 
@@ -119,17 +119,17 @@ def test_an_empty_split_is_refused_with_all_counts() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         check_classes(rows[rows["split"] != "test"], LABELS)
     assert str(error.value) == (
-        "training and validation must hold pictures with and without the finding, and test must not be empty; "
-        "got train: 2 pictures, 1 with Mass, 0 with Edema; validation: 2 pictures, 1 with Mass, 1 with Edema; "
-        "test: 0 pictures, 0 with Mass, 0 with Edema; "
-        "add pictures, choose other data_labels or a larger data_validation_fraction"
+        "training and validation must hold images with and without the finding, and test must not be empty; "
+        "got train: 2 images, 1 with Mass, 0 with Edema; validation: 2 images, 1 with Mass, 1 with Edema; "
+        "test: 0 images, 0 with Mass, 0 with Edema; "
+        "add images, choose other data_labels or a larger data_validation_fraction"
     )
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_training_and_validation_must_not_be_empty_either(split: str) -> None:
     rows = make_rows()
-    with pytest.raises(ValueError, match=f"{split}: 0 pictures, 0 with Mass, 0 with Edema"):
+    with pytest.raises(ValueError, match=f"{split}: 0 images, 0 with Mass, 0 with Edema"):
         check_classes(rows[rows["split"] != split], LABELS)
 
 
@@ -138,26 +138,26 @@ def test_a_label_learned_on_training_must_be_measurable_on_validation() -> None:
     rows.loc[rows["split"] == "validation", "label:Mass"] = 0.0
     assert estimable_labels(rows, LABELS, "train") == ["Mass"]
     assert estimable_labels(rows, LABELS, "validation") == ["Edema"]
-    with pytest.raises(ValueError, match="training and validation must hold pictures with and without the finding"):
+    with pytest.raises(ValueError, match="training and validation must hold images with and without the finding"):
         check_classes(rows, LABELS)
 
 
-def test_a_catalogue_reads_back_as_written(tmp_path: Path) -> None:
-    catalogue = make_catalogue()
-    catalogue.write(tmp_path / "new" / "catalogue")
-    found = Catalog.read(tmp_path / "new" / "catalogue")
-    assert_frame_equal(found.rows, catalogue.rows)
-    assert_frame_equal(found.excluded, catalogue.excluded)
+def test_a_catalog_reads_back_as_written(tmp_path: Path) -> None:
+    catalog = make_catalog()
+    catalog.write(tmp_path / "new" / "catalog")
+    found = Catalog.read(tmp_path / "new" / "catalog")
+    assert_frame_equal(found.rows, catalog.rows)
+    assert_frame_equal(found.excluded, catalog.excluded)
     assert (found.labels, found.source, found.notes) == (LABELS, "/data", ("a note",))
-    assert found.fingerprint() == catalogue.fingerprint()
+    assert found.fingerprint() == catalog.fingerprint()
 
 
 def test_the_summary_lies_beside_the_rows(tmp_path: Path) -> None:
-    catalogue = make_catalogue()
-    catalogue.write(tmp_path)
-    summary = json.loads((tmp_path / "catalogue.json").read_text())
+    catalog = make_catalog()
+    catalog.write(tmp_path)
+    summary = json.loads((tmp_path / "catalog.json").read_text())
     assert list(summary) == ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"]
-    assert summary["fingerprint"] == catalogue.fingerprint()
+    assert summary["fingerprint"] == catalog.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2
     assert summary["notes"] == ["a note", *check_classes(make_rows(), LABELS)]
@@ -172,7 +172,7 @@ def test_the_fingerprint_is_the_same_on_every_machine() -> None:
         "3_0.png,00000000000000000000000000000003,3,validation,0.0,1.0\n"
         "4_0.png,00000000000000000000000000000004,4,test,1.0,1.0\n"
     )
-    assert make_catalogue().fingerprint() == hashlib.sha256(text.encode()).hexdigest()
+    assert make_catalog().fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 @settings(deadline=None)  # the first fingerprint of a process loads pyarrow
@@ -180,7 +180,7 @@ def test_the_fingerprint_is_the_same_on_every_machine() -> None:
 def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: str, age: float) -> None:
     rows = make_rows().iloc[order]
     rows = rows.assign(uri=source + rows["image_id"], age=age)
-    assert make_catalogue(rows, source).fingerprint() == make_catalogue().fingerprint()
+    assert make_catalog(rows, source).fingerprint() == make_catalog().fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: s
 def test_the_fingerprint_changes_with_every_fact_that_training_sees(column: str, value: Any) -> None:
     rows = make_rows()
     rows.loc[0, column] = value
-    assert make_catalogue(rows).fingerprint() != make_catalogue().fingerprint()
+    assert make_catalog(rows).fingerprint() != make_catalog().fingerprint()

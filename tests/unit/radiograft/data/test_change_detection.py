@@ -15,12 +15,12 @@ from radiograft.config.base import Scalar, read_settings
 from radiograft.data import change_detection
 from radiograft.registry import production
 from radiograft.stages.ingest import task
-from tests.helpers.nih_source import PICTURES, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
+from tests.helpers.nih_source import IMAGES, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
 from tests.helpers.versions import form, publish_version
 
 TABLE = "Data_Entry_2017_v2020.csv"
 MODEL = "chest-radiograph"
-SAME_COUNTS = ": as many pictures in each split, but not the same pictures, patients, labels or splits"
+SAME_COUNTS = ": as many images in each split, but not the same images, patients, labels or splits"
 Look = Callable[..., change_detection.ChangeReport]
 
 
@@ -39,8 +39,8 @@ def look(tmp_path: Path) -> Look:
     """What ingest finds with these settings; what it returns to the pipeline is the same."""
 
     def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> change_detection.ChangeReport:
-        goes_on = task.run_with_all_settings(settings, tmp_path / "catalogue", run_id)
-        found = change_detection.read(tmp_path / "catalogue")
+        goes_on = task.run_with_all_settings(settings, tmp_path / "catalog", run_id)
+        found = change_detection.read(tmp_path / "catalog")
         assert goes_on is found.train
         return found
 
@@ -76,7 +76,7 @@ def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: s
 
 def test_who_wants_it_trained_has_it_trained(here: str, source: str, look: Look) -> None:
     publish_version(form(source, here))
-    found = look(form(source, here, train_when="always"))
+    found = look(form(source, here, train_trigger="always"))
     assert (found.train, found.reason) == (True, "the data have not changed since version 1, which is in production")
 
 
@@ -92,7 +92,7 @@ def test_what_the_gate_refused_is_not_made_again(place: str, source: str, look: 
     publish_version(form(source, place), promote=False)
     told = "the data have not changed since version 1, which was judged"
     assert look(form(source, place)) == change_detection.ChangeReport(False, told, None)
-    assert look(form(source, place, train_when="always")).train
+    assert look(form(source, place, train_trigger="always")).train
     assert look(form(source, place, image_size=256)).train
 
 
@@ -115,22 +115,22 @@ def test_a_candidate_that_met_another_opponent_is_made_again(here: str, source: 
 
 
 CHANGES: dict[str, tuple[dict[str, bytes], str]] = {
-    "a picture's byte": ({f"{PICTURES}/00000002_000.png": b"pixels of 00000002_0O0.png"}, SAME_COUNTS),
+    "an image's byte": ({f"{IMAGES}/00000002_000.png": b"pixels of 00000002_0O0.png"}, SAME_COUNTS),
     "a label": ({TABLE: TABLE_V2020.replace("Mass", "Pneumonia").encode()}, SAME_COUNTS),
     "a list": (
         {
             "train_val_list.txt": "\n".join(TRAIN_VAL[:-1]).encode(),
             "test_list.txt": "\n".join((*TEST, TRAIN_VAL[-1])).encode(),
         },
-        ": train 3 -> 3 pictures, validation 3 -> 2 pictures, test 2 -> 3 pictures",
+        ": train 3 -> 3 images, validation 3 -> 2 images, test 2 -> 3 images",
     ),
-    "a picture more": (
+    "an image more": (
         {
-            f"{PICTURES}/00000002_001.png": b"pixels of 00000002_001.png",
+            f"{IMAGES}/00000002_001.png": b"pixels of 00000002_001.png",
             TABLE: (TABLE_V2020 + "00000002_001.png,Mass,1,2,80,M,AP,1,1,1,1\n").encode(),
             "train_val_list.txt": "\n".join((*TRAIN_VAL, "00000002_001.png")).encode(),
         },
-        ": train 3 -> 4 pictures, validation 3 -> 3 pictures, test 2 -> 2 pictures",
+        ": train 3 -> 4 images, validation 3 -> 3 images, test 2 -> 2 images",
     ),
 }
 
@@ -146,8 +146,8 @@ def test_changed_data_are_trained_on(tmp_path: Path, look: Look, changes: dict[s
 
 def test_changed_settings_are_trained_with(here: str, source: str, look: Look) -> None:
     publish_version(form(source, here))
-    found = look(form(source, here, image_size=256, train_optimizer="sgd", publish_floors="0.7"))
-    told = "settings changed since version 1, which is in production: image_size, publish_floors, train_optimizer"
+    found = look(form(source, here, image_size=256, train_optimizer="sgd", gate_min_auroc="0.7"))
+    told = "settings changed since version 1, which is in production: image_size, gate_min_auroc, train_optimizer"
     assert (found.train, found.reason) == (True, told)
 
 
@@ -173,9 +173,9 @@ def test_the_version_in_production_counts_not_the_newest(here: str, source: str,
 
 def test_what_an_older_package_did_not_record_is_no_change(here: str, source: str, look: Look) -> None:
     settings = form(source, here)
-    publish_version({name: value for name, value in settings.items() if name != "model_l2"}, catalogued=None)
+    publish_version({name: value for name, value in settings.items() if name != "model_l2"}, catalogd=None)
     assert not look(settings).train
-    put({f"{PICTURES}/00000002_000.png": b"other pixels"}, source)
+    put({f"{IMAGES}/00000002_000.png": b"other pixels"}, source)
     assert look(settings).reason == "the data changed since version 1, which is in production"
 
 
@@ -219,10 +219,10 @@ def test_why_is_said_in_the_log(here: str, source: str, look: Look, caplog: pyte
 def test_every_setting_of_the_run_is_recorded(tmp_path: Path, look: Look) -> None:
     settings = form(put(nih_files(), str(tmp_path / "data")), str(tmp_path), model_cut_off="auto")
     look(settings)
-    assert read_settings(tmp_path / "catalogue") == settings
+    assert read_settings(tmp_path / "catalog") == settings
 
 
 def test_what_was_found_is_json(tmp_path: Path, look: Look) -> None:
     look(form(put(nih_files(), str(tmp_path / "data")), str(tmp_path)))
-    found = json.loads((tmp_path / "catalogue" / "news.json").read_text())
+    found = json.loads((tmp_path / "catalog" / "news.json").read_text())
     assert found == {"train": True, "reason": "no version is in production yet", "earlier": None}

@@ -67,15 +67,15 @@ def test_no_name_is_left_in_what_is_written_and_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     settings = named_files(str(tmp_path / "data"))
-    ingest.run(settings, tmp_path / "left/catalogue")
-    preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalogue", tmp_path / "left/shards")
+    ingest.run(settings, tmp_path / "left/catalog")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalog", tmp_path / "left/shards")
     data_report.write_data_report(tmp_path / "left/shards", tmp_path / "left/data.html")
     summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
         "damaged DICOM file": 1,
         "modality CT is no radiograph (CR, DX, RG)": 1,
         "no DICOM file": 1,
-        "row without a picture": 1,
+        "row without an image": 1,
     }
     assert summary["splits"]["train"]["pictures"] == 4
     said = caplog.text + "".join(capfd.readouterr())
@@ -104,10 +104,10 @@ def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
         return read(uri)
 
     monkeypatch.setattr(storage, reads, just_after_it_went)
-    catalogue = ingest.run(settings, tmp_path / "catalogue")
-    assert pseudonyms.pseudonymize(f"{NAME}/{NAME}_0.dcm") not in catalogue.rows["image_id"].tolist()
-    assert catalogue.excluded["reason"].value_counts()["gone since it was listed"] == 1
-    written = catalogue.rows.to_csv() + catalogue.excluded.to_csv()
+    catalog = ingest.run(settings, tmp_path / "catalog")
+    assert pseudonyms.pseudonymize(f"{NAME}/{NAME}_0.dcm") not in catalog.rows["image_id"].tolist()
+    assert catalog.excluded["reason"].value_counts()["gone since it was listed"] == 1
+    written = catalog.rows.to_csv() + catalog.excluded.to_csv()
     assert NAME.lower() not in (caplog.text + written).lower()
 
 
@@ -124,7 +124,7 @@ def test_an_error_of_reading_names_no_file(
 ) -> None:
     """Fails where the error passes as it is: what ends a run stands in its log, with all that led to it."""
     settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
-    ingest.run(settings, tmp_path / "catalogue")
+    ingest.run(settings, tmp_path / "catalog")
 
     def fails(uri: str) -> object:
         if uri.endswith(".dcm"):
@@ -138,14 +138,14 @@ def test_an_error_of_reading_names_no_file(
     assert NAME not in "".join(traceback.format_exception(told.value))
     assert "Permission denied" in str(told.value) or "gs://b does not answer: GET ... 503" in str(told.value)
     if reads == "read_bytes":
-        catalogue = Catalog.read(tmp_path / "catalogue")
+        catalog = Catalog.read(tmp_path / "catalog")
         monkeypatch.setattr(storage, reads, fails)
         with pytest.raises(type(error)) as told:
-            list(decode_rows(catalogue.rows, 32))
+            list(decode_rows(catalog.rows, 32))
         assert NAME not in "".join(traceback.format_exception(told.value))
 
 
-def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:
+def test_hashes_stand_for_patients_images_and_files(tmp_path: Path) -> None:
     rows = ingest.build_catalog(named_files(str(tmp_path / "data"))).rows
     for column, pattern in {
         "image_id": r"[0-9a-f]{20}",
@@ -160,7 +160,7 @@ def test_hashes_stand_for_patients_pictures_and_files(tmp_path: Path) -> None:
     assert rows["view"].isna().all()
 
 
-def test_one_patients_pictures_stay_together_and_a_salt_keeps_its_hashes(
+def test_one_patients_images_stay_together_and_a_salt_keeps_its_hashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
@@ -171,7 +171,7 @@ def test_one_patients_pictures_stay_together_and_a_salt_keeps_its_hashes(
     assert not set(deidentify(source).rows["patient_id"]) & set(first)
 
 
-def test_findings_stay_with_their_pictures(tmp_path: Path) -> None:
+def test_findings_stay_with_their_images(tmp_path: Path) -> None:
     source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
     hidden = deidentify(source)
     before = dict(zip(source.rows["md5"], source.findings.to_numpy().tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Two catalogues have the same fingerprint exactly where a training run would see the same data."""
+"""Two catalogs have the same fingerprint exactly where a training run would see the same data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from radiograft.config import Ingest
 from radiograft.stages.ingest import task
-from tests.helpers.nih_source import PICTURES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
+from tests.helpers.nih_source import IMAGES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
 from tests.helpers.sources import EVERY
 
 TABLE = "Data_Entry_2017_v2020.csv"
@@ -41,17 +41,17 @@ def take_the_table_of_2017(files: Files) -> Files:
     return kept | {"Data_Entry_2017.csv.gz": gzip.compress(TABLE_2017.encode())}
 
 
-def move_pictures(files: Files) -> Files:
-    return {name.replace(PICTURES, "elsewhere"): content for name, content in files.items()}
+def move_images(files: Files) -> Files:
+    return {name.replace(IMAGES, "elsewhere"): content for name, content in files.items()}
 
 
-def add_rows_without_pictures(files: Files) -> Files:
+def add_rows_without_images(files: Files) -> Files:
     return files | {TABLE: (TABLE_V2020 + "00000099_000.png,Mass,0,99,58,M,PA,1,1,1,1\n").encode()}
 
 
 @pytest.mark.parametrize(
     "change",
-    [reorder_rows, reorder_lists, take_the_table_of_2017, move_pictures, add_rows_without_pictures],
+    [reorder_rows, reorder_lists, take_the_table_of_2017, move_images, add_rows_without_images],
 )
 def test_what_training_does_not_see_keeps_the_fingerprint(
     place: str, tmp_path: Path, change: Callable[[Files], Files]
@@ -67,14 +67,14 @@ def test_dates_keep_the_fingerprint(tmp_path: Path) -> None:
 
 
 CHANGES: dict[str, Files] = {
-    "a picture's byte": {f"{PICTURES}/00000002_000.png": b"pixels of 00000002_0O0.png"},
+    "an image's byte": {f"{IMAGES}/00000002_000.png": b"pixels of 00000002_0O0.png"},
     "a label": {TABLE: TABLE_V2020.replace("Mass", "Pneumonia").encode()},
     "a patient": {TABLE: TABLE_V2020.replace("_000.png,Mass,0,2,", "_000.png,Mass,0,1,").encode()},
     "an official list": {
         "train_val_list.txt": "\n".join(TRAIN_VAL[:-1]).encode(),
         "test_list.txt": "\n".join((*TEST, TRAIN_VAL[-1])).encode(),
     },
-    "one picture less": {f"{PICTURES}/00000002_000.png": b""},
+    "one image less": {f"{IMAGES}/00000002_000.png": b""},
 }
 
 
@@ -102,7 +102,7 @@ def test_every_layout_keeps_it_from_folder_to_bucket_whatever_the_dates(
     assert task.build_catalog(here).fingerprint() == task.build_catalog(there).fingerprint()
 
 
-# Eighteen pictures in a table that says all of them, six a split and half of these sick: one change empties no class.
+# Eighteen images in a table that says all of them, six a split and half of these sick: one change empties no class.
 ROWS = [(f"p/{n}.png", f"pixels {n}", f"patient {n}", ("No Finding", "Pneumonia")[n // 3 % 2]) for n in range(18)]
 SPLIT_OF = [("train", "validation", "test")[n % 3] for n in range(18)]
 OTHER = {
@@ -115,7 +115,7 @@ OTHER = {
 
 
 def write_rows(folder: Path, change: tuple[str, int] | None, order: list[int], date: int) -> Ingest:
-    """Writes pictures and table in this order, with one change, and files of that date in seconds since 1970."""
+    """Writes images and table in this order, with one change, and files of that date in seconds since 1970."""
     (folder / "p").mkdir()
     lines = []
     for number in order:
@@ -143,7 +143,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     order=st.permutations(range(18)),
     date=st.integers(10**8, 2 * 10**9),
 )
-def test_it_changes_with_any_picture_patient_label_or_split_and_with_nothing_else(
+def test_it_changes_with_any_image_patient_label_or_split_and_with_nothing_else(
     plain: str, change: tuple[str, int] | None, order: list[int], date: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Reading: what becomes of one picture, whatever is wrong with it, and that many come in order."""
+"""Reading: what becomes of one image, whatever is wrong with it, and that many come in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from radiograft import storage
 from radiograft.data import image_loader
 from tests.helpers.images import encode, noise, png_of_header_only, with_chunk_at_its_end
 
-UNREADABLE, TOO_SMALL = "unreadable or truncated picture", "picture of less than 16 pixels a side"
+UNREADABLE, TOO_SMALL = "unreadable or truncated image", "image of less than 16 pixels a side"
 
 
 def md5(content: bytes) -> str:
@@ -28,7 +28,7 @@ def md5(content: bytes) -> str:
 
 def loaded(folder: Path, content: bytes) -> image_loader.LoadedImage:
     """What becomes of a file with this content that ingest has seen so."""
-    path = folder / "picture.png"
+    path = folder / "image.png"
     path.write_bytes(content)
     return image_loader.load(str(path), md5(content), size=32)
 
@@ -37,35 +37,35 @@ def loaded(folder: Path, content: bytes) -> image_loader.LoadedImage:
     "content",
     [
         pytest.param(b"", id="zero bytes"),
-        pytest.param(b"P5 no picture", id="text"),
+        pytest.param(b"P5 no image", id="text"),
         pytest.param(encode(noise(32))[:-1], id="last byte missing"),
         pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
         pytest.param(encode(noise(32), "GIF"), id="GIF"),
         pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
     ],
 )
-def test_an_unreadable_picture_is_no_error(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_image_is_no_error(tmp_path: Path, content: bytes) -> None:
     assert loaded(tmp_path, content) == image_loader.LoadedImage(None, UNREADABLE)
 
 
-COLOURS = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+COLORS = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
 BEHIND = {
     "text of unknown compression": b"zTXta\0\5zz",
-    "colour profile of unknown compression": b"iCCPa\0\5zz",
+    "color profile of unknown compression": b"iCCPa\0\5zz",
     "frame out of order": b"fcTL" + struct.pack(">IIIIIHHBB", 7, 32, 32, 0, 0, 1, 1, 0, 0),
-    "colour profile cut off": b"iCCPa\0",
+    "color profile cut off": b"iCCPa\0",
 }
 
 
 @pytest.mark.parametrize("chunk", BEHIND.values(), ids=BEHIND)
-def test_damage_behind_the_pixels_of_a_colour_picture_is_no_error(tmp_path: Path, chunk: bytes) -> None:
-    """Fails where in_colour lets through what Pillow raises: TensorFlow, which has decoded it by then, looks no
-    further than the pixels, and one such picture would end preprocess."""
-    assert loaded(tmp_path, COLOURS).mode == "RGB in colour"
-    assert loaded(tmp_path, with_chunk_at_its_end(COLOURS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
+def test_damage_behind_the_pixels_of_a_color_image_is_no_error(tmp_path: Path, chunk: bytes) -> None:
+    """Fails where in_color lets through what Pillow raises: TensorFlow, which has decoded it by then, looks no
+    further than the pixels, and one such image would end preprocess."""
+    assert loaded(tmp_path, COLORS).mode == "RGB in color"
+    assert loaded(tmp_path, with_chunk_at_its_end(COLORS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
 
 
-def test_a_whole_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+def test_a_whole_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     bomb = encode(Image.new("1", (8192, 8192)))
     assert len(bomb) < 20_000
     assert loaded(tmp_path, bomb) == image_loader.LoadedImage(None, UNREADABLE)
@@ -81,30 +81,30 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
     if found.reason:
         assert found in [image_loader.LoadedImage(None, reason) for reason in (UNREADABLE, TOO_SMALL)]
     else:
-        assert found.picture is not None
-        assert found.picture.shape == (32, 32, 1)
+        assert found.image is not None
+        assert found.image.shape == (32, 32, 1)
 
 
-def test_pictures_in_an_object_store_are_read_alike(embedded: str) -> None:
-    uri = storage.join(embedded, "preprocess", "picture.png")
+def test_images_in_an_object_store_are_read_alike(embedded: str) -> None:
+    uri = storage.join(embedded, "preprocess", "image.png")
     content = encode(noise(32))
     assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "gone since ingest")
     storage.write_bytes(uri, content)
     found = image_loader.load(uri, md5(content), size=32)
     assert found[1:] == ("", "L", 32 * 32)
-    np.testing.assert_array_equal(found.picture, noise(32)[..., None])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.image, noise(32)[..., None])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in colour"), ((224, 224), "L")])
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in color"), ((224, 224), "L")])
 def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = image_loader.load("set.npz#pictures/0", md5(pixels.tobytes()), pixels, size=32)
-    np.testing.assert_array_equal(found.picture, loaded(tmp_path, encode(pixels)).picture)  # type: ignore[arg-type]
+    found = image_loader.load("set.npz#images/0", md5(pixels.tobytes()), pixels, size=32)
+    np.testing.assert_array_equal(found.image, loaded(tmp_path, encode(pixels)).image)  # type: ignore[arg-type]
     assert found[1:] == ("", mode, shape[0] * shape[1])
 
 
 def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
-    outcome = image_loader.load("set.npz#pictures/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
+    outcome = image_loader.load("set.npz#images/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
     assert outcome == image_loader.LoadedImage(None, "changed since ingest")
 
 

@@ -1,4 +1,4 @@
-"""The split law: patients are whole, official lists are honoured, and nobody moves when data are added."""
+"""The split law: patients are whole, official lists are honored, and nobody moves when data are added."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_draws_lie_in_the_unit_interval(patient: str, purpose: str, seed: int) -
     assert 0 <= draw_split(patient, purpose, seed) < 1
 
 
-def test_official_lists_are_honoured_and_validation_comes_from_train_val() -> None:
+def test_official_lists_are_honored_and_validation_comes_from_train_val() -> None:
     patient_ids = [str(number) for number in range(1, 401)]
     official: list[str | None] = ["test" if number % 4 == 0 else "train_val" for number in range(1, 401)]
     chosen = split(rows_of(patient_ids, official), validation=0.25)
@@ -63,7 +63,7 @@ def test_a_patient_is_never_in_two_splits(patient_ids: list[str], validation: fl
 
 
 @given(before=patients, added=patients, validation=fractions, test=fractions, seed=seeds, listed=st.booleans())
-def test_adding_pictures_and_patients_moves_nobody(
+def test_adding_images_and_patients_moves_nobody(
     before: list[str], added: list[str], validation: float, test: float, seed: int, listed: bool
 ) -> None:
     def split_patients(patient_ids: list[str]) -> dict[str, str | None]:
@@ -91,7 +91,7 @@ def test_another_seed_draws_other_patients() -> None:
     assert split(rows, seed=0) != split(rows, seed=1)
 
 
-def test_a_split_of_three_parts_is_honoured_and_nothing_is_drawn() -> None:
+def test_a_split_of_three_parts_is_honored_and_nothing_is_drawn() -> None:
     official: list[str | None] = ["train", "validation", "test"] * 100
     rows = rows_of([str(number) for number in range(300)], official)
     assert split(rows, validation=0.5, test=0.5) == official
@@ -115,5 +115,5 @@ def test_a_patient_in_both_lists_is_refused_by_name() -> None:
         split(rows)
     assert str(error.value) == (
         "a patient must be in one split only, 2 are in several of the data set's own: 9, 12; repair its split, or set "
-        "data_policy to patient_overlap=drop, which keeps of such a patient the pictures in the split held out most"
+        "data_policy to patient_overlap=drop, which keeps of such a patient the images in the split held out most"
     )

@@ -1,4 +1,4 @@
-"""A published version, and new pictures to hold against it."""
+"""A published version, and new images to hold against it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def more_of_the_same(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def another_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, but as negatives: black where the others are white. One file is broken."""
     folder = _write(tmp_path_factory.mktemp("other"))
-    pictures = sorted(folder.rglob("*.png"))
-    for path in pictures:
+    images = sorted(folder.rglob("*.png"))
+    for path in images:
         negative = io.BytesIO()
         ImageOps.invert(Image.open(path)).save(negative, "PNG")
         path.write_bytes(negative.getvalue())
-    pictures[0].write_bytes(b"no picture")
+    images[0].write_bytes(b"no image")
     return folder
 
 

@@ -19,19 +19,19 @@ TESTS = ["score", "embedding", "view", "age", "sex"]
 
 
 def sample(seed: int, patients: int = 60, *, brighter: float = 0.0, surer: float = 0.0) -> ReferenceSample:
-    """Two pictures a patient; `brighter` shifts the embedding, `surer` the scores of Effusion."""
+    """Two images a patient; `brighter` shifts the embedding, `surer` the scores of Effusion."""
     generator = np.random.default_rng(seed)
-    pictures = 2 * patients
+    images = 2 * patients
     rows = pd.DataFrame(
         {
             "patient_id": np.repeat([f"{number:05d}" for number in range(patients)], 2),
-            "view": generator.choice(["AP", "PA"], pictures),
+            "view": generator.choice(["AP", "PA"], images),
             "sex": np.repeat(generator.choice(["F", "M"], patients), 2),
             "age": np.repeat(generator.integers(20, 80, patients).astype(float), 2),
         }
     )
-    scores = generator.uniform(0, 0.6, (pictures, 2)) + np.array([0, surer])
-    return describe_rows(rows, LABELS, scores, generator.normal(brighter, 1, (pictures, 16)))
+    scores = generator.uniform(0, 0.6, (images, 2)) + np.array([0, surer])
+    return describe_rows(rows, LABELS, scores, generator.normal(brighter, 1, (images, 16)))
 
 
 def verdicts(reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_what_shifted_is_said_in_words() -> None:
     assert drift["shares"]["view"] == {"AP": (0.35, 0.57), "PA": (0.65, 0.43)}
 
 
-def test_pictures_that_the_model_was_fitted_to_count_for_what_the_data_tell_alone() -> None:
+def test_images_that_the_model_was_fitted_to_count_for_what_the_data_tell_alone() -> None:
     reference = sample(1)
     scores, features = reference.scores.copy(), reference.features.copy()
     scores[60:], features[60:] = np.nan, np.nan
@@ -125,7 +125,7 @@ def test_ten_patients_are_enough() -> None:
     assert "too few patients" not in verdicts(sample(1, 10), sample(2, 10)).values()
 
 
-def test_the_embedding_is_compared_on_five_hundred_pictures_a_side() -> None:
+def test_the_embedding_is_compared_on_five_hundred_images_a_side() -> None:
     found = compare_samples(sample(1, 400), sample(2, 260), seed=0).drift["tests"]["embedding"]
     assert (found["reference"]["pictures"], found["new"]["pictures"]) == (500, 500)
 

@@ -1,4 +1,4 @@
-"""`radiograft drift`: new pictures against a published version, as a person or a script calls it."""
+"""`radiograft drift`: new images against a published version, as a person or a script calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.stages import Evaluated
 
 
 def drift(registry: Path, source: Path | str, report: Path, *options: str, number: int = 1) -> Result:
-    arguments = ["--source", str(source), "--model", str(number), "--registry", str(registry), "--name", "chest"]
+    arguments = ["--source", str(source), "--version", str(number), "--registry", str(registry), "--model", "chest"]
     return CliRunner().invoke(main, ["drift", *arguments, "--report", str(report), *options])
 
 
@@ -55,7 +55,7 @@ def test_another_hospital_is_found_out(registry: Path, another_hospital: Path, t
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_medmnist_file_without_views_is_compared_by_its_pictures(registry: Path, tmp_path: Path) -> None:
+def test_a_medmnist_file_without_views_is_compared_by_its_images(registry: Path, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     arrays = {}
     for part in ("train", "val", "test"):
@@ -71,8 +71,8 @@ def test_a_medmnist_file_without_views_is_compared_by_its_pictures(registry: Pat
     assert any("tells no patients" in note for note in found["notes"])
 
 
-def test_pictures_without_labels_are_compared(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:
-    """Fails where a folder of nothing but pictures is refused, or none of them need be there."""
+def test_images_without_labels_are_compared(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:
+    """Fails where a folder of nothing but images is refused, or none of them need be there."""
     (tmp_path / "flat").mkdir()
     for path in more_of_the_same.rglob("*.png"):
         shutil.copy(path, tmp_path / "flat")
@@ -86,21 +86,21 @@ def test_pictures_without_labels_are_compared(registry: Path, more_of_the_same: 
     (tmp_path / "empty").mkdir()
     done = drift(registry, tmp_path / "empty", tmp_path / "none.html", "--format", "folders")
     assert done.exit_code == 1
-    assert "Error: the source must hold pictures that can be read, got 0 pictures" in done.output
+    assert "Error: the source must hold images that can be read, got 0 images" in done.output
 
 
 def test_the_columns_of_a_table_can_be_named(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:
-    """Fails where --table does not reach the reader: the picture's column would not be found, nor the patients."""
-    pictures = sorted(more_of_the_same.rglob("*.png"))
-    for path in pictures:
+    """Fails where --table does not reach the reader: the image's column would not be found, nor the patients."""
+    images = sorted(more_of_the_same.rglob("*.png"))
+    for path in images:
         shutil.copy(path, tmp_path)
-    lines = [f"{path.name},{path.name[:8]}" for path in pictures]
+    lines = [f"{path.name},{path.name[:8]}" for path in images]
     (tmp_path / "new.csv").write_text("\n".join(["File,Person", *lines]))
     options = ("--format", "table", "--table", "image=File,patient=Person")
     done = drift(registry, tmp_path / "new.csv", tmp_path / "drift.html", *options)
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "drift.json").read_text())
-    assert found["drift"]["tests"]["score"]["new"] == {"pictures": len(pictures), "patients": 40}
+    assert found["drift"]["tests"]["score"]["new"] == {"pictures": len(images), "patients": 40}
 
 
 @pytest.mark.parametrize(
@@ -120,15 +120,15 @@ def test_what_is_not_there_is_told_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_source_without_a_picture_that_can_be_read_is_refused(
+def test_a_source_without_per_image_that_can_be_read_is_refused(
     registry: Path, more_of_the_same: Path, tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(more_of_the_same, tmp_path / "broken"))
     for path in broken.rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     done = drift(registry, broken, tmp_path / "drift.html")
     assert done.exit_code == 1
-    assert "Error: the source must hold pictures that can be read, got " in done.output
+    assert "Error: the source must hold images that can be read, got " in done.output
 
 
 def test_a_changed_reference_is_refused(registry: Path, more_of_the_same: Path, tmp_path: Path) -> None:

@@ -15,37 +15,37 @@ import pytest
 from radiograft.drift.reference import REFERENCE, ReferenceSample, describe_rows, draw_sample
 
 
-def catalogue_rows(pictures: int, **columns: Any) -> pd.DataFrame:
-    """Two pictures a patient, with missing values where pandas has them."""
+def catalog_rows(images: int, **columns: Any) -> pd.DataFrame:
+    """Two images a patient, with missing values where pandas has them."""
     known: dict[str, Any] = {
-        "patient_id": pd.array([f"patient-{number // 2:05d}" for number in range(pictures)], "string"),
-        "view": pd.array(["AP", None] * (pictures // 2), "string"),
-        "sex": pd.array([None] * pictures, "string"),
-        "age": [np.nan, 57.0] * (pictures // 2),
+        "patient_id": pd.array([f"patient-{number // 2:05d}" for number in range(images)], "string"),
+        "view": pd.array(["AP", None] * (images // 2), "string"),
+        "sex": pd.array([None] * images, "string"),
+        "age": [np.nan, 57.0] * (images // 2),
     }
     return pd.DataFrame(known | columns)
 
 
 def small_sample(seen: int = 4) -> ReferenceSample:
     scores, features = np.full((seen, 2), 0.25), np.arange(3.0 * seen).reshape(seen, 3)
-    return describe_rows(catalogue_rows(4), ("Pneumonia", "Effusion"), scores, features)
+    return describe_rows(catalog_rows(4), ("Pneumonia", "Effusion"), scores, features)
 
 
 def test_a_small_data_set_is_drawn_whole() -> None:
-    assert draw_sample(catalogue_rows(6), seed=3).tolist() == [0, 1, 2, 3, 4, 5]
+    assert draw_sample(catalog_rows(6), seed=3).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_large_one_gives_a_thousand_different_pictures_in_their_order() -> None:
-    drawn = draw_sample(catalogue_rows(5000), seed=3)
+def test_a_large_one_gives_a_thousand_different_images_in_their_order() -> None:
+    drawn = draw_sample(catalog_rows(5000), seed=3)
     assert len(drawn) == 1000
     assert (np.diff(drawn) > 0).all()
-    assert drawn.tolist() == draw_sample(catalogue_rows(5000), seed=3).tolist()
-    assert drawn.tolist() != draw_sample(catalogue_rows(5000), seed=4).tolist()
+    assert drawn.tolist() == draw_sample(catalog_rows(5000), seed=3).tolist()
+    assert drawn.tolist() != draw_sample(catalog_rows(5000), seed=4).tolist()
 
 
-def test_every_picture_is_as_likely_as_any_other() -> None:
+def test_every_image_is_as_likely_as_any_other() -> None:
     """Each of 1,250 is drawn in 80 of 100 draws; four standard deviations are 16."""
-    rows = catalogue_rows(1250)
+    rows = catalog_rows(1250)
     times = Counter(place for seed in range(100) for place in draw_sample(rows, seed).tolist())
     assert min(times.values()) > 60
     assert len(times) == 1250
@@ -78,7 +78,7 @@ def test_no_patient_can_be_found_in_it(tmp_path: Path) -> None:
 
 def test_features_too_large_for_half_precision_stay_finite() -> None:
     features = np.array([[1e6, -1e6, 1.0]] * 4)
-    found = describe_rows(catalogue_rows(4), ("Pneumonia",), np.zeros((4, 1)), features)
+    found = describe_rows(catalog_rows(4), ("Pneumonia",), np.zeros((4, 1)), features)
     assert found.features[0].tolist() == [65504, -65504, 1]
 
 

@@ -1,4 +1,4 @@
-"""The tests behind every verdict on drift: right statistics, and p-values that hold though pictures are alike."""
+"""The tests behind every verdict on drift: right statistics, and p-values that hold though images are alike."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sides(old: int, new: int) -> np.ndarray:
     return np.arange(old + new) >= old
 
 
-def alike_pictures(generator: np.random.Generator, patients: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Patients with 1 to 5 pictures that are much alike: the patient of each, and what a test looks at."""
+def alike_images(generator: np.random.Generator, patients: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Patients with 1 to 5 images that are much alike: the patient of each, and what a test looks at."""
     owner = np.repeat(np.arange(patients), generator.integers(1, 6, patients))
     if kind == "tv":
         return owner, generator.integers(0, 2, patients)[owner]
@@ -77,7 +77,7 @@ def test_equal_embeddings_have_no_distance() -> None:
 
 @pytest.mark.parametrize("kind", STATISTICS)
 @pytest.mark.parametrize(("old", "new"), [(61, 137), (452, 111), (350, 333)])
-def test_pictures_that_are_all_alike_have_not_shifted(kind: str, old: int, new: int) -> None:
+def test_images_that_are_all_alike_have_not_shifted(kind: str, old: int, new: int) -> None:
     """Fails where distances are compared exactly or by a relative tolerance, or the kernel takes for distances what is
     rounding: that would decide."""
     generator = np.random.default_rng(old)
@@ -118,20 +118,20 @@ def test_p_is_never_zero(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", STATISTICS)
-def test_one_population_is_seldom_flagged_however_alike_a_patients_pictures_are(kind: str) -> None:
+def test_one_population_is_seldom_flagged_however_alike_a_patients_images_are(kind: str) -> None:
     """Of 120 comparisons at 5 % six are expected; more than 15 occur with a probability of 1 in 2,000."""
     flagged = 0
     for seed in range(120):
-        owner, values = alike_pictures(np.random.default_rng(seed), 40, kind)
+        owner, values = alike_images(np.random.default_rng(seed), 40, kind)
         flagged += permutation_test(owner, owner >= 25, STATISTICS[kind](values), seed).p < 0.05
     assert flagged <= 15
 
 
-def test_taking_each_picture_for_a_patient_would_flag_far_too_many() -> None:
+def test_taking_each_image_for_a_patient_would_flag_far_too_many() -> None:
     """Of 40 comparisons at 5 % two are expected; more than 8 occur with a probability of 1 in 5,000."""
     flagged = 0
     for seed in range(40):
-        owner, values = alike_pictures(np.random.default_rng(seed), 40, "ks")
+        owner, values = alike_images(np.random.default_rng(seed), 40, "ks")
         flagged += permutation_test(np.arange(len(owner)), owner >= 25, kolmogorov_smirnov(values), seed).p < 0.05
     assert flagged > 8
 
@@ -141,7 +141,7 @@ def test_p_values_of_one_population_are_spread_evenly(kind: str) -> None:
     """Half of 120 lie below 0.5; fewer than 43 or more than 77 occur with a probability below 1 in 500."""
     p = []
     for seed in range(1000, 1120):
-        owner, values = alike_pictures(np.random.default_rng(seed), 40, kind)
+        owner, values = alike_images(np.random.default_rng(seed), 40, kind)
         p.append(permutation_test(owner, owner >= 20, STATISTICS[kind](values), seed).p)
     assert 43 <= sum(value < 0.5 for value in p) <= 77
 
@@ -149,7 +149,7 @@ def test_p_values_of_one_population_are_spread_evenly(kind: str) -> None:
 @pytest.mark.parametrize("kind", STATISTICS)
 def test_another_population_is_flagged(kind: str) -> None:
     generator = np.random.default_rng(0)
-    owner, values = alike_pictures(generator, 80, kind)
+    owner, values = alike_images(generator, 80, kind)
     is_new = owner >= 40
     values = (
         np.where(is_new, 1, values) if kind == "tv" else values + 1.5 * is_new.reshape(-1, *[1] * (values.ndim - 1))
@@ -158,7 +158,7 @@ def test_another_population_is_flagged(kind: str) -> None:
 
 
 def test_equal_seeds_give_equal_p_values() -> None:
-    owner, values = alike_pictures(np.random.default_rng(2), 20, "ks")
+    owner, values = alike_images(np.random.default_rng(2), 20, "ks")
     first, again, other = (
         permutation_test(owner, owner >= 9, kolmogorov_smirnov(values), seed).chance for seed in (1, 1, 2)
     )

@@ -13,28 +13,28 @@ from radiograft.evaluation import results
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import Report, render_report
-from tests.helpers.catalogs import catalogue, judge
+from tests.helpers.catalogs import catalog, judge
 from tests.helpers.report_page import Page
 
 SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=100)
 
 
-def analyse(rows: pd.DataFrame) -> dict[str, Any]:
+def analyze(rows: pd.DataFrame) -> dict[str, Any]:
     """The analyses of a good model on rows of all splits, with what else metrics.json holds and they need."""
     predictions = judge(rows).predictions
     parts = {split: predictions[predictions["split"] == split] for split in ("validation", "test")}
     thresholds = choose_thresholds(parts["validation"], ["Mass"])
     metrics = {
-        split: evaluate_predictions(part, ["Mass"], thresholds, 0, 0, SETTINGS.evaluate_fewest_patients)
+        split: evaluate_predictions(part, ["Mass"], thresholds, 0, 0, SETTINGS.evaluate_min_patients)
         for split, part in parts.items()
     }
     found = results.analyze(SETTINGS, rows, predictions, thresholds, metrics)
-    return {**found, "lineage": {"settings": {"evaluate_fewest_patients": SETTINGS.evaluate_fewest_patients}}}
+    return {**found, "lineage": {"settings": {"evaluate_min_patients": SETTINGS.evaluate_min_patients}}}
 
 
 def three_splits() -> pd.DataFrame:
     sizes = {"train": 400, "validation": 240, "test": 300}
-    return pd.concat([catalogue(size, size, split) for split, size in sizes.items()], ignore_index=True)
+    return pd.concat([catalog(size, size, split) for split, size in sizes.items()], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def facts() -> dict[str, Any]:
     rows = three_splits()
     rows["bytes"] += (9000 * rows["label:Mass"]).astype(int)
     rows["view"] = rows["view"].mask((rows["split"] == "test") & (rows.groupby("split").cumcount() < 8), "LL")
-    return analyse(rows)
+    return analyze(rows)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
 
 
 def test_figures_on_test_are_not_told_to_be_too_good(page: Page) -> None:
-    assert "too good" not in page.text.split("Groups of pictures")[1].split("What the pretrained weights bring")[0]
+    assert "too good" not in page.text.split("Groups of images")[1].split("What the pretrained weights bring")[0]
 
 
 def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
@@ -96,22 +96,22 @@ def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
 def test_where_test_has_only_positives_validation_is_judged(full_report: Report) -> None:
     rows = three_splits()
     rows["label:Mass"] = rows["label:Mass"].mask(rows["split"] == "test", 1.0)
-    facts = analyse(rows)
+    facts = analyze(rows)
     assert facts["judged_on"] == "validation"
     assert sum(group["n_images"] for group in facts["subgroups"] if group["variable"] == "sex") == 240
     assert {each["label"] for each in facts["shortcuts"]} == {"Mass"}
     assert facts["calibration"]["labels"] == {}
     shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
     assert "No label can be judged on test." in shown.text
-    assert "Fine-tuning on validation, by groups of pictures" in shown.text
-    assert "Epoch and threshold were chosen on these pictures, so these figures are too good." in shown.text
-    assert "The epoch was chosen on these pictures, so the model's figures are too good." in shown.text
+    assert "Fine-tuning on validation, by groups of images" in shown.text
+    assert "Epoch and threshold were chosen on these images, so these figures are too good." in shown.text
+    assert "The epoch was chosen on these images, so the model's figures are too good." in shown.text
 
 
 def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> None:
     rows = three_splits().assign(view=None, sex=None, age=float("nan"), uri="mass.npz#images/1", bytes=784)
     rows = rows[(rows["split"] == "train") | (rows.groupby("split").cumcount() < 8)]
-    facts = analyse(rows)
+    facts = analyze(rows)
     assert (facts["subgroups"], facts["shortcuts"]) == ([], [])
     assert results.analysis_notes(facts) == []
     shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))

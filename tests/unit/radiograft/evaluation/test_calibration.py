@@ -13,20 +13,20 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 from sklearn.calibration import calibration_curve  # type: ignore[import-untyped]
 
 from radiograft.evaluation.calibration import apply_temperature, calibrate, fit_temperature, reliability
-from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_pictures
+from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_images
 
 
-def overconfident(pictures: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Truths, and scores whose logits are `factor` times as large as they should be."""
     generator = np.random.default_rng(seed)
-    logits = generator.normal(-1, 1.5, pictures)
-    truth = (generator.random(pictures) < 1 / (1 + np.exp(-logits))).astype(float)
+    logits = generator.normal(-1, 1.5, images)
+    truth = (generator.random(images) < 1 / (1 + np.exp(-logits))).astype(float)
     return truth, 1 / (1 + np.exp(-factor * logits))
 
 
-def split(pictures: int, factor: float, seed: int) -> pd.DataFrame:
-    truth, scores = overconfident(pictures, factor, seed)
-    return frame(each_its_own_patient(pictures), Mass=(truth.tolist(), scores.tolist()))
+def split(images: int, factor: float, seed: int) -> pd.DataFrame:
+    truth, scores = overconfident(images, factor, seed)
+    return frame(each_its_own_patient(images), Mass=(truth.tolist(), scores.tolist()))
 
 
 class TestTemperature:
@@ -66,9 +66,9 @@ class TestReliability:
         ]
 
     @settings(deadline=None)
-    @given(scored_pictures())
-    def test_agrees_with_scikit_learn(self, pictures: tuple[list[float], list[float]]) -> None:
-        truth, scores = pictures
+    @given(scored_images())
+    def test_agrees_with_scikit_learn(self, images: tuple[list[float], list[float]]) -> None:
+        truth, scores = images
         found = reliability(truth, scores)
         observed, predicted = calibration_curve(truth, scores, n_bins=10, strategy="quantile")
         np.testing.assert_allclose([point["observed"] for point in found["curve"]], observed)
@@ -97,7 +97,7 @@ class TestCalibrate:
         ]
         assert temperatures[0] == temperatures[1]
 
-    def test_pictures_of_unknown_truth_change_nothing(self) -> None:
+    def test_images_of_unknown_truth_change_nothing(self) -> None:
         validation, test = split(200, 2.0, seed=1), split(200, 2.0, seed=2)
         stranger = frame(["x"], Mass=([UNKNOWN], [0.99]))
         padded = [pd.concat([part, stranger], ignore_index=True) for part in (validation, test)]

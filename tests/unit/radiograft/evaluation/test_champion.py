@@ -1,6 +1,6 @@
-"""The production version as an opponent: the same pictures at its own size, and every reason not to compare with it.
+"""The production version as an opponent: the same images at its own size, and every reason not to compare with it.
 
-The versions here hold tiny networks that answer by the mean grey of a picture, so that their answers are known.
+The versions here hold tiny networks that answer by the mean gray of an image, so that their answers are known.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SLOPES = (4.0, -2.0, 1.0)
 
 
 def network(size: int, slopes: Sequence[float] = SLOPES) -> keras.Model:
-    """Probability of each label: the sigmoid of slope x mean grey (0 to 1)."""
+    """Probability of each label: the sigmoid of slope x mean gray (0 to 1)."""
     inputs = keras.Input((size, size, 1), dtype="uint8")
-    grey = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    gray = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
     outputs = keras.layers.Dense(len(slopes), activation="sigmoid", use_bias=False)
-    model = keras.Model(inputs, outputs(grey))
+    model = keras.Model(inputs, outputs(gray))
     outputs.set_weights([np.array([slopes], "float32")])
     return model
 
@@ -45,22 +45,22 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture(scope="module")
 def data(shards_folder: Path) -> Shards:
-    """31 test pictures of 15 patients at 32 px."""
+    """31 test images of 15 patients at 32 px."""
     return Shards.read(shards_folder)
 
 
 @pytest.fixture(scope="module")
-def at_64(catalogue_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """The same pictures at 64 px."""
+def at_64(catalog_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """The same images at 64 px."""
     folder = tmp_path_factory.mktemp("at_64")
-    preprocess.run(Preprocess(image_size=64), catalogue_folder, folder)
+    preprocess.run(Preprocess(image_size=64), catalog_folder, folder)
     return Shards.read(folder)
 
 
 def expected(data: Shards, slopes: Sequence[float] = SLOPES) -> np.ndarray:
-    """What the network answers on the test pictures of shards."""
-    pictures = np.concatenate(list(data.pictures("test", 100).as_numpy_iterator()))
-    return 1 / (1 + np.exp(-np.outer(pictures.mean(axis=(1, 2, 3)) / 255, slopes)))
+    """What the network answers on the test images of shards."""
+    images = np.concatenate(list(data.images("test", 100).as_numpy_iterator()))
+    return 1 / (1 + np.exp(-np.outer(images.mean(axis=(1, 2, 3)) / 255, slopes)))
 
 
 def scores(champion: Champion | None) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_without_a_production_version_there_is_no_opponent(shelf: Shelf, data: S
     assert shelf.challenge(data) is None
 
 
-def test_it_is_asked_about_the_test_pictures_in_their_order(shelf: Shelf, data: Shards) -> None:
+def test_it_is_asked_about_the_test_images_in_their_order(shelf: Shelf, data: Shards) -> None:
     shelf.put(data, network(32, (1.0, 1.0, 1.0)))
     number = shelf.put(data, network(32))
     champion = shelf.challenge(data)
@@ -122,15 +122,15 @@ def test_one_made_for_another_size_sees_the_originals_at_that_size(shelf: Shelf,
     shelf.put(data, network(64), size=64)
     found = scores(shelf.challenge(data))
     np.testing.assert_allclose(found, expected(at_64), atol=1e-6)
-    assert np.abs(found - expected(data)).max() > 1e-5  # the smaller pictures would have given other answers
+    assert np.abs(found - expected(data)).max() > 1e-5  # the smaller images would have given other answers
 
 
 def test_rows_of_an_archive_are_read_anew_too(shelf: Shelf, tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "films.npz", **medmnist_arrays())  # type: ignore[arg-type]
     settings = Ingest(data_format="medmnist", data_source=str(tmp_path / "films.npz"))
-    ingest.run(settings, tmp_path / "catalogue")
+    ingest.run(settings, tmp_path / "catalog")
     for size in (32, 64):
-        preprocess.run(Preprocess(image_size=size), tmp_path / "catalogue", tmp_path / f"at_{size}")
+        preprocess.run(Preprocess(image_size=size), tmp_path / "catalog", tmp_path / f"at_{size}")
     small, large = (Shards.read(tmp_path / f"at_{size}") for size in (32, 64))
     shelf.put(small, network(64, SLOPES[:1]), LABELS[:1], size=64)
     champion = shelf.challenge(small)
@@ -175,21 +175,21 @@ def test_one_from_another_source_with_a_test_patients_id_is_refused_for_the_id_a
     )
 
 
-def test_one_from_another_source_that_knows_a_test_picture_knew_the_patient(shelf: Shelf, data: Shards) -> None:
+def test_one_from_another_source_that_knows_a_test_image_knew_the_patient(shelf: Shelf, data: Shards) -> None:
     copy = data.split("train").assign(md5=data.split("test")["md5"][0])
     shelf.put(dataclasses.replace(data, rows=copy, summary=data.summary | {"source": "gs://moved"}), network(32))
     assert shelf.refusal(data).startswith("it was trained or validated on 1 of the 15 test patients, ")
 
 
-def test_one_that_knows_a_test_picture_under_another_patients_name_is_refused(shelf: Shelf, data: Shards) -> None:
-    picture = data.split("test").iloc[0]
-    copy = data.split("train").assign(md5=picture["md5"])
+def test_one_that_knows_a_test_image_under_another_patients_name_is_refused(shelf: Shelf, data: Shards) -> None:
+    image = data.split("test").iloc[0]
+    copy = data.split("train").assign(md5=image["md5"])
     shelf.put(dataclasses.replace(data, rows=copy), network(32))
     assert shelf.refusal(data).startswith("it was trained or validated on 1 of the 15 test patients, ")
-    assert picture["patient_id"] in shelf.refusal(data)
+    assert image["patient_id"] in shelf.refusal(data)
 
 
-def test_the_pictures_that_chose_the_weights_are_recorded(data: Shards, tmp_path: Path) -> None:
+def test_the_images_that_chose_the_weights_are_recorded(data: Shards, tmp_path: Path) -> None:
     record_seen_images(data.rows, tmp_path)
     found = pd.read_parquet(tmp_path / "seen.parquet")
     assert found.columns.tolist() == ["patient_id", "md5"]
@@ -242,12 +242,12 @@ def test_one_of_another_size_is_refused_where_an_original_is_gone(shelf: Shelf, 
     gone = data.split("test")["image_id"][row]
     uris = data.rows["uri"].where(data.rows["image_id"] != gone, "/gone.png")
     assert shelf.refusal(dataclasses.replace(data, rows=data.rows.assign(uri=uris))) == (
-        f"it takes pictures of 64 pixels, and the originals cannot be read anew ({gone}: gone since ingest)"
+        f"it takes images of 64 pixels, and the originals cannot be read anew ({gone}: gone since ingest)"
     )
 
 
 def test_one_of_another_size_is_refused_where_the_archive_is_gone(shelf: Shelf, data: Shards) -> None:
     shelf.put(data, network(64), size=64)
     moved = dataclasses.replace(data, rows=data.rows.assign(uri="/gone.npz#test_images/0"))
-    assert shelf.refusal(moved).startswith("it takes pictures of 64 pixels, and the originals cannot be read anew (")
+    assert shelf.refusal(moved).startswith("it takes images of 64 pixels, and the originals cannot be read anew (")
     assert "/gone.npz" in shelf.refusal(moved)

@@ -33,20 +33,20 @@ def folder(model: keras.Model, tmp_path: Path) -> Path:
     return tmp_path / "sample"
 
 
-def test_the_pictures_are_phantoms(folder: Path) -> None:
+def test_the_images_are_phantoms(folder: Path) -> None:
     """So that no patient's pixels lie in a registry."""
     drawn = {content for name, content in generate_phantom_files(6, seed=0) if name.endswith(".png")}
-    pictures = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
-    assert len(set(pictures)) == 6
-    assert set(pictures) <= drawn
+    images = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
+    assert len(set(images)) == 6
+    assert set(images) <= drawn
 
 
 def test_recorded_is_what_the_network_answers(model: keras.Model, folder: Path) -> None:
     recorded = json.loads((folder / "probabilities.json").read_text())
     assert sorted(recorded["probabilities"]) == [f"{number}.png" for number in range(6)]
     for name, expected in recorded["probabilities"].items():
-        picture = decode(tf.constant((folder / name).read_bytes()), 32)
-        answer = model(picture[None]).numpy()[0]
+        image = decode(tf.constant((folder / name).read_bytes()), 32)
+        answer = model(image[None]).numpy()[0]
         assert answer == pytest.approx(expected, abs=recorded["tolerance"] / 2)
 
 

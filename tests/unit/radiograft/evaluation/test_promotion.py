@@ -67,8 +67,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
     settings = Ingest(data_source=str(folder), data_test_fraction=0.4, data_validation_fraction=0.25)
-    ingest.run(settings, folder / "catalogue")
-    preprocess.run(Preprocess(image_size=64), folder / "catalogue", folder / "shards")
+    ingest.run(settings, folder / "catalog")
+    preprocess.run(Preprocess(image_size=64), folder / "catalog", folder / "shards")
     return folder / "shards"
 
 
@@ -95,7 +95,7 @@ def weak(strong: evaluate.EvaluateInputs, tmp_path_factory: pytest.TempPathFacto
 
 def _attempt(inputs: evaluate.EvaluateInputs, place: str, folder: Path, floors: str = "0.5") -> Attempt:
     settings = Evaluate(
-        publish_registry=place, publish_model_name=MODEL, publish_floors=floors, evaluate_bootstrap_samples=200
+        publish_registry=place, publish_model_name=MODEL, gate_min_auroc=floors, evaluate_bootstrap_samples=200
     )
     places = (folder / name for name in ("evaluation", "report.html", "logs"))
     judged = evaluate.run(settings, inputs, folder.name, *places)
@@ -171,7 +171,7 @@ def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
     champion = load_champion(settings, Shards.read(shards), devices.distribution_strategy(), "another run")
     recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
-    rule = GatePolicy(0.0, settings.floors(["Pneumonia"]), settings.evaluate_fewest_patients)
+    rule = GatePolicy(0.0, settings.floors(["Pneumonia"]), settings.evaluate_min_patients)
     again, alone = (
         decide_promotion(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None)
     )

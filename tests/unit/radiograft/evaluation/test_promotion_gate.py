@@ -13,19 +13,19 @@ from radiograft.config.gate import parse_min_auroc
 from radiograft.evaluation.model_comparison import compare_by_delong
 from radiograft.evaluation.promotion_gate import Champion, GateDecision, GatePolicy, decide_promotion, explain_decision
 from radiograft.metrics.multilabel import evaluate_label
-from tests.helpers.samples import each_its_own_patient, frame, noisy_scores, scored_pictures
+from tests.helpers.samples import each_its_own_patient, frame, noisy_scores, scored_images
 
 SAMPLES = 200
 
 
-def predictions(gain: float, seed: int = 0, pictures: int = 600, **more: float) -> pd.DataFrame:
-    """Predictions for Mass whose AUROC grows with the gain, on two pictures a patient; `more` labels have gains too."""
+def predictions(gain: float, seed: int = 0, images: int = 600, **more: float) -> pd.DataFrame:
+    """Predictions for Mass whose AUROC grows with the gain, on two images a patient; `more` labels have gains too."""
     generator = np.random.default_rng(99)
-    patients = [f"p{number // 2:04d}" for number in range(pictures)]
+    patients = [f"p{number // 2:04d}" for number in range(images)]
     labels = {}
     for label, each in {"Mass": gain, **more}.items():
-        truth = (generator.random(pictures) < 0.3).astype(float)
-        noise = np.random.default_rng(seed).normal(size=pictures)
+        truth = (generator.random(images) < 0.3).astype(float)
+        noise = np.random.default_rng(seed).normal(size=images)
         labels[label] = (truth.tolist(), (1 / (1 + np.exp(-(each * truth - 1 + noise)))).tolist())
     return frame(patients, **labels)
 
@@ -85,7 +85,7 @@ def test_the_floor_is_held_against_the_lower_bound_not_the_estimate() -> None:
     between = f"{area['value'] - 0.001:.6f}"
     found = verdict(predictions(1.0), None, floors=between)
     assert not found["promote"]
-    assert found["reasons"][0].endswith("test pictures of more patients may show it")
+    assert found["reasons"][0].endswith("test images of more patients may show it")
 
 
 @pytest.mark.parametrize(("challenger", "champion", "promoted"), [(1.5, 0.5, True), (0.5, 1.5, False)])
@@ -106,13 +106,13 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(challenger: float, ch
 
 def test_a_difference_that_cannot_be_told_from_a_loss_is_refused() -> None:
     """Two equally good models with errors of their own on few patients: the interval reaches below the margin."""
-    found = verdict(predictions(1.5, seed=1, pictures=120), predictions(1.5, seed=2, pictures=120), margin=0.02)
-    wide = verdict(predictions(1.5, seed=1, pictures=120), predictions(1.5, seed=2, pictures=120), margin=0.5)
+    found = verdict(predictions(1.5, seed=1, images=120), predictions(1.5, seed=2, images=120), margin=0.02)
+    wide = verdict(predictions(1.5, seed=1, images=120), predictions(1.5, seed=2, images=120), margin=0.5)
     difference = found["labels"]["Mass"]["difference"]
     assert difference is not None
     assert difference["low"] < -0.02 < difference["value"]  # type: ignore[operator]
     assert not found["promote"]
-    assert found["reasons"][-1].endswith("test pictures of more patients may show it")
+    assert found["reasons"][-1].endswith("test images of more patients may show it")
     assert wide["promote"]
 
 
@@ -187,7 +187,7 @@ def test_where_no_label_can_be_judged_the_model_stays_a_candidate() -> None:
 def test_one_patient_alone_gives_no_interval_to_judge_by() -> None:
     found = verdict(predictions(2.0).assign(patient_id="p1"), None)
     assert not found["promote"]
-    assert found["reasons"] == ["the AUROC for Mass has no interval: test pictures of more patients may give one"]
+    assert found["reasons"] == ["the AUROC for Mass has no interval: test images of more patients may give one"]
 
 
 def test_a_champion_that_could_not_be_compared_stays_and_all_reasons_are_told() -> None:
@@ -199,8 +199,8 @@ def test_a_champion_that_could_not_be_compared_stays_and_all_reasons_are_told() 
     assert not verdict(predictions(2.0), Champion(3, None, "it is damaged"))["promote"]
 
 
-def test_models_must_have_been_asked_about_the_same_pictures() -> None:
-    with pytest.raises(ValueError, match="models must be compared on the same pictures"):
+def test_models_must_have_been_asked_about_the_same_images() -> None:
+    with pytest.raises(ValueError, match="models must be compared on the same images"):
         verdict(predictions(1.0), predictions(1.0)[::-1])
 
 
@@ -212,9 +212,9 @@ def test_unknown_truths_are_left_out() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures=scored_pictures(), margin=st.floats(0, 0.5))
-def test_a_model_is_never_inferior_to_itself(pictures: tuple[list[float], list[float]], margin: float) -> None:
-    own = frame(each_its_own_patient(len(pictures[0])), Mass=pictures)
+@given(images=scored_images(), margin=st.floats(0, 0.5))
+def test_a_model_is_never_inferior_to_itself(images: tuple[list[float], list[float]], margin: float) -> None:
+    own = frame(each_its_own_patient(len(images[0])), Mass=images)
     against_itself, alone = (verdict(own, champion, margin, floors="0") for champion in (own, None))
     assert against_itself["promote"] == alone["promote"]
     for found in against_itself["labels"].values():
@@ -231,7 +231,7 @@ def test_a_model_is_never_inferior_to_itself(pictures: tuple[list[float], list[f
 def test_a_wider_margin_or_a_lower_floor_never_turns_a_promotion_down(
     seeds: tuple[int, int], gains: tuple[float, float], margins: tuple[float, float], floors: tuple[float, float]
 ) -> None:
-    challenger, champion = (predictions(gain, seed, pictures=80) for gain, seed in zip(gains, seeds, strict=True))
+    challenger, champion = (predictions(gain, seed, images=80) for gain, seed in zip(gains, seeds, strict=True))
     strict = verdict(challenger, champion, min(margins), f"{max(floors):.9f}")
     lenient = verdict(challenger, champion, max(margins), f"{min(floors):.9f}")
     assert strict["promote"] <= lenient["promote"]
@@ -241,7 +241,7 @@ def test_a_wider_margin_or_a_lower_floor_never_turns_a_promotion_down(
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_swapping_the_models_turns_the_difference_round(seed: int) -> None:
-    models = predictions(1.0, seed, pictures=80), predictions(1.3, seed + 1, pictures=80)
+    models = predictions(1.0, seed, images=80), predictions(1.3, seed + 1, images=80)
     one, other = verdict(*models)["labels"]["Mass"], verdict(*reversed(models))["labels"]["Mass"]
     assert one["challenger"] == other["champion"]
     assert one["difference"]["value"] == pytest.approx(-other["difference"]["value"])  # type: ignore[index,operator]

@@ -1,4 +1,4 @@
-"""A variable that gives the answer away is warned of, by what it does on pictures that it was not read from."""
+"""A variable that gives the answer away is warned of, by what it does on images that it was not read from."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, shortcut_w
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.stages.ingest import task as ingest
-from tests.helpers.catalogs import catalogue, judge
+from tests.helpers.catalogs import catalog, judge
 
-ENDING = "The model may have learned how the pictures came about instead of the finding."
+ENDING = "The model may have learned how the images came about instead of the finding."
 
 
 def search(train: pd.DataFrame, rows: pd.DataFrame, gain: float = 1.5) -> dict[str, Shortcut]:
@@ -28,7 +28,7 @@ def search(train: pd.DataFrame, rows: pd.DataFrame, gain: float = 1.5) -> dict[s
 
 
 def test_without_a_shortcut_there_is_no_warning() -> None:
-    found = search(catalogue(600, 1, "train"), catalogue(400))
+    found = search(catalog(600, 1, "train"), catalog(400))
     assert set(found) == {"bytes", "view", "age", "sex", "source"}
     assert not any(each["warning"] for each in found.values())
     for each in found.values():
@@ -39,7 +39,7 @@ def test_without_a_shortcut_there_is_no_warning() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) -> None:
-    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["bytes"] += (sign * 6000 * part["label:Mass"]).astype(int)
     found = search(train, rows)
@@ -55,7 +55,7 @@ def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) ->
 
 
 def test_a_weak_hint_is_no_warning_beside_a_good_model() -> None:
-    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["bytes"] += (2000 * part["label:Mass"]).astype(int)
     assert search(train, rows, gain=4.0)["bytes"]["auroc"]["low"] > 0.55  # type: ignore[operator]
@@ -64,7 +64,7 @@ def test_a_weak_hint_is_no_warning_beside_a_good_model() -> None:
 
 
 def test_a_folder_that_is_the_label_is_warned_of_though_it_has_no_interval() -> None:
-    train, rows = catalogue(200, 1, "train"), catalogue(100)
+    train, rows = catalog(200, 1, "train"), catalog(100)
     for part in (train, rows):
         part["uri"] = [f"/data/{'ill' if truth else 'well'}/{i}.png" for i, truth in enumerate(part["label:Mass"])]
     source = search(train, rows)["source"]
@@ -73,7 +73,7 @@ def test_a_folder_that_is_the_label_is_warned_of_though_it_has_no_interval() -> 
 
 
 def test_what_training_taught_is_what_counts_on_test() -> None:
-    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    train, rows = catalog(600, 1, "train"), catalog(400)
     train["view"] = np.where(train["label:Mass"] == 1, "AP", "PA")
     rows["view"] = np.where(rows["label:Mass"] == 1, "PA", "AP")
     found = search(train, rows)["view"]
@@ -82,7 +82,7 @@ def test_what_training_taught_is_what_counts_on_test() -> None:
 
 
 def test_an_unknown_age_or_view_says_nothing() -> None:
-    train, rows = catalogue(600, 1, "train"), catalogue(400)
+    train, rows = catalog(600, 1, "train"), catalog(400)
     rows = rows.assign(age=np.nan, view=pd.array([None] * 400, dtype="string"))
     found = search(train, rows)
     assert found["age"]["auroc"]["value"] == found["view"]["auroc"]["value"] == 0.5
@@ -90,21 +90,21 @@ def test_an_unknown_age_or_view_says_nothing() -> None:
 
 def test_a_variable_that_never_differs_is_left_out() -> None:
     train, rows = (
-        catalogue(60, seed, split).assign(view=None, sex=None, age=np.nan, bytes=784)
+        catalog(60, seed, split).assign(view=None, sex=None, age=np.nan, bytes=784)
         for seed, split in ((1, "train"), (2, "test"))
     )
     train["uri"], rows["uri"] = "gs://bucket/mass.npz#train_images/1", "gs://bucket/mass.npz#test_images/1"
     assert search(train, rows) == {}
 
 
-def test_sizes_of_pictures_are_warned_of() -> None:
-    train, rows = catalogue(600, 1, "train"), catalogue(400)
+def test_sizes_of_images_are_warned_of() -> None:
+    train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["pixels"] = part["pixels"].where(part["label:Mass"] == 1, 2048 * 2500)
     found = search(train, rows)
     assert [name for name, each in found.items() if each["warning"]] == ["pixels"]
     assert found["pixels"]["auroc"]["value"] == 1.0
-    assert shortcut_warnings(list(found.values()), "test")[0].startswith("Picture size alone predicts nearly as well")
+    assert shortcut_warnings(list(found.values()), "test")[0].startswith("Image size alone predicts nearly as well")
 
 
 def test_many_labels_make_one_sentence() -> None:
@@ -134,7 +134,7 @@ def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_p
     thresholds = choose_thresholds(validation, labels)
     settings = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=100)
     metrics = {
-        name: evaluate_predictions(part, labels, thresholds, 0, 0, settings.evaluate_fewest_patients)
+        name: evaluate_predictions(part, labels, thresholds, 0, 0, settings.evaluate_min_patients)
         for name, part in (("validation", validation), ("test", test))
     }
     found = results.analyze(settings, rows, predictions, thresholds, metrics)
@@ -147,5 +147,5 @@ def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_p
 
 
 def shrunk(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L").resize((16, 16)), dtype=float).ravel() / 255
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize((16, 16)), dtype=float).ravel() / 255

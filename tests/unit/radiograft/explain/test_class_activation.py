@@ -17,16 +17,16 @@ from radiograft.models.backbones.registry import build_backbone
 from radiograft.models.graph import iter_layers
 from radiograft.models.predictor import Predictor
 from tests.helpers import networks
-from tests.helpers.squares import SIZE, SQUARE, brightness, network, picture
+from tests.helpers.squares import SIZE, SQUARE, brightness, image, network
 
 KERNEL = np.random.default_rng(1).normal(size=(6, 2)).astype("float32")
-PICTURES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="uint8")
+IMAGES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="uint8")
 BRIGHTNESS = brightness()
 
 
-def maps_of(model: keras.Model, pictures: np.ndarray, label: int) -> ActivationMaps:
+def maps_of(model: keras.Model, images: np.ndarray, label: int) -> ActivationMaps:
     heat_maps = HeatMaps(model, tf.distribute.get_strategy())
-    (maps,) = heat_maps.stream(tf.data.Dataset.from_tensor_slices(pictures).batch(len(pictures)), label)
+    (maps,) = heat_maps.stream(tf.data.Dataset.from_tensor_slices(images).batch(len(images)), label)
     return maps
 
 
@@ -44,17 +44,17 @@ def expected(evidence: np.ndarray, size: int = SIZE) -> np.ndarray:
 @pytest.mark.parametrize("label", [0, 1])
 def test_where_the_network_is_linear_behind_the_pooling_grad_cam_is_cam(label: int) -> None:
     model = network(6, KERNEL)
-    activation = keras.Model(model.input, model.get_layer("cells").output)(PICTURES).numpy()
+    activation = keras.Model(model.input, model.get_layer("cells").output)(IMAGES).numpy()
     cam = np.einsum("nhwc,c->nhw", activation, KERNEL[:, label])  # Zhou et al. 2016
     assert (cam > 0).any(axis=(1, 2)).all()
-    np.testing.assert_allclose(maps_of(model, PICTURES, label).grad_cam, expected(cam), atol=1e-5)
+    np.testing.assert_allclose(maps_of(model, IMAGES, label).grad_cam, expected(cam), atol=1e-5)
 
 
 def test_layer_cam_weighs_each_place_by_its_own_positive_gradient() -> None:
     model = network(6, KERNEL)
-    activation = keras.Model(model.input, model.get_layer("cells").output)(PICTURES).numpy()
+    activation = keras.Model(model.input, model.get_layer("cells").output)(IMAGES).numpy()
     cam = np.einsum("nhwc,c->nhw", activation, np.maximum(KERNEL[:, 0], 0))
-    np.testing.assert_allclose(maps_of(model, PICTURES, 0).layer_cam, expected(cam), atol=1e-5)
+    np.testing.assert_allclose(maps_of(model, IMAGES, 0).layer_cam, expected(cam), atol=1e-5)
 
 
 FINER = [("densenet121", "conv4_block24_concat"), ("efficientnet_lite0", "block5c_add")]
@@ -69,56 +69,56 @@ def test_layer_cam_reads_the_last_block_of_twice_the_resolution(name: str, block
     front = keras.Model(model.input, middle)
     (hidden,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == "probabilities")
     back = keras.Model(middle, hidden)
-    activation = tf.convert_to_tensor(front(networks.PICTURES, training=False))
+    activation = tf.convert_to_tensor(front(networks.IMAGES, training=False))
     kernel = model.get_layer("probabilities").kernel.numpy()
     with tf.GradientTape() as tape:
         tape.watch(activation)
         logits = tf.matmul(back(activation, training=False), kernel)[:, 0]
     slope = tape.gradient(logits, activation).numpy()
     cam = (np.maximum(slope, 0) * activation.numpy()).sum(axis=-1)
-    found = maps_of(model, networks.PICTURES, 0).layer_cam
+    found = maps_of(model, networks.IMAGES, 0).layer_cam
     np.testing.assert_allclose(found, expected(cam, networks.SIZE), atol=1e-4)
 
 
 def test_a_network_that_is_sure_gives_the_maps_of_one_that_is_not() -> None:
-    sure, unsure = (maps_of(network(6, KERNEL, bias), PICTURES, 0) for bias in (200.0, 0.0))
+    sure, unsure = (maps_of(network(6, KERNEL, bias), IMAGES, 0) for bias in (200.0, 0.0))
     np.testing.assert_array_equal(sure.grad_cam, unsure.grad_cam)
     np.testing.assert_array_equal(sure.layer_cam, unsure.layer_cam)
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((6, 2)), -np.abs(KERNEL)])
 def test_where_nothing_speaks_for_the_label_the_map_is_zero(kernel: np.ndarray) -> None:
-    for heat in maps_of(network(6, kernel), PICTURES, 1):
+    for heat in maps_of(network(6, kernel), IMAGES, 1):
         np.testing.assert_array_equal(heat, np.zeros((5, SIZE, SIZE)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 33])
-def test_pictures_of_any_number_get_each_its_own_map(count: int) -> None:
-    pictures = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype="uint8")
+def test_images_of_any_number_get_each_its_own_map(count: int) -> None:
+    images = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype="uint8")
     heat_maps = HeatMaps(network(6, KERNEL), tf.distribute.get_strategy())
-    found = heat_maps.of(pictures, 1)
+    found = heat_maps.of(images, 1)
     assert (found.shape, found.dtype) == ((count, SIZE, SIZE), np.float32)
-    np.testing.assert_allclose(found[-1:], heat_maps.of(pictures[-1:], 1), atol=1e-6)
+    np.testing.assert_allclose(found[-1:], heat_maps.of(images[-1:], 1), atol=1e-6)
     np.testing.assert_allclose(found.max(axis=(1, 2)), 1)
     assert found.min() >= 0
 
 
 def test_a_network_that_also_predicts_keeps_its_maps_and_its_answers() -> None:
     model = network(6, KERNEL)
-    pictures = tf.data.Dataset.from_tensor_slices(PICTURES).batch(5)
+    images = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
     predictor = Predictor(model, tf.distribute.get_strategy())
-    before, alone = predictor.whole(pictures), maps_of(network(6, KERNEL), PICTURES, 0)
-    np.testing.assert_array_equal(maps_of(model, PICTURES, 0).grad_cam, alone.grad_cam)
-    np.testing.assert_array_equal(predictor.whole(pictures), before)
+    before, alone = predictor.whole(images), maps_of(network(6, KERNEL), IMAGES, 0)
+    np.testing.assert_array_equal(maps_of(model, IMAGES, 0).grad_cam, alone.grad_cam)
+    np.testing.assert_array_equal(predictor.whole(images), before)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_shows_the_same_places(policy: str) -> None:
-    full = maps_of(network(6, KERNEL), PICTURES, 0)
+    full = maps_of(network(6, KERNEL), IMAGES, 0)
     keras.config.set_dtype_policy(policy)
     try:
         model = network(6, KERNEL)
-        half = maps_of(model, PICTURES, 0)
+        half = maps_of(model, IMAGES, 0)
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("cells").compute_dtype == policy.removeprefix("mixed_")
@@ -129,39 +129,39 @@ def test_half_precision_shows_the_same_places(policy: str) -> None:
 @given(st.integers(0, SIZE - SQUARE), st.integers(0, SIZE - SQUARE))
 @settings(max_examples=25, deadline=None)
 def test_a_bright_square_is_found_wherever_it_is(x: int, y: int) -> None:
-    (heat,) = BRIGHTNESS.of(picture((x, y))[None], 0)
+    (heat,) = BRIGHTNESS.of(image((x, y))[None], 0)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert x - 2 <= column < x + SQUARE + 2  # a cell of four pixels may stick out of it
     assert y - 2 <= row < y + SQUARE + 2
-    np.testing.assert_array_equal(BRIGHTNESS.of(picture((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
+    np.testing.assert_array_equal(BRIGHTNESS.of(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
 
 
-def test_cold_places_stay_as_they_are_and_hot_ones_take_colour() -> None:
-    grey = np.full((SIZE, SIZE, 1), 100, dtype="uint8")
+def test_cold_places_stay_as_they_are_and_hot_ones_take_color() -> None:
+    gray = np.full((SIZE, SIZE, 1), 100, dtype="uint8")
     heat = np.zeros((SIZE, SIZE), dtype="float32")
     heat[:, SIZE // 2 :] = 1.0
-    shown = blend(grey, heat)
+    shown = blend(gray, heat)
     assert (shown.shape, shown.dtype) == ((SIZE, SIZE, 3), np.uint8)
     assert (shown[:, : SIZE // 2] == 100).all()
     red, green, blue = shown[0, -1].tolist()
     assert red > 150
     assert green > blue
-    assert (blend(grey, None) == 100).all()
+    assert (blend(gray, None) == 100).all()
 
 
 def test_boxes_are_outlined_where_they_are() -> None:
-    grey = np.full((100, 100), 255, dtype="uint8")
-    changed = (blend(grey, None, [(0.2, 0.4, 0.5, 0.3)]) != 255).any(axis=-1)
+    gray = np.full((100, 100), 255, dtype="uint8")
+    changed = (blend(gray, None, [(0.2, 0.4, 0.5, 0.3)]) != 255).any(axis=-1)
     rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (19, 71, 39, 71)
     assert not changed[45:65, 25:65].any()
-    larger = (blend(grey, None, [(0.2, 0.4, 0.5, 0.3)], side=200) != 255).any(axis=-1)
+    larger = (blend(gray, None, [(0.2, 0.4, 0.5, 0.3)], side=200) != 255).any(axis=-1)
     assert larger.shape == (200, 200)
     assert (larger.any(axis=0).nonzero()[0].min(), larger.any(axis=1).nonzero()[0].max()) == (39, 141)
 
 
-def test_an_overlay_is_a_png_of_the_pictures_size() -> None:
+def test_an_overlay_is_a_png_of_the_images_size() -> None:
     heat = np.linspace(0, 1, SIZE * SIZE, dtype="float32").reshape(SIZE, SIZE)
-    with Image.open(io.BytesIO(overlay(PICTURES[0], heat, [(0, 0, 0.5, 0.5)]))) as png:
+    with Image.open(io.BytesIO(overlay(IMAGES[0], heat, [(0, 0, 0.5, 0.5)]))) as png:
         assert (png.format, png.mode, png.size) == ("PNG", "RGB", (SIZE, SIZE))
-        np.testing.assert_array_equal(np.asarray(png), blend(PICTURES[0], heat, [(0, 0, 0.5, 0.5)]))
+        np.testing.assert_array_equal(np.asarray(png), blend(IMAGES[0], heat, [(0, 0, 0.5, 0.5)]))

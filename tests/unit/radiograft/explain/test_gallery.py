@@ -1,4 +1,4 @@
-"""The report's pictures: which calls are shown, and that the picture shown is the one that is named."""
+"""The report's images: which calls are shown, and that the image shown is the one that is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import blend
 from radiograft.explain.gallery import SIDE, LabelFigures, classify_predictions, draw_gallery, labels_to_show
-from tests.helpers.squares import brightness, picture, shards
+from tests.helpers.squares import brightness, image, shards
 
 PLACES = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
 TRUTH = [1.0] * 8 + [0.0] * 7 + [float("nan")]
@@ -75,23 +75,23 @@ def test_the_worst_calls_and_examples_of_every_outcome_are_shown(figures: LabelF
     assert looks["false positives"] == [9, 8, 14, 13]
 
 
-def test_a_figure_shows_the_picture_that_it_names(figures: LabelFigures) -> None:
+def test_a_figure_shows_the_image_that_it_names(figures: LabelFigures) -> None:
     for part in figures.worst.values():
         for figure in part:
             assert figure.call.image_id == f"test-{figure.call.place}.png"
-            wanted = blend(picture(PLACES[figure.call.place]), None, side=SIDE)
+            wanted = blend(image(PLACES[figure.call.place]), None, side=SIDE)
             np.testing.assert_array_equal(figure.pixels, wanted)
             assert figure.call.image_id in figure.alt
 
 
-def test_a_strip_holds_picture_and_both_maps_with_the_labels_own_boxes(figures: LabelFigures) -> None:
+def test_a_strip_holds_image_and_both_maps_with_the_labels_own_boxes(figures: LabelFigures) -> None:
     boxed, bare = figures.looks["true positives"][:2]
     for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second one is of another label
         assert figure.pixels.shape == (SIDE, 3 * SIDE + 8, 3)
-        wanted = blend(picture(PLACES[figure.call.place]), None, boxes, SIDE)
+        wanted = blend(image(PLACES[figure.call.place]), None, boxes, SIDE)
         np.testing.assert_array_equal(figure.pixels[:, :SIDE], wanted)
-    (heat,) = brightness().of(picture(PLACES[0])[None], 0)
-    grad_cam = blend(picture(PLACES[0]), heat, [], SIDE)
+    (heat,) = brightness().of(image(PLACES[0])[None], 0)
+    grad_cam = blend(image(PLACES[0]), heat, [], SIDE)
     np.testing.assert_array_equal(bare.pixels[:, SIDE + 4 : 2 * SIDE + 4], grad_cam)
     np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # one layer: both maps are the same
 
@@ -105,11 +105,11 @@ def test_figures_are_small_jpegs(figures: LabelFigures) -> None:
 
 
 def test_figures_are_named_by_their_group_alone(figures: LabelFigures) -> None:
-    """Fails where a name holds the picture's id, which TensorBoard would show: a path may tell the patient."""
-    names = [name for name, _ in figures.pictures()]
+    """Fails where a name holds the image's id, which TensorBoard would show: a path may tell the patient."""
+    names = [name for name, _ in figures.images()]
     groups = {f"worst calls/Bright/{each}" for each in ("false positives", "false negatives")}
     groups |= {f"heat maps/Bright/{each}" for each in OUTCOMES}
     assert set(names) == groups
     assert len(names) == (5 + 4) + (4 + 4 + 4 + 2)
     assert len(list(itertools.groupby(names))) == len(groups)  # each group in one piece
-    assert all(pixels.dtype == np.uint8 for _, pixels in figures.pictures())
+    assert all(pixels.dtype == np.uint8 for _, pixels in figures.images())

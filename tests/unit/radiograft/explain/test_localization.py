@@ -66,14 +66,14 @@ def test_iou_is_at_most_iobb_and_does_not_care_which_box_is_hot(
     assert iou == pytest.approx(mirrored)
 
 
-def localised(folder: Path, maps: Any, split: str = "test", finding: str = "Bright") -> Localization | None:
+def localized(folder: Path, maps: Any, split: str = "test", finding: str = "Bright") -> Localization | None:
     boxes = {f"{split}-{number}.png": (finding, around(place)) for number, place in enumerate(PLACES)}
     data = shards(folder, {"train": [(0, 0)], "validation": PLACES, "test": [*PLACES, (12, 12)]}, boxes=boxes)
     return localize(data, maps, samples=100, seed=0)
 
 
 def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_does(tmp_path: Path, maps: Any) -> None:
-    found = localised(tmp_path, maps)
+    found = localized(tmp_path, maps)
     assert found is not None
     assert (found["split"], found["overlaps"]) == ("test", [0.1, 0.25, 0.5])
     assert found["heat_thresholds"] == pytest.approx([0.235, 0.706], abs=1e-3)
@@ -93,7 +93,7 @@ def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_do
         assert quarter["false_positives"]["value"] > 0.9
 
 
-def test_a_middle_box_is_found_by_the_centre_control(tmp_path: Path, maps: Any) -> None:
+def test_a_middle_box_is_found_by_the_center_control(tmp_path: Path, maps: Any) -> None:
     boxes = {"test-0.png": ("Bright", [0.25, 0.25, 0.5, 0.5])}
     found = localize(shards(tmp_path, {"test": [(0, 0)]}, boxes=boxes), maps, 100, 0)
     assert found is not None
@@ -104,19 +104,19 @@ def test_a_middle_box_is_found_by_the_centre_control(tmp_path: Path, maps: Any) 
 
 
 def test_a_label_that_nothing_speaks_for_finds_nothing_and_calls_nothing(tmp_path: Path, maps: Any) -> None:
-    found = localised(tmp_path, maps, finding="Dark")
+    found = localized(tmp_path, maps, finding="Dark")
     assert found is not None
     for score in found["labels"]["Dark"]["maps"]["grad_cam"]["iou"]:
         assert (score["accuracy"]["value"], score["false_positives"]["value"]) == (0.0, 0.0)
 
 
 def test_validation_is_scored_where_test_has_no_boxes_and_nothing_where_neither_has(tmp_path: Path, maps: Any) -> None:
-    on_validation = localised(tmp_path / "validation", maps, split="validation")
+    on_validation = localized(tmp_path / "validation", maps, split="validation")
     assert on_validation is not None
     assert on_validation["split"] == "validation"
-    assert localised(tmp_path / "train", maps, split="train") is None
-    assert localised(tmp_path / "unknown", maps, finding="Another finding") is None
+    assert localized(tmp_path / "train", maps, split="train") is None
+    assert localized(tmp_path / "unknown", maps, finding="Another finding") is None
 
 
 def test_the_same_seed_gives_the_same_scores(tmp_path: Path, maps: Any) -> None:
-    assert localised(tmp_path / "once", maps) == localised(tmp_path / "again", maps)
+    assert localized(tmp_path / "once", maps) == localized(tmp_path / "again", maps)

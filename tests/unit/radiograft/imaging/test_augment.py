@@ -1,4 +1,4 @@
-"""Augmentation: the geometry of Keras's ImageDataGenerator, and draws that depend on seed, picture and view alone."""
+"""Augmentation: the geometry of Keras's ImageDataGenerator, and draws that depend on seed, image and view alone."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ EVERYTHING = Augmentation(
 
 
 def waves() -> np.ndarray:
-    """A smooth picture without any symmetry, uint8 [SIZE, SIZE, 1]."""
+    """A smooth image without any symmetry, uint8 [SIZE, SIZE, 1]."""
     y, x = np.mgrid[:SIZE, :SIZE]
-    grey = 128 + 50 * np.sin(x / 5) + 40 * np.cos(y / 7) + 30 * np.sin((x + 2 * y) / 9)
-    return grey.astype(np.uint8)[..., None]
+    gray = 128 + 50 * np.sin(x / 5) + 40 * np.cos(y / 7) + 30 * np.sin((x + 2 * y) / 9)
+    return gray.astype(np.uint8)[..., None]
 
 
 def draws(**by_name: float) -> np.ndarray:
-    """One picture's draws: 0.5, which changes nothing, except for those named."""
+    """One image's draws: 0.5, which changes nothing, except for those named."""
     values = np.full((1, DRAWS), 0.5, dtype=np.float32)
     for name, value in by_name.items():
         values[0, globals()[name]] = value
     return values
 
 
-def augmented(augmentation: Augmentation, values: np.ndarray, picture: np.ndarray | None = None) -> np.ndarray:
-    pictures = (waves() if picture is None else picture)[None]
-    result: np.ndarray = augment(tf.constant(pictures), tf.constant(values), augmentation).numpy()
+def augmented(augmentation: Augmentation, values: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
+    images = (waves() if image is None else image)[None]
+    result: np.ndarray = augment(tf.constant(images), tf.constant(values), augmentation).numpy()
     assert result.dtype == np.uint8
-    assert result.shape == pictures.shape
+    assert result.shape == images.shape
     return result[0]
 
 
 def by_keras(**parameters: Any) -> np.ndarray:
     """ImageDataGenerator's own affine transformation; it counts x before y, so tx moves across and zx zooms across.
 
-    Its get_random_transform gives the height's shift to tx, so that in Keras 3 width_shift_range moves pictures up
+    Its get_random_transform gives the height's shift to tx, so that in Keras 3 width_shift_range moves images up
     and down. Ours keeps what the names say.
     """
     moved: np.ndarray = apply_affine_transform(
@@ -71,7 +71,7 @@ def ramp(columns: list[int]) -> np.ndarray:
     return np.tile(np.array(columns, dtype=np.uint8), (8, 1))[..., None]
 
 
-def test_without_augmentation_pictures_are_unchanged() -> None:
+def test_without_augmentation_images_are_unchanged() -> None:
     values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
     np.testing.assert_array_equal(augmented(Augmentation(), values), waves())
 
@@ -143,7 +143,7 @@ def test_beyond_the_border_lies_what_fill_mode_says(fill_mode: str, columns: lis
     np.testing.assert_array_equal(shifted, ramp(columns))
 
 
-def test_flips_mirror_about_the_centre() -> None:
+def test_flips_mirror_about_the_center() -> None:
     both = Augmentation(horizontal_flip=True, vertical_flip=True)
     np.testing.assert_array_equal(augmented(both, draws(FLIP_X=0.4)), waves()[:, ::-1])
     np.testing.assert_array_equal(augmented(both, draws(FLIP_Y=0.0)), waves()[::-1])
@@ -180,12 +180,12 @@ def test_contrast_multiplies_the_distance_from_the_mean() -> None:
     np.testing.assert_array_equal(augmented(augmentation, draws(CONTRAST=1.0), columns), ramp([0, 40, 100, 160, 250]))
 
 
-def test_each_picture_of_a_batch_follows_its_own_draws() -> None:
+def test_each_image_of_a_batch_follows_its_own_draws() -> None:
     values = np.random.default_rng(1).random((5, DRAWS), dtype=np.float32)
-    pictures = np.stack([np.roll(waves(), 3 * shift, axis=0) for shift in range(5)])
-    together = augment(tf.constant(pictures), tf.constant(values), EVERYTHING).numpy()
-    for picture, row, expected in zip(pictures, values, together, strict=True):
-        np.testing.assert_array_equal(augmented(EVERYTHING, row[None], picture), expected)
+    images = np.stack([np.roll(waves(), 3 * shift, axis=0) for shift in range(5)])
+    together = augment(tf.constant(images), tf.constant(values), EVERYTHING).numpy()
+    for image, row, expected in zip(images, values, together, strict=True):
+        np.testing.assert_array_equal(augmented(EVERYTHING, row[None], image), expected)
 
 
 IDS = [f"{number:08d}_000.png" for number in range(64)]
@@ -213,18 +213,18 @@ def test_draws_do_not_depend_on_batch_or_order(order: list[int], cut: int, view:
 
 
 def test_views_are_the_same_eagerly_and_inside_tf_data() -> None:
-    pictures = np.stack([waves()] * 8)
+    images = np.stack([waves()] * 8)
 
-    def view_of(pictures: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        return augment(pictures, draw_parameters(ids, tf.constant(3, tf.int64), 7), EVERYTHING)
+    def view_of(images: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        return augment(images, draw_parameters(ids, tf.constant(3, tf.int64), 7), EVERYTHING)
 
-    eager = view_of(tf.constant(pictures), tf.constant(IDS[:8])).numpy()
-    stream = tf.data.Dataset.from_tensor_slices((pictures, IDS[:8])).batch(3).map(view_of)
+    eager = view_of(tf.constant(images), tf.constant(IDS[:8])).numpy()
+    stream = tf.data.Dataset.from_tensor_slices((images, IDS[:8])).batch(3).map(view_of)
     np.testing.assert_array_equal(np.concatenate(list(stream.as_numpy_iterator())), eager)
-    assert len({picture.tobytes() for picture in eager}) == 8
+    assert len({image.tobytes() for image in eager}) == 8
 
 
-def test_seed_picture_view_and_parameter_each_give_other_draws() -> None:
+def test_seed_image_view_and_parameter_each_give_other_draws() -> None:
     values = np.concatenate([drawn(IDS, view, seed).ravel() for view in (0, 1, 11) for seed in (0, 1)])
     assert len(np.unique(values)) >= len(values) - 1  # of 3,456 draws from 2**24, about 0.4 pairs are equal by chance
 

@@ -1,4 +1,4 @@
-"""Decoding: which grey a pixel of each kind of file becomes, how it is resized, and what is refused."""
+"""Decoding: which gray a pixel of each kind of file becomes, how it is resized, and what is refused."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ from tests.helpers.images import encode, noise, png_of_header_only
 
 
 def decoded(content: bytes, size: int = 32) -> np.ndarray:
-    grey: np.ndarray = decode(tf.constant(content), size).numpy()
-    assert grey.dtype == np.uint8
-    assert grey.shape == (size, size, 1)
-    return grey[..., 0]
+    gray: np.ndarray = decode(tf.constant(content), size).numpy()
+    assert gray.dtype == np.uint8
+    assert gray.shape == (size, size, 1)
+    return gray[..., 0]
 
 
-def flat(mode: str, colour: Any) -> Image.Image:
-    return Image.new(mode, (32, 32), colour)
+def flat(mode: str, color: Any) -> Image.Image:
+    return Image.new(mode, (32, 32), color)
 
 
-def palette(colour: tuple[int, int, int]) -> Image.Image:
-    picture = flat("P", 1)
-    picture.putpalette([255, 255, 255, *colour])
-    return picture
+def palette(color: tuple[int, int, int]) -> Image.Image:
+    image = flat("P", 1)
+    image.putpalette([255, 255, 255, *color])
+    return image
 
 
 SIXTEEN_BITS = Image.fromarray(np.full((32, 32), 0xABCD, dtype=np.uint16))
 
 # Luminance is 0.299 red + 0.587 green + 0.114 blue; libpng rounds green down.
-GREYS: list[tuple[str, Image.Image, str, int]] = [
-    ("grey PNG", flat("L", 77), "PNG", 77),
-    ("grey JPEG", flat("L", 77), "JPEG", 77),
+GRAYS: list[tuple[str, Image.Image, str, int]] = [
+    ("gray PNG", flat("L", 77), "PNG", 77),
+    ("gray JPEG", flat("L", 77), "JPEG", 77),
     ("black and white", flat("1", 1), "PNG", 255),
-    ("grey with alpha", flat("LA", (77, 10)), "PNG", 77),
-    ("grey as colour PNG", flat("RGB", (77, 77, 77)), "PNG", 77),
-    ("grey as colour JPEG", flat("RGB", (77, 77, 77)), "JPEG", 77),
+    ("gray with alpha", flat("LA", (77, 10)), "PNG", 77),
+    ("gray as color PNG", flat("RGB", (77, 77, 77)), "PNG", 77),
+    ("gray as color JPEG", flat("RGB", (77, 77, 77)), "JPEG", 77),
     ("red", flat("RGB", (255, 0, 0)), "PNG", 76),
     ("green", flat("RGB", (0, 255, 0)), "PNG", 149),
     ("blue", flat("RGB", (0, 0, 255)), "PNG", 29),
     ("red JPEG", flat("RGB", (255, 0, 0)), "JPEG", 76),
     ("green JPEG", flat("RGB", (0, 255, 0)), "JPEG", 149),
-    ("a colour", flat("RGB", (10, 100, 200)), "PNG", 84),
+    ("a color", flat("RGB", (10, 100, 200)), "PNG", 84),
     ("almost transparent", flat("RGBA", (200, 200, 200, 10)), "PNG", 200),
-    ("coloured with alpha", flat("RGBA", (255, 0, 0, 128)), "PNG", 76),
-    ("palette of greys", palette((50, 50, 50)), "PNG", 50),
-    ("palette of colours", palette((255, 0, 0)), "PNG", 76),
+    ("colored with alpha", flat("RGBA", (255, 0, 0, 128)), "PNG", 76),
+    ("palette of grays", palette((50, 50, 50)), "PNG", 50),
+    ("palette of colors", palette((255, 0, 0)), "PNG", 76),
     ("16 bits", SIXTEEN_BITS, "PNG", 0xAB),
 ]
 
 
-@pytest.mark.parametrize(("picture", "format", "grey"), [row[1:] for row in GREYS], ids=[row[0] for row in GREYS])
-def test_every_kind_of_picture_becomes_8_bit_grey(picture: Image.Image, format: str, grey: int) -> None:
+@pytest.mark.parametrize(("picture", "format", "gray"), [row[1:] for row in GRAYS], ids=[row[0] for row in GRAYS])
+def test_every_kind_of_image_becomes_8_bit_gray(image: Image.Image, format: str, gray: int) -> None:
     options = {"quality": 100} if format == "JPEG" else {}
-    pixels = decoded(encode(picture, format, **options))
-    np.testing.assert_allclose(pixels.astype(int), grey, atol=1 if format == "JPEG" else 0)
+    pixels = decoded(encode(image, format, **options))
+    np.testing.assert_allclose(pixels.astype(int), gray, atol=1 if format == "JPEG" else 0)
 
 
-def test_a_picture_of_the_right_size_keeps_every_pixel() -> None:
+def test_per_image_of_the_right_size_keeps_every_pixel() -> None:
     np.testing.assert_array_equal(decoded(encode(noise(32))), noise(32))
 
 
@@ -89,13 +89,13 @@ def test_proportions_are_not_kept() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    grey=st.integers(0, 255),
+    gray=st.integers(0, 255),
     width=st.integers(1, 90),
     height=st.integers(1, 90),
     size=st.sampled_from([32, 64]),
 )
-def test_an_even_picture_stays_even_at_any_size(grey: int, width: int, height: int, size: int) -> None:
-    np.testing.assert_array_equal(decoded(encode(Image.new("L", (width, height), grey)), size), grey)
+def test_an_even_image_stays_even_at_any_size(gray: int, width: int, height: int, size: int) -> None:
+    np.testing.assert_array_equal(decoded(encode(Image.new("L", (width, height), gray)), size), gray)
 
 
 @settings(max_examples=60, deadline=None)
@@ -126,7 +126,7 @@ def test_serving_in_a_graph_decodes_as_preprocess_does() -> None:
 
 REFUSED = {
     "empty": b"",
-    "text": b"not a picture at all",
+    "text": b"not an image at all",
     "GIF": encode(flat("L", 7), "GIF"),
     "BMP": encode(flat("L", 7), "BMP"),
     "TIFF": encode(flat("L", 7), "TIFF"),
@@ -160,21 +160,21 @@ def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) ->
         (SIXTEEN_BITS, "I;16"),
     ],
 )
-def test_a_header_tells_the_mode(picture: Image.Image, mode: str) -> None:
-    assert inspect_image(encode(picture)) == (mode, picture.height, picture.width)
+def test_a_header_tells_the_mode(image: Image.Image, mode: str) -> None:
+    assert inspect_image(encode(image)) == (mode, image.height, image.width)
 
 
 @pytest.mark.parametrize(
     "content",
     [
         b"",
-        b"not a picture at all",
+        b"not an image at all",
         encode(noise(32))[:20],
         *(encode(noise(32), kind) for kind in ("GIF", "BMP", "TIFF")),
     ],
 )
 def test_a_broken_header_or_another_format_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="not a readable picture"):
+    with pytest.raises(ValueError, match="not a readable image"):
         inspect_image(content)
 
 
@@ -191,9 +191,9 @@ def test_a_bomb_of_any_size_is_refused_from_its_header(side: int) -> None:
 
 
 @settings(deadline=None)
-@given(height=st.integers(1, 40), width=st.integers(1, 40), colour=st.booleans(), seed=st.integers(0, 2**32))
-def test_encoding_loses_nothing(height: int, width: int, colour: bool, seed: int) -> None:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)[: 2 + colour], dtype=np.uint8)
-    with Image.open(io.BytesIO(encode_png(pixels))) as picture:
-        assert (picture.format, picture.mode) == ("PNG", "RGB" if colour else "L")
-        np.testing.assert_array_equal(np.asarray(picture), pixels)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), color=st.booleans(), seed=st.integers(0, 2**32))
+def test_encoding_loses_nothing(height: int, width: int, color: bool, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)[: 2 + color], dtype=np.uint8)
+    with Image.open(io.BytesIO(encode_png(pixels))) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB" if color else "L")
+        np.testing.assert_array_equal(np.asarray(image), pixels)

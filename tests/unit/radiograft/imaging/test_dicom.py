@@ -31,15 +31,15 @@ from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossles
 
 
 def shown(stored: list[int], dtype: str = "uint16", bits: int | None = None, **tags: Any) -> list[int]:
-    """The greys of one row of stored values."""
+    """The grays of one row of stored values."""
     pixels = read(dicom_file(np.array([stored], dtype), bits, **tags)).pixels
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, len(stored))
-    greys: list[int] = pixels[0].tolist()
-    return greys
+    grays: list[int] = pixels[0].tolist()
+    return grays
 
 
-# Centre c and width w show c - 0.5 - (w - 1) / 2 and less as 0, c - 0.5 + (w - 1) / 2 and more as 255.
+# Center c and width w show c - 0.5 - (w - 1) / 2 and less as 0, c - 0.5 + (w - 1) / 2 and more as 255.
 FULL = {8: {"WindowCenter": 128, "WindowWidth": 256}, 12: {"WindowCenter": 2048, "WindowWidth": 4096}}
 FULL |= {10: {"WindowCenter": 512, "WindowWidth": 1024}, 16: {"WindowCenter": 32768, "WindowWidth": 65536}}
 DEPTHS = {
@@ -58,15 +58,15 @@ LOOK_UPS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("look_up", LOOK_UPS)
 @pytest.mark.parametrize(
-    ("photometric", "greys"), [("MONOCHROME2", [0, 51, 102, 255]), ("MONOCHROME1", [255, 204, 153, 0])]
+    ("photometric", "grays"), [("MONOCHROME2", [0, 51, 102, 255]), ("MONOCHROME1", [255, 204, 153, 0])]
 )
 @pytest.mark.parametrize("bits", DEPTHS)
 def test_every_depth_and_both_photometries_fill_8_bits(
-    bits: int, photometric: str, greys: list[int], look_up: str
+    bits: int, photometric: str, grays: list[int], look_up: str
 ) -> None:
     stored, dtype = DEPTHS[bits]
     tags = FULL[bits] if look_up == "window" else LOOK_UPS[look_up]
-    assert shown(stored, dtype, bits, PhotometricInterpretation=photometric, **tags) == greys
+    assert shown(stored, dtype, bits, PhotometricInterpretation=photometric, **tags) == grays
 
 
 WINDOWS: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -82,9 +82,9 @@ WINDOWS: dict[str, tuple[dict[str, Any], list[int]]] = {
 }
 
 
-@pytest.mark.parametrize(("tags", "greys"), WINDOWS.values(), ids=WINDOWS)
-def test_a_window_is_applied_as_the_standard_says(tags: dict[str, Any], greys: list[int]) -> None:
-    np.testing.assert_allclose(shown([0, 0, 100, 200, 300], **tags), greys, atol=1)
+@pytest.mark.parametrize(("tags", "grays"), WINDOWS.values(), ids=WINDOWS)
+def test_a_window_is_applied_as_the_standard_says(tags: dict[str, Any], grays: list[int]) -> None:
+    np.testing.assert_allclose(shown([0, 0, 100, 200, 300], **tags), grays, atol=1)
 
 
 TABLES: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -102,10 +102,10 @@ TABLES: dict[str, tuple[dict[str, Any], list[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("tags", "greys"), TABLES.values(), ids=TABLES)
-def test_lookup_tables_are_applied_and_repeat_their_ends(tags: dict[str, Any], greys: list[int]) -> None:
-    assert shown([0, 1, 2, 3, 4, 5], **tags) == greys
-    inverse = [255 - grey for grey in greys]
+@pytest.mark.parametrize(("tags", "grays"), TABLES.values(), ids=TABLES)
+def test_lookup_tables_are_applied_and_repeat_their_ends(tags: dict[str, Any], grays: list[int]) -> None:
+    assert shown([0, 1, 2, 3, 4, 5], **tags) == grays
+    inverse = [255 - gray for gray in grays]
     assert shown([0, 1, 2, 3, 4, 5], PhotometricInterpretation="MONOCHROME1", **tags) == inverse
 
 
@@ -132,8 +132,8 @@ def test_a_count_of_0_is_65536_entries() -> None:
 @pytest.mark.parametrize("slope", ["-0.0001", "0.0001", "1E-9", "1"])
 def test_any_slope_fills_8_bits(slope: str) -> None:
     """Fails where the range of the rescaled values is taken to be 1 at least."""
-    greys = [255, 204, 153, 0] if slope.startswith("-") else [0, 51, 102, 255]
-    assert shown([0, 819, 1638, 4095], bits=12, RescaleSlope=slope, RescaleIntercept="0") == greys
+    grays = [255, 204, 153, 0] if slope.startswith("-") else [0, 51, 102, 255]
+    assert shown([0, 819, 1638, 4095], bits=12, RescaleSlope=slope, RescaleIntercept="0") == grays
 
 
 def test_signed_values_are_taken_as_such() -> None:
@@ -145,7 +145,7 @@ def test_bits_above_those_stored_do_not_count() -> None:
     assert shown([0xF000, 0xA000 + 819, 0x3FFF], bits=12) == [0, 51, 255]
 
 
-def test_a_picture_of_one_value_is_black() -> None:
+def test_per_image_of_one_value_is_black() -> None:
     assert shown([7, 7, 7]) == [0, 0, 0]
 
 
@@ -164,7 +164,7 @@ def test_monochrome1_is_monochrome2_inverted(stored: np.ndarray, window: tuple[i
 
 @settings(deadline=None, max_examples=50)
 @given(stored=stored_values)
-def test_values_stored_inverted_as_monochrome1_give_the_same_picture(stored: np.ndarray) -> None:
+def test_values_stored_inverted_as_monochrome1_give_the_same_image(stored: np.ndarray) -> None:
     normal = read(dicom_file(stored, 12)).pixels
     inverse = read(dicom_file(4095 - stored, 12, PhotometricInterpretation="MONOCHROME1")).pixels
     if stored.min() < stored.max():
@@ -185,11 +185,11 @@ ORIENTATIONS = {
 }
 
 
-@pytest.mark.parametrize(("orientation", "greys"), ORIENTATIONS.items(), ids=map(str, ORIENTATIONS))
-def test_heads_are_up_and_the_left_side_is_on_the_right(orientation: tuple[str, str] | None, greys: Any) -> None:
+@pytest.mark.parametrize(("orientation", "grays"), ORIENTATIONS.items(), ids=map(str, ORIENTATIONS))
+def test_heads_are_up_and_the_left_side_is_on_the_right(orientation: tuple[str, str] | None, grays: Any) -> None:
     tags = {"PatientOrientation": list(orientation)} if orientation else {}
     stored = np.array([[0, 51], [102, 255]], np.uint8)
-    assert read(dicom_file(stored, **tags)).pixels.tolist() == greys
+    assert read(dicom_file(stored, **tags)).pixels.tolist() == grays
 
 
 GRADIENT = np.arange(0, 48 * 64 * 21, 21, dtype=np.uint16).reshape(48, 64)
@@ -252,7 +252,7 @@ def deflated() -> bytes:
 
 
 def claiming(syntax: str, stream: bytes) -> bytes:
-    """A small picture's tags around a stream."""
+    """A small image's tags around a stream."""
     dataset = dicom_dataset(GRADIENT)
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate([stream])
@@ -270,26 +270,26 @@ LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(
 DAMAGED = "damaged DICOM file"
 REFUSED = {
     "empty": (b"", "no DICOM file"),
-    "text": (b"not a picture at all" * 20, "no DICOM file"),
+    "text": (b"not an image at all" * 20, "no DICOM file"),
     "ultrasound": (file_with(Modality="US"), "modality US is no radiograph (CR, DX, RG)"),
     "presentation state": (file_with(Modality="PR"), "modality PR is no radiograph (CR, DX, RG)"),
     "a name as modality": (file_with(Modality="DOE"), "modality unknown is no radiograph (CR, DX, RG)"),
     "no modality": (without("Modality"), "modality unknown is no radiograph (CR, DX, RG)"),
     "several frames": (file_with(NumberOfFrames=2), "DICOM file of several frames"),
-    "colour": (file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "DICOM file in colour"),
-    "palette": (file_with(PhotometricInterpretation="PALETTE COLOR"), "DICOM file in colour"),
+    "color": (file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "DICOM file in color"),
+    "palette": (file_with(PhotometricInterpretation="PALETTE COLOR"), "DICOM file in color"),
     "32 bits": (file_with(BitsAllocated=32, BitsStored=32), "DICOM file of more than 16 bits a pixel"),
     "no size": (without("Rows"), "DICOM file without pixels"),
     "no pixels": (without("PixelData"), "DICOM file without pixels"),
-    "too large": (file_with(Rows=8001, Columns=8000), "a picture must have at most 64000000 pixels"),
+    "too large": (file_with(Rows=8001, Columns=8000), "an image must have at most 64000000 pixels"),
     "deflated": (deflated(), "deflated DICOM file, which is not read"),
-    "size of another picture": (file_with(Rows=4000, Columns=4000), DAMAGED),
+    "size of another image": (file_with(Rows=4000, Columns=4000), DAMAGED),
     "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), DAMAGED),
     "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), DAMAGED),
     "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), DAMAGED),
     "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), DAMAGED),
     "JPEG 2000 cut off": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), DAMAGED),
-    "JPEG-LS that is none": (claiming(JPEGLSLossless, b"not a picture"), DAMAGED),
+    "JPEG-LS that is none": (claiming(JPEGLSLossless, b"not an image"), DAMAGED),
 }
 
 
@@ -310,7 +310,7 @@ def test_a_file_cut_off_anywhere_is_refused(data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(place=st.integers(0, 600), byte=st.integers(0, 255))
-def test_a_damaged_byte_gives_a_picture_or_a_reason(place: int, byte: int) -> None:
+def test_a_damaged_byte_gives_per_image_or_a_reason(place: int, byte: int) -> None:
     content = bytearray(dicom_file(GRADIENT, WindowCenter=1000, WindowWidth=2000, PatientAge="058Y"))
     content[place] = byte
     with contextlib.suppress(UnsupportedDicomError):  # any other error fails
@@ -336,7 +336,7 @@ class OnFailingDisk(io.BytesIO):
 
 
 def test_a_disk_that_fails_is_no_damage_to_the_file() -> None:
-    """Fails where it is taken for damage: a whole picture would be set aside, and the run would go on without it."""
+    """Fails where it is taken for damage: a whole image would be set aside, and the run would go on without it."""
     with pytest.raises(OSError, match="Input/output error"):
         read_tags(OnFailingDisk(file_with(PatientAge="058Y")))
 

@@ -35,20 +35,20 @@ def test_the_chest_radiograph_is_upright_with_bright_bones(raw: np.ndarray) -> N
 
 
 @pytest.mark.parametrize(("name", "most"), [("RG1_J2KR.dcm", 0), ("RG1_J2KI.dcm", 3), ("RG1_UNCI.dcm", 3)])
-def test_every_coding_ends_as_the_same_picture(raw: np.ndarray, name: str, most: int) -> None:
+def test_every_coding_ends_as_the_same_image(raw: np.ndarray, name: str, most: int) -> None:
     assert np.abs(read(content(name)).pixels.astype(int) - raw).max() <= most
 
 
 @pytest.mark.parametrize("coding", ["implicit", "bigendian", "RLE", "jpeg_ls_lossless", "jp2klossless"])
-def test_every_lossless_coding_of_signed_values_ends_as_the_same_picture(coding: str) -> None:
+def test_every_lossless_coding_of_signed_values_ends_as_the_same_image(coding: str) -> None:
     """On pydicom's own small scan, which is told to be a radiograph."""
 
-    def relabelled(name: str) -> np.ndarray:
+    def relabeled(name: str) -> np.ndarray:
         dataset = dcmread(io.BytesIO(content(name)))
         dataset.Modality = "CR"
         return read(written(dataset)).pixels
 
-    np.testing.assert_array_equal(relabelled(f"MR_small_{coding}.dcm"), relabelled("MR_small.dcm"))
+    np.testing.assert_array_equal(relabeled(f"MR_small_{coding}.dcm"), relabeled("MR_small.dcm"))
 
 
 def test_its_tags_are_read() -> None:

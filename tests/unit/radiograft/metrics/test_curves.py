@@ -13,7 +13,7 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 from radiograft.config.gate import OperatingPoint
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.metrics.thresholds import choose_threshold, choose_thresholds
-from tests.helpers.samples import UNKNOWN, frame, noisy_scores, scored_pictures
+from tests.helpers.samples import UNKNOWN, frame, noisy_scores, scored_images
 
 
 class TestThreshold:
@@ -27,25 +27,25 @@ class TestThreshold:
     def test_ignores_unknown_truths(self) -> None:
         assert choose_threshold([0, UNKNOWN, 1], [0.2, 0.3, 0.6]) == pytest.approx(0.4)
 
-    def test_keeps_neighbouring_floats_apart(self) -> None:
+    def test_keeps_neighboring_floats_apart(self) -> None:
         upper = np.nextafter(0.5, 1)
         assert choose_threshold([0, 1], [0.5, upper]) == upper
 
     @settings(deadline=None)
-    @given(scored_pictures())
-    def test_no_other_threshold_gains_more(self, pictures: tuple[list[float], list[float]]) -> None:
-        truth, scores = (np.asarray(column) for column in pictures)
+    @given(scored_images())
+    def test_no_other_threshold_gains_more(self, images: tuple[list[float], list[float]]) -> None:
+        truth, scores = (np.asarray(column) for column in images)
         called = scores >= choose_threshold(truth, scores)
         gain = called[truth == 1].mean() - called[truth == 0].mean()
         false_positive_rate, true_positive_rate, _ = reference.roc_curve(truth, scores)
         assert gain == pytest.approx((true_positive_rate - false_positive_rate).max())
 
     @settings(deadline=None)
-    @given(scored_pictures(), st.floats(0.01, 1))
+    @given(scored_images(), st.floats(0.01, 1))
     def test_a_sensitivity_is_kept_by_no_higher_threshold(
-        self, pictures: tuple[list[float], list[float]], sensitivity: float
+        self, images: tuple[list[float], list[float]], sensitivity: float
     ) -> None:
-        truth, scores = (np.asarray(column) for column in pictures)
+        truth, scores = (np.asarray(column) for column in images)
         threshold = choose_threshold(truth, scores, OperatingPoint(sensitivity=sensitivity))
         positives = scores[truth == 1]
         assert (positives >= threshold).mean() >= sensitivity - 1e-9
@@ -76,16 +76,16 @@ class TestRocCurve:
         assert 0.8 < thresholds[0] < 0.81
 
     @settings(deadline=None)
-    @given(scored_pictures())
-    def test_each_threshold_gives_its_point(self, pictures: tuple[list[float], list[float]]) -> None:
-        truth, scores = (np.asarray(column) for column in pictures)
+    @given(scored_images())
+    def test_each_threshold_gives_its_point(self, images: tuple[list[float], list[float]]) -> None:
+        truth, scores = (np.asarray(column) for column in images)
         for false_positive_rate, true_positive_rate, threshold in zip(*roc_curve(truth, scores), strict=True):
             assert (scores[truth == 0] >= threshold).mean() == pytest.approx(false_positive_rate)
             assert (scores[truth == 1] >= threshold).mean() == pytest.approx(true_positive_rate)
 
     @pytest.mark.parametrize("pictures", [730, 20_000])
-    def test_thinning_keeps_the_area_and_the_ends(self, pictures: int) -> None:
-        truth, scores = noisy_scores(pictures)
+    def test_thinning_keeps_the_area_and_the_ends(self, images: int) -> None:
+        truth, scores = noisy_scores(images)
         false_positive_rate, true_positive_rate, thresholds = roc_curve(truth, scores)
         assert len(false_positive_rate) == len(true_positive_rate) == len(thresholds) == 200
         area = np.trapezoid(true_positive_rate, false_positive_rate)

@@ -11,7 +11,7 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from radiograft.metrics import delong
 from radiograft.metrics.multilabel import evaluate_label
-from tests.helpers.samples import UNKNOWN, each_its_own_patient, noisy_scores, scored_pictures
+from tests.helpers.samples import UNKNOWN, each_its_own_patient, noisy_scores, scored_images
 
 # DeLong, DeLong and Clarke-Pearson's (1988) patients with ovarian cancer, as SAS/STAT's guide to PROC LOGISTIC prints
 # them (example "Comparing Receiver Operating Characteristic Curves"): albumin, total protein, K-G score, outcome.
@@ -52,9 +52,9 @@ def test_published_comparisons_with_the_kg_score(name: str, difference: float, e
 
 
 @settings(deadline=None)
-@given(scored_pictures())
-def test_area_and_variance_follow_their_definition(pictures: tuple[list[float], list[float]]) -> None:
-    truth, scores = (np.asarray(column) for column in pictures)
+@given(scored_images())
+def test_area_and_variance_follow_their_definition(images: tuple[list[float], list[float]]) -> None:
+    truth, scores = (np.asarray(column) for column in images)
     assert delong.auroc_interval(truth, scores)["value"] == pytest.approx(reference.roc_auc_score(truth, scores))
     positives, negatives = scores[truth == 1], scores[truth == 0]
     wins = np.sign(positives[:, None] - negatives) / 2 + 0.5
@@ -67,7 +67,7 @@ def test_area_and_variance_follow_their_definition(pictures: tuple[list[float], 
     assert found.difference == pytest.approx(wins.mean() - 0.5)
 
 
-def test_a_patients_pictures_are_taken_together_as_by_resampling() -> None:
+def test_a_patients_images_are_taken_together_as_by_resampling() -> None:
     generator = np.random.default_rng(0)
     patients = np.arange(900) % 300
     truth = (generator.random(900) < np.where(patients < 100, 0.9, 0.1)).astype(float)
@@ -79,7 +79,7 @@ def test_a_patients_pictures_are_taken_together_as_by_resampling() -> None:
         assert abs(apart[bound] - resampled[bound]) > 0.01  # type: ignore[operator]
 
 
-def test_copies_of_a_patients_pictures_tell_nothing_new() -> None:
+def test_copies_of_a_patients_images_tell_nothing_new() -> None:
     truth, scores = noisy_scores(120)
     patients = np.array(each_its_own_patient(120))
     once = delong.auroc_interval(truth, scores, patients)
@@ -107,7 +107,7 @@ def test_one_patient_of_a_class_gives_no_variance() -> None:
 
 def test_what_cancels_out_in_every_patient_has_no_interval() -> None:
     """Fails where rounding is left in the variance, or where a variance of 0 gives unequal areas an interval."""
-    # Each patient's picture with the label is placed as much too low as those without it are too high.
+    # Each patient's image with the label is placed as much too low as those without it are too high.
     truth, patients = [1, 0, 1, 0, 1, 0, 0, 0], [1, 2, 2, 2, 0, 1, 1, 0]
     one = [0.86, 0.81, 0.48, 0.39, 0.33, 0.73, 0.99, 0.23]
     assert delong.compare_aurocs(truth, one, [0.25, 0.55, 0.72, 0.73, 0.41, 0.2, 0.61, 0.34], patients).variance == 0

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from radiograft.metrics.label_metrics import STATISTICS, compute_statistics, rank_label
 from radiograft.metrics.multilabel import evaluate_label, evaluate_predictions
-from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, noisy_scores, scored_pictures
+from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, noisy_scores, scored_images
 
 
 def width(estimate: Any) -> float:
     return float(estimate["high"] - estimate["low"])
 
 
-def test_accuracy_has_the_binomial_interval_when_each_patient_has_one_picture() -> None:
+def test_accuracy_has_the_binomial_interval_when_each_patient_has_one_image() -> None:
     truth, scores = noisy_scores(400)
     got = evaluate_label(truth, scores, each_its_own_patient(400), 0.5, 4000, 0)["accuracy"]
     assert got["value"] is not None
@@ -40,7 +40,7 @@ def test_auroc_has_the_interval_of_hanley_and_mcneil() -> None:
     assert width(got) == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.15)
 
 
-def test_copies_of_a_patients_pictures_tell_nothing_new() -> None:
+def test_copies_of_a_patients_images_tell_nothing_new() -> None:
     truth, scores = noisy_scores(120)
     once = evaluate_label(truth, scores, each_its_own_patient(120), 0.5, 200, 7)
     fourfold = evaluate_label(
@@ -50,17 +50,17 @@ def test_copies_of_a_patients_pictures_tell_nothing_new() -> None:
         assert fourfold[name] == pytest.approx(once[name])
 
 
-def test_taking_pictures_for_patients_would_halve_the_interval() -> None:
+def test_taking_images_for_patients_would_halve_the_interval() -> None:
     truth, scores = (np.repeat(column, 4) for column in noisy_scores(120))
     by_patient = evaluate_label(truth, scores, np.repeat(each_its_own_patient(120), 4), 0.5, 1000, 7)
-    by_picture = evaluate_label(truth, scores, each_its_own_patient(480), 0.5, 1000, 7)
-    assert width(by_patient["auroc"]) / width(by_picture["auroc"]) == pytest.approx(2, abs=0.3)
+    by_image = evaluate_label(truth, scores, each_its_own_patient(480), 0.5, 1000, 7)
+    assert width(by_patient["auroc"]) / width(by_image["auroc"]) == pytest.approx(2, abs=0.3)
 
 
 @settings(deadline=None)
 @given(st.data())
 def test_weights_count_as_repeated_rows_do(data: st.DataObject) -> None:
-    truth, scores = data.draw(scored_pictures())
+    truth, scores = data.draw(scored_images())
     times = data.draw(st.lists(st.integers(0, 3), min_size=len(truth), max_size=len(truth)))
     patients = np.arange(len(truth))
     weighed = compute_statistics(rank_label(truth, scores, patients, 0.5), np.array([times], dtype=float))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from radiograft.metrics.multilabel import evaluate_label, evaluate_predictions
-from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_pictures
+from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_images
 
 
 class TestPointValues:
@@ -37,9 +37,9 @@ class TestPointValues:
         assert got["confusion"] == [[1, 0], [0, 1]]
 
     @settings(deadline=None)
-    @given(scored_pictures(), st.floats(0, 1))
-    def test_agrees_with_scikit_learn(self, pictures: tuple[list[float], list[float]], threshold: float) -> None:
-        truth, scores = pictures
+    @given(scored_images(), st.floats(0, 1))
+    def test_agrees_with_scikit_learn(self, images: tuple[list[float], list[float]], threshold: float) -> None:
+        truth, scores = images
         got = evaluate_label(truth, scores, each_its_own_patient(len(truth)), threshold, 0, 0)
         called = np.asarray(scores) >= threshold
         assert got["auroc"]["value"] == pytest.approx(reference.roc_auc_score(truth, scores))
@@ -54,7 +54,7 @@ class TestPointValues:
             value = reference.precision_score(truth, called, pos_label=positive, zero_division=np.nan)
             assert got[name]["value"] == (None if np.isnan(value) else pytest.approx(value))
 
-    def test_pictures_of_unknown_truth_change_nothing(self) -> None:
+    def test_images_of_unknown_truth_change_nothing(self) -> None:
         truth, scores = [0.0, 0.0, 1.0, 1.0], [0.1, 0.4, 0.35, 0.8]
         patients = ["a", "b", "c", "d"]
         known = evaluate_label(truth, scores, patients, 0.5, 100, 0)
@@ -90,7 +90,7 @@ class TestNotEstimable:
 
     def test_too_few_patients_of_a_class_give_no_area(self) -> None:
         truth, scores = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [0.1, 0.2, 0.7, 0.5, 0.6, 0.8]
-        patients = ["a", "b", "c", "d", "d", "e"]  # three pictures with the finding, but of two patients
+        patients = ["a", "b", "c", "d", "d", "e"]  # three images with the finding, but of two patients
         fewest = {fewest: evaluate_label(truth, scores, patients, 0.4, 100, 0, fewest) for fewest in (2, 3)}
         assert fewest[2]["estimable"] is True
         for name in ("auroc", "auroc_delong"):
@@ -169,10 +169,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"lack the columns \['label:Mass', 'score:Mass'\]"):
             evaluate_predictions(predictions, ["sound", "Mass"], {}, 0, 0)
 
-    def test_a_picture_without_patient(self) -> None:
-        with pytest.raises(ValueError, match="every picture needs a patient_id, got 1 without one"):
+    def test_per_image_without_patient(self) -> None:
+        with pytest.raises(ValueError, match="every image needs a patient_id, got 1 without one"):
             evaluate_label([0, 1], [0.1, 0.2], np.array(["a", None]), 0.5, 0, 0)
 
-    def test_no_picture(self) -> None:
-        with pytest.raises(ValueError, match="at least one picture, got none"):
+    def test_no_image(self) -> None:
+        with pytest.raises(ValueError, match="at least one image, got none"):
             evaluate_label([], [], [], 0.5, 0, 0)

@@ -64,12 +64,12 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         "best_epoch": 1,
         "initial": {"val_loss": 0.7},
     }
-    pictures = np.stack([noise(32, seed)[..., None] for seed in range(3)])
-    np.testing.assert_array_equal(artifact.load_model(tmp_path / "model")(pictures), model(pictures))
+    images = np.stack([noise(32, seed)[..., None] for seed in range(3)])
+    np.testing.assert_array_equal(artifact.load_model(tmp_path / "model")(images), model(images))
 
 
 def test_the_contract_tells_what_the_model_takes_and_that_it_is_no_diagnosis() -> None:
-    assert CONTRACT.input.startswith("uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white")
+    assert CONTRACT.input.startswith("uint8 [n, image_size, image_size, 1], gray, 0 black to 255 white")
     assert CONTRACT.serving_input == "image_bytes: string [n], encoded PNG or JPEG files"
     assert CONTRACT.output == "probabilities: float32 [n, labels], each label for itself"
     assert "Not for diagnosis" in CONTRACT.purpose
@@ -114,21 +114,21 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> tf.types.experimental.Con
 def test_every_kind_of_file_is_served_as_preprocess_decodes_it(
     serve: tf.types.experimental.ConcreteFunction,
 ) -> None:
-    colour = Image.fromarray(noise(90)).convert("RGBA")
-    contents = [encode(noise(50)), encode(noise(70), "JPEG"), encode(colour), encode(noise(32).astype(np.uint16) * 257)]
-    pictures = np.stack([decode(tf.constant(content), 32) for content in contents])
+    color = Image.fromarray(noise(90)).convert("RGBA")
+    contents = [encode(noise(50)), encode(noise(70), "JPEG"), encode(color), encode(noise(32).astype(np.uint16) * 257)]
+    images = np.stack([decode(tf.constant(content), 32) for content in contents])
     served = serve(image_bytes=tf.constant(contents))["probabilities"]
     assert served.dtype == tf.float32
-    np.testing.assert_allclose(served, small()(pictures), atol=1e-6)
+    np.testing.assert_allclose(served, small()(images), atol=1e-6)
 
 
-def test_any_number_of_pictures_is_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+def test_any_number_of_images_is_served(serve: tf.types.experimental.ConcreteFunction) -> None:
     for count in (1, 5):
         contents = tf.constant([encode(noise(32, seed)) for seed in range(count)], dtype=tf.string)
         assert serve(image_bytes=contents)["probabilities"].shape == (count, 2)
 
 
-def test_a_truncated_picture_is_not_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+def test_a_truncated_image_is_not_served(serve: tf.types.experimental.ConcreteFunction) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         serve(image_bytes=tf.constant([encode(noise(32))[:200]]))
 

@@ -31,12 +31,12 @@ def test_other_backbones_are_tapped_at_every_block() -> None:
     assert (len(resnet), resnet[:2], resnet[-1]) == (17, ["pool1_pool", "conv2_block1_out"], "conv5_block3_out")
 
 
-def test_one_pass_gives_each_layers_mean_over_the_picture(densenet: keras.Model) -> None:
+def test_one_pass_gives_each_layers_mean_over_the_image(densenet: keras.Model) -> None:
     names = ["conv2_block1_concat", "pool3_pool", "relu"]
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype="uint8")
-    found = np.asarray(build_tap_model(densenet, names)(pictures))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype="uint8")
+    found = np.asarray(build_tap_model(densenet, names)(images))
     assert found.shape == (2, sum(tap_widths(densenet, names)))
-    alone = [keras.Model(densenet.input, densenet.get_layer(name).output)(pictures) for name in names]
+    alone = [keras.Model(densenet.input, densenet.get_layer(name).output)(images) for name in names]
     np.testing.assert_allclose(found, np.concatenate([np.mean(a, axis=(1, 2)) for a in alone], axis=1), atol=1e-5)
 
 

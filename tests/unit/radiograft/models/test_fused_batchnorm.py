@@ -1,4 +1,4 @@
-"""Batch normalisation as one kernel gives what the layers give that it stands for."""
+"""Batch normalization as one kernel gives what the layers give that it stands for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from radiograft.models.backbones.registry import BACKBONES, build_backbone
 from radiograft.models.fused_batchnorm import FusedBatchNormalization, fuse_batch_norm
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
 
 
 def with_statistics(model: keras.Model) -> keras.Model:
-    """Other statistics in every normalisation than the zeros and ones that it begins with."""
+    """Other statistics in every normalization than the zeros and ones that it begins with."""
     random = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -31,10 +31,10 @@ def test_every_backbone_gives_the_same_features(name: str) -> None:
     backbone = with_statistics(build_backbone(name, "none", "", 32))
     layers, weights = backbone.get_config(), backbone.get_weights()
     fused = fuse_batch_norm(backbone)
-    normalised = [each.name for each in backbone.layers if isinstance(each, keras.layers.BatchNormalization)]
-    assert fused_layers(fused) == normalised
-    wanted = backbone(PICTURES, training=False).numpy()
-    np.testing.assert_allclose(fused(PICTURES, training=False), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    normalized = [each.name for each in backbone.layers if isinstance(each, keras.layers.BatchNormalization)]
+    assert fused_layers(fused) == normalized
+    wanted = backbone(IMAGES, training=False).numpy()
+    np.testing.assert_allclose(fused(IMAGES, training=False), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
     assert backbone.get_config() == layers
     for before, after in zip(weights, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)

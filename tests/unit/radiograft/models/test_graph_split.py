@@ -13,10 +13,10 @@ from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import downstream_layers
 from radiograft.models.graph_split import ELEMENTWISE_LAYERS, SplitModel, bridge_model, split_model
 from tests.helpers.networks import (
-    PICTURES,
+    IMAGES,
     SIZE,
     every_backbone,
-    freeze_normalisation,
+    freeze_normalization,
     inner_layers,
     network,
     outputs,
@@ -25,8 +25,8 @@ from tests.helpers.networks import (
 )
 
 
-def through(cut: SplitModel, pictures: np.ndarray) -> np.ndarray:
-    return outputs(cut.suffix, outputs(cut.prefix, pictures))[0]
+def through(cut: SplitModel, images: np.ndarray) -> np.ndarray:
+    return outputs(cut.suffix, outputs(cut.prefix, images))[0]
 
 
 few_examples = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,7 +39,7 @@ def test_prefix_and_suffix_are_the_network_at_any_layer(name: str, share: float)
     model = network(name)
     cut_off = inner_layers(model)[int(share * len(inner_layers(model)))]
     cut = split_model(model, cut_off)
-    np.testing.assert_allclose(through(cut, PICTURES), outputs(model, PICTURES)[0], atol=1e-6)
+    np.testing.assert_allclose(through(cut, IMAGES), outputs(model, IMAGES)[0], atol=1e-6)
     trained = downstream_layers(model, cut_off)
     assert not trained & {layer.name for layer in cut.prefix.layers}
     again = {model.get_layer(layer) for layer in set(inner_layers(cut.suffix)) - trained}
@@ -57,8 +57,8 @@ def test_the_layers_between_two_cuts_lead_from_one_frontier_to_the_other(
     shallower = inner_layers(model)[int(share * len(inner_layers(model)))]
     behind = [layer for layer in inner_layers(model) if layer in downstream_layers(model, shallower)]
     first, second = split_model(model, shallower), split_model(model, behind[int(further * len(behind))])
-    extended = outputs(bridge_model(first, second), outputs(first.prefix, PICTURES))
-    for mine, direct in zip(extended, outputs(second.prefix, PICTURES), strict=True):
+    extended = outputs(bridge_model(first, second), outputs(first.prefix, IMAGES))
+    for mine, direct in zip(extended, outputs(second.prefix, IMAGES), strict=True):
         np.testing.assert_allclose(mine, direct, rtol=1e-5, atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_what_frozen_layers_make_of_a_stored_tensor_is_computed_again() -> None:
     try:
         assert len(split_model(model, "conv5_block16_1_conv").prefix.outputs) == 2
     finally:
-        freeze_normalisation(model)
+        freeze_normalization(model)
 
 
 def test_the_posters_cut_meets_in_two_tensors() -> None:
@@ -92,15 +92,15 @@ def test_early_pooling_shrinks_the_posters_cache_and_changes_nothing() -> None:
     )
     assert plain.bytes_a_view() == 2 * 7 * 7 * (128 + 992)
     assert pooled_early.bytes_a_view() == 2 * (7 * 7 * 128 + 992) == 14_528
-    pictures = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 1), dtype="uint8")
-    np.testing.assert_allclose(through(pooled_early, pictures), outputs(model, pictures)[0], atol=1e-6)
+    images = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 1), dtype="uint8")
+    np.testing.assert_allclose(through(pooled_early, images), outputs(model, images)[0], atol=1e-6)
 
 
-def test_a_normalisation_that_may_change_is_not_copied() -> None:
+def test_a_normalization_that_may_change_is_not_copied() -> None:
     model = network("densenet121")
     model.get_layer("bn").trainable = True
     assert pool_before_concat(model) is model
-    freeze_normalisation(model)
+    freeze_normalization(model)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_the_trained_suffix_is_the_trained_network(name: str, cut_off: str) -> N
     model = whole(build_backbone(name, "none", "", SIZE))
     unfreeze_from(model, cut_off)
     cut = split_model(pool_before_concat(model), cut_off)
-    before = outputs(model, PICTURES)[0]
+    before = outputs(model, IMAGES)[0]
     cut.suffix.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
-    frontier = outputs(cut.prefix, PICTURES)
+    frontier = outputs(cut.prefix, IMAGES)
     cut.suffix.fit(frontier if len(frontier) > 1 else frontier[0], np.ones((3, 2)), epochs=2, verbose=0)
-    after = outputs(model, PICTURES)[0]
+    after = outputs(model, IMAGES)[0]
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(through(cut, PICTURES), after, atol=1e-6)
+    np.testing.assert_allclose(through(cut, IMAGES), after, atol=1e-6)
 
 
 def test_refusals() -> None:

@@ -108,8 +108,8 @@ def test_one_flat_network_shares_the_layers_of_both_parts() -> None:
     assert [layer.name for layer in network.layers[1:]] == [
         *("convolution", "pooled", "classifier_dense", "classifier_dropout", "probabilities")
     ]
-    pictures = np.random.default_rng(0).random((2, 4, 4, 3)).astype("float32")
-    np.testing.assert_array_equal(network(pictures), classifier(features(pictures)))
+    images = np.random.default_rng(0).random((2, 4, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(network(images), classifier(features(images)))
     assert network.get_layer("convolution") is features.get_layer("convolution")
 
 
@@ -138,25 +138,25 @@ def test_training_at_the_posters_cut_off_changes_nothing_before_it(densenet: ker
     unfreeze_from(densenet, "conv5_block16_2_conv")
     before = {layer.name: values(layer) for layer in densenet.layers}
     random = np.random.default_rng(0)
-    pictures, truth = random.integers(0, 256, (4, 32, 32, 1), dtype=np.uint8), np.eye(2)[[0, 1, 0, 1]]
-    inference = np.array(densenet(pictures, training=False))
+    images, truth = random.integers(0, 256, (4, 32, 32, 1), dtype=np.uint8), np.eye(2)[[0, 1, 0, 1]]
+    inference = np.array(densenet(images, training=False))
     densenet.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
-    densenet.fit(pictures, truth, batch_size=4, epochs=2, verbose=0)
+    densenet.fit(images, truth, batch_size=4, epochs=2, verbose=0)
     changed = [
         layer.name
         for layer in densenet.layers
         if any((old != new).any() for old, new in zip(before[layer.name], values(layer), strict=True))
     ]
     assert changed == ["conv5_block16_2_conv", "classifier_dense", "probabilities"]
-    assert (np.array(densenet(pictures, training=False)) != inference).any()
+    assert (np.array(densenet(images, training=False)) != inference).any()
 
 
 def test_batch_normalization_keeps_its_statistics_in_training(lite: keras.Model) -> None:
     unfreeze_from(lite, "stem_conv")
     statistics = [values(layer) for layer in batch_normalizations(lite)]
-    pictures = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
     backbone = keras.Model(lite.inputs[0], lite.get_layer("pooled").output)
-    np.testing.assert_allclose(backbone(pictures, training=True), backbone(pictures, training=False), atol=1e-5)
+    np.testing.assert_allclose(backbone(images, training=True), backbone(images, training=False), atol=1e-5)
     for layer, old in zip(batch_normalizations(lite), statistics, strict=True):
         for one, other in zip(values(layer), old, strict=True):
             np.testing.assert_array_equal(one, other)

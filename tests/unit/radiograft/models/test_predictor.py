@@ -1,4 +1,4 @@
-"""Streaming a data set through a network: every picture once, in order, as `predict` would answer."""
+"""Streaming a data set through a network: every image once, in order, as `predict` would answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from radiograft.models.predictor import Predictor, stream_to_file
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 1), dtype=np.uint8)
 
 
 class TracesSeen(keras.layers.Layer):  # type: ignore[misc]
@@ -49,22 +49,22 @@ def in_batches(values: object, size: int) -> tf.data.Dataset:
 @settings(max_examples=8, deadline=None)
 @given(batch_size=st.integers(1, 13))
 def test_a_stream_gives_what_predict_gives(model: keras.Model, predictor: Predictor, batch_size: int) -> None:
-    batches = in_batches(PICTURES, batch_size)
+    batches = in_batches(IMAGES, batch_size)
     outputs = list(predictor.single(batches))
     assert [len(output) for output in outputs] == [len(batch) for batch in batches]
     assert all(output.dtype == np.float32 for output in outputs)
-    np.testing.assert_allclose(np.concatenate(outputs), model.predict(PICTURES, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(outputs), model.predict(IMAGES, verbose=0), atol=1e-5)
 
 
 def test_the_last_small_batch_is_like_the_others(predictor: Predictor) -> None:
-    first, second, last = predictor.single(in_batches(PICTURES, 4))
+    first, second, last = predictor.single(in_batches(IMAGES, 4))
     assert (len(first), len(second), len(last)) == (4, 4, 3)
-    alone = list(predictor.single(in_batches(PICTURES[8:], 1)))
+    alone = list(predictor.single(in_batches(IMAGES[8:], 1)))
     np.testing.assert_allclose(last, np.concatenate(alone), atol=1e-6)
 
 
-def test_no_pictures_give_no_outputs(predictor: Predictor) -> None:
-    assert list(predictor.single(in_batches(PICTURES[:0], 4))) == []
+def test_no_images_give_no_outputs(predictor: Predictor) -> None:
+    assert list(predictor.single(in_batches(IMAGES[:0], 4))) == []
 
 
 def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
@@ -73,7 +73,7 @@ def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
     predictor = Predictor(keras.Model(inputs, seen(inputs)), tf.distribute.get_strategy())
     before = seen.count
     for size in (4, 4, 11, 3):
-        np.testing.assert_array_equal(np.concatenate(list(predictor.single(in_batches(PICTURES, size)))), PICTURES)
+        np.testing.assert_array_equal(np.concatenate(list(predictor.single(in_batches(IMAGES, size)))), IMAGES)
     assert seen.count == before + 1
 
 

@@ -1,4 +1,4 @@
-"""The contact sheet: pictures on top, the views that training will see below."""
+"""The contact sheet: images on top, the views that training will see below."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GAP = 4
 
 
 def drawn(count: int, size: int, augmentation: Augmentation, seed: int = 0) -> np.ndarray:
-    pictures = np.stack([noise(size, number)[..., None] for number in range(count)])
+    images = np.stack([noise(size, number)[..., None] for number in range(count)])
     ids = tf.constant([f"{number}.png" for number in range(count)])
-    return opened(draw_contact_sheet(tf.constant(pictures), ids, augmentation, seed))
+    return opened(draw_contact_sheet(tf.constant(images), ids, augmentation, seed))
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -36,7 +36,7 @@ def cell(sheet: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
     return sheet[top : top + size, left : left + size]
 
 
-def test_each_column_holds_a_picture_and_five_views() -> None:
+def test_each_column_holds_per_image_and_five_views() -> None:
     augmentation = Augmentation(rotation_range=90)
     sheet = drawn(6, 32, augmentation, seed=3)
     assert sheet.shape == (6 * 36, 6 * 36)
@@ -59,24 +59,24 @@ def test_the_seed_decides_the_sheet() -> None:
     assert (once != other).any()
 
 
-def test_without_augmentation_every_view_is_the_picture() -> None:
+def test_without_augmentation_every_view_is_the_image() -> None:
     sheet = drawn(6, 32, Augmentation())
     for row in range(6):
         np.testing.assert_array_equal(cell(sheet, row, 2, 32), noise(32, 2))
 
 
-def test_a_few_pictures_make_a_narrow_sheet() -> None:
+def test_a_few_images_make_a_narrow_sheet() -> None:
     assert drawn(2, 32, Augmentation()).shape == (6 * 36, 2 * 36)
 
 
 @pytest.mark.parametrize(("size", "shape"), [(160, (984, 984)), (320, (972, 972))])
-def test_large_pictures_are_shown_at_most_160_pixels_tall(size: int, shape: tuple[int, int]) -> None:
+def test_large_images_are_shown_at_most_160_pixels_tall(size: int, shape: tuple[int, int]) -> None:
     assert drawn(6, size, Augmentation()).shape == shape
 
 
-def test_the_first_pictures_that_train_are_on_it(shards_folder: Path) -> None:
+def test_the_first_images_that_train_are_on_it(shards_folder: Path) -> None:
     """A near duplicate that was left out is in no shard, and so not on the sheet."""
     data = Shards.read(shards_folder)
     sheet = opened(training_contact_sheet(data, 0))
-    for column, (picture, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
-        np.testing.assert_array_equal(cell(sheet, 0, column, 32), picture[..., 0])
+    for column, (image, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
+        np.testing.assert_array_equal(cell(sheet, 0, column, 32), image[..., 0])

@@ -23,7 +23,7 @@ SCRIPT = "<script>alert('x')</script>"
 
 
 def files() -> dict[str, bytes]:
-    """A table of twelve good pictures and three bad ones, hostile wherever text is taken from the data."""
+    """A table of twelve good images and three bad ones, hostile wherever text is taken from the data."""
     rows = [
         f"{n}{EVIL}.png;p{n};{SCRIPT if n % 2 else 'No Finding'};{SPLITS[n % 3]};{EVIL};{30 + n}" for n in range(12)
     ]
@@ -41,8 +41,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
     place = put(files(), str(folder / EVIL))
     source = Ingest(data_format="table", data_source=f"{place}/t.csv", data_labels=SCRIPT)
-    ingest.run(source, folder / "catalogue")
-    preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
+    ingest.run(source, folder / "catalog")
+    preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     data_report.write_data_report(folder / "shards", folder / "data.html")
     return (folder / "data.html").read_text()
 
@@ -54,7 +54,7 @@ def test_nothing_that_the_data_say_becomes_a_tag_or_is_lost(text: str) -> None:
     assert all((image["src"] or "").startswith("data:") for image in found.images())
     assert [SCRIPT, "2", "2", "2"] in found.rows
     assert [f"View {EVIL.upper()}", "4", "4", "4"] in found.rows
-    assert ["row without a picture", "1", "row_without_picture=drop", f"gone{EVIL}.png"] in found.rows
+    assert ["row without an image", "1", "row_without_image=drop", f"gone{EVIL}.png"] in found.rows
 
 
 def test_it_loads_nothing_from_elsewhere(text: str) -> None:
@@ -62,7 +62,7 @@ def test_it_loads_nothing_from_elsewhere(text: str) -> None:
     assert not re.findall(r"https?://", text.replace(EVIL, ""))
 
 
-def test_every_picture_is_described_and_every_table_has_headings(text: str) -> None:
+def test_every_image_is_described_and_every_table_has_headings(text: str) -> None:
     found = Page(text)
     assert all(image["alt"] for image in found.images())
     scrolled = [attributes for tag, attributes in found.tags if tag == "div" and attributes.get("class") == "scroll"]
@@ -82,5 +82,5 @@ def test_a_browser_shows_it_whole_and_has_nothing_to_complain_of(text: str, widt
 @needs_chromium
 def test_the_plot_of_ages_stays_readable_on_a_phone(text: str, tmp_path: Path) -> None:
     """Fails where the plot shrinks with the page: its letters would be five pixels high."""
-    assert "Share of pictures by decade of age" in open_page(text, 375, tmp_path).scrolled
-    assert "Share of pictures by decade of age" not in open_page(text, 1280, tmp_path).scrolled
+    assert "Share of images by decade of age" in open_page(text, 375, tmp_path).scrolled
+    assert "Share of images by decade of age" not in open_page(text, 1280, tmp_path).scrolled

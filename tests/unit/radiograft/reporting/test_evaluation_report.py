@@ -126,8 +126,8 @@ class TestSaysWhatItWasGiven:
         assert "Loss by epoch, 8 in all; kept is the state before training" in descriptions
 
     def test_validation_figures_are_told_to_be_too_good(self, full_report: Report, page: Page) -> None:
-        assert "were chosen on the validation pictures, so the figures on these are too good" in page.text
-        assert "The epochs were chosen on these pictures, so both figures are too good." in page.text
+        assert "were chosen on the validation images, so the figures on these are too good" in page.text
+        assert "The epochs were chosen on these images, so both figures are too good." in page.text
         assert full_report.random_baseline is not None
         elsewhere = replace(full_report, random_baseline={**full_report.random_baseline, "split": "test"})
         assert "both figures are too good" not in Page(render_report(elsewhere)).text
@@ -186,7 +186,7 @@ class TestSaysWhatItWasGiven:
         counts = [SplitCount("train", 86524, 25000, {"Mass": 4034}), SplitCount("test", 25596, 2797, {})]
         exclusions = [Exclusion("zero bytes", 12, [f"{i}.png" for i in range(12)]), Exclusion("RGBA", 1, ["x.png"])]
         shown = Page(render_report(replace(full_report, data_counts=counts, exclusions=exclusions)))
-        assert shown.row("Pictures") == [["Pictures", "86,524", "25,596"]]
+        assert shown.row("Images") == [["Images", "86,524", "25,596"]]
         assert shown.row("Patients") == [["Patients", "25,000", "2,797"]]
         assert shown.row("Mass")[-1] == ["Mass", "4,034", "0"]
         zero_bytes = shown.row("zero bytes")[0]
@@ -201,7 +201,7 @@ class TestSaysWhatItWasGiven:
 
     def test_notes_stand_in_the_verdict(self, page: Page) -> None:
         verdict_section = page.text.split("Verdict")[1].split("Both strategies")[0]
-        assert "11 pictures are in the table twice" in verdict_section
+        assert "11 images are in the table twice" in verdict_section
         assert "not in the mean: Hernia" in verdict_section
 
     def test_a_published_strategy_without_metrics_is_refused(self, full_report: Report) -> None:

@@ -47,7 +47,7 @@ def test_figures_stand_with_their_intervals_and_counts() -> None:
     card = _card()
     row = "| Pneumonia | 12 of 40 | 0.800 (0.700 to 0.850) | 0.700 (0.600 to 0.750) | 0.900 (0.800 to 0.950) | "
     assert row + "0.600 (0.500 to 0.650) | 0.7500 |" in card
-    assert "40 pictures of 30 patients." in card
+    assert "40 images of 30 patients." in card
     assert "| train | 1,200 | 900 | 300 |" in card
     assert "- Left out [8, 33]: 2 empty file\n" in card
     assert "- Software [23]: radiograft 0.1.0 (commit c0ffee), keras 3.15.1\n" in card
@@ -94,10 +94,10 @@ def test_groups_and_shortcuts_are_told() -> None:
     assert "## Factors [30, 34]\n\nMeasured on test.\n" in card
     assert "| sex: F | 20 (15) | 0.700 (0.600 to 0.800) | -0.050 (-0.200 to 0.100) |" in card
     assert "sex: M" not in card
-    assert f"- each picture counts as a patient\n- {told}\n" in card
+    assert f"- each image counts as a patient\n- {told}\n" in card
 
 
-def test_groups_of_validation_pictures_are_told_to_do_too_well() -> None:
+def test_groups_of_validation_images_are_told_to_do_too_well() -> None:
     card = _card(subgroups=[_group()], judged_on="validation")
     told = "Measured on validation, on which epoch and threshold were chosen: these figures are too good.\n"
     assert told in card

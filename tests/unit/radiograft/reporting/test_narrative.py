@@ -23,8 +23,8 @@ def metrics(truths: dict[str, list[float]], threshold: float, **mean: object) ->
 def test_one_label() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, auroc={"value": 0.75, "low": 0.5001, "high": 0.9})
     assert narrative.headline("fine_tuning", test) == (
-        "Fine-tuning separates pictures with and without Mass at an AUROC of 0.750 (95 % interval 0.500 to "
-        "0.900) on 4 test pictures of 4 patients; its accuracy is 0.750, where always giving the more "
+        "Fine-tuning separates images with and without Mass at an AUROC of 0.750 (95 % interval 0.500 to "
+        "0.900) on 4 test images of 4 patients; its accuracy is 0.750, where always giving the more "
         "frequent answer reaches 0.500."
     )
     assert narrative.cautions(test) == []
@@ -33,8 +33,8 @@ def test_one_label() -> None:
 def test_accuracy_no_better_than_the_more_frequent_answer() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.375)
     assert narrative.headline("feature_extraction", test) == (
-        "Feature extraction separates pictures with and without Mass at an AUROC of 0.750 (too few patients "
-        "for an interval) on 4 test pictures of 4 patients; its accuracy of 0.500 is no better than the "
+        "Feature extraction separates images with and without Mass at an AUROC of 0.750 (too few patients "
+        "for an interval) on 4 test images of 4 patients; its accuracy of 0.500 is no better than the "
         "0.500 of always giving the more frequent answer."
     )
 
@@ -52,7 +52,7 @@ def test_several_labels() -> None:
 def test_nothing_estimable() -> None:
     test = metrics({"Mass": [0, 0, 0, 0]}, 0.5)
     assert narrative.headline("fine_tuning", test) == (
-        "Fine-tuning has no AUROC that could be estimated on the 4 test pictures of 4 patients: no label has enough "
+        "Fine-tuning has no AUROC that could be estimated on the 4 test images of 4 patients: no label has enough "
         "of both classes there and in validation; its accuracy of 0.750 is no better than the 1.000 of always giving "
         "the more frequent answer."
     )

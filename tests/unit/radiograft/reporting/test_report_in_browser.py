@@ -56,12 +56,12 @@ def test_wide_plots_stay_readable_on_a_phone(tmp_path: Path, full_report: Report
 
 def test_lines_between_rows_go_through_the_column_that_stays(tmp_path: Path, full_report: Report) -> None:
     """Fails where borders are collapsed or below the rows: a row's first cell then covers the line above it."""
-    picture = photograph(render_report(full_report), 375, tmp_path)
+    image = photograph(render_report(full_report), 375, tmp_path)
     inside, beside = (
-        sum(picture.getpixel((x, y)) == (0xDD, 0xE2, 0xE7) for y in range(picture.height)) for x in (168, 180)
+        sum(image.getpixel((x, y)) == (0xDD, 0xE2, 0xE7) for y in range(image.height)) for x in (168, 180)
     )
     assert beside > 50
-    assert abs(inside - beside) <= 2  # a pixel of the text may have the colour of a line
+    assert abs(inside - beside) <= 2  # a pixel of the text may have the color of a line
 
 
 def test_the_measurement_sees_overflow_and_complaints(tmp_path: Path) -> None:

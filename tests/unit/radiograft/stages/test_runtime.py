@@ -86,13 +86,13 @@ def test_an_output_that_was_not_written_fails_the_stage(tmp_path: Path, output: 
 def test_written_files_and_folders_pass_and_the_time_is_told(
     tmp_path: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "catalogue"
+    folder = tmp_path / "catalog"
     with stage("ingest", str(output), str(folder)):
         folder.mkdir()
         (folder / "rows").write_text("1")
-        log.info("1 picture")
+        log.info("1 image")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "radiograft INFO | 1 picture"
+    assert lines[0] == "radiograft INFO | 1 image"
     assert lines[1].startswith("radiograft DEBUG | ingest took ")
     assert lines[1].endswith(" s")
 

@@ -109,7 +109,7 @@ def test_an_open_file_is_read_on(bucket: str, line: Line, flaw: str) -> None:
 def test_an_outage_is_no_damage_of_the_file_being_read(
     bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails where a reader of DICOM takes every error for one of the file: good pictures would be set aside."""
+    """Fails where a reader of DICOM takes every error for one of the file: good images would be set aside."""
     monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.0)
     storage.write_bytes(f"{bucket}/file", dicom_file(np.zeros((32, 32), np.uint16), 12))
     with storage.open_file(f"{bucket}/file") as file:

@@ -12,7 +12,7 @@ def listed(place: str) -> list[str]:
 
 
 def test_what_is_hidden_is_passed_over_in_every_store_but_not_kept_in_a_deleted_tree(place: str) -> None:
-    """Fails where buckets list `._x.png`, as macOS leaves it: another catalogue than that of the same files on disk."""
+    """Fails where buckets list `._x.png`, as macOS leaves it: another catalog than that of the same files on disk."""
     hidden = ["d/._x.png", "d/.git/x.png", "d/a/.b/c/x.png"]
     for name in ("d/a/x.png", "d/a.b", *hidden):
         storage.write_bytes(f"{place}/{name}", b"x")

@@ -43,7 +43,7 @@ def everything(content: bytes, folder: Path) -> tuple[np.ndarray, list[np.ndarra
 
 
 def test_arrays_are_read_whole_or_by_row_from_disk_and_bucket(place: str) -> None:
-    with npz_archive.open_npz(pack(f"{place}/some.npz", pictures=COUNTING, labels=LABELS)) as archive:
+    with npz_archive.open_npz(pack(f"{place}/some.npz", images=COUNTING, labels=LABELS)) as archive:
         header = archive.header("pictures")
         assert (header.shape, header.dtype) == ((5, 3, 4), np.uint8)
         rows = archive.rows("pictures")
@@ -63,7 +63,7 @@ def test_both_versions_of_numpys_header_are_read(tmp_path: Path, version: tuple[
 
 
 def test_picked_rows_come_in_the_order_asked_for_and_files_of_their_own_are_passed_over(place: str) -> None:
-    uri = pack(f"{place}/set#1/some.npz", pictures=COUNTING, others=COUNTING + 100)
+    uri = pack(f"{place}/set#1/some.npz", images=COUNTING, others=COUNTING + 100)
     uris = [
         "gs://elsewhere/a.png",
         *(npz_archive.row_uri(uri, "pictures", row) for row in (0, 3, 4)),
@@ -71,7 +71,7 @@ def test_picked_rows_come_in_the_order_asked_for_and_files_of_their_own_are_pass
         "/data/b.npz",
         npz_archive.row_uri(uri, "pictures", 1),
     ]
-    assert uris[1] == f"{uri}#pictures/0"
+    assert uris[1] == f"{uri}#images/0"
     found = list(npz_archive.read_rows(iter(uris)))
     expected = [None, COUNTING[0], COUNTING[3], COUNTING[4], COUNTING[2] + 100, None, COUNTING[1]]
     for row, wanted in zip(found, expected, strict=True):
@@ -82,21 +82,21 @@ def test_picked_rows_come_in_the_order_asked_for_and_files_of_their_own_are_pass
 @given(wanted=st.sets(st.integers(0, 39)))
 def test_picking_is_indexing(tmp_path_factory: pytest.TempPathFactory, wanted: set[int]) -> None:
     path = tmp_path_factory.getbasetemp() / "forty.npz"
-    pictures = np.random.default_rng(0).integers(0, 256, (40, 2, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, 2, 3), dtype=np.uint8)
     if not path.exists():
-        pack(str(path), pictures=pictures)
+        pack(str(path), images=images)
     rows = sorted(wanted)
     found = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "pictures", row) for row in rows))
-    np.testing.assert_array_equal(np.array(found).reshape(-1, 2, 3), pictures[rows])
+    np.testing.assert_array_equal(np.array(found).reshape(-1, 2, 3), images[rows])
 
 
 @pytest.mark.parametrize("rows", [[5], [3, 1], [2, 2]], ids=["beyond the end", "backwards", "twice"])
 def test_a_row_that_no_longer_comes_is_missed(tmp_path: Path, rows: list[int]) -> None:
-    uri = pack(str(tmp_path / "some.npz"), pictures=COUNTING)
+    uri = pack(str(tmp_path / "some.npz"), images=COUNTING)
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         list(npz_archive.read_rows(npz_archive.row_uri(uri, "pictures", row) for row in rows))
     assert str(error.value) == (
-        f"{uri} must hold a row {rows[-1]} of pictures behind the one read before; if the file has changed since "
+        f"{uri} must hold a row {rows[-1]} of images behind the one read before; if the file has changed since "
         "ingest, run ingest again"
     )
 
@@ -111,18 +111,18 @@ def test_a_missing_file_is_named(place: str) -> None:
 
 
 ROWS_REFUSED: dict[str, tuple[bytes, str]] = {
-    "missing array": (packed(images=COUNTING, labels=LABELS), "must hold an array pictures, got images, labels"),
-    "no array": (packed(), "must hold an array pictures, got none"),
+    "missing array": (packed(images=COUNTING, labels=LABELS), "must hold an array images, got images, labels"),
+    "no array": (packed(), "must hold an array images, got none"),
     "pickled objects": (
-        packed(pictures=np.array([{"a": 1}, None], dtype=object)),
+        packed(images=np.array([{"a": 1}, None], dtype=object)),
         "must hold plain numbers, got pickled objects, which are never loaded; save it with a numeric dtype",
     ),
     "columns first": (
-        packed(pictures=np.asfortranarray(COUNTING)),
+        packed(images=np.asfortranarray(COUNTING)),
         "must be stored row after row, got it column after",
     ),
-    "no rows": (packed(pictures=np.array(7)), "must be stored row after row, got a single number; save what"),
-    "rows of nothing": (packed(pictures=COUNTING[:, :0]), "must have 1 to 256,000,000 bytes, got 0"),
+    "no rows": (packed(images=np.array(7)), "must be stored row after row, got a single number; save what"),
+    "rows of nothing": (packed(images=COUNTING[:, :0]), "must have 1 to 256,000,000 bytes, got 0"),
     "a bomb": (
         stored_as("pictures", saved(COUNTING).replace(b"(5, 3, 4), }     ", b"(5, 99999, 9999)}")),
         "must have 1 to 256,000,000 bytes, got 999,890,001",
@@ -138,14 +138,14 @@ ROWS_REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "too few rows": (
         stored_as("pictures", saved(COUNTING)[:-13]),
-        "must be a whole .npz archive, got a broken one: pictures ends in row 3 of 5; fetch it anew",
+        "must be a whole .npz archive, got a broken one: images ends in row 3 of 5; fetch it anew",
     ),
     "too many rows": (
         stored_as("pictures", saved(COUNTING) + b"x"),
-        "got a broken one: pictures goes on after its numbers",
+        "got a broken one: images goes on after its numbers",
     ),
     "no archive": (b"PK no archive", "must be a whole .npz archive, got a broken one: File is not a zip file; fetch"),
-    "truncated": (packed(pictures=COUNTING)[:-30], "must be a whole .npz archive, got a broken one: "),
+    "truncated": (packed(images=COUNTING)[:-30], "must be a whole .npz archive, got a broken one: "),
     "a name that is no UTF-8": (
         packed(é=COUNTING).replace("é".encode(), b"\x83e"),  # zipfile marks such names as UTF-8
         "must be a whole .npz archive, got a broken one: 'utf-8' codec can't decode byte 0x83",
@@ -175,19 +175,19 @@ def test_pickled_objects_are_not_loaded_whole_either(tmp_path: Path) -> None:
 def refused_or_intact(content: bytes, folder: Path) -> bool:
     """Whether a damaged file is refused; where it is not, what is read must be what was saved."""
     try:
-        labels, pictures = everything(content, folder)
+        labels, images = everything(content, folder)
     except ValueError as error:
         assert str(folder / "some.npz") in str(error)  # noqa: PT017  either outcome is right
         return True
     np.testing.assert_array_equal(labels, LABELS)
-    np.testing.assert_array_equal(pictures, COUNTING)
+    np.testing.assert_array_equal(images, COUNTING)
     return False
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_no_byte_changed_passes_for_other_content(tmp_path: Path, save: Callable[..., None]) -> None:
     buffer = io.BytesIO()
-    save(buffer, pictures=COUNTING, labels=LABELS)
+    save(buffer, images=COUNTING, labels=LABELS)
     content = buffer.getvalue()
     refused = [
         refused_or_intact(content[:place] + bytes([value]) + content[place + 1 :], tmp_path)
@@ -202,7 +202,7 @@ def test_no_byte_changed_passes_for_other_content(tmp_path: Path, save: Callable
 def test_no_part_of_an_archive_passes_for_the_whole(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    content = packed(pictures=COUNTING, labels=LABELS)
+    content = packed(images=COUNTING, labels=LABELS)
     start = data.draw(st.integers(0, len(content)))
     stop = data.draw(st.integers(start, len(content)))
     assert refused_or_intact(content[:start] + content[stop:], tmp_path_factory.getbasetemp()) or start == stop
@@ -218,7 +218,7 @@ def peak(work: Callable[[], object]) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     def last_row(count: int) -> int:
-        uri = pack(str(tmp_path / f"{count}.npz"), pictures=np.zeros((count, 100, 100), np.uint8))
+        uri = pack(str(tmp_path / f"{count}.npz"), images=np.zeros((count, 100, 100), np.uint8))
         return peak(lambda: list(npz_archive.read_rows([npz_archive.row_uri(uri, "pictures", count - 1)])))
 
     last_row(10)  # imports

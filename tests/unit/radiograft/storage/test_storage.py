@@ -56,7 +56,7 @@ def test_only_files_exist(place: str) -> None:
     assert found == [True, False, False, False]
 
 
-def test_a_deleted_file_is_gone_and_its_neighbours_stay(place: str) -> None:
+def test_a_deleted_file_is_gone_and_its_neighbors_stay(place: str) -> None:
     for name in ("folder/file", "folder/file2", "folder"):
         storage.write_bytes(f"{place}/{name}/x", b"x")
     storage.delete(f"{place}/folder/file/x")
@@ -75,7 +75,7 @@ def test_what_is_not_there_may_be_deleted(place: str) -> None:
     assert list(storage.list_files(place)) == []
 
 
-def test_a_tree_is_deleted_and_its_neighbours_stay(place: str) -> None:
+def test_a_tree_is_deleted_and_its_neighbors_stay(place: str) -> None:
     names = ["run/task-1/a/state", "run/task-1/b", "run/task-10", "run-2/task"]
     for name in names:
         storage.write_bytes(f"{place}/{name}", b"x")

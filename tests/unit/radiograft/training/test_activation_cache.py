@@ -1,4 +1,4 @@
-"""Training on cached activations is training on the pictures, at the price of the suffix."""
+"""Training on cached activations is training on the images, at the price of the suffix."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ def fit(model: keras.Model, material: TrainingData, logs: Path) -> History:
 
 
 def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
-    """The same order and the same views, once as activations through the suffix, once as pictures through it all."""
+    """The same order and the same views, once as activations through the suffix, once as images through it all."""
     cached = network()
     cut = split_model(pool_before_concat(cached), CUT_OFF)
     views, held_out = stored(cut, data, tmp_path / "t", 2), stored(cut, data, tmp_path / "v", 0, "validation")
     material = data_from_activations(views, held_out, BATCH, SEED, replicas=1)
     fast = fit(cut.suffix, material, tmp_path / "a")
 
-    pictures = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
-    as_pictures = [
-        (pictures[epoch % 2][rows], views.truth[rows])
+    images = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
+    as_images = [
+        (images[epoch % 2][rows], views.truth[rows])
         for epoch in range(EPOCHS)
         for rows in np.split(np.random.default_rng([SEED, epoch]).permutation(len(views.truth))[:56], 7)
     ]
-    stream = tf.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in zip(*as_pictures, strict=True)))
+    stream = tf.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in zip(*as_images, strict=True)))
     online = network()
-    shown = material._replace(batches=lambda epochs: stream, validation=data.pictures("validation", BATCH))
+    shown = material._replace(batches=lambda epochs: stream, validation=data.images("validation", BATCH))
     slow = fit(online, shown, tmp_path / "b")
 
     for quick, whole in zip(fast.epochs, slow.epochs, strict=True):
@@ -79,7 +79,7 @@ def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
         np.testing.assert_allclose(mine, theirs, atol=5e-3)
 
 
-def test_a_view_depends_on_seed_picture_and_view_alone(data: Shards, tmp_path: Path) -> None:
+def test_a_view_depends_on_seed_image_and_view_alone(data: Shards, tmp_path: Path) -> None:
     cut = split_model(network(), CUT_OFF)
     first, again = (stored(cut, data, tmp_path / name, 2) for name in "ab")
     for one, two in zip(first.parts, again.parts, strict=True):
@@ -89,7 +89,7 @@ def test_a_view_depends_on_seed_picture_and_view_alone(data: Shards, tmp_path: P
         assert np.abs(one[0].astype("float32") - one[1]).max() > 0.01
 
 
-def test_epochs_take_turns_with_the_views_and_show_every_picture_once() -> None:
+def test_epochs_take_turns_with_the_views_and_show_every_image_once() -> None:
     part = np.arange(12, dtype="float16").reshape(2, 6, 1)
     kept = CachedActivations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
     epochs = [
@@ -104,18 +104,18 @@ def test_epochs_take_turns_with_the_views_and_show_every_picture_once() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    pictures=st.integers(1, 9),
+    images=st.integers(1, 9),
     views=st.integers(1, 3),
     batch_size=st.integers(1, 10),
     first=st.integers(0, 3),
     seed=st.integers(0, 2**31),
 )
-def test_batches_are_what_their_ids_say(pictures: int, views: int, batch_size: int, first: int, seed: int) -> None:
+def test_batches_are_what_their_ids_say(images: int, views: int, batch_size: int, first: int, seed: int) -> None:
     """Row p of view v holds 100 v + p twice, in two tensors; what does not fill a batch is left out."""
-    numbers = 100 * np.arange(views)[:, None] + np.arange(pictures)
+    numbers = 100 * np.arange(views)[:, None] + np.arange(images)
     parts = [numbers[..., None].astype("float16"), np.repeat(numbers[..., None], 2, axis=2).astype("float16")]
-    kept = CachedActivations(parts, np.arange(pictures, dtype="float32")[:, None], [f"p{n}" for n in range(pictures)])
-    stream, epochs, steps = kept.training(batch_size, range(first, 4), seed), range(first, 4), pictures // batch_size
+    kept = CachedActivations(parts, np.arange(images, dtype="float32")[:, None], [f"p{n}" for n in range(images)])
+    stream, epochs, steps = kept.training(batch_size, range(first, 4), seed), range(first, 4), images // batch_size
     assert int(stream.cardinality()) == len(epochs) * steps
     places = ((epoch, step) for epoch in epochs for step in range(steps))
     for (epoch, step), ((one, two), truth) in zip(places, stream.as_numpy_iterator(), strict=True):
@@ -139,8 +139,8 @@ def test_one_pass_in_stored_order_leaves_nothing_out(batch_size: int) -> None:
 
 
 def test_an_activation_beyond_half_precision_is_refused(data: Shards, tmp_path: Path) -> None:
-    pictures = keras.Input((32, 32, 1), dtype="uint8")
-    huge = Predictor(keras.Model(pictures, [keras.layers.Rescaling(1e6)(pictures)]), tf.distribute.get_strategy())
+    images = keras.Input((32, 32, 1), dtype="uint8")
+    huge = Predictor(keras.Model(images, [keras.layers.Rescaling(1e6)(images)]), tf.distribute.get_strategy())
     with pytest.raises(FloatingPointError, match=r"cached activations must stay below 65504, got .*; choose train_aug"):
         cache_activations(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
 

@@ -1,4 +1,4 @@
-"""Activations at one cut lead to those at the next without the pictures, and the disk gets its space back."""
+"""Activations at one cut lead to those at the next without the images, and the disk gets its space back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
-from tests.helpers.networks import PICTURES, every_backbone, network, outputs
+from tests.helpers.networks import IMAGES, every_backbone, network, outputs
 
-VIEWS = np.stack([PICTURES, PICTURES[:, ::-1]])
+VIEWS = np.stack([IMAGES, IMAGES[:, ::-1]])
 HALF = 2.0**-11  # the largest relative error of rounding to half precision
 
 
 def stored(cut: SplitModel) -> CachedActivations:
     """What the prefix makes of VIEWS, in half precision."""
-    views = [outputs(cut.prefix, pictures) for pictures in VIEWS]
+    views = [outputs(cut.prefix, images) for images in VIEWS]
     parts = [np.stack(part).astype("float16") for part in zip(*views, strict=True)]
     return CachedActivations(parts, np.zeros((3, 2), dtype="float32"), ["a", "b", "c"])
 
@@ -50,8 +50,8 @@ def test_extended_activations_are_those_cached_at_the_deeper_cut(
     for part, direct in zip(found.parts, stored(cuts[-1]).parts, strict=True):
         assert (part.dtype, part.shape) == (np.float16, direct.shape)
         np.testing.assert_allclose(part, direct, rtol=0, atol=4 * HALF * np.abs(direct).max())
-    for view, pictures in enumerate(VIEWS):
-        whole = outputs(network(name), pictures)[0]
+    for view, images in enumerate(VIEWS):
+        whole = outputs(network(name), images)[0]
         # Rounding in front of the first blocks of ResNet50 changes a probability by 0.002.
         np.testing.assert_allclose(outputs(cuts[-1].suffix, [p[view] for p in found.parts])[0], whole, atol=1e-2)
     assert found.image_ids == ["a", "b", "c"]
@@ -88,5 +88,5 @@ def test_discarded_activations_leave_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sizes", "most"), [([7], 7), ([5, 3], 8), ([10, 1, 2, 12, 3], 15), ([1, 2, 9], 11), ([], 0)])
-def test_two_neighbours_lie_on_disk_at_once(sizes: list[int], most: int) -> None:
+def test_two_neighbors_lie_on_disk_at_once(sizes: list[int], most: int) -> None:
     assert peak_bytes(sizes) == most

@@ -65,8 +65,8 @@ def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_tol
     assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text
 
 
-def of_two_pictures_each(truth: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The validation rows of patients with two pictures each."""
+def of_two_images_each(truth: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The validation rows of patients with two images each."""
     rows = pd.DataFrame(truth["validation"].astype("float64"), columns=["label:a", "label:b", "label:c"])
     return rows.assign(patient_id=[str(number // 2) for number in range(200)])
 
@@ -76,7 +76,7 @@ def test_intervals_stand_around_the_same_values(
 ) -> None:
     points, scores, truth = curve
     write_curve(tmp_path, points, scores, tmp_path / "logs")
-    rows = of_two_pictures_each(truth)
+    rows = of_two_images_each(truth)
     found = read_curve(tmp_path, rows, ["a", "b", "c"], 200, 0)
     for point, estimated in zip(points, found, strict=True):
         auroc = estimated["auroc"]
@@ -93,7 +93,7 @@ def test_unknown_truth_is_no_class(
     """Fails where a label that is absent or unknown is ranked: its AUROC is NaN, and with it every layer's mean."""
     points, scores, truth = curve
     write_curve(tmp_path, points, scores, tmp_path / "logs")
-    rows = of_two_pictures_each(truth)
+    rows = of_two_images_each(truth)
     rows.loc[:50, "label:c"] = np.nan
     found = read_curve(tmp_path, rows, ["a", "b", "c"], 20, 0)
     assert [each["auroc"]["value"] for each in found] == pytest.approx([point["auroc"] for point in points])

@@ -18,7 +18,7 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.feature_extraction import FeatureSet, extract_features
 from tests.helpers.stages import NO_CHECKPOINTS
 
-BATCH = 8  # eight batches of 58 training pictures, five of 39 validation pictures
+BATCH = 8  # eight batches of 58 training images, five of 39 validation images
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def data(shards_folder: Path) -> Shards:
 
 
 def backbone(factor: float = 2.0) -> keras.Model:
-    """Two layers of one channel: the picture from 0 to 1, and that times a factor."""
+    """Two layers of one channel: the image from 0 to 1, and that times a factor."""
     inputs = keras.Input((32, 32, 1), dtype="uint8")
     first = keras.layers.Rescaling(1 / 255, name="block1_out")(inputs)
     weighted = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=keras.initializers.Constant(factor))
@@ -47,10 +47,8 @@ def test_features_are_extracted_in_stored_order(data: Shards, tmp_path: Path, ba
     assert (found.layers, found.widths) == (["block1_out", "block2_out"], [1, 1])
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
     for split in ("train", "validation"):
-        pictures = np.concatenate(list(data.pictures(split, 100))) / 255
-        np.testing.assert_allclose(
-            found.stored[split], pictures.mean(axis=(1, 2)) * [1, 2], rtol=1e-3
-        )  # half precision
+        images = np.concatenate(list(data.images(split, 100))) / 255
+        np.testing.assert_allclose(found.stored[split], images.mean(axis=(1, 2)) * [1, 2], rtol=1e-3)  # half precision
         np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), found.stored[split])
 
 

@@ -14,7 +14,7 @@ WIDTHS = [3, 8, 5]
 CLOSE = 2e-3  # as probabilities
 
 
-def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def images(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features of three candidates and two labels; the second candidate knows the labels best."""
     random = np.random.default_rng(seed)
     features = random.normal(3.0, 2.0, (number, sum(WIDTHS))).astype("float32")
@@ -24,7 +24,7 @@ def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reference(features: np.ndarray, truth: np.ndarray, penalty: float, wanted: np.ndarray) -> np.ndarray:
-    """scikit-learn's probabilities from the pictures of known truth; its C weighs the summed loss, our penalty the
+    """scikit-learn's probabilities from the images of known truth; its C weighs the summed loss, our penalty the
     mean loss."""
     features, wanted = features.astype("float64"), wanted.astype("float64")
     mean, deviation = features.mean(axis=0), features.std(axis=0)
@@ -48,11 +48,11 @@ def assert_agrees(features: np.ndarray, truth: np.ndarray, held_out: np.ndarray,
 
 @pytest.mark.parametrize("number", [400, 3000])
 def test_each_agrees_with_scikit_learn(number: int) -> None:
-    assert_agrees(*pictures(number, 0), pictures(100, 1)[0], WIDTHS)
+    assert_agrees(*images(number, 0), images(100, 1)[0], WIDTHS)
 
 
-def test_with_more_channels_than_pictures_and_alike_ones() -> None:
-    """As in deep layers: 200 and 40 channels of 8 and 40 independent signals, for 60 pictures."""
+def test_with_more_channels_than_images_and_alike_ones() -> None:
+    """As in deep layers: 200 and 40 channels of 8 and 40 independent signals, for 60 images."""
     random = np.random.default_rng(0)
     signals = random.normal(size=(160, 8))
     alike = signals @ random.normal(size=(8, 200)) + 0.01 * random.normal(size=(160, 200))
@@ -62,14 +62,14 @@ def test_with_more_channels_than_pictures_and_alike_ones() -> None:
 
 
 def test_unknown_truth_does_not_count() -> None:
-    features, truth = pictures(200, 0)
+    features, truth = images(200, 0)
     truth[50:, 1] = np.nan
-    assert_agrees(features, truth, pictures(100, 1)[0], WIDTHS)
+    assert_agrees(features, truth, images(100, 1)[0], WIDTHS)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.95, 0.6, 0.05, 0.01])
 def test_however_few_truths_are_known_the_optimum_is_found(share: float, caplog: pytest.LogCaptureFixture) -> None:
-    """Fails where few known labels are solved on the axes of all pictures: 300 steps then end far from it."""
+    """Fails where few known labels are solved on the axes of all images: 300 steps then end far from it."""
     random = np.random.default_rng(1)
     features = (random.normal(size=(3000, 100)) + random.normal(size=(3000, 1))).astype("float32")
     truth = (features[:, :2] + random.normal(size=(3000, 2)) > 0).astype("float32")
@@ -85,14 +85,14 @@ def test_an_optimum_that_is_not_reached_is_told(
     """Fails where the last step is taken for the optimum, however far it led."""
     monkeypatch.setattr(linear_probes, "MAX_STEPS", 3)
     with caplog.at_level("WARNING"):
-        linear_probes.fit_probes(*pictures(200, 0), WIDTHS)
+        linear_probes.fit_probes(*images(200, 0), WIDTHS)
     assert "linear probes: after 3 steps a step still moves the scores by" in caplog.text
 
 
 @pytest.mark.parametrize("known", [1, 5])
 def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
     """Fails where a spread of nothing is divided by."""
-    features, truth = pictures(200, 0)
+    features, truth = images(200, 0)
     truth[:, 0] = np.nan
     truth[:known, 0] = 1.0
     found = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)[..., 0]
@@ -104,7 +104,7 @@ def test_few_truths_that_are_all_the_same_give_a_figure(known: int) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_label_of_one_class_is_told_by_its_share(value: float, known: int, caplog: pytest.LogCaptureFixture) -> None:
     """Fails where such a label is solved: its bias grows for all 300 steps, in every layer, with a warning each."""
-    features, truth = pictures(200, 0)
+    features, truth = images(200, 0)
     both = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)
     truth[:, 0] = np.nan
     truth[:known, 0] = value
@@ -117,13 +117,13 @@ def test_a_label_of_one_class_is_told_by_its_share(value: float, known: int, cap
 
 
 def test_a_label_of_which_nothing_is_known_is_even() -> None:
-    features, truth = pictures(50, 0)
+    features, truth = images(50, 0)
     truth[:, 0] = np.nan
     np.testing.assert_array_equal(linear_probes.fit_probes(features, truth, WIDTHS).predict(features)[..., 0], 0.5)
 
 
 def test_constant_features_count_nothing_whatever_they_are() -> None:
-    features, truth = pictures(200, 0)
+    features, truth = images(200, 0)
     features[:, 1], features[:, 3:11] = 7.0, 0.0  # one of the first candidate, all of the second
     found = linear_probes.fit_probes(features, truth, WIDTHS).predict(features)
     without = linear_probes.fit_probes(np.delete(features, 1, axis=1), truth, [2, 8, 5]).predict(
@@ -135,7 +135,7 @@ def test_constant_features_count_nothing_whatever_they_are() -> None:
 
 
 def test_half_precision_from_a_file_gives_the_same_every_time(tmp_path: Path) -> None:
-    features, truth = pictures(200, 0)
+    features, truth = images(200, 0)
     half = features.astype("float16")
     np.save(tmp_path / "train.npy", half)
     stored = np.load(tmp_path / "train.npy", mmap_mode="r")

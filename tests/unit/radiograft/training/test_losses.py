@@ -25,7 +25,7 @@ shapes = st.tuples(st.integers(1, 6), st.integers(1, 4))
 
 @st.composite
 def answers(draw: st.DrawFn, known: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and probabilities, float32 [pictures, labels]."""
+    """Truth and probabilities, float32 [images, labels]."""
     shape = draw(shapes)
     values = st.sampled_from([0.0, 1.0] if known else [0.0, 1.0, NAN])
     truth = draw(arrays.arrays("float32", shape, elements=values))
@@ -57,7 +57,7 @@ class TestCrossEntropy:
 
     @settings(max_examples=30, deadline=None)
     @given(given_answers=answers(known=False))
-    def test_each_picture_counts_by_its_known_labels(self, given_answers: tuple[np.ndarray, np.ndarray]) -> None:
+    def test_each_image_counts_by_its_known_labels(self, given_answers: tuple[np.ndarray, np.ndarray]) -> None:
         truth, scores = given_answers
         entropies = [
             log_loss(row[~np.isnan(row)], found[~np.isnan(row)].astype("float64"), labels=[0, 1])
@@ -93,7 +93,7 @@ class TestClassWeights:
     TRUTH = np.array([[1, 0], [0, 0], [0, NAN], [0, 1]], dtype="float32")
 
     def test_balanced_weights_are_chexnets(self) -> None:
-        """Absent: P / (P + N), present: N / (P + N), over the pictures whose label is known."""
+        """Absent: P / (P + N), present: N / (P + N), over the images whose label is known."""
         weights = class_weights(self.TRUTH, balanced=True)
         np.testing.assert_allclose(weights, [[1 / 4, 1 / 3], [3 / 4, 2 / 3]])
         assert weights.dtype == np.float32
@@ -135,5 +135,5 @@ class TestValidate:
         assert mean_auroc(truth, self.SCORES) == mean_auroc(truth[:, [0, 2]], self.SCORES[:, [0, 2]])
 
     def test_without_any_label_of_both_classes_it_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="validation must hold pictures with and without a finding"):
+        with pytest.raises(ValueError, match="validation must hold images with and without a finding"):
             validation_metrics(np.array([[1, NAN], [1, 0]], dtype="float32"), np.full((2, 2), 0.5))

@@ -33,7 +33,7 @@ class Stopped(Exception):  # noqa: N818  no error of the training's
 
 
 class Run:
-    """One training of a classifier with dropout on 32 pictures; a second attempt has nothing but the checkpoints."""
+    """One training of a classifier with dropout on 32 images; a second attempt has nothing but the checkpoints."""
 
     def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: float) -> None:
         self.folder, self.checkpoints, self.steps = folder, Checkpoints(str(folder / "kept")).of("run"), list[int]()
@@ -61,12 +61,12 @@ class Run:
         return rate
 
 
-def features(pictures: int, seed: int) -> CachedActivations:
-    """Features and two labels, one of them unknown for every fourth picture."""
-    values = np.random.default_rng(seed).normal(size=(1, pictures, 6)).astype("float16")
+def features(images: int, seed: int) -> CachedActivations:
+    """Features and two labels, one of them unknown for every fourth image."""
+    values = np.random.default_rng(seed).normal(size=(1, images, 6)).astype("float16")
     truth = (values[0, :, :2] + 0.5 * values[0, :, 2:4] > 0).astype("float32")
     truth[::4, 1] = np.nan
-    return CachedActivations([values], truth, [f"picture-{number}" for number in range(pictures)])
+    return CachedActivations([values], truth, [f"image-{number}" for number in range(images)])
 
 
 def check_equal(one: tuple[keras.Model, History], other: tuple[keras.Model, History]) -> None:

@@ -21,11 +21,11 @@ from radiograft.training.trainer import History, TrainConfig, TrainingLoop, trai
 BATCH = 8
 
 
-def features(pictures: int, seed: int) -> CachedActivations:
-    """Features and a label that half of them decide, [1, pictures, 6] and [pictures, 1]."""
-    values = np.random.default_rng(seed).normal(size=(pictures, 6)).astype("float16")
+def features(images: int, seed: int) -> CachedActivations:
+    """Features and a label that half of them decide, [1, images, 6] and [images, 1]."""
+    values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :3].sum(axis=1, keepdims=True) > 0).astype("float32")
-    return CachedActivations([values[None]], truth, [f"picture-{number}" for number in range(pictures)])
+    return CachedActivations([values[None]], truth, [f"image-{number}" for number in range(images)])
 
 
 TRAIN, VALIDATION = features(64, 1), features(32, 2)
@@ -121,7 +121,7 @@ def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
     assert len(history.epochs) == history.best_epoch + 2 < 40
 
 
-def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_training_and_names_the_images(tmp_path: Path) -> None:
     values = TRAIN.parts[0].copy()
     values[0, 19] = np.nan
     broken = CachedActivations([values], TRAIN.truth, TRAIN.image_ids)
@@ -132,8 +132,8 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(tmp_path
     order = list(np.random.default_rng([0, 0]).permutation(64))
     step = order.index(19) // BATCH
     assert f"got nan at step {step + 1} of epoch 1 with learning rate 0.0156" in str(caught.value)
-    ids = ", ".join(f"picture-{row}" for row in order[(step - 1) * BATCH : (step + 1) * BATCH])
-    assert str(caught.value).endswith(f"look at the pictures of this step and the last: {ids}")
+    ids = ", ".join(f"image-{row}" for row in order[(step - 1) * BATCH : (step + 1) * BATCH])
+    assert str(caught.value).endswith(f"look at the images of this step and the last: {ids}")
 
 
 def test_a_loss_that_grows_without_bound_stops_training(tmp_path: Path) -> None:
@@ -196,21 +196,21 @@ def test_a_step_late_in_an_epoch_is_told_at_once(tmp_path: Path) -> None:
     order = np.random.default_rng([0, 0]).permutation(64)
     truth = TRAIN.truth.copy()
     truth[order[-BATCH:]] = 1 - truth[order[-BATCH:]]
-    mislabelled = CachedActivations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
+    mislabeled = CachedActivations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
     with pytest.raises(FloatingPointError, match=r"got 1\d.* at step 8 of epoch 1 with") as caught:
         train(
             model,
-            material(mislabelled),
+            material(mislabeled),
             plan(tmp_path, learning_rate=1e-6),
             tf.distribute.get_strategy(),
             Checkpoints(""),
         )
-    assert str(caught.value).endswith(", ".join(f"picture-{row}" for row in order[-2 * BATCH :]))
+    assert str(caught.value).endswith(", ".join(f"image-{row}" for row in order[-2 * BATCH :]))
 
 
-def test_a_plateau_is_one_of_what_is_minimised(tmp_path: Path) -> None:
+def test_a_plateau_is_one_of_what_is_minimized(tmp_path: Path) -> None:
     """Fails where the plain loss decides: while the balanced one falls, that rises, and the rate would be cut."""
     recipe = Recipe(loss_weights="balanced", schedule="plateau")
     history = fit(classifier(), plan(tmp_path, recipe=recipe, epochs=3))
@@ -227,7 +227,7 @@ def test_a_plateau_is_one_of_what_is_minimised(tmp_path: Path) -> None:
 
 
 def test_a_rare_finding_in_the_first_step_is_no_divergence(tmp_path: Path) -> None:
-    """Fails where the limit is that of all training pictures, 0.4, though the balanced loss of this step is 0.6."""
+    """Fails where the limit is that of all training images, 0.4, though the balanced loss of this step is 0.6."""
     truth = np.zeros((64, 1), "float32")
     truth[np.random.default_rng([0, 0]).permutation(64)[0]] = 1.0
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
@@ -235,7 +235,7 @@ def test_a_rare_finding_in_the_first_step_is_no_divergence(tmp_path: Path) -> No
     rare = CachedActivations(TRAIN.parts, truth, TRAIN.image_ids)
     chosen = plan(tmp_path, recipe=Recipe(loss_weights="balanced"), epochs=1)
     history = train(model, material(rare), chosen, tf.distribute.get_strategy(), Checkpoints(""))
-    assert 0.05 < history.epochs[0]["loss"] < 0.1  # of this one picture, over eight steps
+    assert 0.05 < history.epochs[0]["loss"] < 0.1  # of this one image, over eight steps
 
 
 def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_steps_are_whole_batches_split_evenly() -> None:
     assert steps_per_epoch(64, 8, 1) == 8
     assert steps_per_epoch(65, 8, 2) == 8
     assert steps_per_epoch(8, 8, 4) == 1
-    with pytest.raises(ValueError, match=r"number of training pictures \(7\), got 8"):
+    with pytest.raises(ValueError, match=r"number of training images \(7\), got 8"):
         steps_per_epoch(7, 8, 1)
     with pytest.raises(ValueError, match=r"multiple of the number of GPUs \(2\), got 7"):
         steps_per_epoch(64, 7, 2)

@@ -26,7 +26,7 @@ def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     return loaded
 
 
-WORKS = ["classifier", "few_validation_pictures", "unknown_labels", "on_activations", "fine_tuned"]
+WORKS = ["classifier", "few_validation_images", "unknown_labels", "on_activations", "fine_tuned"]
 
 
 @pytest.mark.parametrize("work", WORKS)

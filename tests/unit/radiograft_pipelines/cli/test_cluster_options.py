@@ -28,8 +28,8 @@ def test_waiting_needs_a_run(radiograft: Radiograft) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "bound"),
-    [("--most", "0", "x>=1"), ("--most", "-1", "x>=1"), ("--poll", "0", "x>0"), ("--poll", "-1", "x>0"),
-     ("--patience", "-1", "x>=0")],
+    [("--limit", "0", "x>=1"), ("--limit", "-1", "x>=1"), ("--interval", "0", "x>0"), ("--interval", "-1", "x>0"),
+     ("--timeout", "-1", "x>=0")],
 )  # fmt: skip
 def test_numbers_have_their_bounds(radiograft: Radiograft, kfp: KfpDouble, option: str, value: str, bound: str) -> None:
     """Fails where the option has no range: islice and sleep raise on a negative number after the server was asked."""

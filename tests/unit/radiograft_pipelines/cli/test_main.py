@@ -60,8 +60,8 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),
         ("labels=Mass,Mass", "data_labels must name each finding once, got 'Mass,Mass'"),
-        ("floors=Mas=0.7", "publish_floors must name labels of Pneumonia, got 'Mas'"),
-        ("margin=0.6", "publish_margin must be at most 0.5, got 0.6"),
+        ("floors=Mas=0.7", "gate_min_auroc must name labels of Pneumonia, got 'Mas'"),
+        ("margin=0.6", "gate_noninferiority_margin must be at most 0.5, got 0.6"),
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",

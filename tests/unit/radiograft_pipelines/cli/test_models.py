@@ -230,8 +230,8 @@ def _unreadable() -> dict[str, tuple[bytes | None, str]]:
     Image.fromarray(noise(50)).save(png, "PNG")
     kinds = "must be a PNG, JPEG or DICOM radiograph: "
     return {
-        "text.png": (b"no picture", kinds + "not a readable picture"),
-        "empty.png": (b"", kinds + "not a readable picture"),
+        "text.png": (b"no image", kinds + "not a readable image"),
+        "empty.png": (b"", kinds + "not a readable image"),
         "cut.png": (png.getvalue()[:300], kinds + "unreadable or truncated"),
         "cut.dcm": (b"\0" * 128 + b"DICM" + b"\0" * 9, kinds),
         "missing.png": (None, ""),

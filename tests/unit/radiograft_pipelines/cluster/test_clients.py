@@ -143,7 +143,7 @@ def test_a_server_that_is_never_ready_is_given_up_when_patience_ends(
     radiograft: Radiograft, kfp: KfpDouble, status: int
 ) -> None:
     kfp.faults = [Fault("GET", f"{RUNS}/r-1", status, times=99)]
-    message = _told(radiograft, "runs", "r-1", "--patience", "1")
+    message = _told(radiograft, "runs", "r-1", "--timeout", "1")
     assert message == (
         f"{kfp.url} is not ready: it answered {status} to run r-1 until patience ran out (ordered by the test)"
     )

@@ -59,8 +59,8 @@ def test_other_gpus() -> None:
     assert "accelerator" not in changed.containers["publish"]["resources"]
 
 
-def test_the_cpu_image_does_not_insist_on_gpus() -> None:
-    changed = Placed("transfer_learning", ClusterProfile(insist_on_gpus=False))
+def test_the_cpu_image_does_not_require_gpus() -> None:
+    changed = Placed("transfer_learning", ClusterProfile(require_gpus=False))
     assert changed.promised() == {"0"}
     assert changed.containers["fine-tune"]["resources"]["accelerator"]["resourceCount"] == "2"
 
@@ -73,7 +73,7 @@ def test_a_cluster_without_gpus() -> None:
 
 
 def test_small_nodes() -> None:
-    changed = Placed("transfer_learning", ClusterProfile(most_cpu="2", most_memory="4Gi"))
+    changed = Placed("transfer_learning", ClusterProfile(max_cpu="2", max_memory="4Gi"))
     assert changed.containers["fine-tune"]["resources"] == {
         "accelerator": {
             "count": "2",
@@ -139,7 +139,7 @@ def test_scratch_on_a_volume_of_its_own(storage_class: str, claimed: dict[str, A
 
 
 @pytest.mark.parametrize("model", ["chest-radiograph", "chest-radiograph_-"])
-def test_runs_are_labelled_with_their_model(model: str) -> None:
+def test_runs_are_labeled_with_their_model(model: str) -> None:
     changed = Placed("transfer_learning", ClusterProfile(labels={"team": "chest"}).running(model))
     for name, pod in changed.pods.items():
         assert pod["podMetadata"]["labels"] == {
@@ -159,12 +159,12 @@ def test_runs_are_labelled_with_their_model(model: str) -> None:
         ("gpus: two", "gpus must be int, got 'two'"),
         ("gpus: true", "gpus must be int, got True"),
         ("gpus: -1", "gpus must be 0 or more, got -1"),
-        ("most_cpu: 2", "most_cpu must be str, got 2"),
-        ("most_memory: 4 GB", "most_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got '4 GB'"),
+        ("max_cpu: 2", "max_cpu must be str, got 2"),
+        ("max_memory: 4 GB", "max_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got '4 GB'"),
         ("scratch: huge", "scratch must be a quantity above 0 such as 500m, 8 or 16Gi, got 'huge'"),
-        ("most_cpu: '-1'", "most_cpu must be a quantity above 0 such as 500m, 8 or 16Gi, got '-1'"),
-        ("most_memory: '0'", "most_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got '0'"),
-        ("most_memory: inf", "most_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got 'inf'"),
+        ("max_cpu: '-1'", "max_cpu must be a quantity above 0 such as 500m, 8 or 16Gi, got '-1'"),
+        ("max_memory: '0'", "max_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got '0'"),
+        ("max_memory: inf", "max_memory must be a quantity above 0 such as 500m, 8 or 16Gi, got 'inf'"),
         ("scratch: -5Gi", "scratch must be a quantity above 0 such as 500m, 8 or 16Gi, got '-5Gi'"),
         ("gpu_type: ''", "gpu_type must be a name, got ''; without the line it is nvidia.com/gpu"),
         ("secret: ''", "secret must be a name, got ''; without the line it is radiograft-store"),

@@ -23,7 +23,7 @@ from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
 PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-WAIT = ("submit", "--settings", "chestxray14", *PLACES, "--wait", "--poll", "0.05")
+WAIT = ("submit", "--settings", "chestxray14", *PLACES, "--wait", "--interval", "0.05")
 RUNS = "/apis/v2beta1/runs"
 GPUS = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 
@@ -117,7 +117,7 @@ def test_a_server_that_pauses_is_waited_for(radiograft: Radiograft, kfp: KfpDoub
 def test_a_server_that_goes_away_leaves_the_run_alone(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
     cluster()
     kfp.faults = [Fault("GET", f"{RUNS}/.*", 503, times=99)]
-    result = radiograft(*WAIT, "--patience", "1")
+    result = radiograft(*WAIT, "--timeout", "1")
     (run_id,) = kfp.runs
     assert result.exit_code == 1
     assert result.stderr.startswith(
@@ -156,7 +156,7 @@ def test_one_run_is_shown_with_what_ended_it(radiograft: Radiograft, kfp: KfpDou
 def test_a_failed_run_is_tried_again_under_its_own_id(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
     cluster()
     run = kfp.add_run(display_name="r", state="FAILED")
-    result = radiograft("retry", run.run_id, "--wait", "--poll", "0.05")
+    result = radiograft("retry", run.run_id, "--wait", "--interval", "0.05")
     assert result.exit_code == 0, result.output
     assert kfp.retried == [run.run_id]
     assert result.output.startswith(f"run {run.run_id} goes on\n")
@@ -274,5 +274,5 @@ def test_runs_are_listed_page_by_page_up_to_the_limit(radiograft: Radiograft, kf
     (run,) = kfp.runs.values()
     for _ in range(149):
         kfp.add_run(display_name="r", state="FAILED", pipeline_version_reference=run.pipeline_version_reference)
-    assert len(radiograft("runs", "--most", "130").output.splitlines()) == 131
+    assert len(radiograft("runs", "--limit", "130").output.splitlines()) == 131
     assert kfp.methods("GET").count(RUNS) == 2 + 1  # and one look before the run was made

@@ -43,13 +43,13 @@ def test_its_runs_train_only_where_something_changed_unless_told_otherwise(
     radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path
 ) -> None:
     _done(radiograft, *WEEKLY)
-    assert _one(kfp).runtime_config.parameters["train_when"] == "data_changed"
+    assert _one(kfp).runtime_config.parameters["train_trigger"] == "data_changed"
     assert _done(radiograft, *WEEKLY, "--set", "when=always").startswith("schedule weekly: replaced")
-    assert _one(kfp).runtime_config.parameters["train_when"] == "always"
+    assert _one(kfp).runtime_config.parameters["train_trigger"] == "always"
     settings = tmp_path / "mine.yaml"
-    settings.write_text("train_when: always\n")
+    settings.write_text("train_trigger: always\n")
     _done(radiograft, "schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
-    assert _one(kfp).runtime_config.parameters["train_when"] == "always"
+    assert _one(kfp).runtime_config.parameters["train_trigger"] == "always"
 
 
 def test_the_same_again_leaves_it_as_it_is(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -125,9 +125,12 @@ def test_five_fields_get_the_second_and_it_is_said(radiograft: Radiograft, kfp: 
 def test_more_than_once_an_hour_must_be_meant(radiograft: Radiograft, kfp: KfpDouble) -> None:
     result = radiograft(*WEEKLY[:-1], "*/10 * * * *")
     assert result.exit_code == 1
-    assert "Error: '0 */10 * * * *' fires more than once an hour; say --often if that is meant\n" in result.output
+    assert (
+        "Error: '0 */10 * * * *' fires more than once an hour; say --allow-subhourly if that is meant\n"
+        in result.output
+    )
     assert kfp.methods("POST") == []
-    _done(radiograft, *WEEKLY[:-1], "*/10 * * * *", "--often")
+    _done(radiograft, *WEEKLY[:-1], "*/10 * * * *", "--allow-subhourly")
     assert _one(kfp).trigger.cron_schedule.cron == "0 */10 * * * *"
 
 

@@ -36,7 +36,7 @@ def test_a_run_is_made_of_the_pipeline_its_version_and_the_settings(radiograft: 
     assert parameters["data_source"] == "gs://data/nih"
     assert parameters["publish_registry"] == "gs://models/registry"
     assert (parameters["train_seed"], parameters["image_size"], parameters["model_dropout"]) == (7, 224, 0.5)
-    assert parameters["train_when"] == "always"  # who submits by hand wants it trained
+    assert parameters["train_trigger"] == "always"  # who submits by hand wants it trained
     assert f"{kfp.url}/#/runs/details/{run.run_id}" in result.output
 
 
@@ -55,7 +55,7 @@ def test_an_image_replaces_the_compiled_one_everywhere(radiograft: Radiograft, k
     assert "radiograft/trainer:" not in text
 
 
-def test_pods_are_labelled_with_the_model(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_pods_are_labeled_with_the_model(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT, "--set", "model_name=lungs").exit_code == 0
     (text,) = kfp.packages.values()
     _, platform = yaml.safe_load_all(text)

@@ -65,7 +65,7 @@ def _dependencies(tasks_of_a_dag: dict[str, Any]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_listed_workers_share_the_pictures_and_their_parts_are_collected(package: str) -> None:
+def test_the_listed_workers_share_the_images_and_their_parts_are_collected(package: str) -> None:
     loop = _if_worth_training(package)["for-loop-2"]
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"]["producerTask"] == "list-workers"

@@ -26,7 +26,7 @@ def parameters(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_run_form_is_short_and_scalar(parameters: dict[str, dict[str, Any]]) -> None:
-    assert len(parameters) <= 42  # 40, and two that a form cannot do without: preprocess_workers and train_when
+    assert len(parameters) <= 42  # 40, and two that a form cannot do without: preprocess_workers and train_trigger
     kinds = {parameter["parameterType"] for parameter in parameters.values()}
     assert kinds == {"STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN"}
     prefixes = {name.partition("_")[0] for name in parameters}

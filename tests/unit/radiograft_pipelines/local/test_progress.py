@@ -16,7 +16,7 @@ from rich.console import Console
 from radiograft.stages.container_image import TRAINER_IMAGE
 from radiograft_pipelines.local.progress import Progress, show_progress
 
-# As kfp.local 2.17 prints it, with the colours of a terminal.
+# As kfp.local 2.17 prints it, with the colors of a terminal.
 LOG = """\
 02:58:20.480 - INFO - Executing task \x1b[96m'ingest'\x1b[0m
 02:58:20.481 - INFO - Streamed logs:
@@ -25,12 +25,12 @@ LOG = """\
     {
         "inputs": {}
     }
-    radiograft INFO | 128 pictures of 60 patients
-    radiograft WARNING |   warning: [3 pictures] are [bold]odd[/bold]
+    radiograft INFO | 128 images of 60 patients
+    radiograft WARNING |   warning: [3 images] are [bold]odd[/bold]
 
 02:58:21.100 - INFO - Task \x1b[96m'ingest'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
 02:58:21.101 - INFO - Task \x1b[96m'ingest'\x1b[0m outputs:
-    catalogue: Dataset( name='catalogue' )
+    catalog: Dataset( name='catalog' )
 --------------------------------------------------------------------------------
 02:58:21.103 - INFO - Executing task \x1b[96m'extract-features'\x1b[0m
 02:58:21.104 - INFO - Streamed logs:
@@ -51,8 +51,8 @@ LOG = """\
 --------------------------------------------------------------------------------
 """
 SHOWN = """\
-  128 pictures of 60 patients
-    warning: [3 pictures] are [bold]odd[/bold]
+  128 images of 60 patients
+    warning: [3 images] are [bold]odd[/bold]
 ✓ ingest  0.0 s
 ✗ extract-features  0.0 s
 """
@@ -117,8 +117,8 @@ def test_an_earlier_tasks_traceback_is_not_told() -> None:
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def look_at() -> None:
     """Says a result and, in passing, how far it is."""
-    print("radiograft DEBUG | 1 of 2 pictures", flush=True)
-    print("radiograft INFO | 2 pictures", flush=True)
+    print("radiograft DEBUG | 1 of 2 images", flush=True)
+    print("radiograft INFO | 2 images", flush=True)
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
@@ -144,11 +144,11 @@ def local_run(tmp_path: Path) -> Watched:
 
 @pytest.mark.filterwarnings("ignore")
 def test_what_kfp_prints_is_understood(local_run: Watched) -> None:
-    assert local_run.shown() == "  2 pictures\n✓ look-at  0.0 s\n✗ fall-over  0.0 s\n"
+    assert local_run.shown() == "  2 images\n✓ look-at  0.0 s\n✗ fall-over  0.0 s\n"
     assert local_run.progress.failure() == "ValueError: image_size must be a multiple of 32, got 250"
     assert local_run.log.getvalue().count("Traceback (most recent call last):") == 1
     assert set(local_run.progress.seconds) == {"look_at", "fall_over"}
-    assert "1 of 2 pictures" in local_run.log.getvalue()
+    assert "1 of 2 images" in local_run.log.getvalue()
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)

@@ -1,4 +1,4 @@
-"""Of byte-identical pictures one stays, so that none is trained on and measured; official tests stay whole."""
+"""Of byte-identical images one stays, so that none is trained on and measured; official tests stay whole."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from radiograft.data.quality import row_checks
 
-ELSEWHERE = "byte-identical to a picture of a split held out"
-EARLIER = "byte-identical to an earlier picture"
+ELSEWHERE = "byte-identical to an image of a split held out"
+EARLIER = "byte-identical to an earlier image"
 SPLITS = ("train", "validation", "test")
 
 
-def rows_of(pictures: list[tuple[str, str]], official: bool = False) -> pd.DataFrame:
+def rows_of(images: list[tuple[str, str]], official: bool = False) -> pd.DataFrame:
     """Rows from (content, split)."""
-    rows = pd.DataFrame(pictures, columns=["md5", "split"], dtype="string")
+    rows = pd.DataFrame(images, columns=["md5", "split"], dtype="string")
     return rows.assign(official=rows["split"] if official else pd.array([None] * len(rows), dtype="string"))
 
 
@@ -46,22 +46,22 @@ def test_across_splits_the_one_held_out_most_stays(splits: tuple[str, ...], kept
 
 
 def test_a_drawn_test_split_loses_its_repeats_and_an_official_one_keeps_them() -> None:
-    pictures = [("a", "train"), ("a", "test"), ("a", "test"), ("b", "validation"), ("b", "validation")]
-    assert set_aside(rows_of(pictures)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
-    assert row_checks.duplicate_notes(rows_of(pictures)) == ()
-    assert set_aside(rows_of(pictures, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
-    assert row_checks.duplicate_notes(rows_of(pictures, official=True)) == (
-        "1 pictures of the official test split repeat others of it byte for byte and stay",
+    images = [("a", "train"), ("a", "test"), ("a", "test"), ("b", "validation"), ("b", "validation")]
+    assert set_aside(rows_of(images)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
+    assert row_checks.duplicate_notes(rows_of(images)) == ()
+    assert set_aside(rows_of(images, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
+    assert row_checks.duplicate_notes(rows_of(images, official=True)) == (
+        "1 images of the official test split repeat others of it byte for byte and stay",
     )
 
 
-pictures = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SPLITS)), max_size=30)
+images = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SPLITS)), max_size=30)
 
 
 @settings(deadline=None)
-@given(pictures=pictures, official=st.booleans())
-def test_no_content_is_in_two_splits_and_none_is_lost(pictures: list[tuple[str, str]], official: bool) -> None:
-    rows = rows_of(pictures, official)
+@given(images=images, official=st.booleans())
+def test_no_content_is_in_two_splits_and_none_is_lost(images: list[tuple[str, str]], official: bool) -> None:
+    rows = rows_of(images, official)
     left = rows[~pd.DataFrame(row_checks.find_exact_duplicates(rows)).any(axis="columns")]
     assert set(left["md5"]) == set(rows["md5"])
     assert all(left.groupby("md5")["split"].nunique() == 1)
@@ -74,7 +74,7 @@ def test_no_content_is_in_two_splits_and_none_is_lost(pictures: list[tuple[str, 
 
 
 @settings(deadline=None)
-@given(pictures=pictures, official=st.booleans())
-def test_a_repeat_counts_under_one_reason(pictures: list[tuple[str, str]], official: bool) -> None:
-    elsewhere, earlier = row_checks.find_exact_duplicates(rows_of(pictures, official)).values()
+@given(images=images, official=st.booleans())
+def test_a_repeat_counts_under_one_reason(images: list[tuple[str, str]], official: bool) -> None:
+    elsewhere, earlier = row_checks.find_exact_duplicates(rows_of(images, official)).values()
     assert not (elsewhere & earlier).any()

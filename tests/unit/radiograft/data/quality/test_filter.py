@@ -11,12 +11,12 @@ from radiograft.config.data_policy import BLANK, COLOR, INVERTED, DataPolicy
 from radiograft.data.catalog import exclusion
 from radiograft.data.quality.filter import DataFilter
 
-REASONS = {BLANK: "blank", COLOR: "colour", INVERTED: "inverted", "empty file": "empty"}
+REASONS = {BLANK: "blank", COLOR: "color", INVERTED: "inverted", "empty file": "empty"}
 flawed_rows = st.lists(st.sets(st.sampled_from(sorted(REASONS))), max_size=12)
 policies = st.builds(
     DataPolicy,
     blank=st.sampled_from(["drop", "quarantine"]),
-    colour=st.sampled_from(["report", "drop", "quarantine"]),
+    color=st.sampled_from(["report", "drop", "quarantine"]),
     inverted=st.sampled_from(["report", "drop", "quarantine"]),
     empty=st.sampled_from(["drop", "quarantine"]),
 )
@@ -55,6 +55,6 @@ def test_what_must_not_be_there_stops_the_run_with_count_and_examples() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         sieve.refuse()
     assert str(error.value) == (
-        "the data must be free of what data_policy lets fail, got 2 (blank: blank picture: one shade of grey): 0.png, "
+        "the data must be free of what data_policy lets fail, got 2 (blank: blank image: one shade of gray): 0.png, "
         "2.png; 1 (empty: empty file): x.png; repair, or set blank=drop,empty=drop"
     )

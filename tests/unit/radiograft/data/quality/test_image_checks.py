@@ -1,4 +1,4 @@
-"""How pictures look: which are blank or inverted, and which are nearly the same, on drawn and on real films."""
+"""How images look: which are blank or inverted, and which are nearly the same, on drawn and on real films."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ def films(test_data: Path) -> list[np.ndarray]:
     return [np.asarray(film) for film in opened]
 
 
-def repeats(pictures: list[np.ndarray]) -> dict[int, int]:
-    looks = [check_image(picture[..., None]) for picture in pictures]
+def repeats(images: list[np.ndarray]) -> dict[int, int]:
+    looks = [check_image(image[..., None]) for image in images]
     hashes = np.array([each.hash for each in looks], "uint64")
     return near_duplicates.find_repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
 
 
-def as_jpeg(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(encode(picture, "JPEG", quality=50))))
+def as_jpeg(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(encode(image, "JPEG", quality=50))))
 
 
-def halved(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize((SIZE // 2, SIZE // 2)).resize((SIZE, SIZE)))
+def halved(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((SIZE // 2, SIZE // 2)).resize((SIZE, SIZE)))
 
 
-def noisy(picture: np.ndarray) -> np.ndarray:
-    return np.clip(picture + np.random.default_rng(0).normal(0, 8, picture.shape), 0, 255).astype("uint8")
+def noisy(image: np.ndarray) -> np.ndarray:
+    return np.clip(image + np.random.default_rng(0).normal(0, 8, image.shape), 0, 255).astype("uint8")
 
 
-def darker(picture: np.ndarray) -> np.ndarray:
-    return (picture * 0.85).astype("uint8")
+def darker(image: np.ndarray) -> np.ndarray:
+    return (image * 0.85).astype("uint8")
 
 
-def test_a_picture_of_one_shade_is_blank_and_one_of_any_contrast_is_not() -> None:
+def test_per_image_of_one_shade_is_blank_and_one_of_any_contrast_is_not() -> None:
     for shade in (0, 128, 255):
         assert check_image(np.full((SIZE, SIZE, 1), shade, "uint8")).flaws == (BLANK,)
     dim = np.full((SIZE, SIZE, 1), 128, "uint8")
@@ -78,21 +78,21 @@ def test_a_film_is_found_again_however_it_was_changed(
 
 
 def test_of_a_chain_those_are_repeats_that_look_like_one_that_stays() -> None:
-    picture = noise(SIZE)
-    assert repeats([picture, noise(SIZE, 1), picture, noise(SIZE, 1), picture]) == {2: 0, 3: 1, 4: 0}
+    image = noise(SIZE)
+    assert repeats([image, noise(SIZE, 1), image, noise(SIZE, 1), image]) == {2: 0, 3: 1, 4: 0}
 
 
 def in_a_row() -> tuple[np.ndarray, np.ndarray]:
-    """Hashes and thumbnails of three pictures of which the second looks like both others, and these not alike."""
-    pictures = [noise(16).astype(int) + shift * (noise(16, 1) / 12) for shift in (-1, 0, 1)]
-    return np.zeros(3, "uint64"), np.stack([(each / 2 + 20).astype("uint8") for each in pictures])
+    """Hashes and thumbnails of three images of which the second looks like both others, and these not alike."""
+    images = [noise(16).astype(int) + shift * (noise(16, 1) / 12) for shift in (-1, 0, 1)]
+    return np.zeros(3, "uint64"), np.stack([(each / 2 + 20).astype("uint8") for each in images])
 
 
 @pytest.mark.parametrize(
     ("leaves", "found"), [([True] * 3, {1: 0}), ([False, False, True], {1: 0, 2: 1}), ([False] * 3, {1: 0, 2: 1})]
 )
 def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], found: dict[int, int]) -> None:
-    """Fails where every repeat is taken to leave: of two alike test pictures, which never do, the second would hide
+    """Fails where every repeat is taken to leave: of two alike test images, which never do, the second would hide
     its copies in train."""
     hashes, thumbnails = in_a_row()
     assert near_duplicates.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
@@ -108,10 +108,10 @@ def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], 
         (["train"] * 3, False, [False] * 3, [False, True, True]),
     ],
 )
-def test_near_duplicates_are_those_of_pictures_that_stay(
+def test_near_duplicates_are_those_of_images_that_stay(
     splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
 ) -> None:
-    """Fails where pictures of test are taken to leave, or any of which data_policy is only told."""
+    """Fails where images of test are taken to leave, or any of which data_policy is only told."""
     found = near_duplicates.find_near_duplicates(pd.DataFrame({"split": splits}), *in_a_row(), leave=leave)
     assert found[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
     assert found[NEAR_DUPLICATE].tolist() == within

@@ -23,8 +23,8 @@ TRAIN = 11
 LABELS = ("Effusion", "Mass")
 
 
-def pictures(count: int) -> np.ndarray:
-    """Noise whose first pixel is the picture's number, uint8 [count, SIZE, SIZE, 1]."""
+def images(count: int) -> np.ndarray:
+    """Noise whose first pixel is the image's number, uint8 [count, SIZE, SIZE, 1]."""
     noise = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype=np.uint8)
     noise[:, 0, 0, 0] = np.arange(count) % 256
     return noise
@@ -43,11 +43,11 @@ def rows_of(split: str, count: int) -> pd.DataFrame:
 
 
 def write(folder: Path, augmentation: Augmentation, **counts: int) -> Shards:
-    """Shards with so many pictures a split."""
+    """Shards with so many images a split."""
     parts = [rows_of(split, count) for split, count in counts.items()]
     for split, part in zip(counts, parts, strict=True):
         truth = part[["label:Effusion", "label:Mass"]].to_numpy("float32")
-        examples = zip(pictures(len(part)), part["image_id"], truth, strict=True)
+        examples = zip(images(len(part)), part["image_id"], truth, strict=True)
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
     summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc", "more": {"kept": 1}}
     write_description(folder, pd.concat(parts, ignore_index=True), augmentation, summary)
@@ -62,13 +62,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """The same pictures with augmentation."""
+    """The same images with augmentation."""
     augmentation = Augmentation(rotation_range=30, zoom_range=0.2, brightness_range="0.7:1.2")
     return write(tmp_path_factory.mktemp("varied"), augmentation, train=TRAIN)
 
 
 def numbers(batches: tf.data.Dataset) -> Iterator[list[int]]:
-    """Each batch of unaugmented pictures by the pictures' numbers."""
+    """Each batch of unaugmented images by the images' numbers."""
     for batch, _ in batches.as_numpy_iterator():
         yield batch[:, 0, 0, 0].tolist()
 
@@ -79,7 +79,7 @@ def test_more_than_are_shuffled_at_a_time_come_from_all_files_in_turn(
     """Fails where files are read one after another: a folder a class would be learned class after class."""
     files, in_each = 8, 32
     rows = rows_of("train", files * in_each)
-    examples = list(zip(pictures(len(rows)), rows["image_id"], np.zeros((len(rows), 2), "float32"), strict=True))
+    examples = list(zip(images(len(rows)), rows["image_id"], np.zeros((len(rows), 2), "float32"), strict=True))
     for number in range(files):
         part = examples[number * in_each : (number + 1) * in_each]
         write_shard(tmp_path / f"train-{number:05d}-of-{files:05d}.tfrecord", part)
@@ -100,7 +100,7 @@ def test_what_was_written_is_read_exactly_and_in_order(plain: Shards) -> None:
     assert plain.augmentation == Augmentation()
     assert plain.summary["more"] == {"kept": 1}
     stored, ids, truth = zip(*plain.examples("train").as_numpy_iterator(), strict=True)
-    np.testing.assert_array_equal(stored, pictures(TRAIN))
+    np.testing.assert_array_equal(stored, images(TRAIN))
     assert [image_id.decode() for image_id in ids] == [f"train-{number}.png" for number in range(TRAIN)]
     np.testing.assert_array_equal(truth, plain.truth("train"))
 
@@ -123,15 +123,15 @@ def test_the_augmentation_travels_as_data(varied: Shards) -> None:
 @settings(max_examples=15, deadline=None)
 @given(batch_size=st.integers(1, 15))
 def test_batches_in_stored_order_leave_nothing_out(plain: Shards, batch_size: int) -> None:
-    batches = list(plain.pictures("train", batch_size).as_numpy_iterator())
+    batches = list(plain.images("train", batch_size).as_numpy_iterator())
     sizes = [len(batch) for batch in batches]
     assert sizes == [batch_size] * (TRAIN // batch_size) + [TRAIN % batch_size] * (TRAIN % batch_size > 0)
-    np.testing.assert_array_equal(np.concatenate(batches), pictures(TRAIN))
+    np.testing.assert_array_equal(np.concatenate(batches), images(TRAIN))
 
 
 def test_the_number_of_examples_is_known_beforehand(plain: Shards) -> None:
     assert int(plain.examples("train").cardinality()) == TRAIN
-    assert int(plain.pictures("train", 4).cardinality()) == 3
+    assert int(plain.images("train", 4).cardinality()) == 3
 
 
 def test_an_empty_split_is_an_empty_stream(plain: Shards) -> None:
@@ -141,16 +141,16 @@ def test_an_empty_split_is_an_empty_stream(plain: Shards) -> None:
 def test_several_files_are_read_in_order(tmp_path: Path) -> None:
     rows = rows_of("train", 30)
     truth = rows[["label:Effusion", "label:Mass"]].to_numpy("float32")
-    examples = list(zip(pictures(30), rows["image_id"], truth, strict=True))
+    examples = list(zip(images(30), rows["image_id"], truth, strict=True))
     for number, part in enumerate((examples[:17], [], examples[17:])):
         write_shard(tmp_path / f"train-{number:05d}-of-00003.tfrecord", part)
     write_description(tmp_path, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE})
-    np.testing.assert_array_equal(np.concatenate(list(Shards.read(tmp_path).pictures("train", 7))), pictures(30))
+    np.testing.assert_array_equal(np.concatenate(list(Shards.read(tmp_path).images("train", 7))), images(30))
 
 
 def test_a_stream_that_breaks_leaves_no_file_to_read(tmp_path: Path) -> None:
     def broken() -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
-        yield pictures(1)[0], "a.png", np.zeros(2, np.float32)
+        yield images(1)[0], "a.png", np.zeros(2, np.float32)
         raise ConnectionError("no store")
 
     with pytest.raises(ConnectionError, match="no store"):
@@ -163,7 +163,7 @@ def test_a_stream_that_breaks_leaves_no_file_to_read(tmp_path: Path) -> None:
 def test_a_copy_holds_what_is_kept_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, keep: list[bool]) -> None:
     folder = tmp_path_factory.mktemp("copy")
     names = [f"{number}.png" for number in range(len(keep))]
-    examples = list(zip(pictures(len(keep)), names, np.zeros((len(keep), 2), np.float32), strict=True))
+    examples = list(zip(images(len(keep)), names, np.zeros((len(keep), 2), np.float32), strict=True))
     write_shard(folder / "whole.tfrecord", examples)
     write_shard(folder / "expected.tfrecord", [each for each, kept in zip(examples, keep, strict=True) if kept])
     copy_records(folder / "whole.tfrecord", folder / "copy.tfrecord", keep)
@@ -172,7 +172,7 @@ def test_a_copy_holds_what_is_kept_byte_for_byte(tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: int) -> None:
-    examples = zip(pictures(3), "abc", np.zeros((3, 2), np.float32), strict=True)
+    examples = zip(images(3), "abc", np.zeros((3, 2), np.float32), strict=True)
     write_shard(tmp_path / "whole.tfrecord", examples)
     with pytest.raises(ValueError, match="zip"):
         copy_records(tmp_path / "whole.tfrecord", tmp_path / "copy.tfrecord", [True] * (count - 1) + [False])
@@ -181,14 +181,14 @@ def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: i
 
 def test_every_epoch_has_its_own_order_and_drops_what_fills_no_batch(plain: Shards) -> None:
     batches = list(numbers(plain.training(batch_size=4, epochs=range(3), seed=0)))
-    assert [len(batch) for batch in batches] == [4] * 6  # of 11 pictures, 3 are left out each epoch
+    assert [len(batch) for batch in batches] == [4] * 6  # of 11 images, 3 are left out each epoch
     epochs = [batches[0] + batches[1], batches[2] + batches[3], batches[4] + batches[5]]
     assert all(len(set(epoch)) == 8 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert len({frozenset(epoch) for epoch in epochs}) == 3  # other pictures are left out each time
+    assert len({frozenset(epoch) for epoch in epochs}) == 3  # other images are left out each time
 
 
-def test_labels_stay_with_their_pictures(plain: Shards) -> None:
+def test_labels_stay_with_their_images(plain: Shards) -> None:
     truth = plain.truth("train")
     for batch, labels in plain.training(batch_size=4, epochs=range(2), seed=1).as_numpy_iterator():
         np.testing.assert_array_equal(labels, truth[batch[:, 0, 0, 0]])
@@ -218,7 +218,7 @@ def test_training_that_goes_on_sees_what_it_would_have_seen(varied: Shards, firs
         np.testing.assert_array_equal(truth, labels)
 
 
-def test_the_pictures_of_a_step_are_named(plain: Shards) -> None:
+def test_the_images_of_a_step_are_named(plain: Shards) -> None:
     batches = list(numbers(plain.training(4, range(3), seed=5)))
     named = [plain.training_ids(4, epoch, step, seed=5) for epoch in range(3) for step in range(2)]
     assert named == [[f"train-{number}.png" for number in batch] for batch in batches]
@@ -238,27 +238,27 @@ def test_other_data_sizes_and_augmentations_have_another_identity(
     assert plain.identity() not in [other.identity() for other in others]
 
 
-def test_every_epoch_shows_its_own_view_of_a_picture(plain: Shards, varied: Shards) -> None:
-    originals, ids = tf.constant(pictures(TRAIN)), tf.constant([f"train-{number}.png" for number in range(TRAIN)])
+def test_every_epoch_shows_its_own_view_of_per_image(plain: Shards, varied: Shards) -> None:
+    originals, ids = tf.constant(images(TRAIN)), tf.constant([f"train-{number}.png" for number in range(TRAIN)])
     orders = list(numbers(plain.training(batch_size=5, epochs=range(3), seed=2)))
     stream = varied.training(batch_size=5, epochs=range(3), seed=2).as_numpy_iterator()
     for step, (order, (batch, _)) in enumerate(zip(orders, stream, strict=True)):
-        epoch = tf.constant(step // 2, tf.int64)  # two steps of five pictures
+        epoch = tf.constant(step // 2, tf.int64)  # two steps of five images
         views = augment(originals, draw_parameters(ids, epoch, seed=2), varied.augmentation).numpy()
         np.testing.assert_array_equal(batch, views[order])
-        assert (batch != pictures(TRAIN)[order]).any()
+        assert (batch != images(TRAIN)[order]).any()
 
 
 def test_validation_is_never_augmented(varied: Shards) -> None:
-    np.testing.assert_array_equal(np.concatenate(list(varied.pictures("train", 4))), pictures(TRAIN))
+    np.testing.assert_array_equal(np.concatenate(list(varied.images("train", 4))), images(TRAIN))
 
 
 @pytest.mark.parametrize("places", [[], [0], [10], [1, 4, 9], list(range(TRAIN))])
-def test_chosen_pictures_come_in_stored_order(plain: Shards, places: list[int]) -> None:
+def test_chosen_images_come_in_stored_order(plain: Shards, places: list[int]) -> None:
     found = list(plain.chosen("train", places).as_numpy_iterator())
-    assert [picture[0, 0, 0] for picture in found] == places
-    for place, picture in zip(places, found, strict=True):
-        np.testing.assert_array_equal(picture, pictures(TRAIN)[place])
+    assert [image[0, 0, 0] for image in found] == places
+    for place, image in zip(places, found, strict=True):
+        np.testing.assert_array_equal(image, images(TRAIN)[place])
 
 
 def test_shards_without_boxes_have_an_empty_table_of_them(plain: Shards) -> None:

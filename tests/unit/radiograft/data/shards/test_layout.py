@@ -1,4 +1,4 @@
-"""The layout law: the catalogue alone decides which picture stands where, and workers share the shards evenly."""
+"""The layout law: the catalog alone decides which image stands where, and workers share the shards evenly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from radiograft.data.catalog import SPLITS
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards.files import Shard, layout_digest, shards_of_worker
 
-FEW = 3  # pictures a shard
+FEW = 3  # images a shard
 uris = st.one_of(
     st.integers(0, 99).map("/data/{}.png".format),
     st.tuples(st.integers(1, 2), st.integers(0, 99)).map(lambda place: "gs://b/images_{}.tar.gz#{}".format(*place)),
     st.tuples(st.sampled_from(["train", "val"]), st.integers(0, 99)).map(lambda place: "set.npz#{}/{}".format(*place)),
 )
-catalogues = st.lists(st.tuples(st.sampled_from(SPLITS), uris), max_size=30).map(
+catalogs = st.lists(st.tuples(st.sampled_from(SPLITS), uris), max_size=30).map(
     lambda rows: pd.DataFrame(
         [(f"{number:03d}", split, uri) for number, (split, uri) in enumerate(rows)],
         columns=["image_id", "split", "uri"],
@@ -36,8 +36,8 @@ def ids(shards: list[Shard]) -> list[str]:
     return [image_id for shard in shards for image_id in shard.rows["image_id"]]
 
 
-@given(rows=catalogues)
-def test_every_picture_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFrame) -> None:
+@given(rows=catalogs)
+def test_every_image_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFrame) -> None:
     shards = shard_files.plan_shards(rows)
     assert sorted(ids(shards)) == list(rows["image_id"])
     for split in SPLITS:
@@ -53,21 +53,21 @@ def test_every_picture_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFra
     )
 
 
-@given(rows=catalogues)
+@given(rows=catalogs)
 def test_what_lies_in_an_archive_is_read_in_one_pass_and_files_keep_their_order(rows: pd.DataFrame) -> None:
     for split in SPLITS:
         mine = [shard.rows for shard in shard_files.plan_shards(rows) if shard.name.startswith(f"{split}-")]
         order = pd.concat(mine)
         packed = [uri.split("#") for uri in order["uri"] if "#" in uri]
         archives = [archive for archive, _ in packed]
-        assert archives == sorted(archives)  # each archive's pictures follow each other
+        assert archives == sorted(archives)  # each archive's images follow each other
         files = order["image_id"][~order["uri"].str.contains("#", regex=False)]
         assert list(files) == sorted(files)
         members = [(archive, int(number)) for archive, number in packed if archive.endswith(".tar.gz")]
         assert members == sorted(members)
 
 
-@given(rows=catalogues, workers=st.integers(1, 64))
+@given(rows=catalogs, workers=st.integers(1, 64))
 def test_workers_share_all_shards_evenly_and_in_order(rows: pd.DataFrame, workers: int) -> None:
     shards = shard_files.plan_shards(rows)
     shares = [shards_of_worker(shards, worker, workers) for worker in range(workers)]

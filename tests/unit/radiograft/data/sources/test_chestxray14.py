@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from radiograft.data.sources import chestxray14
 from radiograft.data.sources.base import Source, age_in_years, check_known_labels
-from tests.helpers.nih_source import PICTURES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
+from tests.helpers.nih_source import IMAGES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
 from tests.helpers.tar_files import tar_gz
 
 V2020 = "Data_Entry_2017_v2020.csv"
@@ -64,10 +64,8 @@ def set_aside(source: Source) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("pictures", ["", "images_001/images", "images_012/images", "any/other folder"])
 @pytest.mark.parametrize("packed", ["", ".gz", ".zip"])
 @pytest.mark.parametrize(("name", "table"), [(V2020, TABLE_V2020), (V2017, TABLE_2017)])
-def test_every_version_of_the_layout_reads_alike(
-    folder: str, pictures: str, packed: str, name: str, table: str
-) -> None:
-    files = nih_files(pictures)
+def test_every_version_of_the_layout_reads_alike(folder: str, images: str, packed: str, name: str, table: str) -> None:
+    files = nih_files(images)
     del files[V2020]
     files[name + packed] = PACK[packed](name, table.encode())
     source = chestxray14.read(put(files, folder))
@@ -76,7 +74,7 @@ def test_every_version_of_the_layout_reads_alike(
     assert list(source.findings) == ["Effusion", "Mass", "No Finding", "Pneumonia"]
 
 
-def test_pictures_come_with_place_size_and_checksum(place: str) -> None:
+def test_images_come_with_place_size_and_checksum(place: str) -> None:
     row = chestxray14.read(put(nih_files(), place)).rows.iloc[2]
     assert row["uri"] == f"{place}/images_001/images/00000002_000.png"
     assert row["bytes"] == len(b"pixels of 00000002_000.png")
@@ -85,14 +83,14 @@ def test_pictures_come_with_place_size_and_checksum(place: str) -> None:
 
 def test_archives_as_nih_ships_them_read_like_folders(place: str) -> None:
     files = nih_files()
-    pictures = {name.removeprefix("images_001/"): files.pop(name) for name in list(files) if name.endswith(".png")}
-    shuffled = dict(sorted(pictures.items(), key=lambda item: hashlib.md5(item[0].encode()).hexdigest()))
+    images = {name.removeprefix("images_001/"): files.pop(name) for name in list(files) if name.endswith(".png")}
+    shuffled = dict(sorted(images.items(), key=lambda item: hashlib.md5(item[0].encode()).hexdigest()))
     files |= {"images_01.tar.gz": tar_gz(dict(list(shuffled.items())[:3]) | {"images/._1.png": b"what macOS adds"})}
     files |= {"images_02.tar.gz": tar_gz(shuffled)}
     source = chestxray14.read(put(files, place))
     assert facts(source) == EXPECTED
     assert sorted(set_aside(source)) == sorted(
-        (name.removeprefix("images/"), "picture's name occurs in more than one folder") for name in list(shuffled)[:3]
+        (name.removeprefix("images/"), "image's name occurs in more than one folder") for name in list(shuffled)[:3]
     )
     row = source.rows.iloc[2]
     assert row["uri"].startswith(f"{place}/images_0")
@@ -106,10 +104,10 @@ def test_a_broken_archive_is_refused(folder: str) -> None:
         chestxray14.read(put(files, folder))
 
 
-def test_pictures_spread_over_nihs_twelve_folders_are_all_found(folder: str) -> None:
+def test_images_spread_over_nihs_twelve_folders_are_all_found(folder: str) -> None:
     files = nih_files()
     for number, name in enumerate(TRAIN_VAL, 2):
-        files[f"images_{number:03d}/images/{name}"] = files.pop(f"{PICTURES}/{name}")
+        files[f"images_{number:03d}/images/{name}"] = files.pop(f"{IMAGES}/{name}")
     assert facts(chestxray14.read(put(files, folder))) == EXPECTED
 
 
@@ -151,7 +149,7 @@ def test_without_lists_no_row_has_an_official_split(folder: str) -> None:
     assert chestxray14.read(put(files, folder)).rows["official"].isna().all()
 
 
-def test_jpegs_and_capitals_are_pictures_and_other_files_are_not(folder: str) -> None:
+def test_jpegs_and_capitals_are_images_and_other_files_are_not(folder: str) -> None:
     files = nih_files("")
     renamed = {"00000001_000.png": "00000001 000.JPG", "00000003_000.png": "00000003_000.jpeg"}
     for old, new in renamed.items():
@@ -164,16 +162,16 @@ def test_jpegs_and_capitals_are_pictures_and_other_files_are_not(folder: str) ->
     assert set_aside(source) == []
 
 
-def test_rows_and_pictures_without_a_partner_are_set_aside(folder: str) -> None:
-    files = nih_files() | {f"{PICTURES}/00000099_000.png": b"x"}
-    del files[f"{PICTURES}/00000002_000.png"]
+def test_rows_and_images_without_a_partner_are_set_aside(folder: str) -> None:
+    files = nih_files() | {f"{IMAGES}/00000099_000.png": b"x"}
+    del files[f"{IMAGES}/00000002_000.png"]
     source = chestxray14.read(put(files, folder))
     assert set_aside(source) == [
-        ("00000002_000.png", "row without a picture"),
-        ("00000099_000.png", "picture without a row"),
+        ("00000002_000.png", "row without an image"),
+        ("00000099_000.png", "image without a row"),
     ]
     assert facts(source) == EXPECTED[:2] + EXPECTED[3:]
-    assert source.findings["Mass"].tolist() == [0.0] * 7  # the table knows it, no picture shows it
+    assert source.findings["Mass"].tolist() == [0.0] * 7  # the table knows it, no image shows it
 
 
 def test_repeated_rows_and_namesakes_count_where_they_agree(place: str) -> None:
@@ -182,27 +180,27 @@ def test_repeated_rows_and_namesakes_count_where_they_agree(place: str) -> None:
         "00000002_000.png,Mass,0,2,80,M,AP,2500,2048,0.168,0.168\n00000003_000.png,Hernia,0,3,74,F,PA,2500,2048,1,1\n"
     )
     unlike, copied = "00000001_000.png", "00000001_001.png"
-    files = nih_files() | {V2020: (TABLE_V2020 + more).encode(), f"images-0/{unlike}": b"another picture"}
-    files[f"images-0/{copied}"] = files[f"{PICTURES}/{copied}"]
+    files = nih_files() | {V2020: (TABLE_V2020 + more).encode(), f"images-0/{unlike}": b"another image"}
+    files[f"images-0/{copied}"] = files[f"{IMAGES}/{copied}"]
     source = chestxray14.read(put(files, place))
     assert set_aside(source) == [
-        ("00000002_000.png", "further row of a picture"),
-        ("00000003_000.png", "rows that tell different things of one picture"),
-        *((name, "picture's name occurs in more than one folder") for name in (unlike, unlike, copied)),
+        ("00000002_000.png", "further row of an image"),
+        ("00000003_000.png", "rows that tell different things of one image"),
+        *((name, "image's name occurs in more than one folder") for name in (unlike, unlike, copied)),
     ]
     assert facts(source) == EXPECTED[1:3] + EXPECTED[4:]
     assert source.rows["uri"][0] == f"{place}/images-0/{copied}"
 
 
 def test_empty_cells_say_nothing(folder: str) -> None:
-    """Fails where a picture without findings counts as free of all, or pictures without a patient as one patient's."""
+    """Fails where an image without findings counts as free of all, or images without a patient as one patient's."""
     blank = TABLE_V2020.replace("No Finding,0,8,", ",0,,").replace("Mass,0,2,", "Mass,0,,")
     source = chestxray14.read(put(nih_files() | {V2020: blank.encode()}, folder))
     assert source.findings.loc[7].isna().all()
     assert source.findings.loc[2, "Mass"] == 1.0
     assert sorted(source.findings) == ["Effusion", "Mass", "No Finding", "Pneumonia"]
     assert source.rows["patient_id"][[2, 7]].tolist() == ["00000002_000.png", "00000008_000.png"]
-    assert source.notes == ("2 pictures name no patient: each counts as a patient of its own",)
+    assert source.notes == ("2 images name no patient: each counts as a patient of its own",)
 
 
 def test_a_missing_table_or_list_is_named(folder: str) -> None:
@@ -229,11 +227,11 @@ REFUSALS = {
         {V2020: TABLE_V2020.replace("Patient ID", "Patient").replace("View Position", "View").encode()},
         "Patient Age, Patient Gender, View Position; missing: Patient ID, View Position",
     ),
-    "picture in both lists": (
+    "image in both lists": (
         {"test_list.txt": "\n".join((*TEST, "00000001_001.png")).encode()},
-        "a picture must be in one official list only, 1 are in both: 00000001_001.png",
+        "an image must be in one official list only, 1 are in both: 00000001_001.png",
     ),
-    "lists of other pictures": (
+    "lists of other images": (
         {"test_list.txt": b"00000100_000.png", "train_val_list.txt": b""},
         "that name none of 8, e.g. 00000001_000.png; repair both lists or leave both out",
     ),
@@ -258,7 +256,7 @@ def test_years_of_infants_and_of_unreadable_ages() -> None:
     assert all(math.isnan(age_in_years(text)) for text in ("", "121", "411Y", "-5", "5.5", "058X", "old"))
 
 
-def test_an_unreadable_age_is_missing_and_its_picture_stays(folder: str) -> None:
+def test_an_unreadable_age_is_missing_and_its_image_stays(folder: str) -> None:
     files = nih_files() | {V2020: TABLE_V2020.replace(",80,M", ",148,M").encode()}
     ages = chestxray14.read(put(files, folder)).rows["age"]
     assert list(ages.index[ages.isna()]) == [2]

@@ -1,4 +1,4 @@
-"""NIH's boxes: read as fractions of the picture under the data set's own names, and carried on to the shards."""
+"""NIH's boxes: read as fractions of the image under the data set's own names, and carried on to the shards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(rows: str) -> tuple[list[tuple[object, ...]], dict[str, int]]:
     return list(found.itertuples(index=False, name=None)), reasons
 
 
-def test_boxes_are_fractions_of_the_picture_under_the_data_sets_own_names() -> None:
+def test_boxes_are_fractions_of_the_image_under_the_data_sets_own_names() -> None:
     kept, reasons = read(
         "1.png,Mass,256,512,128,64\n2.png,Infiltrate,0,0,1024,1024\n1.png,Nodule,102.4,51.2,10.24,5.12\n"
     )
@@ -49,14 +49,14 @@ def test_a_box_that_reaches_over_the_edge_is_cut_there() -> None:
     "corners",
     ["1024,0,10,10", "0,2000,10,10", "-20,0,10,10", "5,5,0,10", "5,5,10,-3", "x,5,10,10", ",,,", "5,5,nan,10"],
 )
-def test_a_box_that_is_nowhere_in_its_picture_is_counted(corners: str) -> None:
-    assert read(f"1.png,Mass,{corners}\n") == ([], {"box that is not inside its picture": 1})
+def test_a_box_that_is_nowhere_in_its_image_is_counted(corners: str) -> None:
+    assert read(f"1.png,Mass,{corners}\n") == ([], {"box that is not inside its image": 1})
 
 
-def test_boxes_of_pictures_that_are_not_there_are_counted() -> None:
+def test_boxes_of_images_that_are_not_there_are_counted() -> None:
     kept, reasons = read("1.png,Mass,0,0,512,512\n3.png,Mass,0,0,512,512\n4.png,Mass,0,0,0,0\n")
     assert [row[0] for row in kept] == ["1.png"]
-    assert reasons == {"box of a picture that is not there": 2}
+    assert reasons == {"box of an image that is not there": 2}
 
 
 def test_another_table_is_refused_with_its_columns() -> None:
@@ -86,17 +86,17 @@ def test_the_box_table_is_read_plain_and_gzipped_and_changes_no_fingerprint(plac
 
 
 def test_boxes_reach_the_shards(nih_folder: Path, tmp_path: Path) -> None:
-    catalogue = task.run(Ingest(data_source=str(nih_folder), data_validation_fraction=0.25), tmp_path / "catalogue")
-    preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
-    assert len(catalogue.boxes) > 5
-    pd.testing.assert_frame_equal(Catalog.read(tmp_path / "catalogue").boxes, catalogue.boxes)
-    pd.testing.assert_frame_equal(Shards.read(tmp_path / "shards").boxes, catalogue.boxes)
+    catalog = task.run(Ingest(data_source=str(nih_folder), data_validation_fraction=0.25), tmp_path / "catalog")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "catalog", tmp_path / "shards")
+    assert len(catalog.boxes) > 5
+    pd.testing.assert_frame_equal(Catalog.read(tmp_path / "catalog").boxes, catalog.boxes)
+    pd.testing.assert_frame_equal(Shards.read(tmp_path / "shards").boxes, catalog.boxes)
 
 
-def test_the_phantoms_boxes_are_those_of_written_findings_in_test_pictures(nih_folder: Path) -> None:
+def test_the_phantoms_boxes_are_those_of_written_findings_in_test_images(nih_folder: Path) -> None:
     source = chestxray14.read(str(nih_folder))
     found = source.boxes.merge(source.rows.assign(place=range(len(source.rows))), on="image_id")
-    assert len(found) == len(source.boxes)  # none of a picture that is not there
+    assert len(found) == len(source.boxes)  # none of an image that is not there
     assert set(found["official"]) == {"test"}
     assert all(source.findings[row.finding].iloc[row.place] == 1.0 for row in found.itertuples())
     assert set(found["finding"]) <= set(chestxray14.BOX_FINDINGS.values()) | {

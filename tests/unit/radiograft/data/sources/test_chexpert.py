@@ -30,8 +30,8 @@ VALID = [line("valid/patient64541/study1/view1_frontal.jpg", "Male,73,Frontal,AP
 
 
 def files(**tables: list[str]) -> dict[str, bytes]:
-    pictures = {row.split(",")[0].partition("/")[2]: row.encode() for rows in tables.values() for row in rows}
-    return pictures | {f"{name}.csv": "\n".join([HEADER, *rows]).encode() for name, rows in tables.items()}
+    images = {row.split(",")[0].partition("/")[2]: row.encode() for rows in tables.values() for row in rows}
+    return images | {f"{name}.csv": "\n".join([HEADER, *rows]).encode() for name, rows in tables.items()}
 
 
 def truth(source: Source, finding: str) -> list[float | None]:

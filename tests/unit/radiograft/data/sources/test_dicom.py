@@ -17,18 +17,18 @@ from tests.helpers.dicom_files import dicom_file
 from tests.helpers.nih_source import put
 
 
-def picture(number: int, **tags: object) -> bytes:
+def image(number: int, **tags: object) -> bytes:
     pixels = np.random.default_rng(number).integers(0, 4096, (6, 5), dtype=np.uint16)
     return dicom_file(pixels, 12, **{"SOPInstanceUID": f"1.2.{number}", "PatientID": f"p{number}", **tags})
 
 
 FILES = {
-    "study/a.dcm": picture(1, PatientID="p1", PatientSex="F", PatientAge="058Y", ViewPosition="PA"),
-    "study/b": picture(2, PatientID="p1", PatientAge="011M"),
-    "study/c.dcm": picture(3, PatientAge="002W", ViewPosition="LL"),
-    "scan.dcm": picture(4, Modality="CT"),
-    "frames.dcm": picture(5, NumberOfFrames=2),
-    "shown.dcm": picture(6, BurnedInAnnotation="YES"),
+    "study/a.dcm": image(1, PatientID="p1", PatientSex="F", PatientAge="058Y", ViewPosition="PA"),
+    "study/b": image(2, PatientID="p1", PatientAge="011M"),
+    "study/c.dcm": image(3, PatientAge="002W", ViewPosition="LL"),
+    "scan.dcm": image(4, Modality="CT"),
+    "frames.dcm": image(5, NumberOfFrames=2),
+    "shown.dcm": image(6, BurnedInAnnotation="YES"),
     "README.txt": b"not a DICOM file",
     "DICOMDIR": b"",
 }
@@ -68,7 +68,7 @@ def test_radiographs_come_with_what_their_tags_say_and_others_with_the_reason(pl
     [("1.2.1", "1.2.2", "1.2.3"), ("a.dcm", "b", "c.dcm"), ("a", "b", "c")],
     ids=["SOPInstanceUID", "file name", "name without suffix"],
 )
-def test_a_table_names_pictures_in_any_of_these_ways(tmp_path: str, names: tuple[str, str, str]) -> None:
+def test_a_table_names_images_in_any_of_these_ways(tmp_path: str, names: tuple[str, str, str]) -> None:
     source = read(f"{tmp_path}/dicom", with_table(*names))
     assert source.rows["image_id"].tolist() == list(names)
     assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
@@ -76,7 +76,7 @@ def test_a_table_names_pictures_in_any_of_these_ways(tmp_path: str, names: tuple
 
 @pytest.mark.parametrize("name", ["LABELS.CSV", "LABELS.CSV.GZ", "LABELS.CSV.ZIP", "Labels.Parquet"])
 def test_a_tables_suffix_may_be_in_capitals(tmp_path: str, name: str) -> None:
-    """Fails where the table is taken for a picture, or a packed one for text."""
+    """Fails where the table is taken for an image, or a packed one for text."""
     cells = {"image": ["study/a.dcm", "study/b", "study/c.dcm"], "Mass": ["1", "0", "-1"]}
     text, parquet, zipped = TABLE.format(*cells["image"]).encode(), io.BytesIO(), io.BytesIO()
     pd.DataFrame(cells).to_parquet(parquet)
@@ -104,22 +104,22 @@ def test_burned_in_names_are_let_through_where_nothing_is_hidden(tmp_path: str) 
 
 def test_without_a_table_folders_are_the_findings(tmp_path: str) -> None:
     files = {
-        "normal/x/1": picture(1),
-        "Mass/2.dcm": picture(2),
-        "stray.dcm": picture(3),
-        "Mass/4": picture(4, Modality="US"),
+        "normal/x/1": image(1),
+        "Mass/2.dcm": image(2),
+        "stray.dcm": image(3),
+        "Mass/4": image(4, Modality="US"),
     }
     source = read(f"{tmp_path}/dicom", files)
     assert source.rows["image_id"].tolist() == ["Mass/2.dcm", "normal/x/1"]
     assert source.findings.to_dict("list") == {"Mass": [1.0, 0.0], "No Finding": [0.0, 1.0]}
     assert source.excluded.to_numpy().tolist() == [
         ["Mass/4", "modality US is no radiograph (CR, DX, RG)"],
-        ["stray.dcm", "picture in no class's folder"],
+        ["stray.dcm", "image in no class's folder"],
     ]
 
 
 def test_files_that_name_no_patient_count_as_one_each(tmp_path: str) -> None:
-    files = {"normal/1": picture(1, PatientID=""), "Mass/2": picture(2, PatientID="")}
+    files = {"normal/1": image(1, PatientID=""), "Mass/2": image(2, PatientID="")}
     source = read(f"{tmp_path}/dicom", files)
     assert source.rows["patient_id"].tolist() == ["Mass/2", "normal/1"]
     assert source.notes == (NO_PATIENTS,)
@@ -133,8 +133,6 @@ def test_two_tables_are_refused(tmp_path: str) -> None:
         read(f"{tmp_path}/dicom", files)
 
 
-def test_a_table_of_other_pictures_is_refused(tmp_path: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"labels\.csv must name pictures .* none of its 3 rows names one of the 3 pict"
-    ):
+def test_a_table_of_other_images_is_refused(tmp_path: str) -> None:
+    with pytest.raises(ValueError, match=r"labels\.csv must name images .* none of its 3 rows names one of the 3 pict"):
         read(f"{tmp_path}/dicom", with_table("x", "y", "z"))

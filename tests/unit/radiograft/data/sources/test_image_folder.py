@@ -57,7 +57,7 @@ def test_mendeleys_names_and_a_layout_without_validation(tmp_path: str) -> None:
     assert rows["official"].tolist() == ["test", "test", "train_val", "train_val", "train_val"]
 
 
-def test_pictures_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where they vanish: half a data set may be TIFF. They are not read, and other files are none."""
     kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
     others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
@@ -78,7 +78,7 @@ def test_without_split_folders_everything_is_drawn_and_other_names_tell_no_patie
     assert source.rows["patient_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
     assert source.rows["official"].isna().all()
     assert source.findings.to_dict("list") == {"No Finding": [1.0, 0.0], "sick": [0.0, 1.0]}
-    assert source.excluded.to_numpy().tolist() == [["stray.png", "picture in no class's folder"]]
+    assert source.excluded.to_numpy().tolist() == [["stray.png", "image in no class's folder"]]
     assert source.notes == (NO_PATIENTS,)
 
 

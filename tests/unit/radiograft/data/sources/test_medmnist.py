@@ -1,4 +1,4 @@
-"""MedMNIST's files: pictures keep their place, splits and labels, and what is no such file is refused by name."""
+"""MedMNIST's files: images keep their place, splits and labels, and what is no such file is refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.medmnist_source import BINARY, COUNTS, medmnist_arrays
 
 FACTS = ["image_id", "patient_id", "official"]
 PATIENTS = (
-    "the data set tells no patients: each picture counts as a patient of its own, so where several pictures show one, "
+    "the data set tells no patients: each image counts as a patient of its own, so where several images show one, "
     "intervals are too narrow and a patient may be in several splits"
 )
 CLASSES = {"train": [0, 2, 1, 3, 2, 0], "val": [1, 0, 3], "test": [3, 2, 0]}
@@ -45,7 +45,7 @@ def settings(uri: str, **values: Any) -> Ingest:
     return Ingest(data_format="medmnist", data_source=uri, **values)
 
 
-def test_a_row_a_picture_with_its_place_split_and_checksum(place: str) -> None:
+def test_a_row_per_image_with_its_place_split_and_checksum(place: str) -> None:
     arrays = medmnist_arrays()
     uri = pack(f"{place}/pneumoniamnist.npz", **arrays)
     source = medmnist.read(uri, ["Pneumonia"])
@@ -62,7 +62,7 @@ def test_a_row_a_picture_with_its_place_split_and_checksum(place: str) -> None:
     assert (source.uri, len(source.excluded), source.notes) == (uri, 0, (PATIENTS,))
 
 
-def test_ids_are_in_the_order_of_the_pictures_from_ten_on(uri: str) -> None:
+def test_ids_are_in_the_order_of_the_images_from_ten_on(uri: str) -> None:
     arrays = medmnist_arrays()
     arrays["train_images"] = np.concatenate([arrays["train_images"]] * 20)
     arrays["train_labels"] = np.concatenate([arrays["train_labels"]] * 20)
@@ -73,7 +73,7 @@ def test_ids_are_in_the_order_of_the_pictures_from_ten_on(uri: str) -> None:
 
 
 def findings(uri: str, names: list[str], labels: Any) -> list[list[str]]:
-    """The names that each picture has, train, val and test on end."""
+    """The names that each image has, train, val and test on end."""
     source = medmnist.read(pack(uri, **medmnist_arrays(labels=labels)), names)
     found = [[str(name) for name in source.findings if row[name]] for _, row in source.findings.iterrows()]
     return [*found[3:9], *found[9:], *found[:3]]
@@ -106,7 +106,7 @@ def test_columns_are_named_in_their_order(uri: str) -> None:
 
 @hypothesis.settings(deadline=None)
 @given(labels=st.lists(st.integers(0, 4), min_size=12, max_size=12).filter(lambda drawn: max(drawn) == 4))
-def test_every_picture_has_exactly_the_class_of_its_number(
+def test_every_image_has_exactly_the_class_of_its_number(
     tmp_path_factory: pytest.TempPathFactory, labels: list[int]
 ) -> None:
     uri = str(tmp_path_factory.getbasetemp() / "classes.npz")
@@ -114,7 +114,7 @@ def test_every_picture_has_exactly_the_class_of_its_number(
     assert findings(uri, list("abcde"), parts) == [["abcde"[label]] for label in labels]
 
 
-def test_colour_and_any_size_are_taken(uri: str) -> None:
+def test_color_and_any_size_are_taken(uri: str) -> None:
     for shape, size in {(28, 28, 3): 2352, (64, 48): 3072, (224, 224): 50176}.items():
         source = medmnist.read(pack(uri, **medmnist_arrays(shape)), ["Pneumonia"])
         assert set(source.rows["bytes"]) == {size}
@@ -126,9 +126,7 @@ def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
 
 
 NAMES = "data_labels must name the"
-SHAPES = (
-    "{}_images in {{uri}} must be uint8 [pictures, height, width] or, in colour, [pictures, height, width, 3], got "
-)
+SHAPES = "{}_images in {{uri}} must be uint8 [images, height, width] or, in color, [images, height, width, 3], got "
 REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "missing labels": (
         {name: array for name, array in medmnist_arrays().items() if name != "val_labels"},
@@ -140,7 +138,7 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
         ["Pneumonia"],
         "test_labels in {uri} must hold plain numbers, got pickled objects, which are never loaded",
     ),
-    "pickled pictures": (
+    "pickled images": (
         changed(train_images=np.array([None] * 6, dtype=object)),
         ["Pneumonia"],
         "train_images in {uri} must hold plain numbers, got pickled objects, which are never loaded",
@@ -158,17 +156,17 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "one label too few": (
         changed(val_labels=np.zeros((2, 1), np.uint8)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row a picture, got uint8 [2, 1]",
+        "val_labels in {uri} must be integers [3, columns], a row an image, got uint8 [2, 1]",
     ),
     "labels without columns": (
         changed(val_labels=np.zeros(3, np.uint8)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row a picture, got uint8 [3]",
+        "val_labels in {uri} must be integers [3, columns], a row an image, got uint8 [3]",
     ),
     "fractions as labels": (
         changed(val_labels=np.full((3, 1), 0.5)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row a picture, got float64 [3, 1]",
+        "val_labels in {uri} must be integers [3, columns], a row an image, got float64 [3, 1]",
     ),
     "a negative label": (
         changed(val_labels=np.array([[0], [-1], [1]])),
@@ -216,8 +214,8 @@ def test_a_truncated_file_is_refused_and_nothing_is_written(uri: str, tmp_path: 
     pack(uri, **medmnist_arrays())
     Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
     with pytest.raises(ValueError, match=f"{uri} must be a whole .npz archive, got a broken one: .*; fetch it anew"):
-        task.run(settings(uri), tmp_path / "catalogue")
-    assert not (tmp_path / "catalogue").exists()
+        task.run(settings(uri), tmp_path / "catalog")
+    assert not (tmp_path / "catalog").exists()
 
 
 def test_a_folder_and_a_missing_file_are_refused(place: str) -> None:
@@ -227,21 +225,21 @@ def test_a_folder_and_a_missing_file_are_refused(place: str) -> None:
         medmnist.read(f"{place}/none.npz", ["Pneumonia"])
 
 
-def test_the_catalogue_keeps_the_files_own_splits_and_says_what_is_unknown(uri: str, tmp_path: Path) -> None:
-    catalogue = task.run(settings(pack(uri, **medmnist_arrays())), tmp_path)
-    assert catalogue.summary()["splits"] == {
+def test_the_catalog_keeps_the_files_own_splits_and_says_what_is_unknown(uri: str, tmp_path: Path) -> None:
+    catalog = task.run(settings(pack(uri, **medmnist_arrays())), tmp_path)
+    assert catalog.summary()["splits"] == {
         "train": {"pictures": 6, "patients": 6, "positives": {"Pneumonia": 3}},
         "validation": {"pictures": 3, "patients": 3, "positives": {"Pneumonia": 2}},
         "test": {"pictures": 3, "patients": 3, "positives": {"Pneumonia": 1}},
     }
-    assert catalogue.summary()["notes"] == [PATIENTS]
-    assert catalogue.source == uri
+    assert catalog.summary()["notes"] == [PATIENTS]
+    assert catalog.source == uri
     found = Catalog.read(tmp_path)
-    assert_frame_equal(found.rows, catalogue.rows)
+    assert_frame_equal(found.rows, catalog.rows)
     assert found.notes == (PATIENTS,)
 
 
-def test_file_and_object_give_the_same_catalogue(tmp_path: Path, embedded: str) -> None:
+def test_file_and_object_give_the_same_catalog(tmp_path: Path, embedded: str) -> None:
     here, there = (
         task.build_catalog(settings(pack(f"{place}/some.npz", **medmnist_arrays())))
         for place in (str(tmp_path), f"{embedded}/medmnist")
@@ -253,15 +251,15 @@ def test_file_and_object_give_the_same_catalogue(tmp_path: Path, embedded: str) 
 def test_all_names_nihs_fourteen_columns(uri: str) -> None:
     """ChestMNIST's columns are NIH's findings in the order in which `all` names them."""
     labels = {part: np.eye(14, dtype=int)[:n].tolist() for part, n in COUNTS.items()}
-    catalogue = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
-    assert catalogue.rows.filter(like="label:").sum().loc[["label:Atelectasis", "label:Nodule"]].tolist() == [3.0, 1.0]
+    catalog = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
+    assert catalog.rows.filter(like="label:").sum().loc[["label:Atelectasis", "label:Nodule"]].tolist() == [3.0, 1.0]
 
 
-def test_pictures_with_nothing_count_as_no_finding(uri: str) -> None:
+def test_images_with_nothing_count_as_no_finding(uri: str) -> None:
     values = {"data_labels": "Mass, Edema", "data_negatives": "no_finding"}
-    catalogue = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
-    assert len(catalogue.rows) == 12
-    assert len(catalogue.excluded) == 0
+    catalog = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
+    assert len(catalog.rows) == 12
+    assert len(catalog.excluded) == 0
 
 
 def test_no_finding_cannot_be_a_label(uri: str) -> None:
@@ -278,6 +276,6 @@ from components.ingest import task
 task.run(Ingest(data_format="medmnist", data_source=sys.argv[1]), Path(sys.argv[2]))
 print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib"} & set(sys.modules)))
 """
-    command = [sys.executable, "-c", script, pack(uri, **medmnist_arrays()), str(tmp_path / "catalogue")]
+    command = [sys.executable, "-c", script, pack(uri, **medmnist_arrays()), str(tmp_path / "catalog")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"

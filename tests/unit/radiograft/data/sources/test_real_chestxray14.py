@@ -1,4 +1,4 @@
-"""730 radiographs of NIH ChestX-ray14: the catalogue agrees with NIH's table and lists, read without our reader."""
+"""730 radiographs of NIH ChestX-ray14: the catalog agrees with NIH's table and lists, read without our reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def nih(test_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def catalogue(nih: Path) -> Catalog:
+def catalog(nih: Path) -> Catalog:
     return task.build_catalog(Ingest(data_source=str(nih), data_labels="all"))
 
 
@@ -33,24 +33,24 @@ def table(nih: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def pictures(nih: Path) -> dict[str, str]:
+def images(nih: Path) -> dict[str, str]:
     """MD5 by file name."""
     paths = (nih / "images_001" / "images").iterdir()
     return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in paths}
 
 
-def test_every_picture_has_a_row_but_one_of_a_byte_identical_pair(catalogue: Catalog, pictures: dict[str, str]) -> None:
-    assert len(pictures) == 730
-    twins = [name for name in sorted(pictures) if Counter(pictures.values())[pictures[name]] > 1]
+def test_every_image_has_a_row_but_one_of_a_byte_identical_pair(catalog: Catalog, images: dict[str, str]) -> None:
+    assert len(images) == 730
+    twins = [name for name in sorted(images) if Counter(images.values())[images[name]] > 1]
     assert len(twins) == 2
-    assert sorted(catalogue.rows["image_id"]) == sorted(set(pictures) - {twins[1]})
-    assert dict(zip(catalogue.rows["image_id"], catalogue.rows["md5"], strict=True)).items() <= pictures.items()
+    assert sorted(catalog.rows["image_id"]) == sorted(set(images) - {twins[1]})
+    assert dict(zip(catalog.rows["image_id"], catalog.rows["md5"], strict=True)).items() <= images.items()
 
 
 def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
-    catalogue: Catalog, table: dict[str, dict[str, str]]
+    catalog: Catalog, table: dict[str, dict[str, str]]
 ) -> None:
-    for row in catalogue.rows.to_dict("records"):
+    for row in catalog.rows.to_dict("records"):
         theirs = table[row["image_id"]]
         found = {label for label in FINDINGS if row[f"label:{label}"] == 1.0}
         assert found == set(theirs["Finding Labels"].split("|")) - {"No Finding"}
@@ -63,19 +63,19 @@ def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
         ]
 
 
-def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalogue: Catalog, nih: Path) -> None:
+def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalog: Catalog, nih: Path) -> None:
     for name, splits in {"test_list.txt": {"test"}, "train_val_list.txt": {"train", "validation"}}.items():
-        listed = catalogue.rows["image_id"].isin((nih / name).read_text().split("\n"))
-        assert set(catalogue.rows["split"][listed]) == splits
-        assert not set(catalogue.rows["split"][~listed]) & splits
-    assert catalogue.rows.groupby("patient_id")["split"].nunique().max() == 1
+        listed = catalog.rows["image_id"].isin((nih / name).read_text().split("\n"))
+        assert set(catalog.rows["split"][listed]) == splits
+        assert not set(catalog.rows["split"][~listed]) & splits
+    assert catalog.rows.groupby("patient_id")["split"].nunique().max() == 1
 
 
-def test_the_rest_of_nihs_table_is_reported_as_rows_without_a_picture(catalogue: Catalog) -> None:
-    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)} == {
-        "row without a picture": 111_390,
-        "box of a picture that is not there": 942,
-        "byte-identical to an earlier picture": 1,
+def test_the_rest_of_nihs_table_is_reported_as_rows_without_per_image(catalog: Catalog) -> None:
+    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
+        "row without an image": 111_390,
+        "box of an image that is not there": 942,
+        "byte-identical to an earlier image": 1,
     }
 
 
@@ -90,4 +90,4 @@ def test_pneumonia_against_the_rest_has_known_counts_and_fingerprint(
         "test": {"pictures": 120, "patients": 73, "positives": {"Pneumonia": 120}},
     }
     assert summary["fingerprint"] == "104c60ca2784f4a3738dbc043c03f9a6c516eeb85a2cbe65a2b3de8ef095838d"
-    assert "111390: row without a picture, e.g. 00000001_000.png, 00000001_001.png" in caplog.text
+    assert "111390: row without an image, e.g. 00000001_000.png, 00000001_001.png" in caplog.text

@@ -1,4 +1,4 @@
-"""PneumoniaMNIST itself: the catalogue agrees with the file, read without our reader."""
+"""PneumoniaMNIST itself: the catalog agrees with the file, read without our reader."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ def uri(test_data: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def catalogue(uri: str) -> Catalog:
+def catalog(uri: str) -> Catalog:
     return task.build_catalog(Ingest(data_format="medmnist", data_source=uri))
 
 
-def test_all_but_repeats_of_4708_524_and_624_pictures_are_there(catalogue: Catalog) -> None:
-    assert catalogue.summary()["splits"] == {
+def test_all_but_repeats_of_4708_524_and_624_images_are_there(catalog: Catalog) -> None:
+    assert catalog.summary()["splits"] == {
         "train": {"pictures": 4708 - 26, "patients": 4682, "positives": {"Pneumonia": 3469}},
         "validation": {"pictures": 524, "patients": 524, "positives": {"Pneumonia": 389}},
         "test": {"pictures": 624, "patients": 624, "positives": {"Pneumonia": 390}},
     }
-    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)} == {
-        "byte-identical to an earlier picture": 16,
-        "byte-identical to a picture of a split held out": 10,
+    assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
+        "byte-identical to an earlier image": 16,
+        "byte-identical to an image of a split held out": 10,
     }
-    assert catalogue.summary()["notes"][1:] == [
-        "3 pictures of the official test split repeat others of it byte for byte and stay"
+    assert catalog.summary()["notes"][1:] == [
+        "3 images of the official test split repeat others of it byte for byte and stay"
     ]
-    assert catalogue.fingerprint() == "36328f55394629b02c7d883585823826bd4eb167b7e36aef6f16dfbbe4a28aeb"
+    assert catalog.fingerprint() == "36328f55394629b02c7d883585823826bd4eb167b7e36aef6f16dfbbe4a28aeb"
 
 
-def test_the_eight_validation_pictures_that_train_holds_too_leave_it(catalogue: Catalog, uri: str) -> None:
+def test_the_eight_validation_images_that_train_holds_too_leave_it(catalog: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         shared = {pixels.tobytes() for pixels in file["val_images"]} & {p.tobytes() for p in file["train_images"]}
     assert len(shared) == 8
-    holding = catalogue.rows["md5"].isin([hashlib.md5(pixels).hexdigest() for pixels in shared])
-    assert catalogue.rows["split"][holding].tolist() == ["validation"] * 8
+    holding = catalog.rows["md5"].isin([hashlib.md5(pixels).hexdigest() for pixels in shared])
+    assert catalog.rows["split"][holding].tolist() == ["validation"] * 8
 
 
-def test_every_row_names_its_picture_and_label(catalogue: Catalog, uri: str) -> None:
+def test_every_row_names_its_image_and_label(catalog: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         arrays = dict(file)
-    for row, pixels in zip(catalogue.rows.itertuples(), npz_archive.read_rows(catalogue.rows["uri"]), strict=True):
+    for row, pixels in zip(catalog.rows.itertuples(), npz_archive.read_rows(catalog.rows["uri"]), strict=True):
         part, _, number = row.image_id.partition("-")
         np.testing.assert_array_equal(pixels, arrays[f"{part}_images"][int(number)])
         assert row.md5 == hashlib.md5(arrays[f"{part}_images"][int(number)].tobytes()).hexdigest()
     for part, split in {"train": "train", "val": "validation", "test": "test"}.items():
-        rows = catalogue.rows[catalogue.rows["split"] == split]
+        rows = catalog.rows[catalog.rows["split"] == split]
         numbers = rows["image_id"].str.removeprefix(f"{part}-").astype(int)
         np.testing.assert_array_equal(rows["label:Pneumonia"], arrays[f"{part}_labels"][numbers, 0])

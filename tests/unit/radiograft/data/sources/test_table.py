@@ -1,4 +1,4 @@
-"""A table beside its pictures: which column is what, how cells are read, and what is wrong with a table."""
+"""A table beside its images: which column is what, how cells are read, and what is wrong with a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ a/2.png;p1;0;1;y
 b/3.png;p2;-1;;z
 b/4.png;p3;0;;z
 """.replace(";", ",")
-PICTURES = {"a/1.png": b"1", "a/2.png": b"2", "b/3.png": b"3", "b/4.png": b"4"}
+IMAGES = {"a/1.png": b"1", "a/2.png": b"2", "b/3.png": b"3", "b/4.png": b"4"}
 
 
 def layout(text: str = "standard") -> TableLayout:
@@ -45,7 +45,7 @@ def layout(text: str = "standard") -> TableLayout:
 
 def read(place: str, content: str | bytes = WORDS, text: str = "standard", name: str = "table.csv") -> Source:
     data = content.encode() if isinstance(content, str) else content
-    return table.read(f"{put(PICTURES | {name: data}, place)}/{name}", layout(text))
+    return table.read(f"{put(IMAGES | {name: data}, place)}/{name}", layout(text))
 
 
 def truth(source: Source, finding: str) -> list[float | None]:
@@ -69,7 +69,7 @@ def test_a_table_with_findings_in_words(place: str) -> None:
     assert truth(source, "Pneumonia") == [1, 0, None, 0]
     assert truth(source, "Mass") == [1, 0, None, 0]
     assert truth(source, "No Finding") == [0, 1, None, 1]
-    assert source.notes == ("1 pictures name no patient: each counts as a patient of its own",)
+    assert source.notes == ("1 images name no patient: each counts as a patient of its own",)
 
 
 @pytest.mark.parametrize(("uncertain", "value"), [("ignore", None), ("zeros", 0.0), ("ones", 1.0)])
@@ -129,7 +129,7 @@ def test_however_it_is_packed_a_table_reads_alike(folder: str, name: str, pack: 
     [lambda t: t.replace("a/", "").replace("b/", ""), lambda t: t.replace("a/", "/x/").replace(".png", ""), str.strip],
     ids=["file names", "names without suffix, in other folders", "paths"],
 )
-def test_pictures_are_found_by_path_name_or_stem(folder: str, rewrite: Callable[[str], str]) -> None:
+def test_images_are_found_by_path_name_or_stem(folder: str, rewrite: Callable[[str], str]) -> None:
     source = read(folder, rewrite(WORDS))
     assert source.rows["md5"].nunique() == 4
     assert truth(source, "Pneumonia") == [1, 0, None, 0]
@@ -143,14 +143,14 @@ def test_other_separators(folder: str) -> None:
         assert truth(source, "Mass") == [1, 0, None, 0]
 
 
-def test_rows_that_repeat_and_rows_or_pictures_without_a_partner_are_set_aside(folder: str) -> None:
+def test_rows_that_repeat_and_rows_or_images_without_a_partner_are_set_aside(folder: str) -> None:
     more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Pneumonia|Mass,PA,57,Male,train\n"
     source = read(folder, WORDS.replace("b/4.png", "b/5.png") + more)
     assert source.excluded.to_numpy().tolist() == [
-        ["a/1.png", "further row of a picture"],
-        ["b/5.png", "row without a picture"],
+        ["a/1.png", "further row of an image"],
+        ["b/5.png", "row without an image"],
         ["../secret.png", "path that leads out of the data's folder"],
-        ["b/4.png", "picture without a row"],
+        ["b/4.png", "image without a row"],
     ]
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
 
@@ -160,10 +160,10 @@ def test_a_row_for_each_finding_is_put_together(folder: str) -> None:
     source = read(folder, "image,patient,label\na/1.png,1,Mass\na/2.png,2,\na/1.png,1,Nodule\na/1.png,1,\n")
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png"]
     assert truth(source, "Mass") == truth(source, "Nodule") == [1, None]
-    assert source.excluded["reason"].tolist() == ["further row of a picture"] * 2 + ["picture without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["further row of an image"] * 2 + ["image without a row"] * 2
 
 
-def test_rows_of_a_picture_that_do_not_contradict_each_other_are_put_together(folder: str) -> None:
+def test_rows_of_per_image_that_do_not_contradict_each_other_are_put_together(folder: str) -> None:
     """Fails where rows must be equal: a cell that is left empty says nothing against the other row's."""
     content = "image,patient,age,Edema,Mass\na/1.png,1,57,1,\n./a/1.png,1,,,0\na/2.png,2,,0,0\n"
     source = read(folder, content)
@@ -171,17 +171,17 @@ def test_rows_of_a_picture_that_do_not_contradict_each_other_are_put_together(fo
     assert source.rows["age"].fillna(-1).tolist() == [57, -1]
     assert truth(source, "Edema") == [1, 0]
     assert truth(source, "Mass") == [0, 0]
-    assert source.excluded["reason"].tolist() == ["further row of a picture"] + ["picture without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["further row of an image"] + ["image without a row"] * 2
 
 
-def test_of_a_table_whose_pictures_are_there_in_part_these_count(folder: str) -> None:
-    """Fails where file names that most rows share count for more than paths that tell the pictures there apart."""
+def test_of_a_table_whose_images_are_there_in_part_these_count(folder: str) -> None:
+    """Fails where file names that most rows share count for more than paths that tell the images there apart."""
     rows = [f"{site}/{n}.png,{site}{n},{n % 2}" for site in ("there", "elsewhere") for n in range(4)]
     files = {f"there/{n}.png": b"%d" % n for n in range(4)}
     files["t.csv"] = "\n".join(["image,patient,Mass", *rows]).encode()
     source = table.read(f"{put(files, folder)}/t.csv", layout())
     assert source.rows["image_id"].tolist() == [f"there/{n}.png" for n in range(4)]
-    assert source.excluded["reason"].value_counts().to_dict() == {"row without a picture": 4}
+    assert source.excluded["reason"].value_counts().to_dict() == {"row without an image": 4}
 
 
 @pytest.mark.parametrize(
@@ -193,18 +193,18 @@ def test_of_a_table_whose_pictures_are_there_in_part_these_count(folder: str) ->
     ],
     ids=["patients", "findings", "pictures"],
 )
-def test_of_rows_that_tell_different_things_of_a_picture_none_counts(folder: str, content: str) -> None:
-    """Fails where the first row counts: what it says may be another picture's, or wrong."""
+def test_of_rows_that_tell_different_things_of_per_image_none_counts(folder: str, content: str) -> None:
+    """Fails where the first row counts: what it says may be another image's, or wrong."""
     source = read(folder, content)
     assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["2.png"]
     assert source.excluded["reason"].value_counts().to_dict() == {
-        "rows that tell different things of one picture": 1,
-        "picture without a row": 2,
+        "rows that tell different things of one image": 1,
+        "image without a row": 2,
     }
 
 
-def test_pictures_of_one_name_are_told_apart_by_as_much_of_the_path_as_the_table_shares(folder: str) -> None:
-    """Fails where the file name is all that is compared: pictures would get each other's findings and patients."""
+def test_images_of_one_name_are_told_apart_by_as_much_of_the_path_as_the_table_shares(folder: str) -> None:
+    """Fails where the file name is all that is compared: images would get each other's findings and patients."""
     names = ["q1/study/1.png", "q2/study/1.png", "q3/study/1.png"]
     rows = [f"/export/{name},{name[:2]},{number % 2}" for number, name in reversed(list(enumerate(names)))]
     files = {name: name.encode() for name in names} | {"t.csv": "\n".join(["image,patient,Mass", *rows]).encode()}
@@ -214,14 +214,14 @@ def test_pictures_of_one_name_are_told_apart_by_as_much_of_the_path_as_the_table
     assert truth(source, "Mass") == [0, 1, 0]
 
 
-def test_of_pictures_of_one_name_that_a_table_does_not_tell_apart_copies_alone_stay(folder: str) -> None:
+def test_of_images_of_one_name_that_a_table_does_not_tell_apart_copies_alone_stay(folder: str) -> None:
     """Fails where the first of them stays: its findings may be the other's."""
     files = {"a/1.png": b"one", "b/1.png": b"other", "a/2.png": b"same", "b/2.png": b"same", "c/3.png": b"3"}
     content = b"image,Mass\n1.png,1\n2.png,1\n3.png,0\n"
     source = table.read(f"{put(files | {'t.csv': content}, folder)}/t.csv", layout())
     assert source.rows["image_id"].tolist() == ["2.png", "3.png"]
     assert source.excluded.to_numpy().tolist() == [
-        [name, "picture's name occurs in more than one folder"] for name in ("1.png", "1.png", "2.png")
+        [name, "image's name occurs in more than one folder"] for name in ("1.png", "1.png", "2.png")
     ]
 
 
@@ -229,25 +229,25 @@ def test_an_empty_cell_in_a_parquet_table_changes_no_other_id(folder: str) -> No
     """Fails where pandas makes the column floating-point: patients go to other splits, and large ids are one."""
     ids = [10**17 + 1, 10**17 + 2, None, 7]
     content = io.BytesIO()
-    columns = {"image": list(PICTURES), "patient": ids, "Mass": [1, 0, 1, 0]}
+    columns = {"image": list(IMAGES), "patient": ids, "Mass": [1, 0, 1, 0]}
     pyarrow.parquet.write_table(pa.table(columns), content)
     source = read(folder, content.getvalue(), name="t.parquet")
     assert source.rows["patient_id"].tolist() == ["100000000000000001", "100000000000000002", "b/3.png", "7"]
 
 
-def test_without_a_column_of_patients_each_picture_counts(folder: str) -> None:
+def test_without_a_column_of_patients_each_image_counts(folder: str) -> None:
     assert read(folder, COLUMNS, "image=Path").notes == (NO_PATIENTS,)
 
 
 REFUSALS = {
     "no table": ("x", "standard", "t.txt", r"data_source must be a table, which ends in \.csv, \.csv\.gz"),
-    "no pictures' column": (
+    "no images' column": (
         COLUMNS,
         "standard",
         "t.csv",
         r"must have the column 'image' that data_table takes for image=",
     ),
-    "misspelt": (WORDS, "patient=patinet", "t.csv", r"column 'patinet' .* did you mean 'patient'"),
+    "misspelled": (WORDS, "patient=patinet", "t.csv", r"column 'patinet' .* did you mean 'patient'"),
     "no findings": (
         "image\na/1.png\n",
         "standard",
@@ -260,11 +260,11 @@ REFUSALS = {
         "t.csv",
         r"a split in t\.csv must be one of .*got 'dev'",
     ),
-    "other pictures": (
+    "other images": (
         WORDS.replace("/", "/x"),
         "standard",
         "t.csv",
-        r"none of its 4 rows names one of the 4 pictures",
+        r"none of its 4 rows names one of the 4 images",
     ),
     "not UTF-8": (WORDS.replace("Male", "Mäle").encode("latin-1"), "standard", "t.csv", r"t\.csv must be UTF-8 text"),
     "cells that the header does not have": (
@@ -359,7 +359,7 @@ def test_lateral_leaves_out_what_is_called_frontal(folder: str) -> None:
 
 
 def test_a_finding_without_a_column_is_refused_with_the_nearest(folder: str) -> None:
-    uri = f"{put(PICTURES | {'t.csv': COLUMNS.encode()}, folder)}/t.csv"
+    uri = f"{put(IMAGES | {'t.csv': COLUMNS.encode()}, folder)}/t.csv"
     asked = Ingest(data_format="table", data_source=uri, data_table="image=Path", data_labels="Pnuemonia")
     with pytest.raises(ValueError, match=r"data set \(Pneumonia\), got 'Pnuemonia'; did you mean 'Pneumonia'"):
         task.build_catalog(asked)

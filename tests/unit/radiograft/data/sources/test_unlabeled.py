@@ -25,8 +25,8 @@ def settings(data_format: str, source: Path, table: str = "standard") -> Ingest:
     return Ingest(data_format=data_format, data_source=str(source), data_table=table)
 
 
-def test_pictures_need_no_folder_for_each_class(tmp_path: Path) -> None:
-    """Fails where drift reads `folders` by ingest's reader, which wants two classes, or leaves out loose pictures."""
+def test_images_need_no_folder_for_each_class(tmp_path: Path) -> None:
+    """Fails where drift reads `folders` by ingest's reader, which wants two classes, or leaves out loose images."""
     for name in ("loose.png", "monday/one.png", "person7_virus_1.png", "person7_virus_2.png"):
         png(tmp_path, name)
     with pytest.raises(ValueError, match="a folder for each of at least two classes"):
@@ -34,7 +34,7 @@ def test_pictures_need_no_folder_for_each_class(tmp_path: Path) -> None:
     source = readers.UNLABELED_READERS["folders"](settings("folders", tmp_path))
     assert source.rows["patient_id"].tolist() == ["loose.png", "monday/one.png", "person7_virus", "person7_virus"]
     assert source.rows[["view", "sex", "age"]].isna().all(axis=None)
-    assert source.notes == ("2 pictures name no patient: each counts as a patient of its own",)
+    assert source.notes == ("2 images name no patient: each counts as a patient of its own",)
 
 
 def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:

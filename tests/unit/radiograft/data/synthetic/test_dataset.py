@@ -34,14 +34,14 @@ FINDINGS = [
     "Pneumonia",
     "Pneumothorax",
 ]
-PICTURES = "images_001/images/"
+IMAGES = "images_001/images/"
 
 
 def read_table(files: dict[str, bytes]) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(files["Data_Entry_2017_v2020.csv"]))
 
 
-def read_picture(content: bytes) -> Image.Image:
+def read_image(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
@@ -54,18 +54,18 @@ def small() -> dict[str, bytes]:
     return dict(generate_phantom_files(patients=40, seed=7, size=64))
 
 
-def test_files_come_in_nihs_layout_and_pictures_first(small: dict[str, bytes]) -> None:
+def test_files_come_in_nihs_layout_and_images_first(small: dict[str, bytes]) -> None:
     paths = list(small)
     assert paths[0] == "images_001/images/00000001_000.png"
     assert paths[-4:] == [*("BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt")]
-    assert all(path.startswith(PICTURES) for path in paths[:-4])
+    assert all(path.startswith(IMAGES) for path in paths[:-4])
 
 
-def test_table_has_nihs_header_and_one_row_a_picture(small: dict[str, bytes]) -> None:
+def test_table_has_nihs_header_and_one_row_per_image(small: dict[str, bytes]) -> None:
     content = small["Data_Entry_2017_v2020.csv"].decode()
     assert content.split("\n", 1)[0] == HEADER
     assert content.endswith("\n")
-    assert [PICTURES + name for name in read_table(small)["Image Index"]] == list(small)[:-4]
+    assert [IMAGES + name for name in read_table(small)["Image Index"]] == list(small)[:-4]
 
 
 def test_rows_tell_patient_and_follow_up_as_the_file_name_does(small: dict[str, bytes]) -> None:
@@ -96,14 +96,14 @@ def test_lists_cover_the_table_share_no_patient_and_do_not_end_in_a_newline(smal
 
 
 @pytest.mark.parametrize("size", [64, 129, 256])
-def test_pictures_are_8_bit_grey_png_of_the_size_asked(size: int) -> None:
+def test_images_are_8_bit_gray_png_of_the_size_asked(size: int) -> None:
     _, content = next(generate_phantom_files(patients=1, seed=0, size=size))
-    picture = read_picture(content)
-    assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (size, size))
+    image = read_image(content)
+    assert (image.format, image.mode, image.size) == ("PNG", "L", (size, size))
 
 
-def test_pictures_show_a_chest(small: dict[str, bytes]) -> None:
-    films = np.stack([np.asarray(read_picture(content)) for content in list(small.values())[:-4]])
+def test_images_show_a_chest(small: dict[str, bytes]) -> None:
+    films = np.stack([np.asarray(read_image(content)) for content in list(small.values())[:-4]])
     mean = films.mean(axis=0)
     lungs, heart, belly = mean[22:30, [16, 47]], mean[36:40, 32:38], mean[56:60, 24:40]
     assert lungs.mean() + 40 < heart.mean() <= belly.mean() + 20
@@ -117,16 +117,16 @@ def test_equal_arguments_give_equal_bytes_and_another_seed_other_ones(small: dic
     assert other["images_001/images/00000001_000.png"] != small["images_001/images/00000001_000.png"]
 
 
-def test_pictures_and_rows_do_not_depend_on_the_number_of_patients(small: dict[str, bytes]) -> None:
+def test_images_and_rows_do_not_depend_on_the_number_of_patients(small: dict[str, bytes]) -> None:
     fewer = dict(generate_phantom_files(patients=5, seed=7, size=64))
-    pictures = {path: content for path, content in fewer.items() if path.startswith(PICTURES)}
-    assert pictures.items() <= small.items()
+    images = {path: content for path, content in fewer.items() if path.startswith(IMAGES)}
+    assert images.items() <= small.items()
     assert small["Data_Entry_2017_v2020.csv"].startswith(fewer["Data_Entry_2017_v2020.csv"])
 
 
-def test_pictures_of_one_patient_differ_from_each_other(small: dict[str, bytes]) -> None:
-    pictures = [content for path, content in small.items() if path.startswith(PICTURES)]
-    assert len(set(pictures)) == len(pictures)
+def test_images_of_one_patient_differ_from_each_other(small: dict[str, bytes]) -> None:
+    images = [content for path, content in small.items() if path.startswith(IMAGES)]
+    assert len(set(images)) == len(images)
 
 
 def test_files_stream_without_drawing_the_rest() -> None:
@@ -158,7 +158,7 @@ def test_prevalences() -> None:
     assert 1.8 < len(visits) / 2000 < 2.2
 
 
-def test_label_noise_adds_or_drops_one_finding_of_four_pictures_in_a_hundred() -> None:
+def test_label_noise_adds_or_drops_one_finding_of_four_images_in_a_hundred() -> None:
     visits = all_visits(3000, seed=1)
     changes = Counter(
         (len(visit.labels - visit.findings), len(visit.findings - visit.labels))
@@ -171,8 +171,8 @@ def test_label_noise_adds_or_drops_one_finding_of_four_pictures_in_a_hundred() -
 
 
 def test_mean_brightness_does_not_tell_pneumonia() -> None:
-    *pictures, _, (_, table), _, _ = generate_phantom_files(patients=400, seed=0, size=64)
-    brightness = [np.asarray(read_picture(content)).mean() for _, content in pictures]
+    *images, _, (_, table), _, _ = generate_phantom_files(patients=400, seed=0, size=64)
+    brightness = [np.asarray(read_image(content)).mean() for _, content in images]
     labels = pd.read_csv(io.BytesIO(table))["Finding Labels"].str.contains("Pneumonia")
     assert 0.35 < roc_auc_score(labels, brightness) < 0.65
 

@@ -27,17 +27,17 @@ def phantom(place: str, seed: int = 0) -> Ingest:
 
 
 def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
-    catalogue = task.run(phantom(str(tmp_path / "data")), tmp_path / "catalogue")
+    catalog = task.run(phantom(str(tmp_path / "data")), tmp_path / "catalog")
     folder = tmp_path / "data" / "phantom-20-patients-seed-0"
-    assert catalogue.notes[0] == "the pictures are synthetic: figures on them say nothing about radiographs"
+    assert catalog.notes[0] == "the images are synthetic: figures on them say nothing about radiographs"
     with (folder / "Data_Entry_2017_v2020.csv").open(newline="") as file:
         table = {row["Image Index"]: row for row in csv.DictReader(file)}
     tested = set((folder / "test_list.txt").read_text().split("\n"))
-    assert catalogue.source == str(folder)
-    assert len(catalogue.excluded) == 0
-    assert list(catalogue.rows["image_id"]) == sorted(table)
-    assert catalogue.rows["patient_id"].nunique() == PATIENTS
-    for row in catalogue.rows.to_dict("records"):
+    assert catalog.source == str(folder)
+    assert len(catalog.excluded) == 0
+    assert list(catalog.rows["image_id"]) == sorted(table)
+    assert catalog.rows["patient_id"].nunique() == PATIENTS
+    for row in catalog.rows.to_dict("records"):
         found = {label for label in FINDINGS if row[f"label:{label}"]}
         assert found == set(table[row["image_id"]]["Finding Labels"].split("|")) - {"No Finding"}
         assert row["patient_id"] == table[row["image_id"]]["Patient ID"]
@@ -46,17 +46,17 @@ def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
 
 def test_a_phantom_is_drawn_once_and_an_interrupted_one_again(place: str) -> None:
     uri = readers.generate_phantom(phantom(place))
-    picture, last = f"{uri}/images_001/images/00000001_000.png", f"{uri}/test_list.txt"
-    drawn = storage.read_bytes(picture)
-    storage.write_bytes(picture, b"touched")
+    image, last = f"{uri}/images_001/images/00000001_000.png", f"{uri}/test_list.txt"
+    drawn = storage.read_bytes(image)
+    storage.write_bytes(image, b"touched")
     assert readers.generate_phantom(phantom(place)) == uri
-    assert storage.read_bytes(picture) == b"touched"  # found complete, not drawn again
+    assert storage.read_bytes(image) == b"touched"  # found complete, not drawn again
 
     interrupted = uri.replace("seed-0", "seed-1")
-    storage.write_bytes(picture.replace(uri, interrupted), b"half of a data set")
+    storage.write_bytes(image.replace(uri, interrupted), b"half of a data set")
     assert readers.generate_phantom(phantom(place, seed=1)) == interrupted
     assert storage.exists(last.replace(uri, interrupted))
-    assert storage.read_bytes(picture.replace(uri, interrupted)) not in (drawn, b"half of a data set")
+    assert storage.read_bytes(image.replace(uri, interrupted)) not in (drawn, b"half of a data set")
 
 
 def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def reference() -> Mapping[str, NDArray[np.float32]]:
         return dict(arrays)
 
 
-def noise(size: int, pictures: int = 2) -> NDArray[np.float32]:
-    return np.random.default_rng(0).normal(size=(pictures, size, size, 3)).astype(np.float32)
+def noise(size: int, images: int = 2) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=(images, size, size, 3)).astype(np.float32)
 
 
 def test_agrees_with_the_pytorch_model(classifier: keras.Model, reference: Mapping[str, NDArray[np.float32]]) -> None:
-    pictures = (reference["images"] / 255.0 - reference["mean"]) / reference["std"]
+    images = (reference["images"] / 255.0 - reference["mean"]) / reference["std"]
     pooled_and_logits = keras.Model(classifier.input, [classifier.get_layer("avg_pool").output, classifier.output])
-    pooled, logits = pooled_and_logits.predict(pictures.astype(np.float32), verbose=0)
+    pooled, logits = pooled_and_logits.predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(pooled, reference["pooled_features"], atol=1e-3, rtol=0)
     np.testing.assert_allclose(logits, reference["logits"], atol=1e-3, rtol=0)
 
@@ -82,13 +82,13 @@ def test_random_weights_fit_any_number_of_classes_and_channels() -> None:
 
 
 @pytest.mark.parametrize(("size", "expected"), [(96, 3), (100, 4), (128, 4), (224, 7)])
-def test_feature_map_is_a_32nd_of_the_picture(size: int, expected: int) -> None:
+def test_feature_map_is_a_32nd_of_the_image(size: int, expected: int) -> None:
     model = efficientnet_lite0(weights=None, input_shape=(size, size, 3))
     assert model.output_shape == (None, expected, expected, 1280)
     assert model.output.name == model.get_layer("top_activation").output.name
 
 
-def test_one_model_takes_pictures_of_any_size(classifier: keras.Model) -> None:
+def test_one_model_takes_images_of_any_size(classifier: keras.Model) -> None:
     fixed = efficientnet_lite0(include_top=True, input_shape=(96, 96, 3))
     logits = classifier.predict(noise(96), verbose=0)
     np.testing.assert_allclose(logits, fixed.predict(noise(96), verbose=0), atol=1e-5, rtol=0)
@@ -96,8 +96,8 @@ def test_one_model_takes_pictures_of_any_size(classifier: keras.Model) -> None:
 
 def test_input_tensor_gives_a_flat_graph_from_its_source() -> None:
     source = keras.Input((96, 96, 3), name="picture")
-    normalised = keras.layers.Rescaling(2.0, name="scale")(source)
-    model = efficientnet_lite0(input_tensor=normalised)
+    normalized = keras.layers.Rescaling(2.0, name="scale")(source)
+    model = efficientnet_lite0(input_tensor=normalized)
     assert len(model.inputs) == 1
     assert model.inputs[0] is source
     assert [layer.name for layer in model.layers[:3]] == ["picture", "scale", "stem_conv"]

@@ -1,4 +1,4 @@
-"""Backbones: grey normalised as ImageNet's colours were, and weights that are the ones asked for or an error."""
+"""Backbones: gray normalized as ImageNet's colors were, and weights that are the ones asked for or an error."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def weight_file(bare_lite: keras.Model, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def test_grey_is_normalised_as_each_colour_channel_was() -> None:
-    grey, normalised = normalized_input(32)
-    pictures = np.stack([np.full((32, 32, 1), value, dtype=np.uint8) for value in (0, 128, 255)])
-    channels = keras.Model(grey, normalised).predict(pictures, verbose=0)
+def test_gray_is_normalized_as_each_color_channel_was() -> None:
+    gray, normalized = normalized_input(32)
+    images = np.stack([np.full((32, 32, 1), value, dtype=np.uint8) for value in (0, 128, 255)])
+    channels = keras.Model(gray, normalized).predict(images, verbose=0)
     assert channels.shape == (3, 32, 32, 3)
     assert channels.dtype == np.float32
     np.testing.assert_allclose(
@@ -65,19 +65,19 @@ def test_grey_is_normalised_as_each_colour_channel_was() -> None:
     )
 
 
-def test_the_network_takes_8_bit_grey_and_ends_with_its_feature_map() -> None:
+def test_the_network_takes_8_bit_gray_and_ends_with_its_feature_map() -> None:
     model = build_backbone(LITE, "none", "", 64)
-    [picture] = model.inputs
-    assert (picture.shape, picture.dtype) == ((None, 64, 64, 1), "uint8")
+    [image] = model.inputs
+    assert (image.shape, image.dtype) == ((None, 64, 64, 1), "uint8")
     assert model.output_shape == (None, 2, 2, 1280)
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
 def test_imagenet_weights_give_what_the_bare_network_gives_on_three_equal_channels() -> None:
     model, bare = build_backbone(LITE, "imagenet", "", 64), efficientnet_lite0(weights="imagenet")
-    grey = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
-    colour = (np.repeat(grey, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(model(grey), bare(colour.astype("float32")), atol=1e-4)
+    gray = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
+    color = (np.repeat(gray, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(model(gray), bare(color.astype("float32")), atol=1e-4)
 
 
 def test_random_weights_come_from_the_global_seed() -> None:
@@ -171,9 +171,9 @@ def test_a_densenet_file_as_keras_ships_it_is_restored_exactly(tmp_path: Path) -
         save_weights_to_hdf5_group(file, bare)
     model = build_backbone("densenet121", str(path), md5(path), 32)
     assert equal_weights(model, bare)
-    grey = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), dtype=np.uint8)
-    colour = (np.repeat(grey, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(model(grey), bare(colour.astype("float32")), atol=1e-4, rtol=1e-4)
+    gray = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), dtype=np.uint8)
+    color = (np.repeat(gray, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(model(gray), bare(color.astype("float32")), atol=1e-4, rtol=1e-4)
 
 
 def supply_from(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

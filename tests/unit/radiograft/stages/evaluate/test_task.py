@@ -72,7 +72,7 @@ def test_it_writes_predictions_figures_settings_and_one_report(evaluation: Evalu
     assert all(label in page for label in LABELS)
 
 
-def test_every_picture_of_validation_and_test_is_predicted_by_both_models(
+def test_every_image_of_validation_and_test_is_predicted_by_both_models(
     evaluation: Evaluated, predictions: pd.DataFrame
 ) -> None:
     data = Shards.read(evaluation.inputs.shards)
@@ -86,12 +86,12 @@ def test_every_picture_of_validation_and_test_is_predicted_by_both_models(
 
 
 def test_predictions_are_the_models_own(evaluation: Evaluated, predictions: pd.DataFrame) -> None:
-    pictures = np.concatenate(list(Shards.read(evaluation.inputs.shards).pictures("test", 100)))
+    images = np.concatenate(list(Shards.read(evaluation.inputs.shards).images("test", 100)))
     models = {"feature_extraction": evaluation.inputs.feature_model, "fine_tuning": evaluation.inputs.model}
     for strategy, folder in models.items():
         part = predictions[(predictions["strategy"] == strategy) & (predictions["split"] == "test")]
         recorded = part[[f"score:{label}" for label in LABELS]]
-        np.testing.assert_allclose(recorded, artifact.load_model(folder)(pictures), atol=1e-5)
+        np.testing.assert_allclose(recorded, artifact.load_model(folder)(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -145,7 +145,7 @@ def test_a_label_without_cases_in_test_is_not_estimable(facts: dict[str, Any], e
     page = evaluation.report.read_text(encoding="utf-8")
     sentence = "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "
     assert f"{sentence}Emphysema." in page
-    assert "not estimable on test (31 pictures), where each occurs in all or in none: Emphysema" in page
+    assert "not estimable on test (31 images), where each occurs in all or in none: Emphysema" in page
 
 
 def test_the_published_model_is_analysed_where_labels_can_be_judged(
@@ -165,7 +165,7 @@ def test_the_published_model_is_analysed_where_labels_can_be_judged(
     assert found["labels"]["Pneumonia"]["auroc"]["value"] == pytest.approx(auroc)
     assert {found["variable"] for found in facts["shortcuts"]} >= {"bytes", "view", "age", "sex"}
     page = evaluation.report.read_text(encoding="utf-8")
-    for heading in ("Calibration", "Groups of pictures", "What predicts without the picture"):
+    for heading in ("Calibration", "Groups of images", "What predicts without the image"):
         assert f"<h2>{heading}</h2>" in page
 
 
@@ -231,7 +231,7 @@ def test_the_test_split_is_compared_with_the_data_that_the_model_was_made_with(
     page = evaluation.report.read_text(encoding="utf-8")
     assert "Has the data shifted?" in page
     assert "No shift was seen between the development data and the test data." in page
-    assert "The test pictures differ" not in page
+    assert "The test images differ" not in page
 
 
 def test_kfp_is_shown_all_decisions_of_the_published_model(
@@ -264,21 +264,21 @@ def test_lineage_names_data_and_every_stages_settings(facts: dict[str, Any], eva
     assert settings["evaluate_bootstrap_samples"] == 100
 
 
-def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_pictures(
+def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_images(
     facts: dict[str, Any], evaluation: Evaluated
 ) -> None:
-    data, localisation = Shards.read(evaluation.inputs.shards), facts["localisation"]
+    data, localization = Shards.read(evaluation.inputs.shards), facts["localisation"]
     boxes = data.boxes[data.boxes["image_id"].isin(data.split("test")["image_id"])]
     counts = boxes["finding"].value_counts()
-    assert localisation["split"] == "test"
-    assert {label: found["n_boxes"] for label, found in localisation["labels"].items()} == {
+    assert localization["split"] == "test"
+    assert {label: found["n_boxes"] for label, found in localization["labels"].items()} == {
         label: counts[label] for label in ("Pneumonia", "Effusion")
     }
-    for found in localisation["labels"].values():
+    for found in localization["labels"].values():
         assert list(found["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
     page = evaluation.report.read_text(encoding="utf-8")
     assert all(heading in page for heading in ("Where it fails", "Where it looks", "Held against drawn boxes"))
-    assert "below it the boxes a picture that overlap none by as much." in page
+    assert "below it the boxes an image that overlap none by as much." in page
     assert "control: the middle" in page
 
 

@@ -1,4 +1,4 @@
-"""What a real TensorBoard serves of an evaluation's logs: figures, runs side by side, pictures, the projector."""
+"""What a real TensorBoard serves of an evaluation's logs: figures, runs side by side, images, the projector."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_every_run_is_a_session_with_all_settings(board: str, facts: dict[str, A
     assert values["test/auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_pictures_of_the_report_are_there(board: str) -> None:
-    """Fails where a tag holds more than the group of its pictures, such as an id."""
+def test_the_images_of_the_report_are_there(board: str) -> None:
+    """Fails where a tag holds more than the group of its images, such as an id."""
     tags = get(board, "plugin/images/tags")
     assert list(tags) == ["a-run/evaluation/fine_tuning"]
     names = tags["a-run/evaluation/fine_tuning"]
@@ -149,9 +149,9 @@ def test_the_sheet_of_augmented_views_is_there(board: str, evaluation: Evaluated
 
 
 def shown(address: str, tag: str) -> Image.Image:
-    """The first picture of a tag of the published strategy."""
-    picture = get(address, "plugin/images/images", run="a-run/evaluation/fine_tuning", tag=tag, sample=0)[0]
-    content = fetch(address, "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(picture["query"])))
+    """The first image of a tag of the published strategy."""
+    image = get(address, "plugin/images/images", run="a-run/evaluation/fine_tuning", tag=tag, sample=0)[0]
+    content = fetch(address, "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
     return Image.open(BytesIO(content))
 
 
@@ -175,8 +175,8 @@ def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, eva
     sprite = Image.open(BytesIO(fetch(board, "plugin/projector/sprite_image", **which)))
     assert sprite.size == (9 * 64, 9 * 64)
     last = np.asarray(sprite)[7 * 64 : 8 * 64, 6 * 64 : 7 * 64]  # the 70th of nine a row
-    picture = list(Shards.read(evaluation.inputs.shards).examples("test"))[-1][0].numpy()[..., 0]
-    assert last.mean() == pytest.approx(picture.mean(), abs=2)
+    image = list(Shards.read(evaluation.inputs.shards).examples("test"))[-1][0].numpy()[..., 0]
+    assert last.mean() == pytest.approx(image.mean(), abs=2)
 
 
 def test_a_sprite_is_small_enough_for_the_projector() -> None:

@@ -48,10 +48,10 @@ def test_features_are_the_frozen_backbones(feature_extraction: Trained, shards_f
     data = Shards.read(shards_folder)
     backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "imagenet", "", 32))
     for split in ("train", "validation"):
-        pictures = np.concatenate(list(data.pictures(split, 100)))
+        images = np.concatenate(list(data.images(split, 100)))
         stored = np.load(feature_extraction.features / f"{split}.npy")
         assert (stored.shape[1], stored.dtype) == (3088, np.float16)  # all 17 layers, the last one's at the end
-        np.testing.assert_allclose(stored[:, -1280:], backbone(pictures), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(stored[:, -1280:], backbone(images), rtol=1e-3, atol=1e-4)
 
 
 def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
@@ -65,9 +65,9 @@ def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
         for one, other in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
     features = keras.Model(model.inputs[0], model.get_layer("pooled").output)
-    pictures = next(Shards.read(shards_folder).pictures("train", 4).as_numpy_iterator())
+    images = next(Shards.read(shards_folder).images("train", 4).as_numpy_iterator())
     stored = np.load(feature_extraction.features / "train.npy")[:4, -1280:]
-    np.testing.assert_allclose(features(pictures), stored, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features(images), stored, rtol=1e-3, atol=1e-4)
 
 
 def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> None:
@@ -93,8 +93,8 @@ def test_the_classifier_has_learned_and_its_best_epoch_is_kept(
     assert len(history["epochs"]) == 3
     assert history["best_epoch"] == int(np.argmax([row["val_auroc"] for row in rows])) > 0
     data = Shards.read(shards_folder)
-    pictures = np.concatenate(list(data.pictures("validation", 64)))
-    scores = np.asarray(artifact.load_model(feature_extraction.model)(pictures, training=False))
+    images = np.concatenate(list(data.images("validation", 64)))
+    scores = np.asarray(artifact.load_model(feature_extraction.model)(images, training=False))
     assert roc_auc_score(data.truth("validation"), scores) == pytest.approx(rows[history["best_epoch"]]["val_auroc"])
 
 
@@ -140,7 +140,7 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_batch_size": 59}, r"train_batch_size must be at most .* training pictures \(58\), got 59"),
+        ({"train_batch_size": 59}, r"train_batch_size must be at most .* training images \(58\), got 59"),
         ({"model_cut_off": "conv5_block16_2_conv"}, "model_cut_off must be a layer of efficientnet_lite0"),
         ({"model_cut_off": "top_cnv"}, "got 'top_cnv'; did you mean 'top_conv'"),
         ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train, behind 'top_activation'"),

@@ -51,9 +51,9 @@ def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
     rows = [history["initial"], *history["epochs"]]
     assert history["best_epoch"] == int(np.argmax([row["val_auroc"] for row in rows])) > 0
     data = Shards.read(shards_folder)
-    pictures = np.concatenate(list(data.pictures("validation", 64)))
+    images = np.concatenate(list(data.images("validation", 64)))
     for stage, row in ((feature_extraction, rows[0]), (fine_tuning, rows[history["best_epoch"]])):
-        scores = np.asarray(artifact.load_model(stage.model)(pictures, training=False))
+        scores = np.asarray(artifact.load_model(stage.model)(images, training=False))
         found = validation_metrics(data.truth("validation"), scores)
         assert found == pytest.approx({name: row[name] for name in found}, abs=1e-3)  # cached in half precision
 
@@ -90,7 +90,7 @@ def test_two_runs_with_one_seed_are_equal(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_batch_size": 59}, r"at most the number of training pictures \(58\), got 59"),
+        ({"train_batch_size": 59}, r"at most the number of training images \(58\), got 59"),
         ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train"),
         ({"model_cut_off": "topconv"}, r"got 'topconv'; did you mean 'top_conv'"),
     ],
@@ -114,7 +114,7 @@ def test_a_cache_larger_than_the_disk_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One frontier tensor of 320 channels in half precision, of four views of 58 pictures and one of 39."""
+    """One frontier tensor of 320 channels in half precision, of four views of 58 images and one of 39."""
     caplog.set_level(logging.DEBUG, "radiograft")
     needed = 2 * 320 * (4 * 58 + 39)
     full = shutil.disk_usage(tmp_path)._replace(free=needed - 1)

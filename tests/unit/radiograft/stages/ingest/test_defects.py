@@ -1,4 +1,4 @@
-"""Defects of tables and splits: leaking patients, contradictions, misspelt findings, ids in two spellings."""
+"""Defects of tables and splits: leaking patients, contradictions, misspelled findings, ids in two spellings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = """image,patient,label,split
 """
 
 
-def catalogue(place: Path, rows: str = ROWS, policy: str = "standard") -> Catalog:
+def catalog(place: Path, rows: str = ROWS, policy: str = "standard") -> Catalog:
     names = re.findall(r"\d+\.png", rows)
     put({name: name.encode() for name in names} | {"t.csv": rows.encode()}, str(place))
     return task.build_catalog(Ingest(data_format="table", data_source=f"{place}/t.csv", data_policy=policy))
@@ -53,10 +53,10 @@ def test_someone_elses_careless_split_is_refused_with_the_thirty_patients_who_le
     leaking = sorted(splits.index[splits > 1])
     assert len(leaking) == 30
     with pytest.raises(ValueError, match="a patient must be in one split only, 30 are in several") as error:
-        task.run(careless(test_data), tmp_path / "catalogue")
+        task.run(careless(test_data), tmp_path / "catalog")
     listed = str(error.value).partition("own: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
-    assert not (tmp_path / "catalogue").exists()
+    assert not (tmp_path / "catalog").exists()
 
 
 def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> None:
@@ -70,9 +70,9 @@ def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> N
     assert found.quarantine["uri"].str.endswith(".png").all()
 
 
-@given(pictures=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "validation", "test"]))))
-def test_of_a_leaking_patient_the_split_held_out_most_stays_whole(pictures: list[tuple[str, str]]) -> None:
-    rows = pd.DataFrame(pictures, columns=["patient_id", "official"], dtype="string")
+@given(images=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "validation", "test"]))))
+def test_of_a_leaking_patient_the_split_held_out_most_stays_whole(images: list[tuple[str, str]]) -> None:
+    rows = pd.DataFrame(images, columns=["patient_id", "official"], dtype="string")
     left = rows[~splits.find_leaks(rows)]
     for patient, part in rows.groupby("patient_id"):
         most = next(name for name in ("test", "validation", "train") if name in set(part["official"]))
@@ -97,7 +97,7 @@ any_rows = st.lists(
 def test_whatever_the_table_says_no_patient_crosses_splits(
     rows: list[tuple[str, str, str, int]], listed: bool, fraction: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Ids in two spellings or none, splits that leak or none, and pictures that repeat."""
+    """Ids in two spellings or none, splits that leak or none, and images that repeat."""
     lines = [f"{n}.png,{who},{what},{split if listed else ''}" for n, (who, what, split, _) in enumerate(rows, 6)]
     files = {f"{n}.png": b"%d" % content for n, (*_, content) in enumerate(rows, 6)}
     table = ROWS if listed else re.sub(r"train|valid|test", "", ROWS)
@@ -115,7 +115,7 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
     try:
         found = task.build_catalog(asked).rows
     except ValueError as error:
-        assert "training and validation must hold pictures" in str(error)  # noqa: PT017  any other is a failure
+        assert "training and validation must hold images" in str(error)  # noqa: PT017  any other is a failure
         return
     whole = found["patient_id"].str.lstrip("0")
     assert found.groupby(whole)["split"].nunique().max() == 1
@@ -123,34 +123,34 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
 
 
 def test_no_finding_beside_a_finding_is_quarantined_with_its_address(tmp_path: Path) -> None:
-    found = catalogue(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
+    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
     assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' beside a finding"]]
     assert "7.png" in set(found.rows["image_id"])
 
 
 def test_a_device_may_stand_beside_chexperts_no_finding(tmp_path: Path) -> None:
-    found = catalogue(tmp_path, ROWS + "6.png,6,No Finding|Support Devices,train\n")
+    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Support Devices,train\n")
     assert "6.png" in set(found.rows["image_id"])
 
 
-def test_a_finding_that_may_be_misspelt_is_named_and_stays_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_finding_that_may_be_misspelled_is_named_and_stays_unless_told_otherwise(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,Pnuemonia,train\n7.png,7,Pneumothorax|no pneumonia,train\n"
-    found = catalogue(tmp_path / "kept", rows)
+    found = catalog(tmp_path / "kept", rows)
     assert found.suspects["image_id"].tolist() == ["6.png"]
-    assert found.notes == ("'Pnuemonia' (1 pictures) may be Pneumonia: they count as free of Pneumonia",)
+    assert found.notes == ("'Pnuemonia' (1 images) may be Pneumonia: they count as free of Pneumonia",)
     assert "6.png" in set(found.rows["image_id"])
-    assert "6.png" not in set(catalogue(tmp_path / "dropped", rows, "misspelt_label=drop").rows["image_id"])
+    assert "6.png" not in set(catalog(tmp_path / "dropped", rows, "misspelled_label=drop").rows["image_id"])
 
 
-def test_a_defect_that_fails_stops_ingest_and_names_the_pictures(tmp_path: Path) -> None:
+def test_a_defect_that_fails_stops_ingest_and_names_the_images(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,No Finding|Mass,train\n"
     with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' beside a finding\): 6\.png;"):
-        catalogue(tmp_path, rows, "contradictory_labels=fail")
+        catalog(tmp_path, rows, "contradictory_labels=fail")
 
 
 def test_ids_with_and_without_zeros_in_front_are_one_patient(tmp_path: Path) -> None:
     rows = ROWS.replace("1.png,1,", "1.png,00000001,") + "6.png,007,Mass,train\n"
-    found = catalogue(tmp_path, rows)
+    found = catalog(tmp_path, rows)
     ids = dict(zip(found.rows["image_id"], found.rows["patient_id"], strict=True))
     assert (ids["0.png"], ids["1.png"], ids["6.png"]) == ("1", "1", "007")
     assert "1 patients' ids are there with and without zeros in front: they count as the same patients" in found.notes
@@ -158,7 +158,7 @@ def test_ids_with_and_without_zeros_in_front_are_one_patient(tmp_path: Path) -> 
 
 def test_ids_in_two_spellings_do_not_leak(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 are in several of the data set's own: 1;"):
-        catalogue(tmp_path, ROWS.replace("4.png,4,", "4.png,0001,"))
+        catalog(tmp_path, ROWS.replace("4.png,4,", "4.png,0001,"))
 
 
 @given(ids=st.lists(st.sampled_from(["1", "01", "2", "0", "00", "a1", "0a1", ""]), max_size=12))

@@ -16,7 +16,7 @@ from tests.helpers.tar_files import tar_gz
 
 OUTSIDE = "path that leads out of the data's folder"
 ROWS = "image,label\na/1.png,Mass\na/2.png,No Finding\n"
-PICTURES = {"a/1.png": b"1", "a/2.png": b"2"}
+IMAGES = {"a/1.png": b"1", "a/2.png": b"2"}
 
 
 def outside(*names: str) -> list[list[str]]:
@@ -26,7 +26,7 @@ def outside(*names: str) -> list[list[str]]:
 @pytest.mark.parametrize("path", ["../secret.png", "a/../../secret.png", "/secret.png", "a/.."])
 def test_a_row_that_leads_out_of_the_folder_reads_nothing_there(tmp_path: Path, path: str) -> None:
     (tmp_path / "secret.png").write_bytes(b"secret")
-    uri = put(PICTURES | {"t.csv": f"{ROWS}{path},Mass\n".encode()}, str(tmp_path / "data"))
+    uri = put(IMAGES | {"t.csv": f"{ROWS}{path},Mass\n".encode()}, str(tmp_path / "data"))
     source = table.read(f"{uri}/t.csv", TableLayout())
     assert source.excluded.to_numpy().tolist() == outside(path)
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png"]

@@ -79,7 +79,7 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
         ),
         (
             lambda folder: nih(folder, f"{NAME}.png", f"{NAME}.png"),
-            "a picture must be in one official list only, 1 are in both",
+            "an image must be in one official list only, 1 are in both",
             f"1 are in both: {NAME}.png",
         ),
         (
@@ -104,7 +104,7 @@ def test_a_refusal_counts_names_where_they_are_hidden(
     assert named in str(told.value)
 
 
-def test_a_tables_pictures_are_not_named_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tables_images_are_not_named_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where names are hidden below the source alone, which is the table's file and not the folder."""
     settings = dataclasses.replace(table(str(tmp_path / "data")), data_deidentify="yes")
     (tmp_path / f"data/p/{NAME}.png").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Ingest, whole: the catalogue holds what the source says, counts what it leaves out, or nothing is written."""
+"""Ingest, whole: the catalog holds what the source says, counts what it leaves out, or nothing is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from radiograft.config.base import read_settings
 from radiograft.data.catalog import Catalog, label_column, summarize_exclusions
 from radiograft.data.sources import readers
 from radiograft.stages.ingest import task
-from tests.helpers.nih_source import PICTURES, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
+from tests.helpers.nih_source import IMAGES, TABLE_V2020, TEST, TRAIN_VAL, half_validating, nih_files, put
 
 TABLE = "Data_Entry_2017_v2020.csv"
 
@@ -26,14 +26,14 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path / "nih")
 
 
-def counted(catalogue: Catalog) -> dict[str, int]:
-    return {group["reason"]: group["count"] for group in summarize_exclusions(catalogue.excluded)}
+def counted(catalog: Catalog) -> dict[str, int]:
+    return {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)}
 
 
-def test_the_catalogue_holds_one_row_a_picture_with_split_and_label(folder: str, tmp_path: Path) -> None:
-    catalogue = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalogue")
+def test_the_catalog_holds_one_row_per_image_with_split_and_label(folder: str, tmp_path: Path) -> None:
+    catalog = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalog")
     columns = ["image_id", "patient_id", "age", "sex", "view", "split", "label:Pneumonia"]
-    assert catalogue.rows[columns].to_numpy(dtype=object).tolist() == [
+    assert catalog.rows[columns].to_numpy(dtype=object).tolist() == [
         ["00000001_000.png", "1", 57.0, "M", "PA", "train", 1.0],
         ["00000001_001.png", "1", 58.0, "M", "PA", "train", 0.0],
         ["00000002_000.png", "2", 80.0, "M", "AP", "train", 0.0],
@@ -43,31 +43,31 @@ def test_the_catalogue_holds_one_row_a_picture_with_split_and_label(folder: str,
         ["00000006_001.png", "6", 13.0, "F", "PA", "validation", 0.0],
         ["00000008_000.png", "8", 69.0, "M", "PA", "validation", 0.0],
     ]
-    assert {"uri", "md5", "bytes"} < set(catalogue.rows.columns)
-    assert "official" not in catalogue.rows.columns
-    assert catalogue.source == folder
-    assert len(catalogue.excluded) == 0
+    assert {"uri", "md5", "bytes"} < set(catalog.rows.columns)
+    assert "official" not in catalog.rows.columns
+    assert catalog.source == folder
+    assert len(catalog.excluded) == 0
 
 
-def test_catalogue_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -> None:
-    written = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalogue")
-    found = Catalog.read(tmp_path / "catalogue")
+def test_catalog_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -> None:
+    written = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalog")
+    found = Catalog.read(tmp_path / "catalog")
     assert_frame_equal(found.rows, written.rows)
     assert (found.labels, found.source) == (("Pneumonia",), folder)
-    assert read_settings(tmp_path / "catalogue")["data_validation_fraction"] == 0.5
+    assert read_settings(tmp_path / "catalog")["data_validation_fraction"] == 0.5
 
 
 def test_several_labels_are_marked_in_the_order_asked_for(folder: str) -> None:
     settings = half_validating(put(nih_files(), folder), data_labels="Pneumonia, Effusion, Mass")
-    catalogue = task.build_catalog(settings)
-    assert catalogue.labels == ("Pneumonia", "Effusion", "Mass")
-    truth = catalogue.rows[[label_column(label) for label in catalogue.labels]]
+    catalog = task.build_catalog(settings)
+    assert catalog.labels == ("Pneumonia", "Effusion", "Mass")
+    truth = catalog.rows[[label_column(label) for label in catalog.labels]]
     assert truth.iloc[:3].to_numpy().tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_all_means_fourteen_labels_known_to_the_table_or_not(folder: str) -> None:
-    catalogue = task.build_catalog(half_validating(put(nih_files(), folder), data_labels="all"))
-    present = catalogue.rows[[label_column(label) for label in catalogue.labels]].sum()
+    catalog = task.build_catalog(half_validating(put(nih_files(), folder), data_labels="all"))
+    present = catalog.rows[[label_column(label) for label in catalog.labels]].sum()
     assert len(present) == 14
     assert present[present > 0].to_dict() == {"label:Effusion": 1.0, "label:Mass": 1.0, "label:Pneumonia": 3.0}
 
@@ -84,20 +84,20 @@ def test_negatives_are_the_rest_or_those_without_any_finding(folder: str) -> Non
 def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
     rows = "".join(f"00000001_{number:03d}.png,Mass,{number},1,58,M,PA,1,1,1,1\n" for number in range(2, 8))
     extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_000.png", "005": b"unlisted", "006": b"unlisted"}
-    files = nih_files() | {f"{PICTURES}/00000001_{name}.png": content for name, content in extra.items()}
+    files = nih_files() | {f"{IMAGES}/00000001_{name}.png": content for name, content in extra.items()}
     files[TABLE] = (TABLE_V2020 + rows).encode()
     listed = [*TRAIN_VAL, *(f"00000001_{name}.png" for name in ("002", "003", "004", "006"))]
     files["train_val_list.txt"] = "\n".join(listed).encode()
-    catalogue = task.build_catalog(half_validating(put(files, folder)))
-    assert list(catalogue.excluded.itertuples(index=False, name=None)) == [
-        ("00000001_007.png", "row without a picture"),
+    catalog = task.build_catalog(half_validating(put(files, folder)))
+    assert list(catalog.excluded.itertuples(index=False, name=None)) == [
+        ("00000001_007.png", "row without an image"),
         ("00000001_002.png", "empty file"),
         ("00000001_003.png", "empty file"),
         ("00000001_005.png", "in neither official list"),
-        ("00000001_004.png", "byte-identical to an earlier picture"),
+        ("00000001_004.png", "byte-identical to an earlier image"),
     ]
-    assert "00000001_006.png" in set(catalogue.rows["image_id"])  # its twin was left out
-    assert len(catalogue.rows) == 9
+    assert "00000001_006.png" in set(catalog.rows["image_id"])  # its twin was left out
+    assert len(catalog.rows) == 9
 
 
 def test_without_lists_whole_patients_are_drawn(nih_folder: Path, tmp_path: Path) -> None:
@@ -126,17 +126,17 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "no positive validates": (
         {TABLE: TABLE_V2020.replace("Pneumonia,0,6", "No Finding,0,6")},
         {},
-        "got train: 3 pictures, 1 with Pneumonia; validation: 3 pictures, 0 with Pneumonia; test: 2 pictures",
+        "got train: 3 images, 1 with Pneumonia; validation: 3 images, 0 with Pneumonia; test: 2 images",
     ),
     "no negative trains": (
         {TABLE: TABLE_V2020.replace("No Finding,1,1", "Pneumonia,1,1").replace("Mass", "Mass|Pneumonia")},
         {},
-        "got train: 3 pictures, 3 with Pneumonia; validation: 3 pictures, 1 with Pneumonia; test: 2 pictures",
+        "got train: 3 images, 3 with Pneumonia; validation: 3 images, 1 with Pneumonia; test: 2 images",
     ),
     "nothing to test on": (
         {"test_list.txt": ""},
         {},
-        "test: 0 pictures, 0 with Pneumonia; add pictures, choose other data_labels or a larger",
+        "test: 0 images, 0 with Pneumonia; add images, choose other data_labels or a larger",
     ),
 }
 
@@ -147,28 +147,28 @@ def test_a_refusal_ends_in_one_message_and_nothing_is_written(
 ) -> None:
     put(nih_files() | {name: text.encode() for name, text in changes.items()}, folder)
     with pytest.raises(ValueError) as error:  # noqa: PT011  a part of the message is compared
-        task.run(half_validating(folder, **values), tmp_path / "catalogue")
+        task.run(half_validating(folder, **values), tmp_path / "catalog")
     assert message in str(error.value)
-    assert not (tmp_path / "catalogue").exists()
+    assert not (tmp_path / "catalog").exists()
 
 
-def test_a_source_without_pictures_is_refused(folder: str, tmp_path: Path) -> None:
+def test_a_source_without_images_is_refused(folder: str, tmp_path: Path) -> None:
     put({name: content for name, content in nih_files().items() if "/" not in name}, folder)
-    with pytest.raises(ValueError, match="got train: 0 pictures, 0 with Pneumonia; validation: 0 pictures"):
-        task.run(half_validating(folder), tmp_path / "catalogue")
-    assert not (tmp_path / "catalogue").exists()
+    with pytest.raises(ValueError, match="got train: 0 images, 0 with Pneumonia; validation: 0 images"):
+        task.run(half_validating(folder), tmp_path / "catalog")
+    assert not (tmp_path / "catalog").exists()
 
 
-def test_of_pictures_equal_across_splits_the_one_held_out_stays(folder: str) -> None:
+def test_of_images_equal_across_splits_the_one_held_out_stays(folder: str) -> None:
     files = nih_files()
-    files[f"{PICTURES}/00000003_001.png"] = files[f"{PICTURES}/00000001_001.png"]
-    files[f"{PICTURES}/00000001_002.png"] = files[f"{PICTURES}/00000002_000.png"]
+    files[f"{IMAGES}/00000003_001.png"] = files[f"{IMAGES}/00000001_001.png"]
+    files[f"{IMAGES}/00000001_002.png"] = files[f"{IMAGES}/00000002_000.png"]
     files[TABLE] = (TABLE_V2020 + "00000001_002.png,No Finding,2,1,58,M,PA,1,1,1,1\n").encode()
     files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
-    catalogue = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
-    assert list(catalogue.excluded.itertuples(index=False, name=None)) == [
-        ("00000001_001.png", "byte-identical to a picture of a split held out"),
-        ("00000002_000.png", "byte-identical to an earlier picture"),
+    catalog = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
+    assert list(catalog.excluded.itertuples(index=False, name=None)) == [
+        ("00000001_001.png", "byte-identical to an image of a split held out"),
+        ("00000002_000.png", "byte-identical to an earlier image"),
     ]
 
 
@@ -178,17 +178,17 @@ def test_every_format_has_a_reader() -> None:
 
 def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
-    catalogue = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
-    assert catalogue.summary()["notes"] == [
-        "not estimable on test (2 pictures), where each occurs in all or in none: Pneumonia"
+    catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
+    assert catalog.summary()["notes"] == [
+        "not estimable on test (2 images), where each occurs in all or in none: Pneumonia"
     ]
 
 
-def test_folder_and_bucket_give_the_same_catalogue(nih_folder: Path, place: str) -> None:
+def test_folder_and_bucket_give_the_same_catalog(nih_folder: Path, place: str) -> None:
     storage.upload_tree(nih_folder, place)
     here, there = (task.build_catalog(half_validating(uri, data_labels="all")) for uri in (str(nih_folder), place))
     assert_frame_equal(here.rows.drop(columns="uri"), there.rows.drop(columns="uri"))
-    assert all(there.rows["uri"] == place + "/" + PICTURES + "/" + there.rows["image_id"])
+    assert all(there.rows["uri"] == place + "/" + IMAGES + "/" + there.rows["image_id"])
     assert here.fingerprint() == there.fingerprint()
 
 
@@ -204,4 +204,4 @@ print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib", "pydicom"} & 
     command = [sys.executable, "-c", script, str(nih_folder), str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
-    assert (tmp_path / "catalogue.json").is_file()
+    assert (tmp_path / "catalog.json").is_file()

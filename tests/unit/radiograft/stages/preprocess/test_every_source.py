@@ -1,4 +1,4 @@
-"""Every source goes through ingest and preprocess, with and without names, and ends as the same pictures."""
+"""Every source goes through ingest and preprocess, with and without names, and ends as the same images."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from tests.helpers.sources import CASES, EVERY
 
 
 def stored(settings: Ingest, folder: Path) -> Shards:
-    ingest.run(settings, folder / "catalogue")
-    preprocess.run(Preprocess(image_size=32), folder / "catalogue", folder / "shards")
+    ingest.run(settings, folder / "catalog")
+    preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     return Shards.read(folder / "shards")
 
 
 def contents(shards: Shards, *splits: str) -> list[tuple[str, float]]:
-    """Checksum and truth of the pictures in these splits, in order of the checksums."""
+    """Checksum and truth of the images in these splits, in order of the checksums."""
     return sorted(
-        (hashlib.md5(picture.numpy().tobytes()).hexdigest(), float(truth[0]))
+        (hashlib.md5(image.numpy().tobytes()).hexdigest(), float(truth[0]))
         for split in splits
-        for picture, _, truth in shards.examples(split)
+        for image, _, truth in shards.examples(split)
     )
 
 
 def expected(format: str, *splits: str) -> list[tuple[str, float]]:
     found = []
     for case in (case for case in CASES if case.split in splits):
-        picture = decode(tf.constant(encode(case.pixels, format)), 32).numpy()
-        found.append((hashlib.md5(picture.tobytes()).hexdigest(), float(case.sick)))
+        image = decode(tf.constant(encode(case.pixels, format)), 32).numpy()
+        found.append((hashlib.md5(image.tobytes()).hexdigest(), float(case.sick)))
     return sorted(found)
 
 
 def assert_whole(shards: Shards, format: str) -> None:
-    """Every picture is stored with its truth, and those of the test split there."""
+    """Every image is stored with its truth, and those of the test split there."""
     assert contents(shards, "test") == expected(format, "test")
     assert contents(shards, "train", "validation") == expected(format, "train", "valid")
 
 
 @pytest.mark.parametrize("deidentify", ["yes", "no"])
 @pytest.mark.parametrize("source", EVERY)
-def test_every_source_ends_as_its_pictures(source: str, deidentify: str, tmp_path: Path) -> None:
+def test_every_source_ends_as_its_images(source: str, deidentify: str, tmp_path: Path) -> None:
     settings = dataclasses.replace(EVERY[source](str(tmp_path / "data")), data_deidentify=deidentify)
     shards = stored(settings, tmp_path)
     kind = "JPEG" if source == "chexpert" else "PNG"
@@ -63,7 +63,7 @@ def test_every_source_ends_as_its_pictures(source: str, deidentify: str, tmp_pat
 
 
 @pytest.mark.parametrize("source", EVERY)
-def test_folder_and_bucket_give_the_same_catalogue(source: str, embedded: str, tmp_path: Path) -> None:
+def test_folder_and_bucket_give_the_same_catalog(source: str, embedded: str, tmp_path: Path) -> None:
     here, there = (
         ingest.build_catalog(EVERY[source](place)) for place in (str(tmp_path / "data"), f"{embedded}/{uuid.uuid4()}")
     )
@@ -84,13 +84,13 @@ def test_archives_and_folders_give_the_same_rows_but_for_their_addresses(tmp_pat
     assert packed.rows["uri"].str.contains(r"/images_0[123]\.tar\.gz#\d+$").all()
 
 
-def test_a_picture_that_is_gone_or_changed_since_ingest_costs_itself_only(tmp_path: Path) -> None:
+def test_per_image_that_is_gone_or_changed_since_ingest_costs_itself_only(tmp_path: Path) -> None:
     settings = dataclasses.replace(EVERY["dicom"](str(tmp_path / "data")), data_deidentify="yes")
-    ingest.run(settings, tmp_path / "catalogue")
+    ingest.run(settings, tmp_path / "catalog")
     (tmp_path / "data/series/00").unlink()
     (tmp_path / "data/series/05").write_bytes(b"another")
     (tmp_path / "data/series/new").write_bytes(b"one more, before all others in a listing or behind")
-    preprocess.run(Preprocess(image_size=32), tmp_path / "catalogue", tmp_path / "shards")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "catalog", tmp_path / "shards")
     summary = Shards.read(tmp_path / "shards").summary
     assert [(group["reason"], group["count"]) for group in summary["excluded"]] == [
         ("changed since ingest", 1),

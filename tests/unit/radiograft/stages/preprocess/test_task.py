@@ -1,4 +1,4 @@
-"""Preprocess: every picture is stored in order, or set aside for a reason that is counted."""
+"""Preprocess: every image is stored in order, or set aside for a reason that is counted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from radiograft.storage import npz_archive
 from tests.helpers.archives import pack, packed
 from tests.helpers.images import encode, noise
 
-PICTURES_A_SPLIT = 8
-UNREADABLE = "unreadable or truncated picture"
+IMAGES_A_SPLIT = 8
+UNREADABLE = "unreadable or truncated image"
 
 
 def md5(content: bytes) -> str:
@@ -33,11 +33,11 @@ def md5(content: bytes) -> str:
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalog:
-    """Eight good pictures in each split, 32 px noise, every second one with a mass; and what ingest set aside."""
+def catalog(tmp_path: Path) -> Catalog:
+    """Eight good images in each split, 32 px noise, every second one with a mass; and what ingest set aside."""
     (tmp_path / "pictures").mkdir()
     rows = []
-    for number in range(PICTURES_A_SPLIT * len(SPLITS)):
+    for number in range(IMAGES_A_SPLIT * len(SPLITS)):
         path = tmp_path / "pictures" / f"{number:04d}.png"
         path.write_bytes(encode(noise(32, number)))
         rows.append(
@@ -49,29 +49,29 @@ def catalogue(tmp_path: Path) -> Catalog:
                 "view": "PA",
                 "age": 50.0,
                 "sex": "F",
-                "split": SPLITS[number // PICTURES_A_SPLIT],
+                "split": SPLITS[number // IMAGES_A_SPLIT],
                 "label:Mass": float(number % 2),
             }
         )
-    return Catalog(pd.DataFrame(rows), ("Mass",), exclusion(["gone.png"], "row without a picture"), "a source")
+    return Catalog(pd.DataFrame(rows), ("Mass",), exclusion(["gone.png"], "row without an image"), "a source")
 
 
-def replace(catalogue: Catalog, number: int, content: bytes) -> None:
+def replace(catalog: Catalog, number: int, content: bytes) -> None:
     """Lets ingest have found other content."""
-    Path(catalogue.rows.loc[number, "uri"]).write_bytes(content)
-    catalogue.rows.loc[number, "md5"] = md5(content)
+    Path(catalog.rows.loc[number, "uri"]).write_bytes(content)
+    catalog.rows.loc[number, "md5"] = md5(content)
 
 
-def run(catalogue: Catalog, folder: Path, **values: str | int) -> Path:
-    catalogue.write(folder / "catalogue")
-    record_settings(folder / "catalogue", Preprocess())
+def run(catalog: Catalog, folder: Path, **values: str | int) -> Path:
+    catalog.write(folder / "catalog")
+    record_settings(folder / "catalog", Preprocess())
     chosen = {"image_size": 32, "image_augmentation": "rotation_range=10", **values}
-    task.run(Preprocess.of(chosen), folder / "catalogue", folder / "shards")
+    task.run(Preprocess.of(chosen), folder / "catalog", folder / "shards")
     return folder / "shards"
 
 
-def test_good_pictures_are_stored_as_they_are(catalogue: Catalog, tmp_path: Path) -> None:
-    folder = run(catalogue, tmp_path)
+def test_good_images_are_stored_as_they_are(catalog: Catalog, tmp_path: Path) -> None:
+    folder = run(catalog, tmp_path)
     data = Shards.read(folder)
     for start, split in zip((0, 8, 16), SPLITS, strict=True):
         stored, ids, truth = zip(*data.examples(split).as_numpy_iterator(), strict=True)
@@ -80,18 +80,18 @@ def test_good_pictures_are_stored_as_they_are(catalogue: Catalog, tmp_path: Path
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, start + number) for number in range(8)])
 
 
-def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalog, tmp_path: Path) -> None:
-    folder = run(catalogue, tmp_path)
+def test_the_description_tells_where_the_images_came_from(catalog: Catalog, tmp_path: Path) -> None:
+    folder = run(catalog, tmp_path)
     splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
         "image_size": 32,
         "source": "a source",
-        "fingerprint": catalogue.fingerprint(),
+        "fingerprint": catalog.fingerprint(),
         "splits": splits,
         "catalogued": splits,
         "notes": [],
-        "excluded": [{"reason": "row without a picture", "count": 1, "examples": ["gone.png"]}],
+        "excluded": [{"reason": "row without an image", "count": 1, "examples": ["gone.png"]}],
         "converted": {},
     }
     assert Shards.read(folder).augmentation == Augmentation(rotation_range=10)
@@ -99,22 +99,22 @@ def test_the_description_tells_where_the_pictures_came_from(catalogue: Catalog, 
     assert read_settings(folder)["image_size"] == 32
 
 
-def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalog, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_set_aside_and_counted(catalog: Catalog, tmp_path: Path) -> None:
     whole = encode(noise(32, 1))
-    replace(catalogue, 1, whole[: len(whole) // 2])
-    replace(catalogue, 2, b"")
-    Path(catalogue.rows.loc[3, "uri"]).unlink()
-    Path(catalogue.rows.loc[4, "uri"]).write_bytes(encode(noise(32, 99)))  # after ingest
-    replace(catalogue, 5, encode(Image.fromarray(noise(32, 5)).convert("RGBA")))
-    replace(catalogue, 16, encode(noise(32, 16).astype(np.uint16) * 257))
-    replace(catalogue, 17, encode(Image.fromarray(noise(32, 17)).convert("RGBA")))
-    data = Shards.read(run(catalogue, tmp_path))
+    replace(catalog, 1, whole[: len(whole) // 2])
+    replace(catalog, 2, b"")
+    Path(catalog.rows.loc[3, "uri"]).unlink()
+    Path(catalog.rows.loc[4, "uri"]).write_bytes(encode(noise(32, 99)))  # after ingest
+    replace(catalog, 5, encode(Image.fromarray(noise(32, 5)).convert("RGBA")))
+    replace(catalog, 16, encode(noise(32, 16).astype(np.uint16) * 257))
+    replace(catalog, 17, encode(Image.fromarray(noise(32, 17)).convert("RGBA")))
+    data = Shards.read(run(catalog, tmp_path))
 
     assert data.summary["excluded"] == [
         {"reason": UNREADABLE, "count": 2, "examples": ["0001.png", "0002.png"]},
         {"reason": "changed since ingest", "count": 1, "examples": ["0004.png"]},
         {"reason": "gone since ingest", "count": 1, "examples": ["0003.png"]},
-        {"reason": "row without a picture", "count": 1, "examples": ["gone.png"]},
+        {"reason": "row without an image", "count": 1, "examples": ["gone.png"]},
     ]
     assert data.summary["converted"] == {"I;16": 1, "RGBA": 2}
     assert data.summary["splits"]["train"] == {"pictures": 4, "patients": 3, "positives": {"Mass": 2}}
@@ -127,39 +127,39 @@ def test_what_cannot_be_read_is_set_aside_and_counted(catalogue: Catalog, tmp_pa
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, number) for number in numbers])
 
 
-def test_a_class_without_readable_pictures_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
+def test_a_class_without_readable_images_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
     for number in (1, 3, 5, 7):
-        replace(catalogue, number, b"no picture")
-    with pytest.raises(ValueError, match=r"must hold pictures with and without.*train: 4 pictures, 0 with Mass"):
-        run(catalogue, tmp_path)
+        replace(catalog, number, b"no image")
+    with pytest.raises(ValueError, match=r"must hold images with and without.*train: 4 images, 0 with Mass"):
+        run(catalog, tmp_path)
     assert not (tmp_path / "shards" / "shards.json").exists()
 
 
-def test_a_split_without_readable_pictures_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
+def test_a_split_without_readable_images_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
     for number in range(16, 24):
-        replace(catalogue, number, b"")
-    with pytest.raises(ValueError, match=r"test must not be empty; got .* test: 0 pictures, 0 with Mass"):
-        run(catalogue, tmp_path)
+        replace(catalog, number, b"")
+    with pytest.raises(ValueError, match=r"test must not be empty; got .* test: 0 images, 0 with Mass"):
+        run(catalog, tmp_path)
 
 
-def test_pictures_are_resized_to_the_size_asked_for(catalogue: Catalog, tmp_path: Path) -> None:
-    data = Shards.read(run(catalogue, tmp_path, image_size=64))
+def test_images_are_resized_to_the_size_asked_for(catalog: Catalog, tmp_path: Path) -> None:
+    data = Shards.read(run(catalog, tmp_path, image_size=64))
     expected = decode(tf.constant(encode(noise(32, 0))), 64)
     stored, _, _ = next(data.examples("train").as_numpy_iterator())
     assert stored.shape == (64, 64, 1)
     np.testing.assert_array_equal(stored, expected)
 
 
-def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalog, tmp_path: Path, place: str) -> None:
-    pixels = np.stack([noise(32, number) for number in range(PICTURES_A_SPLIT * len(SPLITS))])
+def test_images_in_an_archive_are_stored_like_files(catalog: Catalog, tmp_path: Path, place: str) -> None:
+    pixels = np.stack([noise(32, number) for number in range(IMAGES_A_SPLIT * len(SPLITS))])
     uri = pack(f"{place}/set.npz", train_images=pixels[:8], val_images=pixels[8:16], test_images=pixels[16:])
-    archived = catalogue.rows.assign(
+    archived = catalog.rows.assign(
         uri=[npz_archive.row_uri(uri, f"{part}_images", row) for part in ("train", "val", "test") for row in range(8)],
-        md5=[md5(picture.tobytes()) for picture in pixels],
+        md5=[md5(image.tobytes()) for image in pixels],
     )
     archived.loc[5, "md5"] = md5(b"other pixels")
     keep = archived.index != 2  # ingest set it aside
-    data = Shards.read(run(dataclasses.replace(catalogue, rows=archived[keep]), tmp_path / "archived"))
+    data = Shards.read(run(dataclasses.replace(catalog, rows=archived[keep]), tmp_path / "archived"))
     assert data.summary["excluded"][0] == {"reason": "changed since ingest", "count": 1, "examples": ["0005.png"]}
     for split, numbers in {"train": [0, 1, 3, 4, 6, 7], "validation": range(8, 16), "test": range(16, 24)}.items():
         stored, ids, _ = zip(*data.examples(split).as_numpy_iterator(), strict=True)
@@ -167,18 +167,16 @@ def test_pictures_in_an_archive_are_stored_like_files(catalogue: Catalog, tmp_pa
         np.testing.assert_array_equal(np.stack(stored)[..., 0], pixels[list(numbers)])
 
 
-def test_an_archive_that_is_gone_or_broken_stops_the_run(catalogue: Catalog, tmp_path: Path) -> None:
+def test_an_archive_that_is_gone_or_broken_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
-    rows = catalogue.rows.assign(
-        uri=[npz_archive.row_uri(str(path), "images", row) for row in range(len(catalogue.rows))]
-    )
+    rows = catalog.rows.assign(uri=[npz_archive.row_uri(str(path), "images", row) for row in range(len(catalog.rows))])
     with pytest.raises(FileNotFoundError, match=r"set\.npz"):
-        run(dataclasses.replace(catalogue, rows=rows), tmp_path / "gone")
+        run(dataclasses.replace(catalog, rows=rows), tmp_path / "gone")
     path.write_bytes(packed(images=np.stack([noise()] * 24))[:1000])
     with pytest.raises(ValueError, match=r"set\.npz must be a whole \.npz archive, got a broken one"):
-        run(dataclasses.replace(catalogue, rows=rows), tmp_path / "broken")
+        run(dataclasses.replace(catalog, rows=rows), tmp_path / "broken")
 
 
-def test_what_the_source_limits_is_noted(catalogue: Catalog, tmp_path: Path) -> None:
-    folder = run(dataclasses.replace(catalogue, notes=("no patients are told",)), tmp_path)
+def test_what_the_source_limits_is_noted(catalog: Catalog, tmp_path: Path) -> None:
+    folder = run(dataclasses.replace(catalog, notes=("no patients are told",)), tmp_path)
     assert Shards.read(folder).summary["notes"] == ["no patients are told"]

@@ -1,4 +1,4 @@
-"""Workers: however many share the pictures, and whatever lies about, the same training set comes out."""
+"""Workers: however many share the images, and whatever lies about, the same training set comes out."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def flawed(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalogue of the phantom's pictures; of train's the first is cut off and the third looks like the second."""
+    """A catalog of the phantom's images; of train's the first is cut off and the third looks like the second."""
     folder = tmp_path_factory.mktemp("flawed")
     shutil.copytree(nih_folder, folder / "nih")
     train = Path(folder / "nih" / "train_val_list.txt").read_text().split()
     files = {path.name: path for path in (folder / "nih").rglob("*.png")}
     first, second, third = (files[name] for name in train[:3])
     first.write_bytes(first.read_bytes()[:300])
-    with Image.open(io.BytesIO(second.read_bytes())) as picture:
-        Image.fromarray(np.clip(np.asarray(picture, "int16") + 3, 0, 255).astype("uint8")).save(third)
-    ingest.run(Ingest(data_source=str(folder / "nih"), data_validation_fraction=0.25), folder / "catalogue")
-    return folder / "catalogue"
+    with Image.open(io.BytesIO(second.read_bytes())) as image:
+        Image.fromarray(np.clip(np.asarray(image, "int16") + 3, 0, 255).astype("uint8")).save(third)
+    ingest.run(Ingest(data_source=str(folder / "nih"), data_validation_fraction=0.25), folder / "catalog")
+    return folder / "catalog"
 
 
-def parts_of(catalogue: Path, folder: Path, settings: Preprocess) -> list[Path]:
+def parts_of(catalog: Path, folder: Path, settings: Preprocess) -> list[Path]:
     """What each of the workers makes."""
     parts = [folder / f"part-{worker}" for worker in range(settings.preprocess_workers)]
     for worker, part in enumerate(parts):
-        task.preprocess_share(settings, catalogue, part, Checkpoints(""), worker)
+        task.preprocess_share(settings, catalog, part, Checkpoints(""), worker)
     return parts
 
 
-def training_set(catalogue: Path, folder: Path, workers: int) -> dict[str, str]:
+def training_set(catalog: Path, folder: Path, workers: int) -> dict[str, str]:
     """The collected shards; the parts come in any order."""
     settings = dataclasses.replace(SETTINGS, preprocess_workers=workers)
-    parts = parts_of(catalogue, folder, settings)
-    merge.run(settings, catalogue, parts[::-1], folder / "shards")
+    parts = parts_of(catalog, folder, settings)
+    merge.run(settings, catalog, parts[::-1], folder / "shards")
     return contents(folder / "shards")
 
 
@@ -84,7 +84,7 @@ def test_any_number_of_workers_gives_the_same_training_set(
     assert training_set(flawed, tmp_path, workers) == contents(alone / "shards")
 
 
-def test_bad_pictures_cost_themselves_only(flawed: Path, alone: Path) -> None:
+def test_bad_images_cost_themselves_only(flawed: Path, alone: Path) -> None:
     data, rows = Shards.read(alone / "shards"), Catalog.read(flawed).rows
     stored = [
         image_id.decode() for split in ("train", "validation", "test") for _, image_id, _ in examples(data, split)
@@ -92,8 +92,8 @@ def test_bad_pictures_cost_themselves_only(flawed: Path, alone: Path) -> None:
     assert stored == list(data.rows["image_id"])
     gone = sorted(set(rows["image_id"]) - set(stored))
     excluded = {group["reason"]: group["examples"] for group in data.summary["excluded"]}
-    assert excluded["unreadable or truncated picture"] == gone[:1]
-    assert "nearly the same picture as another one" in excluded
+    assert excluded["unreadable or truncated image"] == gone[:1]
+    assert "nearly the same image as another one" in excluded
     assert len(gone) == 1 + sum(group["count"] for group in data.summary["excluded"] if "nearly" in group["reason"])
 
 
@@ -102,41 +102,39 @@ def examples(data: Shards, split: str) -> list[tuple[np.ndarray, bytes, np.ndarr
 
 
 @pytest.mark.parametrize(
-    "earlier", [{"image_size": 64}, {"data_policy": "colour=drop"}], ids=lambda changes: str(*changes)
+    "earlier", [{"image_size": 64}, {"data_policy": "color=drop"}], ids=lambda changes: str(*changes)
 )
 def test_shards_of_other_settings_are_made_anew(
-    earlier: dict[str, object], catalogue_folder: Path, tmp_path: Path
+    earlier: dict[str, object], catalog_folder: Path, tmp_path: Path
 ) -> None:
-    task.preprocess_share(
-        dataclasses.replace(SETTINGS, **earlier), catalogue_folder, tmp_path / "part", Checkpoints("")
-    )  # type: ignore[arg-type]
-    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
-    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
+    task.preprocess_share(dataclasses.replace(SETTINGS, **earlier), catalog_folder, tmp_path / "part", Checkpoints(""))  # type: ignore[arg-type]
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "part", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "anew", Checkpoints(""))
     assert contents(tmp_path / "part") == contents(tmp_path / "anew")
 
 
-def test_shards_of_another_catalogue_are_made_anew(catalogue_folder: Path, flawed: Path, tmp_path: Path) -> None:
+def test_shards_of_another_catalog_are_made_anew(catalog_folder: Path, flawed: Path, tmp_path: Path) -> None:
     task.preprocess_share(SETTINGS, flawed, tmp_path / "part", Checkpoints(""))
-    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "part", Checkpoints(""))
-    task.preprocess_share(SETTINGS, catalogue_folder, tmp_path / "anew", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "part", Checkpoints(""))
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "anew", Checkpoints(""))
     assert contents(tmp_path / "part") == contents(tmp_path / "anew")
 
 
-def test_a_missing_part_is_refused(catalogue_folder: Path, tmp_path: Path) -> None:
+def test_a_missing_part_is_refused(catalog_folder: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, preprocess_workers=2)
-    parts = parts_of(catalogue_folder, tmp_path, settings)
+    parts = parts_of(catalog_folder, tmp_path, settings)
     with pytest.raises(ValueError, match="exactly one part must hold train-00000-of-00006, got 0 of 1"):
-        merge.run(settings, catalogue_folder, parts[1:], tmp_path / "shards")
+        merge.run(settings, catalog_folder, parts[1:], tmp_path / "shards")
     with pytest.raises(ValueError, match="exactly one part must hold train-00000-of-00006, got 2 of 3"):
-        merge.run(settings, catalogue_folder, [*parts, parts[0]], tmp_path / "shards")
+        merge.run(settings, catalog_folder, [*parts, parts[0]], tmp_path / "shards")
 
 
-def test_parts_of_another_catalogue_are_refused(catalogue_folder: Path, tmp_path: Path) -> None:
-    catalogue = Catalog.read(catalogue_folder)
-    ids = catalogue.rows["image_id"].str.replace("0", "x")
-    dataclasses.replace(catalogue, rows=catalogue.rows.assign(image_id=ids)).write(tmp_path / "other")
-    parts = parts_of(catalogue_folder, tmp_path, SETTINGS)
-    with pytest.raises(ValueError, match="the parts must be made from this catalogue"):
+def test_parts_of_another_catalog_are_refused(catalog_folder: Path, tmp_path: Path) -> None:
+    catalog = Catalog.read(catalog_folder)
+    ids = catalog.rows["image_id"].str.replace("0", "x")
+    dataclasses.replace(catalog, rows=catalog.rows.assign(image_id=ids)).write(tmp_path / "other")
+    parts = parts_of(catalog_folder, tmp_path, SETTINGS)
+    with pytest.raises(ValueError, match="the parts must be made from this catalog"):
         merge.run(SETTINGS, tmp_path / "other", parts, tmp_path / "shards")
 
 
@@ -146,9 +144,9 @@ from pathlib import Path
 from radiograft.config import Preprocess
 from components.preprocess import collect, layout
 from components.validation import page
-layout.PICTURES_A_SHARD = 10
-catalogue, part, output, report = map(Path, sys.argv[1:])
-collect.run(Preprocess(image_size=32, data_policy="near_duplicate=drop"), catalogue, [part], output)
+layout.IMAGES_A_SHARD = 10
+catalog, part, output, report = map(Path, sys.argv[1:])
+collect.run(Preprocess(image_size=32, data_policy="near_duplicate=drop"), catalog, [part], output)
 page.write(output, report)
 print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
 """

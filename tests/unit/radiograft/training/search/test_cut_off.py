@@ -48,9 +48,9 @@ def test_the_best_candidate_is_what_is_written(searched: Trained, shards_folder:
     history = json.loads((searched.model / "history.json").read_text())
     assert history["best_epoch"] == chosen["best_epoch"]
     data = Shards.read(shards_folder)
-    pictures = np.concatenate(list(data.pictures("validation", 100)))
+    images = np.concatenate(list(data.images("validation", 100)))
     truth = data.truth("validation")
-    found = np.clip(np.asarray(artifact.load_model(searched.model)(pictures)), 1e-7, 1 - 1e-7)
+    found = np.clip(np.asarray(artifact.load_model(searched.model)(images)), 1e-7, 1 - 1e-7)
     loss = -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
     assert loss == pytest.approx(chosen["val_loss"], rel=0.02)
 
