@@ -216,7 +216,7 @@ import json, sys
 from pathlib import Path
 from radiograft.stages.select_model import task
 *models, output = map(Path, sys.argv[1:])
-task.choose(models, output)
+task.select_model(models, output)
 print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
 """
 

@@ -39,14 +39,14 @@ def everything(content: bytes, folder: Path) -> tuple[np.ndarray, list[np.ndarra
     path = folder / "some.npz"
     path.write_bytes(content)
     with npz_archive.open_npz(str(path)) as archive:
-        return archive.read("labels"), list(archive.rows("pictures"))
+        return archive.read("labels"), list(archive.rows("images"))
 
 
 def test_arrays_are_read_whole_or_by_row_from_disk_and_bucket(place: str) -> None:
     with npz_archive.open_npz(pack(f"{place}/some.npz", images=COUNTING, labels=LABELS)) as archive:
-        header = archive.header("pictures")
+        header = archive.header("images")
         assert (header.shape, header.dtype) == ((5, 3, 4), np.uint8)
-        rows = archive.rows("pictures")
+        rows = archive.rows("images")
         np.testing.assert_array_equal(next(rows), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
         np.testing.assert_array_equal(
             archive.read("labels"), LABELS
@@ -57,19 +57,19 @@ def test_arrays_are_read_whole_or_by_row_from_disk_and_bucket(place: str) -> Non
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 def test_both_versions_of_numpys_header_are_read(tmp_path: Path, version: tuple[int, int]) -> None:
     path = tmp_path / "some.npz"
-    path.write_bytes(stored_as("pictures", saved(COUNTING, version)))
+    path.write_bytes(stored_as("images", saved(COUNTING, version)))
     with npz_archive.open_npz(str(path)) as archive:
-        np.testing.assert_array_equal(list(archive.rows("pictures")), COUNTING)
+        np.testing.assert_array_equal(list(archive.rows("images")), COUNTING)
 
 
 def test_picked_rows_come_in_the_order_asked_for_and_files_of_their_own_are_passed_over(place: str) -> None:
     uri = pack(f"{place}/set#1/some.npz", images=COUNTING, others=COUNTING + 100)
     uris = [
         "gs://elsewhere/a.png",
-        *(npz_archive.row_uri(uri, "pictures", row) for row in (0, 3, 4)),
+        *(npz_archive.row_uri(uri, "images", row) for row in (0, 3, 4)),
         npz_archive.row_uri(uri, "others", 2),
         "/data/b.npz",
-        npz_archive.row_uri(uri, "pictures", 1),
+        npz_archive.row_uri(uri, "images", 1),
     ]
     assert uris[1] == f"{uri}#images/0"
     found = list(npz_archive.read_rows(iter(uris)))
@@ -86,7 +86,7 @@ def test_picking_is_indexing(tmp_path_factory: pytest.TempPathFactory, wanted: s
     if not path.exists():
         pack(str(path), images=images)
     rows = sorted(wanted)
-    found = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "pictures", row) for row in rows))
+    found = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "images", row) for row in rows))
     np.testing.assert_array_equal(np.array(found).reshape(-1, 2, 3), images[rows])
 
 
@@ -94,7 +94,7 @@ def test_picking_is_indexing(tmp_path_factory: pytest.TempPathFactory, wanted: s
 def test_a_row_that_no_longer_comes_is_missed(tmp_path: Path, rows: list[int]) -> None:
     uri = pack(str(tmp_path / "some.npz"), images=COUNTING)
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        list(npz_archive.read_rows(npz_archive.row_uri(uri, "pictures", row) for row in rows))
+        list(npz_archive.read_rows(npz_archive.row_uri(uri, "images", row) for row in rows))
     assert str(error.value) == (
         f"{uri} must hold a row {rows[-1]} of images behind the one read before; if the file has changed since "
         "ingest, run ingest again"
@@ -124,24 +124,24 @@ ROWS_REFUSED: dict[str, tuple[bytes, str]] = {
     "no rows": (packed(images=np.array(7)), "must be stored row after row, got a single number; save what"),
     "rows of nothing": (packed(images=COUNTING[:, :0]), "must have 1 to 256,000,000 bytes, got 0"),
     "a bomb": (
-        stored_as("pictures", saved(COUNTING).replace(b"(5, 3, 4), }     ", b"(5, 99999, 9999)}")),
+        stored_as("images", saved(COUNTING).replace(b"(5, 3, 4), }     ", b"(5, 99999, 9999)}")),
         "must have 1 to 256,000,000 bytes, got 999,890,001",
     ),
-    "no NumPy": (stored_as("pictures", b"pixels"), "must be an array as NumPy saves it, got: "),
+    "no NumPy": (stored_as("images", b"pixels"), "must be an array as NumPy saves it, got: "),
     "a broken header": (
-        stored_as("pictures", saved(COUNTING).replace(b")", b" ")),
+        stored_as("images", saved(COUNTING).replace(b")", b" ")),
         "must be an array as NumPy saves it, got: ",
     ),
     "a later NumPy": (
-        stored_as("pictures", saved(COUNTING, (3, 0))),
+        stored_as("images", saved(COUNTING, (3, 0))),
         "must be an array as NumPy saves it, got: (3, 0)",
     ),
     "too few rows": (
-        stored_as("pictures", saved(COUNTING)[:-13]),
+        stored_as("images", saved(COUNTING)[:-13]),
         "must be a whole .npz archive, got a broken one: images ends in row 3 of 5; fetch it anew",
     ),
     "too many rows": (
-        stored_as("pictures", saved(COUNTING) + b"x"),
+        stored_as("images", saved(COUNTING) + b"x"),
         "got a broken one: images goes on after its numbers",
     ),
     "no archive": (b"PK no archive", "must be a whole .npz archive, got a broken one: File is not a zip file; fetch"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, content: bytes, 
     path = tmp_path / "some.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError) as error, npz_archive.open_npz(str(path)) as archive:  # noqa: PT011
-        list(archive.rows("pictures"))
+        list(archive.rows("images"))
     assert message in str(error.value)
     assert str(path) in str(error.value)
 
@@ -219,7 +219,7 @@ def peak(work: Callable[[], object]) -> int:
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     def last_row(count: int) -> int:
         uri = pack(str(tmp_path / f"{count}.npz"), images=np.zeros((count, 100, 100), np.uint8))
-        return peak(lambda: list(npz_archive.read_rows([npz_archive.row_uri(uri, "pictures", count - 1)])))
+        return peak(lambda: list(npz_archive.read_rows([npz_archive.row_uri(uri, "images", count - 1)])))
 
     last_row(10)  # imports
     assert last_row(1600) < 1.25 * last_row(400) < 1_000_000  # bytes; the arrays have 16 and 4 million

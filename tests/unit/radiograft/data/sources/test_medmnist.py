@@ -272,7 +272,7 @@ def test_ingest_reads_an_archive_without_tensorflow(uri: str, tmp_path: Path) ->
 import sys
 from pathlib import Path
 from radiograft.config import Ingest
-from components.ingest import task
+from radiograft.stages.ingest import task
 task.run(Ingest(data_format="medmnist", data_source=sys.argv[1]), Path(sys.argv[2]))
 print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib"} & set(sys.modules)))
 """

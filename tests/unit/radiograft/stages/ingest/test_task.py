@@ -197,7 +197,7 @@ def test_ingest_starts_without_what_it_does_not_need(nih_folder: Path, tmp_path:
 import sys
 from pathlib import Path
 from radiograft.config import Ingest
-from components.ingest import task
+from radiograft.stages.ingest import task
 task.run(Ingest(data_source=sys.argv[1]), Path(sys.argv[2]))
 print(sorted({"tensorflow", "keras", "kfp", "torch", "matplotlib", "pydicom"} & set(sys.modules)))
 """

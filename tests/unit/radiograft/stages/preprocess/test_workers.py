@@ -142,12 +142,13 @@ COLLECT = """
 import json, sys
 from pathlib import Path
 from radiograft.config import Preprocess
-from components.preprocess import collect, layout
-from components.validation import page
-layout.IMAGES_A_SHARD = 10
+from radiograft.data.shards import files
+from radiograft.reporting import data_report
+from radiograft.stages.preprocess import merge
+files.IMAGES_PER_SHARD = 10
 catalog, part, output, report = map(Path, sys.argv[1:])
-collect.run(Preprocess(image_size=32, data_policy="near_duplicate=drop"), catalog, [part], output)
-page.write(output, report)
+merge.run(Preprocess(image_size=32, data_policy="near_duplicate=drop"), catalog, [part], output)
+data_report.write_data_report(output, report)
 print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
 """
 

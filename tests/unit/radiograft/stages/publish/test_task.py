@@ -261,9 +261,9 @@ PUBLISH = """
 import json, sys
 from pathlib import Path
 from radiograft.config import Publish
-from components.publish import task
+from radiograft.stages.publish import task
 folder = Path(sys.argv[1])
-inputs = task.Inputs(folder / "model", folder / "evaluation", folder / "report.html")
+inputs = task.PublishInputs(folder / "model", folder / "evaluation", folder / "report.html")
 task.run(Publish(publish_registry=sys.argv[2]), inputs, "run-1", folder / "version")
 print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.modules))))
 """
