@@ -59,7 +59,7 @@ def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: 
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     contract = artifact.ModelSpec(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
-    artifact.save_model(folder, network, contract, History([], 0, {}))
+    artifact.save_model(folder, network, contract, dataclasses.asdict(History([], 0, {})))
     (folder / "settings.json").write_text("{}")
     return folder
 

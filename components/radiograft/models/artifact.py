@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from radiograft.config import Preprocess
 from radiograft.imaging.decode import decode
-from radiograft.training.trainer import History
 from radiograft.utils import json_io
 
 SERVING_SIGNATURE = "serving_default"
@@ -66,12 +65,12 @@ class ModelSpec:
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 
 
-def save_model(folder: Path, model: keras.Model, contract: ModelSpec, history: History) -> None:
+def save_model(folder: Path, model: keras.Model, contract: ModelSpec, history: Mapping[str, object]) -> None:
     """Writes model.keras, contract.json and history.json."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "model.keras")
     contract.write(folder)
-    (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history), indent=2))
+    (folder / "history.json").write_text(json.dumps(history, indent=2))
 
 
 def load_model(folder: Path) -> keras.Model:

@@ -64,7 +64,7 @@ def run(
         cut_off="",
         strategy="feature_extraction",
     )
-    artifact.save_model(model, network, contract, history)
+    artifact.save_model(model, network, contract, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
 
 

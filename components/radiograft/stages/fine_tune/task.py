@@ -56,7 +56,8 @@ def run(
         )
     contract = artifact.ModelSpec.read(start)
     chosen = search_results.best_trial(candidates)["cut_off"]
-    artifact.save_model(model, network, dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning"), history)
+    contract = dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning")
+    artifact.save_model(model, network, contract, dataclasses.asdict(history))
     search_results.write_trials(model, candidates)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, data.image_size, model / "saved_model")

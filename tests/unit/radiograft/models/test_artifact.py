@@ -19,7 +19,6 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
 from radiograft.models import artifact
 from radiograft.models.artifact import ModelSpec
-from radiograft.training.trainer import History
 from tests.helpers.images import encode, noise
 from tests.helpers.stages import Evaluated, Trained
 
@@ -31,7 +30,7 @@ CONTRACT = ModelSpec(
     cut_off="top_conv",
     strategy="fine_tuning",
 )
-HISTORY = History([{"epoch": 1, "loss": 0.5}], best_epoch=1, initial={"val_loss": 0.7})
+HISTORY = {"epochs": [{"epoch": 1, "loss": 0.5}], "best_epoch": 1, "initial": {"val_loss": 0.7}}
 
 SERVE_WITH_TENSORFLOW_ALONE = """
 import json, pathlib, sys
