@@ -92,14 +92,14 @@ WORKS = {
     "cached": Work(
         Subject.cached,
         lambda subject: 3 * subject.gflop_trainable,
-        "training step of the layers from the cut-off, on cached float16 activations; counted as three of their forward "
-        "passes",
+        "training step of the layers from the cut-off, on cached float16 activations; counted as three of their "
+        "forward passes",
     ),
     "online": Work(
         Subject.online,
         lambda subject: subject.gflop + 2 * subject.gflop_trainable,
-        "training step of the layers from the cut-off, on images in device memory, without decoding and augmentation; counted as one "
-        "forward pass of the whole network and two of the trained layers",
+        "training step of the layers from the cut-off, on images in device memory, without decoding and augmentation; "
+        "counted as one forward pass of the whole network and two of the trained layers",
     ),
     "training": Work(
         Subject.training,
