@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.feature_taps import build_tap_model, tap_layers, tap_widths
 from radiograft.models.heads import build_feature_extractor
 from radiograft.models.predictor import Predictor

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split_model

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from radiograft.config import CUT_OFFS
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import downstream_layers

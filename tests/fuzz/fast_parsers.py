@@ -17,7 +17,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom
-from radiograft.models.backbones.torch_legacy import read_tensors
+from radiograft.storage.torch_checkpoint import read_tensors
 from radiograft.storage import npz_archive, tar_archive
 from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
@@ -32,7 +32,7 @@ from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
 from tests.helpers.tar_files import tar_gz
 from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
 from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files
-from tests.unit.radiograft.models.backbones.test_torch_legacy import checkpoint, raw, state_dict, stored, tensor
+from tests.unit.radiograft.storage.test_torch_checkpoint import checkpoint, raw, state_dict, stored, tensor
 
 WORDS = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
 MARKS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'

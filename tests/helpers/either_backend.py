@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.feature_taps import build_tap_model, tap_layers
 from radiograft.models.freezing import unfreeze_from

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 every_backbone = pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0", "resnet50"])

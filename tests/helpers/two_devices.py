@@ -18,7 +18,7 @@ import tensorflow as tf
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
-from radiograft.models.backbones import registry as backbones
+from radiograft.models import backbone as backbones
 from radiograft.registry import versions as registry
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest

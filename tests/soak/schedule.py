@@ -20,7 +20,7 @@ from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune,
 from radiograft.config.base import Scalar
 from radiograft.data import change_detection
 from radiograft.evaluation.predictions import EvaluateInputs as Judged
-from radiograft.models.backbones.registry import BACKBONES
+from radiograft.models.backbone import BACKBONES
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.extract_features import task as extract_features
 from radiograft.stages.fine_tune import task as fine_tune

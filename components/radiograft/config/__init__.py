@@ -10,14 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from radiograft.backbones import get_backbone
 from radiograft.config.base import Scalar, Settings
 from radiograft.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.shared import RegistrySettings
-from radiograft.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training, split_cut_offs
+from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
-    "ALWAYS", "AUTO_CUT_OFF", "CUT_OFFS", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
+    "ALWAYS", "AUTO_CUT_OFF", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
     "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Training", "all_settings",
     "split_cut_offs", "validate_settings",
 ]  # fmt: skip
@@ -37,4 +38,6 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
     Raises:
         ValueError, TypeError: a value that a stage refuses.
     """
-    return {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
+    checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
+    get_backbone(str(checked["model_backbone"])).check_image_size(int(checked["image_size"]))
+    return checked

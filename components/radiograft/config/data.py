@@ -22,6 +22,7 @@ ALWAYS, DATA_CHANGED = "always", "data_changed"
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # those that a setting cannot hold or that are easily lost
 
 
+SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
 TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
 
 
@@ -152,8 +153,8 @@ class Preprocess(DataPolicySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.image_size % SIZE_STEP:
+            raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
         self.augmentation()
 
     def augmentation(self) -> Augmentation:

@@ -22,6 +22,7 @@ from radiograft.drift.reference import (
     draw_sample,
 )
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
@@ -59,12 +60,12 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
     Raises:
         FileNotFoundError, ValueError: what the reader refuses, no image that can be read, or a broken reference.
     """
-    contract, reference = artifact.ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
+    spec, reference = ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
-        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(contract.labels)
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(spec.labels)
     )
-    observer = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy())
-    new = embed_source(settings, observer, contract.labels, contract.image_size)
+    observer = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
+    new = embed_source(settings, observer, spec.labels, spec.image_size)
     return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
 
 

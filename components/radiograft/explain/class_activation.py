@@ -17,9 +17,9 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image, ImageDraw
 
-from radiograft.models.feature_taps import tap_layers
-from radiograft.models.graph import iter_layers
+from radiograft.models.graph import input_of
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 BATCH_SIZE = 32
 COLORS = "inferno"  # of even perceptual steps, also for the color-blind
@@ -44,12 +44,18 @@ class HeatMaps:
         cells: height and width of the activation that Grad-CAM weighs.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        pooled = _read_by(model, "pooled")
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        names: TensorNames = DEFAULT_NAMES,
+        blocks: Sequence[str] = (),
+    ) -> None:
+        pooled = input_of(model, names.pooling)
         self.cells: tuple[int, int] = pooled.shape[1:3]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
-            self._predictor = Predictor(_activation_model(model, pooled), strategy)
+            self._predictor = Predictor(_activation_model(model, pooled, names, blocks), strategy)
 
     def of(self, images: np.ndarray, label: int) -> np.ndarray:
         """Grad-CAM for the label of this number, float32 [n, size, size], 0 to 1, of uint8 [n, size, size, 1]."""
@@ -99,26 +105,22 @@ def class_activation(evidence: Any, size: int) -> Any:
     return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
 
 
-def _activation_model(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
+def _activation_model(
+    model: keras.Model, late: keras.KerasTensor, names: TensorNames, blocks: Sequence[str]
+) -> keras.Model:
     """[images, labels chosen] to both maps; shares the layers of `model`."""
-    early = _upsample(model, late)
-    hidden = _read_by(model, model.layers[-1].name)
+    early, last = _finer_block(model, late, blocks), model.get_layer(names.probabilities)
+    hidden = input_of(model, names.probabilities)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
-    heat = _ClassActivation(middle, keras.Model(late, hidden), model.layers[-1], int(model.input.shape[1]))
+    heat = _ClassActivation(middle, keras.Model(late, hidden), last, int(model.input.shape[1]))
     chosen = keras.Input((int(model.output.shape[-1]),), name="chosen")
     return keras.Model([model.input, chosen], heat([early, chosen]))
 
 
-def _read_by(model: keras.Model, name: str) -> keras.KerasTensor:
-    """The only tensor that a layer reads in this network."""
-    (tensor,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == name)
-    return tensor
-
-
-def _upsample(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
+def _finer_block(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
     """The end of the last block whose activation is at least twice as high and wide as `late`; without any, `late`."""
-    blocks = [model.get_layer(name).output for name in tap_layers(model)]
-    finer = [tensor for tensor in blocks if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
+    ends = [layer.output for layer in model.layers if layer.name in blocks]
+    finer = [tensor for tensor in ends if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
     return finer[-1] if finer else late
 
 

@@ -137,8 +137,10 @@ def search_svg(table: Sequence[Trial]) -> str:
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
         for place, row in enumerate(table):
             chosen = row is best_trial(table)
-            axes.plot(row["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o")
-        axes.set_yticks(range(len(table)), [row["cut_off"] for row in table])
+            axes.plot(
+                row["metrics"]["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o"
+            )
+        axes.set_yticks(range(len(table)), [str(row["overrides"]["model_cut_off"]) for row in table])
         axes.invert_yaxis()
         axes.set_xlabel("validation AUROC")
         axes.margins(x=0.08)

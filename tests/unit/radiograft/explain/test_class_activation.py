@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.graph import iter_layers
 from radiograft.models.predictor import Predictor
 from tests.helpers import networks

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.feature_taps import build_tap_model, check_tap, tap_layers, tap_widths
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from radiograft.models.backbones.registry import BACKBONES, build_backbone
+from radiograft.models.backbone import BACKBONES, build_backbone
 from radiograft.models.fused_batchnorm import FusedBatchNormalization, fuse_batch_norm
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config import CUT_OFFS
-from radiograft.models.backbones.registry import BACKBONES, build_backbone
+from radiograft.models.backbone import BACKBONES, build_backbone
 from radiograft.models.freezing import check_cut_off, last_convolution, unfreeze_from
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import SplitModel, split_model

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import build_feature_extractor
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features

@@ -16,9 +16,9 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from radiograft import storage
-from radiograft.models.backbones import hdf5_check
-from radiograft.models.backbones.efficientnet_lite import efficientnet_lite0
-from radiograft.models.backbones.registry import BACKBONES, build_backbone, normalized_input
+from radiograft.models import hdf5_check
+from radiograft.backbones.efficientnet_lite import efficientnet_lite0
+from radiograft.models.backbone import BACKBONES, build_backbone, normalized_input
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it refuses
