@@ -55,7 +55,7 @@ def test_no_reader_sees_half_a_version_in_between(disturbed: Disturbed) -> None:
 
 def test_it_goes_on_after_the_last_finished_epoch(disturbed: Disturbed) -> None:
     attempts = disturbed.run.said().split("Executing task 'ingest'")[1:]
-    (finished,) = (int(number) for number in re.findall(r"fine tuning: going on after epoch (\d)", attempts[2]))
+    (finished,) = (int(number) for number in re.findall(r"fine tuning: resuming after epoch (\d)", attempts[2]))
     assert finished >= 2
     assert f"fine tuning: epoch {finished} of 3" in attempts[1]
     assert f"fine tuning: epoch {finished} of 3" not in attempts[2]

@@ -17,8 +17,8 @@ from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom
-from radiograft.storage.torch_checkpoint import read_tensors
 from radiograft.storage import npz_archive, tar_archive
+from radiograft.storage.torch_checkpoint import read_tensors
 from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
 from tests.fuzz.contract import Parser

@@ -15,6 +15,7 @@ from PIL import Image
 
 from radiograft.data.image_loader import load
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess.task import SUFFIXES, FinishedShards
 from radiograft.training.checkpoints import Checkpoints, prepend_digest
 from tests.fuzz.contract import Parser
@@ -111,7 +112,7 @@ CONTRACT = {
 
 def _contract(content: bytes, folder: Path) -> bool:
     put({"contract.json": content}, str(folder))
-    found = artifact.ModelSpec.read(folder)
+    found = ModelSpec.read(folder)
     assert found.image_size <= 1024
     assert not (found.thresholds or {}).get("a label that is not there")
     return bool(",".join(found.labels))

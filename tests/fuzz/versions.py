@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -24,7 +25,7 @@ from radiograft_pipelines.cli.main import main
 from tests.fuzz.contract import Parser
 from tests.fuzz.mutations import Seeds, of_json
 from tests.helpers.nih_source import nih_files, put
-from tests.helpers.publish_inputs import CONTRACT, METRICS
+from tests.helpers.publish_inputs import METRICS, SPEC
 from tests.helpers.versions import form
 
 LINEAGE = METRICS["lineage"] | {"run_id": "r", "created": "2026-01-01T00:00:00+00:00", "parent": None, "seeds": {}}
@@ -37,7 +38,7 @@ FILES = {
     METRICS_NAME: json.dumps(METRICS).encode(),
     LINEAGE_NAME: json.dumps(LINEAGE).encode(),
     CARD_NAME: model_card.render_model_card(
-        "m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE
+        "m", METRICS, dataclasses.replace(SPEC, thresholds={"Pneumonia": 0.5}), LINEAGE
     ).encode(),
 }
 with tempfile.TemporaryDirectory() as _source:

@@ -11,10 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from radiograft.backbones import get_backbone
 from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.feature_taps import build_tap_model, tap_layers
-from radiograft.models.freezing import unfreeze_from
+from radiograft.models.feature_taps import build_tap_model
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
@@ -43,7 +44,7 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
     trained = unfreeze_from(network, CUT_OFFS[name])
     cut = split_model(pool_before_concat(network), CUT_OFFS[name])
     parts = cut.prefix.predict(images, verbose=0)
-    taps = build_tap_model(backbone, tap_layers(backbone)).predict(images, verbose=0)
+    taps = build_tap_model(backbone, get_backbone(name).taps).predict(images, verbose=0)
     whole = network.predict(images, verbose=0)
     halves = cut.suffix.predict(parts, verbose=0)
     cut.suffix.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")

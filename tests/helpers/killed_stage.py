@@ -21,10 +21,10 @@ import keras
 from radiograft.config import FineTune
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.runtime import stage
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.trainer import History
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features, run_fine_tune
 
 EPOCHS, STEPS = 4, 7  # 58 training images in batches of 8
@@ -58,8 +58,8 @@ def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: 
         outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
-    contract = artifact.ModelSpec(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
-    artifact.save_model(folder, network, contract, History([], 0, {}))
+    spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")
+    artifact.save_model(folder, network, spec, {"epochs": [], "best_epoch": 0, "initial": {}})
     (folder / "settings.json").write_text("{}")
     return folder
 

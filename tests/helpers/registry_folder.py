@@ -14,6 +14,7 @@ from radiograft.config import RegistrySettings
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.champion import load_champion, record_seen_images
 from radiograft.evaluation.promotion_gate import Champion
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 
@@ -48,7 +49,7 @@ class Shelf:
         model.save(extra / "model.keras")
         record_seen_images(data.rows, extra)
         (extra / "lineage.json").write_text(json.dumps({"source": data.summary["source"]}))
-        (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
+        ModelSpec(size, tuple(labels), "efficientnet_lite0", "none", "", "fine_tuning", thresholds={}).write(extra)
         for name, content in odd.items():
             (extra / name).write_bytes(content)
         files = {f"{registry.EXTRA_ASSETS}/{path.name}": path for path in extra.iterdir() if path.name != lacking}

@@ -15,11 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from radiograft.backbones import get_backbone
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone
-from radiograft.models.freezing import unfreeze_from
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
@@ -154,7 +155,7 @@ def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
-    found = list(HeatMaps(model, strategy).stream(batches, 1))
+    found = list(HeatMaps(model, strategy, blocks=get_backbone("efficientnet_lite0").taps).stream(batches, 1))
     return {name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in found] for name in ("grad_cam", "layer_cam")}
 
 

@@ -96,7 +96,7 @@ def test_online_fine_tuning(shards_folder: Path, start: Path, tmp_path: Path) ->
     attempts.run(f"{SYNC} 3")
     assert [Path(name).name for name in attempts.left()] == ["00000002.state"]
     last = attempts.run()
-    assert "fine tuning: going on after epoch 2\n" in attempts.logs[1]
+    assert "fine tuning: resuming after epoch 2\n" in attempts.logs[1]
     assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4)]
     check_same_model(last, STAGES["online"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent)
     check_curves(last / "logs" / "fine_tuning")
@@ -109,9 +109,9 @@ def test_search_on_cached_activations(shards_folder: Path, start: Path, embedded
     attempts.run(f"{RATE} {(EPOCHS + 2) * STEPS + 1}")
     last = attempts.run()
     assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4, 1, 2, 3, 4)]
-    assert re.findall(r"going on after epoch \d", attempts.logs[1]) == [
-        "going on after epoch 4",
-        "going on after epoch 2",
+    assert re.findall(r"resuming after epoch \d", attempts.logs[1]) == [
+        "resuming after epoch 4",
+        "resuming after epoch 2",
     ]
     whole = STAGES["search"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent
     check_same_model(last, whole)
@@ -126,8 +126,8 @@ def test_feature_extraction(feature_extraction: Trained, shards_folder: Path, tm
     attempts = Attempts("extract_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
     attempts.run(f"{SAVE} {8 + 5 + 3 + 4}")
     last = attempts.run()
-    assert re.findall(r"going on after \w+ \w+", attempts.logs[1]) == [
-        *("going on after 8 batches", "going on after 5 batches", "going on after epoch 3", "going on after 3 batches")
+    assert re.findall(r"resuming after \w+ \w+", attempts.logs[1]) == [
+        *("resuming after 8 batches", "resuming after 5 batches", "resuming after epoch 3", "resuming after 3 batches")
     ]
     assert attempts.epochs() == [(name, n) for name in ("feature extraction", "random weights") for n in (1, 2, 3)]
     whole = feature_extraction.model.parent
@@ -178,7 +178,7 @@ class TestOnlyTheSameWorkGoesOn:
         def run(settings: FineTune, shards: Path, start: Path) -> bool:
             with pytest.raises(Stopped):
                 run_fine_tune(settings, shards, start, tmp_path / "out", kept)
-            return "fine tuning: going on after epoch 2" in caplog.text
+            return "fine tuning: resuming after epoch 2" in caplog.text
 
         return run
 

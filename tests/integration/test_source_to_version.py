@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from radiograft import backbones
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
-from radiograft.models import backbone as backbones
 from radiograft.registry import versions as registry
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
@@ -72,7 +73,14 @@ def three_layers(include_top: bool, weights: None, input_tensor: keras.KerasTens
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        backbones.BACKBONES, "efficientnet_lite0", backbones.BackboneSpec(three_layers, "is always there")
+        backbones._backbones(),
+        "efficientnet_lite0",
+        dataclasses.replace(
+            backbones.get_backbone("efficientnet_lite0"),
+            build=three_layers,
+            cut_offs=("stem_conv", "top_conv"),
+            taps=("top_conv",),
+        ),
     )
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from radiograft import backbones
 from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, validate_settings
 from radiograft.config.base import Scalar
 from radiograft.data import change_detection
 from radiograft.evaluation.predictions import EvaluateInputs as Judged
-from radiograft.models.backbone import BACKBONES
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.extract_features import task as extract_features
 from radiograft.stages.fine_tune import task as fine_tune
@@ -100,7 +100,13 @@ def run(source: Path, registry: str, scratch: Path, work: Path, run_id: str) -> 
     start, tempfile.tempdir = time.monotonic(), str(scratch)
     tf.get_logger().setLevel("ERROR")  # the rest are warnings of tracing anew, which is meant
     keras.backend.clear_session()
-    BACKBONES["efficientnet_lite0"] = dataclasses.replace(BACKBONES["efficientnet_lite0"], build=four_blocks)
+    known = backbones._backbones()
+    known["efficientnet_lite0"] = dataclasses.replace(
+        known["efficientnet_lite0"],
+        build=four_blocks,
+        cut_offs=tuple(f"block{number}_conv" for number in range(1, 5)),
+        taps=tuple(f"block{number}_relu" for number in range(1, 5)),
+    )
     outcome = _run(SMALL | {"data_source": str(source), "publish_registry": registry}, work, run_id)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return dataclasses.replace(outcome, seconds=time.monotonic() - start, peak=peak)

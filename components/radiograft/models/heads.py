@@ -6,7 +6,7 @@ import keras
 
 from radiograft.models import variables
 from radiograft.models.graph import upstream_layers
-from radiograft.models.spec import DEFAULT_NAMES, ModelSpec
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 
 def build_classifier(
@@ -83,7 +83,7 @@ def head_layers(classifier: keras.Model) -> tuple[str, ...]:
     return tuple(layer.name for layer in classifier.layers[1:])
 
 
-def cast_to_policy(network: keras.Model, spec: ModelSpec) -> keras.Model:
+def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> keras.Model:
     """Returns the network under Keras's current dtype policy, for further training.
 
     A loaded network computes in the precision it was saved with, perhaps for another GPU. Keras scales the loss by the
@@ -92,7 +92,6 @@ def cast_to_policy(network: keras.Model, spec: ModelSpec) -> keras.Model:
     Returns:
         The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
-    names = spec.tensors
     float32 = upstream_layers(network, names.normalized) | {names.pooling, names.probabilities}
 
     def policy(layer: keras.Layer) -> str:

@@ -53,7 +53,7 @@ def run(
         head=spec.head,
     )
     with strategy.scope():
-        network = cast_to_policy(artifact.load_model(start), spec)
+        network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
         history, candidates = fine_tune_each(
             network, cut_offs, SearchContext(settings, data, plan, strategy, checkpoints)
