@@ -1,7 +1,7 @@
 """Streams the rows of arrays in .npz archives, on disk or in a bucket. Each image is one row.
 
-`gs://bucket/pneumoniamnist.npz#train_images/17` is row 17 of the array train_images. A compressed array can only be read
-forward, so all rows are read in one pass, with one of them in memory at a time.
+`gs://bucket/pneumoniamnist.npz#train_images/17` is row 17 of the array train_images. A compressed array can only be
+read forward, so all rows are read in one pass, with one of them in memory at a time.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class NpzArchive:
                 )
             count, size = shape[0], dtype.itemsize * math.prod(shape[1:])
             if not 0 < size <= MAX_ROW_BYTES:
-                raise ValueError(f"a row of {self._describe(name)} must have 1 to {MAX_ROW_BYTES:,} bytes, got {size:,}")
+                raise ValueError(
+                    f"a row of {self._describe(name)} must have 1 to {MAX_ROW_BYTES:,} bytes, got {size:,}"
+                )
             for number in range(count):
                 data = member.read(size)
                 if len(data) < size:
