@@ -1,4 +1,4 @@
-"""`radiograft.storage` gives the same guarantees on disk, in gs:// (the embedded store) and in s3:// (moto over HTTP)."""
+"""`radiograft.storage` gives the same guarantees on disk, in gs:// (embedded store) and in s3:// (moto over HTTP)."""
 
 from __future__ import annotations
 
