@@ -21,9 +21,9 @@ MODEL = "chest-radiograph"
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
 ADDRESS = re.compile(rb'"shared_object_id": \d+')
 EPOCH = re.compile(r"\| ([a-z ]+: epoch \d+ of \d+)")
-# Files that differ between two runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,
-# .keras files contain times and addresses (and SHA256SUMS their digests), and the order of a SavedModel's functions
-# varies. The rest of .keras files and the variables of SavedModels are compared.
+# Files that differ between runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,
+# SHA256SUMS contain digests of .keras files, and the order of a SavedModel's functions varies. Of .keras files, times
+# and addresses are ignored. The variables of SavedModels are compared.
 IGNORED = re.compile(rf".*/logs/.*|.*/executor_output\.json|.*(saved_model|fingerprint)\.pb|.*{checksums.NAME}")
 
 

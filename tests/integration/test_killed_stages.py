@@ -1,4 +1,4 @@
-"""Training stages killed with SIGKILL at any moment: the next attempt ends with the same result as an undisturbed run."""
+"""Training stages killed with SIGKILL at any moment: the next attempt has the same result as an undisturbed run."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_publish_concurrent_runs_get_separate_versions(race: tuple[str, list[dic
 def test_publish_concurrent_runs_promote_exactly_one(race: tuple[str, list[dict[str, Any]]]) -> None:
     """Fails if publish promotes without comparing the production version with the one that the gate compared."""
     place, outcomes = race
-    (promoted,) = (each for outcome in outcomes if outcome["promoted"])
+    (promoted,) = (outcome for outcome in outcomes if outcome["promoted"])
     current = production.read_production(place, MODEL)
     assert current is not None
     assert [(change.version, change.run_id) for change in current.history] == [

@@ -70,9 +70,9 @@ def test_read_rows_yields_rows_in_order_and_none_for_files(place: str) -> None:
         npz_archive.row_uri(uri, "images", 1),
     ]
     assert uris[1] == f"{uri}#images/0"
-    found = list(npz_archive.read_rows(iter(uris)))
+    rows_read = list(npz_archive.read_rows(iter(uris)))
     expected = [None, COUNTING[0], COUNTING[3], COUNTING[4], COUNTING[2] + 100, None, COUNTING[1]]
-    for row, wanted in zip(found, expected, strict=True):
+    for row, wanted in zip(rows_read, expected, strict=True):
         np.testing.assert_array_equal(row, wanted)  # type: ignore[arg-type]
 
 
@@ -84,8 +84,8 @@ def test_read_rows_equals_indexing(tmp_path_factory: pytest.TempPathFactory, wan
     if not path.exists():
         pack(str(path), images=images)
     rows = sorted(wanted)
-    found = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "images", row) for row in rows))
-    np.testing.assert_array_equal(np.array(found).reshape(-1, 2, 3), images[rows])
+    rows_read = list(npz_archive.read_rows(npz_archive.row_uri(str(path), "images", row) for row in rows))
+    np.testing.assert_array_equal(np.array(rows_read).reshape(-1, 2, 3), images[rows])
 
 
 @pytest.mark.parametrize("rows", [[5], [3, 1], [2, 2]], ids=["beyond the end", "backwards", "twice"])
@@ -109,7 +109,7 @@ def test_open_npz_missing_file_raises(place: str) -> None:
 
 
 INVALID: dict[str, tuple[bytes, str]] = {
-    "missing array": (packed(images=COUNTING, labels=LABELS), "must contain the array images, got images, labels"),
+    "missing array": (packed(pixels=COUNTING, labels=LABELS), "must contain the array images, got labels, pixels"),
     "no array": (packed(), "must contain the array images, got no arrays"),
     "pickled objects": (
         packed(images=np.array([{"a": 1}, None], dtype=object)),

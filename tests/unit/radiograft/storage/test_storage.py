@@ -52,8 +52,8 @@ def test_write_bytes_replaces_existing_file(place: str) -> None:
 
 def test_exists_is_true_only_for_files(place: str) -> None:
     storage.write_bytes(f"{place}/folder/file", b"x")
-    found = [storage.exists(f"{place}/{name}") for name in ("folder/file", "folder", "folder/fil", "folder/file2")]
-    assert found == [True, False, False, False]
+    results = [storage.exists(f"{place}/{name}") for name in ("folder/file", "folder", "folder/fil", "folder/file2")]
+    assert results == [True, False, False, False]
 
 
 def test_delete_removes_only_the_file(place: str) -> None:
