@@ -39,7 +39,7 @@ def test_images_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.png")).write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"a file's name must be UTF-8, got 'a/\\udcff.png'; rename it"):
+    with pytest.raises(ValueError, match=r"file names must be valid UTF-8, got 'a/\\udcff.png'; rename it"):
         image_folder.read(str(tmp_path))
 
 

@@ -1,6 +1,6 @@
-"""What Keras's backend, whichever it is, makes of networks whose weights lie in files: outputs, features and losses.
+"""Computes outputs, features and losses of networks with given weights on the current Keras backend.
 
-`python -m tests.helpers.either_backend FOLDER` does so in a process of its own, on KERAS_BACKEND.
+`python -m tests.helpers.either_backend FOLDER` does so in a separate process, on KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EPOCHS = 3
 
 
 def build(name: str) -> tuple[keras.Model, keras.Model]:
-    """A backbone with random weights and the same with a classifier; they share their layers."""
+    """Builds a backbone with random weights, and a network that adds a classifier to the same layers."""
     backbone = build_backbone(name, "none", "", SIZE)
     features = build_feature_extractor(backbone)
     width = features.output.shape[-1]
@@ -35,7 +35,7 @@ def build(name: str) -> tuple[keras.Model, keras.Model]:
 
 
 def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
-    """What public interfaces give, as arrays."""
+    """Returns the results of public functions as arrays."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (6, SIZE, SIZE, 1), dtype="uint8")
     truth = random.integers(0, 2, (6, 2)).astype("float32")
@@ -62,7 +62,7 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path) -> None:
-    """Measures each network on FOLDER/NAME.weights.h5 and writes FOLDER/NAME.npz."""
+    """Loads FOLDER/NAME.weights.h5 for each network and writes its results to FOLDER/NAME.npz."""
     for name in CUT_OFFS:
         np.savez(folder / f"{name}.npz", **measure(name, folder / f"{name}.weights.h5"))
 

@@ -1,4 +1,4 @@
-"""A server on loopback that tests speak to over real HTTP: routes, faults to order, and a record of what was asked."""
+"""An HTTP server on loopback for API doubles, with routes, injected faults and a record of all requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Request(NamedTuple):
-    """What came in; `query` with one value a name."""
+    """A received request; `query` has one value per name."""
 
     method: str
     path: str
@@ -26,8 +26,8 @@ class Request(NamedTuple):
         return json.loads(self.body)
 
 
-class Refused(Exception):  # noqa: N818  an answer, no failure of the test
-    """An answer other than 200."""
+class Refused(Exception):  # noqa: N818  a response, not an error of the test
+    """A response with a status other than 200."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(status)
@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818  an answer, no failure of the test
 
 @dataclass
 class Fault:
-    """Answers `status` to the next `times` requests of a method whose path matches; `lost`: after having done them."""
+    """Answers `status` to the next `times` requests with this method and path; if `lost`, after executing them."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Fault:
 
 
 class Double:
-    """Subclasses give `routes`: method, pattern of the path, and what answers with JSON or text."""
+    """Base class of API doubles. Subclasses define `routes`: method, path pattern and handler returning JSON or text."""
 
     routes: list[tuple[str, str, Callable[..., Any]]]
 
@@ -58,8 +58,8 @@ class Double:
         self._lock = threading.Lock()
 
     def methods(self, *methods: str) -> list[str]:
-        """The paths asked with one of the methods."""
-        return [each.path for each in self.asked if each.method in methods]
+        """Returns the paths of all requests with one of the methods."""
+        return [request.path for request in self.asked if request.method in methods]
 
     def answer(self, request: Request) -> tuple[int, Any]:
         with self._lock:
@@ -74,18 +74,18 @@ class Double:
             return (fault.status, fault.body) if fault else (200, content)
 
     def refusal(self, status: int, message: str) -> Any:
-        """The body of an error in the API's form."""
+        """Returns the body of an error in the format of the API."""
         return {"message": message}
 
     def allow(self, request: Request) -> None:
-        """Raises Refused for what may not come in at all."""
+        """Raises Refused for unauthorized requests."""
 
     def _route(self, request: Request) -> Any:
         self.allow(request)
         for method, pattern, handler in self.routes:
-            found = re.fullmatch(pattern, request.path)
-            if method == request.method and found:
-                return handler(request, *found.groups())
+            match = re.fullmatch(pattern, request.path)
+            if method == request.method and match:
+                return handler(request, *match.groups())
         raise Refused(404, self.refusal(404, f"no route {request.method} {request.path}"))
 
     def _fault(self, request: Request) -> Fault | None:
@@ -98,11 +98,11 @@ class Double:
 
 @contextmanager
 def served(double: Double) -> Iterator[Double]:
-    """Serves the double on a free port of loopback and puts its URL into `url`."""
+    """Serves the double on a free port of loopback and sets its `url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are two writes, the second of which would wait 40 ms
+        disable_nagle_algorithm = True  # otherwise the body, a second write, is delayed by 40 ms
 
         def _handle(self) -> None:
             path, _, query = self.path.partition("?")
@@ -118,10 +118,10 @@ def served(double: Double) -> Iterator[Double]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _handle  # noqa: N815  http.server's names
+        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _handle  # noqa: N815  names of http.server
 
         def log_message(self, *arguments: Any) -> None:
-            """Nothing: the record is in `asked`."""
+            """Disables the log. Requests are recorded in `asked`."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

@@ -1,7 +1,7 @@
-"""A double of KFP 2.17's v2beta1 API, made of kfp-server-api's message types: it keeps state and refuses wrong calls.
+"""A stateful double of KFP 2.17's v2beta1 API that uses the message types of kfp-server-api and rejects invalid calls.
 
-Where the real backend surprises, the double does the same: a duplicate is a 409, an unknown id a 500, a cron of five
-fields is accepted, and two recurring runs may have one name.
+It reproduces the unexpected behavior of the real backend: a duplicate is a 409, an unknown id a 500, a cron expression
+of five fields is accepted, and two recurring runs may have the same name.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class KfpDouble(Double):
     """The services for pipelines, versions, experiments, runs and recurring runs.
 
     Attributes:
-        token: bearer token that every request must have; empty: none is asked for.
-        next_run_id: of a run that is made; empty: any.
-        script: what the runs go through, one entry a look at a run: its state and the tasks' (name, state).
+        token: bearer token that every request must have; empty if none is required.
+        next_run_id: id of the next run; random if empty.
+        script: successive states of a run, one entry per request for it: the run's state and (name, state) per task.
     """
 
     def __init__(self) -> None:
@@ -80,61 +80,61 @@ class KfpDouble(Double):
             self._need(request.query.keys() <= LIST_PARAMETERS, f"unknown parameter in {sorted(request.query)}")
 
     def version_named(self, name: str) -> Any:
-        return next(each for each in self.versions.values() if each.name == name)
+        return next(item for item in self.versions.values() if item.name == name)
 
     def add_run(self, **fields: Any) -> Any:
-        """A run that is there already."""
+        """Adds an existing run."""
         run = api.V2beta1Run(run_id=str(uuid.uuid4()), storage_state="AVAILABLE", created_at=NOW, **fields)
         self.runs[run.run_id] = run
         return run
 
     def _create_pipeline(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Pipeline")
-        self._need(made.name and made.display_name, "a pipeline needs a name")
-        self._need_new(made.name, (each.name for each in self.pipelines.values()))
-        made.pipeline_id, made.created_at = str(uuid.uuid4()), NOW
-        return self._keep(self.pipelines, made.pipeline_id, made)
+        message = self._read(request, "V2beta1Pipeline")
+        self._need(message.name and message.display_name, "a pipeline needs a name")
+        self._need_new(message.name, (item.name for item in self.pipelines.values()))
+        message.pipeline_id, message.created_at = str(uuid.uuid4()), NOW
+        return self._keep(self.pipelines, message.pipeline_id, message)
 
     def _upload_version(self, request: Request) -> Any:
         self._need(request.query.keys() == {"name", "pipelineid"}, "name and pipelineid are required")
         pipeline_id, name = request.query["pipelineid"], request.query["name"]
         self._known(self.pipelines, pipeline_id)
-        self._need_new(name, (each.name for each in self.versions.values() if each.pipeline_id == pipeline_id))
-        message = email.message_from_bytes(
+        self._need_new(name, (item.name for item in self.versions.values() if item.pipeline_id == pipeline_id))
+        form = email.message_from_bytes(
             b"Content-Type: " + request.headers["Content-Type"].encode() + b"\r\n\r\n" + request.body
         )
-        (part,) = message.get_payload()  # type: ignore[misc]
+        (part,) = form.get_payload()  # type: ignore[misc]
         assert not isinstance(part, str)
         self._need(part.get_param("name", header="content-disposition") == "uploadfile", "the file is `uploadfile`")
         text = part.get_payload(decode=True).decode()  # type: ignore[union-attr]
         self._need("pipelineInfo" in _parsed(text), "the file is no pipeline")
-        made = api.V2beta1PipelineVersion(
+        message = api.V2beta1PipelineVersion(
             pipeline_id=pipeline_id, pipeline_version_id=str(uuid.uuid4()), name=name, display_name=name, created_at=NOW
         )
-        self.packages[made.pipeline_version_id] = text
-        return self._keep(self.versions, made.pipeline_version_id, made)
+        self.packages[message.pipeline_version_id] = text
+        return self._keep(self.versions, message.pipeline_version_id, message)
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Any:
         self._known(self.pipelines, pipeline_id)
-        own = {key: each for key, each in self.versions.items() if each.pipeline_id == pipeline_id}
+        own = {key: item for key, item in self.versions.items() if item.pipeline_id == pipeline_id}
         return self._list(request, own, "pipeline_versions")
 
     def _create_experiment(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Experiment")
-        self._need(made.display_name, "an experiment needs a name")
-        self._need(bool(made.namespace) == self.multi_user, "a namespace belongs to multi-user mode, and only there")
-        self._need_new(made.display_name, (each.display_name for each in self.experiments.values()))
-        made.experiment_id, made.created_at = str(uuid.uuid4()), NOW
-        return self._keep(self.experiments, made.experiment_id, made)
+        message = self._read(request, "V2beta1Experiment")
+        self._need(message.display_name, "an experiment needs a name")
+        self._need(bool(message.namespace) == self.multi_user, "a namespace belongs to multi-user mode, and only there")
+        self._need_new(message.display_name, (item.display_name for item in self.experiments.values()))
+        message.experiment_id, message.created_at = str(uuid.uuid4()), NOW
+        return self._keep(self.experiments, message.experiment_id, message)
 
     def _create_run(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Run")
-        self._known(self.experiments, made.experiment_id)
-        self._check_parameters(made)
-        made.run_id = self.next_run_id or str(uuid.uuid4())
-        made.created_at, made.state, made.storage_state = NOW, "PENDING", "AVAILABLE"
-        made.service_account = made.service_account or "pipeline-runner"
-        return self._keep(self.runs, made.run_id, made)
+        message = self._read(request, "V2beta1Run")
+        self._known(self.experiments, message.experiment_id)
+        self._check_parameters(message)
+        message.run_id = self.next_run_id or str(uuid.uuid4())
+        message.created_at, message.state, message.storage_state = NOW, "PENDING", "AVAILABLE"
+        message.service_account = message.service_account or "pipeline-runner"
+        return self._keep(self.runs, message.run_id, message)
 
     def _get_run(self, request: Request, run_id: str) -> Any:
         run = self._known(self.runs, run_id, model=True)
@@ -151,15 +151,15 @@ class KfpDouble(Double):
         return {}
 
     def _create_recurring(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1RecurringRun")
-        self._known(self.experiments, made.experiment_id)
-        self._check_parameters(made)
-        self._need(int(made.max_concurrency or 0) >= 1, "max_concurrency must be at least 1")
-        self._need(len(made.trigger.cron_schedule.cron.split()) in (5, 6), "cron needs five or six fields")
-        made.recurring_run_id, made.created_at = str(uuid.uuid4()), NOW
-        made.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[made.mode]
-        made.service_account = made.service_account or "pipeline-runner"
-        return self._keep(self.recurring, made.recurring_run_id, made)
+        message = self._read(request, "V2beta1RecurringRun")
+        self._known(self.experiments, message.experiment_id)
+        self._check_parameters(message)
+        self._need(int(message.max_concurrency or 0) >= 1, "max_concurrency must be at least 1")
+        self._need(len(message.trigger.cron_schedule.cron.split()) in (5, 6), "cron needs five or six fields")
+        message.recurring_run_id, message.created_at = str(uuid.uuid4()), NOW
+        message.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[message.mode]
+        message.service_account = message.service_account or "pipeline-runner"
+        return self._keep(self.recurring, message.recurring_run_id, message)
 
     def _delete_recurring(self, request: Request, key: str) -> Any:
         self._known(self.recurring, key)
@@ -170,12 +170,12 @@ class KfpDouble(Double):
         self._known(self.recurring, key, model=True).status = {"enable": "ENABLED", "disable": "DISABLED"}[switch]
         return {}
 
-    def _check_parameters(self, made: Any) -> None:
-        """Each parameter must be one of the pipeline's, of its type, and none without default may be missing."""
-        version = made.pipeline_version_reference.pipeline_version_id
+    def _check_parameters(self, message: Any) -> None:
+        """Requires known parameters of the right type, and all parameters without a default."""
+        version = message.pipeline_version_reference.pipeline_version_id
         self._known(self.versions, version)
         declared = _parsed(self.packages[version])["root"]["inputDefinitions"]["parameters"]
-        given = made.runtime_config.parameters
+        given = message.runtime_config.parameters
         self._need(given.keys() <= declared.keys(), f"unknown parameters {sorted(given.keys() - declared.keys())}")
         for name, definition in declared.items():
             self._need(name in given or "defaultValue" in definition, f"parameter {name} is missing")
@@ -183,39 +183,39 @@ class KfpDouble(Double):
                 self._need(_fits(given[name], definition["parameterType"]), f"{name} has the wrong type")
 
     def _list(self, request: Request, objects: dict[str, Any], field: str) -> Any:
-        found = [each for each in objects.values() if self._passes(request.query.get("filter"), each)]
+        matching = [item for item in objects.values() if self._passes(request.query.get("filter"), item)]
         if experiment := request.query.get("experiment_id"):
-            found = [each for each in found if each.experiment_id == experiment]
+            matching = [item for item in matching if item.experiment_id == experiment]
         start, size = int(request.query.get("page_token") or 0), int(request.query.get("page_size") or 10)
-        page = {field: [self._json(each) for each in found[start : start + size]], "total_size": len(found)}
-        return page | ({"next_page_token": str(start + size)} if start + size < len(found) else {})
+        page = {field: [self._json(item) for item in matching[start : start + size]], "total_size": len(matching)}
+        return page | ({"next_page_token": str(start + size)} if start + size < len(matching) else {})
 
-    def _passes(self, text: str | None, each: Any) -> bool:
+    def _passes(self, text: str | None, item: Any) -> bool:
         predicates = json.loads(text)["predicates"] if text else []
         for predicate in predicates:
             self._need(predicate.keys() == {"operation", "key", "stringValue"}, "a predicate has other fields")
             self._need(predicate["operation"] == "EQUALS" and predicate["key"] == "display_name", "unknown predicate")
-        return all(each.display_name == predicate["stringValue"] for predicate in predicates)
+        return all(item.display_name == predicate["stringValue"] for predicate in predicates)
 
     def _read(self, request: Request, kind: str) -> Any:
-        """The body as a message, without a field that the message type does not have."""
+        """Parses the body as a message and rejects unknown fields."""
         content = request.json()
-        made = self._client.deserialize(SimpleNamespace(data=request.body), kind)
+        message = self._client.deserialize(SimpleNamespace(data=request.body), kind)
         for name in content:
             self._need(name in getattr(api, kind).attribute_map.values(), f"{kind} has no field {name}")
-        return made
+        return message
 
-    def _keep(self, objects: dict[str, Any], key: str, made: Any) -> Any:
-        objects[key] = made
-        return self._json(made)
+    def _keep(self, objects: dict[str, Any], key: str, message: Any) -> Any:
+        objects[key] = message
+        return self._json(message)
 
     def _known(self, objects: dict[str, Any], key: str, *, model: bool = False) -> Any:
         if key not in objects:
             raise Refused(500, self.refusal(500, f"{key} not found"))
         return objects[key] if model else self._json(objects[key])
 
-    def _json(self, made: Any) -> Any:
-        return self._client.sanitize_for_serialization(made)
+    def _json(self, message: Any) -> Any:
+        return self._client.sanitize_for_serialization(message)
 
     def _need(self, held: Any, message: str) -> None:
         if not held:
@@ -237,7 +237,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def _inner_nodes() -> list[Any]:
-    """Argo's own nodes, which KFP lists among a run's tasks."""
+    """Returns Argo's internal nodes, which KFP lists among the tasks of a run."""
     names = ("radiograft-x7k2p", "root-driver", "root", "ingest-driver", "executor")
     return [_task((name, "SUCCEEDED")) for name in names]
 

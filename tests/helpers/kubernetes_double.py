@@ -1,8 +1,7 @@
-"""A double of the Kubernetes API: it serves the objects of a cluster that a test describes in YAML."""
+"""A double of the Kubernetes API that serves objects given as YAML manifests."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,18 @@ PLACE = "(?:/namespaces/([^/]+))?/([^/]+)"
 
 
 class KubernetesDouble(Double):
-    """Serves lists and single objects, pods' logs, and takes Tensorboard resources.
+    """Serves lists, single objects and pod logs, and accepts Tensorboard resources.
 
     Attributes:
-        objects: as in a manifest.
-        logs: text by pod's name.
-        denied: plural names that the user may not read.
-        kinds: groups of custom resources that the cluster has.
+        objects: parsed manifests.
+        logs: text by name of the pod.
+        denied: plural names of resources that the user may not read.
+        kinds: groups of custom resources in the cluster.
     """
 
     def __init__(self, *manifests: str) -> None:
         super().__init__()
-        self.objects = [each for text in manifests for each in yaml.safe_load_all(text) if each]
+        self.objects = [item for text in manifests for item in yaml.safe_load_all(text) if item]
         self.logs: dict[str, str] = {}
         self.denied: set[str] = set()
         self.kinds = {"argoproj.io/v1alpha1"}
@@ -49,7 +48,7 @@ class KubernetesDouble(Double):
         return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}
 
     def kubeconfig(self, path: Path) -> str:
-        """Writes a kubeconfig that leads here and returns its path."""
+        """Writes a kubeconfig for this server and returns its path."""
         path.write_text(
             yaml.safe_dump(
                 {
@@ -68,23 +67,23 @@ class KubernetesDouble(Double):
         if plural in self.denied:
             raise Refused(403, self.refusal(403, f'{plural} is forbidden: User "me" cannot list resource'))
         return [
-            each
-            for each in self.objects
-            if PLURALS[each["kind"]] == plural and each["metadata"].get("namespace") == namespace
+            item
+            for item in self.objects
+            if PLURALS[item["kind"]] == plural and item["metadata"].get("namespace") == namespace
         ]
 
     def _list(self, request: Request, namespace: str | None, plural: str) -> Any:
-        found = self._items(namespace, plural)
+        items = self._items(namespace, plural)
         for label, value in _pairs(request.query.get("labelSelector")):
-            found = [each for each in found if each["metadata"].get("labels", {}).get(label) == value]
+            items = [item for item in items if item["metadata"].get("labels", {}).get(label) == value]
         for path, value in _pairs(request.query.get("fieldSelector")):
-            found = [each for each in found if _field(each, path) == value]
-        return {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": found}
+            items = [item for item in items if _field(item, path) == value]
+        return {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}
 
     def _get(self, request: Request, namespace: str | None, plural: str, name: str) -> Any:
-        for each in self._items(namespace, plural):
-            if each["metadata"]["name"] == name:
-                return each
+        for item in self._items(namespace, plural):
+            if item["metadata"]["name"] == name:
+                return item
         raise Refused(404, self.refusal(404, f'{plural} "{name}" not found'))
 
     def _log(self, request: Request, namespace: str, name: str) -> Any:
@@ -98,16 +97,16 @@ class KubernetesDouble(Double):
 
     def _create_custom(self, request: Request, group: str, namespace: str, plural: str) -> Any:
         self._need_kind(group)
-        made = request.json()
-        if made["apiVersion"] != group or PLURALS[made["kind"]] != plural or made["metadata"]["namespace"] != namespace:
+        item = request.json()
+        if item["apiVersion"] != group or PLURALS[item["kind"]] != plural or item["metadata"]["namespace"] != namespace:
             raise Refused(400, self.refusal(400, "the object does not belong here"))
-        self.objects.append(made)
-        return made
+        self.objects.append(item)
+        return item
 
     def _patch_custom(self, request: Request, group: str, namespace: str, plural: str, name: str) -> Any:
-        found = self._get(request, namespace, plural, name)
-        found["spec"] |= request.json()["spec"]
-        return found
+        item = self._get(request, namespace, plural, name)
+        item["spec"] |= request.json()["spec"]
+        return item
 
     def _need_kind(self, group: str) -> None:
         if group not in self.kinds:
@@ -115,10 +114,10 @@ class KubernetesDouble(Double):
 
 
 def _pairs(selector: str | None) -> list[list[str]]:
-    return [part.split("=", 1) for part in re.split(",", selector)] if selector else []
+    return [part.split("=", 1) for part in selector.split(",")] if selector else []
 
 
-def _field(each: Any, path: str) -> Any:
+def _field(value: Any, path: str) -> Any:
     for name in path.split("."):
-        each = each.get(name, {})
-    return each
+        value = value.get(name, {})
+    return value

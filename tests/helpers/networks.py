@@ -1,4 +1,4 @@
-"""Whole networks on three backbones, each built once, for tests that cut them at random layers."""
+"""Complete networks on three backbones, each built once, for tests that split them at random layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 every_backbone = pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0", "resnet50"])
-shares = st.floats(0, 1, exclude_max=True)  # how far along a list a random choice lies
+shares = st.floats(0, 1, exclude_max=True)  # relative position of a random choice in a list
 
 SIZE = 32
 HEAD = ("classifier_dense", "classifier_dropout", "probabilities")
@@ -60,7 +60,7 @@ def spec(name: str) -> BackboneSpec:
 
 @functools.cache
 def network(name: str) -> keras.Model:
-    if name == "resnet50":
+    if name == "resnet50":  # not a registered backbone: splitting depends only on the graph
         gray = keras.Input((SIZE, SIZE, 1))
         color = keras.layers.Concatenate()([gray, gray, gray])
         backbone = RESNET50.build(include_top=False, weights=None, input_tensor=color)
@@ -72,11 +72,11 @@ def network(name: str) -> keras.Model:
 
 
 def outputs(model: keras.Model, inputs: object) -> list[np.ndarray]:
-    """What a model gives, eagerly, as a list."""
-    found = model(inputs, training=False)
-    return [np.asarray(part) for part in (found if isinstance(found, list | tuple) else [found])]
+    """Calls a model eagerly and returns its outputs as a list."""
+    result = model(inputs, training=False)
+    return [np.asarray(part) for part in (result if isinstance(result, list | tuple) else [result])]
 
 
 def inner_layers(model: keras.Model) -> list[str]:
-    """Names of all layers but the inputs, from the input on."""
+    """Returns the names of all layers except the inputs, in topological order."""
     return [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]

@@ -1,4 +1,4 @@
-"""What fine_tune and evaluate leave for publish, with text in place of the networks: publishing needs no TensorFlow."""
+"""The inputs of publish, with text instead of networks, because publishing does not load TensorFlow."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ FILES = {
 
 
 def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.PublishInputs:
-    """Writes the files of a run.
+    """Writes the output files of fine_tune and evaluate.
 
     Args:
-        model: what stands for model.keras.
-        gate: what differs from a model that passed where nothing is in production.
+        model: content of model.keras.
+        gate: differences from a model that passed the gate without a production version.
     """
     changed = {"model/model.keras": model, "evaluation/metrics.json": json.dumps(METRICS | {"gate": PASSED | gate})}
     for name, content in (FILES | changed).items():

@@ -1,4 +1,4 @@
-"""Versions of small networks, published as runs do it."""
+"""Publishes versions of small networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = 32
 
 
 def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
-    """A version of a small network with random weights."""
+    """Publishes a version of a small network with random weights."""
     network = small_network(folder / "model", SIZE, ("Pneumonia", "Mass"), seed)
     model = artifact.load_model(network)
     artifact.export_saved_model(model, ModelSpec.read(network), network / "saved_model")

@@ -34,15 +34,9 @@ def call_with_retry(
     Args:
         passing: which failures may pass; all others, and the last one, are raised.
     """
-    from google.api_core.exceptions import RetryError
-    from google.api_core.retry import Retry
+    from radiograft.utils.retry import call_with_backoff
 
-    again = Retry(predicate=passing, initial=0.5, maximum=10.0, multiplier=2.0, timeout=seconds)
-    try:
-        answer: Answer = again(lambda: _retrying(call))()
-        return answer
-    except RetryError as error:
-        raise (error.cause or error) from None
+    return call_with_backoff(lambda: _retrying(call), passing, initial=0.5, maximum=10.0, timeout=seconds)
 
 
 def _retrying(call: Callable[[], Answer]) -> Answer:

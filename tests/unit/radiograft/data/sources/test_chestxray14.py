@@ -100,7 +100,7 @@ def test_archives_as_nih_ships_them_read_like_folders(place: str) -> None:
 
 def test_a_broken_archive_is_refused(folder: str) -> None:
     files = nih_files() | {"images_01.tar.gz": tar_gz({"images/a.png": b"x"})[:-20]}
-    with pytest.raises(ValueError, match=r"images_01\.tar\.gz must be a whole \.tar\.gz archive"):
+    with pytest.raises(ValueError, match=r"images_01\.tar\.gz must be a complete \.tar\.gz archive"):
         chestxray14.read(put(files, folder))
 
 

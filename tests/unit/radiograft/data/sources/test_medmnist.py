@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "missing labels": (
         {name: array for name, array in medmnist_arrays().items() if name != "val_labels"},
         ["Pneumonia"],
-        "must hold an array val_labels, got test_images, test_labels, train_images, train_labels, val_images",
+        "must contain the array val_labels, got test_images, test_labels, train_images, train_labels, val_images",
     ),
     "pickled labels": (
         changed(test_labels=np.array([[{}], [None], [1]], dtype=object)),
@@ -213,7 +213,7 @@ def test_what_is_no_such_data_set_is_refused(
 def test_a_truncated_file_is_refused_and_nothing_is_written(uri: str, tmp_path: Path) -> None:
     pack(uri, **medmnist_arrays())
     Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=f"{uri} must be a whole .npz archive, got a broken one: .*; fetch it anew"):
+    with pytest.raises(ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"):
         task.run(settings(uri), tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
 

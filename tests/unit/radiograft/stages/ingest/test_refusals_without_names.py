@@ -56,7 +56,7 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
             f"data_labels must be findings of the data set (Doe, {NAME}, Roe), got 'Pneumonia'",
         ),
         (lambda folder: a_folder_a_patient(folder, NAME), "data has 1", f"data has {NAME}"),
-        (a_name_in_latin_1, "must be UTF-8, got one of other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),
+        (a_name_in_latin_1, "must be valid UTF-8, got other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),
         (
             lambda folder: tables(folder, (f"{NAME}.csv", ""), ("roe.csv", "")),
             "must hold one table at most, got 2",

@@ -173,7 +173,7 @@ def test_an_archive_that_is_gone_or_broken_stops_the_run(catalog: Catalog, tmp_p
     with pytest.raises(FileNotFoundError, match=r"set\.npz"):
         run(dataclasses.replace(catalog, rows=rows), tmp_path / "gone")
     path.write_bytes(packed(images=np.stack([noise()] * 24))[:1000])
-    with pytest.raises(ValueError, match=r"set\.npz must be a whole \.npz archive, got a broken one"):
+    with pytest.raises(ValueError, match=r"set\.npz must be a complete \.npz archive, got a corrupt one"):
         run(dataclasses.replace(catalog, rows=rows), tmp_path / "broken")
 
 

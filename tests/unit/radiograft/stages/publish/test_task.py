@@ -169,7 +169,7 @@ def test_the_verdict_holds_only_against_the_champion_it_saw(
     assert outcome == task.PublishResult(
         3,
         False,
-        f"production moved: {seen} was expected to be in production, version 2 is by now; run the pipeline again",
+        f"production changed: expected {seen} in production, got version 2; run the pipeline again",
     )
     assert _in_production(settings) == 2
 
@@ -224,7 +224,7 @@ def test_a_report_that_was_changed_is_not_published(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     inputs.report.write_text("<!doctype htmm>")
-    with pytest.raises(ValueError, match=r"report\.html must be as report\.SHA256SUMS lists it, but was damaged; "):
+    with pytest.raises(ValueError, match=r"report\.html must match report\.SHA256SUMS, but is corrupt; "):
         task.run(settings, inputs, "run-1", tmp_path / "version")
     assert registry.files_below(settings.publish_registry) == []
 
