@@ -106,7 +106,7 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
             f"got {_describe(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
         )
     return [
-        f"not estimable on {split} ({counts[split]['pictures']} images), where each occurs in all or in none: "
+        f"not estimable on {split} ({counts[split]['pictures']} images), where all or no images are positive: "
         + ", ".join(label for label in labels if label not in able[split])
         for split in SPLITS
         if len(able[split]) < len(labels)

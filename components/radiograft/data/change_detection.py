@@ -92,11 +92,11 @@ def read(folder: Path) -> ChangeReport:
 def _repetition(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None, run_id: str) -> str:
     """Why a run would only repeat an earlier one; empty where it would not."""
     if version and not _changes(form, catalog, version):
-        return f"the data have not changed since version {version.number}, which is in production"
+        return f"data and settings have not changed since version {version.number}, which is in production"
     judged = _last_judged(RegistrySettings.of(form), version, run_id)
     if judged and not _changes(form, catalog, judged):
         opponent = f"judged against version {version.number}, which is in production" if version else "judged"
-        return f"the data have not changed since version {judged.number}, which was {opponent}"
+        return f"data and settings have not changed since version {judged.number}, which was {opponent}"
     return ""
 
 
@@ -166,5 +166,5 @@ def _counts(catalog: Catalog, version: VersionOrigin) -> str:
         return ""
     pairs = {split: (then[split]["pictures"], now[split]["pictures"]) for split in SPLITS}
     if all(before == after for before, after in pairs.values()):
-        return ": as many images in each split, but not the same images, patients, labels or splits"
+        return ": same image counts, but different images, patients, labels or splits"
     return ": " + ", ".join(f"{split} {before} -> {after} images" for split, (before, after) in pairs.items())

@@ -61,7 +61,7 @@ def load(
     try:
         content = pixels.tobytes() if pixels is not None else storage.read_bytes(uri) if member is None else member
     except FileNotFoundError:
-        return LoadedImage(None, "gone since ingest")
+        return LoadedImage(None, "deleted since ingest")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         return LoadedImage(None, "changed since ingest")
     return _decoded_dicom(content, size) if content[128:132] == b"DICM" else _decoded(content, pixels, size)

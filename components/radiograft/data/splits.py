@@ -84,6 +84,6 @@ def _refuse_overlap(rows: pd.DataFrame) -> None:
         more = ", ..." if len(leaking) > NAMED else ""
         raise ValueError(
             f"a patient must be in one split only, {len(leaking)} are in several of the data set's own: "
-            f"{', '.join(leaking[:NAMED])}{more}; repair its split, or set data_policy to patient_overlap=drop, which "
+            f"{', '.join(leaking[:NAMED])}{more}; repair the splits, or set data_policy to patient_overlap=drop, which "
             "keeps of such a patient the images in the split held out most"
         )

@@ -55,7 +55,7 @@ class DataFilter:
                 for group in groups
             )
             names = ",".join(sorted({f"{defect_of(group['reason'])}=drop" for group in groups}))
-            raise ValueError(f"the data must be free of what data_policy lets fail, got {told}; repair, or set {names}")
+            raise ValueError(f"the data must be free of what data_policy lets fail, got {told}; repair the data, or set {names}")
 
     def excluded(self) -> pd.DataFrame:
         """image_id and reason of what was left out."""

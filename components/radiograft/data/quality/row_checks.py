@@ -30,16 +30,16 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
     views = settings.table_layout().views
     found = {
         "empty file": rows["bytes"] == 0,
-        "in neither official list": rows["split"].isna(),
-        f"no {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
+        "in no official split list": rows["split"].isna(),
+        f"not a {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
         CONTRADICTION: has_contradiction(findings),
         MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
-        "no finding asked for is known to be there or not": truth.isna().all(axis="columns"),
+        "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
         positive = truth.eq(1.0).any(axis="columns")
         marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        found["neither a finding asked for nor 'No Finding'"] = ~positive & ~marked
+        found["neither a requested finding nor 'No Finding'"] = ~positive & ~marked
     return found
 
 
@@ -83,7 +83,7 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     repeated = ordered["md5"].duplicated() & ~_officially_tests(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to an image of a split held out": (repeated & elsewhere).reindex(rows.index),
+        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
         "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
     }
 
@@ -91,7 +91,7 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
 def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
     """What is to be said of the repeats that stay, a sentence or none."""
     count = int(rows["md5"][_officially_tests(rows)].duplicated().sum())
-    return (f"{count} images of the official test split repeat others of it byte for byte and stay",) * (count > 0)
+    return (f"{count} images of the official test split are byte-identical to others in it and stay",) * (count > 0)
 
 
 def _officially_tests(rows: pd.DataFrame) -> pd.Series[bool]:

@@ -41,5 +41,5 @@ def test_every_reason_is_of_a_defect_and_every_defect_has_a_reason() -> None:
     assert set(REASONS.values()) | {"unusable"} == names
     assert not set(REASONS) & set(NOT_ASKED_FOR)
     assert defect_of("modality MR is no radiograph (CR, DX)") == "unusable"
-    assert defect_of("no frontal view") == ""
-    assert DataPolicy(unusable="fail").treatment("no frontal view") == "drop"
+    assert defect_of("not a frontal view") == ""
+    assert DataPolicy(unusable="fail").treatment("not a frontal view") == "drop"

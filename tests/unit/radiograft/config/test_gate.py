@@ -33,7 +33,7 @@ REFUSED = [
     ("nan", "gate_min_auroc must be at least 0 and below 1, got nan"),
     ("Mass=high", "gate_min_auroc's Mass must be of type float, got 'high'"),
     ("Mass=1.5", "gate_min_auroc's Mass must be at least 0 and below 1, got 1.5"),
-    ("Mas=0.7", "gate_min_auroc must name labels of Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
+    ("Mas=0.7", "gate_min_auroc must name labels from Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
     (
         "Mass=0.7,0.6",
         "gate_min_auroc must be a number, or name each label once as label=number,..., got 'Mass=0.7,0.6'",

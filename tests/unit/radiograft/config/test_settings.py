@@ -65,7 +65,7 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
+        "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself.), got ''",
     ),
     (
         Publish,
@@ -89,7 +89,7 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
         (
             Publish,
             {"publish_model_name": name},
-            f"publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '{name}'",
+            f"publish_model_name must be 1 to 63 characters from A-Z a-z 0-9 _ - and start with a letter, got '{name}'",
         )
         for name in ("", "../other", "7th", "a" * 64)
     ),
@@ -97,16 +97,16 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
 
 
 NO_PLACE = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
-NOT_ONE_LINE = "must be one line without white space at its ends, got"
+NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
 NO_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
 REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
     ({"model_l2": 10**400}, f"model_l2 must be at most 1, got {10**400}"),
-    ({"data_table": "separator="}, "data_table must give separator once and with a value, got 'separator='"),
-    ({"data_table": "image=a,image=b"}, "data_table must give image once and with a value, got 'image=a,image=b'"),
+    ({"data_table": "separator="}, "data_table must give separator once, with a value, got 'separator='"),
+    ({"data_table": "image=a,image=b"}, "data_table must give image once, with a value, got 'image=a,image=b'"),
     (
         {"data_policy": "blank=fail, blank=drop"},
-        "data_policy must give blank once and with a value, got 'blank=fail, blank=drop'",
+        "data_policy must give blank once, with a value, got 'blank=fail, blank=drop'",
     ),
     *(
         ({name: place}, f"{name} {NO_PLACE} '{place}'")

@@ -109,8 +109,8 @@ def test_a_label_is_estimable_where_it_is_present_and_absent() -> None:
 
 def test_labels_without_both_classes_are_noted_by_split() -> None:
     assert check_classes(make_rows(), LABELS) == [
-        "not estimable on train (2 images), where each occurs in all or in none: Edema",
-        "not estimable on test (1 images), where each occurs in all or in none: Mass, Edema",
+        "not estimable on train (2 images), where all or no images are positive: Edema",
+        "not estimable on test (1 images), where all or no images are positive: Mass, Edema",
     ]
 
 

@@ -20,7 +20,7 @@ from tests.helpers.versions import form, publish_version
 
 TABLE = "Data_Entry_2017_v2020.csv"
 MODEL = "chest-radiograph"
-SAME_COUNTS = ": as many images in each split, but not the same images, patients, labels or splits"
+SAME_COUNTS = ": same image counts, but different images, patients, labels or splits"
 Look = Callable[..., change_detection.ChangeReport]
 
 
@@ -51,7 +51,7 @@ def test_what_did_not_change_is_not_trained_on(place: str, look: Look) -> None:
     settings = form(put(nih_files(), f"{place}/data"), place)
     publish_version(settings)
     found = look(settings)
-    assert (found.train, found.reason) == (False, "the data have not changed since version 1, which is in production")
+    assert (found.train, found.reason) == (False, "data and settings have not changed since version 1, which is in production")
     assert found.earlier is not None
     assert found.earlier["version"] == 1
     assert found.earlier["splits"]["train"] == {"pictures": 3, "patients": 2, "positives": {"Pneumonia": 1}}
@@ -69,7 +69,7 @@ def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: s
     publish_version(form(source, here), promote=False)  # as run-2, judged against version 1
     assert not look(form(source, here), "run-2").train
     publish_version(form(source, here, image_size=256))
-    told = "the data have not changed since version 1, which is in production"
+    told = "data and settings have not changed since version 1, which is in production"
     assert look(form(source, here), "run-3").reason == told
     assert look(form(source, here, image_size=256), "run-3").train
 
@@ -77,7 +77,7 @@ def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: s
 def test_who_wants_it_trained_has_it_trained(here: str, source: str, look: Look) -> None:
     publish_version(form(source, here))
     found = look(form(source, here, train_trigger="always"))
-    assert (found.train, found.reason) == (True, "the data have not changed since version 1, which is in production")
+    assert (found.train, found.reason) == (True, "data and settings have not changed since version 1, which is in production")
 
 
 def test_without_a_version_in_production_it_is_trained(place: str, source: str, look: Look) -> None:
@@ -90,7 +90,7 @@ def test_without_a_version_in_production_it_is_trained(place: str, source: str, 
 def test_what_the_gate_refused_is_not_made_again(place: str, source: str, look: Look) -> None:
     """Fails where only the version in production is asked: each schedule would add the same candidate once more."""
     publish_version(form(source, place), promote=False)
-    told = "the data have not changed since version 1, which was judged"
+    told = "data and settings have not changed since version 1, which was evaluated"
     assert look(form(source, place)) == change_detection.ChangeReport(False, told, None)
     assert look(form(source, place, train_trigger="always")).train
     assert look(form(source, place, image_size=256)).train
@@ -101,7 +101,7 @@ def test_what_was_rolled_back_is_not_made_again(here: str, source: str, look: Lo
     publish_version(form(source, here, image_size=256))
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
     found = look(form(source, here, image_size=256))
-    told = "the data have not changed since version 2, which was judged against version 1, which is in production"
+    told = "data and settings have not changed since version 2, which was evaluated against version 1, which is in production"
     assert (found.train, found.reason) == (False, told)
 
 
@@ -168,7 +168,7 @@ def test_the_version_in_production_counts_not_the_newest(here: str, source: str,
     publish_version(form(source, here, image_size=256))
     assert look(form(source, here)).reason.startswith("settings changed since version 2")
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
-    assert look(form(source, here)).reason == "the data have not changed since version 1, which is in production"
+    assert look(form(source, here)).reason == "data and settings have not changed since version 1, which is in production"
 
 
 def test_what_an_older_package_did_not_record_is_no_change(here: str, source: str, look: Look) -> None:
@@ -212,7 +212,7 @@ def test_why_is_said_in_the_log(here: str, source: str, look: Look, caplog: pyte
     publish_version(form(source, here))
     with caplog.at_level(logging.INFO, "radiograft"):
         look(form(source, here))
-    told = "the data have not changed since version 1, which is in production: nothing is trained"
+    told = "data and settings have not changed since version 1, which is in production: nothing is trained"
     assert told in [record.message for record in caplog.records]
 
 

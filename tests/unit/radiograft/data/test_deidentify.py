@@ -72,7 +72,7 @@ def test_no_name_is_left_in_what_is_written_and_logged(
     data_report.write_data_report(tmp_path / "left/shards", tmp_path / "left/data.html")
     summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
-        "damaged DICOM file": 1,
+        "corrupt DICOM file": 1,
         "modality CT is no radiograph (CR, DX, RG)": 1,
         "no DICOM file": 1,
         "row without an image": 1,
@@ -193,7 +193,7 @@ def test_without_a_salt_the_notes_warn(tmp_path: Path, monkeypatch: pytest.Monke
 def test_patients_in_two_splits_are_refused_by_their_hashes(tmp_path: Path) -> None:
     files = nih_files() | {"test_list.txt": b"00000001_001.png", "train_val_list.txt": b"00000001_000.png"}
     settings = Ingest(data_source=put(files, str(tmp_path / "nih")), data_deidentify="yes")
-    with pytest.raises(ValueError, match=f"are in several of the data set's own: {pseudonyms.pseudonymize('1')}"):
+    with pytest.raises(ValueError, match=f"got 1 in several of the dataset's own splits: {pseudonyms.pseudonymize('1')}"):
         ingest.build_catalog(settings)
 
 

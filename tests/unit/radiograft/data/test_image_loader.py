@@ -19,7 +19,7 @@ from radiograft import storage
 from radiograft.data import image_loader
 from tests.helpers.images import encode, noise, png_of_header_only, with_chunk_at_its_end
 
-UNREADABLE, TOO_SMALL = "unreadable or truncated image", "image of less than 16 pixels a side"
+UNREADABLE, TOO_SMALL = "unreadable or truncated image", "image with a side shorter than 16 pixels"
 
 
 def md5(content: bytes) -> str:
@@ -88,7 +88,7 @@ def test_no_damage_to_a_file_raises(tmp_path_factory: pytest.TempPathFactory, fo
 def test_images_in_an_object_store_are_read_alike(embedded: str) -> None:
     uri = storage.join(embedded, "preprocess", "image.png")
     content = encode(noise(32))
-    assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "gone since ingest")
+    assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "deleted since ingest")
     storage.write_bytes(uri, content)
     found = image_loader.load(uri, md5(content), size=32)
     assert found[1:] == ("", "L", 32 * 32)

@@ -114,6 +114,6 @@ def test_a_patient_in_both_lists_is_refused_by_name() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         split(rows)
     assert str(error.value) == (
-        "a patient must be in one split only, 2 are in several of the data set's own: 9, 12; repair its split, or set "
+        "a patient must be in one split only, got 2 in several of the dataset's own splits: 9, 12; repair the splits, or set "
         "data_policy to patient_overlap=drop, which keeps of such a patient the images in the split held out most"
     )

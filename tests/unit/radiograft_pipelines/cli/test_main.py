@@ -60,16 +60,16 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),
         ("labels=Mass,Mass", "data_labels must name each finding once, got 'Mass,Mass'"),
-        ("floors=Mas=0.7", "gate_min_auroc must name labels of Pneumonia, got 'Mas'"),
+        ("floors=Mas=0.7", "gate_min_auroc must name labels from Pneumonia, got 'Mas'"),
         ("margin=0.6", "gate_noninferiority_margin must be at most 0.5, got 0.6"),
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
+            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself.), got ''",
         ),
         (
             "model_name=../up",
-            "publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '../up'",
+            "publish_model_name must be 1 to 63 characters from A-Z a-z 0-9 _ - and start with a letter, got '../up'",
         ),
     ],
 )

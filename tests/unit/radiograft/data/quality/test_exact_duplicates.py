@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from radiograft.data.quality import row_checks
 
-ELSEWHERE = "byte-identical to an image of a split held out"
+ELSEWHERE = "byte-identical to an image in a held-out split"
 EARLIER = "byte-identical to an earlier image"
 SPLITS = ("train", "validation", "test")
 
@@ -51,7 +51,7 @@ def test_a_drawn_test_split_loses_its_repeats_and_an_official_one_keeps_them() -
     assert row_checks.duplicate_notes(rows_of(images)) == ()
     assert set_aside(rows_of(images, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
     assert row_checks.duplicate_notes(rows_of(images, official=True)) == (
-        "1 images of the official test split repeat others of it byte for byte and stay",
+        "1 images of the official test split are byte-identical to others in it and stay",
     )
 
 

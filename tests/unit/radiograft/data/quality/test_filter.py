@@ -55,6 +55,6 @@ def test_what_must_not_be_there_stops_the_run_with_count_and_examples() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         sieve.refuse()
     assert str(error.value) == (
-        "the data must be free of what data_policy lets fail, got 2 (blank: blank image: one shade of gray): 0.png, "
-        "2.png; 1 (empty: empty file): x.png; repair, or set blank=drop,empty=drop"
+        "the data must be free of what data_policy lets fail, got 2 (blank: blank image: a single gray level): 0.png, "
+        "2.png; 1 (empty: empty file): x.png; repair the data, or set blank=drop,empty=drop"
     )

@@ -44,21 +44,21 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
     "truncated": lambda n: (encode(pixels(n))[:300], "Mass", "unreadable or truncated image"),
     "text": lambda n: (f"no image {n}".encode(), "Mass", "unreadable or truncated image"),
     "bomb": lambda n: (png_of_header_only(2**31 - 1 - n, 2**31 - 1), "Mass", "unreadable or truncated image"),
-    "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: one shade of gray"),
-    "too_small": lambda n: (encode(noise(15, n)), "Mass", "image of less than 16 pixels a side"),
-    "color": lambda n: (encode(colored(n)), "Mass", "image in color"),
-    "copy": lambda n: (encode(pixels(n % 4 + 8)), "Mass", "byte-identical to an image of a split held out"),
+    "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: a single gray level"),
+    "too_small": lambda n: (encode(noise(15, n)), "Mass", "image with a side shorter than 16 pixels"),
+    "color": lambda n: (encode(colored(n)), "Mass", "color image"),
+    "copy": lambda n: (encode(pixels(n % 4 + 8)), "Mass", "byte-identical to an image in a held-out split"),
     "near_copy": lambda n: (
         encode(pixels(8) + np.uint8(n % 30 + 1)),
         "Mass",
-        "nearly the same image as one of a split held out more",
+        "near duplicate of an image in a held-out split",
     ),
     "twin": lambda n: (
         encode(pixels(0) + np.uint8(n % 30 + 1)),
         "Mass",
-        "nearly the same image as another one",
+        "near duplicate of another image",
     ),
-    "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' beside a finding"),
+    "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' together with a finding"),
 }
 
 
@@ -109,7 +109,7 @@ def test_any_mix_of_defects_loses_no_good_image_and_lets_no_bad_one_through(
     told = json.loads((folder / "data.json").read_text())
     assert sum(group["count"] for group in told["excluded"]) == len(bad) + 1  # the row that repeats
     assert {group["reason"] for group in told["excluded"]} == {
-        "further row of an image", *(reason for _, _, reason in bad)
+        "duplicate row for an image", *(reason for _, _, reason in bad)
     }  # fmt: skip
 
 
@@ -130,13 +130,13 @@ def test_a_copy_of_a_copy_is_named_where_the_copy_stays(tmp_path: Path, policy: 
     """Fails where what data_policy does with a copy is not asked: the third looks like the second one only."""
     grain = 4 * np.random.default_rng(1).normal(size=(32, 32))
     bad: list[Bad] = [
-        (encode((pixels(GOOD) + times * grain).astype("uint8")), "Mass", "nearly the same image as another one")
+        (encode((pixels(GOOD) + times * grain).astype("uint8")), "Mass", "near duplicate of another image")
         for times in (-1, 0, 1)
     ]
     folder = stored(tmp_path, bad, f"near_duplicate={policy}")
     told = json.loads((folder / "data.json").read_text())
     counts = {group["reason"]: group["count"] for group in [*told["suspects"], *told["excluded"]]}
-    assert counts["nearly the same image as another one"] == named
+    assert counts["near duplicate of another image"] == named
     assert len(dict(contents(folder))) == GOOD + kept
 
 
@@ -144,15 +144,15 @@ def test_the_quarantine_lists_what_ingest_and_preprocess_found_with_its_address(
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("contradictory", "blank", "empty"))]
     listed = pd.read_parquet(stored(tmp_path, bad, "empty=drop") / "quarantine.parquet")
     assert listed.to_numpy().tolist() == [
-        ["012.png", f"{tmp_path}/data/012.png", "'No Finding' beside a finding"],
-        ["013.png", f"{tmp_path}/data/013.png", "blank image: one shade of gray"],
+        ["012.png", f"{tmp_path}/data/012.png", "'No Finding' together with a finding"],
+        ["013.png", f"{tmp_path}/data/013.png", "blank image: a single gray level"],
     ]
 
 
 @pytest.mark.parametrize("kind", ["blank", "near_copy"])
 def test_a_defect_that_fails_stops_the_run_with_count_and_example(tmp_path: Path, kind: str) -> None:
     name = {"near_copy": "near_duplicate"}.get(kind, kind)
-    with pytest.raises(ValueError, match=rf"got 1 \({name}: .*: 012\.png; repair, or set {name}=drop"):
+    with pytest.raises(ValueError, match=rf"got 1 \({name}: .*: 012\.png; repair the data, or set {name}=drop"):
         stored(tmp_path, [DEFECTS[kind](GOOD)], f"{name}=fail")
     assert not (tmp_path / "shards" / "shards.json").exists()
 
@@ -192,11 +192,11 @@ def test_the_page_stands_alone_and_shows_counts_policies_and_examples(tmp_path: 
     assert ["Images", "5", "4", "4"] in found.rows
     assert ["Mass", "3", "2", "2"] in found.rows
     assert ["View unknown", "5", "4", "4"] in found.rows
-    assert ["blank image: one shade of gray", "1", "blank=quarantine", "012.png"] in found.rows
-    assert ["image in color", "1", "color=report", "013.png"] in found.rows
-    assert ["blank", "1", "quarantine", "Image of one shade of gray."] in found.rows
+    assert ["blank image: a single gray level", "1", "blank=quarantine", "012.png"] in found.rows
+    assert ["color image", "1", "color=report", "013.png"] in found.rows
+    assert ["blank", "1", "quarantine", "Image with a single gray level."] in found.rows
     assert ["burned_in", "0", "drop", "DICOM file with the patient's name in its pixels."] in found.rows
-    assert "rare in test, where figures want 10 patients: Mass (2)" in found.text
+    assert "rare in test (fewer than 10 patients): Mass (2)" in found.text
     assert "13 images of 13 patients can be used. 2 images, rows or boxes were left out for defects; " in found.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in found.tags}
     assert all((image["src"] or "").startswith("data:") for image in found.images())

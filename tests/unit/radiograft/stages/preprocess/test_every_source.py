@@ -94,7 +94,7 @@ def test_per_image_that_is_gone_or_changed_since_ingest_costs_itself_only(tmp_pa
     summary = Shards.read(tmp_path / "shards").summary
     assert [(group["reason"], group["count"]) for group in summary["excluded"]] == [
         ("changed since ingest", 1),
-        ("gone since ingest", 1),
+        ("deleted since ingest", 1),
     ]
 
 
@@ -103,6 +103,6 @@ def test_dicom_files_that_cannot_be_decoded_are_set_aside_with_the_reason(tmp_pa
     path = tmp_path / "data/series/03"
     path.write_bytes(path.read_bytes()[:-100])
     shards = stored(settings, tmp_path)
-    assert [(group["reason"], group["count"]) for group in shards.summary["excluded"]] == [("damaged DICOM file", 1)]
+    assert [(group["reason"], group["count"]) for group in shards.summary["excluded"]] == [("corrupt DICOM file", 1)]
     assert shards.summary["converted"] == {"DICOM": 11}
     assert np.isin(shards.truth("train"), [0, 1]).all()

@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted(catalog: Catalog, tmp_path
     assert data.summary["excluded"] == [
         {"reason": UNREADABLE, "count": 2, "examples": ["0001.png", "0002.png"]},
         {"reason": "changed since ingest", "count": 1, "examples": ["0004.png"]},
-        {"reason": "gone since ingest", "count": 1, "examples": ["0003.png"]},
+        {"reason": "deleted since ingest", "count": 1, "examples": ["0003.png"]},
         {"reason": "row without an image", "count": 1, "examples": ["gone.png"]},
     ]
     assert data.summary["converted"] == {"I;16": 1, "RGBA": 2}

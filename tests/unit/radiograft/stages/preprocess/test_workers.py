@@ -93,7 +93,7 @@ def test_bad_images_cost_themselves_only(flawed: Path, alone: Path) -> None:
     gone = sorted(set(rows["image_id"]) - set(stored))
     excluded = {group["reason"]: group["examples"] for group in data.summary["excluded"]}
     assert excluded["unreadable or truncated image"] == gone[:1]
-    assert "nearly the same image as another one" in excluded
+    assert "near duplicate of another image" in excluded
     assert len(gone) == 1 + sum(group["count"] for group in data.summary["excluded"] if "nearly" in group["reason"])
 
 
