@@ -65,7 +65,7 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Creates the settings of this stage from a mapping, such as a component's arguments. Other keys are ignored."""
+        """Creates the settings of this stage from a mapping, such as a component's arguments; ignores other keys."""
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
     @classmethod

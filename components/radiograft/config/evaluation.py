@@ -32,8 +32,8 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     )
     gate_noninferiority_margin: float = setting(
         0.02,
-        "Non-inferiority margin: maximum loss in test AUROC relative to the production model, at the lower limit of the "
-        "95 % interval of the difference.",
+        "Non-inferiority margin: maximum loss in test AUROC relative to the production model, tested at the "
+        "lower 95 % confidence limit.",
         low=0.0,
         high=0.5,
     )

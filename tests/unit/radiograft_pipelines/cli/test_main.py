@@ -118,7 +118,7 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     assert (
         "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
     )
-    assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
+    assert "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |" in rows
 
 
 def test_the_readmes_table_is_the_commands() -> None:

@@ -90,4 +90,4 @@ def test_the_first_page_says_that_there_is_no_earlier_version(tmp_path: Path) ->
 
 
 def test_of_a_catalog_beside_which_nothing_was_noted_it_says_so(tmp_path: Path) -> None:
-    assert "Since the last version No earlier version was looked for." in _page(tmp_path, None).text
+    assert "Since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
