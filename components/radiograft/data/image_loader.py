@@ -111,7 +111,7 @@ def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
 
 
 def in_order(work: Callable[[Any], LoadedImage], items: Iterator[Any]) -> Iterator[LoadedImage]:
-    """Applies `work` to the items in parallel threads and yields the results in order, reading at most READ_AHEAD ahead."""
+    """Applies `work` to the items in parallel threads and yields the results in order, at most READ_AHEAD ahead."""
     pending: collections.deque[Future[LoadedImage]] = collections.deque()
     with ThreadPoolExecutor(DECODERS) as pool:
         for item in items:

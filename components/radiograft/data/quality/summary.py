@@ -1,4 +1,4 @@
-"""Summarizes the data for the data report: counts by split, exclusions, suspects, and changes since the last version."""
+"""Summarizes the data for the data report: counts, exclusions, suspects, and changes since the last version."""
 
 from __future__ import annotations
 
