@@ -128,7 +128,7 @@ def draw_chest(body: Body, rng: np.random.Generator, size: int) -> Chest:
 
 
 def heart_shadow(body: Body, x: Field, y: Field) -> Field:
-    """Renders the heart: right atrium and great veins on one side; aortic knob, pulmonary trunk and ventricle on the other."""
+    """Renders the heart and great vessels: atrium on the patient's right; aortic knob and ventricle on the left."""
     base, span = body.domes[1], 2 * body.width * body.heart
     ventricle = ramp((y + 0.22) / (base + 0.22)) ** 0.8 * np.sqrt(1 - np.clip((y - base) / 0.3, 0, 1) ** 2)
     vessels = 0.06 * bell((y + 0.38) / 0.08) + 0.04 * bell((y + 0.2) / 0.1)
@@ -208,7 +208,7 @@ def draw_vessels(tree: npt.NDArray[np.float64], size: int) -> Field:
 
 
 def blur(field: Field) -> Field:
-    """Smooths with [1, 2, 1] / 4 along both axes; border pixels keep their value along the axis that crosses the border."""
+    """Smooths with [1, 2, 1] / 4 along both axes; border pixels are not smoothed across the border."""
     out = field.copy()
     out[1:-1] = (field[:-2] + 2 * field[1:-1] + field[2:]) / 4
     rows = out.copy()
