@@ -122,7 +122,8 @@ def _compare_splits(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
 
 
 def _split_counts(split: Mapping[str, Any]) -> dict[str, int]:
-    totals = {name: split[name] for name in ("pictures", "patients") if name in split}
+    names = {"pictures": "images", "patients": "patients"}
+    totals = {name: split[key] for key, name in names.items() if key in split}
     return {**totals, **{f"with {label}": count for label, count in split.get("positives", {}).items()}}
 
 

@@ -107,8 +107,11 @@ def test_detect_changes_rolled_back_version_skips_training(here: str, source: st
     publish_version(form(source, here, image_size=256))
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
     report = detect(form(source, here, image_size=256))
-    expected = "data and settings have not changed since version 2, which was evaluated against version 1, which is in production"
-    assert (report.train, report.reason) == (False, expected)
+    assert (report.train, report.reason) == (
+        False,
+        "data and settings have not changed since version 2, which was evaluated against version 1, which is in "
+        "production",
+    )
 
 
 def test_detect_changes_candidate_of_other_champion_trains(here: str, source: str, detect: Detect) -> None:

@@ -65,7 +65,8 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself.), got ''",
+            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+            "itself.), got ''",
         ),
         (
             "model_name=../up",
@@ -116,9 +117,13 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(all_settings())  # type: ignore[index]
     assert (
-        "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
+        "| `data_source` | required | Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+        "itself. |" in rows
     )
-    assert "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |" in rows
+    assert (
+        "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |"
+        in rows
+    )
 
 
 def test_the_readmes_table_is_the_commands() -> None:

@@ -38,7 +38,7 @@ def test_compare_with_previous_returns_counts_by_split_and_reason() -> None:
     found = summary.compare_with_previous(THEN, NOW)
     assert found["version"] == 3
     assert rows(found["kept"])[:5] == [
-        ("train", "pictures", 1200, 1300, 100),
+        ("train", "images", 1200, 1300, 100),
         ("train", "patients", 900, 899, -1),
         ("train", "with Mass", 30, 30, 0),
         ("train", "with Hernia", None, 7, None),

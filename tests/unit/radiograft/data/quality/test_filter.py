@@ -57,6 +57,6 @@ def test_refuse_fail_policy_raises_with_counts_and_examples() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         data_filter.refuse()
     assert str(error.value) == (
-        "the data must have no defect that data_policy sets to `fail`, got 2 (blank: blank image: a single gray level): "
-        "0.png, 2.png; 1 (empty: empty file): x.png; repair the data, or set blank=drop,empty=drop"
+        "the data must have no defect that data_policy sets to `fail`, got 2 (blank: blank image: a single gray "
+        "level): 0.png, 2.png; 1 (empty: empty file): x.png; repair the data, or set blank=drop,empty=drop"
     )

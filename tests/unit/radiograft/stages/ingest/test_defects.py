@@ -124,7 +124,9 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
 
 def test_no_finding_beside_a_finding_is_quarantined_with_its_address(tmp_path: Path) -> None:
     found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
-    assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]]
+    assert found.quarantine.to_numpy().tolist() == [
+        ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
+    ]
     assert "7.png" in set(found.rows["image_id"])
 
 
@@ -137,14 +139,16 @@ def test_a_finding_that_may_be_misspelled_is_named_and_stays_unless_told_otherwi
     rows = ROWS + "6.png,6,Pnuemonia,train\n7.png,7,Pneumothorax|no pneumonia,train\n"
     found = catalog(tmp_path / "kept", rows)
     assert found.suspects["image_id"].tolist() == ["6.png"]
-    assert found.notes == ("'Pnuemonia' (1 images) may be a misspelling of Pneumonia; these images count as negative for Pneumonia",)
+    assert found.notes == (
+        "'Pnuemonia' (1 images) may be a misspelling of Pneumonia; these images count as negative for Pneumonia",
+    )
     assert "6.png" in set(found.rows["image_id"])
     assert "6.png" not in set(catalog(tmp_path / "dropped", rows, "misspelled_label=drop").rows["image_id"])
 
 
 def test_a_defect_that_fails_stops_ingest_and_names_the_images(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,No Finding|Mass,train\n"
-    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with a finding\): 6\.png;"):
+    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 
 

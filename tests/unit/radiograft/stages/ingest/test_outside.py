@@ -52,5 +52,6 @@ def test_nihs_archives_are_looked_at_too_and_the_policy_decides(tmp_path: Path) 
     found = task.build_catalog(half_validating(source))
     assert len(found.rows) == 8
     assert found.excluded.to_numpy().tolist() == outside("../00000001_000.png")
-    with pytest.raises(ValueError, match=r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair the data, or set outside=drop"):
+    message = r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair the data, or set outside=drop"
+    with pytest.raises(ValueError, match=message):
         task.build_catalog(Ingest(data_source=source, data_validation_fraction=0.5, data_policy="outside=fail"))

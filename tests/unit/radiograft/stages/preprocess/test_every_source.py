@@ -1,4 +1,4 @@
-"""Each data format goes through ingest and preprocess, with and without de-identification, and gives the same images."""
+"""Each data format gives the same images after ingest and preprocess, with and without de-identification."""
 
 from __future__ import annotations
 
