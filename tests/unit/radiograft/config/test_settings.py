@@ -65,8 +65,10 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-        "itself.), got ''",
+        (
+            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+            "itself.), got ''"
+        ),
     ),
     (
         Publish,

@@ -107,10 +107,10 @@ def test_detect_changes_rolled_back_version_skips_training(here: str, source: st
     publish_version(form(source, here, image_size=256))
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
     report = detect(form(source, here, image_size=256))
-    assert (report.train, report.reason) == (
-        False,
+    assert not report.train
+    assert report.reason == (
         "data and settings have not changed since version 2, which was evaluated against version 1, which is in "
-        "production",
+        "production"
     )
 
 

@@ -65,8 +65,10 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-            "itself.), got ''",
+            (
+                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+                "itself.), got ''"
+            ),
         ),
         (
             "model_name=../up",
