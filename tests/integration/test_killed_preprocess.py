@@ -51,10 +51,10 @@ def test_preprocess_killed_three_times_resumes(catalog_folder: Path, tmp_path: P
         "train-00001-of-00004.parquet",
     ]
     output = run_killed(catalog_folder, out, "", "radiograft.data.shards.row_status write 1")
-    assert f"going on: 2 of {SHARDS} shards are there" in output
+    assert f"resuming: 2 of {SHARDS} shards are finished" in output
     assert (out / "part" / "train-00002-of-00004.tfrecord").is_file()
     output = run_killed(catalog_folder, out, "", "radiograft.data.shards.files copy_records 4")
-    assert f"going on: 2 of {SHARDS} shards are there" in output
+    assert f"resuming: 2 of {SHARDS} shards are finished" in output
     before = {path.name: path.stat().st_mtime_ns for path in (out / "part").glob("train-*")}
     assert not (out / "shards.json").exists()
     attempt(catalog_folder, out, "")
@@ -75,9 +75,9 @@ def test_preprocess_new_pod_resumes_from_object_store(
         "train-00003-of-00004.tfrecord",
     ]
     attempt(catalog_folder, tmp_path / "second", kept)
-    assert f"going on: 3 of {SHARDS} shards are there" in caplog.text
+    assert f"resuming: 3 of {SHARDS} shards are finished" in caplog.text
     attempt(catalog_folder, tmp_path / "whole", str(tmp_path / "kept"))
     assert digests(tmp_path / "second") == digests(tmp_path / "whole")
     attempt(catalog_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
-    assert f"going on: {SHARDS} of {SHARDS} shards are there" in caplog.text
+    assert f"resuming: {SHARDS} of {SHARDS} shards are finished" in caplog.text
     assert digests(tmp_path / "third") == digests(tmp_path / "whole")

@@ -135,7 +135,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
     known = isin(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
-        exclusion(table["image_id"][~known], "box of an image that is not there"),
-        exclusion(table["image_id"][known & ~inside], "box that is not inside its image"),
+        exclusion(table["image_id"][~known], "bounding box for a missing image"),
+        exclusion(table["image_id"][known & ~inside], "bounding box outside its image"),
     ]
     return table[known & inside].astype(BOX_COLUMNS).reset_index(drop=True), pd.concat(excluded)

@@ -18,7 +18,7 @@ from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
 TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}  # columns by field of TableLayout
-BURNED_IN = "the file says that its pixels show who the patient is"
+BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 
 
@@ -56,7 +56,7 @@ def _by_folder(uri: str, found: pd.DataFrame) -> Source:
     rows = found.rename(columns={"path": "image_id"})
     placed = image_folder.labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
+    excluded = exclusion(rows["image_id"][~inside], "image outside the class folders")
     truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
     return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
 

@@ -129,9 +129,9 @@ def join_labels(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame,
     without = ids[~ids.duplicated() & ~isin(ids, theirs)]
     leaving = without.str.contains(LEAVING)
     excluded = [
-        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "further row of an image"),
+        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "duplicate row for an image"),
         exclusion(contrary, CONFLICTING_ROWS),
-        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "image's name occurs in more than one folder"),
+        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "file name used in more than one folder"),
         exclusion(without[~leaving], "row without an image"),
         exclusion(without[leaving], OUTSIDE),
         exclusion(theirs[~isin(theirs, ids)], "image without a row"),

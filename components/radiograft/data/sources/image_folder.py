@@ -41,7 +41,7 @@ def read(uri: str) -> Source:
     rows = found.rename(columns={"path": "image_id"})
     placed = labels_from_folders(rows["image_id"], uri)
     inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
+    excluded = exclusion(rows["image_id"][~inside], "image outside the class folders")
     rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
     truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")

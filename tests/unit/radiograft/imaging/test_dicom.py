@@ -267,7 +267,7 @@ def jpeg2000_header(width: int, height: int, components: int) -> bytes:
 
 
 LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
-DAMAGED = "damaged DICOM file"
+DAMAGED = "corrupt DICOM file"
 REFUSED = {
     "empty": (b"", "no DICOM file"),
     "text": (b"not an image at all" * 20, "no DICOM file"),

@@ -90,7 +90,7 @@ def test_archives_as_nih_ships_them_read_like_folders(place: str) -> None:
     source = chestxray14.read(put(files, place))
     assert facts(source) == EXPECTED
     assert sorted(set_aside(source)) == sorted(
-        (name.removeprefix("images/"), "image's name occurs in more than one folder") for name in list(shuffled)[:3]
+        (name.removeprefix("images/"), "file name used in more than one folder") for name in list(shuffled)[:3]
     )
     row = source.rows.iloc[2]
     assert row["uri"].startswith(f"{place}/images_0")
@@ -184,9 +184,9 @@ def test_repeated_rows_and_namesakes_count_where_they_agree(place: str) -> None:
     files[f"images-0/{copied}"] = files[f"{IMAGES}/{copied}"]
     source = chestxray14.read(put(files, place))
     assert set_aside(source) == [
-        ("00000002_000.png", "further row of an image"),
-        ("00000003_000.png", "rows that tell different things of one image"),
-        *((name, "image's name occurs in more than one folder") for name in (unlike, unlike, copied)),
+        ("00000002_000.png", "duplicate row for an image"),
+        ("00000003_000.png", "conflicting rows for one image"),
+        *((name, "file name used in more than one folder") for name in (unlike, unlike, copied)),
     ]
     assert facts(source) == EXPECTED[1:3] + EXPECTED[4:]
     assert source.rows["uri"][0] == f"{place}/images-0/{copied}"

@@ -50,13 +50,13 @@ def test_a_box_that_reaches_over_the_edge_is_cut_there() -> None:
     ["1024,0,10,10", "0,2000,10,10", "-20,0,10,10", "5,5,0,10", "5,5,10,-3", "x,5,10,10", ",,,", "5,5,nan,10"],
 )
 def test_a_box_that_is_nowhere_in_its_image_is_counted(corners: str) -> None:
-    assert read(f"1.png,Mass,{corners}\n") == ([], {"box that is not inside its image": 1})
+    assert read(f"1.png,Mass,{corners}\n") == ([], {"bounding box outside its image": 1})
 
 
 def test_boxes_of_images_that_are_not_there_are_counted() -> None:
     kept, reasons = read("1.png,Mass,0,0,512,512\n3.png,Mass,0,0,512,512\n4.png,Mass,0,0,0,0\n")
     assert [row[0] for row in kept] == ["1.png"]
-    assert reasons == {"box of an image that is not there": 2}
+    assert reasons == {"bounding box for a missing image": 2}
 
 
 def test_another_table_is_refused_with_its_columns() -> None:

@@ -56,7 +56,7 @@ def test_radiographs_come_with_what_their_tags_say_and_others_with_the_reason(pl
     assert dict(source.excluded.to_numpy().tolist()) == {
         "scan.dcm": "modality CT is no radiograph (CR, DX, RG)",
         "frames.dcm": "DICOM file of several frames",
-        "shown.dcm": "the file says that its pixels show who the patient is",
+        "shown.dcm": "patient identity burned into the pixels",
         "README.txt": "no DICOM file",
         "DICOMDIR": "no DICOM file",
     }
@@ -114,7 +114,7 @@ def test_without_a_table_folders_are_the_findings(tmp_path: str) -> None:
     assert source.findings.to_dict("list") == {"Mass": [1.0, 0.0], "No Finding": [0.0, 1.0]}
     assert source.excluded.to_numpy().tolist() == [
         ["Mass/4", "modality US is no radiograph (CR, DX, RG)"],
-        ["stray.dcm", "image in no class's folder"],
+        ["stray.dcm", "image outside the class folders"],
     ]
 
 

@@ -78,7 +78,7 @@ def test_without_split_folders_everything_is_drawn_and_other_names_tell_no_patie
     assert source.rows["patient_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
     assert source.rows["official"].isna().all()
     assert source.findings.to_dict("list") == {"No Finding": [1.0, 0.0], "sick": [0.0, 1.0]}
-    assert source.excluded.to_numpy().tolist() == [["stray.png", "image in no class's folder"]]
+    assert source.excluded.to_numpy().tolist() == [["stray.png", "image outside the class folders"]]
     assert source.notes == (NO_PATIENTS,)
 
 
@@ -90,7 +90,7 @@ def test_a_layout_of_one_class_is_refused(tmp_path: str) -> None:
 
 def test_a_patient_in_two_of_its_splits_is_refused(tmp_path: str) -> None:
     files = KAGGLE | {"test/PNEUMONIA/person1_bacteria_3.jpeg": b"10"}
-    with pytest.raises(ValueError, match=r"a patient must be in one split only, 1 are in several .*: person1_bac"):
+    with pytest.raises(ValueError, match=r"a patient must be in one split only, got 1 in several .*: person1_bac"):
         task.build_catalog(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
 
 

@@ -74,7 +74,7 @@ def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalog: C
 def test_the_rest_of_nihs_table_is_reported_as_rows_without_per_image(catalog: Catalog) -> None:
     assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
         "row without an image": 111_390,
-        "box of an image that is not there": 942,
+        "bounding box for a missing image": 942,
         "byte-identical to an earlier image": 1,
     }
 

@@ -147,9 +147,9 @@ def test_rows_that_repeat_and_rows_or_images_without_a_partner_are_set_aside(fol
     more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Pneumonia|Mass,PA,57,Male,train\n"
     source = read(folder, WORDS.replace("b/4.png", "b/5.png") + more)
     assert source.excluded.to_numpy().tolist() == [
-        ["a/1.png", "further row of an image"],
+        ["a/1.png", "duplicate row for an image"],
         ["b/5.png", "row without an image"],
-        ["../secret.png", "path that leads out of the data's folder"],
+        ["../secret.png", "path outside the data folder"],
         ["b/4.png", "image without a row"],
     ]
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
@@ -160,7 +160,7 @@ def test_a_row_for_each_finding_is_put_together(folder: str) -> None:
     source = read(folder, "image,patient,label\na/1.png,1,Mass\na/2.png,2,\na/1.png,1,Nodule\na/1.png,1,\n")
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png"]
     assert truth(source, "Mass") == truth(source, "Nodule") == [1, None]
-    assert source.excluded["reason"].tolist() == ["further row of an image"] * 2 + ["image without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["duplicate row for an image"] * 2 + ["image without a row"] * 2
 
 
 def test_rows_of_per_image_that_do_not_contradict_each_other_are_put_together(folder: str) -> None:
@@ -171,7 +171,7 @@ def test_rows_of_per_image_that_do_not_contradict_each_other_are_put_together(fo
     assert source.rows["age"].fillna(-1).tolist() == [57, -1]
     assert truth(source, "Edema") == [1, 0]
     assert truth(source, "Mass") == [0, 0]
-    assert source.excluded["reason"].tolist() == ["further row of an image"] + ["image without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["duplicate row for an image"] + ["image without a row"] * 2
 
 
 def test_of_a_table_whose_images_are_there_in_part_these_count(folder: str) -> None:
@@ -198,7 +198,7 @@ def test_of_rows_that_tell_different_things_of_per_image_none_counts(folder: str
     source = read(folder, content)
     assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["2.png"]
     assert source.excluded["reason"].value_counts().to_dict() == {
-        "rows that tell different things of one image": 1,
+        "conflicting rows for one image": 1,
         "image without a row": 2,
     }
 
@@ -221,7 +221,7 @@ def test_of_images_of_one_name_that_a_table_does_not_tell_apart_copies_alone_sta
     source = table.read(f"{put(files | {'t.csv': content}, folder)}/t.csv", layout())
     assert source.rows["image_id"].tolist() == ["2.png", "3.png"]
     assert source.excluded.to_numpy().tolist() == [
-        [name, "image's name occurs in more than one folder"] for name in ("1.png", "1.png", "2.png")
+        [name, "file name used in more than one folder"] for name in ("1.png", "1.png", "2.png")
     ]
 
 
@@ -335,8 +335,8 @@ def test_views_and_unknown_truth_are_set_aside_by_ingest(folder: str) -> None:
         )
         return len(found.rows), found.excluded.to_numpy().tolist()
 
-    unknown = "no finding asked for is known to be there or not"
-    assert counted("standard") == (6, [["6.png", "no frontal view"], ["7.png", unknown], ["8.png", unknown]])
+    unknown = "all requested labels unknown"
+    assert counted("standard") == (6, [["6.png", "not a frontal view"], ["7.png", unknown], ["8.png", unknown]])
     assert counted("views=all,uncertain=ones") == (8, [["7.png", unknown]])
 
 

@@ -52,7 +52,7 @@ def test_someone_elses_careless_split_is_refused_with_the_thirty_patients_who_le
     splits = table.groupby("Patient ID")["repo_split"].nunique()
     leaking = sorted(splits.index[splits > 1])
     assert len(leaking) == 30
-    with pytest.raises(ValueError, match="a patient must be in one split only, 30 are in several") as error:
+    with pytest.raises(ValueError, match="a patient must be in one split only, got 30 in several") as error:
         task.run(careless(test_data), tmp_path / "catalog")
     listed = str(error.value).partition("own: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
@@ -124,7 +124,9 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
 
 def test_no_finding_beside_a_finding_is_quarantined_with_its_address(tmp_path: Path) -> None:
     found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
-    assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' beside a finding"]]
+    assert found.quarantine.to_numpy().tolist() == [
+        ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
+    ]
     assert "7.png" in set(found.rows["image_id"])
 
 
@@ -137,14 +139,16 @@ def test_a_finding_that_may_be_misspelled_is_named_and_stays_unless_told_otherwi
     rows = ROWS + "6.png,6,Pnuemonia,train\n7.png,7,Pneumothorax|no pneumonia,train\n"
     found = catalog(tmp_path / "kept", rows)
     assert found.suspects["image_id"].tolist() == ["6.png"]
-    assert found.notes == ("'Pnuemonia' (1 images) may be Pneumonia: they count as free of Pneumonia",)
+    assert found.notes == (
+        "'Pnuemonia' (1 images) may be a misspelling of Pneumonia; these images count as negative for Pneumonia",
+    )
     assert "6.png" in set(found.rows["image_id"])
     assert "6.png" not in set(catalog(tmp_path / "dropped", rows, "misspelled_label=drop").rows["image_id"])
 
 
 def test_a_defect_that_fails_stops_ingest_and_names_the_images(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,No Finding|Mass,train\n"
-    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' beside a finding\): 6\.png;"):
+    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 
 
@@ -157,7 +161,7 @@ def test_ids_with_and_without_zeros_in_front_are_one_patient(tmp_path: Path) -> 
 
 
 def test_ids_in_two_spellings_do_not_leak(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 are in several of the data set's own: 1;"):
+    with pytest.raises(ValueError, match="got 1 in several of the dataset's own splits: 1;"):
         catalog(tmp_path, ROWS.replace("4.png,4,", "4.png,0001,"))
 
 

@@ -76,7 +76,7 @@ def test_negatives_are_the_rest_or_those_without_any_finding(folder: str) -> Non
     put(nih_files(), folder)
     strict = task.build_catalog(half_validating(folder, data_negatives="no_finding"))
     assert len(task.build_catalog(half_validating(folder)).rows) == 8
-    assert counted(strict) == {"neither a finding asked for nor 'No Finding'": 1}
+    assert counted(strict) == {"neither a requested finding nor 'No Finding'": 1}
     assert list(strict.excluded["image_id"]) == ["00000002_000.png"]
     assert "00000001_000.png" in set(strict.rows["image_id"])  # Effusion beside the Pneumonia asked for
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
         ("00000001_007.png", "row without an image"),
         ("00000001_002.png", "empty file"),
         ("00000001_003.png", "empty file"),
-        ("00000001_005.png", "in neither official list"),
+        ("00000001_005.png", "in no official split list"),
         ("00000001_004.png", "byte-identical to an earlier image"),
     ]
     assert "00000001_006.png" in set(catalog.rows["image_id"])  # its twin was left out
@@ -121,7 +121,7 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "patient in both lists": (
         {"test_list.txt": "\n".join((*TEST, "00000001_001.png")), "train_val_list.txt": "\n".join(TRAIN_VAL[::2])},
         {},
-        "a patient must be in one split only, 1 are in several of the data set's own: 1; repair its split",
+        "a patient must be in one split only, got 1 in several of the dataset's own splits: 1; repair the splits",
     ),
     "no positive validates": (
         {TABLE: TABLE_V2020.replace("Pneumonia,0,6", "No Finding,0,6")},
@@ -167,7 +167,7 @@ def test_of_images_equal_across_splits_the_one_held_out_stays(folder: str) -> No
     files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
     catalog = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
     assert list(catalog.excluded.itertuples(index=False, name=None)) == [
-        ("00000001_001.png", "byte-identical to an image of a split held out"),
+        ("00000001_001.png", "byte-identical to an image in a held-out split"),
         ("00000002_000.png", "byte-identical to an earlier image"),
     ]
 
@@ -180,7 +180,7 @@ def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
     catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalog.summary()["notes"] == [
-        "not estimable on test (2 images), where each occurs in all or in none: Pneumonia"
+        "not estimable on test (2 images), where all or no images are positive: Pneumonia"
     ]
 
 
