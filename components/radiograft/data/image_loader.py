@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
-from radiograft.imaging.decode import IN_COLOR, decode, encode_png, has_color, inspect_image
+from radiograft.imaging.decode import decode, encode_png, has_color, inspect_image
 from radiograft.imaging.limits import TooSmallError, check_not_too_small
 from radiograft.storage import npz_archive, pseudonyms, tar_archive
 
@@ -31,6 +31,7 @@ class LoadedImage(NamedTuple):
     reason: str
     mode: str = ""
     pixels: int = 0
+    in_color: bool = False  # the channels of the file differ
 
 
 def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
@@ -83,7 +84,7 @@ def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImag
         content = content if pixels is None else encode_png(pixels)
         mode, height, width = inspect_image(content)
         image = _decoder(size)(content)
-        return LoadedImage(image, "", mode + IN_COLOR * (mode in COLOR_MODES and has_color(content)), height * width)
+        return LoadedImage(image, "", mode, height * width, mode in COLOR_MODES and has_color(content))
     except TooSmallError as error:
         return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
