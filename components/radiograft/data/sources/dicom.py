@@ -17,7 +17,12 @@ from radiograft.data.sources.table import parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}  # fields of TableLayout and the columns that they replace
+TAGS = {
+    "patient": "patient_id",
+    "view": "view",
+    "age": "age",
+    "sex": "sex",
+}  # fields of TableLayout and the columns that they replace
 BURNED_IN = "the file says that its pixels show who the patient is"
 GONE = "gone since it was listed"
 

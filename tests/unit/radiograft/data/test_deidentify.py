@@ -73,8 +73,8 @@ def test_no_name_is_left_in_what_is_written_and_logged(
     summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
         "damaged DICOM file": 1,
-        "modality CT is no radiograph (CR, DX, RG)": 1,
-        "no DICOM file": 1,
+        "modality CT is not a radiograph (CR, DX, RG)": 1,
+        "not a DICOM file": 1,
         "row without an image": 1,
     }
     assert summary["splits"]["train"]["pictures"] == 4

@@ -61,7 +61,7 @@ BEHIND = {
 def test_damage_behind_the_pixels_of_a_color_image_is_no_error(tmp_path: Path, chunk: bytes) -> None:
     """Fails where in_color lets through what Pillow raises: TensorFlow, which has decoded it by then, looks no
     further than the pixels, and one such image would end preprocess."""
-    assert loaded(tmp_path, COLORS).mode == "RGB in color"
+    assert loaded(tmp_path, COLORS)[1:] == ("", "RGB", 32 * 32, True)
     assert loaded(tmp_path, with_chunk_at_its_end(COLORS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
 
 
@@ -91,16 +91,16 @@ def test_images_in_an_object_store_are_read_alike(embedded: str) -> None:
     assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "gone since ingest")
     storage.write_bytes(uri, content)
     found = image_loader.load(uri, md5(content), size=32)
-    assert found[1:] == ("", "L", 32 * 32)
+    assert found[1:] == ("", "L", 32 * 32, False)
     np.testing.assert_array_equal(found.image, noise(32)[..., None])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in color"), ((224, 224), "L")])
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB"), ((224, 224), "L")])
 def test_pixels_without_a_file_take_the_way_of_a_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = image_loader.load("set.npz#images/0", md5(pixels.tobytes()), pixels, size=32)
     np.testing.assert_array_equal(found.image, loaded(tmp_path, encode(pixels)).image)  # type: ignore[arg-type]
-    assert found[1:] == ("", mode, shape[0] * shape[1])
+    assert found[1:] == ("", mode, shape[0] * shape[1], mode == "RGB")
 
 
 def test_pixels_that_changed_since_ingest_are_set_aside() -> None:
