@@ -250,7 +250,7 @@ INVALID = {
         "t.csv",
         r"must have the column 'image', which data_table sets as image=",
     ),
-    "misspelled": (TEXT_COLUMN, "patient=patinet", "t.csv", r"column 'patinet' .* did you mean 'patient'"),
+    "misspelled": (TEXT_COLUMN, "patient=patinet", "t.csv", r"column 'patinet', .* did you mean 'patient'"),
     "no findings": (
         "image\na/1.png\n",
         "standard",
