@@ -166,7 +166,7 @@ def _check_kind(dataset: Dataset) -> None:
 
 
 def _check_stream(dataset: Dataset) -> None:
-    """Checks that the size in a compressed stream equals the size in the tags, since decoders allocate by the stream."""
+    """Checks that a compressed stream has the size in the tags, since decoders allocate memory by the stream."""
     if "PixelData" not in dataset:
         raise UnsupportedDicomError("DICOM file without pixels")
     syntax = dataset.file_meta.TransferSyntaxUID

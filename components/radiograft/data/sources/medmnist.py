@@ -54,7 +54,7 @@ def _read_labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str
     if images.dtype != np.uint8 or not (gray or color):
         raise ValueError(
             f"{part}_images in {archive.uri} must be uint8 [images, height, width] or, in color, [images, height, "
-            f"width, 3], got {_describe(images)}; three-dimensional data sets are not supported"
+            f"width, 3], got {_describe(images)}; volumes are not supported"
         )
     count = images.shape[0]
     if labels.dtype.kind not in "iu" or len(labels.shape) != 2 or labels.shape[0] != count:

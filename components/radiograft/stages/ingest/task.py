@@ -89,7 +89,7 @@ def _private_folders(settings: Ingest) -> list[str]:
 
 
 def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
-    """Adds the split; if the policy allows, excludes images of a patient in several official splits from all but one."""
+    """Adds the split. If the policy allows it, a patient in several official splits stays in only one of them."""
     if data_filter.policy.treatment(LEAK) != FAIL:
         rows = data_filter.sift(rows, {LEAK: splits.find_leaks(rows)})
     chosen = splits.assign_splits(

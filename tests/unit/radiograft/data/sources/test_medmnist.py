@@ -144,12 +144,12 @@ INVALID: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "volumes": (
         medmnist_arrays((28, 28, 28)),
         ["Pneumonia"],
-        SHAPES.format("train") + "uint8 [6, 28, 28, 28]; three-dimensional data sets are not supported",
+        SHAPES.format("train") + "uint8 [6, 28, 28, 28]; volumes are not supported",
     ),
     "wrong dtype": (
         changed(val_images=np.zeros((3, 28, 28), np.float32)),
         ["Pneumonia"],
-        SHAPES.format("val") + "float32 [3, 28, 28]; three-dimensional",
+        SHAPES.format("val") + "float32 [3, 28, 28]; volumes are",
     ),
     "missing label": (
         changed(val_labels=np.zeros((2, 1), np.uint8)),
