@@ -59,7 +59,8 @@ def _read_labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str
     count = images.shape[0]
     if labels.dtype.kind not in "iu" or len(labels.shape) != 2 or labels.shape[0] != count:
         raise ValueError(
-            f"{part}_labels in {archive.uri} must be integers [{count}, columns], one row per image, got {_describe(labels)}"
+            f"{part}_labels in {archive.uri} must be integers [{count}, columns], one row per image, "
+            f"got {_describe(labels)}"
         )
     if labels.shape[1] not in (1, len(names)):
         raise ValueError(

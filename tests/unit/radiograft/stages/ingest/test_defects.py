@@ -68,6 +68,7 @@ def test_build_catalog_leaking_split_can_be_quarantined(test_data: Path) -> None
     assert found.quarantine["uri"].str.endswith(".png").all()
 
 
+@settings(deadline=None)
 @given(images=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "validation", "test"]))))
 def test_find_leaks_keeps_split_held_out_most(images: list[tuple[str, str]]) -> None:
     rows = pd.DataFrame(images, columns=["patient_id", "official"], dtype="string")
