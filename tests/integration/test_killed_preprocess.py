@@ -51,10 +51,10 @@ def test_three_times_in_one_folder(catalog_folder: Path, tmp_path: Path) -> None
         "train-00001-of-00004.parquet",
     ]
     said = killed(catalog_folder, out, "", "radiograft.data.shards.row_status write 1")
-    assert f"going on: 2 of {SHARDS} shards are there" in said
+    assert f"resuming: 2 of {SHARDS} shards are finished" in said
     assert (out / "part" / "train-00002-of-00004.tfrecord").is_file()
     said = killed(catalog_folder, out, "", "radiograft.data.shards.files copy_records 4")
-    assert f"going on: 2 of {SHARDS} shards are there" in said
+    assert f"resuming: 2 of {SHARDS} shards are finished" in said
     before = {path.name: path.stat().st_mtime_ns for path in (out / "part").glob("train-*")}
     assert not (out / "shards.json").exists()
     attempt(catalog_folder, out, "")
@@ -75,9 +75,9 @@ def test_a_pod_that_finds_its_folder_empty(
         "train-00003-of-00004.tfrecord",
     ]
     attempt(catalog_folder, tmp_path / "second", kept)
-    assert f"going on: 3 of {SHARDS} shards are there" in caplog.text
+    assert f"resuming: 3 of {SHARDS} shards are finished" in caplog.text
     attempt(catalog_folder, tmp_path / "whole", str(tmp_path / "kept"))
     assert contents(tmp_path / "second") == contents(tmp_path / "whole")
     attempt(catalog_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
-    assert f"going on: {SHARDS} of {SHARDS} shards are there" in caplog.text
+    assert f"resuming: {SHARDS} of {SHARDS} shards are finished" in caplog.text
     assert contents(tmp_path / "third") == contents(tmp_path / "whole")

@@ -102,7 +102,7 @@ def read(content: bytes) -> Radiograph:
 
     Raises:
         UnsupportedDicomError: The content is not a DICOM file, has another modality, several frames, color, no pixels
-            or more than MAX_PIXELS pixels (checked before decompression), or is damaged.
+            or more than MAX_PIXELS pixels (checked before decompression), or is corrupt.
     """
     with _translate_errors():
         dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
@@ -125,7 +125,7 @@ def _translate_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        raise UnsupportedDicomError("damaged DICOM file") from None
+        raise UnsupportedDicomError("corrupt DICOM file") from None
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
@@ -174,13 +174,13 @@ def _check_stream(dataset: Dataset) -> None:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         stated = _jpeg2000_size(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg_size(frame)
         if stated != (dataset.Rows, dataset.Columns, 1):
-            raise UnsupportedDicomError("damaged DICOM file")
+            raise UnsupportedDicomError("corrupt DICOM file")
 
 
 def _jpeg2000_size(stream: bytes) -> tuple[int, int, int]:
     """Reads rows, columns and components from the SIZ marker, which comes first (ISO/IEC 15444-1, A.5.1)."""
     if stream[:4] != b"\xff\x4f\xff\x51":
-        raise UnsupportedDicomError("damaged DICOM file")
+        raise UnsupportedDicomError("corrupt DICOM file")
     right, bottom, left, top = struct.unpack(">4I", stream[8:24])
     return bottom - top, right - left, int.from_bytes(stream[40:42], "big")
 

@@ -19,7 +19,7 @@ def to_gray(dataset: Dataset) -> np.ndarray:
         uint8 [height, width].
 
     Raises:
-        Exception: Any error of pydicom or NumPy, if the pixels or lookup tables are damaged.
+        Exception: Any error of pydicom or NumPy, if the pixels or lookup tables are corrupt.
     """
     dataset.pixel_array_options(index=0)  # a stream may contain more frames than the tags declare
     stored = dataset.pixel_array

@@ -1,4 +1,4 @@
-"""What every data set reader returns, and the functions that readers share: patient ids, ages and findings."""
+"""What every dataset reader returns, and the functions that readers share: patient ids, ages and findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiograft.data.catalog import no_boxes
 from radiograft.utils.errors import SensitiveValueError
 
 NO_PATIENTS = (
-    "the data set has no patient ids: each image counts as its own patient; if several images show one patient, "
+    "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
     "confidence intervals are too narrow and the patient may be in several splits"
 )
 
@@ -27,18 +27,18 @@ UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
 
 
 class Source(NamedTuple):
-    """A data set as its reader returns it.
+    """A dataset as its reader returns it.
 
     Attributes:
         uri: Folder, prefix or file that holds the images.
         rows: One row per image, sorted by the unique `image_id`, with the columns image_id, uri, md5, bytes,
-            patient_id, view, age (years), sex and official. Unknown values are missing. `official` is the data set's
+            patient_id, view, age (years), sex and official. Unknown values are missing. `official` is the dataset's
             own split: `train_val` (ingest draws the validation patients from it), `train`, `validation`, `test`, or
             missing.
         findings: One column per finding, with the index of `rows`: 1.0 present, 0.0 absent, NaN unknown. An image
             labeled as normal has 1.0 in `No Finding` only.
         excluded: `image_id` and `reason` of every excluded image, row or box.
-        notes: Limitations of the data set, one sentence each.
+        notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
     """
 
@@ -51,7 +51,7 @@ class Source(NamedTuple):
 
 
 def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
-    """Checks that the data set has a finding for every label.
+    """Checks that the dataset has a finding for every label.
 
     Raises:
         SensitiveValueError: A label is unknown. The message lists the findings, which may be names of patients if
@@ -61,16 +61,16 @@ def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
     for label in labels:
         if label not in known:
             raise SensitiveValueError(
-                f"data_labels must be findings of the data set ({', '.join(known)}), got {label!r}"
+                f"data_labels must be findings of the dataset ({', '.join(known)}), got {label!r}"
                 + did_you_mean(label, known),
-                f"data_labels must be findings of the data set, which has {len(known)}, got {label!r}",
+                f"data_labels must be findings of the dataset, which has {len(known)}, got {label!r}",
             )
 
 
 def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     """Normalizes patient ids and replaces missing ids by the image's id.
 
-    `00000012` and `12` in one data set become one patient, who would otherwise be in two splits.
+    `00000012` and `12` in one dataset become one patient, who would otherwise be in two splits.
 
     Returns:
         The patient ids, and notes about replaced and merged ids.

@@ -41,7 +41,7 @@ BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that dif
 def read(uri: str) -> Source:
     """Reads a folder or object store prefix in NIH's layout.
 
-    `official` is `train_val` or `test`, or missing if the data set has no lists. Every finding in the table gets a
+    `official` is `train_val` or `test`, or missing if the dataset has no lists. Every finding in the table gets a
     column, even if no image shows it. Boxes come from `BBox_List_2017.csv`, if present. Image files are read only to
     compute checksums that the storage does not provide; archives are read once.
 
@@ -100,7 +100,7 @@ def _official_splits(image_ids: pd.Series[str], lists: dict[str, str] | None, ur
 
 
 def _read_lists(files: dict[str, storage.ObjectInfo], uri: str) -> dict[str, str] | None:
-    """Returns the official split by image id, or None if the data set has no lists."""
+    """Returns the official split by image id, or None if the dataset has no lists."""
     present = [name for name in LISTS.values() if name in files]
     if len(present) == 1:
         raise FileNotFoundError(
@@ -125,7 +125,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
 
     Args:
         content: `BBox_List_2017.csv`, unpacked.
-        image_ids: Images of the data set.
+        image_ids: Images of the dataset.
 
     Returns:
         The boxes of these images in the columns of `no_boxes`, and the excluded boxes as `exclusion` rows.
@@ -149,7 +149,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
     known = isin(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
-        exclusion(table["image_id"][~known], "box of an image that is not there"),
-        exclusion(table["image_id"][known & ~inside], "box that is not inside its image"),
+        exclusion(table["image_id"][~known], "bounding box for a missing image"),
+        exclusion(table["image_id"][known & ~inside], "bounding box outside its image"),
     ]
     return table[known & inside].astype(BOX_COLUMNS).reset_index(drop=True), pd.concat(excluded)

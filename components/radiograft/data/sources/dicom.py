@@ -23,7 +23,7 @@ TAGS = {
     "age": "age",
     "sex": "sex",
 }  # fields of TableLayout and the columns that they replace
-BURNED_IN = "the file says that its pixels show who the patient is"
+BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 
 
@@ -66,7 +66,7 @@ def _label_by_folder(uri: str, images: pd.DataFrame) -> Source:
     rows = images.rename(columns={"path": "image_id"})
     labels = image_folder.labels_from_folders(rows["image_id"], uri)
     labeled = labels.classes.notna()
-    excluded = exclusion(rows["image_id"][~labeled], "image in no class's folder")
+    excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
     findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
     return _source(uri, rows.assign(official=labels.official)[labeled].reset_index(drop=True), findings, excluded)
 

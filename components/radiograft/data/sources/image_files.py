@@ -1,4 +1,4 @@
-"""Lists the PNG and JPEG files of a data set, in folders and .tar.gz archives, and joins them with a table's rows."""
+"""Lists the PNG and JPEG files of a dataset, in folders and .tar.gz archives, and joins them with a table's rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTSIDE_PATH = r"^/|(?:^|/)\.\.(?:/|$)"  # absolute paths and paths with ..
 
 
 def list_images(entries: Iterable[storage.ObjectInfo]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Lists the images of a data set, including those in archives.
+    """Lists the images of a dataset, including those in archives.
 
     Files are read only to compute checksums that the storage does not provide. Archives are read in parallel. Files
     with a suffix in UNSUPPORTED are excluded; inside archives they are ignored.
@@ -139,9 +139,9 @@ def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame
     outside = unmatched.str.contains(OUTSIDE_PATH)
     repeated = image_ids[image_ids.duplicated() | isin(image_ids, ambiguous)]
     excluded = [
-        exclusion(row_ids[row_ids.duplicated() & ~isin(row_ids, conflicting)], "further row of an image"),
+        exclusion(row_ids[row_ids.duplicated() & ~isin(row_ids, conflicting)], "duplicate row for an image"),
         exclusion(conflicting, CONFLICTING_ROWS),
-        exclusion(repeated, "image's name occurs in more than one folder"),
+        exclusion(repeated, "file name used in more than one folder"),
         exclusion(unmatched[~outside], "row without an image"),
         exclusion(unmatched[outside], OUTSIDE),
         exclusion(image_ids[~isin(image_ids, row_ids)], "image without a row"),

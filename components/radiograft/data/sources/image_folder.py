@@ -1,4 +1,4 @@
-"""Reader of one folder per class, optionally inside train, val and test, such as Kermany's pneumonia data set."""
+"""Reader of one folder per class, optionally inside train, val and test, such as Kermany's pneumonia dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiograft.data.sources import base, image_files
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
-# File names of Kermany's data set. Mendeley Data: DISEASE-PATIENT-IMAGE. Kaggle: personPATIENT_DISEASE_IMAGE, where
+# File names of Kermany's dataset. Mendeley Data: DISEASE-PATIENT-IMAGE. Kaggle: personPATIENT_DISEASE_IMAGE, where
 # patients are numbered separately for each disease, and IM-PATIENT-IMAGE.
 PATIENTS = (
     re.compile(r"(?:NORMAL|BACTERIA|VIRUS)-(\d+)-\d+"),
@@ -24,7 +24,7 @@ PATIENTS = (
 
 
 class FolderLabels(NamedTuple):
-    """The class of each file, missing outside the class folders, and the data set's own split."""
+    """The class of each file, missing outside the class folders, and the dataset's own split."""
 
     classes: pd.Series[str]
     official: pd.Series[str]
@@ -43,7 +43,7 @@ def read(uri: str) -> Source:
     rows = images.rename(columns={"path": "image_id"})
     labels = labels_from_folders(rows["image_id"], uri)
     labeled = labels.classes.notna()
-    excluded = exclusion(rows["image_id"][~labeled], "image in no class's folder")
+    excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
     rows = rows.assign(official=labels.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
     findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
@@ -74,7 +74,7 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
 
 
 def kermany_patient(path: str) -> str:
-    """Returns the patient id in a file name of Kermany's data set, or "" for any other name.
+    """Returns the patient id in a file name of Kermany's dataset, or "" for any other name.
 
     Example:
         >>> kermany_patient("train/PNEUMONIA/person1_bacteria_2.jpeg")

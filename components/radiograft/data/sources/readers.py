@@ -27,23 +27,23 @@ def read_dicom(settings: Ingest) -> Source:
 
 
 def read_phantom(settings: Ingest) -> Source:
-    """Reads the phantom data set; generates it first if it is missing."""
+    """Reads the phantom dataset; generates it first if it is missing."""
     source = chestxray14.read(generate_phantom(settings))
     return source._replace(notes=(SYNTHETIC, *source.notes))
 
 
 def generate_phantom(settings: Ingest) -> str:
-    """Writes a phantom data set below the source unless it exists, and returns its URI.
+    """Writes a phantom dataset below the source unless it exists, and returns its URI.
 
-    The folder's name contains size and seed, so different data sets are never confused.
+    The folder's name contains size and seed, so different datasets are never confused.
     """
     patients, seed = settings.data_phantom_patients, settings.train_seed
     uri = storage.join(settings.data_source, f"phantom-{patients}-patients-seed-{seed}")
-    # The list is written last. A data set of an older version without boxes is generated again.
+    # The list is written last. A dataset of an older version without boxes is generated again.
     if all(storage.exists(storage.join(uri, name)) for name in (chestxray14.LISTS["test"], chestxray14.BOX_TABLE)):
-        log.info("phantom data set found at %s", uri)
+        log.info("phantom dataset found at %s", uri)
         return uri
-    log.info("generating a phantom data set of %d patients in %s", patients, uri)
+    log.info("generating a phantom dataset of %d patients in %s", patients, uri)
     for number, (name, content) in enumerate(generate_phantom_files(patients, seed), 1):
         storage.write_bytes(storage.join(uri, name), content)
         if number % 100 == 0:
@@ -83,7 +83,7 @@ def _unlabeled_source(uri: str, images: pd.DataFrame, excluded: pd.DataFrame) ->
     return Source(uri, rows, pd.DataFrame(index=rows.index), excluded, notes)
 
 
-# The other formats are published data sets, whose tables always contain the findings.
+# The other formats are published datasets, whose tables always contain the findings.
 UNLABELED_READERS: dict[str, Callable[[Ingest], Source]] = READERS | {
     "dicom": _read_any_dicom,
     "folders": _read_any_images,

@@ -267,7 +267,7 @@ def jpeg2000_header(width: int, height: int, components: int) -> bytes:
 
 
 LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
-DAMAGED = "damaged DICOM file"
+CORRUPT = "corrupt DICOM file"
 UNSUPPORTED = {
     "empty": (b"", "not a DICOM file"),
     "text": (b"not an image at all" * 20, "not a DICOM file"),
@@ -283,13 +283,13 @@ UNSUPPORTED = {
     "no pixels": (without("PixelData"), "DICOM file without pixels"),
     "too large": (file_with(Rows=8001, Columns=8000), "an image must have at most 64000000 pixels"),
     "deflated": (deflated(), "unsupported deflated DICOM file"),
-    "size of another image": (file_with(Rows=4000, Columns=4000), DAMAGED),
-    "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), DAMAGED),
-    "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), DAMAGED),
-    "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), DAMAGED),
-    "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), DAMAGED),
-    "truncated JPEG 2000": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), DAMAGED),
-    "invalid JPEG-LS": (claiming(JPEGLSLossless, b"not an image"), DAMAGED),
+    "size of another image": (file_with(Rows=4000, Columns=4000), CORRUPT),
+    "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), CORRUPT),
+    "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), CORRUPT),
+    "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), CORRUPT),
+    "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), CORRUPT),
+    "truncated JPEG 2000": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), CORRUPT),
+    "invalid JPEG-LS": (claiming(JPEGLSLossless, b"not an image"), CORRUPT),
 }
 
 
@@ -322,7 +322,7 @@ def test_read_damaged_byte_returns_image_or_raises(offset: int, byte: int) -> No
 @pytest.mark.parametrize("reading", [read, lambda content: read_tags(io.BytesIO(content))])
 def test_read_unknown_value_representation_raises(reading: Callable[[bytes], object]) -> None:
     content = file_with(PatientAge="058Y").replace(b"AS\x04\x00058Y", b"SA\x04\x00058Y")
-    with pytest.raises(UnsupportedDicomError, match=f"^{DAMAGED}$"):
+    with pytest.raises(UnsupportedDicomError, match=f"^{CORRUPT}$"):
         reading(content)
 
 

@@ -92,7 +92,7 @@ def test_read_archives_returns_same_source_as_folders(place: str) -> None:
     source = chestxray14.read(put(files, place))
     assert rows_with_findings(source) == EXPECTED
     assert sorted(exclusions(source)) == sorted(
-        (name.removeprefix("images/"), "image's name occurs in more than one folder") for name in list(shuffled)[:3]
+        (name.removeprefix("images/"), "file name used in more than one folder") for name in list(shuffled)[:3]
     )
     row = source.rows.iloc[2]
     assert row["uri"].startswith(f"{place}/images_0")
@@ -188,9 +188,9 @@ def test_read_repeated_rows_and_names_keeps_only_consistent_ones(place: str) -> 
     files[f"images-0/{copied}"] = files[f"{IMAGES}/{copied}"]
     source = chestxray14.read(put(files, place))
     assert exclusions(source) == [
-        ("00000002_000.png", "further row of an image"),
-        ("00000003_000.png", "rows that tell different things of one image"),
-        *((name, "image's name occurs in more than one folder") for name in (different, different, copied)),
+        ("00000002_000.png", "duplicate row for an image"),
+        ("00000003_000.png", "conflicting rows for one image"),
+        *((name, "file name used in more than one folder") for name in (different, different, copied)),
     ]
     assert rows_with_findings(source) == EXPECTED[1:3] + EXPECTED[4:]
     assert source.rows["uri"][0] == f"{place}/images-0/{copied}"
@@ -272,5 +272,5 @@ def test_check_known_labels_unknown_label_raises_with_suggestion() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         check_known_labels(("Mass", "Edma"), {"Edema", "Mass"})
     assert str(error.value) == (
-        "data_labels must be findings of the data set (Edema, Mass), got 'Edma'; did you mean 'Edema'?"
+        "data_labels must be findings of the dataset (Edema, Mass), got 'Edma'; did you mean 'Edema'?"
     )

@@ -50,13 +50,13 @@ def test_read_boxes_overlapping_edge_is_clipped() -> None:
     ["1024,0,10,10", "0,2000,10,10", "-20,0,10,10", "5,5,0,10", "5,5,10,-3", "x,5,10,10", ",,,", "5,5,nan,10"],
 )
 def test_read_boxes_outside_image_is_excluded(corners: str) -> None:
-    assert read(f"1.png,Mass,{corners}\n") == ([], {"box that is not inside its image": 1})
+    assert read(f"1.png,Mass,{corners}\n") == ([], {"bounding box outside its image": 1})
 
 
 def test_read_boxes_of_missing_image_is_excluded() -> None:
     kept, reasons = read("1.png,Mass,0,0,512,512\n3.png,Mass,0,0,512,512\n4.png,Mass,0,0,0,0\n")
     assert [row[0] for row in kept] == ["1.png"]
-    assert reasons == {"box of an image that is not there": 2}
+    assert reasons == {"bounding box for a missing image": 2}
 
 
 def test_read_boxes_wrong_header_raises() -> None:

@@ -56,7 +56,7 @@ def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
     assert dict(source.excluded.to_numpy().tolist()) == {
         "scan.dcm": "modality CT is not a radiograph (CR, DX, RG)",
         "frames.dcm": "DICOM file with several frames",
-        "shown.dcm": "the file says that its pixels show who the patient is",
+        "shown.dcm": "patient identity burned into the pixels",
         "README.txt": "not a DICOM file",
         "DICOMDIR": "not a DICOM file",
     }
@@ -114,7 +114,7 @@ def test_read_without_table_uses_folders_as_findings(tmp_path: str) -> None:
     assert source.findings.to_dict("list") == {"Mass": [1.0, 0.0], "No Finding": [0.0, 1.0]}
     assert source.excluded.to_numpy().tolist() == [
         ["Mass/4", "modality US is not a radiograph (CR, DX, RG)"],
-        ["stray.dcm", "image in no class's folder"],
+        ["stray.dcm", "image outside the class folders"],
     ]
 
 

@@ -58,7 +58,7 @@ def test_read_mendeley_layout_without_validation_split(tmp_path: str) -> None:
 
 
 def test_read_unsupported_formats_are_excluded_unread(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails if they disappear silently: half a data set may be TIFF. Their content is not read."""
+    """Fails if they disappear silently: half a dataset may be TIFF. Their content is not read."""
     kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
     others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
     files = {"NORMAL/a.PNG": b"1", "Mass/b.jpeg": b"2", "Mass/notes.txt": b"3", **dict.fromkeys(others, b"x")}
@@ -78,7 +78,7 @@ def test_read_without_split_folders_leaves_split_and_patients_unknown(tmp_path: 
     assert source.rows["patient_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
     assert source.rows["official"].isna().all()
     assert source.findings.to_dict("list") == {"No Finding": [1.0, 0.0], "sick": [0.0, 1.0]}
-    assert source.excluded.to_numpy().tolist() == [["stray.png", "image in no class's folder"]]
+    assert source.excluded.to_numpy().tolist() == [["stray.png", "image outside the class folders"]]
     assert source.notes == (NO_PATIENTS,)
 
 
@@ -90,12 +90,12 @@ def test_read_single_class_raises(tmp_path: str) -> None:
 
 def test_build_catalog_patient_in_two_splits_raises(tmp_path: str) -> None:
     files = KAGGLE | {"test/PNEUMONIA/person1_bacteria_3.jpeg": b"10"}
-    with pytest.raises(ValueError, match=r"a patient must be in one split only, 1 are in several .*: person1_bac"):
+    with pytest.raises(ValueError, match=r"a patient must be in one split only, got 1 in several .*: person1_bac"):
         task.build_catalog(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
 
 
 def test_build_catalog_unknown_class_raises_with_known_classes(tmp_path: str) -> None:
     uri = put(KAGGLE, f"{tmp_path}/kaggle")
     for labels in ("Mass", "all"):
-        with pytest.raises(ValueError, match=r"must be findings of the data set \(Pneumonia\), got"):
+        with pytest.raises(ValueError, match=r"must be findings of the dataset \(Pneumonia\), got"):
             task.build_catalog(Ingest(data_format="folders", data_source=uri, data_labels=labels))

@@ -25,7 +25,7 @@ from tests.helpers.medmnist_source import BINARY, COUNTS, medmnist_arrays
 
 FIELDS = ["image_id", "patient_id", "official"]
 PATIENTS = (
-    "the data set has no patient ids: each image counts as its own patient; if several images show one patient, "
+    "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
     "confidence intervals are too narrow and the patient may be in several splits"
 )
 CLASSES = {"train": [0, 2, 1, 3, 2, 0], "val": [1, 0, 3], "test": [3, 2, 0]}
@@ -259,7 +259,7 @@ def test_build_catalog_images_without_findings_are_no_finding(uri: str) -> None:
 
 
 def test_build_catalog_no_finding_as_label_raises(uri: str) -> None:
-    with pytest.raises(ValueError, match=r"data_labels must be findings of the data set \(\), got 'No Finding'"):
+    with pytest.raises(ValueError, match=r"data_labels must be findings of the dataset \(\), got 'No Finding'"):
         task.build_catalog(settings(pack(uri, **medmnist_arrays()), data_labels="No Finding"))
 
 

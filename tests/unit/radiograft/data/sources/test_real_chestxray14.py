@@ -72,7 +72,7 @@ def test_catalog_splits_agree_with_official_lists(catalog: Catalog, nih: Path) -
 def test_catalog_counts_rows_without_image(catalog: Catalog) -> None:
     assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
         "row without an image": 111_390,
-        "box of an image that is not there": 942,
+        "bounding box for a missing image": 942,
         "byte-identical to an earlier image": 1,
     }
 

@@ -32,10 +32,10 @@ def test_catalog_has_all_images_except_duplicates(catalog: Catalog) -> None:
     }
     assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
         "byte-identical to an earlier image": 16,
-        "byte-identical to an image of a split held out": 10,
+        "byte-identical to an image in a held-out split": 10,
     }
     assert catalog.summary()["notes"][1:] == [
-        "3 images of the official test split repeat others of it byte for byte and stay"
+        "3 images of the official test split are byte-identical to others in it and stay"
     ]
     assert catalog.fingerprint() == "36328f55394629b02c7d883585823826bd4eb167b7e36aef6f16dfbbe4a28aeb"
 

@@ -150,9 +150,9 @@ def test_read_repeated_and_unmatched_rows_are_excluded(folder: str) -> None:
     more = "../secret.png,p9,Mass,,,,train\na/1.png,p1,Pneumonia|Mass,PA,57,Male,train\n"
     source = read(folder, TEXT_COLUMN.replace("b/4.png", "b/5.png") + more)
     assert source.excluded.to_numpy().tolist() == [
-        ["a/1.png", "further row of an image"],
+        ["a/1.png", "duplicate row for an image"],
         ["b/5.png", "row without an image"],
-        ["../secret.png", "path that leads out of the data's folder"],
+        ["../secret.png", "path outside the data folder"],
         ["b/4.png", "image without a row"],
     ]
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
@@ -163,7 +163,7 @@ def test_read_one_row_per_finding_is_merged(folder: str) -> None:
     source = read(folder, "image,patient,label\na/1.png,1,Mass\na/2.png,2,\na/1.png,1,Nodule\na/1.png,1,\n")
     assert source.rows["image_id"].tolist() == ["a/1.png", "a/2.png"]
     assert truth(source, "Mass") == truth(source, "Nodule") == [1, None]
-    assert source.excluded["reason"].tolist() == ["further row of an image"] * 2 + ["image without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["duplicate row for an image"] * 2 + ["image without a row"] * 2
 
 
 def test_read_consistent_rows_of_image_are_merged(folder: str) -> None:
@@ -174,7 +174,7 @@ def test_read_consistent_rows_of_image_are_merged(folder: str) -> None:
     assert source.rows["age"].fillna(-1).tolist() == [57, -1]
     assert truth(source, "Edema") == [1, 0]
     assert truth(source, "Mass") == [0, 0]
-    assert source.excluded["reason"].tolist() == ["further row of an image"] + ["image without a row"] * 2
+    assert source.excluded["reason"].tolist() == ["duplicate row for an image"] + ["image without a row"] * 2
 
 
 def test_read_partial_data_set_keeps_present_images(folder: str) -> None:
@@ -201,7 +201,7 @@ def test_read_contradictory_rows_of_image_are_excluded(folder: str, content: str
     source = read(folder, content)
     assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["2.png"]
     assert source.excluded["reason"].value_counts().to_dict() == {
-        "rows that tell different things of one image": 1,
+        "conflicting rows for one image": 1,
         "image without a row": 2,
     }
 
@@ -224,7 +224,7 @@ def test_read_ambiguous_file_names_keep_only_identical_copies(folder: str) -> No
     source = table.read(f"{put(files | {'t.csv': content}, folder)}/t.csv", layout())
     assert source.rows["image_id"].tolist() == ["2.png", "3.png"]
     assert source.excluded.to_numpy().tolist() == [
-        [name, "image's name occurs in more than one folder"] for name in ("1.png", "1.png", "2.png")
+        [name, "file name used in more than one folder"] for name in ("1.png", "1.png", "2.png")
     ]
 
 
@@ -346,8 +346,8 @@ def test_build_catalog_excludes_lateral_views_and_unknown_labels(folder: str) ->
         )
         return len(found.rows), found.excluded.to_numpy().tolist()
 
-    unknown = "no finding asked for is known to be there or not"
-    assert count("standard") == (6, [["6.png", "no frontal view"], ["7.png", unknown], ["8.png", unknown]])
+    unknown = "all requested labels unknown"
+    assert count("standard") == (6, [["6.png", "not a frontal view"], ["7.png", unknown], ["8.png", unknown]])
     assert count("views=all,uncertain=ones") == (8, [["7.png", unknown]])
 
 
@@ -373,5 +373,5 @@ def test_build_catalog_lateral_excludes_frontal_views(folder: str) -> None:
 def test_build_catalog_unknown_finding_raises_with_suggestion(folder: str) -> None:
     uri = f"{put(IMAGES | {'t.csv': FINDING_COLUMNS.encode()}, folder)}/t.csv"
     asked = Ingest(data_format="table", data_source=uri, data_table="image=Path", data_labels="Pnuemonia")
-    with pytest.raises(ValueError, match=r"data set \(Pneumonia\), got 'Pnuemonia'; did you mean 'Pneumonia'"):
+    with pytest.raises(ValueError, match=r"dataset \(Pneumonia\), got 'Pnuemonia'; did you mean 'Pneumonia'"):
         task.build_catalog(asked)

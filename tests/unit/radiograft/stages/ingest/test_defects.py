@@ -50,7 +50,7 @@ def test_run_leaking_split_raises_with_patients(test_data: Path, tmp_path: Path)
     splits = table.groupby("Patient ID")["repo_split"].nunique()
     leaking = sorted(splits.index[splits > 1])
     assert len(leaking) == 30
-    with pytest.raises(ValueError, match="a patient must be in one split only, 30 are in several") as error:
+    with pytest.raises(ValueError, match="a patient must be in one split only, got 30 in several") as error:
         task.run(leaking_split(test_data), tmp_path / "catalog")
     listed = str(error.value).partition("own: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
@@ -123,7 +123,9 @@ def test_build_catalog_any_table_keeps_patients_in_one_split(
 
 def test_build_catalog_contradiction_is_quarantined_with_uri(tmp_path: Path) -> None:
     found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
-    assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' beside a finding"]]
+    assert found.quarantine.to_numpy().tolist() == [
+        ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
+    ]
     assert "7.png" in set(found.rows["image_id"])
 
 
@@ -136,14 +138,16 @@ def test_build_catalog_misspelled_finding_is_suspect_and_kept(tmp_path: Path) ->
     rows = ROWS + "6.png,6,Pnuemonia,train\n7.png,7,Pneumothorax|no pneumonia,train\n"
     found = catalog(tmp_path / "kept", rows)
     assert found.suspects["image_id"].tolist() == ["6.png"]
-    assert found.notes == ("'Pnuemonia' (1 images) may be Pneumonia: they count as free of Pneumonia",)
+    assert found.notes == (
+        "'Pnuemonia' (1 images) may be a misspelling of Pneumonia; these images count as negative for Pneumonia",
+    )
     assert "6.png" in set(found.rows["image_id"])
     assert "6.png" not in set(catalog(tmp_path / "dropped", rows, "misspelled_label=drop").rows["image_id"])
 
 
 def test_build_catalog_failing_defect_raises_with_images(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,No Finding|Mass,train\n"
-    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' beside a finding\): 6\.png;"):
+    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 
 
@@ -156,7 +160,7 @@ def test_build_catalog_zero_padded_ids_are_one_patient(tmp_path: Path) -> None:
 
 
 def test_build_catalog_zero_padded_ids_in_two_splits_raises(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 are in several of the data set's own: 1;"):
+    with pytest.raises(ValueError, match="got 1 in several of the dataset's own splits: 1;"):
         catalog(tmp_path, ROWS.replace("4.png,4,", "4.png,0001,"))
 
 

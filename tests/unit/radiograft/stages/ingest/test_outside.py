@@ -14,7 +14,7 @@ from radiograft.stages.ingest import task
 from tests.helpers.nih_source import half_validating, nih_files, put
 from tests.helpers.tar_files import tar_gz
 
-OUTSIDE = "path that leads out of the data's folder"
+OUTSIDE = "path outside the data folder"
 ROWS = "image,label\na/1.png,Mass\na/2.png,No Finding\n"
 IMAGES = {"a/1.png": b"1", "a/2.png": b"2"}
 
@@ -52,5 +52,6 @@ def test_build_catalog_path_outside_follows_policy(tmp_path: Path) -> None:
     found = task.build_catalog(half_validating(source))
     assert len(found.rows) == 8
     assert found.excluded.to_numpy().tolist() == outside("../00000001_000.png")
-    with pytest.raises(ValueError, match=r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair, or set outside=drop"):
+    message = r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair the data, or set outside=drop"
+    with pytest.raises(ValueError, match=message):
         task.build_catalog(Ingest(data_source=source, data_validation_fraction=0.5, data_policy="outside=fail"))

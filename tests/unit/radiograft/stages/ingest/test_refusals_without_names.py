@@ -52,8 +52,8 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
     [
         (
             lambda folder: patient_folders(folder, NAME, "Doe", "Roe"),
-            "data_labels must be findings of the data set, which has 3, got 'Pneumonia'",
-            f"data_labels must be findings of the data set (Doe, {NAME}, Roe), got 'Pneumonia'",
+            "data_labels must be findings of the dataset, which has 3, got 'Pneumonia'",
+            f"data_labels must be findings of the dataset (Doe, {NAME}, Roe), got 'Pneumonia'",
         ),
         (lambda folder: patient_folders(folder, NAME), "data has 1", f"data has {NAME}"),
         (name_in_latin_1, "must be UTF-8, got one of other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),

@@ -76,7 +76,7 @@ def test_build_catalog_negatives_follow_setting(folder: str) -> None:
     put(nih_files(), folder)
     strict = task.build_catalog(half_validating(folder, data_negatives="no_finding"))
     assert len(task.build_catalog(half_validating(folder)).rows) == 8
-    assert exclusion_counts(strict) == {"neither a finding asked for nor 'No Finding'": 1}
+    assert exclusion_counts(strict) == {"neither a requested finding nor 'No Finding'": 1}
     assert list(strict.excluded["image_id"]) == ["00000002_000.png"]
     assert "00000001_000.png" in set(strict.rows["image_id"])  # has Effusion beside Pneumonia
 
@@ -93,7 +93,7 @@ def test_build_catalog_excludes_and_counts_unusable_images(folder: str) -> None:
         ("00000001_007.png", "row without an image"),
         ("00000001_002.png", "empty file"),
         ("00000001_003.png", "empty file"),
-        ("00000001_005.png", "in neither official list"),
+        ("00000001_005.png", "in no official split list"),
         ("00000001_004.png", "byte-identical to an earlier image"),
     ]
     assert "00000001_006.png" in set(catalog.rows["image_id"])  # its duplicate 005 is in no official list
@@ -111,17 +111,17 @@ INVALID: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "unknown label": (
         {},
         {"data_labels": "Pnuemonia"},
-        "must be findings of the data set (Effusion, Mass, Pneumonia), got 'Pnuemonia'; did you mean 'Pneumonia'?",
+        "must be findings of the dataset (Effusion, Mass, Pneumonia), got 'Pnuemonia'; did you mean 'Pneumonia'?",
     ),
     "no finding as a finding": (
         {},
         {"data_labels": "No Finding"},
-        "data_labels must be findings of the data set (Effusion, Mass, Pneumonia), got 'No Finding'",
+        "data_labels must be findings of the dataset (Effusion, Mass, Pneumonia), got 'No Finding'",
     ),
     "patient in both lists": (
         {"test_list.txt": "\n".join((*TEST, "00000001_001.png")), "train_val_list.txt": "\n".join(TRAIN_VAL[::2])},
         {},
-        "a patient must be in one split only, 1 are in several of the data set's own: 1; repair its split",
+        "a patient must be in one split only, got 1 in several of the dataset's own splits: 1; repair the splits",
     ),
     "no positive validates": (
         {TABLE: TABLE_V2020.replace("Pneumonia,0,6", "No Finding,0,6")},
@@ -167,7 +167,7 @@ def test_build_catalog_duplicates_across_splits_keep_held_out_image(folder: str)
     files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
     catalog = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
     assert list(catalog.excluded.itertuples(index=False, name=None)) == [
-        ("00000001_001.png", "byte-identical to an image of a split held out"),
+        ("00000001_001.png", "byte-identical to an image in a held-out split"),
         ("00000002_000.png", "byte-identical to an earlier image"),
     ]
 
@@ -180,7 +180,7 @@ def test_build_catalog_test_split_of_one_class_is_noted(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
     catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalog.summary()["notes"] == [
-        "not estimable on test (2 images), where each occurs in all or in none: Pneumonia"
+        "not estimable on test (2 images), where all or no images are positive: Pneumonia"
     ]
 
 
