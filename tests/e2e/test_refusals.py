@@ -86,7 +86,7 @@ def test_a_label_that_the_table_does_not_know(refuse: Radiograft) -> None:
     _assert_task_failed(
         done,
         "ingest",
-        "radiograft.utils.errors.SensitiveValueError: data_labels must be findings of the data set (Atelectasis, ",
+        "radiograft.utils.errors.SensitiveValueError: data_labels must be findings of the dataset (Atelectasis, ",
     )
     assert "got 'Pneumona'; did you mean 'Pneumonia' or " in done.stderr
 

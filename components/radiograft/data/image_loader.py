@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
-from radiograft.imaging.decode import IN_COLOR, decode, encode_png, has_color, inspect_image
+from radiograft.imaging.decode import decode, encode_png, has_color, inspect_image
 from radiograft.imaging.limits import TooSmallError, check_not_too_small
 from radiograft.storage import npz_archive, pseudonyms, tar_archive
 
@@ -30,14 +30,16 @@ class LoadedImage(NamedTuple):
     Attributes:
         image: uint8 [size, size, 1], or None.
         reason: why there is no image; otherwise empty.
-        mode: Pillow mode of the file, followed by IN_COLOR if the channels differ, or "DICOM".
+        mode: Pillow mode of the file, or "DICOM".
         pixels: number of pixels before resizing.
+        in_color: whether the channels of the file differ.
     """
 
     image: np.ndarray | None
     reason: str
     mode: str = ""
     pixels: int = 0
+    in_color: bool = False
 
 
 def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
@@ -94,9 +96,7 @@ def _decode(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage
         content = content if pixels is None else encode_png(pixels)
         mode, height, width = inspect_image(content)
         image = _decoder(size)(content)
-        if mode in COLOR_MODES and has_color(content):
-            mode += IN_COLOR
-        return LoadedImage(image, "", mode, height * width)
+        return LoadedImage(image, "", mode, height * width, mode in COLOR_MODES and has_color(content))
     except TooSmallError as error:
         return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):

@@ -24,7 +24,6 @@ from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
-from radiograft.imaging.decode import IN_COLOR
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
@@ -111,15 +110,15 @@ def _select_examples(
 
 def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
     """Checks a loaded image and applies the data policy to its defects."""
-    image, reason, mode, pixels = decoded
-    if image is None:
-        return RowStatus(mode, (reason,))
-    check = check_image(image)
-    flaws = (*check.flaws, COLOR) if mode.endswith(IN_COLOR) else check.flaws
+    mode = f"{decoded.mode} in color" if decoded.in_color else decoded.mode
+    if decoded.image is None:
+        return RowStatus(mode, (decoded.reason,))
+    check = check_image(decoded.image)
+    flaws = (*check.flaws, COLOR) if decoded.in_color else check.flaws
     for flaw in flaws:
         if policy.treatment(flaw) != REPORT:
             return RowStatus(mode, (flaw,))
-    return RowStatus(mode, flaws, check, pixels)
+    return RowStatus(mode, flaws, check, decoded.pixels)
 
 
 @dataclasses.dataclass(frozen=True)

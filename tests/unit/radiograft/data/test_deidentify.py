@@ -73,8 +73,8 @@ def test_ingest_and_preprocess_write_and_log_no_names(
     summary = json.loads((tmp_path / "output/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
         "corrupt DICOM file": 1,
-        "modality CT is no radiograph (CR, DX, RG)": 1,
-        "no DICOM file": 1,
+        "modality CT is not a radiograph (CR, DX, RG)": 1,
+        "not a DICOM file": 1,
         "row without an image": 1,
     }
     assert summary["splits"]["train"]["pictures"] == 4

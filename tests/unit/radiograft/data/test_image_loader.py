@@ -61,7 +61,7 @@ CHUNKS = {
 def test_load_corrupt_chunk_after_pixels_returns_reason(tmp_path: Path, chunk: bytes) -> None:
     """Fails if `has_color` raises Pillow's error: TensorFlow does not read beyond the pixels and has decoded the image
     before, so one such image would stop preprocess."""
-    assert load_content(tmp_path, COLORS).mode == "RGB in color"
+    assert load_content(tmp_path, COLORS)[1:] == ("", "RGB", 32 * 32, True)
     assert load_content(tmp_path, with_chunk_at_its_end(COLORS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
 
 
@@ -93,16 +93,16 @@ def test_load_object_storage_uri_returns_image(embedded: str) -> None:
     assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "deleted since ingest")
     storage.write_bytes(uri, content)
     loaded = image_loader.load(uri, md5(content), size=32)
-    assert loaded[1:] == ("", "L", 32 * 32)
+    assert loaded[1:] == ("", "L", 32 * 32, False)
     np.testing.assert_array_equal(loaded.image, noise(32)[..., None])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB in color"), ((224, 224), "L")])
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB"), ((224, 224), "L")])
 def test_load_pixels_equals_loading_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     loaded = image_loader.load("set.npz#images/0", md5(pixels.tobytes()), pixels, size=32)
     np.testing.assert_array_equal(loaded.image, load_content(tmp_path, encode(pixels)).image)  # type: ignore[arg-type]
-    assert loaded[1:] == ("", mode, shape[0] * shape[1])
+    assert loaded[1:] == ("", mode, shape[0] * shape[1], mode == "RGB")
 
 
 def test_load_changed_pixels_returns_reason() -> None:
