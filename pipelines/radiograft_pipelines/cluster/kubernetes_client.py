@@ -54,14 +54,14 @@ class KubernetesClient:
         except HTTPError as error:
             raise translate_errors(error, self.host, subject) from None
 
-    def listed(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    def list_items(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
         """Returns the items of a list method; an empty list if the API group does not exist."""
         try:
             return list(self.call(subject, method, *arguments, **options).items)
         except LookupError:
             return []
 
-    def objects(self, *path: str, **options: Any) -> list[dict[str, Any]]:
+    def list_custom_objects(self, *path: str, **options: Any) -> list[dict[str, Any]]:
         """Returns the custom resources of a group, version, namespace and plural name.
 
         Raises:

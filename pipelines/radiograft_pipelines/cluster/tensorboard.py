@@ -43,7 +43,7 @@ def apply_tensorboard(cluster: KubernetesClient, run_id: str, logs: str) -> str 
     }
     path = (GROUP, VERSION, cluster.namespace, PLURAL)
     try:
-        existing = cluster.objects(*path)
+        existing = cluster.list_custom_objects(*path)
     except LookupError:
         return None
     if any(resource["metadata"]["name"] == name for resource in existing):
