@@ -27,14 +27,14 @@ class CompiledPipeline(NamedTuple):
         description: help shown in the KFP UI.
         text: the package, as YAML.
         image: container image of all tasks.
-        demands: the pods that the tasks request.
+        pods: what the tasks' pods request.
     """
 
     name: str
     description: str
     text: str
     image: str
-    demands: list[PodRequest]
+    pods: list[PodRequest]
 
     @property
     def version(self) -> str:
@@ -66,7 +66,7 @@ def read_package(
         from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 
         profile = ClusterProfile.read(cluster) if cluster else ClusterProfile()
-        text = apply_profile(text, profile.running(model) if model else profile)
+        text = apply_profile(text, profile.with_model_label(model) if model else profile)
     return _parse_package(text)
 
 
@@ -93,11 +93,11 @@ def _parse_package(text: str) -> CompiledPipeline:
     spec, platform = yaml.safe_load_all(text)
     executors = spec["deploymentSpec"]["executors"]
     containers = {label: executor["container"] for label, executor in executors.items()}
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    pod_specs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     (image,) = {container["image"] for container in containers.values()}
-    demands = [_pod_request(name, containers[label], pods[label]) for name, _, label in _iter_tasks(spec)]
+    pods = [_pod_request(name, containers[label], pod_specs[label]) for name, _, label in _iter_tasks(spec)]
     info = spec["pipelineInfo"]
-    return CompiledPipeline(info["name"], info["description"], text, image, demands)
+    return CompiledPipeline(info["name"], info["description"], text, image, pods)
 
 
 def _iter_tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -31,7 +31,7 @@ REMEDIES = (
         r"failed quota: ([\w.-]+): must specify",
         "add a LimitRange with default requests and limits to the namespace: KFP's own containers declare none",
     ),
-    (r"violates PodSecurity", "the namespace enforces a stricter policy than the pod meets: use the pipelines of this package"),
+    (r"violates PodSecurity", "the namespace rejects the pod: use the pipelines that this package compiles"),
     (r"quantities must match|unable to parse quantity", "write quantities in Kubernetes's notation: 500m, 8, 16Gi"),
     (
         r"InvalidImageName|ErrImageNeverPull|ErrImagePull|ImagePullBackOff|Failed to pull image",

@@ -37,17 +37,17 @@ class CheckResult(NamedTuple):
     remedy: str = ""
 
 
-def run_checks(cluster: KubernetesClient, demands: Sequence[PodRequest], service_account: str) -> Iterator[CheckResult]:
+def run_checks(cluster: KubernetesClient, pods: Sequence[PodRequest], service_account: str) -> Iterator[CheckResult]:
     """Checks the cluster's nodes, quotas and objects against the pods of a run.
 
     Invalid quantities are reported first, and end the checks: they cannot be compared.
     """
-    invalid = list(_check_quantities(demands))
+    invalid = list(_check_quantities(pods))
     yield from invalid
     if invalid:
         return
     for check in (_check_nodes, _check_quotas, _check_named_objects):
-        yield from _warn_if_unreadable(lambda check=check: list(check(cluster, demands)))  # type: ignore[misc]
+        yield from _warn_if_unreadable(lambda check=check: list(check(cluster, pods)))  # type: ignore[misc]
     yield from _warn_if_unreadable(lambda: [_check_service_account(cluster, service_account)])
 
 
@@ -86,41 +86,41 @@ def _warn_if_unreadable(check: Callable[[], list[CheckResult]]) -> list[CheckRes
         return [CheckResult("warning", f"not checked: {error}")]
 
 
-def _check_quantities(demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    for demand in demands:
-        for name, quantity in demand.resources.items():
+def _check_quantities(pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    for pod in pods:
+        for name, quantity in pod.resources.items():
             if not pod_request.is_positive_quantity(quantity):
                 yield CheckResult(
-                    "bad", f"{demand.task} requests {quantity!r} of {name}", "use a quantity such as 500m, 8 or 16Gi"
+                    "bad", f"{pod.task} requests {quantity!r} of {name}", "use a quantity such as 500m, 8 or 16Gi"
                 )
 
 
-def _check_nodes(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
+def _check_nodes(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
     all_nodes = nodes.list_nodes(cluster)
     tasks_by_issue: dict[nodes.SchedulingIssue, list[str]] = {}
-    for demand in demands:
-        if issue := nodes.find_scheduling_issue(demand, all_nodes):
-            tasks_by_issue.setdefault(issue, []).append(demand.task)
+    for pod in pods:
+        if issue := nodes.find_scheduling_issue(pod, all_nodes):
+            tasks_by_issue.setdefault(issue, []).append(pod.task)
     for issue, tasks in tasks_by_issue.items():
         yield CheckResult("bad", f"{', '.join(tasks)}: {issue.message}", issue.remedy)
     if not tasks_by_issue:
         yield CheckResult("good", f"every task's pod fits on one of {len(all_nodes)} nodes")
 
 
-def _check_quotas(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    issues = list(quotas.find_quota_issues(cluster, demands))
+def _check_quotas(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    issues = list(quotas.find_quota_issues(cluster, pods))
     yield from (CheckResult("bad", issue.message, issue.remedy) for issue in issues)
     if not issues:
         yield CheckResult("good", f"the quotas of namespace {cluster.namespace} admit every task's pod")
 
 
-def _check_named_objects(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
+def _check_named_objects(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
     """Checks the config maps and secrets that the pods require."""
     core = cluster.core
     remedy = f"create it: kubectl --namespace {cluster.namespace} apply -k ..."
-    for name in sorted({name for demand in demands for name in demand.config_maps}):
+    for name in sorted({name for pod in pods for name in pod.config_maps}):
         yield _check_exists(cluster, "config map", core.read_namespaced_config_map, name, remedy)
-    for name in sorted({name for demand in demands for name in demand.secrets}):
+    for name in sorted({name for pod in pods for name in pod.secrets}):
         yield _check_exists(cluster, "secret", core.read_namespaced_secret, name, remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def list_nodes(cluster: KubernetesClient) -> list[Node]:
     return [_parse_node(node) for node in cluster.list_items("nodes", cluster.core.list_node)]
 
 
-def find_scheduling_issue(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
+def find_scheduling_issue(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
     """Returns why no node can run the pod; None if a node can.
 
     The checks are cumulative: readiness, each resource (GPUs first), node selector, taints. The first check that leaves
@@ -56,29 +57,30 @@ def find_scheduling_issue(demand: PodRequest, nodes: Sequence[Node]) -> Scheduli
         return SchedulingIssue(
             f"none of {len(nodes)} nodes is ready for pods", "add a node, or uncordon one: kubectl get nodes"
         )
-    for name, quantity in sorted(demand.resources.items(), key=lambda item: "/" not in item[0]):
-        large_enough = [node for node in candidates if node.allocatable.get(name, Decimal(0)) >= parse_quantity(quantity)]
+    for name, quantity in sorted(pod.resources.items(), key=lambda item: "/" not in item[0]):
+        minimum = parse_quantity(quantity)
+        large_enough = [node for node in candidates if node.allocatable.get(name, Decimal(0)) >= minimum]
         if not large_enough:
             return _too_small(name, quantity, candidates)
         candidates = large_enough
-    return _check_placement(demand, candidates)
+    return _check_placement(pod, candidates)
 
 
-def _check_placement(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
+def _check_placement(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
     """Checks node selector and tolerations against nodes that are large enough."""
-    selected = [node for node in nodes if demand.selector.items() <= node.labels.items()]
+    selected = [node for node in nodes if pod.selector.items() <= node.labels.items()]
     if not selected:
-        labels = ", ".join(f"{name}={value}" for name, value in demand.selector.items())
+        labels = ", ".join(f"{name}={value}" for name, value in pod.selector.items())
         return SchedulingIssue(
             f"none of the nodes that are large enough ({_names(nodes)}) has the labels {labels}",
             "label one (kubectl label node), or submit with another node selector",
         )
-    blocking = [[taint for taint in node.taints if not _is_tolerated(taint, demand)] for node in selected]
-    if not all(blocking):
+    blocking_taints = [[taint for taint in node.taints if not _is_tolerated(taint, pod)] for node in selected]
+    if not all(blocking_taints):
         return None
-    taints = sorted({f"{taint.key}={taint.value or ''}:{taint.effect}" for taints in blocking for taint in taints})
+    taints = {f"{taint.key}={taint.value or ''}:{taint.effect}" for taint in itertools.chain(*blocking_taints)}
     return SchedulingIssue(
-        f"the suitable nodes ({_names(selected)}) have taints that the pod does not tolerate: {', '.join(taints)}",
+        f"the suitable nodes ({_names(selected)}) have taints that the pod does not tolerate: {', '.join(sorted(taints))}",
         "submit with a toleration, or remove the taint: kubectl taint nodes NODE KEY-",
     )
 
@@ -99,12 +101,12 @@ def _too_small(name: str, quantity: str, nodes: Sequence[Node]) -> SchedulingIss
     )
 
 
-def _is_tolerated(taint: Any, demand: PodRequest) -> bool:
+def _is_tolerated(taint: Any, pod: PodRequest) -> bool:
     return any(
         (not toleration.get("key") or toleration["key"] == taint.key)
         and (not toleration.get("effect") or toleration["effect"] == taint.effect)
         and (toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.value or ""))
-        for toleration in demand.tolerations
+        for toleration in pod.tolerations
     )
 
 

@@ -19,7 +19,7 @@ class QuotaIssue(NamedTuple):
     remedy: str
 
 
-def find_quota_issues(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+def find_quota_issues(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
     """Yields where quotas and limit ranges reject a pod.
 
     Raises:
@@ -29,21 +29,21 @@ def find_quota_issues(cluster: KubernetesClient, demands: Sequence[PodRequest]) 
     quotas = cluster.list_items("resource quotas", core.list_namespaced_resource_quota, namespace)
     limit_ranges = cluster.list_items("limit ranges", core.list_namespaced_limit_range, namespace)
     for quota in quotas:
-        yield from _find_exceeded(quota, demands)
+        yield from _find_exceeded(quota, pods)
         yield from _find_undeclared(quota, limit_ranges)
     for limit_range in limit_ranges:
-        yield from _find_above_limit(limit_range, demands)
+        yield from _find_above_limit(limit_range, pods)
 
 
-def _find_exceeded(quota: Any, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+def _find_exceeded(quota: Any, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
     """Yields the quota's entries that a task exceeds. The pods' requests equal their limits, so both are compared."""
     name, used = quota.metadata.name, quota.status.used or {}
     for entry, hard in (quota.status.hard or {}).items():
-        request, task = _largest_request(entry.removeprefix("requests.").removeprefix("limits."), demands)
+        request, task = _largest_request(entry.removeprefix("requests.").removeprefix("limits."), pods)
         in_use = used.get(entry, "0")
         if request > parse_quantity(hard):
             yield QuotaIssue(
-                f"{task} requests {_format_quantity(request)} of {entry}, but the quota {name!r} allows {hard} in total",
+                f"{task} requests {_format_quantity(request)} of {entry}, but the quota {name!r} allows {hard}",
                 f"raise {entry} in the resource quota {name!r}",
             )
         elif request > parse_quantity(hard) - parse_quantity(in_use):
@@ -73,11 +73,11 @@ def _find_undeclared(quota: Any, limit_ranges: Sequence[Any]) -> Iterator[QuotaI
         )
 
 
-def _find_above_limit(limit_range: Any, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+def _find_above_limit(limit_range: Any, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
     name = limit_range.metadata.name
     for limit in limit_range.spec.limits:
         for entry, maximum in (limit.max or {}).items():
-            request, task = _largest_request(entry, demands)
+            request, task = _largest_request(entry, pods)
             if limit.type in ("Container", "Pod") and request > parse_quantity(maximum):
                 yield QuotaIssue(
                     f"{task} requests {_format_quantity(request)} of {entry}, but the limit range {name!r} allows "
@@ -86,9 +86,9 @@ def _find_above_limit(limit_range: Any, demands: Sequence[PodRequest]) -> Iterat
                 )
 
 
-def _largest_request(resource: str, demands: Sequence[PodRequest]) -> tuple[Decimal, str]:
+def _largest_request(resource: str, pods: Sequence[PodRequest]) -> tuple[Decimal, str]:
     """Returns the largest request for a resource, and its task."""
-    requests = [(parse_quantity(demand.resources.get(resource, "0")), demand.task) for demand in demands]
+    requests = [(parse_quantity(pod.resources.get(resource, "0")), pod.task) for pod in pods]
     return max(requests, key=lambda request: request[0])
 
 
