@@ -120,7 +120,7 @@ def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
 
 
 def cluster_or_none(namespace: str) -> kubernetes_client.KubernetesClient | None:
-    """Returns a client for Kubernetes; None, with a warning, without a kubeconfig. Runs then work, but not diagnosis."""
+    """Returns a Kubernetes client, or None with a warning if there is no kubeconfig: only diagnosis requires one."""
     try:
         return kubernetes_client.connect(namespace)
     except ClusterError as error:

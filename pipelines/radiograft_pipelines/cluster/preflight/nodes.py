@@ -78,9 +78,10 @@ def _check_placement(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue 
     blocking_taints = [[taint for taint in node.taints if not _is_tolerated(taint, pod)] for node in selected]
     if not all(blocking_taints):
         return None
-    taints = {f"{taint.key}={taint.value or ''}:{taint.effect}" for taint in itertools.chain(*blocking_taints)}
+    unique = {f"{taint.key}={taint.value or ''}:{taint.effect}" for taint in itertools.chain(*blocking_taints)}
+    taints = ", ".join(sorted(unique))
     return SchedulingIssue(
-        f"the suitable nodes ({_names(selected)}) have taints that the pod does not tolerate: {', '.join(sorted(taints))}",
+        f"the suitable nodes ({_names(selected)}) have taints that the pod does not tolerate: {taints}",
         "submit with a toleration, or remove the taint: kubectl taint nodes NODE KEY-",
     )
 

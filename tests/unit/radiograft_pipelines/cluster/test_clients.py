@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.http_double import Double, Fault, served
+from tests.helpers.http_double import Double, Fault, serve
 from tests.helpers.kfp_double import KfpDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 RUNS = "/apis/v2beta1/runs"
 
@@ -62,7 +62,7 @@ def test_https_to_a_server_of_http_is_told(radiograft: Radiograft, kfp: KfpDoubl
 
 
 def test_a_server_that_is_not_kfp_is_told_within_five_seconds(radiograft: Radiograft) -> None:
-    with served(Website()) as website:
+    with serve(Website()) as website:
         began = time.monotonic()
         assert _told(radiograft, "runs", "--host", website.url).startswith(
             f"{website.url} is not Kubeflow Pipelines, or asks to log in first: "
@@ -124,18 +124,18 @@ def test_a_token_goes_with_every_request(
     ],
 )
 def test_each_status_has_its_message(radiograft: Radiograft, kfp: KfpDouble, status: int, message: str) -> None:
-    kfp.faults = [Fault("GET", f"{RUNS}/r-1", status, times=9, body=kfp.refusal(status, "what KFP says"))]
+    kfp.faults = [Fault("GET", f"{RUNS}/r-1", status, times=9, body=kfp.error_body(status, "what KFP says"))]
     assert _told(radiograft, "runs", "r-1") == f"{kfp.url} {message}"
-    assert kfp.methods("GET").count(f"{RUNS}/r-1") == 1
+    assert kfp.paths("GET").count(f"{RUNS}/r-1") == 1
 
 
 def test_an_unknown_version_is_told(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    kfp.faults = [Fault("POST", RUNS, 500, body=kfp.refusal(500, "PipelineVersion v-9 not found"))]
+    kfp.faults = [Fault("POST", RUNS, 500, body=kfp.error_body(500, "PipelineVersion v-9 not found"))]
     places = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
     message = _told(radiograft, "submit", "--settings", "chestxray14", *places)
     assert message.startswith(f"{kfp.url} answered 500 to the run 'radiograft-transfer-learning ")
     assert message.endswith("(PipelineVersion v-9 not found)")
-    assert kfp.methods("POST").count(RUNS) == 1
+    assert kfp.paths("POST").count(RUNS) == 1
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -147,7 +147,7 @@ def test_a_server_that_is_never_ready_is_given_up_when_patience_ends(
     assert message == (
         f"{kfp.url} is not ready: it answered {status} to run r-1 until patience ran out (ordered by the test)"
     )
-    assert 1 < kfp.methods("GET").count(f"{RUNS}/r-1") < 9
+    assert 1 < kfp.paths("GET").count(f"{RUNS}/r-1") < 9
 
 
 def test_nothing_heavy_is_imported() -> None:

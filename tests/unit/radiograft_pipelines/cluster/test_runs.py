@@ -19,11 +19,11 @@ from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
 from tests.helpers.runs_on_kubernetes import RUN, failed, pod, unschedulable
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-WAIT = ("submit", "--settings", "chestxray14", *PLACES, "--wait", "--interval", "0.05")
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+WAIT = ("submit", "--settings", "chestxray14", *URIS, "--wait", "--interval", "0.05")
 RUNS = "/apis/v2beta1/runs"
 GPUS = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 
@@ -206,7 +206,7 @@ def _publish(place: str, number: int, run_id: str, auroc: float, *, promote: boo
 def test_runs_are_listed_with_verdict_version_and_auroc(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
     place = f"{embedded}/listed-runs"
     for _ in range(4):
-        assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+        assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
     kfp.add_run(display_name="not ours", state="SUCCEEDED")
     first, second, third, fourth, _ = kfp.runs.values()
     for run, state in ((first, "SUCCEEDED"), (second, "SUCCEEDED"), (third, "FAILED"), (fourth, "RUNNING")):
@@ -233,7 +233,7 @@ def test_what_tells_no_figures_is_no_version(
     radiograft: Radiograft, kfp: KfpDouble, embedded: str, content: bytes
 ) -> None:
     place = f"{embedded}/{uuid.uuid4()}"
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
     (run,) = kfp.runs.values()
     run.state, run.runtime_config.parameters["publish_registry"] = "SUCCEEDED", place
     _publish(place, 1, run.run_id, 0.8125, promote=True)
@@ -245,7 +245,7 @@ def test_what_tells_no_figures_is_no_version(
 def test_a_run_that_found_nothing_new_is_listed_as_such(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
     place = f"{embedded}/nothing-new"
     for when in ("always", "data_changed", "always"):
-        assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--set", f"when={when}").exit_code == 0
+        assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", f"when={when}").exit_code == 0
     first, second, third = kfp.runs.values()
     for run in (first, second, third):
         run.state = "SUCCEEDED"
@@ -262,7 +262,7 @@ def test_a_run_that_found_nothing_new_is_listed_as_such(radiograft: Radiograft, 
 def test_without_a_registry_that_can_be_read_nothing_is_said_of_what_a_run_found(
     radiograft: Radiograft, kfp: KfpDouble
 ) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--set", "when=data_changed").exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", "when=data_changed").exit_code == 0
     (run,) = kfp.runs.values()
     run.state = "SUCCEEDED"
     (row,) = radiograft("runs").output.splitlines()[1:]
@@ -270,9 +270,9 @@ def test_without_a_registry_that_can_be_read_nothing_is_said_of_what_a_run_found
 
 
 def test_runs_are_listed_page_by_page_up_to_the_limit(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
     (run,) = kfp.runs.values()
     for _ in range(149):
         kfp.add_run(display_name="r", state="FAILED", pipeline_version_reference=run.pipeline_version_reference)
     assert len(radiograft("runs", "--limit", "130").output.splitlines()) == 131
-    assert kfp.methods("GET").count(RUNS) == 2 + 1  # and one look before the run was made
+    assert kfp.paths("GET").count(RUNS) == 2 + 1  # and one look before the run was made

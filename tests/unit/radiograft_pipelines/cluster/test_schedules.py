@@ -9,10 +9,10 @@ import pytest
 
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-WEEKLY = ("schedule", "weekly", "--settings", "chestxray14", *PLACES, "--cron", "0 0 3 * * 1")
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+WEEKLY = ("schedule", "weekly", "--settings", "chestxray14", *URIS, "--cron", "0 0 3 * * 1")
 RECURRING = "/apis/v2beta1/recurringruns"
 
 
@@ -93,7 +93,7 @@ def test_the_new_one_is_there_before_the_old_one_goes(radiograft: Radiograft, kf
 def test_an_answer_that_got_lost_leaves_one(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.faults = [Fault("POST", RECURRING, 503, lost=True)]
     _done(radiograft, *WEEKLY)
-    assert kfp.methods("POST").count(RECURRING) == 1
+    assert kfp.paths("POST").count(RECURRING) == 1
     assert _one(kfp).display_name == "weekly"
 
 
@@ -129,14 +129,14 @@ def test_more_than_once_an_hour_must_be_meant(radiograft: Radiograft, kfp: KfpDo
         "Error: '0 */10 * * * *' fires more than once an hour; say --allow-subhourly if that is meant\n"
         in result.output
     )
-    assert kfp.methods("POST") == []
+    assert kfp.paths("POST") == []
     _done(radiograft, *WEEKLY[:-1], "*/10 * * * *", "--allow-subhourly")
     assert _one(kfp).trigger.cron_schedule.cron == "0 */10 * * * *"
 
 
 def test_a_wrong_cron_reaches_no_server(radiograft: Radiograft, kfp: KfpDouble) -> None:
     result = radiograft(*WEEKLY[:-1], "0 0 25 * * 1")
-    assert (result.exit_code, kfp.methods("POST")) == (1, [])
+    assert (result.exit_code, kfp.paths("POST")) == (1, [])
     assert (
         result.output == "Error: --cron: the hour must be *, or numbers from 0 to 23, as a list, a-b or */n; got '25'\n"
     )

@@ -11,10 +11,10 @@ import yaml
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.packages import TASKS
-from tests.unit.radiograft_pipelines.cluster.conftest import IMAGE, Radiograft
+from tests.unit.radiograft_pipelines.conftest import IMAGE, Radiograft
 
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-SUBMIT = ("submit", "--settings", "chestxray14", *PLACES)
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+SUBMIT = ("submit", "--settings", "chestxray14", *URIS)
 ANOTHER = "registry.example/trainer@sha256:" + "b" * 64
 
 
@@ -69,7 +69,7 @@ def test_an_image_that_is_no_reference_is_refused(radiograft: Radiograft, kfp: K
     result = radiograft(*SUBMIT, "--image", image)
     message = f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}"
     assert (result.exit_code, result.output) == (1, f"Error: {message}\n")
-    assert kfp.asked == []
+    assert kfp.requests == []
 
 
 @pytest.mark.parametrize("image", ["trainer", "localhost:5000/a/b_c-d.e", f"r.example:5000/a:1.0@sha256:{'a' * 64}"])
@@ -107,7 +107,7 @@ def test_a_wrong_file_of_the_cluster_is_told(radiograft: Radiograft, kfp: KfpDou
         1,
         f"Error: {file} has no setting 'gpu'; did you mean 'gpus' or 'gpu_type'?\n",
     )
-    assert kfp.asked == []
+    assert kfp.requests == []
 
 
 def test_the_search_is_a_pipeline_of_its_own(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -139,14 +139,14 @@ def test_an_answer_that_got_lost_makes_nothing_twice(
     kfp.faults = [Fault("POST", f"/apis/v2beta1/{lost}", 503, lost=True)]
     result = radiograft(*SUBMIT)
     assert result.exit_code == 0, result.output
-    assert kfp.methods("POST").count(f"/apis/v2beta1/{lost}") == 1
+    assert kfp.paths("POST").count(f"/apis/v2beta1/{lost}") == 1
     assert len(getattr(kfp, kept)) == 1
 
 
 def test_a_server_that_is_not_ready_is_asked_again(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.faults = [Fault("GET", "/apis/v2beta1/healthz", 503), Fault("POST", "/apis/v2beta1/runs", 503, times=2)]
     assert radiograft(*SUBMIT).exit_code == 0
-    assert kfp.methods("POST").count("/apis/v2beta1/runs") == 3
+    assert kfp.paths("POST").count("/apis/v2beta1/runs") == 3
     assert len(kfp.runs) == 1
 
 
@@ -174,7 +174,7 @@ def test_what_a_pod_could_not_use_is_refused(
     )
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {message}")
-    assert kfp.methods("POST") == []
+    assert kfp.paths("POST") == []
 
 
 def test_settings_must_be_given(radiograft: Radiograft) -> None:

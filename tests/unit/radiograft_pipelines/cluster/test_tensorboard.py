@@ -15,17 +15,17 @@ import pytest
 
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
 ROOT = "gs://artifacts/root"
 
 
 @pytest.fixture
 def run(radiograft: Radiograft, kfp: KfpDouble) -> api.V2beta1Run:
     """A run whose artifacts lie below ROOT."""
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--pipeline-root", ROOT).exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline-root", ROOT).exit_code == 0
     return next(iter(kfp.runs.values()))
 
 
@@ -40,7 +40,7 @@ def test_where_kubeflow_has_the_kind_a_resource_is_applied(
     (made,) = double.objects
     assert made["spec"] == {"logspath": f"{ROOT}/radiograft-transfer-learning/{run.run_id}"}
     assert (made["metadata"]["name"], made["metadata"]["namespace"]) == (f"radiograft-{run.run_id}", "alice")
-    assert double.methods("PATCH", "POST") == [
+    assert double.paths("PATCH", "POST") == [
         "/apis/tensorboard.kubeflow.org/v1alpha1/namespaces/alice/tensorboards",
         f"/apis/tensorboard.kubeflow.org/v1alpha1/namespaces/alice/tensorboards/radiograft-{run.run_id}",
     ]
@@ -63,7 +63,7 @@ def test_elsewhere_the_command_is_printed(radiograft: Radiograft, run: api.V2bet
 def test_a_run_without_a_root_has_kfps(
     radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster, manifests: tuple[str, ...], root: str
 ) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
     cluster(*manifests)
     (run_id,) = kfp.runs
     result = radiograft("tensorboard", "--run", run_id)

@@ -16,7 +16,7 @@ from tests.helpers.clusters import GOOD, KFP, RUNNER, kfp_deployment, node
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
 DIGEST = "registry.example/trainer@sha256:" + "a" * 64
