@@ -124,7 +124,7 @@ class KfpDouble(Double):
     def _create_experiment(self, request: Request) -> Any:
         new = self._parse_body(request, "V2beta1Experiment")
         self._require(new.display_name, "an experiment needs a name")
-        self._require(bool(new.namespace) == self.multi_user, "a namespace is required in multi-user mode, and only there")
+        self._require(bool(new.namespace) == self.multi_user, "a namespace is for multi-user mode only")
         self._require_unique(new.display_name, (experiment.display_name for experiment in self.experiments.values()))
         new.experiment_id, new.created_at = str(uuid.uuid4()), NOW
         return self._store(self.experiments, new.experiment_id, new)
@@ -196,7 +196,7 @@ class KfpDouble(Double):
         predicates = json.loads(text)["predicates"] if text else []
         for predicate in predicates:
             self._require(predicate.keys() == {"operation", "key", "stringValue"}, "a predicate has other fields")
-            self._require(predicate["operation"] == "EQUALS" and predicate["key"] == "display_name", "unknown predicate")
+            self._require((predicate["operation"], predicate["key"]) == ("EQUALS", "display_name"), "unknown predicate")
         return all(item.display_name == predicate["stringValue"] for predicate in predicates)
 
     def _parse_body(self, request: Request, kind: str) -> Any:

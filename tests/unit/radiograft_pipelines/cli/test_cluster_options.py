@@ -31,7 +31,9 @@ def test_runs_wait_without_run_id_is_rejected(radiograft: Radiograft) -> None:
     [("--limit", "0", "x>=1"), ("--limit", "-1", "x>=1"), ("--interval", "0", "x>0"), ("--interval", "-1", "x>0"),
      ("--timeout", "-1", "x>=0")],
 )  # fmt: skip
-def test_number_out_of_range_is_rejected(radiograft: Radiograft, kfp: KfpDouble, option: str, value: str, bound: str) -> None:
+def test_option_out_of_range_raises(
+    radiograft: Radiograft, kfp: KfpDouble, option: str, value: str, bound: str
+) -> None:
     """Fails if the option has no range: islice and sleep raise on a negative number after requests were sent."""
     result = radiograft("runs", option, value)
     assert result.exit_code == 2
