@@ -41,7 +41,8 @@ def _diagnose(*manifests: str, cluster: Cluster) -> list[PodIssue]:
          'ImagePullBackOff: Back-off pulling image "radiograft/trainer:0.1.0"', "check the image's name and digest"),
         (waiting("InvalidImageName", "Failed to apply default image tag"),
          "InvalidImageName: Failed to apply default image tag", "check the image's name and digest"),
-        (unschedulable(GPUS), f"Unschedulable: {GPUS}", "no node has enough free GPUs: add a node with two nvidia.com/gpu"),
+        (unschedulable(GPUS), f"Unschedulable: {GPUS}",
+         "no node has enough free GPUs: add a node with two nvidia.com/gpu"),
         (unschedulable(TAINT), f"Unschedulable: {TAINT}", "add a toleration for the taint nvidia.com/gpu of the nodes"),
         (unschedulable(FULL), f"Unschedulable: {FULL}", "no node has enough free memory"),
         (unschedulable("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
@@ -51,7 +52,8 @@ def _diagnose(*manifests: str, cluster: Cluster) -> list[PodIssue]:
         ({"phase": "Failed", "reason": "DeadlineExceeded", "message": DEADLINE}, f"DeadlineExceeded: {DEADLINE}",
          "the task exceeded its timeout: resume it from its checkpoint with radiograft retry"),
         ({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."},
-         "Evicted: The node was low on resource: memory.", "the node evicted the pod: resume the run with radiograft retry"),
+         "Evicted: The node was low on resource: memory.",
+         "the node evicted the pod: resume the run with radiograft retry"),
     ],
 )  # fmt: skip
 def test_diagnose_pods_pod_status_returns_remedy(

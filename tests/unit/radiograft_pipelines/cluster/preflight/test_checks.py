@@ -98,7 +98,7 @@ def test_doctor_kfp_unreachable_still_checks_cluster(radiograft: Radiograft, clu
 def test_doctor_no_kubeconfig_still_checks_kfp(radiograft: Radiograft) -> None:
     result = radiograft(*DOCTOR)
     assert result.exit_code == 1
-    assert result.output.startswith("✗ no usable kubeconfig result (")
+    assert result.output.startswith("✗ no usable kubeconfig found (")
     assert f"✓ the image is pinned by digest: {DIGEST}" in result.output
 
 
@@ -120,7 +120,7 @@ def test_doctor_malformed_kubeconfig_still_checks_kfp(
     result = radiograft(*DOCTOR)
     assert result.exit_code == 1
     first, *_ = result.output.splitlines()
-    assert first.startswith("✗ no usable kubeconfig result (")
+    assert first.startswith("✗ no usable kubeconfig found (")
     assert first.endswith("); set KUBECONFIG, or log in to the cluster first")
     assert f"✓ the image is pinned by digest: {DIGEST}" in result.output
 
