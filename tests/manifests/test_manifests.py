@@ -216,8 +216,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "probe of another model": (
         lambda d: the(d, "ConfigMap", "radiograft")["data"].update(MODEL="knee"),
-        "check_model_name: radiograft-serving/serving serves knee, but its probe requests "
-        "/v1/models/chest-radiograph/metadata",
+        (
+            "check_model_name: radiograft-serving/serving serves knee, "
+            "but its probe requests /v1/models/chest-radiograph/metadata"
+        ),
     ),
     "unrestricted ingress": (
         lambda d: _without(d, "NetworkPolicy", "radiograft-services"),
