@@ -1,4 +1,4 @@
-"""Manifests of cluster objects: nodes with GPUs and taints, quotas, limit ranges and objects of a namespace."""
+"""Kubernetes manifests for tests: nodes with GPUs and taints, quotas, limit ranges and objects of a namespace."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def node(
     ready: bool = True,
     cordoned: bool = False,
 ) -> str:
-    """Returns a node with its allocatable resources."""
-    resources = {"cpu": cpu, "memory": memory, "pods": "110"} | ({"nvidia.com/gpu": gpus} if gpus else {})
+    """Returns a node; its allocatable resources equal its capacity."""
+    capacity = {"cpu": cpu, "memory": memory, "pods": "110"} | ({"nvidia.com/gpu": gpus} if gpus else {})
     spec = {"taints": taints or [], "unschedulable": cordoned}
     conditions = [{"type": "Ready", "status": str(ready)}]
-    status = {"allocatable": resources, "capacity": resources, "conditions": conditions}
+    status = {"allocatable": capacity, "capacity": capacity, "conditions": conditions}
     return _object("Node", name, None, spec=spec, status=status, labels=labels or {})
 
 
 def quota(name: str, hard: dict[str, str], used: dict[str, str] | None = None) -> str:
-    """Returns a resource quota of the namespace."""
+    """Returns a resource quota of the namespace kubeflow."""
     return _object("ResourceQuota", name, "kubeflow", spec={"hard": hard}, status={"hard": hard, "used": used or {}})
 
 
 def limit_range(name: str, **limit: dict[str, str]) -> str:
-    """Returns a limit range for containers, with `default` or `max`."""
+    """Returns a limit range for containers, with limits such as `default` or `max`."""
     return _object("LimitRange", name, "kubeflow", spec={"limits": [{"type": "Container", **limit}]})
 
 

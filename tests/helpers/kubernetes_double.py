@@ -1,13 +1,14 @@
-"""A double of the Kubernetes API that serves objects given as YAML manifests."""
+"""A double of the Kubernetes API that serves objects given as YAML."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.helpers.http_double import Double, Refused, Request
+from tests.helpers.http_double import Double, ErrorResponse, Request
 
 PLURALS = {
     "Node": "nodes", "Pod": "pods", "Event": "events", "ConfigMap": "configmaps", "Secret": "secrets",
@@ -16,17 +17,17 @@ PLURALS = {
 }  # fmt: skip
 BUILT_IN = "/(?:api/v1|apis/apps/v1)"
 CUSTOM = "/apis/(argoproj.io/v1alpha1|tensorboard.kubeflow.org/v1alpha1)"
-PLACE = "(?:/namespaces/([^/]+))?/([^/]+)"
+OBJECTS = "(?:/namespaces/([^/]+))?/([^/]+)"
 
 
 class KubernetesDouble(Double):
-    """Serves lists, single objects and pod logs, and accepts Tensorboard resources.
+    """Serves lists, objects and pod logs, and accepts Tensorboard resources.
 
     Attributes:
-        objects: parsed manifests.
-        logs: text by name of the pod.
-        denied: plural names of resources that the user may not read.
-        kinds: groups of custom resources in the cluster.
+        objects: manifests of all objects.
+        logs: logs by pod name.
+        denied: plural names of the kinds that the user may not read.
+        kinds: API groups of the custom resources that the cluster has.
     """
 
     def __init__(self, *manifests: str) -> None:
@@ -37,18 +38,18 @@ class KubernetesDouble(Double):
         self.kinds = {"argoproj.io/v1alpha1"}
         self.routes = [
             ("GET", f"{BUILT_IN}/namespaces/([^/]+)/pods/([^/]+)/log", self._log),
-            ("GET", BUILT_IN + PLACE, self._list),
-            ("GET", f"{BUILT_IN}{PLACE}/([^/]+)", self._get),
-            ("GET", CUSTOM + PLACE, self._list_custom),
-            ("POST", CUSTOM + PLACE, self._create_custom),
-            ("PATCH", f"{CUSTOM}{PLACE}/([^/]+)", self._patch_custom),
+            ("GET", BUILT_IN + OBJECTS, self._list),
+            ("GET", f"{BUILT_IN}{OBJECTS}/([^/]+)", self._get),
+            ("GET", CUSTOM + OBJECTS, self._list_custom),
+            ("POST", CUSTOM + OBJECTS, self._create_custom),
+            ("PATCH", f"{CUSTOM}{OBJECTS}/([^/]+)", self._patch_custom),
         ]
 
-    def refusal(self, status: int, message: str) -> Any:
+    def error_body(self, status: int, message: str) -> Any:
         return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}
 
     def kubeconfig(self, path: Path) -> str:
-        """Writes a kubeconfig for this server and returns its path."""
+        """Writes a kubeconfig for this double and returns its path."""
         path.write_text(
             yaml.safe_dump(
                 {
@@ -65,7 +66,7 @@ class KubernetesDouble(Double):
 
     def _items(self, namespace: str | None, plural: str) -> list[dict[str, Any]]:
         if plural in self.denied:
-            raise Refused(403, self.refusal(403, f'{plural} is forbidden: User "me" cannot list resource'))
+            raise ErrorResponse(403, self.error_body(403, f'{plural} is forbidden: User "me" cannot list resource'))
         return [
             item
             for item in self.objects
@@ -84,40 +85,40 @@ class KubernetesDouble(Double):
         for item in self._items(namespace, plural):
             if item["metadata"]["name"] == name:
                 return item
-        raise Refused(404, self.refusal(404, f'{plural} "{name}" not found'))
+        raise ErrorResponse(404, self.error_body(404, f'{plural} "{name}" not found'))
 
     def _log(self, request: Request, namespace: str, name: str) -> Any:
         if request.query.get("container") != "main" or name not in self.logs:
-            raise Refused(404, self.refusal(404, f"no log of {name}"))
+            raise ErrorResponse(404, self.error_body(404, f"no log of {name}"))
         return "\n".join(self.logs[name].splitlines()[-int(request.query.get("tailLines", 0)) :])
 
     def _list_custom(self, request: Request, group: str, namespace: str, plural: str) -> Any:
-        self._need_kind(group)
+        self._require_kind(group)
         return self._list(request, namespace, plural)
 
     def _create_custom(self, request: Request, group: str, namespace: str, plural: str) -> Any:
-        self._need_kind(group)
-        item = request.json()
-        if item["apiVersion"] != group or PLURALS[item["kind"]] != plural or item["metadata"]["namespace"] != namespace:
-            raise Refused(400, self.refusal(400, "the object does not belong here"))
-        self.objects.append(item)
-        return item
+        self._require_kind(group)
+        new = request.json()
+        if new["apiVersion"] != group or PLURALS[new["kind"]] != plural or new["metadata"]["namespace"] != namespace:
+            raise ErrorResponse(400, self.error_body(400, "the object does not match the URL"))
+        self.objects.append(new)
+        return new
 
     def _patch_custom(self, request: Request, group: str, namespace: str, plural: str, name: str) -> Any:
         item = self._get(request, namespace, plural, name)
         item["spec"] |= request.json()["spec"]
         return item
 
-    def _need_kind(self, group: str) -> None:
+    def _require_kind(self, group: str) -> None:
         if group not in self.kinds:
-            raise Refused(404, "404 page not found")
+            raise ErrorResponse(404, "404 page not found")
 
 
 def _pairs(selector: str | None) -> list[list[str]]:
-    return [part.split("=", 1) for part in selector.split(",")] if selector else []
+    return [part.split("=", 1) for part in re.split(",", selector)] if selector else []
 
 
-def _field(value: Any, path: str) -> Any:
+def _field(item: Any, path: str) -> Any:
     for name in path.split("."):
-        value = value.get(name, {})
-    return value
+        item = item.get(name, {})
+    return item

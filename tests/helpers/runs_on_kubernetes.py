@@ -1,4 +1,4 @@
-"""Manifests of the pods, events and workflow of a run that is blocked or has failed."""
+"""Manifests of pods, events and workflows of a blocked or failed run, as Kubernetes and Argo report them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ READY = {"type": "PodScheduled", "status": "True"}
 
 
 def pod(task: str, status: dict[str, Any], run_id: str = RUN, node: str = "executor(0)") -> str:
-    """Returns the manifest of a task's pod with this status."""
+    """Returns the pod of a task with this status."""
     name = f"{WORKFLOW}-{task}"
     argo = f"{WORKFLOW}.root.{task}.{node}" if node else f"{WORKFLOW}.root.{task}"
     return json.dumps(
@@ -35,18 +35,18 @@ def waiting(reason: str, message: str) -> dict[str, Any]:
 
 
 def unschedulable(message: str) -> dict[str, Any]:
-    """Returns the status of a pod that cannot be scheduled."""
+    """Returns the status of a pod that no node can run."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return _pending([condition], [])
 
 
 def creating() -> dict[str, Any]:
-    """Returns the status of a pod that is starting, or whose problem is visible only in its events."""
+    """Returns the status of a pod that is starting, or whose problem is only reported in its events."""
     return _pending([READY], [{"waiting": {"reason": "ContainerCreating"}}])
 
 
 def failed(reason: str, exit_code: int) -> dict[str, Any]:
-    """Returns the status of a pod whose container has failed."""
+    """Returns the status of a pod whose container failed."""
     return {
         "phase": "Failed",
         "containerStatuses": [_container({"terminated": {"reason": reason, "exitCode": exit_code}})],
@@ -54,7 +54,7 @@ def failed(reason: str, exit_code: int) -> dict[str, Any]:
 
 
 def event(task: str, reason: str, message: str) -> str:
-    """Returns the manifest of a warning event about a task's pod."""
+    """Returns a warning event of a task's pod."""
     return json.dumps(
         {
             "kind": "Event",
@@ -68,7 +68,7 @@ def event(task: str, reason: str, message: str) -> str:
 
 
 def workflow(task: str, phase: str, message: str) -> str:
-    """Returns the manifest of the run's Argo workflow, in which the node of a task has this message."""
+    """Returns the run's Argo workflow, in which a task's node has this message."""
     nodes = {
         "n-1": {
             "name": WORKFLOW,
@@ -84,7 +84,7 @@ def workflow(task: str, phase: str, message: str) -> str:
 
 
 def _pending(conditions: list[dict[str, Any]], states: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"phase": "Pending", "conditions": conditions, "containerStatuses": [_container(state) for state in states]}
+    return {"phase": "Pending", "conditions": conditions, "containerStatuses": [_container(each) for each in states]}
 
 
 def _container(state: dict[str, Any]) -> dict[str, Any]:
