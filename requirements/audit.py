@@ -1,7 +1,7 @@
 """Checks the locked versions for known vulnerabilities, offline: `make audit ADVISORIES=path`.
 
-The advisories are in OSV's format (https://ossf.github.io/osv-schema): a file with one advisory or a list, a folder of such
-files, or OSV's archive for PyPI, all.zip. pip-audit is not used because it needs a server.
+The advisories are in OSV's format (https://ossf.github.io/osv-schema): a file with one advisory or a list, a folder of
+such files, or OSV's archive for PyPI, all.zip. pip-audit is not used because it needs a server.
 """
 
 from __future__ import annotations

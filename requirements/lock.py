@@ -14,7 +14,7 @@ TENSORBOARD = (HERE / "tensorboard.in", "--no-emit-package=tensorboard-data-serv
 
 def lock(name: str, *sources: Path | str) -> None:
     """Resolves the requirements of the sources for every platform and writes versions with hashes."""
-    options = "--quiet --universal --python-version 3.11 --generate-hashes --no-annotate".split()
+    options = ["--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"]
     command = ["uv", "pip", "compile", *options, "--custom-compile-command", "make lock", "--output-file", HERE / name]
     subprocess.run([*command, *sources], check=True)
 
