@@ -99,7 +99,8 @@ def promote(ref: RegistryRef, number: int, reason: str) -> None:
         click.echo(f"version {number} is already in production")
         return
     production.promote(*ref, number, before, reason=reason)
-    click.echo(f"version {number} is now in production, replacing {f'version {before.version}' if before else 'none'}")
+    replaced = f", replacing version {before.version}" if before else ""
+    click.echo(f"version {number} is now in production{replaced}")
 
 
 @models.command()
