@@ -32,7 +32,7 @@ def test_run_outputs_contain_no_secrets(two_runs: TwoRuns) -> None:
         assert not [secret for secret in SECRETS.values() if secret in run.output]
 
 
-def named_radiographs(place: str) -> Ingest:
+def named_radiographs(folder: str) -> Ingest:
     """Returns settings for radiographs whose tags, folders and files contain names of patients and a physician."""
     tags = {"PatientName": f"{NAME}^Jane", "ReferringPhysicianName": NAME, "ImageComments": f"for Dr {NAME}"}
     files, rows = {}, []
@@ -42,7 +42,7 @@ def named_radiographs(place: str) -> Ingest:
         rows.append(f"{path},{float(case.sick)},{case.split}")
     rows.append(f"{NAME}/gone.dcm,1,train")
     files |= {"labels.csv": "\n".join(["image,Pneumonia,split", *rows]).encode(), f"{NAME}.txt": b"no image"}
-    return Ingest(data_format="dicom", data_source=put(files, place))
+    return Ingest(data_format="dicom", data_source=put(files, folder))
 
 
 def test_stage_outputs_contain_no_patient_names(

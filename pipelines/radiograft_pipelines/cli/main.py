@@ -32,7 +32,7 @@ for command in cluster_commands.COMMANDS:
 
 
 @main.command()
-@click.option("--settings", "settings", required=True, help="Path of a YAML file, or name of a preset: demo, ...")
+@click.option("--settings", "settings", required=True, help="YAML file, or a preset: demo, chestxray14, ...")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
 @click.option(
     "--pipeline",
