@@ -154,4 +154,4 @@ def test_a_report_that_the_figures_would_overwrite_is_refused(registry: Path, tm
     """Fails where --report may end in .json: the figures, written last, take the page's place then."""
     done = drift(registry, tmp_path / "nowhere", tmp_path / "x.json")
     assert done.exit_code == 2
-    assert f"must be a page such as drift.html, for the figures go to {tmp_path}/x.json" in done.output
+    assert f"--report must not end in .json, where the results are written, got {tmp_path}/x.json" in done.output
