@@ -68,7 +68,7 @@ def test_a_run_without_a_root_has_kfps(
     (run_id,) = kfp.runs
     result = radiograft("tensorboard", "--run", run_id)
     assert result.stdout.endswith(f" --logdir {root}/radiograft-transfer-learning/{run_id}\n")
-    assert result.stderr.startswith("TensorBoard reads nothing from s3:// where TensorFlow is") == root.startswith(
+    assert result.stderr.startswith("TensorBoard cannot read s3:// if TensorFlow is") == root.startswith(
         "s3://"
     )
 
