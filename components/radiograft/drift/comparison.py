@@ -145,7 +145,13 @@ def _test(
     statistic = MEASURES[measure](np.concatenate([side[mask] for side, mask in zip(values, known, strict=True)]))
     result = permutation_test(codes, np.arange(len(codes)) >= len(patients[0]), statistic, seed)
     chance = float(np.quantile(result.chance, 0.95))
-    return {**test, "value": result.value, "chance": chance, "p": result.p, "verdict": _verdict(result.p)}, result.chance
+    return {
+        **test,
+        "value": result.value,
+        "chance": chance,
+        "p": result.p,
+        "verdict": _verdict(result.p),
+    }, result.chance
 
 
 def _subsample(features: np.ndarray, seed: int) -> np.ndarray:

@@ -120,8 +120,7 @@ def render_report(report: Report) -> str:
     """
     if "test" not in report.metrics.get(report.published, {}):
         raise ValueError(
-            f"published must be a strategy with test metrics, one of {sorted(report.metrics)}, "
-            f"got {report.published!r}"
+            f"published must be a strategy with test metrics, one of {sorted(report.metrics)}, got {report.published!r}"
         )
     sheet = report.contact_sheet_png or b""
     fits = len(sheet) <= MAX_CONTACT_SHEET_BYTES

@@ -118,7 +118,9 @@ def _results(test: Facts) -> list[str]:
         ]
         for label, metrics in test["labels"].items()
     ]
-    sizes = f"{test['n_images']:,} images from {test['n_patients']:,} patients. Thresholds were chosen on validation [28]."
+    sizes = (
+        f"{test['n_images']:,} images from {test['n_patients']:,} patients. Thresholds were chosen on validation [28]."
+    )
     return [sizes, *_table(["label", "positives", *MEASURES.values(), "threshold"], rows)]
 
 

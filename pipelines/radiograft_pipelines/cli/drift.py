@@ -59,7 +59,7 @@ def drift(
 ) -> None:
     """Compares new images with those that a version was made with.
 
-    Exit code 0: no shift seen. 3: something shifted.
+    Exit code 0: no shift detected. 3: shift detected.
     """
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"must be a page such as drift.html, for the figures go to {report}")
@@ -122,4 +122,4 @@ def _print(found: DriftRun) -> None:
     console.print(table)
     for note in _notes(found):
         click.echo(note)
-    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift seen")
+    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift detected")
