@@ -82,10 +82,8 @@ def drift_warnings(drift: DriftReport) -> list[str]:
     """Returns a warning for the report summary if a shift was detected, else an empty list."""
     if not drift["shifted"]:
         return []
-    return [
-        f"The test images differ from the development images: {describe_shift(drift)}. Metrics on test may not hold for "
-        "images like the development images."
-    ]
+    sentence = f"The test images differ from the development images: {describe_shift(drift)}."
+    return [f"{sentence} Metrics on test may not hold for images like the development images."]
 
 
 def _reference(data: Shards, validation: Embeddings, seed: int) -> ReferenceSample:

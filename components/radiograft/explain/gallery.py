@@ -96,7 +96,7 @@ def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float
 
 
 def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
-    """Returns the labels with the most positive images, at most MAX_LABELS, among those with threshold and known truth."""
+    """Returns up to MAX_LABELS labels with a threshold and known truth, those with the most positive images first."""
     truth = {label: predictions[label_column(label)] for label in thresholds}
     positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
     return sorted(positives, key=lambda label: -positives[label])[:MAX_LABELS]

@@ -71,12 +71,12 @@ def cautions(test: SplitMetrics) -> list[str]:
     if _includes_baseline(accuracy, majority):
         sentences.append(
             f"The confidence interval of the accuracy ({format_number(accuracy['low'])} to "
-            f"{format_number(accuracy['high'])}) includes the majority-class baseline of {format_number(majority)}: the "
-            "advantage over the baseline may be due to chance."
+            f"{format_number(accuracy['high'])}) includes the majority-class baseline of {format_number(majority)}: "
+            "the advantage over the baseline may be due to chance."
         )
     if missing:
         sentences.append(
-            "Not estimable and excluded from the mean, because validation or test has too few patients with or without "
-            f"the label: {', '.join(missing)}."
+            "Not estimable and excluded from the mean, because validation or test has too few patients with or "
+            f"without the label: {', '.join(missing)}."
         )
     return sentences

@@ -13,7 +13,7 @@ from radiograft.metrics import delong
 from radiograft.metrics.multilabel import evaluate_label
 from tests.helpers.samples import UNKNOWN, each_its_own_patient, noisy_scores, scored_images
 
-# Ovarian cancer patients from DeLong, DeLong and Clarke-Pearson (1988), as printed in the SAS/STAT guide to PROC LOGISTIC
+# Ovarian cancer patients from DeLong, DeLong and Clarke-Pearson (1988), as printed in SAS/STAT's guide to PROC LOGISTIC
 # (example "Comparing Receiver Operating Characteristic Curves"): albumin, total protein, K-G score, outcome.
 OVARIAN_CANCER = """
     3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1

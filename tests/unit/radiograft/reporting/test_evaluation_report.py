@@ -152,7 +152,7 @@ class TestContent:
         page = Page(render_report(replace(full_report, cut_off_curve=even)))  # type: ignore[arg-type]
         descriptions = [str(attributes["alt"]) for attributes in page.images()]
         assert "3 layers from input to output; the best is relu with 0.700" in descriptions
-        (marked,) = [drawing for svg in plots(page) if "layer, from the input on" in drawing]
+        (curve_svg,) = [svg for svg in plots(page) if "layer (from input to output)" in svg]
         assert [point["layer"] for point in curve if f">{point['layer']}<" in curve_svg] == ["relu"]
 
     def test_cut_off_curve_not_estimable_is_stated(self, full_report: Report) -> None:

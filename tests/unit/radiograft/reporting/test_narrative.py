@@ -40,12 +40,13 @@ def test_headline_accuracy_at_baseline() -> None:
 def test_headline_several_labels() -> None:
     test = metrics({"Mass": [0, 0, 1, 1], "Edema": [0, 0, 0, 1], "Hernia": [0, 0, 0, 0]}, 0.7)
     assert narrative.headline("fine_tuning", test).startswith(
-        "Fine-tuning reaches a mean AUROC of 0.875 (too few patients for a confidence interval) over 2 of 3 labels on 4 "
+        "Fine-tuning reaches a mean AUROC of 0.875 (too few patients for a confidence interval) over 2 of 3 labels on "
     )
-    assert narrative.cautions(test) == [
+    sentence = (
         "Not estimable and excluded from the mean, because validation or test has too few patients with or without the "
         "label: Hernia."
-    ]
+    )
+    assert narrative.cautions(test) == [sentence]
 
 
 def test_headline_nothing_estimable() -> None:
@@ -60,8 +61,8 @@ def test_cautions_accuracy_interval_includes_baseline() -> None:
     for low, warned in ((0.25, True), (0.5, True), (0.5001, False)):
         test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.75, "low": low, "high": 1.0})
         sentence = (
-            f"The confidence interval of the accuracy ({low:.3f} to 1.000) includes the majority-class baseline of 0.500: "
-            "the advantage over the baseline may be due to chance."
+            f"The confidence interval of the accuracy ({low:.3f} to 1.000) includes the majority-class baseline of "
+            "0.500: the advantage over the baseline may be due to chance."
         )
         assert narrative.cautions(test) == [sentence] * warned
     below = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.5, "low": 0.25, "high": 0.75})
