@@ -63,7 +63,7 @@ def compare_validation_and_test(
     reference.write(output / REFERENCE)
     comparison = compare_samples(reference, new, seed)
     svgs = drift_plots(comparison, reference, new)
-    return comparison.drift, drift_section(comparison.drift, svgs, "the development data", "the test data")
+    return comparison.drift, drift_section(comparison.drift, svgs, "development data", "test data")
 
 
 def drift_section(drift: DriftReport, svgs: dict[str, str], reference: str, new: str) -> ReportSection:

@@ -58,11 +58,9 @@ def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _headline(figures: Mapping[str, int]) -> str:
-    excluded, flagged = figures["Excluded"], figures["Flagged but kept"]
     return (
-        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. "
-        + (f"{excluded:,} images, rows or boxes were excluded for defects" if excluded else "Nothing was excluded")
-        + (f"; {flagged:,} images were kept but should be reviewed." if flagged else "; no image was flagged.")
+        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. Images, rows or boxes excluded "
+        f"for defects: {figures['Excluded']:,}. Images kept but flagged for review: {figures['Flagged but kept']:,}."
     )
 
 
@@ -78,13 +76,13 @@ def ages_svg(splits: Mapping[str, Any]) -> str:
     """Plots the fraction of each split's images by decade of age."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 2.7))
-        axes = figure.add_axes((0.07, 0.2, 0.92, 0.75))
+        axes = figure.add_axes((0.09, 0.2, 0.9, 0.75))
         for split, (color, dashes) in LINES.items():
             counts = [splits[split]["ages"][decade] for decade in DECADES]
             fractions = [count / max(sum(counts), 1) for count in counts]
             axes.plot(range(len(DECADES)), fractions, color=color, linestyle=dashes, marker=".", label=split)
         axes.set_xticks(range(len(DECADES)), [name.replace(" to ", "-").replace(" and more", "+") for name in DECADES])
-        axes.set_xlabel("age (years)")
+        axes.set(xlabel="age (years)", ylabel="fraction of images")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
         return as_svg(figure)

@@ -97,7 +97,7 @@ def _write(found: DriftRun, report: Path, name: str, number: int, source: str) -
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     facts = {"model": name, "version": number, "source": source, "created": created, "notes": _notes(found)}
     svgs = drift_plots(found.comparison, found.reference, found.new.sample)
-    part = drift_section(found.comparison.drift, svgs, f"the data of version {number}", "the new images")
+    part = drift_section(found.comparison.drift, svgs, f"data of version {number}", "new images")
     page = render_drift_page(
         part, title=f"{name} version {number}", source=source, created=created, notes=_notes(found)
     )

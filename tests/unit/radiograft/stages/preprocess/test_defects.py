@@ -197,7 +197,7 @@ def test_the_page_stands_alone_and_shows_counts_policies_and_examples(tmp_path: 
     assert ["blank", "1", "quarantine", "Image of one shade of gray."] in found.rows
     assert ["burned_in", "0", "drop", "DICOM file with the patient's name in its pixels."] in found.rows
     assert "rare in test, where figures want 10 patients: Mass (2)" in found.text
-    assert "13 images from 13 patients are usable. 2 images, rows or boxes were excluded for defects; " in found.text
+    assert "13 images from 13 patients are usable. Images, rows or boxes excluded for defects: 2. " in found.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in found.tags}
     assert all((image["src"] or "").startswith("data:") for image in found.images())
     assert "http" not in text.replace("http-equiv", "")
