@@ -66,8 +66,7 @@ def test_calibration_is_told_with_its_curve(facts: dict[str, Any], page: Page) -
     descriptions = [str(attributes["alt"]) for attributes in page.images()]
     assert (
         f"Reliability diagram for Mass: expected calibration error {figures[0]:.3f} before and {figures[1]:.3f} after "
-        "scaling"
-        in descriptions
+        "scaling" in descriptions
     )
 
 
