@@ -97,7 +97,7 @@ def _write_report(result: DriftRun, report: Path, name: str, number: int, source
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     notes, drift = _notes(result), result.comparison.drift
     plots = drift_plots(result.comparison, result.reference, result.new.sample)
-    section = drift_section(drift, plots, f"the data of version {number}", "the new images")
+    section = drift_section(drift, plots, f"data of version {number}", "new images")
     page = render_drift_page(section, title=f"{name} version {number}", source=source, created=created, notes=notes)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(page, encoding="utf-8")
@@ -119,4 +119,4 @@ def _print_result(result: DriftRun) -> None:
     console.print(table)
     for note in _notes(result):
         click.echo(note)
-    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift seen")
+    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift detected")

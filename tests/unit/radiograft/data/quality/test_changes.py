@@ -74,8 +74,8 @@ def _page(folder: Path, report: change_detection.ChangeReport | None) -> Page:
 
 def test_data_report_shows_changes(tmp_path: Path) -> None:
     found = _page(tmp_path, change_detection.ChangeReport(True, "the data changed since version 3", THEN))
-    assert "Since version 3 The data changed since version 3." in found.text
-    assert ["What stays", "Version 3", "Now", "Difference"] in found.rows
+    assert "Changes since version 3 The data changed since version 3." in found.text
+    assert ["Included", "Version 3", "Now", "Difference"] in found.rows
     assert found.row("train: images") == [["train: images", "1,200", "1,300", "+100"]]
     assert found.row("train: patients") == [["train: patients", "900", "899", "-1"]]
     assert found.row("test: with Mass") == [["test: with Mass", "12", "12", "0"]]
@@ -85,9 +85,11 @@ def test_data_report_shows_changes(tmp_path: Path) -> None:
 
 def test_data_report_no_version_says_so(tmp_path: Path) -> None:
     found = _page(tmp_path, change_detection.ChangeReport(True, "no version is in production yet", None))
-    assert "Since the last version No version is in production yet." in found.text
-    assert ["What stays", "Version 3", "Now", "Difference"] not in found.rows
+    assert "Changes since the last version No version is in production yet." in found.text
+    assert ["Included", "Version 3", "Now", "Difference"] not in found.rows
 
 
 def test_data_report_no_change_report_says_so(tmp_path: Path) -> None:
-    assert "Since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
+    assert (
+        "Changes since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
+    )

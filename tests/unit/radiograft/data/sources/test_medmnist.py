@@ -209,7 +209,9 @@ def test_read_invalid_data_set_raises(uri: str, arrays: dict[str, np.ndarray], n
 def test_run_truncated_file_raises_and_writes_nothing(uri: str, tmp_path: Path) -> None:
     pack(uri, **medmnist_arrays())
     Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"):
+    with pytest.raises(
+        ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"
+    ):
         task.run(settings(uri), tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
 

@@ -168,7 +168,7 @@ def test_the_published_model_is_analysed_where_labels_can_be_judged(
     assert found["labels"]["Pneumonia"]["auroc"]["value"] == pytest.approx(auroc)
     assert {found["variable"] for found in facts["shortcuts"]} >= {"bytes", "view", "age", "sex"}
     page = evaluation.report.read_text(encoding="utf-8")
-    for heading in ("Calibration", "Groups of images", "What predicts without the image"):
+    for heading in ("Calibration", "Subgroup analysis", "Shortcut analysis"):
         assert f"<h2>{heading}</h2>" in page
 
 
@@ -232,8 +232,8 @@ def test_the_test_split_is_compared_with_the_data_that_the_model_was_made_with(
     assert facts["drift"]["shifted"] == []
     assert evaluation.outcome.scalars["drift_view_p"] == tests["view"]["p"]
     page = evaluation.report.read_text(encoding="utf-8")
-    assert "Has the data shifted?" in page
-    assert "No shift was seen between the development data and the test data." in page
+    assert "Data drift" in page
+    assert "No shift was detected between the development data and the test data." in page
     assert "The test images differ" not in page
 
 
@@ -280,7 +280,7 @@ def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_images(
     for found in localization["labels"].values():
         assert list(found["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
     page = evaluation.report.read_text(encoding="utf-8")
-    assert all(heading in page for heading in ("Where it fails", "Where it looks", "Held against drawn boxes"))
+    assert all(heading in page for heading in ("Error analysis", "Explanations", "Localization accuracy"))
     assert "below it the boxes an image that overlap none by as much." in page
     assert "control: the middle" in page
 

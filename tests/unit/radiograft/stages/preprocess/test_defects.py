@@ -202,7 +202,7 @@ def test_data_report_is_self_contained_and_shows_defects(tmp_path: Path) -> None
         "DICOM file marked as showing the patient's identity in its pixels.",
     ] in found.rows
     assert "rare in test (fewer than 10 patients): Mass (2)" in found.text
-    assert "13 images of 13 patients can be used. 2 images, rows or boxes were left out for defects; " in found.text
+    assert "13 images from 13 patients are usable. Images, rows or boxes excluded for defects: 2. " in found.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in found.tags}
     assert all((image["src"] or "").startswith("data:") for image in found.images())
     assert "http" not in text.replace("http-equiv", "")
