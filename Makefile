@@ -21,10 +21,11 @@ test: .venv/installed-dev ## Run the tests; those on real data need RADIOGRAFT_T
 test-cluster: .venv/installed-dev ## Run the tests on the cluster at KFP_ENDPOINT and KUBECONFIG
 	$(BIN)/python -m pytest tests/cluster
 
-lint: .venv/installed-dev ## Check style, types and Dockerfiles
+lint: .venv/installed-dev ## Check style, types, imports between layers and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/hadolint images/*/Dockerfile
 
 compile: .venv/installed ## Compile the packages for the KFP UI to pipelines/radiograft_pipelines/compiled (CLUSTER=file, COMPILED=folder)
@@ -63,7 +64,7 @@ audit: .venv/installed-dev ## Check the locked versions for known vulnerabilitie
 	$(BIN)/python requirements/audit.py $(ADVISORIES)
 
 clean: ## Remove the environment, all runs and caches
-	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: requirements/cpu.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
