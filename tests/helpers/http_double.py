@@ -47,7 +47,7 @@ class Fault:
 
 
 class Double:
-    """Base class of API doubles. Subclasses define `routes`: method, path pattern and handler returning JSON or text."""
+    """Base class of API doubles. Subclasses define `routes`: method, path pattern and JSON or text handler."""
 
     routes: list[tuple[str, str, Callable[..., Any]]]
 
