@@ -213,7 +213,9 @@ def test_what_is_no_such_data_set_is_refused(
 def test_a_truncated_file_is_refused_and_nothing_is_written(uri: str, tmp_path: Path) -> None:
     pack(uri, **medmnist_arrays())
     Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"):
+    with pytest.raises(
+        ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"
+    ):
         task.run(settings(uri), tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
 
