@@ -54,7 +54,7 @@ def test_someone_elses_careless_split_is_refused_with_the_thirty_patients_who_le
     assert len(leaking) == 30
     with pytest.raises(ValueError, match="a patient must be in one split only, got 30 in several") as error:
         task.run(careless(test_data), tmp_path / "catalog")
-    listed = str(error.value).partition("own: ")[2].partition(";")[0]
+    listed = str(error.value).partition("splits: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
     assert not (tmp_path / "catalog").exists()
 
