@@ -55,8 +55,8 @@ def test_fewer_gpus_than_promised_stop_the_stage_before_its_work(
     with pytest.raises(RuntimeError) as error, stage("fine_tune", devices=devices):
         begun = True
     assert not begun
-    assert str(error.value).startswith("this task was promised 2 GPUs and sees 1; ")
-    assert str(error.value).endswith("check the pod's resources, or unset RADIOGRAFT_PROMISED_GPUS to run without")
+    assert str(error.value).startswith("this task requested 2 GPUs but sees 1; ")
+    assert str(error.value).endswith("check the pod's resources, or unset RADIOGRAFT_PROMISED_GPUS to run without GPUs")
 
 
 @pytest.mark.parametrize("promise", [None, "0", "1"])
@@ -125,6 +125,9 @@ def test_a_damaged_input_stops_the_stage_before_its_work(tmp_path: Path) -> None
     checksums.write_checksums(tmp_path)
     (tmp_path / "train").write_text("2")
     begun = False
-    with pytest.raises(ValueError, match=f"^{tmp_path}/train must be as "), stage("fine_tune", reads=[str(tmp_path)]):
+    with (
+        pytest.raises(ValueError, match=f"^{tmp_path}/train must match SHA256SUMS, "),
+        stage("fine_tune", reads=[str(tmp_path)]),
+    ):
         begun = True
     assert not begun
