@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
-from radiograft.metrics.curve_point import CurvePoint
-from radiograft.training.search.results import Trial, best_trial
+from radiograft.registry.result_types import CurvePoint, Trial
+from radiograft.training.search.results import best_trial
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
