@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from radiograft import storage
-from radiograft.config import AUTO_CUT_OFF, CUT_OFFS, all_settings, validate_settings
+from radiograft.backbones import get_backbone, list_backbones
+from radiograft.config import AUTO_CUT_OFF, all_settings, validate_settings
 from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.shared import check_uri
 
@@ -82,8 +83,12 @@ def apply_overrides(values: Mapping[str, Scalar], assignments: Sequence[str]) ->
         full = full_name(name.strip())
         given[full] = read_scalar(full, text.strip(), type(all_settings()[full].default))
     backbone = given.get("model_backbone")
-    if backbone in CUT_OFFS and backbone != values.get("model_backbone", all_settings()["model_backbone"].default):
-        own = AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else CUT_OFFS[str(backbone)]
+    if backbone in list_backbones() and backbone != values.get(
+        "model_backbone", all_settings()["model_backbone"].default
+    ):
+        own = (
+            AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else get_backbone(str(backbone)).default_cut_off
+        )
         given.setdefault("model_cut_off", own)
     return {**values, **given}
 
@@ -120,7 +125,8 @@ def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """
     full: dict[str, Any] = {name: field.default for name, field in all_settings().items()} | dict(values)
     if "model_cut_off" not in values:
-        full["model_cut_off"] = CUT_OFFS.get(str(full["model_backbone"]), "")
+        backbone = str(full["model_backbone"])
+        full["model_cut_off"] = get_backbone(backbone).default_cut_off if backbone in list_backbones() else ""
     for name in URI_SETTINGS:
         if isinstance(full[name], str) and full[name] not in NOT_URIS:
             full[name] = absolute_uri(name, full[name])

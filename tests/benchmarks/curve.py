@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from radiograft.backbones import get_backbone
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.feature_taps import build_tap_model, tap_layers, tap_widths
+from radiograft.models.backbone import build_backbone
+from radiograft.models.feature_taps import build_tap_model, tap_widths
 from radiograft.models.heads import build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes
@@ -30,7 +31,7 @@ def measure(work: Path) -> list[Row]:
     data = Shards.read(films.shards(work))
     backbone = build_backbone("densenet121", "none", "", films.SIDE)
     images, truth = data.images("train", BATCH_SIZE), data.truth("train")
-    names = tap_layers(backbone)
+    names = list(get_backbone("densenet121").taps)
 
     def curve() -> None:
         model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import build_feature_extractor
 from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row

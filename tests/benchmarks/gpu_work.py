@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from radiograft.config import CUT_OFFS
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.backbones import get_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import downstream_layers
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
@@ -42,7 +42,7 @@ class Subject:
     """A network with random weights and one batch of random images, both on the device."""
 
     def __init__(self, scale: Scale) -> None:
-        self.scale, self.cut_off = scale, CUT_OFFS[scale.backbone]
+        self.scale, self.cut_off = scale, get_backbone(scale.backbone).default_cut_off
         features = build_feature_extractor(build_backbone(scale.backbone, "none", "", scale.side))
         width = features.output.shape[-1]
         self.network = attach_classifier(

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each

@@ -56,19 +56,19 @@ def test_each_candidate_is_a_task_of_its_own(search: Run) -> None:
 
 def test_the_best_candidate_is_published_with_the_table_of_all(search: Run, out: Path) -> None:
     table = search_results.read_trials(search.artifacts / "choose-model" / "model")
-    assert [row["cut_off"] for row in table] == CUT_OFFS
+    assert [row["overrides"]["model_cut_off"] for row in table] == CUT_OFFS
     with embedded_store(out / "store"):
         contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/contract.json"))
         metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/metrics.json"))
         lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/lineage.json"))
-    assert contract["cut_off"] == search_results.best_trial(table)["cut_off"]
+    assert contract["cut_off"] == search_results.best_trial(table)["overrides"]["model_cut_off"]
     assert lineage["settings"]["model_cut_off"] == ",".join(reversed(CUT_OFFS))  # as asked for: a rerun compares it
     assert metrics["cut_off_search"] == search.summary["cut_off_search"] == table
 
 
 def test_the_published_figure_is_that_of_the_table(search: Run) -> None:
     chosen = search_results.best_trial(search_results.read_trials(search.artifacts / "choose-model" / "model"))
-    assert search.summary["metrics"]["validation"]["auroc"] == pytest.approx(chosen["val_auroc"], abs=0.01)
+    assert search.summary["metrics"]["validation"]["auroc"] == pytest.approx(chosen["metrics"]["val_auroc"], abs=0.01)
     assert "Cut-off search" in Path(search.summary["report"]).read_text()
 
 

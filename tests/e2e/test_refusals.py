@@ -86,7 +86,7 @@ def test_a_label_that_the_table_does_not_know(refuse: Radiograft) -> None:
     _assert_task_failed(
         done,
         "ingest",
-        "radiograft.utils.errors.SensitiveValueError: data_labels must be findings of the data set (Atelectasis, ",
+        "radiograft.utils.errors.SensitiveValueError: data_labels must be findings of the dataset (Atelectasis, ",
     )
     assert "got 'Pneumona'; did you mean 'Pneumonia' or " in done.stderr
 
@@ -112,7 +112,7 @@ def test_a_patient_in_both_official_lists(refuse: Radiograft, source: Path) -> N
     with (source / "test_list.txt").open("a") as test_list:
         test_list.write(f"\n{leaking}")
     done = refuse("format=chestxray14", f"source={source}")
-    error = "ValueError: a patient must be in one split only, 1 are in several of the data set's own: "
+    error = "ValueError: a patient must be in one split only, got 1 in several of the dataset's own splits: "
     _assert_task_failed(done, "ingest", error + str(int(leaking.partition("_")[0])))
 
 

@@ -16,7 +16,7 @@ from radiograft_pipelines.local.object_store import embedded_store
 from tests.e2e.runs import MODEL, REGISTRY, TwoRuns
 
 Radiograft = Callable[..., subprocess.CompletedProcess[str]]
-REASON = "the data have not changed since version 2, which is in production"
+REASON = "data and settings have not changed since version 2, which is in production"
 
 
 @pytest.fixture(scope="module")

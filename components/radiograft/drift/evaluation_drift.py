@@ -24,6 +24,7 @@ from radiograft.drift.reference import (
     draw_sample,
 )
 from radiograft.drift.two_sample_tests import PERMUTATIONS
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting.html import ReportSection, environment
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,10 @@ class Embeddings(NamedTuple):
 
 
 def embed_images(
-    data: Shards, model: keras.Model, strategy: tf.distribute.Strategy, seed: int
+    data: Shards, model: keras.Model, spec: ModelSpec, strategy: tf.distribute.Strategy, seed: int
 ) -> dict[str, Embeddings]:
     """Computes probabilities and features of images sampled from `validation` and from `test`."""
-    embedding_model, embeddings = EmbeddingModel(model, strategy), {}
+    embedding_model, embeddings = EmbeddingModel(model, strategy, spec.tensors), {}
     for split in ("validation", "test"):
         positions = draw_sample(data.split(split), seed)
         log.debug("drift: embedding %d images of %s", len(positions), split)

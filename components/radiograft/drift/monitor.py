@@ -22,6 +22,7 @@ from radiograft.drift.reference import (
     draw_sample,
 )
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
@@ -60,12 +61,12 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
         FileNotFoundError: if the source does not exist.
         ValueError: if the reader rejects the source, no image can be decoded, or the reference is malformed.
     """
-    contract, reference = artifact.ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
+    spec, reference = ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
-        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(contract.labels)
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(spec.labels)
     )
-    model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy())
-    new = embed_source(settings, model, contract.labels, contract.image_size)
+    model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
+    new = embed_source(settings, model, spec.labels, spec.image_size)
     return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.freezing import is_classifier
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage import npz_archive
 
 MAX_SAMPLE = 1000
@@ -130,10 +130,15 @@ def _text(column: pd.Series[str]) -> np.ndarray:
 class EmbeddingModel:
     """A published network that returns probabilities and the features that its classifier receives."""
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        first = next(layer for layer in model.layers if is_classifier(layer.name))
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        names: TensorNames = DEFAULT_NAMES,
+    ) -> None:
+        features = model.get_layer(names.pooling).output
         with strategy.scope():
-            self._predictor = Predictor(keras.Model(model.input, [model.output, first.input]), strategy)
+            self._predictor = Predictor(keras.Model(model.input, [model.output, features]), strategy)
 
     def observe(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Returns probabilities float32 [n, labels] and features float32 [n, channels] of all images, in order.

@@ -17,9 +17,9 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image, ImageDraw
 
-from radiograft.models.feature_taps import tap_layers
-from radiograft.models.graph import iter_layers
+from radiograft.models.graph import input_of
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 BATCH_SIZE = 32
 COLORS = "inferno"  # perceptually uniform and safe for color blindness
@@ -42,16 +42,28 @@ class ActivationMaps(NamedTuple):
 class HeatMaps:
     """Computes heat maps of a published network. The graph is traced once.
 
+    Args:
+        model: the network, built in the scope of `strategy`.
+        strategy: devices to compute on.
+        names: names of the network's pooling and probability layers.
+        blocks: names of the last layer of each block of the backbone, for LayerCAM.
+
     Attributes:
         cells: height and width of the activation that Grad-CAM uses.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        pooled = _input_of(model, "pooled")
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        names: TensorNames = DEFAULT_NAMES,
+        blocks: Sequence[str] = (),
+    ) -> None:
+        pooled = input_of(model, names.pooling)
         self.cells: tuple[int, int] = pooled.shape[1:3]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
-            self._predictor = Predictor(_activation_model(model, pooled), strategy)
+            self._predictor = Predictor(_activation_model(model, pooled, names, blocks), strategy)
 
     def of(self, images: np.ndarray, label: int) -> np.ndarray:
         """Returns the Grad-CAM maps of one label.
@@ -119,26 +131,22 @@ def class_activation(evidence: Any, size: int) -> Any:
     return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
 
 
-def _activation_model(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
+def _activation_model(
+    model: keras.Model, late: keras.KerasTensor, names: TensorNames, blocks: Sequence[str]
+) -> keras.Model:
     """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
-    early = _finer_activation(model, late)
-    hidden = _input_of(model, model.layers[-1].name)
+    early, last = _finer_block(model, late, blocks), model.get_layer(names.probabilities)
+    hidden = input_of(model, names.probabilities)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
-    heat = _ClassActivation(middle, keras.Model(late, hidden), model.layers[-1], int(model.input.shape[1]))
+    heat = _ClassActivation(middle, keras.Model(late, hidden), last, int(model.input.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
     return keras.Model([model.input, one_hot], heat([early, one_hot]))
 
 
-def _input_of(model: keras.Model, name: str) -> keras.KerasTensor:
-    """Returns the single input tensor of a layer in this network."""
-    (tensor,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == name)
-    return tensor
-
-
-def _finer_activation(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
+def _finer_block(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
     """Returns the output of the last block with at least twice the resolution of `late`, or `late` if none has it."""
-    blocks = [model.get_layer(name).output for name in tap_layers(model)]
-    finer = [tensor for tensor in blocks if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
+    outputs = [layer.output for layer in model.layers if layer.name in blocks]
+    finer = [tensor for tensor in outputs if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
     return finer[-1] if finer else late
 
 

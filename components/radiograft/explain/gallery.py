@@ -12,10 +12,12 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
+from radiograft.backbones import get_backbone
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
 from radiograft.explain.localization import Localization, localize
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting.html import ReportSection
 
 MAX_LABELS = 3  # keeps the page small
@@ -195,6 +197,7 @@ class Explanations(NamedTuple):
 
 def explain_predictions(
     model: keras.Model,
+    spec: ModelSpec,
     strategy: tf.distribute.Strategy,
     data: Shards,
     test: pd.DataFrame,
@@ -211,6 +214,6 @@ def explain_predictions(
         samples: number of patient resamples for each interval.
         seed: seed of the resampling and of the random control.
     """
-    heat_maps = HeatMaps(model, strategy)
+    heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
     figures = draw_gallery(data, "test", test, thresholds, heat_maps)
     return Explanations(data.labels, figures, localize(data, heat_maps, samples, seed))

@@ -137,7 +137,9 @@ def render_report(report: Report) -> str:
             curve_plot=_curve_plot(report),
             best_layers=best_layers(report.cut_off_curve)[:MAX_BEST_LAYERS],
             search_plot=_search_plot(report.cut_off_search),
-            best_cut_off=best_trial(report.cut_off_search)["cut_off"] if report.cut_off_search else "",
+            best_cut_off=best_trial(report.cut_off_search)["overrides"]["model_cut_off"]
+            if report.cut_off_search
+            else "",
             contact_sheet=sheet if fits else b"",
             max_examples=MAX_EXAMPLES,
         )
@@ -195,9 +197,10 @@ def _curve_plot(report: Report) -> Plot | None:
 def _search_plot(table: Sequence[Trial]) -> Plot | None:
     if len(table) < 2:
         return None
+    best = best_trial(table)
     return Plot(
         "Validation AUROC after fine-tuning from each cut-off",
         search_svg(table),
-        f"{len(table)} cut-offs from input to output; the best is {best_trial(table)['cut_off']} with "
-        f"{narrative.format_number(best_trial(table)['val_auroc'])}",
+        f"{len(table)} cut-offs from input to output; the best is {best['overrides']['model_cut_off']} with "
+        f"{narrative.format_number(best['metrics']['val_auroc'])}",
     )

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
+
 Facts = Mapping[str, Any]
 MEASURES = {
     "auroc": "AUROC",
@@ -19,21 +21,21 @@ MEASURES = {
 }
 
 
-def render_model_card(model: str, metrics: Facts, contract: Facts, lineage: Facts) -> str:
+def render_model_card(model: str, metrics: Facts, spec: ModelSpec, lineage: Facts) -> str:
     """Renders the model card as Markdown.
 
     Args:
         model: name of the model.
         metrics: content of metrics.json.
-        contract: content of contract.json.
+        spec: specification of the model.
         lineage: content of lineage.json.
     """
     published = metrics["published"]
     sections = {
-        "Model details": _details(contract, lineage),
-        "Intended use": [f"- {plain_text(contract['purpose'])}"],
+        "Model details": _details(spec, lineage),
+        "Intended use": [f"- {plain_text(PURPOSE)}"],
         "Data": _data(metrics.get("data", {}), lineage),
-        "Training": _training(contract, lineage["settings"], metrics["kept_epochs"][published]),
+        "Training": _training(spec, lineage["settings"], metrics["kept_epochs"][published]),
         "Results on test, with 95% confidence intervals [29, 35, 36]": _results(metrics["metrics"][published]["test"]),
         "Factors [30, 34]": _subgroups(metrics),
         "Promotion decision": _decision(metrics["gate"]),
@@ -50,23 +52,30 @@ def plain_text(text: object) -> str:
     return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", escaped)
 
 
-def _details(contract: Facts, lineage: Facts) -> list[str]:
+def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
     code = lineage["code"]
     software = {"radiograft": f"{code['version']} (commit {code['commit']})" if code["commit"] else code["version"]}
     versions = ", ".join(f"{name} {version}" for name, version in {**software, **lineage["packages"]}.items())
     return _items(
         {
-            "Network [22]": f"{contract['backbone']}, one probability for each of {', '.join(contract['labels'])}",
-            "Input": f"{contract['input']}; image_size {contract['image_size']}",
-            "Served input": contract["serving_input"],
-            "Output": contract["output"],
-            "Initial weights [24]": contract["weights"],
+            "Network [22]": f"{spec.backbone}, one probability for each of {', '.join(spec.labels)}",
+            "Input": _tensors(spec.inputs),
+            "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),
+            "Output": _tensors(spec.outputs),
+            "Initial weights [24]": spec.weights,
             "Software [23]": versions,
             "Container image": lineage["image"],
             "Pipeline run": lineage["run_id"],
             "Created": lineage["created"],
             "Production version at the time": lineage["parent"] and f"version {lineage['parent']}",
         }
+    )
+
+
+def _tensors(tensors: Mapping[str, TensorInfo]) -> str:
+    return ", ".join(
+        f"{name}: {info.dtype} [{', '.join('n' if side is None else str(side) for side in info.shape)}], {info.meaning}"
+        for name, info in tensors.items()
     )
 
 
@@ -96,11 +105,11 @@ def _data(data: Facts, lineage: Facts) -> list[str]:
     return [*_items(items), *table]
 
 
-def _training(contract: Facts, settings: Facts, kept: int) -> list[str]:
+def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
     """Lists the strategy, how the epoch was selected, and every training setting."""
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
-        "Strategy [25]": f"{contract['strategy']}, from layer {contract['cut_off']} on",
+        "Strategy [25]": f"{spec.strategy}, from layer {spec.cut_off} on",
         "Epoch selection [26]": "highest mean AUROC on validation",
         "Selected epoch [26]": str(kept) if kept else "0 (the weights before fine-tuning)",
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),

@@ -117,12 +117,11 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
         ],
         cut_off_search=[
             Trial(
-                cut_off=cut_off,
+                overrides={"model_cut_off": cut_off},
                 trainable_weights=weights,
                 epochs=8,
                 best_epoch=5,
-                val_auroc=val_auroc,
-                val_loss=0.25,
+                metrics={"val_auroc": val_auroc, "val_loss": 0.25},
             )
             for cut_off, weights, val_auroc in (
                 ("conv5_block14_1_conv", 700_000, 0.881),

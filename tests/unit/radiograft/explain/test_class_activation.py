@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from radiograft.backbones import get_backbone
 from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
-from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.graph import iter_layers
+from radiograft.models.backbone import build_backbone
+from radiograft.models.graph import input_of
 from radiograft.models.predictor import Predictor
 from tests.helpers import networks
 from tests.helpers.squares import SIZE, SQUARE, brightness, image, network
@@ -24,8 +26,8 @@ IMAGES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="ui
 BRIGHTNESS = brightness()
 
 
-def maps_of(model: keras.Model, images: np.ndarray, label: int) -> ActivationMaps:
-    heat_maps = HeatMaps(model, tf.distribute.get_strategy())
+def maps_of(model: keras.Model, images: np.ndarray, label: int, blocks: Sequence[str] = ()) -> ActivationMaps:
+    heat_maps = HeatMaps(model, tf.distribute.get_strategy(), blocks=blocks)
     (maps,) = heat_maps.stream(tf.data.Dataset.from_tensor_slices(images).batch(len(images)), label)
     return maps
 
@@ -67,8 +69,7 @@ def test_layer_cam_uses_last_block_of_twice_the_resolution(name: str, block: str
     middle = model.get_layer(block).output
     assert middle.shape[1] == 2 * model.get_layer("pooled").input.shape[1]
     front = keras.Model(model.input, middle)
-    (hidden,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == "probabilities")
-    back = keras.Model(middle, hidden)
+    back = keras.Model(middle, input_of(model, "probabilities"))
     activation = tf.convert_to_tensor(front(networks.IMAGES, training=False))
     kernel = model.get_layer("probabilities").kernel.numpy()
     with tf.GradientTape() as tape:
@@ -76,7 +77,7 @@ def test_layer_cam_uses_last_block_of_twice_the_resolution(name: str, block: str
         logits = tf.matmul(back(activation, training=False), kernel)[:, 0]
     gradient = tape.gradient(logits, activation).numpy()
     cam = (np.maximum(gradient, 0) * activation.numpy()).sum(axis=-1)
-    layer_cam = maps_of(model, networks.IMAGES, 0).layer_cam
+    layer_cam = maps_of(model, networks.IMAGES, 0, get_backbone(name).taps).layer_cam
     np.testing.assert_allclose(layer_cam, normalized(cam, networks.SIZE), atol=1e-4)
 
 

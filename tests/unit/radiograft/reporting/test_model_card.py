@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting import model_card
-from tests.helpers.publish_inputs import CONTRACT, METRICS
+from tests.helpers.publish_inputs import METRICS, SPEC
 
 LINEAGE: dict[str, Any] = {
     "run_id": "run-1",
@@ -23,8 +24,8 @@ LINEAGE: dict[str, Any] = {
 }
 
 
-def _card(contract: dict[str, Any] = CONTRACT, lineage: dict[str, Any] = LINEAGE, **metrics: Any) -> str:
-    return model_card.render_model_card("chest", METRICS | metrics, contract, lineage)
+def _card(spec: ModelSpec = SPEC, lineage: dict[str, Any] = LINEAGE, **metrics: Any) -> str:
+    return model_card.render_model_card("chest", METRICS | metrics, spec, lineage)
 
 
 def _headings(card: str) -> list[str]:

@@ -60,16 +60,19 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),
         ("labels=Mass,Mass", "data_labels must name each finding once, got 'Mass,Mass'"),
-        ("floors=Mas=0.7", "gate_min_auroc must name labels of Pneumonia, got 'Mas'"),
+        ("floors=Mas=0.7", "gate_min_auroc must name labels from Pneumonia, got 'Mas'"),
         ("margin=0.6", "gate_noninferiority_margin must be at most 0.5, got 0.6"),
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
+            (
+                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+                "itself.), got ''"
+            ),
         ),
         (
             "model_name=../up",
-            "publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '../up'",
+            "publish_model_name must be 1 to 63 characters from A-Z a-z 0-9 _ - and start with a letter, got '../up'",
         ),
     ],
 )
@@ -116,9 +119,13 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(all_settings())  # type: ignore[index]
     assert (
-        "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
+        "| `data_source` | required | Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+        "itself. |" in rows
     )
-    assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
+    assert (
+        "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |"
+        in rows
+    )
 
 
 def test_the_readmes_table_is_the_commands() -> None:

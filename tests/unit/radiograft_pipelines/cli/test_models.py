@@ -155,7 +155,7 @@ def test_diff_shows_what_differs_and_all_figures(models: Models) -> None:
 def test_an_unknown_version_is_refused_with_those_there_are(
     models: Models, place: Path, command: tuple[str, ...]
 ) -> None:
-    assert _refusal(models(*command)) == f"{MODEL} has no version 9 in {place}; there are 1, 2"
+    assert _refusal(models(*command)) == f"{MODEL} has no version 9 in {place}; existing versions: 1, 2"
     assert _in_production(place) == 1
 
 

@@ -63,7 +63,7 @@ def test_the_description_carries_every_parameters_help_in_alphabetical_order(
     assert "Not for diagnosis." in summary
     explained = dict(line.removeprefix("- ").split(": ", 1) for line in lines if line.startswith("- "))
     assert list(explained) == sorted(parameters)
-    assert explained["image_size"] == "Side of the square the network sees. From 32 to 1024 pixels."
+    assert explained["image_size"] == "Width and height of the images that the network sees. From 32 to 1024 pixels."
     assert explained["train_optimizer"] == "Optimizer of both strategies. One of adam, adamw, rmsprop, sgd."
     assert explained["model_weights_md5"] == "MD5 that a weight file must have; empty: not checked."
     for name, field in all_settings().items():

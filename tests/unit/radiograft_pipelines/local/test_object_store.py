@@ -88,7 +88,7 @@ def test_its_uris_are_refused_at_once_when_it_does_not_run(tmp_path: Path) -> No
         with pytest.raises(storage.StorageError) as error:
             use()
         assert str(error.value) == (
-            "gs://radiograft-embedded is there only while `radiograft run` runs; its files lie under OUT/store"
+            "gs://radiograft-embedded is only available while `radiograft run` runs; its files are under OUT/store"
         )
 
 
