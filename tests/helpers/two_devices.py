@@ -156,9 +156,7 @@ def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
-    batches_of_maps = list(
-        HeatMaps(model, strategy, blocks=get_backbone("efficientnet_lite0").taps).stream(batches, 1)
-    )
+    batches_of_maps = list(HeatMaps(model, strategy, blocks=get_backbone("efficientnet_lite0").taps).stream(batches, 1))
     return {
         name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in batches_of_maps]
         for name in ("grad_cam", "layer_cam")

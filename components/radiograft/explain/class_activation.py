@@ -135,7 +135,7 @@ def _activation_model(
     model: keras.Model, late: keras.KerasTensor, names: TensorNames, blocks: Sequence[str]
 ) -> keras.Model:
     """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
-    early, last = _finer_block(model, late, blocks), model.get_layer(names.probabilities)
+    early, last = _finer_activation(model, late, blocks), model.get_layer(names.probabilities)
     hidden = input_of(model, names.probabilities)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
     heat = _ClassActivation(middle, keras.Model(late, hidden), last, int(model.input.shape[1]))
@@ -143,10 +143,10 @@ def _activation_model(
     return keras.Model([model.input, one_hot], heat([early, one_hot]))
 
 
-def _finer_block(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
+def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
     """Returns the output of the last block with at least twice the resolution of `late`, or `late` if none has it."""
-    outputs = [layer.output for layer in model.layers if layer.name in blocks]
-    finer = [tensor for tensor in outputs if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
+    ends = [layer.output for layer in model.layers if layer.name in blocks]
+    finer = [tensor for tensor in ends if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
     return finer[-1] if finer else late
 
 

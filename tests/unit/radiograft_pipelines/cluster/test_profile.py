@@ -157,7 +157,7 @@ def test_with_model_label_labels_pods(model: str) -> None:
     ("text", "message"),
     [
         ("gpus: [", "cluster.yaml must be YAML"),
-        ("- gpus", "must hold lines of `name: value`, got list"),
+        ("- gpus", "must be a mapping of `name: value`, got list"),
         ("gpu: 2", "has no setting 'gpu'; did you mean"),
         ("gpus: two", "gpus must be int, got 'two'"),
         ("gpus: true", "gpus must be int, got True"),

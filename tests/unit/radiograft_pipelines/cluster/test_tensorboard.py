@@ -67,9 +67,7 @@ def test_tensorboard_no_pipeline_root_uses_kfps(
     (run_id,) = kfp.runs
     result = radiograft("tensorboard", "--run", run_id)
     assert result.stdout.endswith(f" --logdir {root}/radiograft-transfer-learning/{run_id}\n")
-    assert result.stderr.startswith("TensorBoard cannot read s3:// if TensorFlow is") == root.startswith(
-        "s3://"
-    )
+    assert result.stderr.startswith("TensorBoard cannot read s3:// if TensorFlow is") == root.startswith("s3://")
 
 
 def test_tensorboard_run_without_pipeline_reports_error(radiograft: Radiograft, kfp: KfpDouble) -> None:

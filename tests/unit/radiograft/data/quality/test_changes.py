@@ -90,5 +90,6 @@ def test_data_report_no_version_says_so(tmp_path: Path) -> None:
 
 
 def test_data_report_no_change_report_says_so(tmp_path: Path) -> None:
-    text = _page(tmp_path, None).text
-    assert "Changes since the last version No comparison with an earlier version was made." in text
+    assert (
+        "Changes since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
+    )
