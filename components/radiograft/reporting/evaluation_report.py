@@ -185,9 +185,10 @@ def _curve_plot(report: Report) -> Plot | None:
 def _search_plot(table: Sequence[Trial]) -> Plot | None:
     if len(table) < 2:
         return None
+    best = best_trial(table)
     return Plot(
         "Validation AUROC after fine-tuning from each cut-off",
         search_svg(table),
-        f"{len(table)} cut-offs from input to output; the best is {best_trial(table)['overrides']['model_cut_off']} with "
-        f"{narrative.format_number(best_trial(table)['metrics']['val_auroc'])}",
+        f"{len(table)} cut-offs from input to output; the best is {best['overrides']['model_cut_off']} with "
+        f"{narrative.format_number(best['metrics']['val_auroc'])}",
     )

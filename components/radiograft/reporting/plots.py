@@ -134,13 +134,8 @@ def search_svg(table: Sequence[Trial]) -> str:
         figure = Figure(figsize=(8.4, height))
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
         for index, trial in enumerate(table):
-            is_best = trial is best_trial(table)
-            axes.plot(
-                trial["metrics"]["val_auroc"],
-                index,
-                color=VERMILION if is_best else BLUE,
-                marker="D" if is_best else "o",
-            )
+            color, marker = (VERMILION, "D") if trial is best_trial(table) else (BLUE, "o")
+            axes.plot(trial["metrics"]["val_auroc"], index, color=color, marker=marker)
         axes.set_yticks(range(len(table)), [str(trial["overrides"]["model_cut_off"]) for trial in table])
         axes.invert_yaxis()
         axes.set_xlabel("validation AUROC")
