@@ -1,4 +1,4 @@
-"""Takes the picture of a report that the README shows: `make screenshot`, after `make run`.
+"""Captures the report that the README shows: `make screenshot`, after `make run`.
 
 The data are synthetic. It needs Chromium.
 """
