@@ -1,4 +1,7 @@
-"""Draws the diagrams of the documentation as SVG: `make diagrams`. The files are committed, for the README shows them."""
+"""Draws the diagrams of the documentation as SVG: `make diagrams`.
+
+The files are committed, because the README shows them.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def check(folder: Path) -> list[str]:
         name = path.relative_to(folder)
         problems += [f"{name} loads {target} from elsewhere" for target in page.loaded if urlsplit(target).netloc]
         local = [target for target in (*page.links, *page.loaded) if not urlsplit(target).scheme]
-        problems += [f"{name} links to {target}, which is missing" for target in local if not _exists(path, target, pages)]
+        problems += [
+            f"{name} links to {target}, which is missing" for target in local if not _exists(path, target, pages)
+        ]
     return problems
 
 

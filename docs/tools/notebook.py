@@ -9,11 +9,13 @@ import ast
 import contextlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 Notebook = dict[str, Any]
+PANDAS_STYLE = re.compile(r"<style scoped>.*?</style>")
 
 
 def read(path: Path) -> Notebook:
@@ -42,8 +44,8 @@ def _run(source: str, namespace: dict[str, Any], count: int) -> list[dict[str, A
     tree = ast.parse(source)
     last = ast.Expression(tree.body.pop().value) if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(tree, "cell", "exec"), namespace)
-        value = eval(compile(last, "cell", "eval"), namespace) if last else None
+        exec(compile(tree, "cell", "exec"), namespace)  # noqa: S102  the repository's own notebooks
+        value = eval(compile(last, "cell", "eval"), namespace) if last else None  # noqa: S307
     outputs: list[dict[str, Any]] = []
     if text := printed.getvalue():
         outputs.append({"output_type": "stream", "name": "stdout", "text": text.splitlines(keepends=True)})
@@ -76,7 +78,8 @@ def _cell_to_markdown(cell: dict[str, Any]) -> str:
 def _output_to_markdown(output: dict[str, Any]) -> str:
     data = output.get("data", {})
     if "text/html" in data:
-        return "".join(data["text/html"]).replace("\n", "")  # on one line, so that Markdown leaves it alone
+        html = "".join(data["text/html"]).replace("\n", "")  # on one line, so that Markdown leaves it alone
+        return PANDAS_STYLE.sub("", html).replace('border="1" class="dataframe"', "")  # the page has a style of its own
     text = "".join(data.get("text/plain", output.get("text", [])))
     return f"```text\n{text.rstrip()}\n```"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -242,19 +242,16 @@ def _artifact_type(annotation: Any) -> str:
 
 
 def _parameters_table(parameters: Any) -> list[str]:
-    known: Mapping[str, Any] = all_settings()
     plain = [parameter for parameter in parameters if not _direction(parameter.annotation)]
-    rows = [
-        f"| `{parameter.name}` | `{parameter.annotation.__name__}` | {_parameter_default(parameter.name)} "
-        f"| {_cell(explain_setting(known[parameter.name])) if parameter.name in known else PARAMETERS[parameter.name]} |"
-        for parameter in plain
-    ]
+    rows = [_parameter_row(parameter.name, parameter.annotation) for parameter in plain]
     return ["Parameters:", "", "| Name | Type | Default | Meaning |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
-def _parameter_default(name: str) -> str:
-    known = all_settings()
-    return _default(known[name]) if name in known else "required"
+def _parameter_row(name: str, annotation: type[Any]) -> str:
+    """A setting with its default and help, or another parameter, which KFP or the pipeline fills in."""
+    field = all_settings().get(name)
+    default, meaning = (_default(field), _cell(explain_setting(field))) if field else ("required", PARAMETERS[name])
+    return f"| `{name}` | `{annotation.__name__}` | {default} | {meaning} |"
 
 
 def write_readmes() -> None:

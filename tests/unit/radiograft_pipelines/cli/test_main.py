@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from radiograft.config import all_settings
-from radiograft_pipelines.cli.main import main, settings_table
+from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.compile import PIPELINES
-from tests.repository import ROOT
 
 
 @pytest.fixture
@@ -119,12 +118,6 @@ def test_every_setting_is_listed_with_its_default_and_range() -> None:
         "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
     )
     assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
-
-
-def test_the_readmes_table_is_the_commands() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert table.strip() == settings_table(), "paste the output of `radiograft settings` into README.md"
 
 
 def test_help_names_the_commands_and_the_purpose() -> None:
