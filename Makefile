@@ -1,4 +1,4 @@
-# Two commands matter: `make run` and `make test`. Everything they need is installed into .venv from locked versions.
+# `make run` and `make test` are the main commands. They install locked versions of all dependencies into .venv.
 .DEFAULT_GOAL := help
 SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,22 +13,23 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-run: .venv/installed ## Run the whole pipeline on the embedded data set and object store (SETTINGS=demo)
+run: .venv/installed ## Run the pipeline on a generated dataset and an embedded object store (SETTINGS=demo)
 	$(BIN)/radiograft run --settings $(or $(SETTINGS),demo)
 
 test: .venv/installed-dev ## Run the tests; those on real data need RADIOGRAFT_TEST_DATA
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-test-cluster: .venv/installed-dev ## Run the tests on a real cluster, to which KFP_ENDPOINT and KUBECONFIG lead
+test-cluster: .venv/installed-dev ## Run the tests on the cluster at KFP_ENDPOINT and KUBECONFIG
 	$(BIN)/python -m pytest tests/cluster
 
-lint: .venv/installed-dev ## Check style, types and Dockerfiles
+lint: .venv/installed-dev ## Check style, types, imports between layers and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/hadolint images/*/Dockerfile
 
-compile: .venv/installed ## Write the packages for the KFP UI to pipelines/radiograft_pipelines/compiled (CLUSTER=file, COMPILED=folder)
+compile: .venv/installed ## Compile the packages for the KFP UI to pipelines/radiograft_pipelines/compiled (CLUSTER=file, COMPILED=folder)
 	$(BIN)/python -m radiograft_pipelines.compile $(COMPILED) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 docs: .venv/installed-dev ## Build the documentation in build/docs, with every link checked
@@ -50,7 +51,7 @@ screenshot: .venv/installed ## Capture the latest run's report for the README (n
 image: ## Build an image with docker, podman or buildah (NAME=trainer|tensorboard, TARGET=gpu|cpu, IMAGE=reference)
 	images/build
 
-manifests: .venv/installed-dev ## Render every overlay to build/manifests and check it (needs kubectl)
+manifests: .venv/installed-dev ## Render all overlays to build/manifests and check them (needs kubectl)
 	mkdir -p build/manifests
 	for folder in manifests/base manifests/overlays/*; do \
 		kubectl kustomize $$folder > build/manifests/$${folder##*/}.yaml || exit 1; \
@@ -60,27 +61,27 @@ manifests: .venv/installed-dev ## Render every overlay to build/manifests and ch
 tensorboard: .venv/installed ## Open the latest run's training curves on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs/latest/tensorboard
 
-bench: .venv/installed-dev ## Measure ours against the plain way, side by side
+bench: .venv/installed-dev ## Run the benchmarks against plain implementations
 	$(BIN)/python -m tests.benchmarks
 
-faults: .venv/installed-dev ## Kill, fill up, cut off and damage; compare with an undisturbed run (KILLS=50)
+faults: .venv/installed-dev ## Inject faults and compare with an undisturbed run (KILLS=50)
 	$(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS))
 
-soak: .venv/installed-dev ## Years of schedules, moves of production and races of publishers in minutes (SEED=0)
+soak: .venv/installed-dev ## Simulate years of schedules, promotions and concurrent publishers in minutes (SEED=0)
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED))
 
-lock: .venv/installed-dev ## Renew the locked versions in requirements/
+lock: .venv/installed-dev ## Update the locked versions in requirements/
 	$(INSTALL) uv
 	$(BIN)/python requirements/lock.py
 
-fuzz: .venv/installed-dev ## Try hostile files on every parser and count them in runs/fuzz/latest.json (MINUTES=30, SEED)
+fuzz: .venv/installed-dev ## Fuzz all parsers and write the counts to runs/fuzz/latest.json (MINUTES=30, SEED)
 	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-audit: .venv/installed-dev ## Look for known vulnerabilities of the locked versions, offline (ADVISORIES=file or folder of OSV's)
+audit: .venv/installed-dev ## Check the locked versions for known vulnerabilities, offline (ADVISORIES=file or folder in OSV format)
 	$(BIN)/python requirements/audit.py $(ADVISORIES)
 
 clean: ## Remove the environment, all runs and caches
-	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: requirements/cpu.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv

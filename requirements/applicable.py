@@ -1,4 +1,4 @@
-"""Prints what of a lock on standard input is meant for this Python and machine; a bill of materials names no more."""
+"""Prints the requirements of a lock file on standard input that apply to this Python and platform."""
 
 import re
 import sys
@@ -7,13 +7,13 @@ from packaging.requirements import Requirement
 
 
 def applicable(lock: str) -> list[str]:
-    """The requirements, hashes included, whose markers hold here."""
+    """Returns the requirements, with their hashes, whose environment markers apply here."""
     lines = re.sub(r" *\\\n *", " ", lock).splitlines()
     requirements = [line for line in lines if line and not line.startswith("#")]
-    return [line for line in requirements if _holds(Requirement(line.partition(" --hash")[0]))]
+    return [line for line in requirements if _applies(Requirement(line.partition(" --hash")[0]))]
 
 
-def _holds(requirement: Requirement) -> bool:
+def _applies(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate()
 
 

@@ -1,7 +1,7 @@
-"""Compares the locked versions with known vulnerabilities: `make audit ADVISORIES=path`. Nothing is fetched.
+"""Checks the locked versions for known vulnerabilities, offline: `make audit ADVISORIES=path`.
 
-The advisories are OSV's (https://ossf.github.io/osv-schema): a file with one or a list of them, a folder of such files,
-or OSV's own archive for PyPI, all.zip. pip-audit asks a server for each package, and cannot do without one.
+The advisories are in OSV's format (https://ossf.github.io/osv-schema): a file with one advisory or a list, a folder of
+such files, or OSV's archive for PyPI, all.zip. pip-audit is not used because it needs a server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 class Pin(NamedTuple):
-    """A locked package and the lock that has it."""
+    """A locked package and its lock file."""
 
     lock: str
     name: str
@@ -30,7 +30,7 @@ class Pin(NamedTuple):
 
 
 def pins() -> list[Pin]:
-    """Every version of every lock."""
+    """Returns the pinned packages of all lock files."""
     return [
         Pin(lock.name, canonicalize_name(name), version)
         for lock in sorted(HERE.glob("*.txt"))
@@ -38,60 +38,64 @@ def pins() -> list[Pin]:
     ]
 
 
-def advisories(place: Path) -> Iterator[dict[str, Any]]:
-    """The advisories of a file, a folder or a .zip."""
-    if place.is_dir():
-        texts: list[str | bytes] = [path.read_text() for path in sorted(place.rglob("*.json"))]
-    elif place.suffix == ".zip":
-        with zipfile.ZipFile(place) as archive:
+def advisories(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the advisories of a file, a folder or a .zip archive."""
+    if path.is_dir():
+        texts: list[str | bytes] = [file.read_text() for file in sorted(path.rglob("*.json"))]
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
             texts = [archive.read(name) for name in sorted(archive.namelist()) if name.endswith(".json")]
     else:
-        texts = [place.read_text()]
+        texts = [path.read_text()]
     for text in texts:
-        found = json.loads(text)
-        yield from found if isinstance(found, list) else [found]
+        content = json.loads(text)
+        yield from content if isinstance(content, list) else [content]
 
 
 def affects(advisory: dict[str, Any], pin: Pin) -> bool:
-    """Whether an advisory names the version, by itself or by a range, and was not withdrawn."""
+    """Returns whether an advisory that is not withdrawn lists the version or has a range that includes it."""
+    if advisory.get("withdrawn"):
+        return False
     for affected in advisory.get("affected", []):
         package = affected.get("package", {})
-        known = package.get("ecosystem") == "PyPI" and canonicalize_name(package.get("name", "")) == pin.name
-        ranges = (each["events"] for each in affected.get("ranges", []) if each.get("type") == "ECOSYSTEM")
-        if known and (
-            pin.version in affected.get("versions", []) or any(_within(each, pin.version) for each in ranges)
-        ):
-            return not advisory.get("withdrawn")
+        if package.get("ecosystem") != "PyPI" or canonicalize_name(package.get("name", "")) != pin.name:
+            continue
+        ranges = [range_["events"] for range_ in affected.get("ranges", []) if range_.get("type") == "ECOSYSTEM"]
+        if pin.version in affected.get("versions", []) or any(_in_range(events, pin.version) for events in ranges):
+            return True
     return False
 
 
-def _within(events: list[dict[str, str]], version: str) -> bool:
-    """OSV's own algorithm: the last event at or before the version decides; `last_affected` still is."""
-    inside, wanted = False, Version(version)
+def _in_range(events: list[dict[str, str]], version: str) -> bool:
+    """Evaluates a range with OSV's algorithm: the last event at or before the version decides.
+
+    A `last_affected` event takes effect only after its own version.
+    """
+    in_range, target = False, Version(version)
     kinds = {"introduced": (0, True), "last_affected": (1, False), "fixed": (0, False)}
-    parsed = [(_version(text), *kinds[kind]) for event in events for kind, text in event.items() if kind in kinds]
-    for place, beyond, opens in sorted(parsed):
-        if place < wanted or (place == wanted and not beyond):
-            inside = opens
-    return inside
+    parsed = [(_parse(text), *kinds[kind]) for event in events for kind, text in event.items() if kind in kinds]
+    for event_version, takes_effect_after, is_affected in sorted(parsed):
+        if event_version < target or (event_version == target and not takes_effect_after):
+            in_range = is_affected
+    return in_range
 
 
-def _version(text: str) -> Version:
+def _parse(text: str) -> Version:
     try:
-        return Version("0.dev0" if text == "0" else text)  # OSV's 0 comes before every version
+        return Version("0.dev0" if text == "0" else text)  # OSV's 0 precedes every version
     except InvalidVersion:
         return Version("0.dev0")
 
 
-def main(place: str) -> int:
-    """Prints what is affected; 1 where anything is."""
-    if not place:
-        print("skipped: ADVISORIES is unset; it takes a file, a folder or an all.zip of OSV's advisories for PyPI")
+def main(path: str) -> int:
+    """Prints the affected packages; returns 1 if there are any."""
+    if not path:
+        print("skipped: ADVISORIES is unset; set it to a file, a folder or an all.zip of OSV's advisories for PyPI")
         return 0
-    locked, known = pins(), list(advisories(Path(place)))
-    hits = [(pin, each) for each in known for pin in locked if affects(each, pin)]
-    for pin, each in hits:
-        print(f"{pin.lock}: {pin.name} {pin.version}: {each['id']} {each.get('summary', '')}".rstrip())
+    locked, known = pins(), list(advisories(Path(path)))
+    hits = [(pin, advisory) for advisory in known for pin in locked if affects(advisory, pin)]
+    for pin, advisory in hits:
+        print(f"{pin.lock}: {pin.name} {pin.version}: {advisory['id']} {advisory.get('summary', '')}".rstrip())
     print(f"{len(locked)} locked versions, {len(known)} advisories, {len(hits)} hits")
     return int(bool(hits))
 

@@ -1,4 +1,4 @@
-"""That tests which share what is dear are together, where several processes run them."""
+"""Tests of a file run in one worker with pytest-xdist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pytest
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
-def test_a_worker_gets_the_tests_of_a_file_together(request: pytest.FixtureRequest) -> None:
-    """Fails with pytest 9.2, and with the hook in conftest.py called after pytest-xdist's."""
-    assert request.node.nodeid.endswith("::test_a_worker_gets_the_tests_of_a_file_together@test_groups.py")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="pytest-xdist is not used")
+def test_xdist_worker_gets_group_of_file(request: pytest.FixtureRequest) -> None:
+    """Fails with pytest 9.2, or if the hook in conftest.py runs after pytest-xdist's."""
+    assert request.node.nodeid.endswith("::test_xdist_worker_gets_group_of_file@test_groups.py")

@@ -1,4 +1,4 @@
-"""The command lines of the long forms: `python -m tests.chaos`, `tests.fuzz` and `tests.soak`."""
+"""The command lines of `python -m tests.chaos`, `tests.fuzz` and `tests.soak`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.soak.__main__ import main as soak
     ("command", "option"),
     [(fuzz, "--minutes"), (faults, "--minutes"), (faults, "--kills"), (soak, "--moves"), (soak, "--races")],
 )
-def test_nothing_to_do_is_refused(command: click.Command, option: str, value: str) -> None:
-    """Fails where it is taken: nothing is tried, and the summary says that nothing went wrong."""
+def test_main_option_not_positive_is_rejected(command: click.Command, option: str, value: str) -> None:
+    """Otherwise nothing would run, and the summary would report no failures."""
     done = CliRunner().invoke(command, [option, value])
     assert done.exit_code == 2
     assert f"Invalid value for '{option}': {value}" in done.output

@@ -1,4 +1,4 @@
-"""Compiles the pipelines to the packages that a user uploads in the KFP UI: `python -m radiograft_pipelines.compile`."""
+"""Compiles the pipelines to packages for upload in the KFP UI: `python -m radiograft_pipelines.compile`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIPELINES = {"transfer_learning.yaml": transfer_learning, "cutoff_search.yaml": 
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Writes every pipeline's package to `folder`, which is there, and returns the files."""
+    """Writes every pipeline's package to the existing folder `folder` and returns the files."""
     for name, pipeline in PIPELINES.items():
         compiler.Compiler().compile(pipeline, str(folder / name))
     return [folder / name for name in PIPELINES]
@@ -30,21 +30,21 @@ def compile_all(folder: Path) -> list[Path]:
 @click.option(
     "--cluster",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of what the cluster has and wants, such as manifests/overlays/gke/cluster.yaml.",
+    help="Cluster profile, such as manifests/overlays/gke/cluster.yaml.",
 )
 def main(folder: Path, cluster: Path | None) -> None:
-    """Write every pipeline's package to FOLDER."""
+    """Writes every pipeline's package to FOLDER."""
     if not is_pinned(TRAINER_IMAGE):
         click.echo(
-            f"warning: {TRAINER_IMAGE} is named by a tag, behind which another image may come to stand; "
-            "give RADIOGRAFT_TRAINER_IMAGE by digest (...@sha256:...) for runs on a cluster",
+            f"warning: {TRAINER_IMAGE} is named by a tag, which can be moved to another image; "
+            "set RADIOGRAFT_TRAINER_IMAGE to a digest (...@sha256:...) for runs on a cluster",
             err=True,
         )
-    with cli_errors(), tempfile.TemporaryDirectory() as drafts:  # nothing is written unless all of it is right
+    with cli_errors(), tempfile.TemporaryDirectory() as drafts:  # writes all packages or none
         texts = {path.name: path.read_text() for path in compile_all(Path(drafts))}
         if cluster:
-            wanted = ClusterProfile.read(cluster)
-            texts = {name: apply_profile(text, wanted) for name, text in texts.items()}
+            profile = ClusterProfile.read(cluster)
+            texts = {name: apply_profile(text, profile) for name, text in texts.items()}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text)

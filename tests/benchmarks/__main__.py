@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [NAME ...]`: measures ours beside the plain way, prints a table and writes it as JSON."""
+"""`python -m tests.benchmarks [NAME ...]`: compares Radiograft with baselines; prints a table and writes JSON."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.benchmarks import (
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
-# Catalog, memory and intervals run in processes of their own and may come anywhere; recipe comes after those that it
-# would slow down.
+# In order: recipe slows down benchmarks that run after it in the same process. Memory, intervals and catalog start
+# processes of their own.
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
     "decoding": decoding.measure,
@@ -51,42 +51,46 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
-@click.option("--whole", is_flag=True, help="Run the Keras user's recipe in full, about twenty minutes on two cores.")
+@click.option(
+    "--whole", is_flag=True, help="Run every epoch of the Keras baseline of `recipe`: about 20 minutes on two cores."
+)
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Measure all benchmarks or those named; about twenty minutes in all on two quiet cores."""
-    tf.get_logger().setLevel("ERROR")  # the rest are warnings of tracing anew, which is meant
-    chosen = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
-    if whole and "recipe" in chosen:
-        chosen["recipe"] = functools.partial(recipe.measure, timed_epochs=recipe.EPOCHS)
-    described, rows = machine.describe(), []
+    """Run all benchmarks, or only the named ones. All of them take about 20 minutes on two idle cores."""
+    tf.get_logger().setLevel("ERROR")  # hides retracing warnings: each turn retraces on purpose
+    selected = {name: BENCHMARKS[name] for name in names or BENCHMARKS}
+    if whole and "recipe" in selected:
+        selected["recipe"] = functools.partial(recipe.measure, timed_epochs=recipe.EPOCHS)
+    machine_info, rows = machine.describe(), []
     with tempfile.TemporaryDirectory(prefix="radiograft-bench-") as work:
-        for name, measure in chosen.items():
+        for name, measure in selected.items():
             console.print(f"measuring {name}, load average {os.getloadavg()[0]:.1f}")
             rows += measure(Path(work))
             keras.backend.clear_session()
-    write(rows, described, LATEST)
+    write(rows, machine_info, LATEST)
     console.print(table(rows))
     for how in dict.fromkeys(row.how for row in rows):
         console.print(f"- {how}")
-    console.print(", ".join(f"{name} {value}" for name, value in described.items()))
+    console.print(", ".join(f"{name} {value}" for name, value in machine_info.items()))
     console.print(f"written to {LATEST}")
 
 
-def write(rows: list[Row], described: dict[str, str | int | float], path: Path) -> None:
+def write(rows: list[Row], machine_info: dict[str, str | int | float], path: Path) -> None:
     """Writes the machine and the rows as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": described, "rows": [dataclasses.asdict(row) for row in rows]}, indent=2))
+    path.write_text(json.dumps({"machine": machine_info, "rows": [dataclasses.asdict(row) for row in rows]}, indent=2))
 
 
 def table(rows: list[Row]) -> Table:
-    """One line a row, the ratio green or red where a floor is set."""
-    found = Table("name", "unit", *(Column(title, justify="right") for title in ("ours", "theirs", "ratio", "floor")))
+    """Builds a table with one line per row. The ratio is green or red if the row has a floor."""
+    rendered = Table(
+        "name", "unit", *(Column(title, justify="right") for title in ("ours", "theirs", "ratio", "floor"))
+    )
     colors = {True: "green", False: "red", None: "default"}
     for row in rows:
         limit = "" if row.floor is None else f"{'at least' if row.higher_is_better else 'at most'} {row.floor:g}"
         ratio = f"[{colors[row.holds()]}]{row.ratio:,.2f}[/]"
-        found.add_row(row.name, row.unit, f"{row.ours:,.2f}", f"{row.theirs:,.2f}", ratio, limit)
-    return found
+        rendered.add_row(row.name, row.unit, f"{row.ours:,.2f}", f"{row.theirs:,.2f}", ratio, limit)
+    return rendered
 
 
 if __name__ == "__main__":

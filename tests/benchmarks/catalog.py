@@ -1,4 +1,4 @@
-"""Ingest of ChestX-ray14 in full size: `python -m tests.benchmarks.catalog FOLDER CATALOG` does it once."""
+"""Ingest of the full ChestX-ray14 tables. `python -m tests.benchmarks.catalog FOLDER CATALOG` runs it once."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from radiograft.stages.ingest import task
 from tests.benchmarks import nih_tables, peak
 from tests.benchmarks.row import Row
 
-MOST_SECONDS, MOST_MEGABYTES = 10.0, 700.0
+MAX_SECONDS, MAX_MEGABYTES = 10.0, 700.0
 
 
 def measure(work: Path) -> list[Row]:
-    """Seconds and peak memory of a process that ingests 112,120 images, start and imports included.
+    """Measures time and peak memory of a process that ingests 112,120 images, including start-up and imports.
 
     Raises:
-        RuntimeError: the catalog's counts are not the table's.
+        RuntimeError: if the counts of the catalog differ from those of the table.
     """
     folder, catalog = work / "nih_tables", work / "nih_catalog"
-    own = nih_tables.copy(folder)
-    if not own:
+    copied = nih_tables.copy(folder)
+    if not copied:
         nih_tables.draw(folder)
     nih_tables.write_headers(folder)
     start = time.perf_counter()
     megabytes = _ingest(folder, catalog)
     seconds = time.perf_counter() - start
     if not nih_tables.counts_of_catalog(catalog).equals(nih_tables.counts_of_table(folder)):
-        raise RuntimeError("the catalog must count what the table does by split, view, sex and finding")
-    tables = "NIH's own tables" if own else "Tables drawn in NIH's format"
+        raise RuntimeError("the catalog and the table must have the same counts by split, view, sex and finding")
+    tables = "NIH's tables" if copied else "Synthetic tables in NIH's format"
     how = (
-        f"{tables}: {nih_tables.ROWS:,} images, of which only the headers are there; all 14 findings; a fresh "
-        "process. Ours: the stage; theirs: the most it may take. Counts equal those of pandas on the raw table."
+        f"{tables}: {nih_tables.ROWS:,} images, image headers only; all 14 findings; a new process. "
+        "Ours: the ingest stage. Theirs: the limit. The counts equal those that pandas computes on the raw table."
     )
     return [
-        Row.cost("catalog seconds", seconds, MOST_SECONDS, floor=1, unit="s", how=how),
-        Row.cost("catalog memory", megabytes, MOST_MEGABYTES, floor=1, unit="MB", how=how),
+        Row.cost("catalog seconds", seconds, MAX_SECONDS, floor=1, unit="s", how=how),
+        Row.cost("catalog memory", megabytes, MAX_MEGABYTES, floor=1, unit="MB", how=how),
     ]
 
 

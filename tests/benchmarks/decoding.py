@@ -1,4 +1,4 @@
-"""From files to decoded, resized images: against a loop and a process pool of Pillow, and against inflating alone."""
+"""Decoding and resizing files, compared with a Pillow loop, a Pillow process pool, and decompression alone."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from tests.benchmarks.timing import seconds
 
 TURNS = 3
 CORES = len(os.sched_getaffinity(0))
-PIECE = 8  # files that a process of the pool gets at a time
-OTHERS = {  # with the floor of each
-    "loop": (1.8, "one loop of Pillow's decode and resize"),
-    "pool": (1.0, f"the same in a pool of {CORES} processes, already started"),
-    "inflate": (None, f"zlib.decompress of the same streams, already read, in {CORES} threads; a limit"),
+PIECE = 8  # files per task of the process pool
+BASELINES = {  # floor and description
+    "loop": (1.8, "a loop of Pillow's decode and resize"),
+    "pool": (1.0, f"the same in a running pool of {CORES} processes"),
+    "inflate": (None, f"zlib.decompress of the same streams in memory, in {CORES} threads; an upper bound"),
 }
 
 
 def measure(work: Path) -> list[Row]:
-    """Images a second of all four, which take turns. Only ours compares each file with its hash."""
+    """Measures images per second of all four, interleaved. Only Radiograft also verifies the hash of each file."""
     folder, spawn = large_films.catalog(work), get_context("spawn")
     files = list(Catalog.read(folder).rows["uri"])
     streams = [_compressed(Path(file).read_bytes()) for file in files]
     with (
-        ProcessPoolExecutor(1, spawn, initializer=devices.share_cores_by_image) as stage,  # as preprocess is one
+        ProcessPoolExecutor(1, spawn, initializer=devices.share_cores_by_image) as stage,  # as in preprocess
         ProcessPoolExecutor(CORES, spawn) as processes,
         ThreadPoolExecutor(CORES) as threads,
     ):
-        stage.submit(_ours, folder).result()  # starts it; the next line the others
+        stage.submit(_ours, folder).result()  # starts this process; the next line starts the pool
         _pool(processes, files)
 
         def turn() -> dict[str, float]:
@@ -53,22 +53,22 @@ def measure(work: Path) -> list[Row]:
             }
 
         turns = [turn() for _ in range(TURNS)]
-    rates = {name: len(files) / statistics.median(taken[name] for taken in turns) for name in turns[0]}
+    rates = {name: len(files) / statistics.median(times[name] for times in turns) for name in turns[0]}
     how = f"{len(files)} {large_films.NAME}, to {SIDE} px, median of {TURNS}. Ours: decode_rows. Theirs: "
     return [
-        Row.rate(f"decoding, {name}", rates["ours"], rates[name], floor=floor, how=f"{how}{told}.")
-        for name, (floor, told) in OTHERS.items()
+        Row.rate(f"decoding, {name}", rates["ours"], rates[name], floor=floor, how=f"{how}{description}.")
+        for name, (floor, description) in BASELINES.items()
     ]
 
 
 def decode(file: str) -> np.ndarray:
-    """One image as a Pillow user prepares it, uint8 [SIDE, SIDE]."""
+    """Decodes and resizes one image with Pillow; returns uint8 [SIDE, SIDE]."""
     with Image.open(file) as image:
         return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _ours(folder: Path) -> int:
-    return sum(each.image is not None for each in decode_rows(Catalog.read(folder).rows, SIDE))
+    return sum(decoded.image is not None for decoded in decode_rows(Catalog.read(folder).rows, SIDE))
 
 
 def _pool(processes: Executor, files: list[str]) -> list[np.ndarray]:
@@ -76,10 +76,11 @@ def _pool(processes: Executor, files: list[str]) -> list[np.ndarray]:
 
 
 def _compressed(content: bytes) -> bytes:
-    """The compressed stream of a PNG, of which its chunks hold parts."""
-    place, parts = 8, []
-    while place < len(content):
-        length, kind = struct.unpack_from(">I4s", content, place)
-        parts += [content[place + 8 : place + 8 + length]] * (kind == b"IDAT")
-        place += length + 12
+    """Joins the IDAT chunks of a PNG to its compressed stream."""
+    offset, parts = 8, []
+    while offset < len(content):
+        length, kind = struct.unpack_from(">I4s", content, offset)
+        if kind == b"IDAT":
+            parts.append(content[offset + 8 : offset + 8 + length])
+        offset += length + 12
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""One epoch of fine-tuning at the poster's cut-off: on cached activations against online augmentation."""
+"""One epoch of fine-tuning at the poster's cut-off: cached activations compared with online augmentation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
@@ -22,13 +22,13 @@ from tests.benchmarks.timing import EpochTimes
 
 CUT_OFF = "conv5_block16_2_conv"
 BATCH_SIZE = 32
-CACHED_EPOCHS, ONLINE_EPOCHS = 10, 1  # of each turn
+CACHED_EPOCHS, ONLINE_EPOCHS = 10, 1  # per turn
 TURNS = 2
 FLOOR = 30
 
 
 def measure(work: Path) -> list[Row]:
-    """Epochs of training alone, without validation; the first of either side, which traces, is left out."""
+    """Measures seconds per training epoch, without validation and without the first step, which traces the graph."""
     data, network = Shards.read(films.shards(work)), _build()
     unfreeze_from(network, CUT_OFF)
     cut = split_model(pool_before_concat(network), CUT_OFF)
@@ -43,8 +43,8 @@ def measure(work: Path) -> list[Row]:
         theirs += _fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
         f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. "
-        f"Theirs: the whole network on images augmented anew, median of {len(theirs)} epochs. "
-        f"Ours: the part behind the cut-off on cached activations, median of {len(ours)}."
+        f"Theirs: the whole network with online augmentation, median of {len(theirs)} epochs. "
+        f"Ours: the layers after the cut-off on cached activations, median of {len(ours)} epochs."
     )
     return [Row.speedup("epoch", statistics.median(ours), statistics.median(theirs), floor=FLOOR, how=how)]
 
@@ -61,7 +61,7 @@ def _cache(prefix: keras.Model, data: Shards, folder: Path) -> CachedActivations
 
 
 def _fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:
-    """Seconds of each epoch."""
+    """Trains and returns the seconds of each epoch."""
     times = EpochTimes()
     steps = int(batches.cardinality()) // epochs
     model.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, callbacks=[times], verbose=0)

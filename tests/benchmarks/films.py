@@ -1,4 +1,4 @@
-"""The films that are measured on: drawn by the phantom, ingested and preprocessed as a run would, in exact numbers."""
+"""The benchmark dataset: synthetic films, ingested and preprocessed by the stages, with exact counts per split."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from radiograft.stages.preprocess import task as preprocess
 
 LABEL = "Pneumonia"
 COUNTS = {"train": 500, "validation": 100, "test": 20}
-SIDE = 224  # pixels, what the network sees
-DRAWN_SIDE = 256  # pixels, of the files
-IMAGES_A_PATIENT = 2.0  # of the phantom, on average
-SPARE = 1.2  # patients bring 1 to 5 images each, so that more must be drawn than are kept
+SIDE = 224  # pixels, network input
+DRAWN_SIDE = 256  # pixels, image files
+IMAGES_A_PATIENT = 2.0  # mean of the phantom dataset
+SPARE = 1.2  # patients have 1 to 5 images, so generate more than needed
 
 
 def catalog(work: Path) -> Path:
-    """The catalog of COUNTS films below `work`, made at the first call."""
+    """Returns the catalog of COUNTS films below `work`; the first call creates it."""
     folder = work / "catalog"
     if not folder.exists():
         draw(work / "films", COUNTS, DRAWN_SIDE)
@@ -31,7 +31,7 @@ def catalog(work: Path) -> Path:
 
 
 def shards(work: Path) -> Path:
-    """The same films as shards of SIDE pixels, made at the first call."""
+    """Returns the shards of these films at SIDE pixels; the first call creates them."""
     folder = work / "shards"
     if not folder.exists():
         preprocess.run(Preprocess(image_size=SIDE), catalog(work), folder)
@@ -39,9 +39,9 @@ def shards(work: Path) -> Path:
 
 
 def draw(folder: Path, counts: dict[str, int], side: int) -> None:
-    """Writes so many patients in NIH's layout that each split can hold its count."""
-    fitted, tested = counts["train"] + counts["validation"], counts["test"]
-    images = max(fitted * TEST_EVERY / (TEST_EVERY - 1), tested * TEST_EVERY)
+    """Writes films in NIH's layout, enough patients for each split to reach its count."""
+    train_val, test = counts["train"] + counts["validation"], counts["test"]
+    images = max(train_val * TEST_EVERY / (TEST_EVERY - 1), test * TEST_EVERY)
     for name, content in generate_phantom_files(math.ceil(images * SPARE / IMAGES_A_PATIENT) + 20, seed=0, size=side):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,13 +52,15 @@ def ingest_some(films: Path, counts: dict[str, int], folder: Path) -> None:
     """Ingests the films and keeps exactly `counts` rows of each split.
 
     Raises:
-        ValueError: a split has fewer.
+        ValueError: if a split has fewer rows.
     """
     fraction = counts["validation"] / (counts["train"] + counts["validation"])
     settings = Ingest(data_source=str(films), data_labels=LABEL, data_validation_fraction=fraction)
-    found = ingest.run(settings, folder)
-    parts = [found.rows[found.rows["split"] == split].head(count) for split, count in counts.items()]
+    ingested = ingest.run(settings, folder)
+    parts = [ingested.rows[ingested.rows["split"] == split].head(count) for split, count in counts.items()]
     if [len(part) for part in parts] != list(counts.values()):
-        raise ValueError(f"the films must hold {counts}, got {[len(part) for part in parts]}; draw more patients")
+        raise ValueError(
+            f"the splits must have {counts} images, got {[len(part) for part in parts]}; generate more patients"
+        )
     rows = pd.concat(parts).sort_values("image_id").reset_index(drop=True)
-    dataclasses.replace(found, rows=rows).write(folder)
+    dataclasses.replace(ingested, rows=rows).write(folder)

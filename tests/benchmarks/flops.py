@@ -1,4 +1,4 @@
-"""How much of the machine's arithmetic the forward pass uses: DenseNet-121 against plain matrix multiplication."""
+"""Arithmetic throughput of the DenseNet-121 forward pass, compared with matrix multiplication."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import build_feature_extractor
 from tests.benchmarks.films import SIDE
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import taking_turns
 
-GFLOP_PER_IMAGE = 5.74  # 2.87 G multiply-adds at 224 px, two operations each
+GFLOP_PER_IMAGE = 5.74  # at 224 px: 2.87 G multiply-adds, two operations each
 IMAGES = 32
-MATRIX = 3072  # rows and columns: past the caches, 0.5 s at 100 GFLOP/s
+MATRIX = 3072  # rows and columns: larger than the caches, about 0.5 s at 100 GFLOP/s
 REPEATS = 7
 
 
 def measure(work: Path) -> list[Row]:
-    """GFLOP/s in float32 of both, on data already in memory."""
+    """Measures GFLOP/s of both in float32 on data in memory."""
     random = tf.random.Generator.from_seed(0)
     images = tf.cast(random.uniform([IMAGES, SIDE, SIDE, 1], 0, 256, tf.int32), tf.uint8)
     matrix = random.normal([MATRIX, MATRIX])
@@ -32,8 +32,8 @@ def measure(work: Path) -> list[Row]:
         lambda: forward().numpy(), lambda: multiply()[0, 0].numpy(), REPEATS
     )
     how = (
-        f"DenseNet-121 forward at {SIDE} px, batch {IMAGES}, {GFLOP_PER_IMAGE} GFLOP an image, against a float32 "
-        f"product of {MATRIX} x {MATRIX} matrices; median of {REPEATS}."
+        f"DenseNet-121 forward at {SIDE} px, batch {IMAGES}, {GFLOP_PER_IMAGE} GFLOP per image, compared with a "
+        f"float32 product of {MATRIX} x {MATRIX} matrices; median of {REPEATS}."
     )
     ours, theirs = IMAGES * GFLOP_PER_IMAGE / forward_seconds, 2e-9 * MATRIX**3 / multiply_seconds
     return [Row.share("flops", ours, theirs, unit="GFLOP/s", how=how)]

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks.gpu [NAME ...]`: DenseNet-121 in bfloat16 on a GPU, beside its peak and timm's rows.
+"""`python -m tests.benchmarks.gpu [NAME ...]`: DenseNet-121 in bfloat16 on a GPU, its peak, and timm's rates.
 
-It runs on the backend in KERAS_BACKEND, `jax` or `tensorflow`; with JAX it needs no TensorFlow.
+It runs on the backend in KERAS_BACKEND, `jax` or `tensorflow`. With JAX, TensorFlow need not be installed.
 """
 
 from __future__ import annotations
@@ -29,38 +29,40 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(WORKS)))
-@click.option("--batch-size", type=click.IntRange(min=1), help=f"Images a step, {FULL.batch_size} unless told.")
+@click.option("--batch-size", type=click.IntRange(min=1), help=f"Images per step, {FULL.batch_size} by default.")
 @click.option("--out", type=click.Path(path_type=Path), default=LATEST, show_default=True, help="The JSON file.")
-@click.option("--allow-cpu", is_flag=True, help="Without a GPU, run a tiny network to see that everything works.")
+@click.option("--allow-cpu", is_flag=True, help="Without a GPU, run a tiny network on the CPU as a test.")
 def main(names: tuple[str, ...], batch_size: int | None, out: Path, allow_cpu: bool) -> None:
-    """Measure all of it or what is named: forward pass, cached and online fine-tuning step, training step."""
+    """Run all benchmarks or the named ones: forward pass, cached or online fine-tuning step, training step."""
     if keras.backend.backend() not in ("jax", "tensorflow"):
         raise click.UsageError(f"KERAS_BACKEND must be jax or tensorflow, got {keras.backend.backend()}")
     card = gpu_steps.card()
     if not (card or allow_cpu):
         raise click.UsageError(
-            f"there must be a GPU, {keras.backend.backend()} sees none here; "
-            "--allow-cpu runs a tiny network on the CPU to see that everything works"
+            f"a GPU is required, but {keras.backend.backend()} found none; "
+            "--allow-cpu runs a tiny network on the CPU as a test"
         )
     scale = FULL if card else TINY
     scale = dataclasses.replace(scale, batch_size=batch_size or scale.batch_size)
-    rates, described = measure(scale, card or "the CPU", names or tuple(WORKS), out)
+    rates, machine_info = measure(scale, card or "the CPU", names or tuple(WORKS), out)
     console.print(table([*rates, *PUBLISHED]))
     for rate in (*rates, *PUBLISHED):
         console.print(f"- {rate.name}, {rate.card}: {rate.how}")
-    console.print(", ".join(f"{name} {value}" for name, value in described.items()))
+    console.print(", ".join(f"{name} {value}" for name, value in machine_info.items()))
     console.print(f"written to {out}")
 
 
 def measure(
     scale: Scale, card: str, names: tuple[str, ...], out: Path
 ) -> tuple[list[Rate], dict[str, str | int | float | None]]:
-    """Measures what is named and writes the file after each, so that one that does not fit the card's memory loses
-    nothing; gives the rates and what they were measured on."""
+    """Runs the named benchmarks and returns their rates and a description of the machine.
+
+    Writes the file after each benchmark, so that earlier results remain if one exceeds the GPU's memory.
+    """
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(PRECISION)
     product, rates = product_tflops(scale), []
-    described = {
+    machine_info = {
         **machine.describe(),
         "card": card,
         "peak_tflops": PEAKS.get(card),
@@ -78,20 +80,20 @@ def measure(
                 name, card, windows, gflop=work.gflop(subject), how=how, batch_size=scale.batch_size, product=product
             )
         )
-        write(rates, described, out)
-    return rates, described
+        write(rates, machine_info, out)
+    return rates, machine_info
 
 
 def product_tflops(scale: Scale) -> float:
-    """TFLOP/s of a product of two random square bfloat16 matrices: what a program can reach on this card."""
+    """Measures TFLOP/s of the product of two random square bfloat16 matrices: the rate attainable on this GPU."""
     left, right = (keras.random.normal((scale.matrix, scale.matrix), dtype="bfloat16", seed=seed) for seed in (0, 1))
-    # One number of the product is enough to wait for it, and need not be computed apart: nothing is compiled together.
+    # Returning one element suffices to wait for the product. Nothing is fused, so the whole product is computed.
     times = step_seconds(lambda: keras.ops.matmul(left, right)[0, 0], scale.window)
     return 2e-12 * scale.matrix**3 / statistics.median(times)
 
 
 def step_seconds(step: Step, window: float) -> list[float]:
-    """Seconds a step in each of WINDOWS windows of about `window` seconds, after the first steps, which compile."""
+    """Returns the seconds per step of WINDOWS windows of about `window` seconds each, after warm-up and compilation."""
 
     def run(steps: int) -> None:
         for _ in range(steps - 1):
@@ -103,25 +105,25 @@ def step_seconds(step: Step, window: float) -> list[float]:
     return [seconds(lambda: run(steps)) / steps for _ in range(WINDOWS)]
 
 
-def write(rates: list[Rate], described: dict[str, str | int | float | None], path: Path) -> None:
-    """Writes the machine, the rates and timm's as JSON."""
+def write(rates: list[Rate], machine_info: dict[str, str | int | float | None], path: Path) -> None:
+    """Writes the machine, the measured rates and timm's rates as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = {"rows": rates, "published": PUBLISHED}
-    as_json = {name: [dataclasses.asdict(rate) for rate in some] for name, some in rows.items()}
-    path.write_text(json.dumps({"machine": described, **as_json}, indent=2))
+    as_json = {name: [dataclasses.asdict(rate) for rate in group] for name, group in rows.items()}
+    path.write_text(json.dumps({"machine": machine_info, **as_json}, indent=2))
 
 
 def table(rates: list[Rate]) -> Table:
-    """One line a rate; `windows`: its slowest and its fastest; `of product`: share of the matrix product beside it."""
+    """Builds a table, one line per rate. `windows`: slowest and fastest; `of product`: share of the matrix product."""
     titles = ("batch", "images/s", "windows", "TFLOP/s", "of peak", "of product")
-    found = Table("name", "card", *(Column(title, justify="right") for title in titles))
+    rendered = Table("name", "card", *(Column(title, justify="right") for title in titles))
     for rate in rates:
         shares = (f"{share:.1%}" if share is not None else "" for share in (rate.share_of_peak, rate.share_of_product))
         windows = f"{rate.slowest:,.0f} to {rate.fastest:,.0f}" if rate.slowest < rate.fastest else ""
         speeds = (f"{rate.images_per_second:,.0f}", windows, f"{rate.tflops:,.1f}")
         card = rate.card.removeprefix("NVIDIA ").removeprefix("GeForce ")
-        found.add_row(rate.name, card, f"{rate.batch_size or ''}", *speeds, *shares)
-    return found
+        rendered.add_row(rate.name, card, f"{rate.batch_size or ''}", *speeds, *shares)
+    return rendered
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A rate measured or published beside what the card could do at most: peaks of cards, timm's rows, shares."""
+"""Measured and published rates as shares of the GPU's peak: peaks of GPUs and timm's results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-# TFLOP/s of bfloat16 on tensor cores, dense, with sums in float32, by the driver's name. Sources: NVIDIA's data sheets
-# of H100, H200 and A100, and its white papers on the GA102, Ada and RTX Blackwell architectures.
+# Dense bfloat16 tensor core TFLOP/s with float32 accumulation, by the driver's name of the GPU. Sources: NVIDIA's data
+# sheets of H100, H200 and A100, and its white papers on the GA102, Ada and RTX Blackwell architectures.
 PEAKS = {
     "NVIDIA H200": 989.0,
     "NVIDIA H100 80GB HBM3": 989.0,
@@ -24,9 +24,9 @@ PEAKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Images a second (`slowest` and `fastest` of the windows measured) and the arithmetic that this means.
+    """Images per second, with the `slowest` and `fastest` window, and the arithmetic throughput.
 
-    `share_of_peak` is None for a card whose peak is not known, `share_of_product` where no matrix product was measured.
+    `share_of_peak` is None if the peak of the card is unknown, `share_of_product` if no matrix product was measured.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Rate:
         batch_size: int | None = None,
         product: float | None = None,
     ) -> Rate:
-        """The median of the windows' images a second, `gflop` each, against the card's peak and `product` TFLOP/s."""
+        """Takes the median of the windows (images per second) and its shares of the peak and of `product` TFLOP/s."""
         rate, peak = statistics.median(windows), PEAKS.get(card)
         tflops = rate * gflop / 1000
         return cls(
@@ -71,7 +71,7 @@ class Rate:
         )
 
 
-GFLOP = 5.74  # of one DenseNet-121 forward pass at 224 px: timm counts 2.87 G multiply-adds, two operations each
+GFLOP = 5.74  # DenseNet-121 forward pass at 224 px: timm counts 2.87 G multiply-adds, two operations each
 HOW = "timm's published result: DenseNet-121 at 224 px in mixed precision on PyTorch"
 PUBLISHED = [
     Rate.of("forward", "NVIDIA GeForce RTX 3090", [3032.0], gflop=GFLOP, how=HOW),

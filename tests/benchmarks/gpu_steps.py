@@ -1,6 +1,6 @@
-"""One step of a network, compiled whole, on data that lies on the device: on Keras's JAX and on its TensorFlow backend.
+"""Compiled steps of a network on data in device memory, for Keras's JAX and TensorFlow backends.
 
-Each call starts a step and returns its result, a small tensor; `wait` for it, and all steps started before are done.
+Each call starts a step and returns its result, a small tensor. `wait` for it to finish all steps started before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Step = Callable[[], Any]
 
 
 def card() -> str | None:
-    """Name of the first GPU, as its driver gives it; None where the backend sees none."""
+    """Returns the driver's name of the first GPU, or None if the backend finds no GPU."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -26,28 +26,28 @@ def card() -> str | None:
 
 
 def wait(result: Any) -> None:
-    """Returns when the result, and with it whatever was started before on the same device, has been computed."""
+    """Blocks until the result, and all work started before it on the same device, has been computed."""
     keras.ops.convert_to_numpy(keras.ops.cast(result, "float32"))
 
 
 def forward_step(model: keras.Model, inputs: Any) -> Step:
-    """Inference on the inputs, which gives the model's output."""
+    """Compiles inference on the inputs; the step returns the model's output."""
     if keras.backend.backend() == "jax":
         import jax
 
         state = tuple(_values(group) for group in (model.trainable_variables, model.non_trainable_variables))
-        on_jax = jax.jit(model.predict_step)
-        return lambda: on_jax(state, inputs)[0]
+        compiled = jax.jit(model.predict_step)
+        return lambda: compiled(state, inputs)[0]
     import tensorflow as tf
 
-    on_tensorflow = tf.function(model.predict_step, jit_compile=True)
-    return lambda: on_tensorflow(inputs)
+    compiled = tf.function(model.predict_step, jit_compile=True)
+    return lambda: compiled(inputs)
 
 
 def training_step(model: keras.Model, inputs: Any, truth: Any) -> Step:
-    """Forward, backward and the optimizer's update as `fit` does them on a compiled model; gives the mean loss so far.
+    """Compiles the forward pass, backward pass and update of `fit`; the step returns the mean loss so far.
 
-    On JAX the model itself keeps its weights: those that are trained are copies.
+    On JAX the step trains copies of the weights and does not change the model.
     """
     model.optimizer.build(model.trainable_variables)
     if keras.backend.backend() == "jax":

@@ -1,4 +1,4 @@
-"""What is measured on a GPU: a network and a batch on the device, the four steps on them and their arithmetic."""
+"""The GPU workloads: a network and a batch on the device, four steps on them, and their arithmetic."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from radiograft.config import CUT_OFFS
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.backbones import get_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph import downstream_layers
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
@@ -25,7 +25,7 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Which network on images of how many pixels; rows of the matrices; seconds of one window."""
+    """Size of the benchmark: image side in pixels, batch size, rows of the square matrices, seconds per window."""
 
     backbone: str
     side: int
@@ -42,14 +42,14 @@ class Subject:
     """A network with random weights and one batch of random images, both on the device."""
 
     def __init__(self, scale: Scale) -> None:
-        self.scale, self.cut_off = scale, CUT_OFFS[scale.backbone]
+        self.scale, self.cut_off = scale, get_backbone(scale.backbone).default_cut_off
         features = build_feature_extractor(build_backbone(scale.backbone, "none", "", scale.side))
         width = features.output.shape[-1]
         self.network = attach_classifier(
             features, build_classifier(width, LABELS, dense_units=256, dropout=0.5, l2=1e-4, seed=0)
         )
         self.gflop = gflop(self.network, {layer.name for layer in self.network.layers})
-        self.gflop_behind = gflop(self.network, downstream_layers(self.network, self.cut_off))
+        self.gflop_trainable = gflop(self.network, downstream_layers(self.network, self.cut_off))
         random, shape = np.random.default_rng(0), (scale.batch_size, scale.side, scale.side, 1)
         self.images = keras.ops.convert_to_tensor(random.integers(0, 256, shape, dtype="uint8"))
         truth = random.integers(0, 2, (scale.batch_size, LABELS))
@@ -62,8 +62,8 @@ class Subject:
         unfreeze_from(self.network, self.cut_off)
         cut = split_model(pool_before_concat(self.network), self.cut_off)
         frontier = keras.tree.flatten(forward_step(cut.prefix, self.images)())
-        halves = [keras.ops.cast(part, "float16") for part in frontier]
-        return self._training(cut.suffix, halves)
+        activations = [keras.ops.cast(part, "float16") for part in frontier]
+        return self._training(cut.suffix, activations)
 
     def online(self) -> Step:
         unfreeze_from(self.network, self.cut_off)
@@ -80,7 +80,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is measured, its arithmetic an image (GFLOP), and both in words."""
+    """A workload: how to start it, its arithmetic (GFLOP per image), and a description."""
 
     start: Callable[[Subject], Step]
     gflop: Callable[[Subject], float]
@@ -91,28 +91,29 @@ WORKS = {
     "forward": Work(Subject.forward, lambda subject: subject.gflop, "inference"),
     "cached": Work(
         Subject.cached,
-        lambda subject: 3 * subject.gflop_behind,
-        "training step of the layers from the cut-off on, on cached float16 activations; counted as three times their "
-        "forward pass",
+        lambda subject: 3 * subject.gflop_trainable,
+        "training step of the layers from the cut-off, on cached float16 activations; counted as three of their "
+        "forward passes",
     ),
     "online": Work(
         Subject.online,
-        lambda subject: subject.gflop + 2 * subject.gflop_behind,
-        "training step of the layers from the cut-off on, with the forward pass of the whole network, on images that "
-        "are on the device already: decoding and augmentation are not measured; counted as the whole forward pass and "
-        "twice that from the cut-off on",
+        lambda subject: subject.gflop + 2 * subject.gflop_trainable,
+        "training step of the layers from the cut-off, on images in device memory, without decoding and augmentation; "
+        "counted as one forward pass of the whole network and two of the trained layers",
     ),
     "training": Work(
         Subject.training,
         lambda subject: 3 * subject.gflop,
-        "training step of all layers, batch normalization included; counted as three times the forward pass",
+        "training step of all layers, including batch normalization; counted as three forward passes",
     ),
 }
 
 
 def gflop(network: keras.Model, names: set[str]) -> float:
-    """Arithmetic of one image's forward pass through the layers named: convolutions and dense layers, two operations
-    a multiply-add; the rest is about one in a hundred."""
+    """Returns the GFLOP of one image's forward pass through the named layers.
+
+    Counts convolutions and dense layers, two operations per multiply-add. Other layers add about 1 %.
+    """
     multiply_adds = 0
     for layer in network.layers:
         if layer.name in names and isinstance(layer, (*CONVOLUTIONS, keras.layers.Dense)):

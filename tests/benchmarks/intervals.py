@@ -1,4 +1,4 @@
-"""Figures of all of NIH's images with their intervals: `python -m tests.benchmarks.intervals` computes them once."""
+"""Metrics with intervals on as many images as NIH has. `python -m tests.benchmarks.intervals` computes them once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from radiograft.metrics.multilabel import evaluate_predictions
 from tests.benchmarks import peak
 from tests.benchmarks.row import Row
 
-IMAGES, PATIENTS, RESAMPLINGS = 112_120, 30_805, 1000
-# Shares of positives of the 14 findings in NIH's table.
-SHARES = (0.103, 0.025, 0.119, 0.177, 0.052, 0.056, 0.013, 0.047, 0.042, 0.021, 0.022, 0.015, 0.030, 0.002)
-SECONDS, MEGABYTES = 60.0, 2000.0
+IMAGES, PATIENTS, RESAMPLES = 112_120, 30_805, 1000
+# Prevalence of the 14 findings in NIH's table.
+PREVALENCES = (0.103, 0.025, 0.119, 0.177, 0.052, 0.056, 0.013, 0.047, 0.042, 0.021, 0.022, 0.015, 0.030, 0.002)
+MAX_SECONDS, MAX_MEGABYTES = 60.0, 2000.0
 
 
 def measure(work: Path) -> list[Row]:
-    """In a process of its own; theirs is what it may take."""
+    """Measures time and peak memory in a separate process, compared with their limits."""
     command = [sys.executable, "-m", "tests.benchmarks.intervals"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    seconds, megabytes = (float(figure) for figure in printed[-2:])
+    seconds, megabytes = (float(number) for number in printed[-2:])
     how = (
-        f"{IMAGES:,} predictions of {PATIENTS:,} patients, {len(SHARES)} labels, {RESAMPLINGS:,} resamplings of "
-        "patients. Theirs: what it may take."
+        f"{IMAGES:,} predictions of {PATIENTS:,} patients, {len(PREVALENCES)} labels, {RESAMPLES:,} bootstrap "
+        "samples of patients. Theirs: the limit."
     )
     return [
-        Row.cost("intervals", seconds, SECONDS, floor=1.0, unit="s", how=how),
-        Row.cost("intervals memory", megabytes, MEGABYTES, floor=1.0, unit="MB", how=how),
+        Row.cost("intervals", seconds, MAX_SECONDS, floor=1.0, unit="s", how=how),
+        Row.cost("intervals memory", megabytes, MAX_MEGABYTES, floor=1.0, unit="MB", how=how),
     ]
 
 
@@ -41,8 +41,8 @@ def _predictions() -> pd.DataFrame:
         "image_id": [f"{number:08d}.png" for number in range(IMAGES)],
         "patient_id": generator.integers(PATIENTS, size=IMAGES).astype(str),
     }
-    for label, share in enumerate(SHARES):
-        truth = (generator.random(IMAGES) < share).astype(float)
+    for label, prevalence in enumerate(PREVALENCES):
+        truth = (generator.random(IMAGES) < prevalence).astype(float)
         columns[f"label:{label}"] = truth
         columns[f"score:{label}"] = 1 / (1 + np.exp(2 - 1.2 * truth - generator.normal(size=IMAGES)))
     return pd.DataFrame(columns)
@@ -50,8 +50,8 @@ def _predictions() -> pd.DataFrame:
 
 if __name__ == "__main__":
     predictions = _predictions()
-    labels = [str(label) for label in range(len(SHARES))]
+    labels = [str(label) for label in range(len(PREVALENCES))]
     start = time.perf_counter()
-    evaluate_predictions(predictions, labels, dict.fromkeys(labels, 0.2), RESAMPLINGS, seed=0)
-    taken = time.perf_counter() - start
-    print(taken, peak.megabytes())
+    evaluate_predictions(predictions, labels, dict.fromkeys(labels, 0.2), RESAMPLES, seed=0)
+    elapsed = time.perf_counter() - start
+    print(elapsed, peak.megabytes())

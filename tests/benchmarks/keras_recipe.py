@@ -1,4 +1,4 @@
-"""The poster's recipe as a Keras user writes it: ImageDataGenerator over files, the whole network in every epoch."""
+"""The poster's recipe in plain Keras: ImageDataGenerator on files, and the whole network in every epoch."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ FEATURE_RATE, FINE_TUNE_RATE = 1e-3, 1e-4
 
 
 class Outcome(NamedTuple):
-    """Seconds of the recipe, and the validation AUROC of the network after the epochs that were really run."""
+    """Estimated seconds of the recipe, and the validation AUROC after the epochs that were run."""
 
     seconds: float
     auroc: float
 
 
 def run_recipe(catalog: Path, epochs: int, timed_epochs: int) -> Outcome:
-    """`epochs` epochs of feature extraction and as many of fine-tuning; see `_fit`."""
-    start, missing = time.perf_counter(), 0.0
+    """Runs `epochs` epochs each of feature extraction and fine-tuning, extrapolated as in `_fit`."""
+    start, extrapolated = time.perf_counter(), 0.0
     generators, model = _generators(catalog), _build()
     for cut_off, rate in (("", FEATURE_RATE), (CUT_OFF, FINE_TUNE_RATE)):
         if cut_off:
             _unfreeze(model, cut_off)
-        missing += _fit(model, rate, generators, epochs, timed_epochs)
-    seconds = time.perf_counter() - start + missing
+        extrapolated += _fit(model, rate, generators, epochs, timed_epochs)
+    seconds = time.perf_counter() - start + extrapolated
     validation = generators[1]
     return Outcome(seconds, auroc(validation.labels, model.predict(validation, verbose=0)[:, 0]))
 
 
 def seconds_of_fine_tuning(catalog: Path, cut_off: str, epochs: int, timed_epochs: int) -> float:
-    """Seconds of `epochs` epochs of fine-tuning from one cut-off, with building the network; see `_fit`."""
+    """Returns the seconds to build the network and fine-tune it from one cut-off, extrapolated as in `_fit`."""
     start, model = time.perf_counter(), _build()
     _unfreeze(model, cut_off)
-    missing = _fit(model, FINE_TUNE_RATE, _generators(catalog), epochs, timed_epochs)
-    return time.perf_counter() - start + missing
+    extrapolated = _fit(model, FINE_TUNE_RATE, _generators(catalog), epochs, timed_epochs)
+    return time.perf_counter() - start + extrapolated
 
 
 def _fit(model: keras.Model, rate: float, generators: tuple[Any, Any], epochs: int, timed_epochs: int) -> float:
-    """Runs `timed_epochs`; returns the seconds of the missing ones, each like the median of those after the first."""
+    """Trains for `timed_epochs`; returns the estimated seconds of the other epochs: each the median after the first."""
     training, validation = generators
     times = EpochTimes()
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
@@ -59,7 +59,7 @@ def _fit(model: keras.Model, rate: float, generators: tuple[Any, Any], epochs: i
 
 
 def _build() -> keras.Model:
-    """Frozen DenseNet-121 and a new classifier; random weights take the same time as ImageNet's."""
+    """Builds a frozen DenseNet-121 with a new classifier. Random weights take as long as ImageNet weights."""
     base = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), pooling="avg")
     base.trainable = False
     hidden = keras.layers.Dense(256, activation="relu")(base.output)
@@ -74,13 +74,13 @@ def _unfreeze(model: keras.Model, cut_off: str) -> None:
 
 
 def _generators(catalog: Path) -> tuple[Any, Any]:
-    """Augmented training and plain validation images, read from the files in every epoch."""
+    """Returns generators of augmented training and plain validation images, which read the files in every epoch."""
     rows = Catalog.read(catalog).rows
     normalize = keras.applications.densenet.preprocess_input
-    make = tf.keras.preprocessing.image.ImageDataGenerator
+    data_generator = tf.keras.preprocessing.image.ImageDataGenerator
     generators = {
-        "train": make(preprocessing_function=normalize, **PRESETS["poster"]),
-        "validation": make(preprocessing_function=normalize),
+        "train": data_generator(preprocessing_function=normalize, **PRESETS["poster"]),
+        "validation": data_generator(preprocessing_function=normalize),
     }
     training, validation = (
         generator.flow_from_dataframe(

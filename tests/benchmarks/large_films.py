@@ -1,4 +1,4 @@
-"""Films of 1024 pixels as PNG, as NIH has them: its own of 320 pixels enlarged, or the phantom's."""
+"""PNG films of 1024 px, the size of NIH's: NIH's films of 320 px enlarged, or synthetic ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.benchmarks import films
 SIDE = 1024  # pixels
 COUNTS = {"train": 160, "validation": 20, "test": 20}
 NIH = Path(os.environ.get("RADIOGRAFT_TEST_DATA", "/nowhere")) / "chestxray14"
-NAME = "NIH's films of 320 px enlarged to 1024 px" if NIH.exists() else "films of 1024 px drawn by the phantom"
+NAME = "NIH's films of 320 px enlarged to 1024 px" if NIH.exists() else "synthetic films of 1024 px"
 
 
 def catalog(work: Path) -> Path:
-    """The catalog of COUNTS films below `work`, made at the first call."""
+    """Returns the catalog of COUNTS films below `work`; the first call creates it."""
     folder = work / "large_catalog"
     if not folder.exists():
         _draw(work / "large_films")
@@ -25,7 +25,7 @@ def catalog(work: Path) -> Path:
 
 
 def _draw(folder: Path) -> None:
-    """Writes the phantom's layout; with NIH's films, their pixels take the place of the phantom's."""
+    """Writes a synthetic dataset; replaces its images by NIH's enlarged films if they are available."""
     films.draw(folder, COUNTS, 64 if NIH.exists() else SIDE)
     targets, sources = sorted(folder.rglob("*.png")), sorted(NIH.rglob("*.png"))
     for target, source in zip(targets, sources, strict=False):

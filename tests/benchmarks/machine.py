@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine that runs the benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import keras
 
 
 def describe() -> dict[str, str | int | float]:
-    """Cores, processor, memory (GB), versions, load average over one minute, and the time in UTC."""
+    """Returns cores, processor, memory (GB), versions, load average over one minute, and the time in UTC."""
     backend = keras.backend.backend()
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -28,5 +28,5 @@ def describe() -> dict[str, str | int | float]:
 
 
 def _processor() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.processor()
+    match = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return match[1] if match else platform.processor()

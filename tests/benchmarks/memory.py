@@ -1,4 +1,4 @@
-"""Peak memory of the stages on n and on 4n images: `python -m tests.benchmarks.memory STAGE FOLDER` runs one."""
+"""Peak memory of the stages on n and on 4n images. `python -m tests.benchmarks.memory STAGE FOLDER` runs one."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tests.benchmarks import films, peak
 from tests.benchmarks.row import Row
 
 COUNTS = {"train": 120, "validation": 40, "test": 40}
-TIMES = 4
+FACTOR = 4
 SIDE = 96  # pixels
 CUT_OFF = "top_conv"
 FLOOR = 1.25
 
 
 def measure(work: Path) -> list[Row]:
-    """Each stage in a process of its own."""
-    large = {split: TIMES * count for split, count in COUNTS.items()}
+    """Measures each stage in a separate process."""
+    large = {split: FACTOR * count for split, count in COUNTS.items()}
     films.draw(work / "small_films", large, SIDE)
     folders = {name: work / f"memory_{name}" for name in ("n", "4n")}
     for folder, counts in zip(folders.values(), (COUNTS, large), strict=True):
         films.ingest_some(work / "small_films", counts, folder / "catalog")
     how = (
-        f"EfficientNet-Lite0 at {SIDE} px, a fresh process for each stage. "
-        f"Ours: peak with {sum(large.values())} images; theirs: with {sum(COUNTS.values())}."
+        f"EfficientNet-Lite0 at {SIDE} px, a new process for each stage. "
+        f"Ours: peak with {sum(large.values())} images. Theirs: peak with {sum(COUNTS.values())}."
     )
     return [
         Row.cost(

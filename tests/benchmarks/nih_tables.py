@@ -1,6 +1,6 @@
-"""ChestX-ray14's tables in full size, drawn in NIH's exact format or NIH's own, with a header for each image.
+"""ChestX-ray14's full tables, synthetic or NIH's, with an image file for each row.
 
-What the images show is not there: a header of the size that the table tells and the name, so that no two are alike.
+The files have no pixels: only a PNG header with the size from the table, and their name, which makes them unique.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 ROWS, PATIENTS = 112_120, 30_805
-TESTED = 0.228  # of the images, by patients
-A_FOLDER = 10_000  # images
+TEST_FRACTION = 0.228  # of the patients
+IMAGES_PER_FOLDER = 10_000
 
 
 def copy(folder: Path) -> bool:
-    """Copies NIH's own tables to a folder, where RADIOGRAFT_TEST_DATA has them."""
+    """Copies NIH's tables from RADIOGRAFT_TEST_DATA to a folder; returns False if they are missing."""
     source = Path(os.environ.get("RADIOGRAFT_TEST_DATA", "/nowhere")) / "chestxray14"
     if not (source / f"{TABLE}.gz").exists():
         return False
@@ -41,13 +41,13 @@ def copy(folder: Path) -> bool:
 
 
 def draw(folder: Path, rows: int = ROWS, patients: int = PATIENTS) -> None:
-    """Draws a table and lists with so many images and patients, as often with each finding as chance has it."""
+    """Generates a table and split lists with random findings in NIH's format."""
     rng = np.random.default_rng(0)
     patient = np.sort(np.concatenate([np.arange(patients), rng.integers(0, patients, rows - patients)])) + 1
     follow_up = pd.Series(patient).groupby(patient).cumcount()
     table = pd.DataFrame(
         {
-            "name": [f"{who:08d}_{number:03d}.png" for who, number in zip(patient, follow_up, strict=True)],
+            "name": [f"{person:08d}_{number:03d}.png" for person, number in zip(patient, follow_up, strict=True)],
             "findings": _findings(rng, rows),
             "follow_up": follow_up,
             "patient": patient,
@@ -61,28 +61,28 @@ def draw(folder: Path, rows: int = ROWS, patients: int = PATIENTS) -> None:
         }
     )
     folder.mkdir(parents=True)
-    rest = table.to_csv(header=False, index=False, lineterminator="\n")
-    (folder / f"{TABLE}.gz").write_bytes(gzip.compress(f"{HEADER}\n{rest}".encode(), 1))
-    tested = (rng.random(patients) < TESTED)[patient - 1]
-    (folder / LISTS["train_val"]).write_text("\n".join(table["name"][~tested]))
-    (folder / LISTS["test"]).write_text("\n".join(table["name"][tested]))
+    body = table.to_csv(header=False, index=False, lineterminator="\n")
+    (folder / f"{TABLE}.gz").write_bytes(gzip.compress(f"{HEADER}\n{body}".encode(), 1))
+    in_test = (rng.random(patients) < TEST_FRACTION)[patient - 1]
+    (folder / LISTS["train_val"]).write_text("\n".join(table["name"][~in_test]))
+    (folder / LISTS["test"]).write_text("\n".join(table["name"][in_test]))
 
 
 def _findings(rng: np.random.Generator, rows: int) -> list[str]:
-    """No finding in a half of the images, one to three in the others."""
+    """Draws no finding for about half of the images, and one to three for the others."""
     counts = np.where(rng.random(rows) < 0.54, 0, rng.integers(1, 4, rows))
     order = rng.random((rows, len(FINDINGS))).argsort(axis=1)
-    drawn = (sorted(places[:count]) for places, count in zip(order, counts, strict=True))
-    return ["|".join(FINDINGS[place] for place in places) or NO_FINDING for places in drawn]
+    chosen = (sorted(indices[:count]) for indices, count in zip(order, counts, strict=True))
+    return ["|".join(FINDINGS[index] for index in indices) or NO_FINDING for indices in chosen]
 
 
 def write_headers(folder: Path) -> None:
-    """Writes a file for each row of the folder's table, over folders as NIH has them."""
+    """Writes a file for each row of the folder's table, in numbered folders as NIH does."""
     for number, row in enumerate(pd.read_csv(folder / f"{TABLE}.gz", usecols=[0, 7, 8]).itertuples(index=False)):
         name, width, height = row
-        place = folder / f"images_{number // A_FOLDER + 1:03d}" / "images"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(_header(width, height) + name.encode())
+        images = folder / f"images_{number // IMAGES_PER_FOLDER + 1:03d}" / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        (images / name).write_bytes(_header(width, height) + name.encode())
 
 
 def _header(width: int, height: int) -> bytes:
@@ -91,24 +91,24 @@ def _header(width: int, height: int) -> bytes:
 
 
 def counts_of_table(folder: Path) -> pd.DataFrame:
-    """Images and those with each finding by list, view and sex, from the raw files by pandas alone."""
+    """Counts images, and images with each finding, by list, view and sex; reads the raw files with pandas only."""
     raw = pd.read_csv(folder / f"{TABLE}.gz", dtype=str)
-    tested = raw["Image Index"].isin((folder / LISTS["test"]).read_text().split())
-    named = raw["Finding Labels"].str.split("|")
-    found = {finding: named.map(lambda names, one=finding: one in names) for finding in FINDINGS}
-    keys = {"test": tested, "view": raw["View Position"], "sex": raw["Patient Gender"]}
-    return _counts(pd.DataFrame(keys | {"pictures": 1} | found))
+    in_test = raw["Image Index"].isin((folder / LISTS["test"]).read_text().split())
+    findings = raw["Finding Labels"].str.split("|")
+    positives = {finding: findings.map(lambda names, one=finding: one in names) for finding in FINDINGS}
+    keys = {"test": in_test, "view": raw["View Position"], "sex": raw["Patient Gender"]}
+    return _counts(pd.DataFrame(keys | {"images": 1} | positives))
 
 
 def counts_of_catalog(folder: Path) -> pd.DataFrame:
-    """The same from a written catalog."""
+    """Counts the same from a written catalog."""
     rows = pd.read_parquet(folder / "catalog.parquet")
-    found = {finding: rows[f"label:{finding}"] for finding in FINDINGS}
+    positives = {finding: rows[f"label:{finding}"] for finding in FINDINGS}
     keys = {"test": rows["split"] == "test", "view": rows["view"], "sex": rows["sex"]}
-    return _counts(pd.DataFrame(keys | {"pictures": 1} | found))
+    return _counts(pd.DataFrame(keys | {"images": 1} | positives))
 
 
 def _counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sums by test or not, view and sex, int64."""
+    """Sums the columns by test split, view and sex, as int64."""
     keys = {"test": bool, "view": str, "sex": str}
     return rows.astype(keys).groupby(list(keys)).sum().astype("int64").sort_index()

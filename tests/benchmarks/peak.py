@@ -1,4 +1,4 @@
-"""Peak memory of the process that asks."""
+"""Peak memory of the current process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 
 def megabytes() -> float:
-    """Largest resident set of this process so far. getrusage will not do: a child's ru_maxrss begins at its parent's.
+    """Returns the peak resident set size of this process in MB.
+
+    It reads /proc because the `ru_maxrss` of `getrusage` starts at the parent's value in a child process.
 
     Raises:
-        RuntimeError: this is no Linux.
+        RuntimeError: if the system is not Linux.
     """
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if not found:
-        raise RuntimeError("/proc/self/status must hold VmHWM, as on Linux; here peak memory cannot be measured")
-    return int(found[1]) / 1000
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if not match:
+        raise RuntimeError("peak memory can only be measured on Linux: /proc/self/status must contain VmHWM")
+    return int(match[1]) / 1000

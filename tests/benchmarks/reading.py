@@ -1,4 +1,4 @@
-"""Reading images for training: shards against ImageDataGenerator, and against a loader made of Pillow."""
+"""Reading images for training: shards compared with ImageDataGenerator and with a Pillow loader."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.benchmarks.row import Row
 from tests.benchmarks.timing import taking_turns
 
 BATCH_SIZE = 32
-EPOCHS = 4  # of ours, against one of theirs
+EPOCHS = 4  # of ours per epoch of theirs
 TURNS = 3
 FLOOR = 10
 
 
 def measure(work: Path) -> list[Row]:
-    """Images a second of whole batches in an epoch's order, both augmented as the poster has it, and both not."""
+    """Measures images per second in full, shuffled batches: once with the poster's augmentation, once without."""
     rows = Catalog.read(large_films.catalog(work)).rows
     rows, files = rows[rows["split"] == "train"], list(rows["uri"][rows["split"] == "train"])
     generator = "flow_from_dataframe; both augmented"
@@ -38,17 +38,17 @@ def measure(work: Path) -> list[Row]:
     ]
 
 
-def _row(name: str, data: Shards, theirs: Callable[[], Iterator[Any]], count: int, told: str) -> Row:
+def _row(name: str, data: Shards, theirs: Callable[[], Iterator[Any]], count: int, description: str) -> Row:
     steps = count // BATCH_SIZE
     stream = data.training(BATCH_SIZE, range(EPOCHS), seed=0)
-    _drain(iter(stream), steps)  # traces
-    ours, slower = taking_turns(lambda: _drain(iter(stream), EPOCHS * steps), lambda: _drain(theirs(), steps), TURNS)
+    _drain(iter(stream), steps)  # traces the graph
+    ours, baseline = taking_turns(lambda: _drain(iter(stream), EPOCHS * steps), lambda: _drain(theirs(), steps), TURNS)
     images = steps * BATCH_SIZE
     how = (
         f"{count} {large_films.NAME}, at {SIDE} px in batches of {BATCH_SIZE}, median of {TURNS}. Ours: shards. "
-        f"Theirs: {told}."
+        f"Theirs: {description}."
     )
-    return Row.rate(f"reading, {name}", EPOCHS * images / ours, images / slower, floor=FLOOR, how=how)
+    return Row.rate(f"reading, {name}", EPOCHS * images / ours, images / baseline, floor=FLOOR, how=how)
 
 
 def _shards(work: Path, preset: str) -> Shards:
@@ -81,4 +81,4 @@ def _generator(rows: Any) -> Iterator[Any]:
 def _loader(files: list[str]) -> Iterator[np.ndarray]:
     order = np.random.default_rng(0).permutation(len(files))
     for start in range(0, len(files), BATCH_SIZE):
-        yield np.stack([decode(files[place]) for place in order[start : start + BATCH_SIZE]])
+        yield np.stack([decode(files[index]) for index in order[start : start + BATCH_SIZE]])

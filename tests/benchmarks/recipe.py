@@ -1,4 +1,4 @@
-"""The poster's recipe: a Keras user's script against our stages, the same images and numbers of epochs."""
+"""The poster's recipe: the stages compared with a plain Keras script on the same images and epochs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.benchmarks.keras_recipe import BATCH_SIZE, CUT_OFF, FEATURE_RATE, FIN
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
-EPOCHS = 20  # of feature extraction, and as many of fine-tuning
-TIMED_EPOCHS = 2  # of theirs, which whole takes about twenty minutes on two cores
+EPOCHS = 20  # of feature extraction, and again of fine-tuning
+TIMED_EPOCHS = 2  # of theirs; all epochs take about 20 minutes on two cores
 VIEWS = 4
-NEVER = 1000  # epochs of patience, so that nothing stops early
+NEVER = 1000  # epochs of patience: disables early stopping
 FLOOR = 10
-RESAMPLINGS = 1000
+RESAMPLES = 1000
 
 EXTRACT_FEATURES = ExtractFeatures(
     model_weights="none",
@@ -46,32 +46,32 @@ FINE_TUNE = FineTune(
 
 
 def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
-    """Theirs comes first, for our stages ask TensorFlow for deterministic kernels, which lasts."""
+    """Measures seconds of both. Theirs runs first: the stages switch TensorFlow to deterministic kernels."""
     catalog = films.catalog(work)
     theirs = run_recipe(catalog, EPOCHS, timed_epochs)
     ours = seconds(lambda: _run(catalog, work / "recipe"))
     whole = timed_epochs == EPOCHS
-    timed = "run whole" if whole else f"{timed_epochs} epochs of each phase timed, scaled to {EPOCHS}"
+    timed = "all epochs" if whole else f"{timed_epochs} epochs of each phase, scaled to {EPOCHS}"
     how = (
-        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} images to train and {films.COUNTS['validation']} "
-        f"to validate, {EPOCHS} epochs of feature extraction and {EPOCHS} of fine-tuning from {CUT_OFF}. "
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} training and {films.COUNTS['validation']} "
+        f"validation images, {EPOCHS} epochs of feature extraction and {EPOCHS} of fine-tuning from {CUT_OFF}. "
         f"Theirs: ImageDataGenerator and model.fit, {timed}. "
-        f"Ours: preprocess, extract_features and fine_tune on {VIEWS} cached views, run whole with all they write."
+        f"Ours: preprocess, extract_features and fine_tune on {VIEWS} cached views, including all outputs."
     )
     rows = [Row.speedup("recipe", ours, theirs.seconds, floor=FLOOR, how=how)]
     return [*rows, _quality(work / "recipe", theirs.auroc)] if whole else rows
 
 
 def _quality(folder: Path, theirs: float) -> Row:
-    """Validation AUROC of both; ours may lie below theirs by no more than its interval is wide."""
+    """Compares the validation AUROC; the floor lets ours be lower by the upper half of its interval."""
     data = Shards.read(folder / "shards")
     scores = artifact.load_model(folder / "model").predict(data.images("validation", BATCH_SIZE), verbose=0)
     frame = prediction_frame(data.split("validation"), data.labels, scores)
-    found = evaluate_predictions(frame, data.labels, choose_thresholds(frame, data.labels), RESAMPLINGS, seed=0)
-    ours = found["mean"]["auroc"]
+    metrics = evaluate_predictions(frame, data.labels, choose_thresholds(frame, data.labels), RESAMPLES, seed=0)
+    ours = metrics["mean"]["auroc"]
     how = (
-        f"The same runs with random weights, AUROC on {found['n_images']} images of {found['n_patients']} patients; "
-        f"ours has the 95 % interval {ours['low']:.3f} to {ours['high']:.3f}."
+        f"The same runs from random weights, AUROC on {metrics['n_images']} images of {metrics['n_patients']} "
+        f"patients. 95 % interval of ours: {ours['low']:.3f} to {ours['high']:.3f}."
     )
     floor = ours["value"] / ours["high"]
     return Row("recipe_auroc", ours["value"], theirs, ours["value"] / theirs, floor, True, "AUROC", how)
@@ -79,7 +79,7 @@ def _quality(folder: Path, theirs: float) -> Row:
 
 def _run(catalog: Path, folder: Path) -> None:
     shards, model, logs = folder / "shards", folder / "feature_model", folder / "logs"
-    kept = Checkpoints(str(folder / "checkpoints"))
+    checkpoints = Checkpoints(str(folder / "checkpoints"))
     preprocess.run(Preprocess(image_size=films.SIDE), catalog, shards)
-    extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, logs, kept)
-    fine_tune.run(FINE_TUNE, shards, model, folder / "model", logs, kept)
+    extract_features.run(EXTRACT_FEATURES, shards, folder / "features", model, logs, checkpoints)
+    fine_tune.run(FINE_TUNE, shards, model, folder / "model", logs, checkpoints)

@@ -1,4 +1,4 @@
-"""One row of the benchmark table: a figure of ours beside the plain way's, and the ratio that a floor is set for."""
+"""A row of the benchmark table: the values of Radiograft and of the baseline, and their ratio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Self
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """`ours` and `theirs` in `unit`; `floor`, where one is set, and `higher_is_better` speak of `ratio`.
+    """`ours` and `theirs` in `unit`. `floor`, if not None, and `higher_is_better` refer to `ratio`.
 
-    `how` says what was measured, on what, and what was scaled.
+    `how` describes the measurement: what was run, on which data, and what was extrapolated.
     """
 
     name: str
@@ -24,32 +24,32 @@ class Row:
 
     @classmethod
     def speedup(cls, name: str, ours: float, theirs: float, *, floor: float | None, how: str) -> Self:
-        """How many times faster ours is, both in seconds."""
+        """Compares seconds: the ratio is theirs / ours."""
         return cls(name, ours, theirs, _ratio(name, theirs, ours), floor, True, "s", how)
 
     @classmethod
     def rate(cls, name: str, ours: float, theirs: float, *, floor: float | None, how: str) -> Self:
-        """How many times as many images ours takes in a second."""
+        """Compares images per second: the ratio is ours / theirs."""
         return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, True, "images/s", how)
 
     @classmethod
     def cost(cls, name: str, ours: float, theirs: float, *, floor: float, unit: str, how: str) -> Self:
-        """How many times theirs ours costs; the floor is the most it may."""
+        """Compares costs: the ratio is ours / theirs, and the floor is its maximum."""
         return cls(name, ours, theirs, _ratio(name, ours, theirs), floor, False, unit, how)
 
     @classmethod
     def share(cls, name: str, ours: float, theirs: float, *, unit: str, how: str) -> Self:
-        """How much of theirs, a limit that no floor is set for, ours reaches."""
+        """Compares with an upper bound: the ratio is ours / theirs, without a floor."""
         return cls(name, ours, theirs, _ratio(name, ours, theirs), None, True, unit, how)
 
     def holds(self) -> bool | None:
-        """Whether the ratio is on the right side of the floor; None where there is no floor."""
+        """Returns whether the ratio meets the floor, or None without a floor."""
         if self.floor is None:
             return None
         return self.ratio >= self.floor if self.higher_is_better else self.ratio <= self.floor
 
 
-def _ratio(name: str, above: float, below: float) -> float:
-    if not (above > 0 and below > 0):
-        raise ValueError(f"{name}: both figures must be above 0, got {above} and {below}")
-    return above / below
+def _ratio(name: str, numerator: float, denominator: float) -> float:
+    if not (numerator > 0 and denominator > 0):
+        raise ValueError(f"{name}: both values must be above 0, got {numerator} and {denominator}")
+    return numerator / denominator

@@ -1,4 +1,4 @@
-"""The search for the best of 16 cut-offs: our loop on shared activations against as many separate fine-tunings."""
+"""The search for the best of 16 cut-offs: shared activations compared with a separate fine-tuning per cut-off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
@@ -22,7 +22,7 @@ from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
 CUT_OFFS = [f"conv5_block{number}_1_conv" for number in range(1, 17)]
-TIMED_CUT_OFFS = (CUT_OFFS[0], CUT_OFFS[-1])  # of theirs: what is trained between grows evenly
+TIMED_CUT_OFFS = (CUT_OFFS[0], CUT_OFFS[-1])  # of theirs: in between, the time grows linearly
 TIMED_EPOCHS = 2  # of theirs
 FLOOR = 10
 
@@ -30,19 +30,19 @@ SETTINGS = dataclasses.replace(FINE_TUNE, model_cut_off=",".join(CUT_OFFS))
 
 
 def measure(work: Path) -> list[Row]:
-    """Theirs comes first, on the same images as files."""
+    """Measures seconds of both. Theirs runs first, on the files of the same images."""
     catalog = films.catalog(work)
-    alone = [seconds_of_fine_tuning(catalog, cut_off, EPOCHS, TIMED_EPOCHS) for cut_off in TIMED_CUT_OFFS]
+    separate = [seconds_of_fine_tuning(catalog, cut_off, EPOCHS, TIMED_EPOCHS) for cut_off in TIMED_CUT_OFFS]
     data, network = Shards.read(films.shards(work)), _build()
     ours = seconds(lambda: _search(network, data, work / "search"))
     how = (
-        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} images to train and {films.COUNTS['validation']} "
-        f"to validate, {EPOCHS} epochs from each of {len(CUT_OFFS)} cut-offs, {CUT_OFFS[0]} to {CUT_OFFS[-1]}. "
-        f"Theirs: ImageDataGenerator and model.fit, {TIMED_EPOCHS} epochs from the first and from the last timed, "
-        f"scaled to {EPOCHS} epochs and {len(CUT_OFFS)} times their mean. "
-        f"Ours: the whole search, caching {VIEWS} views, extending them and training, without writing the model."
+        f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} training and {films.COUNTS['validation']} "
+        f"validation images, {EPOCHS} epochs from each of {len(CUT_OFFS)} cut-offs, {CUT_OFFS[0]} to {CUT_OFFS[-1]}. "
+        f"Theirs: ImageDataGenerator and model.fit, {TIMED_EPOCHS} epochs from the first and the last cut-off, "
+        f"scaled to {EPOCHS} epochs, and their mean times {len(CUT_OFFS)}. "
+        f"Ours: the whole search, with caching and extending {VIEWS} views and training, without saving the model."
     )
-    return [Row.speedup("search", ours, len(CUT_OFFS) * statistics.mean(alone), floor=FLOOR, how=how)]
+    return [Row.speedup("search", ours, len(CUT_OFFS) * statistics.mean(separate), floor=FLOOR, how=how)]
 
 
 def _build() -> keras.Model:

@@ -1,4 +1,4 @@
-"""The arithmetic of a benchmark's row and the file that holds the rows. Nothing is measured here."""
+"""The arithmetic of benchmark rows, and the file they are written to. No benchmark runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.__main__ import write
 from tests.benchmarks.row import Row
 
 
-def test_a_speedup_is_theirs_over_ours_and_a_cost_and_a_share_are_ours_over_theirs() -> None:
+def test_row_constructors_compute_ratio() -> None:
     assert Row.speedup("recipe", 2.0, 30.0, floor=10, how="").ratio == 15.0
     assert Row.cost("curve", 30.0, 24.0, floor=1.25, unit="s", how="").ratio == 1.25
     assert Row.share("flops", 50.0, 200.0, unit="GFLOP/s", how="").ratio == 0.25
@@ -29,20 +29,20 @@ def test_a_speedup_is_theirs_over_ours_and_a_cost_and_a_share_are_ours_over_thei
         (Row.rate("a", 19.0, 2.0, floor=10, how=""), False),
     ],
 )
-def test_a_speedup_holds_from_its_floor_up_and_a_cost_from_it_down(row: Row, holds: bool | None) -> None:
+def test_holds_ratio_at_and_beyond_floor_depends_on_direction(row: Row, holds: bool | None) -> None:
     assert row.holds() is holds
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(0.0, 1.0), (1.0, 0.0), (float("nan"), 1.0)])
-def test_a_figure_that_was_not_measured_is_refused(ours: float, theirs: float) -> None:
-    with pytest.raises(ValueError, match="epoch: both figures must be above 0"):
+def test_speedup_value_not_positive_raises(ours: float, theirs: float) -> None:
+    with pytest.raises(ValueError, match=rf"^epoch: both values must be above 0, got {theirs} and {ours}$"):
         Row.speedup("epoch", ours, theirs, floor=30, how="")
 
 
-def test_the_file_holds_the_machine_and_every_column_of_every_row(tmp_path: Path) -> None:
+def test_write_rows_stores_machine_and_all_columns(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "latest.json"
     rows = [
-        Row.cost("memory evaluate", 300.0, 200.0, floor=1.25, unit="MB", how="in a process of its own"),
+        Row.cost("memory evaluate", 300.0, 200.0, floor=1.25, unit="MB", how="in a separate process"),
         Row.share("flops", 50.0, 200.0, unit="GFLOP/s", how="forward"),
     ]
     write(rows, {"cores": 2}, path)
@@ -57,7 +57,7 @@ def test_the_file_holds_the_machine_and_every_column_of_every_row(tmp_path: Path
                 "floor": 1.25,
                 "higher_is_better": False,
                 "unit": "MB",
-                "how": "in a process of its own",
+                "how": "in a separate process",
             },
             {
                 "name": "flops",

@@ -1,4 +1,4 @@
-"""Wall-clock time: of a piece of work, of two taking turns, and of each epoch of a fit."""
+"""Wall-clock time of one call, of two alternating calls, and of each epoch of `fit`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import keras
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
+    """Returns the wall-clock seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def taking_turns(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, measured in turn so that a change in the machine's load meets both."""
+    """Returns the median seconds of each; the calls alternate, so that changes in the machine's load affect both."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """`seconds` of each epoch of a fit, validation included; the first also traces the graph."""
+    """Records `seconds` of each epoch, including validation. The first epoch also traces the graph."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [NAME ...]`: injects faults, prints what became of them and writes it as JSON."""
+"""`python -m tests.chaos [NAME ...]`: injects faults, prints the losses and writes them as JSON."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ console = Console()
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(FAULTS)))
-@click.option("--kills", type=click.IntRange(min=1), default=50, show_default=True, help="How often a run is killed.")
+@click.option(
+    "--kills", type=click.IntRange(min=1), default=50, show_default=True, help="Number of times that a run is killed."
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=120.0,
     show_default=True,
-    help="After which a run is killed no more.",
+    help="Minutes after which runs are no longer killed.",
 )
-@click.option("--seed", default=0, show_default=True, help="What moments and faults are drawn with.")
-def main(names: tuple[str, ...], **plan: float) -> None:
-    """Inject all faults or those named; ends with 1 where anything was lost."""
-    described, rows = machine.describe(), []
+@click.option("--seed", default=0, show_default=True, help="Seed of moments and faults.")
+def main(names: tuple[str, ...], **options: float) -> None:
+    """Inject all faults, or those named. Exits with 1 if anything was lost."""
+    description, rows = machine.describe(), []
     with tempfile.TemporaryDirectory(prefix="radiograft-faults-") as work:
         for name in names or FAULTS:
             console.print(f"injecting: {name}")
-            rows += FAULTS[name](Path(work), **plan)
+            rows += FAULTS[name](Path(work), **options)
     LATEST.parent.mkdir(parents=True, exist_ok=True)
-    LATEST.write_text(json.dumps({"machine": described, "rows": [dataclasses.asdict(row) for row in rows]}, indent=2))
+    LATEST.write_text(json.dumps({"machine": description, "rows": [dataclasses.asdict(row) for row in rows]}, indent=2))
     console.print(table(rows))
     for loss in (loss for row in rows for loss in row.losses):
         console.print(f"[red]lost[/]: {loss}", highlight=False)
@@ -53,14 +55,14 @@ def main(names: tuple[str, ...], **plan: float) -> None:
 
 
 def table(rows: list[Row]) -> Table:
-    """One line a kind of fault."""
-    found = Table("fault", *(Column(title, justify="right") for title in ("injected", "losses", "seed")), "details")
+    """Returns a table with one row per kind of fault."""
+    result = Table("fault", *(Column(title, justify="right") for title in ("injected", "losses", "seed")), "details")
     for row in rows:
         details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.details.items())
-        found.add_row(
+        result.add_row(
             row.name, f"{row.faults}", f"{len(row.losses)}", "" if row.seed is None else f"{row.seed}", details
         )
-    return found
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole pipeline in real processes, killed with SIGKILL at random moments and resumed until it ends."""
+"""The whole pipeline in real processes, killed with SIGKILL at random moments and resumed to its end."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ train_fine_tune_epochs: 3
 train_fine_tune_learning_rate: 0.0003
 train_patience: 9
 """
-LOOK_EVERY = 0.02  # seconds between two looks at the log
-LONGEST = 900.0  # seconds that an attempt may take
+POLL_INTERVAL = 0.02  # seconds
+ATTEMPT_TIMEOUT = 900.0  # seconds
 
 
 class Moment(NamedTuple):
-    """When a run is to be killed: so many seconds after a stage began and the log had these words."""
+    """When to kill a run: this long after the stage has started and the log contains the words."""
 
     stage: str
     seconds: float = 0.0
@@ -50,19 +50,19 @@ class Moment(NamedTuple):
 
 
 def moments(count: int, seconds: dict[str, float], seed: int) -> Iterator[Moment]:
-    """A moment in each stage in random order, again and again, each anywhere in its stage.
+    """Yields a random moment in each stage, in random order, repeatedly.
 
     Args:
-        seconds: what each stage takes by its name, as summary.json tells.
+        seconds: duration of each stage by name, from summary.json.
     """
-    drawn = random.Random(seed)
-    rounds = (drawn.sample(sorted(seconds), len(seconds)) for _ in itertools.count())
+    rng = random.Random(seed)
+    rounds = (rng.sample(sorted(seconds), len(seconds)) for _ in itertools.count())
     for stage in itertools.islice(itertools.chain.from_iterable(rounds), count):
-        yield Moment(stage.replace("_", "-"), drawn.random() * seconds[stage])
+        yield Moment(stage.replace("_", "-"), rng.random() * seconds[stage])
 
 
 class KilledRun:
-    """One run below a folder of its own: started by the first attempt, resumed by every other."""
+    """A run in its own folder: started by the first attempt, resumed by all others."""
 
     def __init__(self, out: Path, **environment: str) -> None:
         self.out, self.environment = out, os.environ | environment
@@ -70,18 +70,18 @@ class KilledRun:
         (out / "settings.yaml").write_text(SETTINGS)
 
     def attempt(self, moment: Moment | None = None) -> str:
-        """Starts or resumes the run; returns the stage in which it was killed, empty where it came to its end.
+        """Starts or resumes the run; returns the stage in which it was killed, or an empty string if it succeeded.
 
         Raises:
-            RuntimeError: it ended otherwise; the message is what it said.
+            RuntimeError: the run failed; the message is its output.
         """
-        read = len(self._log())
-        with (self.out / "said.txt").open("wb") as said:
+        read = len(self._raw_log())
+        with (self.out / "output.txt").open("wb") as output:
             process = subprocess.Popen(
                 self._command(),
                 cwd=ROOT,
                 env=self.environment,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -89,11 +89,11 @@ class KilledRun:
         if process.wait() == 0:
             return ""
         if process.returncode != -signal.SIGKILL or not killed:
-            raise RuntimeError((self.out / "said.txt").read_text(errors="replace"))
+            raise RuntimeError((self.out / "output.txt").read_text(errors="replace"))
         return killed
 
     def failure(self) -> str | None:
-        """Starts or resumes the run; returns what it said if it failed."""
+        """Starts or resumes the run; returns its output if it failed."""
         try:
             self.attempt()
         except RuntimeError as error:
@@ -101,37 +101,37 @@ class KilledRun:
         return None
 
     def stages(self) -> list[str]:
-        """The stages that the attempts began."""
-        return STARTED.findall(self.said())
+        """Returns the stages that the attempts started."""
+        return STARTED.findall(self.log())
 
     def summary(self) -> dict[str, Any]:
-        """What the run that came to its end says of itself."""
+        """Returns the summary of the finished run."""
         return dict(json.loads((self.out / "latest" / "summary.json").read_text()))
 
-    def said(self) -> str:
-        """The log of all attempts."""
-        return COLOR_CODES.sub("", self._log())
+    def log(self) -> str:
+        """Returns the log of all attempts without color codes."""
+        return COLOR_CODES.sub("", self._raw_log())
 
     def _command(self) -> list[str]:
-        begun = [path.parent.name for path in self.out.glob("*/run.json") if not path.parent.is_symlink()]
-        what = ["resume", *begun] if begun else ["run", "--settings", str(self.out / "settings.yaml")]
-        return [sys.executable, "-m", "radiograft_pipelines.cli.main", *what, "--out", str(self.out)]
+        started = [path.parent.name for path in self.out.glob("*/run.json") if not path.parent.is_symlink()]
+        command = ["resume", *started] if started else ["run", "--settings", str(self.out / "settings.yaml")]
+        return [sys.executable, "-m", "radiograft_pipelines.cli.main", *command, "--out", str(self.out)]
 
     def _kill_at(self, moment: Moment | None, process: subprocess.Popen[bytes], read: int) -> str:
-        """Kills the process and all that it started; returns the stage in which that was, empty if it was too late."""
-        begun, deadline = 0.0, time.monotonic() + LONGEST
+        """Kills the process group; returns the stage in which it was killed, or an empty string if it was too late."""
+        started, deadline = 0.0, time.monotonic() + ATTEMPT_TIMEOUT
         while process.poll() is None and time.monotonic() < deadline:
-            said = COLOR_CODES.sub("", self._log()[read:])
-            stages = STARTED.findall(said)
-            if moment and moment.stage in stages and moment.words in said:
-                begun = begun or time.monotonic()
-                if time.monotonic() >= begun + moment.seconds:
+            log = COLOR_CODES.sub("", self._raw_log()[read:])
+            stages = STARTED.findall(log)
+            if moment and moment.stage in stages and moment.words in log:
+                started = started or time.monotonic()
+                if time.monotonic() >= started + moment.seconds:
                     os.killpg(process.pid, signal.SIGKILL)
                     return str(stages[-1])
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         return ""
 
-    def _log(self) -> str:
+    def _raw_log(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self.out.glob("*/run.log") if not path.is_symlink())

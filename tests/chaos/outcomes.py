@@ -1,4 +1,4 @@
-"""What a run leaves, in a form in which two runs of the same settings can be held equal, and what is wrong with it."""
+"""Digests of the outputs of a run, comparable between runs of the same settings, and errors in the registry."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ MODEL = "chest-radiograph"
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
 ADDRESS = re.compile(rb'"shared_object_id": \d+')
 EPOCH = re.compile(r"\| ([a-z ]+: epoch \d+ of \d+)")
-# What two runs of the same settings differ in: wall-clock times in TensorBoard's logs; their folders in KFP's notes;
-# times and addresses in .keras files, whose SHA-256 stand in SHA256SUMS; the order in which a SavedModel's functions
-# were traced. Of .keras files the rest is compared, of SavedModels the variables.
-DIFFERENT = re.compile(rf".*/logs/.*|.*/executor_output\.json|.*(saved_model|fingerprint)\.pb|.*{checksums.NAME}")
+# Files that differ between runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,
+# SHA256SUMS contain digests of .keras files, and the order of a SavedModel's functions varies. Of .keras files, times
+# and addresses are ignored. The variables of SavedModels are compared.
+IGNORED = re.compile(rf".*/logs/.*|.*/executor_output\.json|.*(saved_model|fingerprint)\.pb|.*{checksums.NAME}")
 
 
 def digests(summary: dict[str, Any], out: Path) -> dict[str, str]:
-    """SHA-256 of every artifact and every file of the version that the run published, without its folder and times."""
+    """Returns the SHA-256 of every artifact and every file of the published version, ignoring folders and times."""
     artifacts, folder = Path(summary["artifacts"]), str(out.absolute() / summary["run_id"])
     files = {
         path.relative_to(artifacts).as_posix(): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()
     }
     with embedded_store(out / "store"):
         for entry in storage.list_files(summary["version_uri"]):
-            if entry.name != registry.MANIFEST:  # holds the others' SHA-256; `flaws` compares them
+            if entry.name != registry.MANIFEST:  # contains the digests of the others, which `registry_errors` verifies
                 files[f"version/{entry.name}"] = storage.read_bytes(entry.uri)
-    return {name: _digest(name, data, folder) for name, data in files.items() if not DIFFERENT.fullmatch(name)}
+    return {name: _digest(name, data, folder) for name, data in files.items() if not IGNORED.fullmatch(name)}
 
 
-def flaws(place: str, model: str) -> list[str]:
-    """What a reader of the registry would find wrong at this moment."""
-    found = []
+def registry_errors(place: str, model: str) -> list[str]:
+    """Returns the errors that a reader of the registry would see at this moment."""
+    errors = []
     for number in registry.list_versions(place, model):
         try:
             registry.verify_version(place, model, number)
         except (ValueError, OSError) as error:
-            found.append(str(error))
+            errors.append(str(error))
     current = production.read_production(place, model)
     if current and current.version not in registry.list_versions(place, model):
-        found.append(f"version {current.version} is in production, but not in the registry")
-    return found
+        errors.append(f"version {current.version} is in production, but not in the registry")
+    return errors
 
 
-def left_over(place: str, model: str) -> list[str]:
-    """Versions beside the first, and checkpoints, that a finished run has left behind."""
-    kept = [entry.name for entry in storage.list_files(storage.join(place, registry.CHECKPOINTS))]
-    return [*(f"version {number}" for number in registry.list_versions(place, model) if number != 1), *kept]
+def leftovers(place: str, model: str) -> list[str]:
+    """Returns versions other than the first, and checkpoints, that a finished run has left behind."""
+    checkpoints = [entry.name for entry in storage.list_files(storage.join(place, registry.CHECKPOINTS))]
+    return [*(f"version {number}" for number in registry.list_versions(place, model) if number != 1), *checkpoints]
 
 
-def repeated_epochs(said: str) -> int:
-    """How many epochs at most were trained again, of those that the attempt before finished in its last stage.
+def repeated_epochs(log: str) -> int:
+    """Returns the maximum number of epochs that an attempt repeated although the previous attempt had finished them.
 
     Args:
-        said: the log of all attempts.
+        log: of all attempts.
     """
-    attempts = said.split("Executing task 'ingest'")[1:]
+    attempts = log.split("Executing task 'ingest'")[1:]
     pairs = ((STARTED.split(one)[-1], other) for one, other in itertools.pairwise(attempts))
     return max((len(set(EPOCH.findall(one)) & set(EPOCH.findall(other))) for one, other in pairs), default=0)
 

@@ -1,4 +1,4 @@
-"""One line of the table of faults: what was done to the system, how often, and what it lost."""
+"""One row of the table of faults: the kind of fault, its number and the losses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Faults of one kind.
+    """The faults of one kind.
 
     Attributes:
-        faults: how many were injected.
-        survived: how many the system came through with nothing lost.
-        losses: what was lost or wrong, a line each.
-        seed: what the faults were drawn with; None where none are drawn.
-        details: what else there is to tell, as JSON can hold it.
+        faults: number of injected faults.
+        survived: number of faults without a loss.
+        losses: one line per loss or error.
+        seed: random seed of the faults; None if they are not random.
+        details: further values, serializable as JSON.
     """
 
     name: str

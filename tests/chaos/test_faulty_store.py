@@ -1,4 +1,4 @@
-"""Publishing and checkpoints over a line to gs:// and s3:// on which every third request goes wrong lose nothing."""
+"""Publishing and checkpoints lose nothing although every third request to gs:// and s3:// fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.storage import retry, s3
-from tests.chaos.faulty_store import flawed, keep_over, publish_over
+from tests.chaos.faulty_store import faulty_line, publish_versions, save_checkpoints
 from tests.helpers.faulty_proxy import Line
 
 VARIABLES = {"embedded": storage.EMBEDDED_ENDPOINT_VARIABLE, "s3": "AWS_ENDPOINT_URL"}
@@ -25,25 +25,25 @@ def place(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def line(place: str) -> Iterator[Line]:
-    """The line over which it is reached."""
+    """A faulty proxy in front of the object store of `place`."""
     variable = VARIABLES["s3" if place.startswith("s3") else "embedded"]
-    with flawed(os.environ[variable], variable, seed=1) as found:
+    with faulty_line(os.environ[variable], variable, seed=1) as line:
         s3.client.cache_clear()
-        yield found
+        yield line
     s3.client.cache_clear()
 
 
-@pytest.mark.parametrize(("work", "count"), [(publish_over, 3), (keep_over, 20)])
-def test_nothing_is_lost(line: Line, place: str, work: Work, count: int) -> None:
+@pytest.mark.parametrize(("work", "count"), [(publish_versions, 3), (save_checkpoints, 20)])
+def test_work_with_failing_requests_loses_nothing(line: Line, place: str, work: Work, count: int) -> None:
     assert work(line, place, count) == []
     assert line.injected.total() > 10
 
 
-@pytest.mark.parametrize(("work", "count"), [(publish_over, 3), (keep_over, 20)])
-def test_without_patience_the_work_is_lost(
+@pytest.mark.parametrize(("work", "count"), [(publish_versions, 3), (save_checkpoints, 20)])
+def test_work_without_retries_raises(
     line: Line, place: str, work: Work, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The defence of the test above, switched off."""
+    """Control: without retries, the same faults are errors."""
     monkeypatch.setattr(retry, "RETRY_TIMEOUT_SECONDS", 0.0)
     with pytest.raises(storage.StorageError):
         work(line, place, count)

@@ -1,7 +1,7 @@
-"""A run that SIGKILL ended three times, and the store with it, ends as one that nobody disturbed.
+"""A run that is killed three times with SIGKILL, together with the object store, ends like an undisturbed run.
 
-`make faults` does it fifty times, at random moments. Stages and publishers that are killed by themselves are tested in
-tests/components. Without `Checkpoints.save` these tests fail, for a resumed stage begins anew.
+`make faults` kills fifty times at random moments. tests/integration kills single stages and publishers. Without
+`Checkpoints.save` these tests fail, because a resumed stage would start over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.chaos.killed_runs import KilledRun, Moment
-from tests.chaos.kills import compare, kill, undisturbed
+from tests.chaos.kills import compare, kill, reference_run
 from tests.repository import ROOT
 
 MOMENTS = (
@@ -27,41 +27,41 @@ MOMENTS = (
 
 
 class Disturbed(NamedTuple):
-    """A run that was killed, where, what was wrong in between, and the digests of one that nobody disturbed."""
+    """A killed run, the stages in which it was killed, errors seen meanwhile, and the digests of the reference run."""
 
     run: KilledRun
     where: list[str]
-    wrong: list[str]
+    errors: list[str]
     expected: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
     work = tmp_path_factory.mktemp("kills")
-    expected, _ = undisturbed(work)
+    expected, _ = reference_run(work)
     run = KilledRun(work / "killed")
     return Disturbed(run, *kill(run, MOMENTS), expected)
 
 
-def test_nothing_is_lost(disturbed: Disturbed) -> None:
+def test_killed_run_equals_reference_run(disturbed: Disturbed) -> None:
     assert compare(disturbed.run, disturbed.expected) == []
     assert len(disturbed.expected) > 50
 
 
-def test_no_reader_sees_half_a_version_in_between(disturbed: Disturbed) -> None:
+def test_killed_run_shows_no_incomplete_version(disturbed: Disturbed) -> None:
     assert disturbed.where[:2] == ["extract-features", "fine-tune"]
-    assert disturbed.wrong == []
+    assert disturbed.errors == []
 
 
-def test_it_goes_on_after_the_last_finished_epoch(disturbed: Disturbed) -> None:
-    attempts = disturbed.run.said().split("Executing task 'ingest'")[1:]
-    (finished,) = (int(number) for number in re.findall(r"fine tuning: going on after epoch (\d)", attempts[2]))
+def test_killed_run_resumes_after_last_finished_epoch(disturbed: Disturbed) -> None:
+    attempts = disturbed.run.log().split("Executing task 'ingest'")[1:]
+    (finished,) = (int(number) for number in re.findall(r"fine tuning: resuming after epoch (\d)", attempts[2]))
     assert finished >= 2
     assert f"fine tuning: epoch {finished} of 3" in attempts[1]
     assert f"fine tuning: epoch {finished} of 3" not in attempts[2]
 
 
-def test_a_difference_would_be_noticed(disturbed: Disturbed) -> None:
+def test_compare_changed_artifact_is_reported(disturbed: Disturbed) -> None:
     curve = Path(disturbed.run.summary()["artifacts"]) / "extract-features" / "features" / "curve.json"
     before = curve.read_text()
     curve.write_text(json.dumps(json.loads(before)[1:]))
@@ -69,7 +69,7 @@ def test_a_difference_would_be_noticed(disturbed: Disturbed) -> None:
     curve.write_text(before)
 
 
-def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
+def test_resume_missing_run_raises(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -79,7 +79,7 @@ def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 1
-    assert "a run to resume must be a folder of" in done.stderr
-    assert "'20200101-000000-abcd'" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert process.returncode == 1
+    assert "a run to resume must be a folder of" in process.stderr
+    assert "'20200101-000000-abcd'" in process.stderr

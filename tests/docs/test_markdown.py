@@ -51,7 +51,8 @@ def test_make_targets_in_pages_exist(page: Path) -> None:
 
 @every_page
 def test_links_in_pages_resolve(page: Path) -> None:
-    generated = {ROOT / "docs" / name for name in reference.PAGES}
+    notebooks = {path.with_suffix(".md") for path in (ROOT / "docs").rglob("*.ipynb")}  # shown as pages
+    generated = {ROOT / "docs" / name for name in reference.PAGES} | notebooks
     for target in links(page):
         parts = urlsplit(target)
         if not parts.scheme and parts.path:

@@ -1,4 +1,4 @@
-"""Runs of the installed console script, small enough for two cores and shared by the tests that look at them."""
+"""Runs of the installed console script, small enough for two CPU cores and shared by the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.runs import SECRETS, Run, TwoRuns, read_version
 
-# Rates at which few epochs on 58 images raise the validation AUROC, so that there is something to compare.
+# With these learning rates a few epochs on 58 images raise the validation AUROC.
 SMALL = """\
 data_format: phantom
 data_source: gs://radiograft-embedded/phantom
@@ -41,7 +41,7 @@ Radiograft = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def radiograft() -> Radiograft:
-    """`radiograft run` as a user types it; the folder of the runs, then settings, then assignments."""
+    """Calls `radiograft run` with the folder of the runs, settings and assignments."""
     script = shutil.which("radiograft", path=str(Path(sys.executable).parent))
     assert script, "radiograft must be installed beside the interpreter: pip install --editable ."
 
@@ -58,7 +58,7 @@ def radiograft() -> Radiograft:
 
 @pytest.fixture(scope="session")
 def finish(radiograft: Radiograft) -> Callable[..., Run]:
-    """A run that must end well."""
+    """Calls `radiograft run`, which must succeed."""
 
     def run(out: Path, settings: Path | str, *assignments: str, pipeline: str = "transfer_learning") -> Run:
         done = radiograft(out, settings, *assignments, pipeline=pipeline)
@@ -70,7 +70,7 @@ def finish(radiograft: Radiograft) -> Callable[..., Run]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A settings file for the phantom data set."""
+    """A settings file for a small dataset of synthetic chest X-rays."""
     path = tmp_path_factory.mktemp("settings") / "small.yaml"
     path.write_text(SMALL)
     return path
@@ -78,7 +78,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_runs(small: Path, finish: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
+    """Two runs with the same settings into one folder."""
     out = tmp_path_factory.mktemp("out") / "runs"
     first = finish(out, small)
-    between = read_version(out, 1)
-    return TwoRuns(out, first, finish(out, small), between)
+    version = read_version(out, 1)
+    return TwoRuns(out, first, finish(out, small), version)

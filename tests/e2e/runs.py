@@ -1,4 +1,4 @@
-"""What a finished run leaves, for the tests that look at it."""
+"""The results of finished runs, for the tests that check them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUCKET = f"gs://{EMBEDDED_BUCKET}"
 REGISTRY = f"{BUCKET}/registry"
 MODEL = "chest-radiograph"
 SCRIPT = shutil.which("radiograft", path=str(Path(sys.executable).parent)) or "radiograft"
-SECRETS = {  # that every run has in its environment, and must keep to itself
+SECRETS = {  # in the environment of every run, which must not reveal them
     "RADIOGRAFT_SALT": "a-salt-that-nobody-sees",
     "AWS_ACCESS_KEY_ID": "AKIAQUACKENBUSH12345",
     "AWS_SECRET_ACCESS_KEY": "a-key/that+nobody/sees",
@@ -26,7 +26,7 @@ SECRETS = {  # that every run has in its environment, and must keep to itself
 
 @dataclass(frozen=True)
 class Run:
-    """A run that ended well: what it printed, and its summary."""
+    """A successful run: its output and summary."""
 
     output: str
     summary: dict[str, Any]
@@ -38,7 +38,11 @@ class Run:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """Two runs with the same settings into the same folder; `between` is version 1 as the second one found it."""
+    """Two runs with the same settings into one folder.
+
+    Attributes:
+        between: Files of version 1 after the first run and before the second.
+    """
 
     out: Path
     first: Run
@@ -51,7 +55,7 @@ class TwoRuns:
 
 
 def read_version(out: Path, number: int) -> dict[str, bytes]:
-    """A version's files by name, through the object store of a folder of runs."""
+    """Returns the files of a version by name from the embedded store of a runs folder."""
     with embedded_store(out / "store"):
         entries = storage.list_files(f"{REGISTRY}/{MODEL}/{number}")
         return {entry.name: storage.read_bytes(entry.uri) for entry in entries}

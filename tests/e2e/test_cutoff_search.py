@@ -1,4 +1,4 @@
-"""The pipeline that searches the cut-off: candidates side by side, the best is evaluated and published."""
+"""The cut-off search pipeline: parallel candidates, of which the best is evaluated and published."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def search(out: Path, small: Path, finish: Callable[..., Run]) -> Run:
-    """A search over two cut-offs, at a rate at which one epoch changes something."""
-    names = [
+    """A search over two cut-offs with a learning rate at which one epoch changes the model."""
+    assignments = [
         f"cut_off={','.join(reversed(CUT_OFFS))}",
         "train_fine_tune_learning_rate=0.0001",
         "train_cached_augmentations=1",
     ]
-    return finish(out, small, *names, pipeline="cutoff_search")
+    return finish(out, small, *assignments, pipeline="cutoff_search")
 
 
-def test_each_candidate_is_a_task_of_its_own(search: Run) -> None:
-    marks = Counter(line.split()[1] for line in search.output.splitlines() if line.startswith("✓"))
-    assert marks == {
+def test_search_runs_one_task_per_candidate(search: Run) -> None:
+    tasks = Counter(line.split()[1] for line in search.output.splitlines() if line.startswith("✓"))
+    assert tasks == {
         "ingest": 1,
         "list-workers": 1,
         "preprocess": 1,
@@ -48,31 +48,31 @@ def test_each_candidate_is_a_task_of_its_own(search: Run) -> None:
         "publish": 1,
     }
     assert f"cut-off candidates: {', '.join(CUT_OFFS)}\n" in search.output
-    tried = [
-        json.loads(path.read_text())["cut_off"] for path in search.artifacts.glob("*/fine-tune/model/contract.json")
-    ]
-    assert sorted(tried) == CUT_OFFS
+    contracts = search.artifacts.glob("*/fine-tune/model/contract.json")
+    assert sorted(json.loads(path.read_text())["cut_off"] for path in contracts) == CUT_OFFS
 
 
-def test_the_best_candidate_is_published_with_the_table_of_all(search: Run, out: Path) -> None:
-    table = search_results.read_trials(search.artifacts / "choose-model" / "model")
-    assert [row["cut_off"] for row in table] == CUT_OFFS
+def test_search_publishes_best_candidate_with_all_trials(search: Run, out: Path) -> None:
+    trials = search_results.read_trials(search.artifacts / "choose-model" / "model")
+    assert [trial["overrides"]["model_cut_off"] for trial in trials] == CUT_OFFS
     with embedded_store(out / "store"):
         contract = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/contract.json"))
         metrics = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/metrics.json"))
         lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/1/assets.extra/lineage.json"))
-    assert contract["cut_off"] == search_results.best_trial(table)["cut_off"]
-    assert lineage["settings"]["model_cut_off"] == ",".join(reversed(CUT_OFFS))  # as asked for: a rerun compares it
-    assert metrics["cut_off_search"] == search.summary["cut_off_search"] == table
+    assert contract["cut_off"] == search_results.best_trial(trials)["overrides"]["model_cut_off"]
+    assert lineage["settings"]["model_cut_off"] == ",".join(
+        reversed(CUT_OFFS)
+    )  # as given, because a later run compares it
+    assert metrics["cut_off_search"] == search.summary["cut_off_search"] == trials
 
 
-def test_the_published_figure_is_that_of_the_table(search: Run) -> None:
-    chosen = search_results.best_trial(search_results.read_trials(search.artifacts / "choose-model" / "model"))
-    assert search.summary["metrics"]["validation"]["auroc"] == pytest.approx(chosen["val_auroc"], abs=0.01)
+def test_search_evaluation_equals_best_trial(search: Run) -> None:
+    best = search_results.best_trial(search_results.read_trials(search.artifacts / "choose-model" / "model"))
+    assert search.summary["metrics"]["validation"]["auroc"] == pytest.approx(best["metrics"]["val_auroc"], abs=0.01)
     assert "Cut-off search" in Path(search.summary["report"]).read_text()
 
 
-def test_tensorboard_has_the_curves_of_each_candidate(search: Run) -> None:
+def test_search_tensorboard_has_curves_per_candidate(search: Run) -> None:
     folder = Path(search.summary["tensorboard"])
     assert sorted(path.name for path in (folder / "fine_tuning").iterdir()) == CUT_OFFS
     for cut_off in CUT_OFFS:

@@ -1,4 +1,4 @@
-"""Whole runs: what they print and leave, and that a second one adds to the first and changes nothing."""
+"""Complete local runs: output, reports, published versions, and independence of a second run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STAGES = [
 ]  # fmt: skip
 
 
-def test_a_run_sums_itself_up(two_runs: TwoRuns) -> None:
+def test_summary_has_version_metrics_and_durations(two_runs: TwoRuns) -> None:
     summary = two_runs.first.summary
     assert (summary["model"], summary["version"]) == ("chest-radiograph", 1)
     assert summary["registry"] == REGISTRY
     assert summary["version_uri"] == f"{REGISTRY}/{MODEL}/1"
     test = summary["metrics"]["test"]
-    assert test["n_patients"] == 15  # every fourth of 60
+    assert test["n_patients"] == 15  # a quarter of 60
     assert 0.0 <= test["auroc_interval"][0] <= test["auroc"] <= test["auroc_interval"][1] <= 1.0
     assert 0.0 <= test["average_precision"] <= 1.0
     assert 0.5 <= test["majority_accuracy"] <= 1.0
@@ -39,10 +39,10 @@ def test_a_run_sums_itself_up(two_runs: TwoRuns) -> None:
     assert all(seconds > 0 for seconds in summary["seconds"].values())
 
 
-def test_a_run_says_how_it_went_and_where_everything_lies(two_runs: TwoRuns) -> None:
+def test_output_lists_tasks_metrics_and_paths(two_runs: TwoRuns) -> None:
     output, summary = two_runs.first.output, two_runs.first.summary
-    marks = [line.split()[:2] for line in output.splitlines() if line.startswith("✓")]
-    assert marks == [["✓", stage.replace("_", "-")] for stage in STAGES]
+    tasks = [line.split()[:2] for line in output.splitlines() if line.startswith("✓")]
+    assert tasks == [["✓", stage.replace("_", "-")] for stage in STAGES]
     assert "60 patients" in output
     assert f"{summary['metrics']['test']['auroc']:.3f} " in output
     assert f"chest-radiograph version 1: {REGISTRY}/{MODEL}/1\n" in output
@@ -53,7 +53,7 @@ def test_a_run_says_how_it_went_and_where_everything_lies(two_runs: TwoRuns) -> 
     assert output.endswith("Research only. Not for diagnosis.\n")
 
 
-def test_latest_is_the_last_run(two_runs: TwoRuns) -> None:
+def test_latest_links_to_last_run(two_runs: TwoRuns) -> None:
     latest = two_runs.out / "latest"
     assert latest.is_symlink()
     assert latest.readlink() == Path(two_runs.second.summary["run_id"])
@@ -61,14 +61,14 @@ def test_latest_is_the_last_run(two_runs: TwoRuns) -> None:
     assert two_runs.second.summary["run_id"] != two_runs.first.summary["run_id"]
 
 
-def test_the_report_is_a_page_of_this_run(two_runs: TwoRuns) -> None:
+def test_report_names_run_and_fingerprint(two_runs: TwoRuns) -> None:
     page = Path(two_runs.first.summary["report"]).read_text()
     assert page.lstrip().startswith("<!doctype html>")
     assert two_runs.first.summary["run_id"] in page
     assert two_runs.first.summary["data_fingerprint"] in page
 
 
-def test_the_data_report_stands_beside_the_report(two_runs: TwoRuns) -> None:
+def test_data_report_is_beside_report(two_runs: TwoRuns) -> None:
     summary = two_runs.first.summary
     path = Path(summary["data_report"])
     assert (path.parent, path.name) == (Path(summary["report"]).parent, "data.html")
@@ -77,7 +77,7 @@ def test_the_data_report_stands_beside_the_report(two_runs: TwoRuns) -> None:
     assert summary["data_fingerprint"] in page
 
 
-def test_the_evaluations_card_says_where_the_curves_lie(two_runs: TwoRuns) -> None:
+def test_evaluate_outputs_name_tensorboard_folder(two_runs: TwoRuns) -> None:
     folder, logs = two_runs.first.artifacts / "evaluate", str(two_runs.first.artifacts.parents[1])
     assert logs.endswith(f"/{two_runs.first.summary['run_id']}")
     assert f"--logdir {logs}\n" in (folder / "tensorboard").read_text()
@@ -85,13 +85,13 @@ def test_the_evaluations_card_says_where_the_curves_lie(two_runs: TwoRuns) -> No
     assert json.loads((folder / "mlpipeline_ui_metadata").read_text()) == button
 
 
-def test_tensorboard_has_the_evaluation(two_runs: TwoRuns) -> None:
+def test_tensorboard_has_embedding_projector(two_runs: TwoRuns) -> None:
     folder = Path(two_runs.first.summary["tensorboard"]) / "evaluation" / "fine_tuning"
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
     assert names == {"features.tsv", "metadata.tsv", "projector_config.pbtxt", "sprite.png"}
 
 
-def test_tensorboard_has_the_posters_four_figures(two_runs: TwoRuns) -> None:
+def test_tensorboard_has_loss_and_accuracy_curves(two_runs: TwoRuns) -> None:
     steps = {}
     for folder in sorted(Path(two_runs.first.summary["tensorboard"]).glob("f*/*")):
         events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
@@ -111,15 +111,15 @@ def test_tensorboard_has_the_posters_four_figures(two_runs: TwoRuns) -> None:
     }
 
 
-def test_training_changed_the_model(two_runs: TwoRuns) -> None:
+def test_history_best_epoch_is_last(two_runs: TwoRuns) -> None:
     artifacts = two_runs.first.artifacts
     extracted = json.loads((artifacts / "extract-features" / "feature_model" / "history.json").read_text())
-    tuned = json.loads((artifacts / "fine-tune" / "model" / "history.json").read_text())
+    fine_tuned = json.loads((artifacts / "fine-tune" / "model" / "history.json").read_text())
     assert extracted["best_epoch"] == 2
-    assert tuned["best_epoch"] == 1
+    assert fine_tuned["best_epoch"] == 1
 
 
-def test_a_second_run_publishes_the_next_version_beside_the_first(two_runs: TwoRuns) -> None:
+def test_second_run_publishes_next_version(two_runs: TwoRuns) -> None:
     assert two_runs.second.summary["version"] == 2
     with embedded_store(two_runs.store):
         assert registry.list_versions(REGISTRY, MODEL) == [1, 2]
@@ -127,12 +127,12 @@ def test_a_second_run_publishes_the_next_version_beside_the_first(two_runs: TwoR
     assert [manifest["version"] for manifest in manifests] == [1, 2]
 
 
-def test_version_1_is_unchanged_byte_for_byte(two_runs: TwoRuns) -> None:
+def test_second_run_leaves_version_1_unchanged(two_runs: TwoRuns) -> None:
     assert "manifest.json" in two_runs.between
     assert read_version(two_runs.out, 1) == two_runs.between
 
 
-def test_a_version_stands_as_the_gate_said(two_runs: TwoRuns) -> None:
+def test_version_status_follows_gate(two_runs: TwoRuns) -> None:
     with embedded_store(two_runs.store):
         current = production.read_production(REGISTRY, MODEL)
     for run in (two_runs.first, two_runs.second):
@@ -145,15 +145,15 @@ def test_a_version_stands_as_the_gate_said(two_runs: TwoRuns) -> None:
     assert [change.version for change in current.history] == promoted if current else promoted == []
 
 
-def test_the_models_of_the_runs_are_listed_and_verified(two_runs: TwoRuns) -> None:
+def test_models_commands_accept_published_versions(two_runs: TwoRuns) -> None:
     script = str(Path(sys.executable).parent / "radiograft")
-    for command, words in (["list"], "1  "), (["verify", "2"], "its sample is answered as recorded"):
+    for command, text in (["list"], "1  "), (["verify", "2"], "sample predictions match"):
         arguments = [script, "models", *command, "--out", str(two_runs.out)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-        assert words in done.stdout
+        assert text in done.stdout
 
 
-def test_the_same_seed_gives_the_same_figures(two_runs: TwoRuns) -> None:
+def test_same_seed_gives_identical_results(two_runs: TwoRuns) -> None:
     first, second = two_runs.first.summary, two_runs.second.summary
     for name in ("metrics", "feature_extraction", "data_fingerprint"):
         assert first[name] == second[name]
@@ -162,7 +162,7 @@ def test_the_same_seed_gives_the_same_figures(two_runs: TwoRuns) -> None:
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
-def test_artifacts_can_be_read_from_the_object_store(two_runs: TwoRuns) -> None:
+def test_artifacts_are_in_object_store(two_runs: TwoRuns) -> None:
     run = two_runs.first
     local = {
         path.relative_to(run.artifacts.parent).as_posix(): path.read_bytes()
@@ -176,7 +176,7 @@ def test_artifacts_can_be_read_from_the_object_store(two_runs: TwoRuns) -> None:
     assert stored == local
 
 
-def test_lineage_leads_back_to_run_data_and_settings(two_runs: TwoRuns) -> None:
+def test_lineage_has_run_data_and_settings(two_runs: TwoRuns) -> None:
     with embedded_store(two_runs.store):
         lineage = json.loads(storage.read_bytes(f"{REGISTRY}/{MODEL}/2/assets.extra/lineage.json"))
     assert lineage["run_id"] == two_runs.second.summary["run_id"]
@@ -186,17 +186,17 @@ def test_lineage_leads_back_to_run_data_and_settings(two_runs: TwoRuns) -> None:
     assert set(lineage["settings"]) == set(all_settings())
 
 
-def _served(folder: Path) -> bool:
-    """Whether a process of this machine has the folder on its command line."""
+def _is_served(folder: Path) -> bool:
+    """Returns whether any process has the folder in its command line."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it may have ended meanwhile
+        with contextlib.suppress(OSError):  # the process may have ended
             if str(folder).encode() in process.read_bytes():
                 return True
     return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to see which processes run")
-def test_the_object_store_is_stopped_with_the_run(two_runs: TwoRuns) -> None:
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to list processes")
+def test_object_store_stops_after_run(two_runs: TwoRuns) -> None:
     with embedded_store(two_runs.store):
-        assert _served(two_runs.store)
-    assert not _served(two_runs.out)
+        assert _is_served(two_runs.store)
+    assert not _is_served(two_runs.out)

@@ -1,4 +1,4 @@
-"""A multi-label run on a folder with flawed images, into a registry on disk."""
+"""A multi-label run on a folder with invalid images, into a registry on disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.e2e.runs import MODEL, Run
 
 @pytest.fixture(scope="module")
 def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in NIH's layout of which four files are no plain gray image of their own."""
+    """A folder in NIH's layout with an empty, a truncated, a duplicate and a color image."""
     folder = tmp_path_factory.mktemp("flawed")
     shutil.copytree(nih_folder, folder, dirs_exist_ok=True)
     test = set((folder / "test_list.txt").read_text().split())
-    empty, cut, first, twin, colored = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
+    empty, truncated, original, duplicate, colored = sorted(p for p in folder.rglob("*.png") if p.name not in test)[:5]
     empty.write_bytes(b"")
-    cut.write_bytes(cut.read_bytes()[:500])
-    twin.write_bytes(first.read_bytes())
+    truncated.write_bytes(truncated.read_bytes()[:500])
+    duplicate.write_bytes(original.read_bytes())
     encoded = BytesIO()
     Image.open(colored).convert("RGBA").save(encoded, "PNG")
     colored.write_bytes(encoded.getvalue())
@@ -36,17 +36,18 @@ def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def many_labels(
     flawed_source: Path, small: Path, finish: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """All 14 labels, from a folder with flaws to a registry in a folder, by short names of settings, by two workers."""
+    """A run with all 14 labels, short setting names, a registry in a folder, and two workers."""
     out = tmp_path_factory.mktemp("many_labels")
-    names = [f"source={flawed_source}", "format=chestxray14", "labels=all", f"registry={out / 'registry'}"]
-    return finish(out / "runs", small, *names, "workers=2")
+    assignments = [f"source={flawed_source}", "format=chestxray14", "labels=all", f"registry={out / 'registry'}"]
+    return finish(out / "runs", small, *assignments, "workers=2")
 
 
-def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
-    place = many_labels.summary["registry"]
-    assert many_labels.summary["version_uri"] == f"{place}/chest-radiograph/1"
-    assert registry.verify_version(place, MODEL, 1)["version"] == 1
-    contract = json.loads((Path(place) / "chest-radiograph" / "1" / "assets.extra" / "contract.json").read_text())
+def test_run_publishes_14_labels_to_folder(many_labels: Run) -> None:
+    registry_folder = many_labels.summary["registry"]
+    assert many_labels.summary["version_uri"] == f"{registry_folder}/chest-radiograph/1"
+    assert registry.verify_version(registry_folder, MODEL, 1)["version"] == 1
+    extra_assets = Path(registry_folder) / "chest-radiograph" / "1" / "assets.extra"
+    contract = json.loads((extra_assets / "contract.json").read_text())
     assert contract["labels"] == [
         "Atelectasis",
         "Cardiomegaly",
@@ -63,14 +64,14 @@ def test_fourteen_labels_are_published_to_a_folder(many_labels: Run) -> None:
         "Pleural_Thickening",
         "Hernia",
     ]
-    predictions = pd.read_parquet(Path(place) / "chest-radiograph" / "1" / "assets.extra" / "predictions.parquet")
+    predictions = pd.read_parquet(extra_assets / "predictions.parquet")
     scores = predictions.filter(regex="^score:").to_numpy()
     assert scores.shape[1] == 14
     assert (scores >= 0).all()
     assert (scores <= 1).all()
 
 
-def test_flawed_images_are_set_aside_and_counted(many_labels: Run, flawed_source: Path) -> None:
+def test_invalid_images_are_excluded_and_counted(many_labels: Run, flawed_source: Path) -> None:
     shards = json.loads((many_labels.artifacts / "collect-shards" / "shards" / "shards.json").read_text())
     assert {group["reason"]: group["count"] for group in shards["excluded"]} == {
         "empty file": 1,

@@ -1,4 +1,4 @@
-"""The published SavedModel on its own: any process that has TensorFlow gets what evaluation recorded."""
+"""The published SavedModel gives the recorded predictions in a process without Radiograft."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _fetch(uri: str, folder: Path) -> Path:
 
 
 def _serve(version: Path, images: Path, output: Path) -> np.ndarray:
-    """Answers of the SavedModel in a process that knows TensorFlow and nothing of ours, in order of file name."""
+    """Returns predictions of the SavedModel, in the order of file names, from a process without Radiograft."""
     command = [sys.executable, "-c", SERVE, str(version), str(images), str(output)]
     subprocess.run(command, check=True, cwd=output.parent, capture_output=True)
-    answers: np.ndarray = np.load(output)
-    return answers
+    predictions: np.ndarray = np.load(output)
+    return predictions
 
 
-def test_the_published_model_alone_gives_the_predictions_that_were_recorded(two_runs: TwoRuns, tmp_path: Path) -> None:
+def test_saved_model_predictions_equal_recorded(two_runs: TwoRuns, tmp_path: Path) -> None:
     with embedded_store(two_runs.store):
         version = _fetch(f"{REGISTRY}/{MODEL}/1", tmp_path / "version")
         recorded = pd.read_parquet(version / "assets.extra" / "predictions.parquet")
@@ -49,8 +49,8 @@ def test_the_published_model_alone_gives_the_predictions_that_were_recorded(two_
         for image_id in recorded["image_id"]:
             source = f"{BUCKET}/phantom/phantom-60-patients-seed-0/images_001/images/{image_id}"
             storage.write_bytes(f"{tmp_path}/images/{image_id}", storage.read_bytes(source))
-    answers = _serve(version, tmp_path / "pictures", tmp_path / "answers.npy")
+    predictions = _serve(version, tmp_path / "images", tmp_path / "predictions.npy")
     assert set(recorded["split"]) == {"validation", "test"}
-    assert answers.shape == (len(recorded), 1)
-    assert np.ptp(answers) > 0.01  # not one answer for all
-    np.testing.assert_allclose(answers[:, 0], recorded["score:Pneumonia"], rtol=0, atol=1e-5)
+    assert predictions.shape == (len(recorded), 1)
+    assert np.ptp(predictions) > 0.01  # not constant
+    np.testing.assert_allclose(predictions[:, 0], recorded["score:Pneumonia"], rtol=0, atol=1e-5)

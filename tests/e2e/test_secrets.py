@@ -1,4 +1,4 @@
-"""What a run had in its environment, and what patients' files tell of them, is in nothing that it leaves."""
+"""No output of a run contains secrets of its environment or the names of patients."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ __all__ = ["small_network"]  # a fixture
 NAME = "Quackenbush"
 
 
-def test_no_secret_of_the_environment_is_in_what_runs_leave(two_runs: TwoRuns) -> None:
-    """Folders of runs, logs, artifacts, object store, registry, reports. Fails with `log.info(dict(os.environ))` in
-    stage.py, and with `RADIOGRAFT_SALT` among lineage.py's facts."""
+def test_run_outputs_contain_no_secrets(two_runs: TwoRuns) -> None:
+    """Searches logs, artifacts, object store, registry and reports.
+
+    Fails if a stage logs its environment, or if the lineage contains `RADIOGRAFT_SALT`.
+    """
     assert len(list(two_runs.out.rglob("*"))) > 200
     assert found_in(two_runs.out, SECRETS.values()) == []
     for run in (two_runs.first, two_runs.second):
         assert not [secret for secret in SECRETS.values() if secret in run.output]
 
 
-def named_radiographs(place: str) -> Ingest:
-    """Radiographs whose tags, folders and files name patients and their doctor."""
+def named_radiographs(folder: str) -> Ingest:
+    """Returns settings for radiographs whose tags, folders and files contain names of patients and a physician."""
     tags = {"PatientName": f"{NAME}^Jane", "ReferringPhysicianName": NAME, "ImageComments": f"for Dr {NAME}"}
     files, rows = {}, []
     for case in CASES:
@@ -40,22 +42,22 @@ def named_radiographs(place: str) -> Ingest:
         rows.append(f"{path},{float(case.sick)},{case.split}")
     rows.append(f"{NAME}/gone.dcm,1,train")
     files |= {"labels.csv": "\n".join(["image,Pneumonia,split", *rows]).encode(), f"{NAME}.txt": b"no image"}
-    return Ingest(data_format="dicom", data_source=put(files, place))
+    return Ingest(data_format="dicom", data_source=put(files, folder))
 
 
-def test_no_patients_name_is_in_what_all_stages_leave(
+def test_stage_outputs_contain_no_patient_names(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """From ingest to the published version and both reports. Fails with data_deidentify=no."""
+    """Covers ingest to the published version and both reports. Fails with data_deidentify=no."""
     monkeypatch.setenv(pseudonyms.SALT_VARIABLE, SECRETS["RADIOGRAFT_SALT"])
     caplog.set_level(logging.DEBUG)
     assert published(named_radiographs(str(tmp_path / "data")), tmp_path / "left").version == 1
     data_report.write_data_report(tmp_path / "left" / "shards", tmp_path / "left" / "data.html")
     words = [NAME, SECRETS["RADIOGRAFT_SALT"]]
     assert found_in(tmp_path / "left", words) == []
-    said = (caplog.text + "".join(capfd.readouterr())).lower()
-    assert "12 images of 12 patients" in said
-    assert not [word for word in words if word.lower() in said]
+    output = (caplog.text + "".join(capfd.readouterr())).lower()
+    assert "12 images of 12 patients" in output
+    assert not [word for word in words if word.lower() in output]

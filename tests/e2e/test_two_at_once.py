@@ -1,4 +1,4 @@
-"""Two runs of the pipeline, started together on one registry, one source and one scratch disk, both end right."""
+"""Two concurrent runs that share registry, data source and temporary folder both succeed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.e2e.runs import MODEL, SCRIPT
 
 
 @dataclasses.dataclass(frozen=True)
-class AtOnce:
-    """What two runs shared, and the summary of each."""
+class ConcurrentRuns:
+    """The folders that two runs shared, and their summaries."""
 
     registry: str
     scratch: Path
@@ -27,9 +27,9 @@ class AtOnce:
 
 
 @pytest.fixture(scope="module")
-def at_once(small: Path, tmp_path_factory: pytest.TempPathFactory) -> AtOnce:
-    folder = tmp_path_factory.mktemp("at_once")
-    shared = AtOnce(str(folder / "registry"), folder / "scratch", [])
+def concurrent_runs(small: Path, tmp_path_factory: pytest.TempPathFactory) -> ConcurrentRuns:
+    folder = tmp_path_factory.mktemp("concurrent")
+    shared = ConcurrentRuns(str(folder / "registry"), folder / "scratch", [])
     shared.scratch.mkdir()
     changes = [f"publish_registry={shared.registry}", f"data_source={folder / 'source'}", "train_augmentation=cached"]
     options = ["--settings", str(small), *(part for change in changes for part in ("--set", change))]
@@ -49,35 +49,37 @@ def at_once(small: Path, tmp_path_factory: pytest.TempPathFactory) -> AtOnce:
     return shared
 
 
-def test_each_has_a_whole_version_of_its_own(at_once: AtOnce) -> None:
-    """The runs seldom claim at the same moment; tests/integration/test_publishers.py has 32 do so."""
-    assert registry.list_versions(at_once.registry, MODEL) == [1, 2]
-    assert sorted(summary["version"] for summary in at_once.summaries) == [1, 2]
-    for summary in at_once.summaries:
-        registry.verify_version(at_once.registry, MODEL, summary["version"])
+def test_concurrent_runs_publish_separate_versions(concurrent_runs: ConcurrentRuns) -> None:
+    """These runs rarely claim a version at the same time; tests/integration/test_publishers.py makes 32 do so."""
+    assert registry.list_versions(concurrent_runs.registry, MODEL) == [1, 2]
+    assert sorted(summary["version"] for summary in concurrent_runs.summaries) == [1, 2]
+    for summary in concurrent_runs.summaries:
+        registry.verify_version(concurrent_runs.registry, MODEL, summary["version"])
         lineage = storage.read_bytes(f"{summary['version_uri']}/assets.extra/lineage.json")
         assert json.loads(lineage)["run_id"] == summary["run_id"]
 
 
-def test_production_is_what_a_run_said_of_itself(at_once: AtOnce) -> None:
-    found = production.read_production(at_once.registry, MODEL)
-    assert found is not None
-    said = {summary["version"] for summary in at_once.summaries if summary["standing"] == "production"}
-    assert {change.version for change in found.history} == said
-    assert len(found.history) == len(said)
+def test_production_history_equals_promoted_runs(concurrent_runs: ConcurrentRuns) -> None:
+    current = production.read_production(concurrent_runs.registry, MODEL)
+    assert current is not None
+    promoted = {summary["version"] for summary in concurrent_runs.summaries if summary["standing"] == "production"}
+    assert {change.version for change in current.history} == promoted
+    assert len(current.history) == len(promoted)
 
 
-def test_neither_disturbs_the_other(at_once: AtOnce) -> None:
-    """Fails where cached activations of both runs lie in one place. Checkpoints may: they are found by their work."""
-    one, other = at_once.summaries
+def test_concurrent_runs_have_identical_results(concurrent_runs: ConcurrentRuns) -> None:
+    """Fails if the runs share cached activations. They may share checkpoints, which are keyed by content."""
+    one, other = concurrent_runs.summaries
     for part in ("metrics", "feature_extraction", "data_fingerprint"):
         assert one[part] == other[part]
-    histories = [Path(each["artifacts"], "fine-tune", "model", "history.json").read_bytes() for each in (one, other)]
+    histories = [
+        Path(summary["artifacts"], "fine-tune", "model", "history.json").read_bytes() for summary in (one, other)
+    ]
     assert histories[0] == histories[1]
 
 
-def test_nothing_is_left_beside_versions(at_once: AtOnce) -> None:
-    """Fails where a run that has published leaves its checkpoints. The folder of all runs' stays, for the other's."""
-    assert {path.name for path in Path(at_once.registry).iterdir()} == {MODEL, registry.CHECKPOINTS}
-    assert list(Path(at_once.registry, registry.CHECKPOINTS).iterdir()) == []
-    assert list(at_once.scratch.iterdir()) == []
+def test_concurrent_runs_leave_only_versions(concurrent_runs: ConcurrentRuns) -> None:
+    """Fails if a published run leaves its checkpoints. Their parent folder stays for other runs."""
+    assert {path.name for path in Path(concurrent_runs.registry).iterdir()} == {MODEL, registry.CHECKPOINTS}
+    assert list(Path(concurrent_runs.registry, registry.CHECKPOINTS).iterdir()) == []
+    assert list(concurrent_runs.scratch.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A run by the clock over data that did not change since the version in production trains nothing, and says so."""
+"""A run with train_trigger=data_changed skips training if the data equal those of the production version."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from radiograft_pipelines.local.object_store import embedded_store
 from tests.e2e.runs import MODEL, REGISTRY, TwoRuns
 
 Radiograft = Callable[..., subprocess.CompletedProcess[str]]
-REASON = "the data have not changed since version 2, which is in production"
+REASON = "data and settings have not changed since version 2, which is in production"
 
 
 @pytest.fixture(scope="module")
 def out(two_runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs of its own, with the registry that two runs left and version 2 in production."""
+    """A separate runs folder with the registry of two runs and version 2 in production."""
     out = tmp_path_factory.mktemp("unchanged") / "runs"
     shutil.copytree(two_runs.store, out / "store")
     with embedded_store(out / "store"):
@@ -32,19 +32,19 @@ def out(two_runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(out: Path, small: Path, radiograft: Radiograft) -> subprocess.CompletedProcess[str]:
-    """A run as a schedule would start it."""
-    return radiograft(out, small, "when=data_changed")
+    """A run as a schedule starts it."""
+    return radiograft(out, small, "trigger=data_changed")
 
 
-def test_it_ends_well_after_ingest_with_one_sentence(done: subprocess.CompletedProcess[str]) -> None:
+def test_unchanged_data_run_stops_after_ingest(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("✓", "✗"))] == ["ingest"]
     assert done.stdout.splitlines()[-1] == f"{REASON}: nothing was trained"
     assert done.stderr == ""
 
 
-def test_it_leaves_its_summary_and_no_half_run(done: subprocess.CompletedProcess[str], out: Path) -> None:
-    assert not (out / "latest").exists()  # no run here has trained
+def test_unchanged_data_run_writes_summary(done: subprocess.CompletedProcess[str], out: Path) -> None:
+    assert not (out / "latest").exists()  # links to the last run that trained
     (folder,) = out.glob("20*")
     assert sorted(path.name for path in folder.iterdir()) == ["artifacts", "run.json", "run.log", "summary.json"]
     summary = json.loads((folder / "summary.json").read_text())
@@ -52,9 +52,9 @@ def test_it_leaves_its_summary_and_no_half_run(done: subprocess.CompletedProcess
     assert [path.name for path in Path(summary["artifacts"]).iterdir()] == ["ingest"]
 
 
-def test_it_changes_nothing_in_the_registry(done: subprocess.CompletedProcess[str], out: Path) -> None:
+def test_unchanged_data_run_leaves_registry_unchanged(done: subprocess.CompletedProcess[str], out: Path) -> None:
     with embedded_store(out / "store"):
         assert registry.list_versions(REGISTRY, MODEL) == [1, 2]
-        found = production.read_production(REGISTRY, MODEL)
-    assert found is not None
-    assert found.version == 2
+        current = production.read_production(REGISTRY, MODEL)
+    assert current is not None
+    assert current.version == 2

@@ -1,4 +1,4 @@
-"""Readers that break the law, each in one way: what fuzzing must notice."""
+"""Parsers that each violate the contract in one way, to check that fuzzing detects it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tests.fuzz.contract import CANARY, Parser
 from tests.fuzz.mutations import Seeds
 from tests.repository import ROOT
 
-HONEST = b"honest"
+VALID = b"valid"
 
 
-def _unless_honest(act: Callable[[bytes, Path], object]) -> Parser:
+def _unless_valid(misbehave: Callable[[bytes, Path], object]) -> Parser:
     def read(content: bytes, folder: Path) -> bool:
-        if content != HONEST:
-            act(content, folder)
+        if content != VALID:
+            misbehave(content, folder)
         return True
 
-    return Parser([Seeds([HONEST])], read, megabytes=64, named="honest.bin")
+    return Parser([Seeds([VALID])], read, megabytes=64, required_text="valid.bin")
 
 
-def _refuse(error: Exception) -> Callable[[bytes, Path], object]:
-    """What raises an error as if it were a line of ours."""
+def _raise_in_package(error: Exception) -> Callable[[bytes, Path], object]:
+    """Returns a function that raises an error as if from a module of the package."""
     line = compile("raise error", ROOT / "components" / "radiograft" / "line.py", "exec")
     return lambda *_: exec(line, {"error": error})
 
 
 def _hidden(content: bytes, folder: Path) -> None:
-    """Two bytes, the first of which leads to the line of the second."""
+    """Misbehaves only for two specific bytes; the first one reaches the line that checks the second."""
     first, second = [*content[:2], 0, 0][:2]
     if first != 0x52:
         return
@@ -41,16 +41,16 @@ def _hidden(content: bytes, folder: Path) -> None:
 
 
 PARSERS = {
-    "foreign error": _unless_honest(lambda content, _: int("honest.bin is damaged")),
-    "other kind": _unless_honest(_refuse(KeyError("honest.bin is damaged"))),
-    "no message": _unless_honest(_refuse(ValueError("honest.bin"))),
-    "no name": _unless_honest(_refuse(ValueError("a file is damaged"))),
-    "memory": _unless_honest(lambda content, _: len(b"x" * 200_000_000)),
-    "hang": _unless_honest(lambda content, _: time.sleep(3600)),
-    "death": _unless_honest(lambda content, _: os.kill(os.getpid(), signal.SIGSEGV)),
-    "hidden": _unless_honest(_hidden),
-    "command": _unless_honest(lambda content, _: os.system("true")),
-    "pickle": _unless_honest(lambda content, _: pickle.loads(pickle.dumps(os.getpid))),
-    "outside": _unless_honest(lambda content, folder: (folder / f"../{CANARY}").read_text()),
-    "written": _unless_honest(lambda content, folder: Path("/tmp/hostile-outside").open("a").close()),
+    "foreign error": _unless_valid(lambda content, _: int("valid.bin is damaged")),
+    "other kind": _unless_valid(_raise_in_package(KeyError("valid.bin is damaged"))),
+    "no message": _unless_valid(_raise_in_package(ValueError("valid.bin"))),
+    "no name": _unless_valid(_raise_in_package(ValueError("a file is damaged"))),
+    "memory": _unless_valid(lambda content, _: len(b"x" * 200_000_000)),
+    "hang": _unless_valid(lambda content, _: time.sleep(3600)),
+    "death": _unless_valid(lambda content, _: os.kill(os.getpid(), signal.SIGSEGV)),
+    "hidden": _unless_valid(_hidden),
+    "command": _unless_valid(lambda content, _: os.system("true")),
+    "pickle": _unless_valid(lambda content, _: pickle.loads(pickle.dumps(os.getpid))),
+    "outside": _unless_valid(lambda content, folder: (folder / f"../{CANARY}").read_text()),
+    "written": _unless_valid(lambda content, folder: Path("/tmp/fuzz-outside").open("a").close()),
 }

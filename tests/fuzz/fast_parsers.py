@@ -1,4 +1,4 @@
-"""Parsers that need no TensorFlow, with valid files to begin with."""
+"""Parsers that do not import TensorFlow, with valid files as seeds."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom
-from radiograft.models.backbones.torch_legacy import read_tensors
 from radiograft.storage import npz_archive, tar_archive
+from radiograft.storage.torch_checkpoint import read_tensors
 from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
 from tests.fuzz.contract import Parser
 from tests.fuzz.mutations import Seeds
 from tests.helpers.archives import packed
 from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, written
-from tests.helpers.dicom_files import table as look_up
+from tests.helpers.dicom_files import table as lookup_table
 from tests.helpers.images import encode, noise
 from tests.helpers.medmnist_source import medmnist_arrays
 from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
 from tests.helpers.tar_files import tar_gz
 from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
 from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files
-from tests.unit.radiograft.models.backbones.test_torch_legacy import checkpoint, raw, state_dict, stored, tensor
+from tests.unit.radiograft.storage.test_torch_checkpoint import checkpoint, raw, state_dict, stored, tensor
 
-WORDS = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
-MARKS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
+TEXT_COLUMN = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
+FINDING_COLUMNS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
 BOXES = b"Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000003_000.png,Pneumonia,1,2,300,400,,,\n"
 
 
@@ -51,7 +51,7 @@ def _zipped(name: str, compression: int = zipfile.ZIP_DEFLATED) -> Callable[[byt
 
 def _parquet(compression: str) -> bytes:
     content = io.BytesIO()
-    pd.read_csv(io.BytesIO(WORDS), dtype="string").to_parquet(content, compression=compression)  # type: ignore[call-overload]
+    pd.read_csv(io.BytesIO(TEXT_COLUMN), dtype="string").to_parquet(content, compression=compression)  # type: ignore[call-overload]
     return content.getvalue()
 
 
@@ -90,13 +90,13 @@ def _tar(format: int, folder: str = "") -> bytes:
     return content.getvalue()
 
 
-TARS = [_tar(each) for each in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)] + [_tar(1, "../../")]
+TARS = [_tar(kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)] + [_tar(1, "../../")]
 
 
 def _archive(content: bytes, folder: Path) -> bool:
     put({"a.tar.gz": content}, str(folder))
-    found = [member.uri for member in tar_archive.iter_members(f"{folder}/a.tar.gz", (".png",))]
-    return sum(len(each or b"") for each in tar_archive.read_members(found)) >= 0
+    uris = [member.uri for member in tar_archive.iter_members(f"{folder}/a.tar.gz", (".png",))]
+    return sum(len(content or b"") for content in tar_archive.read_members(uris)) >= 0
 
 
 def _npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -105,8 +105,8 @@ def _npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
     return content.getvalue()
 
 
-def _stored(name: str, **others: np.ndarray) -> Callable[[bytes], bytes]:
-    """An archive of honest arrays, with checksums, of which one is what it is given."""
+def _with_array(name: str, **others: np.ndarray) -> Callable[[bytes], bytes]:
+    """Returns a function that packs content as one array of an archive of valid arrays, with correct checksums."""
 
     def pack(content: bytes) -> bytes:
         archive = io.BytesIO(packed(**{key: array for key, array in others.items() if key != name}))
@@ -127,36 +127,36 @@ def _medmnist(content: bytes, folder: Path) -> bool:
     return bool(list(npz_archive.read_rows(sorted(rows["uri"]))))
 
 
-def arrays(held: dict[str, np.ndarray], *names: str) -> list[Seeds]:
-    """Archives of these arrays, and those in which one of the named ones alone is changed, checksums right."""
-    whole = io.BytesIO()
-    np.savez(whole, **held)  # type: ignore[arg-type]
-    found = [Seeds([packed(**held), whole.getvalue()])]
+def arrays(valid: dict[str, np.ndarray], *names: str) -> list[Seeds]:
+    """Returns seeds of an archive of arrays, and of variants with one named array changed and correct checksums."""
+    uncompressed = io.BytesIO()
+    np.savez(uncompressed, **valid)  # type: ignore[arg-type]
+    seeds = [Seeds([packed(**valid), uncompressed.getvalue()])]
     for name in names:
-        wrap, honest = _stored(name, **held), held[name]
-        found.append(Seeds([_npy(honest), _npy(honest, (2, 0)), _npy(np.array([{}], object))], wrap))
-        others = [np.full(honest.shape, odd) for odd in ODD_CELLS]
-        others += [honest[:0], honest[None], honest.reshape(-1, 1, 1), honest.ravel()[0], np.repeat(honest, 2, -1)]
-        found.append(Seeds([_npy(each) for each in others], wrap, changes=0))
-    return found
+        wrap, array = _with_array(name, **valid), valid[name]
+        seeds.append(Seeds([_npy(array), _npy(array, (2, 0)), _npy(np.array([{}], object))], wrap))
+        variants = [np.full(array.shape, odd) for odd in ODD_CELLS]
+        variants += [array[:0], array[None], array.reshape(-1, 1, 1), array.ravel()[0], np.repeat(array, 2, -1)]
+        seeds.append(Seeds([_npy(variant) for variant in variants], wrap, changes=0))
+    return seeds
 
 
 def _dicoms() -> list[bytes]:
     pixels = (noise(64).astype("uint16") * 7)[:, :60]
     xml = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:../canary">]><a>&x;</a>'
     tags = {"PatientComments": xml, "PatientID": "7", "PatientAge": "058Y", "PatientOrientation": ["L", "F"]}
-    made = [
+    files = [
         dicom_file(pixels, 12, WindowCenter=500, WindowWidth=900, RescaleSlope=2, RescaleIntercept=-5, **tags),
         dicom_file(noise(24), PhotometricInterpretation="MONOCHROME1"),
-        dicom_file(pixels, 12, VOILUTSequence=look_up(list(range(0, 4000, 10)), 1, 12)),
-        dicom_file(pixels, 12, ModalityLUTSequence=look_up(list(range(0, 4000, 10)), 1, 12)),
+        dicom_file(pixels, 12, VOILUTSequence=lookup_table(list(range(0, 4000, 10)), 1, 12)),
+        dicom_file(pixels, 12, ModalityLUTSequence=lookup_table(list(range(0, 4000, 10)), 1, 12)),
         in_jpeg_lossless(dicom_dataset(pixels)),
     ]
     for syntax in (RLELossless, JPEG2000Lossless):
         dataset = dicom_dataset(pixels, 12)
         dataset.compress(syntax)
-        made.append(written(dataset))
-    return made
+        files.append(written(dataset))
+    return files
 
 
 def _dicom(content: bytes, folder: Path) -> bool:
@@ -183,7 +183,7 @@ TAGS = [
     b"gpus: !!python/object/apply:os.system ['true']\n",
     b"image_size: &a [*a]\ndata_labels: [!!binary x, !!timestamp 1, !!bool x]\n",
 ]
-CLUSTER = b"gpus: 1\nmost_cpu: 500m\ntolerations:\n- {key: a, operator: Exists}\nlabels: {team: x}\n"
+CLUSTER = b"gpus: 1\nmax_cpu: 500m\ntolerations:\n- {key: a, operator: Exists}\nlabels: {team: x}\n"
 
 
 def _settings(content: bytes, folder: Path) -> bool:
@@ -197,14 +197,16 @@ def _cluster(content: bytes, folder: Path) -> bool:
 
 
 PARSERS = {
-    "csv": Parser([Seeds([WORDS, MARKS])], _table(".csv")),
+    "csv": Parser([Seeds([TEXT_COLUMN, FINDING_COLUMNS])], _table(".csv")),
     "csv.gz": Parser(
-        [Seeds([gzip.compress(WORDS)]), Seeds([WORDS, MARKS], gzip.compress)], _table(".csv.gz"), megabytes=512
+        [Seeds([gzip.compress(TEXT_COLUMN)]), Seeds([TEXT_COLUMN, FINDING_COLUMNS], gzip.compress)],
+        _table(".csv.gz"),
+        megabytes=512,
     ),
     "csv.zip": Parser(
         [
-            Seeds([_zipped("a.csv")(WORDS), _zipped("a.csv", zipfile.ZIP_LZMA)(WORDS)]),
-            Seeds([WORDS, MARKS], _zipped("a.csv")),
+            Seeds([_zipped("a.csv")(TEXT_COLUMN), _zipped("a.csv", zipfile.ZIP_LZMA)(TEXT_COLUMN)]),
+            Seeds([TEXT_COLUMN, FINDING_COLUMNS], _zipped("a.csv")),
         ],
         _table(".csv.zip"),
         megabytes=512,

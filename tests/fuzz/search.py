@@ -1,4 +1,4 @@
-"""Looks for words in everything below a folder, also in what is packed, compressed or encoded there."""
+"""Searches all files below a folder for words, including packed, compressed and base64-encoded content."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from pathlib import Path
 
 import pandas as pd
 
-ENCODINGS = ("utf-8", "utf-16-le", "utf-32-le")  # the last is NumPy's
+ENCODINGS = ("utf-8", "utf-16-le", "utf-32-le")  # NumPy uses UTF-32
 EMBEDDED = re.compile(rb"base64,([A-Za-z0-9+/=]{20,})")
 
 
 def found_in(folder: Path, words: Iterable[str]) -> list[str]:
-    """`word: path` for each file whose name or content has a word, in small or large letters."""
-    codes = {word: [word.lower().encode(encoding) for encoding in ENCODINGS] for word in words}
-    told = []
+    """Returns `word: path` for each file whose name or content contains a word, ignoring case."""
+    patterns = {word: [word.lower().encode(encoding) for encoding in ENCODINGS] for word in words}
+    matches = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         texts = [text.lower() for text in (str(path.relative_to(folder)).encode(), *_texts(path.read_bytes()))]
-        told += [f"{word}: {path}" for word in codes if any(code in text for code in codes[word] for text in texts)]
-    return told
+        matches += [
+            f"{word}: {path}"
+            for word in patterns
+            if any(pattern in text for pattern in patterns[word] for text in texts)
+        ]
+    return matches
 
 
 def _texts(content: bytes) -> Iterator[bytes]:
-    """The content, and what is in it."""
+    """Yields the content and everything packed in it."""
     yield content
     if content.startswith(b"PAR1"):
         yield pd.read_parquet(io.BytesIO(content)).to_csv().encode()

@@ -1,4 +1,4 @@
-"""Parsers that need Keras or TensorFlow, with valid files to begin with."""
+"""Parsers that import Keras or TensorFlow, with valid files as seeds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from radiograft.data.image_loader import load
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess.task import SUFFIXES, FinishedShards
 from radiograft.training.checkpoints import Checkpoints, prepend_digest
 from tests.fuzz.contract import Parser
@@ -25,23 +26,23 @@ from tests.helpers.nih_source import put
 
 
 def _with_crc(content: bytes) -> bytes:
-    """A PNG whose chunks have their checksums again, as far as it has chunks."""
-    repaired, place = bytearray(content[:8]), 8
-    while place + 12 <= len(content):
-        length = int.from_bytes(content[place : place + 4], "big")
-        chunk = content[place + 4 : place + 8 + length]
-        repaired += content[place : place + 4] + chunk + zlib.crc32(chunk).to_bytes(4, "big")
-        place += 12 + length
+    """Returns the PNG with corrected checksums of its chunks."""
+    repaired, offset = bytearray(content[:8]), 8
+    while offset + 12 <= len(content):
+        length = int.from_bytes(content[offset : offset + 4], "big")
+        chunk = content[offset + 4 : offset + 8 + length]
+        repaired += content[offset : offset + 4] + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        offset += 12 + length
     return bytes(repaired)
 
 
 def _images() -> list[Seeds]:
     color = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    shades = [noise(20), noise(20).astype("uint16") * 257, color]
-    pngs = [encode(each) for each in shades] + [encode(Image.fromarray(color).convert(mode)) for mode in "1P"]
+    pngs = [encode(pixels) for pixels in (noise(20), noise(20).astype("uint16") * 257, color)]
+    pngs += [encode(Image.fromarray(color).convert(mode)) for mode in "1P"]
     pngs += [encode(Image.fromarray(noise(20)), optimize=True), encode(Image.fromarray(color).convert("RGBA"))]
     damaged = [with_chunk_at_its_end(encode(color), chunk) for chunk in (b"zTXta\0\5zz", b"iCCPa\0\5zz", b"gAMA\0")]
-    jpegs = [encode(each, "JPEG", progressive=step) for each in (noise(20), color) for step in (False, True)]
+    jpegs = [encode(pixels, "JPEG", progressive=value) for pixels in (noise(20), color) for value in (False, True)]
     jpegs += [encode(Image.fromarray(color).convert("CMYK"), "JPEG")]
     others = [encode(noise(20), name) for name in ("GIF", "BMP", "TIFF", "WEBP")]
     return [Seeds(pngs), Seeds([*pngs, *damaged], _with_crc), Seeds(damaged, changes=0), Seeds(jpegs), Seeds(others)]
@@ -66,14 +67,14 @@ def _checkpoint(content: bytes, folder: Path) -> bool:
 SHARD = "train-00000-of-00001"
 
 
-def _finished(content: bytes, folder: Path) -> bool:
-    """Whether an attempt takes a shard over; what it takes over is the shard as it was."""
+def _finished_shard(content: bytes, folder: Path) -> bool:
+    """Returns whether a new attempt reuses a finished shard; a reused shard must be unchanged."""
     finished = FinishedShards.open(folder / "part", Checkpoints(str(folder / "kept")), "the work")
     copies = {SHARD + suffix: content for suffix in SUFFIXES}
     put(copies, finished.copies.uri)
-    taken = finished.has(SHARD)
-    assert not taken or prepend_digest((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
-    return taken
+    reused = finished.has(SHARD)
+    assert not reused or prepend_digest((folder / "part" / (SHARD + SUFFIXES[0])).read_bytes()) == content
+    return reused
 
 
 def _network() -> bytes:
@@ -92,9 +93,9 @@ CONFIG = zipfile.ZipFile(io.BytesIO(NETWORK)).read("config.json")
 
 def _with_config(config: bytes) -> bytes:
     archive = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(NETWORK)) as honest, zipfile.ZipFile(archive, "w") as file:
-        for name in honest.namelist():
-            file.writestr(name, config if name == "config.json" else honest.read(name))
+    with zipfile.ZipFile(io.BytesIO(NETWORK)) as original, zipfile.ZipFile(archive, "w") as file:
+        for name in original.namelist():
+            file.writestr(name, config if name == "config.json" else original.read(name))
     return archive.getvalue()
 
 
@@ -111,18 +112,18 @@ CONTRACT = {
 
 def _contract(content: bytes, folder: Path) -> bool:
     put({"contract.json": content}, str(folder))
-    found = artifact.ModelSpec.read(folder)
-    assert found.image_size <= 1024
-    assert not (found.thresholds or {}).get("a label that is not there")
-    return bool(",".join(found.labels))
+    spec = ModelSpec.read(folder)
+    assert spec.image_size <= 1024
+    assert not (spec.thresholds or {}).get("unknown label")
+    return bool(",".join(spec.labels))
 
 
 PARSERS = {
-    "picture": Parser(_images(), _image, megabytes=1024),
+    "image": Parser(_images(), _image, megabytes=1024),
     "checkpoint": Parser(arrays(STATE, "facts", "array:w"), _checkpoint),
-    "finished shard": Parser([Seeds([prepend_digest(bytes(range(256)))])], _finished),
+    "finished shard": Parser([Seeds([prepend_digest(bytes(range(256)))])], _finished_shard),
     "keras": Parser(
-        [Seeds([NETWORK]), *of_json(CONFIG, _with_config)], _model, megabytes=1024, named="model.keras must be"
+        [Seeds([NETWORK]), *of_json(CONFIG, _with_config)], _model, megabytes=1024, required_text="model.keras must be"
     ),
-    "contract": Parser(of_json(json.dumps(CONTRACT).encode()), _contract, named="contract.json"),
+    "contract": Parser(of_json(json.dumps(CONTRACT).encode()), _contract, required_text="contract.json"),
 }

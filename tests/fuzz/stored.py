@@ -1,4 +1,4 @@
-"""Parsers of what earlier stages and runs left: artifacts, and the sample of data that travels with a version."""
+"""Parsers of files from earlier stages and runs: artifacts, and the drift reference of a version."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def _sample(content: bytes, folder: Path) -> bool:
 
 
 def _catalog() -> dict[str, bytes]:
-    """A catalog's files by name, as ingest hands them on."""
+    """Returns the files of an ingest output by name."""
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "catalog"
-        ingest.build_catalog(half_validating(put(nih_files(), f"{folder}/nih"))).write(written)
-        checksums.write_checksums(written)
-        return {path.name: path.read_bytes() for path in written.iterdir()}
+        output = Path(folder) / "catalog"
+        ingest.build_catalog(half_validating(put(nih_files(), f"{folder}/nih"))).write(output)
+        checksums.write_checksums(output)
+        return {path.name: path.read_bytes() for path in output.iterdir()}
 
 
 CATALOG = _catalog()
 
 
-def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
-    """What a stage does with an artifact, of which a file is what is given."""
+def _read_artifact_with(name: str) -> Callable[[bytes, Path], bool]:
+    """Returns a function that reads an artifact as a stage does, with one file replaced."""
 
     def read(content: bytes, folder: Path) -> bool:
         put(CATALOG | {name: content}, str(folder))
@@ -53,8 +53,10 @@ def _handed_on(name: str) -> Callable[[bytes, Path], bool]:
 
 PARSERS = {
     "artifact": Parser(
-        [Seeds([CATALOG["catalog.parquet"]])], _handed_on("catalog.parquet"), named="catalog.parquet must be as"
+        [Seeds([CATALOG["catalog.parquet"]])],
+        _read_artifact_with("catalog.parquet"),
+        required_text="catalog.parquet must be as",
     ),
-    "checksums": Parser([Seeds([CATALOG[checksums.NAME]])], _handed_on(checksums.NAME)),
+    "checksums": Parser([Seeds([CATALOG[checksums.NAME]])], _read_artifact_with(checksums.NAME)),
     "drift sample": Parser(arrays(SAMPLE, *KINDS), _sample),
 }

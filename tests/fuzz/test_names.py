@@ -1,4 +1,4 @@
-"""Names of files that are no names anybody would give: read, or refused by name, and never taken for another file."""
+"""Unusual file names are read or rejected by name, and never confused with other files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = (
 )
 
 
-def test_images_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
+def test_pipeline_unusual_file_names_are_kept_apart(tmp_path: Path) -> None:
     for case, name in zip(CASES, NAMES, strict=True):
         path = tmp_path / "in" / case.split / ("sick" if case.sick else "well") / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,14 +36,14 @@ def test_images_of_any_name_are_read_and_kept_apart(tmp_path: Path) -> None:
     assert not Catalog.read(tmp_path / "catalog").excluded["image_id"].tolist()
 
 
-def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+def test_read_file_name_not_utf8_raises(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.png")).write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"a file's name must be UTF-8, got 'a/\\udcff.png'; rename it"):
+    with pytest.raises(ValueError, match=r"file names must be valid UTF-8, got 'a/\\udcff.png'; rename it"):
         image_folder.read(str(tmp_path))
 
 
-def test_in_an_archive_it_is_read_all_the_same(tmp_path: Path) -> None:
+def test_read_archive_member_name_not_utf8_is_escaped(tmp_path: Path) -> None:
     content = tar_gz({f"{kind}/{os.fsdecode(b'%c.png' % (200 + n))}": b"x%d" % n for n, kind in enumerate("abab")})
     (tmp_path / "all.tar.gz").write_bytes(content)
     assert image_folder.read(str(tmp_path)).rows["image_id"].tolist() == [

@@ -1,4 +1,4 @@
-"""Names of files, labels and findings that are HTML or script: text on every page, and nothing runs in a browser."""
+"""HTML and scripts in names of files, labels and findings are shown as text and never run in a browser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ATTACKS = (
 
 @pytest.fixture(scope="module")
 def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The data report of images whose names and only finding are attacks."""
+    """Returns a data report whose file names and finding contain attacks."""
     place = tmp_path_factory.mktemp("attacks")
     label = ATTACKS[1]
     rows = [f"{c.number}.png,{c.number},{label if c.sick else 'No Finding'},{c.split},<b>{RUN}" for c in CASES]
@@ -48,49 +48,49 @@ def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def ran(text: str, folder: Path) -> bool:
-    """Whether a page of its own, with nothing around it, got a script to run."""
+    """Returns whether a script ran when the browser opened the page."""
     (folder / "page.html").write_text(text, encoding="utf-8")
     command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=2000"]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, "--dump-dom", (folder / "page.html").as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    assert "</html>" in done.stdout
-    return f'{MARK}="1"' in done.stdout
+    assert "</html>" in result.stdout
+    return f'{MARK}="1"' in result.stdout
 
 
 def without_policy(text: str) -> str:
     return re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
 
 
-def test_attacks_are_text_on_the_data_report(data_page: str) -> None:
-    """Fails with autoescape=False in report.environment."""
+def test_data_report_escapes_attacks(data_page: str) -> None:
+    """Fails with autoescape=False in html.environment."""
     for attack in ATTACKS:
         assert attack not in data_page
         assert str(escape(attack)) in data_page
 
 
 @needs_chromium
-def test_no_script_runs_on_the_data_report(data_page: str, tmp_path: Path) -> None:
+def test_data_report_runs_no_script(data_page: str, tmp_path: Path) -> None:
     assert not ran(data_page, tmp_path)
     assert not ran(without_policy(data_page), tmp_path)
 
 
 @needs_chromium
-def test_the_policy_alone_would_stop_what_is_not_escaped(
+def test_data_report_policy_alone_blocks_scripts(
     data_page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And without both, scripts run: so the browser would show it."""
+    """Without escaping and policy the scripts do run, which shows that the test can detect them."""
     unescaped = html.unescape(data_page)
     assert ran(without_policy(unescaped), tmp_path)
     assert not ran(unescaped, tmp_path)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_model_card_holds_no_tag(attack: str) -> None:
-    """Markdown lets HTML through; fails without the replacements in model_card.plain."""
+def test_model_card_plain_text_contains_no_tags(attack: str) -> None:
+    """Fails without the replacements in model_card.plain_text, since Markdown allows HTML."""
     assert not re.search(r"<[a-z/!]", plain_text(attack), re.IGNORECASE)
     assert "\n" not in plain_text(f"a\n\n# {attack}")

@@ -1,4 +1,4 @@
-"""The search for secrets finds what it looks for wherever it may hide."""
+"""The search for secrets finds words in packed, compressed and encoded files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_a_word_is_found_wherever_it_hides(name: str, tmp_path: Path) -> None:
+def test_found_in_finds_word_in_any_encoding(name: str, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / name).write_bytes(HIDDEN[name])
     (tmp_path / "other.txt").write_bytes(b"nothing")
     assert found_in(tmp_path, [WORD, "absent"]) == [f"{WORD}: {tmp_path}/deep/{name}"]
 
 
-def test_it_hides_from_a_search_of_the_bytes_alone() -> None:
+def test_hidden_word_is_not_in_plain_bytes() -> None:
     unseen = {name for name, content in HIDDEN.items() if WORD.encode() not in content}
     assert unseen >= {"rows.parquet", "text.npz", "table.csv.gz", "page.html"}

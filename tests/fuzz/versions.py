@@ -1,8 +1,9 @@
-"""Parsers of what a registry tells of its versions: whoever can write to the bucket wrote it, or a package long ago."""
+"""Parsers of registry files, which anyone with write access to the bucket, or an older release, may have written."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -24,7 +25,7 @@ from radiograft_pipelines.cli.main import main
 from tests.fuzz.contract import Parser
 from tests.fuzz.mutations import Seeds, of_json
 from tests.helpers.nih_source import nih_files, put
-from tests.helpers.publish_inputs import CONTRACT, METRICS
+from tests.helpers.publish_inputs import METRICS, SPEC
 from tests.helpers.versions import form
 
 LINEAGE = METRICS["lineage"] | {"run_id": "r", "created": "2026-01-01T00:00:00+00:00", "parent": None, "seeds": {}}
@@ -37,7 +38,7 @@ FILES = {
     METRICS_NAME: json.dumps(METRICS).encode(),
     LINEAGE_NAME: json.dumps(LINEAGE).encode(),
     CARD_NAME: model_card.render_model_card(
-        "m", METRICS, CONTRACT | {"thresholds": {"Pneumonia": 0.5}}, LINEAGE
+        "m", METRICS, dataclasses.replace(SPEC, thresholds={"Pneumonia": 0.5}), LINEAGE
     ).encode(),
 }
 with tempfile.TemporaryDirectory() as _source:
@@ -55,8 +56,8 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
     return json.dumps({"version": 1, "created": "2026-01-01T00:00:00+00:00", "files": checks}).encode()
 
 
-def _sealed(content: bytes) -> bytes:
-    """With its own SHA-256, as whoever can write to the bucket can compute it too."""
+def _with_digest(content: bytes) -> bytes:
+    """Adds the manifest's own SHA-256, which an attacker can compute too."""
     try:
         return registry.with_own_digest(dict(json.loads(content)))
     except (ValueError, TypeError, RecursionError):
@@ -64,31 +65,31 @@ def _sealed(content: bytes) -> bytes:
 
 
 def _registry(name: str, *uses: Callable[[str, Path], object]) -> Callable[[bytes, Path], bool]:
-    """A registry with one version, of which a file is what is given, its checksum right."""
+    """Returns a function that uses a registry of one version, with one file replaced and checksums corrected."""
 
     def read(content: bytes, folder: Path) -> bool:
         files = FILES | ({name: content} if name in FILES else {})
-        others = {"production.json": POINTER, "claims/1.json": CLAIM, "1/manifest.json": _sealed(_manifest(files))}
-        shelf = {f"1/{each}": held for each, held in files.items()} | others
-        put({f"shelf/m/{each}": held for each, held in shelf.items()}, str(folder))
+        others = {"production.json": POINTER, "claims/1.json": CLAIM, "1/manifest.json": _with_digest(_manifest(files))}
+        contents = {f"1/{path}": file for path, file in files.items()} | others
+        put({f"registry/m/{path}": file for path, file in contents.items()}, str(folder))
         if name not in FILES:
-            (folder / "shelf" / "m" / name).write_bytes(content)
+            (folder / "registry" / "m" / name).write_bytes(content)
         for use in uses:
-            use(f"{folder}/shelf", folder)
+            use(f"{folder}/registry", folder)
         return True
 
     return read
 
 
 def _models(*arguments: str) -> Callable[[str, Path], None]:
-    """`radiograft models ...`, whose one-line message is told as the error that it came from."""
+    """Returns a function that runs `radiograft models` and raises the cause of its one-line message."""
 
     def use(place: str, folder: Path) -> None:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 main(["models", *arguments, "--registry", place, "--model", "m"], standalone_mode=False)
-        except click.ClickException as told:
-            raise told.__cause__ or told from None
+        except click.ClickException as error:
+            raise error.__cause__ or error from None
 
     return use
 
@@ -97,7 +98,7 @@ def _verify(place: str, _: Path) -> None:
     assert registry.verify_version(place, "m", 1)["version"] == 1
 
 
-def _mirror(place: str, folder: Path) -> None:
+def _sync(place: str, folder: Path) -> None:
     (folder / "served").mkdir()
     sync.sync_models(place, "m", folder / "served")
 
@@ -106,29 +107,29 @@ def _rollback(place: str, _: Path) -> None:
     production.rollback(place, "m", reason="fuzz")
 
 
-def _look(place: str, folder: Path) -> None:
-    """Ingest's look at the version in production, which never fails, and the data report's."""
+def _detect_changes(place: str, folder: Path) -> None:
+    """Compares the data with the production version as ingest and the data report do; must never fail."""
     run_form = form("/data", place) | {"publish_registry": place, "publish_model_name": "m"}
-    found = change_detection.detect_changes(run_form, CATALOG, folder, "another run")
-    summary.compare_with_previous(found.earlier, CATALOG.summary())
+    changes = change_detection.detect_changes(run_form, CATALOG, folder, "another run")
+    summary.compare_with_previous(changes.earlier, CATALOG.summary())
 
 
-TOLD = (_look, _models("list"), _models("diff", "1", "1"), _models("show", "1"))
+READERS = (_detect_changes, _models("list"), _models("diff", "1", "1"), _models("show", "1"))
 PARSERS = {
     "manifest": Parser(
         [
-            *of_json(_manifest(FILES), _sealed),
-            Seeds([_manifest(FILES).replace(b'"files": {', ESCAPE)], _sealed),
-            Seeds([_sealed(_manifest(FILES))]),
+            *of_json(_manifest(FILES), _with_digest),
+            Seeds([_manifest(FILES).replace(b'"files": {', ESCAPE)], _with_digest),
+            Seeds([_with_digest(_manifest(FILES))]),
         ],
-        _registry("1/manifest.json", _verify, _mirror, *TOLD),
+        _registry("1/manifest.json", _verify, _sync, *READERS),
     ),
-    "pointer": Parser(of_json(POINTER), _registry("production.json", *TOLD, _mirror, _rollback)),
+    "pointer": Parser(of_json(POINTER), _registry("production.json", *READERS, _sync, _rollback)),
     "claim": Parser(
         of_json(CLAIM),
         _registry("claims/1.json", lambda place, _: version_claims.claim_version(place, "m", "r")),
-        named="claims/1.json",
+        required_text="claims/1.json",
     ),
-    "metrics": Parser(of_json(FILES[METRICS_NAME]), _registry(METRICS_NAME, *TOLD), named="metrics.json"),
-    "lineage": Parser(of_json(FILES[LINEAGE_NAME]), _registry(LINEAGE_NAME, *TOLD), named="lineage.json"),
+    "metrics": Parser(of_json(FILES[METRICS_NAME]), _registry(METRICS_NAME, *READERS), required_text="metrics.json"),
+    "lineage": Parser(of_json(FILES[LINEAGE_NAME]), _registry(LINEAGE_NAME, *READERS), required_text="lineage.json"),
 }

@@ -1,4 +1,4 @@
-""".npz archives that several folders' tests make for themselves."""
+"""Creates .npz archives for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from radiograft import storage
 
 
 def packed(**arrays: np.ndarray) -> bytes:
-    """The file's bytes of an archive with these arrays."""
+    """Returns the bytes of an archive with these arrays."""
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()

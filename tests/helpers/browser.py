@@ -1,4 +1,4 @@
-"""A page in a real browser, framed and sandboxed as KFP's viewer does it."""
+"""Opens a page in a real browser, in a sandboxed frame like that of KFP's viewer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs the browser chromium (apt-get install chromium)")
 
-# The pages have no script of their own, so the frame around one measures it.
+# The pages contain no scripts, so the surrounding frame measures them.
 FRAME = """<!doctype html>
 <iframe sandbox="allow-same-origin" style="width:{width}px;height:900px;border:0" srcdoc="{page}"></iframe>
 <script>
@@ -34,8 +34,15 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "
 
 @dataclass(frozen=True)
 class Seen:
-    """Width of the page in CSS pixels, its images, how many did not load, the console's lines, and the names of what
-    is wider than its place on the page and scrolls sideways there."""
+    """Measurements of a page.
+
+    Attributes:
+        width: of the page in CSS pixels.
+        images: number of images.
+        broken_images: number of images that did not load.
+        console: lines of the browser console.
+        scrolled: labels of elements that scroll horizontally.
+    """
 
     width: int
     images: int
@@ -45,21 +52,21 @@ class Seen:
 
 
 def open_page(page: str, width: int, folder: Path) -> Seen:
-    """Opens a page in a frame of this width; the browser's files go to `folder`."""
+    """Opens a page in a frame of this width; the browser writes its files to `folder`."""
     frame = folder / "frame.html"
     frame.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
     command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
-    measured = re.search(r'data-measured="([^"]+)"', done.stdout)
-    assert measured, f"chromium did not open the page: {done.stderr[-2000:]}"
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    measured = re.search(r'data-measured="([^"]+)"', process.stdout)
+    assert measured, f"chromium did not open the page: {process.stderr[-2000:]}"
+    console = [line for line in process.stderr.splitlines() if ":CONSOLE" in line]
     return Seen(**json.loads(html.unescape(measured[1])), console=console)
 
 
 def photograph(page: str, width: int, folder: Path) -> Image.Image:
-    """The first 9,000 pixels of a page in a window of this width, in light colors; the files go to `folder`."""
+    """Takes a screenshot of the first 9,000 pixel rows of a page in a window of this width; writes to `folder`."""
     (folder / "page.html").write_text(page, encoding="utf-8")
     image = folder / "page.png"
     window = (f"--screenshot={image}", f"--window-size={width},9000", f"--user-data-dir={folder / 'profile'}")

@@ -1,4 +1,4 @@
-"""Catalog rows with predictions that the tests of subgroups and shortcuts share."""
+"""Catalog rows and predictions for the tests of subgroups and shortcuts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from radiograft.evaluation.subgroups import EvaluatedSplit
 
 
 def catalog(images: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
-    """Rows in which nothing that the catalog knows tells Mass; two images a patient."""
+    """Returns rows in which no metadata predicts Mass, with two images per patient."""
     generator = np.random.default_rng(seed)
     patients = np.arange(images) // 2
     women, ages = generator.random(images) < 0.5, generator.integers(5, 95, images)
@@ -32,7 +32,7 @@ def catalog(images: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
 
 
 def judge(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> EvaluatedSplit:
-    """Predictions for Mass whose logits are `gain` higher where it is present."""
+    """Returns predictions for Mass whose logits are higher by `gain` if it is present."""
     noise = np.random.default_rng(seed).normal(size=len(rows))
     scores = 1 / (1 + np.exp(-(np.asarray(gain) * (rows["label:Mass"] - 0.5) + noise)))
     predictions = rows[["image_id", "patient_id", "split", "label:Mass"]].assign(**{"score:Mass": scores})

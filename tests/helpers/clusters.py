@@ -1,4 +1,4 @@
-"""Clusters as manifests: nodes with their GPUs and taints, quotas, limit ranges and what a namespace holds."""
+"""Kubernetes manifests for tests: nodes with GPUs and taints, quotas, limit ranges and objects of a namespace."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ def node(
     ready: bool = True,
     cordoned: bool = False,
 ) -> str:
-    """A node with what it offers to pods."""
-    offered = {"cpu": cpu, "memory": memory, "pods": "110"} | ({"nvidia.com/gpu": gpus} if gpus else {})
+    """Returns a node; its allocatable resources equal its capacity."""
+    capacity = {"cpu": cpu, "memory": memory, "pods": "110"} | ({"nvidia.com/gpu": gpus} if gpus else {})
     spec = {"taints": taints or [], "unschedulable": cordoned}
     conditions = [{"type": "Ready", "status": str(ready)}]
-    status = {"allocatable": offered, "capacity": offered, "conditions": conditions}
+    status = {"allocatable": capacity, "capacity": capacity, "conditions": conditions}
     return _object("Node", name, None, spec=spec, status=status, labels=labels or {})
 
 
 def quota(name: str, hard: dict[str, str], used: dict[str, str] | None = None) -> str:
-    """A resource quota of the namespace."""
+    """Returns a resource quota of the namespace kubeflow."""
     return _object("ResourceQuota", name, "kubeflow", spec={"hard": hard}, status={"hard": hard, "used": used or {}})
 
 
 def limit_range(name: str, **limit: dict[str, str]) -> str:
-    """A limit range for containers, with `default` or `max`."""
+    """Returns a limit range for containers, with limits such as `default` or `max`."""
     return _object("LimitRange", name, "kubeflow", spec={"limits": [{"type": "Container", **limit}]})
 
 
 def kfp_deployment(image: str) -> str:
-    """KFP's API server."""
+    """Returns the deployment of KFP's API server."""
     container = {"name": "ml-pipeline-api-server", "image": image}
     template = {"metadata": {}, "spec": {"containers": [container]}}
     return _object("Deployment", "ml-pipeline", "kubeflow", spec={"selector": {}, "template": template})
 
 
 def named(kind: str, name: str, namespace: str = "kubeflow") -> str:
-    """A service account, config map or secret."""
+    """Returns a service account, config map or secret."""
     return _object(kind, name, namespace)
 
 

@@ -1,4 +1,4 @@
-"""DICOM files that several folders' tests make for themselves, in memory."""
+"""Creates DICOM files in memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 
 def dicom_dataset(stored: np.ndarray, bits: int | None = None, **tags: Any) -> Dataset:
-    """A radiograph with these stored values, to be changed at will.
+    """Returns a radiograph with these stored values.
 
     Args:
         stored: integers of 8 or 16 bits [height, width]; signed ones are stored signed.
-        bits: of them how many count; all if not given.
-        tags: by DICOM's keyword, beside or instead of the least that a radiograph has.
+        bits: number of significant bits; all if not given.
+        tags: additional or changed tags by DICOM keyword.
     """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -40,19 +40,19 @@ def dicom_dataset(stored: np.ndarray, bits: int | None = None, **tags: Any) -> D
 
 
 def written(dataset: Dataset) -> bytes:
-    """The file's bytes."""
+    """Returns the bytes of the file."""
     content = io.BytesIO()
     dcmwrite(content, dataset, enforce_file_format=True)
     return content.getvalue()
 
 
 def dicom_file(stored: np.ndarray, bits: int | None = None, **tags: Any) -> bytes:
-    """The bytes of a file as `dicom_dataset` describes it."""
+    """Returns the bytes of a file with the dataset of `dicom_dataset`."""
     return written(dicom_dataset(stored, bits, **tags))
 
 
 def table(entries: list[int], first: int, bits: int) -> list[Dataset]:
-    """A lookup table for ModalityLUTSequence or VOILUTSequence."""
+    """Returns a lookup table for ModalityLUTSequence or VOILUTSequence."""
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
     item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
@@ -60,7 +60,7 @@ def table(entries: list[int], first: int, bits: int) -> list[Dataset]:
 
 
 def in_jpeg_lossless(dataset: Dataset) -> bytes:
-    """The file with its 16-bit pixels compressed by JPEG's process 14 (ISO/IEC 10918-1, annex H), selection value 1."""
+    """Compresses 16-bit pixels with JPEG process 14 (ISO/IEC 10918-1, annex H), selection value 1."""
     stored = np.frombuffer(dataset.PixelData, np.uint16).reshape(dataset.Rows, dataset.Columns)
     dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     dataset.PixelData = encapsulate([jpeg_lossless(stored)])
@@ -70,7 +70,7 @@ def in_jpeg_lossless(dataset: Dataset) -> bytes:
 
 
 def jpeg_lossless(values: np.ndarray) -> bytes:
-    """A stream of uint16 [height, width] that predicts each pixel by its left one; every category's code has 5 bits."""
+    """Encodes uint16 [height, width], predicting each pixel from its left neighbor; all category codes have 5 bits."""
     rows, columns = values.shape
     predicted = np.empty_like(values, dtype=np.int64)
     predicted[:, 1:], predicted[1:, 0], predicted[0, 0] = values[:, :-1], values[:-1, 0], 2**15
@@ -84,7 +84,7 @@ def jpeg_lossless(values: np.ndarray) -> bytes:
 
 
 def _coded(difference: int) -> str:
-    difference = (difference + 2**15) % 2**16 - 2**15  # modulo 65536, as the standard wants it
+    difference = (difference + 2**15) % 2**16 - 2**15  # modulo 65536, as the standard requires
     category = abs(difference).bit_length()
     if not category or category == 16:
         return f"{category:05b}"

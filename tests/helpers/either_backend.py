@@ -1,6 +1,6 @@
-"""What Keras's backend, whichever it is, makes of networks whose weights lie in files: outputs, features and losses.
+"""Computes outputs, features and losses of networks with given weights on the current Keras backend.
 
-`python -m tests.helpers.either_backend FOLDER` does so in a process of its own, on KERAS_BACKEND.
+`python -m tests.helpers.either_backend FOLDER` does so in a separate process, on KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.backbones import get_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.feature_taps import build_tap_model, tap_layers
-from radiograft.models.freezing import unfreeze_from
+from radiograft.models.feature_taps import build_tap_model
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
@@ -24,7 +25,7 @@ EPOCHS = 3
 
 
 def build(name: str) -> tuple[keras.Model, keras.Model]:
-    """A backbone with random weights and the same with a classifier; they share their layers."""
+    """Builds a backbone with random weights, and a network that adds a classifier to the same layers."""
     backbone = build_backbone(name, "none", "", SIZE)
     features = build_feature_extractor(backbone)
     width = features.output.shape[-1]
@@ -34,7 +35,7 @@ def build(name: str) -> tuple[keras.Model, keras.Model]:
 
 
 def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
-    """What public interfaces give, as arrays."""
+    """Returns the results of public functions as arrays."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (6, SIZE, SIZE, 1), dtype="uint8")
     truth = random.integers(0, 2, (6, 2)).astype("float32")
@@ -43,7 +44,7 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
     trained = unfreeze_from(network, CUT_OFFS[name])
     cut = split_model(pool_before_concat(network), CUT_OFFS[name])
     parts = cut.prefix.predict(images, verbose=0)
-    taps = build_tap_model(backbone, tap_layers(backbone)).predict(images, verbose=0)
+    taps = build_tap_model(backbone, get_backbone(name).taps).predict(images, verbose=0)
     whole = network.predict(images, verbose=0)
     halves = cut.suffix.predict(parts, verbose=0)
     cut.suffix.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
@@ -61,7 +62,7 @@ def measure(name: str, weights: Path) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path) -> None:
-    """Measures each network on FOLDER/NAME.weights.h5 and writes FOLDER/NAME.npz."""
+    """Loads FOLDER/NAME.weights.h5 for each network and writes its results to FOLDER/NAME.npz."""
     for name in CUT_OFFS:
         np.savez(folder / f"{name}.npz", **measure(name, folder / f"{name}.weights.h5"))
 

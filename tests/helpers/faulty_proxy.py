@@ -1,5 +1,5 @@
-"""A line to an object store with flaws: refuses, drops or holds up requests, loses, spoils or cuts off answers, and
-remembers what passed."""
+"""A proxy in front of an object store that rejects, drops or delays requests, loses, corrupts or cuts off responses,
+and records the traffic."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 BUSY = ("503", "429", "408", "500")
-FLAWS = (*BUSY, "dropped", "hung", "lost")  # a status, half read and closed or left open, passed on without an answer
+FLAWS = (
+    *BUSY,
+    "dropped",
+    "hung",
+    "lost",
+)  # a status; half read, then closed or left open; forwarded without a response
 ABOUT_A_BUCKET = re.compile(r"/storage/v1/b/[^/?]+(\?|$)")
-NOT_PASSED_ON = {"connection", "content-length", "date", "server", "transfer-encoding"}
+HOP_HEADERS = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
 
 class Line(ThreadingHTTPServer):
-    """Which requests go wrong, how many contents are still to be spoiled or cut off, and what passed.
+    """The proxy, its planned faults and the recorded traffic.
 
     Attributes:
-        flaws: of the next requests, one of FLAWS or any other status each.
-        drawn, share: where there are no such flaws, what that share of all requests gets is drawn with.
-        injected: how often each flaw has been.
+        flaws: faults of the next requests, each one of FLAWS or an HTTP status.
+        drawn, share: random generator and fraction of faulty requests if `flaws` is empty.
+        spoiled, cut: number of responses that are still to be corrupted or cut off.
+        injected: number of injected faults by kind.
         requests: headers and body of each request, in order.
-        fetched: bytes of content that came back.
+        fetched: bytes of content returned.
     """
 
     daemon_threads = True
@@ -40,15 +46,15 @@ class Line(ThreadingHTTPServer):
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.flaws, self.injected = collections.deque[str](), collections.Counter[str]()
         self.closing = threading.Event()
-        super().__init__(("127.0.0.1", 0), _Passer)
+        super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
     def endpoint(self) -> str:
-        """URL of this end."""
+        """URL of the proxy."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def next_flaw(self) -> str:
-        """What goes wrong with a request; empty for nothing."""
+        """Returns the fault of the next request; empty for none."""
         flaw = self.flaws.popleft() if self.flaws else ""
         if not flaw and self.drawn and self.drawn.random() < self.share:
             flaw = self.drawn.choice(FLAWS)
@@ -57,48 +63,48 @@ class Line(ThreadingHTTPServer):
         return flaw
 
 
-class _Passer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: Line
     protocol_version = "HTTP/1.1"
 
     def handle_any(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         flaw = "" if self.is_background() else self.server.next_flaw()
-        broken_off = flaw in ("dropped", "hung")
-        body = self.rfile.read(length // 2 if broken_off else length)
+        is_cut_off = flaw in ("dropped", "hung")
+        body = self.rfile.read(length // 2 if is_cut_off else length)
         headers = {name.lower(): value for name, value in self.headers.items()}
         if not self.is_background():
             self.server.requests.append((headers, body))
-        if broken_off:
+        if is_cut_off:
             self.server.closing.wait(timeout=None if flaw == "hung" else 0)
             self.close_connection = True
             return
         if flaw.isdigit():
             self.answer(int(flaw), [], b"")
         else:
-            self.pass_on(body, headers, lost=flaw == "lost")
+            self.forward(body, headers, lost=flaw == "lost")
 
     do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
 
     def is_background(self) -> bool:
-        """Whether it is what Google's client asks about a bucket in a thread of its own, for its traces."""
+        """Returns whether this is a request for bucket metadata that Google's client sends for its traces."""
         return self.command == "GET" and bool(ABOUT_A_BUCKET.search(self.path))
 
-    def pass_on(self, body: bytes, headers: dict[str, str], *, lost: bool) -> None:
-        """Has the store answer."""
+    def forward(self, body: bytes, headers: dict[str, str], *, lost: bool) -> None:
+        """Forwards the request to the store and returns its response."""
         store = http.client.HTTPConnection(self.server.store.netloc)
         store.request(self.command, self.path, body, {**headers, "connection": "close"})
-        found = store.getresponse()
-        kept = [(name, value) for name, value in found.getheaders() if name.lower() not in NOT_PASSED_ON]
-        length = found.getheader("Content-Length") if self.command == "HEAD" else None
-        content = self.pointing_here(found.read())
+        response = store.getresponse()
+        kept = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_HEADERS]
+        length = response.getheader("Content-Length") if self.command == "HEAD" else None
+        content = self.replace_address(response.read())
         if lost:
             self.close_connection = True
         else:
-            self.answer(found.status, kept, content, length)
+            self.answer(response.status, kept, content, length)
 
-    def pointing_here(self, body: bytes) -> bytes:
-        """What the store tells of an object names the address of its content, to which a client would go directly."""
+    def replace_address(self, body: bytes) -> bytes:
+        """Replaces the store's address in object metadata, because clients would use it to bypass the proxy."""
         if not body.lstrip().startswith(b"{"):
             return body
         return body.replace(self.server.store.netloc.encode(), urlsplit(self.server.endpoint).netloc.encode())
@@ -116,16 +122,17 @@ class _Passer(BaseHTTPRequestHandler):
         elif is_content and self.server.spoiled:
             self.server.spoiled -= 1
             body = body[:-1] + bytes([body[-1] ^ 1])
-        self.server.fetched += len(body) * is_content
+        if is_content:
+            self.server.fetched += len(body)
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Says nothing."""
+        """Disables the log."""
 
 
 @contextlib.contextmanager
 def line_to(store: str) -> Iterator[Line]:
-    """A line without flaws so far."""
+    """Starts a proxy without faults."""
     with Line(store) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

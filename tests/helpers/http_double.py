@@ -1,4 +1,4 @@
-"""A server on loopback that tests speak to over real HTTP: routes, faults to order, and a record of what was asked."""
+"""A local HTTP server for tests, with routes, injected faults and a record of the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Request(NamedTuple):
-    """What came in; `query` with one value a name."""
+    """A request. `query` keeps one value per name."""
 
     method: str
     path: str
@@ -26,8 +26,8 @@ class Request(NamedTuple):
         return json.loads(self.body)
 
 
-class Refused(Exception):  # noqa: N818  an answer, no failure of the test
-    """An answer other than 200."""
+class ErrorResponse(Exception):  # noqa: N818  a response, not a failure of the test
+    """A response with a status other than 200."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(status)
@@ -36,57 +36,57 @@ class Refused(Exception):  # noqa: N818  an answer, no failure of the test
 
 @dataclass
 class Fault:
-    """Answers `status` to the next `times` requests of a method whose path matches; `lost`: after having done them."""
+    """Returns `status` for the next `times` requests that match. With `lost`, the request is carried out first."""
 
     method: str
     path: str
     status: int
     times: int = 1
     lost: bool = False
-    body: Any = field(default_factory=lambda: {"message": "ordered by the test"})
+    body: Any = field(default_factory=lambda: {"message": "injected by the test"})
 
 
 class Double:
-    """Subclasses give `routes`: method, pattern of the path, and what answers with JSON or text."""
+    """An HTTP API. Subclasses define `routes`: method, path pattern, and a handler that returns JSON or text."""
 
     routes: list[tuple[str, str, Callable[..., Any]]]
 
     def __init__(self) -> None:
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.url = ""
         self._lock = threading.Lock()
 
-    def methods(self, *methods: str) -> list[str]:
-        """The paths asked with one of the methods."""
-        return [each.path for each in self.asked if each.method in methods]
+    def paths(self, *methods: str) -> list[str]:
+        """Returns the paths of the requests with one of these methods."""
+        return [request.path for request in self.requests if request.method in methods]
 
     def answer(self, request: Request) -> tuple[int, Any]:
         with self._lock:
-            self.asked.append(request)
+            self.requests.append(request)
             fault = self._fault(request)
             if fault and not fault.lost:
                 return fault.status, fault.body
             try:
                 content = self._route(request)
-            except Refused as refused:
-                return refused.status, refused.body
+            except ErrorResponse as error:
+                return error.status, error.body
             return (fault.status, fault.body) if fault else (200, content)
 
-    def refusal(self, status: int, message: str) -> Any:
-        """The body of an error in the API's form."""
+    def error_body(self, status: int, message: str) -> Any:
+        """Returns the body of an error response of this API."""
         return {"message": message}
 
-    def allow(self, request: Request) -> None:
-        """Raises Refused for what may not come in at all."""
+    def authorize(self, request: Request) -> None:
+        """Raises `ErrorResponse` for a request that is not authorized or malformed."""
 
     def _route(self, request: Request) -> Any:
-        self.allow(request)
+        self.authorize(request)
         for method, pattern, handler in self.routes:
-            found = re.fullmatch(pattern, request.path)
-            if method == request.method and found:
-                return handler(request, *found.groups())
-        raise Refused(404, self.refusal(404, f"no route {request.method} {request.path}"))
+            match = re.fullmatch(pattern, request.path)
+            if method == request.method and match:
+                return handler(request, *match.groups())
+        raise ErrorResponse(404, self.error_body(404, f"no route {request.method} {request.path}"))
 
     def _fault(self, request: Request) -> Fault | None:
         for fault in self.faults:
@@ -97,12 +97,12 @@ class Double:
 
 
 @contextmanager
-def served(double: Double) -> Iterator[Double]:
-    """Serves the double on a free port of loopback and puts its URL into `url`."""
+def serve(double: Double) -> Iterator[Double]:
+    """Serves the double on a free local port and sets its `url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are two writes, the second of which would wait 40 ms
+        disable_nagle_algorithm = True  # otherwise the body, a second write, is delayed by 40 ms
 
         def _handle(self) -> None:
             path, _, query = self.path.partition("?")
@@ -118,10 +118,10 @@ def served(double: Double) -> Iterator[Double]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _handle  # noqa: N815  http.server's names
+        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _handle  # noqa: N815  the names that http.server calls
 
         def log_message(self, *arguments: Any) -> None:
-            """Nothing: the record is in `asked`."""
+            """Logs nothing: the requests are recorded in `requests`."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

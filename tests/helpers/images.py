@@ -1,4 +1,4 @@
-"""Encoded images that several folders' tests make for themselves."""
+"""Creates encoded images for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
-    """The file's bytes of an image, or of an array that Pillow takes as one."""
+    """Encodes an image, or an array that Pillow can convert to one."""
     content = io.BytesIO()
     pixels = image if isinstance(image, Image.Image) else Image.fromarray(image)
     pixels.save(content, format, **options)
@@ -20,22 +20,22 @@ def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any)
 
 
 def noise(size: int = 32, seed: int = 0) -> np.ndarray:
-    """An image that no compression makes small, uint8 [size, size]."""
+    """Returns incompressible noise, uint8 [size, size]."""
     return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
 
 
 def png_of_header_only(width: int, height: int) -> bytes:
-    """A PNG that promises width x height gray pixels and holds none."""
+    """Returns a PNG whose header claims width x height gray pixels, without any data."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, (header, data, b"IEND")))
 
 
 def with_chunk_at_its_end(png: bytes, chunk: bytes) -> bytes:
-    """The PNG with a chunk behind its pixels.
+    """Inserts a chunk after the pixels of a PNG.
 
     Args:
-        chunk: its name, four letters, and what it holds.
+        chunk: its name, four letters, followed by its data.
     """
     end = len(png) - len(_chunk(b"IEND"))
     return png[:end] + _chunk(chunk) + png[end:]

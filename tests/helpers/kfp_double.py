@@ -1,7 +1,7 @@
-"""A double of KFP 2.17's v2beta1 API, made of kfp-server-api's message types: it keeps state and refuses wrong calls.
+"""A stateful double of KFP 2.17's v2beta1 API, built from kfp-server-api's message types. It rejects invalid calls.
 
-Where the real backend surprises, the double does the same: a duplicate is a 409, an unknown id a 500, a cron of five
-fields is accepted, and two recurring runs may have one name.
+It reproduces the surprising behavior of the real backend: a duplicate returns 409, an unknown ID returns 500, a cron
+expression of five fields is accepted, and several recurring runs may share a name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import kfp_server_api as api
 import yaml
 
-from tests.helpers.http_double import Double, Refused, Request
+from tests.helpers.http_double import Double, ErrorResponse, Request
 
 NEVER = datetime.datetime(1, 1, 1, tzinfo=datetime.UTC)  # Go's zero time
 NOW = datetime.datetime(2026, 11, 23, 8, 0, tzinfo=datetime.UTC)
@@ -30,9 +30,9 @@ class KfpDouble(Double):
     """The services for pipelines, versions, experiments, runs and recurring runs.
 
     Attributes:
-        token: bearer token that every request must have; empty: none is asked for.
-        next_run_id: of a run that is made; empty: any.
-        script: what the runs go through, one entry a look at a run: its state and the tasks' (name, state).
+        token: bearer token that every request must have; empty for no authentication.
+        next_run_id: ID of the next run; empty for a random one.
+        script: state of a run and (name, state) of its tasks, one entry per request for a run.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class KfpDouble(Double):
             ("GET", f"{BASE}/pipelines", lambda r: self._list(r, self.pipelines, "pipelines")),
             ("POST", f"{BASE}/pipelines", self._create_pipeline),
             ("POST", f"{BASE}/pipelines/upload_version", self._upload_version),
-            ("GET", f"{BASE}/pipelines/{ID}", lambda _, key: self._known(self.pipelines, key)),
+            ("GET", f"{BASE}/pipelines/{ID}", lambda _, key: self._find(self.pipelines, key)),
             ("GET", f"{BASE}/pipelines/{ID}/versions", self._list_versions),
             ("GET", f"{BASE}/experiments", lambda r: self._list(r, self.experiments, "experiments")),
             ("POST", f"{BASE}/experiments", self._create_experiment),
@@ -69,165 +69,167 @@ class KfpDouble(Double):
             ("POST", f"{BASE}/recurringruns/{ID}:(enable|disable)", self._switch_recurring),
         ]
 
-    def refusal(self, status: int, message: str) -> Any:
+    def error_body(self, status: int, message: str) -> Any:
         detail = {"@type": "type.googleapis.com/google.rpc.Status", "message": message}
         return {"error": f"Failed: {message}", "code": 13, "message": f"Failed: {message}", "details": [detail]}
 
-    def allow(self, request: Request) -> None:
+    def authorize(self, request: Request) -> None:
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
-            raise Refused(401, self.refusal(401, "Unauthorized: token expired"))
+            raise ErrorResponse(401, self.error_body(401, "Unauthorized: token expired"))
         if request.path != f"{BASE}/healthz" and request.method == "GET":
-            self._need(request.query.keys() <= LIST_PARAMETERS, f"unknown parameter in {sorted(request.query)}")
+            self._require(request.query.keys() <= LIST_PARAMETERS, f"unknown parameter in {sorted(request.query)}")
 
     def version_named(self, name: str) -> Any:
-        return next(each for each in self.versions.values() if each.name == name)
+        return next(version for version in self.versions.values() if version.name == name)
 
     def add_run(self, **fields: Any) -> Any:
-        """A run that is there already."""
+        """Adds an existing run."""
         run = api.V2beta1Run(run_id=str(uuid.uuid4()), storage_state="AVAILABLE", created_at=NOW, **fields)
         self.runs[run.run_id] = run
         return run
 
     def _create_pipeline(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Pipeline")
-        self._need(made.name and made.display_name, "a pipeline needs a name")
-        self._need_new(made.name, (each.name for each in self.pipelines.values()))
-        made.pipeline_id, made.created_at = str(uuid.uuid4()), NOW
-        return self._keep(self.pipelines, made.pipeline_id, made)
+        new = self._parse_body(request, "V2beta1Pipeline")
+        self._require(new.name and new.display_name, "a pipeline needs a name")
+        self._require_unique(new.name, (pipeline.name for pipeline in self.pipelines.values()))
+        new.pipeline_id, new.created_at = str(uuid.uuid4()), NOW
+        return self._store(self.pipelines, new.pipeline_id, new)
 
     def _upload_version(self, request: Request) -> Any:
-        self._need(request.query.keys() == {"name", "pipelineid"}, "name and pipelineid are required")
+        self._require(request.query.keys() == {"name", "pipelineid"}, "name and pipelineid are required")
         pipeline_id, name = request.query["pipelineid"], request.query["name"]
-        self._known(self.pipelines, pipeline_id)
-        self._need_new(name, (each.name for each in self.versions.values() if each.pipeline_id == pipeline_id))
+        self._find(self.pipelines, pipeline_id)
+        self._require_unique(name, (version.name for version in self._versions_of(pipeline_id).values()))
         message = email.message_from_bytes(
             b"Content-Type: " + request.headers["Content-Type"].encode() + b"\r\n\r\n" + request.body
         )
         (part,) = message.get_payload()  # type: ignore[misc]
         assert not isinstance(part, str)
-        self._need(part.get_param("name", header="content-disposition") == "uploadfile", "the file is `uploadfile`")
+        self._require(part.get_param("name", header="content-disposition") == "uploadfile", "the file is `uploadfile`")
         text = part.get_payload(decode=True).decode()  # type: ignore[union-attr]
-        self._need("pipelineInfo" in _parsed(text), "the file is no pipeline")
-        made = api.V2beta1PipelineVersion(
+        self._require("pipelineInfo" in _parse_package(text), "the file is not a pipeline")
+        new = api.V2beta1PipelineVersion(
             pipeline_id=pipeline_id, pipeline_version_id=str(uuid.uuid4()), name=name, display_name=name, created_at=NOW
         )
-        self.packages[made.pipeline_version_id] = text
-        return self._keep(self.versions, made.pipeline_version_id, made)
+        self.packages[new.pipeline_version_id] = text
+        return self._store(self.versions, new.pipeline_version_id, new)
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Any:
-        self._known(self.pipelines, pipeline_id)
-        own = {key: each for key, each in self.versions.items() if each.pipeline_id == pipeline_id}
-        return self._list(request, own, "pipeline_versions")
+        self._find(self.pipelines, pipeline_id)
+        return self._list(request, self._versions_of(pipeline_id), "pipeline_versions")
+
+    def _versions_of(self, pipeline_id: str) -> dict[str, Any]:
+        return {key: version for key, version in self.versions.items() if version.pipeline_id == pipeline_id}
 
     def _create_experiment(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Experiment")
-        self._need(made.display_name, "an experiment needs a name")
-        self._need(bool(made.namespace) == self.multi_user, "a namespace belongs to multi-user mode, and only there")
-        self._need_new(made.display_name, (each.display_name for each in self.experiments.values()))
-        made.experiment_id, made.created_at = str(uuid.uuid4()), NOW
-        return self._keep(self.experiments, made.experiment_id, made)
+        new = self._parse_body(request, "V2beta1Experiment")
+        self._require(new.display_name, "an experiment needs a name")
+        self._require(bool(new.namespace) == self.multi_user, "a namespace is for multi-user mode only")
+        self._require_unique(new.display_name, (experiment.display_name for experiment in self.experiments.values()))
+        new.experiment_id, new.created_at = str(uuid.uuid4()), NOW
+        return self._store(self.experiments, new.experiment_id, new)
 
     def _create_run(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1Run")
-        self._known(self.experiments, made.experiment_id)
-        self._check_parameters(made)
-        made.run_id = self.next_run_id or str(uuid.uuid4())
-        made.created_at, made.state, made.storage_state = NOW, "PENDING", "AVAILABLE"
-        made.service_account = made.service_account or "pipeline-runner"
-        return self._keep(self.runs, made.run_id, made)
+        new = self._parse_body(request, "V2beta1Run")
+        self._find(self.experiments, new.experiment_id)
+        self._check_parameters(new)
+        new.run_id = self.next_run_id or str(uuid.uuid4())
+        new.created_at, new.state, new.storage_state = NOW, "PENDING", "AVAILABLE"
+        new.service_account = new.service_account or "pipeline-runner"
+        return self._store(self.runs, new.run_id, new)
 
     def _get_run(self, request: Request, run_id: str) -> Any:
-        run = self._known(self.runs, run_id, model=True)
+        run = self._find(self.runs, run_id, model=True)
         if run.state in ("PENDING", "RUNNING"):
             run.state, tasks = self.script[0] if len(self.script) == 1 else self.script.pop(0)
             run.run_details = api.V2beta1RunDetails(task_details=[*_inner_nodes(), *map(_task, tasks)])
         return self._json(run)
 
     def _retry_run(self, request: Request, run_id: str) -> Any:
-        run = self._known(self.runs, run_id, model=True)
-        self._need(run.state in ("FAILED", "CANCELED"), f"a run in state {run.state} cannot be retried")
+        run = self._find(self.runs, run_id, model=True)
+        self._require(run.state in ("FAILED", "CANCELED"), f"a run in state {run.state} cannot be retried")
         run.state = "RUNNING"
         self.retried.append(run_id)
         return {}
 
     def _create_recurring(self, request: Request) -> Any:
-        made = self._read(request, "V2beta1RecurringRun")
-        self._known(self.experiments, made.experiment_id)
-        self._check_parameters(made)
-        self._need(int(made.max_concurrency or 0) >= 1, "max_concurrency must be at least 1")
-        self._need(len(made.trigger.cron_schedule.cron.split()) in (5, 6), "cron needs five or six fields")
-        made.recurring_run_id, made.created_at = str(uuid.uuid4()), NOW
-        made.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[made.mode]
-        made.service_account = made.service_account or "pipeline-runner"
-        return self._keep(self.recurring, made.recurring_run_id, made)
+        new = self._parse_body(request, "V2beta1RecurringRun")
+        self._find(self.experiments, new.experiment_id)
+        self._check_parameters(new)
+        self._require(int(new.max_concurrency or 0) >= 1, "max_concurrency must be at least 1")
+        self._require(len(new.trigger.cron_schedule.cron.split()) in (5, 6), "cron needs five or six fields")
+        new.recurring_run_id, new.created_at = str(uuid.uuid4()), NOW
+        new.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[new.mode]
+        new.service_account = new.service_account or "pipeline-runner"
+        return self._store(self.recurring, new.recurring_run_id, new)
 
     def _delete_recurring(self, request: Request, key: str) -> Any:
-        self._known(self.recurring, key)
+        self._find(self.recurring, key)
         del self.recurring[key]
         return {}
 
     def _switch_recurring(self, request: Request, key: str, switch: str) -> Any:
-        self._known(self.recurring, key, model=True).status = {"enable": "ENABLED", "disable": "DISABLED"}[switch]
+        self._find(self.recurring, key, model=True).status = {"enable": "ENABLED", "disable": "DISABLED"}[switch]
         return {}
 
-    def _check_parameters(self, made: Any) -> None:
-        """Each parameter must be one of the pipeline's, of its type, and none without default may be missing."""
-        version = made.pipeline_version_reference.pipeline_version_id
-        self._known(self.versions, version)
-        declared = _parsed(self.packages[version])["root"]["inputDefinitions"]["parameters"]
-        given = made.runtime_config.parameters
-        self._need(given.keys() <= declared.keys(), f"unknown parameters {sorted(given.keys() - declared.keys())}")
+    def _check_parameters(self, new: Any) -> None:
+        """Checks that all parameters are known and of the right type, and that none without a default is missing."""
+        version = new.pipeline_version_reference.pipeline_version_id
+        self._find(self.versions, version)
+        declared = _parse_package(self.packages[version])["root"]["inputDefinitions"]["parameters"]
+        given = new.runtime_config.parameters
+        self._require(given.keys() <= declared.keys(), f"unknown parameters {sorted(given.keys() - declared.keys())}")
         for name, definition in declared.items():
-            self._need(name in given or "defaultValue" in definition, f"parameter {name} is missing")
+            self._require(name in given or "defaultValue" in definition, f"parameter {name} is missing")
             if name in given:
-                self._need(_fits(given[name], definition["parameterType"]), f"{name} has the wrong type")
+                self._require(_fits(given[name], definition["parameterType"]), f"{name} has the wrong type")
 
     def _list(self, request: Request, objects: dict[str, Any], field: str) -> Any:
-        found = [each for each in objects.values() if self._passes(request.query.get("filter"), each)]
+        matches = [item for item in objects.values() if self._matches(request.query.get("filter"), item)]
         if experiment := request.query.get("experiment_id"):
-            found = [each for each in found if each.experiment_id == experiment]
+            matches = [item for item in matches if item.experiment_id == experiment]
         start, size = int(request.query.get("page_token") or 0), int(request.query.get("page_size") or 10)
-        page = {field: [self._json(each) for each in found[start : start + size]], "total_size": len(found)}
-        return page | ({"next_page_token": str(start + size)} if start + size < len(found) else {})
+        page = {field: [self._json(item) for item in matches[start : start + size]], "total_size": len(matches)}
+        return page | ({"next_page_token": str(start + size)} if start + size < len(matches) else {})
 
-    def _passes(self, text: str | None, each: Any) -> bool:
+    def _matches(self, text: str | None, item: Any) -> bool:
         predicates = json.loads(text)["predicates"] if text else []
         for predicate in predicates:
-            self._need(predicate.keys() == {"operation", "key", "stringValue"}, "a predicate has other fields")
-            self._need(predicate["operation"] == "EQUALS" and predicate["key"] == "display_name", "unknown predicate")
-        return all(each.display_name == predicate["stringValue"] for predicate in predicates)
+            self._require(predicate.keys() == {"operation", "key", "stringValue"}, "a predicate has other fields")
+            self._require((predicate["operation"], predicate["key"]) == ("EQUALS", "display_name"), "unknown predicate")
+        return all(item.display_name == predicate["stringValue"] for predicate in predicates)
 
-    def _read(self, request: Request, kind: str) -> Any:
-        """The body as a message, without a field that the message type does not have."""
+    def _parse_body(self, request: Request, kind: str) -> Any:
+        """Parses the body as a message. Rejects fields that the message type does not have."""
         content = request.json()
-        made = self._client.deserialize(SimpleNamespace(data=request.body), kind)
+        new = self._client.deserialize(SimpleNamespace(data=request.body), kind)
         for name in content:
-            self._need(name in getattr(api, kind).attribute_map.values(), f"{kind} has no field {name}")
-        return made
+            self._require(name in getattr(api, kind).attribute_map.values(), f"{kind} has no field {name}")
+        return new
 
-    def _keep(self, objects: dict[str, Any], key: str, made: Any) -> Any:
-        objects[key] = made
-        return self._json(made)
+    def _store(self, objects: dict[str, Any], key: str, new: Any) -> Any:
+        objects[key] = new
+        return self._json(new)
 
-    def _known(self, objects: dict[str, Any], key: str, *, model: bool = False) -> Any:
+    def _find(self, objects: dict[str, Any], key: str, *, model: bool = False) -> Any:
         if key not in objects:
-            raise Refused(500, self.refusal(500, f"{key} not found"))
+            raise ErrorResponse(500, self.error_body(500, f"{key} not found"))
         return objects[key] if model else self._json(objects[key])
 
-    def _json(self, made: Any) -> Any:
-        return self._client.sanitize_for_serialization(made)
+    def _json(self, new: Any) -> Any:
+        return self._client.sanitize_for_serialization(new)
 
-    def _need(self, held: Any, message: str) -> None:
-        if not held:
-            raise Refused(400, self.refusal(400, f"Invalid input error: {message}"))
+    def _require(self, condition: Any, message: str) -> None:
+        if not condition:
+            raise ErrorResponse(400, self.error_body(400, f"Invalid input error: {message}"))
 
-    def _need_new(self, name: str, names: Any) -> None:
+    def _require_unique(self, name: str, names: Any) -> None:
         if name in names:
-            raise Refused(409, self.refusal(409, ""))
+            raise ErrorResponse(409, self.error_body(409, ""))
 
 
 @functools.cache
-def _parsed(package: str) -> Any:
+def _parse_package(package: str) -> Any:
     return next(yaml.safe_load_all(package))
 
 
@@ -237,7 +239,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def _inner_nodes() -> list[Any]:
-    """Argo's own nodes, which KFP lists among a run's tasks."""
+    """Returns Argo's internal nodes, which KFP lists among a run's tasks."""
     names = ("radiograft-x7k2p", "root-driver", "root", "ingest-driver", "executor")
     return [_task((name, "SUCCEEDED")) for name in names]
 

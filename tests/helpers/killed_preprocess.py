@@ -1,7 +1,7 @@
-"""The stage in a process of its own that dies: `python -m tests.helpers.killed_preprocess CATALOG OUT
-KEPT MODULE FUNCTION CALL` has itself killed at the numbered call of a module's function.
+"""Preprocess in a separate process that kills itself with SIGKILL at a given function call.
 
-With KEPT, a folder or gs:// prefix, OUT is a worker's part; without (empty), the whole stage's output.
+`python -m tests.helpers.killed_preprocess CATALOG OUT KEPT MODULE FUNCTION CALL` dies at call number CALL. If KEPT, a
+folder or gs:// prefix for checkpoints, is empty, the whole stage runs; otherwise one worker's share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTINGS = Preprocess(image_size=32)
 
 
 def attempt(catalog: Path, out: Path, kept: str) -> None:
-    """One attempt, undisturbed unless somebody else sees to it."""
+    """Runs one attempt."""
     if kept:
         task.preprocess_share(SETTINGS, catalog, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
     else:

@@ -1,7 +1,7 @@
-"""A training stage that may kill itself with SIGKILL, as a node that is lost does; run in a process of its own.
+"""A training stage in a separate process that can kill itself with SIGKILL, as if its node were lost.
 
 `python -m tests.helpers.killed_stage STAGE SHARDS START CHECKPOINTS OUT [MODULE FUNCTION CALL]` runs a stage of
-STAGES with checkpoints below a folder or gs:// prefix, and dies at the numbered call of a module's function.
+STAGES with checkpoints in a folder or gs:// prefix, and dies at call number CALL of the function.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import keras
 from radiograft.config import FineTune
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.runtime import stage
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.trainer import History
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features, run_fine_tune
 
 EPOCHS, STEPS = 4, 7  # 58 training images in batches of 8
@@ -50,7 +50,7 @@ STAGES: dict[str, Run] = {
 
 
 def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: int = 0) -> Path:
-    """A model of three convolutions and a classifier with dropout, saved as feature extraction saves it."""
+    """Saves a model of three convolutions and a classifier with dropout in the format of feature extraction."""
     keras.utils.set_random_seed(seed)
     images = keras.Input((image_size, image_size, 1), dtype="uint8")
     outputs = keras.layers.Rescaling(1 / 255)(images)
@@ -58,23 +58,23 @@ def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: 
         outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
-    contract = artifact.ModelSpec(image_size, labels, "small", "none", cut_off="", strategy="feature_extraction")
-    artifact.save_model(folder, network, contract, History([], 0, {}))
+    spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")
+    artifact.save_model(folder, network, spec, {"epochs": [], "best_epoch": 0, "initial": {}})
     (folder / "settings.json").write_text("{}")
     return folder
 
 
 def die_at(module: str, function: str, call: int) -> None:
-    """Has this process killed instead of making a call of the function, counted from 1."""
-    place, calls = importlib.import_module(module), itertools.count(1)
-    original = getattr(place, function)
+    """Replaces the function so that call number `call`, counted from 1, kills this process."""
+    owner, calls = importlib.import_module(module), itertools.count(1)
+    original = getattr(owner, function)
 
-    def counted(*arguments: Any, **named: Any) -> Any:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **named)
+        return original(*args, **kwargs)
 
-    setattr(place, function, counted)
+    setattr(owner, function, counted)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A data set in NIH's layout that can be read at a glance, with the table in both of NIH's versions.
+"""A small data set in NIH's layout, with the table in both of NIH's versions.
 
-Ingest never decodes an image, so that any bytes will do for one. With seed 0 and half of the patients validating,
-patients 1 and 2 train, 6 and 8 validate; patient 3 is in the test list.
+Ingest does not decode images, so their content is arbitrary. With seed 0 and a validation fraction of one half,
+patients 1 and 2 are in the training split and 6 and 8 in the validation split. Patient 3 is in the test list.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IMAGES = "images_001/images"
 
 
 def nih_files(folder: str = IMAGES) -> dict[str, bytes]:
-    """The data set by path, to be changed at will: eight images of five patients, the table of 2020 and the lists."""
+    """Returns the files by path: eight images of five patients, the table of 2020 and the lists."""
     images = {f"{folder}/{name}".lstrip("/"): f"pixels of {name}".encode() for name in (*TRAIN_VAL, *TEST)}
     return {
         **images,
@@ -55,12 +55,12 @@ def nih_files(folder: str = IMAGES) -> dict[str, bytes]:
 
 
 def put(files: Mapping[str, bytes], place: str) -> str:
-    """Writes the files below a folder or gs:// prefix and returns it."""
+    """Writes the files below a folder or URI prefix and returns `place`."""
     for name, content in files.items():
         storage.write_bytes(storage.join(place, name), content)
     return place
 
 
 def half_validating(source: str, **values: str) -> Ingest:
-    """Ingest's settings for this data set."""
+    """Returns settings of ingest for this data set, with half of the patients for validation."""
     return Ingest(data_source=source, data_validation_fraction=0.5, **values)  # type: ignore[arg-type]

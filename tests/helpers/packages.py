@@ -1,4 +1,4 @@
-"""The committed packages as the backend reads them: every task with what its pod gets."""
+"""Reads the compiled pipelines like the KFP backend: every task with the specification of its pod."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Task:
-    """A task of the DAG with what its pod gets: the container, and the platform document's part."""
+    """A task of the DAG with its container and its part of the platform document."""
 
     dag: dict[str, Any]
     container: dict[str, Any]
@@ -39,24 +39,24 @@ class Task:
 
 
 def documents(package: str) -> list[dict[str, Any]]:
-    """The pipeline's document and the platform's."""
+    """Returns the documents of the pipeline and of the platform."""
     return list(yaml.safe_load_all((COMPILED / f"{package}.yaml").read_text()))
 
 
 @functools.cache
 def pipeline(package: str) -> dict[str, Any]:
-    """The intermediate representation."""
+    """Returns the intermediate representation of the pipeline."""
     return documents(package)[0]
 
 
 @functools.cache
 def tasks(package: str) -> dict[str, Task]:
-    """Every task by name, also those in a loop, followed from the DAG to its container as the backend does."""
+    """Returns every task by name, including those in loops, with its container as the backend resolves it."""
     platform = documents(package)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    parts, found = pipeline(package)["components"], {}
+    parts, result = pipeline(package)["components"], {}
     for holder in (pipeline(package)["root"], *parts.values()):
         for name, dag in holder.get("dag", {}).get("tasks", {}).items():
             if executor := parts[dag["componentRef"]["name"]].get("executorLabel"):
                 container = pipeline(package)["deploymentSpec"]["executors"][executor]["container"]
-                found[name] = Task(dag, container, platform[executor])
-    return found
+                result[name] = Task(dag, container, platform[executor])
+    return result

@@ -1,4 +1,4 @@
-"""Moves of the production pointer of model `chest`, drawn by a seed: promotions, rollbacks and new versions."""
+"""Random changes of the production pointer of model `chest`: promotions, rollbacks and new versions."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ PUBLISH_EVERY = 20  # moves
 
 
 def stock(place: str) -> None:
-    """Publishes the first versions, of which the first is in production."""
+    """Publishes the first versions and promotes the first of them."""
     for number in range(FIRST_VERSIONS):
         publish(place, MODEL, f"run-{number}")
 
 
 def make(place: str, count: int, seed: int) -> dict[str, int]:
-    """Moves production `count` times and returns how often in which way."""
-    rng, made = random.Random(seed), collections.Counter[str]()
+    """Changes production `count` times; returns the number of changes by kind."""
+    rng, moves = random.Random(seed), collections.Counter[str]()
     for number in range(count):
         if number % PUBLISH_EVERY == PUBLISH_EVERY - 1:
             succeed(place, f"run-{seed}-{number}")
-            made["new version"] += 1
-        elif rng.random() < 0.5 and _rolled_back(place):
-            made["rollback"] += 1
+            moves["new version"] += 1
+        elif rng.random() < 0.5 and _roll_back(place):
+            moves["rollback"] += 1
         else:
             _promote(place, rng.choice(registry.list_versions(place, MODEL)))
-            made["promotion"] += 1
-    return dict(made)
+            moves["promotion"] += 1
+    return dict(moves)
 
 
 def succeed(place: str, run_id: str) -> None:
-    """Publishes a version and has it take the place of the one in production."""
+    """Publishes a version and promotes it."""
     _promote(place, publish(place, MODEL, run_id)["version"])
 
 
@@ -45,8 +45,8 @@ def _promote(place: str, number: int) -> None:
     production.promote(place, MODEL, number, production.read_production(place, MODEL), reason="soak")
 
 
-def _rolled_back(place: str) -> bool:
-    with contextlib.suppress(ValueError):  # nothing was in production before
+def _roll_back(place: str) -> bool:
+    with contextlib.suppress(ValueError):  # there is no earlier production version
         production.rollback(place, MODEL, reason="soak")
         return True
     return False

@@ -1,4 +1,4 @@
-"""What fine_tune and evaluate leave for publish, with text in place of the networks: publishing needs no TensorFlow."""
+"""The inputs of publish, with text instead of networks, because publishing does not load TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.publish import task
 from radiograft.storage import checksums
 
 SETTINGS = {"image_size": 64, "model_backbone": "densenet121", "train_optimizer": "adam", "train_seed": 3}
 PASSED = {"promote": True, "reasons": ["the lower bound is above the floor"], "champion": None}
-CONTRACT = {
-    "image_size": 64,
-    "labels": ["Pneumonia"],
-    "backbone": "densenet121",
-    "weights": "imagenet",
-    "cut_off": "conv5_block16_2_conv",
-    "strategy": "fine_tuning",
-    "input": "uint8",
-    "serving_input": "image_bytes",
-    "output": "probabilities",
-    "purpose": "Research only. Not for diagnosis.",
-}
+SPEC = ModelSpec(
+    image_size=64,
+    labels=("Pneumonia",),
+    backbone="densenet121",
+    weights="imagenet",
+    cut_off="conv5_block16_2_conv",
+    strategy="fine_tuning",
+)
 
 
 def _estimate(value: float | None) -> dict[str, float | None]:
@@ -64,7 +61,6 @@ METRICS: dict[str, Any] = {
     "gate": PASSED,
 }
 FILES = {
-    "model/contract.json": json.dumps(CONTRACT),
     "model/history.json": "{}",
     "model/model.keras": "keras",
     "model/saved_model/fingerprint.pb": "fingerprint",
@@ -78,15 +74,16 @@ FILES = {
 
 
 def write_inputs(folder: Path, *, model: str = "keras", **gate: Any) -> task.PublishInputs:
-    """Writes the files of a run.
+    """Writes the output files of fine_tune and evaluate.
 
     Args:
-        model: what stands for model.keras.
-        gate: what differs from a model that passed where nothing is in production.
+        model: content of model.keras.
+        gate: differences from a model that passed the gate without a production version.
     """
     changed = {"model/model.keras": model, "evaluation/metrics.json": json.dumps(METRICS | {"gate": PASSED | gate})}
     for name, content in (FILES | changed).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
+    SPEC.write(folder / "model")
     checksums.write_checksum_of_file(folder / "report.html", folder / "evaluation")
     return task.PublishInputs(folder / "model", folder / "evaluation", folder / "report.html")

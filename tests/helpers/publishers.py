@@ -1,8 +1,8 @@
-"""Publishers in processes of their own, several at once or killed with SIGKILL; run in a process that has no threads.
+"""Publishers in separate processes, concurrent or killed with SIGKILL. This process forks and must have no threads.
 
-`python -m tests.helpers.publishers at-once REGISTRY COUNT` has COUNT runs publish model `chest` at the same
-time and prints each one's outcome as a line of JSON. `... killed REGISTRY` has a run publish model `killed-0`, another
-one `killed-1` and so on, each killed just before a later write, until one survives; it prints how many were killed.
+`python -m tests.helpers.publishers at-once REGISTRY COUNT` publishes model `chest` from COUNT concurrent runs and
+prints the outcome of each as a line of JSON. `... killed REGISTRY` publishes the models `killed-0`, `killed-1` and so on, each
+killed one write later than the previous one, until one survives, and prints the number of killed publishers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from radiograft.config import Publish
 from radiograft.stages.publish import task
 from tests.helpers.publish_inputs import write_inputs
 
-# Every change that others can see is one of these calls.
+# Every change that other processes can see is one of these calls.
 WRITES = ((os, "link"), (Path, "replace"), (Path, "rename"), (cloud.Blob, "upload_from_string"))
 
 
 def publish(place: str, model: str, run_id: str) -> dict[str, Any]:
-    """A run whose model.keras holds its id and which passed the gate while nothing was in production."""
+    """Publishes a run whose model.keras contains its id and which passed the gate without a production version."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(Path(folder), model=run_id)
         settings = Publish(publish_registry=place, publish_model_name=model)
@@ -36,14 +36,14 @@ def publish(place: str, model: str, run_id: str) -> dict[str, Any]:
 
 
 def die_before_write(number: int) -> None:
-    """Has this process killed instead of making its numbered write, counted from 0."""
+    """Kills this process before write `number`, counted from 0."""
     count = itertools.count()
 
     def counted(write: Callable[..., Any]) -> Callable[..., Any]:
-        def write_or_die(*arguments: Any, **named: Any) -> Any:
+        def write_or_die(*args: Any, **kwargs: Any) -> Any:
             if next(count) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return write(*arguments, **named)
+            return write(*args, **kwargs)
 
         return write_or_die
 
@@ -52,19 +52,19 @@ def die_before_write(number: int) -> None:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Runs something in a forked process and returns its id."""
+    """Runs a function in a forked process and returns the process id."""
     child = os.fork()
     if child:
         return child
     try:
-        os.write(sys.stdout.fileno(), f"{json.dumps(work())}\n".encode())  # in one go, beside those of others
+        os.write(sys.stdout.fileno(), f"{json.dumps(work())}\n".encode())  # a single write, so that lines do not mix
         os._exit(0)
     finally:
         os._exit(1)
 
 
 def at_once(place: str, count: int) -> None:
-    """Starts all publishers, then lets them go together."""
+    """Starts all publishers, then lets them publish at the same time."""
     ready, go = os.pipe()
 
     def wait_and_publish(run_id: str) -> dict[str, Any]:

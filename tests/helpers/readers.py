@@ -1,7 +1,7 @@
-"""Readers of model `chest` in processes of their own: they look again and again until their standard input ends.
+"""Readers of model `chest` in separate processes, which poll the registry until their standard input is closed.
 
-`python -m tests.helpers.readers ROLE REGISTRY FOLDER` prints `ready` after its first look and in the end how
-often it looked; what must never be seen ends it with a traceback. FOLDER is where `mirror` keeps what is in production.
+`python -m tests.helpers.readers ROLE REGISTRY FOLDER` prints `ready` after its first read and finally the number of
+reads. An inconsistent state ends it with a traceback. `sync_models` keeps the production version in FOLDER.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ STOP_SECONDS = 120
 
 
 class WithdrawnError(Exception):
-    """A version went out of production while it was looked at."""
+    """A version was withdrawn from production while it was read."""
 
 
 def follow(place: str, folder: Path) -> None:
-    """What runs beside TensorFlow Serving."""
+    """Synchronizes the folder, like the process beside TensorFlow Serving."""
     assert sync_models(place, MODEL, folder) is not None
 
 
 def serve(place: str, folder: Path) -> None:
-    """What TensorFlow Serving, started now, loads: the highest number, every file of it that version's own."""
+    """Asserts that TensorFlow Serving, started now, would load a complete version: that with the highest number."""
     version = max((folder / MODEL).iterdir(), key=lambda path: int(path.name))
     expected = _digests(place, int(version.name))
-    with contextlib.suppress(WithdrawnError), _there(version):
-        found = {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in expected}
-        assert found == expected
+    with contextlib.suppress(WithdrawnError), _detect_withdrawal(version):
+        actual = {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in expected}
+        assert actual == expected
 
 
 def list_versions(place: str, folder: Path) -> None:
-    """`models list`: every number up to the highest, one of them in production."""
+    """Asserts that `models list` shows every number up to the highest, and one of them in production."""
     from radiograft_pipelines.cli import models
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        # Without its outer part, which would start the embedded store that the test has started.
+        # Without the wrapper, which would start another embedded store.
         models.list_versions.callback.__wrapped__(models.RegistryRef(place, MODEL))
     rows = [words for line in printed.getvalue().splitlines() if (words := line.split()) and words[0].isdigit()]
     assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1)), printed.getvalue()
@@ -59,12 +59,12 @@ def list_versions(place: str, folder: Path) -> None:
 
 
 def verify(place: str, folder: Path) -> None:
-    """`models verify` of the version in production, before it asks the network; all files are of one run."""
-    found = production.read_production(place, MODEL)
-    assert found is not None
-    registry.verify_version(place, MODEL, found.version)
+    """Verifies the production version as `models verify` does, and asserts that all files belong to one run."""
+    current = production.read_production(place, MODEL)
+    assert current is not None
+    registry.verify_version(place, MODEL, current.version)
     names = [f"{registry.EXTRA_ASSETS}/{name}" for name in ("model.keras", "lineage.json")]
-    (_, model), (_, lineage) = registry.read_file(place, MODEL, found.version, names)
+    (_, model), (_, lineage) = registry.read_file(place, MODEL, current.version, names)
     assert json.loads(lineage)["run_id"] == model.decode()
 
 
@@ -75,29 +75,29 @@ READERS: dict[str, Callable[[str, Path], None]] = {
 
 @contextlib.contextmanager
 def looking(place: str, folder: Path) -> Iterator[dict[str, int]]:
-    """Has all readers look while the block runs; afterwards what it yields tells how often each did.
+    """Runs all readers during the context. Afterwards the yielded dictionary contains the number of reads by role.
 
-    A version must be in production. `folder` must be empty.
+    A version must be in production, and `folder` must be empty.
 
     Raises:
-        AssertionError: a reader saw what it must not see.
+        AssertionError: a reader saw an inconsistent state.
     """
     follow(place, folder)
-    looks: dict[str, int] = {}
+    reads: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
-        readers = {role: stack.enter_context(_started(role, place, folder)) for role in READERS}
+        readers = {role: stack.enter_context(_start(role, place, folder)) for role in READERS}
         for role, reader in readers.items():
             assert reader.stdout is not None
             assert reader.stdout.readline() == "ready\n", f"{role}: {reader.communicate()[1]}"
-        yield looks
+        yield reads
         for role, reader in readers.items():
-            told, complaint = reader.communicate(timeout=STOP_SECONDS)
-            assert reader.returncode == 0, f"{role} saw what it must not see:\n{complaint}"
-            looks[role] = int(told)
+            count, error = reader.communicate(timeout=STOP_SECONDS)
+            assert reader.returncode == 0, f"{role} saw an inconsistent state:\n{error}"
+            reads[role] = int(count)
 
 
 @contextlib.contextmanager
-def _started(role: str, place: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def _start(role: str, place: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.helpers.readers", role, place, str(folder)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as reader:
@@ -107,8 +107,8 @@ def _started(role: str, place: str, folder: Path) -> Iterator[subprocess.Popen[s
             reader.kill()
 
 
-def _look(role: str, place: str, folder: Path) -> int:
-    """Looks until standard input ends, and returns how often."""
+def _read_until_closed(role: str, place: str, folder: Path) -> int:
+    """Reads until standard input is closed; returns the number of reads."""
     count = 0
     while not select.select([sys.stdin], [], [], 0)[0]:
         READERS[role](place, folder)
@@ -119,14 +119,14 @@ def _look(role: str, place: str, folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _there(folder: Path) -> Iterator[None]:
-    """Tells a folder that goes as a whole, and perhaps comes again, from one that lacks a file.
+def _detect_withdrawal(folder: Path) -> Iterator[None]:
+    """Distinguishes a folder that was withdrawn, and possibly replaced, from one with a missing file.
 
     Raises:
-        WithdrawnError: the folder is another one by now, or there is none.
+        WithdrawnError: the folder was deleted or replaced.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)  # while it is open, no other folder has its number
+        descriptor = os.open(folder, os.O_RDONLY)  # while it is open, its inode number is not reused
     except FileNotFoundError:
         raise WithdrawnError from None
     try:
@@ -146,4 +146,4 @@ def _digests(place: str, number: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(_look(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    print(_read_until_closed(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

@@ -1,4 +1,4 @@
-"""A registry that versions are put into by hand."""
+"""A registry to which tests add versions by hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from radiograft.config import RegistrySettings
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.champion import load_champion, record_seen_images
 from radiograft.evaluation.promotion_gate import Champion
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 
@@ -22,7 +23,7 @@ LABELS = ("Pneumonia", "Effusion", "Emphysema")
 
 
 class Shelf:
-    """A registry to put versions on by hand."""
+    """A registry in a folder, and its settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,30 +39,33 @@ class Shelf:
         run_id: str = "",
         odd: Mapping[str, bytes] = MappingProxyType({}),
     ) -> int:
-        """Stores a version trained on `data`, with odd files in place of some, and makes it the one in production."""
-        place, number = (
-            self.settings.publish_registry,
-            len(registry.list_versions(self.settings.publish_registry, MODEL)) + 1,
-        )
+        """Writes a version trained on `data` and promotes it.
+
+        Args:
+            lacking: name of a file that is omitted.
+            odd: contents that replace those of files.
+        """
+        place = self.settings.publish_registry
+        number = len(registry.list_versions(place, MODEL)) + 1
         extra = self.folder / f"files-{number}"
         extra.mkdir()
         model.save(extra / "model.keras")
         record_seen_images(data.rows, extra)
         (extra / "lineage.json").write_text(json.dumps({"source": data.summary["source"]}))
-        (extra / "contract.json").write_text(json.dumps({"image_size": size, "labels": labels, "thresholds": {}}))
+        ModelSpec(size, tuple(labels), "efficientnet_lite0", "none", "", "fine_tuning", thresholds={}).write(extra)
         for name, content in odd.items():
             (extra / name).write_bytes(content)
         files = {f"{registry.EXTRA_ASSETS}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
         registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
-        now = production.read_production(place, MODEL)
-        production.promote(place, MODEL, number, now, run_id=run_id, reason="by hand")
+        current = production.read_production(place, MODEL)
+        production.promote(place, MODEL, number, current, run_id=run_id, reason="by hand")
         return number
 
     def challenge(self, data: Shards, run_id: str = "another run") -> Champion | None:
         return load_champion(self.settings, data, tf.distribute.get_strategy(), run_id)
 
     def refusal(self, data: Shards) -> str:
-        """Why the version in production is not compared on these data."""
+        """Returns why the production version is not compared on these data."""
         champion = self.challenge(data)
         assert champion is not None
         assert champion.predictions is None

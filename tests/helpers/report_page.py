@@ -1,4 +1,4 @@
-"""A rendered report as a browser would find it."""
+"""Parses a rendered report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """What a browser finds: tags with attributes, table rows as lists of cells, and the visible text."""
+    """A parsed page: tags with attributes, table rows as lists of cells, and the visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pods, events and workflows of a run as Kubernetes and Argo describe them when something holds it."""
+"""Manifests of pods, events and workflows of a blocked or failed run, as Kubernetes and Argo report them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ READY = {"type": "PodScheduled", "status": "True"}
 
 
 def pod(task: str, status: dict[str, Any], run_id: str = RUN, node: str = "executor(0)") -> str:
-    """A pod of a task's node with this status, as a manifest."""
+    """Returns the pod of a task with this status."""
     name = f"{WORKFLOW}-{task}"
     argo = f"{WORKFLOW}.root.{task}.{node}" if node else f"{WORKFLOW}.root.{task}"
     return json.dumps(
@@ -29,24 +29,24 @@ def pod(task: str, status: dict[str, Any], run_id: str = RUN, node: str = "execu
 
 
 def waiting(reason: str, message: str) -> dict[str, Any]:
-    """The status of a scheduled pod whose container waits."""
+    """Returns the status of a scheduled pod whose container is waiting."""
     state = {"waiting": {"reason": reason, "message": message}}
     return _pending([READY], [state])
 
 
 def unschedulable(message: str) -> dict[str, Any]:
-    """The status of a pod that no node takes."""
+    """Returns the status of a pod that no node can run."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return _pending([condition], [])
 
 
 def creating() -> dict[str, Any]:
-    """The status of a pod that is on its way, or whose trouble only its events tell."""
+    """Returns the status of a pod that is starting, or whose problem is only reported in its events."""
     return _pending([READY], [{"waiting": {"reason": "ContainerCreating"}}])
 
 
 def failed(reason: str, exit_code: int) -> dict[str, Any]:
-    """The status of a pod whose container ended badly."""
+    """Returns the status of a pod whose container failed."""
     return {
         "phase": "Failed",
         "containerStatuses": [_container({"terminated": {"reason": reason, "exitCode": exit_code}})],
@@ -54,7 +54,7 @@ def failed(reason: str, exit_code: int) -> dict[str, Any]:
 
 
 def event(task: str, reason: str, message: str) -> str:
-    """A warning about a task's pod, as a manifest."""
+    """Returns a warning event of a task's pod."""
     return json.dumps(
         {
             "kind": "Event",
@@ -68,7 +68,7 @@ def event(task: str, reason: str, message: str) -> str:
 
 
 def workflow(task: str, phase: str, message: str) -> str:
-    """Argo's workflow of the run with a node of a task that has this message, as a manifest."""
+    """Returns the run's Argo workflow, in which a task's node has this message."""
     nodes = {
         "n-1": {
             "name": WORKFLOW,

@@ -1,4 +1,4 @@
-"""moto's server as an S3 that speaks HTTP, to which AWS's variables lead."""
+"""A local S3 server (moto), configured through the AWS environment variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiograft.storage import s3
 
 @contextlib.contextmanager
 def s3_double() -> Iterator[str]:
-    """The s3:// URI of an empty bucket."""
+    """Starts the server and yields the s3:// URI of an empty bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()

@@ -1,4 +1,4 @@
-"""Truths and scores that the tests of the numbers share."""
+"""Labels and scores for the tests of metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = float("nan")
 
 @st.composite
 def scored_images(draw: st.DrawFn) -> tuple[list[float], list[float]]:
-    """Truths of both classes, with scores that are often tied."""
+    """Draws labels of both classes and scores with frequent ties."""
     truth = [0.0, 1.0, *draw(st.lists(st.sampled_from([0.0, 1.0]), max_size=40))]
     score = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1, width=32))
     return truth, draw(st.lists(score, min_size=len(truth), max_size=len(truth)))

@@ -1,4 +1,4 @@
-"""Versions of small networks, published as runs do it."""
+"""Publishes versions of small networks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from radiograft.config import Publish
 from radiograft.evaluation.golden_predictions import write_golden_predictions
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import ModelSpec
 from radiograft.stages.publish import task
 from radiograft.storage import checksums
 from tests.helpers.killed_stage import small_network
@@ -20,10 +21,10 @@ SIZE = 32
 
 
 def publish_small(place: str, folder: Path, seed: int, **gate: object) -> None:
-    """A version of a small network with random weights."""
+    """Publishes a version of a small network with random weights."""
     network = small_network(folder / "model", SIZE, ("Pneumonia", "Mass"), seed)
     model = artifact.load_model(network)
-    artifact.export_saved_model(model, SIZE, network / "saved_model")
+    artifact.export_saved_model(model, ModelSpec.read(network), network / "saved_model")
     write_golden_predictions(Predictor(model, tf.distribute.get_strategy()), folder / "evaluation")
     lineage = METRICS["lineage"] | {"settings": METRICS["lineage"]["settings"] | {"train_seed": seed}}
     metrics = METRICS | {

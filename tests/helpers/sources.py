@@ -1,4 +1,4 @@
-"""The same twelve images of twelve patients in the layout of every source; half of them are sick in each split."""
+"""The same twelve images of twelve patients in every supported layout; half of each split are positive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 40
 
 
 class Case(NamedTuple):
-    """An image: number, split, whether it shows Pneumonia, and pixels."""
+    """An image: number, split, whether Pneumonia is present, and pixels."""
 
     number: int
     split: str
@@ -38,7 +38,7 @@ def folders(place: str) -> Ingest:
 
 
 def table(place: str) -> Ingest:
-    """A table in words, with the images in a folder beside it."""
+    """A table with finding names, and the images in a folder beside it."""
     rows = [f"p/{c.number}.png,{c.number},{'Pneumonia' if c.sick else 'No Finding'},{c.split}" for c in CASES]
     files = {f"p/{c.number}.png": encode(c.pixels) for c in CASES}
     put(files | {"labels.csv": "\n".join(["Path,id,Finding,split", *rows]).encode()}, place)
@@ -47,7 +47,7 @@ def table(place: str) -> Ingest:
 
 
 def chexpert(place: str) -> Ingest:
-    """CheXpert's three tables, as JPEG."""
+    """CheXpert's three tables, with JPEG images."""
     findings = (
         "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
     )
@@ -65,7 +65,7 @@ def chexpert(place: str) -> Ingest:
 
 
 def dicom(place: str) -> Ingest:
-    """DICOM files without suffix, with a table that names them by SOPInstanceUID."""
+    """DICOM files without suffix, and a table that identifies them by SOPInstanceUID."""
     files = {
         f"series/{c.number:02d}": dicom_file(c.pixels, SOPInstanceUID=f"1.2.{c.number + 1}", PatientID=f"id {c.number}")
         for c in CASES
@@ -76,7 +76,7 @@ def dicom(place: str) -> Ingest:
 
 
 def medmnist(place: str) -> Ingest:
-    """One array a split."""
+    """An .npz archive with one array per split."""
     arrays = {}
     for part, split in (("train", "train"), ("val", "valid"), ("test", "test")):
         chosen = [c for c in CASES if c.split == split]
@@ -87,13 +87,13 @@ def medmnist(place: str) -> Ingest:
 
 
 def nih(place: str, packs: int = 0) -> Ingest:
-    """NIH's layout in folders or, out of order, in so many archives; it has no list for validation."""
+    """NIH's layout in a folder or, out of order, in `packs` archives; without a validation list."""
     patients = [12, 2, 9, 11, 6, 8, 10, 1, 3, 4, 5, 7]
     names = [f"{patient:08d}_000.png" for patient in patients]
-    found = ["Pneumonia" if c.sick else "No Finding" for c in CASES]
+    findings = ["Pneumonia" if c.sick else "No Finding" for c in CASES]
     rows = [
         f"{name},{finding},0,{patient},50,M,PA,1,1,1,1"
-        for name, finding, patient in zip(names, found, patients, strict=True)
+        for name, finding, patient in zip(names, findings, patients, strict=True)
     ]
     files = {
         "Data_Entry_2017_v2020.csv": "\n".join([HEADER, *rows]).encode(),
@@ -115,5 +115,5 @@ def nih_archives(place: str) -> Ingest:
 
 
 EVERY: dict[str, Callable[[str], Ingest]] = {
-    made.__name__: made for made in (folders, table, chexpert, dicom, medmnist, nih, nih_archives)
+    create.__name__: create for create in (folders, table, chexpert, dicom, medmnist, nih, nih_archives)
 }

@@ -1,4 +1,4 @@
-"""Dark images with a bright square in them, and a network that calls what is bright."""
+"""Dark images with a bright square, and a network that detects brightness."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
 SIZE = 32
-CELL = 4  # pixels of the image behind one number of the network's last activation
+CELL = 4  # side in pixels of the image region behind one element of the last activation
 SQUARE = 8
 LABELS = ("Bright", "Dark")
 Place = tuple[int, int]
 
 
 def image(place: Place) -> np.ndarray:
-    """uint8 [SIZE, SIZE, 1] with a square whose upper left corner is at this x and y."""
+    """Returns uint8 [SIZE, SIZE, 1] with a square whose upper left corner is at (x, y)."""
     x, y = place
     pixels = np.full((SIZE, SIZE, 1), 10, dtype="uint8")
     pixels[y : y + SQUARE, x : x + SQUARE] = 250
@@ -33,10 +33,10 @@ def image(place: Place) -> np.ndarray:
 
 
 def network(channels: int, kernel: np.ndarray, bias: float = 0.0) -> keras.Model:
-    """Images to two labels, linear behind the pooling.
+    """Builds a network with two labels that is linear after the pooling.
 
     Args:
-        channels: of the last activation, [n, 8, 8, channels]; the first is the brightness, others are random.
+        channels: of the last activation, [n, 8, 8, channels]; the first is the brightness, the others are random.
         kernel: of the last layer, [channels, 2].
     """
     gray = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
@@ -52,7 +52,7 @@ def network(channels: int, kernel: np.ndarray, bias: float = 0.0) -> keras.Model
 
 
 def brightness() -> HeatMaps:
-    """Maps of a network whose first label is brightness and whose second one is its lack."""
+    """Returns the heat maps of a network whose first label is brightness and whose second label is darkness."""
     return HeatMaps(network(1, np.array([[9.0, -9.0]])), tf.distribute.get_strategy())
 
 
@@ -62,10 +62,10 @@ def shards(
     truth: Mapping[str, list[float]] | None = None,
     boxes: Mapping[str, tuple[str, list[float]]] | None = None,
 ) -> Shards:
-    """Images `<split>-<number>.png`, two a patient, with a square at these places of each split.
+    """Writes shards of images `<split>-<number>.png`, two per patient, with squares at these places by split.
 
     Args:
-        truth: of `Bright`; 1 where it is missing.
+        truth: labels of `Bright` by split; 1 if missing.
         boxes: finding and corners by image.
     """
     folder.mkdir(parents=True, exist_ok=True)

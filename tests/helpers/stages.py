@@ -1,4 +1,4 @@
-"""The stages on the small data set, run once for all tests: catalog, shards, both models, the evaluation."""
+"""Session fixtures: the stages on a small data set, run once for all tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints
 
-# Of Emphysema the test split has no case. 58 images train, 39 validate, 31 test.
+# The test split has no positive image for Emphysema. The splits have 58, 39 and 31 images.
 LABELS = "Pneumonia,Effusion,Emphysema"
 SEED = 3
 
 
 class Trained(NamedTuple):
-    """Folders of a training stage's outputs; `features` only where the stage writes some."""
+    """Output folders of a training stage; `features` exists only if the stage writes it."""
 
     model: Path
     logs: Path
@@ -29,7 +29,7 @@ class Trained(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Inputs and outputs of the evaluation."""
+    """Inputs and outputs of evaluation."""
 
     inputs: evaluate.EvaluateInputs
     folder: Path
@@ -96,7 +96,7 @@ def shards_folder(catalog_folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def feature_extraction(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Feature extraction on EfficientNet-Lite0's ImageNet weights, with the random baseline."""
+    """Feature extraction with EfficientNet-Lite0's ImageNet weights and the random baseline."""
     return run_extract_features(EXTRACT_FEATURES, shards_folder, tmp_path_factory.mktemp("feature_extraction"))
 
 

@@ -1,4 +1,4 @@
-""".tar.gz archives that several folders' tests make for themselves."""
+"""Creates .tar.gz archives for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 def tar_gz(files: Mapping[str, bytes]) -> bytes:
-    """The bytes of an archive with these files, after an entry for each of their folders, as NIH's have them."""
+    """Returns the bytes of an archive with entries for all folders, followed by the files, like NIH's archives."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for folder in sorted({name.rpartition("/")[0] for name in files} - {""}):

@@ -1,4 +1,4 @@
-"""Reads curves as TensorBoard does."""
+"""Reads curves with TensorBoard's reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def scalars(folder: Path) -> dict[str, list[float]]:
-    """The values of every curve below one run's folder, by tag, in order of step."""
+    """Returns the values of every curve of a run by tag, in order of step."""
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return {

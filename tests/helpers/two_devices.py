@@ -1,6 +1,7 @@
-"""What one device and two logical CPU devices make of the same work, written as JSON; run in a process of its own.
+"""Runs the same work on one device and on two logical CPU devices, and writes the results as JSON.
 
-TensorFlow divides the CPU only before it is first used: `python -m tests.helpers.two_devices SHARDS OUT`.
+TensorFlow can split the CPU only before its first use, so this runs in a separate process:
+`python -m tests.helpers.two_devices SHARDS OUT`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from radiograft.backbones import get_backbone
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
-from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.freezing import unfreeze_from
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
@@ -37,7 +39,7 @@ FULL = Recipe(
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
-    """A copy that begins at a multiple of 64 bytes, which TensorFlow takes over without copying it."""
+    """Returns a copy aligned to 64 bytes, which TensorFlow uses without copying."""
     memory = np.empty(values.nbytes + 64, dtype=np.uint8)
     start = -memory.ctypes.data % 64
     copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
@@ -46,7 +48,7 @@ def aligned(values: np.ndarray) -> np.ndarray:
 
 
 def features(images: int, seed: int, unknown: bool = False) -> CachedActivations:
-    """Six features and two labels an image; if `unknown`, every third image's second label is, and one's both."""
+    """Returns six features and two labels per image. If `unknown`, every third second label and one pair are NaN."""
     values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :2] > 0).astype("float32")
     if unknown:
@@ -57,7 +59,7 @@ def features(images: int, seed: int, unknown: bool = False) -> CachedActivations
 def trained(
     model: keras.Model, material: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
 ) -> dict[str, Any]:
-    """History and weights of three epochs; the full recipe goes with SGD, whose steps clipping shortens."""
+    """Trains for three epochs; returns history and weights. The full recipe uses SGD, which clipping affects."""
     optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
     plan = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
     history = train(model, material, plan, strategy, Checkpoints(""))
@@ -68,7 +70,7 @@ def trained(
 def classifier(
     strategy: tf.distribute.Strategy, folder: Path, held_out: int, recipe: Recipe = PLAIN, unknown: bool = False
 ) -> dict[str, Any]:
-    """A classifier; no dropout, whose masks are each device's own."""
+    """Trains a classifier without dropout, whose masks would differ between devices."""
     training, validation = features(27, 1, unknown), features(held_out, 2, unknown)
     material = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
     with strategy.scope():
@@ -77,13 +79,13 @@ def classifier(
 
 
 def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Takes a third of a batch's labels away."""
+    """Sets a third of the labels of a batch to NaN."""
     row, column = tf.range(BATCH)[:, None], tf.range(truth.shape[1])
     return images, tf.where((row + column) % 3 == 0, np.float32("nan"), truth)
 
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """A backbone's first blocks, half of them frozen, on augmented images of which not all labels are known."""
+    """Trains the first blocks of a backbone, half of them frozen, on augmented images with unknown labels."""
     material = data_from_images(data, BATCH, 0, strategy.num_replicas_in_sync)
     material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
@@ -100,7 +102,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
 
 
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
-    """From cached activations of a small network with two branches, one of them frozen."""
+    """Trains on cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
         cut = split_model(branched(data.image_size, len(data.labels)), "tuned")
         cut.prefix.trainable = False
@@ -124,7 +126,7 @@ def branched(size: int, labels: int) -> keras.Model:
 
 
 def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """One model's answers to the same features, four times, and whether these are still what they were."""
+    """Predicts the same features four times; returns the differences, and whether the features are unchanged."""
     held_out = features(32, 3)
     before = held_out.parts[0].copy()
     with strategy.scope():
@@ -137,7 +139,7 @@ def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 
 def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """Seven rows of two tensors in batches of 3, 3 and 1, which two devices cannot share evenly."""
+    """Predicts seven rows of two tensors in batches of 3, 3 and 1, which do not divide evenly between two devices."""
     given = features(7, 4)
     with strategy.scope():
         first, second = keras.Input((6,)), keras.Input((2,))
@@ -148,14 +150,17 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
-    """Both maps of seven images in batches of 3, 3 and 1, some of their values."""
+    """Returns some values of both heat maps of seven images in batches of 3, 3 and 1."""
     with strategy.scope():
         backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "none", "", data.image_size))
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
-    found = list(HeatMaps(model, strategy).stream(batches, 1))
-    return {name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in found] for name in ("grad_cam", "layer_cam")}
+    batches_of_maps = list(HeatMaps(model, strategy, blocks=get_backbone("efficientnet_lite0").taps).stream(batches, 1))
+    return {
+        name: [getattr(maps, name)[:, ::5, ::5].tolist() for maps in batches_of_maps]
+        for name in ("grad_cam", "layer_cam")
+    }
 
 
 def main(shards: Path, out: Path) -> None:
@@ -172,7 +177,7 @@ def main(shards: Path, out: Path) -> None:
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }
-    # One strategy for all: a second one would number its collective operations as the first did.
+    # One strategy for all works: a second one would reuse the numbers of collective operations.
     strategies = {"one": devices.distribution_strategy(), "two": devices.distribution_strategy(["/cpu:0", "/cpu:1"])}
     results: dict[str, dict[str, Any]] = {name: {} for name in works}
     for name, work in works.items():

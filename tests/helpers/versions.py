@@ -1,4 +1,4 @@
-"""Versions in a registry that say of themselves what a run over these settings would have recorded."""
+"""Publishes versions with the lineage that a run with the given settings would have recorded."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.helpers.publish_inputs import METRICS, write_inputs
 
 
 def form(source: str, place: str, **values: Scalar) -> dict[str, Scalar]:
-    """Every setting of a run by the clock over the data set of `nih_source`, with the registry in `place`."""
+    """Returns all settings of a scheduled run on the data set of `nih_source`, with the registry in `place`."""
     names = {"data_source": source, "publish_registry": f"{place}/registry", "train_trigger": "data_changed"}
     return validate_settings(names | {"data_validation_fraction": 0.5} | values)
 
 
 def publish_version(settings: Mapping[str, Scalar], *, promote: bool = True, **data: Any) -> int:
-    """Publishes a version that was made with these settings from the data as they are now.
+    """Publishes a version trained with these settings on the current data.
 
     Args:
-        data: what the summary of the data holds otherwise; None: it lacks that.
+        data: changes of the data summary; None removes an entry.
     """
     catalog = ingest.build_catalog(Ingest.of(settings))
     summary = catalog.summary() | {"catalogued": catalog.summary()["splits"]} | data

@@ -1,5 +1,7 @@
-"""Images that are built and run for real, where the machine can: without Docker, by podman with runc, off Debian's own
-packages in place of the public base image. Several minutes and gigabytes, so only when asked for."""
+"""Builds and runs the real images with podman and runc, on a base image of Debian packages instead of the public one.
+
+This takes several minutes and gigabytes, so it needs RADIOGRAFT_BUILD_IMAGES.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ import pytest
 
 from tests.images.dockerfiles import IMAGES
 
-ASKED = "RADIOGRAFT_BUILD_IMAGES"
+ENABLED_VARIABLE = "RADIOGRAFT_BUILD_IMAGES"
 TOOLS = ("podman", "runc", "debootstrap")
 BASE = "localhost/radiograft-base:test"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP = Path("/etc/pip.conf")
-# As a pod runs it, but without any network.
-CONFINED = (
+# The restrictions of a pod, and no network.
+RUN_OPTIONS = (
     *("--rm", "--read-only", "--tmpfs", "/tmp:rw,exec,mode=1777", "--network", "none"),
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
 )
@@ -28,11 +30,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Podman:
-    """podman with a store of its own, so that nothing is left behind."""
+    """podman with a temporary image store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # What a machine without Docker's privileges lets runc set: never more than it has itself.
+        # In a container, runc cannot raise limits above those of this process.
         files, processes = (resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
         limits = [f'"nofile={files}:{files}"', f'"nproc={processes // 4}:{processes // 4}"']
         (folder / "containers.conf").write_text(
@@ -51,7 +53,7 @@ class Podman:
         return self._run("podman", *arguments)
 
     def make_base(self) -> None:
-        """Debian's Python 3.11 as an image, in place of python:3.11-slim-bookworm, which is of the same Debian."""
+        """Builds a base image with Debian's Python 3.11; python:3.11-slim-bookworm is the same Debian release."""
         root, archive = self.folder / "root", self.folder / "root.tar"
         packages = "--include=python3,python3-venv,ca-certificates"
         self._run("debootstrap", "--variant=minbase", packages, "bookworm", str(root)).check_returncode()
@@ -61,11 +63,11 @@ class Podman:
         archive.unlink()
 
     def build(self, image: str, **variables: str) -> None:
-        """`make image`, with this machine's certificates and pip configuration for the build alone."""
-        mounted = [f"--volume {path}:{path}:ro" for path in (CERTIFICATES, PIP) if path.exists()]
-        options = ["--isolation oci", "--network host", f"--build-arg PYTHON_IMAGE={BASE}", *mounted]
-        given = {**self.environment, **variables, "IMAGE": image, "BUILD_OPTIONS": " ".join(options)}
-        done = subprocess.run([IMAGES / "build"], env=given, capture_output=True, text=True, check=False)
+        """Runs `make image` with this machine's certificates and pip configuration mounted during the build."""
+        volumes = [f"--volume {path}:{path}:ro" for path in (CERTIFICATES, PIP) if path.exists()]
+        options = ["--isolation oci", "--network host", f"--build-arg PYTHON_IMAGE={BASE}", *volumes]
+        environment = {**self.environment, **variables, "IMAGE": image, "BUILD_OPTIONS": " ".join(options)}
+        done = subprocess.run([IMAGES / "build"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -74,33 +76,33 @@ class Podman:
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    if not os.environ.get(ASKED):
-        pytest.skip(f"{ASKED} is unset: the images are not built here")
+    if not os.environ.get(ENABLED_VARIABLE):
+        pytest.skip(f"{ENABLED_VARIABLE} is unset: images are not built")
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         pytest.skip(f"building without Docker needs {', '.join(missing)}")
     if os.geteuid():
         pytest.skip("debootstrap needs root")
     folder = tmp_path_factory.mktemp("podman")
-    found = Podman(folder)
-    found.make_base()
-    yield found
-    found("system", "reset", "--force")
-    subprocess.run(["umount", folder / "store/overlay"], capture_output=True, check=False)  # podman leaves it mounted
+    podman = Podman(folder)
+    podman.make_base()
+    yield podman
+    podman("system", "reset", "--force")
+    subprocess.run(["umount", folder / "store/overlay"], capture_output=True, check=False)  # podman does not unmount it
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _built(podman: Podman, image: str, **variables: str) -> Run:
+def _build(podman: Podman, image: str, **variables: str) -> Run:
     podman.build(image, **variables)
-    return lambda *command, options=(): podman("run", *CONFINED, *options, image, *command)
+    return lambda *command, options=(): podman("run", *RUN_OPTIONS, *options, image, *command)
 
 
 @pytest.fixture(scope="session")
 def in_trainer(podman: Podman) -> Run:
     """Runs a command in the trainer's CPU image."""
-    return _built(podman, "localhost/radiograft-trainer:test", TARGET="cpu")
+    return _build(podman, "localhost/radiograft-trainer:test", TARGET="cpu")
 
 
 @pytest.fixture(scope="session")
 def in_tensorboard(podman: Podman) -> Run:
     """Runs a command in TensorBoard's image."""
-    return _built(podman, "localhost/radiograft-tensorboard:test", NAME="tensorboard")
+    return _build(podman, "localhost/radiograft-tensorboard:test", NAME="tensorboard")

@@ -1,4 +1,4 @@
-"""`make image`: the builder that is there, called for the image that is asked for; stand-ins write down their calls."""
+"""`make image`: choice of the builder and its arguments. Fake builders record their calls."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NEEDED = ("bash", "dirname", "git", "sed")
 
 
 class Machine:
-    """A PATH with the builders that a machine has, and their calls."""
+    """A PATH with fake builders that record their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in NEEDED:
             (folder / name).symlink_to(shutil.which(name) or "")
 
-    def has(self, builder: str, script: str = "exit 0") -> None:
+    def install(self, builder: str, script: str = "exit 0") -> None:
         path = self.folder / builder
         path.write_text(f'#!/bin/sh\necho "{builder} $SOURCE_DATE_EPOCH $*" >> {self.folder}/calls\n{script}\n')
         path.chmod(0o755)
@@ -35,7 +35,7 @@ class Machine:
         return subprocess.run([IMAGES / "build"], env=environment, capture_output=True, text=True, check=False)
 
     def call(self) -> str:
-        """The last call of a builder."""
+        """Returns the last call of a builder."""
         return (self.folder / "calls").read_text().splitlines()[-1]
 
 
@@ -50,15 +50,15 @@ def _git(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def commit() -> tuple[str, str]:
-    """Hash and time of the commit that is checked out."""
+    """Hash and time of the current commit."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     return _git("rev-parse", "HEAD"), _git("log", "-1", "--format=%ct")
 
 
-def test_docker_builds_the_gpu_target(machine: Machine, commit: tuple[str, str]) -> None:
-    machine.has("docker")
-    machine.has("podman")
+def test_build_default_uses_docker_and_gpu_target(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.install("docker")
+    machine.install("podman")
     done = machine.build()
     assert done.returncode == 0, done.stderr
     assert machine.call() == (
@@ -69,9 +69,11 @@ def test_docker_builds_the_gpu_target(machine: Machine, commit: tuple[str, str])
 
 
 @pytest.mark.parametrize("builder", ["podman", "buildah"])
-def test_without_dockers_engine_another_builds(machine: Machine, commit: tuple[str, str], builder: str) -> None:
-    machine.has("docker", "exit 1")  # the client alone, as `docker info` tells
-    machine.has(builder)
+def test_build_without_docker_engine_uses_other_builder(
+    machine: Machine, commit: tuple[str, str], builder: str
+) -> None:
+    machine.install("docker", "exit 1")  # `docker info` fails if only the client is installed
+    machine.install(builder)
     done = machine.build(TARGET="cpu", BUILD_OPTIONS="--network host --build-arg PYTHON_IMAGE=base:1")
     assert done.returncode == 0, done.stderr
     assert machine.call() == (
@@ -81,8 +83,8 @@ def test_without_dockers_engine_another_builds(machine: Machine, commit: tuple[s
     )
 
 
-def test_tensorboards_image_under_another_name(machine: Machine, commit: tuple[str, str]) -> None:
-    machine.has("buildah")
+def test_build_tensorboard_with_custom_reference(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.install("buildah")
     done = machine.build(NAME="tensorboard", IMAGE="registry.example/tb:1")
     assert "--file images/tensorboard/Dockerfile" in machine.call()
     assert machine.call().endswith(" --tag registry.example/tb:1 .")
@@ -91,10 +93,8 @@ def test_tensorboards_image_under_another_name(machine: Machine, commit: tuple[s
 
 
 @pytest.mark.parametrize("name", ["trainer", "tensorboard"])
-def test_the_bills_of_materials_are_written_beside_the_build(
-    machine: Machine, commit: tuple[str, str], name: str
-) -> None:
-    machine.has("podman")
+def test_build_exports_bill_of_materials(machine: Machine, commit: tuple[str, str], name: str) -> None:
+    machine.install("podman")
     machine.build(NAME=name, BUILD_OPTIONS="--network host")
     assert (machine.folder / "calls").read_text().splitlines()[0] == (
         f"podman  build --format docker --timestamp {commit[1]} --file images/{name}/Dockerfile "
@@ -102,13 +102,13 @@ def test_the_bills_of_materials_are_written_beside_the_build(
     )
 
 
-def test_a_failed_build_fails(machine: Machine, commit: tuple[str, str]) -> None:
-    machine.has("podman", "exit 3")
+def test_build_failure_returns_exit_code(machine: Machine, commit: tuple[str, str]) -> None:
+    machine.install("podman", "exit 3")
     done = machine.build()
     assert (done.returncode, done.stdout) == (3, "")
 
 
-def test_without_a_builder_it_says_what_is_missing(machine: Machine, commit: tuple[str, str]) -> None:
+def test_build_without_builder_fails(machine: Machine, commit: tuple[str, str]) -> None:
     done = machine.build()
     assert done.returncode == 1
-    assert done.stderr == "building an image needs a running docker, podman or buildah; none of them is here\n"
+    assert done.stderr == "no container builder found: install podman or buildah, or start docker\n"

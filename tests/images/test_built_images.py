@@ -1,4 +1,4 @@
-"""The images as they run: unprivileged, read-only, offline, with the packages of the lock and no other."""
+"""The built images: unprivileged, read-only, offline, with exactly the locked packages."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from tests.repository import ROOT
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 INSTALLED = """
 import importlib.metadata, json
-print(json.dumps({each.name: each.version for each in importlib.metadata.distributions()}))
+print(json.dumps({dist.name: dist.version for dist in importlib.metadata.distributions()}))
 """
 MARKERS = {"python_version": "3.11", "python_full_version": "3.11.2", "platform_machine": "x86_64"}
 
 
 def _locked(lock: str) -> dict[str, str]:
-    """Names and versions that a lock asks for on a machine like the image's."""
+    """Returns the names and versions that a lock file has for the platform of the image."""
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
-    wanted = [Requirement(line.removesuffix("\\")) for line in text.splitlines() if re.match(r"\w", line)]
+    requirements = [Requirement(line.removesuffix("\\")) for line in text.splitlines() if re.match(r"\w", line)]
     return {
-        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
-        for each in wanted
-        if not each.marker or each.marker.evaluate(MARKERS)
+        canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
+        for requirement in requirements
+        if not requirement.marker or requirement.marker.evaluate(MARKERS)
     }
 
 
 @pytest.mark.parametrize(
-    ("image", "lock", "own"), [("trainer", "cpu", {"radiograft": "0.1.0"}), ("tensorboard",) * 2 + ({},)]
+    ("image", "lock", "own"),
+    [("trainer", "cpu", {"radiograft": "0.1.0"}), ("tensorboard", "tensorboard", {})],
 )
-def test_the_packages_are_those_of_the_lock(
+def test_image_has_exactly_locked_packages(
     request: pytest.FixtureRequest, image: str, lock: str, own: dict[str, str]
 ) -> None:
     run: Run = request.getfixturevalue(f"in_{image}")
@@ -53,43 +54,43 @@ def test_the_packages_are_those_of_the_lock(
         ("tensorboard", "tensorboard", "/opt/tensorboard/sbom.cdx.json"),
     ],
 )
-def test_the_bill_of_materials_names_every_locked_package(
+def test_bill_of_materials_lists_locked_packages(
     request: pytest.FixtureRequest, image: str, lock: str, path: str
 ) -> None:
     run: Run = request.getfixturevalue(f"in_{image}")
     bill = json.loads(run("cat", path).stdout)
     assert bill["bomFormat"] == "CycloneDX"
-    listed = {canonicalize_name(each["name"]): each["version"] for each in bill["components"]}
+    listed = {canonicalize_name(package["name"]): package["version"] for package in bill["components"]}
     assert listed == _locked(lock)
-    assert all(each["purl"].startswith("pkg:pypi/") for each in bill["components"])
+    assert all(package["purl"].startswith("pkg:pypi/") for package in bill["components"])
 
 
-def test_the_user_may_write_to_tmp_alone(in_trainer: Run) -> None:
+def test_user_can_write_only_to_tmp(in_trainer: Run) -> None:
     done = in_trainer("sh", "-c", "id -u; pwd; touch /tmp/here; touch /there /opt/radiograft/there")
     assert done.stdout == f"{USER}\n/tmp\n"
     assert done.stderr.count("Read-only file system") == 2
 
 
-def test_any_user_may_run_it(in_trainer: Run) -> None:
+def test_image_runs_as_any_user(in_trainer: Run) -> None:
     done = in_trainer("radiograft", "settings", options=("--user", "4242:4242"))
     assert done.returncode == 0, done.stderr
     assert "publish_registry" in done.stdout
 
 
-def test_a_compiled_task_runs_in_it(in_trainer: Run) -> None:
-    """`ingest` of a phantom data set by the very command that the package has for the backend."""
+def test_image_runs_compiled_task(in_trainer: Run) -> None:
+    """Runs `ingest` on synthetic images with the command of the compiled package."""
     command = tasks("transfer_learning")["ingest"].container["command"]
     arguments = tasks("transfer_learning")["ingest"].container["args"]
-    given = json.dumps(_executor_input())
-    words = [given if each == "{{$}}" else each for each in [*command, *arguments]]
+    executor_input = json.dumps(_executor_input())
+    words = [executor_input if word == "{{$}}" else word for word in [*command, *arguments]]
     done = in_trainer(*words, options=("--env", "RADIOGRAFT_PROMISED_GPUS=0"))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "pictures" in done.stdout
+    assert "images" in done.stdout
 
 
 def _executor_input() -> dict[str, object]:
-    places = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
-    values = {"run_id": "run-1", **fill_defaults({**places, "data_format": "phantom", "data_phantom_patients": 20})}
+    uris = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
+    values = {"run_id": "run-1", **fill_defaults({**uris, "data_format": "phantom", "data_phantom_patients": 20})}
     catalog = {"name": "catalog", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalog"}
     return {
         "inputs": {"parameterValues": values},
@@ -101,7 +102,7 @@ def _executor_input() -> dict[str, object]:
     }
 
 
-def test_tensorboard_reads_buckets(in_tensorboard: Run) -> None:
+def test_tensorboard_image_reads_buckets(in_tensorboard: Run) -> None:
     script = "import boto3, fsspec; print('gs' in fsspec.get_filesystem_class('gs').protocol)"
     assert in_tensorboard("python3", "-c", script).stdout == "True\n"
     assert in_tensorboard("tensorboard", "--version").stdout.strip() == _locked("tensorboard")["tensorboard"]

@@ -1,4 +1,4 @@
-"""The manifests and the images: ours have the project's version, and whoever uses it names their own instead."""
+"""The images in the manifests: ours have the project's version, and users can replace them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ OWN = {
 }
 
 
-def test_our_images_have_the_projects_version() -> None:
-    """Fails where the version in pyproject.toml moves on and the manifests' tags do not."""
-    specs = [spec for each in render("base") if (spec := pod_spec(each))]
-    images = {c["image"] for spec in specs for c in [*spec.get("initContainers", ()), *spec["containers"]]}
+def test_manifest_images_have_project_version() -> None:
+    """Fails if the version in pyproject.toml changes, but not the tags in the manifests."""
+    specs = [spec for manifest in render("base") if (spec := pod_spec(manifest))]
+    images = {
+        container["image"] for spec in specs for container in [*spec.get("initContainers", ()), *spec["containers"]]
+    }
     assert images == {
         f"radiograft/trainer:{VERSION}-cpu",
         f"radiograft/tensorboard:{VERSION}",
@@ -31,21 +33,21 @@ def test_our_images_have_the_projects_version() -> None:
     }
 
 
-def test_the_manifests_hold_with_images_of_ones_own(tmp_path: Path) -> None:
-    """Fails where a test that `make manifests` runs insists on our images, or on no RADIOGRAFT_TRAINER_IMAGE.
+def test_manifests_with_custom_images_pass_tests(tmp_path: Path) -> None:
+    """Fails if a test of `make manifests` requires our images, or that RADIOGRAFT_TRAINER_IMAGE is unset.
 
-    The checkout is copied, its base edited as `kustomize edit set image` does, and tests/manifests run in the copy.
+    Copies the checkout, edits the base as `kustomize edit set image` does, and runs tests/manifests in the copy.
     """
     for folder in ("components", "manifests", "pipelines", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     base = tmp_path / "manifests" / "base" / "kustomization.yaml"
-    wanted = yaml.safe_load(base.read_text())
-    kept = [each for each in wanted["images"] if each["name"] not in OWN]
-    own = [{"name": name, "newName": place, "digest": digest} for name, (place, digest) in OWN.items()]
-    base.write_text(yaml.safe_dump(wanted | {"images": kept + own}))
+    kustomization = yaml.safe_load(base.read_text())
+    others = [image for image in kustomization["images"] if image["name"] not in OWN]
+    own = [{"name": name, "newName": new_name, "digest": digest} for name, (new_name, digest) in OWN.items()]
+    base.write_text(yaml.safe_dump(kustomization | {"images": others + own}))
     assert "our_group/trainer@sha256:aaa" in str(rendered(base.parent))
-    exported = os.environ | {"RADIOGRAFT_TRAINER_IMAGE": "@".join(OWN["radiograft/trainer"])}
+    environment = os.environ | {"RADIOGRAFT_TRAINER_IMAGE": "@".join(OWN["radiograft/trainer"])}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/manifests"]
-    done = subprocess.run(command, cwd=tmp_path, env=exported, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

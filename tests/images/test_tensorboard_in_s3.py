@@ -1,4 +1,4 @@
-"""TensorBoard reads logs from S3 where TensorFlow, which reads none, is not installed beside it, as in its image."""
+"""TensorBoard reads logs from S3 if TensorFlow, which cannot, is not installed, as in the image."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ print([(run, [event.step for event in runs.Tensors(run, "epoch_loss")]) for run 
 
 @pytest.fixture
 def logs(s3: str, tmp_path: Path) -> str:
-    """A run's logs in S3: two tasks with one step each."""
+    """Logs of two tasks in S3, with one step each."""
     for step, task in enumerate(("extract-features/train", "fine-tune/train")):
         writer = EventFileWriter(str(tmp_path / task))
         value = Summary.Value(tag="epoch_loss", simple_value=0.5)
         writer.add_event(Event(step=step, summary=Summary(value=[value])))
         writer.close()
-    place = f"{s3}/{uuid.uuid4()}"
-    storage.upload_tree(tmp_path, place)
-    return place
+    uri = f"{s3}/{uuid.uuid4()}"
+    storage.upload_tree(tmp_path, uri)
+    return uri
 
 
-def test_the_curves_of_all_tasks_are_read(logs: str) -> None:
+def test_tensorboard_without_tensorflow_reads_all_tasks(logs: str) -> None:
     done = subprocess.run([sys.executable, "-c", READ, logs], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[('extract-features/train', [0]), ('fine-tune/train', [1])]\n"

@@ -1,4 +1,4 @@
-"""Preprocess that SIGKILL ended at any moment: the next attempt makes what is missing and ends with the same bytes."""
+"""Preprocess killed with SIGKILL at any moment: the next attempt resumes and writes the same bytes."""
 
 from __future__ import annotations
 
@@ -26,58 +26,58 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.INFO, "radiograft")
 
 
-def killed(catalog: Path, out: Path, kept: str, moment: str) -> str:
-    """What an attempt says before it is killed."""
+def run_killed(catalog: Path, out: Path, kept: str, moment: str) -> str:
+    """Runs an attempt that is killed; returns its standard output."""
     command = [sys.executable, "-m", "tests.helpers.killed_preprocess"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, str(catalog), str(out), kept, *moment.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
-    assert done.returncode == -signal.SIGKILL
-    return done.stdout
+    assert process.returncode == -signal.SIGKILL
+    return process.stdout
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file, which names the files that differ when two folders do."""
+def digests(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file by name, so that a failed comparison names the files that differ."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_three_times_in_one_folder(catalog_folder: Path, tmp_path: Path) -> None:
-    """Within the third shard; when its images are written, but not what became of them; while bringing together."""
+def test_preprocess_killed_three_times_resumes(catalog_folder: Path, tmp_path: Path) -> None:
+    """Killed within the third shard, between its images and its row status, and while shards are merged."""
     out = tmp_path / "out"
-    killed(catalog_folder, out, "", f"radiograft.data.shards.dataset _record {2 * IMAGES_A_SHARD + 5}")
+    run_killed(catalog_folder, out, "", f"radiograft.data.shards.dataset _record {2 * IMAGES_A_SHARD + 5}")
     assert sorted(path.name for path in (out / "part").glob("*.parquet")) == [
         "train-00000-of-00004.parquet",
         "train-00001-of-00004.parquet",
     ]
-    said = killed(catalog_folder, out, "", "radiograft.data.shards.row_status write 1")
-    assert f"going on: 2 of {SHARDS} shards are there" in said
+    output = run_killed(catalog_folder, out, "", "radiograft.data.shards.row_status write 1")
+    assert f"resuming: 2 of {SHARDS} shards are finished" in output
     assert (out / "part" / "train-00002-of-00004.tfrecord").is_file()
-    said = killed(catalog_folder, out, "", "radiograft.data.shards.files copy_records 4")
-    assert f"going on: 2 of {SHARDS} shards are there" in said
+    output = run_killed(catalog_folder, out, "", "radiograft.data.shards.files copy_records 4")
+    assert f"resuming: 2 of {SHARDS} shards are finished" in output
     before = {path.name: path.stat().st_mtime_ns for path in (out / "part").glob("train-*")}
     assert not (out / "shards.json").exists()
     attempt(catalog_folder, out, "")
     attempt(catalog_folder, tmp_path / "whole", "")
     assert len(before) == 2 * 4
-    assert contents(out) == contents(tmp_path / "whole")
+    assert digests(out) == digests(tmp_path / "whole")
 
 
-def test_a_pod_that_finds_its_folder_empty(
+def test_preprocess_new_pod_resumes_from_object_store(
     catalog_folder: Path, embedded: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Killed while the fourth shard goes to the object store."""
+    """Killed while the fourth shard is uploaded."""
     kept = f"{embedded}/{uuid.uuid4()}"
-    killed(catalog_folder, tmp_path / "first", kept, "radiograft.storage write_bytes 9")
+    run_killed(catalog_folder, tmp_path / "first", kept, "radiograft.storage write_bytes 9")
     left = [Path(entry.name).name for entry in storage.list_files(kept)]
     assert left == [
         *(f"train-0000{number}-of-00004.{suffix}" for number in range(3) for suffix in ("parquet", "tfrecord")),
         "train-00003-of-00004.tfrecord",
     ]
     attempt(catalog_folder, tmp_path / "second", kept)
-    assert f"going on: 3 of {SHARDS} shards are there" in caplog.text
+    assert f"resuming: 3 of {SHARDS} shards are finished" in caplog.text
     attempt(catalog_folder, tmp_path / "whole", str(tmp_path / "kept"))
-    assert contents(tmp_path / "second") == contents(tmp_path / "whole")
+    assert digests(tmp_path / "second") == digests(tmp_path / "whole")
     attempt(catalog_folder, tmp_path / "third", kept)  # killed between its end and the upload of its outputs
-    assert f"going on: {SHARDS} of {SHARDS} shards are there" in caplog.text
-    assert contents(tmp_path / "third") == contents(tmp_path / "whole")
+    assert f"resuming: {SHARDS} of {SHARDS} shards are finished" in caplog.text
+    assert digests(tmp_path / "third") == digests(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Stages that SIGKILL ended at any moment: the next attempt ends as if nothing had happened."""
+"""Training stages killed with SIGKILL at any moment: the next attempt has the same result as an undisturbed run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
 from tests.repository import ROOT
 
-GoesOn = Callable[[FineTune, Path, Path], bool]
-RATE = "radiograft.training.trainer learning_rate"  # called before each step
-SAVE = "radiograft.storage write_bytes"  # called once for each checkpoint
-SYNC = "os fsync"  # within each local one, before it appears
+Resumes = Callable[[FineTune, Path, Path], bool]
+RATE = "radiograft.training.trainer learning_rate"  # called before each training step
+SAVE = "radiograft.storage write_bytes"  # called once per checkpoint
+SYNC = "os fsync"  # in each local write, before the file becomes visible
 
 
 @pytest.fixture(scope="module")
@@ -45,43 +45,44 @@ def start(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 class Attempts:
-    """Runs a stage again and again in processes and folders of their own, as pods do."""
+    """Runs attempts of a stage, each in its own process and folder, as pods do."""
 
     def __init__(self, stage: str, shards: Path, start: Path, kept: str, scratch: Path) -> None:
         self.kept, self.scratch, self.logs = kept, scratch, list[str]()
         self.command = [sys.executable, "-m", "tests.helpers.killed_stage", stage, str(shards), str(start), kept]
 
     def run(self, moment: str = "") -> Path:
-        """One attempt, which must be killed at the moment named, or else succeed; returns its folder of outputs."""
+        """Runs an attempt that must be killed at `moment`, or succeed if it is empty; returns its output folder."""
         out = self.scratch / str(len(self.logs))
         out.mkdir()
         environment = os.environ | {"TMPDIR": str(out)}
-        done = subprocess.run(
+        process = subprocess.run(
             [*self.command, str(out), *moment.split()], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
-        assert done.returncode == (-signal.SIGKILL if moment else 0)
-        self.logs.append(done.stdout)
+        assert process.returncode == (-signal.SIGKILL if moment else 0)
+        self.logs.append(process.stdout)
         return out
 
     def run_again(self, last: Path) -> None:
-        """An attempt after one that was killed between its end and the upload of its outputs: it trains nothing."""
+        """Runs an attempt after one that was killed before the upload of its outputs: it trains nothing."""
         epochs = self.epochs()
         check_same_model(self.run(), last)
         assert self.epochs() == epochs
 
     def epochs(self) -> list[tuple[str, int]]:
-        """The name of the training and the number of each epoch that any attempt logged."""
-        found = re.findall(r"\| ([a-z ]+): epoch (\d+) of", "".join(self.logs))
-        return [(name, int(number)) for name, number in found]
+        """Returns the name of the training and the number of each epoch that any attempt logged."""
+        epochs = re.findall(r"\| ([a-z ]+): epoch (\d+) of", "".join(self.logs))
+        return [(name, int(number)) for name, number in epochs]
 
-    def left(self) -> list[str]:
-        """Checkpoints that are still there."""
+    def checkpoints(self) -> list[str]:
+        """Returns the names of the remaining checkpoints."""
         return [entry.name for entry in storage.list_files(self.kept)]
 
 
 def check_same_model(one: Path, other: Path) -> None:
     assert (one / "model" / "history.json").read_text() == (other / "model" / "history.json").read_text()
-    for weight, same in zip(*(artifact.load_model(each / "model").get_weights() for each in (one, other)), strict=True):
+    weights, others = (artifact.load_model(folder / "model").get_weights() for folder in (one, other))
+    for weight, same in zip(weights, others, strict=True):
         np.testing.assert_array_equal(weight, same)
 
 
@@ -90,28 +91,30 @@ def check_curves(logs: Path) -> None:
         assert len(scalars(logs / run)["epoch_loss"]) == EPOCHS
 
 
-def test_online_fine_tuning(shards_folder: Path, start: Path, tmp_path: Path) -> None:
-    """Killed while epoch 3 is being written: its checkpoint is on disk, but not to be seen."""
+def test_online_fine_tuning_killed_resumes(shards_folder: Path, start: Path, tmp_path: Path) -> None:
+    """Killed while the checkpoint of epoch 3 is written: it is on disk, but not visible yet."""
     attempts = Attempts("online", shards_folder, start, str(tmp_path / "kept"), tmp_path)
     attempts.run(f"{SYNC} 3")
-    assert [Path(name).name for name in attempts.left()] == ["00000002.state"]
+    assert [Path(name).name for name in attempts.checkpoints()] == ["00000002.state"]
     last = attempts.run()
-    assert "fine tuning: going on after epoch 2\n" in attempts.logs[1]
+    assert "fine tuning: resuming after epoch 2\n" in attempts.logs[1]
     assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4)]
     check_same_model(last, STAGES["online"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent)
     check_curves(last / "logs" / "fine_tuning")
     attempts.run_again(last)
 
 
-def test_search_on_cached_activations(shards_folder: Path, start: Path, embedded: str, tmp_path: Path) -> None:
-    """Killed in the second candidate's epoch 3, with checkpoints in an object store."""
+def test_search_on_cached_activations_killed_resumes(
+    shards_folder: Path, start: Path, embedded: str, tmp_path: Path
+) -> None:
+    """Killed in epoch 3 of the second candidate, with checkpoints in an object store."""
     attempts = Attempts("search", shards_folder, start, f"{embedded}/{uuid.uuid4()}", tmp_path)
     attempts.run(f"{RATE} {(EPOCHS + 2) * STEPS + 1}")
     last = attempts.run()
     assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4, 1, 2, 3, 4)]
-    assert re.findall(r"going on after epoch \d", attempts.logs[1]) == [
-        "going on after epoch 4",
-        "going on after epoch 2",
+    assert re.findall(r"resuming after epoch \d", attempts.logs[1]) == [
+        "resuming after epoch 4",
+        "resuming after epoch 2",
     ]
     whole = STAGES["search"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent
     check_same_model(last, whole)
@@ -121,13 +124,13 @@ def test_search_on_cached_activations(shards_folder: Path, start: Path, embedded
     attempts.run_again(last)
 
 
-def test_feature_extraction(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:
-    """Killed in the pass of the random backbone, after the one of the pretrained and three epochs on its features."""
+def test_feature_extraction_killed_resumes(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:
+    """Killed in the pass of the random backbone, after that of the pretrained one and three epochs on its features."""
     attempts = Attempts("extract_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
     attempts.run(f"{SAVE} {8 + 5 + 3 + 4}")
     last = attempts.run()
-    assert re.findall(r"going on after \w+ \w+", attempts.logs[1]) == [
-        *("going on after 8 batches", "going on after 5 batches", "going on after epoch 3", "going on after 3 batches")
+    assert re.findall(r"resuming after \w+ \w+", attempts.logs[1]) == [
+        *("resuming after 8 batches", "resuming after 5 batches", "resuming after epoch 3", "resuming after 3 batches")
     ]
     assert attempts.epochs() == [(name, n) for name in ("feature extraction", "random weights") for n in (1, 2, 3)]
     whole = feature_extraction.model.parent
@@ -137,12 +140,12 @@ def test_feature_extraction(feature_extraction: Trained, shards_folder: Path, tm
     attempts.run_again(last)
 
 
-class Stopped(Exception):  # noqa: N818  no error of the training's
-    """The training was stopped from outside."""
+class Stopped(Exception):  # noqa: N818  not an error
+    """The test stopped the training."""
 
 
 def stop_at(step: int) -> Callable[..., float]:
-    """What to put in the place of `learning_rate` to have every training stopped before a step."""
+    """Returns a replacement for `learning_rate` that stops every training before a step."""
     original = trainer.learning_rate
 
     def rate(recipe: Recipe, highest: float, current: int, *others: Any) -> float:
@@ -155,7 +158,7 @@ def stop_at(step: int) -> Callable[..., float]:
 
 @pytest.fixture(scope="module")
 def kept(shards_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """Checkpoints of an online fine-tuning that was stopped in its epoch 3."""
+    """Checkpoints of an online fine-tuning that was stopped in epoch 3."""
     folder = tmp_path_factory.mktemp("stopped")
     checkpoints = Checkpoints(str(folder / "kept"))
     with pytest.MonkeyPatch.context() as patch:
@@ -165,25 +168,27 @@ def kept(shards_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFact
     return checkpoints
 
 
-class TestOnlyTheSameWorkGoesOn:
+class TestResume:
+    """A fine-tuning resumes only from checkpoints of the same settings, data and initial weights."""
+
     @pytest.fixture(autouse=True)
     def watch(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         monkeypatch.setattr(trainer, "learning_rate", stop_at(0))
         caplog.set_level(logging.INFO, "radiograft")
 
     @pytest.fixture
-    def goes_on(self, kept: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> GoesOn:
-        """Whether a fine-tuning takes up the one that was stopped."""
+    def resumes(self, kept: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Resumes:
+        """Returns whether a fine-tuning resumes the stopped one."""
 
         def run(settings: FineTune, shards: Path, start: Path) -> bool:
             with pytest.raises(Stopped):
                 run_fine_tune(settings, shards, start, tmp_path / "out", kept)
-            return "fine tuning: going on after epoch 2" in caplog.text
+            return "fine tuning: resuming after epoch 2" in caplog.text
 
         return run
 
-    def test_the_same(self, goes_on: GoesOn, shards_folder: Path, start: Path) -> None:
-        assert goes_on(FINE_TUNE, shards_folder, start)
+    def test_same_settings_and_data_resumes(self, resumes: Resumes, shards_folder: Path, start: Path) -> None:
+        assert resumes(FINE_TUNE, shards_folder, start)
 
     @pytest.mark.parametrize(
         "changes",
@@ -196,16 +201,18 @@ class TestOnlyTheSameWorkGoesOn:
         ],
         ids=lambda changes: str(*changes),
     )
-    def test_other_settings(self, changes: dict[str, Any], goes_on: GoesOn, shards_folder: Path, start: Path) -> None:
-        assert not goes_on(dataclasses.replace(FINE_TUNE, **changes), shards_folder, start)
+    def test_changed_setting_starts_over(
+        self, changes: dict[str, Any], resumes: Resumes, shards_folder: Path, start: Path
+    ) -> None:
+        assert not resumes(dataclasses.replace(FINE_TUNE, **changes), shards_folder, start)
 
-    def test_another_start(self, goes_on: GoesOn, shards_folder: Path, tmp_path: Path) -> None:
+    def test_changed_initial_weights_starts_over(self, resumes: Resumes, shards_folder: Path, tmp_path: Path) -> None:
         data = Shards.read(shards_folder)
         other = small_network(tmp_path / "start", data.image_size, data.labels, seed=1)
-        assert not goes_on(FINE_TUNE, shards_folder, other)
+        assert not resumes(FINE_TUNE, shards_folder, other)
 
-    def test_other_data(self, goes_on: GoesOn, shards_folder: Path, start: Path, tmp_path: Path) -> None:
+    def test_changed_data_starts_over(self, resumes: Resumes, shards_folder: Path, start: Path, tmp_path: Path) -> None:
         shutil.copytree(shards_folder, tmp_path / "shards")
-        described = tmp_path / "shards" / "shards.json"
-        described.write_text(json.dumps(json.loads(described.read_text()) | {"fingerprint": "another"}))
-        assert not goes_on(FINE_TUNE, tmp_path / "shards", start)
+        description = tmp_path / "shards" / "shards.json"
+        description.write_text(json.dumps(json.loads(description.read_text()) | {"fingerprint": "another"}))
+        assert not resumes(FINE_TUNE, tmp_path / "shards", start)

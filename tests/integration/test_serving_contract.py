@@ -1,7 +1,7 @@
-"""TensorFlow Serving's contract, held with its own messages: what it reads from saved_model.pb, gRPC and REST bodies.
+"""Published versions follow TensorFlow Serving's contract: its SavedModel, gRPC and REST formats.
 
-The server here is a stand-in that does what TensorFlow Serving does with a version: it loads the graph tagged `serve`
-into a session and feeds and fetches the tensors that the signature names. Nothing of ours takes part.
+The server here stands in for TensorFlow Serving: it loads the graph tagged `serve` into a session and feeds and fetches
+the tensors of the signature. It uses no code of Radiograft.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SIZE = 32
 
 
 class Server(service.PredictionServiceServicer):
-    """Serves one version by the names of its signatures."""
+    """Serves the signatures of one version."""
 
     def __init__(self, version: Path) -> None:
         self.graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
@@ -43,34 +43,34 @@ class Server(service.PredictionServiceServicer):
         with self._session.graph.as_default():
             tf.compat.v1.saved_model.load(self._session, ["serve"], str(version))
 
-    def ask(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Session.Run, as TensorFlow Serving calls it."""
+    def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls Session.run as TensorFlow Serving does."""
         definition = self.graph.signature_def[signature]
-        fetched = {name: tensor.name for name, tensor in definition.outputs.items()}
-        fed = {definition.inputs[name].name: value for name, value in inputs.items()}
-        answers: dict[str, np.ndarray] = self._session.run(fetched, fed)
-        return answers
+        fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
+        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
+        outputs: dict[str, np.ndarray] = self._session.run(fetches, feeds)
+        return outputs
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802  the service's own name
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802  gRPC name
         inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         response = predict_pb2.PredictResponse()
-        for name, value in self.ask(request.model_spec.signature_name, inputs).items():
+        for name, value in self.predict(request.model_spec.signature_name, inputs).items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
     def predict_rest(self, body: bytes) -> dict[str, Any]:
-        """`POST /v1/models/MODEL:predict` in row format with one input; `b64` marks binary values."""
-        asked = json.loads(body)
-        signature = asked.get("signature_name", "serving_default")
+        """Answers `POST /v1/models/MODEL:predict` in row format with one input; `b64` marks binary values."""
+        request = json.loads(body)
+        signature = request.get("signature_name", "serving_default")
         (name,) = self.graph.signature_def[signature].inputs
-        rows = [base64.b64decode(row["b64"]) if isinstance(row, dict) else row for row in asked["instances"]]
+        rows = [base64.b64decode(row["b64"]) if isinstance(row, dict) else row for row in request["instances"]]
         values = np.array(rows, dtype=object if isinstance(rows[0], bytes) else np.float32)
-        return {"predictions": self.ask(signature, {name: values})["probabilities"].tolist()}
+        return {"predictions": self.predict(signature, {name: values})["probabilities"].tolist()}
 
 
 @pytest.fixture(scope="module")
 def version(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The evaluated model as published."""
+    """The folder of the published model."""
     place, folder = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("evaluation")
     for name in ("metrics.json", "predictions.parquet", "report.SHA256SUMS"):
         (folder / name).write_bytes((evaluation.folder / name).read_bytes())
@@ -87,24 +87,24 @@ def server(version: Path) -> Server:
 
 @pytest.fixture(scope="module")
 def stub(server: Server) -> Iterator[Any]:
-    """The client of tensorflow-serving-api, connected by gRPC."""
-    listening = grpc.server(ThreadPoolExecutor(2))
-    service.add_PredictionServiceServicer_to_server(server, listening)
-    port = listening.add_insecure_port("127.0.0.1:0")
-    listening.start()
+    """The gRPC client of tensorflow-serving-api."""
+    grpc_server = grpc.server(ThreadPoolExecutor(2))
+    service.add_PredictionServiceServicer_to_server(server, grpc_server)
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    grpc_server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield service.PredictionServiceStub(channel)
-    listening.stop(None)
+    grpc_server.stop(None)
 
 
 @pytest.fixture(scope="module")
 def recorded(evaluation: Evaluated) -> tuple[list[bytes], np.ndarray]:
-    """The test images' files and the probabilities that evaluation recorded for them."""
+    """The files of the test images, and the probabilities that evaluation recorded for them."""
     data = Shards.read(evaluation.inputs.shards)
-    found = pd.read_parquet(evaluation.folder / "predictions.parquet")
-    found = found[(found["strategy"] == "fine_tuning") & (found["split"] == "test")]
+    predictions = pd.read_parquet(evaluation.folder / "predictions.parquet")
+    predictions = predictions[(predictions["strategy"] == "fine_tuning") & (predictions["split"] == "test")]
     files = [Path(uri).read_bytes() for uri in data.split("test")["uri"]]
-    return files, found[[score_column(label) for label in data.labels]].to_numpy()
+    return files, predictions[[score_column(label) for label in data.labels]].to_numpy()
 
 
 def _fields(tensors: Any) -> dict[str, tuple[str, list[int]]]:
@@ -114,7 +114,7 @@ def _fields(tensors: Any) -> dict[str, tuple[str, list[int]]]:
     }
 
 
-def test_the_signatures_are_what_serving_reads(server: Server) -> None:
+def test_signatures_have_expected_names_and_tensors(server: Server) -> None:
     graph: meta_graph_pb2.MetaGraphDef = server.graph
     assert list(graph.meta_info_def.tags) == ["serve"]
     methods = {name: definition.method_name for name, definition in graph.signature_def.items() if name[0] != "_"}
@@ -125,27 +125,25 @@ def test_the_signatures_are_what_serving_reads(server: Server) -> None:
     assert _fields(files.outputs) == _fields(images.outputs) == {"probabilities": ("float32", [-1, LABELS])}
 
 
-def test_grpc_answers_from_files_what_evaluation_recorded(stub: Any, recorded: tuple[list[bytes], np.ndarray]) -> None:
+def test_grpc_files_return_recorded_probabilities(stub: Any, recorded: tuple[list[bytes], np.ndarray]) -> None:
     files, expected = recorded
     request = predict_pb2.PredictRequest()
     request.model_spec.name = MODEL
     request.model_spec.signature_name = "serving_default"
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(files, shape=[len(files)]))
-    answer = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
-    assert answer.dtype == np.float32
-    assert np.ptp(expected) > 0.01  # not one answer for all
-    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
+    probabilities = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
+    assert probabilities.dtype == np.float32
+    assert np.ptp(expected) > 0.01  # not the same for all images
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
 
 
-def test_rest_answers_from_files_what_evaluation_recorded(
-    server: Server, recorded: tuple[list[bytes], np.ndarray]
-) -> None:
+def test_rest_files_return_recorded_probabilities(server: Server, recorded: tuple[list[bytes], np.ndarray]) -> None:
     files, expected = recorded
     body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()} for content in files]})
     np.testing.assert_allclose(server.predict_rest(body.encode())["predictions"], expected, rtol=0, atol=1e-5)
 
 
-def test_float_batches_are_answered_alike(
+def test_float_images_return_recorded_probabilities(
     stub: Any, server: Server, evaluation: Evaluated, recorded: tuple[list[bytes], np.ndarray]
 ) -> None:
     data = Shards.read(evaluation.inputs.shards)
@@ -153,17 +151,18 @@ def test_float_batches_are_answered_alike(
     request = predict_pb2.PredictRequest()
     request.model_spec.signature_name = "pictures"
     request.inputs["pictures"].CopyFrom(tf.make_tensor_proto(images))
-    answer = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
-    np.testing.assert_allclose(answer, recorded[1], rtol=0, atol=1e-5)
+    probabilities = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["probabilities"])
+    np.testing.assert_allclose(probabilities, recorded[1], rtol=0, atol=1e-5)
     body = json.dumps({"signature_name": "pictures", "instances": images[:2].tolist()})
     np.testing.assert_allclose(server.predict_rest(body.encode())["predictions"], recorded[1][:2], rtol=0, atol=1e-5)
 
 
 def test_float_images_are_rounded_and_clipped(server: Server) -> None:
-    def ask(value: float) -> np.ndarray:
-        return server.ask("pictures", {"pictures": np.full((1, SIZE, SIZE, 1), value, np.float32)})["probabilities"]
+    def predict(value: float) -> np.ndarray:
+        images = np.full((1, SIZE, SIZE, 1), value, np.float32)
+        return server.predict("pictures", {"pictures": images})["probabilities"]
 
-    np.testing.assert_array_equal(ask(99.6), ask(100.0))
-    np.testing.assert_array_equal(ask(300.0), ask(255.0))
-    np.testing.assert_array_equal(ask(-3.0), ask(0.0))
-    assert (ask(0.0) != ask(100.0)).any()
+    np.testing.assert_array_equal(predict(99.6), predict(100.0))
+    np.testing.assert_array_equal(predict(300.0), predict(255.0))
+    np.testing.assert_array_equal(predict(-3.0), predict(0.0))
+    assert (predict(0.0) != predict(100.0)).any()

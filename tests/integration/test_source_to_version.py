@@ -1,7 +1,8 @@
-"""Every source goes through all six stages and ends as a published version that has judged each test image."""
+"""Every data format passes through all six stages and results in a published version with test predictions."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from radiograft import backbones
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
-from radiograft.models.backbones import registry as backbones
 from radiograft.registry import versions as registry
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
@@ -34,26 +35,26 @@ EXTRACT_FEATURES = ExtractFeatures(
     train_feature_epochs=1,
 )
 FINE_TUNE = FineTune(model_cut_off="top_conv", train_batch_size=2, train_fine_tune_epochs=1)
-Counts = dict[str, tuple[int, int]]  # of images and of the sick among them, by split
+Counts = dict[str, tuple[int, int]]  # images and positive images by split
 FOUR_EACH: Counts = dict.fromkeys(("train", "validation", "test"), (4, 2))
-WHERE = {  # each source lies, by the fixture that gives the place; and what it holds
+CASES = {  # the fixture with the location of each source, and its counts
     "folders": ("folder", FOUR_EACH),
     "table": ("s3", FOUR_EACH),
     "chexpert": ("folder", FOUR_EACH),
     "dicom": ("folder", FOUR_EACH),
     "medmnist": ("folder", FOUR_EACH),
-    "nih": ("embedded", {"train": (3, 1), "validation": (5, 3), "test": (4, 2)}),  # which has no list for validation
+    "nih": ("embedded", {"train": (3, 1), "validation": (5, 3), "test": (4, 2)}),  # has no list for validation
 }
-REAL_IMAGES = 6  # a split
+REAL_IMAGES = 6  # per split
 
 
 def pneumoniamnist(test_data: Path, place: str) -> Ingest:
-    """The first images of each split of PneumoniaMNIST itself, half of them sick."""
+    """The first images of each split of the real PneumoniaMNIST, half of them positive."""
     arrays = {}
     with npz_archive.open_npz(str(test_data / "pneumoniamnist.npz")) as archive:
         for part in ("train", "val", "test"):
             labels = archive.read(f"{part}_labels")
-            chosen = np.concatenate([np.flatnonzero(labels[:, 0] == sick)[: REAL_IMAGES // 2] for sick in (0, 1)])
+            chosen = np.concatenate([np.flatnonzero(labels[:, 0] == label)[: REAL_IMAGES // 2] for label in (0, 1)])
             arrays[f"{part}_images"] = archive.read(f"{part}_images")[chosen]
             arrays[f"{part}_labels"] = labels[chosen]
     put({"pneumoniamnist.npz": packed(**arrays)}, place)
@@ -61,7 +62,7 @@ def pneumoniamnist(test_data: Path, place: str) -> Ingest:
 
 
 def three_layers(include_top: bool, weights: None, input_tensor: keras.KerasTensor) -> keras.Model:
-    """A network in place of EfficientNet-Lite0, with whose 300 layers a source would take a minute and show no more."""
+    """Replaces EfficientNet-Lite0, whose 300 layers would take a minute per source without testing more."""
     assert not include_top
     assert weights is None
     small = keras.layers.Conv2D(4, 3, strides=8, name="stem_conv", activation="relu")(input_tensor)
@@ -72,7 +73,14 @@ def three_layers(include_top: bool, weights: None, input_tensor: keras.KerasTens
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        backbones.BACKBONES, "efficientnet_lite0", backbones.BackboneSpec(three_layers, "is always there")
+        backbones._backbones(),
+        "efficientnet_lite0",
+        dataclasses.replace(
+            backbones.get_backbone("efficientnet_lite0"),
+            build=three_layers,
+            cut_offs=("stem_conv", "top_conv"),
+            taps=("top_conv",),
+        ),
     )
 
 
@@ -81,45 +89,48 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def published(settings: Ingest, folder: Path) -> publish.PublishResult:
-    """Runs all stages in this process, as small as they can be, and returns what publish says."""
-    where = str(folder / "registry")
+def run_stages(settings: Ingest, folder: Path) -> publish.PublishResult:
+    """Runs all stages in this process with minimal settings and returns the result of publish."""
+    registry_uri = str(folder / "registry")
     ingest.run(settings, folder / "catalog")
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
     tuned = run_fine_tune(FINE_TUNE, folder / "shards", start.model, folder / "fine_tune")
     inputs = evaluate.EvaluateInputs(folder / "shards", start.features, start.model, tuned.model)
-    judging = Evaluate(
-        publish_registry=where, publish_model_name=MODEL, evaluate_bootstrap_samples=100, evaluate_min_patients=1
+    evaluation = Evaluate(
+        publish_registry=registry_uri,
+        publish_model_name=MODEL,
+        evaluate_bootstrap_samples=100,
+        evaluate_min_patients=1,
     )
-    evaluate.run(judging, inputs, "a-run", folder / "evaluation", folder / "report.html", folder / "logs")
-    found = publish.PublishInputs(tuned.model, folder / "evaluation", folder / "report.html")
-    return publish.run(Publish(where, MODEL), found, "a-run", folder / "version.json")
+    evaluate.run(evaluation, inputs, "a-run", folder / "evaluation", folder / "report.html", folder / "logs")
+    publish_inputs = publish.PublishInputs(tuned.model, folder / "evaluation", folder / "report.html")
+    return publish.run(Publish(registry_uri, MODEL), publish_inputs, "a-run", folder / "version.json")
 
 
 def assert_published(folder: Path, images: Counts) -> None:
-    """Version 1 is whole, knows its label, counts its data by split and has judged each image of the test split."""
+    """Asserts that version 1 is complete, has the right label and counts, and predicts each image of the test split."""
     registry.verify_version(str(folder / "registry"), MODEL, 1)
     extra = folder / "registry" / MODEL / "1" / registry.EXTRA_ASSETS
     assert json.loads((extra / "contract.json").read_text())["labels"] == ["Pneumonia"]
     splits = json.loads((extra / "metrics.json").read_text())["data"]["splits"]
-    assert {split: (found["pictures"], found["positives"]["Pneumonia"]) for split, found in splits.items()} == images
+    assert {name: (split["pictures"], split["positives"]["Pneumonia"]) for name, split in splits.items()} == images
     rows = pd.read_parquet(folder / "catalog" / "catalog.parquet")
     predictions = pd.read_parquet(extra / "predictions.parquet").query("split == 'test'")
-    for _, found in predictions.groupby("strategy"):
-        assert sorted(found["image_id"]) == sorted(rows["image_id"][rows["split"] == "test"])
-        assert found["score:Pneumonia"].between(0, 1).all()
+    for _, group in predictions.groupby("strategy"):
+        assert sorted(group["image_id"]) == sorted(rows["image_id"][rows["split"] == "test"])
+        assert group["score:Pneumonia"].between(0, 1).all()
     assert predictions["strategy"].nunique() == 2
 
 
-@pytest.mark.parametrize("source", WHERE)
-def test_a_source_ends_as_a_version(source: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    place, images = WHERE[source]
+@pytest.mark.parametrize("source", CASES)
+def test_stages_publish_version_of_every_source(source: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    place, images = CASES[source]
     settings = EVERY[source](f"{request.getfixturevalue(place)}/{uuid.uuid4()}")
-    assert published(settings, tmp_path).version == 1
+    assert run_stages(settings, tmp_path).version == 1
     assert_published(tmp_path, images)
 
 
-def test_pneumoniamnist_ends_as_a_version(test_data: Path, tmp_path: Path) -> None:
-    assert published(pneumoniamnist(test_data, str(tmp_path / "data")), tmp_path).version == 1
+def test_stages_publish_version_of_pneumoniamnist(test_data: Path, tmp_path: Path) -> None:
+    assert run_stages(pneumoniamnist(test_data, str(tmp_path / "data")), tmp_path).version == 1
     assert_published(tmp_path, dict.fromkeys(FOUR_EACH, (REAL_IMAGES, REAL_IMAGES // 2)))

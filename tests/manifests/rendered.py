@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of the manifests."""
+"""Renders the manifests with kustomize."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Document = dict[str, Any]
 
 
 def render(name: str) -> list[Document]:
-    """The objects of the base or of an overlay, as one's own to change."""
+    """Returns the objects of the base or of an overlay, as a copy that may be changed."""
     return copy.deepcopy(rendered(FOLDERS[name]))
 
 
 @functools.cache
 def rendered(folder: Path) -> list[Document]:
-    """The objects of a folder with a kustomization."""
+    """Returns the objects of a folder with a kustomization."""
     tools = (("kubectl", "kustomize"), ("kustomize", "build"))
     command = next((tool for tool in tools if shutil.which(tool[0])), None)
     if command is None:
-        pytest.skip("rendering the manifests needs kubectl or kustomize; neither is here")
+        pytest.skip("rendering the manifests requires kubectl or kustomize")
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # kustomize warns there of fields that it is about to drop
+    assert done.stderr == ""  # kustomize warns here of deprecated fields
     return list(yaml.safe_load_all(done.stdout))
 
 
 def the(documents: list[Document], kind: str, name: str) -> Document:
-    """The object of that kind and name."""
-    (found,) = (each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
-    return found
+    """Returns the object of this kind and name."""
+    (match,) = (each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return match
 
 
 def pod_spec(document: Document) -> Document | None:
-    """The pod that an object makes, if it makes one."""
+    """Returns the pod specification in an object; None if it has none."""
     if document["kind"] == "Deployment":
         return document["spec"]["template"]["spec"]
     if document["kind"] == "InferenceService":

@@ -1,4 +1,4 @@
-"""Every overlay renders, is valid, and holds the policies; and each check finds what it is there to find."""
+"""Every overlay is valid and complies with the policies, and each check finds its violations."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tests.manifests import policies, schemas
 from tests.manifests.rendered import FOLDERS, MANIFESTS, OVERLAYS, Document, pod_spec, render, rendered, the
 
 Change = Callable[[list[Document]], Any]
-every_rendering = pytest.mark.parametrize("name", FOLDERS)
+for_all_renderings = pytest.mark.parametrize("name", FOLDERS)
 
 
-@every_rendering
-def test_it_renders_what_the_cluster_takes(name: str) -> None:
+@for_all_renderings
+def test_render_all_overlays_are_valid(name: str) -> None:
     assert [error for document in render(name) for error in schemas.errors(document)] == []
 
 
-@every_rendering
-def test_it_holds_the_policies(name: str) -> None:
+@for_all_renderings
+def test_violations_all_overlays_comply(name: str) -> None:
     assert policies.violations(render(name)) == []
 
 
-def test_every_overlay_is_known() -> None:
+def test_overlays_are_complete() -> None:
     assert {path.name for path in (MANIFESTS / "overlays").iterdir()} == set(OVERLAYS)
 
 
-def test_the_profile_is_one_that_kubeflow_takes() -> None:
+def test_profile_is_valid_and_names_namespace() -> None:
     profile = yaml.safe_load((MANIFESTS / "overlays" / "kubeflow" / "profile.yaml").read_text())
     assert schemas.errors(profile) == []
     assert {each["metadata"]["namespace"] for each in render("kubeflow")} == {profile["metadata"]["name"]}
@@ -61,7 +61,7 @@ INVALID: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("wrong", INVALID)
-def test_an_invalid_object_is_found(wrong: str) -> None:
+def test_errors_invalid_object_is_reported(wrong: str) -> None:
     documents = render("base")
     change, message = INVALID[wrong]
     change(documents)
@@ -69,7 +69,7 @@ def test_an_invalid_object_is_found(wrong: str) -> None:
     assert message in error
 
 
-OTHER_KINDS: dict[str, tuple[str, str, Change, str]] = {
+INVALID_CUSTOM_RESOURCES: dict[str, tuple[str, str, Change, str]] = {
     "logs": ("kubeflow", "Tensorboard", lambda t: t["spec"].update(logsPath="gs://b"), "'logsPath' was unexpected"),
     "no logs": ("kubeflow", "Tensorboard", lambda t: t["spec"].clear(), "'logspath' is a required property"),
     "label": ("kubeflow", "Tensorboard", lambda t: t["metadata"].update(labels={"a": 1}), "1 is not of type"),
@@ -94,9 +94,9 @@ OTHER_KINDS: dict[str, tuple[str, str, Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", OTHER_KINDS)
-def test_an_invalid_object_of_another_kind_is_found(wrong: str) -> None:
-    overlay, kind, change, message = OTHER_KINDS[wrong]
+@pytest.mark.parametrize("wrong", INVALID_CUSTOM_RESOURCES)
+def test_errors_invalid_custom_resource_is_reported(wrong: str) -> None:
+    overlay, kind, change, message = INVALID_CUSTOM_RESOURCES[wrong]
     document = the(render(overlay), kind, "radiograft")
     change(document)
     (error,) = schemas.errors(document)
@@ -126,19 +126,19 @@ def _without(documents: list[Document], kind: str, name: str) -> None:
 BROKEN: dict[str, tuple[Change, str]] = {
     "privileged pod": (
         lambda d: _container(d)["securityContext"].update(privileged=True),
-        "restricted: radiograft-serving/serving has other privileges than none",
+        "check_pod_security: radiograft-serving/serving is not restricted",
     ),
     "privileged init container": (
         lambda d: _pod(d)["initContainers"][0].pop("securityContext"),
-        "restricted: radiograft-serving/first-version has other privileges than none",
+        "check_pod_security: radiograft-serving/first-version is not restricted",
     ),
     "capability": (
         lambda d: _container(d)["securityContext"]["capabilities"].update(add=["NET_ADMIN"]),
-        "restricted: radiograft-serving/serving has other privileges than none",
+        "check_pod_security: radiograft-serving/serving is not restricted",
     ),
     "writable root": (
         lambda d: _container(d)["securityContext"].update(readOnlyRootFilesystem=False),
-        "restricted: radiograft-serving/serving has other privileges than none",
+        "check_pod_security: radiograft-serving/serving is not restricted",
     ),
     "root": (lambda d: _pod(d)["securityContext"].update(runAsUser=0), "radiograft-serving may run as root"),
     "no seccomp": (lambda d: _pod(d)["securityContext"].pop("seccompProfile"), "radiograft-serving has no seccomp"),
@@ -147,101 +147,127 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda d: _pod(d)["volumes"][0].update(hostPath={"path": "/"}),
         "radiograft-serving mounts the volume models of a kind that is not allowed",
     ),
-    "no requests": (lambda d: _container(d)["resources"].pop("requests"), "sized: radiograft-serving/serving requests"),
-    "no limit": (lambda d: _container(d)["resources"]["limits"].pop("memory"), "sized: radiograft-serving/serving has"),
-    "not live": (lambda d: _container(d).pop("livenessProbe"), "probed: radiograft-serving/serving has no liveness"),
-    "not ready": (lambda d: _container(d).pop("readinessProbe"), "probed: radiograft-serving/serving has ports"),
-    "latest": (lambda d: _container(d).update(image="tensorflow/serving:latest"), "fixed_images: radiograft-serving"),
-    "no tag": (lambda d: _container(d).update(image="tensorflow/serving"), "fixed_images: radiograft-serving/serving"),
-    "short tag": (lambda d: _container(d).update(image="tensorflow/serving:2"), "fixed_images: radiograft-serving"),
-    "no GPU quota": (lambda d: _without(d, "ResourceQuota", "radiograft-gpus"), "room_for_gpus: no quota counts GPUs"),
-    "quota of another kind": (lambda d: _hard(d).clear(), "room_for_gpus: no quota counts GPUs"),
+    "no requests": (
+        lambda d: _container(d)["resources"].pop("requests"),
+        "check_resources: radiograft-serving/serving requests",
+    ),
+    "no limit": (
+        lambda d: _container(d)["resources"]["limits"].pop("memory"),
+        "check_resources: radiograft-serving/serving has",
+    ),
+    "not live": (
+        lambda d: _container(d).pop("livenessProbe"),
+        "check_probes: radiograft-serving/serving has no liveness",
+    ),
+    "not ready": (lambda d: _container(d).pop("readinessProbe"), "check_probes: radiograft-serving/serving has ports"),
+    "latest": (lambda d: _container(d).update(image="tensorflow/serving:latest"), "check_images: radiograft-serving"),
+    "no tag": (lambda d: _container(d).update(image="tensorflow/serving"), "check_images: radiograft-serving/serving"),
+    "short tag": (lambda d: _container(d).update(image="tensorflow/serving:2"), "check_images: radiograft-serving"),
+    "no GPU quota": (
+        lambda d: _without(d, "ResourceQuota", "radiograft-gpus"),
+        "check_gpu_quota: no quota counts GPUs",
+    ),
+    "quota of another kind": (lambda d: _hard(d).clear(), "check_gpu_quota: no quota counts GPUs"),
     "quota for one": (
         lambda d: _hard(d).update({"requests.nvidia.com/gpu": "1"}),
-        "room_for_gpus: the quota leaves a run 1 of 2 GPUs",
+        "check_gpu_quota: the quota admits 1 of 2 GPUs of a task",
     ),
     "quota on memory": (
         lambda d: _hard(d).update({"requests.memory": "64Gi"}),
-        "room_for_gpus: the quota refuses pods that do not say requests.memory",
+        "check_gpu_quota: the quota rejects pods that do not declare requests.memory",
     ),
-    "GPUs for all": (
+    "GPUs for all pods": (
         lambda d: _limits(d).update(max={"nvidia.com/gpu": "2"}),
-        "room_for_gpus: a limit range's max also holds for KFP's own pods",
+        "check_gpu_quota: a limit range's max also applies to KFP's own pods",
     ),
-    "everything allowed": (lambda d: _rule(d).update(verbs=["*"]), "least_privilege: radiograft allows everything"),
-    "every config map": (lambda d: _rule(d).pop("resourceNames"), "least_privilege: radiograft reads every secret"),
+    "everything allowed": (lambda d: _rule(d).update(verbs=["*"]), "check_roles: radiograft contains a wildcard"),
+    "every config map": (lambda d: _rule(d).pop("resourceNames"), "check_roles: radiograft can read every secret"),
     "whole cluster": (
         lambda d: the(d, "Role", "radiograft").update(kind="ClusterRole"),
-        "least_privilege: radiograft holds for the whole cluster",
+        "check_roles: radiograft applies to the whole cluster",
     ),
     "no account": (
         lambda d: _without(d, "ServiceAccount", "radiograft"),
-        "known_accounts: radiograft binds the unknown radiograft",
+        "check_service_accounts: radiograft binds the unknown service account radiograft",
     ),
-    "token": (lambda d: _pod(d).pop("automountServiceAccountToken"), "known_accounts: radiograft-serving is handed"),
+    "token": (
+        lambda d: _pod(d).pop("automountServiceAccountToken"),
+        "check_service_accounts: radiograft-serving mounts a Kubernetes token",
+    ),
     "service without pods": (
         lambda d: the(d, "Service", "radiograft-serving")["spec"]["selector"].update(app="other"),
-        "wired: Service radiograft-serving finds no pods",
+        "check_selectors_and_ports: Service radiograft-serving selects no pods",
     ),
     "unknown port": (
         lambda d: the(d, "Service", "radiograft-serving")["spec"]["ports"][0].update(targetPort="web"),
-        "wired: radiograft-serving leads to the unknown port web",
+        "check_selectors_and_ports: radiograft-serving targets the unknown port web",
     ),
-    "undrainable": (lambda d: _serving(d).update(replicas=1), "wired: radiograft-serving never lets a node be drained"),
+    "undrainable": (
+        lambda d: _serving(d).update(replicas=1),
+        "check_selectors_and_ports: radiograft-serving prevents nodes from being drained",
+    ),
     "unknown variable": (
         lambda d: the(d, "ConfigMap", "radiograft")["data"].pop("REGISTRY"),
-        "complete: radiograft-serving/first-version uses REGISTRY, which the config map does not have",
+        "check_references: radiograft-serving/first-version uses REGISTRY, which is not in the config map",
     ),
-    "unknown volume": (lambda d: _pod(d)["volumes"].pop(0), "complete: radiograft-serving mounts models"),
-    "asked for another model": (
+    "unknown volume": (
+        lambda d: _pod(d)["volumes"].pop(0),
+        "check_references: radiograft-serving mounts unknown volumes: models",
+    ),
+    "probe of another model": (
         lambda d: the(d, "ConfigMap", "radiograft")["data"].update(MODEL="knee"),
-        "named: radiograft-serving/serving serves knee, but is asked for /v1/models/chest-radiograph/metadata",
+        (
+            "check_model_name: radiograft-serving/serving serves knee, "
+            "but its probe requests /v1/models/chest-radiograph/metadata"
+        ),
     ),
-    "called by anybody": (
+    "unrestricted ingress": (
         lambda d: _without(d, "NetworkPolicy", "radiograft-services"),
-        "guarded: radiograft-serving may be called by, or call, anybody",
+        "check_network_policies: radiograft-serving has unrestricted connections",
     ),
-    "calls anybody": (
+    "unrestricted egress": (
         lambda d: _without(d, "NetworkPolicy", "radiograft-calls"),
-        "guarded: radiograft-serving may be called by, or call, anybody",
+        "check_network_policies: radiograft-serving has unrestricted connections",
     ),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_policy_is_found(broken: str) -> None:
+def test_violations_broken_policy_is_reported(broken: str) -> None:
     documents = render("base")
     change, message = BROKEN[broken]
     change(documents)
-    assert any(message in found for found in policies.violations(documents))
+    assert any(message in violation for violation in policies.violations(documents))
 
 
-def test_an_inference_service_without_its_label_is_found() -> None:
+def test_violations_inference_service_without_label_is_reported() -> None:
     documents = render("kserve")
     the(documents, "InferenceService", "radiograft")["metadata"].pop("labels")
-    assert policies.violations(documents) == ["guarded: radiograft may be called by, or call, anybody"]
+    assert policies.violations(documents) == ["check_network_policies: radiograft has unrestricted connections"]
 
 
-def test_a_proxy_before_what_serves_is_found() -> None:
-    """Fails where `meshed` lets Istio put a proxy into Serving's pods, or forbids TensorBoard's to call istiod."""
+def test_violations_istio_proxy_is_reported() -> None:
+    """Fails if `check_istio_proxies` accepts a proxy in Serving's pods, or one of TensorBoard's without istiod."""
     documents = render("kubeflow")
     _serving(documents)["template"]["metadata"]["labels"].pop("sidecar.istio.io/inject")
     the(documents, "NetworkPolicy", "radiograft-calls")["spec"]["egress"].pop()
     assert policies.violations(documents) == [
-        "meshed: radiograft-serving is given a proxy, which has no way to istiod in time",
-        "meshed: TensorBoard's proxy may not call istiod",
+        "check_istio_proxies: radiograft-serving gets an Istio proxy",
+        "check_istio_proxies: TensorBoard's proxy cannot reach istiod",
     ]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_a_model_named_in_an_overlay_is_the_one_whose_readiness_is_asked(name: str, tmp_path: Path) -> None:
-    """Fails where an overlay does not apply components/model-name, so that the probe keeps the base's name."""
+def test_render_overlay_model_name_is_probed(name: str, tmp_path: Path) -> None:
+    """Fails if an overlay does not apply components/model-name, so that the probe keeps the base's model name."""
     shutil.copytree(MANIFESTS, tmp_path / "manifests")
     kustomization = tmp_path / "manifests" / "overlays" / name / "kustomization.yaml"
-    wanted = yaml.safe_load(kustomization.read_text())
-    (settings,) = wanted.setdefault("configMapGenerator", [{"name": "radiograft", "behavior": "merge", "literals": []}])
+    content = yaml.safe_load(kustomization.read_text())
+    (settings,) = content.setdefault(
+        "configMapGenerator", [{"name": "radiograft", "behavior": "merge", "literals": []}]
+    )
     settings["literals"].append("MODEL=knee")
-    kustomization.write_text(yaml.safe_dump(wanted))
+    kustomization.write_text(yaml.safe_dump(content))
     documents = rendered(kustomization.parent)
     assert policies.violations(documents) == []
     containers = [each for document in documents for each in (pod_spec(document) or {}).get("containers", ())]

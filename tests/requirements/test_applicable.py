@@ -1,4 +1,4 @@
-"""Of a lock for every platform, the requirements that hold on this one."""
+"""Selection of the requirements in a lock file that apply to this platform."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "requirements" / "applicable.py"
 LOCK = """\
-# made by a tool
+# generated
 one==1.0 \\
     --hash=sha256:aa \\
     --hash=sha256:bb
@@ -20,7 +20,7 @@ three==3.0 ; sys_platform == 'nowhere'
 """
 
 
-def test_markers_decide_and_hashes_stay() -> None:
+def test_applicable_evaluates_markers_and_keeps_hashes() -> None:
     done = subprocess.run([sys.executable, SCRIPT], input=LOCK, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "one==1.0 --hash=sha256:aa --hash=sha256:bb",

@@ -1,4 +1,4 @@
-"""`make audit`: known vulnerabilities of the locked versions, from a file."""
+"""`make audit`: known vulnerabilities of the locked versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK = "numpy==2.4.0 \\\n    --hash=sha256:00\nPillow==11.0.1 ; python_version >
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Any:
-    """Runs a copy of the program beside a lock of three packages."""
+    """Runs a copy of the program with a lock file of three packages."""
     (tmp_path / "audit.py").write_text((ROOT / "requirements" / "audit.py").read_text())
     (tmp_path / "cpu.txt").write_text(LOCK)
 
@@ -35,8 +35,8 @@ def advisory(name: str = "pillow", events: list[dict[str, str]] | None = None, *
     return {"id": "X-1", "summary": "reads beyond its end", "affected": [affected], **fields}
 
 
-def found(audit: Any, tmp_path: Path, *advisories: dict[str, Any]) -> list[str]:
-    """The lines of hits."""
+def audit_hits(audit: Any, tmp_path: Path, *advisories: dict[str, Any]) -> list[str]:
+    """Returns the lines of the hits."""
     (tmp_path / "osv.json").write_text(json.dumps(list(advisories)))
     done = audit(str(tmp_path / "osv.json"))
     *hits, last = done.stdout.splitlines()
@@ -45,8 +45,8 @@ def found(audit: Any, tmp_path: Path, *advisories: dict[str, Any]) -> list[str]:
     return list(hits)
 
 
-def test_a_hit_names_lock_package_version_and_advisory(audit: Any, tmp_path: Path) -> None:
-    hits = found(audit, tmp_path, advisory(events=[{"introduced": "0"}, {"fixed": "11.1"}]))
+def test_audit_hit_names_lock_package_version_and_advisory(audit: Any, tmp_path: Path) -> None:
+    hits = audit_hits(audit, tmp_path, advisory(events=[{"introduced": "0"}, {"fixed": "11.1"}]))
     assert hits == ["cpu.txt: pillow 11.0.1: X-1 reads beyond its end"]
 
 
@@ -61,41 +61,41 @@ def test_a_hit_names_lock_package_version_and_advisory(audit: Any, tmp_path: Pat
         ("pillow", [{"introduced": "9"}, {"fixed": "10"}, {"introduced": "11"}, {"fixed": "12"}], True),
         ("pillow", [{"introduced": "9"}, {"fixed": "10"}, {"introduced": "12"}], False),
         ("PIL_low", [{"introduced": "0"}], False),
-        ("Keras", [{"introduced": "0"}, {"fixed": "3.12"}], True),  # a candidate comes before its release
-        ("numpy", [{"introduced": "2.10"}], False),  # numbers, not letters
+        ("Keras", [{"introduced": "0"}, {"fixed": "3.12"}], True),  # a release candidate precedes its release
+        ("numpy", [{"introduced": "2.10"}], False),  # compared as numbers, not as text
     ],
 )
-def test_ranges_are_read_as_osv_says(
+def test_audit_evaluates_ranges_as_osv(
     audit: Any, tmp_path: Path, name: str, events: list[dict[str, str]], hit: bool
 ) -> None:
-    assert bool(found(audit, tmp_path, advisory(name, events))) is hit
+    assert bool(audit_hits(audit, tmp_path, advisory(name, events))) is hit
 
 
-def test_versions_may_be_listed_and_withdrawn_or_other_advisories_do_not_count(audit: Any, tmp_path: Path) -> None:
+def test_audit_listed_version_hits_but_withdrawn_or_other_ecosystem_does_not(audit: Any, tmp_path: Path) -> None:
     listed = {"package": {"ecosystem": "PyPI", "name": "numpy"}, "versions": ["2.4.0"]}
     elsewhere = {"package": {"ecosystem": "npm", "name": "numpy"}, "versions": ["2.4.0"]}
     everything = [{"introduced": "0"}]
-    assert len(found(audit, tmp_path, {"id": "X-2", "affected": [listed]})) == 1
-    assert found(audit, tmp_path, {"id": "X-2", "affected": [elsewhere]}) == []
-    assert found(audit, tmp_path, advisory(events=everything, withdrawn="2026-01-01T00:00:00Z")) == []
+    assert len(audit_hits(audit, tmp_path, {"id": "X-2", "affected": [listed]})) == 1
+    assert audit_hits(audit, tmp_path, {"id": "X-2", "affected": [elsewhere]}) == []
+    assert audit_hits(audit, tmp_path, advisory(events=everything, withdrawn="2026-01-01T00:00:00Z")) == []
 
 
-def test_a_folder_and_osvs_archive_are_read_too(audit: Any, tmp_path: Path) -> None:
+def test_audit_reads_folder_and_zip(audit: Any, tmp_path: Path) -> None:
     text = json.dumps(advisory(events=[{"introduced": "0"}]))
     (tmp_path / "osv").mkdir()
     (tmp_path / "osv" / "X-1.json").write_text(text)
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.writestr("X-1.json", text)
-    for place in ("osv", "all.zip"):
-        assert audit(str(tmp_path / place)).stdout.endswith("3 locked versions, 1 advisories, 1 hits\n")
+    for name in ("osv", "all.zip"):
+        assert audit(str(tmp_path / name)).stdout.endswith("3 locked versions, 1 advisories, 1 hits\n")
 
 
-def test_without_advisories_it_is_skipped_with_the_reason(audit: Any) -> None:
+def test_audit_without_advisories_is_skipped(audit: Any) -> None:
     done = audit()
     assert (done.returncode, done.stdout[:30]) == (0, "skipped: ADVISORIES is unset; ")
 
 
-def test_every_lock_of_the_project_is_read() -> None:
+def test_pins_cover_all_lock_files() -> None:
     listing = "import sys; sys.path.insert(0, 'requirements'); import audit; print({pin.lock for pin in audit.pins()})"
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
     locks = {path.name for path in (ROOT / "requirements").glob("*.txt")} - {"overrides.txt"}

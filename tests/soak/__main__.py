@@ -1,4 +1,4 @@
-"""`python -m tests.soak [NAME ...]`: years of schedules and loads in minutes; prints a table and writes it as JSON."""
+"""`python -m tests.soak [NAME ...]`: simulates years of schedules and load in minutes; writes a table and JSON."""
 
 from __future__ import annotations
 
@@ -23,37 +23,35 @@ COUNT = click.IntRange(min=1)
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
+@click.option("--schedules", "count", type=COUNT, default=100, show_default=True, help="Number of scheduled runs.")
 @click.option(
-    "--schedules", "count", type=COUNT, default=100, show_default=True, help="How often the pipeline is scheduled."
+    "--moves", type=COUNT, default=1000, show_default=True, help="Number of production changes per kind of store."
 )
 @click.option(
-    "--moves", type=COUNT, default=1000, show_default=True, help="How often production moves in each kind of store."
+    "--races", type=COUNT, default=3, show_default=True, help="Number of races of 32 publishers per kind of store."
 )
-@click.option(
-    "--races", type=COUNT, default=3, show_default=True, help="How often 32 publish at once in each kind of store."
-)
-@click.option("--seed", default=0, show_default=True, help="What archive, moves and rollbacks are drawn with.")
+@click.option("--seed", default=0, show_default=True, help="Seed of archive, changes and rollbacks.")
 def main(names: tuple[str, ...], count: int, moves: int, races: int, seed: int) -> None:
-    """Run all soaks or those named; ends with 1 where anything went wrong."""
+    """Run all soak tests, or those named. Exits with 1 if there was an error."""
     start, rows = time.monotonic(), []
     for name in names or NAMES:
         with tempfile.TemporaryDirectory(prefix="radiograft-soak-") as folder:
             if name == "schedules":
-                rows.append(schedules.measure(Path(folder), count, seed, tell))
+                rows.append(schedules.measure(Path(folder), count, seed, print_progress))
             elif name == "moves":
-                rows += registry_load.measure_moves(Path(folder), moves, seed, tell)
+                rows += registry_load.measure_moves(Path(folder), moves, seed, print_progress)
             else:
-                rows += registry_load.measure_races(Path(folder), races, seed, tell)
+                rows += registry_load.measure_races(Path(folder), races, seed, print_progress)
     seconds = round(time.monotonic() - start)
     write(rows, seconds)
     console.print(table(rows))
-    for wrong in (wrong for row in rows for wrong in row.wrong):
-        console.print(f"[red]wrong[/]: {wrong}", highlight=False)
+    for error in (error for row in rows for error in row.errors):
+        console.print(f"[red]error[/]: {error}", highlight=False)
     console.print(f"{seconds} s, written to {LATEST}")
-    raise SystemExit(any(row.wrong for row in rows))
+    raise SystemExit(any(row.errors for row in rows))
 
 
-def tell(line: str) -> None:
+def print_progress(line: str) -> None:
     """Prints progress."""
     console.print(line, highlight=False, markup=False)
 
@@ -65,12 +63,13 @@ def write(rows: list[Row], seconds: int) -> None:
 
 
 def table(rows: list[Row]) -> Table:
-    """One line a soak."""
-    found = Table("soak", *(Column(title, justify="right") for title in ("done", "wrong", "seed")), "details")
+    """Returns a table with one row per soak test."""
+    result = Table("soak", *(Column(title, justify="right") for title in ("count", "errors", "seed")), "details")
     for row in rows:
         details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.details.items())
-        found.add_row(row.name, f"{row.done}", f"{len(row.wrong)}", "" if row.seed is None else f"{row.seed}", details)
-    return found
+        seed = "" if row.seed is None else f"{row.seed}"
+        result.add_row(row.name, f"{row.count}", f"{len(row.errors)}", seed, details)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the soak knows by its own bookkeeping: which decision is right, and what the registry must hold afterwards."""
+"""Expected decisions and registry contents, derived from the soak test's own records."""
 
 from __future__ import annotations
 
@@ -17,116 +17,120 @@ from tests.soak.simulated_archive import Event
 MODEL = "chest-radiograph"
 
 
-class Made(NamedTuple):
-    """A version: of which data, by which run, and what was in production when it was judged."""
+class ExpectedVersion(NamedTuple):
+    """A version: its data, its run, and the production version that it was compared with."""
 
     data: Hashable
     run_id: str
-    judged_against: int | None
+    compared_with: int | None
 
 
-class Use(NamedTuple):
-    """Bytes of the versions, and bytes and count of the files and folders beside them."""
+class DiskUsage(NamedTuple):
+    """Bytes of all versions, and bytes and number of all other files and folders."""
 
-    versions: int
-    beside: int
-    entries: int
+    version_bytes: int
+    other_bytes: int
+    other_entries: int
 
 
 class Ledger:
-    """The registry's history as it must be; `place` is a folder, `served` what TensorFlow Serving would read."""
+    """The expected history of a registry in the folder `place`; `served` is the folder of TensorFlow Serving."""
 
     def __init__(self, place: Path, served: Path) -> None:
         self.place, self.served = place, served
-        self.made: list[Made] = []
-        self.moves: list[int] = []
+        self.versions: list[ExpectedVersion] = []
+        self.production_history: list[int] = []
 
     @property
     def current(self) -> int | None:
-        return self.moves[-1] if self.moves else None
+        return self.production_history[-1] if self.production_history else None
 
-    def right(self, event: Event, data: Hashable) -> str:
-        """The decision that is right: what is broken is refused; what the version in production was made of is skipped,
-        and what was last judged against it."""
+    def expected_decision(self, event: Event, data: Hashable) -> str:
+        """Returns `refuse` for a corrupt archive, `skip` for known data and `train` otherwise.
+
+        Known data are those of the production version and those of the last version compared with it.
+        """
         if event.kind == "breaks":
             return "refuse"
-        known = {self.made[self.current - 1].data} if self.current else set()
-        if self.made and self.made[-1].judged_against == self.current:
-            known.add(self.made[-1].data)
+        known = {self.versions[self.current - 1].data} if self.current else set()
+        if self.versions and self.versions[-1].compared_with == self.current:
+            known.add(self.versions[-1].data)
         return "skip" if data in known else "train"
 
-    def note(self, outcome: Outcome, data: Hashable, run_id: str) -> None:
-        """Takes down what a schedule must have changed."""
+    def record(self, outcome: Outcome, data: Hashable, run_id: str) -> None:
+        """Records the expected effect of a scheduled run."""
         if outcome.decision == "train":
-            self.made.append(Made(data, run_id, self.current))
+            self.versions.append(ExpectedVersion(data, run_id, self.current))
         if outcome.promoted:
-            self.moves.append(len(self.made))
+            self.production_history.append(len(self.versions))
 
     def roll_back(self) -> bool:
-        """Has an operator go back to what was in production before; whether anything was."""
+        """Rolls back as an operator would; returns False if there is no earlier production version."""
         try:
             before, now = production.rollback(str(self.place), MODEL, reason="soak")
         except ValueError:
             return False
         assert (before, now) == (self.current, now)
-        self.moves.append(now)
+        self.production_history.append(now)
         return True
 
     def check(self) -> None:
-        """Compares the registry with what it must be.
+        """Compares the registry with the expected history.
 
         Raises:
-            AssertionError: it is not.
+            AssertionError: they differ.
         """
-        place, numbers = str(self.place), list(range(1, len(self.made) + 1))
+        place, numbers = str(self.place), list(range(1, len(self.versions) + 1))
         assert registry.list_versions(place, MODEL) == numbers
-        assert self._claims() == [made.run_id for made in self.made]
-        found = production.read_production(place, MODEL)
-        assert [change.version for change in (found.history if found else ())] == self.moves
+        assert self._claims() == [version.run_id for version in self.versions]
+        pointer = production.read_production(place, MODEL)
+        assert [change.version for change in (pointer.history if pointer else ())] == self.production_history
         assert sync_models(place, MODEL, self.served) == self.current
-        served = [path.name for path in (self.served / MODEL).iterdir()] if self.current else []
-        assert served == [str(number) for number in (self.current,) if number]
-        self._check_no_strays(numbers)
+        served_names = [path.name for path in (self.served / MODEL).iterdir()] if self.current else []
+        assert served_names == [str(number) for number in (self.current,) if number]
+        self._check_no_leftovers(numbers)
         if numbers:
             registry.verify_version(place, MODEL, numbers[-1])
 
     def verify_all(self) -> None:
-        """Hashes every file of every version, and asks each who made it.
+        """Verifies every file of every version, and its lineage.
 
         Raises:
-            AssertionError, ValueError: one is not what it was.
+            AssertionError, ValueError: a version has changed.
         """
-        for number, made in enumerate(self.made, 1):
+        for number, version in enumerate(self.versions, 1):
             registry.verify_version(str(self.place), MODEL, number)
             ((_, lineage),) = registry.read_file(
                 str(self.place), MODEL, number, [f"{registry.EXTRA_ASSETS}/lineage.json"]
             )
-            told = json.loads(lineage)
-            assert (told["run_id"], told["parent"]) == (made.run_id, made.judged_against)
+            origin = json.loads(lineage)
+            assert (origin["run_id"], origin["parent"]) == (version.run_id, version.compared_with)
 
-    def use(self) -> Use:
-        """What the registry takes on disk."""
-        versions = beside = entries = 0
-        numbers = {str(number) for number in range(1, len(self.made) + 1)}
+    def disk_usage(self) -> DiskUsage:
+        """Measures the registry on disk."""
+        version_bytes = other_bytes = other_entries = 0
+        numbers = {str(number) for number in range(1, len(self.versions) + 1)}
         for path in self.place.rglob("*"):
-            inside = path.relative_to(self.place).parts
+            parts = path.relative_to(self.place).parts
             size = path.stat().st_size if path.is_file() else 0
-            if inside[0] == MODEL and len(inside) > 1 and inside[1] in numbers:
-                versions += size
+            if parts[0] == MODEL and len(parts) > 1 and parts[1] in numbers:
+                version_bytes += size
             else:
-                beside, entries = beside + size, entries + 1
-        return Use(versions, beside, entries)
+                other_bytes, other_entries = other_bytes + size, other_entries + 1
+        return DiskUsage(version_bytes, other_bytes, other_entries)
 
     def _claims(self) -> list[str]:
         files = registry.files_below(f"{self.place}/{MODEL}/claims")
-        claims = [json.loads(storage.read_bytes(each.uri)) for each in files]
+        claims = [json.loads(storage.read_bytes(file.uri)) for file in files]
         return [claim["run_id"] for claim in sorted(claims, key=lambda claim: int(claim["number"]))]
 
-    def _check_no_strays(self, numbers: list[int]) -> None:
-        """No draft, no checkpoint, nothing else that a run should have taken away."""
+    def _check_no_leftovers(self, numbers: list[int]) -> None:
+        """Asserts that no run has left a draft, a checkpoint or another file."""
         expected = {MODEL, registry.CHECKPOINTS, *(f"{MODEL}/{number}" for number in numbers)}
         expected |= {f"{MODEL}/claims"} if numbers else set()
-        expected |= {f"{MODEL}/{name}" for name in (production.POINTER, f".{production.POINTER}.lock") if self.moves}
-        ours = (path.relative_to(self.place) for path in self.place.rglob("*"))
-        found = {path.as_posix() for path in ours if len(path.parts) <= 2}
-        assert found <= expected, f"left behind: {', '.join(sorted(found - expected))}"
+        expected |= {
+            f"{MODEL}/{name}" for name in (production.POINTER, f".{production.POINTER}.lock") if self.production_history
+        }
+        paths = (path.relative_to(self.place) for path in self.place.rglob("*"))
+        actual = {path.as_posix() for path in paths if len(path.parts) <= 2}
+        assert actual <= expected, f"left over: {', '.join(sorted(actual - expected))}"

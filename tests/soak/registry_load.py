@@ -1,4 +1,4 @@
-"""A registry under load, on disk and in buckets: many publishers at once, and readers while production moves."""
+"""A registry under load, on disk and in buckets: concurrent publishers, and readers during production changes."""
 
 from __future__ import annotations
 
@@ -22,54 +22,55 @@ WRITERS = 32
 
 
 @contextlib.contextmanager
-def places(work: Path) -> Iterator[dict[str, str]]:
-    """A folder, and a prefix of the embedded store and of the S3 double, by what they are."""
+def open_registries(work: Path) -> Iterator[dict[str, str]]:
+    """Yields a folder and a prefix of the embedded store and of the S3 double, by kind."""
     with embedded_store(work / "store"), s3_double() as bucket:
         yield {"disk": str(work / "disk"), "gs": f"gs://{EMBEDDED_BUCKET}/soak", "s3": f"{bucket}/soak"}
 
 
-def measure_moves(work: Path, count: int, seed: int, tell: Callable[[str], None]) -> list[Row]:
-    """Moves production `count` times in each kind of store while readers look."""
+def measure_moves(work: Path, count: int, seed: int, print_progress: Callable[[str], None]) -> list[Row]:
+    """Changes production `count` times in each kind of store while readers poll it."""
     rows = []
-    with places(work) as found:
-        for kind, place in found.items():
-            tell(f"{count} moves of production on {kind}")
+    with open_registries(work) as registries:
+        for kind, place in registries.items():
+            print_progress(f"{count} production changes on {kind}")
             (work / f"served-{kind}").mkdir()
-            rows.append(_moved(kind, place, work / f"served-{kind}", count, seed))
+            rows.append(_measure_moves(kind, place, work / f"served-{kind}", count, seed))
     return rows
 
 
-def _moved(kind: str, place: str, served: Path, count: int, seed: int) -> Row:
+def _measure_moves(kind: str, place: str, served: Path, count: int, seed: int) -> Row:
     production_moves.stock(place)
-    made: dict[str, int] = {}
-    looks: dict[str, int] = {}
-    wrong = []
+    moves: dict[str, int] = {}
+    reads: dict[str, int] = {}
+    errors = []
     try:
-        with looking(place, served) as looks:
-            made = production_moves.make(place, count, seed)
+        with looking(place, served) as reads:
+            moves = production_moves.make(place, count, seed)
     except AssertionError as error:
-        wrong.append(str(error))
-    return Row(f"moves, {kind}", count, wrong, seed, {**made, **{f"looks_{role}": n for role, n in looks.items()}})
+        errors.append(str(error))
+    details = {**moves, **{f"reads_{role}": n for role, n in reads.items()}}
+    return Row(f"moves, {kind}", count, errors, seed, details)
 
 
-def measure_races(work: Path, count: int, seed: int, tell: Callable[[str], None]) -> list[Row]:
-    """Has WRITERS publish at once `count` times in each kind of store."""
-    with places(work) as found:
-        return [_raced(kind, place, count, tell) for kind, place in found.items()]
+def measure_races(work: Path, count: int, seed: int, print_progress: Callable[[str], None]) -> list[Row]:
+    """Runs `count` races of WRITERS concurrent publishers in each kind of store."""
+    with open_registries(work) as registries:
+        return [_measure_races(kind, place, count, print_progress) for kind, place in registries.items()]
 
 
-def _raced(kind: str, place: str, count: int, tell: Callable[[str], None]) -> Row:
-    wrong = []
+def _measure_races(kind: str, place: str, count: int, print_progress: Callable[[str], None]) -> Row:
+    errors = []
     for number in range(count):
-        tell(f"race {number + 1} of {count} of {WRITERS} publishers on {kind}")
-        at = f"{place}/race-{number}"
-        command = [sys.executable, "-m", "tests.helpers.publishers", "at-once", at, str(WRITERS)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-        if sorted(each["version"] for each in outcomes) != registry.list_versions(at, MODEL):
-            wrong.append(f"{at}: versions lost or shared")
-        if sum(each["promoted"] for each in outcomes) != 1:
-            wrong.append(f"{at}: not exactly one in production")
-        for each in outcomes:
-            registry.verify_version(at, MODEL, each["version"])
-    return Row(f"races, {kind}", count * WRITERS, wrong, None, {})
+        print_progress(f"race {number + 1} of {count} of {WRITERS} publishers on {kind}")
+        registry_uri = f"{place}/race-{number}"
+        command = [sys.executable, "-m", "tests.helpers.publishers", "at-once", registry_uri, str(WRITERS)]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        outcomes = [json.loads(line) for line in process.stdout.splitlines()]
+        if sorted(outcome["version"] for outcome in outcomes) != registry.list_versions(registry_uri, MODEL):
+            errors.append(f"{registry_uri}: versions lost or shared")
+        if sum(outcome["promoted"] for outcome in outcomes) != 1:
+            errors.append(f"{registry_uri}: not exactly one in production")
+        for outcome in outcomes:
+            registry.verify_version(registry_uri, MODEL, outcome["version"])
+    return Row(f"races, {kind}", count * WRITERS, errors, None, {})

@@ -1,4 +1,4 @@
-"""One line of the soak's table: what was done how often, and what went wrong."""
+"""One row of the soak table: the kind of load, its amount and the errors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """`wrong` tells what was not as it must be, a line each; `details` what else there is to tell, as JSON can hold it.
+    """The result of one soak test.
 
-    `seed` is what was drawn with; None where nothing is drawn.
+    Attributes:
+        count: number of schedules, production changes or publishers.
+        errors: one line per error.
+        seed: random seed; None if nothing is random.
+        details: further values, serializable as JSON.
     """
 
     name: str
-    done: int
-    wrong: list[str]
+    count: int
+    errors: list[str]
     seed: int | None
     details: dict[str, Any]

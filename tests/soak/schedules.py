@@ -1,4 +1,4 @@
-"""Recurring retraining on an archive that lives: the right decision each time, and nothing that grows but versions."""
+"""Recurring retraining on a changing archive: every decision must be right, and only versions may accumulate."""
 
 from __future__ import annotations
 
@@ -11,106 +11,110 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.soak import schedule
-from tests.soak.expected_decisions import Ledger, Use
+from tests.soak.expected_decisions import DiskUsage, Ledger
 from tests.soak.row import Row
 from tests.soak.schedule import Outcome
-from tests.soak.simulated_archive import Event, Hospital
+from tests.soak.simulated_archive import Event, SimulatedArchive
 
-ROLLBACKS = 0.06  # schedules before which an operator goes back to the version before
-BESIDE_A_VERSION = 1500  # bytes: its claim and its moves into production
-ENTRIES_A_VERSION = 2  # its claim and the claim's lock
-ENTRIES = 5  # the model's folder, that of the claims, the pointer and its lock, the folder of all checkpoints
-TENSORFLOWS_OWN = "__autograph_generated_file"  # which goes when its process ends
-GROWTH = 1.1  # of what a later schedule needs over what an earlier one needed
+ROLLBACK_FRACTION = 0.06  # of scheduled runs that follow a rollback
+MAX_OTHER_BYTES_PER_VERSION = 1500  # its claim and its changes of production
+MAX_ENTRIES_PER_VERSION = 2  # its claim and the lock of the claim
+MAX_ENTRIES = 5  # folders of the model, the claims and the checkpoints; the pointer and its lock
+TENSORFLOW_PREFIX = "__autograph_generated_file"  # deleted when the process ends
+MAX_MEMORY_GROWTH = 1.1  # later runs relative to earlier ones
 
 
 class Soak:
-    """An archive, a registry, and what happened to them."""
+    """An archive, a registry and their history."""
 
     def __init__(self, work: Path, seed: int) -> None:
-        self.hospital = Hospital(work / "archive", seed)
+        self.archive = SimulatedArchive(work / "archive", seed)
         self.ledger = Ledger(work / "registry", work / "served")
         self.work, self.scratch = work, work / "scratch"
         for folder in (self.ledger.place, self.ledger.served, self.scratch):
             folder.mkdir()
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         self.outcomes: list[Outcome] = []
         self.counts: collections.Counter[str] = collections.Counter()
         self._operator = random.Random(seed + 1)
 
     def step(self, run: Callable[[Path, str], Outcome], number: int) -> str:
-        """Lets time pass until the next schedule, has it run by `run`, judges it, and tells what happened."""
-        event = self.hospital.next() if number else Event("changes", "the first images")
-        if self._operator.random() < ROLLBACKS and self.ledger.roll_back():
+        """Changes the archive, starts the next scheduled run with `run` and checks it; returns a line for the log."""
+        event = self.archive.next() if number else Event("changes", "the first images")
+        if self._operator.random() < ROLLBACK_FRACTION and self.ledger.roll_back():
             self.counts["rollbacks"] += 1
-        right, run_id = self.ledger.right(event, self.hospital.data), f"run-{number}"
+        expected, run_id = self.ledger.expected_decision(event, self.archive.data), f"run-{number}"
         outcome = run(self.work / run_id, run_id)
-        shutil.rmtree(self.work / run_id, ignore_errors=True)  # artifacts, which are KFP's to keep
+        shutil.rmtree(self.work / run_id, ignore_errors=True)  # artifacts, which KFP would keep
         self.outcomes.append(outcome)
-        self.counts.update((event.kind, outcome.decision, *("promoted",) * outcome.promoted))
-        self.ledger.note(outcome, self.hospital.data, run_id)
-        told = f"{number:3d} {event.kind:8} {event.how:48} {outcome.decision:7}"
-        if outcome.decision != right:
-            self.wrong.append(f"{told}, {right} would be right: {outcome.reason}")
-        with self._complaining(told):
+        self.counts.update([event.kind, outcome.decision] + (["promoted"] if outcome.promoted else []))
+        self.ledger.record(outcome, self.archive.data, run_id)
+        line = f"{number:3d} {event.kind:8} {event.how:48} {outcome.decision:7}"
+        if outcome.decision != expected:
+            self.errors.append(f"{line}, expected {expected}: {outcome.reason}")
+        with self._collect_errors(line):
             self.ledger.check()
-            left = {path.name for path in self.scratch.iterdir() if not path.name.startswith(TENSORFLOWS_OWN)}
-            assert not left, f"left on the scratch disk: {', '.join(left)}"
-        standing = f"version {outcome.version} {'production' if outcome.promoted else 'candidate'}"
-        return f"{told} {standing if outcome.version else '':23} {outcome.seconds:5.1f} s {outcome.peak:6.0f} MB"
+            leftovers = {path.name for path in self.scratch.iterdir() if not path.name.startswith(TENSORFLOW_PREFIX)}
+            assert not leftovers, f"left on the scratch disk: {', '.join(leftovers)}"
+        status = f"version {outcome.version} {'production' if outcome.promoted else 'candidate'}"
+        return f"{line} {status if outcome.version else '':23} {outcome.seconds:5.1f} s {outcome.peak:6.0f} MB"
 
     def end(self) -> None:
-        """What must hold after all schedules."""
-        with self._complaining("in the end"):
+        """Checks the registry and the memory use after all scheduled runs."""
+        with self._collect_errors("at the end"):
             self.ledger.verify_all()
-            use, versions = self.ledger.use(), len(self.ledger.made)
-            assert use.beside <= BESIDE_A_VERSION * versions, f"{use.beside} bytes beside {versions} versions"
-            assert use.entries <= ENTRIES + ENTRIES_A_VERSION * versions, f"{use.entries} entries beside the versions"
+            usage, versions = self.ledger.disk_usage(), len(self.ledger.versions)
+            max_entries = MAX_ENTRIES + MAX_ENTRIES_PER_VERSION * versions
+            assert usage.other_bytes <= MAX_OTHER_BYTES_PER_VERSION * versions, f"{usage.other_bytes} other bytes"
+            assert usage.other_entries <= max_entries, f"{usage.other_entries} other entries"
             earlier, later = self.peaks()
-            assert later <= GROWTH * earlier, f"memory grew from {earlier:.0f} to {later:.0f} MB"
+            assert later <= MAX_MEMORY_GROWTH * earlier, f"memory grew from {earlier:.0f} to {later:.0f} MB"
 
     def peaks(self) -> tuple[float, float]:
-        """Median of the most memory, in MB, that an earlier and that a later half of the trainings held."""
+        """Returns the median peak memory, in MB, of the earlier and of the later half of the trainings."""
         peaks = [outcome.peak for outcome in self.outcomes if outcome.decision == "train"]
         half = -(-len(peaks) // 2)
         return statistics.median(peaks[:half]), statistics.median(peaks[-half:])
 
     @contextlib.contextmanager
-    def _complaining(self, told: str) -> Iterator[None]:
+    def _collect_errors(self, line: str) -> Iterator[None]:
         try:
             yield
         except (AssertionError, ValueError, OSError) as error:
-            self.wrong.append(f"{told}: {error!r}")
+            self.errors.append(f"{line}: {error!r}")
 
 
-def measure(work: Path, schedules: int, seed: int, tell: Callable[[str], None]) -> Row:
+def measure(work: Path, schedules: int, seed: int, print_progress: Callable[[str], None]) -> Row:
     """Runs the schedules one after another."""
     soak = Soak(work, seed)
     with schedule.processes() as pool:
 
         def run(artifacts: Path, run_id: str) -> Outcome:
-            arguments = (soak.hospital.folder, str(soak.ledger.place), soak.scratch, artifacts, run_id)
+            arguments = (soak.archive.folder, str(soak.ledger.place), soak.scratch, artifacts, run_id)
             return pool.submit(schedule.run, *arguments).result()
 
         for number in range(schedules):
-            before = len(soak.wrong)
-            tell(soak.step(run, number))
-            for wrong in soak.wrong[before:]:
-                tell(f"wrong: {wrong}")
+            error_count = len(soak.errors)
+            print_progress(soak.step(run, number))
+            for error in soak.errors[error_count:]:
+                print_progress(f"error: {error}")
     soak.end()
-    return Row("schedules", schedules, soak.wrong, seed, _details(soak, soak.ledger.use()))
+    return Row("schedules", schedules, soak.errors, seed, _details(soak, soak.ledger.disk_usage()))
 
 
-def _details(soak: Soak, use: Use) -> dict[str, int | float]:
-    versions = len(soak.ledger.made)
+def _details(soak: Soak, usage: DiskUsage) -> dict[str, int | float]:
+    versions = len(soak.ledger.versions)
     earlier, later = soak.peaks()
-    seconds = {kind: [each.seconds for each in soak.outcomes if each.decision == kind] for kind in ("train", "skip")}
+    seconds = {
+        decision: [outcome.seconds for outcome in soak.outcomes if outcome.decision == decision]
+        for decision in ("train", "skip")
+    }
     return {
         **dict(sorted(soak.counts.items())),
         "versions": versions,
-        "MB_a_version": round(use.versions / versions / 1e6, 1),
-        "bytes_beside_a_version": round(use.beside / versions),
+        "MB_per_version": round(usage.version_bytes / versions / 1e6, 1),
+        "other_bytes_per_version": round(usage.other_bytes / versions),
         "peak_MB_earlier": round(earlier),
         "peak_MB_later": round(later),
-        **{f"seconds_a_{kind}": round(statistics.median(found or [0.0]), 1) for kind, found in seconds.items()},
+        **{f"seconds_per_{name}": round(statistics.median(values or [0.0]), 1) for name, values in seconds.items()},
     }

@@ -1,4 +1,4 @@
-"""An archive in NIH's layout from one schedule to the next: it stays, changes, shrinks or breaks, drawn by a seed."""
+"""A simulated archive in NIH's layout that randomly stays, changes, shrinks or breaks between scheduled runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 from radiograft.data.synthetic.dataset import TABLE, generate_phantom_files
 
 PATIENTS = 72
-ALWAYS_THERE = 56  # enough that each split holds the finding and its absence; the others come and go
-AT_ONCE = 2  # patients who come or go
+PERMANENT = 56  # patients; enough that each split contains both classes. The others come and go
+PATIENTS_PER_EVENT = 2  # who come or go
 SIZE = 64  # pixels
 FINDING, NONE = "Pneumonia", "No Finding"
 LISTS = ("train_val_list.txt", "test_list.txt")
@@ -24,33 +24,33 @@ Files = dict[str, bytes]
 
 
 class Event(NamedTuple):
-    """What became of the archive: `stays`, `changes`, `shrinks` or `breaks`, and how."""
+    """A change of the archive: its kind, `stays`, `changes`, `shrinks` or `breaks`, and a description."""
 
     kind: str
     how: str
 
 
-class Hospital:
-    """The archive, in a folder."""
+class SimulatedArchive:
+    """The archive, stored in a folder."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self._all = dict(generate_phantom_files(PATIENTS, seed, SIZE))
         self._images = sorted(name for name in self._all if name.endswith(".png"))
         self._rng = random.Random(seed)
-        self._present = set(range(1, (ALWAYS_THERE + PATIENTS) // 2 + 1))
+        self._present = set(range(1, (PERMANENT + PATIENTS) // 2 + 1))
         self._changed: dict[str, set[str]] = {"corrected": set(), "rescanned": set(), "truncated": set()}
         self._write(self._files())
 
     @property
     def data(self) -> Hashable:
-        """Equal where the images, patients and labels are equal."""
+        """A key that is equal if and only if images, patients and labels are equal."""
         return frozenset(self._present), *map(frozenset, self._changed.values())
 
     def next(self) -> Event:
-        """Draws what happens until the next schedule and has it happen; what was broken is mended first."""
+        """Applies a random event before the next scheduled run. A corrupt archive is repaired first."""
         kind = self._rng.choices(list(LIKELY), list(LIKELY.values()))[0]
-        if kind == "shrinks" and not self._guests():
+        if kind == "shrinks" and not self._temporary_patients():
             kind = "changes"
         how = {"stays": self._stay, "changes": self._change, "shrinks": self._shrink, "breaks": self._break}[kind]()
         return Event(kind, how)
@@ -64,24 +64,25 @@ class Hospital:
         header, *rows = files[TABLE].decode().splitlines()
         self._rng.shuffle(rows)
         self._write(files | {TABLE: "\n".join([header, *rows]).encode()})
-        return "copied anew, the table's rows in another order"
+        return "copied again, the table's rows in another order"
 
     def _change(self) -> str:
         kind = self._rng.choice(["arrived", *self._changed])
-        away = sorted(set(range(1, PATIENTS + 1)) - self._present)
-        if kind == "arrived" and away:
-            self._present |= set(away[:AT_ONCE])
-            how = f"{len(away[:AT_ONCE])} patients more"
+        absent = sorted(set(range(1, PATIENTS + 1)) - self._present)
+        if kind == "arrived" and absent:
+            arrived = absent[:PATIENTS_PER_EVENT]
+            self._present |= set(arrived)
+            how = f"{len(arrived)} patients more"
         else:
             kind = "corrected" if kind == "arrived" else kind
-            self._changed[kind] ^= {self._rng.choice(self._images[:ALWAYS_THERE])}
+            self._changed[kind] ^= {self._rng.choice(self._images[:PERMANENT])}
             how = {"corrected": "a label", "rescanned": "another film", "truncated": "a truncated image"}[kind]
         self._write(self._files())
         return how
 
     def _shrink(self) -> str:
-        guests = self._guests()
-        self._present -= set(self._rng.sample(guests, min(AT_ONCE, len(guests))))
+        patients = self._temporary_patients()
+        self._present -= set(self._rng.sample(patients, min(PATIENTS_PER_EVENT, len(patients))))
         self._write(self._files())
         return "patients withdrew"
 
@@ -90,11 +91,11 @@ class Hospital:
         self._write(BREAKS[how](self._files()))
         return how
 
-    def _guests(self) -> list[int]:
-        return sorted(patient for patient in self._present if patient > ALWAYS_THERE)
+    def _temporary_patients(self) -> list[int]:
+        return sorted(patient for patient in self._present if patient > PERMANENT)
 
     def _files(self) -> Files:
-        """Every file by its name, as the archive is when it is not broken."""
+        """Returns every file of the intact archive by name."""
         header, *rows = self._all[TABLE].decode().splitlines()
         cells = [row.split(",") for row in rows if int(row.split(",")[3]) in self._present]
         names = {row[0] for row in cells}
@@ -102,7 +103,7 @@ class Hospital:
         for row in cells:
             row[1] = _other_label(row[1]) if row[0] in corrected else row[1]
         table = "\n".join([header, *map(",".join, cells)])
-        lists = {name: "\n".join(each for each in _lines(self._all[name]) if each in names).encode() for name in LISTS}
+        lists = {name: "\n".join(line for line in _lines(self._all[name]) if line in names).encode() for name in LISTS}
         return {**self._films(names), TABLE: table.encode(), **lists}
 
     def _films(self, names: set[str]) -> Files:
@@ -114,7 +115,7 @@ class Hospital:
         return films
 
     def _write(self, files: Files) -> None:
-        """Makes the folder hold these files and no others; without files there is no folder."""
+        """Makes the folder contain exactly these files. Deletes the folder if there are none."""
         for path in self.folder.rglob("*"):
             if path.is_file() and path.relative_to(self.folder).as_posix() not in files:
                 path.unlink()
@@ -128,9 +129,9 @@ class Hospital:
 
 
 def _other_label(labels: str) -> str:
-    """With the finding where it was without, and the other way round."""
-    found = set(labels.split("|")) ^ {FINDING}
-    return "|".join(sorted(found - {NONE})) or NONE
+    """Adds the finding if it is absent, and removes it otherwise."""
+    findings = set(labels.split("|")) ^ {FINDING}
+    return "|".join(sorted(findings - {NONE})) or NONE
 
 
 def _darker(png: bytes) -> bytes:
@@ -144,19 +145,19 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _in_both_lists(files: Files) -> Files:
-    """A patient of the training list has an image in the test list."""
+    """Moves one image of a training patient to the test list."""
     train = _lines(files[LISTS[0]])
     patients = [name.partition("_")[0] for name in train]
     name = next(name for name, patient in zip(train, patients, strict=True) if patients.count(patient) > 1)
-    moved = {LISTS[0]: [each for each in train if each != name], LISTS[1]: [*_lines(files[LISTS[1]]), name]}
-    return files | {place: "\n".join(names).encode() for place, names in moved.items()}
+    lists = {LISTS[0]: [line for line in train if line != name], LISTS[1]: [*_lines(files[LISTS[1]]), name]}
+    return files | {path: "\n".join(names).encode() for path, names in lists.items()}
 
 
-def _images_alike(files: Files, content: Callable[[bytes], bytes]) -> Files:
-    return {name: content(found) if name.endswith(".png") else found for name, found in files.items()}
+def _empty_images(files: Files) -> Files:
+    return {name: b"" if name.endswith(".png") else content for name, content in files.items()}
 
 
-# What the archive must be refused for, and what makes of its files those of one that is broken.
+# Reasons to refuse the archive, and functions that corrupt its files accordingly.
 BREAKS: dict[str, Callable[[Files], Files]] = {
     "no folder": lambda files: {},
     "no table": lambda files: {name: content for name, content in files.items() if name != TABLE},
@@ -168,6 +169,6 @@ BREAKS: dict[str, Callable[[Files], Files]] = {
     "finding in no row": lambda files: files | {TABLE: files[TABLE].replace(FINDING.encode(), b"Effusion")},
     "a patient in both lists": _in_both_lists,
     "no images": lambda files: {name: content for name, content in files.items() if not name.endswith(".png")},
-    "empty images": lambda files: _images_alike(files, lambda content: b""),
+    "empty images": _empty_images,
     "truncated table and lists": lambda files: files | {name: files[name][:30] for name in (TABLE, *LISTS)},
 }

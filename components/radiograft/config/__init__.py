@@ -1,7 +1,7 @@
-"""Every setting of every stage: the one place where a name, a default, a unit, a range and its help stand.
+"""Settings of all stages. Each is defined once, with its name, default, unit, range and help text.
 
-The run form, the components' signatures and the command line take names and defaults from here. The defaults are the
-poster's (DenseNet-121, ImageNet, 224 px, cut-off `conv5_block16_2_conv`) where the poster states a value.
+The KFP run form, the component signatures and the command line are generated from these definitions. Defaults follow
+the poster where it states a value: DenseNet-121, ImageNet weights, 224 px and cut-off `conv5_block16_2_conv`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from radiograft.backbones import get_backbone
 from radiograft.config.base import Scalar, Settings
 from radiograft.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.shared import RegistrySettings
-from radiograft.config.training import AUTO_CUT_OFF, CUT_OFFS, ExtractFeatures, FineTune, Training, split_cut_offs
+from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
-    "ALWAYS", "AUTO_CUT_OFF", "CUT_OFFS", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
+    "ALWAYS", "AUTO_CUT_OFF", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
     "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Training", "all_settings",
     "split_cut_offs", "validate_settings",
 ]  # fmt: skip
@@ -26,15 +27,20 @@ STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineT
 
 
 def all_settings() -> dict[str, dataclasses.Field[object]]:
-    """All settings by name in alphabetical order, as the KFP run form lists them."""
+    """Returns all settings by name, in the alphabetical order of the KFP run form."""
     fields = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
     return dict(sorted(fields.items()))
 
 
 def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Every setting by name, from a mapping that may hold more; those of all stages' checks passed.
+    """Validates the settings of all stages and returns them by name, with defaults filled in.
+
+    Args:
+        values: settings by name; other keys are ignored.
 
     Raises:
-        ValueError, TypeError: a value that a stage refuses.
+        ValueError, TypeError: a value is invalid.
     """
-    return {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
+    checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
+    get_backbone(str(checked["model_backbone"])).check_image_size(int(checked["image_size"]))
+    return checked

@@ -1,4 +1,4 @@
-"""Augmentation as data: which random changes a training image may undergo, with ImageDataGenerator's names."""
+"""Image augmentation settings, named as in Keras's `ImageDataGenerator`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ import dataclasses
 
 from radiograft.config.base import Scalar, Settings, setting
 
-MAX_FACTOR = 255.0  # turns the darkest gray that is not black into white
+MAX_FACTOR = 255.0  # maps the darkest non-black gray level to white
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
-    """Ranges from which every view of an image is drawn uniformly; names and meaning are ImageDataGenerator's.
+    """Ranges of the random transformations applied to training images, sampled uniformly for each augmented view.
 
-    `contrast_range`, which that lacks, goes the way of its brightness.
+    Names and meanings are those of `ImageDataGenerator`. `contrast_range` is an addition; its syntax is that of
+    `brightness_range`.
     """
 
-    rotation_range: float = setting(0.0, "Rotation by up to this angle either way.", unit="degrees", low=0, high=180)
-    width_shift_range: float = setting(0.0, "Shift across, as a fraction of the width.", low=0, high=0.9)
-    height_shift_range: float = setting(0.0, "Shift up or down, as a fraction of the height.", low=0, high=0.9)
-    shear_range: float = setting(0.0, "Shear by up to this angle either way.", unit="degrees", low=0, high=60)
-    zoom_range: float = setting(0.0, "Zoom by a factor from 1 - z to 1 + z, each axis for itself.", low=0, high=0.9)
-    brightness_range: str = setting("1:1", "Brightness is multiplied by a factor from low:high.")
-    contrast_range: str = setting("1:1", "Distance from the image's mean is multiplied by a factor from low:high.")
-    horizontal_flip: bool = setting(False, "Mirror every second image; puts the heart on the other side.")
-    vertical_flip: bool = setting(False, "Turn every second image upside down.")
-    fill_mode: str = setting(
-        "nearest", "What lies beyond the border.", choices=("nearest", "constant", "reflect", "wrap")
+    rotation_range: float = setting(0.0, "Maximum rotation in either direction.", unit="degrees", low=0, high=180)
+    width_shift_range: float = setting(0.0, "Maximum horizontal shift, as a fraction of the width.", low=0, high=0.9)
+    height_shift_range: float = setting(0.0, "Maximum vertical shift, as a fraction of the height.", low=0, high=0.9)
+    shear_range: float = setting(0.0, "Maximum shear in either direction.", unit="degrees", low=0, high=60)
+    zoom_range: float = setting(0.0, "Zoom factor from 1 - z to 1 + z, sampled for each axis.", low=0, high=0.9)
+    brightness_range: str = setting("1:1", "Range low:high of the brightness factor.")
+    contrast_range: str = setting("1:1", "Range low:high of the contrast factor, applied about the image mean.")
+    horizontal_flip: bool = setting(
+        False, "Flip horizontally with probability 0.5; this moves the heart to the other side."
     )
-    cval: float = setting(0.0, "Gray value beyond the border for fill_mode=constant.", low=0, high=255)
+    vertical_flip: bool = setting(False, "Flip vertically with probability 0.5.")
+    fill_mode: str = setting(
+        "nearest", "How points outside the image are filled.", choices=("nearest", "constant", "reflect", "wrap")
+    )
+    cval: float = setting(0.0, "Gray value outside the image if fill_mode=constant.", low=0, high=255)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +39,7 @@ class Augmentation(Settings):
         self.factors("contrast_range")
 
     def factors(self, name: str) -> tuple[float, float]:
-        """Lowest and highest factor of `brightness_range` or `contrast_range`."""
+        """Returns the lowest and highest factor of `brightness_range` or `contrast_range`."""
         text = getattr(self, name)
         try:
             low, high = (float(part) for part in text.split(":"))
@@ -47,7 +50,7 @@ class Augmentation(Settings):
         return low, high
 
 
-# The poster names ImageDataGenerator but no values; these are ours, mild enough for an upright chest film.
+# The poster names ImageDataGenerator but no values. These are moderate enough for an upright chest radiograph.
 PRESETS: dict[str, dict[str, Scalar]] = {
     "poster": {
         "rotation_range": 10.0,

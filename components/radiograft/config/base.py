@@ -1,4 +1,4 @@
-"""What a setting is: a typed dataclass field with unit, range and help, checked when the dataclass is made."""
+"""Base class of the settings: dataclasses whose fields have a unit, range and help text and are validated."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def setting(
     choices: tuple[str, ...] = (),
     required: bool = False,
 ) -> Any:
-    """A dataclass field whose default, unit, inclusive range or choices and help stand together.
+    """Defines a setting as a dataclass field with default, help text, unit and either inclusive range or choices.
 
-    A required one has an empty default that is refused.
+    A required setting has an empty default, which is rejected.
     """
     return dataclasses.field(
         default=default,
@@ -45,31 +45,38 @@ def setting(
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x' or 'y'?` for the known names closest to `name`, or the empty string."""
+    """Returns a hint that lists the known names closest to `name`, or an empty string if none is close.
+
+    Example:
+        >>> did_you_mean("imagesize", ["image_size", "data_labels"])
+        "; did you mean 'image_size'?"
+    """
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base of the stages' settings: every field is a scalar and is checked against its own declaration."""
+    """Base class of a stage's settings. Every field is a scalar and is validated against its definition."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, _validate(field, getattr(self, field.name)))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Picks this stage's settings from a mapping that may hold more (a component's arguments)."""
+        """Creates the settings of this stage from a mapping, such as a component's arguments; ignores other keys."""
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
     @classmethod
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
-        """Reads several settings from the text of one: a preset's name or `name=value,...`.
+        """Parses a setting that holds several values: the name of a preset, or `name=value,...`.
+
+        Args:
+            setting: name of the setting, for error messages.
 
         Raises:
-            ValueError: unknown preset or name (the nearest is given), a name twice or without a value, or a value out
-                of range.
+            ValueError: a preset or name is unknown, a name is repeated or has no value, or a value is out of range.
         """
         if text in presets:
             return cls(**presets[text])
@@ -85,33 +92,38 @@ class Settings:
             if name not in types:
                 raise ValueError(f"{setting} has no {name!r}{did_you_mean(name, types)}")
             if name in values or not value:
-                raise ValueError(f"{setting} must give {name} once and with a value, got {text!r}")
+                raise ValueError(f"{setting} must give {name} once, with a value, got {text!r}")
             values[name] = read_scalar(f"{setting}'s {name}", value, types[name])
         return cls(**values)
 
 
-def read_scalar(name: str, text: str, wanted: type[Any]) -> Scalar:
-    """Reads a setting written as text; raises ValueError where it is not of the type wanted."""
-    truth = {"true": True, "false": False}
+def read_scalar(name: str, text: str, scalar_type: type[Any]) -> Scalar:
+    """Converts the text of a setting to bool, int, float or str.
+
+    Raises:
+        ValueError: the text does not represent a value of that type.
+    """
+    booleans = {"true": True, "false": False}
     try:
-        value: Scalar = truth[text.lower()] if wanted is bool else wanted(text)
+        value: Scalar = booleans[text.lower()] if scalar_type is bool else scalar_type(text)
     except (KeyError, ValueError):
-        raise ValueError(f"{name} must be of type {wanted.__name__}, got {text!r}") from None
+        raise ValueError(f"{name} must be of type {scalar_type.__name__}, got {text!r}") from None
     return value
 
 
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    wanted = type(field.default)
-    if wanted is float and type(value) is int:
-        _check_range(field, value)  # before: it may be more than a float holds
+def _validate(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Returns the value, converted between int and float without loss; raises if it is invalid."""
+    field_type = type(field.default)
+    if field_type is float and type(value) is int:
+        _check_range(field, value)  # first, because float() overflows for huge integers
         value = float(value)
-    if wanted is int and type(value) is float and value.is_integer():
-        value = int(value)  # KFP hands an int parameter over as a float when the form held 32.0
-    if type(value) is not wanted:
-        raise TypeError(f"{field.name} must be of type {wanted.__name__}, got {value!r} ({type(value).__name__})")
+    if field_type is int and type(value) is float and value.is_integer():
+        value = int(value)  # KFP passes an int parameter as a float if the form contains 32.0
+    if type(value) is not field_type:
+        raise TypeError(f"{field.name} must be of type {field_type.__name__}, got {value!r} ({type(value).__name__})")
     _check_range(field, value)
     if isinstance(value, str) and not ONE_LINE.fullmatch(value):
-        raise ValueError(f"{field.name} must be one line without white space at its ends, got {value!r}")
+        raise ValueError(f"{field.name} must be one line without leading or trailing whitespace, got {value!r}")
     if field.metadata["required"] and not value:
         raise ValueError(f"{field.name} must be given ({field.metadata['help']}), got {value!r}")
     choices = field.metadata["choices"]
@@ -133,16 +145,16 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
 
 
 def record_settings(output: Path, settings: Settings, *inputs: Path) -> None:
-    """Writes to the folder `output` this stage's settings and those that came with its input folders."""
+    """Writes the settings of this stage, and those recorded in its input folders, to the folder `output`."""
     known = {name: value for folder in inputs for name, value in read_settings(folder).items()}
     record(output, {**known, **dataclasses.asdict(settings)})
 
 
 def record(output: Path, settings: Mapping[str, Scalar]) -> None:
-    """Writes settings by name to the folder `output`."""
+    """Writes settings by name to settings.json in the folder `output`."""
     (output / SETTINGS_FILE).write_text(json.dumps(dict(sorted(settings.items())), indent=2))
 
 
 def read_settings(folder: Path) -> dict[str, Scalar]:
-    """Settings by name of all stages that led to this folder."""
+    """Returns the settings recorded in a folder: those of all stages that contributed to it."""
     return dict(json.loads((folder / SETTINGS_FILE).read_text()))

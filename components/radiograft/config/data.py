@@ -1,4 +1,4 @@
-"""Settings of the data: which images, which labels, which split, what size."""
+"""Settings of the data: source, labels, splits, defects, image size and augmentation."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ FINDINGS = (
 NO_FINDING = "No Finding"
 ALWAYS, DATA_CHANGED = "always", "data_changed"
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # those that a setting cannot hold or that are easily lost
+SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # not allowed in a setting, or easily lost
 
 
+SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
 TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataPolicySettings(Settings):
-    """What is done about defects: ingest finds those of tables and files, preprocess those of pixels."""
+    """Policy for data defects. Ingest detects those of tables and files, preprocess those of images."""
 
     data_policy: str = setting(
         "standard",
-        "What to do about a defect: report (keep it), drop, quarantine (drop and list it) or fail: "
-        "near_duplicate=drop,blank=fail; the data report names all defects.",
+        "How defects are handled: report (keep), drop, quarantine (drop and list) or fail, such as "
+        "near_duplicate=drop,blank=fail; the data report lists all kinds of defects.",
     )
 
     def __post_init__(self) -> None:
@@ -40,69 +41,70 @@ class DataPolicySettings(Settings):
         self.policy()
 
     def policy(self) -> DataPolicy:
-        """What `data_policy` says."""
+        """Returns the parsed `data_policy`."""
         return DataPolicy.parse("data_policy", self.data_policy, POLICIES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ingest(GateSettings, DataPolicySettings, SeedSettings):
-    """Which images, which labels, which split."""
+    """Settings of the ingest stage: source, labels, splits and when to train."""
 
     data_format: str = setting(
         "chestxray14",
-        "NIH's layout, CheXpert's, a tree of DICOM files, a folder a class, a MedMNIST file, a table (see data_table), "
-        "or `phantom` to have synthetic images drawn at data_source first.",
+        "Layout of the dataset: NIH ChestX-ray14, CheXpert, DICOM files, one folder per class, a MedMNIST file, or a "
+        "table (see data_table); `phantom` generates synthetic images at data_source first.",
         choices=("chestxray14", "chexpert", "dicom", "folders", "medmnist", "phantom", "table"),
     )
     data_source: str = setting(
         "",
-        "Folder, gs:// or s3:// prefix; of medmnist and table the file itself.",
+        "Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself.",
         required=True,
     )
     data_table: str = setting(
         "standard",
-        "What columns of a table are called and how to read them: image=Path,patient=PatientID,label=Finding; also "
-        "separator, view, age, sex, split, uncertain=ignore, zeros or ones (of -1), views=frontal, lateral or all",
+        "Columns of a table and how to read them, such as image=Path,patient=PatientID,label=Finding. Also: separator, "
+        "view, age, sex, split, uncertain (of -1: ignore, zeros or ones), views (frontal, lateral or all).",
     )
     data_deidentify: str = setting(
         "auto",
-        "Hash ids of patients and images, with RADIOGRAFT_SALT from the environment; `auto`: for DICOM.",
+        "Hash patient and image IDs with the salt in the environment variable RADIOGRAFT_SALT; `auto`: DICOM only.",
         choices=("auto", "yes", "no"),
     )
     data_labels: str = setting(
         "Pneumonia",
-        "One finding, several separated by commas, or `all` 14. For MedMNIST: what 1 means, or all classes in order.",
+        "Labels separated by commas, or `all` for the 14 of ChestX-ray14. MedMNIST: name of class 1, or of all classes "
+        "in order.",
     )
     data_negatives: str = setting(
         "rest",
-        "What an image without the findings must be: any other image, or one marked 'No Finding'.",
+        "Which images are negatives: all without the labels (`rest`), or only those marked 'No Finding'.",
         choices=("rest", "no_finding"),
     )
     data_validation_fraction: float = setting(
         0.125,
-        "Patients of the training list held out for validation, where the data set has no validation split.",
+        "Fraction of the training patients held out for validation if the dataset has no validation split.",
         unit="of patients",
         low=0.01,
         high=0.5,
     )
     data_test_fraction: float = setting(
         0.2,
-        "Patients held out for test where no official lists exist.",
+        "Fraction of the patients held out for testing if the dataset has no official splits.",
         unit="of patients",
         low=0.01,
         high=0.5,
     )
     data_phantom_patients: int = setting(
         240,
-        "Size of the phantom data set (1 to 5 images a patient).",
+        "Size of the phantom dataset, with 1 to 5 images per patient.",
         unit="patients",
         low=20,
         high=100_000,
     )
     train_trigger: str = setting(
         ALWAYS,
-        "`data_changed` ends a run after ingest where data and settings are those of the version in production or of "
-        "the newest one judged against it, as a schedule wants it; who starts a run by hand wants it trained.",
+        "`data_changed` skips training if data and settings are unchanged. Scheduled runs default to it; manual runs "
+        "always train.",
         choices=(ALWAYS, DATA_CHANGED),
     )
 
@@ -113,10 +115,10 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         self.table_layout()
 
     def findings(self) -> tuple[str, ...]:
-        """The labels of the task in the order asked for.
+        """Returns the labels in the order of `data_labels`. Ingest checks whether the dataset has them.
 
         Raises:
-            ValueError: a label is empty or named twice. Whether the table knows it, ingest checks.
+            ValueError: a label is empty or repeated.
         """
         if self.data_labels == "all":
             return FINDINGS
@@ -126,25 +128,28 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         return names
 
     def table_layout(self) -> TableLayout:
-        """What `data_table` says."""
+        """Returns the parsed `data_table`."""
         return TableLayout.parse("data_table", self.data_table, TABLE_PRESETS)
 
     def deidentifies(self) -> bool:
-        """Whether ids are hashed and images that show a name are refused."""
+        """Returns whether IDs are hashed and images with burned-in identities are excluded."""
         return self.data_deidentify == "yes" or (self.data_deidentify == "auto" and self.data_format == "dicom")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess(DataPolicySettings):
-    """From files to shards of equally sized 8-bit gray images."""
+    """Settings of the preprocess stage: image size, augmentation and number of workers."""
 
-    image_size: int = setting(224, "Side of the square the network sees.", unit="pixels", low=32, high=1024)
+    image_size: int = setting(
+        224, "Width and height of the images that the network sees.", unit="pixels", low=32, high=1024
+    )
     image_augmentation: str = setting(
-        "poster", "`poster`, `chexnet`, `none`, or ImageDataGenerator's arguments: rotation_range=10,zoom_range=0.1"
+        "poster",
+        "`poster`, `chexnet`, `none`, or arguments of ImageDataGenerator such as rotation_range=10,zoom_range=0.1",
     )
     preprocess_workers: int = setting(
         1,
-        "Pods that share the decoding of the images; any number gives the same shards.",
+        "Number of pods that decode the images; it does not affect the result.",
         unit="pods",
         low=1,
         high=64,
@@ -152,38 +157,44 @@ class Preprocess(DataPolicySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.image_size % SIZE_STEP:
+            raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
         self.augmentation()
 
     def augmentation(self) -> Augmentation:
-        """What `image_augmentation` says."""
+        """Returns the parsed `image_augmentation`."""
         return Augmentation.parse("image_augmentation", self.image_augmentation, AUGMENTATIONS)
 
 
 @dataclasses.dataclass(frozen=True)
 class TableLayout(Settings):
-    """A column that is not named otherwise may be missing, the images' excepted."""
+    """Options of the setting `data_table`: column names and how to read them.
 
-    image: str = setting("image", "Column of the images: path, file name, name without suffix, or SOPInstanceUID.")
-    patient: str = setting("patient", "Column of the patients' ids; without it each image counts as a patient.")
+    Columns with default names may be missing, except the image column.
+    """
+
+    image: str = setting("image", "Image column: path, file name, file name without suffix, or SOPInstanceUID.")
+    patient: str = setting("patient", "Patient ID column; without it, each image counts as one patient.")
     label: str = setting(
-        "label", "Column of the findings in words; without it each finding has a column of 1, 0, -1 or nothing."
+        "label",
+        "Column with the names of the findings; without it, each finding has a column with 1, 0, -1 or no value.",
     )
-    separator: str = setting("|", "What stands between several words: a sign, `comma`, `semicolon` or `space`.")
-    view: str = setting("view", "Column of the projection: PA, AP, LL, ...")
-    age: str = setting("age", "Column of the age: 57, 057Y, 011M, 003W, 003D.")
-    sex: str = setting("sex", "Column of the sex.")
-    split: str = setting("split", "Column of the data set's own split: train, validation, test or train_val.")
+    separator: str = setting("|", "Separator between several findings: a character, `comma`, `semicolon` or `space`.")
+    view: str = setting("view", "Projection column: PA, AP, LL, ...")
+    age: str = setting("age", "Age column: 57, 057Y, 011M, 003W, 003D.")
+    sex: str = setting("sex", "Sex column.")
+    split: str = setting("split", "Column with the dataset's own splits: train, validation, test or train_val.")
     uncertain: str = setting(
-        "ignore", "What -1 means: unknown, 0 or 1.", choices=("ignore", "zeros", "ones")
+        "ignore", "How -1 is read: as unknown, 0 or 1.", choices=("ignore", "zeros", "ones")
     )  # CheXpert's U-Ignore, U-Zeros and U-Ones (Irvin et al. 2019)
-    views: str = setting("frontal", "Which views to keep, where they are known.", choices=("frontal", "lateral", "all"))
+    views: str = setting(
+        "frontal", "Views to keep; images of unknown view are kept too.", choices=("frontal", "lateral", "all")
+    )
 
     def named(self, field: str) -> bool:
-        """Whether the column was named, so that it must be there."""
+        """Returns whether the column was named explicitly and is therefore required."""
         return bool(getattr(self, field) != getattr(TableLayout, field))
 
     def between(self) -> str:
-        """The sign between words."""
+        """Returns the separator between findings."""
         return SEPARATORS.get(self.separator, self.separator)

@@ -1,4 +1,4 @@
-"""What is done about each kind of defect in the data: the setting `data_policy`, a defect a field."""
+"""The setting `data_policy`: how each kind of data defect is handled, one field a defect."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from radiograft.config.base import Scalar, Settings, setting
 REPORT, DROP, QUARANTINE, FAIL = "report", "drop", "quarantine", "fail"
 UNUSABLE = "unusable"
 
-# Reasons that more than one room gives; all others stand where they are found.
-BLANK = "blank image: one shade of gray"
-COLOR = "image in color"
-INVERTED = "looks inverted: surroundings and lungs brighter than the middle"
-NEAR_DUPLICATE = "nearly the same image as another one"
-NEAR_DUPLICATE_ELSEWHERE = "nearly the same image as one of a split held out more"
+# Reasons used in more than one package. All others are defined where the defect is detected.
+BLANK = "blank image: a single gray level"
+COLOR = "color image"
+INVERTED = "possibly inverted: background and lungs brighter than the mediastinum"
+NEAR_DUPLICATE = "near duplicate of another image"
+NEAR_DUPLICATE_ELSEWHERE = "near duplicate of an image in a held-out split"
 UNREADABLE = "unreadable or truncated image"
-CONTRADICTION = "'No Finding' beside a finding"
-CONFLICTING_ROWS = "rows that tell different things of one image"
-MISSPELLED = "finding spelled almost like one asked for"
-LEAK = "patient also in a split held out more"
+CONTRADICTION = "'No Finding' together with a finding"
+CONFLICTING_ROWS = "conflicting rows for one image"
+MISSPELLED = "label that looks like a misspelling of a requested one"
+LEAK = "patient also in a held-out split"
 MIN_SIDE = 16  # pixels; MedMNIST's smallest images have 28
-TOO_SMALL = f"image of less than {MIN_SIDE} pixels a side"
-OUTSIDE = "path that leads out of the data's folder"
+TOO_SMALL = f"image with a side shorter than {MIN_SIDE} pixels"
+OUTSIDE = "path outside the data folder"
 
-REASONS = {  # which defect a reason is one of
+REASONS = {  # reason: kind of defect
     "row without an image": "row_without_image",
     "image without a row": "image_without_row",
-    "image in no class's folder": "image_without_row",
+    "image outside the class folders": "image_without_row",
     OUTSIDE: "outside",
-    "further row of an image": "repeated_row",
-    "image's name occurs in more than one folder": "repeated_name",
-    "box of an image that is not there": "stray_box",
-    "box that is not inside its image": "stray_box",
+    "duplicate row for an image": "repeated_row",
+    "file name used in more than one folder": "repeated_name",
+    "bounding box for a missing image": "stray_box",
+    "bounding box outside its image": "stray_box",
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
     CONFLICTING_ROWS: "contradictory_labels",
     MISSPELLED: "misspelled_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
-    "damaged DICOM file": "corrupt",
-    "gone since ingest": "changed",
+    "corrupt DICOM file": "corrupt",
+    "deleted since ingest": "changed",
     "changed since ingest": "changed",
-    "the file says that its pixels show who the patient is": "burned_in",
-    "byte-identical to an image of a split held out": "byte_identical",
+    "patient identity burned into the pixels": "burned_in",
+    "byte-identical to an image in a held-out split": "byte_identical",
     "byte-identical to an earlier image": "byte_identical",
     NEAR_DUPLICATE: "near_duplicate",
     NEAR_DUPLICATE_ELSEWHERE: "near_duplicate",
@@ -53,60 +53,78 @@ REASONS = {  # which defect a reason is one of
     COLOR: "color",
     INVERTED: "inverted",
 }
-NOT_ASKED_FOR = (  # no defects, but what the settings or the data set's own lists leave out
-    "in neither official list",
-    "no frontal view",
-    "no lateral view",
-    "no finding asked for is known to be there or not",
-    "neither a finding asked for nor 'No Finding'",
+NOT_ASKED_FOR = (  # not defects: excluded by the settings or by the dataset's own split lists
+    "in no official split list",
+    "not a frontal view",
+    "not a lateral view",
+    "all requested labels unknown",
+    "neither a requested finding nor 'No Finding'",
 )
 
 
-def _left_out(policy: str, help: str) -> Any:
+def _excluded(policy: str, help: str) -> Any:
     return setting(policy, help, choices=(DROP, QUARANTINE, FAIL))
 
 
-def _kept(help: str) -> Any:
+def _reported(help: str) -> Any:
     return setting(REPORT, help, choices=(REPORT, DROP, QUARANTINE, FAIL))
 
 
 @dataclasses.dataclass(frozen=True)
 class DataPolicy(Settings):
-    """`drop` leaves out and counts, `quarantine` also lists with the file's URI, `fail` stops the run, and `report`
-    keeps and counts: allowed where what is found may be a good image."""
+    """How each kind of defect is handled.
 
-    row_without_image: str = _left_out(DROP, "Row of a table whose image is not there.")
-    image_without_row: str = _left_out(DROP, "Image of which no table or folder says anything.")
-    outside: str = _left_out(DROP, "Path in a table or an archive that leads out of the data's folder: ../x.png.")
-    repeated_row: str = _left_out(DROP, "Further rows of an image; what they tell is put together.")
-    repeated_name: str = _left_out(DROP, "Files of one name; of one content the first one counts, of several none.")
-    stray_box: str = _left_out(DROP, "Box around a finding that lies in no image.")
-    patient_overlap: str = _left_out(
-        FAIL, "Patient in several of the data set's own splits; else stays in the one held out most."
+    - `drop` excludes the item and counts it.
+    - `quarantine` also lists it with the URI of its file.
+    - `fail` stops the run.
+    - `report` keeps the item and counts it. It is allowed only for defects that a valid image may show.
+    """
+
+    row_without_image: str = _excluded(DROP, "Table row whose image is missing.")
+    image_without_row: str = _excluded(DROP, "Image without a table row or class folder.")
+    outside: str = _excluded(DROP, "Path in a table or archive that points outside the data folder, such as ../x.png.")
+    repeated_row: str = _excluded(DROP, "Additional rows for an image; their findings are merged into the first row.")
+    repeated_name: str = _excluded(
+        DROP, "Files with the same name: the first is kept if their contents are equal, none otherwise."
     )
-    contradictory_labels: str = _left_out(
-        QUARANTINE, "'No Finding' beside a finding, or rows that tell different things of one image."
+    stray_box: str = _excluded(DROP, "Bounding box of a missing image, or outside its image.")
+    patient_overlap: str = _excluded(
+        FAIL,
+        "Patient in several of the dataset's own splits. Unless this fails, one split keeps the patient: test before "
+        "validation before training.",
     )
-    misspelled_label: str = _kept("Finding spelled almost like one asked for, of which the image counts as free.")
-    empty: str = _left_out(DROP, "File of no bytes.")
-    corrupt: str = _left_out(DROP, "Truncated or damaged file, no image, or a decompression bomb.")
-    changed: str = _left_out(DROP, "File that changed or went since ingest.")
-    unusable: str = _left_out(DROP, "File that is no radiograph, or not of the kind that is read.")
-    burned_in: str = _left_out(DROP, "DICOM file with the patient's name in its pixels.")
-    byte_identical: str = _left_out(DROP, "Further files of the same bytes; the one held out most stays.")
-    near_duplicate: str = _kept("Image that looks the same as one held out more, or an earlier one.")
-    too_small: str = _left_out(QUARANTINE, "Image of less than 16 pixels a side.")
-    blank: str = _left_out(QUARANTINE, "Image of one shade of gray.")
-    color: str = _kept("Image whose channels differ; made gray where it is kept.")
-    inverted: str = _kept("Image whose bones seem to be dark.")
+    contradictory_labels: str = _excluded(
+        QUARANTINE, "'No Finding' together with a finding, or conflicting rows for one image."
+    )
+    misspelled_label: str = _reported(
+        "Label that looks like a misspelling of a requested one; the image counts as negative."
+    )
+    empty: str = _excluded(DROP, "Empty file.")
+    corrupt: str = _excluded(DROP, "Truncated or corrupt file, non-image, or decompression bomb.")
+    changed: str = _excluded(DROP, "File that was changed or deleted after ingest.")
+    unusable: str = _excluded(DROP, "File that is not a radiograph, or of an unsupported kind.")
+    burned_in: str = _excluded(DROP, "DICOM file marked as showing the patient's identity in its pixels.")
+    byte_identical: str = _excluded(
+        DROP, "Files with identical bytes. One is kept: test before validation before training."
+    )
+    near_duplicate: str = _reported("Image that looks like an earlier one, or like one in a held-out split.")
+    too_small: str = _excluded(QUARANTINE, "Image with a side shorter than 16 pixels.")
+    blank: str = _excluded(QUARANTINE, "Image with a single gray level.")
+    color: str = _reported("Image whose color channels differ; converted to gray if kept.")
+    inverted: str = _reported("Image whose gray levels appear to be inverted.")
 
     def treatment(self, reason: str) -> str:
-        """What is done with what has this reason."""
+        """Returns how an item excluded or reported for this reason is handled: one of the four policies."""
         return DROP if reason in NOT_ASKED_FOR else str(getattr(self, defect_of(reason)))
 
 
 def defect_of(reason: str) -> str:
-    """The kind of defect, a field of Policy; empty for what was not asked for."""
+    """Returns the kind of defect, a field of `DataPolicy`, or an empty string for reasons in `NOT_ASKED_FOR`.
+
+    Example:
+        >>> defect_of("empty file")
+        'empty'
+    """
     return "" if reason in NOT_ASKED_FOR else REASONS.get(reason, UNUSABLE)
 
 

@@ -1,4 +1,4 @@
-"""Settings of the verdict on a model, and of where its versions go."""
+"""Settings of evaluation, of the promotion gate, and of publishing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from radiograft.config.shared import GateSettings, RegistrySettings, SeedSetting
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(RegistrySettings, GateSettings, SeedSettings):
-    """How sure the figures are, and what a model must keep to become the production version."""
+    """Settings of the evaluate stage: confidence intervals, operating point and promotion gate."""
 
     evaluate_bootstrap_samples: int = setting(
-        1000, "Resamplings of patients behind each 95 % interval.", unit="resamplings", low=100, high=100_000
+        1000, "Bootstrap resamples of the patients for each 95 % interval.", unit="resamples", low=100, high=100_000
     )
-    # Measured with 150 negatives and AUROCs of 0.65 to 0.92: the 95 % interval held the true value in 51 to 59 % of
-    # trials with 2 positives, 80 to 86 % with 5 and 82 to 92 % with 10.
+    # Measured coverage of the 95 % interval with 150 negatives and AUROCs of 0.65 to 0.92: 51 to 59 % with 2 positives,
+    # 80 to 86 % with 5, and 82 to 92 % with 10.
     evaluate_min_patients: int = setting(
-        10, "Patients with, and patients without a label that its figures need.", unit="patients", low=1, high=1000
+        10,
+        "Minimum number of patients with, and without, a label for its metrics to be estimated.",
+        unit="patients",
+        low=1,
+        high=1000,
     )
     evaluate_operating_point: str = setting(
-        "youden", "Where validation puts each threshold: `youden`, or the sensitivity to keep there: sensitivity=0.9"
+        "youden",
+        "How thresholds are chosen on validation: `youden`, or a minimum sensitivity such as sensitivity=0.9",
     )
     gate_noninferiority_margin: float = setting(
         0.02,
-        "Most test AUROC that a new model may lose to the production version, at the lower end of the 95 % interval.",
+        "Non-inferiority margin: maximum loss in test AUROC relative to the production model, tested at the "
+        "lower 95 % confidence limit.",
         low=0.0,
         high=0.5,
     )
@@ -37,14 +43,14 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
         self.operating_point()
 
     def operating_point(self) -> OperatingPoint:
-        """What `evaluate_operating_point` says."""
+        """Returns the parsed `evaluate_operating_point`."""
         return OperatingPoint.parse("evaluate_operating_point", self.evaluate_operating_point, OPERATING_POINTS)
 
     def floors(self, labels: Sequence[str]) -> MinimumAuroc:
-        """What `gate_min_auroc` says of these labels."""
+        """Returns the parsed `gate_min_auroc` for these labels."""
         return parse_min_auroc(self.gate_min_auroc, labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Publish(RegistrySettings):
-    """Where the versioned model goes."""
+    """Settings of the publish stage: the registry and the model name."""

@@ -1,4 +1,4 @@
-"""The setting `gate_min_auroc`: which labels count for the gate, and above which AUROC a model must be for each."""
+"""Settings of the promotion gate: the minimum AUROC of each label, and the operating point."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
 
 
 class MinimumAuroc(NamedTuple):
-    """Floors of the AUROC, 0 to 1, of the labels that count.
+    """Minimum AUROC, 0 to 1, of each label that the promotion gate checks.
 
-    `named` tells labels that were asked for one by one, each of which must be judged, from one number for every label,
-    which passes over those that cannot be judged on the test images.
+    Attributes:
+        by_label: the minimum by label.
+        named: whether the labels were listed explicitly. A listed label must be estimable on the test images. With
+            one minimum for all labels, those that are not estimable are skipped.
     """
 
     by_label: Mapping[str, float]
@@ -26,13 +28,17 @@ class MinimumAuroc(NamedTuple):
 
 
 def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
-    """Reads `0.7`, one floor for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, where only these count.
+    """Parses `0.7`, a minimum for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, which checks only these labels.
 
     Raises:
-        ValueError: neither form, an unknown label (the nearest is given) or one named twice, a floor outside 0 to 1.
+        ValueError: the text has neither form, a label is unknown or repeated, or a minimum is outside [0, 1).
+
+    Example:
+        >>> parse_min_auroc("Mass=0.7", ["Mass", "Edema"]).by_label
+        {'Mass': 0.7}
     """
     if "=" not in text:
-        return MinimumAuroc(dict.fromkeys(labels, _floor(NAME, text)), named=False)
+        return MinimumAuroc(dict.fromkeys(labels, _parse_minimum(NAME, text)), named=False)
     pairs = [part.partition("=") for part in text.split(",")]
     values = {name.strip(): value for name, _, value in pairs}
     if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
@@ -40,22 +46,22 @@ def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
     for name in values:
         if name not in labels:
             raise ValueError(
-                f"{NAME} must name labels of {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
+                f"{NAME} must name labels from {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
             )
-    return MinimumAuroc({name: _floor(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+    return MinimumAuroc({name: _parse_minimum(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
 
 
-def _floor(name: str, text: str) -> float:
-    floor = float(read_scalar(name, text, float))
-    if not 0 <= floor < 1:
+def _parse_minimum(name: str, text: str) -> float:
+    minimum = float(read_scalar(name, text, float))
+    if not 0 <= minimum < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {text}")
-    return floor
+    return minimum
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint(Settings):
-    """Youden's point, or the most specific one that keeps a sensitivity."""
+    """Operating point of a label: Youden's index, or the highest specificity at a minimum sensitivity."""
 
     sensitivity: float = setting(
-        0.0, "Least sensitivity on validation; 0 is where sensitivity + specificity is highest.", low=0.0, high=1.0
+        0.0, "Minimum sensitivity on validation; 0 maximizes sensitivity + specificity instead.", low=0.0, high=1.0
     )

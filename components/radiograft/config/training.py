@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from radiograft.backbones import get_backbone, list_backbones
 from radiograft.config.base import setting
 from radiograft.config.recipe import PRESETS as RECIPES
 from radiograft.config.recipe import Recipe
 from radiograft.config.shared import SeedSettings, check_uri
 
-# Where fine-tuning starts unless told otherwise: the last convolution, which for DenseNet-121 is the poster's cut-off.
 AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
-CUT_OFFS = {"densenet121": "conv5_block16_2_conv", "efficientnet_lite0": "top_conv"}
+DEFAULT_BACKBONE = "densenet121"  # the poster's
 WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # which Keras reads
 
 
@@ -48,7 +48,7 @@ class Training(SeedSettings):
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     model_cut_off: str = setting(
-        CUT_OFFS["densenet121"],
+        get_backbone(DEFAULT_BACKBONE).default_cut_off,
         "Layer from which fine-tuning unfreezes, as Keras prints it; of several with commas, or of `auto`, the best.",
     )
 
@@ -66,7 +66,7 @@ class Training(SeedSettings):
 class ExtractFeatures(Training):
     """Strategy 1: a new classifier on the features of the frozen backbone."""
 
-    model_backbone: str = setting("densenet121", "Pretrained network.", choices=tuple(CUT_OFFS))
+    model_backbone: str = setting(DEFAULT_BACKBONE, "Pretrained network.", choices=list_backbones())
     model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
     model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
     model_feature_layer: str = setting(
@@ -90,11 +90,19 @@ class ExtractFeatures(Training):
         self._check_weights()
         if not self.model_feature_layer:
             raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
-        for backbone, cut_off in CUT_OFFS.items():  # of the run form, where only the backbone was changed
-            if backbone != self.model_backbone and cut_off in split_cut_offs(self.model_cut_off):
+        self._check_cut_off()
+
+    def _check_cut_off(self) -> None:
+        """Rejects the default cut-off of another backbone, which stays in the run form if only the backbone is changed."""
+        names = split_cut_offs(self.model_cut_off)
+        for other in (get_backbone(name) for name in list_backbones() if name != self.model_backbone):
+            if (
+                other.default_cut_off in names
+                and other.default_cut_off not in get_backbone(self.model_backbone).cut_offs
+            ):
                 raise ValueError(
-                    f"model_cut_off must be a layer of {self.model_backbone}, such as {CUT_OFFS[self.model_backbone]}, "
-                    f"got {cut_off!r} of {backbone}"
+                    f"model_cut_off must be a layer of {self.model_backbone}, such as "
+                    f"{get_backbone(self.model_backbone).default_cut_off}, got {other.default_cut_off!r} of {other.name}"
                 )
 
     def _check_weights(self) -> None:

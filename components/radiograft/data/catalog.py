@@ -1,4 +1,4 @@
-"""The catalog: what ingest found, one row an image, and what it left out and why."""
+"""The catalog: one row per image found by ingest, and the images and rows it excluded with the reason."""
 
 from __future__ import annotations
 
@@ -16,26 +16,33 @@ from numpy.typing import ArrayLike
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
-TABLES = ("excluded", "boxes", "quarantine", "suspects")  # of a catalog, beside its rows
+TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
 
 def label_column(label: str) -> str:
-    """Name of the column that holds a label's truth: 1.0 present, 0.0 absent."""
+    """Returns the name of a label's ground-truth column, whose values are 1.0 (present) and 0.0 (absent).
+
+    Example:
+        >>> label_column("Mass")
+        'label:Mass'
+    """
     return f"label:{label}"
 
 
 def score_column(label: str) -> str:
-    """Name of the column that holds a model's probability for a label."""
+    """Returns the name of the column with the predicted probability of a label."""
     return f"score:{label}"
 
 
 def prediction_frame(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray) -> pd.DataFrame:
-    """Predictions beside the truth: image_id, patient_id, split, `label:<name>` and `score:<name>`.
+    """Returns ground truth and predictions: image_id, patient_id, split, `label:<name>` and `score:<name>`.
 
     Args:
-        scores: float32 [rows, labels], probabilities in the order of rows and labels.
+        rows: catalog rows.
+        labels: names of the labels.
+        scores: float32 [rows, labels], predicted probabilities.
     """
     frame = rows[["image_id", "patient_id", "split", *map(label_column, labels)]].copy()
     for number, label in enumerate(labels):
@@ -44,23 +51,25 @@ def prediction_frame(rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarr
 
 
 def no_boxes() -> pd.DataFrame:
-    """An empty table of boxes around findings: image_id, finding, and CORNERS, which are x and y of the upper
-    left corner, width and height, as fractions of the image."""
+    """Returns an empty table of bounding boxes: image_id, finding and CORNERS.
+
+    CORNERS are x and y of the upper left corner, width and height, as fractions of the image size.
+    """
     return pd.DataFrame(columns=list(BOX_COLUMNS)).astype(BOX_COLUMNS)
 
 
 def no_suspects() -> pd.DataFrame:
-    """An empty table of images to be looked at: image_id, uri (missing for what only a table names) and reason."""
+    """Returns an empty table of images to review: image_id, uri (missing if only a table names it) and reason."""
     return pd.DataFrame(columns=["image_id", "uri", "reason"], dtype="string")
 
 
 def exclusion(image_ids: Iterable[str], reason: str) -> pd.DataFrame:
-    """Rows of what was set aside: `image_id` and `reason`."""
+    """Returns a table of excluded images or rows: `image_id` and `reason`."""
     return pd.DataFrame({"image_id": list(image_ids), "reason": reason}, dtype="string")
 
 
 def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
-    """One entry a reason with its count and its first few ids, most frequent first."""
+    """Returns one entry per reason with its count and first few image IDs, most frequent first."""
     groups = [
         {"reason": str(reason), "count": len(rows), "examples": sorted(rows["image_id"])[:MAX_EXAMPLES]}
         for reason, rows in excluded.groupby("reason")
@@ -69,7 +78,7 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Images, patients and positives a label in each split."""
+    """Returns the number of images, patients and positives of each label by split."""
     return {
         split: {
             "pictures": len(part),
@@ -82,38 +91,43 @@ def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[st
 
 
 def has_both_classes(truth: ArrayLike) -> bool:
-    """Whether a label is present, 1.0, in some images and absent, 0.0, in others; NaN is neither."""
+    """Returns whether a label has both positives (1.0) and negatives (0.0); NaN is neither.
+
+    Example:
+        >>> has_both_classes([0.0, 1.0, float("nan")])
+        True
+    """
     return {0.0, 1.0} <= set(np.unique(truth))
 
 
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
-    """The labels that are present in some images of the split and absent in others."""
+    """Returns the labels that have both positives and negatives in the split."""
     part = rows[rows["split"] == split]
     return [label for label in labels if has_both_classes(part[label_column(label)])]
 
 
 def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Refuses data on which nothing could be learned, and returns what limits the figures, a sentence each.
+    """Rejects data that cannot be trained on, and returns a note for each split with labels that are not estimable.
 
     Raises:
-        ValueError: no label has both classes in training and in validation, or the test split is empty.
+        ValueError: no label has both classes in training and validation, or the test split is empty.
     """
-    able = {split: estimable_labels(rows, labels, split) for split in SPLITS}
+    estimable = {split: estimable_labels(rows, labels, split) for split in SPLITS}
     counts = count_splits(rows, labels)
-    if not set(able["train"]) & set(able["validation"]) or not counts["test"]["pictures"]:
+    if not set(estimable["train"]) & set(estimable["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
             "training and validation must hold images with and without the finding, and test must not be empty; "
-            f"got {_describe(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
+            f"got {_format_counts(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
         )
     return [
-        f"not estimable on {split} ({counts[split]['pictures']} images), where each occurs in all or in none: "
-        + ", ".join(label for label in labels if label not in able[split])
+        f"not estimable on {split} ({counts[split]['pictures']} images), where all or no images are positive: "
+        + ", ".join(label for label in labels if label not in estimable[split])
         for split in SPLITS
-        if len(able[split]) < len(labels)
+        if len(estimable[split]) < len(labels)
     ]
 
 
-def _describe(counts: dict[str, dict[str, Any]]) -> str:
+def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     return "; ".join(
         f"{split}: {count['pictures']} images, "
         + ", ".join(f"{number} with {label}" for label, number in count["positives"].items())
@@ -123,14 +137,20 @@ def _describe(counts: dict[str, dict[str, Any]]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """Rows with columns image_id, uri, md5 (hex), bytes, patient_id, view, age (years), sex, split, `label:<name>`.
+    """The images of a dataset with labels and splits, and what was excluded.
 
-    `excluded` has image_id and reason. Rows are in order of image_id, which is unique. A `uri` names a file,
-    also one in an archive (see `archives`) or by a hash (see `identity`), or a row of an array (see `npz`), whose md5
-    and bytes are those of its pixels. `notes` are what the source itself limits.
-    `boxes` (see `no_boxes`) show where findings are; they are no part of the fingerprint, for nothing learns from them.
-    `quarantine` (see `no_suspects`) has those of `excluded` that somebody should look at, `suspects` the images that
-    stay although they may be defective.
+    Attributes:
+        rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
+            patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
+            `tar_archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
+            array, md5 and bytes are those of its pixels.
+        labels: names of the labels.
+        excluded: image_id and reason.
+        source: URI of the dataset.
+        notes: limitations of the dataset.
+        boxes: bounding boxes of findings, see `no_boxes`. They are not trained on and not part of the fingerprint.
+        quarantine: the excluded images to review, see `no_suspects`.
+        suspects: images that are kept although they may be defective, see `no_suspects`.
     """
 
     rows: pd.DataFrame
@@ -143,7 +163,7 @@ class Catalog:
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
 
     def fingerprint(self) -> str:
-        """SHA-256 over images, patients, labels and splits: the same data give the same value on any machine."""
+        """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
         return self._fingerprint
 
     @functools.cached_property
@@ -153,7 +173,11 @@ class Catalog:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Counts for reports and logs; holds ids of images but nothing of their content."""
+        """Returns counts for reports and logs. They include image IDs but no image content.
+
+        Raises:
+            ValueError: the data cannot be trained on, see `check_classes`.
+        """
         return {
             "labels": list(self.labels),
             "source": self.source,
@@ -165,7 +189,7 @@ class Catalog:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes catalog.parquet, {excluded,boxes,quarantine,suspects}.parquet and, last, catalog.json."""
+        """Writes catalog.parquet, {excluded,boxes,quarantine,suspects}.parquet and, last, catalog.json to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "catalog.parquet", index=False)
         for name in TABLES:
@@ -174,7 +198,7 @@ class Catalog:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Reads what `write` wrote."""
+        """Reads a catalog that `write` wrote."""
         summary = json.loads((folder / "catalog.json").read_text())
         return cls(
             rows=pd.read_parquet(folder / "catalog.parquet"),

@@ -1,5 +1,8 @@
-"""Whether there is anything to train on: data and settings against those of the version in production, and of the one
-that was last judged against it: trained again, it would be the same and so would the verdict."""
+"""Decides whether training is needed, from the data and settings of earlier versions.
+
+A run is compared with the version in production, and with the newest version that was evaluated against it. Training
+again on the same data and settings would reproduce that version and the decision about it.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,24 @@ from radiograft.registry import versions as registry
 
 log = logging.getLogger(__name__)
 
-
 FILE = "news.json"  # in the catalog's folder
-# The fingerprint tells the data wherever they lie; the others say where versions lie, when and by how many pods to make
-# one.
+# The fingerprint identifies the data regardless of location. The others do not affect the model.
 IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_trigger")
 
-METADATA_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)  # what a version that tells odd things raises
+METADATA_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)  # raised if metadata are malformed
 
 
 class VersionOrigin(NamedTuple):
-    """What a version was made with: its number, its run, the data's fingerprint, settings by name, the data's summary,
-    and the version that the gate judged it against."""
+    """The data and settings that a version was trained with.
+
+    Attributes:
+        number: number of the version.
+        run_id: run that published it.
+        fingerprint: fingerprint of the catalog.
+        settings: recorded settings by name.
+        data: summary of the data: `splits`, `excluded` and, if recorded, `catalogued`.
+        champion: version in production when this one was evaluated, or None.
+    """
 
     number: int
     run_id: str
@@ -46,12 +49,12 @@ class VersionOrigin(NamedTuple):
 
 
 class ChangeReport(NamedTuple):
-    """What ingest found beside the catalog.
+    """The result of change detection.
 
     Attributes:
-        train: whether the run goes on.
-        reason: why, in a clause.
-        earlier: number and data's summary of the version in production; None where there is none that can be read.
+        train: whether the run continues with training.
+        reason: why, as a clause.
+        earlier: number and data summary of the version in production; None if there is none or it cannot be read.
     """
 
     train: bool
@@ -60,92 +63,92 @@ class ChangeReport(NamedTuple):
 
 
 def detect_changes(form: Mapping[str, Scalar], catalog: Catalog, output: Path, run_id: str) -> ChangeReport:
-    """Looks whether the run has anything to train on, says so in the log, and writes it beside the catalog.
+    """Decides whether the run trains, logs the reason, and writes the report beside the catalog.
 
-    A version that cannot be read never keeps a run from training.
+    The run trains if the version in production cannot be read.
 
     Args:
-        form: every setting.
+        form: all settings.
+        catalog: the data of this run.
         output: folder of the catalog.
-        run_id: of this run, which does not count what it published itself before it was killed and taken up again.
+        run_id: this run. A resumed run ignores the versions that it published itself.
     """
-    version, hindrance = _in_production(RegistrySettings.of(form), run_id)
-    repetition = "" if hindrance else _repetition(form, catalog, version, run_id)
-    news = ChangeReport(
+    version, error = _read_champion(RegistrySettings.of(form), run_id)
+    repetition = "" if error else _reason_to_skip(form, catalog, version, run_id)
+    report = ChangeReport(
         train=not repetition or form["train_trigger"] == ALWAYS,
-        reason=repetition or hindrance or _changes(form, catalog, version),
+        reason=repetition or error or _changes(form, catalog, version),
         earlier={"version": version.number, **version.data} if version else None,
     )
-    (output / FILE).write_text(json.dumps(news._asdict(), indent=2))
-    if hindrance:
-        log.warning("  warning: %s", hindrance)
+    (output / FILE).write_text(json.dumps(report._asdict(), indent=2))
+    if error:
+        log.warning("  warning: %s", error)
     else:
-        log.info("%s%s", news.reason, "" if news.train else ": nothing is trained")
-    return news
+        log.info("%s%s", report.reason, "" if report.train else ": skipping training")
+    return report
 
 
 def read(folder: Path) -> ChangeReport:
-    """What `look` wrote to the catalog's folder."""
+    """Reads the report that `detect_changes` wrote to the catalog's folder."""
     return ChangeReport(**json.loads((folder / FILE).read_text()))
 
 
-def _repetition(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None, run_id: str) -> str:
-    """Why a run would only repeat an earlier one; empty where it would not."""
+def _reason_to_skip(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None, run_id: str) -> str:
+    """Returns why training would only reproduce an earlier version, or an empty string if it would not."""
     if version and not _changes(form, catalog, version):
-        return f"the data have not changed since version {version.number}, which is in production"
-    judged = _last_judged(RegistrySettings.of(form), version, run_id)
-    if judged and not _changes(form, catalog, judged):
-        opponent = f"judged against version {version.number}, which is in production" if version else "judged"
-        return f"the data have not changed since version {judged.number}, which was {opponent}"
+        return f"data and settings have not changed since version {version.number}, which is in production"
+    evaluated = _last_evaluated(RegistrySettings.of(form), version, run_id)
+    if evaluated and not _changes(form, catalog, evaluated):
+        against = f" against version {version.number}, which is in production" if version else ""
+        return f"data and settings have not changed since version {evaluated.number}, which was evaluated{against}"
     return ""
 
 
-def _last_judged(settings: RegistrySettings, version: VersionOrigin | None, run_id: str) -> VersionOrigin | None:
-    """The newest version, a candidate or rolled back, where the gate saw in production what is there now."""
-    place, model = settings.publish_registry, settings.publish_model_name
-    with contextlib.suppress(*METADATA_ERRORS, StopIteration):  # then it is trained
-        found = (_read(place, model, number) for number in reversed(registry.list_versions(place, model)))
-        newest = next(each for each in found if each.run_id != run_id)
+def _last_evaluated(settings: RegistrySettings, version: VersionOrigin | None, run_id: str) -> VersionOrigin | None:
+    """Returns the newest version of other runs if it was evaluated against the present production version."""
+    uri, model = settings.publish_registry, settings.publish_model_name
+    with contextlib.suppress(*METADATA_ERRORS, StopIteration):  # the run then trains
+        origins = (_read_origin(uri, model, number) for number in reversed(registry.list_versions(uri, model)))
+        newest = next(origin for origin in origins if origin.run_id != run_id)
         return newest if newest.champion == (version.number if version else None) else None
     return None
 
 
-def _in_production(settings: RegistrySettings, run_id: str) -> tuple[VersionOrigin | None, str]:
-    """The version in production, and what keeps it from being known."""
-    place, model = settings.publish_registry, settings.publish_model_name
+def _read_champion(settings: RegistrySettings, run_id: str) -> tuple[VersionOrigin | None, str]:
+    """Returns the version in production and, if it cannot be read, an error message."""
+    uri, model = settings.publish_registry, settings.publish_model_name
     try:
-        number = production.version_excluding_run(place, model, run_id)
-        return (_read(place, model, number) if number else None), ""
+        number = production.version_excluding_run(uri, model, run_id)
+        return (_read_origin(uri, model, number) if number else None), ""
     except METADATA_ERRORS as error:
-        return None, f"what {model} in production was made with cannot be read: {error}"
+        return None, f"the metadata of {model} in production cannot be read: {error}"
 
 
-def _read(place: str, model: str, number: int) -> VersionOrigin:
-    lineage, metrics = registry.read_objects(place, model, number, "lineage.json", "metrics.json")
+def _read_origin(uri: str, model: str, number: int) -> VersionOrigin:
+    lineage, metrics = registry.read_objects(uri, model, number, "lineage.json", "metrics.json")
     run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
-    return VersionOrigin(
-        number, run_id, fingerprint, dict(settings), _data(metrics["data"]), metrics["gate"]["champion"]
-    )
+    data, champion = _parse_data_summary(metrics["data"]), metrics["gate"]["champion"]
+    return VersionOrigin(number, run_id, fingerprint, dict(settings), data, champion)
 
 
-def _data(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a version's summary of its data, what is compared with today's; older packages wrote no `catalogd`."""
+def _parse_data_summary(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Validates the recorded data summary. Versions of older packages have no `catalogued`."""
 
-    def counts(splits: Mapping[str, Any]) -> dict[str, Any]:
-        return {split: _data_changes(splits[split]) for split in SPLITS if split in splits}
+    def parse_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
+        return {split: _parse_split_counts(splits[split]) for split in SPLITS if split in splits}
 
-    excluded = [{"reason": str(group["reason"]), "count": int(group["count"])} for group in told["excluded"]]
-    then = {"catalogued": counts(told["catalogued"])} if "catalogued" in told else {}
-    return {"splits": counts(told["splits"]), "excluded": excluded, **then}
+    excluded = [{"reason": str(group["reason"]), "count": int(group["count"])} for group in data["excluded"]]
+    catalogued = {"catalogued": parse_splits(data["catalogued"])} if "catalogued" in data else {}
+    return {"splits": parse_splits(data["splits"]), "excluded": excluded, **catalogued}
 
 
-def _data_changes(split: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_split_counts(split: Mapping[str, Any]) -> dict[str, Any]:
     positives = {label: int(count) for label, count in split["positives"].items()}
     return {"pictures": int(split["pictures"]), "patients": int(split["patients"]), "positives": positives}
 
 
 def _changes(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigin | None) -> str:
-    """Why there is something to train on; empty where there is not.
+    """Returns how data and settings differ from those of a version, or an empty string if they are equal.
 
     A recorded setting that no longer exists counts as changed: it may have been renamed, and the run must not be
     skipped. A setting that the version does not record is newer than the version and does not count.
@@ -155,16 +158,20 @@ def _changes(form: Mapping[str, Scalar], catalog: Catalog, version: VersionOrigi
     recorded = version.settings.keys() - set(IGNORED_SETTINGS)
     changed = sorted(name for name in recorded if name not in form or version.settings[name] != form[name])
     since = f"changed since version {version.number}, which is in production"
-    told = [f"the data {since}{_counts(catalog, version)}"] if catalog.fingerprint() != version.fingerprint else []
-    return "; ".join([*told, *([f"settings {since}: {', '.join(changed)}"] if changed else [])])
+    changes = []
+    if catalog.fingerprint() != version.fingerprint:
+        changes.append(f"the data {since}{_compare_counts(catalog, version)}")
+    if changed:
+        changes.append(f"settings {since}: {', '.join(changed)}")
+    return "; ".join(changes)
 
 
-def _counts(catalog: Catalog, version: VersionOrigin) -> str:
-    """Images then and now; empty where the version does not tell, being of an older package."""
+def _compare_counts(catalog: Catalog, version: VersionOrigin) -> str:
+    """Returns the image counts then and now, or an empty string if the version does not record them."""
     then, now = version.data.get("catalogued"), catalog.summary()["splits"]
     if not then or then.keys() != now.keys():
         return ""
     pairs = {split: (then[split]["pictures"], now[split]["pictures"]) for split in SPLITS}
     if all(before == after for before, after in pairs.values()):
-        return ": as many images in each split, but not the same images, patients, labels or splits"
+        return ": same image counts, but different images, patients, labels or splits"
     return ": " + ", ".join(f"{split} {before} -> {after} images" for split, (before, after) in pairs.items())

@@ -1,4 +1,4 @@
-"""Reads the catalog's images, several at once and in order: decoded and resized, or the reason why not."""
+"""Loads the images of a catalog in parallel and in order, decoded and resized, or with the reason for failure."""
 
 from __future__ import annotations
 
@@ -15,59 +15,72 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
-from radiograft.imaging.decode import IN_COLOR, decode, encode_png, has_color, inspect_image
+from radiograft.imaging.decode import decode, encode_png, has_color, inspect_image
 from radiograft.imaging.limits import TooSmallError, check_not_too_small
 from radiograft.storage import npz_archive, pseudonyms, tar_archive
 
-DECODERS = 8  # as many as the pod's cores; more than there are cost nothing, and hide an object store's latency
-READ_AHEAD = 32
-COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # modes that may hold color
+DECODERS = 8  # threads: one per core of the pod. Extra threads are harmless and hide the latency of object stores.
+READ_AHEAD = 32  # images
+COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # Pillow modes that can represent color
 
 
 class LoadedImage(NamedTuple):
-    """An image, or why there is none; its mode, and how many pixels it had before."""
+    """A decoded image, or the reason why it could not be loaded.
+
+    Attributes:
+        image: uint8 [size, size, 1], or None.
+        reason: why there is no image; otherwise empty.
+        mode: Pillow mode of the file, or "DICOM".
+        pixels: number of pixels before resizing.
+        in_color: whether the channels of the file differ.
+    """
 
     image: np.ndarray | None
     reason: str
     mode: str = ""
     pixels: int = 0
+    in_color: bool = False
 
 
 def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
-    """Images of the catalog's rows in their order, uint8 [size, size, 1], or why there is none.
+    """Yields the images of catalog rows in their order.
 
     Args:
-        rows: in the order of `layout.in_reading_order`, which is also the shards'.
+        rows: in the order of `files.sort_for_reading`, in which shards store them.
+        size: width and height of the images in pixels.
 
     Raises:
-        FileNotFoundError, ValueError: an archive that holds several of them is gone or damaged.
+        FileNotFoundError, ValueError: an archive of images is missing or corrupt.
     """
     with pseudonyms.redact_names(pseudonyms.private_folders(rows["uri"])):
         uris = pseudonyms.resolve_uris(list(rows["uri"]))
-        found = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
-        yield from in_order(lambda image: load(*image, size=size), found)
+        inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
+        yield from in_order(lambda image: load(*image, size=size), inputs)
 
 
 def load(
     uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int
 ) -> LoadedImage:
-    """Reads and decodes one image, never raising for what is wrong with the image itself.
+    """Reads and decodes one image. Defects of the image are returned as a reason and never raised.
 
     Args:
-        pixels: uint8 [height, width] or [height, width, 3] of an image that is no file of its own. It takes the way of
-            all others as a PNG, so that color becomes the same gray and its size has the same bound.
-        member: the file, where it lies in an archive.
+        uri: location of the image.
+        md5: checksum recorded by ingest, in hexadecimal digits.
+        pixels: uint8 [height, width] or [height, width, 3], for a row of an array. It is encoded as PNG first, so that
+            conversion to gray and size limits are those of image files.
+        member: content of the file, if it is a member of an archive.
+        size: width and height of the result in pixels.
     """
     try:
         content = pixels.tobytes() if pixels is not None else storage.read_bytes(uri) if member is None else member
     except FileNotFoundError:
-        return LoadedImage(None, "gone since ingest")
+        return LoadedImage(None, "deleted since ingest")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         return LoadedImage(None, "changed since ingest")
-    return _decoded_dicom(content, size) if content[128:132] == b"DICM" else _decoded(content, pixels, size)
+    return _decode_dicom(content, size) if content[128:132] == b"DICM" else _decode(content, pixels, size)
 
 
-def _decoded_dicom(content: bytes, size: int) -> LoadedImage:
+def _decode_dicom(content: bytes, size: int) -> LoadedImage:
     from radiograft.imaging import dicom
 
     try:
@@ -78,12 +91,12 @@ def _decoded_dicom(content: bytes, size: int) -> LoadedImage:
     return LoadedImage(_decoder(size)(encode_png(pixels)), "", "DICOM", pixels.size)
 
 
-def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage:
+def _decode(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage:
     try:
         content = content if pixels is None else encode_png(pixels)
         mode, height, width = inspect_image(content)
         image = _decoder(size)(content)
-        return LoadedImage(image, "", mode + IN_COLOR * (mode in COLOR_MODES and has_color(content)), height * width)
+        return LoadedImage(image, "", mode, height * width, mode in COLOR_MODES and has_color(content))
     except TooSmallError as error:
         return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
@@ -92,18 +105,18 @@ def _decoded(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImag
 
 @functools.cache
 def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
-    """`decode` as a graph: a tenth less work than one operation after another, of which Python would call each."""
+    """Returns `decode` compiled to a graph, which takes 10 % less time than eager execution."""
     graph = tf.function(lambda content: decode(content, size)).get_concrete_function(tf.TensorSpec([], tf.string))
     return lambda content: np.asarray(graph(tf.constant(content)))
 
 
 def in_order(work: Callable[[Any], LoadedImage], items: Iterator[Any]) -> Iterator[LoadedImage]:
-    """Works on several items at once and yields results in order, never more than READ_AHEAD of them waiting."""
-    waiting: collections.deque[Future[LoadedImage]] = collections.deque()
+    """Applies `work` to the items in parallel threads and yields the results in order, at most READ_AHEAD ahead."""
+    pending: collections.deque[Future[LoadedImage]] = collections.deque()
     with ThreadPoolExecutor(DECODERS) as pool:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= READ_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(work, item))
+            if len(pending) >= READ_AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

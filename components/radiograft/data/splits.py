@@ -1,4 +1,4 @@
-"""Which patients train, validate and test. A patient is drawn by hash, so that one never moves when data are added."""
+"""Assigns patients to train, validation and test splits by hash, so that adding data never moves a patient."""
 
 from __future__ import annotations
 
@@ -10,80 +10,101 @@ from radiograft.config.base import did_you_mean
 from radiograft.data.catalog import SPLITS
 from radiograft.utils.errors import SensitiveValueError
 
-NAMES = {  # of splits, as data sets name them
+NAMES = {  # split names used by datasets
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
     "train_val": "train_val",
 }
-NAMED = 100  # patients in a message
+NAMED = 100  # maximum number of patients listed in an error message
 HELD_OUT_LEAST = ("train_val", "train", "validation", "test")
 
 
 def draw_split(patient_id: str, purpose: str, seed: int) -> float:
-    """A number in [0, 1) that depends on patient, purpose and seed alone."""
+    """Returns a number in [0, 1) that depends only on patient, purpose and seed.
+
+    Example:
+        >>> round(draw_split("1", "test", seed=0), 3)
+        0.388
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}/{patient_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def official_splits(names: pd.Series[str], place: str) -> pd.Series[str]:
-    """The data set's own split from how it names it; missing where the name is empty.
+    """Normalizes the dataset's own split names; an empty name becomes a missing value.
 
-    Without a validation split `train` becomes `train_val`, of which validation patients are drawn.
+    Without a validation split, `train` becomes `train_val`, from which validation patients are drawn later.
+
+    Args:
+        names: split name of each row.
+        place: where the names come from, for error messages.
 
     Raises:
-        NamingError: a name that is not one of NAMES.
+        SensitiveValueError: a name is not one of NAMES.
     """
     lower = names.str.lower()
-    strange = sorted(set(lower) - {"", *NAMES})
-    if strange:
-        asked = f"a split in {place} must be one of {', '.join(NAMES)}, got"
+    unknown = sorted(set(lower) - {"", *NAMES})
+    if unknown:
+        constraint = f"a split in {place} must be one of {', '.join(NAMES)}, got"
         raise SensitiveValueError(
-            f"{asked} {strange[0]!r}{did_you_mean(strange[0], NAMES)}", f"{asked} {len(strange)} others"
+            f"{constraint} {unknown[0]!r}{did_you_mean(unknown[0], NAMES)}", f"{constraint} {len(unknown)} others"
         )
-    found = lower.map(NAMES).astype("string")
-    return found if found.eq("validation").any() else found.replace("train", "train_val")
+    official = lower.map(NAMES).astype("string")
+    return official if official.eq("validation").any() else official.replace("train", "train_val")
 
 
 def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fraction: float, seed: int) -> pd.Series[str]:
-    """The split of each row (`train`, `validation`, `test`) from its `patient_id` and `official` list.
+    """Assigns each row to `train`, `validation` or `test`.
 
-    Official splits are honored; of the patients in `train_val` the fraction asked for validates. Without any the test
-    patients are drawn too. Rows in no official split, where there are some, get a missing value.
+    Official splits are kept. Validation patients are drawn from those in `train_val`. If the dataset has no official
+    splits, test patients are drawn too. If it has some, rows in none of them get a missing value.
+
+    Args:
+        rows: `patient_id` and `official`, the dataset's own split.
+        validation_fraction: fraction of the `train_val` patients held out for validation.
+        test_fraction: fraction of all patients held out for testing, if there are no official splits.
+        seed: random seed.
 
     Raises:
-        ValueError: a patient has images in several official splits.
+        ValueError: a patient is in several official splits.
     """
-    has_lists = bool(rows["official"].notna().any())
-    if has_lists:
-        _refuse_overlap(rows)
+    has_official = bool(rows["official"].notna().any())
+    if has_official:
+        _check_overlap(rows)
 
     def split(patient: str, official: str | None) -> str | None:
-        if has_lists and official is None:
+        if has_official and official is None:
             return None
         if official in SPLITS:
             return official
-        if not has_lists and draw_split(patient, "test", seed) < test_fraction:
+        if not has_official and draw_split(patient, "test", seed) < test_fraction:
             return "test"
         return "validation" if draw_split(patient, "validation", seed) < validation_fraction else "train"
 
     official = rows["official"].astype(object).where(rows["official"].notna(), None)
-    chosen = [split(patient, listed) for patient, listed in zip(rows["patient_id"], official, strict=True)]
-    return pd.Series(chosen, index=rows.index, dtype="string")
+    assigned = [split(*pair) for pair in zip(rows["patient_id"], official, strict=True)]
+    return pd.Series(assigned, index=rows.index, dtype="string")
 
 
 def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Rows of patients who are also in an official split that is held out more, by `patient_id` and `official`."""
+    """Returns which rows belong to a patient who is also in a more held-out official split.
+
+    `HELD_OUT_LEAST` orders the splits.
+
+    Args:
+        rows: `patient_id` and `official`.
+    """
     rank = rows["official"].map({name: rank for rank, name in enumerate(HELD_OUT_LEAST)})
     return rank.lt(rank.groupby(rows["patient_id"]).transform("max")).fillna(False).astype(bool)
 
 
-def _refuse_overlap(rows: pd.DataFrame) -> None:
+def _check_overlap(rows: pd.DataFrame) -> None:
     leaking = sorted(rows["patient_id"][find_leaks(rows)].unique(), key=lambda patient: (len(patient), patient))
     if leaking:
         more = ", ..." if len(leaking) > NAMED else ""
         raise ValueError(
-            f"a patient must be in one split only, {len(leaking)} are in several of the data set's own: "
-            f"{', '.join(leaking[:NAMED])}{more}; repair its split, or set data_policy to patient_overlap=drop, which "
-            "keeps of such a patient the images in the split held out most"
+            f"a patient must be in one split only, got {len(leaking)} in several of the dataset's own splits: "
+            f"{', '.join(leaking[:NAMED])}{more}; repair the splits, or set data_policy to patient_overlap=drop, which "
+            "keeps such a patient in one split: test before validation before training"
         )

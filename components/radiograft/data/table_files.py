@@ -1,4 +1,4 @@
-"""Tables as they are shipped: CSV, plain, .gz or .zip, and Parquet; every cell is read as text."""
+"""Reads tables with every cell as text: CSV, plain or packed as .gz or .zip, and Parquet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from radiograft import storage
 
 PACKED = ("", ".gz", ".zip")
 SUFFIXES = (*(f".csv{packed}" for packed in PACKED), ".parquet")
-MAX_BYTES = 2**28  # bytes of a table unpacked; NIH's has 8 million, CheXpert's 23
+MAX_BYTES = 2**28  # of an unpacked table; NIH's has 8 million bytes, CheXpert's 23 million
 MAX_COLUMNS = 10_000
-MAX_CELLS = 2**25  # which take up to 100 bytes each; CheXpert's table has 4 million
+MAX_CELLS = 2**25  # each takes up to 100 bytes; CheXpert's table has 4 million
 CHUNK_ROWS = 1024
-csv.field_size_limit(MAX_BYTES)  # a report may stand in a cell
-INTEGERS = {  # which pandas would make floating-point where a cell is empty: another id for each patient
+csv.field_size_limit(MAX_BYTES)  # a cell may contain a whole radiology report
+INTEGERS = {  # nullable types: otherwise an empty cell turns a column of patient ids into floats
     pa.int8(): pd.Int8Dtype(),
     pa.int16(): pd.Int16Dtype(),
     pa.int32(): pd.Int32Dtype(),
@@ -46,46 +46,48 @@ CORRUPTION_ERRORS = (
 
 
 def is_table(name: str) -> bool:
-    """Whether a file's name is that of a table."""
+    """Returns whether a file name has the suffix of a table."""
     return name.lower().endswith(SUFFIXES)
 
 
 def first_table(files: Mapping[str, storage.ObjectInfo], names: Iterable[str]) -> tuple[str, bytes] | None:
-    """Name and unpacked content of the first of these files that is there, plain, .gz or .zip."""
-    name = next((name for plain in names for name in (plain + packed for packed in PACKED) if name in files), None)
-    return None if name is None else (name, unpack(name, storage.read_bytes(files[name].uri)))
+    """Returns name and unpacked content of the first of these tables that exists, plain, .gz or .zip."""
+    for name in (plain + suffix for plain in names for suffix in PACKED):
+        if name in files:
+            return name, unpack(name, storage.read_bytes(files[name].uri))
+    return None
 
 
 def unpack(name: str, content: bytes) -> bytes:
-    """What a .gz or .zip file holds, or the content itself.
+    """Decompresses a .gz or .zip file; other content is returned unchanged.
 
     Raises:
-        ValueError: it is damaged, larger than LARGEST, or holds other than one .csv file.
+        ValueError: The file is corrupt, unpacks to more than MAX_BYTES, or does not contain exactly one .csv file.
     """
     try:
         if name.lower().endswith(".gz"):
             with gzip.open(io.BytesIO(content)) as file:
-                return _bounded(name, file)
+                return _read_bounded(name, file)
         if name.lower().endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                tables = [each for each in archive.infolist() if each.filename.lower().endswith(".csv")]
-                tables = [each for each in tables if not each.filename.startswith("__")]
+                tables = [member for member in archive.infolist() if member.filename.lower().endswith(".csv")]
+                tables = [member for member in tables if not member.filename.startswith("__")]
                 if len(tables) != 1:
-                    raise ValueError(f"{name} must hold one .csv file, got {len(tables)}")
-                if tables[0].header_offset < 0:  # zipfile would seek there
+                    raise ValueError(f"{name} must contain exactly one .csv file, got {len(tables)}")
+                if tables[0].header_offset < 0:  # zipfile would seek to it
                     raise zipfile.BadZipFile("the table begins before the archive")
                 with archive.open(tables[0]) as member:
-                    return _bounded(name, member)
+                    return _read_bounded(name, member)
     except CORRUPTION_ERRORS as error:
-        raise ValueError(f"{name} must be a whole file, got a broken one: {error}; fetch it anew") from error
+        raise ValueError(f"{name} must be complete, got a corrupt file: {error}; download it again") from error
     return content
 
 
 def read(name: str, content: bytes) -> pd.DataFrame:
-    """A table's cells as text, empty where there is nothing.
+    """Reads a table with every cell as text; missing cells are "".
 
     Raises:
-        ValueError: no such table, text that is not UTF-8, or more than LARGEST, MOST_COLUMNS and MOST_CELLS allow.
+        ValueError: The table is malformed or not UTF-8, or it exceeds MAX_BYTES, MAX_COLUMNS or MAX_CELLS.
     """
     if not name.lower().endswith(".parquet"):
         return read_csv(name, unpack(name, content))
@@ -97,45 +99,48 @@ def read(name: str, content: bytes) -> pd.DataFrame:
 
 
 def _read_parquet(name: str, content: bytes) -> pa.Table:
-    """The table, of which no more is decoded than is allowed: a few bytes may stand for any number of rows."""
+    """Decodes a table in chunks and stops at the limit, since a few bytes may encode any number of rows."""
     file = parquet.ParquetFile(io.BytesIO(content))
-    parts, size = [], 0
+    batches, size = [], 0
     _check_cells(name, file.metadata.num_columns, file.metadata.num_columns * file.metadata.num_rows)
     if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
-        raise ValueError("two columns of one name; rename one")
-    for part in file.iter_batches(CHUNK_ROWS):
-        cells = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part.columns]
-        parts.append(pa.RecordBatch.from_arrays(cells, names=part.schema.names))
-        parts[-1].validate(full=True)  # or text that is not UTF-8 would be noticed by who works with it
-        size += parts[-1].nbytes
+        raise ValueError("two columns with the same name; rename one")
+    for encoded in file.iter_batches(CHUNK_ROWS):
+        columns = [
+            column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in encoded.columns
+        ]
+        batch = pa.RecordBatch.from_arrays(columns, names=encoded.schema.names)
+        batch.validate(full=True)  # raises for invalid UTF-8 here instead of at its first use
+        batches.append(batch)
+        size += batch.nbytes
         _check_bytes(name, size)
-    return pa.Table.from_batches(parts) if parts else file.schema_arrow.empty_table()
+    return pa.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
 
 
 def read_csv(name: str, content: bytes) -> pd.DataFrame:
-    """As `read`, of a .csv file that is unpacked."""
+    """Reads an unpacked .csv file with every cell as text; raises as `read`."""
     _check_bytes(name, len(content))
-    lines = decode_text(name, content)
+    text = decode_text(name, content)
     try:
-        _check_lines(name, lines)
-        return pd.read_csv(io.StringIO(lines), dtype="string", keep_default_na=False, index_col=False)
+        _check_lines(name, text)
+        return pd.read_csv(io.StringIO(text), dtype="string", keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise ValueError(f"{name} must be a table, got: {error}") from None
 
 
 def decode_text(name: str, content: bytes) -> str:
-    """What a text file says, without a byte order mark.
+    """Decodes a text file and removes the byte order mark.
 
     Raises:
-        ValueError: it is not UTF-8.
+        ValueError: The content is not UTF-8.
     """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} must be UTF-8 text, got other bytes at {error.start}; save it as UTF-8") from None
+        raise ValueError(f"{name} must be UTF-8 text, got invalid bytes at {error.start}; save it as UTF-8") from None
 
 
-def _bounded(name: str, file: gzip.GzipFile | IO[bytes]) -> bytes:
+def _read_bounded(name: str, file: gzip.GzipFile | IO[bytes]) -> bytes:
     content = file.read(MAX_BYTES + 1)
     _check_bytes(name, len(content))
     return content
@@ -146,19 +151,21 @@ def _check_bytes(name: str, count: int) -> None:
         raise ValueError(f"{name} must have at most {MAX_BYTES:,} bytes unpacked")
 
 
-def _check_lines(name: str, lines: str) -> None:
-    """Refuses what would take many times its own size in memory, for pandas fills each row up to the header's length,
-    and rows that are longer than the header, which it would cut off."""
-    _check_cells(name, 1, lines.count(","))
-    reader = csv.reader(io.StringIO(lines, newline=None))
+def _check_lines(name: str, text: str) -> None:
+    """Checks the number of cells and that no row is longer than the header.
+
+    pandas pads short rows, so that a small file can fill the memory, and silently truncates long rows.
+    """
+    _check_cells(name, 1, text.count(","))
+    reader = csv.reader(io.StringIO(text, newline=None))
     rows = filter(None, reader)
     header = next(rows, [])
-    _check_cells(name, len(header), len(header) * (lines.count("\n") + lines.count("\r")))
+    _check_cells(name, len(header), len(header) * (text.count("\n") + text.count("\r")))
     for row in rows:
         if any(cell.strip() for cell in row[len(header) :]):
             raise ValueError(
-                f"{name} must have as many cells in each row as in its header, {len(header)}, got {len(row)} in line "
-                f"{reader.line_num}; put a cell that holds a comma in double quotes"
+                f"{name} must have at most as many cells in each row as in its header, {len(header)}, got {len(row)} "
+                f"in line {reader.line_num}; put double quotes around cells that contain a comma"
             )
 
 

@@ -1,4 +1,4 @@
-"""New images against a published version: read from a source as ingest reads it, seen by the version's model."""
+"""Compares the images of a new data source with the reference sample of a published version."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from radiograft.drift.reference import (
     draw_sample,
 )
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 
-VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
+VERSION_FILES = ("model.keras", "spec.json", REFERENCE)
 
 
 class NewImages(NamedTuple):
-    """A sample of a source: `available` images it has, `unreadable` of those that were drawn could not be decoded."""
+    """Sample of a source that has `available` images; `unreadable` of the sampled images could not be decoded."""
 
     sample: ReferenceSample
     available: int
@@ -37,7 +38,7 @@ class NewImages(NamedTuple):
 
 
 class DriftRun(NamedTuple):
-    """A comparison with what was compared."""
+    """A comparison and the two samples that were compared."""
 
     comparison: DriftComparison
     reference: ReferenceSample
@@ -45,47 +46,50 @@ class DriftRun(NamedTuple):
 
 
 def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> DriftRun:
-    """Compares a source's images with a version's own data. Labels and splits of the source play no part.
+    """Compares the images of a source with the development data of a version.
 
-    They may be missing from `folders`, `dicom` and `table`. Of the other formats every file that ingest asks for has
-    to be there.
+    Labels and splits of the source are ignored. The formats `folders`, `dicom` and `table` may omit them; the other
+    formats need every file that ingest needs.
 
     Args:
         version: folder with VERSION_FILES.
-        data_format: one that ingest knows.
-        source: what that format's reader takes.
-        data_table: which columns of a table tell what, see `TableLayout`.
+        data_format: a format that ingest supports.
+        source: path or URI, as the reader of that format expects it.
+        data_table: column mapping of a table, see `TableLayout`.
 
     Raises:
-        FileNotFoundError, ValueError: what the reader refuses, no image that can be read, or a broken reference.
+        FileNotFoundError: if the source does not exist.
+        ValueError: if the reader rejects the source, no image can be decoded, or the reference is malformed.
     """
-    contract, reference = artifact.ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
+    spec, reference = ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
-        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(contract.labels)
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(spec.labels)
     )
-    observer = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy())
-    new = embed_source(settings, observer, contract.labels, contract.image_size)
+    model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
+    new = embed_source(settings, model, spec.labels, spec.image_size)
     return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
 
 
-def embed_source(settings: Ingest, observer: EmbeddingModel, labels: tuple[str, ...], image_size: int) -> NewImages:
-    """Draws images from a source and has the model look at them.
+def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...], image_size: int) -> NewImages:
+    """Samples images from a source and computes their scores and features.
 
     Args:
-        settings: format and place; `train_seed` draws the sample.
-        labels: the model's.
-        image_size: side of the square that the model sees, pixels.
+        settings: format and location of the source; `train_seed` seeds the sample.
+        model: the model of the version.
+        labels: the labels of the model.
+        image_size: height and width of the model's input, pixels.
 
     Raises:
-        FileNotFoundError, ValueError: what the reader refuses, or there is no image that can be read.
+        FileNotFoundError: if the source does not exist.
+        ValueError: if the reader rejects the source or no image can be decoded.
     """
     source = UNLABELED_READERS[settings.data_format](settings)
     rows = sort_for_reading(source.rows.iloc[draw_sample(source.rows, settings.train_seed)])
     images = [decoded.image for decoded in decode_rows(rows, image_size)]
     readable = np.array([image is not None for image in images], bool)
     if not readable.any():
-        raise ValueError(f"the source must hold images that can be read, got {len(source.rows)} images in {source.uri}")
-    kept = np.stack([image for image in images if image is not None])
-    scores, features = observer.observe(tf.data.Dataset.from_tensor_slices(kept).batch(BATCH_SIZE))
+        raise ValueError(f"the source must contain readable images, got {len(source.rows)} images in {source.uri}")
+    stacked = np.stack([image for image in images if image is not None])
+    scores, features = model.observe(tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE))
     sample = describe_rows(rows[readable], labels, scores, features)
     return NewImages(sample, len(source.rows), int((~readable).sum()), source.notes)

@@ -1,7 +1,7 @@
-"""Two-sample tests for images of which a patient may have several: patients change sides, never images.
+"""Two-sample permutation tests that permute patients, not images, because images of one patient are correlated.
 
-A test compares a statistic with what it is when chance decides which patients are on which side. A side is nothing but
-a weight for each image, so all permutations of a test are one array operation.
+A test compares a statistic with its values when patients are assigned to the two samples at random. An assignment is a
+weight for each image, so all permutations of a test are one array operation.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Statistic = Callable[[FloatArray], FloatArray]
 
-PERMUTATIONS = 4999  # the smallest p, 0.0002, stays below 0.01 when it is corrected for up to 49 labels
-CHUNK_SIZE = 1_000_000  # weights at a time
-# Equal distances differ by rounding: sums of weights by some 1e-15, of which the root in `mean_discrepancy` makes up to
-# 1e-7 where the distance is 0. It is absolute: where all images are alike the distance is nothing but such an error.
+PERMUTATIONS = 4999  # the smallest p-value, 0.0002, stays below 0.01 after Bonferroni correction for up to 49 labels
+CHUNK_SIZE = 1_000_000  # weights per chunk
+# Equal distances may differ by rounding: by about 1e-15 in sums of weights, which the square root in `mean_discrepancy`
+# turns into up to 1e-7 at distance 0. The tolerance is absolute because identical images yield only rounding errors.
 ROUNDING = 1e-7
 
 
 class Result(NamedTuple):
-    """What a test found.
+    """Result of a permutation test.
 
     Attributes:
-        value: the statistic of the two sides as they are, 0 or more.
-        p: share of all sides, these among them, that are as far apart; never 0.
-        chance: (PERMUTATIONS,) the statistic where chance decides the sides.
+        value: the observed statistic, 0 or more.
+        p: p-value, the fraction of assignments, including the observed one, with at least this statistic; never 0.
+        chance: (PERMUTATIONS,) the statistic under permutation.
     """
 
     value: float
@@ -39,58 +39,61 @@ class Result(NamedTuple):
 
 
 def permutation_test(patients: IntArray, is_new: BoolArray, statistic: Statistic, seed: int) -> Result:
-    """Tests whether the patients of both sides come from one population.
+    """Tests whether the patients of both samples come from one population.
 
-    Under that hypothesis sides can be exchanged between patients, however alike the images of one patient are. The
-    observed sides count as one of the permutations (Phipson and Smyth 2010), which makes p exact and never 0.
+    Under this hypothesis patients are exchangeable between the samples, however correlated the images of one patient
+    are. The observed assignment counts as one of the permutations (Phipson and Smyth 2010), so the p-value is exact
+    and never 0.
 
     Args:
-        patients: (n,) number of the patient of each image; a patient is on one side only.
-        is_new: (n,) the side of each image; both sides occur.
-        statistic: maps contrasts (b, n), as `contrasts` makes them, to (b,), 0 or more.
-        seed: equal seeds draw equal permutations.
+        patients: (n,) patient code of each image; each patient belongs to one sample.
+        is_new: (n,) whether each image belongs to the new sample; both samples occur.
+        statistic: maps contrasts (b, n) from `contrasts` to (b,), 0 or more.
+        seed: equal seeds draw the same permutations.
     """
     values = np.concatenate([statistic(chunk) for chunk in contrasts(patients, is_new, seed)])
     observed, chance = float(values[0]), values[1:]
-    as_far = int(np.count_nonzero(chance >= observed - ROUNDING))
-    return Result(observed, (1 + as_far) / (1 + len(chance)), chance)
+    at_least_observed = int(np.count_nonzero(chance >= observed - ROUNDING))
+    return Result(observed, (1 + at_least_observed) / (1 + len(chance)), chance)
 
 
 def contrasts(patients: IntArray, is_new: BoolArray, seed: int) -> Iterator[FloatArray]:
-    """Weights (b, n) that take the mean over the old side less that over the new one: as it is, then permuted."""
-    numbers, patients = np.unique(patients, return_inverse=True)
-    sides = np.zeros(len(numbers), bool)
-    sides[patients[is_new]] = True
+    """Yields weights (b, n) of the reference mean minus the new mean: first as observed, then permuted."""
+    codes, patients = np.unique(patients, return_inverse=True)
+    patient_is_new = np.zeros(len(codes), bool)
+    patient_is_new[patients[is_new]] = True
     yield _contrast(is_new[None])
     generator = np.random.default_rng(seed)
     chunk = max(1, CHUNK_SIZE // len(patients))
     for start in range(0, PERMUTATIONS, chunk):
-        drawn = generator.permuted(np.tile(sides, (min(chunk, PERMUTATIONS - start), 1)), axis=1)
-        yield _contrast(drawn[:, patients])
+        permuted = generator.permuted(np.tile(patient_is_new, (min(chunk, PERMUTATIONS - start), 1)), axis=1)
+        yield _contrast(permuted[:, patients])
 
 
 def _contrast(is_new: BoolArray) -> FloatArray:
-    old = ~is_new
-    weights: FloatArray = old / old.sum(axis=1, keepdims=True) - is_new / is_new.sum(axis=1, keepdims=True)
+    is_reference = ~is_new
+    weights: FloatArray = is_reference / is_reference.sum(axis=1, keepdims=True) - is_new / is_new.sum(
+        axis=1, keepdims=True
+    )
     return weights
 
 
 def total_variation(categories: ArrayLike) -> Statistic:
-    """Half the sum of the differences between the categories' shares: the share of images that would have to change.
+    """Returns the total variation distance: half the sum of absolute differences of category frequencies, 0 to 1.
 
     Args:
-        categories: (n,) of any kind that can be sorted. The statistic lies between 0 and 1.
+        categories: (n,) sortable values.
     """
     names, codes = np.unique(np.asarray(categories), return_inverse=True)
-    members = np.eye(len(names))[codes]
-    return lambda contrast: np.abs(contrast @ members).sum(axis=1) / 2
+    one_hot = np.eye(len(names))[codes]
+    return lambda contrast: np.abs(contrast @ one_hot).sum(axis=1) / 2
 
 
 def kolmogorov_smirnov(values: ArrayLike) -> Statistic:
-    """The largest difference between the two cumulative distributions, 0 to 1.
+    """Returns the largest difference between the two cumulative distributions, 0 to 1.
 
     Args:
-        values: (n,) numbers, none of them NaN.
+        values: (n,) numbers without NaN.
     """
     numbers = np.asarray(values, np.float64)
     order = np.argsort(numbers, kind="stable")
@@ -99,21 +102,23 @@ def kolmogorov_smirnov(values: ArrayLike) -> Statistic:
 
 
 def mean_discrepancy(features: ArrayLike) -> Statistic:
-    """Maximum mean discrepancy (Gretton et al. 2012, eq. 5), the Gaussian kernel as wide as the median distance.
+    """Returns the maximum mean discrepancy (Gretton et al. 2012, eq. 5), 0 to the square root of 2.
+
+    The kernel is Gaussian; its width is the median distance between images.
 
     Args:
-        features: (n, channels) finite numbers. The statistic lies between 0 and the square root of 2.
+        features: (n, channels) finite numbers.
     """
     kernel = _gaussian_kernel(np.asarray(features, np.float64))
     return lambda contrast: np.sqrt(np.maximum(((contrast @ kernel) * contrast).sum(axis=1), 0))
 
 
 def _gaussian_kernel(features: FloatArray) -> FloatArray:
-    lengths = (features**2).sum(axis=1)
-    both = lengths[:, None] + lengths
-    squared = both - 2 * features @ features.T
-    squared[squared < 1e-12 * both] = 0  # rounding, which a width as small would make a distance
-    between = squared[np.triu_indices(len(features), 1)]
-    width = np.median(between) or between.mean() or 1.0  # the median is 0 where most images are alike
+    norms = (features**2).sum(axis=1)
+    norm_sums = norms[:, None] + norms
+    squared = norm_sums - 2 * features @ features.T
+    squared[squared < 1e-12 * norm_sums] = 0  # rounding errors, which an equally small width would amplify
+    pairs = squared[np.triu_indices(len(features), 1)]
+    width = np.median(pairs) or pairs.mean() or 1.0  # the median is 0 if most images are identical
     kernel: FloatArray = np.exp(-squared / (2 * width))
     return kernel

@@ -17,13 +17,14 @@ import pandas as pd
 import tensorflow as tf
 from pyarrow.lib import ArrowException
 
-from radiograft.config import Preprocess, RegistrySettings
+from radiograft.config import RegistrySettings
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.utils import json_io
@@ -45,8 +46,7 @@ class ChampionVersion(NamedTuple):
     from `source`."""
 
     folder: Path
-    image_size: int
-    labels: tuple[str, ...]
+    spec: ModelSpec
     seen: pd.DataFrame
     source: str
 
@@ -92,31 +92,30 @@ def _fetch(settings: RegistrySettings, number: int, folder: Path) -> ChampionVer
 
 
 def _read(extra: Path) -> ChampionVersion:
-    contract = json_io.parse_json_object((extra / "contract.json").read_bytes(), "contract.json")
-    size = Preprocess(image_size=contract["image_size"]).image_size  # which knows what sizes there are
+    spec = ModelSpec.read(extra)
     try:
         seen = pd.read_parquet(extra / SEEN_IMAGES_FILE, columns=["patient_id", "md5"])
     except (OSError, ArrowException) as error:
         raise ValueError(f"{SEEN_IMAGES_FILE} is no table of patients: {error}") from error
     source = str(json_io.parse_json_object((extra / "lineage.json").read_bytes(), "lineage.json")["source"])
-    return ChampionVersion(extra, size, tuple(map(str, contract["labels"])), seen, source)
+    return ChampionVersion(extra, spec, seen, source)
 
 
 def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Strategy) -> pd.DataFrame:
     test = data.split("test")
-    if set(version.labels) != set(data.labels):
+    if set(version.spec.labels) != set(data.labels):
         raise ChampionUnusableError(
-            f"it must answer for the labels of this run, {', '.join(data.labels)}, got {', '.join(version.labels)}"
+            f"it must answer for the labels of this run, {', '.join(data.labels)}, got {', '.join(version.spec.labels)}"
         )
     _check_no_test_patient_seen(version, test, data.summary["source"])
     log.debug("production version: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
-    if version.image_size == data.image_size:
+    if version.spec.image_size == data.image_size:
         scores = predictor.whole(data.images("test", BATCH_SIZE))
     else:
-        scores = _predict_at_own_size(predictor, test, version.image_size)
-    return prediction_frame(test, version.labels, scores)
+        scores = _predict_at_own_size(predictor, test, version.spec.image_size)
+    return prediction_frame(test, version.spec.labels, scores)
 
 
 def _check_no_test_patient_seen(version: ChampionVersion, test: pd.DataFrame, source: str) -> None:
@@ -143,7 +142,8 @@ def _load(version: ChampionVersion) -> keras.Model:
             f"its model.keras cannot be loaded ({str(error).strip().splitlines()[0]})"
         ) from error
     shapes = (model.input_shape, model.output_shape)
-    promised = ((None, version.image_size, version.image_size, 1), (None, len(version.labels)))
+    (image,), (probabilities,) = version.spec.inputs.values(), version.spec.outputs.values()
+    promised = (image.shape, probabilities.shape)
     if shapes != promised:
         raise ChampionUnusableError(
             f"its network must map {' to '.join(map(str, promised))}, got {' to '.join(map(str, shapes))}"

@@ -135,7 +135,7 @@ def decide_promotion(
 
 def explain_decision(verdict: GateDecision) -> str:
     """The verdict in one sentence."""
-    outcome = "Fit to become the production version" if verdict["promote"] else "Stays a candidate"
+    outcome = "Approved for promotion" if verdict["promote"] else "Not promoted"
     return f"{outcome}: {'; '.join(verdict['reasons'])}."
 
 

@@ -1,7 +1,7 @@
-"""Where in an image a network finds the evidence for a label: Grad-CAM and LayerCAM, on all devices, and drawn.
+"""Grad-CAM and LayerCAM heat maps, computed on all devices, and their overlay on images.
 
-Grad-CAM: Selvaraju et al. 2017, on the activation that is pooled. LayerCAM: Jiang et al. 2021, on the last block of
-twice that resolution, whose map is finer.
+Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
+block with at least twice that resolution, which gives a finer map.
 """
 
 from __future__ import annotations
@@ -17,61 +17,78 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image, ImageDraw
 
-from radiograft.models.feature_taps import tap_layers
-from radiograft.models.graph import iter_layers
+from radiograft.models.graph import input_of
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 BATCH_SIZE = 32
-COLORS = "inferno"  # of even perceptual steps, also for the color-blind
-OPACITY = 0.6  # of the hottest place; cold ones are transparent, so that the image stays what it is
-BOX_COLOR = (86, 180, 233)  # Okabe and Ito's sky blue, which is none of COLORS
+COLORS = "inferno"  # perceptually uniform and safe for color blindness
+OPACITY = 0.6  # at the maximum; regions without heat stay transparent
+BOX_COLOR = (86, 180, 233)  # Okabe and Ito's sky blue, which does not occur in COLORS
 
-Box = Sequence[float]  # x, y of the upper left corner, width and height, fractions of the image
+Box = Sequence[float]  # x and y of the upper left corner, width, height; fractions of the image
 
 
 class ActivationMaps(NamedTuple):
-    """Heat of a batch of images for one label, float32 [n, size, size] each: 1 at the hottest place, or 0 everywhere
-    where nothing speaks for the label."""
+    """Heat maps of a batch of images for one label, each float32 [n, size, size].
+
+    The maximum of each map is 1. A map without evidence for the label is 0 everywhere.
+    """
 
     grad_cam: np.ndarray
     layer_cam: np.ndarray
 
 
 class HeatMaps:
-    """A published network's heat maps. Its graph is traced once.
+    """Computes heat maps of a published network. The graph is traced once.
 
     Attributes:
-        cells: height and width of the activation that Grad-CAM weighs.
+        cells: height and width of the activation that Grad-CAM uses.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        pooled = _read_by(model, "pooled")
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        names: TensorNames = DEFAULT_NAMES,
+        blocks: Sequence[str] = (),
+    ) -> None:
+        pooled = input_of(model, names.pooling)
         self.cells: tuple[int, int] = pooled.shape[1:3]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
-            self._predictor = Predictor(_activation_model(model, pooled), strategy)
+            self._predictor = Predictor(_activation_model(model, pooled, names, blocks), strategy)
 
     def of(self, images: np.ndarray, label: int) -> np.ndarray:
-        """Grad-CAM for the label of this number, float32 [n, size, size], 0 to 1, of uint8 [n, size, size, 1]."""
+        """Returns the Grad-CAM maps of one label.
+
+        Args:
+            images: uint8 [n, size, size, 1].
+            label: index of the label.
+
+        Returns:
+            float32 [n, size, size], 0 to 1.
+        """
         batches = tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE)
         return np.concatenate([maps.grad_cam for maps in self.stream(batches, label)])
 
     def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[ActivationMaps]:
-        """Both maps for the label of this number, batch by batch.
+        """Yields the Grad-CAM and LayerCAM maps of one label, batch by batch.
 
         Args:
-            batches: uint8 [n, size, size, 1], of any n.
+            batches: uint8 [n, size, size, 1], for any n.
+            label: index of the label.
         """
-        chosen = tf.one_hot(label, self._labels)
-        asked = batches.map(lambda images: (images, tf.repeat(chosen[None], tf.shape(images)[0], axis=0)))
-        return (ActivationMaps(*parts) for parts in self._predictor.parts(asked))
+        one_hot = tf.one_hot(label, self._labels)
+        inputs = batches.map(lambda images: (images, tf.repeat(one_hot[None], tf.shape(images)[0], axis=0)))
+        return (ActivationMaps(*parts) for parts in self._predictor.parts(inputs))
 
 
 class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
-    """Heat of the labels chosen, from the activation that LayerCAM weighs.
+    """Computes the heat maps of the selected labels from the activation that LayerCAM uses.
 
-    The gradient is the logit's: the sigmoid's own would vanish where the network is sure. But for its bias the logit is
-    the sum of what the last layer reads, `hidden`, weighted by the label's column of its kernel.
+    Gradients are those of the logit, because the gradient of the sigmoid vanishes for confident predictions. Up to its
+    bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
     """
 
     def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.layers.Dense, size: int) -> None:
@@ -79,73 +96,83 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
         self._middle, self._head, self._last, self._size = middle, head, last, size
 
     def call(self, inputs: Any) -> list[Any]:
-        """[float32 [n, h, w, channels], one-hot float32 [n, labels]] to Grad-CAM and LayerCAM."""
-        early, chosen = inputs
+        """Maps [float32 [n, h, w, channels], one-hot float32 [n, labels]] to Grad-CAM and LayerCAM."""
+        early, one_hot = inputs
         with tf.GradientTape() as tape:
             tape.watch(early)
             late = self._middle(early, training=False)
             hidden = ops.cast(self._head(late, training=False), "float32")
-            logits = ops.sum(hidden * ops.matmul(chosen, ops.transpose(self._last.kernel)))
-        at_early, at_late = (ops.cast(slope, "float32") for slope in tape.gradient(logits, [early, late]))
-        grad_cam = ops.sum(ops.mean(at_late, axis=(1, 2), keepdims=True) * ops.cast(late, "float32"), axis=-1)
-        layer_cam = ops.sum(ops.relu(at_early) * early, axis=-1)
+            logits = ops.sum(hidden * ops.matmul(one_hot, ops.transpose(self._last.kernel)))
+        early_gradient, late_gradient = (
+            ops.cast(gradient, "float32") for gradient in tape.gradient(logits, [early, late])
+        )
+        grad_cam = ops.sum(ops.mean(late_gradient, axis=(1, 2), keepdims=True) * ops.cast(late, "float32"), axis=-1)
+        layer_cam = ops.sum(ops.relu(early_gradient) * early, axis=-1)
         return [class_activation(grad_cam, self._size), class_activation(layer_cam, self._size)]
 
 
 def class_activation(evidence: Any, size: int) -> Any:
-    """Evidence, float32 [n, h, w], without what speaks against the label, enlarged bilinearly to the image's size,
-    float32 [n, size, size], and divided by its highest value."""
+    """Drops negative evidence, resizes the map bilinearly to the image and scales it to a maximum of 1.
+
+    Args:
+        evidence: float32 [n, h, w].
+        size: height and width of the image, pixels.
+
+    Returns:
+        float32 [n, size, size], 0 to 1.
+    """
     heat = ops.image.resize(ops.relu(evidence)[..., None], (size, size), interpolation="bilinear")[..., 0]
     return ops.divide_no_nan(heat, ops.max(heat, axis=(1, 2), keepdims=True))
 
 
-def _activation_model(model: keras.Model, late: keras.KerasTensor) -> keras.Model:
-    """[images, labels chosen] to both maps; shares the layers of `model`."""
-    early = _upsample(model, late)
-    hidden = _read_by(model, model.layers[-1].name)
+def _activation_model(
+    model: keras.Model, late: keras.KerasTensor, names: TensorNames, blocks: Sequence[str]
+) -> keras.Model:
+    """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
+    early, last = _finer_activation(model, late, blocks), model.get_layer(names.probabilities)
+    hidden = input_of(model, names.probabilities)
     middle = keras.layers.Identity() if early is late else keras.Model(early, late)
-    heat = _ClassActivation(middle, keras.Model(late, hidden), model.layers[-1], int(model.input.shape[1]))
-    chosen = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    return keras.Model([model.input, chosen], heat([early, chosen]))
+    heat = _ClassActivation(middle, keras.Model(late, hidden), last, int(model.input.shape[1]))
+    one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
+    return keras.Model([model.input, one_hot], heat([early, one_hot]))
 
 
-def _read_by(model: keras.Model, name: str) -> keras.KerasTensor:
-    """The only tensor that a layer reads in this network."""
-    (tensor,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == name)
-    return tensor
-
-
-def _upsample(model: keras.Model, late: keras.KerasTensor) -> keras.KerasTensor:
-    """The end of the last block whose activation is at least twice as high and wide as `late`; without any, `late`."""
-    blocks = [model.get_layer(name).output for name in tap_layers(model)]
-    finer = [tensor for tensor in blocks if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
+def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
+    """Returns the output of the last block with at least twice the resolution of `late`, or `late` if none has it."""
+    ends = [layer.output for layer in model.layers if layer.name in blocks]
+    finer = [tensor for tensor in ends if len(tensor.shape) == 4 and tensor.shape[1] >= 2 * late.shape[1]]
     return finer[-1] if finer else late
 
 
 def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (), side: int | None = None) -> np.ndarray:
-    """An image under its heat, with outlines around boxes: uint8 [side, side, 3], as large as the image by default.
+    """Overlays a heat map and box outlines on an image.
 
     Args:
         image: uint8 [size, size] or [size, size, 1].
         heat: float32 [size, size], 0 to 1, or None.
+        boxes: boxes to outline.
+        side: height and width of the result, pixels; by default those of the image.
+
+    Returns:
+        uint8 [side, side, 3].
     """
     color = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1).astype("float32")
     if heat is not None:
         opacity = OPACITY * heat[..., None]
         color = (1 - opacity) * color + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]
-    film = Image.fromarray(color.round().astype("uint8"))
+    blended = Image.fromarray(color.round().astype("uint8"))
     if side:
-        film = film.resize((side, side), Image.Resampling.BICUBIC)
-    pen = ImageDraw.Draw(film)
+        blended = blended.resize((side, side), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(blended)
     for box in boxes:
-        x, y, width, height = (film.width * fraction for fraction in box)
-        pen.rectangle((x - 1, y - 1, x + width + 1, y + height + 1), outline="black")  # to be seen on white too
-        pen.rectangle((x, y, x + width, y + height), outline=BOX_COLOR, width=max(1, film.width // 80))
-    return np.asarray(film)
+        x, y, width, height = (blended.width * fraction for fraction in box)
+        draw.rectangle((x - 1, y - 1, x + width + 1, y + height + 1), outline="black")  # visible on white too
+        draw.rectangle((x, y, x + width, y + height), outline=BOX_COLOR, width=max(1, blended.width // 80))
+    return np.asarray(blended)
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, boxes: Sequence[Box] = ()) -> bytes:
-    """`blend` as a PNG file."""
+    """Returns `blend` as an encoded PNG file."""
     content = io.BytesIO()
     Image.fromarray(blend(image, heat, boxes)).save(content, "PNG", optimize=True)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""The images of the report: the worst calls, and where the network looked in right and wrong ones."""
+"""Images of the report: the most confident errors, and heat maps of correct and incorrect predictions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
+from radiograft.backbones import get_backbone
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
 from radiograft.explain.localization import Localization, localize
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting.html import ReportSection
 
-MAX_LABELS = 3  # so that the page stays light
+MAX_LABELS = 3  # keeps the page small
 WORST_ERRORS = 5
 EXAMPLES = 4
-SIDE = 192  # pixels of an image on the page
+SIDE = 192  # pixels of an image in the report
 GAP = 4
-QUALITY = 80  # of the JPEG
+QUALITY = 80  # JPEG
 
 
 class Call(NamedTuple):
-    """One image of a label, called at the threshold."""
+    """Prediction for one image and label at the threshold; `place` is the position of the image in the split."""
 
     place: int
     image_id: str
@@ -35,7 +37,7 @@ class Call(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A call as the page shows it; `pixels` are uint8 [height, width, 3]."""
+    """A prediction as the report shows it; `pixels` are uint8 [height, width, 3]."""
 
     call: Call
     pixels: np.ndarray
@@ -43,14 +45,17 @@ class Figure(NamedTuple):
 
     @property
     def jpeg(self) -> bytes:
-        """The pixels as an encoded file."""
+        """Returns the pixels as an encoded JPEG file."""
         content = io.BytesIO()
         Image.fromarray(self.pixels).save(content, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
         return content.getvalue()
 
 
 class LabelFigures(NamedTuple):
-    """What is shown of one label: outcome (such as `false positives`) -> figures, the most decided score first."""
+    """Figures of one label: outcome (such as `false positives`) -> figures, the most confident prediction first.
+
+    `worst` are errors without heat maps, `looks` are strips with heat maps.
+    """
 
     label: str
     threshold: float
@@ -58,9 +63,9 @@ class LabelFigures(NamedTuple):
     looks: Mapping[str, Sequence[Figure]]
 
     def images(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Group and pixels, uint8 [height, width, 3], of every figure; a group's figures follow each other.
+        """Yields group name and pixels, uint8 [height, width, 3], of every figure, group by group.
 
-        Nothing names an image: its id may be a path that tells the patient.
+        Names do not contain image ids, because an id may be a path that identifies the patient.
         """
         for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.looks)):
             for outcome, figures in outcomes.items():
@@ -69,29 +74,31 @@ class LabelFigures(NamedTuple):
 
 
 def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:
-    """All calls of a label by outcome, the most decided score first: the highest of positives, the lowest of negatives.
+    """Groups the predictions for a label by outcome, the most confident first.
+
+    Positive predictions are sorted by descending score, negative predictions by ascending score.
 
     Args:
-        predictions: of one model on one split in stored order, see `records.prediction_frame`.
+        predictions: predictions of one model on one split in stored order, with the columns of `prediction_frame`.
     """
     truth, scores = predictions[label_column(label)].to_numpy(), predictions[score_column(label)].to_numpy()
-    called = scores >= threshold
+    positive = scores >= threshold
     outcomes = {
-        "true positives": called & (truth == 1),
-        "false positives": called & (truth == 0),
-        "false negatives": ~called & (truth == 1),
-        "true negatives": ~called & (truth == 0),
+        "true positives": positive & (truth == 1),
+        "false positives": positive & (truth == 0),
+        "false negatives": ~positive & (truth == 1),
+        "true negatives": ~positive & (truth == 0),
     }
-    image_ids, found = predictions["image_id"].tolist(), {}
-    for outcome, chosen in outcomes.items():
-        (places,) = chosen.nonzero()
-        decided = np.argsort(scores[places] * (-1 if "positives" in outcome else 1), kind="stable")
-        found[outcome] = [Call(int(place), image_ids[place], float(scores[place])) for place in places[decided]]
-    return found
+    image_ids, calls = predictions["image_id"].tolist(), {}
+    for outcome, mask in outcomes.items():
+        (positions,) = mask.nonzero()
+        order = np.argsort(scores[positions] * (-1 if "positives" in outcome else 1), kind="stable")
+        calls[outcome] = [Call(int(row), image_ids[row], float(scores[row])) for row in positions[order]]
+    return calls
 
 
 def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
-    """Of the labels with a threshold and known truth the few with the most positive images, in this order."""
+    """Returns up to MAX_LABELS labels with a threshold and known truth, those with the most positive images first."""
     truth = {label: predictions[label_column(label)] for label in thresholds}
     positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
     return sorted(positives, key=lambda label: -positives[label])[:MAX_LABELS]
@@ -100,36 +107,38 @@ def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -
 def draw_gallery(
     data: Shards, split: str, predictions: pd.DataFrame, thresholds: Mapping[str, float], heat_maps: HeatMaps
 ) -> list[LabelFigures]:
-    """Figures of the labels shown; the split is read once, and no other image of it is kept in memory.
+    """Draws the figures of the labels to show. Reads the split once and keeps only the selected images in memory.
 
     Args:
-        predictions: of the published model on the split in stored order.
-        thresholds: of the published model by label.
+        predictions: predictions of the published model on the split in stored order.
+        thresholds: label -> threshold of the published model.
     """
-    found = {
+    selected = {
         label: {
-            outcome: part[:WORST_ERRORS]
-            for outcome, part in classify_predictions(predictions, label, thresholds[label]).items()
+            outcome: calls[:WORST_ERRORS]
+            for outcome, calls in classify_predictions(predictions, label, thresholds[label]).items()
         }
         for label in labels_to_show(predictions, thresholds)
     }
-    places = sorted({call.place for outcomes in found.values() for part in outcomes.values() for call in part})
-    images = dict(zip(places, data.chosen(split, places).as_numpy_iterator(), strict=True))
+    positions = sorted({call.place for outcomes in selected.values() for calls in outcomes.values() for call in calls})
+    images = dict(zip(positions, data.chosen(split, positions).as_numpy_iterator(), strict=True))
     return [
         LabelFigures(
             label,
             thresholds[label],
-            {name: _plain(outcomes[name], images, label) for name in ("false positives", "false negatives")},
-            _draw_heat_maps({name: part[:EXAMPLES] for name, part in outcomes.items()}, images, data, label, heat_maps),
+            {name: _draw_images(outcomes[name], images, label) for name in ("false positives", "false negatives")},
+            _draw_heat_maps(
+                {name: calls[:EXAMPLES] for name, calls in outcomes.items()}, images, data, label, heat_maps
+            ),
         )
-        for label, outcomes in found.items()
+        for label, outcomes in selected.items()
     ]
 
 
-def _plain(chosen: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
+def _draw_images(calls: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
     return [
         Figure(call, blend(images[call.place], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
-        for call in chosen
+        for call in calls
     ]
 
 
@@ -140,53 +149,55 @@ def _draw_heat_maps(
     label: str,
     heat_maps: HeatMaps,
 ) -> dict[str, list[Figure]]:
-    """Strips of the image, Grad-CAM and LayerCAM, with the label's boxes around what was drawn as ill."""
-    places = [call.place for part in outcomes.values() for call in part]
-    batches = tf.data.Dataset.from_tensor_slices(np.stack([images[place] for place in places])).batch(BATCH_SIZE)
+    """Draws strips of the image, its Grad-CAM and its LayerCAM, with the annotated boxes of the label."""
+    positions = [call.place for calls in outcomes.values() for call in calls]
+    stacked = np.stack([images[position] for position in positions])
+    batches = tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE)
     streamed = heat_maps.stream(batches, data.labels.index(label))
-    heats = dict(zip(places, (pair for maps in streamed for pair in zip(*maps, strict=True)), strict=True))
+    heats = dict(zip(positions, (pair for maps in streamed for pair in zip(*maps, strict=True)), strict=True))
     return {
         outcome: [
             Figure(
                 call,
                 _strip(images[call.place], heats[call.place], _boxes(data, call.image_id, label)),
-                f"{call.image_id}, one of the {outcome} of {label}: the image, its Grad-CAM and its LayerCAM",
+                f"{call.image_id}, one of the {outcome} for {label}: image, Grad-CAM and LayerCAM",
             )
-            for call in part
+            for call in calls
         ]
-        for outcome, part in outcomes.items()
+        for outcome, calls in outcomes.items()
     }
 
 
 def _boxes(data: Shards, image_id: str, label: str) -> list[Box]:
-    chosen = (data.boxes["image_id"] == image_id) & (data.boxes["finding"] == label)
-    return list(data.boxes.loc[chosen, CORNERS].to_numpy("float64").tolist())
+    matches = (data.boxes["image_id"] == image_id) & (data.boxes["finding"] == label)
+    return list(data.boxes.loc[matches, CORNERS].to_numpy("float64").tolist())
 
 
 def _strip(image: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box]) -> np.ndarray:
-    films = [blend(image, heat, boxes, SIDE) for heat in (None, *heats)]
+    panels = [blend(image, heat, boxes, SIDE) for heat in (None, *heats)]
     gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
-    return np.concatenate([films[0], gap, films[1], gap, films[2]], axis=1)
+    return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
 
 
 class Explanations(NamedTuple):
-    """`figures` show test images of a few of the `labels`; `localization` is None where no boxes are drawn."""
+    """`figures` show test images for a few of the `labels`. `localization` is None if no boxes are annotated."""
 
     labels: tuple[str, ...]
     figures: list[LabelFigures]
     localization: Localization | None
 
     def sections(self) -> list[ReportSection]:
-        """Parts of the report: worst calls, heat maps with their scores."""
-        return [ReportSection(f"{name}.html.j2", {**self._asdict()}) for name in ("where_it_fails", "where_it_looks")]
+        """Returns the report sections: error analysis, and explanations with localization scores."""
+        return [ReportSection(f"{name}.html.j2", self._asdict()) for name in ("error_analysis", "explanations")]
 
     def images(self) -> list[tuple[str, np.ndarray]]:
-        """Name and pixels, uint8 [height, width, 3], of every figure."""
+        """Returns group name and pixels, uint8 [height, width, 3], of every figure."""
         return [image for figures in self.figures for image in figures.images()]
 
 
 def explain_predictions(
     model: keras.Model,
+    spec: ModelSpec,
     strategy: tf.distribute.Strategy,
     data: Shards,
     test: pd.DataFrame,
@@ -194,15 +205,15 @@ def explain_predictions(
     samples: int,
     seed: int,
 ) -> Explanations:
-    """Heat maps of the published model, of all images with boxes and of a few others.
+    """Computes heat maps of the published model for all images with boxes and for a few others.
 
     Args:
-        model: built in the scope of the strategy.
+        model: the model, built in the scope of `strategy`.
         test: its predictions on test in stored order.
-        thresholds: by label.
-        samples: resamplings of patients behind each interval.
-        seed: of the resampling and of the random control.
+        thresholds: label -> threshold.
+        samples: number of patient resamples for each interval.
+        seed: seed of the resampling and of the random control.
     """
-    heat_maps = HeatMaps(model, strategy)
+    heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
     figures = draw_gallery(data, "test", test, thresholds, heat_maps)
     return Explanations(data.labels, figures, localize(data, heat_maps, samples, seed))

@@ -1,4 +1,7 @@
-"""Applies an augmentation to a batch: one affine interpolation an image, equal draws for equal (seed, id, view)."""
+"""Augments a batch of images with one affine interpolation per image.
+
+The random draws depend only on (seed, image id, view), so a batch is reproducible on any machine.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from keras import ops
 from radiograft.config.augmentation import Augmentation
 
 DRAWS = 10
-RESOLUTION = 2**24  # a float32 holds every multiple of 2**-24 below 1
+RESOLUTION = 2**24  # float32 represents every multiple of 2**-24 below 1 exactly
 
 
 def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
-    """Uniform numbers that depend on the seed, the image's id and the view alone, not on batch or order.
+    """Draws uniform random numbers that depend only on seed, image id and view, not on batch or order.
 
     Args:
         image_ids: string [n].
-        view: integer scalar, 0 and up; each view of an image is drawn anew.
+        view: Integer scalar from 0, the number of the augmented copy of an image.
+        seed: Seed of the run.
 
     Returns:
         float32 [n, DRAWS] in [0, 1).
@@ -30,14 +34,15 @@ def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tens
 
 
 def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Rotates, shifts, shears, zooms, flips, contrasts and brightens each image by its own draws, about its center.
+    """Rotates, shifts, shears, zooms and flips each image about its center, then scales contrast and brightness.
 
     Args:
         images: uint8 [n, size, size, channels].
         draws: float32 [n, DRAWS] in [0, 1).
+        augmentation: Ranges of the transformations.
 
     Returns:
-        uint8 of the same shape. With Augmentation() the images come back unchanged.
+        uint8 of the same shape. `Augmentation()` returns the images unchanged.
     """
     if augmentation == Augmentation():
         return images
@@ -58,9 +63,14 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> 
 
 
 def affine_matrix(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:
-    """Rows of the matrix that maps an output pixel to the input pixel it shows, as ImageDataGenerator composes it.
+    """Returns the matrix that maps each output pixel to its input pixel, composed as in Keras's ImageDataGenerator.
 
-    Rotation, then shift, then shear, then zoom, then flips, all about the center, in (x, y) order.
+    The order is rotation, shift, shear, zoom and flips, all about the center, in (x, y) coordinates.
+
+    Args:
+        draws: float32 [n, DRAWS] in [0, 1).
+        augmentation: Ranges of the transformations.
+        size: Side of the images in pixels.
 
     Returns:
         float32 [n, 8]: a0 a1 a2 b0 b1 b2 0 0 with x' = a0 x + a1 y + a2 and y' = b0 x + b1 y + b2.

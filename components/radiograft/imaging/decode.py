@@ -1,4 +1,4 @@
-"""From an encoded image to a square of 8-bit gray, by the same TensorFlow operations in preprocess and in serving."""
+"""Decodes PNG and JPEG files to square 8-bit gray images, with the same TensorFlow operations as in Serving."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from PIL import Image
 
 from radiograft.imaging.limits import check_not_too_small, check_size
 
-IN_COLOR = " in color"  # behind the mode of an image whose channels differ
-FORMATS = ("PNG", "JPEG")  # Pillow knows fifty more, some of which run other programs
-# What Pillow raises for damage; where it reads what lies behind the pixels, it lets pass what it catches in a header.
+FORMATS = ("PNG", "JPEG")  # Pillow supports fifty more, some of which run external programs
+# Pillow wraps exceptions raised in a header but not those raised in chunks after the pixels.
 CORRUPTION_ERRORS = (
     OSError,
     Image.DecompressionBombError,
@@ -24,14 +23,14 @@ CORRUPTION_ERRORS = (
     TypeError,
     struct.error,
 )
-MAX_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over all pixels, however few bytes it has
-START_OF_SCAN = b"\xff\xda"  # which cannot occur within one
-COLOR_THRESHOLD = 24  # levels between a pixel's channels, more than JPEG adds to gray
-MIN_COLOR_FRACTION = 0.01  # of an image: more than a marker
+MAX_SCANS = 100  # of a JPEG: encoders write about ten, and decoding takes one pass over all pixels per scan
+START_OF_SCAN = b"\xff\xda"  # cannot occur within a scan
+COLOR_THRESHOLD = 24  # difference between a pixel's channels; JPEG artifacts in gray images stay below
+MIN_COLOR_FRACTION = 0.01  # of the pixels; a colored marker stays below
 
 
 class ImageHeader(NamedTuple):
-    """An image's mode as Pillow names it (`L`, `I;16`, `RGB`, `RGBA`) and its sides in pixels."""
+    """Pillow's mode of an image, such as `L`, `I;16`, `RGB` or `RGBA`, and its sides in pixels."""
 
     mode: str
     height: int
@@ -39,30 +38,32 @@ class ImageHeader(NamedTuple):
 
 
 def decode(content: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes a PNG or JPEG and resizes it, antialiased, without keeping its proportions.
+    """Decodes a PNG or JPEG and resizes it to a square with antialiasing, ignoring the aspect ratio.
+
+    Color becomes luminance, alpha is dropped and 16 bits are reduced to 8.
 
     Args:
-        content: scalar string, the encoded file. Color becomes luminance, alpha is dropped, 16 bits become 8.
-        size: side of the square, pixels.
+        content: Scalar string tensor, the encoded file.
+        size: Side of the square in pixels.
 
     Returns:
         uint8 [size, size, 1].
 
     Raises:
-        tf.errors.InvalidArgumentError: the content is no such image or is truncated.
+        tf.errors.InvalidArgumentError: The content is not a PNG or JPEG, or is truncated.
     """
     image = tf.io.decode_image(content, channels=1, expand_animations=False)
     image.set_shape([None, None, 1])
     height, width = tf.unstack(tf.shape(image)[:2])
-    # Rows, then columns, each as channels of the other: bit for bit what tf.image.resize gives, in less time.
-    lower = _shrink(tf.reshape(image, [height, width]), height, size)
-    small = tf.transpose(_shrink(tf.transpose(lower), width, size))
-    return tf.cast(tf.round(small[..., tf.newaxis]), tf.uint8)  # means of values from 0 to 255
+    # Resizing rows, then columns, with the other axis as channels is faster and bit-identical to tf.image.resize.
+    resized_rows = _resize_rows(tf.reshape(image, [height, width]), height, size)
+    resized = tf.transpose(_resize_rows(tf.transpose(resized_rows), width, size))
+    return tf.cast(tf.round(resized[..., tf.newaxis]), tf.uint8)  # weighted means stay within 0 to 255
 
 
-def _shrink(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
-    """Makes `size` rows of `count`, antialiased; float32 [size, columns]."""
-    shrunk = tf.raw_ops.ScaleAndTranslate(
+def _resize_rows(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes [count, columns] to float32 [size, columns] with antialiasing."""
+    resized = tf.raw_ops.ScaleAndTranslate(
         images=rows[tf.newaxis, :, tf.newaxis, :],
         size=[size, 1],
         scale=tf.stack([size / tf.cast(count, tf.float32), 1.0]),
@@ -70,20 +71,21 @@ def _shrink(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.squeeze(shrunk, [0, 2])
+    return tf.squeeze(resized, [0, 2])
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """A PNG of uint8 [height, width] or [height, width, 3], without compression."""
+    """Encodes uint8 [height, width] or [height, width, 3] as an uncompressed PNG."""
     return bytes(tf.io.encode_png(pixels.reshape(*pixels.shape[:2], -1), compression=0).numpy())
 
 
 def inspect_image(content: bytes) -> ImageHeader:
-    """Reads an image's header only.
+    """Reads only the header of a PNG or JPEG.
 
     Raises:
-        ValueError: no image, a JPEG of more scans than MOST_SCANS, more pixels than limits.LARGEST_PIXELS or,
-            TooSmallError, a side below SMALLEST_SIDE.
+        TooSmallError: A side is below MIN_SIDE.
+        ValueError: The content is not a readable image, a JPEG has more than MAX_SCANS scans, or the image has more
+            than MAX_PIXELS pixels.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -98,10 +100,11 @@ def inspect_image(content: bytes) -> ImageHeader:
 
 
 def has_color(content: bytes) -> bool:
-    """Whether more than COLORED_PART of an image that can be decoded is colored: photographs, overlays, Doppler.
+    """Returns whether more than MIN_COLOR_FRACTION of an image is colored, as in photographs, overlays and Doppler.
 
     Raises:
-        ValueError: what TensorFlow does not look at is damaged, such as a PNG's text behind its pixels.
+        ValueError: Pillow cannot read the image, for example because of a corrupt text chunk after the pixels of a
+            PNG, which TensorFlow ignores.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:

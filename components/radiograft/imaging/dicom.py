@@ -1,6 +1,7 @@
-"""Radiographs in DICOM files: which files hold one, and the few tags that may leave this module.
+"""Reads radiographs from DICOM files: the pixels, and the few tags that the pipeline uses.
 
-Messages and values that leave it are from fixed vocabularies: a name that stands in a tag, wherever, ends here.
+Except for the ids, all returned values and all error messages come from fixed vocabularies, so that a person's name in
+any tag cannot leave this module.
 """
 
 from __future__ import annotations
@@ -46,29 +47,29 @@ PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
 )  # fmt: skip
-UNREADABLE_TAGS = (errno.EIO, errno.ESTALE)  # the disk's faults: the file itself may be whole
-JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # markers of a frame: baseline, extended, lossless, JPEG-LS
+DISK_ERRORS = (errno.EIO, errno.ESTALE)  # the file itself may be intact
+JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # frame markers: baseline, extended, lossless, JPEG-LS
 
-# What pydicom warns of quotes the tags, names among them.
+# Warnings and logs of pydicom quote tags, including names.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom\b")
 config.settings.reading_validation_mode = config.IGNORE
 
 
 class UnsupportedDicomError(ValueError):
-    """Why a file cannot be used; the message quotes nothing from it but a known modality."""
+    """The file cannot be used. The message quotes nothing from the file except a known modality."""
 
 
 class Tags(NamedTuple):
-    """What a file tells; the ids are as they stand there, everything else from a fixed vocabulary.
+    """Tags of a radiograph. The ids are unchanged; everything else comes from a fixed vocabulary.
 
     Attributes:
-        patient_id: empty where the file names none.
-        instance_uid: SOPInstanceUID, unique to the image; empty where missing.
-        view: one of VIEWS, or None.
-        sex: one of SEXES, or None.
-        age: as DICOM writes it, e.g. `058Y`, `011M`, `003W` or `003D`; or None.
-        burned_in: whether the file says that its pixels show who the patient is.
+        patient_id: PatientID, "" if missing.
+        instance_uid: SOPInstanceUID, which identifies the image, "" if missing.
+        view: One of VIEWS, or None.
+        sex: One of SEXES, or None.
+        age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
+        burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
     """
 
     patient_id: str
@@ -80,28 +81,28 @@ class Tags(NamedTuple):
 
 
 class Radiograph(NamedTuple):
-    """Pixels, uint8 [height, width], upright, bones bright; and the tags."""
+    """Upright pixels with bright bones, uint8 [height, width], and the tags."""
 
     pixels: np.ndarray
     tags: Tags
 
 
 def read_tags(file: IO[bytes]) -> Tags:
-    """Reads what stands before the pixels, and no more of the file; raises NotARadiograph as `read` does."""
+    """Reads the tags without reading the pixels; raises UnsupportedDicomError as `read` does."""
     with _translate_errors():
         return _tags(_dataset(file, DESCRIPTION))
 
 
 def read(content: bytes) -> Radiograph:
-    """Decodes a radiograph: raw, run length, JPEG, JPEG lossless, JPEG-LS or JPEG 2000, of up to 16 bits.
+    """Decodes a radiograph of up to 16 bits: raw, run length, JPEG, JPEG lossless, JPEG-LS or JPEG 2000.
 
-    Rescaling, the first VOI LUT or else the first window are applied; without either, the values present fill the
-    range. MONOCHROME1 is inverted. PatientOrientation, where there is one, puts the head up and the patient's left on
-    the right; without it pixels lie as stored.
+    Rescaling and the first VOI LUT or window are applied; without a LUT or window, the range of the stored values is
+    stretched to 8 bits. MONOCHROME1 is inverted. If PatientOrientation is present, the image is flipped so that the
+    head is up and the patient's left is on the right.
 
     Raises:
-        NotARadiograph: no DICOM file, another modality, several frames, color, no pixels, more pixels than
-            LARGEST_PIXELS (known before decompression), or damaged.
+        UnsupportedDicomError: The content is not a DICOM file, has another modality, several frames, color, no pixels
+            or more than MAX_PIXELS pixels (checked before decompression), or is corrupt.
     """
     with _translate_errors():
         dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
@@ -111,24 +112,24 @@ def read(content: bytes) -> Radiograph:
 
 @contextlib.contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Makes a refusal of whatever pydicom and its decoders stumble over, also late: values are read when asked for.
+    """Replaces every error of pydicom and its decoders, whose messages may quote tags, by UnsupportedDicomError.
 
-    What they raise has values of tags in the text.
+    Values are parsed on access, so errors can occur long after the file was opened.
     """
     try:
         yield
     except (UnsupportedDicomError, StorageError, FileNotFoundError):
         raise
     except InvalidDicomError:
-        raise UnsupportedDicomError("no DICOM file") from None
+        raise UnsupportedDicomError("not a DICOM file") from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in UNREADABLE_TAGS:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        raise UnsupportedDicomError("damaged DICOM file") from None
+        raise UnsupportedDicomError("corrupt DICOM file") from None
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
-    """The tags asked for of a file that holds one gray image of a radiograph of allowed size."""
+    """Reads the given tags of a file and checks that it contains a single gray radiograph of supported size."""
     _refuse_deflated(file)
     dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
     _check_kind(dataset)
@@ -136,28 +137,28 @@ def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
 
 
 def _refuse_deflated(file: IO[bytes]) -> None:
-    """pydicom inflates such a file whole, however large it becomes."""
+    """Rejects deflated files, because pydicom would inflate the whole file without a limit."""
     stream = cast(BinaryIO, file)
     read_preamble(stream, force=False)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise UnsupportedDicomError("deflated DICOM file, which is not read")
+        raise UnsupportedDicomError("unsupported deflated DICOM file")
     file.seek(0)
 
 
 def _check_kind(dataset: Dataset) -> None:
     modality = str(dataset.get("Modality", ""))
     if modality not in RADIOGRAPHS:
-        found = modality if modality in OTHER_MODALITIES else "unknown"
-        raise UnsupportedDicomError(f"modality {found} is no radiograph ({', '.join(RADIOGRAPHS)})")
+        name = modality if modality in OTHER_MODALITIES else "unknown"
+        raise UnsupportedDicomError(f"modality {name} is not a radiograph ({', '.join(RADIOGRAPHS)})")
     if "Rows" not in dataset or "Columns" not in dataset:
         raise UnsupportedDicomError("DICOM file without pixels")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise UnsupportedDicomError("DICOM file of several frames")
+        raise UnsupportedDicomError("DICOM file with several frames")
     if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnsupportedDicomError("DICOM file in color")
     if not 1 <= dataset.BitsStored <= dataset.BitsAllocated <= 16:
-        raise UnsupportedDicomError("DICOM file of more than 16 bits a pixel")
+        raise UnsupportedDicomError("DICOM file with more than 16 bits per pixel")
     try:
         check_size(dataset.Rows, dataset.Columns)
     except ValueError as error:
@@ -165,7 +166,7 @@ def _check_kind(dataset: Dataset) -> None:
 
 
 def _check_stream(dataset: Dataset) -> None:
-    """Compares the size that a compressed stream states with the tags', since decoders allocate by the former."""
+    """Checks that a compressed stream has the size in the tags, since decoders allocate memory by the stream."""
     if "PixelData" not in dataset:
         raise UnsupportedDicomError("DICOM file without pixels")
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -173,23 +174,23 @@ def _check_stream(dataset: Dataset) -> None:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         stated = _jpeg2000_size(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg_size(frame)
         if stated != (dataset.Rows, dataset.Columns, 1):
-            raise UnsupportedDicomError("damaged DICOM file")
+            raise UnsupportedDicomError("corrupt DICOM file")
 
 
 def _jpeg2000_size(stream: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components from the SIZ marker, which comes first (ISO/IEC 15444-1, A.5.1)."""
+    """Reads rows, columns and components from the SIZ marker, which comes first (ISO/IEC 15444-1, A.5.1)."""
     if stream[:4] != b"\xff\x4f\xff\x51":
-        raise UnsupportedDicomError("damaged DICOM file")
+        raise UnsupportedDicomError("corrupt DICOM file")
     right, bottom, left, top = struct.unpack(">4I", stream[8:24])
     return bottom - top, right - left, int.from_bytes(stream[40:42], "big")
 
 
 def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components from the frame header (ISO/IEC 10918-1, B.2.2)."""
-    place = 2
-    while stream[place] == 0xFF and stream[place + 1] not in JPEG_FRAMES:
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    rows, columns, components = struct.unpack(">HHB", stream[place + 5 : place + 10])
+    """Reads rows, columns and components from the frame header (ISO/IEC 10918-1, B.2.2)."""
+    offset = 2
+    while stream[offset] == 0xFF and stream[offset + 1] not in JPEG_FRAMES:
+        offset += 2 + int.from_bytes(stream[offset + 2 : offset + 4], "big")
+    rows, columns, components = struct.unpack(">HHB", stream[offset + 5 : offset + 10])
     return rows, columns, components
 
 

@@ -1,4 +1,4 @@
-"""From the values stored in a DICOM radiograph to the gray a screen shows: upright, 8 bits, bones bright."""
+"""Converts the stored values of a DICOM radiograph to displayed gray: upright, 8 bits, bright bones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pydicom.pixels.processing import apply_windowing
 
 
 def to_gray(dataset: Dataset) -> np.ndarray:
-    """Pixels as DICOM's display pipeline gives them (PS3.4 N.2), uint8 [height, width].
+    """Applies DICOM's display pipeline (PS3.4 N.2).
 
     Args:
-        dataset: one frame of one sample of up to 16 bits.
+        dataset: A dataset with one frame, one sample per pixel and up to 16 bits.
+
+    Returns:
+        uint8 [height, width].
 
     Raises:
-        Exception: anything, where the pixels or tables are damaged.
+        Exception: Any error of pydicom or NumPy, if the pixels or lookup tables are corrupt.
     """
-    dataset.pixel_array_options(index=0)  # a stream may hold more frames than the tags say
+    dataset.pixel_array_options(index=0)  # a stream may contain more frames than the tags declare
     stored = dataset.pixel_array
-    # Every step maps one value to one value, so it is done once a value that can occur and not once a pixel.
+    # The pipeline maps value to value, so it is computed once per possible value instead of once per pixel.
     lowest, highest = int(stored.min()), int(stored.max())
     table = np.rint(255.0 * _apply_window(np.arange(lowest, highest + 1), dataset)).astype(np.uint8)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -29,11 +32,12 @@ def to_gray(dataset: Dataset) -> np.ndarray:
 
 
 def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
-    """Turns an image so that its columns run to the feet and, in a frontal view, its rows to the patient's left.
+    """Flips and transposes an image: columns run to the feet and, in a frontal view, rows to the patient's left.
 
     Args:
         pixels: [height, width].
-        orientation: where rows and columns run to (PS3.3 C.7.6.1.1.1), e.g. `L`, `F`; nothing: as stored.
+        orientation: Directions of rows and columns (PS3.3 C.7.6.1.1.1), such as `L` and `F`. If empty, the image is
+            returned as stored.
     """
     if len(orientation) != 2:
         return pixels
@@ -48,7 +52,10 @@ def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray
 
 
 def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Brightness from 0 to 1 of stored values, int [n]: modality table or rescaling, then VOI table, window or all."""
+    """Maps stored values, int [n], to brightness from 0 to 1.
+
+    The modality LUT or rescaling comes first, then the VOI LUT, the window, or else the full range of the values.
+    """
     if dataset.get("ModalityLUTSequence"):
         values, _ = _apply_lut(values, dataset.ModalityLUTSequence[0], dataset)
     elif dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None:
@@ -57,34 +64,37 @@ def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
         values, bits = _apply_lut(values, dataset.VOILUTSequence[0], dataset)
         return np.asarray(values / (2**bits - 1))
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        return np.asarray(apply_windowing(values, _to_8_bit(dataset)) / 255.0)
+        return np.asarray(apply_windowing(values, _window_of_8_bits(dataset)) / 255.0)
     lowest, highest = values.min(), values.max()
     return np.asarray((values - lowest) / ((highest - lowest) or 1))
 
 
-def _to_8_bit(dataset: Dataset) -> Dataset:
-    """The window alone: pydicom spreads it over the range of 8 unsigned bits instead of the stored ones."""
-    screen = Dataset()
-    screen.PhotometricInterpretation, screen.PixelRepresentation, screen.BitsStored = "MONOCHROME2", 0, 8
+def _window_of_8_bits(dataset: Dataset) -> Dataset:
+    """Copies only the window, so that pydicom maps it to 8 unsigned bits instead of the range of the stored values."""
+    window = Dataset()
+    window.PhotometricInterpretation, window.PixelRepresentation, window.BitsStored = "MONOCHROME2", 0, 8
     for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
         if dataset.get(name) is not None:
-            setattr(screen, name, dataset[name].value)
-    return screen
+            setattr(window, name, dataset[name].value)
+    return window
 
 
 def _apply_lut(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:
-    """What a table of DICOM's (PS3.3 C.11.1.1) makes of the values, and its bits; beyond its ends they are repeated.
+    """Applies a DICOM lookup table (PS3.3 C.11.1.1); values beyond its ends take the first or last entry.
 
-    pydicom's own lets values overflow where the table has 8 bits and more than 256 entries.
+    pydicom's own function overflows for tables with 8 bits and more than 256 entries.
+
+    Returns:
+        The mapped values, and the number of bits per entry.
     """
     count, first, bits = item.LUTDescriptor
-    count = count or 2**16  # which 16 bits cannot say
+    count = count or 2**16  # DICOM encodes 65,536 as 0
     data = item.LUTData
     if isinstance(data, bytes):
         little = "<" if dataset.original_encoding[1] else ">"
-        in_bytes = bits <= 8 and len(data) in (count, count + 1)  # of an odd count, one byte makes it even
-        table = np.frombuffer(data, np.uint8 if in_bytes else f"{little}u2")[:count]
+        is_bytes = bits <= 8 and len(data) in (count, count + 1)  # an odd count is padded to an even length
+        table = np.frombuffer(data, np.uint8 if is_bytes else f"{little}u2")[:count]
     else:
         table = np.asarray(data)
-    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
-    return table[places], bits
+    indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+    return table[indices], bits

@@ -1,4 +1,4 @@
-"""Uncertainty by resampling patients, never images: those of one patient are alike and go together."""
+"""Bootstrap confidence intervals that resample patients, because images of one patient are correlated."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike
 
 from radiograft.metrics.ranking import FloatArray, IntArray
 
-# Below this, less than one resample lies outside each 2.5 % tail and the interval would be an extreme value.
+# With fewer resamples, less than one falls into each 2.5% tail and the interval would be the range of the values.
 MIN_RESAMPLES = 40
 
-# So many weights (1.6 MB) stay in a core's cache; chunks eight times larger were two to five times slower.
+# This many weights (1.6 MB) fit into a core's cache. Chunks eight times larger were two to five times slower.
 CHUNK_SIZE = 200_000
 MAX_THREADS = 8
 
 
 class Estimate(TypedDict):
-    """A number with its 95 % interval; None where the data cannot give it."""
+    """A value with its 95% confidence interval. Each number is None if it cannot be estimated."""
 
     value: float | None
     low: float | None
@@ -33,14 +33,18 @@ NOT_ESTIMABLE: Estimate = {"value": None, "low": None, "high": None}
 
 
 def encode_patients(patients: ArrayLike) -> IntArray:
-    """Number patients 0, 1, ... in the order of their sorted ids.
+    """Returns the patients as integer codes 0, 1, ... in the order of their sorted ids.
 
     Raises:
-        ValueError: there is no image, or one without a patient.
+        ValueError: if there are no images, or an image has no patient id.
+
+    Example:
+        >>> encode_patients(["b", "a", "b"]).tolist()
+        [1, 0, 1]
     """
     codes, _ = pd.factorize(np.asarray(patients, dtype=object), sort=True)
     if not len(codes):
-        raise ValueError("an evaluation needs at least one image, got none; check the split's sizes")
+        raise ValueError("an evaluation needs at least one image, got none; check the split sizes")
     if (codes < 0).any():
         raise ValueError(f"every image needs a patient_id, got {int((codes < 0).sum())} without one")
     return codes.astype(np.int64)
@@ -49,30 +53,31 @@ def encode_patients(patients: ArrayLike) -> IntArray:
 def bootstrap_by_patient(
     patients: IntArray, statistic: Callable[[FloatArray], FloatArray], samples: int, seed: int
 ) -> FloatArray:
-    """A statistic of the sample itself and of resamples that draw as many patients with replacement.
+    """Computes a statistic on the original sample and on resamples of its patients, drawn with replacement.
 
-    A single patient says nothing about others: the sample then stands alone.
+    A single patient cannot be resampled; the result then holds only the original sample.
 
     Args:
-        patients: (n,) the patient of each image, from `number_patients`.
-        statistic: maps weights (b, n), how often each image counts, to (b, ...); may hold NaN.
+        patients: (n,) patient code of each image, from `encode_patients`.
+        statistic: maps weights (b, n), the number of times that each image counts, to (b, ...). NaN is allowed.
         samples: number of resamples.
-        seed: equal seeds draw equal patients, whatever the statistic.
+        seed: equal seeds draw the same patients for every statistic.
 
     Returns:
-        (1 + samples, ...), or (1, ...) for a single patient; the first row is the sample itself.
+        (1 + samples, ...), or (1, ...) for a single patient. The first row is the original sample.
     """
-    itself = statistic(np.ones((1, len(patients))))
+    original = statistic(np.ones((1, len(patients))))
     if not patients.max():
-        return itself
-    chunk = max(1, CHUNK_SIZE // len(patients))
-    chunks = [range(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:  # NumPy lets go of the lock
-        return np.concatenate([itself, *pool.map(lambda each: statistic(_weights(patients, each, seed)), chunks)])
+        return original
+    chunk_size = max(1, CHUNK_SIZE // len(patients))
+    chunks = [range(start, min(start + chunk_size, samples)) for start in range(0, samples, chunk_size)]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:  # NumPy releases the GIL
+        resampled = pool.map(lambda chunk: statistic(_resample_weights(patients, chunk, seed)), chunks)
+        return np.concatenate([original, *resampled])
 
 
-def _weights(patients: IntArray, resamples: range, seed: int) -> FloatArray:
-    """Each resample has a generator of its own, so that neither threads nor chunks change it."""
+def _resample_weights(patients: IntArray, resamples: range, seed: int) -> FloatArray:
+    """Returns weights (b, n). Each resample has its own generator, so threads and chunks do not affect the result."""
     n_patients = int(patients.max()) + 1
     draws = (np.random.default_rng((seed, number)).integers(n_patients, size=n_patients) for number in resamples)
     times_drawn = np.stack([np.bincount(draw, minlength=n_patients) for draw in draws])
@@ -80,13 +85,13 @@ def _weights(patients: IntArray, resamples: range, seed: int) -> FloatArray:
 
 
 def percentile_interval(values: FloatArray) -> Estimate:
-    """The sample's value and the 2.5 and 97.5 % percentiles of its resamples.
+    """Returns the value on the original sample with the 2.5th and 97.5th percentiles of the resamples.
 
-    Resamples that lack a class are NaN and are skipped. A statistic that no resample can change (all calls
-    right) gets an interval of width zero: the bootstrap cannot see what was never drawn.
+    Resamples that lack a class are NaN and are skipped. If no resample changes the statistic (for example, because
+    every prediction is correct), the interval has zero width.
 
     Args:
-        values: (1 + samples,) from `bootstrap`.
+        values: (1 + samples,) from `bootstrap_by_patient`.
     """
     usable = values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) >= MIN_RESAMPLES else (None, None)

@@ -1,4 +1,4 @@
-"""A point of the cut-off curve."""
+"""One point of the cut-off curve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from radiograft.metrics.bootstrap import Estimate
 
 
 class CurvePoint(TypedDict):
-    """A layer by its number from the input on; `auroc` is the mean over the labels that have both classes."""
+    """Linear probe of one layer. `auroc` is the validation mean over the labels that have both classes."""
 
     layer: str
     channels: int

@@ -1,7 +1,7 @@
-"""AUROC's variance without resampling, and the comparison of two models on the same images.
+"""DeLong's variance of the AUROC, and the comparison of two models on the same images, without resampling.
 
-DeLong, DeLong and Clarke-Pearson (1988) in O(n log n) by mid-ranks (Sun and Xu 2014). Where images come from the same
-patient, their sum stands for the patient (Obuchowski 1997); with one image a patient this is DeLong's variance.
+DeLong, DeLong and Clarke-Pearson (1988), in O(n log n) by mid-ranks (Sun and Xu 2014). Images of one patient form a
+cluster (Obuchowski 1997); with one image per patient this is DeLong's variance.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class DeLongResult(NamedTuple):
 
     Attributes:
         difference: -1 to 1.
-        variance: of the difference, 0 or more; NaN with fewer than two patients with, or without the label.
-        p_value: two-sided, of the areas being equal; NaN where the variance is NaN, or 0 under unequal areas.
+        variance: variance of the difference, 0 or more; NaN with fewer than two patients in a class.
+        p_value: two-sided, for equal AUROCs. NaN if the variance is NaN, or if it is 0 and the AUROCs differ.
     """
 
     difference: float
@@ -33,15 +33,15 @@ class DeLongResult(NamedTuple):
     p_value: float
 
     def estimate(self) -> Estimate:
-        """The difference with its 95 % normal interval, whose bounds are None where `p_value` is NaN."""
+        """Returns the difference with its 95% normal interval; the bounds are None if `p_value` is NaN."""
         if math.isnan(self.p_value):
             return {"value": self.difference, "low": None, "high": None}
-        half = NORMAL_975 * math.sqrt(self.variance)
-        return {"value": self.difference, "low": self.difference - half, "high": self.difference + half}
+        half_width = NORMAL_975 * math.sqrt(self.variance)
+        return {"value": self.difference, "low": self.difference - half_width, "high": self.difference + half_width}
 
 
-class _Known(NamedTuple):
-    """The images of known truth: their places among all, which are positive, and the numbers of their patients."""
+class _KnownImages(NamedTuple):
+    """Images with known truth: their positions among all images, which are positive, and their patient codes."""
 
     rows: IntArray
     positive: NDArray[np.bool_]
@@ -49,42 +49,43 @@ class _Known(NamedTuple):
 
 
 def auroc_interval(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Estimate:
-    """AUROC with its 95 % interval on the logit scale, which stays within 0 to 1 (Pepe 2003, section 5.2.4).
+    """Computes the AUROC with its 95% interval on the logit scale, within 0 to 1 (Pepe 2003, section 5.2.4).
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
-        scores: (n,) any numbers, of which only the order counts.
-        patients: (n,) ids; None where each image is a patient of its own.
+        scores: (n,) any numbers; only their order matters.
+        patients: (n,) patient ids; None if every image has its own patient.
 
     Returns:
-        Bounds are None with fewer than two patients of a class, and where the variance is 0: where the classes are
-        wholly apart, which says nothing of how far apart they are, or in each patient both classes cancel out.
+        The bounds are None with fewer than two patients in a class, and if the variance is 0. The variance is 0 if
+        the scores separate the classes perfectly, or if both classes cancel out within every patient.
 
     Raises:
-        ValueError: lengths differ, a truth is not 0, 1 or NaN, a known image's score is NaN, or a class is missing.
+        ValueError: if the lengths differ, a truth is not 0, 1 or NaN, an image with known truth has a NaN score, or
+            a class is missing.
     """
-    known = _known_rows(truth, patients, scores)
+    known = _select_known(truth, patients, scores)
     value, residuals = _residuals(known, scores)
     variance = _variance(known, residuals)
     if not variance > 0:
         return {"value": value, "low": None, "high": None}
-    center, half = math.log(value / (1 - value)), NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
-    low, high = (1 / (1 + math.exp(-bound)) for bound in (center - half, center + half))
+    center, half_width = math.log(value / (1 - value)), NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-bound)) for bound in (center - half_width, center + half_width))
     return {"value": value, "low": low, "high": high}
 
 
 def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None) -> DeLongResult:
-    """Compares two models' scores for one label on the same images.
+    """Compares the AUROCs of two models for one label on the same images.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
-        a, b: (n,) any numbers, of which only the order counts.
-        patients: (n,) ids; None where each image is a patient of its own.
+        a, b: (n,) scores of the two models, any numbers; only their order matters.
+        patients: (n,) patient ids; None if every image has its own patient.
 
     Raises:
-        ValueError: as `area`.
+        ValueError: as in `auroc_interval`.
     """
-    known = _known_rows(truth, patients, a, b)
+    known = _select_known(truth, patients, a, b)
     (area_a, residuals_a), (area_b, residuals_b) = _residuals(known, a), _residuals(known, b)
     difference, variance = area_a - area_b, _variance(known, residuals_a - residuals_b)
     if variance > 0:
@@ -92,54 +93,56 @@ def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: Array
     return DeLongResult(difference, variance, 1.0 if difference == 0 and variance == 0 else math.nan)
 
 
-def _known_rows(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _Known:
+def _select_known(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _KnownImages:
     all_truth = np.asarray(truth, np.float64)
     ids = np.arange(len(all_truth)) if patients is None else np.asarray(patients)
-    lengths = [np.shape(column) for column in (all_truth, ids, *scores)]
-    if all_truth.ndim != 1 or len(set(lengths)) > 1:
-        raise ValueError(f"truth, scores and patients must be columns of one length, got {lengths}")
+    shapes = [np.shape(column) for column in (all_truth, ids, *scores)]
+    if all_truth.ndim != 1 or len(set(shapes)) > 1:
+        raise ValueError(f"truth, scores and patients must be vectors of equal length, got shapes {shapes}")
     rows = np.flatnonzero(~np.isnan(all_truth))
     values = all_truth[rows]
     if set(np.unique(values)) != {0.0, 1.0}:
-        raise ValueError(f"an AUROC needs a truth of 0 and 1 and both of them, got {np.unique(values).tolist()}")
+        raise ValueError(f"truth must contain both 0 and 1 and no other value, got {np.unique(values).tolist()}")
     if any(np.isnan(np.asarray(column, np.float64)[rows]).any() for column in scores):
-        raise ValueError("every image of known truth needs a score, got NaN; set the image's truth to NaN instead")
-    return _Known(rows, values == 1, encode_patients(ids[rows]))
+        raise ValueError("every image with known truth needs a score, got NaN; set the truth of the image to NaN")
+    return _KnownImages(rows, values == 1, encode_patients(ids[rows]))
 
 
-def _residuals(known: _Known, scores: ArrayLike) -> tuple[float, FloatArray]:
-    """AUROC and, for each known image, how much better than that it is placed among the other class.
+def _residuals(known: _KnownImages, scores: ArrayLike) -> tuple[float, FloatArray]:
+    """Returns the AUROC and, for each known image, its placement value minus the AUROC.
 
-    A positive's place is the share of negatives below it, a negative's that of positives above it; ties count half.
+    The placement value of a positive is the fraction of negatives below it; that of a negative is the fraction of
+    positives above it. Ties count as half.
     """
-    ordered = np.asarray(scores, np.float64)[known.rows]
-    places = np.empty_like(ordered)
+    values = np.asarray(scores, np.float64)[known.rows]
+    placements = np.empty_like(values)
     n_positive = int(known.positive.sum())
-    n_negative = len(ordered) - n_positive
-    ranks = rankdata(ordered)
-    places[known.positive] = (ranks[known.positive] - rankdata(ordered[known.positive])) / n_negative
-    places[~known.positive] = 1 - (ranks[~known.positive] - rankdata(ordered[~known.positive])) / n_positive
-    value = float(places[known.positive].mean())
-    return value, places - value
+    n_negative = len(values) - n_positive
+    ranks = rankdata(values)
+    placements[known.positive] = (ranks[known.positive] - rankdata(values[known.positive])) / n_negative
+    placements[~known.positive] = 1 - (ranks[~known.positive] - rankdata(values[~known.positive])) / n_positive
+    auroc = float(placements[known.positive].mean())
+    return auroc, placements - auroc
 
 
-def _variance(known: _Known, residuals: FloatArray) -> float:
-    """Of a mean over both classes' residuals, by patients; NaN with fewer than two patients of a class.
+def _variance(known: _KnownImages, residuals: FloatArray) -> float:
+    """Returns the clustered variance of the AUROC; NaN with fewer than two patients in a class.
 
-    It is 0 where each patient's residuals of both classes cancel out, of which rounding leaves a little above or below
-    0. Otherwise it is positive, because `_unbiased` falls with the count, and no class has more patients than all have.
+    The variance is 0 if the residuals of both classes cancel out within every patient, up to rounding. Otherwise it
+    is positive, because `_unbiased` decreases with the count and no class has more patients than there are in all.
     """
-    with_label, without = (
-        np.bincount(known.patients, np.where(chosen, residuals / chosen.sum(), 0))
-        for chosen in (known.positive, ~known.positive)
+    positive_sums, negative_sums = (
+        np.bincount(known.patients, np.where(in_class, residuals / in_class.sum(), 0))
+        for in_class in (known.positive, ~known.positive)
     )
-    holders, others = (len(np.unique(known.patients[chosen])) for chosen in (known.positive, ~known.positive))
-    if min(holders, others) < 2:
+    n_positive, n_negative = (len(np.unique(known.patients[mask])) for mask in (known.positive, ~known.positive))
+    if min(n_positive, n_negative) < 2:
         return math.nan
-    squares = float(_unbiased(holders) * np.sum(with_label**2) + _unbiased(others) * np.sum(without**2))
-    variance = squares + 2 * _unbiased(len(with_label)) * float(np.sum(with_label * without))
+    squares = float(_unbiased(n_positive) * np.sum(positive_sums**2) + _unbiased(n_negative) * np.sum(negative_sums**2))
+    variance = squares + 2 * _unbiased(len(positive_sums)) * float(np.sum(positive_sums * negative_sums))
     return variance if variance > 1e-12 * squares else 0.0
 
 
 def _unbiased(count: int) -> float:
+    """Returns Bessel's correction."""
     return count / (count - 1)

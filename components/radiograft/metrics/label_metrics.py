@@ -1,4 +1,4 @@
-"""One label of one split: its ranked images, their statistics under any weighting, and what is reported."""
+"""Metrics of one label on one split: computed under any weighting of the images, and summarized with intervals."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from radiograft.metrics.ranking import (
 )
 
 STATISTICS = ("auroc", "average_precision", "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "brier")
-NEEDS_BOTH_CLASSES = ("auroc", "average_precision")  # of a label that is not estimable
+NEEDS_BOTH_CLASSES = ("auroc", "average_precision")  # withheld if a label is not estimable
 
 
 class LabelMetrics(TypedDict):
-    """One label in one split. Counts cover the images whose truth is known.
+    """Metrics of one label on one split. Counts cover the images with known ground truth.
 
-    `estimable` is False when the split has too few patients with or without the label, or no threshold was given; AUROC
-    and average precision are then None. The other figures need a threshold and the images that they are shares of.
-    `auroc` has the interval of resampled patients, `auroc_delong` DeLong's (see `delong.area`).
-    `ppv` and `npv` are the shares of true calls among the positive and the negative calls, `f1` is the harmonic mean of
-    `ppv` and `sensitivity`; these three are None where the split lacks a class. `brier` is the mean squared distance of
-    score and truth, 0 to 1, less is better.
-    `majority_accuracy` is the accuracy of always giving the more frequent answer.
+    `estimable` is False if the split has too few patients with or without the label, or if there is no threshold.
+    AUROC and average precision are then None. The other metrics need a threshold and a non-zero denominator.
+    `auroc` has a bootstrap interval over patients, `auroc_delong` DeLong's interval (see `delong.auroc_interval`).
+    `ppv` and `npv` are the fractions of positive and of negative predictions that are correct. `f1` is the harmonic
+    mean of `ppv` and `sensitivity`. These three are None if the split lacks a class. `brier` is the mean squared
+    difference between score and truth, 0 to 1; lower is better.
+    `majority_accuracy` is the accuracy of always predicting the majority class.
     `confusion` is [[true negatives, false positives], [false negatives, true positives]].
     """
 
@@ -62,93 +62,93 @@ class LabelMetrics(TypedDict):
 
 @dataclass(frozen=True)
 class RankedLabel:
-    """A label ready to be weighed.
+    """A label prepared for `compute_statistics`.
 
     Attributes:
-        ranking: its images with a known truth.
-        patients: (n,) number of the patient of each ranked image.
-        threshold: at or above it an image is called positive; None if validation could not choose one.
-        ends: where the curves are evaluated, the threshold's place among them.
-        cut: column of `cumulate` that belongs to the threshold.
-        fewest_patients: with, and without the label, below which it is not estimable.
-        squared_errors: (rows,) squared distance of score and truth, 0 where the truth is unknown.
+        ranking: the images with known truth.
+        patients: (n,) patient code of each ranked image.
+        threshold: images with a score at or above it are predicted positive; None if validation lacks a class.
+        ends: positions at which the curves are evaluated, including that of the threshold.
+        threshold_column: column of `cumulative_counts` that belongs to the threshold.
+        min_patients: minimum number of patients with, and without, the label for it to be estimable.
+        squared_errors: (rows,) squared difference between score and truth, 0 if the truth is unknown.
     """
 
     ranking: Ranking
     patients: IntArray
     threshold: float | None
     ends: IntArray
-    cut: int
-    fewest_patients: int
+    threshold_column: int
+    min_patients: int
     squared_errors: FloatArray
 
     @property
     def estimable(self) -> bool:
-        held = min(self.count_patients(1.0), self.count_patients(0.0))
-        return self.threshold is not None and held >= self.fewest_patients
+        smaller_class = min(self.count_patients(1.0), self.count_patients(0.0))
+        return self.threshold is not None and smaller_class >= self.min_patients
 
     @property
     def n_patients(self) -> int:
         return len(np.unique(self.patients))
 
     def count_patients(self, truth: float) -> int:
-        """Patients with an image of this truth."""
+        """Returns the number of patients that have an image with this truth."""
         return len(np.unique(self.patients[self.ranking.truth == truth]))
 
 
 def rank_label(
-    truth: ArrayLike, scores: ArrayLike, patients: IntArray, threshold: float | None, fewest_patients: int = 1
+    truth: ArrayLike, scores: ArrayLike, patients: IntArray, threshold: float | None, min_patients: int = 1
 ) -> RankedLabel:
-    """Rank one label's images and find the threshold's place among them.
+    """Ranks the images of one label and locates the threshold among them.
 
     Raises:
-        ValueError: as `rank`.
+        ValueError: as in `rank_scores`.
     """
     ranking = rank_scores(truth, scores)
-    called = 0 if threshold is None else int(np.count_nonzero(ranking.scores >= threshold))
-    ends = np.union1d(roc_vertices(ranking), [called - 1] if called else []).astype(np.int64)
-    cut = int(np.searchsorted(ends, called - 1, side="right"))
+    predicted = 0 if threshold is None else int(np.count_nonzero(ranking.scores >= threshold))
+    ends = np.union1d(roc_vertices(ranking), [predicted - 1] if predicted else []).astype(np.int64)
+    column = int(np.searchsorted(ends, predicted - 1, side="right"))
     errors = np.zeros(np.size(truth))
     errors[ranking.rows] = (ranking.scores - ranking.truth) ** 2
-    return RankedLabel(ranking, patients[ranking.rows], threshold, ends, cut, fewest_patients, errors)
+    return RankedLabel(ranking, patients[ranking.rows], threshold, ends, column, min_patients, errors)
 
 
 def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
-    """STATISTICS of a label under b weightings.
+    """Computes STATISTICS of a label under b weightings.
 
     Args:
-        weights: (b, n) how often each image of the split counts.
+        weights: (b, n) the number of times that each image of the split counts.
 
     Returns:
-        (b, 9); NaN where a weighting lacks the images that a statistic needs, everywhere without a threshold.
+        (b, 9); NaN if a weighting lacks the images that a statistic needs, and all NaN without a threshold.
     """
     if label.threshold is None:
         return np.full((len(weights), len(STATISTICS)), np.nan)
-    true_positives, false_positives = cumulative_counts(label.ranking, label.ends, weights)
-    positives, negatives = true_positives[:, -1], false_positives[:, -1]
-    hits, false_alarms = true_positives[:, label.cut], false_positives[:, label.cut]
-    calls, known = hits + false_alarms, positives + negatives
-    both = (positives > 0) & (negatives > 0)  # else each call of the one class is right, and none of the other
+    tp_curve, fp_curve = cumulative_counts(label.ranking, label.ends, weights)
+    positives, negatives = tp_curve[:, -1], fp_curve[:, -1]
+    tp, fp = tp_curve[:, label.threshold_column], fp_curve[:, label.threshold_column]
+    tn, predicted, known = negatives - fp, tp + fp, positives + negatives
+    both_classes = (positives > 0) & (negatives > 0)  # with one class, PPV and NPV would be 0 or 1 for any model
     columns = [
-        area_under_roc(true_positives, false_positives),
-        np.where(negatives > 0, average_precision(true_positives, false_positives), np.nan),
-        safe_ratio(hits + negatives - false_alarms, known),
-        safe_ratio(hits, positives),
-        safe_ratio(negatives - false_alarms, negatives),
-        np.where(both, safe_ratio(hits, calls), np.nan),
-        np.where(both, safe_ratio(negatives - false_alarms, known - calls), np.nan),
-        np.where(both, safe_ratio(2 * hits, positives + calls), np.nan),
-        # Not `weights @ ...`, for which BLAS would set all cores spinning beside the bootstrap's threads.
+        area_under_roc(tp_curve, fp_curve),
+        np.where(negatives > 0, average_precision(tp_curve, fp_curve), np.nan),
+        safe_ratio(tp + tn, known),
+        safe_ratio(tp, positives),
+        safe_ratio(tn, negatives),
+        np.where(both_classes, safe_ratio(tp, predicted), np.nan),
+        np.where(both_classes, safe_ratio(tn, known - predicted), np.nan),
+        np.where(both_classes, safe_ratio(2 * tp, positives + predicted), np.nan),
+        # Not `weights @ ...`: BLAS would start threads on all cores beside those of the bootstrap.
         safe_ratio(np.einsum("bn,n->b", weights, label.squared_errors), known),
     ]
     return np.stack(columns, axis=1)
 
 
 def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
-    """What is reported of a label.
+    """Summarizes the statistics of a label as values with intervals.
 
     Args:
-        statistics: (1 + samples, 9) from `weigh`, the first row under equal weights.
+        statistics: (1 + samples, 9) from `compute_statistics`; the first row has equal weights.
     """
     if label.n_patients < 2:
         statistics = statistics[:1]
@@ -163,7 +163,7 @@ def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
         "positive_patients": label.count_patients(1.0),
         "negative_patients": label.count_patients(0.0),
         "auroc": estimates["auroc"],
-        "auroc_delong": _delong(label),
+        "auroc_delong": _delong_estimate(label),
         "average_precision": estimates["average_precision"],
         "accuracy": estimates["accuracy"],
         "majority_accuracy": max(label.ranking.positives, label.ranking.negatives) / known if known else None,
@@ -174,20 +174,20 @@ def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
         "f1": estimates["f1"],
         "brier": estimates["brier"],
         "threshold": label.threshold,
-        "confusion": _confusion(label.ranking, label.threshold),
+        "confusion": _confusion_matrix(label.ranking, label.threshold),
         "estimable": label.estimable,
     }
 
 
-def _delong(label: RankedLabel) -> Estimate:
+def _delong_estimate(label: RankedLabel) -> Estimate:
     if not label.estimable:
         return NOT_ESTIMABLE
     return delong.auroc_interval(label.ranking.truth, label.ranking.scores, label.patients)
 
 
-def _confusion(ranking: Ranking, threshold: float | None) -> list[list[int]] | None:
+def _confusion_matrix(ranking: Ranking, threshold: float | None) -> list[list[int]] | None:
     if threshold is None:
         return None
-    called = ranking.scores >= threshold
-    hits, false_alarms = int(ranking.truth[called].sum()), int((1 - ranking.truth[called]).sum())
-    return [[ranking.negatives - false_alarms, false_alarms], [ranking.positives - hits, hits]]
+    predicted = ranking.scores >= threshold
+    tp, fp = int(ranking.truth[predicted].sum()), int((1 - ranking.truth[predicted]).sum())
+    return [[ranking.negatives - fp, fp], [ranking.positives - tp, tp]]

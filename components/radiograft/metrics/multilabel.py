@@ -1,4 +1,4 @@
-"""The numbers of the evaluation: how well scores separate a label, with intervals that respect patients."""
+"""Metrics of all labels of a split, with confidence intervals from resampled patients."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ROC_POINTS = 200
 
 
 class MeanMetrics(TypedDict):
-    """Unweighted means over the estimable labels, which `labels` names; of the accuracies over all labels that have a
-    threshold."""
+    """Unweighted means over the estimable labels, listed in `labels`. The means of `accuracy` and `majority_accuracy`
+    are over all labels with a threshold."""
 
     auroc: Estimate
     average_precision: Estimate
@@ -44,7 +44,7 @@ class MeanMetrics(TypedDict):
 
 
 class SplitMetrics(TypedDict):
-    """All labels of one split."""
+    """Metrics of all labels of one split."""
 
     n_images: int
     n_patients: int
@@ -53,10 +53,18 @@ class SplitMetrics(TypedDict):
 
 
 def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve of one label, as `evaluate_label` gives it, without the rest.
+    """Computes the area under the ROC curve of one label, without an interval.
+
+    Args:
+        truth: (n,) 0, 1 or NaN for unknown.
+        scores: (n,) 0 to 1.
 
     Raises:
-        ValueError: a class is missing.
+        ValueError: if a class is missing.
+
+    Example:
+        >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
     """
     ranking = rank_scores(truth, scores)
     require_both_classes(ranking)
@@ -64,19 +72,20 @@ def auroc(truth: ArrayLike, scores: ArrayLike) -> float:
 
 
 def roc_curve(truth: ArrayLike, scores: ArrayLike) -> tuple[list[float], list[float], list[float]]:
-    """False positive rates, true positive rates and thresholds, about 200 points at most, all finite.
+    """Computes the ROC curve of one label, thinned to at most ROC_POINTS points; all values are finite.
 
-    Points are kept at even steps down the ranking, so that neither corner of the staircase is favored.
+    Points are kept at even steps down the ranking, so that thinning does not bias the curve.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) 0 to 1.
 
     Returns:
-        Three lists from (0, 0) to (1, 1); the first threshold lies just above the highest score.
+        False positive rates, true positive rates and thresholds, from (0, 0) to (1, 1). The first threshold is just
+        above the highest score.
 
     Raises:
-        ValueError: a class is missing.
+        ValueError: if a class is missing.
     """
     ranking = rank_scores(truth, scores)
     require_both_classes(ranking)
@@ -95,24 +104,23 @@ def evaluate_label(
     threshold: float | None,
     bootstrap_samples: int,
     seed: int,
-    fewest_patients: int = 1,
+    min_patients: int = 1,
 ) -> LabelMetrics:
-    """`evaluate_predictions` for one label.
+    """Computes the metrics of one label with 95% intervals from resampled patients.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) 0 to 1.
         patients: (n,) patient ids.
-        threshold: a score at or above it is a positive call; None where validation could not choose one.
-        bootstrap_samples: resamples of patients; below 40 there are no intervals.
-        seed: of the resampling.
-        fewest_patients: with, and without the label, below which it is not estimable.
+        threshold: a score at or above it is predicted positive; None if validation lacks a class.
+        bootstrap_samples: number of resamples; below 40, no intervals are computed.
+        seed: seed of the resampling.
+        min_patients: minimum number of patients with, and without, the label for it to be estimable.
     """
-    numbered = encode_patients(patients)
-    label = rank_label(truth, scores, numbered, threshold, fewest_patients)
-    return summarize_label(
-        label, bootstrap_by_patient(numbered, partial(compute_statistics, label), bootstrap_samples, seed)
-    )
+    codes = encode_patients(patients)
+    label = rank_label(truth, scores, codes, threshold, min_patients)
+    statistics = bootstrap_by_patient(codes, partial(compute_statistics, label), bootstrap_samples, seed)
+    return summarize_label(label, statistics)
 
 
 def evaluate_predictions(
@@ -121,29 +129,29 @@ def evaluate_predictions(
     thresholds: Mapping[str, float],
     bootstrap_samples: int,
     seed: int,
-    fewest_patients: int = 1,
+    min_patients: int = 1,
 ) -> SplitMetrics:
-    """Every label of one split and their mean, with 95 % intervals from resampled patients.
+    """Computes the metrics of every label of one split and their mean, with 95% intervals from resampled patients.
 
-    All labels see the same resamples. One that lacks a class is skipped for that label and for the mean.
-    A label that is not estimable has neither AUROC nor average precision and stays out of the mean.
+    All labels share the same resamples. A resample that lacks a class of a label is skipped for that label and for
+    the mean. A label that is not estimable has neither AUROC nor average precision and is excluded from the mean.
 
     Args:
-        predictions: one row an image: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0
-            or NaN for unknown) and `score:<name>` (0 to 1).
-        labels: names of the labels.
-        thresholds: chosen on validation; a label without one is not estimable.
-        bootstrap_samples: resamples of patients; below 40 there are no intervals.
-        seed: of the resampling.
-        fewest_patients: with, and without a label, below which it is not estimable.
+        predictions: one row per image: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0 or NaN
+            for unknown) and `score:<name>` (0 to 1).
+        labels: label names.
+        thresholds: label to threshold, chosen on validation; a label without one is not estimable.
+        bootstrap_samples: number of resamples; below 40, no intervals are computed.
+        seed: seed of the resampling.
+        min_patients: minimum number of patients with, and without, a label for it to be estimable.
 
     Returns:
-        Python numbers, strings and None only: JSON without NaN.
+        Metrics that are valid JSON: numbers, strings and None, without NaN.
 
     Raises:
-        ValueError: a column is missing, an image has no patient, or truth or scores are out of range.
+        ValueError: if a column is missing, an image has no patient, or truth or scores are out of range.
     """
-    _refuse_missing_columns(predictions, labels)
+    _check_columns(predictions, labels)
     patients = encode_patients(predictions["patient_id"])
     ranked = [
         rank_label(
@@ -151,7 +159,7 @@ def evaluate_predictions(
             predictions[score_column(name)],
             patients,
             thresholds.get(name),
-            fewest_patients,
+            min_patients,
         )
         for name in labels
     ]
@@ -171,29 +179,33 @@ def evaluate_predictions(
     }
 
 
-def _refuse_missing_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
+def _check_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
     if not labels:
         raise ValueError("predictions need at least one label, got none")
     columns = (column(name) for name in labels for column in (label_column, score_column))
-    needed = ["image_id", "patient_id", *columns]
-    missing = [column for column in needed if column not in predictions.columns]
+    required = ["image_id", "patient_id", *columns]
+    missing = [column for column in required if column not in predictions.columns]
     if missing:
-        raise ValueError(f"predictions lack the columns {missing}; they have {list(predictions.columns)}")
+        raise ValueError(f"predictions lack the columns {missing}, got {list(predictions.columns)}")
 
 
 def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMetrics:
     estimable = [label["estimable"] for label in metrics.values()]
-    called = [label["accuracy"]["value"] is not None for label in metrics.values()]
-    majorities = [m for label in compress(metrics.values(), called) if (m := label["majority_accuracy"]) is not None]
+    with_accuracy = [label["accuracy"]["value"] is not None for label in metrics.values()]
+    majorities = [
+        label["majority_accuracy"]
+        for label in compress(metrics.values(), with_accuracy)
+        if label["majority_accuracy"] is not None
+    ]
 
-    def mean(name: str, labels: list[bool]) -> Estimate:
-        chosen = statistics[:, labels, STATISTICS.index(name)]
-        return percentile_interval(chosen.mean(axis=1) if any(labels) else np.full(len(chosen), np.nan))
+    def mean(name: str, included: list[bool]) -> Estimate:
+        values = statistics[:, included, STATISTICS.index(name)]
+        return percentile_interval(values.mean(axis=1) if any(included) else np.full(len(values), np.nan))
 
     return MeanMetrics(
         auroc=mean("auroc", estimable),
         average_precision=mean("average_precision", estimable),
-        accuracy=mean("accuracy", called),
+        accuracy=mean("accuracy", with_accuracy),
         majority_accuracy=float(np.mean(majorities)) if majorities else None,
         sensitivity=mean("sensitivity", estimable),
         specificity=mean("specificity", estimable),

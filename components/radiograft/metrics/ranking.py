@@ -1,7 +1,6 @@
-"""Images sorted by score, and the areas under the curves that follow, for many weightings at once.
+"""Images sorted by score, and the areas under their ROC and precision-recall curves under many weightings at once.
 
-Sorting happens once. A bootstrap resample is then nothing but another weight for each image, and each
-area a cumulative sum.
+The images are sorted once. A bootstrap resample is then a weight for each image, and an area is a cumulative sum.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """The images of one label whose truth is known, highest score first.
+    """Images with known ground truth for one label, highest score first.
 
     Attributes:
-        rows: (n,) position of each image in the arrays that were ranked.
+        rows: (n,) position of each image in the input arrays.
         truth: (n,) 0.0 or 1.0.
-        scores: (n,) 0 to 1, falling.
-        ends: (k,) the last position of every run of equal scores, rising.
+        scores: (n,) 0 to 1, descending.
+        ends: (k,) last position of every run of equal scores, ascending.
     """
 
     rows: IntArray
@@ -45,14 +44,15 @@ class Ranking:
 
 
 def rank_scores(truth: ArrayLike, scores: ArrayLike) -> Ranking:
-    """Sort the images with a known truth by falling score.
+    """Sorts the images with known ground truth by descending score.
 
     Args:
         truth: (n,) 0, 1 or NaN for unknown.
         scores: (n,) 0 to 1.
 
     Raises:
-        ValueError: lengths differ, a truth is not 0, 1 or NaN, or a known image's score is outside 0 to 1.
+        ValueError: if the lengths differ, a truth is not 0, 1 or NaN, or the score of an image with known truth is
+            outside 0 to 1.
     """
     all_truth, all_scores = np.asarray(truth, np.float64), np.asarray(scores, np.float64)
     _check_inputs(all_truth, all_scores)
@@ -65,18 +65,18 @@ def rank_scores(truth: ArrayLike, scores: ArrayLike) -> Ranking:
 
 def _check_inputs(truth: FloatArray, scores: FloatArray) -> None:
     if truth.ndim != 1 or truth.shape != scores.shape:
-        raise ValueError(f"truth and scores must be columns of one length, got {truth.shape} and {scores.shape}")
+        raise ValueError(f"truth and scores must be vectors of equal length, got shapes {truth.shape}, {scores.shape}")
     known = ~np.isnan(truth)
-    strange = truth[known & (truth != 0) & (truth != 1)]
-    if len(strange):
-        raise ValueError(f"truth must be 0, 1 or NaN for unknown, got {strange[0]}")
-    outside = scores[known & ~((scores >= 0) & (scores <= 1))]
-    if len(outside):
-        raise ValueError(f"scores must lie between 0 and 1, got {outside[0]}")
+    invalid = truth[known & (truth != 0) & (truth != 1)]
+    if len(invalid):
+        raise ValueError(f"truth must be 0, 1 or NaN for unknown, got {invalid[0]}")
+    out_of_range = scores[known & ~((scores >= 0) & (scores <= 1))]
+    if len(out_of_range):
+        raise ValueError(f"scores must be between 0 and 1, got {out_of_range[0]}")
 
 
 def require_both_classes(ranking: Ranking) -> None:
-    """Raises ValueError where a class is missing."""
+    """Raises ValueError if a class is missing."""
     if not ranking.has_both_classes:
         raise ValueError(
             f"a threshold or ROC curve needs images of both classes, got {ranking.positives} positive and "
@@ -85,9 +85,9 @@ def require_both_classes(ranking: Ranking) -> None:
 
 
 def roc_vertices(ranking: Ranking) -> IntArray:
-    """The ends where a curve can bend: all but those inside a run of negatives.
+    """Returns the ends at which the ROC curve can bend: all but those within a run of negatives.
 
-    Leaving the others out changes no area under any weighting, and shortens a rare label's curve many times.
+    Dropping the others changes no area under any weighting and shortens the curve of a rare label many times.
     """
     true_positives = np.cumsum(ranking.truth)[ranking.ends]
     gains = np.diff(true_positives, prepend=0.0) > 0
@@ -96,51 +96,55 @@ def roc_vertices(ranking: Ranking) -> IntArray:
 
 
 def cumulative_counts(ranking: Ranking, ends: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """True and false positives when everything up to each end is called positive.
+    """Counts true and false positives if all images up to each end are predicted positive.
 
     Args:
-        ranking: n known images.
-        ends: (k,) positions in the ranking, rising.
-        weights: (b, rows) how often each image of the ranked arrays counts, in each of b weightings.
+        ranking: n images with known truth.
+        ends: (k,) positions in the ranking, ascending.
+        weights: (b, rows) the number of times that each image of the input arrays counts, in each of b weightings.
 
     Returns:
-        Two arrays (b, k + 1); the first column, nothing called, is 0.
+        True and false positives, each (b, k + 1). The first column, nothing predicted positive, is 0.
     """
     known = np.take(weights, ranking.rows, axis=1)
     true_positives = np.cumsum(known * ranking.truth, axis=1)[:, ends]
-    called = np.cumsum(known, axis=1)[:, ends]
+    predicted_positives = np.cumsum(known, axis=1)[:, ends]
     zero = np.zeros((len(weights), 1))
-    return np.hstack([zero, true_positives]), np.hstack([zero, called - true_positives])
+    return np.hstack([zero, true_positives]), np.hstack([zero, predicted_positives - true_positives])
 
 
 def area_under_roc(true_positives: FloatArray, false_positives: FloatArray) -> FloatArray:
-    """AUROC by the trapezoid rule, which gives half credit to a tie (Hanley and McNeil 1982).
+    """Computes the AUROC by the trapezoidal rule, which counts a tie as half (Hanley and McNeil 1982).
 
     Args:
-        true_positives, false_positives: (b, k + 1) from `cumulate`.
+        true_positives, false_positives: (b, k + 1) from `cumulative_counts`.
 
     Returns:
-        (b,) 0 to 1; NaN where a weighting lacks a class.
+        (b,) 0 to 1; NaN if a weighting lacks a class.
     """
     area = np.asarray(np.trapezoid(true_positives, false_positives, axis=1))
     return safe_ratio(area, true_positives[:, -1] * false_positives[:, -1])
 
 
 def average_precision(true_positives: FloatArray, false_positives: FloatArray) -> FloatArray:
-    """Sum of (recall gained at a score) x (precision there), without interpolation, as in scikit-learn.
+    """Computes the average precision, the sum of recall gain times precision, without interpolation.
+
+    This is scikit-learn's definition.
 
     Args:
-        true_positives, false_positives: (b, k + 1) from `cumulate`.
+        true_positives, false_positives: (b, k + 1) from `cumulative_counts`.
 
     Returns:
-        (b,) 0 to 1; NaN where a weighting lacks positives.
+        (b,) 0 to 1; NaN if a weighting lacks positives.
     """
-    called = true_positives + false_positives
-    precision = np.divide(true_positives, called, out=np.zeros_like(called), where=called > 0)
-    gained = np.diff(true_positives, axis=1)
-    return safe_ratio((gained * precision[:, 1:]).sum(axis=1), true_positives[:, -1])
+    predicted_positives = true_positives + false_positives
+    precision = np.divide(
+        true_positives, predicted_positives, out=np.zeros_like(predicted_positives), where=predicted_positives > 0
+    )
+    gains = np.diff(true_positives, axis=1)
+    return safe_ratio((gains * precision[:, 1:]).sum(axis=1), true_positives[:, -1])
 
 
 def safe_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Element by element, NaN where the denominator is zero."""
+    """Divides element by element; NaN where the denominator is zero."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

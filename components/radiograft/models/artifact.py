@@ -1,123 +1,81 @@
-"""The model as it travels: Keras file, input contract, training history and the SavedModel that serves it."""
+"""Trained networks on disk: the Keras file, its specification, its training history and the SavedModel for serving."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from radiograft.config import Preprocess
 from radiograft.imaging.decode import decode
-from radiograft.training.trainer import History
-from radiograft.utils import json_io
-
-SERVING_SIGNATURE = "serving_default"
-IMAGES_SIGNATURE = "pictures"
+from radiograft.models.spec import IMAGES_SIGNATURE, SERVING_SIGNATURE, ModelSpec, TensorInfo
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """What the model expects and answers. `thresholds` by label are known to published models alone."""
+def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mapping[str, Any]) -> None:
+    """Writes model.keras, contract.json and history.json to `folder`.
 
-    image_size: int
-    labels: tuple[str, ...]
-    backbone: str
-    weights: str
-    cut_off: str
-    strategy: str
-    input: str = "uint8 [n, image_size, image_size, 1], gray, 0 black to 255 white; normalized inside the model"
-    serving_input: str = "image_bytes: string [n], encoded PNG or JPEG files"
-    images_input: str = "images: float32 [n, image_size, image_size, 1], 0 black to 255 white"
-    output: str = "probabilities: float32 [n, labels], each label for itself"
-    purpose: str = "Research only. Not for diagnosis."
-    thresholds: Mapping[str, float] | None = None
-
-    def write(self, folder: Path) -> None:
-        """Writes contract.json."""
-        (folder / "contract.json").write_text(json.dumps(dataclasses.asdict(self), indent=2))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Reads contract.json.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it says something else.
-        """
-        path = folder / "contract.json"
-        values = json_io.parse_json_object(path.read_bytes(), str(path))
-        try:
-            found = cls(**{**values, "labels": tuple(values["labels"])})
-            found._check()
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} must say what the model expects, got something else: {error}") from error
-        return found
-
-    def _check(self) -> None:
-        Preprocess(image_size=self.image_size)  # which knows what sizes there are
-        if not self.labels or not all(isinstance(label, str) for label in self.labels):
-            raise ValueError(f"labels must be names, got {self.labels}")
-        if not isinstance(self.thresholds, Mapping | None):
-            raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
-
-
-def save_model(folder: Path, model: keras.Model, contract: ModelSpec, history: History) -> None:
-    """Writes model.keras, contract.json and history.json."""
+    Args:
+        history: JSON-compatible, see `radiograft.training.trainer.History`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "model.keras")
-    contract.write(folder)
-    (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history), indent=2))
+    spec.write(folder)
+    (folder / "history.json").write_text(json.dumps(history, indent=2))
 
 
 def load_model(folder: Path) -> keras.Model:
-    """Loads model.keras in safe mode: built-in layers only, no code from the file.
+    """Loads model.keras in safe mode: only layers of Keras itself, no code from the file.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: the file is missing, malformed or needs other layers.
     """
     path = folder / "model.keras"
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds, for code in the file as for a file of another Keras
-        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"{path} must be a network of Keras's own layers, got another file: {told}") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{path} must be a network of Keras's own layers, got another file: {reason}") from error
 
 
-def export_saved_model(model: keras.Model, image_size: int, folder: Path) -> None:
-    """Writes a SavedModel that needs nothing of ours; both signatures answer probabilities float32 [n, labels].
+def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
+    """Writes a SavedModel that TensorFlow can serve without this package.
 
-    - `serving_default`: image_bytes string [n], encoded files, which are decoded as preprocess does.
-    - `images`: images float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
+    Both signatures return the spec's outputs: probabilities float32 [n, labels].
+
+    - `serving_default` takes `image_bytes`: string [n], encoded files, decoded and resized as in preprocessing.
+    - `pictures` takes `pictures`: float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
     """
-    shape = [image_size, image_size, 1]
+    ((_, image),) = spec.inputs.items()
+    ((output, _),) = spec.outputs.items()
 
-    def answer(images: tf.Tensor) -> tf.Tensor:
+    def predict(images: tf.Tensor) -> tf.Tensor:
         return model(images, training=False)
 
-    answer_once = tf.function(answer, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # traced for both
+    traced = tf.function(predict, input_signature=[_tensor_spec(image)])  # once for both signatures
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
-            lambda content: decode(content, image_size),
+            lambda content: decode(content, spec.image_size),
             image_bytes,
-            fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+            fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
         )
-        return {"probabilities": answer_once(images)}
+        return {output: traced(images)}
 
     def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": answer_once(tf.saturate_cast(tf.round(pictures), tf.uint8))}
+        return {output: traced(tf.saturate_cast(tf.round(pictures), tf.uint8))}
 
-    files = tf.TensorSpec([None], tf.string, name="image_bytes")
-    images = tf.TensorSpec([None, *shape], tf.float32, name="pictures")
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
+    functions = {SERVING_SIGNATURE: serve_files, IMAGES_SIGNATURE: serve_images}
     signatures = {
-        SERVING_SIGNATURE: tf.function(serve_files, input_signature=[files]),
-        IMAGES_SIGNATURE: tf.function(serve_images, input_signature=[images]),
+        name: tf.function(functions[name], input_signature=[_tensor_spec(info, key) for key, info in tensors.items()])
+        for name, tensors in spec.signatures.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _tensor_spec(info: TensorInfo, name: str | None = None) -> tf.TensorSpec:
+    return tf.TensorSpec(info.shape, info.dtype, name=name)

@@ -1,52 +1,116 @@
-"""Where fine-tuning may begin: the candidates of `model_cut_off=auto`, and what a setting with several names means."""
+"""Cut-off layers: where fine-tuning can start, and which layers it trains from there."""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Collection
 
 import keras
 
+from radiograft.backbones import BackboneSpec
 from radiograft.config import AUTO_CUT_OFF, split_cut_offs
-from radiograft.models.feature_taps import BLOCK
-from radiograft.models.freezing import last_convolution, trainable_layers
+from radiograft.config.base import did_you_mean
 from radiograft.models.graph import downstream_layers
 
 MAX_CANDIDATES = 16
 
 
-def candidate_cut_offs(network: keras.Model) -> list[str]:
-    """Candidate cut-offs, from the input towards the output: each block's first layer with weights to train, and the
-    last convolution, which for DenseNet-121 is the poster's cut-off. Of more than MOST_CANDIDATES the last ones.
+def candidate_cut_offs(network: keras.Model, backbone: BackboneSpec) -> list[str]:
+    """Returns the layers that `model_cut_off=auto` tries, from the input to the output.
 
-    The network may have its classifier or not.
+    They are the backbone's cut-offs that the network has, and its last convolution; at most the last MAX_CANDIDATES.
+    The network may end at a feature layer and may have a classifier.
     """
-    first_of_block: dict[str, str] = {}
-    for layer in network.layers:
-        match = BLOCK.match(layer.name)
-        if match and layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
-            first_of_block.setdefault(match[1], layer.name)
-    names = {*first_of_block.values(), last_convolution(network)}
+    names = {*backbone.cut_offs, last_convolution(network)}
     return [layer.name for layer in network.layers if layer.name in names][-MAX_CANDIDATES:]
 
 
-def parse_cut_offs(text: str, network: keras.Model) -> list[str]:
-    """Reads `model_cut_off`: `auto`, a layer's name, or several with commas between them.
+def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head: Collection[str] = ()) -> list[str]:
+    """Parses `model_cut_off`: `auto`, a layer name, or several names separated by commas.
+
+    Args:
+        head: names of the network's layers behind the pooled features.
 
     Returns:
-        Layer names from the input towards the output. What is trained from one holds all that is trained from the next.
+        Layer names from the input to the output. The layers trained from one include all that are trained from the next.
 
     Raises:
-        ValueError: a name is no layer (the nearest are given), stands there twice or leaves nothing of the backbone to
-            train, or one of two neighbors is not computed from the other.
+        ValueError: a name is not a layer (the message suggests similar ones), occurs twice or leaves no weights of the
+            backbone to train, or one cut-off does not depend on the one before.
     """
-    names = candidate_cut_offs(network) if text == AUTO_CUT_OFF else split_cut_offs(text)
+    names = candidate_cut_offs(network, backbone) if text == AUTO_CUT_OFF else split_cut_offs(text)
     for name in names:
-        trainable_layers(network, name)
-    found = [layer.name for layer in network.layers if layer.name in names]
-    for shallower, deeper in itertools.pairwise(found):
+        trainable_layers(network, name, head)
+    cut_offs = [layer.name for layer in network.layers if layer.name in names]
+    for shallower, deeper in itertools.pairwise(cut_offs):
         if deeper not in downstream_layers(network, shallower):
             raise ValueError(
                 "model_cut_off must name layers each of which is computed from the one before, "
                 f"got {deeper!r} in another branch than {shallower!r}"
             )
-    return found
+    return cut_offs
+
+
+def last_convolution(model: keras.Model) -> str:
+    """Returns the name of the last convolution; for DenseNet-121 it is the poster's cut-off."""
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
+
+
+def check_cut_off(model: keras.Model, cut_off: str) -> None:
+    """Raises an error if the cut-off is not a layer of the network.
+
+    Raises:
+        ValueError: the message suggests similar names and the last convolution.
+    """
+    names = [layer.name for layer in model.layers]
+    if cut_off not in names:
+        raise ValueError(
+            f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{did_you_mean(cut_off, names)} "
+            f"(its last convolution is {last_convolution(model)!r})"
+        )
+
+
+def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = ()) -> set[str]:
+    """Returns the names of the layers that fine-tuning trains: the cut-off and all layers that depend on it.
+
+    BatchNormalization layers are never among them.
+
+    Args:
+        head: names of the layers behind the pooled features, which alone are not worth fine-tuning.
+
+    Raises:
+        ValueError: the cut-off is not a layer, or no weights of the backbone would be trained.
+    """
+    check_cut_off(model, cut_off)
+    downstream = downstream_layers(model, cut_off)
+    trained = [
+        layer
+        for layer in model.layers
+        if layer.name in downstream and not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not any(layer.weights for layer in trained if layer.name not in head):
+        raise ValueError(
+            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
+        )
+    return {str(layer.name) for layer in trained}
+
+
+def unfreeze_from(model: keras.Model, cut_off: str, head: Collection[str] = ()) -> int:
+    """Makes the layers that `trainable_layers` returns trainable and freezes all others.
+
+    BatchNormalization stays frozen: in Keras that also keeps it in inference mode, with the statistics of pretraining,
+    which a small training set would ruin (keras-team/keras#9214).
+
+    Returns:
+        Number of trainable weights (scalars).
+
+    Raises:
+        ValueError: as `trainable_layers`.
+    """
+    trained = trainable_layers(model, cut_off, head)
+    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = layer.name in trained
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)

@@ -1,35 +1,32 @@
-"""A functional network as a graph: which layer reads which tensors, and what is computed from a layer."""
+"""A functional network as a graph of layers: what depends on a layer, and on what a layer depends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import keras
+
+from radiograft.models.keras_internals import iter_layers, producing_layer
 
 
 def downstream_layers(network: keras.Model, name: str) -> set[str]:
-    """Names of a layer and of every layer that its output reaches."""
+    """Returns the names of a layer and of every layer that depends on its output."""
     reached = {name}
     for layer, inputs in iter_layers(network):
-        if any(producer_name(tensor) in reached for tensor in inputs):
+        if any(producing_layer(tensor).name in reached for tensor in inputs):
             reached.add(layer.name)
     return reached
 
 
-def iter_layers(network: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.KerasTensor]]]:
-    """Every layer, in topological order, with the tensors it reads in this network (a shared one may read others
-    elsewhere)."""
-    for depth in sorted(network._nodes_by_depth, reverse=True):
-        for node in network._nodes_by_depth[depth]:
-            yield node.operation, list(node.input_tensors)
+def upstream_layers(network: keras.Model, name: str) -> set[str]:
+    """Returns the names of a layer and of every layer on which its output depends, without input layers."""
+    layers = list(iter_layers(network))
+    needed = {name}
+    for layer, inputs in reversed(layers):
+        if layer.name in needed:
+            needed |= {str(producing_layer(tensor).name) for tensor in inputs}
+    return needed - {layer.name for layer, inputs in layers if not inputs}
 
 
-def producer_name(tensor: keras.KerasTensor) -> str:
-    """Name of the layer that a tensor comes from."""
-    return str(tensor._keras_history.operation.name)
-
-
-def input_tensors(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
-    """The tensors that the layer read to make this one."""
-    history = tensor._keras_history
-    return list(history.operation._inbound_nodes[history.node_index].input_tensors)
+def input_of(network: keras.Model, name: str) -> keras.KerasTensor:
+    """Returns the only tensor that a layer reads in this network."""
+    (tensor,) = next(inputs for layer, inputs in iter_layers(network) if layer.name == name)
+    return tensor

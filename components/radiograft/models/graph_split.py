@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from radiograft.models.freezing import check_cut_off
-from radiograft.models.graph import downstream_layers, input_tensors, iter_layers, producer_name
+from radiograft.models.cut_offs import check_cut_off
+from radiograft.models.graph import downstream_layers
+from radiograft.models.keras_internals import input_tensors, iter_layers, producing_layer
 
 ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
 
@@ -71,7 +72,7 @@ def _frontier(network: keras.Model, behind: set[str]) -> list[keras.KerasTensor]
     found: dict[int, keras.KerasTensor] = {}
     for layer, inputs in iter_layers(network):
         if layer.name in behind:
-            found |= {id(tensor): tensor for tensor in inputs if producer_name(tensor) not in behind}
+            found |= {id(tensor): tensor for tensor in inputs if producing_layer(tensor).name not in behind}
     return list(found.values())
 
 
@@ -83,6 +84,6 @@ def _stored(frontier: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
 
 def _origins(tensor: keras.KerasTensor) -> Iterator[keras.KerasTensor]:
     """Back along the frozen layers that treat each number of a channel alike."""
-    while isinstance(maker := tensor._keras_history.operation, ELEMENTWISE_LAYERS) and not maker.trainable_weights:
+    while isinstance(maker := producing_layer(tensor), ELEMENTWISE_LAYERS) and not maker.trainable_weights:
         (tensor,) = input_tensors(tensor)
         yield tensor

@@ -1,21 +1,41 @@
-"""The whole network: backbone, pooling and the new classifier, and what of it a strategy trains."""
+"""The head of a network: global pooling and the new classifier, and how they join a backbone."""
 
 from __future__ import annotations
 
 import keras
 
 from radiograft.models import variables
-
-FLOAT32 = ("normalize", "pooled", "probabilities")  # how the names of layers begin that no dtype policy rounds
+from radiograft.models.graph import upstream_layers
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 
 def build_classifier(
-    features: int, labels: int, *, dense_units: int, dropout: float, l2: float, seed: int
+    features: int,
+    labels: int,
+    *,
+    dense_units: int,
+    dropout: float,
+    l2: float,
+    seed: int,
+    activation: str = "sigmoid",
 ) -> keras.Model:
-    """The poster's new classifier: ReLU layer, dropout, L2, one sigmoid a label.
+    """Builds the poster's new classifier: a ReLU layer, dropout, L2 penalties and one output a label.
+
+    Args:
+        features: number of input features.
+        labels: number of outputs.
+        dense_units: width of the ReLU layer; 0 leaves it out.
+        dropout: rate before the last layer.
+        l2: penalty on the kernels.
+        seed: of the initial weights and of the dropout.
+        activation: of the last layer, from the training task.
 
     Returns:
-        float32 [n, features] to probabilities float32 [n, labels].
+        A network from float32 [n, features] to probabilities float32 [n, labels].
+
+    Example:
+        >>> build_classifier(1024, 2, dense_units=256, dropout=0.5, l2=1e-4, seed=0).output_shape
+        (None, 2)
     """
     inputs = keras.Input((features,), dtype="float32", name="features")
     outputs = inputs
@@ -30,49 +50,59 @@ def build_classifier(
     outputs = keras.layers.Dropout(dropout, seed=seed, name="classifier_dropout")(outputs)
     outputs = keras.layers.Dense(
         labels,
-        activation="sigmoid",
+        activation=activation,
         dtype="float32",
         kernel_regularizer=keras.regularizers.L2(l2),
         kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
-        name="probabilities",
+        name=DEFAULT_NAMES.probabilities,
     )(outputs)
     return keras.Model(inputs, outputs, name="classifier")
 
 
 def build_feature_extractor(backbone: keras.Model, layer: str | None = None) -> keras.Model:
-    """The backbone up to a layer (its end by default) and global average pooling: images to float32 [n, channels]."""
+    """Returns the backbone up to a layer (by default its end) with global average pooling.
+
+    Returns:
+        A network from images to float32 [n, channels] that shares the backbone's layers.
+    """
     features = backbone.get_layer(layer).output if layer else backbone.output
-    pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")
+    pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name=DEFAULT_NAMES.pooling)
     return keras.Model(backbone.inputs[0], pooling(features), name=f"{backbone.name}_features")
 
 
 def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
-    """One flat network from images to probabilities that shares the layers and weights of both parts."""
+    """Returns one flat network from images to probabilities that shares the layers and weights of both parts."""
     outputs = features.output
     for layer in classifier.layers[1:]:
         outputs = layer(outputs)
     return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
 
 
-def cast_to_policy(network: keras.Model) -> keras.Model:
-    """The network under Keras's present dtype policy, to be trained further.
+def head_layers(classifier: keras.Model) -> tuple[str, ...]:
+    """Returns the names of a classifier's layers without its input."""
+    return tuple(layer.name for layer in classifier.layers[1:])
 
-    A network from a file computes as it did where it was made, maybe on another GPU, but Keras scales the loss, without
-    which small gradients vanish in float16, as the present policy says.
+
+def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> keras.Model:
+    """Returns the network under Keras's current dtype policy, for further training.
+
+    A loaded network computes in the precision it was saved with, perhaps for another GPU. Keras scales the loss by the
+    current policy, and without that scaling small gradients vanish in float16.
 
     Returns:
-        The network itself where its layers have the policy, else a copy with the same weights and random states.
+        The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
-    if all(layer.dtype_policy.name == _policy(layer) for layer in network.layers):
+    float32 = upstream_layers(network, names.normalized) | {names.pooling, names.probabilities}
+
+    def policy(layer: keras.Layer) -> str:
+        return "float32" if layer.name in float32 else str(keras.config.dtype_policy().name)
+
+    if all(layer.dtype_policy.name == policy(layer) for layer in network.layers):
         return network
     copy = keras.models.clone_model(
         network,
-        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": _policy(layer)}),
+        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": policy(layer)}),
     )
     for layer in copy.layers:
         variables.write_variables(layer.variables, variables.read_variables(network.get_layer(layer.name).variables))
     return copy
-
-
-def _policy(layer: keras.Layer) -> str:
-    return "float32" if layer.name.startswith(FLOAT32) else str(keras.config.dtype_policy().name)

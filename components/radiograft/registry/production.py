@@ -1,7 +1,7 @@
-"""Which version is in production: one file a model, `<registry>/<model>/production.json`, which remembers its past.
+"""The production pointer of a model, `<registry>/<model>/production.json`, with its history.
 
-Everything that serves should follow this pointer, not the highest number: candidates that the gate refused are versions
-too.
+Serving systems should follow this pointer, not the highest version number: candidates that the promotion gate rejected
+are versions too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from typing import NamedTuple
 
 from radiograft import storage
-from radiograft.registry import versions as registry
+from radiograft.registry import versions
 from radiograft.storage import conditional_write
 from radiograft.utils import json_io
 
@@ -19,11 +19,11 @@ POINTER = "production.json"
 
 
 class ConflictError(RuntimeError):
-    """Production moved while a version was on its way to become it."""
+    """The production version changed while another version was being promoted."""
 
 
 class Change(NamedTuple):
-    """One move of the production pointer; `rollback` where it went back to what was before."""
+    """One change of the production pointer; `rollback` if it restored an earlier version."""
 
     version: int
     time: str
@@ -33,20 +33,20 @@ class Change(NamedTuple):
 
 
 class Production(NamedTuple):
-    """The version in production, the token to change it by, and all changes, the last one last."""
+    """The version in production, the token that a change requires, and all changes in chronological order."""
 
     version: int
     token: str
     history: tuple[Change, ...]
 
 
-def read_production(place: str, model: str) -> Production | None:
-    """The version in production; None where none ever was.
+def read_production(registry: str, model: str) -> Production | None:
+    """Reads the production pointer; returns None if no version was ever promoted.
 
     Raises:
-        ValueError: the pointer is none.
+        ValueError: production.json is malformed.
     """
-    uri = storage.join(place, model, POINTER)
+    uri = storage.join(registry, model, POINTER)
     try:
         content, token = conditional_write.read_versioned(uri)
     except FileNotFoundError:
@@ -55,80 +55,80 @@ def read_production(place: str, model: str) -> Production | None:
         history = tuple(Change(**change) for change in json_io.parse_json_object(content, uri)["history"])
         return Production(int(history[-1].version), token, history)
     except (TypeError, ValueError, LookupError) as error:
-        raise ValueError(
-            f"{uri} must hold the `history` of the production pointer, got other content: {error}"
-        ) from error
+        raise ValueError(f"{uri} must contain the `history` of the production pointer, got: {error}") from error
 
 
-def version_excluding_run(place: str, model: str, run_id: str) -> int | None:
-    """The version in production but for what this run itself promoted in an attempt before; None where there is none.
+def version_excluding_run(registry: str, model: str, run_id: str) -> int | None:
+    """Returns the production version, ignoring promotions by earlier attempts of this run; None if there is no other.
 
     Raises:
-        ValueError: the pointer is none.
+        ValueError: production.json is malformed.
     """
-    found = read_production(place, model)
-    others = [change.version for change in (found.history if found else ()) if change.run_id != run_id]
+    current = read_production(registry, model)
+    others = [change.version for change in (current.history if current else ()) if change.run_id != run_id]
     return others[-1] if others else None
 
 
-def promote(place: str, model: str, number: int, expected: Production | None, *, run_id: str = "", reason: str) -> None:
-    """Makes a version the one in production, if production is still what it was when it was looked at.
+def promote(
+    registry: str, model: str, number: int, expected: Production | None, *, run_id: str = "", reason: str
+) -> None:
+    """Promotes a version to production if the production pointer has not changed since it was read.
 
     Args:
-        expected: what `current` gave then.
-        run_id: of the run that promotes; empty for a person.
+        expected: the result of `read_production` on which the decision is based.
+        run_id: of the run that promotes; empty for a manual promotion.
 
     Raises:
-        FileNotFoundError: there is no such version.
-        ConflictError: production moved meanwhile.
+        FileNotFoundError: the version does not exist.
+        ConflictError: the production pointer has changed.
     """
-    registry.read_manifest(place, model, number)
-    _point(place, model, Change(number, utc_now(), run_id, reason), expected)
+    versions.read_manifest(registry, model, number)
+    _write_pointer(registry, model, Change(number, utc_now(), run_id, reason), expected)
 
 
-def rollback(place: str, model: str, *, reason: str) -> tuple[int, int]:
-    """Goes back to what was in production before; again and again as far as the history goes.
+def rollback(registry: str, model: str, *, reason: str) -> tuple[int, int]:
+    """Restores the previous production version. Repeated calls go further back.
 
     Returns:
         The version that was in production, and the one that is now.
 
     Raises:
-        ValueError: nothing was in production before.
-        FileNotFoundError: what was is gone.
-        ConflictError: production moved meanwhile.
+        ValueError: there is no previous production version.
+        FileNotFoundError: the previous version no longer exists.
+        ConflictError: the production pointer changed in the meantime.
     """
-    found = read_production(place, model)
+    current = read_production(registry, model)
     stack: list[int] = []
-    for change in found.history if found else ():
+    for change in current.history if current else ():
         if change.rollback:
-            stack = stack[:-1]  # whoever wrote the history
+            stack = stack[:-1]  # unlike pop(), accepts a history that starts with a rollback
         else:
             stack.append(change.version)
-    if found is None or len(stack) < 2:
+    if current is None or len(stack) < 2:
         raise ValueError(f"{model} has no earlier production version to go back to")
-    registry.read_manifest(place, model, stack[-2])
-    _point(place, model, Change(stack[-2], utc_now(), "", reason, rollback=True), found)
-    return found.version, stack[-2]
+    versions.read_manifest(registry, model, stack[-2])
+    _write_pointer(registry, model, Change(stack[-2], utc_now(), "", reason, rollback=True), current)
+    return current.version, stack[-2]
 
 
-def conflict_error(found: Production | None, expected: int | None) -> ConflictError:
-    """The error that says what was expected in production and what is there by now."""
-    names = [f"version {number}" if number else "no version" for number in (expected, found and found.version)]
-    return ConflictError(f"production moved: {names[0]} was expected to be in production, {names[1]} is by now")
+def conflict_error(current: Production | None, expected: int | None) -> ConflictError:
+    """Returns the error for a production version other than the expected one."""
+    received = current.version if current else None
+    names = [f"version {number}" if number else "no version" for number in (expected, received)]
+    return ConflictError(f"production changed: expected {names[0]} in production, got {names[1]}")
 
 
-def _point(place: str, model: str, change: Change, expected: Production | None) -> None:
+def _write_pointer(registry: str, model: str, change: Change, expected: Production | None) -> None:
     history = [*(expected.history if expected else ()), change]
-    content = {"version": change.version, "history": [each._asdict() for each in history]}
-    uri = storage.join(place, model, POINTER)
+    content = {"version": change.version, "history": [change._asdict() for change in history]}
+    uri = storage.join(registry, model, POINTER)
+    token = expected.token if expected else None
     try:
-        conditional_write.swap_content(
-            uri, json.dumps(content, indent=2).encode(), expected.token if expected else None
-        )
+        conditional_write.swap_content(uri, json.dumps(content, indent=2).encode(), token)
     except FileExistsError:
-        raise conflict_error(read_production(place, model), expected.version if expected else None) from None
+        raise conflict_error(read_production(registry, model), expected.version if expected else None) from None
 
 
 def utc_now() -> str:
-    """ISO 8601 time in UTC."""
+    """Returns the current time in UTC in ISO 8601 format, in whole seconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

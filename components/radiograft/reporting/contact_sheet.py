@@ -1,4 +1,4 @@
-"""The contact sheet: a few training images, each beside views of it as augmentation makes them."""
+"""Contact sheet: a few training images, each above its augmented copies."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ MAX_HEIGHT = 160
 
 
 def training_contact_sheet(data: Shards, seed: int) -> bytes:
-    """The sheet of the first IMAGES training images; `seed` is the training's."""
+    """Returns the contact sheet of the first IMAGES training images as a PNG file; `seed` is the training seed."""
     images, ids, _ = next(iter(data.examples("train").take(IMAGES).batch(IMAGES)))
     return draw_contact_sheet(images, ids, data.augmentation, seed)
 
 
 def draw_contact_sheet(images: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
-    """A gray PNG file: a column an image, the stored one on top and VIEWS augmented views below.
+    """Returns a grayscale PNG file: one column per image, the original above AUGMENTED_COPIES augmented copies.
 
     Args:
         images: uint8 [n, size, size, 1].
-        ids: string [n].
+        ids: string [n] image ids.
+        augmentation: the augmentation to apply.
+        seed: the training seed.
     """
     rows = [images] + [
-        augment(images, draw_parameters(ids, tf.constant(view), seed), augmentation) for view in range(AUGMENTED_COPIES)
+        augment(images, draw_parameters(ids, tf.constant(copy), seed), augmentation) for copy in range(AUGMENTED_COPIES)
     ]
-    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [views, images, size, size]
+    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [rows, images, size, size]
     spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
     sheet = Image.fromarray(np.block([list(row) for row in spaced]))
     scale = min(1.0, MAX_HEIGHT / images.shape[1])
-    smaller = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
+    resized = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    smaller.save(content, "PNG", optimize=True)
+    resized.save(content, "PNG", optimize=True)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""The data report as one HTML page that stands alone, in the manner of the evaluation report."""
+"""Renders the data report as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -21,70 +21,68 @@ LINES = {"train": (BLUE, "-"), "validation": (GRAY, ":"), "test": (VERMILION, (0
 
 
 def write_data_report(shards: Path, path: Path) -> None:
-    """Writes the page of a folder of shards."""
+    """Writes the data report of a folder of shards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_data_report(json.loads((shards / FILE).read_text())), encoding="utf-8")
 
 
 def render_data_report(facts: Mapping[str, Any]) -> str:
-    """The page as HTML text; equal facts give equal text.
+    """Renders the data report as HTML; equal facts give equal text.
 
     Args:
-        facts: as `facts.describe` gives them, with `labels`, `source`, `fingerprint`, `notes` and `converted`.
+        facts: the summary from `summarize_data`, with `labels`, `source`, `fingerprint`, `notes` and `converted`.
     """
-    figures = _figures(facts)
+    figures = _key_figures(facts)
     known_ages = sum(facts["splits"][split]["ages"][decade] for split in LINES for decade in DECADES)
     page = environment().get_template("data_report.html.j2")
     return page.render(
         data=facts,
         headline=_headline(figures),
         figures=figures,
-        found=_defect_rows(facts),
+        found=_count_defects(facts),
         helps={field.name: field.metadata["help"] for field in dataclasses.fields(DataPolicy)},
         ages=ages_svg(facts["splits"]) if known_ages else "",
     )
 
 
-def _figures(facts: Mapping[str, Any]) -> dict[str, int]:
-    """How many there are of what the page is about; rows and images that nobody asked for are no defects."""
+def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Counts images, patients and defects. Rows and images that were not requested are not defects."""
     splits, defects = facts["splits"].values(), [group for group in facts["excluded"] if group["defect"]]
     return {
         "Images": sum(split["pictures"] for split in splits),
         "Patients": sum(split["patients"] for split in splits),
-        "Left out": sum(group["count"] for group in defects),
+        "Excluded": sum(group["count"] for group in defects),
         "Quarantined": sum(group["count"] for group in defects if group["policy"] == QUARANTINE),
-        "Suspects that stay": sum(group["count"] for group in facts["suspects"]),
+        "Flagged but kept": sum(group["count"] for group in facts["suspects"]),
     }
 
 
 def _headline(figures: Mapping[str, int]) -> str:
-    left_out, suspects = figures["Left out"], figures["Suspects that stay"]
     return (
-        f"{figures['Images']:,} images of {figures['Patients']:,} patients can be used. "
-        + (f"{left_out:,} images, rows or boxes were left out for defects" if left_out else "Nothing was left out")
-        + (f"; {suspects:,} images stay that somebody should look at." if suspects else "; no image is suspect.")
+        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. Images, rows or boxes "
+        f"excluded for defects: {figures['Excluded']:,}. Images kept but flagged for review: {figures['Flagged but kept']:,}."
     )
 
 
-def _defect_rows(facts: Mapping[str, Any]) -> collections.Counter[str]:
-    """How often each defect was found."""
-    found = collections.Counter[str]()
+def _count_defects(facts: Mapping[str, Any]) -> collections.Counter[str]:
+    """Counts the occurrences of each defect."""
+    counts = collections.Counter[str]()
     for group in (*facts["excluded"], *facts["suspects"]):
-        found[group["defect"]] += group["count"]
-    return found
+        counts[group["defect"]] += group["count"]
+    return counts
 
 
 def ages_svg(splits: Mapping[str, Any]) -> str:
-    """Share of each split's images by decade of age."""
+    """Plots the fraction of each split's images by decade of age."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 2.7))
-        axes = figure.add_axes((0.07, 0.2, 0.92, 0.75))
+        axes = figure.add_axes((0.09, 0.2, 0.9, 0.75))
         for split, (color, dashes) in LINES.items():
             counts = [splits[split]["ages"][decade] for decade in DECADES]
-            shares = [count / max(sum(counts), 1) for count in counts]
-            axes.plot(range(len(DECADES)), shares, color=color, linestyle=dashes, marker=".", label=split)
+            fractions = [count / max(sum(counts), 1) for count in counts]
+            axes.plot(range(len(DECADES)), fractions, color=color, linestyle=dashes, marker=".", label=split)
         axes.set_xticks(range(len(DECADES)), [name.replace(" to ", "-").replace(" and more", "+") for name in DECADES])
-        axes.set_xlabel("age, years")
+        axes.set(xlabel="age (years)", ylabel="fraction of images")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
         return as_svg(figure)

@@ -1,4 +1,4 @@
-"""A part of the report that an analysis adds: a partial template of `sections/` and what it shows."""
+"""The Jinja environment of all HTML reports, and the sections that analyses add to the evaluation report."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from radiograft.reporting import narrative
 
-if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is made
-    pass
-
 
 class ReportSection(NamedTuple):
-    """`template` is a file of `components/evaluate/sections`; the template finds `content` under the name `section`."""
+    """Section of the report. `template` is a file in `templates/sections`, which receives `content` as `section`."""
 
     template: str
     content: Mapping[str, object]
 
 
 def environment() -> Environment:
-    """Where pages find their templates."""
+    """Returns the Jinja environment that loads the report templates."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

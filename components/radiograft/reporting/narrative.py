@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: the report's first line and the cautions under it."""
+"""Sentences generated from metrics: the headline of the evaluation report and its cautions."""
 
 from __future__ import annotations
 
@@ -9,68 +9,74 @@ STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-t
 
 
 def format_number(value: float | None) -> str:
-    """Three decimals, or a dash for what could not be estimated."""
+    """Formats a number with three decimals; None as a dash.
+
+    Example:
+        >>> format_number(0.8125)
+        '0.812'
+    """
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
 def headline(strategy: str, test: SplitMetrics) -> str:
-    """One sentence: AUROC with its interval, patients, accuracy beside that of the more frequent answer."""
-    mean = test["mean"]
+    """Summarizes the test metrics: AUROC with its interval, sample size, and accuracy beside its baseline."""
+    mean, name = test["mean"], STRATEGIES[strategy]
     estimable, labels = mean["labels"], list(test["labels"])
+    sample = f"{test['n_images']:,} test images from {test['n_patients']:,} patients"
+    accuracy = _accuracy_sentence(mean["accuracy"]["value"], mean["majority_accuracy"])
     if not estimable:
         return (
-            f"{STRATEGIES[strategy]} has no AUROC that could be estimated on the {test['n_images']:,} test images of "
-            f"{test['n_patients']:,} patients: no label has enough of both classes there and in validation; "
-            f"{_accuracy_clause(mean['accuracy']['value'], mean['majority_accuracy'])}"
+            f"{name} has no estimable AUROC on the {sample}: no label has enough patients of both classes in "
+            f"validation and test. {accuracy}"
         )
     if len(labels) == 1:
-        claim = f"separates images with and without {labels[0]} at an AUROC of"
-    else:
-        claim = f"reaches, over {len(estimable)} of {len(labels)} labels, a mean AUROC of"
+        return f"{name} detects {labels[0]} with an AUROC of {_with_interval(mean['auroc'])} on {sample}. {accuracy}"
     return (
-        f"{STRATEGIES[strategy]} {claim} {_with_interval(mean['auroc'])} on {test['n_images']:,} test "
-        f"images of {test['n_patients']:,} patients; "
-        f"{_accuracy_clause(mean['accuracy']['value'], mean['majority_accuracy'])}"
+        f"{name} reaches a mean AUROC of {_with_interval(mean['auroc'])} over {len(estimable)} of {len(labels)} labels "
+        f"on {sample}. {accuracy}"
     )
 
 
 def _with_interval(auroc: Estimate) -> str:
+    value, low, high = (format_number(number) for number in (auroc["value"], auroc["low"], auroc["high"]))
     if auroc["low"] is None:
-        return f"{format_number(auroc['value'])} (too few patients for an interval)"
-    return f"{format_number(auroc['value'])} (95 % interval {format_number(auroc['low'])} to {format_number(auroc['high'])})"
+        return f"{value} (too few patients for a confidence interval)"
+    return f"{value} (95% CI {low} to {high})"
 
 
-def _accuracy_clause(accuracy: float | None, majority: float | None) -> str:
+def _accuracy_sentence(accuracy: float | None, majority: float | None) -> str:
     if accuracy is not None and majority is not None and accuracy <= majority:
         return (
-            f"its accuracy of {format_number(accuracy)} is no better than the {format_number(majority)} of always giving "
-            "the more frequent answer."
+            f"Its accuracy of {format_number(accuracy)} does not exceed the majority-class baseline of "
+            f"{format_number(majority)}."
         )
-    return f"its accuracy is {format_number(accuracy)}, where always giving the more frequent answer reaches {format_number(majority)}."
+    return f"Its accuracy is {format_number(accuracy)}; the majority-class baseline is {format_number(majority)}."
 
 
-def _lead_may_be_chance(accuracy: Estimate, majority: float | None) -> bool:
+def _includes_baseline(accuracy: Estimate, majority: float | None) -> bool:
+    """Returns whether the accuracy exceeds the baseline but its interval includes it."""
     if accuracy["value"] is None or accuracy["low"] is None or majority is None:
         return False
     return accuracy["low"] <= majority < accuracy["value"]
 
 
 def cautions(test: SplitMetrics) -> list[str]:
-    """What a reader of the headline must know beside it."""
+    """Returns warnings that qualify the headline."""
     low = test["mean"]["auroc"]["low"]
     missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
     accuracy, majority = test["mean"]["accuracy"], test["mean"]["majority_accuracy"]
     sentences = []
     if low is not None and low <= 0.5:
-        sentences.append("The interval of the AUROC reaches 0.5: chance alone could explain the result.")
-    if _lead_may_be_chance(accuracy, majority):
+        sentences.append("The confidence interval of the AUROC includes 0.5: the result may be due to chance.")
+    if _includes_baseline(accuracy, majority):
         sentences.append(
-            f"The interval of the accuracy, {format_number(accuracy['low'])} to {format_number(accuracy['high'])}, reaches the "
-            f"{format_number(majority)} of always giving the more frequent answer: chance alone could explain its lead."
+            f"The confidence interval of the accuracy ({format_number(accuracy['low'])} to "
+            f"{format_number(accuracy['high'])}) includes the majority-class baseline of {format_number(majority)}: "
+            "the advantage over the baseline may be due to chance."
         )
     if missing:
         sentences.append(
-            "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "
-            f"{', '.join(missing)}."
+            "Not estimable and excluded from the mean, because validation or test has too few patients with or "
+            f"without the label: {', '.join(missing)}."
         )
     return sentences

@@ -1,10 +1,10 @@
-"""The report's curves as SVG: small, without scripts or outside references, and equal for equal input."""
+"""Plots of the reports as SVG: small, without scripts or external references, and deterministic."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,12 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
+from radiograft.metrics.curve_point import CurvePoint
 from radiograft.training.search.results import Trial, best_trial
 
-if TYPE_CHECKING:  # it loads TensorFlow, without which the data report is drawn
-    from radiograft.metrics.curve_point import CurvePoint
-
-# Okabe and Ito's blue and vermilion, told apart with every kind of color vision; dashes tell them in print.
+# Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
 STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
 
@@ -45,18 +43,18 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
-    """One quantity by epoch, training and validation.
+    """Plots one quantity by epoch for training and validation.
 
     Args:
-        history: one mapping an epoch, with `epoch`, `quantity` and `val_` + `quantity`.
+        history: one mapping per epoch, with `epoch`, `quantity` and `val_` + `quantity`.
         quantity: `accuracy` or `loss`.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(4.8, 2.9))
         axes = figure.add_axes((0.13, 0.18, 0.84, 0.76))
         epochs = [row["epoch"] for row in history]
-        named = (("validation", f"val_{quantity}"), ("training", quantity))
-        for (name, key), (color, dashes) in zip(named, STYLES, strict=True):
+        series = (("validation", f"val_{quantity}"), ("training", quantity))
+        for (name, key), (color, dashes) in zip(series, STYLES, strict=True):
             axes.plot(epochs, [row[key] for row in history], color=color, linestyle=dashes, marker=".", label=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
@@ -65,10 +63,10 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
 
 
 def roc_svg(curves: Sequence[Curve]) -> str:
-    """ROC curves of one label over the diagonal of chance, in the order of STYLES.
+    """Plots the ROC curves of one label over the chance diagonal, in the order of STYLES.
 
     Args:
-        curves: at most two of (false positive rates, true positive rates), each 0 to 1.
+        curves: at most two pairs (false positive rates, true positive rates), each 0 to 1.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(2.5, 2.5))
@@ -76,15 +74,15 @@ def roc_svg(curves: Sequence[Curve]) -> str:
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
         for (false_positive_rate, true_positive_rate), (color, dashes) in zip(curves, STYLES, strict=False):
             axes.plot(false_positive_rate, true_positive_rate, color=color, linestyle=dashes)
-        _unit_square(axes)
+        _format_roc_axes(axes)
         return as_svg(figure)
 
 
 def reliability_svg(before: Curve, after: Curve) -> str:
-    """Share of positives by score before and after scaling, over the diagonal on which both are equal.
+    """Plots the observed frequency by score before and after scaling, over the diagonal of perfect calibration.
 
     Args:
-        before, after: (mean scores, shares of positives) by bin, each 0 to 1.
+        before, after: (mean scores, observed frequencies) by bin, each 0 to 1.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(2.5, 2.5))
@@ -93,23 +91,23 @@ def reliability_svg(before: Curve, after: Curve) -> str:
         axes.plot([0, top], [0, top], color=GRAY, linewidth=0.8)
         for (predicted, observed), (color, dashes) in zip((before, after), STYLES, strict=True):
             axes.plot(predicted, observed, color=color, linestyle=dashes, marker=".")
-        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="share of positives")
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="observed frequency")
         axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_locator(MaxNLocator(3))
         return as_svg(figure)
 
 
 def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """The layers whose AUROC could be estimated, the best first; of equals the deepest, as `auto` takes it."""
+    """Returns the layers with an estimable AUROC, the best first; among equals the deepest first, as in `auto`."""
     estimated = [point for point in reversed(points) if point["auroc"]["value"] is not None]
     return sorted(estimated, key=lambda point: -(point["auroc"]["value"] or 0))
 
 
 def curve_svg(points: Sequence[CurvePoint]) -> str:
-    """AUROC by layer with its interval as a band; the best layer is marked.
+    """Plots the AUROC by layer with its interval as a band; the best layer is marked.
 
     Args:
-        points: one at least whose AUROC could be estimated.
+        points: the cut-off curve; at least one point has an estimable AUROC.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 3.0))
@@ -120,32 +118,37 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
         axes.plot(numbers, value, color=BLUE, marker=".")
         best = best_layers(points)[0]
-        place = points.index(best)
-        axes.plot(place + 1, value[place], color=VERMILION, marker="o")
-        axes.annotate(best["layer"], (place + 1, value[place]), (0, 7), textcoords="offset points", ha="center")
+        index = points.index(best)
+        axes.plot(index + 1, value[index], color=VERMILION, marker="o")
+        axes.annotate(best["layer"], (index + 1, value[index]), (0, 7), textcoords="offset points", ha="center")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("layer, from the input on")
+        axes.set_xlabel("layer (from input to output)")
         axes.margins(y=0.15)
         return as_svg(figure)
 
 
 def search_svg(table: Sequence[Trial]) -> str:
-    """Validation AUROC of fine-tuning from each cut-off, from the input down; the best is marked."""
+    """Plots the validation AUROC of fine-tuning from each cut-off, from input to output; the best is marked."""
     with matplotlib.rc_context(SETTINGS):
         height = 0.9 + 0.24 * len(table)
         figure = Figure(figsize=(8.4, height))
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
-        for place, row in enumerate(table):
-            chosen = row is best_trial(table)
-            axes.plot(row["val_auroc"], place, color=VERMILION if chosen else BLUE, marker="D" if chosen else "o")
-        axes.set_yticks(range(len(table)), [row["cut_off"] for row in table])
+        for index, trial in enumerate(table):
+            is_best = trial is best_trial(table)
+            axes.plot(
+                trial["metrics"]["val_auroc"],
+                index,
+                color=VERMILION if is_best else BLUE,
+                marker="D" if is_best else "o",
+            )
+        axes.set_yticks(range(len(table)), [str(trial["overrides"]["model_cut_off"]) for trial in table])
         axes.invert_yaxis()
         axes.set_xlabel("validation AUROC")
         axes.margins(x=0.08)
         return as_svg(figure)
 
 
-def _unit_square(axes: Axes) -> None:
+def _format_roc_axes(axes: Axes) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -153,7 +156,7 @@ def _unit_square(axes: Axes) -> None:
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as text, the same for the same figure."""
+    """Returns the figure as SVG text; equal figures give equal text."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return text.getvalue()

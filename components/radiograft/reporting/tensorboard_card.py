@@ -1,48 +1,50 @@
-"""The card that leads from a run's page in KFP to its TensorBoard."""
+"""Card on the KFP page of a run that shows how to open its TensorBoard."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-BESIDE_TENSORFLOW = (
-    "TensorBoard reads nothing from s3:// where TensorFlow is installed beside it: `pip install tensorboard boto3` "
-    "into an environment of its own, or take Radiograft's TensorBoard image."
+S3_HINT = (
+    "TensorBoard cannot read s3:// if TensorFlow is installed in the same environment. Run `pip install tensorboard "
+    "boto3` in a separate environment, or use Radiograft's TensorBoard image."
 )
 
 
 def write_card(uri: str, run_id: str, card: Path, button: Path) -> None:
-    """Writes the card as Markdown, and the JSON that full Kubeflow's UI makes its TensorBoard button of.
+    """Writes the card as Markdown, and the JSON from which the full Kubeflow UI creates its TensorBoard button.
 
     Args:
-        uri: of one task's logs.
-        run_id: the pipeline run's, which KFP makes a folder of for all that the run writes.
+        uri: URI of the logs of one task.
+        run_id: id of the pipeline run; KFP stores all outputs of the run in a folder of this name.
+        card: Markdown file to write.
+        button: JSON file to write.
     """
-    before, found, _ = uri.partition(f"/{run_id}/")
-    logs = readable_uri(f"{before}/{run_id}" if found else uri)
+    root, separator, _ = uri.partition(f"/{run_id}/")
+    logs = readable_uri(f"{root}/{run_id}" if separator else uri)
     paragraphs = (
         "# TensorBoard",
-        "Curves, figures and features of all tasks of this run lie below",
+        "The curves, images and embeddings of all tasks of this run are stored in",
         f"    {logs}",
-        "Whoever may read that place sees them at http://localhost:6006 after",
+        "With read access to that location, run the following command and open http://localhost:6006:",
         f"    {tensorboard_command(logs)}",
         credentials_hint(logs),
-        "Radiograft's manifests also run a TensorBoard over all runs, the service `radiograft-tensorboard`.",
+        "Radiograft's manifests also deploy a TensorBoard for all runs: the service `radiograft-tensorboard`.",
     )
     card.write_text("\n\n".join(filter(None, paragraphs)) + "\n", encoding="utf-8")
     button.write_text(json.dumps({"outputs": [{"type": "tensorboard", "source": logs}]}))
 
 
 def readable_uri(uri: str) -> str:
-    """The place as TensorBoard names it; `minio://` is KFP's word for its own S3 store."""
+    """Returns the URI in the form that TensorBoard accepts; KFP uses `minio://` for its own S3 store."""
     return uri.replace("minio://", "s3://", 1)
 
 
 def tensorboard_command(logs: str) -> str:
-    """What shows the logs anywhere that may read them."""
+    """Returns the command that shows the logs."""
     return f"tensorboard --load_fast=false --logdir {logs}"
 
 
 def credentials_hint(logs: str) -> str:
-    """What the command needs beside the right to read; empty for nothing."""
-    return BESIDE_TENSORFLOW if logs.startswith("s3://") else ""
+    """Returns what the command needs besides read access, or an empty string."""
+    return S3_HINT if logs.startswith("s3://") else ""

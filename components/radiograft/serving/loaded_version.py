@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from radiograft.backbones import get_backbone
 from radiograft.evaluation import golden_predictions
 from radiograft.explain import class_activation
 from radiograft.imaging import dicom
 from radiograft.imaging.decode import decode, encode_png, inspect_image
-from radiograft.models.artifact import SERVING_SIGNATURE, ModelSpec, load_model
+from radiograft.models.artifact import load_model
+from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions as registry
 
 DICOM_PREFIX = slice(128, 132)
@@ -45,7 +47,7 @@ class LoadedVersion:
         """
         registry.fetch_version(place, model, number, registry.read_manifest(place, model, number)["files"], folder)
         self._extra = folder / registry.EXTRA_ASSETS
-        self.contract = ModelSpec.read(self._extra)
+        self.spec = ModelSpec.read(self._extra)
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
     @staticmethod
@@ -82,19 +84,24 @@ class LoadedVersion:
 
     def answers(self, content: bytes) -> list[Prediction]:
         """`probabilities` label by label."""
-        thresholds: Mapping[str, float] = self.contract.thresholds or {}
-        found = zip(self.contract.labels, self.probabilities(content), strict=True)
+        thresholds: Mapping[str, float] = self.spec.thresholds or {}
+        found = zip(self.spec.labels, self.probabilities(content), strict=True)
         return [Prediction(label, float(value), thresholds.get(label)) for label, value in found]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
         """The image as the network sees it, under the evidence that it finds for a label, as a PNG file."""
-        image = decode(tf.constant(content), self.contract.image_size).numpy()
-        (heat,) = self._heat_maps.of(image[None], self.contract.labels.index(label))
+        image = decode(tf.constant(content), self.spec.image_size).numpy()
+        (heat,) = self._heat_maps.of(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
 
     @functools.cached_property
     def _heat_maps(self) -> class_activation.HeatMaps:
-        return class_activation.HeatMaps(load_model(self._extra), tf.distribute.get_strategy())
+        return class_activation.HeatMaps(
+            load_model(self._extra),
+            tf.distribute.get_strategy(),
+            self.spec.tensors,
+            get_backbone(self.spec.backbone).taps,
+        )
 
     def check_sample(self) -> float:
         """Asks about the stored sample and returns the largest difference to the recorded probabilities.

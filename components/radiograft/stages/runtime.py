@@ -6,24 +6,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from radiograft.storage import EMBEDDED_ENDPOINT_VARIABLE, checksums
 from radiograft.utils.gpus import list_gpu_devices, require_promised_gpus
+from radiograft.utils.logging import configure_logging
 from radiograft.utils.processes import end_with_parent
-from radiograft.utils.text import escape_control_characters
 
-# DEBUG is progress, which a terminal shows in passing; INFO and above are results, which stay.
-LOG_FORMAT = "radiograft %(levelname)s | %(message)s"
 log = logging.getLogger("radiograft")
-
-
-class _Printable(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return escape_control_characters(super().format(record))
 
 
 @contextlib.contextmanager
@@ -39,10 +31,7 @@ def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = P
         RuntimeError: fewer GPUs than promised are visible, or an output is missing or empty.
         ValueError: a file of what it reads was damaged on the way.
     """
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Printable(LOG_FORMAT))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    log.setLevel(logging.DEBUG)
+    configure_logging()
     if EMBEDDED_ENDPOINT_VARIABLE in os.environ:
         end_with_parent()
     require_promised_gpus(len(list_gpu_devices(devices)))

@@ -1,21 +1,22 @@
-"""Files by URI, on disk (a path), in Google Cloud Storage (`gs://`) or in S3 (`s3://`), with the same promises in each:
-writes never replace when told so, and never show half a file; what came up or down damaged is not taken.
+"""Reads and writes files by URI: local paths, Google Cloud Storage (`gs://`) and S3 (`s3://`).
 
-`gs://radiograft-embedded/...` is the embedded object store that `radiograft run` starts on loopback; every other bucket
-is the real one. No credentials are read for the embedded store.
+All backends give the same guarantees. Writes are atomic: readers never see part of a file. Writes can refuse to replace
+an existing file. Transfers are verified by checksum.
+
+`gs://radiograft-embedded/...` is the embedded object store that `radiograft run` starts on loopback; no credentials are
+read for it. Every other bucket is a real one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from radiograft.storage.backend import (
     EMBEDDED_BUCKET,
@@ -26,16 +27,19 @@ from radiograft.storage.backend import (
 )
 
 __all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "ObjectInfo", "StorageError"]
-BUCKETS = {"gs://": "gcs", "s3://": "s3"}
 PARALLEL_TRANSFERS = 8
-FILES_PER_TASK = 16  # to hand over one small file takes longer than to read it
+FILES_PER_TASK = 16  # handing one small file to a thread takes longer than reading it
 
 
 def join(base: str, *names: str) -> str:
-    """The URI of a file below `base`.
+    """Returns the URI of a file below `base`.
+
+    Example:
+        >>> join("gs://bucket/data/", "images", "1.png")
+        'gs://bucket/data/images/1.png'
 
     Raises:
-        ValueError: a name is absolute or climbs out of `base`.
+        ValueError: a name is empty, absolute or leads out of `base`.
     """
     for name in names:
         if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
@@ -44,96 +48,114 @@ def join(base: str, *names: str) -> str:
 
 
 def is_bucket(uri: str) -> bool:
-    """Whether `uri` names an object store rather than a local path."""
-    return uri.startswith(tuple(BUCKETS))
+    """Returns whether a URI names an object store rather than a local path."""
+    return uri.startswith(("gs://", "s3://"))
 
 
 def backend_for(uri: str) -> StorageBackend:
-    """The module that serves a URI; it brings its client library, so it is imported when it is needed."""
-    name = next((name for scheme, name in BUCKETS.items() if uri.startswith(scheme)), "local")
-    return cast(StorageBackend, importlib.import_module(f"{__name__}.{name}"))
+    """Returns the backend of a URI. Client libraries load slowly, so each backend is imported on first use."""
+    if uri.startswith("gs://"):
+        from radiograft.storage import gcs
+
+        return gcs
+    if uri.startswith("s3://"):
+        from radiograft.storage import s3
+
+        return s3
+    from radiograft.storage import local
+
+    return local
 
 
 def exists(uri: str) -> bool:
-    """Whether a file (not a folder) is there.
+    """Returns whether a file exists at the URI; False for a folder.
 
     Raises:
-        StoreError: the object store cannot be used; so every function here.
+        StorageError: the object store cannot be used. This holds for every function here.
     """
     return backend_for(uri).exists(uri)
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content of a file.
+    """Reads a whole file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        StoreError: the content is damaged, as far as the store knows a checksum.
+        FileNotFoundError: the file does not exist.
+        StorageError: the content does not match the checksum of the object store.
     """
     return backend_for(uri).read_bytes(uri)
 
 
 def open_file(uri: str) -> IO[bytes]:
-    """A file opened for reading at any place; of an object only what is read is fetched, all from one version.
+    """Opens a file for random access. Of an object, only the ranges that are read are fetched, all from one version.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     return backend_for(uri).open_file(uri)
 
 
 def write_bytes(uri: str, data: bytes, *, only_if_absent: bool = False) -> None:
-    """Writes a whole file at once: a reader sees the old content, the new one or none, never a part.
+    """Writes a whole file atomically.
+
+    Args:
+        only_if_absent: do not replace an existing file. Exactly one of several concurrent writers succeeds.
 
     Raises:
-        FileExistsError: with `only_if_absent`, when the file exists; of racing writers exactly one succeeds.
+        FileExistsError: with `only_if_absent`, if the file exists.
     """
     backend_for(uri).write_bytes(uri, data, only_if_absent)
 
 
 def delete(uri: str) -> None:
-    """Removes a file; one that is not there (any more) is no error."""
+    """Deletes a file. A missing file is not an error."""
     backend_for(uri).delete(uri)
 
 
 def delete_tree(uri: str) -> None:
-    """Removes every file below a folder or prefix, which may be missing; on disk the folder goes too.
+    """Deletes every file below a folder or prefix, including hidden ones; on disk, the folder as well.
 
-    The one above it stays, also if it is empty then: another process may be about to write there.
+    A missing folder is not an error. The parent folder is kept even if it is empty, because another process may be
+    about to write to it.
     """
     if is_bucket(uri):
-        for entry in list(backend_for(uri).list_files(uri)):  # the hidden ones too
+        for entry in list(backend_for(uri).list_files(uri)):
             delete(entry.uri)
     else:
-        shutil.rmtree(uri, onerror=_raise_unless_gone)
+        shutil.rmtree(uri, onerror=_raise_unless_missing)
 
 
-def _raise_unless_gone(_: object, _path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
-    """Another process may remove the same tree at the same time."""
+def _raise_unless_missing(_: object, _path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+    """Ignores files that another process deleted at the same time."""
     if not isinstance(failure[1], FileNotFoundError):
         raise failure[1]
 
 
 def list_files(uri: str) -> Iterator[ObjectInfo]:
-    """Every file below a folder or prefix, at any depth, in order of name.
+    """Lists every file below a folder or prefix, at any depth, sorted by name.
 
-    Passed over is what is hidden, that is, of which a part of the name below the folder begins with a dot. Links on
-    disk are followed, each folder once: by the path with the fewest links, of several the first in order of name.
+    Hidden files are omitted: those with a path component below the folder that starts with a dot. On disk, symbolic
+    links are followed, and each folder is listed once: by the path with the fewest links, then by the first in order.
 
     Raises:
-        FileNotFoundError: a local folder that does not exist.
-        NamingError: the name of a local file is not UTF-8.
+        FileNotFoundError: a local folder does not exist.
+        SensitiveValueError: the name of a local file is not valid UTF-8.
     """
     return (entry for entry in backend_for(uri).list_files(uri) if not is_hidden(entry.name))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a part of a path begins with a dot."""
+    """Returns whether a component of a path starts with a dot.
+
+    Example:
+        >>> is_hidden("images/.git/x.png"), is_hidden("images/x.png")
+        (True, False)
+    """
     return "/." in f"/{name}"
 
 
 def upload_tree(folder: Path, uri: str) -> None:
-    """Copies every file below a local folder to the same names below `uri`, several at a time."""
+    """Copies every file below a local folder to the same relative path below `uri`, in parallel."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
     def copy(path: Path) -> None:
@@ -145,9 +167,9 @@ def upload_tree(folder: Path, uri: str) -> None:
 
 
 def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """Fills in the MD5s that the store does not know, reading those files only, several at a time, order kept.
+    """Fills in missing MD5 hashes by reading those files in parallel. The order is kept.
 
-    A file that is gone since it was listed is passed over, as if it had been listed later.
+    A file that was deleted after it was listed is omitted.
     """
 
     def fill(entry: ObjectInfo) -> ObjectInfo | None:
@@ -158,7 +180,7 @@ def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
         return None
 
     stream = iter(entries)
-    some = iter(lambda: list(itertools.islice(stream, FILES_PER_TASK)), [])
+    batches = iter(lambda: list(itertools.islice(stream, FILES_PER_TASK)), [])
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-        for filled in pool.map(lambda part: [fill(entry) for entry in part], some):
-            yield from filter(None, filled)
+        for batch in pool.map(lambda batch: [fill(entry) for entry in batch], batches):
+            yield from filter(None, batch)

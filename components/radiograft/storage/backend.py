@@ -1,4 +1,4 @@
-"""What every kind of store is to callers: the functions that each of `local`, `gcs` and `s3` has, and their errors."""
+"""The interface that the storage backends `local`, `gcs` and `s3` share, and their errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Answer = TypeVar("Answer")
 
 
 class StorageError(OSError):
-    """An object store that cannot be used: no answer, no bucket, no right, damaged content; the message says which."""
+    """An object store cannot be used, for example because of a timeout, a missing bucket or a missing permission."""
 
 
 class ChecksumError(StorageError):
-    """What came is not what the store's checksum says."""
+    """Downloaded content does not match the checksum of the object store."""
 
 
 class ObjectInfo(NamedTuple):
-    """A stored file: name relative to what was listed, URI, size in bytes, MD5 in hex where the store knows it."""
+    """A stored file: name relative to the listed folder, URI, size in bytes, MD5 in hex if the store knows it."""
 
     name: str
     uri: str
@@ -30,7 +30,10 @@ class ObjectInfo(NamedTuple):
 
 
 class StorageBackend(Protocol):
-    """A module that serves the URIs of one scheme; `radiograft.storage` and `compare_and_swap` tell what each does."""
+    """Serves the URIs of one scheme. Each backend is a module with these functions.
+
+    `radiograft.storage` and `radiograft.storage.conditional_write` document them.
+    """
 
     def exists(self, uri: str) -> bool: ...
 
@@ -50,7 +53,7 @@ class StorageBackend(Protocol):
 
 
 def read_verified(read: Callable[[], Answer]) -> Answer:
-    """Reads again what came damaged, for it may be whole in the store; READ_ATTEMPTS times and without a pause."""
+    """Repeats a read that fails its checksum, up to READ_ATTEMPTS times: the stored content may be intact."""
     for _ in range(READ_ATTEMPTS - 1):
         with contextlib.suppress(ChecksumError):
             return read()
@@ -58,10 +61,14 @@ def read_verified(read: Callable[[], Answer]) -> Answer:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and object's name.
+    """Splits a URI into bucket and object name.
+
+    Example:
+        >>> split_uri("gs://bucket/data/1.png")
+        ('bucket', 'data/1.png')
 
     Raises:
-        ValueError: there is no bucket in it.
+        ValueError: the URI has no bucket.
     """
     scheme, _, path = uri.partition("://")
     bucket, _, name = path.partition("/")
@@ -71,10 +78,10 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def missing_error(uri: str) -> FileNotFoundError:
-    """The error for an object that is not there."""
+    """Returns the error for an object that does not exist."""
     return FileNotFoundError(f"no such object: {uri}")
 
 
 def changed_error(uri: str) -> FileExistsError:
-    """The error for a swap that came too late."""
+    """Returns the error for a conditional write whose token is outdated."""
     return FileExistsError(f"{uri} changed since it was read")

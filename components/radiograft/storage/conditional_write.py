@@ -1,7 +1,8 @@
-"""A small file that several writers change: read with a token, replaced only while the token still fits.
+"""Compare-and-swap of a small file that several processes update.
 
-In gs:// the token is the object's generation. In s3:// and on disk it comes from the content, so that one that comes
-back would go unnoticed: write what grows.
+A read returns the content and a token; a write succeeds only while that token is current. In `gs://` the token is the
+object's generation. In `s3://` and on disk it is a content hash, so an A-B-A change is not detected: write append-only
+content.
 """
 
 from __future__ import annotations
@@ -12,40 +13,41 @@ from radiograft import storage
 
 
 class VersionedContent(NamedTuple):
-    """A file's content and the token of that content."""
+    """The content of a file and its token."""
 
     content: bytes
     token: str
 
 
 def read_versioned(uri: str) -> VersionedContent:
-    """The content with its token.
+    """Reads a file with its token.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     return VersionedContent(*storage.backend_for(uri).read_with_token(uri))
 
 
 def swap_content(uri: str, content: bytes, token: str | None) -> None:
-    """Replaces what `token` was read with; of racing writers with the same token exactly one succeeds.
+    """Replaces a file if its token is still current. Exactly one of several writers with the same token succeeds.
 
     Args:
-        content: what no other writer writes, by an id or a time in it: a request whose answer was lost is known by it.
-        token: from `read`; None where there was no file.
+        content: must be unique to this writer, for example by an id or a time. A retry after a lost response recognizes
+            its own write by it.
+        token: from `read_versioned`; None if the file did not exist.
 
     Raises:
-        FileExistsError: the file is another one by now, or there is one where there was none.
+        FileExistsError: the file changed or was created since.
     """
     try:
         storage.backend_for(uri).swap(uri, content, token)
     except FileExistsError:
-        if not _holds(uri, content):
+        if not _has_content(uri, content):
             raise
 
 
-def _holds(uri: str, content: bytes) -> bool:
-    """Whether the content is there: the client repeats a request whose answer was lost, and meets its own work."""
+def _has_content(uri: str, content: bytes) -> bool:
+    """Returns whether the file has this content: a retry after a lost response finds its own write."""
     try:
         return read_versioned(uri).content == content
     except FileNotFoundError:

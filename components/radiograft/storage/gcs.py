@@ -1,7 +1,6 @@
-"""Objects in Google Cloud Storage or the embedded store. A token is an object's generation, which the store compares.
+"""Storage backend for Google Cloud Storage and the embedded object store. The token is an object's generation.
 
-The client compares CRC32C or MD5 of all that goes up or comes down. A request is repeated as `patience` says when the
-store is busy or the line breaks.
+The client verifies CRC32C or MD5 of every upload and download. Requests are retried by the policy in `retry`.
 """
 
 from __future__ import annotations
@@ -35,25 +34,25 @@ TRANSIENT_ERRORS = (NoConnectionError, Timeout, ChunkedEncodingError, Connection
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object."""
+    """Returns whether an object exists."""
     return bool(send(uri, lambda **once: _blob(uri).exists(**once)))
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content."""
+    """Reads a whole object."""
     return backend.read_verified(lambda: send(uri, lambda **once: bytes(_blob(uri).download_as_bytes(**once))))
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
-    """The whole content and its token."""
+    """Reads a whole object and its token."""
     while True:
         with contextlib.suppress(PreconditionFailed):  # replaced between the two requests
             return backend.read_verified(lambda: send(uri, lambda **once: _read_generation(_blob(uri), once)))
 
 
 def open_file(uri: str) -> IO[bytes]:
-    """A reader of one generation."""
-    blob = send(uri, lambda **once: _known(_blob(uri), once))
+    """Opens one generation of an object."""
+    blob = send(uri, lambda **once: _load_metadata(_blob(uri), once))
 
     def fetch(first: int, last: int) -> bytes:
         return send(uri, lambda **once: bytes(blob.download_as_bytes(start=first, end=last, **once)))
@@ -66,49 +65,49 @@ def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
     try:
         _upload(uri, data, 0 if only_if_absent else None)
     except PreconditionFailed:
-        raise FileExistsError(f"object exists already: {uri}") from None
+        raise FileExistsError(f"object already exists: {uri}") from None
 
 
 def swap(uri: str, content: bytes, token: str | None) -> None:
-    """Replaces the content if it is still the one that `token` stands for."""
+    """Replaces an object if its token is still current."""
     try:
-        _upload(uri, content, int(token or 0))  # 0: no object
+        _upload(uri, content, int(token or 0))  # 0: no object exists
     except (FileNotFoundError, PreconditionFailed):
         raise backend.changed_error(uri) from None
 
 
 def delete(uri: str) -> None:
-    """Removes an object."""
+    """Deletes an object."""
     with contextlib.suppress(FileNotFoundError):
         send(uri, lambda **once: _blob(uri).delete(**once))
 
 
 def list_files(uri: str) -> Iterator[ObjectInfo]:
-    """The objects below a prefix."""
+    """Lists the objects below a prefix."""
     bucket, prefix = backend.split_uri(uri.rstrip("/") + "/")
     for blob in send(uri, lambda **once: list(_client(bucket).list_blobs(bucket, prefix=prefix, **once))):
-        if not blob.name.endswith("/"):  # a browser's folder placeholder
+        if not blob.name.endswith("/"):  # a folder placeholder of the web console
             md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else None
             yield ObjectInfo(blob.name[len(prefix) :], f"gs://{bucket}/{blob.name}", int(blob.size), md5)
 
 
-def _known(blob: storage.Blob, once: dict[str, Any]) -> storage.Blob:
-    blob.reload(**once)  # learns its generation
+def _load_metadata(blob: storage.Blob, once: dict[str, Any]) -> storage.Blob:
+    blob.reload(**once)  # fetches the generation
     return blob
 
 
 def _read_generation(blob: storage.Blob, once: dict[str, Any]) -> tuple[bytes, str]:
-    _known(blob, once)
+    _load_metadata(blob, once)
     return blob.download_as_bytes(if_generation_match=blob.generation, **once), str(blob.generation)
 
 
 def _upload(uri: str, data: bytes, generation: int | None) -> None:
-    wanted = {"content_type": "application/octet-stream", "if_generation_match": generation}
-    send(uri, lambda **once: _blob(uri).upload_from_string(data, **wanted, **once))
+    options = {"content_type": "application/octet-stream", "if_generation_match": generation}
+    send(uri, lambda **once: _blob(uri).upload_from_string(data, **options, **once))
 
 
 def send(uri: str, request: Callable[..., Answer]) -> Answer:
-    """Makes a request, which is given the client's settings for a single one, as often as `patience` says."""
+    """Sends a request with retries. The request receives the client's options for a single attempt."""
     with translate_errors(uri):
         return retry.call_with_retry(lambda: request(retry=None, timeout=_timeout()), is_retryable)
 
@@ -118,18 +117,17 @@ def _timeout() -> tuple[float, float]:
 
 
 def is_retryable(error: Exception) -> bool:
-    if isinstance(error, InvalidResponse):  # as a reader of parts raises it
+    if isinstance(error, InvalidResponse):  # raised by range requests
         return error.response.status_code in retry.RETRYABLE_STATUS_CODES
     if isinstance(error, GoogleAPICallError):
-        return (
-            error.code in retry.RETRYABLE_STATUS_CODES and "no space left" not in error.message
-        )  # on the embedded store's disk
+        is_disk_full = "no space left" in error.message  # the disk of the embedded store
+        return error.code in retry.RETRYABLE_STATUS_CODES and not is_disk_full
     return isinstance(error, TRANSIENT_ERRORS)
 
 
 @contextlib.contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Says in one sentence what is wrong; a precondition that failed is the caller's to tell."""
+    """Turns client errors into FileNotFoundError or StorageError. Callers handle PreconditionFailed."""
     bucket = f"gs://{backend.split_uri(uri)[0]}"
     try:
         yield
@@ -137,17 +135,17 @@ def translate_errors(uri: str) -> Iterator[None]:
         raise
     except NotFound as error:
         if "bucket does not exist" in error.message:
-            raise StorageError(f"there is no bucket {bucket}, asked for {uri}") from None
+            raise StorageError(f"bucket {bucket} does not exist, cannot access {uri}") from None
         raise backend.missing_error(uri) from None
     except DataCorruption as error:
-        raise backend.ChecksumError(f"{uri} is damaged: {error}") from None
+        raise backend.ChecksumError(f"{uri} is corrupt: {error}") from None
     except (Unauthorized, Forbidden, GoogleAuthError) as error:
         raise StorageError(
-            f"{bucket} lets nobody in with these credentials: {error}; log in with `gcloud auth application-default "
-            "login`, or give the service account rights on the bucket"
+            f"access to {bucket} denied: {error}; log in with `gcloud auth application-default login`, or grant the "
+            "service account access to the bucket"
         ) from None
     except (GoogleAPIError, RequestException, InvalidResponse, ConnectionError) as error:
-        raise StorageError(f"{bucket} does not answer as it should: {error}") from None
+        raise StorageError(f"request to {bucket} failed: {error}") from None
 
 
 def _blob(uri: str) -> storage.Blob:
@@ -161,7 +159,7 @@ def _client(bucket: str) -> storage.Client:
     endpoint = os.environ.get(EMBEDDED_ENDPOINT_VARIABLE)
     if not endpoint:
         raise StorageError(
-            f"gs://{EMBEDDED_BUCKET} is there only while `radiograft run` runs; its files lie under OUT/store"
+            f"gs://{EMBEDDED_BUCKET} is only available while `radiograft run` runs; its files are under OUT/store"
         )
     return _client_at(endpoint)
 

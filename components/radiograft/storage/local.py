@@ -1,4 +1,4 @@
-"""Files on disk. A token is the content's SHA-256, compared under a lock that every writer takes."""
+"""Storage backend for local files. The token is the SHA-256 of the content, compared while holding a file lock."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from radiograft.utils.errors import SensitiveValueError
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file."""
+    """Returns whether a file exists."""
     return Path(uri).is_file()
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content."""
+    """Reads a whole file."""
     return Path(uri).read_bytes()
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
-    """The whole content and its token."""
+    """Reads a whole file and its token."""
     content = Path(uri).read_bytes()
     return content, _token(content)
 
 
 def open_file(uri: str) -> IO[bytes]:
-    """The file, opened for reading."""
+    """Opens a file for reading."""
     return Path(uri).open("rb")
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
-    """Writes a draft beside the file, which takes its place when it is whole."""
+    """Writes a temporary file in the same folder and renames it."""
     target = Path(uri)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".draft-")
@@ -51,7 +51,7 @@ def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
             os.fsync(file.fileno())
         draft.chmod(0o644)
         if only_if_absent:
-            os.link(draft, target)  # fails where the target exists, unlike a rename
+            os.link(draft, target)  # unlike a rename, fails if the target exists
         else:
             draft.replace(target)
     finally:
@@ -59,82 +59,86 @@ def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
 
 
 def swap(uri: str, content: bytes, token: str | None) -> None:
-    """Replaces the content if it is still the one that `token` stands for."""
+    """Replaces a file if its token is still current."""
     path = Path(uri)
     with _locked(path):
-        found = _token(path.read_bytes()) if path.exists() else None
-        if found != token:
+        current = _token(path.read_bytes()) if path.exists() else None
+        if current != token:
             raise changed_error(uri)
         write_bytes(uri, content, only_if_absent=False)
 
 
 def delete(uri: str) -> None:
-    """Removes a file."""
+    """Deletes a file."""
     Path(uri).unlink(missing_ok=True)
 
 
 def list_files(uri: str) -> Iterator[ObjectInfo]:
-    """The files below a folder, without those in hidden folders."""
+    """Lists the files below a folder, except those in hidden folders."""
     folder = Path(uri)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    # In a bucket's order, which takes `/` as a letter: the same data give the same catalog.
-    yield from sorted(_entries(str(folder)), key=lambda entry: entry.name)
+    # Sorted by the whole name, as buckets do, so that the same data result in the same catalog.
+    yield from sorted(_iter_entries(str(folder)), key=lambda entry: entry.name)
 
 
-def _entries(folder: str) -> Iterator[ObjectInfo]:
-    """The files below a folder; other processes may rename and remove meanwhile."""
-    for place, files in _folders(folder):
-        below = "" if place == folder else f"{place[len(folder) :].strip('/')}/"
-        for name in files:
-            path = f"{place.rstrip('/')}/{name}"
-            found = _state(path)
-            if found and stat.S_ISREG(found.st_mode):
-                yield ObjectInfo(_in_utf8(below + name), path, found.st_size, None)
+def _iter_entries(folder: str) -> Iterator[ObjectInfo]:
+    """Yields the files below a folder. Other processes may rename and delete files meanwhile."""
+    for parent, names in _walk_folders(folder):
+        prefix = "" if parent == folder else f"{parent[len(folder) :].strip('/')}/"
+        for name in names:
+            path = f"{parent.rstrip('/')}/{name}"
+            status = _stat(path)
+            if status and stat.S_ISREG(status.st_mode):
+                yield ObjectInfo(_require_utf8(prefix + name), path, status.st_size, None)
 
 
-def _state(path: str) -> os.stat_result | None:
-    """What the system tells of a file; None where it was removed since, or is a link to itself or nowhere."""
+def _stat(path: str) -> os.stat_result | None:
+    """Returns the status of a file; None if it was deleted or is a broken or circular link."""
     try:
-        return os.stat(path)  # noqa: PTH116  a Path for each of 100,000 files takes longer
+        return os.stat(path)  # noqa: PTH116  creating a Path for each of 100,000 files is slower
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None
         raise
 
 
-def _folders(folder: str) -> Iterator[tuple[str, list[str]]]:
-    """Each folder from this one on, with its files' names: first without links, then behind these, and so forth."""
-    seen: set[str] = set()
-    tops = [folder]
-    while tops:
+def _walk_folders(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yields each folder once, with the names of its files.
+
+    Folders are visited breadth first by the number of links on their path: first those without links, then those behind
+    one link, and so on.
+    """
+    visited: set[str] = set()
+    roots = [folder]
+    while roots:
         links: list[str] = []
-        for top in sorted(tops):
-            real = os.path.realpath(top)
-            for place, folders, files in os.walk(top, onerror=_raise_unless_passed_over):
-                itself = real + place[len(top) :]
-                if itself in seen:
+        for root in sorted(roots):
+            real_root = os.path.realpath(root)
+            for parent, folders, files in os.walk(root, onerror=_raise_unless_ignored):
+                real_parent = real_root + parent[len(root) :]
+                if real_parent in visited:
                     folders.clear()
                     continue
-                seen.add(itself)
-                folders[:] = (name for name in folders if not name.startswith("."))  # where versions are written
-                paths = (f"{place.rstrip('/')}/{name}" for name in folders)
-                links += filter(os.path.islink, paths)  # which the walk does not enter
-                yield place, files
-        tops = links
+                visited.add(real_parent)
+                folders[:] = (name for name in folders if not name.startswith("."))  # drafts of versions
+                paths = (f"{parent.rstrip('/')}/{name}" for name in folders)
+                links += filter(os.path.islink, paths)  # os.walk does not follow them
+                yield parent, files
+        roots = links
 
 
-def _in_utf8(name: str) -> str:
+def _require_utf8(name: str) -> str:
     try:
         name.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, which neither a table nor a bucket can hold
-        asked = "a file's name must be UTF-8, got"
-        raise SensitiveValueError(f"{asked} {name!a}; rename it", f"{asked} one of other bytes; rename it") from None
+    except UnicodeEncodeError:  # neither a table nor a bucket can store other encodings
+        constraint = "file names must be valid UTF-8, got"
+        raise SensitiveValueError(f"{constraint} {name!a}; rename it", f"{constraint} other bytes; rename it") from None
     return name
 
 
-def _raise_unless_passed_over(error: OSError) -> None:
-    is_lost_and_found = Path(str(error.filename)).name == "lost+found"  # root's own on a mounted volume
+def _raise_unless_ignored(error: OSError) -> None:
+    is_lost_and_found = Path(str(error.filename)).name == "lost+found"  # belongs to root on a mounted volume
     if not isinstance(error, FileNotFoundError) and not is_lost_and_found:
         raise error
 
@@ -142,7 +146,7 @@ def _raise_unless_passed_over(error: OSError) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:  # never removed: two writers must lock one file
+    with (path.parent / f".{path.name}.lock").open("w") as lock:  # never deleted: all writers must lock the same file
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,4 +1,4 @@
-"""Numbers of half precision that lie on disk and are used as if they were in memory."""
+"""Float16 arrays in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 
 
 def create_memmap(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
-    """A new memory-mapped float16 .npy file, writable, zero everywhere.
+    """Creates a writable memory-mapped float16 .npy file filled with zeros.
 
-    Its space is taken at once. A file that is filled page by page has none until then, and where the disk is full by
-    that time, the kernel kills the process (SIGBUS) without a word.
+    Disk space is allocated up front. Otherwise pages would be allocated on first write, and if the disk is full then,
+    the kernel kills the process (SIGBUS) without a message.
 
     Raises:
-        OSError: it does not fit on the disk.
+        OSError: the disk has too little space.
     """
-    file = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=shape)
     size = path.stat().st_size
     if sys.platform == "linux":
-        with path.open("r+b") as opened:
+        with path.open("r+b") as file:
             try:
-                os.posix_fallocate(opened.fileno(), 0, size)
+                os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
                 raise OSError(error.errno, f"{error.strerror} ({size:,} bytes are needed)", str(path)) from None
-    return file
+    return array

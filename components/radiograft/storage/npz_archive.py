@@ -1,7 +1,7 @@
-"""Arrays in an .npz archive, on disk or in a bucket, read row by row: an image there is a row of an array.
+"""Streams the rows of arrays in .npz archives, on disk or in a bucket. Each image is one row.
 
-`gs://bucket/pneumoniamnist.npz#train_images/17` is row 17 of the array train_images. An array is one compressed run of
-bytes that can only be read forwards, so many rows are read in one pass, and no more than one of them is kept.
+`gs://bucket/pneumoniamnist.npz#train_images/17` is row 17 of the array train_images. A compressed array can only be
+read forward, so all rows are read in one pass, with one of them in memory at a time.
 """
 
 from __future__ import annotations
@@ -21,73 +21,80 @@ import numpy as np
 from radiograft import storage
 
 ROW_URI = re.compile(r"(?P<archive>.+\.npz)#(?P<array>\w+)/(?P<row>\d+)")
-MAX_ROW_BYTES = 256_000_000  # bytes; more than the largest image that preprocess takes has in color and alpha
-MAX_WHOLE_BYTES = 256_000_000  # bytes; of an array that is read as a whole
-MAX_HEADER_BYTES = 10_000  # bytes; NumPy's own bound, at which it looks when it has read up to 4 GB
-STORED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy does; LZMA reserves as much memory as it is told to
+MAX_ROW_BYTES = 256_000_000  # more than the largest image that preprocess accepts, with color and alpha
+MAX_WHOLE_BYTES = 256_000_000  # of an array that is read at once
+MAX_HEADER_BYTES = 10_000  # NumPy has the same limit, but reads up to 4 GB before checking it
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's; LZMA allocates as much as the file claims
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# RuntimeError is for what zipfile cannot read, UnicodeDecodeError for names that are not the UTF-8 that they say.
+# zipfile raises RuntimeError for unsupported features and UnicodeDecodeError for invalid names.
 CORRUPTION_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 
 
 class NpyHeader(NamedTuple):
-    """What stands before an array's numbers."""
+    """The header of an array: shape, whether it is stored in column-major order, and dtype."""
 
     shape: tuple[int, ...]
-    by_column: bool
+    column_major: bool
     dtype: np.dtype[np.generic]
 
 
 class NpzArchive:
-    """An open .npz archive; `name` is that of an array everywhere."""
+    """An open .npz archive. All methods take the name of an array."""
 
     def __init__(self, uri: str, zipped: zipfile.ZipFile) -> None:
         self.uri = uri
         self.zipped = zipped
 
     def names(self) -> list[str]:
-        """Of the arrays, as they are stored."""
+        """Returns the names of the arrays in stored order."""
         return [file.removesuffix(".npy") for file in self.zipped.namelist()]
 
     def header(self, name: str) -> NpyHeader:
-        """Shape and kind of an array, without its numbers.
+        """Reads the header of an array.
 
         Raises:
-            ValueError: no such array, not in NumPy's format, or pickled objects, which are never loaded.
+            ValueError: the array is missing, is not in NumPy's format or contains pickled objects, which are never
+                loaded.
         """
         with self._open(name) as member:
             return self._header(name, member)
 
     def read(self, name: str, largest: int = MAX_WHOLE_BYTES) -> np.ndarray:
-        """A whole array of at most `largest` bytes; raises ValueError for a larger one and as `header` does."""
+        """Reads a whole array of at most `largest` bytes.
+
+        Raises:
+            ValueError: as `header`, or the array is larger.
+        """
         shape, _, dtype = self.header(name)
         size = dtype.itemsize * math.prod(shape)
-        if not 0 <= size <= largest:  # NumPy reserves what the header says before it reads on
-            raise ValueError(f"{self._place(name)} must have at most {largest:,} bytes, got {size:,}")
+        if not 0 <= size <= largest:  # NumPy allocates the claimed size before it reads the data
+            raise ValueError(f"{self._describe(name)} must have at most {largest:,} bytes, got {size:,}")
         with self._open(name) as member:
-            with self._as_saved(name):
+            with self._explain_errors(name):
                 array = np.lib.format.read_array(member, allow_pickle=False)
             _expect_end(name, member)
             return array
 
     def rows(self, name: str) -> Iterator[np.ndarray]:
-        """The rows of an array one after the other, each of shape `header(name).shape[1:]`.
+        """Yields the rows of an array in order, each of shape `header(name).shape[1:]`.
 
         Raises:
-            ValueError: as `header` does; a row of no or of more than LARGEST_ROW bytes; a single number, or numbers
-                that are stored column after column, so that no row lies together.
+            ValueError: as `header`, or the array is a scalar, is stored in column-major order, or has rows that are
+                empty or larger than MAX_ROW_BYTES.
         """
         with self._open(name) as member:
-            shape, by_column, dtype = self._header(name, member)
-            if by_column or not shape:
-                found = "it column after column" if shape else "a single number"
+            shape, column_major, dtype = self._header(name, member)
+            if column_major or not shape:
+                received = "column-major order" if shape else "a scalar"
                 raise ValueError(
-                    f"{self._place(name)} must be stored row after row, got {found}; save what np.ascontiguousarray "
-                    "makes of it"
+                    f"{self._describe(name)} must be stored in row-major order, got {received}; save the result of "
+                    "np.ascontiguousarray"
                 )
             count, size = shape[0], dtype.itemsize * math.prod(shape[1:])
             if not 0 < size <= MAX_ROW_BYTES:
-                raise ValueError(f"a row of {self._place(name)} must have 1 to {MAX_ROW_BYTES:,} bytes, got {size:,}")
+                raise ValueError(
+                    f"a row of {self._describe(name)} must have 1 to {MAX_ROW_BYTES:,} bytes, got {size:,}"
+                )
             for number in range(count):
                 data = member.read(size)
                 if len(data) < size:
@@ -97,17 +104,17 @@ class NpzArchive:
 
     def _open(self, name: str) -> zipfile.ZipExtFile:
         if f"{name}.npy" not in self.zipped.namelist():
-            held = ", ".join(sorted(self.names()))
-            raise ValueError(f"{self.uri} must hold an array {name}, got {held or 'none'}")
+            names = ", ".join(sorted(self.names()))
+            raise ValueError(f"{self.uri} must contain the array {name}, got {names or 'no arrays'}")
         member = self.zipped.getinfo(f"{name}.npy")
-        if member.header_offset < 0:  # zipfile would seek there
-            raise zipfile.BadZipFile(f"{name} begins before the archive")
-        if member.compress_type not in STORED_AS:
-            raise zipfile.BadZipFile(f"{name} is compressed as NumPy never does it")
+        if member.header_offset < 0:  # zipfile would seek to it
+            raise zipfile.BadZipFile(f"{name} starts before the archive")
+        if member.compress_type not in COMPRESSIONS:
+            raise zipfile.BadZipFile(f"{name} has an unsupported compression method")
         return cast(zipfile.ZipExtFile, self.zipped.open(member))
 
     def _header(self, name: str, member: zipfile.ZipExtFile) -> NpyHeader:
-        with self._as_saved(name):
+        with self._explain_errors(name):
             version = np.lib.format.read_magic(member)
             read_header = HEADERS[version]
             length = int.from_bytes(member.peek(4)[: 2 * version[0]], "little")
@@ -116,34 +123,34 @@ class NpzArchive:
             header = NpyHeader(*read_header(member))
         if header.dtype.hasobject:
             raise ValueError(
-                f"{self._place(name)} must hold plain numbers, got pickled objects, which are never loaded; save it "
-                "with a numeric dtype"
+                f"{self._describe(name)} must contain plain numbers, got pickled objects, which are never loaded; save "
+                "it with a numeric dtype"
             )
         return header
 
     @contextlib.contextmanager
-    def _as_saved(self, name: str) -> Iterator[None]:
+    def _explain_errors(self, name: str) -> Iterator[None]:
         try:
             yield
         except (ValueError, KeyError, SyntaxError, tokenize.TokenError) as error:
-            raise ValueError(f"{self._place(name)} must be an array as NumPy saves it, got: {error}") from error
+            raise ValueError(f"{self._describe(name)} must be a valid .npy array, got: {error}") from error
 
-    def _place(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         return f"{name} in {self.uri}"
 
 
 def _expect_end(name: str, member: zipfile.ZipExtFile) -> None:
-    if member.read(1):  # reading on to the end also compares the checksum
-        raise EOFError(f"{name} goes on after its numbers")
+    if member.read(1):  # reading to the end also verifies the checksum
+        raise EOFError(f"{name} has extra data after its last row")
 
 
 @contextlib.contextmanager
 def open_npz(uri: str) -> Iterator[NpzArchive]:
-    """Opens an archive for as long as it is read; of one in a bucket only what is read is fetched.
+    """Opens an archive. Of an archive in a bucket, only the ranges that are read are fetched.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: as `within`.
+        FileNotFoundError: the archive does not exist.
+        ValueError: as `open_npz_file`.
     """
     with storage.open_file(uri) as file, open_npz_file(uri, file) as archive:
         yield archive
@@ -151,55 +158,62 @@ def open_npz(uri: str) -> Iterator[NpzArchive]:
 
 @contextlib.contextmanager
 def open_npz_file(name: str, file: IO[bytes]) -> Iterator[NpzArchive]:
-    """The archive that a file holds.
+    """Opens an archive from a file object.
 
     Args:
-        name: of the file, for messages.
+        name: of the file, for error messages.
 
     Raises:
-        ValueError: it is no archive, truncated or damaged, whenever that shows.
+        ValueError: the file is not an archive, is truncated or is corrupt; also while the archive is read.
     """
     try:
         with zipfile.ZipFile(file) as zipped:
             yield NpzArchive(name, zipped)
     except CORRUPTION_ERRORS as error:
-        raise ValueError(f"{name} must be a whole .npz archive, got a broken one: {error}; fetch it anew") from error
+        raise ValueError(
+            f"{name} must be a complete .npz archive, got a corrupt one: {error}; download it again"
+        ) from error
 
 
 def row_uri(uri: str, name: str, row: int) -> str:
-    """The URI of a row."""
+    """Returns the URI of a row."""
     return f"{uri}#{name}/{row}"
 
 
 def parse_row_uri(uri: str) -> tuple[str, str, int]:
-    """Archive, array and row; the first two are empty for a file of its own."""
+    """Splits a row URI into archive, array and row; the first two are empty if the URI names a regular file.
+
+    Example:
+        >>> parse_row_uri("pneumoniamnist.npz#train_images/17"), parse_row_uri("image.png")
+        (('pneumoniamnist.npz', 'train_images', 17), ('', '', 0))
+    """
     match = ROW_URI.fullmatch(uri)
     return (match["archive"], match["array"], int(match["row"])) if match else ("", "", 0)
 
 
 def read_rows(uris: Iterable[str]) -> Iterator[np.ndarray | None]:
-    """The row that each URI names, in the order asked for, or None for a URI that names a file of its own.
+    """Yields the row of each URI in order, or None for a URI of a regular file.
 
-    URIs of one array that follow each other must ascend, because they are served from one pass over it.
+    Consecutive URIs of one array must be ascending, because they are read in one pass.
 
     Raises:
-        ValueError: the archive is damaged, or holds no such row behind the one asked for before.
+        ValueError: the archive is corrupt or has no such row after the previous one.
     """
-    for (uri, name), found in itertools.groupby(map(parse_row_uri, uris), key=lambda parts: parts[:2]):
+    for (uri, name), group in itertools.groupby(map(parse_row_uri, uris), key=lambda parts: parts[:2]):
         if uri:
             with open_npz(uri) as archive:
-                yield from _ascending(archive, name, (row for _, _, row in found))
+                yield from _read_ascending(archive, name, (row for _, _, row in group))
         else:
-            yield from (None for _ in found)
+            yield from (None for _ in group)
 
 
-def _ascending(archive: NpzArchive, name: str, wanted: Iterable[int]) -> Iterator[np.ndarray]:
+def _read_ascending(archive: NpzArchive, name: str, rows: Iterable[int]) -> Iterator[np.ndarray]:
     numbered = enumerate(archive.rows(name))
-    for row in wanted:
+    for row in rows:
         pixels = next((pixels for number, pixels in numbered if number == row), None)
         if pixels is None:
             raise ValueError(
-                f"{archive.uri} must hold a row {row} of {name} behind the one read before; if the file has changed "
-                "since ingest, run ingest again"
+                f"{archive.uri} must contain row {row} of {name} after the previous one; if the file has changed since "
+                "ingest, run ingest again"
             )
         yield pixels

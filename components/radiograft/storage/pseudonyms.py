@@ -1,8 +1,8 @@
-"""Names that tell nobody's name: keyed hashes of ids, and addresses of files that tell no file name.
+"""Pseudonyms: keyed hashes of ids, and URIs that do not reveal file names.
 
-The key is the environment variable RADIOGRAFT_SALT, not a setting, because whoever sees a run sees its parameters. The
-same key gives the same hashes in every run and on every machine, so that patients stay in their splits and the
-fingerprint stays the same; all pods of a run need the same.
+The key is the environment variable RADIOGRAFT_SALT, not a setting, because the KFP UI displays the parameters of a run.
+All pods of a run need the same key. The same key results in the same hashes in every run and on every machine, so that
+patients stay in their splits and the fingerprint of the data does not change.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from radiograft.storage import npz_archive, tar_archive
 from radiograft.utils.errors import SensitiveValueError
 
 SALT_VARIABLE = "RADIOGRAFT_SALT"
-DIGITS = 20  # 80 bits: of a million names two have the same hash with a probability below 1e-12
+DIGITS = 20  # 80 bits: the probability of a collision among a million names is below 1e-12
 PSEUDONYMOUS_URI = re.compile(r"(?P<folder>.+)/#[0-9a-f]{20}")
-WEB_URI = re.compile(r"https?://\S*")  # of an object, in what a client library says
+WEB_URI = re.compile(r"https?://\S*")  # URL of an object, in messages of client libraries
 
 
 def has_salt() -> bool:
-    """Whether there is a key; without one, hashes can be told by whoever guesses what was hashed."""
+    """Returns whether a key is set. Without one, hashes can be reversed by guessing names."""
     return bool(os.environ.get(SALT_VARIABLE))
 
 
 def pseudonymize(name: str) -> str:
-    """The name's HMAC-SHA-256 (RFC 2104) in hexadecimal, its first 80 bits."""
+    """Returns the first 80 bits of the name's HMAC-SHA-256 (RFC 2104) in hexadecimal."""
     salt = os.environ.get(SALT_VARIABLE, "").encode()
     return hmac.new(salt, name.encode(), hashlib.sha256).hexdigest()[:DIGITS]
 
 
 def pseudonymous_uri(folder: str, uri: str) -> str:
-    """A URI for a file at any depth below a folder that does not tell its name: `gs://bucket/data/#0123456789abcdef0123`.
+    """Returns a URI without the file's name or path below the folder: `gs://bucket/data/#0123456789abcdef0123`.
 
-    A member of an archive or a row of an array keeps its URI, in which it is a number already.
+    URIs of archive members and array rows are returned unchanged, because they contain only a number.
     """
     if tar_archive.MEMBER_URI.fullmatch(uri) or npz_archive.ROW_URI.fullmatch(uri):
         return uri
@@ -46,7 +46,7 @@ def pseudonymous_uri(folder: str, uri: str) -> str:
 
 
 def resolve_uris(uris: Sequence[str]) -> list[str]:
-    """The files' own URIs, for which each folder is listed once; what is gone, or no such address, stays as it is."""
+    """Resolves pseudonymous URIs, listing each folder once. URIs of missing files and other URIs are kept."""
     files = {
         pseudonymous_uri(folder, entry.uri): entry.uri
         for folder in private_folders(uris)
@@ -56,16 +56,15 @@ def resolve_uris(uris: Sequence[str]) -> list[str]:
 
 
 def private_folders(uris: Iterable[str]) -> set[str]:
-    """The folders whose files' names some of the URIs do not tell."""
+    """Returns the folders of the pseudonymous URIs."""
     return {match["folder"] for match in map(PSEUDONYMOUS_URI.fullmatch, uris) if match}
 
 
 @contextlib.contextmanager
 def redact_names(folders: Iterable[str]) -> Iterator[None]:
-    """Lets errors pass without the name of a file or folder below these folders, and so without what led to them.
+    """Removes names of files below these folders from OSErrors and SensitiveValueErrors raised inside the context.
 
-    That is an OSError, whose text is cut off, or a NamingError, which knows what to say; without folders all pass as
-    they are.
+    The cause of the error is dropped as well. Without folders, errors are raised unchanged.
     """
     folders = [folder.rstrip("/") for folder in folders]
     try:
@@ -83,5 +82,5 @@ def _redacted(error: OSError | SensitiveValueError, folders: Iterable[str]) -> O
         return type(error)(error.errno, error.strerror)
     text = WEB_URI.sub("...", str(error))
     for folder in folders:
-        text = re.sub(rf"(?s)({re.escape(folder)})/.*", r"\1/...", text)  # a name may hold spaces: all that follows
+        text = re.sub(rf"(?s)({re.escape(folder)})/.*", r"\1/...", text)  # names may contain spaces: drop the rest
     return type(error)(text)

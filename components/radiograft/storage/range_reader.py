@@ -1,4 +1,4 @@
-"""An object as a file, of which only what is read is fetched."""
+"""File-like access to an object that fetches only the ranges that are read."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import io
 from collections.abc import Callable
 from typing import IO, Any, cast
 
-READ_AHEAD = 2**22  # bytes that an open object fetches at a time
+READ_AHEAD = 2**22  # bytes per request
 FetchRange = Callable[[int, int], bytes]
 
 
 def open_ranges(uri: str, size: int, fetch: FetchRange) -> IO[bytes]:
-    """A reader of an object.
+    """Opens an object for reading.
 
     Args:
-        size: of the object, bytes.
-        fetch: gives the bytes from the first place to the last one, both included; it raises what reading shall raise.
+        size: of the object in bytes.
+        fetch: returns the bytes from the first to the last position, inclusive. Its errors are raised by reads.
     """
     return cast(IO[bytes], io.BufferedReader(_Reader(uri, size, fetch), READ_AHEAD))
 
 
 class _Reader(io.RawIOBase):
-    """Every read is one request for a range."""
+    """Sends one range request per read."""
 
     def __init__(self, uri: str, size: int, fetch: FetchRange) -> None:
-        self.name, self.size, self.fetch, self.place = uri, size, fetch, 0  # files have a name, which pydicom asks for
+        self.name = uri  # pydicom reads the name of a file
+        self.size, self.fetch, self.position = size, fetch, 0
 
     def readable(self) -> bool:
         return True
@@ -33,8 +34,8 @@ class _Reader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence] + offset
-        return self.place
+        self.position = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence] + offset
+        return self.position
 
     def readinto(self, buffer: Any) -> int:
         content = self._read(len(buffer))
@@ -45,9 +46,9 @@ class _Reader(io.RawIOBase):
         return self._read(self.size)
 
     def _read(self, length: int) -> bytes:
-        end = min(self.place + length, self.size)
-        if end <= self.place:
+        end = min(self.position + length, self.size)
+        if end <= self.position:
             return b""
-        content = self.fetch(self.place, end - 1)
-        self.place = end
+        content = self.fetch(self.position, end - 1)
+        self.position = end
         return content

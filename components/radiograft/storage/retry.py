@@ -1,8 +1,7 @@
-"""How long and how often a request to an object store is repeated, the same for every kind of store.
+"""The retry policy of the object stores.
 
-The clients' own repeating is switched off. Each has a list of errors of its own (S3's leaves out 408), none goes on as
-long as a store that is restarted takes, and Google's takes up an answer that broke off where it ended, and then no
-longer compares the checksum of the whole.
+The clients' own retries are disabled. Their lists of retryable errors differ (S3's omits 408), they stop before a store
+has restarted, and Google's resumes an interrupted download and then skips the checksum of the whole.
 """
 
 from __future__ import annotations
@@ -14,46 +13,38 @@ import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
-from google.api_core.exceptions import RetryError
-from google.api_core.retry import Retry
+from radiograft.utils.retry import call_with_backoff
 
-RETRY_TIMEOUT_SECONDS = 300.0  # seconds after which no more is tried
-INITIAL_BACKOFF = 1.0  # seconds at most; each pause is drawn from 0 up, so that many pods do not come back at once
-MAX_BACKOFF = 30.0  # up to which it doubles
-CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 60.0  # after which a store that says nothing is asked again
-RETRYABLE_STATUS_CODES = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses that may be others the next time
-URL = re.compile(r"\S*/\S*")  # ends in a file's name, which may be a patient's
+RETRY_TIMEOUT_SECONDS = 300.0
+INITIAL_BACKOFF = 1.0  # seconds
+MAX_BACKOFF = 30.0  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds without data after which a request is retried
+RETRYABLE_STATUS_CODES = frozenset({408, 429, 500, 502, 503, 504})
+URL = re.compile(r"\S*/\S*")  # may end with a file name, which may be a patient's name
 Answer = TypeVar("Answer")
 log = logging.getLogger("radiograft")
 
 
-def _make_retry(may_heal: Callable[[Exception], bool]) -> Retry:
-    """The policy as google-api-core has it, for errors of which `may_heal` says so. The first one is told."""
-    levels = itertools.chain([logging.WARNING], itertools.repeat(logging.DEBUG))
+def call_with_retry(request: Callable[[], Answer], is_retryable: Callable[[Exception], bool]) -> Answer:
+    """Repeats a request until it succeeds, fails with another error or RETRY_TIMEOUT_SECONDS have passed.
 
-    def tell(error: Exception) -> None:
-        said = URL.sub("...", str(error))
-        log.log(next(levels), "asking the object store again: %s", textwrap.shorten(said, 200))
-
-    return Retry(
-        predicate=may_heal,
-        initial=INITIAL_BACKOFF,
-        maximum=MAX_BACKOFF,
-        multiplier=2.0,
-        timeout=RETRY_TIMEOUT_SECONDS,
-        on_error=tell,
-    )
-
-
-def call_with_retry(request: Callable[[], Answer], may_heal: Callable[[Exception], bool]) -> Answer:
-    """Makes a request until it is answered, raises what cannot heal, or PATIENCE has run out.
+    The first failure is logged as a warning, the others at level DEBUG.
 
     Raises:
-        Exception: the last one that the request raised.
+        Exception: the last error of the request.
     """
-    try:
-        answer: Answer = _make_retry(may_heal)(request)()
-    except RetryError as error:
-        raise error.cause from None
-    return answer
+    levels = itertools.chain([logging.WARNING], itertools.repeat(logging.DEBUG))
+
+    def log_error(error: Exception) -> None:
+        message = textwrap.shorten(URL.sub("...", str(error)), 200)
+        log.log(next(levels), "retrying the object store request: %s", message)
+
+    return call_with_backoff(
+        request,
+        is_retryable,
+        initial=INITIAL_BACKOFF,
+        maximum=MAX_BACKOFF,
+        timeout=RETRY_TIMEOUT_SECONDS,
+        on_error=log_error,
+    )

@@ -1,7 +1,7 @@
-"""Objects in S3. A token is an object's ETag, which the store compares (If-Match).
+"""Storage backend for S3. The token is an object's ETag, which the store compares (If-Match).
 
-A CRC32 goes up with every object, and the client compares the checksum that comes down with one. A request is repeated
-as `patience` says when the store is busy or the line breaks.
+Every upload carries a CRC32, and the client verifies the checksum of every download. Requests are retried by the policy
+in `retry`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from radiograft.storage import backend, range_reader, retry
 from radiograft.storage.backend import Answer, ObjectInfo, StorageError
 
-MISSING_CODES = (409, 412)  # another writer was quicker, or is at it
+PRECONDITION_STATUS_CODES = (409, 412)  # another writer was or is writing
 MD5_DIGITS = 32
 
 TRANSIENT_ERRORS = (NoConnectionError, HTTPClientError, IncompleteReadError)
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object."""
+    """Returns whether an object exists."""
     try:
         _head(uri)
     except FileNotFoundError:
@@ -45,32 +45,33 @@ def exists(uri: str) -> bool:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content."""
+    """Reads a whole object."""
     return _get(uri)[0]
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
-    """The whole content and its token."""
+    """Reads a whole object and its token."""
     return _get(uri)
 
 
 def open_file(uri: str) -> IO[bytes]:
-    """A reader of one version: it fails when the object is replaced meanwhile."""
+    """Opens one version of an object. Reads fail once the object is replaced."""
     head = _head(uri)
-    part = {"IfMatch": head["ETag"]}
-    return range_reader.open_ranges(
-        uri, int(head["ContentLength"]), lambda first, last: _get(uri, Range=f"bytes={first}-{last}", **part)[0]
-    )
+
+    def fetch(first: int, last: int) -> bytes:
+        return _get(uri, Range=f"bytes={first}-{last}", IfMatch=head["ETag"])[0]
+
+    return range_reader.open_ranges(uri, int(head["ContentLength"]), fetch)
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
     """Writes an object."""
     if not _put(uri, data, {"IfNoneMatch": "*"} if only_if_absent else {}):
-        raise FileExistsError(f"object exists already: {uri}")
+        raise FileExistsError(f"object already exists: {uri}")
 
 
 def swap(uri: str, content: bytes, token: str | None) -> None:
-    """Replaces the content if it is still the one that `token` stands for."""
+    """Replaces an object if its token is still current."""
     with contextlib.suppress(FileNotFoundError):
         if _put(uri, content, {"IfMatch": token} if token else {"IfNoneMatch": "*"}):
             return
@@ -78,23 +79,23 @@ def swap(uri: str, content: bytes, token: str | None) -> None:
 
 
 def delete(uri: str) -> None:
-    """Removes an object."""
+    """Deletes an object."""
     bucket, key = backend.split_uri(uri)
     with contextlib.suppress(FileNotFoundError):
         send(uri, lambda: client().delete_object(Bucket=bucket, Key=key))
 
 
 def list_files(uri: str) -> Iterator[ObjectInfo]:
-    """The objects below a prefix; sorted, because not every S3 store takes `/` as a letter."""
+    """Lists the objects below a prefix. Some S3 stores sort `/` differently, so the result is sorted here."""
     bucket, prefix = backend.split_uri(uri.rstrip("/") + "/")
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = [
-        ObjectInfo(each["Key"][len(prefix) :], f"s3://{bucket}/{each['Key']}", each["Size"], each["ETag"].strip('"'))
+    entries = [
+        ObjectInfo(item["Key"][len(prefix) :], f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
         for page in send(uri, lambda: list(pages))
-        for each in page.get("Contents", ())
-        if not each["Key"].endswith("/")  # a browser's folder placeholder
+        for item in page.get("Contents", ())
+        if not item["Key"].endswith("/")  # a folder placeholder of the web console
     ]
-    yield from _with_known_md5(sorted(found))
+    yield from _with_known_md5(sorted(entries))
 
 
 def _head(uri: str) -> dict[str, Any]:
@@ -102,29 +103,29 @@ def _head(uri: str) -> dict[str, Any]:
     return dict(send(uri, lambda: client().head_object(Bucket=bucket, Key=key)))
 
 
-def _get(uri: str, **part: str) -> tuple[bytes, str]:
-    """Content and ETag of an object or of a part of it."""
+def _get(uri: str, **options: str) -> tuple[bytes, str]:
+    """Reads content and ETag of an object or of a range of it."""
     bucket, key = backend.split_uri(uri)
 
     def read() -> tuple[bytes, str]:
-        found = client().get_object(Bucket=bucket, Key=key, **part)
-        return found["Body"].read(), found["ETag"]
+        response = client().get_object(Bucket=bucket, Key=key, **options)
+        return response["Body"].read(), response["ETag"]
 
     return backend.read_verified(lambda: send(uri, read))
 
 
 def _put(uri: str, data: bytes, condition: dict[str, str]) -> bool:
-    """Writes an object; whether the condition held."""
+    """Writes an object. Returns False if the condition does not hold."""
     bucket, key = backend.split_uri(uri)
     checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-    # Named here it goes into a header. What the client computes itself may follow the body, which older stores refuse.
-    checks = {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": checksum}
+    # An explicit checksum is sent as a header. The client's own may follow the body, which older stores reject.
+    checksum_options = {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": checksum}
 
     def put() -> bool:
         try:
-            client().put_object(Bucket=bucket, Key=key, Body=data, **checks, **condition)
+            client().put_object(Bucket=bucket, Key=key, Body=data, **checksum_options, **condition)
         except ClientError as error:
-            if status_of(error) not in MISSING_CODES:
+            if status_of(error) not in PRECONDITION_STATUS_CODES:
                 raise
             return False
         return True
@@ -133,7 +134,7 @@ def _put(uri: str, data: bytes, condition: dict[str, str]) -> bool:
 
 
 def _with_known_md5(entries: list[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """Takes ETags for the MD5s that they are, unless several parts made an object or a managed key encrypts them."""
+    """Keeps ETags that are MD5 hashes: not those of multipart uploads or of objects encrypted with a managed key."""
     plain = [entry for entry in entries if len(entry.md5 or "") == MD5_DIGITS]
     known = set(plain) if plain and _etag_is_md5(plain[0]) else set()
     for entry in entries:
@@ -141,7 +142,7 @@ def _with_known_md5(entries: list[ObjectInfo]) -> Iterator[ObjectInfo]:
 
 
 def _etag_is_md5(entry: ObjectInfo) -> bool:
-    """Asks one object for all of a listing, which does not tell; a bucket encrypts as it is set up."""
+    """Checks the encryption of one object for all. Listings omit it, and it is configured per bucket."""
     with contextlib.suppress(FileNotFoundError):
         head = _head(entry.uri)
         return head.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in head
@@ -150,7 +151,7 @@ def _etag_is_md5(entry: ObjectInfo) -> bool:
 
 @functools.cache
 def client() -> Any:
-    """The process's one client (botocore.client.S3), which threads may share."""
+    """Returns the client of this process (botocore.client.S3), which is thread-safe."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=retry.CONNECT_TIMEOUT,
@@ -161,39 +162,37 @@ def client() -> Any:
 
 
 def send(uri: str, request: Callable[[], Answer]) -> Answer:
-    """Makes a request as often as `patience` says.
+    """Sends a request with retries.
 
     Raises:
-        FileNotFoundError: there is no such object.
-        StoreError: whatever else is wrong.
+        FileNotFoundError: the object does not exist.
+        StorageError: any other failure.
     """
     with translate_errors(uri):
         return retry.call_with_retry(request, is_retryable)
 
 
 def is_retryable(error: Exception) -> bool:
-    return (
-        status_of(error) in retry.RETRYABLE_STATUS_CODES
-        if isinstance(error, ClientError)
-        else isinstance(error, TRANSIENT_ERRORS)
-    )
+    if isinstance(error, ClientError):
+        return status_of(error) in retry.RETRYABLE_STATUS_CODES
+    return isinstance(error, TRANSIENT_ERRORS)
 
 
 @contextlib.contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Turns what the client raises into FileNotFoundError or StoreError."""
+    """Turns client errors into FileNotFoundError or StorageError."""
     bucket = f"s3://{backend.split_uri(uri)[0]}"
     at = f"{bucket} at {client().meta.endpoint_url}"
     try:
         yield
     except FlexibleChecksumError as error:
-        raise backend.ChecksumError(f"{uri} is damaged: {error}") from None
+        raise backend.ChecksumError(f"{uri} is corrupt: {error}") from None
     except NoCredentialsError:
         raise StorageError(
-            f"there are no credentials for {bucket}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            f"no credentials for {bucket}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from None
     except (NoConnectionError, HTTPClientError) as error:
-        raise StorageError(f"{at} cannot be reached: {error}; is AWS_ENDPOINT_URL right?") from None
+        raise StorageError(f"{at} cannot be reached: {error}; check AWS_ENDPOINT_URL") from None
     except ClientError as error:
         raise _explain(error, uri, at) from None
     except BotoCoreError as error:
@@ -201,16 +200,16 @@ def translate_errors(uri: str) -> Iterator[None]:
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of a refusal."""
+    """Returns the HTTP status of an error response."""
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def _explain(error: ClientError, uri: str, at: str) -> OSError:
-    said = error.response["Error"]
-    if said["Code"] == "NoSuchBucket":
-        return StorageError(f"there is no bucket {at}, asked for {uri}")
+    details = error.response["Error"]
+    if details["Code"] == "NoSuchBucket":
+        return StorageError(f"bucket {at} does not exist, cannot access {uri}")
     if status_of(error) == 404:
         return backend.missing_error(uri)
     if status_of(error) == 412:
-        return StorageError(f"{uri} was replaced while it was read; read it anew")
-    return StorageError(f"{at} refused {error.operation_name} of {uri}: {said['Code']}, {said.get('Message')}")
+        return StorageError(f"{uri} was replaced while it was read; read it again")
+    return StorageError(f"{at} rejected {error.operation_name} of {uri}: {details['Code']}, {details.get('Message')}")

@@ -1,7 +1,7 @@
-"""Images in .tar.gz archives, on disk or in a bucket, read as a stream: nothing is unpacked to disk.
+"""Streams images from .tar.gz archives, on disk or in a bucket, without unpacking them to disk.
 
-`gs://bucket/images_01.tar.gz#17` is the member of that number, counted from 0. Such an archive can only be read
-forwards, so all that is wanted of it is read in one pass, and no more than one member is in memory.
+`gs://bucket/images_01.tar.gz#17` is member 17, counted from 0. An archive can only be read forward, so all members are
+read in one pass, with one of them in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from radiograft import storage
 
 SUFFIX = ".tar.gz"
 MEMBER_URI = re.compile(r"(?P<archive>.+\.tar\.gz)#(?P<number>\d+)", re.IGNORECASE)
-MAX_MEMBER_BYTES = 256_000_000  # bytes; more than the largest image that preprocess takes has in color and alpha
-MAX_HEADER_BYTES = 2**20  # bytes between two members' contents, which tarfile keeps: long names and the like
+MAX_MEMBER_BYTES = 256_000_000  # more than the largest image that preprocess accepts, with color and alpha
+MAX_HEADER_BYTES = 2**20  # between the contents of two members, such as long names; tarfile keeps them in memory
 MAX_MEMBERS = 2**20
 CHUNK_SIZE = 2**20
 CORRUPTION_ERRORS = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 class Member(NamedTuple):
-    """A file in an archive: its path there, its address and content."""
+    """A file in an archive: its path in the archive, URI and content."""
 
     name: str
     uri: str
@@ -35,91 +35,99 @@ class Member(NamedTuple):
 
 
 def iter_members(uri: str, suffixes: tuple[str, ...]) -> Iterator[Member]:
-    """The files of an archive whose names end so, small or large letters, in the order in which they lie there.
+    """Yields the files of an archive with one of the suffixes, ignoring case, in stored order.
 
     Raises:
-        FileNotFoundError: there is no such archive.
-        ValueError: it is truncated or damaged, whenever that shows, or a file has more than LARGEST_MEMBER bytes.
+        FileNotFoundError: the archive does not exist.
+        ValueError: the archive is truncated or corrupt, or a file has more than MAX_MEMBER_BYTES.
     """
     with _open_tar(uri) as stream:
-        for number, archive, member in _walk(stream):
+        for number, archive, member in _iter_entries(stream):
             if member.isfile() and member.name.lower().endswith(suffixes):
-                name = member.name.encode(errors="backslashreplace").decode()  # of bytes that are not UTF-8
-                yield Member(name, f"{uri}#{number}", _content(archive, member, uri))
-        while stream.read(CHUNK_SIZE):  # to the checksum; tarfile takes a damaged header for the end
+                name = member.name.encode(errors="backslashreplace").decode()  # may contain bytes that are not UTF-8
+                yield Member(name, f"{uri}#{number}", _read_content(archive, member, uri))
+        while stream.read(CHUNK_SIZE):  # verifies the checksum; tarfile mistakes a corrupt header for the end
             pass
 
 
 def parse_member_uri(uri: str) -> tuple[str, int]:
-    """Archive and number; the first is empty for a file of its own."""
+    """Splits a member URI into archive and number.
+
+    Example:
+        >>> parse_member_uri("images_01.tar.gz#17"), parse_member_uri("image.png")
+        (('images_01.tar.gz', 17), ('', 0))
+
+    Returns:
+        The archive's URI, empty if the URI names a regular file, and the member's number.
+    """
     match = MEMBER_URI.fullmatch(uri)
     return (match["archive"], int(match["number"])) if match else ("", 0)
 
 
 def read_members(uris: Iterable[str]) -> Iterator[bytes | None]:
-    """The content that each URI names, in the order asked for, or None for a URI that names a file of its own.
+    """Yields the content of each URI in order, or None for a URI of a regular file.
 
-    URIs of one archive must follow each other and ascend, because they are served from one pass over it.
+    URIs of one archive must be consecutive and ascending, because they are read in one pass.
 
     Raises:
-        FileNotFoundError, ValueError: as `members`, or the archive holds no such member behind the one asked before.
+        FileNotFoundError, ValueError: as `iter_members`, or the archive has no such member after the previous one.
     """
-    for uri, wanted in itertools.groupby(map(parse_member_uri, uris), key=lambda parts: parts[0]):
+    for uri, group in itertools.groupby(map(parse_member_uri, uris), key=lambda parts: parts[0]):
         if uri:
-            yield from _ascending(uri, (number for _, number in wanted))
+            yield from _read_ascending(uri, (number for _, number in group))
         else:
-            yield from (None for _ in wanted)
+            yield from (None for _ in group)
 
 
-def _ascending(uri: str, wanted: Iterable[int]) -> Iterator[bytes]:
+def _read_ascending(uri: str, numbers: Iterable[int]) -> Iterator[bytes]:
     with _open_tar(uri) as stream:
-        walk = _walk(stream)
-        for number in wanted:
-            found = next((each for each in walk if each.number == number), None)
-            if found is None or not found.member.isfile():
+        entries = _iter_entries(stream)
+        for number in numbers:
+            entry = next((entry for entry in entries if entry.number == number), None)
+            if entry is None or not entry.member.isfile():
                 raise ValueError(
-                    f"{uri} must hold a file as member {number} behind the one read before; if the archive has "
-                    "changed since ingest, run ingest again"
+                    f"{uri} must contain a file as member {number} after the previous one; if the archive has changed "
+                    "since ingest, run ingest again"
                 )
-            yield _content(found.archive, found.member, uri)
+            yield _read_content(entry.archive, entry.member, uri)
 
 
-class _Found(NamedTuple):
+class _Entry(NamedTuple):
     number: int
     archive: tarfile.TarFile
     member: tarfile.TarInfo
 
 
 class _LimitedReader:
-    """A stream that ends in an error where what lies between two members goes on: tarfile would keep all of it."""
+    """A stream that limits the bytes between two members, because tarfile keeps all of them in memory."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
-        self.stream, self.place, self.end = stream, 0, MAX_HEADER_BYTES
+        self.stream, self.position, self.limit = stream, 0, MAX_HEADER_BYTES
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
-        self.place += len(data)
-        if self.place > self.end:
+        self.position += len(data)
+        if self.position > self.limit:
             raise tarfile.ReadError(f"more than {MAX_HEADER_BYTES:,} bytes between two members")
         return data
 
 
-def _walk(stream: gzip.GzipFile) -> Iterator[_Found]:
-    """The members of an archive, none of which is kept."""
-    metered = _LimitedReader(stream)
-    with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as archive:
+def _iter_entries(stream: gzip.GzipFile) -> Iterator[_Entry]:
+    """Yields the members of an archive without keeping them."""
+    limited = _LimitedReader(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], limited), mode="r|") as archive:
         for number in range(MAX_MEMBERS + 1):
             member = archive.next()
             if member is None:
                 return
-            archive.members = []  # type: ignore[attr-defined]  # unknown to typeshed
+            archive.members = []  # type: ignore[attr-defined]  # missing in typeshed
             archive.pax_headers = {}
-            metered.end = archive.offset + MAX_HEADER_BYTES
-            yield _Found(number, archive, member)
+            limited.limit = archive.offset + MAX_HEADER_BYTES
+            yield _Entry(number, archive, member)
         raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members")
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, uri: str) -> bytes:
+def _read_content(archive: tarfile.TarFile, member: tarfile.TarInfo, uri: str) -> bytes:
     if member.size > MAX_MEMBER_BYTES:
         raise ValueError(f"a file in {uri} must have at most {MAX_MEMBER_BYTES:,} bytes, got {member.size:,}")
     file = archive.extractfile(member)
@@ -134,5 +142,5 @@ def _open_tar(uri: str) -> Iterator[gzip.GzipFile]:
                 yield stream
         except CORRUPTION_ERRORS as error:
             raise ValueError(
-                f"{uri} must be a whole {SUFFIX} archive, got a broken one: {error}; fetch it anew"
+                f"{uri} must be a complete {SUFFIX} archive, got a corrupt one: {error}; download it again"
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.feature_taps import build_tap_model, tap_layers, tap_widths
+from radiograft.models.feature_taps import build_tap_model, tap_widths
 from radiograft.models.predictor import Predictor, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
@@ -51,6 +51,7 @@ class FeatureSet:
 
 def extract_features(
     backbone: keras.Model,
+    layers: Sequence[str],
     data: Shards,
     batch_size: int,
     strategy: tf.distribute.Strategy,
@@ -65,7 +66,6 @@ def extract_features(
         FloatingPointError: a feature is too large for half precision.
     """
     backbone.trainable = False
-    layers = tap_layers(backbone)
     extractor = build_tap_model(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
     stored, predictor = {}, Predictor(extractor, strategy)
@@ -75,7 +75,7 @@ def extract_features(
         log.debug("%d images of %s through %s", rows, split, extractor.name)
         outputs = _outputs(predictor, data.images(split, batch_size), checkpoints.of(split, *facts))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
-    return FeatureSet(backbone, layers, tap_widths(backbone, layers), stored)
+    return FeatureSet(backbone, list(layers), tap_widths(backbone, layers), stored)
 
 
 def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
@@ -86,7 +86,7 @@ def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkp
         yield piece.arrays["features"]
         done = piece.number
     if done:
-        log.info("going on after %d batches", done)
+        log.info("resuming after %d batches", done)
     for number, output in enumerate(predictor.single(batches.skip(done)), start=done + 1):
         yield output
         pending.append(output.astype("float16"))

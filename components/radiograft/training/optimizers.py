@@ -1,10 +1,10 @@
-"""Optimizers by their setting's name, with what Keras's own lack: a rate for each layer, clipping over all GPUs."""
+"""Optimizers with a rate for each layer and clipping over all GPUs, which Keras's own lack; learning-rate schedules."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,14 +12,8 @@ from keras import ops
 
 from radiograft.config.recipe import Recipe
 from radiograft.models import variables
-from radiograft.models.freezing import is_classifier
+from radiograft.models.keras_internals import GradientHooks
 
-OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
 SGD_MOMENTUM = 0.9
 
 # CheXNet divides the rate by ten when the validation loss plateaus, and weights the classes (Rajpurkar et al. 2017).
@@ -27,17 +21,67 @@ PLATEAU_FACTOR = 0.1
 PLATEAU_EPOCHS = 2  # without a lower validation loss; the paper names no number
 
 
-def build_optimizer(name: str, recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
-    """An optimizer for the model's trainable weights, whose learning rate is set before each step.
+class _LayerwiseOptimizer(GradientHooks):
+    """Mixin that steps each variable at its own rate, after clipping the gradients summed over all devices.
 
-    SGD has momentum 0.9. AdamW's decay of the weights goes with the common rate, not with the layer's.
+    Keras clips on each device before it sums the gradients, which is another training.
+
+    Attributes:
+        rates: factor on the learning rate of each variable.
+        max_norm: largest norm of all gradients together; 0 does not clip.
     """
-    kind = type(f"LayerWise{OPTIMIZERS[name].__name__}", (_LayerWise, OPTIMIZERS[name]), {})
-    options = {"momentum": SGD_MOMENTUM} if name == "sgd" else {}
+
+    rates: list[float]
+    max_norm: float
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = self.rates[self.variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * rate)  # type: ignore[misc]
+
+    def change_gradients(self, gradients: list[Any]) -> list[Any]:
+        return _clip(gradients, self.max_norm) if self.max_norm else gradients
+
+
+class LayerwiseAdam(_LayerwiseOptimizer, keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam with a rate for each layer."""
+
+
+class LayerwiseAdamW(_LayerwiseOptimizer, keras.optimizers.AdamW):  # type: ignore[misc]
+    """AdamW with a rate for each layer; weight decay follows the common rate."""
+
+
+class LayerwiseRMSprop(_LayerwiseOptimizer, keras.optimizers.RMSprop):  # type: ignore[misc]
+    """RMSprop with a rate for each layer."""
+
+
+class LayerwiseSGD(_LayerwiseOptimizer, keras.optimizers.SGD):  # type: ignore[misc]
+    """Gradient descent with a rate for each layer."""
+
+
+OPTIMIZERS: dict[str, type[Any]] = {  # by train_optimizer
+    "adam": LayerwiseAdam,
+    "adamw": LayerwiseAdamW,
+    "rmsprop": LayerwiseRMSprop,
+    "sgd": LayerwiseSGD,
+}
+
+
+def build_optimizer(
+    name: str, recipe: Recipe, model: keras.Model, head: Collection[str] = ()
+) -> keras.optimizers.Optimizer:
+    """Builds an optimizer for the model's trainable weights; its learning rate is set before each step.
+
+    SGD has momentum 0.9.
+
+    Args:
+        name: a key of OPTIMIZERS.
+        head: names of the layers that train at the full rate, see `layerwise_rates`.
+    """
+    options: dict[str, Any] = {"momentum": SGD_MOMENTUM} if name == "sgd" else {}
     if recipe.ema:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
-    optimizer = kind(learning_rate=0.0, **options)
-    optimizer.factors, optimizer.largest_norm = layerwise_rates(model, recipe.layer_decay), recipe.clip_norm
+    optimizer = OPTIMIZERS[name](learning_rate=0.0, **options)
+    optimizer.rates, optimizer.max_norm = layerwise_rates(model, recipe.layer_decay, head), recipe.clip_norm
     optimizer.build(model.trainable_variables)
     return optimizer
 
@@ -54,32 +98,16 @@ def use_ema_weights(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     variables.write_variables(model.trainable_variables, current)
 
 
-def layerwise_rates(model: keras.Model, decay: float) -> list[float]:
-    """A factor for each trainable variable: 1 in the classifier, `decay` in the backbone's last trainable layer, its
-    square in the one before, and so on (as in ULMFiT, Howard and Ruder 2018)."""
+def layerwise_rates(model: keras.Model, decay: float, head: Collection[str] = ()) -> list[float]:
+    """Returns a factor for each trainable variable.
+
+    It is 1 in the head, `decay` in the backbone's last trainable layer, `decay` squared in the layer before, and so on
+    (ULMFiT, Howard and Ruder 2018).
+    """
     layers = [variable.path.split("/")[-2] for variable in model.trainable_variables]
-    backbone = [name for name in dict.fromkeys(layers) if not is_classifier(name)]
+    backbone = [name for name in dict.fromkeys(layers) if name not in head]
     powers = {name: power for power, name in enumerate(reversed(backbone), start=1)}
     return [decay ** powers.get(name, 0) for name in layers]
-
-
-class _LayerWise:
-    """Steps each variable at its own rate, after clipping the gradients that all devices found together."""
-
-    factors: list[float]
-    largest_norm: float
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        factor = self.factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
-        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
-
-    def _all_reduce_sum_gradients(self, pairs: Any) -> Any:
-        # Keras clips before the devices' gradients are added, each device for itself, which is another training.
-        reduced = super()._all_reduce_sum_gradients(pairs)  # type: ignore[misc]
-        if not self.largest_norm:
-            return reduced
-        gradients, variables = zip(*reduced, strict=True)
-        return list(zip(_clip(gradients, self.largest_norm), variables, strict=True))
 
 
 def _clip(gradients: Sequence[Any], largest: float) -> list[Any]:

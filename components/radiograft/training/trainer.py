@@ -1,10 +1,9 @@
-"""Trains a network: the best epoch by validation AUROC is kept, every epoch can be taken up again after a kill."""
+"""Trains a network: keeps the best epoch on validation, and resumes after the last epoch of a killed attempt."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from pathlib import Path
 
 import keras
@@ -16,25 +15,34 @@ from radiograft.models import variables
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData
-from radiograft.training.losses import EPSILON, MaskedCrossEntropy, class_weights, masked_accuracy, validation_metrics
+from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
+from radiograft.training.tasks.base import TrainingTask
+from radiograft.training.tasks.multilabel import MultilabelTask
 
 log = logging.getLogger(__name__)
 
-
-MAX_CROSS_ENTROPY = -math.log(EPSILON)  # plain cross-entropy where every label is called wrong for certain
-DIVERGENCE_FRACTION = (
-    0.8  # of the way to the worst from the loss before training, or of a coin: nothing is learned any more
-)
-OBJECTIVE = "val_objective"  # the training's own loss of the validation images, where that is not plain val_loss
-PENALTY_FACTOR = 20.0  # times the L2 penalty before training
-
 VALIDATION = "val_"
+DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
+PENALTY_FACTOR = 20.0  # times the L2 penalty before training
+OBJECTIVE = "val_objective"  # the training loss on validation, where it is not the plain val_loss
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long and how fast to train: the highest rate per step, `logs` a folder for TensorBoard."""
+    """How to train.
+
+    Attributes:
+        name: of the training, for log messages.
+        optimizer: one of `radiograft.training.optimizers.OPTIMIZERS`.
+        learning_rate: highest learning rate of the schedule.
+        recipe: schedule, averaging, clipping and so on.
+        epochs: largest number of epochs.
+        patience: epochs without a better monitored metric before training stops.
+        logs: folder for TensorBoard.
+        head: names of the layers behind the pooled features, which train at the full rate.
+        task: loss, metrics and the monitor.
+    """
 
     name: str
     optimizer: str
@@ -43,129 +51,110 @@ class TrainConfig:
     epochs: int
     patience: int
     logs: Path
-
-
-@dataclasses.dataclass(frozen=True)
-class History:
-    """What training did.
-
-    Attributes:
-        epochs: one row an epoch with loss, accuracy, learning_rate (of its last step), val_loss, val_auroc,
-            val_accuracy.
-        best_epoch: the one whose weights were kept; 0 is before the first.
-        initial: val_loss, val_auroc and val_accuracy before training.
-    """
-
-    epochs: list[dict[str, float]]
-    best_epoch: int
-    initial: dict[str, float]
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Validation figures of the weights that were kept."""
-        row = self.epochs[self.best_epoch - 1] if self.best_epoch else self.initial
-        return {name: value for name, value in row.items() if name.startswith("val_")}
+    head: tuple[str, ...] = ()
+    task: TrainingTask = MultilabelTask()  # noqa: RUF009  immutable
 
 
 def train(
     model: keras.Model,
-    material: TrainingData,
-    plan: TrainConfig,
+    data: TrainingData,
+    config: TrainConfig,
     strategy: tf.distribute.Strategy,
     checkpoints: Checkpoints,
 ) -> History:
-    """Fits the model, which must have been built in the scope of its strategy, and leaves it at its best epoch.
+    """Trains the model, which must have been built in the scope of its strategy, and leaves it at its best epoch.
 
-    The best epoch is the one of highest validation AUROC, of lowest loss where these are equal. The state before
-    training counts as epoch 0, so that training never returns a model that validates worse than the one it was given.
-    Where `checkpoints` hold an epoch of this very training, it goes on from there to the same end.
+    The best epoch is the one with the best monitored metric; of equal ones, the one with the lowest loss. The state
+    before training counts as epoch 0, so that the returned model never validates worse than the given one. If
+    `checkpoints` hold an epoch of the same training, training resumes after it and gives the same result.
 
     Raises:
-        FloatingPointError: the loss diverged, as `Course.limit` says, or is no longer a finite number.
+        FloatingPointError: the loss is not finite or exceeds `TrainingLoop.divergence_threshold`.
         ValueError: no label of the validation split has both classes.
     """
-    weights = class_weights(material.truth, plan.recipe.loss_weights == "balanced")
-    loss = MaskedCrossEntropy(weights, plan.recipe.label_smoothing)
-    metrics = {"accuracy": masked_accuracy, "worst": loss.worst}
+    loss = config.task.loss(data.truth, config.recipe)
     model.compile(
-        build_optimizer(plan.optimizer, plan.recipe, model),
+        build_optimizer(config.optimizer, config.recipe, model, config.head),
         loss,
-        metrics=[keras.metrics.MeanMetricWrapper(figure, name=name) for name, figure in metrics.items()],
+        metrics=[*config.task.metrics(), keras.metrics.MeanMetricWrapper(loss.worst, name="worst")],
     )
     model.optimizer.build(model.trainable_variables)  # what scales the loss in float16 is wrapped around it here
-    course = TrainingLoop(model, material, plan, strategy, checkpoints)
-    epochs = range(course.begin(), plan.epochs)
-    if epochs and not course.ended:
+    loop = TrainingLoop(model, data, config, strategy, checkpoints)
+    epochs = range(loop.restore_or_validate(), config.epochs)
+    if epochs and not loop.ended:
         model.fit(
-            material.batches(epochs),
+            data.batches(epochs),
             initial_epoch=epochs.start,
             epochs=epochs.stop,
-            steps_per_epoch=material.steps,
+            steps_per_epoch=data.steps,
             shuffle=False,  # the batches come in the order that the seed gave
             verbose=0,
-            callbacks=[course],
+            callbacks=[loop],
         )
-    return course.finish()
+    return loop.restore_best()
 
 
 class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
-    """The course of one training: sets the rate of each step, judges each epoch, keeps the best and writes it down."""
+    """Sets the learning rate of each step, stops a divergent training, validates and checkpoints each epoch."""
 
     def __init__(
         self,
         model: keras.Model,
-        material: TrainingData,
-        plan: TrainConfig,
+        data: TrainingData,
+        config: TrainConfig,
         strategy: tf.distribute.Strategy,
         checkpoints: Checkpoints,
     ) -> None:
         super().__init__()
-        self.network, self.material, self.plan, self.checkpoints = model, material, plan, checkpoints
-        self.predictor, self.curves = Predictor(model, strategy), TensorBoardCurves(plan.logs)
-        self.penalty = sum(float(each) for each in model.losses)
+        self.network, self.data, self.config, self.checkpoints = model, data, config, checkpoints
+        self.predictor, self.curves = Predictor(model, strategy), TensorBoardCurves(config.logs)
+        self.penalty = sum(float(loss) for loss in model.losses)
         self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
         self.means = dict[str, float]()
         self.best_epoch, self.best_weights = 0, list[np.ndarray]()
 
     @property
     def ended(self) -> bool:
-        """Whether patience has run out."""
-        return len(self.rows) - self.best_epoch >= self.plan.patience
+        """Whether the metric has not improved for `patience` epochs."""
+        return len(self.rows) - self.best_epoch >= self.config.patience
 
     @property
     def history(self) -> History:
-        """What has happened so far."""
+        """The epochs so far."""
         return History(self.rows, self.best_epoch, self.initial)
 
-    def limit(self, worst: float) -> float:
-        """The loss of a step that tells that training diverged.
+    def divergence_threshold(self, worst: float) -> float:
+        """Returns the loss of a step above which training counts as divergent.
 
-        Cross-entropy cannot exceed its worst, however far the weights are, so that what is told without an L2 penalty
-        is that nearly all labels are called wrong for certain. With one, weights that grow without bound are told too.
+        Without an L2 penalty the loss cannot exceed its largest value, so the threshold lies between the initial loss
+        and that value: nearly all labels are predicted wrong with certainty. With a penalty, weights that grow without
+        bound exceed it too.
 
         Args:
-            worst: the training's own loss of the same images at its worst. Balanced weights of rare labels, label
-                smoothing and unknown labels lower it, of some batches more than of others. The plain validation loss
-                before training is therefore taken as a share of the plain worst.
+            worst: largest training loss of the same images. Balanced weights of rare labels, label smoothing and
+                unknown labels make it smaller for some batches. Therefore the plain validation loss before training
+                enters as a fraction of the plain largest loss.
         """
-        start = max(self.initial["val_loss"], math.log(2)) / MAX_CROSS_ENTROPY
+        task = self.config.task
+        start = max(self.initial["val_loss"], task.chance_loss) / task.max_loss
         return worst * (start + DIVERGENCE_FRACTION * (1 - start)) + PENALTY_FACTOR * self.penalty
 
-    def begin(self) -> int:
-        """Takes up where a checkpoint was left, or judges the network as it comes; returns the epochs done."""
-        if not self._resume():
+    def restore_or_validate(self) -> int:
+        """Restores the latest checkpoint, or validates the untrained network; returns the number of finished epochs."""
+        if not self._restore():
             self.initial = self._validate()
             self.best_weights = variables.read_variables(self.network.trainable_variables)
-            log.info("%s: before training, %s", self.plan.name, _format_metrics(self.initial))
+            log.info("%s: before training, %s", self.config.name, self.config.task.format(self.initial))
         for row in self.rows:
             self.curves.add(row)
         return len(self.rows)
 
-    def finish(self) -> History:
-        """Puts the best epoch's weights into the network."""
+    def restore_best(self) -> History:
+        """Restores the weights of the best epoch and returns the history."""
         variables.write_variables(self.network.trainable_variables, self.best_weights)
         self.curves.close()
-        log.info("%s: keeping epoch %d, %s", self.plan.name, self.best_epoch, _format_metrics(self.history.best))
+        best = self.config.task.format(self.history.best)
+        log.info("%s: keeping epoch %d, %s", self.config.name, self.best_epoch, best)
         return self.history
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
@@ -173,35 +162,35 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         losses = [row.get(OBJECTIVE, row["val_loss"]) for row in [self.initial, *self.rows]]
-        step, steps = self.epoch * self.material.steps + batch, self.plan.epochs * self.material.steps
-        self.rate = learning_rate(self.plan.recipe, self.plan.learning_rate, step, steps, losses)
+        step, steps = self.epoch * self.data.steps + batch, self.config.epochs * self.data.steps
+        self.rate = learning_rate(self.config.recipe, self.config.learning_rate, step, steps, losses)
         self.network.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss, worst = self._of_step(batch, logs or {})
-        limit = self.limit(worst)
-        if not loss <= limit:
-            suspects = [
-                each for step in (batch - 1, batch) if step >= 0 for each in self.material.image_ids(self.epoch, step)
-            ]
+        loss, worst = self._step_losses(batch, logs or {})
+        threshold = self.divergence_threshold(worst)
+        if not loss <= threshold:
+            steps = [step for step in (batch - 1, batch) if step >= 0]
+            image_ids = [image_id for step in steps for image_id in self.data.image_ids(self.epoch, step)]
             raise FloatingPointError(
-                f"{self.plan.name}: the loss must stay finite and below {limit:.3g}, got {loss:.3g} at step "
+                f"{self.config.name}: the loss must stay finite and below {threshold:.3g}, got {loss:.3g} at step "
                 f"{batch + 1} of epoch {self.epoch + 1} with learning rate {self.rate:.3g}; choose a lower one, "
                 "clip_norm in train_recipe or train_precision=float32, and look at the images of this step and the "
-                "last: " + ", ".join(suspects)
+                "last: " + ", ".join(image_ids)
             )
 
-    def _of_step(self, batch: int, means: dict[str, float]) -> tuple[float, float]:
-        """A step's loss and its worst: Keras tells the means of the epoch so far, in which a late step would drown."""
+    def _step_losses(self, batch: int, means: dict[str, float]) -> tuple[float, float]:
+        """Recovers the step's loss and largest loss from Keras's running epoch means, which hide a late divergence."""
         before, self.means = self.means, dict(means)
         loss, worst = (means[name] * (batch + 1) - before.get(name, 0.0) * batch for name in ("loss", "worst"))
         return loss, worst
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         fitted = {name: float(value) for name, value in (logs or {}).items() if name != "worst"}
-        with use_ema_weights(self.network, self.plan.recipe):
+        key = self.config.task.monitor.selection_key
+        with use_ema_weights(self.network, self.config.recipe):
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
-            better = selection_key(row) > selection_key(self.history.best)
+            better = key(row) > key(self.history.best)
             if better:
                 self.best_weights = variables.read_variables(self.network.trainable_variables)
         self.rows.append(row)
@@ -210,71 +199,56 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         self._save()
         log.debug(
             "%s: epoch %d of %d, loss %.4f, %s%s",
-            *(
-                self.plan.name,
-                epoch + 1,
-                self.plan.epochs,
-                row["loss"],
-                _format_metrics(row),
-                " (best)" if better else "",
-            ),
+            *(self.config.name, epoch + 1, self.config.epochs, row["loss"]),
+            *(self.config.task.format(row), " (best)" if better else ""),
         )
         self.network.stop_training = self.ended
 
     def _validate(self) -> dict[str, float]:
-        truth, scores = self.material.validation_truth, self.predictor.whole(self.material.validation)
-        figures = validation_metrics(truth, scores)
-        if self.plan.recipe.loss_weights == "balanced" or self.plan.recipe.label_smoothing:
+        truth, scores = self.data.validation_truth, self.predictor.whole(self.data.validation)
+        metrics = self.config.task.evaluate(truth, scores)
+        if self.config.recipe.loss_weights == "balanced" or self.config.recipe.label_smoothing:
             # Called as a loss it would be scaled by the number of GPUs.
-            figures[OBJECTIVE] = float(np.mean(self.network.loss.call(truth, scores)))
-        return figures
+            metrics[OBJECTIVE] = float(np.mean(self.network.loss.call(truth, scores)))
+        return metrics
 
-    def _changing(self) -> list[keras.Variable]:
-        """All that a step changes: weights, the state of the optimizer, the random states of dropout layers."""
+    def _changing_variables(self) -> list[keras.Variable]:
+        """Everything that a step changes: weights, the optimizer's state, the random states of dropout layers."""
         fixed = {id(variable) for variable in self.network.non_trainable_weights}
-        random = [each for each in self.network.non_trainable_variables if id(each) not in fixed]
+        random = [variable for variable in self.network.non_trainable_variables if id(variable) not in fixed]
         return [*self.network.trainable_variables, *self.network.optimizer.variables, *random]
 
     def _save(self) -> None:
-        states = {f"state-{n}": values for n, values in enumerate(variables.read_variables(self._changing()))}
+        states = {f"state-{n}": values for n, values in enumerate(variables.read_variables(self._changing_variables()))}
         best = {f"best-{n}": weights for n, weights in enumerate(self.best_weights)}
-        facts = dataclasses.asdict(self.history)
-        self.checkpoints.save(len(self.rows), states | best, facts, keep=False)
+        self.checkpoints.save(len(self.rows), states | best, dataclasses.asdict(self.history), keep=False)
 
-    def _resume(self) -> bool:
+    def _restore(self) -> bool:
         state = self.checkpoints.latest()
         if state is None:
             return False
-        history, changing = History(**state.facts), self._changing()
+        history, changing = History(**state.facts), self._changing_variables()
         self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
         variables.write_variables(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
         self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.network.trainable_variables))]
-        log.info("%s: going on after epoch %d", self.plan.name, state.number)
+        log.info("%s: resuming after epoch %d", self.config.name, state.number)
         return True
 
 
-def selection_key(row: dict[str, float]) -> tuple[float, float]:
-    return row["val_auroc"], -row["val_loss"]
-
-
-def _format_metrics(row: dict[str, float]) -> str:
-    return f"validation AUROC {row['val_auroc']:.4f}, loss {row['val_loss']:.4f}"
-
-
 class TensorBoardCurves:
-    """Writes rows of a History below a folder as they come."""
+    """Writes the rows of a History as TensorBoard scalars, one run for training and one for validation."""
 
     def __init__(self, folder: Path) -> None:
         self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
 
     def add(self, row: dict[str, float]) -> None:
-        """Adds an epoch; steps count from 1, as the log counts epochs: 0 is the state before training."""
+        """Adds an epoch at its number; 0 would be the state before training."""
         for name, value in row.items():
             if name != "epoch":
                 with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():
                     tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]))
 
     def close(self) -> None:
-        """Writes out what is still in memory."""
+        """Flushes and closes the files."""
         for writer in self.writers.values():
             writer.close()

@@ -1,13 +1,13 @@
-"""The error that tells names which stand in the data, and what it says instead where these are to be hidden."""
+"""Error whose message may contain sensitive names, with a redacted alternative."""
 
 from __future__ import annotations
 
 
 class SensitiveValueError(ValueError):
-    """A ValueError with names of folders or files, which may be patients'.
+    """A ValueError whose message contains names of folders or files, which may be patients' names.
 
     Attributes:
-        nameless: the text without them, which `identity.names_hidden` lets pass.
+        nameless: the message without these names, which `redact_names` shows instead.
     """
 
     def __init__(self, text: str, nameless: str) -> None:

@@ -1,4 +1,4 @@
-"""The GPUs that a container was promised and those that it sees."""
+"""Compares the GPUs that a container requested with those that it sees."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ PROMISED_GPUS_VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 
 
 def list_gpu_devices(devices: Path) -> list[Path]:
-    """Device files of the NVIDIA GPUs that this container may use, found without loading TensorFlow."""
+    """Lists the device files of the NVIDIA GPUs that this container may use, without loading TensorFlow."""
     return sorted(path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))
 
 
 def require_promised_gpus(visible: int) -> None:
-    """Stops a container that was promised GPUs and sees fewer; elsewhere the variable is unset and nothing happens.
+    """Raises if fewer GPUs are visible than this container requested; does nothing if it requested none.
 
     Raises:
-        RuntimeError: `visible` is below the promise.
+        RuntimeError: `visible` is less than the requested number.
     """
     promised = int(os.environ.get(PROMISED_GPUS_VARIABLE, "0"))
     if visible < promised:
         raise RuntimeError(
-            f"this task was promised {promised} GPUs and sees {visible}; KFP drops an accelerator limit without a "
-            "type silently, and a node without the NVIDIA device plugin offers none: check the pod's "
-            f"resources, or unset {PROMISED_GPUS_VARIABLE} to run without"
+            f"this task requested {promised} GPUs but sees {visible}; KFP silently drops an accelerator limit without "
+            "a type, and a node without the NVIDIA device plugin offers no GPUs: check the pod's resources, or unset "
+            f"{PROMISED_GPUS_VARIABLE} to run without GPUs"
         )

@@ -1,4 +1,4 @@
-"""A JSON file that anybody may have written, read as an object; what is wrong with it is told with the file's name."""
+"""Parses untrusted JSON files; errors name the file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Any
 
 
 def parse_json_object(content: bytes, name: str) -> dict[str, Any]:
-    """The object that a file holds.
+    """Parses a JSON file whose top level is an object.
 
     Args:
-        name: of the file, for messages.
+        name: of the file, for error messages.
 
     Raises:
-        ValueError: no JSON, JSON that is nested too deeply to read, or no object.
+        ValueError: the content is not JSON, is nested too deeply or is not an object.
+
+    Example:
+        >>> parse_json_object(b'{"version": 3}', "production.json")
+        {'version': 3}
     """
     try:
-        found = json.loads(content)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} must be JSON, got other content: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{name} must hold a JSON object, got {type(found).__name__}")
-    return found
+        raise ValueError(f"{name} must be valid JSON, got: {error}") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"{name} must contain a JSON object, got {type(parsed).__name__}")
+    return parsed

@@ -1,4 +1,4 @@
-"""Processes that must not outlive the one that started them."""
+"""Child processes that must not outlive their parent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Has this process killed as soon as the one that started it has ended, however it ended; on Linux only.
+    """Asks the kernel to kill this process when its parent ends for any reason; does nothing outside Linux.
 
-    Without it, `radiograft run` that is killed leaves a task behind which writes into the run that is resumed.
+    Otherwise, if `radiograft run` were killed, a task would continue and write into the resumed run.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

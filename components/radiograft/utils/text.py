@@ -1,12 +1,17 @@
-"""Foreign text on its way to a terminal, which would obey the control characters in it."""
+"""Makes untrusted text safe to print on a terminal, which would interpret its control characters."""
 
 from __future__ import annotations
 
 import re
 
-COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # Unicode's control characters but tab and line feed
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all of Unicode's but tab and line feed
 
 
 def escape_control_characters(text: str) -> str:
-    """The text with U+FFFD for each control character: names in data and registries may hold any."""
-    return COMMANDS.sub("\ufffd", text)
+    """Replaces each control character by U+FFFD.
+
+    Example:
+        >>> escape_control_characters("Effusion" + chr(27) + "[2J")
+        'Effusion\ufffd[2J'
+    """
+    return CONTROL_CHARACTERS.sub("\ufffd", text)

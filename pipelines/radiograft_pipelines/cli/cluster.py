@@ -1,11 +1,13 @@
-"""The commands for a cluster: submit, retry, runs, schedule, doctor, tensorboard. KFP is imported when one needs it."""
+"""The commands for a cluster: submit, retry, runs, schedule, doctor, tensorboard.
+
+KFP and Kubernetes are imported when a command needs them.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,71 +39,75 @@ from radiograft_pipelines.cluster.preflight import checks
 from radiograft_pipelines.cluster.preflight.checks import check_registry
 from radiograft_pipelines.settings import SEARCH, WHOLE
 
-DONE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
+PAST_TENSE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 
 
 @click.command("submit")
-@click.option("--wait", is_flag=True, help="Follow the run and exit with 0 only if it succeeds.")
+@click.option("--wait", is_flag=True, help="Watch the run, and exit with 0 only if it succeeds.")
 @INTERVAL
-@run_options
+@run_options()
 @cluster_options
-def submit(server: KfpClient, order: submission.RunRequest, wait: bool, interval: float) -> None:
-    """Starts a run on Kubeflow Pipelines; the pipeline's version is uploaded where it is not there yet."""
-    _check(order)
-    run = submission.submit_run(server, order)
-    click.echo(f"version: {order.package.name} {order.package.version}\nrun: {run.run_id}\n{server.link(run.run_id)}")
+def submit(server: KfpClient, request: submission.RunRequest, wait: bool, interval: float) -> None:
+    """Starts a run on Kubeflow Pipelines, after uploading the pipeline's version if it does not exist yet."""
+    _check(request)
+    run = submission.submit_run(server, request)
+    click.echo(
+        f"version: {request.package.name} {request.package.version}\nrun: {run.run_id}\n{server.link(run.run_id)}"
+    )
     if wait:
         _wait(server, run.run_id, interval)
 
 
 @click.command("retry")
 @click.argument("run_id", callback=require_text)
-@click.option("--wait", is_flag=True, help="Follow the run and exit with 0 only if it succeeds.")
+@click.option("--wait", is_flag=True, help="Watch the run, and exit with 0 only if it succeeds.")
 @INTERVAL
 @cluster_options
 def retry(server: KfpClient, run_id: str, wait: bool, interval: float) -> None:
-    """Lets a failed run go on: what succeeded is not run again, and training goes on from its checkpoint."""
+    """Retries a failed run. Succeeded tasks are not repeated, and training resumes from its checkpoint."""
     run_list.retry_run(server, run_id)
-    click.echo(f"run {run_id} goes on\n{server.link(run_id)}")
+    click.echo(f"run {run_id} resumed\n{server.link(run_id)}")
     if wait:
         _wait(server, run_id, interval)
 
 
 @click.command("runs")
 @click.argument("run_id", required=False, callback=require_text)
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
-@click.option("--wait", is_flag=True, help="Of one run: follow it and exit with 0 only if it succeeds.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1), help="Maximum number of runs, the newest first."
+)
+@click.option("--wait", is_flag=True, help="With RUN_ID: watch the run, and exit with 0 only if it succeeds.")
 @INTERVAL
 @cluster_options
 def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, interval: float) -> None:
-    """Lists runs with verdict, model version and AUROC; with RUN_ID shows its tasks and what holds them."""
+    """Lists runs with state, model version and AUROC. With RUN_ID, shows its tasks and what blocks them."""
     if wait and not run_id:
-        raise click.UsageError("--wait needs a RUN_ID, the run to follow")
+        raise click.UsageError("--wait needs a RUN_ID, the run to watch")
     if run_id and wait:
         _wait(server, run_id, interval)
     elif run_id:
         _show(server, run_id)
     else:
         names = [package.read_package(name).name for name in (WHOLE, SEARCH)]
-        cluster_tables.print_runs(run_list.latest_run(server, names, limit))
+        cluster_tables.print_runs(run_list.list_runs(server, names, limit))
 
 
 @click.command("schedule")
 @click.argument("name", required=False)
-@click.option("--cron", help="Six fields, seconds first; five get the second 0. '0 0 3 * * 1': Mondays at three.")
+@click.option("--cron", help="Six fields, seconds first, or five. '0 0 3 * * 1': Mondays at three.")
 @click.option("--allow-subhourly", is_flag=True, help="Allow more than one run an hour.")
 @click.option("--list", "action", flag_value="list", help="List all schedules.")
-@click.option("--pause", "action", flag_value="disable", help="Keep the schedule NAME, but start nothing.")
-@click.option("--resume", "action", flag_value="enable", help="Go on with the schedule NAME.")
-@click.option("--delete", "action", flag_value="delete", help="Remove the schedule NAME.")
-@partial(run_options, train_trigger=DATA_CHANGED)
+@click.option("--pause", "action", flag_value="disable", help="Pause the schedule NAME.")
+@click.option("--resume", "action", flag_value="enable", help="Resume the schedule NAME.")
+@click.option("--delete", "action", flag_value="delete", help="Delete the schedule NAME.")
+@run_options(train_trigger=DATA_CHANGED)
 @cluster_options
 def schedule(
-    server: KfpClient, name: str | None, cron: str | None, allow_subhourly: bool, action: Any, order: Any
+    server: KfpClient, name: str | None, cron: str | None, allow_subhourly: bool, action: Any, request: Any
 ) -> None:
-    """Runs a pipeline by the clock: one recurring run a NAME, replaced when anything about it changes.
+    """Runs a pipeline on a schedule: one recurring run per NAME, which is replaced if any of its options change.
 
-    Its runs train only where data or settings changed since the version in production, unless train_trigger is `always`.
+    Its runs train only if data or settings have changed since the production version, unless train_trigger is `always`.
     """
     if action == "list":
         cluster_tables.print_schedules(schedules.list_schedules(server))
@@ -109,31 +115,31 @@ def schedule(
         raise ClusterError("a schedule must have a NAME: radiograft schedule weekly --settings ... --cron ...")
     elif action:
         schedules.update_schedule(server, action, name)
-        click.echo(f"schedule {name}: {DONE[action]}")
+        click.echo(f"schedule {name}: {PAST_TENSE[action]}")
     else:
-        _schedule(server, name, order, cron or "", allow_subhourly)
+        _schedule(server, name, request, cron or "", allow_subhourly)
 
 
 @click.command("doctor")
-@click.option("--kfp-namespace", default="kubeflow", show_default=True, help="Where KFP itself runs.")
+@click.option("--kfp-namespace", default="kubeflow", show_default=True, help="Namespace of KFP itself.")
 @HOST
 @NAMESPACE
 @TIMEOUT
-@run_options
-def doctor(order: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str) -> None:
-    """Tells before a run what would leave it pending or failing. Exits with 1 if there is anything of that kind."""
-    worst = 0
-    for finding in _findings(order, host, namespace, timeout, kfp_namespace):
-        cluster_tables.print_check(finding)
-        worst = max(worst, finding.level == "bad")
-    sys.exit(worst)
+@run_options()
+def doctor(
+    request: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str
+) -> None:
+    """Reports, before a run, what would leave it pending or make it fail, and exits with 1 if anything would."""
+    failed = False
+    for result in _run_checks(request, host, namespace, timeout, kfp_namespace):
+        cluster_tables.print_check(result)
+        failed = failed or result.level == "bad"
+    sys.exit(1 if failed else 0)
 
 
 @click.command("tensorboard")
-@click.option(
-    "--run", "run_id", callback=require_text, help="A run on the cluster; without it, the latest run on this machine."
-)
-@click.option("--port", default=6006, show_default=True, help="Of the local TensorBoard; 0 for any that is free.")
+@click.option("--run", "run_id", callback=require_text, help="A run on the cluster; by default the latest local run.")
+@click.option("--port", default=6006, show_default=True, help="Port of the local TensorBoard; 0 for any free port.")
 @HOST
 @NAMESPACE
 @TIMEOUT
@@ -142,35 +148,35 @@ def tensorboard_(run_id: str | None, port: int, host: str | None, namespace: str
     """Opens the training curves of the latest local run, or of a run on a cluster."""
     with cli_errors():
         if run_id:
-            _tensorboard_of(kfp_client.connect(host, namespace, timeout), run_id)
+            _show_tensorboard(kfp_client.connect(host, namespace, timeout), run_id)
             return
         logs = out / "latest" / "tensorboard"
         if not logs.is_dir():
-            raise FileNotFoundError(f"there is no finished run in {out}: radiograft run --settings demo makes one")
+            raise FileNotFoundError(f"no finished run in {out}; create one with radiograft run --settings demo")
     sys.exit(subprocess.call([sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--port", str(port)]))
 
 
 COMMANDS = (submit, retry, runs, schedule, doctor, tensorboard_)
 
 
-def _check(order: submission.RunRequest) -> None:
-    if not order.values:
-        raise ClusterError("--settings must be given: a YAML file, or one by name: demo, chestxray14, ...")
-    if not is_pinned(order.package.image):
-        click.echo(f"warning: {checks.check_image(order.package.image).what}", err=True)
+def _check(request: submission.RunRequest) -> None:
+    if not request.values:
+        raise ClusterError("--settings must be given: a YAML file, or the name of a preset: demo, chestxray14, ...")
+    if not is_pinned(request.package.image):
+        click.echo(f"warning: {checks.check_image(request.package.image).message}", err=True)
 
 
 def _wait(server: KfpClient, run_id: str, interval: float) -> None:
     console = SafeConsole(soft_wrap=True)
     try:
         run = watch.watch_run(server, cluster_or_none(server.namespace), run_id, console, interval)
-    except (KeyboardInterrupt, ClusterError) as stopped:
-        click.echo(f"the run goes on; radiograft runs {run_id} --wait follows it again", err=True)
-        if isinstance(stopped, ClusterError):
+    except (KeyboardInterrupt, ClusterError) as error:
+        click.echo(f"the run continues; watch it with radiograft runs {run_id} --wait", err=True)
+        if isinstance(error, ClusterError):
             raise
         sys.exit(130)
     cluster_tables.print_summary(console, run)
-    sys.exit(run.state != "SUCCEEDED")
+    sys.exit(0 if run.state == "SUCCEEDED" else 1)
 
 
 def _show(server: KfpClient, run_id: str) -> None:
@@ -180,49 +186,50 @@ def _show(server: KfpClient, run_id: str) -> None:
     console.print(server.link(run_id), highlight=False)
 
 
-def _schedule(server: KfpClient, name: str, order: submission.RunRequest, text: str, allow_subhourly: bool) -> None:
+def _schedule(server: KfpClient, name: str, request: submission.RunRequest, text: str, allow_subhourly: bool) -> None:
     cron = cron_fields.parse_cron(text)
     if cron.completed:
-        click.echo(f"--cron has five fields, and KFP wants the second first: taken as '{cron.text}'")
+        click.echo(f"--cron has five fields, but KFP expects the second first: using '{cron.text}'")
     if cron.subhourly and not allow_subhourly:
-        raise ClusterError(f"'{cron.text}' fires more than once an hour; say --allow-subhourly if that is meant")
-    _check(order)
-    done = schedules.create_schedule(server, name, order, cron)
-    paused = ", still paused" if done.paused else ""
-    click.echo(f"schedule {name}: {done.change}{paused} ({cron.text}, {done.recurring_run_id})")
+        raise ClusterError(f"'{cron.text}' fires more than once an hour; add --allow-subhourly to allow this")
+    _check(request)
+    result = schedules.create_schedule(server, name, request, cron)
+    paused = ", still paused" if result.paused else ""
+    click.echo(f"schedule {name}: {result.change}{paused} ({cron.text}, {result.recurring_run_id})")
 
 
-def _findings(
-    order: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str
+def _run_checks(
+    request: submission.RunRequest, host: str | None, namespace: str, timeout: float, kfp_namespace: str
 ) -> Iterator[checks.CheckResult]:
     server: KfpClient | None = None
     cluster: kubernetes_client.KubernetesClient | None = None
-    demands = order.package.demands
     try:
         cluster = kubernetes_client.connect(namespace)
     except ClusterError as error:
-        yield checks.CheckResult("bad", str(error), "without it neither nodes nor quotas can be looked at")
+        yield checks.CheckResult("bad", str(error), "nodes and quotas are not checked without it")
     try:
         server = kfp_client.connect(host, namespace, timeout)
         yield checks.kfp_version(server, cluster, kfp_namespace)
     except ClusterError as error:
         yield checks.CheckResult("bad", str(error))
     if cluster:
-        yield from checks.run_checks(cluster, demands, service_account(order, server))
-    yield checks.check_image(order.package.image)
-    if order.values:
-        yield check_registry(str(order.values["publish_registry"]))
+        yield from checks.run_checks(cluster, request.package.pods, service_account(request, server))
+    yield checks.check_image(request.package.image)
+    if request.values:
+        yield check_registry(str(request.values["publish_registry"]))
     else:
         yield checks.CheckResult(
-            "warning", "the registry was not tried", "give --settings, and --set registry=gs://..."
+            "warning", "the registry was not checked", "add --settings, and --set registry=gs://..."
         )
 
 
-def _tensorboard_of(server: KfpClient, run_id: str) -> None:
+def _show_tensorboard(server: KfpClient, run_id: str) -> None:
     run = watch.read_run(server, run_id)
     pipeline_id = run_list.pipeline_of(run)
     if not pipeline_id:
-        raise ClusterError(f"a run with training curves must be of an uploaded pipeline, and run {run_id} is of none")
+        raise ClusterError(
+            f"run {run_id} must be of an uploaded pipeline to have training curves, got a run without one"
+        )
     cluster = cluster_or_none(server.namespace)
     pipeline = server.call(
         f"the pipeline of run {run_id}",

@@ -1,4 +1,4 @@
-"""What the commands for a cluster share: options, and failures told in one line."""
+"""Options that the cluster commands share. Failures are printed as one message."""
 
 from __future__ import annotations
 
@@ -16,105 +16,119 @@ from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
 
 Command = Callable[..., Any]
-KFPS_ACCOUNT, KFPS_ACCOUNT_OF_USERS = "pipeline-runner", "default-editor"  # what KFP takes where none is given
-HOST = click.option("--host", envvar="KFP_ENDPOINT", help="KFP's URL. [env: KFP_ENDPOINT; a token goes into KFP_TOKEN]")
+SINGLE_USER_ACCOUNT, MULTI_USER_ACCOUNT = "pipeline-runner", "default-editor"  # KFP's default service accounts
+HOST = click.option("--host", envvar="KFP_ENDPOINT", help="URL of KFP. [env: KFP_ENDPOINT; token: KFP_TOKEN]")
 NAMESPACE = click.option(
     "--namespace",
     default="kubeflow",
     show_default=True,
     envvar="KFP_NAMESPACE",
-    help="Where the pods of runs live: your profile where Kubeflow keeps its users apart. [env: KFP_NAMESPACE]",
+    help="Namespace of the runs' pods; with multi-user Kubeflow, that of your profile. [env: KFP_NAMESPACE]",
 )
 TIMEOUT = click.option(
     "--timeout",
     default=kfp_client.RETRY_TIMEOUT_SECONDS,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds until a server that is not ready is given up.",
+    help="Seconds to retry while the server is not ready.",
 )
 INTERVAL = click.option(
     "--interval",
     default=5.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds between two looks while waiting.",
+    help="Polling interval in seconds while waiting.",
 )
 
 
 def require_text(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    """Refuses an empty text, such as that of a shell's variable that is not set, which is not the same as none."""
+    """Rejects an empty value, such as that of an unset shell variable, which would be mistaken for a missing one."""
     if text == "":
         raise click.BadParameter("must not be empty")
     return text
 
 
 def cluster_options(command: Command) -> Command:
-    """Gives a command KFP's server as `server` and the options that lead to it; its failures are one message each."""
+    """Adds the options that select KFP, and passes the connected client to the command as its first argument."""
 
     @HOST
     @NAMESPACE
     @TIMEOUT
     @functools.wraps(command)
-    def connected(host: str | None, namespace: str, timeout: float, **arguments: Any) -> None:
+    def connected_command(host: str | None, namespace: str, timeout: float, **arguments: Any) -> None:
         with cli_errors():
             command(kfp_client.connect(host, namespace, timeout), **arguments)
 
-    return connected
+    return connected_command
 
 
-def run_options(command: Command, **defaults: Scalar) -> Command:
-    """Gives a command the options that say what is to run, as an Order named `order`; None without --settings.
+def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
+    """Adds the options that describe a run, and passes them to the command as a `RunRequest` named `request`.
+
+    Without --settings the request has no values.
 
     Args:
-        defaults: of settings, where this command's differ from the settings' own.
+        defaults: settings whose defaults differ for this command.
     """
 
-    @click.option("--settings", help="A YAML file, or one by name: demo, chestxray14, ...")
-    @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
-    @click.option("--pipeline", default=WHOLE, show_default=True, type=click.Choice([WHOLE, SEARCH]))
-    @click.option("--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]")
-    @click.option(
-        "--cluster",
-        type=click.Path(path_type=Path),
-        help="File of what the cluster has and wants, such as manifests/overlays/gke/cluster.yaml.",
-    )
-    @click.option("--experiment", default="radiograft", show_default=True, help="Experiment of KFP's, made if need be.")
-    @click.option("--pipeline-root", default="", help="Bucket prefix of the artifacts; empty: KFP's own.")
-    @click.option("--service-account", default="", help="Of the pods; empty: KFP's own.")
-    @functools.wraps(command)
-    def ordered(
-        *given: Any,
-        settings: str | None,
-        assignments: tuple[str, ...],
-        pipeline: str,
-        image: str | None,
-        cluster: Path | None,
-        experiment: str,
-        pipeline_root: str,
-        service_account: str,
-        **arguments: Any,
-    ) -> None:
-        with cli_errors():
-            values = values_for(pipeline, settings, assignments, defaults) if settings else {}
-            if values:
-                submit.check_uris(values)
-            compiled = package.read_package(pipeline, image, cluster, str(values.get("publish_model_name", "")))
-            order = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
-            command(*given, order=order, **arguments)
+    def decorate(command: Command) -> Command:
+        @click.option("--settings", help="A YAML file, or the name of a preset: demo, chestxray14, ...")
+        @click.option(
+            "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
+        )
+        @click.option("--pipeline", default=WHOLE, show_default=True, type=click.Choice([WHOLE, SEARCH]))
+        @click.option(
+            "--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]"
+        )
+        @click.option(
+            "--cluster",
+            type=click.Path(path_type=Path),
+            help="Cluster profile, such as manifests/overlays/gke/cluster.yaml.",
+        )
+        @click.option(
+            "--experiment",
+            default="radiograft",
+            show_default=True,
+            help="KFP experiment; created if it does not exist.",
+        )
+        @click.option("--pipeline-root", default="", help="URI prefix of the artifacts; by default KFP's own.")
+        @click.option("--service-account", default="", help="Service account of the pods; by default KFP's own.")
+        @functools.wraps(command)
+        def command_with_request(
+            *positional: Any,
+            settings: str | None,
+            assignments: tuple[str, ...],
+            pipeline: str,
+            image: str | None,
+            cluster: Path | None,
+            experiment: str,
+            pipeline_root: str,
+            service_account: str,
+            **arguments: Any,
+        ) -> None:
+            with cli_errors():
+                values = values_for(pipeline, settings, assignments, defaults) if settings else {}
+                if values:
+                    submit.check_uris(values)
+                compiled = package.read_package(pipeline, image, cluster, str(values.get("publish_model_name", "")))
+                request = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
+                command(*positional, request=request, **arguments)
 
-    return ordered
+        return command_with_request
+
+    return decorate
 
 
 def cluster_or_none(namespace: str) -> kubernetes_client.KubernetesClient | None:
-    """The cluster where a kubeconfig leads to it; KFP alone is enough to run, not to see what holds pods."""
+    """Returns a Kubernetes client, or None with a warning if there is no kubeconfig: only diagnosis requires one."""
     try:
         return kubernetes_client.connect(namespace)
     except ClusterError as error:
-        click.echo(f"what holds pods cannot be told: {error}", err=True)
+        click.echo(f"pods cannot be diagnosed: {error}", err=True)
         return None
 
 
-def service_account(order: submit.RunRequest, server: kfp_client.KfpClient | None) -> str:
-    """The service account that the pods of an order get."""
-    apart = server is not None and server.multi_user
-    return order.service_account or (KFPS_ACCOUNT_OF_USERS if apart else KFPS_ACCOUNT)
+def service_account(request: submit.RunRequest, server: kfp_client.KfpClient | None) -> str:
+    """Returns the service account of a run's pods."""
+    multi_user = server is not None and server.multi_user
+    return request.service_account or (MULTI_USER_ACCOUNT if multi_user else SINGLE_USER_ACCOUNT)

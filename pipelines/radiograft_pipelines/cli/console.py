@@ -1,8 +1,11 @@
-"""What the commands share: the terminal they print to, the folder of the runs, how failures and figures are told."""
+"""What the commands share: the console, the `--out` option, error handling, and number formats."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +18,14 @@ from radiograft.utils.text import escape_control_characters
 
 
 class SafeConsole(Console):
-    """A console that shows control characters in foreign text and does not have the terminal obey them."""
+    """A console that escapes control characters in text from outside, so that they cannot control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for part in super().render(renderable, options):
             yield part if part.control else Segment(escape_control_characters(part.text), part.style)
 
 
-console = SafeConsole(file=sys.stdout, soft_wrap=True)  # this stdout, not the one that stands in for it during a run
+console = SafeConsole(file=sys.stdout, soft_wrap=True)  # the real stdout, which a local run replaces meanwhile
 out_option = click.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
 )
@@ -30,18 +33,37 @@ out_option = click.option(
 
 @contextlib.contextmanager
 def cli_errors() -> Iterator[None]:
-    """Turns what a user can mend (settings, files, registry, cluster) into one message and exit code 1."""
+    """Reports an error that a user can fix (settings, files, registry, cluster) as one message with exit code 1."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise click.ClickException(escape_control_characters(str(error))) from error
 
 
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its startup messages, and limits its later messages to errors.
+
+    While TensorFlow is imported, its C++ libraries write to file descriptor 2 whatever `TF_CPP_MIN_LOG_LEVEL` says, so
+    the descriptor is redirected. Python's own exceptions still reach the caller.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def format_metric(value: float | None) -> str:
-    """Three decimals, or a dash for what could not be estimated."""
+    """Formats a value with three decimals, or as a dash if it could not be estimated."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def format_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A figure with its interval."""
+    """Formats a value with its confidence interval."""
     return "not estimable" if value is None else f"{format_metric(value)} ({format_metric(low)}-{format_metric(high)})"

@@ -1,10 +1,9 @@
-"""`radiograft drift`: has what comes in now drifted from what a version was made with? Its exit code tells a script."""
+"""`radiograft drift`: tests new images for a shift from the data of a published version."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,13 +14,13 @@ from rich.table import Table
 
 from radiograft.config import Ingest, RegistrySettings
 from radiograft.registry import versions as registry
-from radiograft_pipelines.cli.console import cli_errors, console, format_metric, out_option
+from radiograft_pipelines.cli.console import cli_errors, console, format_metric, import_tensorflow, out_option
 from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, RegistryRef, open_registry
 
 if TYPE_CHECKING:
     from radiograft.drift.monitor import DriftRun
 
-DRIFT_FOUND = 3  # exit code; 0 is for none, 1 and 2 for what went wrong
+DRIFT_FOUND = 3  # exit code; 0 means no shift, 1 and 2 are errors
 FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "data_table"))
 
 
@@ -29,8 +28,8 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 @click.option(
     "--source",
     required=True,
-    help="The new images: what data_source is in a run. Labels are not needed: of folders and dicom any folder of "
-    "images will do, and a table needs no findings. The other formats need all their files.",
+    help="The new images, as data_source in a run. Labels are not needed: folders and dicom take any folder of images, "
+    "and a table needs no label columns. The other formats need all their files.",
 )
 @click.option(
     "--model", "name", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model."
@@ -42,84 +41,82 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
     default=FORMAT.default,
     show_default=True,
     type=click.Choice(FORMAT.metadata["choices"]),
-    help="What data_format is in a run.",
+    help="As data_format in a run.",
 )
-@click.option("--table", default=TABLE.default, show_default=True, help="What data_table is in a run.")
-@click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
+@click.option("--table", default=TABLE.default, show_default=True, help="As data_table in a run.")
+@click.option("--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
 @click.option(
     "--report",
     default="drift.html",
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Page with the plots; the figures are written beside it as .json.",
+    help="HTML page with the plots. The results are also written beside it as .json.",
 )
 @out_option
-def drift(
-    source: str, number: int, data_format: str, table: str, place: str, name: str, report: Path, out: Path
-) -> None:
-    """Compares new images with those that a version was made with.
+def drift(source: str, number: int, data_format: str, table: str, uri: str, name: str, report: Path, out: Path) -> None:
+    """Compares new images with the data of a version.
 
-    Exit code 0: no shift seen. 3: something shifted.
+    Exit code 0: no shift detected. Exit code 3: shift detected.
     """
     if report.with_suffix(".json") == report:
-        raise click.BadParameter(f"must be a page such as drift.html, for the figures go to {report}")
-    with cli_errors(), open_registry(place, name, out) as shelf:
-        found = _compare(shelf, number, data_format, source, table)
-        _write(found, report, name, number, source)
-    _print(found)
+        raise click.BadParameter(f"--report must not end in .json, where the results are written, got {report}")
+    with cli_errors(), open_registry(uri, name, out) as ref:
+        result = _compare(ref, number, data_format, source, table)
+        _write_report(result, report, name, number, source)
+    _print_result(result)
     click.echo(f"{report}, {report.with_suffix('.json')}\n{DISCLAIMER}")
-    sys.exit(DRIFT_FOUND if found.comparison.drift["shifted"] else 0)
+    sys.exit(DRIFT_FOUND if result.comparison.drift["shifted"] else 0)
 
 
-def _compare(shelf: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
-    registry.read_manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _compare(ref: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
+    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    import_tensorflow()
     from radiograft.drift.monitor import VERSION_FILES, compare_with_version
 
     with tempfile.TemporaryDirectory() as folder:
-        names = [f"{registry.EXTRA_ASSETS}/{each}" for each in VERSION_FILES]
-        registry.fetch_version(*shelf, number, names, Path(folder))
+        names = [f"{registry.EXTRA_ASSETS}/{file}" for file in VERSION_FILES]
+        registry.fetch_version(*ref, number, names, Path(folder))
         return compare_with_version(Path(folder) / registry.EXTRA_ASSETS, data_format, source, table)
 
 
-def _notes(found: DriftRun) -> list[str]:
-    new = found.new
+def _notes(result: DriftRun) -> list[str]:
+    new = result.new
     drawn = len(new.sample.patients) + new.unreadable
-    notes = [f"{drawn:,} of {new.available:,} images were drawn."] if drawn < new.available else []
-    unreadable = [f"{new.unreadable:,} of {drawn:,} images could not be read and were left out."]
-    return [*notes, *(unreadable if new.unreadable else []), *new.notes]
+    notes = []
+    if drawn < new.available:
+        notes.append(f"A random sample of {drawn:,} of {new.available:,} images was used.")
+    if new.unreadable:
+        notes.append(f"{new.unreadable:,} of {drawn:,} images could not be read and were excluded.")
+    return [*notes, *new.notes]
 
 
-def _write(found: DriftRun, report: Path, name: str, number: int, source: str) -> None:
+def _write_report(result: DriftRun, report: Path, name: str, number: int, source: str) -> None:
     from radiograft.drift.evaluation_drift import drift_section, render_drift_page
     from radiograft.drift.plots import drift_plots
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    facts = {"model": name, "version": number, "source": source, "created": created, "notes": _notes(found)}
-    svgs = drift_plots(found.comparison, found.reference, found.new.sample)
-    part = drift_section(found.comparison.drift, svgs, f"the data of version {number}", "the new images")
-    page = render_drift_page(
-        part, title=f"{name} version {number}", source=source, created=created, notes=_notes(found)
-    )
+    notes, drift = _notes(result), result.comparison.drift
+    plots = drift_plots(result.comparison, result.reference, result.new.sample)
+    section = drift_section(drift, plots, f"data of version {number}", "new images")
+    page = render_drift_page(section, title=f"{name} version {number}", source=source, created=created, notes=notes)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(page, encoding="utf-8")
-    text = json.dumps({**facts, "drift": found.comparison.drift}, indent=2, allow_nan=False)
+    record = {"model": name, "version": number, "source": source, "created": created, "notes": notes, "drift": drift}
+    text = json.dumps(record, indent=2, allow_nan=False)
     report.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-def _print(found: DriftRun) -> None:
+def _print_result(result: DriftRun) -> None:
     from radiograft.drift.comparison import NAMES, describe_shift
 
-    drift = found.comparison.drift
+    drift = result.comparison.drift
     table = Table("", "distance", "by chance", "p", "n (patients)", "", box=None, pad_edge=False)
     for name, test in drift["tests"].items():
-        side = test["new"]
         p = "-" if test["p"] is None else f"{test['p']:.4f}"
-        counted = f"{side['pictures']} ({side['patients']})"
-        table.add_row(
-            NAMES[name], format_metric(test["value"]), format_metric(test["chance"]), p, counted, test["verdict"]
-        )
+        count = f"{test['new']['pictures']} ({test['new']['patients']})"
+        distance, chance = format_metric(test["value"]), format_metric(test["chance"])
+        table.add_row(NAMES[name], distance, chance, p, count, test["verdict"])
     console.print(table)
-    for note in _notes(found):
+    for note in _notes(result):
         click.echo(note)
-    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift seen")
+    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift detected")

@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `resume`, `settings`, `models ...` and `drift`."""
+"""The command line: `radiograft run`, `resume`, `settings`, `models ...`, `drift` and the cluster commands."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ for command in cluster_commands.COMMANDS:
 
 
 @main.command()
-@click.option("--settings", "settings", required=True, help="A YAML file, or one by name: demo, chestxray14, ...")
+@click.option("--settings", "settings", required=True, help="YAML file, or a preset: demo, chestxray14, ...")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
 @click.option(
     "--pipeline",
     default=WHOLE,
     show_default=True,
     type=click.Choice([WHOLE, SEARCH]),
-    help=f"{SEARCH} fine-tunes from several cut-offs side by side: those of the settings, or all candidates.",
+    help=f"{SEARCH} fine-tunes from several cut-offs in parallel: those in the settings, or all candidates.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
-    """Runs a compiled pipeline on this machine, without Docker, on an embedded object store."""
+    """Runs a compiled pipeline on this machine, without Docker, with an embedded object store."""
     with cli_errors():
         values = values_for(pipeline, settings, assignments)
         from radiograft_pipelines.local import runner
@@ -56,7 +56,7 @@ def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -
 @click.argument("run_id")
 @out_option
 def resume(run_id: str, out: Path) -> None:
-    """Goes on with a run that was cut short, from the last epoch that it had finished."""
+    """Resumes an interrupted run from its last finished epoch."""
     _run(run_id, out)
 
 
@@ -77,12 +77,12 @@ def _run(run_id: str, out: Path) -> None:
 
 @main.command("settings")
 def list_settings() -> None:
-    """Lists every setting with its default, choices or range and help, as a Markdown table."""
+    """Lists all settings with default, help, and choices or range, as a Markdown table."""
     click.echo(settings_table())
 
 
 def settings_table() -> str:
-    """The table of settings in the README, which a test holds equal to this."""
+    """Returns the table of settings that the README contains."""
     rows = [f"| `{name}` | {_default(field)} | {explain_setting(field)} |" for name, field in all_settings().items()]
     return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows])
 
@@ -101,22 +101,22 @@ def _print_summary(summary: dict[str, Any]) -> None:
         "features, test": summary["feature_extraction"]["test"],
         "fine-tuned, test": summary["metrics"]["test"],
     }
-    for name, found in rows.items():
+    for name, metrics in rows.items():
         table.add_row(
             name,
-            format_interval(found["auroc"], *found["auroc_interval"]),
-            *(format_metric(found[measure]) for measure in ("average_precision", "accuracy", "majority_accuracy")),
-            f"{found['n_images']} ({found['n_patients']})",
+            format_interval(metrics["auroc"], *metrics["auroc_interval"]),
+            *(format_metric(metrics[metric]) for metric in ("average_precision", "accuracy", "majority_accuracy")),
+            f"{metrics['n_images']} ({metrics['n_patients']})",
         )
     console.print(table)
-    for label, place in (
+    for label, value in (
         (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
         (summary["standing"], summary["reason"]),
         ("report", summary["report"]),
         ("data report", summary["data_report"]),
         ("TensorBoard logs", summary["tensorboard"]),
     ):
-        console.print(f"[bold]{label}[/]: {escape(place)}", highlight=False)
+        console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
     console.print("Research only. Not for diagnosis.")
 
 

@@ -1,4 +1,4 @@
-"""How the versions of a registry are shown in a terminal: a list, one in full, two side by side, and answers."""
+"""Terminal tables of model versions: the list, one version in full, two compared, and predictions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import RenderableType
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,8 @@ from rich.text import Text
 from radiograft.registry.production import Production
 from radiograft_pipelines.cli.console import SafeConsole, format_interval
 
-FINGERPRINT_LETTERS = 12  # of 64 tell data sets apart at a glance
-FILE_WIDTH = 160  # columns where there is no terminal to ask
+FINGERPRINT_DIGITS = 12  # of 64, enough to distinguish datasets
+FILE_WIDTH = 160  # columns, if the output is not a terminal
 METRICS = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -32,7 +33,7 @@ METRICS = {
 
 
 class VersionRecord(NamedTuple):
-    """What a version says about itself."""
+    """The metadata of a version."""
 
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -42,33 +43,33 @@ class VersionRecord(NamedTuple):
     def number(self) -> int:
         return int(self.manifest["version"])
 
-    def measured(self, split: str) -> Mapping[str, Any]:
-        """The published strategy's figures."""
-        found: Mapping[str, Any] = self.metrics["metrics"][self.metrics["published"]][split]
-        return found
+    def split_metrics(self, split: str) -> Mapping[str, Any]:
+        """Returns the metrics of the published strategy on a split."""
+        metrics: Mapping[str, Any] = self.metrics["metrics"][self.metrics["published"]][split]
+        return metrics
 
-    def figures(self) -> dict[str, str]:
-        """Every figure with its interval, mean and label by label."""
-        found = {}
+    def formatted_metrics(self) -> dict[str, str]:
+        """Returns all metrics with their confidence intervals by name: the means, then each label's."""
+        formatted = {}
         for split in ("validation", "test"):
-            measured = self.measured(split)
-            found[f"{split}: images (patients)"] = f"{measured['n_images']} ({measured['n_patients']})"
-            for group, figures in [("mean", measured["mean"]), *measured["labels"].items()]:
-                found |= {f"{split}: {group} {name}": _interval(figures[key]) for key, name in METRICS.items()}
-        return found
+            metrics = self.split_metrics(split)
+            formatted[f"{split}: images (patients)"] = f"{metrics['n_images']} ({metrics['n_patients']})"
+            for group, values in [("mean", metrics["mean"]), *metrics["labels"].items()]:
+                formatted |= {f"{split}: {group} {name}": _interval(values[key]) for key, name in METRICS.items()}
+        return formatted
 
 
 def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
-    """One line a version, the newest last."""
+    """Prints one line per version, the newest last."""
     table = _table("version", "", "created (UTC)", "test AUROC (95 %)", "patients", "gate", "data")
     for version in versions:
-        with _as_published(version.number):
-            _add(table, *_line(version, current))
+        with _metadata_errors(version.number):
+            _add_row(table, *_version_row(version, current))
     _print(table)
 
 
-def _line(version: VersionRecord, current: Production | None) -> list[object]:
-    test = version.measured("test")
+def _version_row(version: VersionRecord, current: Production | None) -> list[object]:
+    test = version.split_metrics("test")
     return [
         version.number,
         "production" if current and version.number == current.version else "",
@@ -76,66 +77,72 @@ def _line(version: VersionRecord, current: Production | None) -> list[object]:
         _interval(test["mean"]["auroc"]),
         test["n_patients"],
         _gate(version),
-        version.lineage["fingerprint"][:FINGERPRINT_LETTERS],
+        version.lineage["fingerprint"][:FINGERPRINT_DIGITS],
     ]
 
 
 @contextlib.contextmanager
-def _as_published(*numbers: int) -> Iterator[None]:
-    """Tells which versions say of themselves something else than publish writes, where that shows."""
+def _metadata_errors(*numbers: int) -> Iterator[None]:
+    """Reports missing or mistyped metadata as a `ValueError` that names the versions."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"version {' or '.join(map(str, numbers))} must tell of itself in manifest.json, metrics.json and "
-            f"lineage.json what publish writes there, got something else: {error!r}"
+            f"metadata of version {' or '.join(map(str, numbers))} is malformed (manifest.json, metrics.json or "
+            f"lineage.json): {error!r}"
         ) from error
 
 
 def print_version(manifest: Mapping[str, Any], card: str, current: Production | None) -> None:
-    """The model card, when the version came into production, and its files."""
+    """Prints the model card, the promotion history of the version, and its files."""
     _print(Markdown(card))
     number = manifest["version"]
-    moves = [change for change in current.history if change.version == number] if current else []
-    standing = "in production" if current and current.version == number else "not in production"
-    _print(Text(f"\nversion {number}, {standing}", style="bold"))
-    for change in moves:
+    changes = [change for change in current.history if change.version == number] if current else []
+    status = "in production" if current and current.version == number else "not in production"
+    _print(Text(f"\nversion {number}, {status}", style="bold"))
+    for change in changes:
         by = f" by run {change.run_id}" if change.run_id else ""
         _print(Text(f"{change.time} {'rolled back to' if change.rollback else 'promoted'}{by}: {change.reason}"))
     table = _table("file", "bytes", "SHA-256")
-    with _as_published(number):
+    with _metadata_errors(number):
         for name, check in manifest["files"].items():
-            _add(table, name, f"{check['bytes']:,}", check["sha256"])
+            _add_row(table, name, f"{check['bytes']:,}", check["sha256"])
     _print(table)
 
 
 def print_difference(one: VersionRecord, other: VersionRecord) -> None:
-    """Settings, data and code where they differ, then every figure of both."""
+    """Prints settings, data and code that differ, then all metrics of both versions."""
     table = _table("", f"version {one.number}", f"version {other.number}")
-    with _as_published(one.number, other.number):
+    with _metadata_errors(one.number, other.number):
         for name, before, after in _pairs(_origin(one), _origin(other)):
             if before != after:
-                _add(table, name, before, after)
+                _add_row(table, name, before, after)
         if not table.row_count:
-            _add(table, "settings, data and code", "equal", "equal")
-        for name, before, after in _pairs(one.figures(), other.figures()):
-            _add(table, name, before, after)
+            _add_row(table, "settings, data and code", "equal", "equal")
+        for name, before, after in _pairs(one.formatted_metrics(), other.formatted_metrics()):
+            _add_row(table, name, before, after)
     _print(table)
 
 
-def print_predictions(path: Path, answers: Sequence[Any], maps: Mapping[str, Path]) -> None:
-    """One image's probabilities (radiograft.serving.loaded_version.Prediction), calls and heat maps by label."""
+def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping[str, Path]) -> None:
+    """Prints the predictions for one image.
+
+    Args:
+        predictions: One `radiograft.serving.loaded_version.Prediction` per label.
+        heat_maps: Paths of the heat maps by label.
+    """
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
-    for answer in answers:
-        call = {None: "no threshold", True: "present", False: "absent"}[answer.called]
-        threshold = "-" if answer.threshold is None else f"{answer.threshold:.4f}"
-        _add(table, answer.label, f"{answer.probability:.4f}", threshold, call, maps.get(answer.label, ""))
+    for prediction in predictions:
+        call = {None: "no threshold", True: "present", False: "absent"}[prediction.called]
+        threshold = "-" if prediction.threshold is None else f"{prediction.threshold:.4f}"
+        heat_map = heat_maps.get(prediction.label, "")
+        _add_row(table, prediction.label, f"{prediction.probability:.4f}", threshold, call, heat_map)
     _print(table)
 
 
 def _origin(version: VersionRecord) -> dict[str, Any]:
-    """Whatever may explain that two versions differ, by name."""
+    """Returns the settings, data, code and packages of a version by name."""
     lineage = version.lineage
     splits = version.metrics["data"]["splits"]
     return {
@@ -152,7 +159,7 @@ def _origin(version: VersionRecord) -> dict[str, Any]:
 
 
 def _gate(version: VersionRecord) -> str:
-    return "passed" if version.metrics["gate"]["promote"] else "refused"
+    return "passed" if version.metrics["gate"]["promote"] else "failed"
 
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
@@ -160,20 +167,21 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[s
     return ((name, one.get(name), other.get(name)) for name in names)
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    return format_interval(found["value"], found["low"], found["high"])
+def _interval(estimate: Mapping[str, Any]) -> str:
+    return format_interval(estimate["value"], estimate["low"], estimate["high"])
 
 
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold")  # a checksum that is cut off checks nothing
+        table.add_column(name, overflow="fold")  # never truncated: checksums must be complete
     return table
 
 
-def _add(table: Table, *cells: object) -> None:
-    table.add_row(*(Text("-" if cell is None else str(cell)) for cell in cells))  # Text: no markup in foreign names
+def _add_row(table: Table, *cells: object) -> None:
+    # `Text` does not interpret markup in names from outside.
+    table.add_row(*(Text("-" if cell is None else str(cell)) for cell in cells))
 
 
-def _print(what: Any) -> None:
-    SafeConsole(width=None if sys.stdout.isatty() else FILE_WIDTH).print(what)
+def _print(renderable: RenderableType) -> None:
+    SafeConsole(width=None if sys.stdout.isatty() else FILE_WIDTH).print(renderable)

@@ -1,10 +1,9 @@
-"""`radiograft models ...`: looks after the versions in a registry and asks them about images."""
+"""`radiograft models ...`: manages the versions of a model in a registry and runs inference with them."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from radiograft.config import RegistrySettings
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft_pipelines.cli import model_tables
-from radiograft_pipelines.cli.console import cli_errors, out_option
+from radiograft_pipelines.cli.console import cli_errors, import_tensorflow, out_option
 from radiograft_pipelines.local.object_store import embedded_store
 from radiograft_pipelines.settings import absolute_uri
 
@@ -28,97 +27,98 @@ DISCLAIMER = "Research only. Not for diagnosis."
 
 
 class RegistryRef(NamedTuple):
-    """Where a model's versions are: the registry's folder or gs:// prefix, and the model's name."""
+    """A model in a registry: the registry's folder, gs:// or s3:// prefix, and the model's name."""
 
-    place: str
+    uri: str
     model: str
 
 
 @click.group()
 def models() -> None:
-    """Lists, checks, promotes, compares and asks the versions of a model in a registry."""
+    """Lists, verifies, promotes, compares and runs the versions of a model in a registry."""
 
 
 def registry_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that name a model in a registry, which is reachable while it works."""
+    """Adds the options that select a model in a registry. The command gets them as a `RegistryRef`."""
 
-    @click.option("--registry", "place", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
+    @click.option("--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
     @click.option("--model", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model.")
     @out_option
     @functools.wraps(command)
-    def with_shelf(place: str, model: str, out: Path, **arguments: Any) -> None:
-        with cli_errors(), open_registry(place, model, out) as shelf:
-            command(shelf, **arguments)
+    def with_registry(uri: str, model: str, out: Path, **arguments: Any) -> None:
+        with cli_errors(), open_registry(uri, model, out) as ref:
+            command(ref, **arguments)
 
-    return with_shelf
+    return with_registry
 
 
 @models.command("list")
 @registry_options
-def list_versions(shelf: RegistryRef) -> None:
-    """Lists the versions: which is in production, how good they are, what the gate said, and on which data."""
-    current = production.read_production(*shelf)  # first: what it names is there, and so is listed
-    numbers = registry.list_versions(*shelf)
+def list_versions(ref: RegistryRef) -> None:
+    """Lists the versions with production status, test AUROC, gate result and data fingerprint."""
+    current = production.read_production(*ref)  # before listing, so that the list includes the version it names
+    numbers = registry.list_versions(*ref)
     if not numbers:
-        raise FileNotFoundError(f"{shelf.model} has no versions yet in {shelf.place}; --model names another model")
+        raise FileNotFoundError(f"{ref.model} has no versions in {ref.uri}; choose another model with --model")
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        found = list(pool.map(functools.partial(_read, shelf), numbers))
-    model_tables.print_versions(found, current)
+        versions = list(pool.map(lambda number: _read_version(ref, number), numbers))
+    model_tables.print_versions(versions, current)
 
 
 @models.command()
 @click.argument("number", type=int)
 @registry_options
-def show(shelf: RegistryRef, number: int) -> None:
-    """Prints the model card of a version, its moves into production and its files."""
-    manifest = registry.read_manifest(*shelf, number)
-    current = production.read_production(*shelf)
-    ((_, card),) = registry.read_file(*shelf, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
+def show(ref: RegistryRef, number: int) -> None:
+    """Prints the model card, promotion history and files of a version."""
+    manifest = registry.read_manifest(*ref, number)
+    current = production.read_production(*ref)
+    ((_, card),) = registry.read_file(*ref, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
     model_tables.print_version(manifest, card.decode(errors="replace"), current)
 
 
 @models.command()
 @click.argument("number", type=int)
 @registry_options
-def verify(shelf: RegistryRef, number: int) -> None:
-    """Hashes every file of a version anew, and asks it about its stored sample."""
-    files = registry.verify_version(*shelf, number)["files"]
-    click.echo(f"version {number}: {len(files)} files have the SHA-256 of the manifest")
-    with _load_version(shelf, number) as served:
-        difference = served.check_sample()
-    click.echo(f"version {number}: its sample is answered as recorded, largest difference {difference:.1e}")
+def verify(ref: RegistryRef, number: int) -> None:
+    """Verifies the checksums of a version's files and its predictions on the stored sample images."""
+    files = registry.verify_version(*ref, number)["files"]
+    click.echo(f"version {number}: {len(files)} files match their SHA-256")
+    with _load_version(ref, number) as loaded:
+        difference = loaded.check_sample()
+    click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
 
 
 @models.command()
 @click.argument("number", type=int)
-@click.option("--reason", default="by hand", show_default=True, help="Stands in the pointer's history.")
+@click.option("--reason", default="manual promotion", show_default=True, help="Recorded in the promotion history.")
 @registry_options
-def promote(shelf: RegistryRef, number: int, reason: str) -> None:
-    """Makes a version the one in production, whatever the gate said."""
-    before = production.read_production(*shelf)
+def promote(ref: RegistryRef, number: int, reason: str) -> None:
+    """Promotes a version to production, regardless of its gate result."""
+    before = production.read_production(*ref)
     if before and before.version == number:
-        click.echo(f"version {number} is in production already")
+        click.echo(f"version {number} is already in production")
         return
-    production.promote(*shelf, number, before, reason=reason)
-    click.echo(f"version {number} is in production, {f'version {before.version}' if before else 'nothing'} was before")
+    production.promote(*ref, number, before, reason=reason)
+    replaced = f", replacing version {before.version}" if before else ""
+    click.echo(f"version {number} is now in production{replaced}")
 
 
 @models.command()
-@click.option("--reason", default="rolled back by hand", show_default=True, help="Stands in the pointer's history.")
+@click.option("--reason", default="manual rollback", show_default=True, help="Recorded in the promotion history.")
 @registry_options
-def rollback(shelf: RegistryRef, reason: str) -> None:
-    """Puts back into production what was there before; again, what was before that."""
-    before, now = production.rollback(*shelf, reason=reason)
-    click.echo(f"version {now} is in production again, version {before} was before")
+def rollback(ref: RegistryRef, reason: str) -> None:
+    """Rolls production back to the previous version. Repeat to go further back."""
+    before, now = production.rollback(*ref, reason=reason)
+    click.echo(f"version {now} is in production again, replacing version {before}")
 
 
 @models.command()
 @click.argument("one", type=int)
 @click.argument("other", type=int)
 @registry_options
-def diff(shelf: RegistryRef, one: int, other: int) -> None:
-    """Compares two versions: settings, data and code where they differ, and all figures."""
-    model_tables.print_difference(_read(shelf, one), _read(shelf, other))
+def diff(ref: RegistryRef, one: int, other: int) -> None:
+    """Compares two versions: differing settings, data and code, then all metrics."""
+    model_tables.print_difference(_read_version(ref, one), _read_version(ref, other))
 
 
 @models.command()
@@ -130,57 +130,62 @@ def diff(shelf: RegistryRef, one: int, other: int) -> None:
     default="heat_maps",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for the images of where the network looked.",
+    help="Folder for the class activation maps.",
 )
 @registry_options
-def predict(shelf: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
-    """Asks a version about PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the labels called.
+def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
+    """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
-    Where none is called, the heat map is that of the most probable label. Research only. Not for diagnosis.
+    If no label is positive, the heat map shows the most probable label. Research only. Not for diagnosis.
     """
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-    with _load_version(shelf, number) as served:
+    with _load_version(ref, number) as loaded:
         for position, path in enumerate(files, start=1):
-            content = served.read_image(path)
-            answers = served.answers(content)
-            names = {label: f"{position}-{path.stem}-{_plain(label)}.png" for label in served.worth_a_look(answers)}
-            for label, name in names.items():
-                storage.write_bytes(str(folder / name), served.heat_map(content, label))
-            model_tables.print_predictions(path, answers, {label: folder / name for label, name in names.items()})
+            content = loaded.read_image(path)
+            predictions = loaded.answers(content)
+            heat_maps = {
+                label: folder / f"{position}-{path.stem}-{_file_name(label)}.png"
+                for label in loaded.worth_a_look(predictions)
+            }
+            for label, heat_map in heat_maps.items():
+                storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
+            model_tables.print_predictions(path, predictions, heat_maps)
     click.echo(DISCLAIMER)
 
 
-def _plain(label: str) -> str:
-    """A label as part of a file's name."""
+def _file_name(label: str) -> str:
+    """Replaces the characters of a label that may not be allowed in a file name."""
     return re.sub(r"[^\w-]+", "_", label)
 
 
-def _read(shelf: RegistryRef, number: int) -> model_tables.VersionRecord:
-    metrics, lineage = registry.read_objects(*shelf, number, "metrics.json", "lineage.json")
-    return model_tables.VersionRecord(registry.read_manifest(*shelf, number), metrics, lineage)
+def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
+    metrics, lineage = registry.read_objects(*ref, number, "metrics.json", "lineage.json")
+    return model_tables.VersionRecord(registry.read_manifest(*ref, number), metrics, lineage)
 
 
 @contextlib.contextmanager
-def _load_version(shelf: RegistryRef, number: int) -> Iterator[Any]:
-    """A version, loaded from a folder that is gone afterwards."""
-    registry.read_manifest(*shelf, number)  # TensorFlow takes seconds to load; an unknown version is told at once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
+    """Loads a version from a temporary copy."""
+    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    import_tensorflow()
     from radiograft.serving.loaded_version import LoadedVersion
 
     with tempfile.TemporaryDirectory() as folder:
-        yield LoadedVersion(*shelf, number, Path(folder))
+        yield LoadedVersion(*ref, number, Path(folder))
 
 
 @contextlib.contextmanager
-def open_registry(place: str, model: str, out: Path) -> Iterator[RegistryRef]:
-    """A model's versions; where the registry lies in the embedded store of a folder of runs, that is served."""
-    shelf = RegistryRef(absolute_uri("--registry", place), model)
-    if not f"{place}/".startswith(f"gs://{storage.EMBEDDED_BUCKET}/"):
-        yield shelf
+def open_registry(uri: str, model: str, out: Path) -> Iterator[RegistryRef]:
+    """Yields a model in a registry. Starts the embedded store of the runs folder `out` if the registry is in it."""
+    ref = RegistryRef(absolute_uri("--registry", uri), model)
+    if not f"{uri}/".startswith(f"gs://{storage.EMBEDDED_BUCKET}/"):
+        yield ref
         return
     if not (out / "store").is_dir():
-        raise FileNotFoundError(f"{out} holds no store of runs; name the folder with --out, or another --registry")
+        raise FileNotFoundError(
+            f"{out} has no embedded object store; pass the folder of the runs with --out, or another --registry"
+        )
     with embedded_store(out / "store"):
-        yield shelf
+        yield ref

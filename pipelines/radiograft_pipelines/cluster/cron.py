@@ -1,5 +1,8 @@
-"""Cron expressions as KFP reads them: six fields, seconds first, day of week 0 (Sunday) to 6, in the cluster's time
-zone, which is UTC unless its administrator chose another."""
+"""Cron expressions in KFP's dialect.
+
+They have six fields, the first of which is the second. The day of the week is 0 (Sunday) to 6. The time zone is the
+cluster's: UTC unless its administrator configured another.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ PART = re.compile(r"(?P<all>[*?])?(?P<first>\w+)?(-(?P<last>\w+))?(/(?P<step>\d+
 
 
 class Field(NamedTuple):
-    """A field's range, and names that stand for numbers from its lower end on."""
+    """The range of a field, and the names that stand for its numbers, in order from `low`."""
 
     name: str
     low: int
@@ -33,8 +36,13 @@ FIELDS = (
 
 
 class Cron(NamedTuple):
-    """A checked expression of six fields; `completed` where it came with five, `subhourly` where it fires more than once
-    in an hour."""
+    """A valid cron expression.
+
+    Attributes:
+        text: the expression with six fields.
+        completed: whether it was given with five fields.
+        subhourly: whether it fires more than once an hour.
+    """
 
     text: str
     completed: bool
@@ -42,13 +50,17 @@ class Cron(NamedTuple):
 
 
 def parse_cron(text: str) -> Cron:
-    """Checks an expression of five or six fields.
+    """Parses a cron expression of five or six fields.
 
-    KFP accepts five fields and takes the first for seconds, so that `0 3 * * 1` would fire every second or minute; here
-    they get the second 0.
+    KFP accepts five fields, but takes the first for the second: `0 3 * * 1` would fire far too often. Five fields are
+    therefore prefixed with the second 0.
+
+    Example:
+        >>> parse_cron("0 3 * * 1").text
+        '0 0 3 * * 1'
 
     Raises:
-        ClusterError: another number of fields, or a field that KFP would not understand.
+        ClusterError: the number of fields is wrong, or a field is invalid.
     """
     parts = text.split()
     if len(parts) not in (5, 6):
@@ -57,29 +69,34 @@ def parse_cron(text: str) -> Cron:
             f"second, such as '0 0 3 * * 1' for Mondays at three; got {len(parts)} in {text!r}"
         )
     fields = parts if len(parts) == 6 else ["0", *parts]
-    values = [_values(field, part) for field, part in zip(FIELDS, fields, strict=True)]
-    return Cron(" ".join(fields), completed=len(parts) == 5, subhourly=len(values[0]) * len(values[1]) > 1)
+    values = [_parse_field(field, part) for field, part in zip(FIELDS, fields, strict=True)]
+    times_per_hour = len(values[0]) * len(values[1])
+    return Cron(" ".join(fields), completed=len(parts) == 5, subhourly=times_per_hour > 1)
 
 
-def _values(field: Field, text: str) -> set[int]:
-    """The numbers that a field stands for."""
-    return {number for part in text.split(",") for number in _part(field, part)}
+def _parse_field(field: Field, text: str) -> set[int]:
+    """Returns the numbers at which a field fires."""
+    return {number for part in text.split(",") for number in _parse_part(field, part)}
 
 
-def _part(field: Field, text: str) -> range:
-    found = PART.fullmatch(text)
-    if not found or bool(found["all"]) == bool(found["first"]) or (found["last"] and not found["first"]):
+def _parse_part(field: Field, text: str) -> range:
+    match = PART.fullmatch(text)
+    if not match or bool(match["all"]) == bool(match["first"]) or (match["last"] and not match["first"]):
         raise _error(field, text)
-    step = int(found["step"] or 1)
-    first = field.low if found["all"] else _number(field, found["first"])
-    # `5/10` goes on to the field's end, as in robfig/cron
-    last = _number(field, found["last"]) if found["last"] else field.high if found["all"] or found["step"] else first
+    step = int(match["step"] or 1)
+    first = field.low if match["all"] else _parse_number(field, match["first"])
+    if match["last"]:
+        last = _parse_number(field, match["last"])
+    elif match["all"] or match["step"]:
+        last = field.high  # `5/10` extends to the end of the field, as in robfig/cron
+    else:
+        last = first
     if step < 1 or not field.low <= first <= last <= field.high:
         raise _error(field, text)
     return range(first, last + 1, step)
 
 
-def _number(field: Field, text: str) -> int:
+def _parse_number(field: Field, text: str) -> int:
     if text.lower() in field.names:
         return field.names.index(text.lower()) + field.low
     if not text.isascii() or not text.isdigit():

@@ -1,4 +1,4 @@
-"""What can go wrong between here and the cluster: one message each, and another try where that helps."""
+"""Errors of the KFP and Kubernetes clients: their messages, and retries with backoff."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ UNREADY = (429, 502, 503, 504)
 
 
 class ClusterError(RuntimeError):
-    """What went wrong, what was received and what to do, in one message."""
+    """A request to the cluster failed. The message states the cause, what was received and what to do."""
 
 
 def unready(error: Exception) -> bool:
-    """Whether a server is there that may answer soon."""
+    """Returns whether the server answered, but is not ready yet."""
     return getattr(error, "status", None) in UNREADY
 
 
@@ -34,15 +34,9 @@ def call_with_retry(
     Args:
         passing: which failures may pass; all others, and the last one, are raised.
     """
-    from google.api_core.exceptions import RetryError
-    from google.api_core.retry import Retry
+    from radiograft.utils.retry import call_with_backoff
 
-    again = Retry(predicate=passing, initial=0.5, maximum=10.0, multiplier=2.0, timeout=seconds)
-    try:
-        answer: Answer = again(lambda: _retrying(call))()
-        return answer
-    except RetryError as error:
-        raise (error.cause or error) from None
+    return call_with_backoff(lambda: _retrying(call), passing, initial=0.5, maximum=10.0, timeout=seconds)
 
 
 def _retrying(call: Callable[[], Answer]) -> Answer:
@@ -57,39 +51,37 @@ def _retrying(call: Callable[[], Answer]) -> Answer:
 
 
 def translate_errors(error: Exception, host: str, subject: str) -> ClusterError:
-    """The one message for what an API client raised.
+    """Translates an exception of an API client into a `ClusterError`.
 
     Args:
-        host: URL that was asked.
-        subject: what the request was about: `run 5d8b`, `the list of runs`.
+        host: URL of the server.
+        subject: what was requested, such as `run 5d8b` or `the list of runs`.
     """
     status = getattr(error, "status", None)
     if not status:
-        return ClusterError(f"{host} cannot be reached: {_reason(error)}. Is the address right, and a tunnel open?")
-    said = short_message(getattr(error, "body", None))
-    return ClusterError(_by_status(int(status), host, subject) + (f" ({said})" if said else ""))
+        return ClusterError(f"{host} cannot be reached: {_reason(error)}. Check the address and any port-forward")
+    message = short_message(getattr(error, "body", None))
+    return ClusterError(_status_message(int(status), host, subject) + (f" ({message})" if message else ""))
 
 
-def _by_status(status: int, host: str, subject: str) -> str:
+def _status_message(status: int, host: str, subject: str) -> str:
     if status in (401, 403):
-        return (
-            f"{host} answered {status} to {subject}: the token has expired or lacks the right; put one into KFP_TOKEN"
-        )
+        return f"{host} returned {status} for {subject}: set KFP_TOKEN to a valid token that has permission"
     if status in UNREADY:
-        return f"{host} is not ready: it answered {status} to {subject} until the timeout"
+        return f"{host} is not ready: it returned {status} for {subject} until the timeout"
     if 300 <= status < 400:
-        return f"{host} sends {subject} to another page, perhaps to log in; put a token into KFP_TOKEN"
+        return f"{host} redirected the request for {subject}, possibly to a login page; set KFP_TOKEN"
     if status == 404:
-        return f"{host} does not know {subject}"
+        return f"{host} returned 404 for {subject}: it does not exist"
     if status == 409:
-        return f"{host} has {subject} already"
+        return f"{host} returned 409 for {subject}: it already exists"
     if status == 500:
-        return f"{host} answered 500 to {subject}, which is also KFP's answer to an id that it does not know"
-    return f"{host} answered {status} to {subject}"
+        return f"{host} returned 500 for {subject}; KFP also returns 500 for an unknown ID"
+    return f"{host} returned {status} for {subject}"
 
 
 def short_message(body: Any) -> str:
-    """The sentence in an error of KFP's or Kubernetes's REST API; empty where there is none."""
+    """Returns the message in an error response of KFP's or Kubernetes's REST API, or an empty string."""
     try:
         content = json.loads(body)
         details = content.get("details")
@@ -100,6 +92,6 @@ def short_message(body: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """`[Errno 111] Connection refused` out of what urllib3 and the API clients put before it."""
+    """Returns the root cause, such as `[Errno 111] Connection refused`, without urllib3's prefixes."""
     text = str(getattr(error, "reason", None) or error).replace("\n", ": ")
     return text.rpartition("): ")[2].removeprefix("Failed to establish a new connection: ").rstrip(".")

@@ -1,4 +1,7 @@
-"""KFP's REST API of one host. kfp.Client settles where it is and as whom we speak; time-outs and retries are ours."""
+"""Client for the KFP REST API.
+
+`kfp.Client` resolves the host and the credentials. Timeouts and retries are set here.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,25 @@ from typing import Any, TypeVar
 from radiograft_pipelines.cluster.errors import ClusterError, call_with_retry, translate_errors, unready
 
 Answer = TypeVar("Answer")
-RETRY_TIMEOUT_SECONDS = 60.0  # seconds until a server that is not ready is given up
-TIMEOUTS = (3.0, 30.0)  # seconds to connect and to answer
-PROBE_TIMEOUTS = (2.0, 2.5)  # together below the five seconds within which a wrong host is told
-NOT_KFP = (400, 404, 405, 500, 501)  # what other servers say to the question for KFP's health
+RETRY_TIMEOUT_SECONDS = 60.0  # how long to retry while the server is not ready
+TIMEOUTS = (3.0, 30.0)  # connect and read timeouts in seconds
+PROBE_TIMEOUTS = (2.0, 2.5)  # of the health check, so that a wrong host is reported within five seconds
+NOT_KFP = (400, 404, 405, 500, 501)  # statuses that other servers return for KFP's health check
 PAGE = 100
-TOKEN_VARIABLE = "KFP_TOKEN"  # noqa: S105  a name, no password
+TOKEN_VARIABLE = "KFP_TOKEN"  # noqa: S105  a variable's name, not a password
 EXAMPLE = "http://localhost:8080 after `kubectl port-forward --namespace kubeflow svc/ml-pipeline-ui 8080:80`"
 
 
 @dataclass(frozen=True)
 class KfpClient:
-    """The services of KFP's REST API.
+    """The services of the KFP REST API.
 
     Attributes:
-        host: URL.
-        namespace: where the pods of runs live.
-        multi_user: whether KFP keeps its users apart.
-        release: `2.17.0`, or empty where the server does not tell.
-        timeout: seconds until a server that is not ready is given up.
+        host: URL of KFP.
+        namespace: namespace of the runs' pods.
+        multi_user: whether KFP isolates its users from each other.
+        release: KFP's release, such as `2.17.0`; empty if the server does not report it.
+        timeout: seconds to retry while the server is not ready.
     """
 
     host: str
@@ -47,37 +50,42 @@ class KfpClient:
 
     @property
     def scope(self) -> str | None:
-        """The namespace as the API wants it: none where all users share everything."""
+        """The namespace to pass to the API; None in single-user mode."""
         return self.namespace if self.multi_user else None
 
     def call(self, subject: str, method: Callable[..., Answer], **arguments: Any) -> Answer:
-        """One request that may be made twice without harm.
+        """Sends one idempotent request, with retries.
 
         Args:
-            subject: what it is about, for the message of a failure.
+            subject: what is requested, for error messages.
 
         Raises:
-            ClusterError: it failed, or went unanswered until the timeout.
+            ClusterError: the request failed, or was not answered until the timeout.
         """
-        return self.make_sure(subject, lambda: None, lambda: method(**arguments, _request_timeout=TIMEOUTS))
+        return self.find_or_create(subject, lambda: None, lambda: method(**arguments, _request_timeout=TIMEOUTS))
 
-    def make_sure(self, subject: str, find: Callable[[], Answer | None], create: Callable[[], Answer]) -> Answer:
-        """Finds something or creates it. Each try looks first: what an answer that got lost created is found then.
+    def find_or_create(self, subject: str, find: Callable[[], Answer | None], create: Callable[[], Answer]) -> Answer:
+        """Returns what `find` returns, or else creates it.
+
+        Each attempt calls `find` first, so that an object created by an attempt whose response was lost is found.
+
+        Args:
+            subject: what is created, for error messages.
 
         Raises:
-            ClusterError: as in `call`.
+            ClusterError: the request failed, or was not answered until the timeout.
         """
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
         def attempt() -> Answer:
-            if found := find():
-                return found
+            if existing := find():
+                return existing
             try:
                 return create()
             except ApiException as error:
-                if error.status == 409 and (found := find()):  # somebody else was quicker
-                    return found
+                if error.status == 409 and (existing := find()):  # another client created it in the meantime
+                    return existing
                 raise
 
         try:
@@ -85,37 +93,37 @@ class KfpClient:
         except (ApiException, HTTPError) as error:
             raise translate_errors(error, self.host, subject) from None
 
-    def pages(self, subject: str, method: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
-        """Everything that a list method gives, page by page; `field` is what its answer calls the list."""
+    def iter_items(self, subject: str, method: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
+        """Yields the items of all pages of a list method, whose response holds them in `field`."""
         token = ""
         while True:
-            answer = self.call(subject, method, page_token=token, page_size=PAGE, **arguments)
-            yield from getattr(answer, field) or ()
-            token = answer.next_page_token
+            page = self.call(subject, method, page_token=token, page_size=PAGE, **arguments)
+            yield from getattr(page, field) or ()
+            token = page.next_page_token
             if not token:
                 return
 
     def link(self, run_id: str) -> str:
-        """The run's page in the UI."""
+        """Returns the URL of a run's page in the KFP UI."""
         return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self.host)}/#/runs/details/{run_id}"
 
 
 def find_by_name(name: str) -> str:
-    """The filter by which a list method gives what has this name."""
+    """Returns the filter with which a list method returns the objects of this name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
 def connect(host: str | None, namespace: str, timeout: float = RETRY_TIMEOUT_SECONDS) -> KfpClient:
-    """Reaches KFP and makes sure that it is KFP.
+    """Connects to KFP and checks that the server is KFP.
 
     Raises:
-        ClusterError: no usable host, nobody there, or somebody else.
+        ClusterError: the host is invalid or unreachable, or the server is not KFP.
     """
-    url = _checked(host)
+    url = _check_host(host)
     import kfp_server_api as api
 
     client = _api_client(url)
-    health = _health(api.HealthzServiceApi(client), url, timeout)
+    health = _check_health(api.HealthzServiceApi(client), url, timeout)
     return KfpClient(
         host=client.configuration.host,
         namespace=namespace,
@@ -130,24 +138,24 @@ def connect(host: str | None, namespace: str, timeout: float = RETRY_TIMEOUT_SEC
     )
 
 
-def _checked(host: str | None) -> str:
+def _check_host(host: str | None) -> str:
     if not host:
-        raise ClusterError(f"--host or KFP_ENDPOINT must give KFP's address, such as {EXAMPLE}")
+        raise ClusterError(f"--host or KFP_ENDPOINT must give KFP's URL, such as {EXAMPLE}")
     if not host.startswith(("http://", "https://")):
         raise ClusterError(f"--host must begin with http:// or https://, got {host!r}; did you mean 'http://{host}'?")
     if not urllib.parse.urlsplit(host).hostname:
-        raise ClusterError(f"--host must name a machine, got {host!r}; an address is {EXAMPLE}")
+        raise ClusterError(f"--host must contain a host name, got {host!r}; use a URL such as {EXAMPLE}")
     return host
 
 
 def _api_client(host: str) -> Any:
-    """The API client that kfp.Client sets up, without urllib3's own retries."""
+    """Returns the API client that `kfp.Client` sets up, without urllib3's own retries."""
     import kfp
     from kfp_server_api.rest import RESTClientObject
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        # A namespace other than KFP's default keeps the constructor from asking a stranger's health for 25 s.
+        # With a namespace other than KFP's default, the constructor skips its own health check, which retries for 25 s.
         client = kfp.Client(host=host, namespace="-", existing_token=os.environ.get(TOKEN_VARIABLE))
     api_client = client.runs.run_service_get_run.__self__.api_client
     api_client.configuration.retries = False
@@ -155,8 +163,8 @@ def _api_client(host: str) -> Any:
     return api_client
 
 
-def _health(service: Any, host: str, timeout: float) -> dict[str, Any]:
-    """What KFP says of itself; the API server and the UI in front of it call things differently."""
+def _check_health(service: Any, host: str, timeout: float) -> dict[str, Any]:
+    """Returns the health that KFP reports. The field names differ between the API server and the UI in front of it."""
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -165,20 +173,20 @@ def _health(service: Any, host: str, timeout: float) -> dict[str, Any]:
 
     try:
         answer = call_with_retry(ask, seconds=timeout, passing=unready)
-        content = json.loads(answer.data)
+        health = json.loads(answer.data)
     except (ApiException, HTTPError) as error:
         if getattr(error, "status", None) in NOT_KFP:
             raise _not_kfp(host) from None
-        raise translate_errors(error, host, "the question for its health") from None
+        raise translate_errors(error, host, "the health check") from None
     except ValueError:
         raise _not_kfp(host) from None
-    if not isinstance(content, dict) or not content.keys() & {"multi_user", "apiServerReady"}:
+    if not isinstance(health, dict) or not health.keys() & {"multi_user", "apiServerReady"}:
         raise _not_kfp(host)
-    return content
+    return health
 
 
 def _not_kfp(host: str) -> ClusterError:
     return ClusterError(
-        f"{host} is not Kubeflow Pipelines, or asks to log in first: {host.rstrip('/')}/apis/v2beta1/healthz does not "
-        f"answer as KFP does. An address is {EXAMPLE}; a token goes into {TOKEN_VARIABLE}"
+        f"{host} is not Kubeflow Pipelines, or requires a login: {host.rstrip('/')}/apis/v2beta1/healthz returned an "
+        f"unexpected response. Use a URL such as {EXAMPLE}, and set {TOKEN_VARIABLE} if KFP requires a token"
     )

@@ -1,4 +1,4 @@
-"""The Kubernetes API of the cluster that KFP runs on: what a kubeconfig, or the pod that we are in, leads to."""
+"""Client for the Kubernetes API of the cluster that KFP runs on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from radiograft_pipelines.cluster.errors import ClusterError, call_with_retry, translate_errors, unready
 
-TIMEOUTS = (3.0, 15.0)  # seconds to connect and to answer
-RETRY_TIMEOUT_SECONDS = 10.0  # seconds for an API server that is not ready
+TIMEOUTS = (3.0, 15.0)  # connect and read timeouts in seconds
+RETRY_TIMEOUT_SECONDS = 10.0  # how long to retry while the API server is not ready
 
 
 @dataclass(frozen=True)
 class KubernetesClient:
-    """The API groups that are read, and the namespace of the runs."""
+    """The Kubernetes API groups in use, and the namespace of the runs."""
 
     host: str
     namespace: str
@@ -24,11 +24,14 @@ class KubernetesClient:
     custom: Any
 
     def call(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """One request.
+        """Sends one request, with retries while the server is not ready.
+
+        Args:
+            subject: what is requested, for error messages.
 
         Raises:
-            ClusterError: it failed.
-            LookupError: there is no such object.
+            ClusterError: the request failed.
+            LookupError: the object does not exist.
         """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
@@ -41,39 +44,39 @@ class KubernetesClient:
             )
         except ApiException as error:
             if error.status == 404:
-                raise LookupError(f"{self.host} has no {subject}") from None
+                raise LookupError(f"{subject} not found at {self.host}") from None
             if error.status in (401, 403):
                 raise ClusterError(
-                    f"Kubernetes at {self.host} does not let you read {subject} ({error.status}): ask for the right, "
-                    "or choose another context with kubectl config use-context"
+                    f"Kubernetes at {self.host} denies access to {subject} ({error.status}): request permission, or "
+                    "select another context with kubectl config use-context"
                 ) from None
             raise translate_errors(error, self.host, subject) from None
         except HTTPError as error:
             raise translate_errors(error, self.host, subject) from None
 
-    def listed(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-        """What a list method gives; nothing where the API group does not exist."""
+    def list_items(self, subject: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+        """Returns the items of a list method; an empty list if the API group does not exist."""
         try:
             return list(self.call(subject, method, *arguments, **options).items)
         except LookupError:
             return []
 
-    def objects(self, *place: str, **options: Any) -> list[dict[str, Any]]:
-        """Custom resources of a group, version, namespace and plural name.
+    def list_custom_objects(self, *path: str, **options: Any) -> list[dict[str, Any]]:
+        """Returns the custom resources of a group, version, namespace and plural name.
 
         Raises:
-            ClusterError: as in `call`.
-            LookupError: the cluster has no such kind.
+            ClusterError: the request failed.
+            LookupError: the cluster does not have this kind.
         """
         method = self.custom.list_namespaced_custom_object
-        return list(self.call(place[-1], method, *place, **options)["items"])
+        return list(self.call(path[-1], method, *path, **options)["items"])
 
 
 def connect(namespace: str) -> KubernetesClient:
-    """Reads the kubeconfig; nothing is asked of the cluster yet.
+    """Returns a client for the cluster of the kubeconfig, or of the pod that this runs in. Sends no request.
 
     Raises:
-        ClusterError: there is no usable kubeconfig, and we are in no pod.
+        ClusterError: no usable kubeconfig was found, and this does not run in a pod.
     """
     from kubernetes import client
 
@@ -95,7 +98,7 @@ def _load(configuration: Any) -> None:
     from kubernetes.config import ConfigException
     from yaml import YAMLError
 
-    malformed = (YAMLError, TypeError, ValueError, AttributeError)  # the client stumbles over what is no kubeconfig
+    malformed = (YAMLError, TypeError, ValueError, AttributeError)  # what the client raises for a malformed kubeconfig
     try:
         config.load_kube_config(config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration)
     except (ConfigException, OSError, *malformed) as error:
@@ -104,5 +107,5 @@ def _load(configuration: Any) -> None:
         except ConfigException:
             reason = " ".join(str(error).split())
             raise ClusterError(
-                f"there is no usable kubeconfig ({reason}); set KUBECONFIG, or log in to the cluster first"
+                f"no usable kubeconfig found ({reason}); set KUBECONFIG, or log in to the cluster first"
             ) from None

@@ -1,4 +1,4 @@
-"""A compiled pipeline as it is uploaded, and what its pods ask of a cluster."""
+"""Compiled pipeline packages, and the pods that their tasks request."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ import yaml
 from radiograft_pipelines.cluster.pod_request import PodRequest
 
 COMPILED = Path(__file__).parents[1] / "compiled"
-# Host with port, path, tag, digest: nothing that YAML would take for more than text.
+# Host with port, path, tag and digest; only characters that YAML reads as plain text.
 IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
 class CompiledPipeline(NamedTuple):
-    """A pipeline's package: its name and help for the UI, its text, its tasks' image and what they ask for."""
+    """A compiled pipeline package.
+
+    Attributes:
+        name: name of the pipeline.
+        description: help shown in the KFP UI.
+        text: the package, as YAML.
+        image: container image of all tasks.
+        pods: what the tasks' pods request.
+    """
 
     name: str
     description: str
     text: str
     image: str
-    demands: list[PodRequest]
+    pods: list[PodRequest]
 
     @property
     def version(self) -> str:
-        """Package version and hash: the same content has the same name, other content another one."""
+        """The version of radiograft and a hash of the content: equal content has an equal version."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:12]
         return f"{importlib.metadata.version('radiograft')}-{digest}"
 
@@ -38,82 +46,87 @@ class CompiledPipeline(NamedTuple):
 def read_package(
     pipeline: str, image: str | None = None, cluster: Path | None = None, model: str = ""
 ) -> CompiledPipeline:
-    """The compiled package of a pipeline.
+    """Reads the compiled package of a pipeline and adapts it to a cluster.
 
     Args:
-        image: container image instead of the compiled one.
-        cluster: file of what the cluster has and wants, see `radiograft_pipelines.cluster.profile`.
-        model: name under which runs publish, a label of their pods; empty: none.
+        image: container image that replaces the compiled one.
+        cluster: cluster file, see `radiograft_pipelines.cluster.profile`.
+        model: name under which the run publishes, added as a pod label; empty for no label.
 
     Raises:
-        FileNotFoundError, ValueError: the cluster's file is missing or wrong, or the image is no reference.
+        FileNotFoundError: the cluster file is missing.
+        ValueError: the cluster file or the image reference is invalid.
     """
-    text, compiled = _compiled(pipeline)
-    if image:  # the compiled one also stands in the environment, for the lineage
+    text, compiled_image = _read_compiled(pipeline)
+    if image:
         if not IMAGE.fullmatch(image):
             raise ValueError(f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}")
-        text = text.replace(compiled, image)
+        text = text.replace(compiled_image, image)  # also in the environment variable that the lineage records
     if cluster or model:
         from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 
-        wanted = ClusterProfile.read(cluster) if cluster else ClusterProfile()
-        text = apply_profile(text, wanted.running(model) if model else wanted)
-    return _described(text)
+        profile = ClusterProfile.read(cluster) if cluster else ClusterProfile()
+        text = apply_profile(text, profile.with_model_label(model) if model else profile)
+    return _parse_package(text)
 
 
 @functools.cache
 def task_names() -> dict[str, str]:
-    """The tasks of all compiled packages by their names and by those that the UI shows: KFP's list of a run's nodes may
-    have either."""
+    """Maps task names and display names to task names, for all compiled packages.
+
+    KFP's list of a run's nodes may contain either name.
+    """
     specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.glob("*.yaml")]
-    shown = [(name, title) for spec in specs for name, title, _ in _tasks(spec)]
-    return {known: name for name, title in shown for known in (name, title)}
+    tasks = [(name, display_name) for spec in specs for name, display_name, _ in _iter_tasks(spec)]
+    return {known_name: name for name, display_name in tasks for known_name in (name, display_name)}
 
 
 @functools.cache
-def _compiled(pipeline: str) -> tuple[str, str]:
-    """A compiled package's text and the image in it."""
+def _read_compiled(pipeline: str) -> tuple[str, str]:
+    """Returns the text of a compiled package and its container image."""
     text = (COMPILED / f"{pipeline}.yaml").read_text()
-    return text, _described(text).image
+    return text, _parse_package(text).image
 
 
 @functools.cache
-def _described(text: str) -> CompiledPipeline:
+def _parse_package(text: str) -> CompiledPipeline:
     spec, platform = yaml.safe_load_all(text)
-    containers = {label: each["container"] for label, each in spec["deploymentSpec"]["executors"].items()}
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    executors = spec["deploymentSpec"]["executors"]
+    containers = {label: executor["container"] for label, executor in executors.items()}
+    pod_specs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     (image,) = {container["image"] for container in containers.values()}
-    demands = [_demand(name, containers[label], pods[label]) for name, _, label in _tasks(spec)]
+    pods = [_pod_request(name, containers[label], pod_specs[label]) for name, _, label in _iter_tasks(spec)]
     info = spec["pipelineInfo"]
-    return CompiledPipeline(info["name"], info["description"], text, image, demands)
+    return CompiledPipeline(info["name"], info["description"], text, image, pods)
 
 
-def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, name in the UI and executor's label of everything that gets a pod, also inside loops."""
-    parts = spec["components"]
-    for holder in (spec["root"], *parts.values()):
-        for name, task in holder.get("dag", {}).get("tasks", {}).items():
-            if label := parts[task["componentRef"]["name"]].get("executorLabel"):
+def _iter_tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yields name, display name and executor label of every task that gets a pod, including those in loops."""
+    components = spec["components"]
+    for component in (spec["root"], *components.values()):
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            if label := components[task["componentRef"]["name"]].get("executorLabel"):
                 yield name, task["taskInfo"]["name"], label
 
 
-def _demand(task: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> PodRequest:
-    resources = container["resources"]
-    asked = {"cpu": resources["resourceCpuRequest"], "memory": resources["resourceMemoryRequest"]}
-    if accelerator := resources.get("accelerator"):
-        asked[accelerator["resourceType"]] = accelerator["resourceCount"]
+def _pod_request(task: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> PodRequest:
+    declared = container["resources"]
+    resources = {"cpu": declared["resourceCpuRequest"], "memory": declared["resourceMemoryRequest"]}
+    if accelerator := declared.get("accelerator"):
+        resources[accelerator["resourceType"]] = accelerator["resourceCount"]
     return PodRequest(
         task=task,
-        resources=asked,
+        resources=resources,
         tolerations=pod.get("tolerations", []),
         selector=pod.get("nodeSelector", {}).get("labels", {}),
-        config_maps=_needed(pod, "configMap"),
-        secrets=_needed(pod, "secret"),
+        config_maps=_required_objects(pod, "configMap"),
+        secrets=_required_objects(pod, "secret"),
     )
 
 
-def _needed(pod: Mapping[str, Any], kind: str) -> list[str]:
-    """Config maps or secrets without which the pod does not start."""
+def _required_objects(pod: Mapping[str, Any], kind: str) -> list[str]:
+    """Returns the names of the config maps or secrets without which the pod cannot start."""
     entries = [entry for use in ("AsEnv", "AsVolume") for entry in pod.get(kind + use, ())]
-    pulling = pod.get("imagePullSecret", ()) if kind == "secret" else ()
-    return sorted({entry[f"{kind}Name"] for entry in (*entries, *pulling) if not entry.get("optional")})
+    if kind == "secret":
+        entries += pod.get("imagePullSecret", ())
+    return sorted({entry[f"{kind}Name"] for entry in entries if not entry.get("optional")})

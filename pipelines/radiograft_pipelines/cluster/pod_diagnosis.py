@@ -1,4 +1,7 @@
-"""What holds a run: read from its pods, their events and Argo's workflow, for KFP itself says nothing of it."""
+"""Finds what blocks a run, in its pods, their events and Argo's workflow.
+
+KFP itself does not report why a pod cannot start.
+"""
 
 from __future__ import annotations
 
@@ -16,147 +19,155 @@ NORMAL_WAITING_REASONS = ("", "ContainerCreating", "PodInitializing", "Completed
 LOG_LINES = 60
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit): .+", re.MULTILINE)
 
-# What Kubernetes and Argo say, and what mends it; groups of the pattern fill {0}, {1}.
+# Patterns of messages of Kubernetes and Argo, each with its remedy. The pattern's groups fill {0}, {1}.
 REMEDIES = (
     (r'configmaps? "([^"]+)" not found', "create the config map {0} in the run's namespace (manifests/base has it)"),
     (r'secrets? "([^"]+)" not found', "create the secret {0} in the run's namespace"),
-    (r'serviceaccounts? "([^"]+)" not found', "create the service account {0}, or give another with --service-account"),
+    (r'serviceaccounts? "([^"]+)" not found', "create the service account {0}, or name another with --service-account"),
     (r'persistentvolumeclaims? "([^"]+)" not found', "create the persistent volume claim {0}"),
-    (r"couldn't find key (\S+) in", "add the key {0} to it"),
+    (r"couldn't find key (\S+) in", "add the key {0} to the config map or secret"),
     (r"exceeded quota: ([\w.-]+)", "raise the resource quota {0}, or wait until other pods have ended and retry"),
     (
         r"failed quota: ([\w.-]+): must specify",
-        "give the namespace a LimitRange with default requests and limits, which KFP's own containers lack",
+        "add a LimitRange with default requests and limits to the namespace: KFP's own containers declare none",
     ),
-    (r"violates PodSecurity", "the namespace demands more than the pod has: compile with this package's pipelines"),
-    (r"quantities must match|unable to parse quantity", "write quantities as Kubernetes does: 500m, 8, 16Gi"),
+    (r"violates PodSecurity", "the namespace rejects the pod: use the pipelines that this package compiles"),
+    (r"quantities must match|unable to parse quantity", "write quantities in Kubernetes's notation: 500m, 8, 16Gi"),
     (
         r"InvalidImageName|ErrImageNeverPull|ErrImagePull|ImagePullBackOff|Failed to pull image",
-        "check the image's name and digest, and that the nodes may pull it (an image pull secret)",
+        "check the image's name and digest, and the image pull secret",
     ),
     (
         r"Insufficient nvidia\.com/gpu",
-        "no node has the GPUs free: add one with two nvidia.com/gpu, or wait for other pods",
+        "no node has enough free GPUs: add a node with two nvidia.com/gpu, or wait for other pods to end",
     ),
-    (r"Insufficient (cpu|memory|ephemeral-storage|pods)", "no node has enough {0} free: add a larger node, or wait"),
-    (r"untolerated taint \{([^:}]+)", "tolerate the taint {0} of the nodes"),
-    (r"didn't match Pod's node affinity/selector", "label a node as the node selector asks, or change the selector"),
-    (r"Unschedulable|FailedScheduling", "no node takes the pod: kubectl describe nodes"),
-    (r"OOMKilled", "it needed more memory than its limit: lower train_batch_size or image_size, or raise the limit"),
+    (r"Insufficient (cpu|memory|ephemeral-storage|pods)", "no node has enough free {0}: add a larger node, or wait"),
+    (r"untolerated taint \{([^:}]+)", "add a toleration for the taint {0} of the nodes"),
+    (r"didn't match Pod's node affinity/selector", "label a node to match the node selector, or change the selector"),
+    (r"Unschedulable|FailedScheduling", "no node can run the pod: see kubectl describe nodes"),
+    (r"OOMKilled", "the task exceeded its memory limit: lower train_batch_size or image_size, or raise the limit"),
     (
         r"DeadlineExceeded|longer than the specified deadline|exceeded its deadline",
-        "it took longer than its time-out: go on from its checkpoint with radiograft retry",
+        "the task exceeded its timeout: resume it from its checkpoint with radiograft retry",
     ),
-    (r"Evicted|Preempt|NodeLost|node shutdown", "its node gave it up: radiograft retry goes on"),
-    (r"FailedMount|FailedAttachVolume", "a volume cannot be mounted: kubectl describe pod"),
-    (r"CreateContainer|RunContainerError|CrashLoopBackOff", "the container does not start: kubectl describe pod"),
+    (r"Evicted|Preempt|NodeLost|node shutdown", "the node evicted the pod: resume the run with radiograft retry"),
+    (r"FailedMount|FailedAttachVolume", "a volume cannot be mounted: see kubectl describe pod"),
+    (r"CreateContainer|RunContainerError|CrashLoopBackOff", "the container does not start: see kubectl describe pod"),
 )  # fmt: skip
 
 
 class PodIssue(NamedTuple):
-    """What keeps a task from going on or ended it, in the cluster's words, and what mends it (empty: not known)."""
+    """What blocks a task or made it fail.
+
+    Attributes:
+        task: name of the task.
+        message: the message of Kubernetes, Argo or the task.
+        remedy: how to fix it; empty if unknown.
+    """
 
     task: str
-    said: str
+    message: str
     remedy: str
 
 
 def diagnose_pods(cluster: KubernetesClient, run_id: str) -> list[PodIssue]:
-    """Everything that holds or ended a run's tasks; nothing where all is well.
+    """Returns what blocks a run's tasks or made them fail, one issue per task and remedy.
 
     Raises:
         ClusterError: pods cannot be read.
     """
     label = f"{RUN_LABEL}={run_id}"
-    pods = cluster.listed("pods", cluster.core.list_namespaced_pod, cluster.namespace, label_selector=label)
-    said = [(_task(pod), words) for pod in pods for words in _of_pod(cluster, pod)]
-    said += _of_workflow(cluster, label)
-    found: dict[tuple[str, str], PodIssue] = {}
-    for task, words in said:
-        hold = PodIssue(task, words, remedy(words))
-        found.setdefault((task, hold.remedy), hold)
-    return list(found.values())
+    pods = cluster.list_items("pods", cluster.core.list_namespaced_pod, cluster.namespace, label_selector=label)
+    messages = [(_task_name(pod), message) for pod in pods for message in _pod_messages(cluster, pod)]
+    messages += _workflow_messages(cluster, label)
+    issues: dict[tuple[str, str], PodIssue] = {}
+    for task, message in messages:
+        issue = PodIssue(task, message, remedy(message))
+        issues.setdefault((task, issue.remedy), issue)
+    return list(issues.values())
 
 
-def remedy(said: str) -> str:
-    """What mends what Kubernetes or Argo said; empty where that is not known."""
+def remedy(message: str) -> str:
+    """Returns the remedy for a message of Kubernetes or Argo; empty if unknown."""
     for pattern, text in REMEDIES:
-        if found := re.search(pattern, said):
-            return text.format(*found.groups())
+        if match := re.search(pattern, message):
+            return text.format(*match.groups())
     return ""
 
 
-def _task(pod: Any) -> str:
-    """The task's name in the pipeline: our label, or out of Argo's name for the node."""
+def _task_name(pod: Any) -> str:
+    """Returns the name of a pod's task, from its label or else from Argo's node name."""
     if task := (pod.metadata.labels or {}).get(TASK_LABEL):
         return str(task)
     return _task_of_node((pod.metadata.annotations or {}).get(NODE_NAME, pod.metadata.name))
 
 
 def _task_of_node(name: str) -> str:
-    """`fine-tune` out of `workflow.root.fine-tune.executor(0)` or `workflow.root.fine-tune-driver`."""
+    """Extracts `fine-tune` from `workflow.root.fine-tune.executor(0)` or `workflow.root.fine-tune-driver`."""
     parts = [part.partition("(")[0] for part in name.split(".")]
-    named = [part for part in parts if part not in ("executor", "driver", "root")]
-    return named[-1].removesuffix("-driver") if named else name
+    tasks = [part for part in parts if part not in ("executor", "driver", "root")]
+    return tasks[-1].removesuffix("-driver") if tasks else name
 
 
-def _of_pod(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
+def _pod_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
     status = pod.status
     if status.phase == "Succeeded":
         return
     if status.reason:
-        yield _joined(status.reason, status.message)
+        yield _join(status.reason, status.message)
     for condition in status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
-            yield _joined(condition.reason, condition.message)
+            yield _join(condition.reason, condition.message)
     for container in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
-        yield from _of_container(container)
+        yield from _container_messages(container)
     if status.phase == "Pending":
-        yield from _of_events(cluster, pod)
+        yield from _event_messages(cluster, pod)
     if status.phase == "Failed":
-        yield from _of_log(cluster, pod)
+        yield from _log_messages(cluster, pod)
 
 
-def _of_container(container: Any) -> Iterator[str]:
-    waiting, ended = container.state.waiting, container.state.terminated
+def _container_messages(container: Any) -> Iterator[str]:
+    waiting, terminated = container.state.waiting, container.state.terminated
     if waiting and (waiting.reason or "") not in NORMAL_WAITING_REASONS:
-        yield _joined(waiting.reason, waiting.message)
-    if ended and ended.reason == "OOMKilled":
-        yield _joined(ended.reason, f"exit code {ended.exit_code}")
+        yield _join(waiting.reason, waiting.message)
+    if terminated and terminated.reason == "OOMKilled":
+        yield _join(terminated.reason, f"exit code {terminated.exit_code}")
 
 
-def _of_events(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
-    events = cluster.listed(
+def _event_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
+    events = cluster.list_items(
         "events",
         cluster.core.list_namespaced_event,
         cluster.namespace,
         field_selector=f"involvedObject.name={pod.metadata.name},type=Warning",
     )
     for event in events:
-        yield _joined(event.reason, event.message)
+        yield _join(event.reason, event.message)
 
 
-def _of_log(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
-    """The last exception in a failed pod's log, or what the driver could not make sense of."""
+def _log_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
+    """Yields the last exception in a failed pod's log, or the quantity that KFP's driver could not parse."""
     try:
         log = cluster.call(
             "logs", cluster.core.read_namespaced_pod_log, pod.metadata.name, cluster.namespace,
             container="main", tail_lines=LOG_LINES,
         )  # fmt: skip
     except (ClusterError, LookupError):
-        return  # the pod or its log is gone
-    raised = EXCEPTION.findall(log)
-    wrong = [line.strip() for line in log.splitlines() if "quantities must match" in line]
-    yield from (raised or wrong)[-1:]
+        return  # the pod or its log no longer exists
+    exceptions = EXCEPTION.findall(log)
+    invalid_quantities = [line.strip() for line in log.splitlines() if "quantities must match" in line]
+    yield from (exceptions or invalid_quantities)[-1:]
 
 
-def _of_workflow(cluster: KubernetesClient, label: str) -> list[tuple[str, str]]:
-    """What Argo says of nodes whose pods it could not create or that took too long."""
+def _workflow_messages(cluster: KubernetesClient, label: str) -> list[tuple[str, str]]:
+    """Returns Argo's messages for nodes whose pods could not be created, or that exceeded their deadline."""
     try:
-        found = cluster.objects("argoproj.io", "v1alpha1", cluster.namespace, "workflows", label_selector=label)
+        workflows = cluster.list_custom_objects(
+            "argoproj.io", "v1alpha1", cluster.namespace, "workflows", label_selector=label
+        )
     except (ClusterError, LookupError):
-        return []  # the pods have been read; some users may not read Argo's objects
-    nodes = [node for workflow in found for node in workflow.get("status", {}).get("nodes", {}).values()]
+        return []  # some users may not read Argo's objects; the pods are diagnosed without them
+    nodes = [node for workflow in workflows for node in workflow.get("status", {}).get("nodes", {}).values()]
     return [
         (_task_of_node(node["name"]), node["message"])
         for node in nodes
@@ -164,5 +175,5 @@ def _of_workflow(cluster: KubernetesClient, label: str) -> list[tuple[str, str]]
     ]
 
 
-def _joined(reason: str | None, message: str | None) -> str:
+def _join(reason: str | None, message: str | None) -> str:
     return ": ".join(part for part in (reason, message) if part)

@@ -1,4 +1,4 @@
-"""What a task's pod requests of a cluster."""
+"""The resources and objects that a task's pod requests, and Kubernetes quantities."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # without a sign
+QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)  # unsigned
 
 
 class PodRequest(NamedTuple):
-    """What a task's pod asks for; quantities as Kubernetes writes them, objects as Kubernetes has them in a pod.
+    """What the pod of a task requests from the cluster, as in a Kubernetes manifest.
 
     Attributes:
-        config_maps: those that the pod does not start without; `secrets` likewise.
+        resources: quantities by resource name.
+        selector: node labels that are required.
+        config_maps: required config maps; optional ones are left out. `secrets` likewise.
     """
 
     task: str
@@ -25,10 +27,14 @@ class PodRequest(NamedTuple):
 
 
 def parse_quantity(quantity: str) -> Decimal:
-    """A Kubernetes quantity as a number.
+    """Converts a Kubernetes quantity to a number.
+
+    Example:
+        >>> parse_quantity("16Gi")
+        Decimal('17179869184')
 
     Raises:
-        ValueError: it is none.
+        ValueError: the quantity is malformed.
     """
     from kubernetes import utils
 
@@ -36,5 +42,5 @@ def parse_quantity(quantity: str) -> Decimal:
 
 
 def is_positive_quantity(quantity: str) -> bool:
-    """Whether a pod may ask for it: a Kubernetes quantity above 0."""
+    """Returns whether the text is a Kubernetes quantity above 0, which a pod may request."""
     return QUANTITY.fullmatch(quantity) is not None and parse_quantity(quantity) > 0

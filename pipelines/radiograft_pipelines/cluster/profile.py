@@ -1,6 +1,6 @@
-"""What differs between clusters: a short YAML file that changes what the pods of a compiled package ask for.
+"""Cluster profiles: short YAML files that adapt the pods of a compiled package to a cluster.
 
-KFP takes little of this at run time, and some of it silently wrongly; so it is constant in the package that runs.
+The values become constants of the package, because KFP supports few of them at run time, and some incorrectly.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from radiograft_pipelines.cluster.pod_request import is_positive_quantity
 from radiograft_pipelines.dags import tasks
 
 LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
-GIGABYTE = 10**9  # the unit of KFP's older fields, which stand beside the quantities as text
+GIGABYTE = 10**9  # unit of KFP's deprecated numeric fields, which are kept beside the quantities
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterProfile:
-    """What a cluster has and wants; without any line it is what the packages are compiled for.
+    """What a cluster offers and requires. The defaults are the values that the packages are compiled with.
 
     Attributes:
-        gpu_type: the resource's name on the nodes.
-        gpus: of a pod that computes; 0: none.
-        require_gpus: whether a task stops that sees fewer NVIDIA GPUs than it asked for; false for the CPU image and
-            for parts of a GPU.
-        max_cpu: no pod asks for more cores than this quantity; empty: as compiled.
-        max_memory: no pod asks for more memory than this quantity; empty: as compiled.
-        tolerations: of every pod, as Kubernetes writes them; that for `gpu_type` is there anyway.
-        node_selector: labels that a node must have to get a pod with GPUs.
+        gpu_type: resource name of the GPUs.
+        gpus: number of GPUs per pod that computes; 0 for none.
+        require_gpus: whether a task fails if it sees fewer NVIDIA GPUs than it requested. Set it to false for the CPU
+            image and for fractional GPUs.
+        max_cpu: upper bound of a pod's CPU request and limit, as a quantity; empty for no bound.
+        max_memory: upper bound of a pod's memory request and limit, as a quantity; empty for no bound.
+        tolerations: tolerations of every pod, as in a Kubernetes manifest. The one for `gpu_type` is always added.
+        node_selector: labels that a node must have to run a pod with GPUs.
         image_pull_policy: Always, IfNotPresent or Never.
-        image_pull_secrets: secrets with the image registry's credentials.
-        secret: the one with an S3 store's `accesskey` and `secretkey`; it need not exist.
-        scratch: size of a volume for /tmp that a pod with GPUs gets and loses with its end; empty: the node's own disk.
-            KFP sets no fsGroup, so the storage class must give volumes that any user may write to.
-        scratch_class: storage class of that volume; empty: the cluster's default.
-        labels: of every pod.
+        image_pull_secrets: secrets with the credentials of the image registry.
+        secret: secret with the keys `accesskey` and `secretkey` of an S3 store. It is optional in the cluster.
+        scratch: size of an ephemeral volume for /tmp of pods with GPUs; empty for the node's disk. KFP sets no fsGroup,
+            so the storage class must provide volumes that any user may write to.
+        scratch_class: storage class of that volume; empty for the cluster's default.
+        labels: labels of every pod.
     """
 
     gpu_type: str = tasks.GPU_TYPE
@@ -61,9 +61,9 @@ class ClusterProfile:
     scratch_class: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def running(self, model: str) -> ClusterProfile:
-        """The same cluster for runs that publish a model of this name, with which their pods are labeled."""
-        value = model.rstrip("_-")  # which a label's value may hold, but not end with
+    def with_model_label(self, model: str) -> ClusterProfile:
+        """Returns a copy that labels the pods with the name of the model that their run publishes."""
+        value = model.rstrip("_-")  # a label value may contain these characters, but not end with them
         return dataclasses.replace(self, labels={tasks.MODEL_LABEL: value, **self.labels})
 
     def __post_init__(self) -> None:
@@ -77,28 +77,26 @@ class ClusterProfile:
                 raise ValueError(f"{name} must be a quantity above 0 such as 500m, 8 or 16Gi, got {text!r}")
         for name in ("gpu_type", "secret"):
             if not getattr(self, name):
-                raise ValueError(
-                    f"{name} must be a name, got ''; without the line it is {getattr(ClusterProfile, name)}"
-                )
+                raise ValueError(f"{name} must be a name, got ''; the default is {getattr(ClusterProfile, name)}")
         _check_labels("node_selector", self.node_selector)
         _check_labels("labels", self.labels)
 
     @classmethod
     def read(cls, path: Path) -> ClusterProfile:
-        """Reads a file of the attributes' names.
+        """Reads a YAML file whose keys are the attributes of this class.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: no YAML, not a mapping, a name that there is not, or a value that cannot be.
+            FileNotFoundError: the file is missing.
+            ValueError: the file is malformed, or contains an unknown key or an invalid value.
         """
         content = settings.read_mapping(path, may_be_empty=True)
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in content.items():
             if name not in names:
                 raise ValueError(f"{path} has no setting {name!r}{did_you_mean(str(name), names)}")
-            wanted = type(getattr(cls(), name))
-            if type(value) is not wanted:
-                raise ValueError(f"{path}: {name} must be {wanted.__name__}, got {value!r}")
+            expected = type(getattr(cls(), name))
+            if type(value) is not expected:
+                raise ValueError(f"{path}: {name} must be {expected.__name__}, got {value!r}")
         return cls(**content)
 
 
@@ -106,65 +104,72 @@ def _check_labels(name: str, labels: dict[str, Any]) -> None:
     for label, value in labels.items():
         if not (isinstance(value, str) and LABEL_VALUE.fullmatch(value)):
             raise ValueError(
-                f"values of {name} must be at most 63 letters, digits and ._-, a letter or digit first and last, "
+                f"values of {name} must be at most 63 letters, digits and ._-, with a letter or digit at both ends, "
                 f"got {value!r} for {label}"
             )
 
 
 def apply_profile(package: str, cluster: ClusterProfile) -> str:
-    """A compiled package with its pods as the cluster wants them.
+    """Adapts the pods of a compiled package to a cluster and returns the package.
 
     Raises:
-        ValueError: what the cluster wants is nothing that KFP can give a pod.
+        ValueError: KFP does not support a value in the profile.
     """
     spec, platform = yaml.safe_load_all(package)
-    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for label, executor in spec["deploymentSpec"]["executors"].items():
         container = executor["container"]
-        computes = "accelerator" in container["resources"]
-        executors[label] = _pod(executors[label], cluster, on_gpus=computes and cluster.gpus > 0)
-        if computes:
-            _with_gpus(container, cluster)
+        uses_gpus = "accelerator" in container["resources"]
+        pods[label] = _adapt_pod(pods[label], cluster, on_gpus=uses_gpus and cluster.gpus > 0)
+        if uses_gpus:
+            _set_gpus(container, cluster)
         _limit_resources(container["resources"], cluster)
     return yaml.safe_dump_all([spec, platform])
 
 
-def _pod(pod: dict[str, Any], cluster: ClusterProfile, *, on_gpus: bool) -> dict[str, Any]:
-    """The platform's part of a pod, checked by KFP's own message type."""
-    store = {"secretName": cluster.secret, **_named("secret", cluster.secret)}
-    secrets = [entry | (store if entry["secretName"] == tasks.SECRET else {}) for entry in pod["secretAsEnv"]]
-    gpu = [{"key": cluster.gpu_type, "operator": "Exists", "effect": "NoSchedule"}] if on_gpus else []
-    changed = {
+def _adapt_pod(pod: dict[str, Any], cluster: ClusterProfile, *, on_gpus: bool) -> dict[str, Any]:
+    """Returns the pod's platform configuration, validated by KFP's message type."""
+    adapted = {
         **pod,
-        "secretAsEnv": secrets,
-        "tolerations": [*gpu, *cluster.tolerations],
-        "nodeSelector": {"labels": cluster.node_selector if on_gpus else {}},
+        "secretAsEnv": [_set_store_secret(entry, cluster.secret) for entry in pod["secretAsEnv"]],
+        "tolerations": [*cluster.tolerations],
+        "nodeSelector": {"labels": {}},
         "imagePullPolicy": cluster.image_pull_policy,
-        "imagePullSecret": [{"secretName": name, **_named("secret", name)} for name in cluster.image_pull_secrets],
+        "imagePullSecret": [_secret_name(name) for name in cluster.image_pull_secrets],
         "podMetadata": {"labels": {**pod["podMetadata"]["labels"], **cluster.labels}},
-        **(_scratch(pod, cluster) if on_gpus and cluster.scratch else {}),
     }
+    if on_gpus:
+        gpu_toleration = {"key": cluster.gpu_type, "operator": "Exists", "effect": "NoSchedule"}
+        adapted["tolerations"] = [gpu_toleration, *cluster.tolerations]
+        adapted["nodeSelector"] = {"labels": cluster.node_selector}
+        if cluster.scratch:
+            adapted |= _scratch_volume(pod, cluster)
     try:
-        return dict(json_format.MessageToDict(json_format.ParseDict(changed, KubernetesExecutorConfig())))
+        return dict(json_format.MessageToDict(json_format.ParseDict(adapted, KubernetesExecutorConfig())))
     except json_format.ParseError as error:
-        raise ValueError(f"KFP cannot give this to a pod: {error}") from None
+        raise ValueError(f"KFP does not support this pod configuration: {error}") from None
 
 
-def _scratch(pod: dict[str, Any], cluster: ClusterProfile) -> dict[str, Any]:
-    """A claim of the pod's own in place of the empty folder that lies on the node's disk."""
+def _set_store_secret(entry: dict[str, Any], secret: str) -> dict[str, Any]:
+    return entry | _secret_name(secret) if entry["secretName"] == tasks.SECRET else entry
+
+
+def _secret_name(name: str) -> dict[str, Any]:
+    """Returns a secret's name in KFP's deprecated field and in the one that replaces it."""
+    return {"secretName": name, "secretNameParameter": {"runtimeValue": {"constant": name}}}
+
+
+def _scratch_volume(pod: dict[str, Any], cluster: ClusterProfile) -> dict[str, Any]:
+    """Returns the volumes of a pod whose /tmp is an ephemeral volume instead of a folder on the node's disk."""
     (folder,) = (mount for mount in pod["emptyDirMounts"] if mount["mountPath"] == tasks.WRITABLE)
     kind = {"storageClassName": cluster.scratch_class} if cluster.scratch_class else {"defaultStorageClass": True}
-    claim = {**folder, "accessModes": ["ReadWriteOnce"], "size": cluster.scratch, **kind}
+    volume = {**folder, "accessModes": ["ReadWriteOnce"], "size": cluster.scratch, **kind}
     others = [mount for mount in pod["emptyDirMounts"] if mount != folder]
-    return {"emptyDirMounts": others, "genericEphemeralVolume": [claim]}
+    return {"emptyDirMounts": others, "genericEphemeralVolume": [volume]}
 
 
-def _named(kind: str, name: str) -> dict[str, Any]:
-    return {f"{kind}NameParameter": {"runtimeValue": {"constant": name}}}
-
-
-def _with_gpus(container: dict[str, Any], cluster: ClusterProfile) -> None:
-    """Changes kind and number of the GPUs of a container that asks for some, and its promise."""
+def _set_gpus(container: dict[str, Any], cluster: ClusterProfile) -> None:
+    """Sets the type and number of a container's GPUs, and the number that its task checks for."""
     count, kind = str(cluster.gpus), cluster.gpu_type
     container["resources"]["accelerator"] = {"count": count, "resourceCount": count, "type": kind, "resourceType": kind}
     for variable in container["env"]:
@@ -175,9 +180,9 @@ def _with_gpus(container: dict[str, Any], cluster: ClusterProfile) -> None:
 
 
 def _limit_resources(resources: dict[str, Any], cluster: ClusterProfile) -> None:
-    """Lowers requests and limits to the most that a pod may ask for."""
-    for kind, most, unit in (("Cpu", cluster.max_cpu, 1), ("Memory", cluster.max_memory, GIGABYTE)):
+    """Lowers requests and limits to the upper bounds of the profile."""
+    for kind, maximum, unit in (("Cpu", cluster.max_cpu, 1), ("Memory", cluster.max_memory, GIGABYTE)):
         for bound in ("Request", "Limit"):
-            if most and parse_quantity(resources[f"resource{kind}{bound}"]) > parse_quantity(most):
-                resources[f"resource{kind}{bound}"] = most
-                resources[f"{kind.lower()}{bound}"] = float(parse_quantity(most) / unit)
+            if maximum and parse_quantity(resources[f"resource{kind}{bound}"]) > parse_quantity(maximum):
+                resources[f"resource{kind}{bound}"] = maximum
+                resources[f"{kind.lower()}{bound}"] = float(parse_quantity(maximum) / unit)

@@ -1,4 +1,4 @@
-"""The runs of our pipelines on a server: the list, and trying one again."""
+"""Lists the runs of Radiograft's pipelines on KFP with their results, and retries failed runs."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient, find_by
 from radiograft_pipelines.cluster.watch import ENDED, read_run
 
 
-def latest_run(server: KfpClient, names: list[str], most: int) -> list[Any]:
-    """The newest runs (kfp_server_api.V2beta1Run) of the pipelines with these names, at most `most`.
+def list_runs(server: KfpClient, names: list[str], limit: int) -> list[Any]:
+    """Returns the newest runs (kfp_server_api.V2beta1Run) of the pipelines with these names, at most `limit`.
 
     Raises:
-        ClusterError: KFP cannot be reached or refuses.
+        ClusterError: KFP cannot be reached, or rejects a request.
     """
-    ours = {pipeline.pipeline_id for name in names for pipeline in _pipelines(server, name)}
-    return list(itertools.islice((run for run in _all(server) if pipeline_of(run) in ours), most))
+    pipeline_ids = {pipeline.pipeline_id for name in names for pipeline in _pipelines(server, name)}
+    runs = (run for run in _all_runs(server) if pipeline_of(run) in pipeline_ids)
+    return list(itertools.islice(runs, limit))
 
 
 def pipeline_of(run: Any) -> str | None:
-    """The id of a run's pipeline; none of a run that was made of a specification of its own."""
+    """Returns the ID of a run's pipeline; None for a run of a pipeline that was not uploaded."""
     return run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else None
 
 
 def retry_run(server: KfpClient, run_id: str) -> None:
-    """Lets a run go on where it failed: what succeeded is not run again, and training goes on from its checkpoint.
+    """Retries a run from where it failed. Succeeded tasks are not repeated; training resumes from its checkpoint.
 
     Raises:
-        ClusterError: there is no such run, or it has not failed.
+        ClusterError: the run does not exist, or has not failed.
     """
     state = read_run(server, run_id).state
     if state not in ("FAILED", "CANCELED"):
@@ -49,13 +50,13 @@ def retry_run(server: KfpClient, run_id: str) -> None:
         run = server.runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUTS)
         return run if run.state not in ENDED else None
 
-    server.make_sure(
+    server.find_or_create(
         f"run {run_id}", find, lambda: server.runs.run_service_retry_run(run_id=run_id, _request_timeout=TIMEOUTS)
     )
 
 
-def _all(server: KfpClient) -> Iterator[Any]:
-    return server.pages(
+def _all_runs(server: KfpClient) -> Iterator[Any]:
+    return server.iter_items(
         "the list of runs",
         server.runs.run_service_list_runs,
         "runs",
@@ -65,17 +66,24 @@ def _all(server: KfpClient) -> Iterator[Any]:
 
 
 def _pipelines(server: KfpClient, name: str) -> list[Any]:
-    found = server.call(
+    response = server.call(
         f"the pipeline {name!r}",
         server.pipelines.pipeline_service_list_pipelines,
         filter=find_by_name(name),
         namespace=server.scope,
     )
-    return list(found.pipelines or [])
+    return list(response.pipelines or [])
 
 
 class RunResult(NamedTuple):
-    """A version, whether it is in production now, and its AUROC on test, 0 to 1, None where it is not estimable."""
+    """The version that a run published.
+
+    Attributes:
+        model: name of the model.
+        version: number of the version.
+        in_production: whether it is the production version now.
+        auroc: mean AUROC on the test split, 0 to 1; None if it is not estimable.
+    """
 
     model: str
     version: int
@@ -87,22 +95,25 @@ class RunResult(NamedTuple):
 
 
 def run_result(run: Any) -> RunResult | None:
-    """What a run (kfp_server_api.V2beta1Run) published; None where it published nothing, or that cannot be read."""
-    place, model, numbers = _registry_of(run)
+    """Returns what a run (kfp_server_api.V2beta1Run) published; None if it published nothing or is unreadable."""
+    root, model, numbers = _registry_of(run)
     number = numbers.get(run.run_id)
-    return None if number is None else _describe(place, model, number)
+    return None if number is None else _read_result(root, model, number)
 
 
 def skipped_unchanged(run: Any) -> bool:
-    """Whether a run ended well after ingest, because nothing changed since an earlier version.
+    """Returns whether a run succeeded without training, because nothing changed since an earlier version.
 
-    KFP counts what it skips as a success. A list of runs tells no tasks; there, such a run claims no version.
+    KFP reports a run whose tasks were skipped as succeeded. In a list of runs the tasks are missing; there, the run is
+    recognized by not having claimed a version.
     """
     if run.state != "SUCCEEDED" or _parameters(run).get("train_trigger") != DATA_CHANGED:
         return False
-    began = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
+    started = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
+    if started:
+        return started == {"ingest"}
     numbers = _registry_of(run)[2]
-    return began == {"ingest"} if began else bool(numbers) and run.run_id not in numbers
+    return bool(numbers) and run.run_id not in numbers
 
 
 def _parameters(run: Any) -> dict[str, Any]:
@@ -110,32 +121,35 @@ def _parameters(run: Any) -> dict[str, Any]:
 
 
 def _registry_of(run: Any) -> tuple[str, str, dict[str, int]]:
-    """Registry and model of a run that ended well, and the versions there by run; none where they cannot be read."""
-    place, model = (str(_parameters(run).get(name, "")) for name in ("publish_registry", "publish_model_name"))
-    known = run.state == "SUCCEEDED" and model and storage.is_bucket(place)
-    return place, model, _numbers(place, model) if known else {}
+    """Returns registry and model of a run, and the version numbers by run ID.
+
+    The version numbers are empty if the run did not succeed or the registry cannot be read.
+    """
+    root, model = (str(_parameters(run).get(name, "")) for name in ("publish_registry", "publish_model_name"))
+    readable = run.state == "SUCCEEDED" and model and storage.is_bucket(root)
+    return root, model, _claimed_versions(root, model) if readable else {}
 
 
 @functools.cache
-def _numbers(place: str, model: str) -> dict[str, int]:
-    """The version that each run claimed; empty where the registry cannot be read from here."""
+def _claimed_versions(root: str, model: str) -> dict[str, int]:
+    """Returns the version number that each run claimed; empty if the registry cannot be read from this machine."""
     try:
         claims = [
             Claim(**json.loads(storage.read_bytes(entry.uri)))
-            for entry in registry.files_below(storage.join(place, model, "claims"))
+            for entry in registry.files_below(storage.join(root, model, "claims"))
         ]
         return {claim.run_id: claim.number for claim in claims}
-    except Exception:  # no credentials, no route, no right, no claim: a list of runs does without
+    except Exception:  # missing credentials, network or permission, or a malformed claim: runs are listed without
         return {}
 
 
-def _describe(place: str, model: str, number: int) -> RunResult | None:
-    name = storage.join(place, model, str(number), registry.EXTRA_ASSETS, "metrics.json")
+def _read_result(root: str, model: str, number: int) -> RunResult | None:
+    name = storage.join(root, model, str(number), registry.EXTRA_ASSETS, "metrics.json")
     try:
-        current = production.read_production(place, model)
-        facts = json_io.parse_json_object(storage.read_bytes(name), name)
-        auroc = facts["metrics"][facts["published"]]["test"]["mean"]["auroc"]["value"]
+        current = production.read_production(root, model)
+        results = json_io.parse_json_object(storage.read_bytes(name), name)
+        auroc = results["metrics"][results["published"]]["test"]["mean"]["auroc"]["value"]
         in_production = current is not None and current.version == number
         return RunResult(model, number, in_production, None if auroc is None else float(auroc))
     except (FileNotFoundError, LookupError, TypeError, ValueError):
-        return None  # claimed, but never completed, or by another package
+        return None  # the version was never completed, or was written by another package

@@ -1,4 +1,4 @@
-"""From a package and settings to a run on KFP; what is there already is found, never created a second time."""
+"""Submits runs to KFP. Pipelines, versions and experiments that already exist are reused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from radiograft_pipelines.settings import NOT_URIS, URI_SETTINGS
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to run, as whom and where to: `experiment` by name, empty `pipeline_root` and `service_account`: KFP's."""
+    """What to run, and how.
+
+    Attributes:
+        package: the compiled pipeline.
+        values: its parameters by name.
+        experiment: name of the experiment.
+        pipeline_root: URI prefix of the artifacts; empty for KFP's default.
+        service_account: service account of the pods; empty for KFP's default.
+    """
 
     package: CompiledPipeline
     values: Mapping[str, Scalar]
@@ -29,114 +37,114 @@ class RunRequest:
 
 
 def check_uris(values: Mapping[str, Scalar]) -> None:
-    """Refuses places that no pod can reach.
+    """Checks that all URIs can be reached from the cluster.
 
     Raises:
-        ClusterError: a path of this machine, or the object store that only a local run has.
+        ClusterError: a URI is a local path, or in the embedded object store of local runs.
     """
     for name in URI_SETTINGS:
-        place = str(values[name])
-        if place in NOT_URIS:
+        uri = str(values[name])
+        if uri in NOT_URIS:
             continue
-        if not storage.is_bucket(place) or place.startswith(f"gs://{storage.EMBEDDED_BUCKET}"):
-            raise ClusterError(f"{name} must be in a bucket that the cluster reaches, such as gs://..., got {place!r}")
+        if not storage.is_bucket(uri) or uri.startswith(f"gs://{storage.EMBEDDED_BUCKET}"):
+            raise ClusterError(f"{name} must be in a bucket that the cluster can reach, such as gs://..., got {uri!r}")
 
 
-def submit_run(server: KfpClient, order: RunRequest) -> Any:
-    """Starts a run and returns it as KFP gives it (kfp_server_api.V2beta1Run).
+def submit_run(server: KfpClient, request: RunRequest) -> Any:
+    """Starts a run and returns it (kfp_server_api.V2beta1Run).
 
     Raises:
-        ClusterError: KFP cannot be reached or refuses.
+        ClusterError: KFP cannot be reached, or rejects a request.
     """
     from kfp_server_api import V2beta1Run
 
-    label = f"{order.package.name} {secrets.token_hex(4)}"  # finds the run again when KFP's answer to it gets lost
-    experiment_id = find_experiment(server, order.experiment)
+    name = f"{request.package.name} {secrets.token_hex(4)}"  # unique: a retry finds the run if a response was lost
+    experiment_id = find_experiment(server, request.experiment)
     run = V2beta1Run(
-        display_name=label,
+        display_name=name,
         experiment_id=experiment_id,
-        pipeline_version_reference=pipeline_reference(server, order.package),
-        runtime_config=runtime_config(order),
-        service_account=order.service_account or None,
+        pipeline_version_reference=pipeline_reference(server, request.package),
+        runtime_config=runtime_config(request),
+        service_account=request.service_account or None,
     )
 
     def find() -> Any:
-        found = server.runs.run_service_list_runs(
-            experiment_id=experiment_id, filter=find_by_name(label), _request_timeout=TIMEOUTS
+        response = server.runs.run_service_list_runs(
+            experiment_id=experiment_id, filter=find_by_name(name), _request_timeout=TIMEOUTS
         )
-        return (found.runs or [None])[0]
+        return (response.runs or [None])[0]
 
-    return server.make_sure(
-        f"the run {label!r}", find, lambda: server.runs.run_service_create_run(run=run, _request_timeout=TIMEOUTS)
+    return server.find_or_create(
+        f"the run {name!r}", find, lambda: server.runs.run_service_create_run(run=run, _request_timeout=TIMEOUTS)
     )
 
 
-def runtime_config(order: RunRequest) -> Any:
-    """The order's parameters as KFP takes them."""
+def runtime_config(request: RunRequest) -> Any:
+    """Returns the request's parameters and pipeline root (kfp_server_api.V2beta1RuntimeConfig)."""
     from kfp_server_api import V2beta1RuntimeConfig
 
-    return V2beta1RuntimeConfig(parameters=dict(order.values), pipeline_root=order.pipeline_root or None)
+    return V2beta1RuntimeConfig(parameters=dict(request.values), pipeline_root=request.pipeline_root or None)
 
 
 def find_experiment(server: KfpClient, name: str) -> str:
-    """The id of the experiment with this name, which is created where there is none."""
+    """Returns the ID of the experiment with this name. Creates the experiment if it does not exist."""
     from kfp_server_api import V2beta1Experiment
 
     service = server.experiments
 
     def find() -> Any:
-        found = service.experiment_service_list_experiments(
+        response = service.experiment_service_list_experiments(
             filter=find_by_name(name), namespace=server.scope, _request_timeout=TIMEOUTS
         )
-        return (found.experiments or [None])[0]
+        return (response.experiments or [None])[0]
 
-    wanted = V2beta1Experiment(display_name=name, namespace=server.scope)
-    made = server.make_sure(
+    new = V2beta1Experiment(display_name=name, namespace=server.scope)
+    experiment = server.find_or_create(
         f"the experiment {name!r}",
         find,
-        lambda: service.experiment_service_create_experiment(experiment=wanted, _request_timeout=TIMEOUTS),
+        lambda: service.experiment_service_create_experiment(experiment=new, _request_timeout=TIMEOUTS),
     )
-    return str(made.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def pipeline_reference(server: KfpClient, package: CompiledPipeline) -> Any:
-    """The package's version on the server, uploaded where it is not there yet."""
+    """Returns the reference to the package's version on the server. Uploads the version if it does not exist."""
     from kfp_server_api import V2beta1PipelineVersionReference
 
-    pipeline_id = _pipeline(server, package)
-    version_id = _version(server, pipeline_id, package)
+    pipeline_id = _find_pipeline(server, package)
+    version_id = _find_version(server, pipeline_id, package)
     return V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
 
 
-def _pipeline(server: KfpClient, package: CompiledPipeline) -> str:
-    # Created empty: an upload would name its first version after the pipeline.
+def _find_pipeline(server: KfpClient, package: CompiledPipeline) -> str:
+    # The pipeline is created empty: an upload would name its first version after the pipeline.
     from kfp_server_api import V2beta1Pipeline
 
     service = server.pipelines
 
     def find() -> Any:
-        found = service.pipeline_service_list_pipelines(
+        response = service.pipeline_service_list_pipelines(
             filter=find_by_name(package.name), namespace=server.scope, _request_timeout=TIMEOUTS
         )
-        return (found.pipelines or [None])[0]
+        return (response.pipelines or [None])[0]
 
-    wanted = V2beta1Pipeline(
+    new = V2beta1Pipeline(
         name=package.name, display_name=package.name, description=package.description, namespace=server.scope
     )
-    made = server.make_sure(
+    pipeline = server.find_or_create(
         f"the pipeline {package.name!r}",
         find,
-        lambda: service.pipeline_service_create_pipeline(pipeline=wanted, _request_timeout=TIMEOUTS),
+        lambda: service.pipeline_service_create_pipeline(pipeline=new, _request_timeout=TIMEOUTS),
     )
-    return str(made.pipeline_id)
+    return str(pipeline.pipeline_id)
 
 
-def _version(server: KfpClient, pipeline_id: str, package: CompiledPipeline) -> str:
+def _find_version(server: KfpClient, pipeline_id: str, package: CompiledPipeline) -> str:
     def find() -> Any:
-        found = server.pipelines.pipeline_service_list_pipeline_versions(
+        response = server.pipelines.pipeline_service_list_pipeline_versions(
             pipeline_id=pipeline_id, filter=find_by_name(package.version), _request_timeout=TIMEOUTS
         )
-        return (found.pipeline_versions or [None])[0]
+        return (response.pipeline_versions or [None])[0]
 
     def upload() -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -146,5 +154,5 @@ def _version(server: KfpClient, pipeline_id: str, package: CompiledPipeline) -> 
                 str(path), name=package.version, pipelineid=pipeline_id, _request_timeout=TIMEOUTS
             )
 
-    made = server.make_sure(f"version {package.version!r} of {package.name}", find, upload)
-    return str(made.pipeline_version_id)
+    version = server.find_or_create(f"version {package.version!r} of {package.name}", find, upload)
+    return str(version.pipeline_version_id)

@@ -1,4 +1,4 @@
-"""Training curves of a run on a cluster: a Tensorboard resource where Kubeflow has that kind, else the command."""
+"""TensorBoard for runs on a cluster: a Tensorboard resource if Kubeflow has that kind, otherwise a command."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 
 GROUP, VERSION, PLURAL = "tensorboard.kubeflow.org", "v1alpha1", "tensorboards"
-LAUNCHER_CONFIG = "kfp-launcher"  # KFP's own config map, which may name another pipeline root
+LAUNCHER_CONFIG = "kfp-launcher"  # KFP's own config map, which may set another pipeline root
 KFP_ROOT = "minio://mlpipeline/v2/artifacts"
 
 
 def run_logs_uri(run: Any, pipeline: str, cluster: KubernetesClient | None) -> str:
-    """The folder in the object store below which a run's tasks keep their logs.
+    """Returns the URI of the folder that holds the logs of a run's tasks.
 
     Args:
         run: kfp_server_api.V2beta1Run.
-        pipeline: the pipeline's name, which KFP makes a folder of the pipeline root.
+        pipeline: name of the pipeline, which is a folder below the pipeline root.
+        cluster: where KFP's default pipeline root is read; None assumes KFP's own store.
     """
-    root = (run.runtime_config.pipeline_root if run.runtime_config else "") or _root(cluster)
+    root = (run.runtime_config.pipeline_root if run.runtime_config else "") or _default_pipeline_root(cluster)
     return f"{readable_uri(root).rstrip('/')}/{pipeline}/{run.run_id}"
 
 
 def apply_tensorboard(cluster: KubernetesClient, run_id: str, logs: str) -> str | None:
-    """Creates or changes the run's Tensorboard resource and returns its name; None where the cluster has no such kind.
+    """Creates or updates the Tensorboard resource of a run.
+
+    Returns:
+        The name of the resource, or None if the cluster does not have this kind.
 
     Raises:
-        ClusterError: Kubernetes cannot be reached or refuses.
+        ClusterError: the request to Kubernetes failed.
     """
     name = f"radiograft-{run_id}"[:50].rstrip("-")
     body = {
@@ -37,23 +41,24 @@ def apply_tensorboard(cluster: KubernetesClient, run_id: str, logs: str) -> str 
         "metadata": {"name": name, "namespace": cluster.namespace},
         "spec": {"logspath": logs},
     }
-    place = (GROUP, VERSION, cluster.namespace, PLURAL)
+    path = (GROUP, VERSION, cluster.namespace, PLURAL)
     try:
-        existing = cluster.objects(*place)
+        existing = cluster.list_custom_objects(*path)
     except LookupError:
         return None
-    if any(each["metadata"]["name"] == name for each in existing):
-        cluster.call(f"Tensorboard {name}", cluster.custom.patch_namespaced_custom_object, *place, name, body)
+    if any(resource["metadata"]["name"] == name for resource in existing):
+        cluster.call(f"Tensorboard {name}", cluster.custom.patch_namespaced_custom_object, *path, name, body)
     else:
-        cluster.call(f"Tensorboard {name}", cluster.custom.create_namespaced_custom_object, *place, body)
+        cluster.call(f"Tensorboard {name}", cluster.custom.create_namespaced_custom_object, *path, body)
     return name
 
 
-def _root(cluster: KubernetesClient | None) -> str:
+def _default_pipeline_root(cluster: KubernetesClient | None) -> str:
     if cluster is None:
         return KFP_ROOT
+    method = cluster.core.read_namespaced_config_map
     try:
-        found = cluster.call("config map", cluster.core.read_namespaced_config_map, LAUNCHER_CONFIG, cluster.namespace)
-        return str((found.data or {}).get("defaultPipelineRoot") or KFP_ROOT)
+        config_map = cluster.call("config map", method, LAUNCHER_CONFIG, cluster.namespace)
+        return str((config_map.data or {}).get("defaultPipelineRoot") or KFP_ROOT)
     except (ClusterError, LookupError):
         return KFP_ROOT

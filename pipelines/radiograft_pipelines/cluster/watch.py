@@ -1,4 +1,4 @@
-"""Follows a run: a live table on a terminal, a line a change elsewhere, and what holds the run as soon as it shows."""
+"""Watches a run: a live table on a terminal, otherwise one line per change, and pod issues as soon as they appear."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLORS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING": "
 
 
 class TaskState(NamedTuple):
-    """A task's name, KFP's word for its state, and seconds since it began, or that it took."""
+    """A task's name, its state in KFP's terms, and its duration in seconds, up to now if it has not ended."""
 
     name: str
     state: str
@@ -31,32 +31,32 @@ class TaskState(NamedTuple):
 
 
 def read_run(server: KfpClient, run_id: str) -> Any:
-    """The run as KFP gives it (kfp_server_api.V2beta1Run).
+    """Returns a run (kfp_server_api.V2beta1Run).
 
     Raises:
-        ClusterError: there is no such run, or KFP cannot be reached.
+        ClusterError: the run does not exist, or KFP cannot be reached.
     """
     return server.call(f"run {run_id}", server.runs.run_service_get_run, run_id=run_id)
 
 
 def watch_run(server: KfpClient, cluster: KubernetesClient | None, run_id: str, console: Console, every: float) -> Any:
-    """Shows a run until it has ended and returns it.
+    """Shows a run until it has ended, and returns it.
 
     Args:
-        cluster: where its pods are read; None: they are not.
-        every: seconds between two looks.
+        cluster: where the run's pods are diagnosed; None skips the diagnosis.
+        every: polling interval in seconds.
     """
-    held = _once_readable(cluster, run_id, console)
-    told: set[object] = set()
+    find_issues = _issue_finder(cluster, run_id, console)
+    printed: set[object] = set()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             run = read_run(server, run_id)
-            tasks, found = task_states(run), held()
+            tasks, issues = task_states(run), find_issues()
             if console.is_terminal:
-                live.update(_board(tasks, found), refresh=True)
+                live.update(_board(tasks, issues), refresh=True)
             else:
-                _print_changes(console, tasks, told)
-            print_issues(console, found, told)
+                _print_changes(console, tasks, printed)
+            print_issues(console, issues, printed)
             if run.state in ENDED:
                 break
             time.sleep(every)
@@ -65,73 +65,78 @@ def watch_run(server: KfpClient, cluster: KubernetesClient | None, run_id: str, 
 
 
 def show_board(run: Any, cluster: KubernetesClient | None, console: Console) -> None:
-    """Prints a run's tasks as they are now, and what holds or ended them."""
-    tasks, found = task_states(run), _once_readable(cluster, run.run_id, console)()
-    console.print(_board(tasks, found))
-    print_issues(console, found, set())
+    """Prints the current state of a run's tasks, and the issues of its pods."""
+    tasks, issues = task_states(run), _issue_finder(cluster, run.run_id, console)()
+    console.print(_board(tasks, issues))
+    print_issues(console, issues, set())
 
 
 def task_states(run: Any) -> list[TaskState]:
-    """The run's tasks in the order in which they began; KFP lists Argo's inner nodes too, which are left out."""
-    ours = package.task_names()
+    """Returns the states of a run's tasks, in the order in which they started.
+
+    KFP also lists Argo's internal nodes. These are left out.
+    """
+    names = package.task_names()
     details = (run.run_details.task_details if run.run_details else None) or []
-    shown = [each for each in details if each.display_name in ours]
-    shown.sort(key=lambda each: (not _duration(each.start_time), str(each.start_time)))
-    return [TaskState(ours[each.display_name], each.state or "PENDING", _seconds(each)) for each in shown]
+    tasks = [task for task in details if task.display_name in names]
+    tasks.sort(key=lambda task: (not _is_set(task.start_time), str(task.start_time)))
+    return [TaskState(names[task.display_name], task.state or "PENDING", _seconds(task)) for task in tasks]
 
 
-def print_issues(console: Console, found: list[PodIssue], told: set[object]) -> None:
-    """Prints what was not printed before."""
-    for hold in found:
-        if (hold.task, hold.remedy) not in told:
-            told.add((hold.task, hold.remedy))
-            console.print(Text.assemble((hold.task, "bold"), f": {hold.said}"), style="yellow")
-            if hold.remedy:
-                console.print(f"  → {hold.remedy}", highlight=False, markup=False)
+def print_issues(console: Console, issues: list[PodIssue], printed: set[object]) -> None:
+    """Prints the issues that are not in `printed`, and adds them to it."""
+    for issue in issues:
+        if (issue.task, issue.remedy) not in printed:
+            printed.add((issue.task, issue.remedy))
+            console.print(Text.assemble((issue.task, "bold"), f": {issue.message}"), style="yellow")
+            if issue.remedy:
+                console.print(f"  → {issue.remedy}", highlight=False, markup=False)
 
 
-def _once_readable(cluster: KubernetesClient | None, run_id: str, console: Console) -> Callable[[], list[PodIssue]]:
-    """Reads what holds the run; that pods cannot be read is said once and stops nothing."""
-    unreadable = cluster is None
+def _issue_finder(cluster: KubernetesClient | None, run_id: str, console: Console) -> Callable[[], list[PodIssue]]:
+    """Returns a function that diagnoses the run's pods. If they cannot be read, it warns once and returns no issues."""
+    readable = cluster is not None
 
-    def held() -> list[PodIssue]:
-        nonlocal unreadable
-        if cluster is None or unreadable:
+    def find_issues() -> list[PodIssue]:
+        nonlocal readable
+        if cluster is None or not readable:
             return []
         try:
             return diagnose_pods(cluster, run_id)
         except ClusterError as error:
-            unreadable = True
-            console.print(f"what holds pods cannot be told: {error}", style="dim", markup=False, highlight=False)
+            readable = False
+            console.print(f"pods cannot be diagnosed: {error}", style="dim", markup=False, highlight=False)
             return []
 
-    return held
+    return find_issues
 
 
-def _print_changes(console: Console, tasks: list[TaskState], told: set[object]) -> None:
+def _print_changes(console: Console, tasks: list[TaskState], printed: set[object]) -> None:
     for number, task in enumerate(tasks):
-        if (number, task.state) not in told:
-            told.add((number, task.state))
+        if (number, task.state) not in printed:
+            printed.add((number, task.state))
             console.print(f"{task.name} {task.state.lower()}", markup=False, highlight=False)
 
 
-def _board(tasks: list[TaskState], found: list[PodIssue]) -> Table:
+def _board(tasks: list[TaskState], issues: list[PodIssue]) -> Table:
     table = Table("task", "state", "time", box=None, pad_edge=False)
-    waiting = {hold.task for hold in found}
+    blocked = {issue.task for issue in issues}
     for task in tasks:
-        state = "held" if task.name in waiting and task.state in ("PENDING", "RUNNING") else task.state.lower()
-        style = "yellow" if state == "held" else COLORS.get(task.state, "")
-        table.add_row(task.name, Text(state, style=style), str(datetime.timedelta(seconds=round(task.seconds))))
+        if task.name in blocked and task.state in ("PENDING", "RUNNING"):
+            state = Text("blocked", style="yellow")
+        else:
+            state = Text(task.state.lower(), style=COLORS.get(task.state, ""))
+        table.add_row(task.name, state, str(datetime.timedelta(seconds=round(task.seconds))))
     return table
 
 
 def _seconds(task: Any) -> float:
-    if not _duration(task.start_time):
+    if not _is_set(task.start_time):
         return 0.0
-    ended = task.end_time if _duration(task.end_time) else datetime.datetime.now(datetime.UTC)
-    return float((ended - task.start_time).total_seconds())
+    end = task.end_time if _is_set(task.end_time) else datetime.datetime.now(datetime.UTC)
+    return float((end - task.start_time).total_seconds())
 
 
-def _duration(time: datetime.datetime | None) -> bool:
-    """KFP gives no time, the year 1 or 1970 for what has not been yet."""
+def _is_set(time: datetime.datetime | None) -> bool:
+    """Returns whether KFP reports a time. A time that is not known yet is None, or in the year 1 or 1970."""
     return time is not None and time.year > 1970

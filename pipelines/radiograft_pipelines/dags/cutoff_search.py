@@ -1,10 +1,8 @@
-"""The search for the best cut-off as a pipeline: fine-tuning from each candidate in a pod of its own, side by side.
+"""The cut-off search pipeline: fine-tunes from each candidate cut-off in its own pod, in parallel.
 
-One pod that tries them all (`transfer_learning` with `model_cut_off=auto`) computes less; this takes less time where
-there are GPUs for several.
+`transfer_learning` with `model_cut_off=auto` tries the candidates in a single pod. That needs less compute, but this
+pipeline finishes sooner if there are GPUs for several pods.
 """
-
-from functools import partial
 
 from kfp import dsl
 
@@ -22,24 +20,24 @@ from radiograft_pipelines.dags.tasks import (
     should_train,
 )
 
-CANDIDATES_AT_ONCE = 4  # with two GPUs each
+MAX_PARALLEL_CANDIDATES = 4  # each uses two GPUs
 
 
 @dsl.pipeline(name="radiograft-cutoff-search", display_name="Radiograft: cut-off search")
-@partial(pipeline_from_settings, model_cut_off=AUTO_CUT_OFF)
-def cutoff_search(form: PipelineParameters) -> None:
+@pipeline_from_settings(model_cut_off=AUTO_CUT_OFF)
+def cutoff_search(parameters: PipelineParameters) -> None:
     """Transfer learning for medical images: fine-tuning from several cut-offs, the best is kept. Not for diagnosis."""
-    data = ingest_task(form)
+    data = ingest_task(parameters)
     with dsl.If(should_train(data), name="Worth training"):
-        shards = preprocess_task(form, data.outputs["catalog"]).outputs["shards"]
-        extraction = extract_features_task(form, shards)
+        shards = preprocess_task(parameters, data.outputs["catalog"]).outputs["shards"]
+        extraction = extract_features_task(parameters, shards)
         start = extraction.outputs["feature_model"]
-        candidates = list_cut_offs(feature_model=start, model_cut_off=form.parameters["model_cut_off"])
-        # KFP 2.17 does not find what a loop with a name collects (github.com/kubeflow/pipelines/issues/13239)
-        with dsl.ParallelFor(candidates.output, parallelism=CANDIDATES_AT_ONCE) as cut_off:
-            tried = fine_tune_task(form, shards, start, cut_off)
-        chosen = choose_model(models=dsl.Collected(tried.outputs["model"]))
-        judged = evaluate_task(form, shards, extraction, chosen.outputs["model"])
-        publish_task(form, chosen.outputs["model"], judged)
-    for task in (candidates, chosen):
+        candidates = list_cut_offs(feature_model=start, model_cut_off=parameters.values["model_cut_off"])
+        # unnamed: KFP 2.17 cannot collect outputs of a named loop (github.com/kubeflow/pipelines/issues/13239)
+        with dsl.ParallelFor(candidates.output, parallelism=MAX_PARALLEL_CANDIDATES) as cut_off:
+            candidate = fine_tune_task(parameters, shards, start, cut_off)
+        best = choose_model(models=dsl.Collected(candidate.outputs["model"]))
+        evaluation = evaluate_task(parameters, shards, extraction, best.outputs["model"])
+        publish_task(parameters, best.outputs["model"], evaluation)
+    for task in (candidates, best):
         restrict_pod(task, cpu="2", memory="8Gi", hours=1)

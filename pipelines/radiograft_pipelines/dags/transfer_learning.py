@@ -1,4 +1,4 @@
-"""The pipeline: from radiographs to a published, versioned model. The whole DAG stands on this screen."""
+"""The transfer learning pipeline: from radiographs to a published, versioned model."""
 
 from kfp import dsl
 
@@ -15,13 +15,13 @@ from radiograft_pipelines.dags.tasks import (
 
 
 @dsl.pipeline(name="radiograft-transfer-learning", display_name="Radiograft: transfer learning")
-@pipeline_from_settings
-def transfer_learning(form: PipelineParameters) -> None:
+@pipeline_from_settings()
+def transfer_learning(parameters: PipelineParameters) -> None:
     """Transfer learning for medical images: frozen features, then fine-tuning from a cut-off. Not for diagnosis."""
-    data = ingest_task(form)
+    data = ingest_task(parameters)
     with dsl.If(should_train(data), name="Worth training"):
-        shards = preprocess_task(form, data.outputs["catalog"]).outputs["shards"]
-        extraction = extract_features_task(form, shards)
-        model = fine_tune_task(form, shards, extraction.outputs["feature_model"]).outputs["model"]
-        judged = evaluate_task(form, shards, extraction, model)
-        publish_task(form, model, judged)
+        shards = preprocess_task(parameters, data.outputs["catalog"]).outputs["shards"]
+        extraction = extract_features_task(parameters, shards)
+        model = fine_tune_task(parameters, shards, extraction.outputs["feature_model"]).outputs["model"]
+        evaluation = evaluate_task(parameters, shards, extraction, model)
+        publish_task(parameters, model, evaluation)

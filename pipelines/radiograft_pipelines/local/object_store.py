@@ -1,4 +1,4 @@
-"""The embedded object store: fake-gcs-server on loopback with its files in a folder, started and stopped with a run."""
+"""The embedded object store: fake-gcs-server on loopback, which stores its files in a folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ START_SECONDS = 20.0
 
 @contextlib.contextmanager
 def embedded_store(folder: Path) -> Iterator[str]:
-    """Serves `folder` as the bucket gs://radiograft-embedded of this process and its children; yields the endpoint.
+    """Serves `folder` as the bucket gs://radiograft-embedded to this process and its children; yields the endpoint.
 
     Raises:
-        RuntimeError: the server did not come up, or another process serves the folder.
+        RuntimeError: The server did not start, or another process serves the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _exclusive_lock(folder):
         yield from _serve(folder)
 
 
@@ -50,21 +50,21 @@ def _serve(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two servers on one folder would not see each other's preconditions, so a second one is refused."""
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Rejects a second server on the same folder, because two would not see each other's preconditions."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RuntimeError(
-                f"one run at a time may use the embedded store in {folder}; wait for the other, or choose another --out"
+                f"the embedded object store in {folder} is used by another run; wait for it, or choose another --out"
             ) from None
         yield
 
 
 @contextlib.contextmanager
 def environment(variable: str, value: str) -> Iterator[None]:
-    """A variable of this process and its children."""
+    """Sets an environment variable of this process and its children, and restores it afterwards."""
     before = os.environ.get(variable)
     os.environ[variable] = value
     try:
@@ -76,7 +76,7 @@ def environment(variable: str, value: str) -> Iterator[None]:
 
 
 def _command(folder: Path, endpoint: str) -> list[str]:
-    # The wrapper's own FakeGCSServer keeps its files in a temporary folder only, so its binary is started here.
+    # The wrapper's FakeGCSServer can only store files in a temporary folder, so its binary is started directly.
     host, _, port = endpoint.removeprefix("http://").partition(":")
     options = {
         "scheme": "http",
@@ -100,7 +100,7 @@ def _free_port() -> int:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
-    """Waits for the server and makes sure that the bucket exists."""
+    """Waits for the server and creates the bucket if it is missing."""
     client = cloud.Client(
         project="radiograft", credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
     )

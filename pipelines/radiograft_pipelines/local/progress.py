@@ -1,4 +1,4 @@
-"""Shows a local run: a line a task with its time, the task's own messages above, everything in a log file."""
+"""Displays a local run: one line per task with its duration, below the task's messages. A file gets the full log."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from rich.markup import escape
 from rich.status import Status
 
 COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
-STARTED = re.compile(r"Executing task '([^']+)'")
+TASK_STARTED = re.compile(r"Executing task '([^']+)'")
 MESSAGE = re.compile(r"radiograft (\w+) \| (.*)")
-ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
-ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # below a traceback's head and its indented frames
+TASK_ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
+ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # follows the header and the indented frames of a traceback
 
 
 @contextlib.contextmanager
 def show_progress(progress: Progress) -> Iterator[None]:
-    """Lets the display read all that kfp.local prints and logs.
+    """Sends everything that kfp.local prints and logs to `progress`.
 
-    Where two tasks run at once, each of kfp.local's threads puts `print` and the root logger back to what it found,
-    which may be another thread's: so the logger goes to the display from the start, and both are put right at the end.
+    kfp.local replaces and restores `print` and the handlers of the root logger in each of its threads. With two tasks
+    at once, a thread may restore the replacement of another one. The root logger therefore writes to `progress` from
+    the start, and both are restored at the end.
     """
-    root, plain_print = logging.getLogger(), builtins.print
+    root, original_print = logging.getLogger(), builtins.print
     level, handlers = root.level, root.handlers[:]
     root.setLevel(logging.INFO)
     root.handlers[:] = [logging.StreamHandler(progress)]
@@ -40,24 +41,24 @@ def show_progress(progress: Progress) -> Iterator[None]:
             yield
     finally:
         root.setLevel(level)
-        root.handlers[:], builtins.print = handlers, plain_print
+        root.handlers[:], builtins.print = handlers, original_print
 
 
-class _Thread(threading.local):
-    """What kfp.local says in one of its threads, each of which runs one task at a time."""
+class _ThreadOutput(threading.local):
+    """The output of one of kfp.local's threads, each of which runs one task at a time."""
 
-    pending = ""  # a line without its end
+    pending = ""  # an incomplete line
     task = ""
     output = ""
     started = 0.0
 
 
 class Progress(io.TextIOBase):
-    """Stands in for stdout while kfp.local runs: reads its lines and those that it relays from the tasks.
+    """A stdout for kfp.local that parses its lines and those of the tasks.
 
     Attributes:
-        seconds: of each stage; those of a loop's tasks together.
-        failed: the first task that failed.
+        seconds: Duration of each stage; the sum over all tasks of a loop.
+        failed: Name of the first task that failed.
     """
 
     def __init__(self, console: Console, log: IO[str]) -> None:
@@ -65,60 +66,62 @@ class Progress(io.TextIOBase):
         self.seconds: dict[str, float] = {}
         self.failed: str | None = None
         self._failure = ""
-        self._here, self._lock, self._running = _Thread(), threading.Lock(), 0
+        self._thread, self._lock, self._running = _ThreadOutput(), threading.Lock(), 0
         self._status = Status("", console=console)
 
     def write(self, text: str) -> int:
-        """Takes text as a file would, from several threads."""
+        """Writes text like a file. Safe to call from several threads."""
         with self._lock:
             self.log.write(text)
-            *lines, self._here.pending = (self._here.pending + text).split("\n")
+            *lines, self._thread.pending = (self._thread.pending + text).split("\n")
             for line in lines:
-                self._read(COLOR_CODES.sub("", line))
+                self._parse(COLOR_CODES.sub("", line))
         return len(text)
 
     def failure(self) -> str:
-        """The error that ends the last traceback of the first failed task, or the last of what it said; without one,
-        the same of the task that runs in this thread. The traceback itself is for the log."""
-        return self._failure or _last_words(self._here.output)
+        """Returns the error of the first failed task, or else of the task that runs in this thread.
 
-    def _read(self, line: str) -> None:
-        if started := STARTED.search(line):
+        The error is the message below the last traceback, or the end of the output if there is no traceback.
+        """
+        return self._failure or _last_error(self._thread.output)
+
+    def _parse(self, line: str) -> None:
+        if started := TASK_STARTED.search(line):
             self._begin(started[1])
-        elif ended := ENDED.search(line):
+        elif ended := TASK_ENDED.search(line):
             self._end(ended[1], ended[2])
-        elif self._here.task:
-            self._here.output += line + "\n"
+        elif self._thread.task:
+            self._thread.output += line + "\n"
             self._show(line)
 
     def _begin(self, task: str) -> None:
-        self._here.task, self._here.output, self._here.started = task, "", time.monotonic()
+        self._thread.task, self._thread.output, self._thread.started = task, "", time.monotonic()
         self._running += 1
         self._status.update(f"[bold]{task}")
         self._status.start()
 
     def _end(self, task: str, status: str) -> None:
-        took, good, stage = time.monotonic() - self._here.started, status == "SUCCESS", task.replace("-", "_")
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + took, 1)
-        self._here.task = ""  # what kfp.local adds is not the task's
+        seconds, succeeded, stage = time.monotonic() - self._thread.started, status == "SUCCESS", task.replace("-", "_")
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + seconds, 1)
+        self._thread.task = ""  # the following lines are kfp.local's own
         self._running -= 1
         if not self._running:
             self._status.stop()
-        if not good and not self.failed:
-            self.failed, self._failure = task, _last_words(self._here.output)
-        mark = "[green]✓[/]" if good else "[red]✗[/]"
-        self.console.print(f"{mark} [bold]{task}[/]  {took:.1f} s")
+        if not succeeded and not self.failed:
+            self.failed, self._failure = task, _last_error(self._thread.output)
+        mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
+        self.console.print(f"{mark} [bold]{task}[/]  {seconds:.1f} s")
 
     def _show(self, line: str) -> None:
-        found = MESSAGE.search(line)
-        if found and found[1] == "DEBUG":
-            self._status.update(f"[bold]{self._here.task}[/] {escape(found[2])}")
-        elif found:
-            self.console.print(f"  {escape(found[2])}", style="dim", highlight=False)
+        message = MESSAGE.search(line)
+        if message and message[1] == "DEBUG":
+            self._status.update(f"[bold]{self._thread.task}[/] {escape(message[2])}")
+        elif message:
+            self.console.print(f"  {escape(message[2])}", style="dim", highlight=False)
 
 
-def _last_words(output: str) -> str:
-    """The error below the last traceback, without the indentation that kfp.local gives it; else the end."""
+def _last_error(output: str) -> str:
+    """Returns the error below the last traceback without kfp.local's indentation, or the end of the output."""
     start = output.rfind("Traceback (most recent call last)")
     if start < 0:
         return textwrap.dedent(output)[-2000:].strip()

@@ -1,4 +1,4 @@
-"""Runs the compiled pipeline on this machine: kfp.local without Docker, on the embedded object store."""
+"""Runs a compiled pipeline on this machine with kfp.local, without Docker, and the embedded object store."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from radiograft_pipelines.settings import SEARCH, WHOLE, fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
-SUMMARY = "summary.json"  # written last: a run that has it is finished
+SUMMARY = "summary.json"  # written last, so it marks a finished run
 LOG = "run.log"
 
 
 class RunFailedError(RuntimeError):
-    """A task failed; the message is its error, and where the log is."""
+    """A task failed. The message is its error and the path of the log."""
 
 
 def new_run_id(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
-    """Notes which pipeline is to run with which values of the run form, and returns the new run's id."""
+    """Records the pipeline and its parameters in a new run folder below `out`; returns the run's id."""
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     text = json.dumps({"pipeline": pipeline, "values": dict(values)}, indent=2)
     storage.write_bytes(str(out / run_id / RECORD), text.encode())
@@ -47,38 +47,41 @@ def new_run_id(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
 
 
 def run_pipeline(run_id: str, out: Path, console: Console) -> dict[str, Any]:
-    """Runs what `new_run` noted and returns its summary; a run that was cut short goes on from its checkpoints, and one
-    that is finished is left alone.
+    """Runs or resumes a run that `new_run_id` recorded, and returns its summary.
 
-    Everything is kept below `out`: `store` (the object store with registry and artifacts, shared by all runs), a folder
-    a run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last good run that
-    trained. The summary of one that found nothing to train on has `trained` false and the reason.
+    An interrupted run resumes from its checkpoints. A finished run is not run again.
+
+    The folder `out` contains `store` (the object store with registry and artifacts, shared by all runs), one folder per
+    run with log, artifacts, report, TensorBoard logs and summary.json, and `latest`, a link to the last successful run
+    that trained. If ingest decided against training, `trained` in the summary is false and `reason` says why.
 
     Args:
-        run_id: the name of the run's folder, or of a link to it.
+        run_id: Name of the run's folder, or of a link to it.
+        out: Folder of all runs.
+        console: Console for the progress of the run.
 
     Raises:
-        FileNotFoundError: there is no such run.
-        ValueError, TypeError: its run.json is damaged.
-        RunFailedError: a task failed. Nothing was published then, and `latest` is unchanged.
-        RuntimeError: the object store does not start, or anything else; the message is the error, and where its
-            traceback is.
+        FileNotFoundError: There is no such run.
+        ValueError, TypeError: Its run.json is malformed.
+        RunFailedError: A task failed. Nothing was published, and `latest` is unchanged.
+        RuntimeError: The object store did not start, or an unexpected error occurred. The message has the path of the
+            traceback.
     """
     folder = out.absolute() / (out / run_id).resolve().name
     if not (folder / RECORD).is_file():
         raise FileNotFoundError(f"a run to resume must be a folder of {out} with {RECORD}, got {run_id!r}")
     if (folder / SUMMARY).is_file():
-        console.print(f"run [bold]{folder.name}[/] is finished: nothing is run again", highlight=False)
+        console.print(f"run [bold]{folder.name}[/] is already finished", highlight=False)
         return dict(json.loads((folder / SUMMARY).read_text()))
-    pipeline, values = _noted(folder / RECORD)
+    pipeline, values = _read_record(folder / RECORD)
     console.print(f"run [bold]{folder.name}[/]: {values['model_backbone']} on {values['data_source']}", highlight=False)
-    with embedded_store(out / "store"), _traced(folder / LOG):
+    with embedded_store(out / "store"), _log_unexpected_errors(folder / LOG):
         return _run(pipeline, values, folder, console)
 
 
 @contextlib.contextmanager
-def _traced(log: Path) -> Iterator[None]:
-    """Keeps the traceback of what nobody foresaw, which the terminal gets in one line."""
+def _log_unexpected_errors(log: Path) -> Iterator[None]:
+    """Writes the traceback of an unexpected error to the log and raises a one-line error for the terminal."""
     try:
         yield
     except RunFailedError:
@@ -90,36 +93,36 @@ def _traced(log: Path) -> Iterator[None]:
 
 
 def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Console) -> dict[str, Any]:
-    with _scratch(), (folder / LOG).open("a", buffering=1) as log:
-        shutil.rmtree(folder / "artifacts", ignore_errors=True)  # of an attempt that was cut short
+    with _temporary_folder(), (folder / LOG).open("a", buffering=1) as log:
+        shutil.rmtree(folder / "artifacts", ignore_errors=True)  # from an interrupted attempt
         seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
     (root,) = (folder / "artifacts").iterdir()
-    found = change_detection.read(root / "ingest" / "catalog")
-    outcome = _summarize(root, folder, values) if found.train else {"reason": found.reason, "artifacts": str(root)}
-    summary = {"run_id": folder.name, "trained": found.train, **outcome, "seconds": seconds}
-    if found.train:
-        _point(folder.parent / "latest", folder)
+    changes = change_detection.read(root / "ingest" / "catalog")
+    outcome = _summarize(root, folder, values) if changes.train else {"reason": changes.reason, "artifacts": str(root)}
+    summary = {"run_id": folder.name, "trained": changes.train, **outcome, "seconds": seconds}
+    if changes.train:
+        _replace_link(folder.parent / "latest", folder)
     storage.write_bytes(str(folder / SUMMARY), json.dumps(summary, indent=2).encode())
     return summary
 
 
-def _noted(record: Path) -> tuple[str, dict[str, Scalar]]:
-    """The pipeline and the values that `new_run` wrote down."""
-    wanted = f"{record} must hold the pipeline and the values of a run"
+def _read_record(path: Path) -> tuple[str, dict[str, Scalar]]:
+    """Reads the pipeline and its parameters that `new_run_id` recorded."""
+    constraint = f"{path} must contain the pipeline and the values of a run"
     try:
-        noted = json.loads(record.read_text())
-        pipeline, values = noted["pipeline"], noted["values"]
+        record = json.loads(path.read_text())
+        pipeline, values = record["pipeline"], record["values"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{wanted}; it is damaged ({error}), so start a new run") from None
+        raise ValueError(f"{constraint}; it is malformed ({error}), so start a new run") from None
     if pipeline not in (WHOLE, SEARCH) or not isinstance(values, dict):
-        raise ValueError(f"{wanted}, got {pipeline!r} with {type(values).__name__}; start a new run")
+        raise ValueError(f"{constraint}, got {pipeline!r} with {type(values).__name__}; start a new run")
     return pipeline, fill_defaults(values)
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[None]:
-    """A folder for temporary files of the tasks, in which KFP's launcher and a task that is killed leave some."""
+def _temporary_folder() -> Iterator[None]:
+    """Gives the tasks a temporary folder, and removes the files that KFP's launcher and killed tasks leave there."""
     with (
         tempfile.TemporaryDirectory(prefix="radiograft-run-", ignore_cleanup_errors=True) as folder,
         environment("TMPDIR", folder),
@@ -128,23 +131,25 @@ def _scratch() -> Iterator[None]:
 
 
 def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Progress) -> dict[str, float]:
-    """Runs the DAG, artifacts below `folder`/artifacts, and returns seconds a stage."""
+    """Runs the DAG with its artifacts below `folder`/artifacts; returns the seconds per stage."""
     package = (COMPILED / f"{name}.yaml").read_text()
-    pipeline = kfp_components.load_component_from_text(_for_this_machine(package, folder.name))
+    pipeline = kfp_components.load_component_from_text(_adapt_package(package, folder.name))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"))
     try:
         with warnings.catch_warnings(), show_progress(progress):
             warnings.simplefilter("ignore")
             pipeline(**values)
     except RuntimeError as error:
-        raise RunFailedError(f"{progress.failure() or error}\n\nthe whole log is in {folder / LOG}") from error
+        raise RunFailedError(f"{progress.failure() or error}\n\nfull log: {folder / LOG}") from error
     return progress.seconds
 
 
-def _for_this_machine(package: str, run_id: str) -> str:
-    """A compiled package without what is meant for pods: the platform document, variables such as HOME and the promise
-    of GPUs, and retries after minutes of waiting. kfp.local would draw a short random number as run id; it gets the
-    name of the run's folder."""
+def _adapt_package(package: str, run_id: str) -> str:
+    """Adapts a compiled package to a local run.
+
+    Removes what only pods need: the platform document, environment variables and retries. Replaces the placeholder of
+    the run id, for which kfp.local would use a short random number.
+    """
     spec = next(yaml.safe_load_all(package.replace(JOB_ID, run_id)))
     for executor in spec["deploymentSpec"]["executors"].values():
         executor["container"].pop("env", None)
@@ -155,12 +160,13 @@ def _for_this_machine(package: str, run_id: str) -> str:
 
 
 def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Collects from the artifacts what a user looks for; copies both reports and TensorBoard logs to the folder."""
+    """Copies the reports and TensorBoard logs to the run's folder and returns the summary of the artifacts."""
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
     shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
     _collect_logs(root, folder / "tensorboard")
     version = json.loads((root / "publish" / "version").read_text())
-    facts = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
+    evaluation = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
+    strategies = evaluation["metrics"]
     return {
         "model": version["model"],
         "version": version["version"],
@@ -168,13 +174,11 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
         "standing": version["standing"],
         "reason": version["reason"],
         "registry": values["publish_registry"],
-        "metrics": {split: _flatten(found) for split, found in facts["metrics"][facts["published"]].items()},
-        "feature_extraction": {
-            split: _flatten(found) for split, found in facts["metrics"]["feature_extraction"].items()
-        },
-        "random_baseline": facts["random_baseline"],
-        "cut_off_search": facts["cut_off_search"],
-        "data_fingerprint": facts["lineage"]["fingerprint"],
+        "metrics": _flatten_splits(strategies[evaluation["published"]]),
+        "feature_extraction": _flatten_splits(strategies["feature_extraction"]),
+        "random_baseline": evaluation["random_baseline"],
+        "cut_off_search": evaluation["cut_off_search"],
+        "data_fingerprint": evaluation["lineage"]["fingerprint"],
         "report": str(folder / "report.html"),
         "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
@@ -183,30 +187,34 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
 
 
 def _collect_logs(root: Path, target: Path) -> None:
-    """Copies every task's TensorBoard logs to one folder, those of a loop's tasks by the cut-off they began from."""
+    """Copies the TensorBoard logs of all tasks to one folder; the tasks of a loop get subfolders named by cut-off."""
     for logs in root.glob("*/logs"):
         shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
-    for tried in root.glob("*/fine-tune/logs/fine_tuning"):
-        contract = json.loads((tried.parents[1] / "model" / "contract.json").read_text())
-        shutil.copytree(tried, target / tried.name / contract["cut_off"], dirs_exist_ok=True)
+    for logs in root.glob("*/fine-tune/logs/fine_tuning"):
+        contract = json.loads((logs.parents[1] / "model" / "contract.json").read_text())
+        shutil.copytree(logs, target / logs.name / contract["cut_off"], dirs_exist_ok=True)
 
 
-def _flatten(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean figures of a split as plain numbers, intervals beside them, counts."""
-    mean = found["mean"]
-    measures = ("auroc", "average_precision", "accuracy")
+def _flatten_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
+    return {split: _flatten_metrics(metrics) for split, metrics in splits.items()}
+
+
+def _flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the mean metrics of a split as plain numbers, with their intervals and the counts."""
+    mean = metrics["mean"]
+    names = ("auroc", "average_precision", "accuracy")
     return {
-        **{name: mean[name]["value"] for name in measures},
-        **{f"{name}_interval": [mean[name]["low"], mean[name]["high"]] for name in measures},
+        **{name: mean[name]["value"] for name in names},
+        **{f"{name}_interval": [mean[name]["low"], mean[name]["high"]] for name in names},
         "majority_accuracy": mean["majority_accuracy"],
-        "n_images": found["n_images"],
-        "n_patients": found["n_patients"],
-        "labels_not_estimable": [label for label in found["labels"] if label not in mean["labels"]],
+        "n_images": metrics["n_images"],
+        "n_patients": metrics["n_patients"],
+        "labels_not_estimable": [label for label in metrics["labels"] if label not in mean["labels"]],
     }
 
 
-def _point(link: Path, target: Path) -> None:
-    """Replaces a symbolic link in one step."""
+def _replace_link(link: Path, target: Path) -> None:
+    """Replaces a symbolic link atomically."""
     draft = link.with_name(f".{link.name}-{target.name}")
     draft.symlink_to(target.name)
     draft.replace(link)

@@ -1,4 +1,4 @@
-"""Reports with every section filled, on metrics that `evaluate_predictions` computed."""
+"""Fixtures that build complete evaluation reports from synthetic predictions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Curves = dict[str, dict[str, Curve]]
 
 
 def _predictions(labels: Sequence[str], images: int, gain: float, seed: int) -> pd.DataFrame:
-    """Seeded predictions: three images a patient, prevalences from 30 % down to none, scores shifted by gain."""
+    """Seeded predictions: three images per patient, prevalence falling from 30% to 0, scores shifted by gain."""
     generator = np.random.default_rng(seed)
     columns: dict[str, object] = {
         "image_id": [f"{i:08d}_000.png" for i in range(images)],
@@ -54,7 +54,7 @@ def _predictions(labels: Sequence[str], images: int, gain: float, seed: int) -> 
 
 
 def _history(epochs: int) -> list[dict[str, float]]:
-    """Curves that fall and rise smoothly."""
+    """Smooth training curves."""
     rows = []
     for epoch in range(1, epochs + 1):
         loss = 0.2 + 0.5 / epoch
@@ -71,7 +71,7 @@ def _history(epochs: int) -> list[dict[str, float]]:
 
 
 def _contact_sheet() -> bytes:
-    """A gray PNG of noise, as hard to compress as radiographs."""
+    """A grayscale PNG of noise, about as hard to compress as radiographs."""
     pixels = np.random.default_rng(0).integers(0, 256, (320, 640), dtype=np.uint8)
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
@@ -97,7 +97,7 @@ def _metrics_and_curves(labels: Sequence[str], images: int) -> tuple[Metrics, Cu
 
 def _report(labels: Sequence[str], images: int = 600) -> Report:
     metrics, roc = _metrics_and_curves(labels, images)
-    positives = {name: figures["positives"] for name, figures in metrics["fine_tuning"]["test"]["labels"].items()}
+    positives = {name: label["positives"] for name, label in metrics["fine_tuning"]["test"]["labels"].items()}
     return Report(
         title="Chest radiographs, DenseNet-121",
         run_id="20261123-021841-7f3a",
@@ -117,12 +117,11 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
         ],
         cut_off_search=[
             Trial(
-                cut_off=cut_off,
+                overrides={"model_cut_off": cut_off},
                 trainable_weights=weights,
                 epochs=8,
                 best_epoch=5,
-                val_auroc=val_auroc,
-                val_loss=0.25,
+                metrics={"val_auroc": val_auroc, "val_loss": 0.25},
             )
             for cut_off, weights, val_auroc in (
                 ("conv5_block14_1_conv", 700_000, 0.881),
@@ -137,7 +136,7 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
             n_patients=200,
             split="validation",
         ),
-        decision="Fit to become the production version: no version is in production yet.",
+        decision="Approved for promotion: no version is in production yet.",
         sections=[],
         data_counts=[
             SplitCount("train", 2400, 800, positives),
@@ -146,7 +145,7 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
         ],
         exclusions=[
             Exclusion(
-                "the table names an image that is not there",
+                "image listed in the table is missing",
                 111_390,
                 ["00000003_000.png", "00000003_001.png"],
             ),
@@ -164,17 +163,17 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
             "parent": None,
         },
         contact_sheet_png=_contact_sheet(),
-        notes=["11 images are in the table twice; the first row was taken."],
+        notes=["11 images occur twice in the table; the first row was used."],
     )
 
 
 @pytest.fixture(scope="session")
 def build_report() -> Callable[[Sequence[str]], Report]:
-    """Builds a full report for some labels."""
+    """Builds a complete report for the given labels."""
     return _report
 
 
 @pytest.fixture(scope="session")
 def full_report() -> Report:
-    """All 14 findings; the last, Hernia, has no positive image."""
+    """Report on 14 findings; the last one, Hernia, has no positive image."""
     return _report(FOURTEEN)

@@ -1,4 +1,4 @@
-"""The packages that users upload: fresh, and for the image and cluster that they were compiled for."""
+"""Compiled packages: up to date, and adapted to image and cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ every_task = pytest.mark.parametrize(
 
 
 class Compiled(NamedTuple):
-    """Where the packages are, and what was said on the way."""
+    """The folder of the packages, and the warnings on stderr."""
 
     folder: Path
     warnings: str
@@ -36,7 +36,7 @@ class Compiled(NamedTuple):
 
 @pytest.fixture(scope="module")
 def compile_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled]:
-    """Compiles as `make compile` does, with variables added to an environment that names no image."""
+    """Compiles as `make compile` does, with `variables` in an environment without RADIOGRAFT_TRAINER_IMAGE."""
 
     def compile_to_folder(*options: str, **variables: str) -> Compiled:
         folder = tmp_path_factory.mktemp("compiled")
@@ -48,9 +48,9 @@ def compile_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., C
     return compile_to_folder
 
 
-def test_the_committed_packages_are_fresh(compile_package: Callable[..., Compiled]) -> None:
+def test_committed_packages_are_up_to_date(compile_package: Callable[..., Compiled]) -> None:
     fresh, warnings = compile_package()
-    assert "radiograft/trainer:0.1.0 is named by a tag, behind which another image may come to stand" in warnings
+    assert "radiograft/trainer:0.1.0 is named by a tag, which can be moved to another image" in warnings
     names = [f"{package}.yaml" for package in sorted(PACKAGES)]
     assert names == sorted(path.name for path in COMPILED.iterdir()) == sorted(path.name for path in fresh.iterdir())
     changes = [
@@ -67,30 +67,29 @@ def test_the_committed_packages_are_fresh(compile_package: Callable[..., Compile
     assert not changes, "a committed package is stale, run `make compile` and commit:\n" + "\n".join(changes[:60])
 
 
-def test_the_image_is_named_when_compiling_and_the_cluster(
-    compile_package: Callable[..., Compiled], tmp_path: Path
-) -> None:
+def test_compile_applies_image_and_cluster_profile(compile_package: Callable[..., Compiled], tmp_path: Path) -> None:
     image = "registry.example/trainer@sha256:" + "0" * 64
     (tmp_path / "cluster.yaml").write_text("image_pull_policy: Always\n")
     folder, warnings = compile_package("--cluster", str(tmp_path / "cluster.yaml"), RADIOGRAFT_TRAINER_IMAGE=image)
     assert "named by a tag" not in warnings
     for package, count in (("transfer_learning", 8), ("cutoff_search", 10)):
         compiled, platform = yaml.safe_load_all((folder / f"{package}.yaml").read_text())
-        images = [each["container"]["image"] for each in compiled["deploymentSpec"]["executors"].values()]
+        executors = compiled["deploymentSpec"]["executors"]
+        images = [executor["container"]["image"] for executor in executors.values()]
         assert images == [image] * count
         pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
         assert [pod["imagePullPolicy"] for pod in pods] == ["Always"] * count
-        (publish,) = (each for name, each in compiled["deploymentSpec"]["executors"].items() if "publish" in name)
+        (publish,) = (executor for name, executor in executors.items() if "publish" in name)
         assert {"name": "RADIOGRAFT_RUNNING_IMAGE", "value": image} in publish["container"]["env"]
 
 
 @every_package
-def test_every_task_is_known(package: str) -> None:
+def test_packages_have_expected_tasks(package: str) -> None:
     assert sorted(tasks(package)) == sorted(TASKS[package])
 
 
 @every_stage_on_gpus
-def test_a_stage_insists_on_its_two_gpus(package: str, name: str) -> None:
+def test_gpu_stages_require_two_gpus(package: str, name: str) -> None:
     assert tasks(package)[name].environment["RADIOGRAFT_PROMISED_GPUS"] == "2"
 
 
@@ -101,12 +100,12 @@ def test_a_stage_insists_on_its_two_gpus(package: str, name: str) -> None:
         *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
     ],
 )
-def test_what_computes_little_needs_no_gpu(package: str, name: str) -> None:
+def test_light_tasks_require_no_gpu(package: str, name: str) -> None:
     assert "RADIOGRAFT_PROMISED_GPUS" not in tasks(package)[name].environment
 
 
 @every_task
-def test_home_and_caches_lie_in_an_empty_dir(package: str, name: str) -> None:
+def test_home_and_caches_are_in_empty_dir(package: str, name: str) -> None:
     task = tasks(package)[name]
     assert {variable: task.environment[variable] for variable in ("HOME", "KERAS_HOME")} == {
         "HOME": "/tmp",
@@ -114,11 +113,11 @@ def test_home_and_caches_lie_in_an_empty_dir(package: str, name: str) -> None:
     }
     assert task.environment["MPLCONFIGDIR"] == "/tmp/matplotlib"
     assert task.environment["XDG_CACHE_HOME"] == "/tmp/cache"
-    assert "medium" not in task.empty_dirs["/tmp"]  # on disk: a cache must not eat the task's memory
+    assert "medium" not in task.empty_dirs["/tmp"]  # on disk, so that caches do not count as memory
 
 
 @every_task
-def test_retries(package: str, name: str) -> None:
+def test_tasks_retry_with_backoff(package: str, name: str) -> None:
     assert tasks(package)[name].dag["retryPolicy"] == {
         "maxRetryCount": 2,
         "backoffDuration": "60s",
@@ -128,13 +127,13 @@ def test_retries(package: str, name: str) -> None:
 
 
 @every_package
-def test_what_reads_or_writes_the_world_is_never_cached(package: str) -> None:
+def test_tasks_with_external_state_are_not_cached(package: str) -> None:
     cached = {name: task.dag["cachingOptions"].get("enableCache", False) for name, task in tasks(package).items()}
     assert cached == {name: name not in ("ingest", "evaluate", "publish") for name in TASKS[package]}
 
 
 @every_task
-def test_a_container_installs_nothing(package: str, name: str) -> None:
+def test_container_installs_nothing(package: str, name: str) -> None:
     shell, option, script, source = tasks(package)[name].container["command"]
     assert (shell, option) == ("sh", "-ec")
     assert "kfp.dsl.executor_main" in script
@@ -144,26 +143,28 @@ def test_a_container_installs_nothing(package: str, name: str) -> None:
 
 @every_package
 @pytest.mark.parametrize("name", ["extract-features", "fine-tune"])
-def test_every_attempt_of_a_training_finds_the_same_checkpoints(package: str, name: str) -> None:
-    given = tasks(package)[name].dag["inputs"]["parameters"]
-    assert given["checkpoint_root"]["componentInputParameter"].endswith("publish_registry")
-    assert given["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-    if (package, name) == ("cutoff_search", "fine-tune"):  # each candidate's own, though all have one task's name
-        assert given["task_name"] == {"componentInputParameter": "pipelinechannel--list-cut-offs-Output-loop-item"}
+def test_training_tasks_have_stable_checkpoint_arguments(package: str, name: str) -> None:
+    inputs = tasks(package)[name].dag["inputs"]["parameters"]
+    assert inputs["checkpoint_root"]["componentInputParameter"].endswith("publish_registry")
+    assert inputs["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+    if (package, name) == (
+        "cutoff_search",
+        "fine-tune",
+    ):  # per cut-off, because all tasks of the loop have the same name
+        assert inputs["task_name"] == {"componentInputParameter": "pipelinechannel--list-cut-offs-Output-loop-item"}
     else:
-        assert given["task_name"] == {"runtimeValue": {"constant": "{{$.pipeline_task_name}}"}}
+        assert inputs["task_name"] == {"runtimeValue": {"constant": "{{$.pipeline_task_name}}"}}
 
 
 @every_package
 @pytest.mark.parametrize("name", ["evaluate", "publish"])
-def test_the_run_is_known_by_its_id(package: str, name: str) -> None:
+def test_run_id_is_kfp_job_id(package: str, name: str) -> None:
     run_id = tasks(package)[name].dag["inputs"]["parameters"]["run_id"]
     assert run_id == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
 
-def test_a_wrong_cluster_file_is_told_and_nothing_is_written(tmp_path: Path) -> None:
-    """Fails where packages are written before the file is read and they are fitted to it, or where it is not told in
-    one line: a package with the pods of another cluster would be left behind."""
+def test_compile_invalid_cluster_file_writes_nothing(tmp_path: Path) -> None:
+    """Fails if packages are written before the cluster profile is applied: they would have the wrong pods."""
     (tmp_path / "cluster.yaml").write_text("tolerations: [{key: spot, operater: Exists}]\n")
     arguments = [str(tmp_path / "compiled"), "--cluster", str(tmp_path / "cluster.yaml")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)

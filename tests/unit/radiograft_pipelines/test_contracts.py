@@ -1,4 +1,4 @@
-"""What holds for every component: one home for a parameter, a thin interface, logic that knows nothing of KFP."""
+"""Rules for every component: parameters come from settings, components are thin, and stages do not import KFP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.repository import ROOT
 PACKAGE = ROOT / "components" / "radiograft"
 STAGES = PACKAGE / "stages"
 SCALARS = (bool, int, float, str)
-MOST_STATEMENTS = 10
+MAX_STATEMENTS = 10
 SETTINGS: dict[str, type[Settings]] = {
     "ingest": Ingest,
     "list_workers": Settings,
@@ -84,7 +84,7 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
     "list_cut_offs": {"feature_model": dsl.Input[dsl.Model]},
     "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
 }
-# Metrics and ClassificationMetrics are not among them: they live in an artifact's metadata.
+# Without Metrics and ClassificationMetrics, which KFP stores in an artifact's metadata.
 WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Markdown, dsl.Model)]
 READ_AS_FOLDERS = [
     *(dsl.Input[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.Model)),
@@ -116,7 +116,7 @@ def _function(stage: str) -> ast.FunctionDef:
 
 
 def _imported(path: Path) -> set[str]:
-    """Packages that a module imports anywhere in it, also inside functions."""
+    """Returns the packages that a module imports, including imports inside functions."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return {
@@ -125,62 +125,66 @@ def _imported(path: Path) -> set[str]:
     }
 
 
-def test_every_stage_is_held_to_the_contract() -> None:
+def test_contract_covers_all_components() -> None:
     assert {path.parent.name for path in STAGES.glob("*/component.py")} == set(FOLDERS.values())
     assert {path.parent.name for path in STAGES.glob("*/task.py")} == set(FOLDERS.values())
     for folder in STAGES.glob("*/component.py"):
         functions = [node.name for node in ast.parse(folder.read_text()).body if isinstance(node, ast.FunctionDef)]
-        assert functions == [name for name, place in FOLDERS.items() if place == folder.parent.name]
+        assert functions == [stage for stage, name in FOLDERS.items() if name == folder.parent.name]
 
 
 @every_stage
-def test_scalars_are_the_settings(stage: str) -> None:
-    taken = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation in SCALARS}
-    own = (
-        all_settings().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])
-    )  # it checks the whole form
-    declared = {field.name: type(field.default) for field in own}
-    assert taken == declared | OTHER_SCALARS.get(stage, {})
+def test_component_scalars_equal_settings(stage: str) -> None:
+    annotations = {name: parameter.annotation for name, parameter in _parameters(stage).items()}
+    scalars = {name: annotation for name, annotation in annotations.items() if annotation in SCALARS}
+    # ingest validates the settings of all stages
+    fields = all_settings().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])
+    declared = {field.name: type(field.default) for field in fields}
+    assert scalars == declared | OTHER_SCALARS.get(stage, {})
 
 
 @every_stage
-def test_everything_else_is_an_artifact(stage: str) -> None:
-    others = {name: each.annotation for name, each in _parameters(stage).items() if each.annotation not in SCALARS}
+def test_component_other_parameters_are_artifacts(stage: str) -> None:
+    annotations = {name: parameter.annotation for name, parameter in _parameters(stage).items()}
+    others = {name: annotation for name, annotation in annotations.items() if annotation not in SCALARS}
     assert others == ARTIFACTS[stage]
 
 
 @every_stage
-def test_a_default_has_one_home(stage: str) -> None:
-    assert all(each.default is inspect.Parameter.empty for each in _parameters(stage).values())
+def test_component_parameters_have_no_defaults(stage: str) -> None:
+    assert all(parameter.default is inspect.Parameter.empty for parameter in _parameters(stage).values())
 
 
 @every_stage
-def test_a_component_holds_no_logic(stage: str) -> None:
+def test_component_has_no_logic(stage: str) -> None:
     statements = [
         node
         for top in _function(stage).body[1:]  # after the docstring
         for node in ast.walk(top)
         if isinstance(node, ast.stmt) and not isinstance(node, ast.ImportFrom)
     ]
-    assert len(statements) <= MOST_STATEMENTS
+    assert len(statements) <= MAX_STATEMENTS
 
 
 @every_stage
-def test_a_component_checks_that_it_wrote_what_it_promised(stage: str) -> None:
+def test_component_checks_all_outputs(stage: str) -> None:
     (guard,) = (node for node in _function(stage).body if isinstance(node, ast.With))
     call = guard.items[0].context_expr
-    promised = [f"{name}.path" for name, artifact in ARTIFACTS[stage].items() if artifact in WRITTEN_AS_FILES]
+    outputs = [f"{name}.path" for name, artifact in ARTIFACTS[stage].items() if artifact in WRITTEN_AS_FILES]
     assert isinstance(call, ast.Call)
-    assert [ast.unparse(each) for each in call.args] == [repr(stage), *promised]
+    assert [ast.unparse(argument) for argument in call.args] == [repr(stage), *outputs]
 
 
 @every_stage
-def test_a_component_checks_that_what_it_reads_is_whole(stage: str) -> None:
+def test_component_verifies_all_inputs(stage: str) -> None:
     (guard,) = (node for node in _function(stage).body if isinstance(node, ast.With))
     call = guard.items[0].context_expr
     assert isinstance(call, ast.Call)
-    checked = {name.id for each in call.keywords for name in ast.walk(each) if isinstance(name, ast.Name)}
-    assert checked - {"each"} == {name for name, kind in ARTIFACTS[stage].items() if kind in READ_AS_FOLDERS}
+    names = [name for keyword in call.keywords for name in ast.walk(keyword) if isinstance(name, ast.Name)]
+    loop_variables = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    assert {name.id for name in names} - loop_variables == {
+        name for name, kind in ARTIFACTS[stage].items() if kind in READ_AS_FOLDERS
+    }
 
 
 @pytest.mark.parametrize(
@@ -191,11 +195,11 @@ def test_a_component_checks_that_what_it_reads_is_whole(stage: str) -> None:
         if path.name != "component.py"
     ],
 )
-def test_logic_never_imports_kfp(module: Path) -> None:
+def test_module_does_not_import_kfp(module: Path) -> None:
     assert "kfp" not in _imported(module)
 
 
-def test_the_search_for_imports_sees_those_inside_functions() -> None:
+def test_imported_finds_imports_inside_functions() -> None:
     assert _imported(STAGES / "ingest" / "component.py") == {"kfp", "radiograft", "pathlib"}
     assert "google" in _imported(PACKAGE / "storage" / "gcs.py")
 
@@ -221,7 +225,7 @@ print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.module
 """
 
 
-def test_the_choice_of_a_model_runs_without_tensorflow(tmp_path: Path) -> None:
+def test_select_model_runs_without_tensorflow(tmp_path: Path) -> None:
     row = {"cut_off": "a", "trainable_weights": 1, "epochs": 1, "best_epoch": 1, "val_auroc": 0.5, "val_loss": 0.5}
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "search.json").write_text(json.dumps([row]))

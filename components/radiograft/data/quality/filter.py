@@ -1,4 +1,4 @@
-"""The sieve through which ingest and preprocess pass the data: what is left out, set aside to be looked at, or kept."""
+"""Applies the data policy: which images ingest and preprocess exclude, quarantine or keep."""
 
 from __future__ import annotations
 
@@ -13,70 +13,79 @@ from radiograft.data.catalog import exclusion, summarize_exclusions
 
 @dataclasses.dataclass
 class DataFilter:
-    """What was found so far: frames of image_id, uri (missing for what only a table names) and reason."""
+    """Applies a data policy and records what was found.
+
+    Attributes:
+        policy: how each kind of defect is handled.
+        found: tables of image_id, uri (missing if only a table names the image) and reason.
+    """
 
     policy: DataPolicy
     found: list[pd.DataFrame] = dataclasses.field(default_factory=list)
 
     def note(self, excluded: pd.DataFrame) -> None:
-        """Takes what was set aside elsewhere: image_id, reason and, where it is known, uri."""
+        """Records what was excluded elsewhere: image_id, reason and, if known, uri."""
         self.found.append(excluded.reindex(columns=["image_id", "uri", "reason"]).astype("string"))
 
     def sift(self, rows: pd.DataFrame, flaws: Mapping[str, pd.Series[bool]]) -> pd.DataFrame:
-        """The rows that stay, with their index.
+        """Returns the rows that are kept, with their index, and records the others.
 
         Args:
-            flaws: flawed rows by reason, index as `rows`. A row is left out under the first reason that the policy does
-                not merely report; under reasons that it does a row counts only while it stays.
+            rows: image_id and uri.
+            flaws: which rows are defective, by reason, indexed as `rows`. A row is excluded for its first reason whose
+                policy is not `report`. Reasons with that policy are recorded only for rows that are kept.
         """
         kept = rows
-        leaving = {reason: flawed for reason, flawed in flaws.items() if self.policy.treatment(reason) != REPORT}
-        for reason, flawed in leaving.items():
+        excluding = {reason: flawed for reason, flawed in flaws.items() if self.policy.treatment(reason) != REPORT}
+        for reason, flawed in excluding.items():
             bad = flawed.reindex(kept.index).astype(bool)
-            self._add(kept[bad], reason)
+            self._record(kept[bad], reason)
             kept = kept[~bad]
-        for reason in flaws.keys() - leaving.keys():
-            self._add(kept[flaws[reason].reindex(kept.index).astype(bool)], reason)
+        for reason in flaws.keys() - excluding.keys():
+            self._record(kept[flaws[reason].reindex(kept.index).astype(bool)], reason)
         return kept
 
-    def _add(self, rows: pd.DataFrame, reason: str) -> None:
+    def _record(self, rows: pd.DataFrame, reason: str) -> None:
         self.note(exclusion(rows["image_id"], reason).assign(uri=rows["uri"].tolist()))
 
     def refuse(self) -> None:
-        """Stops the run for what must not be there.
+        """Raises if any defect with the policy `fail` was found.
 
         Raises:
-            ValueError: with each such reason, its count and a few ids.
+            ValueError: lists each such reason with its count and a few image IDs.
         """
-        groups = [group for group in summarize_exclusions(self._of(FAIL)) if group["count"]]
+        groups = [group for group in summarize_exclusions(self._with_policy(FAIL)) if group["count"]]
         if groups:
-            told = "; ".join(
+            defects = "; ".join(
                 f"{group['count']} ({defect_of(group['reason'])}: {group['reason']}): {', '.join(group['examples'])}"
                 for group in groups
             )
             names = ",".join(sorted({f"{defect_of(group['reason'])}=drop" for group in groups}))
-            raise ValueError(f"the data must be free of what data_policy lets fail, got {told}; repair, or set {names}")
+            raise ValueError(
+                f"the data must have no defect that data_policy sets to `fail`, got {defects}; repair the data, or set "
+                f"{names}"
+            )
 
     def excluded(self) -> pd.DataFrame:
-        """image_id and reason of what was left out."""
-        left_out = self._all()
-        return left_out[self._treatment(left_out) != REPORT][["image_id", "reason"]].reset_index(drop=True)
+        """Returns image_id and reason of what was excluded."""
+        found = self._all()
+        return found[self._policies(found) != REPORT][["image_id", "reason"]].reset_index(drop=True)
 
     def quarantine(self) -> pd.DataFrame:
-        """image_id, uri and reason of what was left out to be looked at."""
-        return self._of(QUARANTINE)
+        """Returns image_id, uri and reason of what was excluded for review."""
+        return self._with_policy(QUARANTINE)
 
     def suspects(self) -> pd.DataFrame:
-        """image_id, uri and reason of what was kept although it may be defective."""
-        return self._of(REPORT)
+        """Returns image_id, uri and reason of what was kept although it may be defective."""
+        return self._with_policy(REPORT)
 
-    def _of(self, treatment: str) -> pd.DataFrame:
+    def _with_policy(self, policy: str) -> pd.DataFrame:
         found = self._all()
-        return found[self._treatment(found) == treatment].reset_index(drop=True)
+        return found[self._policies(found) == policy].reset_index(drop=True)
 
     def _all(self) -> pd.DataFrame:
-        nothing = exclusion([], "").assign(uri="").astype("string")
-        return pd.concat([nothing[["image_id", "uri", "reason"]], *self.found], ignore_index=True)
+        empty = exclusion([], "").assign(uri="").astype("string")
+        return pd.concat([empty[["image_id", "uri", "reason"]], *self.found], ignore_index=True)
 
-    def _treatment(self, found: pd.DataFrame) -> pd.Series[str]:
+    def _policies(self, found: pd.DataFrame) -> pd.Series[str]:
         return found["reason"].map({reason: self.policy.treatment(reason) for reason in found["reason"].unique()})

@@ -1,4 +1,4 @@
-"""What is wrong with rows of a data set, or not asked for: by reason, which of them."""
+"""Checks of dataset rows: defects, exact duplicates, and rows that the settings exclude."""
 
 from __future__ import annotations
 
@@ -13,59 +13,63 @@ from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
 
 UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP", "FRONTAL"), "all": ()}
-BESIDE_NO_FINDING = ("Support Devices",)  # CheXpert's No Finding says nothing of these (Irvin et al. 2019)
-ALIKE = 0.8  # difflib's ratio; `Pnuemonia` has 0.89 to Pneumonia, Pneumothorax 0.67
+BESIDE_NO_FINDING = ("Support Devices",)  # compatible with CheXpert's No Finding (Irvin et al. 2019)
+MIN_SIMILARITY = 0.8  # difflib's ratio: 0.89 for Pneumonia and `Pnuemonia`, 0.67 for Pneumonia and Pneumothorax
 
 HELD_OUT_MOST = ("test", "validation", "train")
 
 
 def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> dict[str, pd.Series[bool]]:
-    """Rows that cannot be used or are not to be trusted, by reason.
+    """Returns which rows are unusable, unreliable or excluded by the settings, by reason.
 
     Args:
-        rows: image_id, bytes, view, split and the labels' columns.
-        findings: of the source, index as `rows`.
+        rows: image_id, bytes, view, split and the label columns.
+        findings: all findings of the dataset, indexed as `rows`.
+        settings: labels, views and negatives.
     """
     truth = rows[[label_column(label) for label in settings.findings()]]
     views = settings.table_layout().views
-    found = {
+    flawed = {
         "empty file": rows["bytes"] == 0,
-        "in neither official list": rows["split"].isna(),
-        f"no {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
+        "in no official split list": rows["split"].isna(),
+        f"not a {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
         CONTRADICTION: has_contradiction(findings),
         MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
-        "no finding asked for is known to be there or not": truth.isna().all(axis="columns"),
+        "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
         positive = truth.eq(1.0).any(axis="columns")
         marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        found["neither a finding asked for nor 'No Finding'"] = ~positive & ~marked
-    return found
+        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~marked
+    return flawed
 
 
 def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
-    """Images that are said to show nothing, and something."""
+    """Returns which images have both 'No Finding' and a finding."""
     others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
     return _any(findings, [NO_FINDING]) & _any(findings, others)
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
-    """Findings of no known name that are spelled almost like a label, and that label."""
+    """Maps unknown findings that look like a misspelling of a label to that label."""
     known = {NO_FINDING, *FINDINGS, *chexpert.FINDINGS, *labels}
-    return {name: label for name in map(str, findings) if name not in known for label in labels if _alike(name, label)}
+    return {
+        name: label for name in map(str, findings) if name not in known for label in labels if _similar(name, label)
+    }
 
 
 def label_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
-    """What is to be said of findings that may be misspelled, a sentence each."""
+    """Returns a note for each finding that may be misspelled."""
     return tuple(
-        f"{name!r} ({int(findings[name].eq(1.0).sum())} images) may be {label}: they count as free of {label}"
+        f"{name!r} ({int(findings[name].eq(1.0).sum())} images) may be a misspelling of {label}; "
+        f"these images count as negative for {label}"
         for name, label in has_misspelled_label(findings, labels).items()
     )
 
 
-def _alike(name: str, label: str) -> bool:
-    one, other = name.casefold(), label.casefold()
-    return one[:1] == other[:1] and difflib.SequenceMatcher(None, one, other).ratio() >= ALIKE
+def _similar(name: str, label: str) -> bool:
+    name, label = name.casefold(), label.casefold()
+    return name[:1] == label[:1] and difflib.SequenceMatcher(None, name, label).ratio() >= MIN_SIMILARITY
 
 
 def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
@@ -73,26 +77,31 @@ def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
 
 
 def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
-    """Which rows repeat another one, by reason, from `md5`, `split` and `official`.
+    """Returns which rows are exact duplicates, by reason.
 
-    Of equal images the one in the split held out most stays, and there the first. An official test split stays whole,
-    because others' figures are measured on all of it.
+    Of identical images, the first one in the most held-out split is kept. An official test split stays complete, so
+    that metrics are comparable with those of others.
+
+    Args:
+        rows: `md5`, `split` and `official`.
     """
     order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
     ordered = rows.loc[order]
-    repeated = ordered["md5"].duplicated() & ~_officially_tests(ordered)
+    repeated = ordered["md5"].duplicated() & ~_in_official_test(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to an image of a split held out": (repeated & elsewhere).reindex(rows.index),
+        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
         "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
     }
 
 
 def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
-    """What is to be said of the repeats that stay, a sentence or none."""
-    count = int(rows["md5"][_officially_tests(rows)].duplicated().sum())
-    return (f"{count} images of the official test split repeat others of it byte for byte and stay",) * (count > 0)
+    """Returns a note if the official test split contains duplicates."""
+    count = int(rows["md5"][_in_official_test(rows)].duplicated().sum())
+    if not count:
+        return ()
+    return (f"{count} images of the official test split are byte-identical to others in it and stay",)
 
 
-def _officially_tests(rows: pd.DataFrame) -> pd.Series[bool]:
+def _in_official_test(rows: pd.DataFrame) -> pd.Series[bool]:
     return rows["official"].eq("test").fillna(False).astype(bool)

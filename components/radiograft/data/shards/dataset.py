@@ -1,4 +1,4 @@
-"""Shards: equally sized 8-bit images with id and labels in TFRecord files, and the rows they were made from."""
+"""Shards: 8-bit grayscale images of equal size with IDs and labels in TFRecord files, and their catalog rows."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
 
 SHUFFLE_IMAGES = 4096
-READ_BUFFER = 2**20  # bytes of the one file that is read
-SMALL_READ_BUFFER = 2**16  # of each file, where all are read at once
+READ_BUFFER = 2**20  # bytes, if files are read one after another
+SMALL_READ_BUFFER = 2**16  # bytes per file, if all files are read in parallel
 FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "image_id")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """A folder of shards, which `shard_files.write_description` completed.
+    """A folder of shards completed by `files.write_description`.
 
-    `rows` are the catalog's rows of the images that could be decoded, split after split in the order in which
-    they are stored; `boxes` (see `no_boxes`) are the catalog's, also of images that could not be decoded.
+    Attributes:
+        folder: the folder.
+        rows: catalog rows of the stored images, split after split in stored order.
+        boxes: bounding boxes of the catalog (see `no_boxes`), including those of images that are not stored.
+        labels: names of the labels.
+        image_size: width and height in pixels.
+        augmentation: augmentation of training images.
+        summary: contents of shards.json.
     """
 
     folder: Path
@@ -41,7 +47,7 @@ class Shards:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Opens a folder; images are read later, as a stream."""
+        """Opens a folder of shards. Images are streamed when needed."""
         summary = json.loads((folder / "shards.json").read_text())
         return cls(
             folder=folder,
@@ -54,31 +60,36 @@ class Shards:
         )
 
     def split(self, split: str) -> pd.DataFrame:
-        """Rows of a split in stored order."""
+        """Returns the rows of a split in stored order."""
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
 
     def truth(self, split: str) -> np.ndarray:
-        """Labels of a split in stored order, float32 [images, labels], 1 present and 0 absent."""
+        """Returns the ground truth of a split in stored order, float32 [images, labels]: 1 present, 0 absent."""
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:
-        """Stream of (uint8 [size, size, 1], string id, float32 [labels]) in stored order."""
+        """Streams (uint8 [size, size, 1], string image ID, float32 [labels]) in stored order."""
         return self._records(split).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def images(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """Batches of images alone in stored order, the last one as small as it comes."""
+        """Streams batches of images in stored order, uint8 [batch, size, size, 1]. The last batch may be smaller."""
         images = self.examples(split).map(lambda image, *_: image)
         return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
-        """Stream of the images at these places of the stored order, in that order: uint8 [size, size, 1]."""
-        wanted = np.zeros(len(self.split(split)), dtype=bool)
-        wanted[list(places)] = True
-        records = self._records(split).enumerate().filter(lambda place, _: tf.gather(wanted, place))
+        """Streams the images at these indices in stored order, uint8 [size, size, 1].
+
+        Args:
+            split: name of the split.
+            places: indices into the rows of the split. The images follow the stored order, whatever their order here.
+        """
+        selected = np.zeros(len(self.split(split)), dtype=bool)
+        selected[list(places)] = True
+        records = self._records(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
         return records.map(lambda _, record: self._parse(record)[0])
 
     def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Batches of one augmented view of every image in stored order: what `training` shows in epoch `view`."""
+        """Streams one augmented view of each image in stored order: the views that `training` uses in epoch `view`."""
 
         def augmented(images: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             return augment(images, draw_parameters(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
@@ -87,13 +98,13 @@ class Shards:
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
-        """Batches of (augmented images, labels) for these epochs on end, each in its own order and view, which depend
-        on seed and epoch alone.
+        """Streams batches of (augmented images, labels) over these epochs.
 
-        What does not fill a batch at the end of an epoch is left for other epochs' orders to pick up.
+        Each epoch has its own order and augmented views, which depend only on seed and epoch. The incomplete batch at
+        the end of an epoch is dropped.
         """
 
-        def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
             def augmented(images: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return augment(images, draw_parameters(ids, epoch, seed), self.augmentation), truth
 
@@ -101,16 +112,16 @@ class Shards:
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
 
         steps = len(epochs) * (len(self.split("train")) // batch_size)
-        stream = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
+        stream = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_batches)
         return stream.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
 
     def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
-        """Ids of the images that `training` puts into a step of an epoch, both counted from 0."""
+        """Returns the IDs of the images in a training step. Epochs and steps are counted from 0."""
         ids = self._shuffled(tf.constant(epoch, tf.int64), seed).map(lambda _, image_id, __: image_id)
         return [image_id.numpy().decode() for image_id in ids.skip(step * batch_size).take(batch_size)]
 
     def identity(self) -> dict[str, Any]:
-        """What tells these shards from others: data, size, augmentation, and how many images could be decoded."""
+        """Returns what identifies these shards: data, image size, augmentation and number of stored images."""
         return {
             "fingerprint": self.summary["fingerprint"],
             "image_size": self.image_size,
@@ -119,28 +130,28 @@ class Shards:
         }
 
     def _shuffled(self, epoch: tf.Tensor, seed: int) -> tf.data.Dataset:
-        """Training examples in the order of an epoch; Dataset.shuffle itself takes no seed that is a tensor.
+        """Returns the training examples in the order of an epoch.
 
-        Where they are more than are shuffled at a time, they come from all files in turn: in the stored order a class
-        may follow the other.
+        It calls the raw operation because `Dataset.shuffle` does not accept a tensor as seed. If the images exceed the
+        shuffle buffer, all files are interleaved: the stored order may be sorted by class.
         """
-        records = self._records("train", in_turn=len(self.split("train")) > SHUFFLE_IMAGES)
+        records = self._records("train", interleave=len(self.split("train")) > SHUFFLE_IMAGES)
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(records),
             buffer_size=SHUFFLE_IMAGES,
             seed=epoch,
-            seed2=seed + 1,  # two zeros would stand for a random seed
+            seed2=seed + 1,  # two zeros would mean a random seed
             output_types=[tf.string],
             output_shapes=[[]],
             reshuffle_each_iteration=False,
         )
-        in_order = tf.data.experimental.from_variant(shuffled, records.element_spec)
-        return in_order.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = tf.data.experimental.from_variant(shuffled, records.element_spec)
+        return dataset.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def _records(self, split: str, *, in_turn: bool = False) -> tf.data.Dataset:
-        """A split's records, file after file, or one of each file in turn."""
+    def _records(self, split: str, *, interleave: bool = False) -> tf.data.Dataset:
+        """Returns the records of a split, file after file or interleaved."""
         files = sorted(str(path) for path in self.folder.glob(f"{split}-*{RECORDS_SUFFIX}"))
-        if in_turn:
+        if interleave:
             records = tf.data.Dataset.from_tensor_slices(files).interleave(
                 lambda file: tf.data.TFRecordDataset(file, buffer_size=SMALL_READ_BUFFER), cycle_length=len(files)
             )
@@ -158,13 +169,13 @@ class Shards:
 
 
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a file of (uint8 [size, size, 1], id, float32 [labels]) each; it appears when the stream has ended."""
+    """Writes a TFRecord file of (uint8 [size, size, 1], image ID, float32 [labels]) atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
         for image, image_id, labels in examples:
-            writer.write(_record(image, image_id, labels))
+            writer.write(_serialize(image, image_id, labels))
 
 
-def _record(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
+def _serialize(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
     def feature(data: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
 
@@ -174,4 +185,4 @@ def _record(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
         "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels)),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(example.SerializeToString(deterministic=True))  # else each process has its own order of the features
+    return bytes(example.SerializeToString(deterministic=True))  # otherwise the order differs by process

@@ -1,4 +1,4 @@
-"""What needs no TensorFlow in a folder of shards: how files appear in it, and what describes them."""
+"""Files in a folder of shards, without TensorFlow: atomic writes, shard layout and description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from radiograft.data.catalog import SPLITS, no_boxes
 from radiograft.storage import npz_archive, tar_archive
 
 RECORDS_SUFFIX = ".tfrecord"
-# A record is its length, a checksum of that, its content and a checksum of that, as TensorFlow's record_writer.h says.
+# A record consists of its length, the checksum of the length, its content and the checksum of the content (see
+# TensorFlow's record_writer.h).
 LENGTH = struct.Struct("<Q")
 CHECKSUM_BYTES = 4
 
@@ -29,28 +30,34 @@ IMAGES_PER_SHARD = 512
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A draft beside a file that takes its place when it is whole: whoever looks sees all of it or nothing."""
+    """Yields a temporary path that replaces `path` on success, so that readers see the complete file or none."""
     draft = path.with_name(f".draft-{path.name}")
     yield draft
     draft.replace(path)
 
 
 def copy_records(source: Path, target: Path, keep: Sequence[bool]) -> None:
-    """Copies a TFRecord file without the records that are not to be kept; the copy appears whole.
+    """Copies the selected records of a TFRecord file atomically.
+
+    Args:
+        source: file to copy.
+        target: the copy.
+        keep: whether to copy each record.
 
     Raises:
-        ValueError: the file has another number of records than `keep` speaks of.
+        ValueError: the number of records differs from the length of `keep`.
     """
     with atomic_write(target) as draft:
         if all(keep):
             shutil.copyfile(source, draft)
             return
         with source.open("rb") as file, draft.open("wb") as copy:
-            for record, kept in zip(_records(file), keep, strict=True):
-                copy.write(record * kept)
+            for record, kept in zip(_read_records(file), keep, strict=True):
+                if kept:
+                    copy.write(record)
 
 
-def _records(file: Any) -> Iterator[bytes]:
+def _read_records(file: Any) -> Iterator[bytes]:
     while head := file.read(LENGTH.size + CHECKSUM_BYTES):
         (length,) = LENGTH.unpack(head[: LENGTH.size])
         yield head + file.read(length + CHECKSUM_BYTES)
@@ -63,7 +70,15 @@ def write_description(
     summary: dict[str, Any],
     boxes: pd.DataFrame | None = None,
 ) -> None:
-    """Completes a folder of shards; `summary` needs `labels` and `image_size` and may hold more."""
+    """Writes the files that describe a folder of shards and thereby complete it; shards.json comes last.
+
+    Args:
+        folder: folder of the shards.
+        rows: rows of the stored images in stored order.
+        augmentation: augmentation of training images.
+        summary: contents of shards.json, among them `labels` and `image_size`.
+        boxes: bounding boxes (see `no_boxes`).
+    """
     rows.to_parquet(folder / "rows.parquet", index=False)
     (no_boxes() if boxes is None else boxes).to_parquet(folder / "boxes.parquet", index=False)
     (folder / "augmentation.json").write_text(json.dumps(dataclasses.asdict(augmentation), indent=2))
@@ -71,37 +86,46 @@ def write_description(
 
 
 class Shard(NamedTuple):
-    """A shard's name, which begins with its split, and the catalog's rows whose images it holds, in their order."""
+    """The name of a shard, which starts with its split, and the catalog rows of its images in stored order."""
 
     name: str
     rows: pd.DataFrame
 
 
 def plan_shards(rows: pd.DataFrame) -> list[Shard]:
-    """All shards of a catalog's rows, at least one a split, split after split in reading order."""
-    found = []
+    """Divides catalog rows into shards, at least one per split, split after split in reading order."""
+    shards = []
     for split in SPLITS:
         ordered = sort_for_reading(rows[rows["split"] == split])
         count = max(1, math.ceil(len(ordered) / IMAGES_PER_SHARD))
-        parts = [ordered[place * IMAGES_PER_SHARD :][:IMAGES_PER_SHARD] for place in range(count)]
-        found += [Shard(f"{split}-{place:05d}-of-{count:05d}", part) for place, part in enumerate(parts)]
-    return found
+        for number in range(count):
+            part = ordered[number * IMAGES_PER_SHARD : (number + 1) * IMAGES_PER_SHARD]
+            shards.append(Shard(f"{split}-{number:05d}-of-{count:05d}", part))
+    return shards
 
 
 def sort_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows in an order in which images of archives can be read in one pass; files of their own keep theirs."""
-    places = [(npz_archive.parse_row_uri(uri), tar_archive.parse_member_uri(uri)) for uri in rows["uri"]]
-    return rows.iloc[sorted(range(len(rows)), key=places.__getitem__)].reset_index(drop=True)
+    """Sorts rows so that each archive can be read in one pass. Rows of individual files keep their order."""
+    keys = [(npz_archive.parse_row_uri(uri), tar_archive.parse_member_uri(uri)) for uri in rows["uri"]]
+    return rows.iloc[sorted(range(len(rows)), key=keys.__getitem__)].reset_index(drop=True)
 
 
 def shards_of_worker(shards: Sequence[Shard], worker: int, workers: int) -> list[Shard]:
-    """One worker's shards, which follow each other, so that few workers read the same archive.
+    """Returns the shards of one worker. They are consecutive, so that few workers read the same archive.
+
+    The shares of all workers cover all shards, and their sizes differ by at most one.
 
     Args:
-        worker: counted from 0. All workers' shares together are the shards, and differ in size by at most one.
+        shards: all shards.
+        worker: number of the worker, from 0.
+        workers: number of workers.
 
     Raises:
-        ValueError: there is no such worker.
+        ValueError: `worker` is out of range.
+
+    Example:
+        >>> shards_of_worker(["a", "b", "c"], worker=1, workers=2)
+        ['b', 'c']
     """
     if not 0 <= worker < workers:
         raise ValueError(f"worker must be from 0 to {workers - 1}, got {worker}")
@@ -109,7 +133,7 @@ def shards_of_worker(shards: Sequence[Shard], worker: int, workers: int) -> list
 
 
 def layout_digest(shards: Sequence[Shard]) -> str:
-    """SHA-256 over what the shards are to hold, in its order, and where it is read from."""
+    """Returns the SHA-256 of the planned contents of the shards: names, rows in order, and their URIs."""
     text = pd.concat([shard.rows for shard in shards]).to_csv(index=False, lineterminator="\n")
     names = "\n".join(shard.name for shard in shards)
     return hashlib.sha256(f"{names}\n{text}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What became of each row of a shard, beside the images: how duplicates are found and defects counted later."""
+"""Status of each row of a shard, stored beside the images to find duplicates and count defects later."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("stored", pa.bool_()),
-        ("mode", pa.string()),  # as Pillow names it; empty where nothing could be read
-        ("pixels", pa.int64()),  # of the file; 0 where it is not stored
-        ("reasons", pa.list_(pa.string())),  # why it is not stored, or what speaks against it
-        ("hash", pa.uint64()),  # see validation.looks; 0 where it is not stored
+        ("mode", pa.string()),  # Pillow mode; empty if the file is unreadable
+        ("pixels", pa.int64()),  # number of pixels of the file; 0 if not stored
+        ("reasons", pa.list_(pa.string())),  # why it is not stored, or which defects it may have
+        ("hash", pa.uint64()),  # perceptual hash (see image_checks); 0 if not stored
         ("thumbnail", pa.binary()),
     ]
 )
 
 
 class RowStatus(NamedTuple):
-    """An image's mode, why it was not stored or what speaks against it, and, where it was stored, how it looks and how
-    many pixels its file has."""
+    """Status of one row.
+
+    Attributes:
+        mode: Pillow mode of the file.
+        reasons: why the image is not stored, or which defects a stored image may have.
+        look: result of `check_image`; None if the image is not stored.
+        pixels: number of pixels of the file; 0 if the image is not stored.
+    """
 
     mode: str
     reasons: tuple[str, ...]
@@ -37,18 +43,18 @@ class RowStatus(NamedTuple):
     pixels: int = 0
 
 
-def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[RowStatus]) -> None:
-    """Writes the outcomes of a shard's rows, in their order; the file appears whole."""
-    looks = [outcome.look for outcome in outcomes]
+def write(path: Path, image_ids: Iterable[str], statuses: Sequence[RowStatus]) -> None:
+    """Writes the status of a shard's rows, in their order, to a Parquet file atomically."""
+    checks = [status.look for status in statuses]
     frame = pd.DataFrame(
         {
             "image_id": list(image_ids),
-            "stored": [look is not None for look in looks],
-            "mode": [outcome.mode for outcome in outcomes],
-            "pixels": [outcome.pixels for outcome in outcomes],
-            "reasons": [list(outcome.reasons) for outcome in outcomes],
-            "hash": np.array([look.hash if look else 0 for look in looks], "uint64"),
-            "thumbnail": [look.thumbnail.tobytes() if look else b"" for look in looks],
+            "stored": [check is not None for check in checks],
+            "mode": [status.mode for status in statuses],
+            "pixels": [status.pixels for status in statuses],
+            "reasons": [list(status.reasons) for status in statuses],
+            "hash": np.array([check.hash if check else 0 for check in checks], "uint64"),
+            "thumbnail": [check.thumbnail.tobytes() if check else b"" for check in checks],
         }
     )
     with atomic_write(path) as draft:
@@ -56,19 +62,19 @@ def write(path: Path, image_ids: Iterable[str], outcomes: Sequence[RowStatus]) -
 
 
 def read(paths: Iterable[Path]) -> pd.DataFrame:
-    """The outcomes of several shards, one after the other; columns as in SCHEMA."""
+    """Reads the status of several shards into one table with the columns of SCHEMA."""
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
-def by_reason(outcomes: pd.DataFrame) -> dict[str, pd.Series[bool]]:
-    """Which rows have each reason."""
-    found = outcomes["reasons"].explode().dropna()
+def by_reason(statuses: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+    """Returns which rows have each reason."""
+    reasons = statuses["reasons"].explode().dropna()
     return {
-        str(reason): pd.Series(outcomes.index.isin(found.index[found == reason]), index=outcomes.index)
-        for reason in sorted(found.unique())
+        str(reason): pd.Series(statuses.index.isin(reasons.index[reasons == reason]), index=statuses.index)
+        for reason in sorted(reasons.unique())
     }
 
 
-def thumbnails(outcomes: pd.DataFrame) -> np.ndarray:
-    """Those of stored images, uint8 [images, SIDE, SIDE]."""
-    return np.frombuffer(b"".join(outcomes["thumbnail"]), "uint8").reshape(-1, SIDE, SIDE)
+def thumbnails(statuses: pd.DataFrame) -> np.ndarray:
+    """Returns the thumbnails of stored images, uint8 [images, SIDE, SIDE]."""
+    return np.frombuffer(b"".join(statuses["thumbnail"]), "uint8").reshape(-1, SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""What ingest asks of every reader, whatever the layout of its data set: images, findings, and what was set aside."""
+"""What every dataset reader returns, and the functions that readers share: patient ids, ages and findings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from radiograft.data.catalog import no_boxes
 from radiograft.utils.errors import SensitiveValueError
 
 NO_PATIENTS = (
-    "the data set tells no patients: each image counts as a patient of its own, so where several images show one, "
-    "intervals are too narrow and a patient may be in several splits"
+    "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
+    "confidence intervals are too narrow and the patient may be in several splits"
 )
 
 MAX_AGE = 120.0
@@ -27,18 +27,19 @@ UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
 
 
 class Source(NamedTuple):
-    """A data set as its reader found it. A reader takes where the data lie and what else it needs, and gives this.
+    """A dataset as its reader returns it.
 
     Attributes:
-        uri: where the images lie.
-        rows: image_id, uri, md5, bytes, patient_id, view, age (years), sex, official; in order of image_id, which is
-            unique. What the data set does not tell is missing. `official` is the data set's own split: `train_val` (of
-            which ingest draws the validation patients), `train`, `validation`, `test`, or missing.
-        findings: one column a finding that the data set knows, 1.0 present, 0.0 absent, NaN unknown, index as `rows`.
-            An image that is stated to show none has 1.0 in `No Finding` alone.
-        excluded: image_id and reason of what was set aside.
-        notes: what limits figures on this data set, a sentence each.
-        boxes: where in the images findings are, see `no_boxes`.
+        uri: Folder, prefix or file that holds the images.
+        rows: One row per image, sorted by the unique `image_id`, with the columns image_id, uri, md5, bytes,
+            patient_id, view, age (years), sex and official. Unknown values are missing. `official` is the dataset's
+            own split: `train_val` (ingest draws the validation patients from it), `train`, `validation`, `test`, or
+            missing.
+        findings: One column per finding, with the index of `rows`: 1.0 present, 0.0 absent, NaN unknown. An image
+            labeled as normal has 1.0 in `No Finding` only.
+        excluded: `image_id` and `reason` of every excluded image, row or box.
+        notes: Limitations of the dataset, one sentence each.
+        boxes: Bounding boxes of findings, see `no_boxes`.
     """
 
     uri: str
@@ -50,41 +51,56 @@ class Source(NamedTuple):
 
 
 def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses a label that the data set does not know.
+    """Checks that the dataset has a finding for every label.
 
     Raises:
-        NamingError: with the nearest names; folders, and so patients, may have been taken for findings.
+        SensitiveValueError: A label is unknown. The message lists the findings, which may be names of patients if
+            folders were read as findings.
     """
     known = sorted(known)
     for label in labels:
         if label not in known:
             raise SensitiveValueError(
-                f"data_labels must be findings of the data set ({', '.join(known)}), got {label!r}"
+                f"data_labels must be findings of the dataset ({', '.join(known)}), got {label!r}"
                 + did_you_mean(label, known),
-                f"data_labels must be findings of the data set, which has {len(known)}, got {label!r}",
+                f"data_labels must be findings of the dataset, which has {len(known)}, got {label!r}",
             )
 
 
 def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
-    """The patients' ids, each in one spelling, where the image's own stands in for one that is empty, and what is to
-    be said of that: `00000012` and `12` in one data set are one patient, for two would be in two splits."""
-    ids, merged = _similar_spelling(ids)
-    unknown = ids.eq("") | ids.isna()
-    some = (f"{unknown.sum()} images name no patient: each counts as a patient of its own",)
-    notes = () if not unknown.any() else (NO_PATIENTS,) if unknown.all() else some
-    return ids.mask(unknown, image_ids), (*notes, *merged)
+    """Normalizes patient ids and replaces missing ids by the image's id.
+
+    `00000012` and `12` in one dataset become one patient, who would otherwise be in two splits.
+
+    Returns:
+        The patient ids, and notes about replaced and merged ids.
+    """
+    ids, notes = _merge_zero_padded_ids(ids)
+    missing = ids.eq("") | ids.isna()
+    if missing.any():
+        some_missing = f"{missing.sum()} images have no patient id: each counts as its own patient"
+        notes = (NO_PATIENTS if missing.all() else some_missing, *notes)
+    return ids.mask(missing, image_ids), notes
 
 
-def _similar_spelling(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
-    plain = ids.str.replace(r"^0+(?=\d+$)", "", regex=True)
-    mixed = ids.groupby(plain).transform("nunique") > 1
-    count = int(plain[mixed].nunique())
-    told = f"{count} patients' ids are there with and without zeros in front: they count as the same patients"
-    return ids.mask(mixed, plain), (told,) * (count > 0)
+def _merge_zero_padded_ids(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+    unpadded = ids.str.replace(r"^0+(?=\d+$)", "", regex=True)
+    mixed = ids.groupby(unpadded).transform("nunique") > 1
+    count = int(unpadded[mixed].nunique())
+    note = f"{count} patient ids occur with and without leading zeros: both forms count as the same patient"
+    return ids.mask(mixed, unpadded), (note,) if count else ()
 
 
 def age_in_years(age: str) -> float:
-    """Age in years from `57`, `57.0`, `058Y`, `011M`, `003W` or `003D`; NaN where it is unreadable or above 120."""
+    """Parses an age such as `57`, `57.0`, `058Y`, `011M`, `003W` or `003D`.
+
+    Returns:
+        The age in years, or NaN if it is malformed or above 120.
+
+    Example:
+        >>> age_in_years("006M")
+        0.5
+    """
     match = re.fullmatch(r"(\d{1,4})(?:\.0)?([YMWD]?)", age.strip())
     if not match:
         return float("nan")
@@ -93,26 +109,37 @@ def age_in_years(age: str) -> float:
 
 
 def normalize_finding(name: str) -> str:
-    """A finding's name as ChestX-ray14 writes it, where it knows it: `PNEUMONIA` is Pneumonia, `NORMAL` No Finding."""
-    plain = name.strip().casefold().replace("_", " ")
-    if plain in NORMAL:
+    """Returns the spelling of a finding in ChestX-ray14; other findings keep their name.
+
+    Example:
+        >>> normalize_finding("PNEUMONIA"), normalize_finding("normal")
+        ('Pneumonia', 'No Finding')
+    """
+    key = name.strip().casefold().replace("_", " ")
+    if key in NORMAL:
         return NO_FINDING
-    return next((known for known in FINDINGS if known.casefold().replace("_", " ") == plain), name.strip())
+    return next((known for known in FINDINGS if known.casefold().replace("_", " ") == key), name.strip())
 
 
-def findings_from_text(words: pd.Series[str], separator: str) -> pd.DataFrame:
-    """Findings of cells that name them; an empty cell says nothing of any."""
-    named = words.map(lambda cell: "|".join(normalize_finding(word) for word in cell.split(separator) if word.strip()))
-    columns = named.str.get_dummies(sep="|").astype("float64")
-    return columns.mask(named == "")
+def findings_from_text(cells: pd.Series[str], separator: str) -> pd.DataFrame:
+    """Returns one column per finding from cells that list findings; in an empty cell every finding is unknown."""
+    names = cells.map(lambda cell: "|".join(normalize_finding(name) for name in cell.split(separator) if name.strip()))
+    columns = names.str.get_dummies(sep="|").astype("float64")
+    return columns.mask(names == "")
 
 
 def findings_from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
-    """Findings of the columns that hold nothing but 1, 0, -1 (see UNCERTAIN) and blanks."""
-    read = {**TRUTH, **dict.fromkeys(("-1", "-1.0"), UNCERTAIN[uncertain]), "": blank}
+    """Returns the columns that contain only 1, 0, -1 and blanks as findings.
+
+    Args:
+        table: Cells as text.
+        uncertain: Meaning of -1, a key of UNCERTAIN.
+        blank: Value of an empty cell.
+    """
+    values = {**TRUTH, **dict.fromkeys(("-1", "-1.0"), UNCERTAIN[uncertain]), "": blank}
     columns = {}
     for name in table.columns:
         cells = table[name].str.strip().str.lower()
-        if cells.isin(list(read)).all():
-            columns[NO_FINDING if normalize_finding(name) == NO_FINDING else name] = cells.map(read).astype("float64")
+        if cells.isin(list(values)).all():
+            columns[NO_FINDING if normalize_finding(name) == NO_FINDING else name] = cells.map(values).astype("float64")
     return pd.DataFrame(columns, index=table.index)

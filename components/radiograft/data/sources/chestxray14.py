@@ -1,4 +1,4 @@
-"""Reader of NIH ChestX-ray14's own layout: images in any folders or archives, the table, the official lists."""
+"""Reader of NIH ChestX-ray14: images in any folders or archives, the table, the official lists and the boxes."""
 
 from __future__ import annotations
 
@@ -26,50 +26,59 @@ COLUMNS = {
 }
 
 BOX_TABLE = "BBox_List_2017.csv"
-BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")  # NIH put commas into a column's name
-IMAGE_SIDE = 1024  # pixels of the square images that the boxes were drawn on
-BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # the data set's own name for what the box table calls otherwise
+BOX_HEADER = (
+    "Image Index",
+    "Finding Label",
+    "Bbox [x",
+    "y",
+    "w",
+    "h]",
+)  # the column name "Bbox [x,y,w,h]" contains commas
+IMAGE_SIDE = 1024  # pixels per side of the square images on which the boxes were drawn
+BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that differ from those in the label table
 
 
 def read(uri: str) -> Source:
-    """Reads a folder or gs:// prefix in NIH's layout.
+    """Reads a folder or object store prefix in NIH's layout.
 
-    `official` is `train_val`, `test` or, where no lists exist, missing. Findings are those that the whole table knows,
-    boxes those of `BBox_List_2017.csv`, where it is.
-    Of the images only size and checksum are read, and in a bucket not even those; archives are read once.
+    `official` is `train_val` or `test`, or missing if the dataset has no lists. Every finding in the table gets a
+    column, even if no image shows it. Boxes come from `BBox_List_2017.csv`, if present. Image files are read only to
+    compute checksums that the storage does not provide; archives are read once.
 
     Raises:
-        FileNotFoundError: the folder, its table or one of the two lists is missing.
-        ValueError: a table without its columns, an image in both lists, or lists of other images.
+        FileNotFoundError: The folder, its table or one of the two lists is missing.
+        ValueError: A table lacks columns, an image is in both lists, or the lists name none of the images.
     """
     files = {entry.name: entry for entry in storage.list_files(uri)}
     table = _read_table(files, uri)
-    found, strays = image_files.list_images(files.values())
-    found["image_id"] = image_files.file_names(found.pop("path"))
-    rows, excluded = image_files.join_labels(table, found)
-    drawn, not_drawn = _read_boxes(files, rows["image_id"])
-    rows["official"] = _official(rows["image_id"], _read_lists(files, uri), uri)
+    images, excluded_files = image_files.list_images(files.values())
+    images["image_id"] = image_files.file_names(images.pop("path"))
+    rows, excluded_rows = image_files.join_labels(table, images)
+    boxes, excluded_boxes = _read_boxes(files, rows["image_id"])
+    rows["official"] = _official_splits(rows["image_id"], _read_lists(files, uri), uri)
     rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
     known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
-    named = rows["findings"].fillna("")
-    findings = named.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
-    findings = findings.mask(named == "")
-    excluded = pd.concat([strays, excluded, not_drawn])
-    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, drawn)
+    names = rows["findings"].fillna("")
+    findings = names.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
+    findings = findings.mask(names == "")
+    excluded = pd.concat([excluded_files, excluded_rows, excluded_boxes])
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
-    """The table with our column names."""
-    found = table_io.first_table(files, TABLES)
-    if found is None:
-        raise FileNotFoundError(f"data_source must hold {' or '.join(TABLES)} (plain, .gz or .zip), none is in {uri}")
-    name, content = found
+    """Reads the label table and renames its columns to those of `Source.rows`."""
+    table = table_io.first_table(files, TABLES)
+    if table is None:
+        raise FileNotFoundError(
+            f"data_source must contain {' or '.join(TABLES)} (plain, .gz or .zip); {uri} contains neither"
+        )
+    name, content = table
     frame = table_io.read_csv(name, content)
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
-    frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # 00000001 is 1 in v2020
+    frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # v2020 writes 1 for 00000001
     frame["age"] = frame["age"].map(age_in_years).astype("float64")
     return frame
 
@@ -77,33 +86,33 @@ def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
 def _read_boxes(
     files: Mapping[str, storage.ObjectInfo], image_ids: pd.Series[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    found = table_io.first_table(files, [BOX_TABLE])
-    return read_boxes(found[1], image_ids) if found else (no_boxes(), exclusion([], ""))
+    table = table_io.first_table(files, [BOX_TABLE])
+    return read_boxes(table[1], image_ids) if table else (no_boxes(), exclusion([], ""))
 
 
-def _official(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
+def _official_splits(image_ids: pd.Series[str], lists: dict[str, str] | None, uri: str) -> pd.Series[str]:
     official = image_ids.map(lists or {}).astype("string")
     if lists is not None and len(official) and official.isna().all():
-        asked = f"the official lists must name the images, got lists in {uri} that name none of {len(official)}"
-        mend = "; repair both lists or leave both out"
-        raise SensitiveValueError(f"{asked}, e.g. {image_ids.iloc[0]}{mend}", f"{asked}{mend}")
+        message = f"the official lists must name the images, got lists in {uri} that name none of {len(official)}"
+        remedy = "; correct both lists or remove both"
+        raise SensitiveValueError(f"{message}, e.g. {image_ids.iloc[0]}{remedy}", f"{message}{remedy}")
     return official
 
 
 def _read_lists(files: dict[str, storage.ObjectInfo], uri: str) -> dict[str, str] | None:
-    """Official split by image id, or None where the data set has no lists."""
+    """Returns the official split by image id, or None if the dataset has no lists."""
     present = [name for name in LISTS.values() if name in files]
     if len(present) == 1:
         raise FileNotFoundError(
-            f"data_source must hold both {' and '.join(LISTS.values())} or neither; {uri} has {present[0]} only"
+            f"data_source must contain both {' and '.join(LISTS.values())} or neither; {uri} contains only {present[0]}"
         )
     if not present:
         return None
     members = {split: _lines(name, storage.read_bytes(files[name].uri)) for split, name in LISTS.items()}
     both = sorted(set(members["train_val"]) & set(members["test"]))
     if both:
-        asked = f"an image must be in one official list only, {len(both)} are in both"
-        raise SensitiveValueError(f"{asked}: {', '.join(both[:5])}", asked)
+        message = f"an image must be in only one official list, got {len(both)} in both"
+        raise SensitiveValueError(f"{message}: {', '.join(both[:5])}", message)
     return {image_id: split for split, ids in members.items() for image_id in ids}
 
 
@@ -112,12 +121,17 @@ def _lines(name: str, content: bytes) -> list[str]:
 
 
 def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The boxes of the images that are there, as `records.no_boxes` describes them, and what was set aside and why.
+    """Parses the box table and clips each box to its image.
 
-    A box that reaches over its image's edge is cut there.
+    Args:
+        content: `BBox_List_2017.csv`, unpacked.
+        image_ids: Images of the dataset.
+
+    Returns:
+        The boxes of these images in the columns of `no_boxes`, and the excluded boxes as `exclusion` rows.
 
     Raises:
-        ValueError: the table has another header, or is not UTF-8.
+        ValueError: The header is not NIH's, or the text is not UTF-8.
     """
     table = table_io.read_csv(BOX_TABLE, content)
     if tuple(table.columns[: len(BOX_HEADER)]) != BOX_HEADER:
@@ -135,7 +149,7 @@ def read_boxes(content: bytes, image_ids: pd.Series[str]) -> tuple[pd.DataFrame,
     known = isin(table["image_id"], image_ids)
     inside = (table["width"] > 0) & (table["height"] > 0)
     excluded = [
-        exclusion(table["image_id"][~known], "box of an image that is not there"),
-        exclusion(table["image_id"][known & ~inside], "box that is not inside its image"),
+        exclusion(table["image_id"][~known], "bounding box for a missing image"),
+        exclusion(table["image_id"][known & ~inside], "bounding box outside its image"),
     ]
     return table[known & inside].astype(BOX_COLUMNS).reset_index(drop=True), pd.concat(excluded)

@@ -1,4 +1,4 @@
-"""Reader of a tree of DICOM files; the findings are in a table beside them or in the names of their folders."""
+"""Reader of a tree of DICOM files. The findings are in a table in its root folder or in the folders' names."""
 
 from __future__ import annotations
 
@@ -17,74 +17,89 @@ from radiograft.data.sources.table import parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}  # columns by field of TableLayout
-BURNED_IN = "the file says that its pixels show who the patient is"
+TAGS = {
+    "patient": "patient_id",
+    "view": "view",
+    "age": "age",
+    "sex": "sex",
+}  # fields of TableLayout and the columns that they replace
+BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 
 
 def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
-    """Reads a folder or gs:// prefix: of every file that is no table the tags, and in a bucket no more than these.
+    """Reads a folder or object store prefix; from a bucket only the tags of each file are downloaded.
 
-    What is no radiograph is set aside with the reason. Patient, view, age and sex come from the tags, or from the table
-    in the folder itself where `layout` names its column; findings, and a split where it has one, from that table, or
-    else from folders as `folders.by_folder` takes them.
+    Findings and official splits come from the table in the root folder, or without one from the folders, as in
+    `image_folder.labels_from_folders`. Patient, view, age and sex come from the tags, or from the table if `layout`
+    names a column. Files that are not radiographs are excluded with the reason.
+
+    Args:
+        uri: Folder or prefix.
+        layout: Columns of the table.
+        refuse_burned_in: Whether to exclude images whose tags report burned-in annotations.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: more than one table, or one that lacks columns or names other images.
+        FileNotFoundError: The folder does not exist.
+        ValueError: The folder holds more than one table, or the table lacks columns or names none of the images.
     """
     entries = list(storage.list_files(uri))
     tables = [entry for entry in entries if "/" not in entry.name and table_io.is_table(entry.name)]
     if len(tables) > 1:
-        asked = "data_source must hold one table at most, got"
-        raise SensitiveValueError(f"{asked} {', '.join(table.name for table in tables)}", f"{asked} {len(tables)}")
-    found, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
-    source = _by_table(uri, tables[0], layout, found) if tables else _by_folder(uri, found)
+        message = "data_source must contain at most one table, got"
+        raise SensitiveValueError(f"{message} {', '.join(table.name for table in tables)}", f"{message} {len(tables)}")
+    images, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
+    source = _label_by_table(uri, tables[0], layout, images) if tables else _label_by_folder(uri, images)
     return source._replace(excluded=pd.concat([excluded, source.excluded]))
 
 
-def _by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, found: pd.DataFrame) -> Source:
+def _label_by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, images: pd.DataFrame) -> Source:
     table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
-    told = [column for field, column in TAGS.items() if layout.named(field)]
-    rows, found = image_files.match_images_to_rows(
-        table.rows[["image", "official", *told]], found.drop(columns=told), entry.name
+    from_table = [column for field, column in TAGS.items() if layout.named(field)]
+    rows, images = image_files.match_images_to_rows(
+        table.rows[["image", "official", *from_table]], images.drop(columns=from_table), entry.name
     )
-    return _source(uri, *with_findings(rows, table.findings, found))
+    return _source(uri, *with_findings(rows, table.findings, images))
 
 
-def _by_folder(uri: str, found: pd.DataFrame) -> Source:
-    rows = found.rename(columns={"path": "image_id"})
-    placed = image_folder.labels_from_folders(rows["image_id"], uri)
-    inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
-    truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
-    return _source(uri, rows.assign(official=placed.official)[inside].reset_index(drop=True), truth, excluded)
+def _label_by_folder(uri: str, images: pd.DataFrame) -> Source:
+    rows = images.rename(columns={"path": "image_id"})
+    labels = image_folder.labels_from_folders(rows["image_id"], uri)
+    labeled = labels.classes.notna()
+    excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
+    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
+    return _source(uri, rows.assign(official=labels.official)[labeled].reset_index(drop=True), findings, excluded)
 
 
-def _source(uri: str, rows: pd.DataFrame, truth: pd.DataFrame, excluded: pd.DataFrame) -> Source:
+def _source(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, excluded: pd.DataFrame) -> Source:
     rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
-    return Source(uri, rows.drop(columns="instance_uid"), truth, excluded, notes)
+    return Source(uri, rows.drop(columns="instance_uid"), findings, excluded, notes)
 
 
 def radiographs(entries: Sequence[storage.ObjectInfo], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The radiographs by path with all that their tags say, and the other files with the reason."""
+    """Reads the tags of files in parallel.
 
-    def look(entry: storage.ObjectInfo) -> Tags | str:
+    Returns:
+        The radiographs, one row each with path, uri, bytes, md5 and tags, sorted by path; and the other files as
+        `exclusion` rows.
+    """
+
+    def read_entry(entry: storage.ObjectInfo) -> Tags | str:
         try:
             with storage.open_file(entry.uri) as file:
                 tags = read_tags(file)
-        except UnsupportedDicomError as reason:
-            return str(reason)
-        except FileNotFoundError:  # its text names the file
+        except UnsupportedDicomError as error:
+            return str(error)
+        except FileNotFoundError:  # the message would contain the file's name
             return GONE
         return BURNED_IN if tags.burned_in and refuse_burned_in else tags
 
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        looked = dict(zip([entry.name for entry in entries], pool.map(look, entries), strict=True))
-    reasons = {name: tags for name, tags in looked.items() if isinstance(tags, str)}
+        tags_by_name = dict(zip([entry.name for entry in entries], pool.map(read_entry, entries), strict=True))
+    reasons = {name: tags for name, tags in tags_by_name.items() if isinstance(tags, str)}
     kept = image_files.image_frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
-    reasons |= dict.fromkeys(sorted(looked.keys() - reasons.keys() - set(kept["path"])), GONE)
+    reasons |= dict.fromkeys(sorted(tags_by_name.keys() - reasons.keys() - set(kept["path"])), GONE)
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
-    tags = pd.DataFrame([looked[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
+    tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
     return kept.join(tags.drop(columns="burned_in")), pd.concat([exclusion([], ""), *excluded])

@@ -1,4 +1,4 @@
-"""The images of a data set, PNG and JPEG files in any folders and in .tar.gz archives, and how a table names them."""
+"""Lists the PNG and JPEG files of a dataset, in folders and .tar.gz archives, and joins them with a table's rows."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ from radiograft.data.catalog import exclusion
 from radiograft.storage import tar_archive
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-OTHERS = (".bmp", ".dcm", ".dicom", ".gif", ".jp2", ".npy", ".tif", ".tiff", ".webp")
+UNSUPPORTED = (".bmp", ".dcm", ".dicom", ".gif", ".jp2", ".npy", ".tif", ".tiff", ".webp")
 COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
-LEAVING = r"^/|(?:^|/)\.\.(?:/|$)"  # a path that leads out of the folder
+OUTSIDE_PATH = r"^/|(?:^|/)\.\.(?:/|$)"  # absolute paths and paths with ..
 
 
 def list_images(entries: Iterable[storage.ObjectInfo]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every image: path below the source, uri, bytes and md5, in order of its path; and what was set aside and why.
+    """Lists the images of a dataset, including those in archives.
 
-    Files in a bucket that knows their checksums are not read. Archives are, whole, several at a time; files of OTHERS
-    are set aside unread, in an archive untold.
+    Files are read only to compute checksums that the storage does not provide. Archives are read in parallel. Files
+    with a suffix in UNSUPPORTED are excluded; inside archives they are ignored.
+
+    Returns:
+        The images with path below the source, uri, bytes and md5, sorted by path; and the excluded files as
+        `exclusion` rows.
 
     Raises:
-        ValueError: a damaged archive.
+        ValueError: An archive is corrupt.
     """
     entries = list(entries)
     files = (entry for entry in entries if entry.name.lower().endswith(SUFFIXES))
-    packed = [entry for entry in entries if entry.name.lower().endswith(tar_archive.SUFFIX)]
-    found = list(storage.with_md5(files))
+    archives = [entry for entry in entries if entry.name.lower().endswith(tar_archive.SUFFIX)]
+    images = list(storage.with_md5(files))
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        for members in pool.map(_members, packed):
-            found += members
-    listed = image_frame(found)
-    leaving = listed["path"].str.contains(LEAVING)
-    others = [entry.name for entry in entries if entry.name.lower().endswith(OTHERS)]
-    strays = [exclusion(listed["path"][leaving], OUTSIDE), exclusion(others, "no PNG or JPEG")]
-    return listed[~leaving].reset_index(drop=True), pd.concat(strays, ignore_index=True)
+        for members in pool.map(_list_members, archives):
+            images += members
+    frame = image_frame(images)
+    outside = frame["path"].str.contains(OUTSIDE_PATH)
+    unsupported = [entry.name for entry in entries if entry.name.lower().endswith(UNSUPPORTED)]
+    excluded = [exclusion(frame["path"][outside], OUTSIDE), exclusion(unsupported, "not a PNG or JPEG file")]
+    return frame[~outside].reset_index(drop=True), pd.concat(excluded, ignore_index=True)
 
 
-def _members(archive: storage.ObjectInfo) -> list[storage.ObjectInfo]:
-    """The images in an archive but for hidden ones, which storage passes over too: macOS packs `._x.png` beside x."""
+def _list_members(archive: storage.ObjectInfo) -> list[storage.ObjectInfo]:
+    """Lists the images in an archive except hidden ones, such as the `._x.png` that macOS adds for each `x.png`."""
     folder = archive.name.rpartition("/")[0]
     return [
         storage.ObjectInfo(
@@ -55,100 +59,106 @@ def _members(archive: storage.ObjectInfo) -> list[storage.ObjectInfo]:
         )
         for member in tar_archive.iter_members(archive.uri, SUFFIXES)
         for name in [member.name.removeprefix("./")]
-        if re.search(LEAVING, name) or not storage.is_hidden(name)  # what leads out of the folder is told
+        if re.search(OUTSIDE_PATH, name) or not storage.is_hidden(name)  # paths outside the folder are reported
     ]
 
 
 def image_frame(entries: Iterable[storage.ObjectInfo]) -> pd.DataFrame:
-    """Path, uri, bytes and md5 of entries whose checksums are known, in order of the path."""
+    """Returns a row with path, uri, bytes and md5 per entry, sorted by path; the md5 must be known."""
     rows = pd.DataFrame([(e.name, e.uri, e.size, e.md5) for e in entries], columns=list(COLUMNS)).astype(COLUMNS)
     return rows.sort_values("path", kind="stable", ignore_index=True)
 
 
 def file_names(paths: pd.Series[str]) -> pd.Series[str]:
-    """The paths without their folders."""
-    return _end(paths, 0)
+    """Returns the last component of each path."""
+    return _path_ends(paths, 0)
 
 
-def match_images_to_rows(rows: pd.DataFrame, found: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both with `image_id`, which is what tells most images apart: path, as much of its end as both have, file name,
-    that without suffix, or SOPInstanceUID.
+def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Adds a common `image_id` to a table's rows and to the images.
+
+    The id is the part of the path that identifies most images: the whole path, its last components, the file name,
+    the file name without suffix, or the SOPInstanceUID.
 
     Args:
-        rows: of the table, with `image`.
-        found: images with `path` and, of DICOM files, `instance_uid`; these columns are replaced by `image_id`.
+        rows: Rows of the table with the column `image`.
+        images: Images with `path` and, for DICOM files, `instance_uid`; `path` is dropped.
+        table: Name of the table, for messages.
 
     Raises:
-        ValueError: the table names none of the images.
+        ValueError: The table names none of the images.
     """
-    wanted, there = rows["image"], found["path"]
-    folders = min(paths.str.count("/").max() if len(paths) else 0 for paths in (wanted, there))
-    ends = [(_end(wanted, count), _end(there, count)) for count in range(folders, -1, -1)]
-    names, files = ends[-1]
-    ways = [(wanted, there), *ends, (names, files.str.replace(r"\.\w+$", "", regex=True))]
-    ways += [(wanted, found["instance_uid"])] if "instance_uid" in found else []
-    ids, theirs = max(ways, key=lambda way: _told_apart(wanted, *way))
-    if len(found) and not isin(ids, theirs).any():
+    names, paths = rows["image"], images["path"]
+    depth = min(column.str.count("/").max() if len(column) else 0 for column in (names, paths))
+    candidates = [(names, paths)]
+    candidates += [(_path_ends(names, folders), _path_ends(paths, folders)) for folders in range(depth, -1, -1)]
+    file_names_in_rows, file_names_of_images = candidates[-1]
+    candidates.append((file_names_in_rows, file_names_of_images.str.replace(r"\.\w+$", "", regex=True)))
+    if "instance_uid" in images:
+        candidates.append((names, images["instance_uid"]))
+    row_ids, image_ids = max(candidates, key=lambda candidate: _count_matches(names, *candidate))
+    if len(images) and not isin(row_ids, image_ids).any():
         raise ValueError(
             f"{table} must name images below its folder by path, file name or SOPInstanceUID; none of its "
-            f"{len(rows)} rows names one of the {len(found)} images there"
+            f"{len(rows)} rows names one of the {len(images)} images there"
         )
-    return rows.assign(image_id=ids), found.drop(columns="path").assign(image_id=theirs)
+    return rows.assign(image_id=row_ids), images.drop(columns="path").assign(image_id=image_ids)
 
 
-def _end(paths: pd.Series[str], folders: int) -> pd.Series[str]:
-    """The file names with so many of the folders before them."""
+def _path_ends(paths: pd.Series[str], folders: int) -> pd.Series[str]:
+    """Returns the file names, each with up to this number of parent folders."""
     return paths.map(lambda path: "/".join(path.rsplit("/", folders + 1)[-folders - 1 :])).astype("string")
 
 
-def _told_apart(wanted: pd.Series[str], ids: pd.Series[str], theirs: pd.Series[str]) -> tuple[int, int]:
-    """How many images have an id that no other image has, and of the paths in the table one alone; and how many
-    rows have an image."""
-    paths = ids[~wanted.duplicated()]
-    alone = isin(theirs, paths[~paths.duplicated(keep=False)]) & ~theirs.duplicated(keep=False)
-    return int(alone.sum()), int(isin(ids, theirs).sum())
+def _count_matches(names: pd.Series[str], row_ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[int, int]:
+    """Counts the images whose id is unique among images and among the table's distinct names, and the matched rows."""
+    distinct = row_ids[~names.duplicated()]
+    unique = isin(image_ids, distinct[~distinct.duplicated(keep=False)]) & ~image_ids.duplicated(keep=False)
+    return int(unique.sum()), int(isin(row_ids, image_ids).sum())
 
 
-def join_labels(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images of which a table tells something, with all that its rows tell, in order of `image_id`; and what was
-    set aside and why.
+def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Joins a table's rows with the images by `image_id`.
 
-    Of images of one name and content the first stays. Of rows that tell different things of an image, and of
-    images of one name and different content, none does: nobody knows which is meant.
+    Rows of one image are merged if they agree. Of several images with the same id and content the first is kept.
+    Images with contradictory rows, and images with the same id but different content, are excluded.
 
     Args:
-        table: `image_id` and what is told, missing or "" where nothing is.
-        found: `image_id`, `md5` and more.
+        table: `image_id` and other columns; missing values and "" are unknown.
+        images: `image_id`, `md5` and other columns.
+
+    Returns:
+        One row per image, sorted by `image_id`; and the excluded rows and images as `exclusion` rows.
     """
-    ids, theirs = table["image_id"], found["image_id"]
-    told, contrary = _told(table[isin(ids, theirs)])
-    contents = found.drop_duplicates(["image_id", "md5"])["image_id"]
-    unlike = contents[contents.duplicated()]
-    unclear = pd.concat([contrary, unlike])
-    images = found[~theirs.duplicated() & ~isin(theirs, unclear)]
-    without = ids[~ids.duplicated() & ~isin(ids, theirs)]
-    leaving = without.str.contains(LEAVING)
+    row_ids, image_ids = table["image_id"], images["image_id"]
+    merged, conflicting = _merge_rows(table[isin(row_ids, image_ids)])
+    contents = images.drop_duplicates(["image_id", "md5"])["image_id"]
+    ambiguous = contents[contents.duplicated()]
+    kept = images[~image_ids.duplicated() & ~isin(image_ids, pd.concat([conflicting, ambiguous]))]
+    unmatched = row_ids[~row_ids.duplicated() & ~isin(row_ids, image_ids)]
+    outside = unmatched.str.contains(OUTSIDE_PATH)
+    repeated = image_ids[image_ids.duplicated() | isin(image_ids, ambiguous)]
     excluded = [
-        exclusion(ids[ids.duplicated() & ~isin(ids, contrary)], "further row of an image"),
-        exclusion(contrary, CONFLICTING_ROWS),
-        exclusion(theirs[theirs.duplicated() | isin(theirs, unlike)], "image's name occurs in more than one folder"),
-        exclusion(without[~leaving], "row without an image"),
-        exclusion(without[leaving], OUTSIDE),
-        exclusion(theirs[~isin(theirs, ids)], "image without a row"),
+        exclusion(row_ids[row_ids.duplicated() & ~isin(row_ids, conflicting)], "duplicate row for an image"),
+        exclusion(conflicting, CONFLICTING_ROWS),
+        exclusion(repeated, "file name used in more than one folder"),
+        exclusion(unmatched[~outside], "row without an image"),
+        exclusion(unmatched[outside], OUTSIDE),
+        exclusion(image_ids[~isin(image_ids, row_ids)], "image without a row"),
     ]
-    rows = told.merge(images, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
+    rows = merged.merge(kept, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
     return rows, pd.concat(excluded)
 
 
-def _told(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
-    """One row an `image_id` with what any of its rows tells, and the ids of which rows tell different things."""
+def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Merges the rows of each `image_id`. Returns the merged rows, and the ids whose rows contradict each other."""
     shared = rows["image_id"].duplicated(keep=False)
-    parts = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
-    merged = parts.first()
-    contrary = parts.nunique().drop(columns="image_id").gt(1).any(axis="columns")
-    return pd.concat([rows[~shared], merged[~contrary]]), merged["image_id"][contrary]
+    groups = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
+    merged = groups.first()
+    conflicting = groups.nunique().drop(columns="image_id").gt(1).any(axis="columns")
+    return pd.concat([rows[~shared], merged[~conflicting]]), merged["image_id"][conflicting]
 
 
 def isin(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:
-    """As `ids.isin(others)`, which takes ten times as long with columns of Arrow's."""
+    """Returns `ids.isin(others)`, ten times as fast as on Arrow-backed columns."""
     return ids.astype(object).isin(others.astype(object))

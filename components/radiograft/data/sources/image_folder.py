@@ -1,4 +1,4 @@
-"""Reader of a folder for each class, within train, val and test or without, such as Kermany's pneumonia data set."""
+"""Reader of one folder per class, optionally inside train, val and test, such as Kermany's pneumonia dataset."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from radiograft.data.sources import base, image_files
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
-# Kermany's names, as Mendeley Data has them, (disease)-(patient)-(image), and as Kaggle has them:
-# person(patient)_(disease)_(image), where each disease counts its patients from 1, and IM-(patient)-(image).
+# File names of Kermany's dataset. Mendeley Data: DISEASE-PATIENT-IMAGE. Kaggle: personPATIENT_DISEASE_IMAGE, where
+# patients are numbered separately for each disease, and IM-PATIENT-IMAGE.
 PATIENTS = (
     re.compile(r"(?:NORMAL|BACTERIA|VIRUS)-(\d+)-\d+"),
     re.compile(r"(person\d+_(?:bacteria|virus))_\d+"),
@@ -24,53 +24,61 @@ PATIENTS = (
 
 
 class FolderLabels(NamedTuple):
-    """What a file's folders say: the class, missing for a file in none, and the data set's own split."""
+    """The class of each file, missing outside the class folders, and the dataset's own split."""
 
     classes: pd.Series[str]
     official: pd.Series[str]
 
 
 def read(uri: str) -> Source:
-    """Reads a folder or gs:// prefix with a folder a class; patients are known where files have Kermany's names.
+    """Reads a folder or object store prefix with one folder per class.
+
+    Patient ids are read from file names that follow Kermany's naming.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: fewer than two classes.
+        FileNotFoundError: The folder does not exist.
+        ValueError: There are fewer than two classes.
     """
-    found, strays = image_files.list_images(storage.list_files(uri))
-    rows = found.rename(columns={"path": "image_id"})
-    placed = labels_from_folders(rows["image_id"], uri)
-    inside = placed.classes.notna()
-    excluded = exclusion(rows["image_id"][~inside], "image in no class's folder")
-    rows = rows.assign(official=placed.official, view=None, sex=None, age=float("nan"))[inside].reset_index(drop=True)
+    images, excluded_files = image_files.list_images(storage.list_files(uri))
+    rows = images.rename(columns={"path": "image_id"})
+    labels = labels_from_folders(rows["image_id"], uri)
+    labeled = labels.classes.notna()
+    excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
+    rows = rows.assign(official=labels.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
-    truth = base.findings_from_text(placed.classes[inside].reset_index(drop=True), separator="|")
-    excluded = pd.concat([strays, excluded])
-    return Source(uri, rows.astype({"view": "string", "sex": "string"}), truth, excluded, notes)
+    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
+    excluded = pd.concat([excluded_files, excluded])
+    return Source(uri, rows.astype({"view": "string", "sex": "string"}), findings, excluded, notes)
 
 
 def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
-    """Class and split of each path: `class/...`, or `train/class/...` where every first folder names a split.
+    """Reads the class and split from each path: `class/...`, or `train/class/...` if every top folder names a split.
 
     Raises:
-        NamingError: fewer than two classes.
+        SensitiveValueError: There are fewer than two classes.
     """
     parts = paths.str.split("/")
     tops = sorted({part[0] for part in parts if len(part) > 1})
     has_splits = bool(tops) and all(top.lower() in splits.NAMES for top in tops)
-    classes = parts.map(lambda part: part[has_splits] if len(part) > has_splits + 1 else None).astype("string")
+    depth = 1 if has_splits else 0
+    classes = parts.map(lambda part: part[depth] if len(part) > depth + 1 else None).astype("string")
     if classes.nunique() < 2:
         names = sorted(classes.dropna().unique())
-        asked = (
-            "data_source must hold a folder for each of at least two classes, or train, val and test with these "
-            f"folders in them; {uri} has"
+        message = (
+            "data_source must contain one folder per class, for at least two classes, or train, val and test folders "
+            f"that contain the class folders; {uri} has"
         )
-        raise SensitiveValueError(f"{asked} {', '.join(names) or 'none'}", f"{asked} {len(names)}")
-    named = parts.map(lambda part: part[0] if has_splits else "").astype("string")
-    return FolderLabels(classes, splits.official_splits(named, uri))
+        raise SensitiveValueError(f"{message} {', '.join(names) or 'none'}", f"{message} {len(names)}")
+    split_names = parts.map(lambda part: part[0] if has_splits else "").astype("string")
+    return FolderLabels(classes, splits.official_splits(split_names, uri))
 
 
 def kermany_patient(path: str) -> str:
-    """The patient that a file's name tells as Kermany's do, or nothing."""
+    """Returns the patient id in a file name of Kermany's dataset, or "" for any other name.
+
+    Example:
+        >>> kermany_patient("train/PNEUMONIA/person1_bacteria_2.jpeg")
+        'person1_bacteria'
+    """
     stem = path.rpartition("/")[2].rpartition(".")[0]
     return next((match[1] for pattern in PATIENTS if (match := pattern.fullmatch(stem))), "")

@@ -1,4 +1,4 @@
-"""Reader of a table, CSV or Parquet, beside its images: which column is what, the setting data_table says."""
+"""Reader of a CSV or Parquet table beside its images. The setting data_table names the columns."""
 
 from __future__ import annotations
 
@@ -17,57 +17,63 @@ from radiograft.data.sources import base, image_files
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
-FINDING = "finding:"  # before a finding's name, which may be that of another column
+FINDING = "finding:"  # prefix of findings' columns, whose names may clash with other columns
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
 
 
 def read(uri: str, layout: TableLayout, *, labeled: bool = True) -> Source:
-    """Reads a table; its images are the files of its folder, at any depth.
+    """Reads a table and the images below its folder.
 
     Args:
-        labeled: whether the table has to tell the findings; if not, all images are said to show none.
+        uri: The table.
+        layout: Names of the columns.
+        labeled: Whether the table must contain findings. Otherwise every image counts as normal.
 
     Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: no table, columns that are missing, or images that are not those of the table.
+        FileNotFoundError: The table does not exist.
+        ValueError: The file is not a table, lacks columns, or names none of the images.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
     if not table_io.is_table(name):
         raise ValueError(
-            f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; give the file"
+            f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; pass the file"
         )
     cells = table_io.read(name, storage.read_bytes(uri))
     table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
-    found, strays = image_files.list_images(storage.list_files(folder))
-    rows, found = image_files.match_images_to_rows(table.rows, found, name)
-    source = join_table(folder, rows, table.findings, found)
-    return source._replace(excluded=pd.concat([strays, source.excluded]))
+    images, excluded = image_files.list_images(storage.list_files(folder))
+    rows, images = image_files.match_images_to_rows(table.rows, images, name)
+    source = join_table(folder, rows, table.findings, images)
+    return source._replace(excluded=pd.concat([excluded, source.excluded]))
 
 
-def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame) -> Source:
-    """The source of a table's rows and findings (of one index) and the images found, which share `image_id`."""
-    kept, truth, excluded = with_findings(rows, findings, found)
+def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame) -> Source:
+    """Joins rows and findings, which share an index, with the images by `image_id`."""
+    kept, kept_findings, excluded = with_findings(rows, findings, images)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
-    return Source(uri, kept, truth, excluded, notes)
+    return Source(uri, kept, kept_findings, excluded, notes)
 
 
 def with_findings(
-    rows: pd.DataFrame, findings: pd.DataFrame, found: pd.DataFrame
+    rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Rows that have an image, their findings (of one index) and what was set aside, see `images.joined`."""
-    told = rows.drop(columns="image").join(findings.add_prefix(FINDING))
-    kept, excluded = image_files.join_labels(told, found)
+    """Joins rows and findings with the images, as `image_files.join_labels` does.
+
+    Returns:
+        The rows that have an image, their findings with the same index, and the excluded rows and images.
+    """
+    table = rows.drop(columns="image").join(findings.add_prefix(FINDING))
+    kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
-    truth = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
-    return kept.loc[:, ~is_finding], truth, excluded
+    kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
+    return kept.loc[:, ~is_finding], kept_findings, excluded
 
 
 class ParsedTable(NamedTuple):
-    """A table's rows: `image` as it stands there, patient_id (empty: unknown), view, age, sex, official; and findings.
+    """Rows and findings of a table, with the same index.
 
-    Both have the same index.
+    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex and official.
     """
 
     rows: pd.DataFrame
@@ -75,15 +81,17 @@ class ParsedTable(NamedTuple):
 
 
 def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan")) -> ParsedTable:
-    """Reads a table of text by its layout.
+    """Parses a table whose cells are text.
 
     Args:
-        name: of the table, for messages.
-        blank: what an empty cell of a finding's column means.
+        table: Cells as text.
+        layout: Names of the columns.
+        name: Name of the table, for messages.
+        blank: Value of an empty cell in a finding's column.
 
     Raises:
-        NamingError: a column that the layout names is missing (the nearest is given), a split of no known name, or no
-            column says what is in the images. Without a header, columns are called by the first image's cells.
+        SensitiveValueError: A column that `layout` names is missing, a split is unknown, or no column contains
+            findings. Column names are sensitive: if the header is missing, they are the first image's cells.
     """
     _check_columns(table, layout, name)
 
@@ -101,31 +109,29 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
         }
     ).assign(age=cells("age").map(age_in_years).astype("float64"))
     if layout.label in table:
-        return ParsedTable(rows, _merge_rows(rows["image"], base.findings_from_text(cells("label"), layout.between())))
-    free = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
-    found = base.findings_from_columns(free, layout.uncertain, blank)
-    if found.empty:
-        asked = (
-            f"{name} must tell the findings in a column of words (data_table label=...) or in columns of 1 and 0, got"
-        )
+        findings = base.findings_from_text(cells("label"), layout.between())
+        return ParsedTable(rows, _merge_findings(rows["image"], findings))
+    other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
+    findings = base.findings_from_columns(other_columns, layout.uncertain, blank)
+    if findings.empty:
+        message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
         raise SensitiveValueError(
-            f"{asked} the columns {', '.join(table.columns)}", f"{asked} {len(table.columns)} columns"
+            f"{message} the columns {', '.join(table.columns)}", f"{message} {len(table.columns)} columns"
         )
-    return ParsedTable(rows, found)
+    return ParsedTable(rows, findings)
 
 
-def _merge_rows(images: pd.Series[str], named: pd.DataFrame) -> pd.DataFrame:
-    """Findings with all that the rows of one image name: some tables have a row for each finding."""
+def _merge_findings(images: pd.Series[str], findings: pd.DataFrame) -> pd.DataFrame:
+    """Gives every row of an image the findings of all its rows, since some tables have one row per finding."""
     shared = images.duplicated(keep=False)
-    return pd.concat([named[~shared], named[shared].groupby(images[shared]).transform("max")]).loc[named.index]
+    merged = findings[shared].groupby(images[shared]).transform("max")
+    return pd.concat([findings[~shared], merged]).loc[findings.index]
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
     for field in COLUMNS:
         column = getattr(layout, field)
         if column not in table and (field == "image" or layout.named(field)):
-            asked = f"{name} must have the column {column!r} that data_table takes for {field}=, got"
+            message = f"{name} must have the column {column!r}, which data_table sets as {field}=, got"
             columns = f"{', '.join(table.columns)}{did_you_mean(column, table.columns)}"
-            raise SensitiveValueError(
-                f"{asked} {columns}", f"{asked} {len(table.columns)} others"
-            )  # perhaps the first image's
+            raise SensitiveValueError(f"{message} {columns}", f"{message} {len(table.columns)} others")

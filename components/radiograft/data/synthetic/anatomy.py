@@ -1,7 +1,7 @@
-"""The phantom's healthy anatomy: a frontal chest as the X-rays meet it, from a body's proportions.
+"""Healthy anatomy of the phantom: renders a frontal chest from body proportions.
 
-Positions are in half image widths from the image's middle: x towards the patient's left, which is the
-image's right as on every chest film, y towards the feet.
+Positions are in half image widths from the image center: x towards the patient's left, which is on the right of the
+image as usual for chest radiographs, and y towards the feet.
 """
 
 from dataclasses import dataclass
@@ -11,31 +11,32 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-Field = npt.NDArray[np.floating[Any]]  # one value a pixel; float32 throughout, for speed
+Field = npt.NDArray[np.floating[Any]]  # one value per pixel, float32
 
 
 @dataclass(frozen=True)
 class Body:
-    """Proportions of one chest."""
+    """Body proportions of a patient."""
 
-    scale: float  # below 1 for a child, who leaves more of the image empty
+    scale: float  # below 1 for children, who fill less of the image
     width: float  # from the midline to the chest wall
-    apex: float  # y of the lungs' tops
-    domes: tuple[float, float]  # y of the diaphragm's tops on the patient's right and left
-    arch: float  # how far the costophrenic angle lies below the dome
+    apex: float  # y of the lung apices
+    domes: tuple[float, float]  # y of the diaphragm domes, patient's right and left
+    arch: float  # depth of the costophrenic angles below the domes
     heart: float  # cardiothoracic ratio
     fat: float  # 0 to 1
     breast: float  # 0 to 1
     bone: float  # mineral density, 1 in a young adult
-    markings: float  # visibility of the lung's vessels
-    affected: int = 1  # where one-sided findings lie: -1 the patient's right, 1 the left
+    markings: float  # visibility of the lung vessels
+    affected: int = 1  # side of unilateral findings: -1 patient's right, 1 left
 
 
 @dataclass
 class Chest:
-    """What the ray to each pixel crosses: `air` shows dark, less so where `vessels` run, and `dense` bright.
+    """The tissue that the ray to each pixel crosses.
 
-    All fields have the shape (size, size), but `y` has (size, 1).
+    `air` appears dark, less so along `vessels`; `dense` appears bright. All fields have shape (size, size), except `y`
+    with (size, 1).
     """
 
     body: Body
@@ -43,47 +44,51 @@ class Chest:
     y: Field
     wall: Field  # distance from the chest wall, positive inside
     floor: Field  # height above the diaphragm
-    lung: Field  # 1 in the lungs' outline, which the heart covers in part
+    lung: Field  # 1 inside the lung outline, which the heart partly covers
     air: Field
     vessels: Field
     dense: Field
 
     def flood(self, amount: Field) -> None:
-        """Replaces air by water: at 1 the lung is as bright as the heart, and its vessels vanish."""
+        """Replaces air with fluid. At 1, the lung is as bright as the heart and its vessels are invisible."""
         self.air *= 1 - np.clip(amount, 0, 1)
 
     def distance(self, x: float, y: float) -> Field:
+        """Returns the distance of each pixel from a point."""
         return np.sqrt((self.x - np.float32(x)) ** 2 + (self.y - np.float32(y)) ** 2)
 
     def affected_side(self) -> Field:
+        """Returns a mask that is 1 on the affected side of the chest."""
         return ramp(self.body.affected * self.x / 0.03 + 0.5)
 
     def cloud(self, rng: np.random.Generator, cells: int) -> Field:
-        """Smooth noise of about unit variance with `cells` independent values along each axis."""
+        """Returns smooth noise of about unit variance with `cells` independent values along each axis."""
         coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
         return np.asarray(coarse.resize(self.air.shape, Image.Resampling.BICUBIC), dtype=np.float32)
 
     def net(self, rng: np.random.Generator, cells: int, thickness: float) -> Field:
-        """Curved lines that join and part: where smooth noise crosses zero."""
+        """Returns a network of curved lines: the zero crossings of smooth noise."""
         return bell(self.cloud(rng, cells) / thickness)
 
 
 def ramp(position: Field) -> Field:
-    """Smooth step: 0 up to position 0, 1 from position 1."""
+    """Smoothstep: 0 up to position 0, 1 from position 1."""
     t = np.clip(position, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bell(distance: Field) -> Field:
+    """Gaussian: 1 at distance 0, 1/e at distance 1."""
     return np.exp(-distance * distance)
 
 
 def quarter_ellipse(position: Field) -> Field:
-    """Rises from 0 at position 0 to 1 at position 1 and beyond."""
+    """Rises along a quarter of an ellipse from 0 at position 0 to 1 at position 1."""
     return np.sqrt(1 - (1 - np.clip(position, 0, 1)) ** 2)
 
 
 def grow_body(age: int, sex: str, rng: np.random.Generator) -> Body:
+    """Samples the body proportions of a patient of this age (years) and sex (`F` or `M`)."""
     child, years_past_50 = max(0.0, 1 - age / 16), max(0, age - 50)
     dome = rng.normal(0.44, 0.04) - 0.08 * child
     return Body(
@@ -101,7 +106,7 @@ def grow_body(age: int, sex: str, rng: np.random.Generator) -> Body:
 
 
 def draw_chest(body: Body, rng: np.random.Generator, size: int) -> Chest:
-    """The chest, placed a little off the middle and a little askew, as patients stand."""
+    """Renders a healthy chest of size by size pixels, slightly off-center and rotated."""
     zoom = body.scale * rng.uniform(0.95, 1.05)
     shift_x, shift_y, tilt = rng.normal(0, 0.04), rng.normal(0, 0.04), rng.normal(0, 0.03)
     axis = np.linspace(-1, 1, size, dtype=np.float32) / zoom
@@ -123,7 +128,7 @@ def draw_chest(body: Body, rng: np.random.Generator, size: int) -> Chest:
 
 
 def heart_shadow(body: Body, x: Field, y: Field) -> Field:
-    """Right atrium and great veins on one side; aortic knob, pulmonary trunk and ventricle on the other."""
+    """Renders the heart and great vessels: atrium on the patient's right; aortic knob and ventricle on the left."""
     base, span = body.domes[1], 2 * body.width * body.heart
     ventricle = ramp((y + 0.22) / (base + 0.22)) ** 0.8 * np.sqrt(1 - np.clip((y - base) / 0.3, 0, 1) ** 2)
     vessels = 0.06 * bell((y + 0.38) / 0.08) + 0.04 * bell((y + 0.2) / 0.1)
@@ -134,6 +139,7 @@ def heart_shadow(body: Body, x: Field, y: Field) -> Field:
 
 
 def soft_tissue(body: Body, x: Field, y: Field, wall: Field, floor: Field, heart: Field) -> Field:
+    """Renders muscle, fat, arms, abdomen, blood, breasts and trachea."""
     beside = np.abs(x)
     torso = body.width + 0.12 + 0.25 * body.fat
     shoulders = 0.24 + 0.06 * body.fat + 1.1 * np.clip((y + 0.98) / 0.36, 0, 1) ** 1.3
@@ -151,6 +157,7 @@ def soft_tissue(body: Body, x: Field, y: Field, wall: Field, floor: Field, heart
 
 
 def bones(body: Body, x: Field, y: Field, wall: Field, floor: Field) -> Field:
+    """Renders ribs, clavicles, spine, scapulae and shoulder joints."""
     beside, down = np.abs(x), y - body.apex
     cage = ramp(wall / 0.04 + 0.9) * ramp(down / 0.08 + 0.6) * (0.35 + 0.65 * ramp(floor / 0.1 + 0.5))
     sweep = (0.95 - 0.4 * y) * (beside - 0.2) ** 2 + 0.12 * beside * (y + 0.6)
@@ -168,17 +175,17 @@ def bones(body: Body, x: Field, y: Field, wall: Field, floor: Field) -> Field:
 
 
 def in_period(phase: Field) -> Field:
-    """Distance from the middle of the unit period that a phase falls into, 0 to 1."""
+    """Returns the distance of a phase from the center of its unit period, 0 to 1."""
     return np.abs(2 * (phase - np.floor(phase)) - 1)
 
 
 def tube(offset: Field) -> Field:
-    """Cross-section of a hollow bone: bright cortex at offset 1, softer marrow inside, nothing outside."""
+    """Cross-section of a hollow bone: bright cortex at offset 1, less dense marrow inside, 0 outside."""
     return ramp((1.2 - np.abs(offset)) / 0.4) * (0.5 + 0.5 * np.minimum(offset * offset, 1))
 
 
 def vessel_tree(rng: np.random.Generator, branches: int = 40, steps: int = 9) -> npt.NDArray[np.float64]:
-    """Wandering branches that fan out from both hila, as points (branches, steps, 2)."""
+    """Samples vessels as random walks that fan out from both hila, points of shape (branches, steps, 2)."""
     side = np.repeat([-1, 1], branches // 2)[:, None]
     fan = np.tile(np.linspace(-1.4, 1.45, branches // 2), 2) + rng.normal(0, 0.12, branches)
     heading = fan[:, None] + np.cumsum(rng.normal(0, 0.2, (branches, steps)), axis=1)
@@ -188,6 +195,7 @@ def vessel_tree(rng: np.random.Generator, branches: int = 40, steps: int = 9) ->
 
 
 def draw_vessels(tree: npt.NDArray[np.float64], size: int) -> Field:
+    """Renders a vessel tree as tapering lines."""
     canvas = Image.new("L", (size, size))
     pen = ImageDraw.Draw(canvas)
     pixels = (tree + 1) * size / 2
@@ -200,7 +208,7 @@ def draw_vessels(tree: npt.NDArray[np.float64], size: int) -> Field:
 
 
 def blur(field: Field) -> Field:
-    """Smooths with [1, 2, 1] / 4 along both axes, but not across the image's border."""
+    """Smooths with [1, 2, 1] / 4 along both axes; border pixels are not smoothed across the border."""
     out = field.copy()
     out[1:-1] = (field[:-2] + 2 * field[1:-1] + field[2:]) / 4
     rows = out.copy()

@@ -1,6 +1,6 @@
-"""The `phantom` data source: synthetic frontal chest films in NIH ChestX-ray14's layout, for demo and tests.
+"""The `phantom` dataset: synthetic frontal chest radiographs in NIH ChestX-ray14's layout, for demos and tests.
 
-Findings are caricatures: a figure measured on them says that the machinery works, nothing about patients.
+Findings are caricatures. Metrics on them show that the pipeline works and say nothing about patients.
 """
 
 import csv
@@ -21,16 +21,16 @@ HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
-MIN_SIZE = 64  # pixels; below, ribs and nodules are thinner than a pixel
+MIN_SIZE = 64  # pixels; in smaller images, ribs and nodules are thinner than a pixel
 
-LABEL_NOISE = 0.04  # share of the images whose written labels have one finding too many or too few
+LABEL_NOISE = 0.04  # fraction of images whose labels have one finding too many or too few
 TEST_EVERY = 4  # patients 2, 6, 10... are in the test list
-IMAGES_PER_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probability of 1 to 5
-CHILDREN = 0.15  # share of the patients without a chronic finding who are under 16
-AP_VIEWS = 0.35  # independent of the findings, so that the view is no shortcut to them
+IMAGES_PER_PATIENT = (0.48, 0.24, 0.14, 0.08, 0.06)  # probabilities of 1 to 5
+CHILDREN = 0.15  # fraction of patients without a chronic finding who are under 16
+AP_VIEWS = 0.35  # independent of the findings, so that the view is not a shortcut
 CHRONIC = ("Cardiomegaly", "Emphysema", "Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening")
-CHRONIC_PATIENTS = 0.33  # share of the patients with one of these, in all their images
-ACUTE_IMAGES = 0.42  # share of the images with an acute finding, by these weights
+CHRONIC_PATIENTS = 0.33  # fraction of patients with one of these in all their images
+ACUTE_IMAGES = 0.42  # fraction of images with an acute finding, with these weights
 ACUTE = {
     "Pneumonia": 0.47,
     "Infiltration": 0.12,
@@ -40,7 +40,7 @@ ACUTE = {
     "Consolidation": 0.07,
     "Edema": 0.06,
 }
-COMPANIONS = {  # finding: probability that it joins the one it follows from
+COMPANIONS = {  # cause: probability of each finding that may accompany it
     "Cardiomegaly": {"Effusion": 0.15, "Edema": 0.1},
     "Edema": {"Effusion": 0.35, "Cardiomegaly": 0.3},
     "Effusion": {"Atelectasis": 0.3, "Infiltration": 0.15},
@@ -48,7 +48,7 @@ COMPANIONS = {  # finding: probability that it joins the one it follows from
     "Pneumonia": {"Infiltration": 0.2, "Effusion": 0.15, "Consolidation": 0.1},
     "Pneumothorax": {"Emphysema": 0.15},
 }
-DETECTORS = {  # width, height and pixel spacing in mm of the originals, by view: NIH's most frequent ones
+DETECTORS = {  # width, height and pixel spacing (mm) of NIH's most frequent original images, by view
     "PA": ((2992, 2991, 0.143), (2500, 2048, 0.168), (2048, 2500, 0.168)),
     "AP": ((2500, 2048, 0.168), (3056, 2544, 0.139)),
 }
@@ -56,7 +56,7 @@ DETECTORS = {  # width, height and pixel spacing in mm of the originals, by view
 
 @dataclass(frozen=True)
 class Visit:
-    """One image's row of the table. `findings` are drawn, `labels` written: see LABEL_NOISE."""
+    """Table row of one image. `findings` are drawn, and `labels` are written to the table (see LABEL_NOISE)."""
 
     patient: int
     follow_up: int
@@ -69,14 +69,16 @@ class Visit:
 
     @property
     def tested(self) -> bool:
+        """Whether the patient is in the test split."""
         return self.patient % TEST_EVERY == 2
 
     @property
     def image_index(self) -> str:
+        """File name of the image."""
         return f"{self.patient:08d}_{self.follow_up:03d}.png"
 
     def row(self) -> tuple[object, ...]:
-        """Cells in the order of `HEADER`."""
+        """Returns the cells of the table row in the order of `HEADER`."""
         width, height, spacing = self.detector
         labels = "|".join(sorted(self.labels)) or NO_FINDING
         person = (self.patient, self.age, self.sex, self.view)
@@ -84,28 +86,28 @@ class Visit:
 
 
 def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
-    """Yields (path, content) of a data set in NIH's layout: images, one at a time, then boxes, table and lists.
+    """Yields (path, content) of the files of a dataset in NIH's layout: images, then boxes, table and split lists.
 
-    An image depends on seed, patient, follow-up and size alone, not on how many patients there are. Equal
-    arguments give equal bytes under equal versions of NumPy and Pillow on one kind of processor.
+    An image depends only on seed, patient, follow-up and size, not on the number of patients. Equal arguments give
+    equal bytes with the same versions of NumPy and Pillow on the same type of processor.
 
     Args:
-        patients: how many, numbered from 1, with 1 to 5 images each. With 150 or more every finding occurs
-            for at least 99 seeds in a hundred.
-        seed: 0 or more; another seed gives other patients.
-        size: width and height of the 8-bit gray PNG files in pixels.
+        patients: number of patients, with 1 to 5 images each. With 150 or more, all findings occur for at least 99 %
+            of the seeds.
+        seed: random seed, 0 or more.
+        size: width and height of the 8-bit grayscale PNG files in pixels.
 
     Raises:
         ValueError: patients below 1, seed below 0 or size below 64.
     """
-    for name, value, least in (("patients", patients, 1), ("seed", seed, 0), ("size", size, MIN_SIZE)):
-        if value < least:
-            raise ValueError(f"{name} of the phantom must be at least {least}, got {value}")
-    return _files(patients, seed, size)
+    for name, value, minimum in (("patients", patients, 1), ("seed", seed, 0), ("size", size, MIN_SIZE)):
+        if value < minimum:
+            raise ValueError(f"{name} of the phantom must be at least {minimum}, got {value}")
+    return _generate_files(patients, seed, size)
 
 
 def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
-    """A patient's chest and visits, the same at every call. Age rises with the follow-up number."""
+    """Returns the body and visits of a patient. They depend only on patient and seed; age rises with the follow-up."""
     rng = np.random.default_rng([seed, patient, 0])
     chronic = frozenset([str(rng.choice(CHRONIC))] if rng.random() < CHRONIC_PATIENTS else [])
     if chronic:
@@ -116,46 +118,46 @@ def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
     body = grow_body(age, sex, rng)
     visits = []
     for follow_up in range(int(rng.choice(5, p=IMAGES_PER_PATIENT)) + 1):
-        visits.append(_visit(patient, follow_up, age, sex, chronic, rng))
+        visits.append(_sample_visit(patient, follow_up, age, sex, chronic, rng))
         age += int(rng.integers(0, 3))
     return body, visits
 
 
 def draw_image(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Image, dict[str, Box]]:
-    """The film of one visit, gray, 8 bit, size by size pixels, and where its findings are."""
+    """Draws the image of one visit, 8-bit grayscale and size by size pixels, and returns it with its bounding boxes."""
     rng = np.random.default_rng([seed, visit.patient, 1 + visit.follow_up])
     chest = draw_chest(pose(body, visit.view, visit.findings, rng), rng, size)
-    found = draw_findings(chest, visit.findings, rng)
+    boxes = draw_findings(chest, visit.findings, rng)
     film = _expose(chest, visit.view, rng)
     _mark(film, visit.view, rng)
-    return film, found
+    return film, boxes
 
 
-def _files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
+def _generate_files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
     visits: list[Visit] = []
-    boxed: list[tuple[object, ...]] = []
+    box_rows: list[tuple[object, ...]] = []
     for patient in range(1, patients + 1):
-        body, of_patient = visits_of(patient, seed)
-        for visit in of_patient:
+        body, patient_visits = visits_of(patient, seed)
+        for visit in patient_visits:
             png = io.BytesIO()
-            film, found = draw_image(body, visit, seed, size)
+            film, boxes = draw_image(body, visit, seed, size)
             film.save(png, "PNG", compress_level=1)
             yield f"images_001/images/{visit.image_index}", png.getvalue()
-            boxed += _box_rows(visit, found)
-        visits += of_patient
-    yield chestxray14.BOX_TABLE, _csv(",".join(chestxray14.BOX_HEADER) + ",,,", boxed)
+            box_rows += _box_rows(visit, boxes)
+        visits += patient_visits
+    yield chestxray14.BOX_TABLE, _csv(",".join(chestxray14.BOX_HEADER) + ",,,", box_rows)
     yield TABLE, _csv(HEADER, (visit.row() for visit in visits))
     for name, tested in (("train_val_list.txt", False), ("test_list.txt", True)):
         listed = (visit.image_index for visit in visits if visit.tested is tested)
-        yield name, "\n".join(listed).encode()  # without a newline at the end, as NIH ships them
+        yield name, "\n".join(listed).encode()  # without a final newline, as in NIH's files
 
 
-def _box_rows(visit: Visit, found: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
-    """Rows of the box table: what is both drawn and written, in test images alone, as NIH has it."""
-    theirs = {ours: name for name, ours in chestxray14.BOX_FINDINGS.items()}
-    for finding in sorted(found.keys() & visit.labels if visit.tested else ()):
-        corners = (round(chestxray14.IMAGE_SIDE * fraction, 3) for fraction in found[finding])
-        yield visit.image_index, theirs.get(finding, finding), *corners
+def _box_rows(visit: Visit, boxes: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:
+    """Yields rows of the box table: findings of test images that are both drawn and labeled, as in NIH's table."""
+    nih_names = {name: nih_name for nih_name, name in chestxray14.BOX_FINDINGS.items()}
+    for finding in sorted(boxes.keys() & visit.labels if visit.tested else ()):
+        corners = (round(chestxray14.IMAGE_SIDE * fraction, 3) for fraction in boxes[finding])
+        yield visit.image_index, nih_names.get(finding, finding), *corners
 
 
 def _csv(header: str, rows: Iterable[tuple[object, ...]]) -> bytes:
@@ -165,7 +167,7 @@ def _csv(header: str, rows: Iterable[tuple[object, ...]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _visit(
+def _sample_visit(
     patient: int, follow_up: int, age: int, sex: str, chronic: frozenset[str], rng: np.random.Generator
 ) -> Visit:
     findings = set(chronic)
@@ -173,21 +175,21 @@ def _visit(
         findings.add(str(rng.choice(list(ACUTE), p=list(ACUTE.values()))))
     for cause in sorted(findings):
         findings |= {name for name, chance in COMPANIONS.get(cause, {}).items() if rng.random() < chance}
-    labels = _misread(findings, rng) if rng.random() < LABEL_NOISE else findings
+    labels = _add_label_noise(findings, rng) if rng.random() < LABEL_NOISE else findings
     view = "AP" if rng.random() < AP_VIEWS else "PA"
     detector = DETECTORS[view][int(rng.integers(len(DETECTORS[view])))]
     return Visit(patient, follow_up, age, sex, view, frozenset(findings), frozenset(labels), detector)
 
 
-def _misread(findings: set[str], rng: np.random.Generator) -> set[str]:
-    """One finding missed, or one seen that is not there."""
+def _add_label_noise(findings: set[str], rng: np.random.Generator) -> set[str]:
+    """Returns the findings with label noise: one finding missed, or one added."""
     if findings and rng.random() < 0.5:
         return findings - {str(rng.choice(sorted(findings)))}
     return findings | {str(rng.choice([name for name in FINDINGS if name not in findings]))}
 
 
 def _expose(chest: Chest, view: str, rng: np.random.Generator) -> Image.Image:
-    """X-ray path to gray: focal blur, quantum noise where few photons pass, a film's S-shaped response."""
+    """Converts absorption to gray levels: focal blur, quantum noise and the S-shaped response of film."""
     bedside = view == "AP"
     path = chest.dense - 0.6 * chest.air * (1 - 0.25 * chest.body.markings * chest.vessels)
     path += 0.015 * chest.cloud(rng, 9)
@@ -200,7 +202,7 @@ def _expose(chest: Chest, view: str, rng: np.random.Generator) -> Image.Image:
 
 
 def _mark(film: Image.Image, view: str, rng: np.random.Generator) -> None:
-    """The technician's hand: an L on the patient's left, bedside leads, sometimes a collimated border."""
+    """Draws side marker, ECG leads of bedside images and, in some images, the collimator border."""
     size, pen = film.width, ImageDraw.Draw(film)
     if view == "AP" and rng.random() < 0.5:
         for _ in range(int(rng.integers(1, 4))):
@@ -213,7 +215,7 @@ def _mark(film: Image.Image, view: str, rng: np.random.Generator) -> None:
 
 
 def _lead(rng: np.random.Generator, size: int) -> list[float]:
-    """A wire that hangs down from the upper border, as x, y, x, y... in pixels."""
+    """Samples an ECG lead that hangs from the upper border, as x, y, x, y... in pixels."""
     t = np.linspace(0, 1, 24)
     wave = rng.uniform(0, 0.06) * np.sin(t * rng.uniform(3, 9))
     across = rng.uniform(0.1, 0.9) + rng.normal(0, 0.25) * t**2 + wave

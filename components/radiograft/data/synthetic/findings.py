@@ -1,4 +1,4 @@
-"""The phantom's illnesses: a caricature of what each of ChestX-ray14's 14 findings does to a drawn chest."""
+"""Findings of the phantom: caricatures of the 14 findings of ChestX-ray14."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,13 +8,13 @@ import numpy as np
 from radiograft.data.synthetic.anatomy import Body, Chest, Field, bell, heart_shadow, ramp
 
 BOXED = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
-INSIDE = (0.03, 0.97)  # what of a finding lies before and up to the far edge of its box, along each axis
+INSIDE = (0.03, 0.97)  # quantiles of a finding along each axis at which its box starts and ends
 
-Box = tuple[float, float, float, float]  # x, y of the upper left corner, width and height, as fractions of the image
+Box = tuple[float, float, float, float]  # x and y of the upper left corner, width and height, as fractions of the image
 
 
 def pose(body: Body, view: str, findings: frozenset[str], rng: np.random.Generator) -> Body:
-    """The body as one film meets it: breath, an AP view's larger heart, findings that change proportions."""
+    """Returns the body proportions in one image: breathing, magnified heart in AP views, and effects of findings."""
     affected = int(rng.choice([-1, 1]))
     heart, arch, markings = body.heart * (1.14 if view == "AP" else 1), body.arch, body.markings
     breath, lost = rng.normal(-0.1 if view == "AP" else 0, 0.03), 0.0
@@ -35,13 +35,15 @@ def pose(body: Body, view: str, findings: frozenset[str], rng: np.random.Generat
 
 
 def draw_findings(chest: Chest, findings: frozenset[str], rng: np.random.Generator) -> dict[str, Box]:
-    """Draws into `chest` what `pose` could not express.
+    """Draws into `chest` the findings that `pose` does not represent.
 
     Args:
-        findings: names as in ChestX-ray14's table, `No Finding` not among them.
+        chest: modified in place.
+        findings: names as in ChestX-ray14's table, without `No Finding`.
+        rng: random generator.
 
     Returns:
-        Where the findings are that NIH draws boxes around, one box each.
+        One bounding box for each of the findings in BOXED.
     """
     boxes = {}
     if "Cardiomegaly" in findings:
@@ -58,25 +60,25 @@ def draw_findings(chest: Chest, findings: frozenset[str], rng: np.random.Generat
 
 
 def box_around(amount: Field) -> Box:
-    """The box with nearly all of a field that is nowhere negative."""
+    """Returns the bounding box of most of a non-negative field, see INSIDE."""
     (left, width), (top, height) = (_extent(amount.sum(axis, dtype="float64")) for axis in (0, 1))
     return left, top, width, height
 
 
 def _extent(amount: Field) -> tuple[float, float]:
-    """Start and length, as fractions of the axis."""
-    share = np.cumsum(amount) / amount.sum()
-    first, last = np.searchsorted(share, INSIDE)
+    """Returns start and length as fractions of the axis."""
+    fraction = np.cumsum(amount) / amount.sum()
+    first, last = np.searchsorted(fraction, INSIDE)
     return float(first / len(amount)), float((last + 1 - first) / len(amount))
 
 
 def spot(chest: Chest, rng: np.random.Generator) -> tuple[float, float]:
-    """A point in the affected lung, clear of its borders."""
+    """Samples a point in the affected lung, away from its borders."""
     return chest.body.affected * rng.uniform(0.28, 0.55), rng.uniform(-0.45, min(chest.body.domes) - 0.1)
 
 
 def pneumonia(chest: Chest, rng: np.random.Generator) -> None:
-    """One or two fluffy patches with open bronchi in them."""
+    """Draws one or two ill-defined patches with air bronchograms."""
     for _ in range(1 + int(rng.random() < 0.35)):
         radius = rng.uniform(0.16, 0.3)
         ragged = 0.35 * chest.cloud(rng, 14) + 0.25 * chest.cloud(rng, 40)
@@ -85,7 +87,7 @@ def pneumonia(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def consolidation(chest: Chest, rng: np.random.Generator) -> None:
-    """A homogeneous opacity that ends straight at a fissure."""
+    """Draws a homogeneous opacity with a straight border at a fissure."""
     x, y = spot(chest, rng)
     fissure = ramp((chest.y - y + 0.1 + rng.uniform(-0.3, 0.3) * (chest.x - x)) / 0.06)
     away = chest.distance(x, y + 0.1) / rng.uniform(0.26, 0.38)
@@ -94,14 +96,14 @@ def consolidation(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def infiltration(chest: Chest, rng: np.random.Generator) -> None:
-    """Faint streaks and dots over a wide, ill-defined zone."""
+    """Draws faint streaks and dots over a wide, ill-defined area."""
     zone = bell(chest.distance(*spot(chest, rng)) / rng.uniform(0.3, 0.5))
     grain = 0.25 + 0.4 * ramp(chest.cloud(rng, 44)) + 0.4 * chest.net(rng, 26, 0.3)
     chest.flood(rng.uniform(0.25, 0.5) * zone * grain)
 
 
 def edema(chest: Chest, rng: np.random.Generator) -> None:
-    """Bat wings around both hila, and Kerley lines at the base."""
+    """Draws bat-wing opacities around both hila and Kerley lines at the bases."""
     wings = np.exp(-(((np.abs(chest.x) - 0.25) / 0.3) ** 2) - ((chest.y + 0.02) / 0.38) ** 2)
     chest.flood(rng.uniform(0.4, 0.7) * wings * (0.85 + 0.2 * chest.cloud(rng, 22)))
     lines = bell((chest.wall - 0.05) / 0.04) * ramp(np.cos(chest.y * 110)) * ramp(chest.y / 0.2)
@@ -109,14 +111,14 @@ def edema(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def effusion(chest: Chest, rng: np.random.Generator) -> None:
-    """Fluid on the diaphragm, whose surface climbs the chest wall as a meniscus."""
+    """Draws fluid on the diaphragm, with a meniscus at the chest wall."""
     dome = chest.body.domes[chest.body.affected > 0]
     surface = dome + rng.uniform(-0.3, 0.08) - 0.3 * np.exp(-np.clip(chest.wall, 0, 1) / 0.12)
     chest.flood(0.97 * ramp((chest.y - surface) / 0.06) * chest.affected_side())
 
 
 def pneumothorax(chest: Chest, rng: np.random.Generator) -> None:
-    """A dark rim without vessels over the apex, bounded by the thin line of the pleura."""
+    """Draws a dark apical rim without vessels, bounded by the thin pleural line."""
     depth = rng.uniform(0.08, 0.24) * (1 - 0.75 * ramp((chest.y - chest.body.apex) / 1.1))
     wall, roof = np.maximum(chest.wall, 0.01), np.maximum(chest.y - chest.body.apex, 0.01)
     inside = (wall**-3 + (0.8 * roof) ** -3) ** np.float32(-1 / 3) - depth
@@ -128,21 +130,24 @@ def pneumothorax(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def ball(chest: Chest, rng: np.random.Generator, radius: float, lobes: float) -> None:
+    """Draws a sphere of this radius; `lobes` is the irregularity of its outline."""
     away = chest.distance(*spot(chest, rng)) / radius * (1 + lobes * chest.cloud(rng, 16))
     chest.flood(rng.uniform(0.6, 0.9) * np.sqrt(np.clip(1 - away**2, 0, 1)))
 
 
 def nodule(chest: Chest, rng: np.random.Generator) -> None:
+    """Draws one to three small spheres."""
     for _ in range(int(rng.integers(1, 4))):
         ball(chest, rng, rng.uniform(0.04, 0.075), lobes=0)
 
 
 def mass(chest: Chest, rng: np.random.Generator) -> None:
+    """Draws a large lobulated sphere."""
     ball(chest, rng, rng.uniform(0.13, 0.22), lobes=0.12)
 
 
 def atelectasis(chest: Chest, rng: np.random.Generator) -> None:
-    """Plate-like bands above the diaphragm that `pose` has lifted."""
+    """Draws plate-like bands above the diaphragm, which `pose` has raised."""
     for _ in range(int(rng.integers(1, 4))):
         x, _ = spot(chest, rng)
         y = chest.body.domes[x > 0] - rng.uniform(0.05, 0.3)
@@ -152,7 +157,7 @@ def atelectasis(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def emphysema(chest: Chest, rng: np.random.Generator) -> None:
-    """Bullae with hair-thin walls in lungs that `pose` has hyperinflated."""
+    """Draws thin-walled bullae in the lungs, which `pose` has hyperinflated."""
     chest.air *= 1.12
     for _ in range(int(rng.integers(2, 5))):
         x, y = rng.uniform(0.25, 0.5) * float(rng.choice([-1, 1])), rng.uniform(-0.5, 0)
@@ -162,13 +167,13 @@ def emphysema(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def fibrosis(chest: Chest, rng: np.random.Generator) -> None:
-    """A reticular net, densest at the bases and the rim."""
+    """Draws a reticular pattern, densest at the bases and the periphery."""
     weight = chest.air * (0.7 * bell(chest.wall / 0.25) + 0.6 * ramp((chest.y + 0.2) / 0.6))
     chest.dense += rng.uniform(0.1, 0.18) * weight * chest.net(rng, 52, 0.4)
 
 
 def pleural_thickening(chest: Chest, rng: np.random.Generator) -> None:
-    """A dense, uneven rind along the chest wall, and a cap over the apex."""
+    """Draws an irregular dense rind along the chest wall and an apical cap."""
     thickness = rng.uniform(0.04, 0.08) * (1 + 0.3 * chest.cloud(rng, 7))
     rind = ramp((thickness - chest.wall) / 0.03 + 0.5) * ramp((chest.y - rng.uniform(-0.6, 0)) / 0.1)
     cap = bell((chest.y - chest.body.apex) / 0.1)
@@ -176,7 +181,7 @@ def pleural_thickening(chest: Chest, rng: np.random.Generator) -> None:
 
 
 def hernia(chest: Chest, rng: np.random.Generator) -> None:
-    """The stomach behind the heart: a walled bubble of gas over a fluid level."""
+    """Draws the stomach behind the heart: a thin-walled gas bubble over a fluid level."""
     x, y = rng.uniform(0, 0.12), min(chest.body.domes) - rng.uniform(0.05, 0.15)
     away = chest.distance(x, y) / rng.uniform(0.14, 0.2)
     gas = ramp((0.95 - away) / 0.3) * ramp((y + 0.05 - chest.y) / 0.025)

@@ -48,7 +48,10 @@ def build_report(
         cut_off_search=facts["cut_off_search"],
         decision=promotion_gate.explain_decision(facts["gate"]),
         sections=[ReportSection("gate.html.j2", facts["gate"]), *results.analysis_sections(facts), *sections],
-        data_counts=[SplitCount(split, **count) for split, count in data.summary["splits"].items()],
+        data_counts=[
+            SplitCount(split, count["pictures"], count["patients"], count["positives"])
+            for split, count in data.summary["splits"].items()
+        ],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=facts["lineage"]["settings"],
         lineage={

@@ -19,6 +19,7 @@ from radiograft.evaluation.golden_predictions import write_golden_predictions
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs, load_predictors, predict_splits
 from radiograft.evaluation.results import compute_results
 from radiograft.explain.gallery import Explanations, explain_predictions
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting import contact_sheet
 from radiograft.reporting.evaluation_report import render_report
 from radiograft.stages.evaluate import tensorboard
@@ -46,9 +47,10 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     opponent = champion.load_champion(settings, data, strategy, run_id)
     facts["gate"] = _judge(settings, data, test, facts, opponent)
     published = predictors[PUBLISHED].model
-    looks = _look(settings, published, strategy, data, test, facts)
+    spec = ModelSpec.read(inputs.model)
+    looks = _look(settings, published, spec, strategy, data, test, facts)
     facts["localisation"] = looks.localization
-    observed = evaluation_drift.embed_images(data, published, strategy, settings.train_seed)
+    observed = evaluation_drift.embed_images(data, published, spec, strategy, settings.train_seed)
     facts["drift"], shift = evaluation_drift.compare_validation_and_test(data, observed, settings.train_seed, output)
     facts["warnings"] = [*results.analysis_notes(facts), *evaluation_drift.drift_warnings(facts["drift"])]
     (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
@@ -100,10 +102,11 @@ def _judge(
 def _look(
     settings: Evaluate,
     model: keras.Model,
+    spec: ModelSpec,
     strategy: tf.distribute.Strategy,
     data: Shards,
     test: pd.DataFrame,
     facts: dict[str, Any],
 ) -> Explanations:
     thresholds, samples = facts["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
-    return explain_predictions(model, strategy, data, test, thresholds, samples, settings.train_seed)
+    return explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import keras
 
+from radiograft.backbones import get_backbone
 from radiograft.config import FineTune
 from radiograft.config.base import record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.cut_offs import parse_cut_offs
 from radiograft.models.heads import cast_to_policy
+from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import steps_per_epoch
@@ -39,6 +41,7 @@ def run(
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    spec = ModelSpec.read(start)
     plan = TrainConfig(
         name="fine tuning",
         optimizer=settings.train_optimizer,
@@ -47,16 +50,17 @@ def run(
         epochs=settings.train_fine_tune_epochs,
         patience=settings.train_patience,
         logs=logs / "fine_tuning",
+        head=spec.head,
     )
     with strategy.scope():
-        network = cast_to_policy(artifact.load_model(start))
-        cut_offs = parse_cut_offs(settings.model_cut_off, network)
+        network = cast_to_policy(artifact.load_model(start), spec.tensors)
+        cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
         history, candidates = fine_tune_each(
             network, cut_offs, SearchContext(settings, data, plan, strategy, checkpoints)
         )
-    contract = artifact.ModelSpec.read(start)
-    chosen = search_results.best_trial(candidates)["cut_off"]
-    artifact.save_model(model, network, dataclasses.replace(contract, cut_off=chosen, strategy="fine_tuning"), history)
+    chosen = str(search_results.best_trial(candidates)["overrides"]["model_cut_off"])
+    spec = dataclasses.replace(spec, cut_off=chosen, strategy="fine_tuning")
+    artifact.save_model(model, network, spec, dataclasses.asdict(history))
     search_results.write_trials(model, candidates)
     record_settings(model, settings, start)
-    artifact.export_saved_model(network, data.image_size, model / "saved_model")
+    artifact.export_saved_model(network, spec, model / "saved_model")

@@ -1,7 +1,7 @@
-"""The KFP interface of the ingest stage.
+"""The KFP component of the ingest stage.
 
-It takes the whole run form: a setting that a later stage would refuse is refused here, before hours of training, and
-all of them are held against those of the version in production.
+It takes the settings of all stages: an invalid setting fails here instead of after hours of training, and
+`data_changed` compares all settings with those of the production version.
 """
 
 from kfp import dsl
@@ -56,7 +56,7 @@ def ingest(
     train_cached_augmentations: int,
     train_trigger: str,
 ) -> bool:
-    """Lists the images, reads their labels and splits them by patient; tells whether the run has to train."""
+    """Catalogs the images with their labels and splits them by patient. Returns whether the run must train."""
     from pathlib import Path
 
     from radiograft.config import validate_settings

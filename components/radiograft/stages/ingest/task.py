@@ -1,4 +1,4 @@
-"""Ingest: from a data source to the catalog. Needs no TensorFlow and starts in about a second."""
+"""Ingest: builds the catalog from a data source. It does not import TensorFlow and starts in about a second."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ log = logging.getLogger(__name__)
 
 
 def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
-    """`run` with every setting of the run, all of which are recorded; tells whether there is anything to train on."""
+    """Runs ingest and records the settings of all stages.
+
+    Returns:
+        Whether the run must train; False if `data_changed` is set and neither data nor settings changed.
+    """
     catalog = run(Ingest.of(form), output)
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).train
 
 
 def run(settings: Ingest, output: Path) -> Catalog:
-    """Reads the source, sets aside what cannot be used, splits by patient and writes the catalog to `output`.
+    """Reads the source, excludes unusable images, splits by patient and writes the catalog to `output`.
 
     Raises:
-        ValueError: unknown label, a defect that data_policy lets fail, no label with both classes in each split, or
-            what a reader refuses. Nothing is written then.
-        FileNotFoundError: no such source, table or list.
+        ValueError: A label is unknown, a defect is set to fail in data_policy, no label has both classes in training
+            and in validation, the test split is empty, or the reader rejects the source. Nothing is written.
+        FileNotFoundError: The source, its table or an official list is missing.
     """
     catalog = build_catalog(settings)
     catalog.write(output)
@@ -47,7 +51,7 @@ def run(settings: Ingest, output: Path) -> Catalog:
 
 
 def build_catalog(settings: Ingest) -> Catalog:
-    """The catalog of the settings' source; raises as `run` does."""
+    """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
     with redact_names(_private_folders(settings)):
         source = READERS[settings.data_format](settings)
@@ -55,39 +59,39 @@ def build_catalog(settings: Ingest) -> Catalog:
             check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
     if settings.deidentifies():
         source = deidentify(source)
-    sieve = DataFilter(settings.policy())
-    sieve.note(source.excluded)
-    rows = _split(source.rows, settings, sieve)
+    data_filter = DataFilter(settings.policy())
+    data_filter.note(source.excluded)
+    rows = _split(source.rows, settings, data_filter)
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
-    rows = sieve.sift(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
-    rows = sieve.sift(rows, row_checks.find_exact_duplicates(rows))
-    sieve.refuse()
+    rows = data_filter.sift(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    rows = data_filter.sift(rows, row_checks.find_exact_duplicates(rows))
+    data_filter.refuse()
     check_classes(rows, labels)
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
-        excluded=sieve.excluded(),
+        excluded=data_filter.excluded(),
         source=source.uri,
         notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
         boxes=source.boxes,
-        quarantine=sieve.quarantine(),
-        suspects=sieve.suspects(),
+        quarantine=data_filter.quarantine(),
+        suspects=data_filter.suspects(),
     )
 
 
 def _private_folders(settings: Ingest) -> list[str]:
-    """The folder below which no error may tell a name, if any."""
+    """Returns the folder whose file names must not appear in errors, if data are deidentified."""
     if not settings.deidentifies():
         return []
-    source = settings.data_source  # of a table the file, beside which the images lie
+    source = settings.data_source  # for `table` the file, whose folder contains the images
     return [(posixpath.dirname(source) or ".") if settings.data_format == "table" else source]
 
 
-def _split(rows: pd.DataFrame, settings: Ingest, sieve: DataFilter) -> pd.DataFrame:
-    """The rows with their split; of a patient in several official ones, where the policy bears it, in one."""
-    if sieve.policy.treatment(LEAK) != FAIL:
-        rows = sieve.sift(rows, {LEAK: splits.find_leaks(rows)})
+def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
+    """Adds the split. If the policy allows it, a patient in several official splits stays in only one of them."""
+    if data_filter.policy.treatment(LEAK) != FAIL:
+        rows = data_filter.sift(rows, {LEAK: splits.find_leaks(rows)})
     chosen = splits.assign_splits(
         rows,
         validation_fraction=settings.data_validation_fraction,

@@ -1,4 +1,4 @@
-"""The KFP interface of the preprocess stage: workers in pods of their own, and what brings their shards together."""
+"""KFP interface of the preprocess stage: workers that run in separate pods, and a step that merges their shards."""
 
 from kfp import dsl
 
@@ -7,7 +7,7 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def list_workers(preprocess_workers: int) -> list[int]:
-    """Numbers the pods that share the images."""
+    """Returns the worker numbers, one per preprocess pod."""
     from radiograft.stages.runtime import stage
 
     with stage("list_workers"):
@@ -27,7 +27,7 @@ def preprocess(
     image_size: int,
     preprocess_workers: int,
 ) -> None:
-    """Decodes, resizes and stores one worker's images."""
+    """Decodes, resizes and stores the images of one worker."""
     from pathlib import Path
 
     from radiograft.config import Preprocess
@@ -54,7 +54,7 @@ def collect_shards(
     image_size: int,
     preprocess_workers: int,
 ) -> None:
-    """Brings the workers' shards together; writes the augmentation as data and the data report."""
+    """Merges the shards of all workers and writes the data report."""
     from pathlib import Path
 
     from radiograft.config import Preprocess
@@ -62,7 +62,7 @@ def collect_shards(
     from radiograft.stages.preprocess import merge
     from radiograft.stages.runtime import stage
 
-    with stage("collect_shards", shards.path, data_report.path, reads=[catalog.path, *(each.path for each in parts)]):
+    with stage("collect_shards", shards.path, data_report.path, reads=[catalog.path, *(part.path for part in parts)]):
         settings = Preprocess.of(locals())
         merge.run(settings, Path(catalog.path), [Path(part.path) for part in parts], Path(shards.path))
         write_data_report(Path(shards.path), Path(data_report.path))

@@ -1,6 +1,6 @@
-"""Brings the workers' shards together: finds near duplicates among all, applies the policy, describes what is left.
+"""Merges the shards of all workers: finds near duplicates, applies the data policy and describes the result.
 
-It needs no TensorFlow, and of the images only what the workers noted.
+It needs no TensorFlow and does not decode images: the workers stored the status of each row beside them.
 """
 
 from __future__ import annotations
@@ -28,67 +28,83 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], output: Path) -> None:
-    """Writes to `output` what the workers stored and data_policy keeps; the rest is set aside and counted.
+    """Writes the images that data_policy keeps to `output`; the others are excluded and counted.
 
     Args:
-        parts: the workers' folders, which stay as they are.
+        settings: settings of the stage.
+        catalog_folder: folder of the catalog.
+        parts: folders of the workers, which are not modified.
+        output: folder of the merged shards.
 
     Raises:
-        ValueError: so many images were unreadable that a class is empty, one has a defect that data_policy lets fail,
-            or the parts are not those of this catalog.
+        ValueError: a label lacks positives or negatives after exclusions, an image has a defect with the policy `fail`,
+            or the parts do not match the catalog.
     """
     catalog = Catalog.read(catalog_folder)
     shards = plan_shards(catalog.rows)
-    places = [_place(shard.name, parts) for shard in shards]
+    paths = [_find_shard(shard.name, parts) for shard in shards]
     rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
-    found = row_status.read(place.with_suffix(row_status.SUFFIX) for place in places)
-    if list(found["image_id"]) != list(rows["image_id"]):
-        raise ValueError("the parts must be made from this catalog, got those of other images")
-    sieve = DataFilter(settings.policy())
-    stored = sieve.sift(rows, row_status.by_reason(found))
-    seen = found.loc[stored.index]
-    leave = sieve.policy.treatment(NEAR_DUPLICATE) != REPORT
-    alike = near_duplicates.find_near_duplicates(
-        stored, seen["hash"].to_numpy(), row_status.thumbnails(seen), leave=leave
-    )
-    left = sieve.sift(stored, alike)
-    _log(rows, left)
-    sieve.refuse()
+    statuses = row_status.read(path.with_suffix(row_status.SUFFIX) for path in paths)
+    if list(statuses["image_id"]) != list(rows["image_id"]):
+        raise ValueError("the parts must be made from this catalog, got parts with other images; run preprocess again")
+    data_filter = DataFilter(settings.policy())
+    kept = _apply_policy(rows, statuses, data_filter)
+    _log_counts(rows, kept)
+    data_filter.refuse()
     output.mkdir(parents=True, exist_ok=True)
-    _copy_images(shards, places, found["stored"], rows.index.isin(left.index), output)
+    _copy_images(shards, paths, statuses["stored"], rows.index.isin(kept.index), output)
     record_settings(output, settings, catalog_folder)
-    left = left.assign(pixels=found["pixels"]).reset_index(drop=True)
-    _describe(settings, catalog, left, found["mode"], sieve, output)
+    kept = kept.assign(pixels=statuses["pixels"]).reset_index(drop=True)
+    _describe(settings, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
 
 
-def _place(name: str, parts: Sequence[Path]) -> Path:
-    found = [
+def _find_shard(name: str, parts: Sequence[Path]) -> Path:
+    """Returns the TFRecord file of a shard."""
+    paths = [
         part / (name + shard_files.RECORDS_SUFFIX) for part in parts if (part / (name + row_status.SUFFIX)).is_file()
     ]
-    if len(found) != 1:
-        raise ValueError(f"exactly one part must hold {name}, got {len(found)} of {len(parts)}; run preprocess again")
-    return found[0]
+    if len(paths) != 1:
+        raise ValueError(f"exactly one part must hold {name}, got {len(paths)} of {len(parts)}; run preprocess again")
+    return paths[0]
 
 
-def _log(rows: pd.DataFrame, left: pd.DataFrame) -> None:
+def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataFilter) -> pd.DataFrame:
+    """Returns the rows that are kept: without defective images, then without near duplicates if these are excluded."""
+    stored = data_filter.sift(rows, row_status.by_reason(statuses))
+    statuses = statuses.loc[stored.index]
+    near = near_duplicates.find_near_duplicates(
+        stored,
+        statuses["hash"].to_numpy(),
+        row_status.thumbnails(statuses),
+        leave=data_filter.policy.treatment(NEAR_DUPLICATE) != REPORT,
+    )
+    return data_filter.sift(stored, near)
+
+
+def _log_counts(rows: pd.DataFrame, kept: pd.DataFrame) -> None:
     for split in SPLITS:
-        stored, all_rows = (int((table["split"] == split).sum()) for table in (left, rows))
-        log.info("%s: %d images stored, %d set aside", split, stored, all_rows - stored)
+        stored, total = (int((table["split"] == split).sum()) for table in (kept, rows))
+        log.info("%s: %d images stored, %d excluded", split, stored, total - stored)
 
 
 def _copy_images(
-    shards: Sequence[Shard], places: Sequence[Path], stored: pd.Series[bool], kept: np.ndarray, output: Path
+    shards: Sequence[Shard], paths: Sequence[Path], stored: pd.Series[bool], kept: np.ndarray, output: Path
 ) -> None:
-    """Copies shards without near duplicates that go.
+    """Copies shards without the images that are excluded.
 
     Args:
-        stored: of each row, whether its image is in its shard; `kept`: whether it stays.
+        shards: all shards.
+        paths: TFRecord file of each shard.
+        stored: whether the image of each row is in its shard.
+        kept: whether each row is kept.
+        output: folder of the merged shards.
     """
-    first = 0
-    for shard, place in zip(shards, places, strict=True):
-        mine = slice(first, first := first + len(shard.rows))
-        shard_files.copy_records(place, output / place.name, kept[mine][stored[mine]].tolist())
+    start = 0
+    for shard, path in zip(shards, paths, strict=True):
+        own = slice(start, start + len(shard.rows))
+        shard_files.copy_records(path, output / path.name, kept[own][stored[own]].tolist())
+        start = own.stop
 
 
 def _describe(
@@ -96,15 +112,15 @@ def _describe(
     catalog: Catalog,
     rows: pd.DataFrame,
     modes: pd.Series[str],
-    sieve: DataFilter,
+    data_filter: DataFilter,
     output: Path,
 ) -> None:
-    """Writes what the data report and the later stages need to know; the description of the shards comes last.
+    """Writes the data summary for the data report and later stages, then the description of the shards.
 
     Raises:
         ValueError: as `check_classes`.
     """
-    excluded = pd.concat([catalog.excluded, sieve.excluded()], ignore_index=True)
+    excluded = pd.concat([catalog.excluded, data_filter.excluded()], ignore_index=True)
     converted = modes[~modes.isin(["", "L"])].value_counts().sort_index()
     totals = {
         "labels": list(catalog.labels),
@@ -117,22 +133,22 @@ def _describe(
         "excluded": summarize_exclusions(excluded),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
     }
-    _record_defects(catalog, rows, sieve, excluded, totals, output)
+    _record_defects(catalog, rows, data_filter, excluded, totals, output)
     shard_files.write_description(output, rows, settings.augmentation(), totals, catalog.boxes)
 
 
 def _record_defects(
     catalog: Catalog,
     rows: pd.DataFrame,
-    sieve: DataFilter,
+    data_filter: DataFilter,
     excluded: pd.DataFrame,
     totals: dict[str, Any],
     output: Path,
 ) -> None:
-    """Writes the facts of the data report and quarantine.parquet, with what ingest found."""
-    suspects = pd.concat([catalog.suspects, sieve.suspects()], ignore_index=True)
+    """Writes the data summary and quarantine.parquet, which include the findings of ingest."""
+    suspects = pd.concat([catalog.suspects, data_filter.suspects()], ignore_index=True)
     suspects = suspects[suspects["image_id"].isin(rows["image_id"])]
-    told = summary.summarize_data(rows, catalog.labels, excluded, suspects, sieve.policy)
-    quarantine = pd.concat([catalog.quarantine, sieve.quarantine()], ignore_index=True)
+    defects = summary.summarize_data(rows, catalog.labels, excluded, suspects, data_filter.policy)
+    quarantine = pd.concat([catalog.quarantine, data_filter.quarantine()], ignore_index=True)
     quarantine.to_parquet(output / "quarantine.parquet", index=False)
-    (output / summary.FILE).write_text(json.dumps(totals | told, indent=2))
+    (output / summary.FILE).write_text(json.dumps(totals | defects, indent=2))

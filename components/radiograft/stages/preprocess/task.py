@@ -1,4 +1,4 @@
-"""Preprocess: from the catalog's files to shards, as many workers as are asked for, each its own shards."""
+"""Preprocess stage: converts the files of a catalog to shards. Several workers share the shards."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
-from radiograft.imaging.decode import IN_COLOR
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
-KEY = "key"  # file that tells which work the shards of a folder are
-SUFFIXES = (shard_files.RECORDS_SUFFIX, row_status.SUFFIX)  # of a shard's files; the one written last comes last
+KEY = "key"  # file that identifies the data and settings of the shards in a folder
+SUFFIXES = (shard_files.RECORDS_SUFFIX, row_status.SUFFIX)  # files of a shard in the order of writing
 
 
 def run(settings: Preprocess, catalog_folder: Path, output: Path) -> None:
-    """The whole stage on this machine, without pods; raises as `work` and `collect.run`."""
+    """Runs the whole stage in this process. Raises as `preprocess_share` and `merge.run`."""
     part = output / "part"
     preprocess_share(settings, catalog_folder, part, Checkpoints(""))
     merge.run(settings, catalog_folder, [part], output)
@@ -46,85 +45,102 @@ def run(settings: Preprocess, catalog_folder: Path, output: Path) -> None:
 def preprocess_share(
     settings: Preprocess, catalog_folder: Path, part: Path, kept: Checkpoints, worker: int = 0
 ) -> None:
-    """Decodes, resizes and stores the images of one worker's shards; those that an earlier attempt finished stay.
+    """Decodes, resizes and stores the images of one worker, resuming after the shards of an earlier attempt.
 
     Args:
-        part: gets the shards and what became of their rows. The same catalog and settings give the same bytes,
-            whatever was killed before.
-        kept: where the next attempt finds this worker's finished shards if it finds `part` empty.
-        worker: from 0 to preprocess_workers - 1.
+        settings: settings of the stage.
+        catalog_folder: folder of the catalog.
+        part: output folder of the shards and the status of their rows. The same catalog and settings give identical
+            bytes, also after interruptions.
+        kept: where finished shards are copied for the next attempt, which may start with an empty `part`.
+        worker: number of the worker, from 0 to preprocess_workers - 1.
 
     Raises:
-        FileNotFoundError, ValueError: as `decode_rows`, or there is no such worker.
+        FileNotFoundError, ValueError: as `decode_rows`, or `worker` is out of range.
     """
     catalog = Catalog.read(catalog_folder)
-    every = plan_shards(catalog.rows)
-    mine = shards_of_worker(every, worker, settings.preprocess_workers)
+    all_shards = plan_shards(catalog.rows)
+    own_shards = shards_of_worker(all_shards, worker, settings.preprocess_workers)
     policy = dataclasses.asdict(settings.policy())
-    finished = FinishedShards.open(part, kept, layout_digest(every), catalog.labels, settings.image_size, policy)
-    missing = [shard for shard in mine if not finished.has(shard.name)]
-    if len(missing) < len(mine):
-        log.info("going on: %d of %d shards are there", len(mine) - len(missing), len(mine))
-    for _, shards in itertools.groupby(missing, key=lambda shard: shard.name.partition("-")[0]):
-        _write(list(shards), catalog.labels, settings, finished)
+    finished = FinishedShards.open(part, kept, layout_digest(all_shards), catalog.labels, settings.image_size, policy)
+    missing = [shard for shard in own_shards if not finished.has(shard.name)]
+    if len(missing) < len(own_shards):
+        log.info("resuming: %d of %d shards are finished", len(own_shards) - len(missing), len(own_shards))
+    for _, shards in itertools.groupby(missing, key=_split_of):
+        _write_shards(list(shards), catalog.labels, settings, finished)
 
 
-def _write(shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: FinishedShards) -> None:
-    """Writes shards in one pass over what their images are read from."""
+def _split_of(shard: Shard) -> str:
+    return shard.name.partition("-")[0]
+
+
+def _write_shards(
+    shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: FinishedShards
+) -> None:
+    """Writes shards in one pass over their source files and archives."""
     rows = pd.concat([shard.rows for shard in shards])
     decoded = decode_rows(rows, settings.image_size)
     for done, shard in enumerate(shards, 1):
         truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
-        found: list[RowStatus] = []
-        examples = _stored(
-            shard.rows["image_id"], truth, itertools.islice(decoded, len(truth)), settings.policy(), found
-        )
+        statuses: list[RowStatus] = []
+        images = itertools.islice(decoded, len(truth))
+        examples = _select_examples(shard.rows["image_id"], truth, images, settings.policy(), statuses)
         write_shard(finished.folder / (shard.name + RECORDS_SUFFIX), examples)
-        row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], found)
+        row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], statuses)
         finished.copy(shard.name)
-        log.debug("%s: %d of %d shards", shard.name.partition("-")[0], done, len(shards))
+        log.debug("%s: %d of %d shards", _split_of(shard), done, len(shards))
 
 
-def _stored(
+def _select_examples(
     image_ids: pd.Series[str],
     truth: np.ndarray,
     decoded: Iterator[LoadedImage],
     policy: DataPolicy,
-    found: list[RowStatus],
+    statuses: list[RowStatus],
 ) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
-    """What a shard holds; what became of each row is added to `found`."""
-    for image_id, present, each in zip(image_ids, truth, decoded, strict=True):
-        found.append(check_loaded_image(each, policy))
-        if found[-1].look is None or each.image is None:
-            log.warning("  set aside %s: %s", image_id, found[-1].reasons[0])
+    """Yields the examples to store in a shard, and appends the status of each row to `statuses`."""
+    for image_id, labels, loaded in zip(image_ids, truth, decoded, strict=True):
+        status = check_loaded_image(loaded, policy)
+        statuses.append(status)
+        if status.look is None or loaded.image is None:
+            log.warning("  excluded %s: %s", image_id, status.reasons[0])
         else:
-            yield each.image, image_id, present
+            yield loaded.image, image_id, labels
 
 
 def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
-    """What the policy makes of an image, or of why there is none."""
-    image, reason, mode, pixels = decoded
-    if image is None:
-        return RowStatus(mode, (reason,))
-    seen = check_image(image)
-    flaws = (*seen.flaws, *(COLOR,) * mode.endswith(IN_COLOR))
-    leaving = next((flaw for flaw in flaws if policy.treatment(flaw) != REPORT), "")
-    return RowStatus(mode, (leaving,)) if leaving else RowStatus(mode, flaws, seen, pixels)
+    """Checks a loaded image and applies the data policy to its defects."""
+    mode = f"{decoded.mode} in color" if decoded.in_color else decoded.mode
+    if decoded.image is None:
+        return RowStatus(mode, (decoded.reason,))
+    check = check_image(decoded.image)
+    flaws = (*check.flaws, COLOR) if decoded.in_color else check.flaws
+    for flaw in flaws:
+        if policy.treatment(flaw) != REPORT:
+            return RowStatus(mode, (flaw,))
+    return RowStatus(mode, flaws, check, decoded.pixels)
 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedShards:
-    """Shards in a folder and, for an attempt that finds the folder empty, copies in the object store."""
+    """Finished shards in a folder, with copies in object storage for an attempt that starts with an empty folder.
+
+    Attributes:
+        folder: folder of the shards.
+        copies: where copies are stored.
+    """
 
     folder: Path
     copies: Checkpoints
 
     @classmethod
     def open(cls, folder: Path, place: Checkpoints, *facts: object) -> Self:
-        """Those of one piece of work; what other facts led to is removed from the folder.
+        """Opens the finished shards of a run. Shards made from other inputs are removed from the folder.
 
         Args:
-            facts: whatever the shards depend on, as JSON can hold it.
+            folder: folder of the shards.
+            place: root of the copies.
+            facts: everything the shards depend on, serializable as JSON.
         """
         key = checkpoints.checkpoint_key(*facts)
         if not (folder / KEY).is_file() or (folder / KEY).read_text() != key:
@@ -133,26 +149,26 @@ class FinishedShards:
         return cls(folder, place.of("shards", *facts))
 
     def has(self, name: str) -> bool:
-        """Whether a shard is whole; fetches it from the object store if that has it and the folder has not.
+        """Returns whether a shard is complete, after fetching its copy if it is missing from the folder.
 
-        One that was damaged there is not used, which is logged.
+        A corrupt copy is logged and not used.
         """
         last = name + SUFFIXES[-1]
-        if not (self.folder / last).exists() and self.copies.uri and storage.exists(self._copy(last)):
+        if not (self.folder / last).exists() and self.copies.uri and storage.exists(self._copy_uri(last)):
             self._fetch(name)
         return (self.folder / last).exists()
 
     def copy(self, name: str) -> None:
-        """Copies a shard to the object store."""
+        """Copies a shard to object storage."""
         for file in (name + suffix for suffix in SUFFIXES if self.copies.uri):
-            storage.write_bytes(self._copy(file), checkpoints.prepend_digest((self.folder / file).read_bytes()))
+            storage.write_bytes(self._copy_uri(file), checkpoints.prepend_digest((self.folder / file).read_bytes()))
 
     def _fetch(self, name: str) -> None:
         for file in (name + suffix for suffix in SUFFIXES):
-            content = checkpoints.verify_digest(self._copy(file))
+            content = checkpoints.verify_digest(self._copy_uri(file))
             if content is None:
-                return  # without its last file the shard is not there, and is made anew
+                return  # without its last file, the shard is incomplete and is written again
             storage.write_bytes(str(self.folder / file), content)
 
-    def _copy(self, file: str) -> str:
+    def _copy_uri(self, file: str) -> str:
         return storage.join(self.copies.uri, file)

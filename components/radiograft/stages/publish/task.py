@@ -3,6 +3,7 @@ gate of the evaluation says so. Needs no TensorFlow."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from radiograft import storage
 from radiograft.config import Publish
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import lineage, production, version_claims
 from radiograft.registry import versions as registry
 from radiograft.reporting import model_card
@@ -110,11 +112,10 @@ def _files(
     Args:
         folder: where those that do not exist yet are written.
     """
-    contract = json.loads((inputs.model / "contract.json").read_text())
-    contract["thresholds"] = metrics["thresholds"][metrics["published"]]
-    (folder / "contract.json").write_text(json.dumps(contract, indent=2))
+    spec = dataclasses.replace(ModelSpec.read(inputs.model), thresholds=metrics["thresholds"][metrics["published"]])
+    spec.write(folder)
     (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
-    card = model_card.render_model_card(model, metrics, contract, origin)
+    card = model_card.render_model_card(model, metrics, spec, origin)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     extra = {
         "model.keras": inputs.model / "model.keras",

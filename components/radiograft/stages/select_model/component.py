@@ -10,14 +10,11 @@ def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> li
     """Names the layers that fine-tuning is tried from."""
     from pathlib import Path
 
-    from radiograft.models import artifact
-    from radiograft.models.cut_offs import parse_cut_offs
-    from radiograft.stages.runtime import log, stage
+    from radiograft.stages.runtime import stage
+    from radiograft.stages.select_model import task
 
     with stage("list_cut_offs", reads=[feature_model.path]):
-        found = parse_cut_offs(model_cut_off, artifact.load_model(Path(feature_model.path)))
-        log.info("cut-off candidates: %s", ", ".join(found))
-        return found
+        return task.list_cut_offs(model_cut_off, Path(feature_model.path))
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)

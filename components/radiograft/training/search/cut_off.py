@@ -15,8 +15,8 @@ import tensorflow as tf
 from radiograft.config import FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import (
@@ -29,8 +29,9 @@ from radiograft.training.activation_cache import (
 )
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.history import History
 from radiograft.training.search.results import Trial, best_trial, make_trial
-from radiograft.training.trainer import History, TrainConfig, train
+from radiograft.training.trainer import TrainConfig, train
 
 log = logging.getLogger(__name__)
 
@@ -72,26 +73,26 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], job: SearchContext
     """
     start = variables.read_variables(network.variables)  # weights and the random states of dropout layers
     candidates, histories, kept = list[Trial](), dict[str, History](), start
-    unfreeze_from(network, cut_offs[0])
+    unfreeze_from(network, cut_offs[0], job.plan.head)
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
         cuts = _cuts(network, cut_offs)
         cached = _decide_caching(cuts, job, Path(scratch))
         replicas = job.strategy.num_replicas_in_sync
         facts = (dataclasses.asdict(job.settings), job.data.identity(), weights_digest(network), replicas, cached)
         for cut_off, model, material in _trainings(network, cuts, job, Path(scratch) if cached else None):
-            weights = unfreeze_from(network, cut_off)
+            weights = unfreeze_from(network, cut_off, job.plan.head)
             log.info("fine tuning from %s: %d of %d weights", cut_off, weights, network.count_params())
             logs = job.plan.logs / cut_off if len(cut_offs) > 1 else job.plan.logs
             plan, checkpoints = dataclasses.replace(job.plan, logs=logs), job.checkpoints.of(cut_off, *facts)
             history = train(model, material, plan, job.strategy, checkpoints)
             histories[cut_off] = history
-            candidates.append(make_trial(cut_off, weights, history))
+            candidates.append(make_trial({"model_cut_off": cut_off}, weights, history))
             if best_trial(candidates) is candidates[-1]:
                 kept = variables.read_variables(network.variables)
             variables.write_variables(network.variables, start)
     variables.write_variables(network.variables, kept)
-    chosen = best_trial(candidates)["cut_off"]
-    unfreeze_from(network, chosen)
+    chosen = str(best_trial(candidates)["overrides"]["model_cut_off"])
+    unfreeze_from(network, chosen, job.plan.head)
     return histories[chosen], candidates
 
 

@@ -1,61 +1,65 @@
-"""The table of the cut-off search, one row a candidate: written beside the model that won, read by later stages."""
+"""The results of a search: one trial a row, stored as search.json beside the model of the best trial."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:  # the stage that collects the candidates needs no TensorFlow
-    from radiograft.training.trainer import History
+from radiograft.config.base import Scalar
+from radiograft.training.history import History
+from radiograft.training.tasks.base import AUROC, Monitor
 
 TRIALS_FILE = "search.json"
 
 
 class Trial(TypedDict):
-    """Fine-tuning from one cut-off.
+    """One training of a search.
 
-    `epochs` were run and `best_epoch` was kept, 0 being the state before training; the validation figures are those of
-    the weights that were kept.
+    Attributes:
+        overrides: the settings in which it differs from the other trials, such as `model_cut_off`.
+        trainable_weights: number of trained weights (scalars).
+        epochs: number of epochs that were run.
+        best_epoch: the epoch that was kept; 0 is the state before training.
+        metrics: validation metrics of the weights that were kept; their names begin with `val_`.
     """
 
-    cut_off: str
+    overrides: dict[str, Scalar]
     trainable_weights: int
     epochs: int
     best_epoch: int
-    val_auroc: float
-    val_loss: float
+    metrics: dict[str, float]
 
 
-def make_trial(cut_off: str, trainable_weights: int, history: History) -> Trial:
-    """A row of the table from what training did."""
+def make_trial(overrides: Mapping[str, Scalar], trainable_weights: int, history: History) -> Trial:
+    """Returns the row of a finished training."""
     return Trial(
-        cut_off=cut_off,
+        overrides=dict(overrides),
         trainable_weights=trainable_weights,
         epochs=len(history.epochs),
         best_epoch=history.best_epoch,
-        val_auroc=history.best["val_auroc"],
-        val_loss=history.best["val_loss"],
+        metrics=history.best,
     )
 
 
-def best_trial(table: Sequence[Trial]) -> Trial:
-    """The candidate of highest validation AUROC; of equals that of lower loss, then of fewer weights to train.
+def best_trial(trials: Sequence[Trial], monitor: Monitor = AUROC) -> Trial:
+    """Returns the best trial by the monitor; of equal ones, the one with the lower loss, then with fewer weights.
 
     Raises:
-        ValueError: there is no candidate.
+        ValueError: there are no trials.
     """
-    return min(table, key=lambda row: (-row["val_auroc"], row["val_loss"], row["trainable_weights"]))
+    return max(trials, key=lambda trial: (*monitor.selection_key(trial["metrics"]), -trial["trainable_weights"]))
 
 
-def write_trials(folder: Path, table: Sequence[Trial]) -> None:
-    """Writes search.json, the rows from the shallowest cut-off to the deepest."""
-    rows = sorted(table, key=lambda row: -row["trainable_weights"])
+def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
+    """Writes search.json, the trial with the most trained weights first."""
+    rows = sorted(trials, key=lambda trial: -trial["trainable_weights"])
     (folder / TRIALS_FILE).write_text(json.dumps(rows, indent=2))
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The table in a model's folder; empty where none was written."""
+    """Reads search.json from a model's folder; returns an empty list if the file is missing."""
     path = folder / TRIALS_FILE
-    return list(json.loads(path.read_text())) if path.exists() else []
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return [Trial(**row) for row in rows]  # type: ignore[typeddict-item]

@@ -1,4 +1,4 @@
-"""Tells before a run what would leave it pending or failing, each finding with its remedy."""
+"""Preflight checks that report, before a run, what would leave it pending or make it fail, each with its remedy."""
 
 from __future__ import annotations
 
@@ -20,109 +20,117 @@ from radiograft_pipelines.cluster.preflight import nodes, quotas
 MIN_KFP_VERSION = (2, 15, 0)
 SERVER = "ml-pipeline"  # KFP's deployment of its API server
 
-OURS = "with this machine's credentials; pods use their service account's"
+CREDENTIALS_NOTE = "with this machine's credentials; pods use those of their service account"
 
 
 class CheckResult(NamedTuple):
-    """What was looked at and how it is: `good`, `bad` (a run would not go through) or `warning`; with its remedy."""
+    """The result of one check.
+
+    Attributes:
+        level: `good`, `warning`, or `bad` if a run would fail.
+        message: what was checked, and the result.
+        remedy: how to fix it; empty if nothing is wrong or no remedy is known.
+    """
 
     level: Literal["good", "bad", "warning"]
-    what: str
+    message: str
     remedy: str = ""
 
 
-def run_checks(cluster: KubernetesClient, demands: Sequence[PodRequest], service_account: str) -> Iterator[CheckResult]:
-    """What the cluster's nodes, quotas and objects lack of what the tasks' pods demand."""
-    wrong = list(_wrong_quantities(demands))
-    yield from wrong
-    if wrong:
+def run_checks(cluster: KubernetesClient, pods: Sequence[PodRequest], service_account: str) -> Iterator[CheckResult]:
+    """Checks the cluster's nodes, quotas and objects against the pods of a run.
+
+    Invalid quantities are reported first, and end the checks: they cannot be compared.
+    """
+    invalid = list(_check_quantities(pods))
+    yield from invalid
+    if invalid:
         return
-    for check in (_nodes, _quotas, _named_objects):
-        yield from _unless_unreadable(lambda check=check: list(check(cluster, demands)))  # type: ignore[misc]
-    yield from _unless_unreadable(lambda: [_service_account(cluster, service_account)])
+    for check in (_check_nodes, _check_quotas, _check_named_objects):
+        yield from _warn_if_unreadable(lambda check=check: list(check(cluster, pods)))  # type: ignore[misc]
+    yield from _warn_if_unreadable(lambda: [_check_service_account(cluster, service_account)])
 
 
 def kfp_version(server: KfpClient, cluster: KubernetesClient | None, kfp_namespace: str) -> CheckResult:
-    """Whether KFP is new enough; its release is the server's word, or the tag of its image."""
+    """Checks that KFP is recent enough, by the release that the server reports or by the tag of its image."""
     release = server.release or (_image_tag(cluster, kfp_namespace) if cluster else "")
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)", release)
-    if not found:
+    oldest = ".".join(map(str, MIN_KFP_VERSION))
+    version = re.search(r"(\d+)\.(\d+)\.(\d+)", release)
+    if not version:
         return CheckResult(
-            "warning", f"{server.host} is KFP; its release is not told", "make sure that it is 2.15 or newer"
+            "warning", f"{server.host} is KFP, but its release is unknown", f"make sure that it is {oldest} or newer"
         )
-    if tuple(map(int, found.groups())) < MIN_KFP_VERSION:
-        oldest = ".".join(map(str, MIN_KFP_VERSION))
-        return CheckResult("bad", f"KFP must be {oldest} or newer, got {found[0]}", "upgrade Kubeflow Pipelines")
-    return CheckResult("good", f"KFP {found[0]} answers at {server.host}")
+    if tuple(map(int, version.groups())) < MIN_KFP_VERSION:
+        return CheckResult("bad", f"KFP must be {oldest} or newer, got {version[0]}", "upgrade Kubeflow Pipelines")
+    return CheckResult("good", f"KFP {version[0]} is available at {server.host}")
 
 
 def check_image(reference: str) -> CheckResult:
-    """Whether the image is named by digest: under a tag other code may run, or a cached result of other code count."""
+    """Checks that the image is pinned by digest.
+
+    A tag may later point to other code, and KFP would reuse cached results of the old code.
+    """
     if is_pinned(reference):
-        return CheckResult("good", f"the image is named by digest: {reference}")
+        return CheckResult("good", f"the image is pinned by digest: {reference}")
     return CheckResult(
         "warning",
-        f"the image {reference} is named by a tag, behind which another may come to stand",
-        "give it by digest: --image or RADIOGRAFT_TRAINER_IMAGE=...@sha256:...",
+        f"the image {reference} is not pinned by digest: its tag may later point to another image",
+        "pin it: --image or RADIOGRAFT_TRAINER_IMAGE=...@sha256:...",
     )
 
 
-def _unless_unreadable(check: Callable[[], list[CheckResult]]) -> list[CheckResult]:
+def _warn_if_unreadable(check: Callable[[], list[CheckResult]]) -> list[CheckResult]:
     try:
         return check()
     except ClusterError as error:
         return [CheckResult("warning", f"not checked: {error}")]
 
 
-def _wrong_quantities(demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    for demand in demands:
-        for name, quantity in demand.resources.items():
+def _check_quantities(pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    for pod in pods:
+        for name, quantity in pod.resources.items():
             if not pod_request.is_positive_quantity(quantity):
-                yield CheckResult("bad", f"{demand.task} asks for {quantity!r} of {name}", "write 500m, 8 or 16Gi")
+                yield CheckResult(
+                    "bad", f"{pod.task} requests {quantity!r} of {name}", "use a quantity such as 500m, 8 or 16Gi"
+                )
 
 
-def _nodes(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    known = nodes.list_nodes(cluster)
-    tasks: dict[nodes.SchedulingIssue, list[str]] = {}
-    for demand in demands:
-        if obstacle := nodes.find_scheduling_issue(demand, known):
-            tasks.setdefault(obstacle, []).append(demand.task)
-    for obstacle, held in tasks.items():
-        yield CheckResult("bad", f"{', '.join(held)}: {obstacle.what}", obstacle.remedy)
-    if not tasks:
-        yield CheckResult("good", f"every task's pod fits on one of {len(known)} nodes")
+def _check_nodes(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    all_nodes = nodes.list_nodes(cluster)
+    tasks_by_issue: dict[nodes.SchedulingIssue, list[str]] = {}
+    for pod in pods:
+        if issue := nodes.find_scheduling_issue(pod, all_nodes):
+            tasks_by_issue.setdefault(issue, []).append(pod.task)
+    for issue, tasks in tasks_by_issue.items():
+        yield CheckResult("bad", f"{', '.join(tasks)}: {issue.message}", issue.remedy)
+    if not tasks_by_issue:
+        yield CheckResult("good", f"every task's pod fits on one of {len(all_nodes)} nodes")
 
 
-def _quotas(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    problems = list(quotas.find_quota_issues(cluster, demands))
-    yield from (CheckResult("bad", problem.what, problem.remedy) for problem in problems)
-    if not problems:
-        yield CheckResult("good", f"the quotas of namespace {cluster.namespace} leave room for every task")
+def _check_quotas(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    issues = list(quotas.find_quota_issues(cluster, pods))
+    yield from (CheckResult("bad", issue.message, issue.remedy) for issue in issues)
+    if not issues:
+        yield CheckResult("good", f"the quotas of namespace {cluster.namespace} admit every task's pod")
 
 
-def _named_objects(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    """Config maps and secrets that pods cannot start without."""
+def _check_named_objects(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    """Checks the config maps and secrets that the pods require."""
     core = cluster.core
-    wanted = [("config map", core.read_namespaced_config_map, {name for each in demands for name in each.config_maps})]
-    wanted += [("secret", core.read_namespaced_secret, {name for each in demands for name in each.secrets})]
-    for kind, method, names in wanted:
-        for name in sorted(names):
-            yield _existing(
-                cluster, kind, method, name, f"create it: kubectl --namespace {cluster.namespace} apply -k ..."
-            )
+    remedy = f"create it: kubectl --namespace {cluster.namespace} apply -k ..."
+    for name in sorted({name for pod in pods for name in pod.config_maps}):
+        yield _check_exists(cluster, "config map", core.read_namespaced_config_map, name, remedy)
+    for name in sorted({name for pod in pods for name in pod.secrets}):
+        yield _check_exists(cluster, "secret", core.read_namespaced_secret, name, remedy)
 
 
-def _service_account(cluster: KubernetesClient, name: str) -> CheckResult:
-    return _existing(
-        cluster,
-        "service account",
-        cluster.core.read_namespaced_service_account,
-        name,
-        "create it, or give another with --service-account",
-    )
+def _check_service_account(cluster: KubernetesClient, name: str) -> CheckResult:
+    method = cluster.core.read_namespaced_service_account
+    remedy = "create it, or name another with --service-account"
+    return _check_exists(cluster, "service account", method, name, remedy)
 
 
-def _existing(
+def _check_exists(
     cluster: KubernetesClient, kind: str, method: Callable[..., object], name: str, remedy: str
 ) -> CheckResult:
     try:
@@ -133,29 +141,35 @@ def _existing(
 
 
 def _image_tag(cluster: KubernetesClient, kfp_namespace: str) -> str:
+    method = cluster.apps.read_namespaced_deployment
     try:
-        found = cluster.call("KFP's deployment", cluster.apps.read_namespaced_deployment, SERVER, kfp_namespace)
+        deployment = cluster.call("KFP's deployment", method, SERVER, kfp_namespace)
     except (ClusterError, LookupError):
         return ""
-    return str(found.spec.template.spec.containers[0].image).partition("@")[0].rpartition(":")[2]
+    return str(deployment.spec.template.spec.containers[0].image).partition("@")[0].rpartition(":")[2]
 
 
-def check_registry(place: str) -> CheckResult:
-    """Writes a small file below the registry and writes it again against a state that it no longer has."""
-    uri = storage.join(place, "_doctor", uuid.uuid4().hex)
+def check_registry(root: str) -> CheckResult:
+    """Checks that the registry is writable, and that it rejects a conditional write against an outdated state.
+
+    Writes a small file below the registry, and deletes it.
+    """
+    uri = storage.join(root, "_doctor", uuid.uuid4().hex)
     try:
         try:
-            return _races(place, uri)
+            return _check_conditional_writes(root, uri)
         finally:
             storage.delete(uri)
-    except Exception as error:  # whatever the store's client raises is the finding
+    except Exception as error:  # any error of the store's client is the result
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         return CheckResult(
-            "bad", f"the registry {place} is not writable, {OURS}: {text}", "grant read, write and delete there"
+            "bad",
+            f"the registry {root} is not writable, {CREDENTIALS_NOTE}: {text}",
+            "grant read, write and delete permission",
         )
 
 
-def _races(place: str, uri: str) -> CheckResult:
+def _check_conditional_writes(root: str, uri: str) -> CheckResult:
     conditional_write.swap_content(uri, b"first", None)
     token = conditional_write.read_versioned(uri).token
     conditional_write.swap_content(uri, b"second", token)
@@ -166,7 +180,8 @@ def _races(place: str, uri: str) -> CheckResult:
             continue
         return CheckResult(
             "bad",
-            f"the registry {place} let a write through that was not up to date: racing runs could share a version",
+            f"the registry {root} accepted a conditional write against an outdated state: concurrent runs could "
+            "publish the same version",
             "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
         )
-    return CheckResult("good", f"the registry {place} is writable and compares before it swaps, {OURS}")
+    return CheckResult("good", f"the registry {root} is writable and supports conditional writes, {CREDENTIALS_NOTE}")

@@ -1,7 +1,8 @@
-"""Whether a pod finds a node: resources, readiness, selectors and taints, as Kubernetes's scheduler looks at them."""
+"""Checks whether a pod fits on a node, by the rules of Kubernetes's scheduler: resources, selectors and taints."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -10,105 +11,117 @@ from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 from radiograft_pipelines.cluster.pod_request import PodRequest, parse_quantity
 
 BLOCKING_TAINT_EFFECTS = ("NoSchedule", "NoExecute")
+MAX_NODES_IN_MESSAGE = 5
 
 
 class Node(NamedTuple):
-    """What the scheduler goes by: `open` where the node is ready and not cordoned; allocatable quantities by name."""
+    """The properties of a node that the scheduler considers.
+
+    Attributes:
+        schedulable: whether the node is ready and not cordoned.
+        taints: those that keep pods away.
+        allocatable: quantities by resource name.
+    """
 
     name: str
-    open: bool
+    schedulable: bool
     labels: dict[str, str]
     taints: list[Any]
     allocatable: dict[str, Decimal]
 
 
 class SchedulingIssue(NamedTuple):
-    """Why no node takes a pod, and what would change that."""
+    """Why no node can run a pod, and how to fix it."""
 
-    what: str
+    message: str
     remedy: str
 
 
 def list_nodes(cluster: KubernetesClient) -> list[Node]:
-    """All nodes.
+    """Returns all nodes.
 
     Raises:
-        ClusterError: they cannot be read.
+        ClusterError: the nodes cannot be read.
     """
-    return [_node(each) for each in cluster.listed("nodes", cluster.core.list_node)]
+    return [_parse_node(node) for node in cluster.list_items("nodes", cluster.core.list_node)]
 
 
-def find_scheduling_issue(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
-    """What keeps every node from taking the pod; None where one takes it.
+def find_scheduling_issue(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
+    """Returns why no node can run the pod; None if a node can.
 
-    The first thing is told that no node meets together with what was looked at before: closed nodes, each resource
-    (GPUs first), selector, taints.
+    The checks are cumulative: readiness, each resource (GPUs first), node selector, taints. The first check that leaves
+    no node is reported.
     """
-    left = [node for node in nodes if node.open]
-    if not left:
+    candidates = [node for node in nodes if node.schedulable]
+    if not candidates:
         return SchedulingIssue(
             f"none of {len(nodes)} nodes is ready for pods", "add a node, or uncordon one: kubectl get nodes"
         )
-    for name, quantity in sorted(demand.resources.items(), key=lambda item: "/" not in item[0]):
-        fitting = [node for node in left if node.allocatable.get(name, Decimal(0)) >= parse_quantity(quantity)]
-        if not fitting:
-            return _too_small(name, quantity, left)
-        left = fitting
-    return _placed(demand, left)
+    for name, quantity in sorted(pod.resources.items(), key=lambda item: "/" not in item[0]):
+        minimum = parse_quantity(quantity)
+        large_enough = [node for node in candidates if node.allocatable.get(name, Decimal(0)) >= minimum]
+        if not large_enough:
+            return _too_small(name, quantity, candidates)
+        candidates = large_enough
+    return _check_placement(pod, candidates)
 
 
-def _placed(demand: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
-    """As `obstacle`, for nodes that are large enough."""
-    selected = [node for node in nodes if demand.selector.items() <= node.labels.items()]
+def _check_placement(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
+    """Checks node selector and tolerations against nodes that are large enough."""
+    selected = [node for node in nodes if pod.selector.items() <= node.labels.items()]
     if not selected:
-        wanted = ", ".join(f"{name}={value}" for name, value in demand.selector.items())
+        labels = ", ".join(f"{name}={value}" for name, value in pod.selector.items())
         return SchedulingIssue(
-            f"none of the nodes that are large enough ({_names(nodes)}) has the labels {wanted}",
+            f"none of the nodes that are large enough ({_names(nodes)}) has the labels {labels}",
             "label one (kubectl label node), or submit with another node selector",
         )
-    repelled = {node.name: [taint for taint in node.taints if not _tolerated(taint, demand)] for node in selected}
-    if not all(repelled.values()):
+    blocking_taints = [[taint for taint in node.taints if not _is_tolerated(taint, pod)] for node in selected]
+    if not all(blocking_taints):
         return None
-    taints = sorted({f"{each.key}={each.value or ''}:{each.effect}" for found in repelled.values() for each in found})
+    unique = {f"{taint.key}={taint.value or ''}:{taint.effect}" for taint in itertools.chain(*blocking_taints)}
+    taints = ", ".join(sorted(unique))
     return SchedulingIssue(
-        f"the nodes that would do ({_names(selected)}) have taints that the pod does not tolerate: {', '.join(taints)}",
+        f"the suitable nodes ({_names(selected)}) have taints that the pod does not tolerate: {taints}",
         "submit with a toleration, or remove the taint: kubectl taint nodes NODE KEY-",
     )
 
 
 def _too_small(name: str, quantity: str, nodes: Sequence[Node]) -> SchedulingIssue:
-    there = ", ".join(f"{node.name} {node.allocatable.get(name, Decimal(0)).normalize():f}" for node in nodes[:5])
+    allocatable = ", ".join(
+        f"{node.name} {node.allocatable.get(name, Decimal(0)).normalize():f}" for node in nodes[:MAX_NODES_IN_MESSAGE]
+    )
     if "/" in name:
         return SchedulingIssue(
-            f"no node has {quantity} allocatable {name}; there are: {there}",
-            f"add a node with {quantity} GPUs (a pool that grows from zero shows none until a pod asks), and where "
-            "nodes have GPUs but tell of none, install NVIDIA's device plugin",
+            f"no node has {quantity} allocatable {name}; allocatable: {allocatable}",
+            f"add a node with {quantity} GPUs (an autoscaled pool of size 0 shows none), or install NVIDIA's device "
+            "plugin if nodes with GPUs do not report them",
         )
     return SchedulingIssue(
-        f"no node that would do otherwise has {quantity} of {name} allocatable; there are: {there}",
+        f"no otherwise suitable node has {quantity} of {name} allocatable; allocatable: {allocatable}",
         "add a larger node, or compile with smaller requests (pipelines/radiograft_pipelines/dags/tasks.py)",
     )
 
 
-def _tolerated(taint: Any, demand: PodRequest) -> bool:
+def _is_tolerated(taint: Any, pod: PodRequest) -> bool:
     return any(
-        (not each.get("key") or each["key"] == taint.key)
-        and (not each.get("effect") or each["effect"] == taint.effect)
-        and (each.get("operator") == "Exists" or (each.get("value") or "") == (taint.value or ""))
-        for each in demand.tolerations
+        (not toleration.get("key") or toleration["key"] == taint.key)
+        and (not toleration.get("effect") or toleration["effect"] == taint.effect)
+        and (toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.value or ""))
+        for toleration in pod.tolerations
     )
 
 
-def _node(found: Any) -> Node:
-    ready = any(each.type == "Ready" and each.status == "True" for each in found.status.conditions or ())
+def _parse_node(node: Any) -> Node:
+    conditions = node.status.conditions or ()
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
     return Node(
-        name=found.metadata.name,
-        open=ready and not found.spec.unschedulable,
-        labels=found.metadata.labels or {},
-        taints=[each for each in found.spec.taints or () if each.effect in BLOCKING_TAINT_EFFECTS],
-        allocatable={name: parse_quantity(each) for name, each in (found.status.allocatable or {}).items()},
+        name=node.metadata.name,
+        schedulable=ready and not node.spec.unschedulable,
+        labels=node.metadata.labels or {},
+        taints=[taint for taint in node.spec.taints or () if taint.effect in BLOCKING_TAINT_EFFECTS],
+        allocatable={name: parse_quantity(quantity) for name, quantity in (node.status.allocatable or {}).items()},
     )
 
 
 def _names(nodes: Sequence[Node]) -> str:
-    return ", ".join(node.name for node in nodes[:5])
+    return ", ".join(node.name for node in nodes[:MAX_NODES_IN_MESSAGE])

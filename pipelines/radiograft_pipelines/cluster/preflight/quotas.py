@@ -1,4 +1,4 @@
-"""Whether a namespace's resource quotas and limit ranges let the pods in."""
+"""Checks whether a namespace's resource quotas and limit ranges admit the pods of a run."""
 
 from __future__ import annotations
 
@@ -13,80 +13,86 @@ COMPUTE = ("cpu", "memory")
 
 
 class QuotaIssue(NamedTuple):
-    """What would keep a pod out of the namespace, and what would change that."""
+    """Why a pod would be rejected from the namespace, and how to fix it."""
 
-    what: str
+    message: str
     remedy: str
 
 
-def find_quota_issues(cluster: KubernetesClient, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
-    """What quotas and limit ranges forbid of the demands.
+def find_quota_issues(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+    """Yields where quotas and limit ranges reject a pod.
 
     Raises:
         ClusterError: they cannot be read.
     """
-    place = cluster.namespace
-    quotas = cluster.listed("resource quotas", cluster.core.list_namespaced_resource_quota, place)
-    ranges = cluster.listed("limit ranges", cluster.core.list_namespaced_limit_range, place)
+    core, namespace = cluster.core, cluster.namespace
+    quotas = cluster.list_items("resource quotas", core.list_namespaced_resource_quota, namespace)
+    limit_ranges = cluster.list_items("limit ranges", core.list_namespaced_limit_range, namespace)
     for quota in quotas:
-        yield from _exceeded(quota, demands)
-        yield from _undeclared(quota, ranges)
-    for each in ranges:
-        yield from _above(each, demands)
+        yield from _find_exceeded(quota, pods)
+        yield from _find_undeclared(quota, limit_ranges)
+    for limit_range in limit_ranges:
+        yield from _find_above_limit(limit_range, pods)
 
 
-def _exceeded(quota: Any, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
-    """Requests equal limits in our pods, so both count alike."""
+def _find_exceeded(quota: Any, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+    """Yields the quota's entries that a task exceeds. The pods' requests equal their limits, so both are compared."""
     name, used = quota.metadata.name, quota.status.used or {}
     for entry, hard in (quota.status.hard or {}).items():
-        asked, task = _largest(entry.removeprefix("requests.").removeprefix("limits."), demands)
-        if asked > parse_quantity(hard):
+        request, task = _largest_request(entry.removeprefix("requests.").removeprefix("limits."), pods)
+        in_use = used.get(entry, "0")
+        if request > parse_quantity(hard):
             yield QuotaIssue(
-                f"{task} asks for {_shown(asked)} of {entry}, and the quota {name!r} allows {hard} in all",
+                f"{task} requests {_format_quantity(request)} of {entry}, but the quota {name!r} allows {hard}",
                 f"raise {entry} in the resource quota {name!r}",
             )
-        elif asked > parse_quantity(hard) - parse_quantity(taken := used.get(entry, "0")):
+        elif request > parse_quantity(hard) - parse_quantity(in_use):
             yield QuotaIssue(
-                f"{task} asks for {_shown(asked)} of {entry}, and {taken} of {hard} in the quota {name!r} are used",
+                f"{task} requests {_format_quantity(request)} of {entry}, but {in_use} of {hard} in the quota {name!r} "
+                "are in use",
                 f"wait until other pods have ended, or raise {entry} in the resource quota {name!r}",
             )
 
 
-def _undeclared(quota: Any, ranges: Sequence[Any]) -> Iterator[QuotaIssue]:
-    """Where a quota counts CPU or memory, every container must declare it, and those that Argo adds do not."""
-    limits = [limit for each in ranges for limit in each.spec.limits]
+def _find_undeclared(quota: Any, limit_ranges: Sequence[Any]) -> Iterator[QuotaIssue]:
+    """Yields CPU and memory entries that the containers added by Argo do not declare.
+
+    A quota rejects every container that does not declare a resource in it, unless a limit range sets a default.
+    """
+    limits = [limit for limit_range in limit_ranges for limit in limit_range.spec.limits]
     defaults = {f"limits.{name}" for limit in limits for name in limit.default or ()}
     defaults |= {
         f"requests.{name}" for limit in limits for name in (*(limit.default or ()), *(limit.default_request or ()))
     }
-    counted = {entry if "." in entry else f"requests.{entry}" for entry in quota.status.hard or {}}
-    missing = " and ".join(sorted(each for each in counted - defaults if each.rpartition(".")[2] in COMPUTE))
+    entries = {entry if "." in entry else f"requests.{entry}" for entry in quota.status.hard or {}}
+    missing = " and ".join(sorted(entry for entry in entries - defaults if entry.rpartition(".")[2] in COMPUTE))
     if missing:
         yield QuotaIssue(
-            f"the quota {quota.metadata.name!r} counts {missing}, which KFP's own containers do not declare",
-            f"give the namespace a LimitRange with defaults for {missing}",
+            f"the quota {quota.metadata.name!r} covers {missing}, which KFP's own containers do not declare",
+            f"add a LimitRange with defaults for {missing} to the namespace",
         )
 
 
-def _above(limit_range: Any, demands: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+def _find_above_limit(limit_range: Any, pods: Sequence[PodRequest]) -> Iterator[QuotaIssue]:
+    name = limit_range.metadata.name
     for limit in limit_range.spec.limits:
-        for entry, most in (limit.max or {}).items():
-            asked, task = _largest(entry, demands)
-            if limit.type in ("Container", "Pod") and asked > parse_quantity(most):
-                name = limit_range.metadata.name
+        for entry, maximum in (limit.max or {}).items():
+            request, task = _largest_request(entry, pods)
+            if limit.type in ("Container", "Pod") and request > parse_quantity(maximum):
                 yield QuotaIssue(
-                    f"{task} asks for {_shown(asked)} of {entry}, and the limit range {name!r} allows {most} a pod",
+                    f"{task} requests {_format_quantity(request)} of {entry}, but the limit range {name!r} allows "
+                    f"{maximum} per pod",
                     f"raise max {entry} in the limit range {name!r}",
                 )
 
 
-def _largest(resource: str, demands: Sequence[PodRequest]) -> tuple[Decimal, str]:
-    """The most that a task asks of a resource, and the task."""
-    found = [(parse_quantity(demand.resources.get(resource, "0")), demand.task) for demand in demands]
-    return max(found, key=lambda each: each[0])
+def _largest_request(resource: str, pods: Sequence[PodRequest]) -> tuple[Decimal, str]:
+    """Returns the largest request for a resource, and its task."""
+    requests = [(parse_quantity(pod.resources.get(resource, "0")), pod.task) for pod in pods]
+    return max(requests, key=lambda request: request[0])
 
 
-def _shown(number: Decimal) -> str:
-    """`8`, and `32Gi` for a number of bytes."""
+def _format_quantity(number: Decimal) -> str:
+    """Formats 8 as `8`, and a number of bytes as `32Gi`."""
     gibibytes = number / 2**30
     return f"{gibibytes.normalize():f}Gi" if number >= 2**20 else f"{number.normalize():f}"

@@ -1,4 +1,4 @@
-"""Augmentation is data: what a setting's text may say, and what it must not."""
+"""Parsing and validation of the setting `image_augmentation`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from radiograft.config import Preprocess
 from radiograft.config.augmentation import PRESETS, Augmentation
 
 
-def test_augmentation_is_none_or_the_posters_by_name() -> None:
+def test_parse_preset_name_returns_preset() -> None:
     assert Augmentation.parse("image_augmentation", "none", PRESETS) == Augmentation()
     assert Augmentation.parse("image_augmentation", "poster", PRESETS) == Augmentation(
         rotation_range=10.0, width_shift_range=0.1, height_shift_range=0.1, zoom_range=0.1
@@ -20,7 +20,7 @@ def test_augmentation_is_none_or_the_posters_by_name() -> None:
     assert Augmentation.parse("image_augmentation", "chexnet", PRESETS) == Augmentation(horizontal_flip=True)
 
 
-def test_augmentation_reads_image_data_generators_arguments() -> None:
+def test_parse_image_data_generator_arguments_returns_values() -> None:
     text = "rotation_range=7, horizontal_flip=TRUE, fill_mode=constant, cval=12, brightness_range=0.8:1.25"
     augmentation = Augmentation.parse("image_augmentation", text, PRESETS)
     assert augmentation == Augmentation(
@@ -41,7 +41,7 @@ def test_augmentation_reads_image_data_generators_arguments() -> None:
         fill_mode=st.sampled_from(["nearest", "constant", "reflect", "wrap"]),
     )
 )
-def test_an_augmentation_written_as_text_reads_back(augmentation: Augmentation) -> None:
+def test_parse_formatted_augmentation_round_trips(augmentation: Augmentation) -> None:
     text = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(augmentation).items())
     assert Augmentation.parse("image_augmentation", text, PRESETS) == augmentation
 
@@ -81,7 +81,7 @@ def test_an_augmentation_written_as_text_reads_back(augmentation: Augmentation) 
         ),
     ],
 )
-def test_a_refused_augmentation_is_told_when_the_setting_is_made(text: str, message: str) -> None:
+def test_preprocess_invalid_augmentation_raises(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         Preprocess(image_augmentation=text)
     assert str(error.value) == message

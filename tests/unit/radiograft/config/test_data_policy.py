@@ -1,4 +1,4 @@
-"""The setting data_policy: every defect has a policy, and what is misspelled is answered with the nearest."""
+"""Parsing and validation of the setting `data_policy`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def policy(text: str) -> DataPolicy:
     return Ingest(data_source="x", data_policy=text).policy()
 
 
-def test_what_is_not_named_keeps_its_default() -> None:
-    found = policy("near_duplicate=drop,blank=fail")
-    assert (found.near_duplicate, found.blank, found.patient_overlap) == ("drop", "fail", "fail")
+def test_parse_partial_policy_keeps_other_defaults() -> None:
+    parsed = policy("near_duplicate=drop,blank=fail")
+    assert (parsed.near_duplicate, parsed.blank, parsed.patient_overlap) == ("drop", "fail", "fail")
     assert policy("standard") == DataPolicy()
     assert Preprocess(data_policy="blank=fail").policy().blank == "fail"
 
@@ -30,16 +30,16 @@ def test_what_is_not_named_keeps_its_default() -> None:
         ("standart", "data_policy must be one of standard or name=value,..., got 'standart'"),
     ],
 )
-def test_a_wrong_policy_is_refused(text: str, message: str) -> None:
+def test_parse_invalid_policy_raises(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  a part of the message is compared
         policy(text)
     assert message in str(error.value)
 
 
-def test_every_reason_is_of_a_defect_and_every_defect_has_a_reason() -> None:
+def test_defect_of_all_reasons_covers_all_defects() -> None:
     names = {field.name for field in dataclasses.fields(DataPolicy)}
     assert set(REASONS.values()) | {"unusable"} == names
     assert not set(REASONS) & set(NOT_ASKED_FOR)
     assert defect_of("modality MR is no radiograph (CR, DX)") == "unusable"
-    assert defect_of("no frontal view") == ""
-    assert DataPolicy(unusable="fail").treatment("no frontal view") == "drop"
+    assert defect_of("not a frontal view") == ""
+    assert DataPolicy(unusable="fail").treatment("not a frontal view") == "drop"

@@ -1,4 +1,4 @@
-"""The setting of the gate's floors: both its forms, and what is refused before anything runs."""
+"""Parsing and validation of the setting `gate_min_auroc`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LABELS = ("Pneumonia", "Mass", "Edema")
         ("Mass=0.7, Pneumonia = 0.85", MinimumAuroc({"Mass": 0.7, "Pneumonia": 0.85}, named=True)),
     ],
 )
-def test_one_floor_is_for_every_label_and_named_ones_are_for_those_alone(text: str, expected: MinimumAuroc) -> None:
+def test_parse_min_auroc_number_or_labels_returns_minimums(text: str, expected: MinimumAuroc) -> None:
     assert parse_min_auroc(text, LABELS) == expected
 
 
-REFUSED = [
+INVALID = [
     ("high", "gate_min_auroc must be of type float, got 'high'"),
     ("", "gate_min_auroc must be of type float, got ''"),
     ("0,7", "gate_min_auroc must be of type float, got '0,7'"),
@@ -33,7 +33,7 @@ REFUSED = [
     ("nan", "gate_min_auroc must be at least 0 and below 1, got nan"),
     ("Mass=high", "gate_min_auroc's Mass must be of type float, got 'high'"),
     ("Mass=1.5", "gate_min_auroc's Mass must be at least 0 and below 1, got 1.5"),
-    ("Mas=0.7", "gate_min_auroc must name labels of Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
+    ("Mas=0.7", "gate_min_auroc must name labels from Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
     (
         "Mass=0.7,0.6",
         "gate_min_auroc must be a number, or name each label once as label=number,..., got 'Mass=0.7,0.6'",
@@ -45,14 +45,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), REFUSED)
-def test_ingest_refuses_a_floor_before_anything_is_read(text: str, message: str) -> None:
+@pytest.mark.parametrize(("text", "message"), INVALID)
+def test_ingest_invalid_min_auroc_raises(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         Ingest(data_source="/data", data_labels="Pneumonia,Mass,Edema", gate_min_auroc=text)
     assert str(error.value) == message
 
 
-def test_by_default_a_model_must_be_better_than_chance() -> None:
+def test_floors_default_is_chance_level() -> None:
     assert Evaluate(publish_registry="/registry").floors(LABELS) == MinimumAuroc(
         dict.fromkeys(LABELS, 0.5), named=False
     )

@@ -1,4 +1,4 @@
-"""Settings take what the run form can hand over, and refuse the rest with constraint, value and nearest name."""
+"""Validation, parsing and recording of settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOUNDED = [
 ]
 
 
-def test_defaults_are_the_posters() -> None:
+def test_defaults_match_poster() -> None:
     features = ExtractFeatures()
     assert (features.model_backbone, features.model_weights) == ("densenet121", "imagenet")
     assert features.model_cut_off == FineTune().model_cut_off == "conv5_block16_2_conv"
@@ -40,7 +40,7 @@ def test_defaults_are_the_posters() -> None:
     assert Ingest(data_source="/data").findings() == ("Pneumonia",)
 
 
-REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
+INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (Preprocess, {"image_size": 250}, "image_size must be a multiple of 32, got 250"),
     (Preprocess, {"image_size": 16}, "image_size must be at least 32 pixels, got 16"),
     (Preprocess, {"image_size": 2048}, "image_size must be at most 1024 pixels, got 2048"),
@@ -65,7 +65,10 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (
         Ingest,
         {"data_source": ""},
-        "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
+        (
+            "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+            "itself.), got ''"
+        ),
     ),
     (
         Publish,
@@ -89,29 +92,29 @@ REFUSED_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
         (
             Publish,
             {"publish_model_name": name},
-            f"publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '{name}'",
+            f"publish_model_name must be 1 to 63 characters from A-Z a-z 0-9 _ - and start with a letter, got '{name}'",
         )
         for name in ("", "../other", "7th", "a" * 64)
     ),
 ]
 
 
-NO_PLACE = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
-NOT_ONE_LINE = "must be one line without white space at its ends, got"
-NO_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
-REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
+INVALID_URI = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
+NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
+INVALID_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
+INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
     ({"model_l2": 10**400}, f"model_l2 must be at most 1, got {10**400}"),
-    ({"data_table": "separator="}, "data_table must give separator once and with a value, got 'separator='"),
-    ({"data_table": "image=a,image=b"}, "data_table must give image once and with a value, got 'image=a,image=b'"),
+    ({"data_table": "separator="}, "data_table must give separator once, with a value, got 'separator='"),
+    ({"data_table": "image=a,image=b"}, "data_table must give image once, with a value, got 'image=a,image=b'"),
     (
         {"data_policy": "blank=fail, blank=drop"},
-        "data_policy must give blank once and with a value, got 'blank=fail, blank=drop'",
+        "data_policy must give blank once, with a value, got 'blank=fail, blank=drop'",
     ),
     *(
-        ({name: place}, f"{name} {NO_PLACE} '{place}'")
+        ({name: uri}, f"{name} {INVALID_URI} '{uri}'")
         for name in ("data_source", "publish_registry", "model_weights")
-        for place in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5", "gs:/m/w.h5")
+        for uri in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5", "gs:/m/w.h5")
     ),
     ({"publish_registry": " gs://models"}, f"publish_registry {NOT_ONE_LINE} ' gs://models'"),
     ({"publish_registry": "gs://models\n"}, f"publish_registry {NOT_ONE_LINE} 'gs://models\\n'"),
@@ -121,7 +124,7 @@ REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
         ({"model_weights_md5": text}, f"model_weights_md5 must be 32 hexadecimal digits, got '{text}'")
         for text in ("abc", "0" * 31, "0" * 33, "g" * 32, "\u0663" * 32)
     ),
-    *(({"model_weights": name}, f"{NO_WEIGHTS} '{name}'") for name in ("", "ImageNet", "gs://models/w")),
+    *(({"model_weights": name}, f"{INVALID_WEIGHTS} '{name}'") for name in ("", "ImageNet", "gs://models/w")),
     *(
         ({"model_cut_off": text}, f"model_cut_off must name each layer once, got '{text}'")
         for text in ("", "top_conv,", "top_conv, top_conv")
@@ -137,9 +140,9 @@ REFUSED_LATER: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "message"), REFUSED_LATER)
-def test_what_a_later_stage_cannot_take_the_form_refuses(values: dict[str, Any], message: str) -> None:
-    """Fails where the form takes it: hours of training end with it, or the model lies in a folder of a pod."""
+@pytest.mark.parametrize(("values", "message"), INVALID_VALUES)
+def test_validate_settings_invalid_value_raises(values: dict[str, Any], message: str) -> None:
+    """Fails if the value is accepted: a later stage would fail after hours of training, or lose the model in a pod."""
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         validate_settings(REQUIRED | values)
     assert str(error.value) == message
@@ -155,13 +158,13 @@ def test_what_a_later_stage_cannot_take_the_form_refuses(values: dict[str, Any],
         {"model_backbone": "efficientnet_lite0", "model_cut_off": "block7a_expand_conv, top_conv"},
     ],
 )
-def test_what_the_stages_can_take_the_form_takes(values: dict[str, Any]) -> None:
-    """Fails where a constraint refuses more than it must."""
+def test_validate_settings_valid_values_are_kept(values: dict[str, Any]) -> None:
+    """Fails if a constraint is too strict."""
     assert validate_settings(REQUIRED | values).items() >= values.items()
 
 
-@pytest.mark.parametrize(("stage", "values", "message"), REFUSED_VALUES)
-def test_a_refused_value_is_named_with_its_constraint(
+@pytest.mark.parametrize(("stage", "values", "message"), INVALID_STAGE_VALUES)
+def test_stage_invalid_value_raises_with_constraint(
     stage: type[Settings], values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
@@ -182,30 +185,30 @@ def test_a_refused_value_is_named_with_its_constraint(
         (Ingest, {"data_labels": ["Mass"]}, "data_labels must be of type str, got ['Mass'] (list)"),
     ],
 )
-def test_a_value_of_another_type_is_refused(stage: type[Settings], values: dict[str, Any], message: str) -> None:
+def test_stage_wrong_type_raises(stage: type[Settings], values: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError) as error:
         stage.of(REQUIRED | values)
     assert str(error.value) == message
 
 
-def test_an_unknown_keyword_is_refused() -> None:
+def test_stage_unknown_keyword_raises() -> None:
     with pytest.raises(TypeError, match="data_lables"):
         Ingest(data_source="/data", data_lables="Mass")  # type: ignore[call-arg]
 
 
 @given(number=st.integers(1, 4096))
-def test_an_int_that_kfp_hands_over_as_a_float_is_an_int_again(number: int) -> None:
+def test_int_setting_integral_float_is_converted(number: int) -> None:
     batch_size = Training(train_batch_size=float(number)).train_batch_size  # type: ignore[arg-type]
     assert (batch_size, type(batch_size)) == (number, int)
 
 
-def test_a_whole_number_is_taken_for_a_fraction() -> None:
+def test_float_setting_int_is_converted() -> None:
     dropout = ExtractFeatures(model_dropout=0).model_dropout
     assert (dropout, type(dropout)) == (0.0, float)
 
 
 @pytest.mark.parametrize(("stage", "field"), BOUNDED, ids=[f"{s.__name__}.{f.name}" for s, f in BOUNDED])
-def test_bounds_are_inclusive_and_hold(stage: type[Settings], field: dataclasses.Field[Any]) -> None:
+def test_range_bounds_are_inclusive(stage: type[Settings], field: dataclasses.Field[Any]) -> None:
     step = 1 if isinstance(field.default, int) else 1e-9
     for bound, beyond in ((field.metadata["low"], -step), (field.metadata["high"], step)):
         if bound is None:
@@ -215,22 +218,22 @@ def test_bounds_are_inclusive_and_hold(stage: type[Settings], field: dataclasses
             stage.of(REQUIRED | {field.name: bound + beyond})
 
 
-def test_of_picks_the_stages_own_settings_from_a_components_arguments() -> None:
+def test_of_component_arguments_ignores_other_keys() -> None:
     arguments = {"train_seed": 7.0, "train_batch_size": 16.0, "image_size": 64, "catalog": object()}
     assert Training.of(arguments) == Training(train_seed=7, train_batch_size=16)
 
 
-def test_settings_cannot_be_changed_after_their_check() -> None:
+def test_settings_assignment_raises() -> None:
     settings = Preprocess()
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.image_size = 250  # type: ignore[misc]
 
 
-def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itself() -> None:
+def test_all_settings_are_sorted_scalar_prefixed_and_documented() -> None:
     form = all_settings()
     assert list(form) == sorted(form)
     prefixes = {name.partition("_")[0] for name in form}
-    assert prefixes == {"data", "image", "model", "preprocess", "train", "evaluate", "publish"}
+    assert prefixes == {"data", "image", "model", "preprocess", "train", "evaluate", "gate", "publish"}
     assert all(type(field.default) in (bool, int, float, str) for field in form.values())
     assert all(len(field.metadata["help"]) > 10 for field in form.values())
 
@@ -243,18 +246,18 @@ def test_the_run_form_is_alphabetical_scalar_grouped_by_prefix_and_explains_itse
         ("zzz", ""),
     ],
 )
-def test_nearest_names_what_was_probably_meant(name: str, text: str) -> None:
+def test_did_you_mean_returns_closest_names(name: str, text: str) -> None:
     assert did_you_mean(name, ["data_labels", "data_source", "image_size"]) == text
 
 
-def test_findings_keep_the_order_asked_for_and_all_means_fourteen() -> None:
+def test_findings_keep_order_and_all_returns_fourteen() -> None:
     assert Ingest(data_source="/data", data_labels="Mass, Edema").findings() == ("Mass", "Edema")
     fourteen = Ingest(data_source="/data", data_labels="all").findings()
     assert len(fourteen) == 14
     assert {"Pleural_Thickening", "Hernia", "Pneumonia"} < set(fourteen)
 
 
-def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> None:
+def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("catalog", "shards", "features")]
     for folder in folders:
         folder.mkdir()
@@ -279,12 +282,12 @@ def test_settings_of_all_stages_travel_with_the_artifacts(tmp_path: Path) -> Non
     assert list(json.loads((folders[2] / "settings.json").read_text())) == sorted(expected)
 
 
-def test_the_operating_point_is_youdens_or_keeps_a_sensitivity() -> None:
+def test_operating_point_parses_youden_and_sensitivity() -> None:
     assert Evaluate(publish_registry="/registry").operating_point() == OperatingPoint()
     sensitive = Evaluate(publish_registry="/registry", evaluate_operating_point="sensitivity=0.9")
     assert sensitive.operating_point() == OperatingPoint(sensitivity=0.9)
 
 
-def test_the_record_of_a_stage_that_did_not_finish_is_missed(tmp_path: Path) -> None:
+def test_read_settings_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"settings\.json"):
         read_settings(tmp_path)

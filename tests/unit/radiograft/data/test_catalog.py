@@ -1,4 +1,4 @@
-"""The catalog counts what it holds, names what limits it, and has one fingerprint wherever it lies."""
+"""The catalog: counts, notes, reading and writing, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def make_catalog(rows: pd.DataFrame | None = None, source: str = "/data") -> Cat
     return Catalog(make_rows() if rows is None else rows, LABELS, excluded, source, ("a note",))
 
 
-def test_columns_are_named_after_their_label() -> None:
+def test_column_names_contain_label() -> None:
     assert label_column("Pleural_Thickening") == "label:Pleural_Thickening"
     assert score_column("Pleural_Thickening") == "score:Pleural_Thickening"
 
 
-def test_predictions_stand_beside_the_truth() -> None:
+def test_prediction_frame_contains_truth_and_scores() -> None:
     scores = np.array([[0.25, 0.5], [0.75, 1.0]], dtype="float32")
     frame = prediction_frame(make_rows().iloc[2:4], LABELS, scores)
     assert frame.to_dict("records") == [
@@ -80,7 +80,7 @@ def test_predictions_stand_beside_the_truth() -> None:
     ]
 
 
-def test_exclusions_are_counted_by_reason_most_frequent_first() -> None:
+def test_summarize_exclusions_sorts_reasons_by_count() -> None:
     excluded = pd.concat(
         [
             exclusion(["b", "a"], "empty file"),
@@ -94,7 +94,7 @@ def test_exclusions_are_counted_by_reason_most_frequent_first() -> None:
     ]
 
 
-def test_splits_are_counted_in_images_patients_and_positives() -> None:
+def test_count_splits_counts_images_patients_and_positives() -> None:
     assert count_splits(make_rows(), LABELS) == {
         "train": {"pictures": 2, "patients": 1, "positives": {"Mass": 1, "Edema": 0}},
         "validation": {"pictures": 2, "patients": 2, "positives": {"Mass": 1, "Edema": 1}},
@@ -102,19 +102,19 @@ def test_splits_are_counted_in_images_patients_and_positives() -> None:
     }
 
 
-def test_a_label_is_estimable_where_it_is_present_and_absent() -> None:
-    found = [estimable_labels(make_rows(), LABELS, split) for split in ("train", "validation", "test")]
-    assert found == [["Mass"], ["Mass", "Edema"], []]
+def test_estimable_labels_require_both_classes() -> None:
+    labels = [estimable_labels(make_rows(), LABELS, split) for split in ("train", "validation", "test")]
+    assert labels == [["Mass"], ["Mass", "Edema"], []]
 
 
-def test_labels_without_both_classes_are_noted_by_split() -> None:
+def test_check_classes_single_class_returns_note_by_split() -> None:
     assert check_classes(make_rows(), LABELS) == [
-        "not estimable on train (2 images), where each occurs in all or in none: Edema",
-        "not estimable on test (1 images), where each occurs in all or in none: Mass, Edema",
+        "not estimable on train (2 images), where all or no images are positive: Edema",
+        "not estimable on test (1 images), where all or no images are positive: Mass, Edema",
     ]
 
 
-def test_an_empty_split_is_refused_with_all_counts() -> None:
+def test_check_classes_empty_test_split_raises_with_counts() -> None:
     rows = make_rows()
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         check_classes(rows[rows["split"] != "test"], LABELS)
@@ -127,13 +127,13 @@ def test_an_empty_split_is_refused_with_all_counts() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_training_and_validation_must_not_be_empty_either(split: str) -> None:
+def test_check_classes_empty_split_raises(split: str) -> None:
     rows = make_rows()
     with pytest.raises(ValueError, match=f"{split}: 0 images, 0 with Mass, 0 with Edema"):
         check_classes(rows[rows["split"] != split], LABELS)
 
 
-def test_a_label_learned_on_training_must_be_measurable_on_validation() -> None:
+def test_check_classes_no_common_estimable_label_raises() -> None:
     rows = make_rows()
     rows.loc[rows["split"] == "validation", "label:Mass"] = 0.0
     assert estimable_labels(rows, LABELS, "train") == ["Mass"]
@@ -142,17 +142,17 @@ def test_a_label_learned_on_training_must_be_measurable_on_validation() -> None:
         check_classes(rows, LABELS)
 
 
-def test_a_catalog_reads_back_as_written(tmp_path: Path) -> None:
+def test_catalog_write_and_read_round_trips(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path / "new" / "catalog")
-    found = Catalog.read(tmp_path / "new" / "catalog")
-    assert_frame_equal(found.rows, catalog.rows)
-    assert_frame_equal(found.excluded, catalog.excluded)
-    assert (found.labels, found.source, found.notes) == (LABELS, "/data", ("a note",))
-    assert found.fingerprint() == catalog.fingerprint()
+    read = Catalog.read(tmp_path / "new" / "catalog")
+    assert_frame_equal(read.rows, catalog.rows)
+    assert_frame_equal(read.excluded, catalog.excluded)
+    assert (read.labels, read.source, read.notes) == (LABELS, "/data", ("a note",))
+    assert read.fingerprint() == catalog.fingerprint()
 
 
-def test_the_summary_lies_beside_the_rows(tmp_path: Path) -> None:
+def test_catalog_write_creates_summary_json(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path)
     summary = json.loads((tmp_path / "catalog.json").read_text())
@@ -163,7 +163,7 @@ def test_the_summary_lies_beside_the_rows(tmp_path: Path) -> None:
     assert summary["notes"] == ["a note", *check_classes(make_rows(), LABELS)]
 
 
-def test_the_fingerprint_is_the_same_on_every_machine() -> None:
+def test_fingerprint_is_sha256_of_csv() -> None:
     text = (
         "image_id,md5,patient_id,split,label:Mass,label:Edema\n"
         "1_0.png,00000000000000000000000000000000,1,train,1.0,0.0\n"
@@ -175,9 +175,9 @@ def test_the_fingerprint_is_the_same_on_every_machine() -> None:
     assert make_catalog().fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
-@settings(deadline=None)  # the first fingerprint of a process loads pyarrow
+@settings(deadline=None)  # the first fingerprint in a process imports pyarrow
 @given(order=st.permutations(range(5)), source=st.text(max_size=9), age=st.floats(0, 120))
-def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: str, age: float) -> None:
+def test_fingerprint_ignores_order_location_and_age(order: list[int], source: str, age: float) -> None:
     rows = make_rows().iloc[order]
     rows = rows.assign(uri=source + rows["image_id"], age=age)
     assert make_catalog(rows, source).fingerprint() == make_catalog().fingerprint()
@@ -194,7 +194,7 @@ def test_the_fingerprint_knows_no_order_place_or_age(order: list[int], source: s
         ("label:Edema", 1.0),
     ],
 )
-def test_the_fingerprint_changes_with_every_fact_that_training_sees(column: str, value: Any) -> None:
+def test_fingerprint_depends_on_training_columns(column: str, value: Any) -> None:
     rows = make_rows()
     rows.loc[0, column] = value
     assert make_catalog(rows).fingerprint() != make_catalog().fingerprint()

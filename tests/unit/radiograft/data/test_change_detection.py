@@ -1,4 +1,4 @@
-"""Is there anything to train on? Data and settings of a run against those of the version in production."""
+"""Change detection: data and settings of a run are compared with those of earlier versions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.helpers.versions import form, publish_version
 
 TABLE = "Data_Entry_2017_v2020.csv"
 MODEL = "chest-radiograph"
-SAME_COUNTS = ": as many images in each split, but not the same images, patients, labels or splits"
-Look = Callable[..., change_detection.ChangeReport]
+SAME_COUNTS = ": same image counts, but different images, patients, labels or splits"
+Detect = Callable[..., change_detection.ChangeReport]
 
 
 @pytest.fixture
@@ -35,83 +35,92 @@ def source(here: str) -> str:
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Look:
-    """What ingest finds with these settings; what it returns to the pipeline is the same."""
+def detect(tmp_path: Path) -> Detect:
+    """Runs ingest with these settings and returns its change report, after comparing it with the returned decision."""
 
     def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> change_detection.ChangeReport:
-        goes_on = task.run_with_all_settings(settings, tmp_path / "catalog", run_id)
-        found = change_detection.read(tmp_path / "catalog")
-        assert goes_on is found.train
-        return found
+        trains = task.run_with_all_settings(settings, tmp_path / "catalog", run_id)
+        report = change_detection.read(tmp_path / "catalog")
+        assert trains is report.train
+        return report
 
     return ingest
 
 
-def test_what_did_not_change_is_not_trained_on(place: str, look: Look) -> None:
+def test_detect_changes_unchanged_skips_training(place: str, detect: Detect) -> None:
     settings = form(put(nih_files(), f"{place}/data"), place)
     publish_version(settings)
-    found = look(settings)
-    assert (found.train, found.reason) == (False, "the data have not changed since version 1, which is in production")
-    assert found.earlier is not None
-    assert found.earlier["version"] == 1
-    assert found.earlier["splits"]["train"] == {"pictures": 3, "patients": 2, "positives": {"Pneumonia": 1}}
+    report = detect(settings)
+    assert (report.train, report.reason) == (
+        False,
+        "data and settings have not changed since version 1, which is in production",
+    )
+    assert report.earlier is not None
+    assert report.earlier["version"] == 1
+    assert report.earlier["splits"]["train"] == {"pictures": 3, "patients": 2, "positives": {"Pneumonia": 1}}
 
 
-def test_what_a_run_published_itself_before_it_was_killed_does_not_count(here: str, source: str, look: Look) -> None:
-    """Fails where ingest is not told its run: taken up again, the run would stop for what it made itself."""
-    first = look(form(source, here))
+def test_detect_changes_resumed_run_ignores_own_version(here: str, source: str, detect: Detect) -> None:
+    """Fails if ingest does not know its run: a resumed run would skip training because of its own version."""
+    first = detect(form(source, here))
     publish_version(form(source, here))  # as run-1
     assert (
-        look(form(source, here), "run-1")
+        detect(form(source, here), "run-1")
         == first
         == change_detection.ChangeReport(True, "no version is in production yet", None)
     )
-    publish_version(form(source, here), promote=False)  # as run-2, judged against version 1
-    assert not look(form(source, here), "run-2").train
+    publish_version(form(source, here), promote=False)  # as run-2, evaluated against version 1
+    assert not detect(form(source, here), "run-2").train
     publish_version(form(source, here, image_size=256))
-    told = "the data have not changed since version 1, which is in production"
-    assert look(form(source, here), "run-3").reason == told
-    assert look(form(source, here, image_size=256), "run-3").train
+    expected = "data and settings have not changed since version 1, which is in production"
+    assert detect(form(source, here), "run-3").reason == expected
+    assert detect(form(source, here, image_size=256), "run-3").train
 
 
-def test_who_wants_it_trained_has_it_trained(here: str, source: str, look: Look) -> None:
+def test_detect_changes_trigger_always_trains(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
-    found = look(form(source, here, train_trigger="always"))
-    assert (found.train, found.reason) == (True, "the data have not changed since version 1, which is in production")
+    report = detect(form(source, here, train_trigger="always"))
+    assert (report.train, report.reason) == (
+        True,
+        "data and settings have not changed since version 1, which is in production",
+    )
 
 
-def test_without_a_version_in_production_it_is_trained(place: str, source: str, look: Look) -> None:
-    first = look(form(source, place))
+def test_detect_changes_no_production_version_trains(place: str, source: str, detect: Detect) -> None:
+    first = detect(form(source, place))
     assert first == change_detection.ChangeReport(True, "no version is in production yet", None)
     publish_version(form(source, place, image_size=256), promote=False)
-    assert look(form(source, place)) == first
+    assert detect(form(source, place)) == first
 
 
-def test_what_the_gate_refused_is_not_made_again(place: str, source: str, look: Look) -> None:
-    """Fails where only the version in production is asked: each schedule would add the same candidate once more."""
+def test_detect_changes_rejected_candidate_skips_training(place: str, source: str, detect: Detect) -> None:
+    """Fails if only the production version is compared: each scheduled run would publish the same candidate again."""
     publish_version(form(source, place), promote=False)
-    told = "the data have not changed since version 1, which was judged"
-    assert look(form(source, place)) == change_detection.ChangeReport(False, told, None)
-    assert look(form(source, place, train_trigger="always")).train
-    assert look(form(source, place, image_size=256)).train
+    expected = "data and settings have not changed since version 1, which was evaluated"
+    assert detect(form(source, place)) == change_detection.ChangeReport(False, expected, None)
+    assert detect(form(source, place, train_trigger="always")).train
+    assert detect(form(source, place, image_size=256)).train
 
 
-def test_what_was_rolled_back_is_not_made_again(here: str, source: str, look: Look) -> None:
+def test_detect_changes_rolled_back_version_skips_training(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
     publish_version(form(source, here, image_size=256))
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
-    found = look(form(source, here, image_size=256))
-    told = "the data have not changed since version 2, which was judged against version 1, which is in production"
-    assert (found.train, found.reason) == (False, told)
+    report = detect(form(source, here, image_size=256))
+    assert not report.train
+    assert report.reason == (
+        "data and settings have not changed since version 2, which was evaluated against version 1, which is in "
+        "production"
+    )
 
 
-def test_a_candidate_that_met_another_opponent_is_made_again(here: str, source: str, look: Look) -> None:
+def test_detect_changes_candidate_of_other_champion_trains(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
     publish_version(form(source, here, image_size=256), promote=False)
     production.promote(
         f"{here}/registry", MODEL, 2, production.read_production(f"{here}/registry", MODEL), reason="by hand"
     )
-    assert look(form(source, here)).train
+    assert detect(form(source, here)).train
 
 
 CHANGES: dict[str, tuple[dict[str, bytes], str]] = {
@@ -124,7 +133,7 @@ CHANGES: dict[str, tuple[dict[str, bytes], str]] = {
         },
         ": train 3 -> 3 images, validation 3 -> 2 images, test 2 -> 3 images",
     ),
-    "an image more": (
+    "an additional image": (
         {
             f"{IMAGES}/00000002_001.png": b"pixels of 00000002_001.png",
             TABLE: (TABLE_V2020 + "00000002_001.png,Mass,1,2,80,M,AP,1,1,1,1\n").encode(),
@@ -135,94 +144,108 @@ CHANGES: dict[str, tuple[dict[str, bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "told"), CHANGES.values(), ids=CHANGES)
-def test_changed_data_are_trained_on(tmp_path: Path, look: Look, changes: dict[str, bytes], told: str) -> None:
+@pytest.mark.parametrize(("changes", "counts"), CHANGES.values(), ids=CHANGES)
+def test_detect_changes_changed_data_trains(
+    tmp_path: Path, detect: Detect, changes: dict[str, bytes], counts: str
+) -> None:
     settings = form(put(nih_files(), str(tmp_path / "data")), str(tmp_path))
     publish_version(settings)
     put(changes, str(tmp_path / "data"))
-    found = look(settings)
-    assert (found.train, found.reason) == (True, f"the data changed since version 1, which is in production{told}")
+    report = detect(settings)
+    assert (report.train, report.reason) == (True, f"the data changed since version 1, which is in production{counts}")
 
 
-def test_changed_settings_are_trained_with(here: str, source: str, look: Look) -> None:
+def test_detect_changes_changed_settings_trains(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
-    found = look(form(source, here, image_size=256, train_optimizer="sgd", gate_min_auroc="0.7"))
-    told = "settings changed since version 1, which is in production: image_size, gate_min_auroc, train_optimizer"
-    assert (found.train, found.reason) == (True, told)
+    report = detect(form(source, here, image_size=256, train_optimizer="sgd", gate_min_auroc="0.7"))
+    expected = "settings changed since version 1, which is in production: gate_min_auroc, image_size, train_optimizer"
+    assert (report.train, report.reason) == (True, expected)
 
 
-def test_data_and_settings_that_changed_are_both_told(here: str, source: str, look: Look) -> None:
+def test_detect_changes_reason_lists_data_and_settings(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
-    found = look(form(source, here, data_labels="Effusion,Pneumonia"))
+    report = detect(form(source, here, data_labels="Effusion,Pneumonia"))
     since = "changed since version 1, which is in production"
-    assert found.reason == f"the data {since}{SAME_COUNTS}; settings {since}: data_labels"
+    assert report.reason == f"the data {since}{SAME_COUNTS}; settings {since}: data_labels"
 
 
-def test_the_same_data_elsewhere_are_the_same_data(here: str, source: str, look: Look, embedded: str) -> None:
+def test_detect_changes_moved_data_skips_training(here: str, source: str, detect: Detect, embedded: str) -> None:
     publish_version(form(source, here))
-    assert not look(form(put(nih_files(), f"{embedded}/{uuid.uuid4()}"), here)).train
+    assert not detect(form(put(nih_files(), f"{embedded}/{uuid.uuid4()}"), here)).train
 
 
-def test_the_version_in_production_counts_not_the_newest(here: str, source: str, look: Look) -> None:
+def test_detect_changes_after_rollback_compares_with_production(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
     publish_version(form(source, here, image_size=256))
-    assert look(form(source, here)).reason.startswith("settings changed since version 2")
+    assert detect(form(source, here)).reason.startswith("settings changed since version 2")
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
-    assert look(form(source, here)).reason == "the data have not changed since version 1, which is in production"
+    assert (
+        detect(form(source, here)).reason
+        == "data and settings have not changed since version 1, which is in production"
+    )
 
 
-def test_what_an_older_package_did_not_record_is_no_change(here: str, source: str, look: Look) -> None:
+def test_detect_changes_unrecorded_setting_is_unchanged(here: str, source: str, detect: Detect) -> None:
     settings = form(source, here)
-    publish_version({name: value for name, value in settings.items() if name != "model_l2"}, catalogd=None)
-    assert not look(settings).train
+    publish_version({name: value for name, value in settings.items() if name != "model_l2"}, catalogued=None)
+    assert not detect(settings).train
     put({f"{IMAGES}/00000002_000.png": b"other pixels"}, source)
-    assert look(settings).reason == "the data changed since version 1, which is in production"
+    assert detect(settings).reason == "the data changed since version 1, which is in production"
 
 
-DAMAGES = {
-    "the pointer is no JSON": ("production.json", b"{"),
-    "the pointer has no history": ("production.json", b'{"history": []}'),
-    "the version's lineage is another": ("1/assets.extra/lineage.json", b"{}"),
-    "the version is no version": ("1/manifest.json", b'{"files": {}}'),
+@pytest.mark.parametrize("name", ["train_views", "publish_margin"])
+def test_detect_changes_renamed_setting_trains(here: str, source: str, detect: Detect, name: str) -> None:
+    """Fails if a recorded setting that no longer exists is ignored: its new name may have another value now."""
+    settings = form(source, here)
+    publish_version(settings | {name: 4})
+    expected = f"settings changed since version 1, which is in production: {name}"
+    assert detect(settings) == (True, expected, detect(settings).earlier)
+
+
+MALFORMED = {
+    "invalid JSON in production.json": ("production.json", b"{"),
+    "empty history in production.json": ("production.json", b'{"history": []}'),
+    "empty lineage": ("1/assets.extra/lineage.json", b"{}"),
+    "incomplete manifest": ("1/manifest.json", b'{"files": {}}'),
 }
 
 
-@pytest.mark.parametrize(("name", "content"), DAMAGES.values(), ids=DAMAGES)
-def test_a_version_that_cannot_be_read_keeps_nothing_from_training(
-    here: str, source: str, look: Look, caplog: pytest.LogCaptureFixture, name: str, content: bytes
+@pytest.mark.parametrize(("name", "content"), MALFORMED.values(), ids=MALFORMED)
+def test_detect_changes_malformed_version_trains(
+    here: str, source: str, detect: Detect, caplog: pytest.LogCaptureFixture, name: str, content: bytes
 ) -> None:
     publish_version(form(source, here))
     storage.write_bytes(f"{here}/registry/{MODEL}/{name}", content)
     with caplog.at_level(logging.WARNING, "radiograft"):
-        found = look(form(source, here))
-    told = "what chest-radiograph in production was made with cannot be read: "
-    assert (found.train, found.earlier) == (True, None)
-    assert found.reason.startswith(told)
-    assert [record.message for record in caplog.records] == [f"  warning: {found.reason}"]
+        report = detect(form(source, here))
+    expected = "the metadata of chest-radiograph in production cannot be read: "
+    assert (report.train, report.earlier) == (True, None)
+    assert report.reason.startswith(expected)
+    assert [record.message for record in caplog.records] == [f"  warning: {report.reason}"]
 
 
-def test_a_registry_that_cannot_be_used_keeps_nothing_from_training(here: str, source: str, look: Look) -> None:
+def test_detect_changes_unusable_registry_trains(here: str, source: str, detect: Detect) -> None:
     Path(here, "registry").write_text("a file where the folder should be")
-    found = look(form(source, here))
-    assert (found.train, found.earlier) == (True, None)
-    assert "cannot be read: " in found.reason
+    report = detect(form(source, here))
+    assert (report.train, report.earlier) == (True, None)
+    assert "cannot be read: " in report.reason
 
 
-def test_why_is_said_in_the_log(here: str, source: str, look: Look, caplog: pytest.LogCaptureFixture) -> None:
+def test_detect_changes_logs_reason(here: str, source: str, detect: Detect, caplog: pytest.LogCaptureFixture) -> None:
     publish_version(form(source, here))
     with caplog.at_level(logging.INFO, "radiograft"):
-        look(form(source, here))
-    told = "the data have not changed since version 1, which is in production: nothing is trained"
-    assert told in [record.message for record in caplog.records]
+        detect(form(source, here))
+    expected = "data and settings have not changed since version 1, which is in production: skipping training"
+    assert expected in [record.message for record in caplog.records]
 
 
-def test_every_setting_of_the_run_is_recorded(tmp_path: Path, look: Look) -> None:
+def test_ingest_records_all_settings(tmp_path: Path, detect: Detect) -> None:
     settings = form(put(nih_files(), str(tmp_path / "data")), str(tmp_path), model_cut_off="auto")
-    look(settings)
+    detect(settings)
     assert read_settings(tmp_path / "catalog") == settings
 
 
-def test_what_was_found_is_json(tmp_path: Path, look: Look) -> None:
-    look(form(put(nih_files(), str(tmp_path / "data")), str(tmp_path)))
-    found = json.loads((tmp_path / "catalog" / "news.json").read_text())
-    assert found == {"train": True, "reason": "no version is in production yet", "earlier": None}
+def test_detect_changes_writes_json(tmp_path: Path, detect: Detect) -> None:
+    detect(form(put(nih_files(), str(tmp_path / "data")), str(tmp_path)))
+    report = json.loads((tmp_path / "catalog" / "news.json").read_text())
+    assert report == {"train": True, "reason": "no version is in production yet", "earlier": None}

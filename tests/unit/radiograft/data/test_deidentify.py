@@ -1,4 +1,4 @@
-"""With de-identification on, nothing that is written or logged tells a name that stood in a tag or a path."""
+"""De-identification: no name from a DICOM tag or a path is written or logged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def salt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def named_files(place: str) -> Ingest:
-    """Radiographs with a name in their tags, folders and files, some of them broken, and a table that names them."""
+    """Radiographs with a name in their tags, folders and files, some of them corrupt, and a table that names them."""
     tags = {
         "PatientName": f"{NAME}^Jane",
         "OtherPatientIDs": NAME,
@@ -51,9 +51,9 @@ def named_files(place: str) -> Ingest:
         name = f"{NAME}/{NAME}_{case.number}.dcm"
         files[name] = dicom_file(case.pixels, PatientID=f"{NAME}{case.number}", **tags)
         rows.append(f"{name},{float(case.sick)},{case.split}")
-    broken = dicom_file(CASES[0].pixels, PatientID=f"{NAME}99", **tags)[:-9]
+    corrupt = dicom_file(CASES[0].pixels, PatientID=f"{NAME}99", **tags)[:-9]
     files |= {
-        f"{NAME}/torn.dcm": broken,
+        f"{NAME}/torn.dcm": corrupt,
         f"{NAME}.txt": b"x",
         f"{NAME}/ct.dcm": dicom_file(CASES[1].pixels, Modality="CT"),
     }
@@ -62,48 +62,48 @@ def named_files(place: str) -> Ingest:
     return Ingest(data_format="dicom", data_source=put(files, place))
 
 
-def test_no_name_is_left_in_what_is_written_and_logged(
+def test_ingest_and_preprocess_write_and_log_no_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     settings = named_files(str(tmp_path / "data"))
-    ingest.run(settings, tmp_path / "left/catalog")
-    preprocess.run(Preprocess(image_size=32), tmp_path / "left/catalog", tmp_path / "left/shards")
-    data_report.write_data_report(tmp_path / "left/shards", tmp_path / "left/data.html")
-    summary = json.loads((tmp_path / "left/shards/shards.json").read_text())
+    ingest.run(settings, tmp_path / "output/catalog")
+    preprocess.run(Preprocess(image_size=32), tmp_path / "output/catalog", tmp_path / "output/shards")
+    data_report.write_data_report(tmp_path / "output/shards", tmp_path / "output/data.html")
+    summary = json.loads((tmp_path / "output/shards/shards.json").read_text())
     assert {group["reason"]: group["count"] for group in summary["excluded"]} == {
-        "damaged DICOM file": 1,
-        "modality CT is no radiograph (CR, DX, RG)": 1,
-        "no DICOM file": 1,
+        "corrupt DICOM file": 1,
+        "modality CT is not a radiograph (CR, DX, RG)": 1,
+        "not a DICOM file": 1,
         "row without an image": 1,
     }
     assert summary["splits"]["train"]["pictures"] == 4
-    said = caplog.text + "".join(capfd.readouterr())
-    assert "set aside" in said
-    assert NAME.lower() not in said.lower()
-    left = [path for path in (tmp_path / "left").rglob("*") if path.is_file()]
-    assert len(left) > 8
-    for path in left:
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "excluded" in logged
+    assert NAME.lower() not in logged.lower()
+    written = [path for path in (tmp_path / "output").rglob("*") if path.is_file()]
+    assert len(written) > 8
+    for path in written:
         content = path.read_bytes()
-        if path.suffix == ".parquet":  # whose text may be compressed
+        if path.suffix == ".parquet":  # its text may be compressed
             content = pd.read_parquet(path).to_csv().encode()
         assert NAME.lower().encode() not in content.lower(), path.name
 
 
 @pytest.mark.parametrize("reads", ["open_file", "read_bytes"], ids=["tags", "checksum"])
-def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
+def test_ingest_file_deleted_while_reading_is_excluded_without_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reads: str
 ) -> None:
-    """Fails where a file that is gone raises: the error names it, in a log that others read."""
+    """Fails if a deleted file raises: the error would write its name to the log."""
     caplog.set_level(logging.DEBUG)
     settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
 
-    def just_after_it_went(uri: str) -> object:
+    def read_after_deletion(uri: str) -> object:
         if uri.endswith(f"{NAME}_0.dcm"):
             Path(uri).unlink()
         return read(uri)
 
-    monkeypatch.setattr(storage, reads, just_after_it_went)
+    monkeypatch.setattr(storage, reads, read_after_deletion)
     catalog = ingest.run(settings, tmp_path / "catalog")
     assert pseudonyms.pseudonymize(f"{NAME}/{NAME}_0.dcm") not in catalog.rows["image_id"].tolist()
     assert catalog.excluded["reason"].value_counts()["gone since it was listed"] == 1
@@ -119,10 +119,10 @@ def test_a_file_that_goes_while_others_are_read_is_set_aside_and_not_named(
         storage.StorageError(f"gs://b does not answer: GET https://store/b/o/Jo%20{NAME}.dcm: 503"),
     ],
 )
-def test_an_error_of_reading_names_no_file(
+def test_read_error_message_contains_no_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str, error: OSError
 ) -> None:
-    """Fails where the error passes as it is: what ends a run stands in its log, with all that led to it."""
+    """Fails if the error is not redacted: the log contains the error that stops a run, with its causes."""
     settings, read = named_files(str(tmp_path / "data")), getattr(storage, reads)
     ingest.run(settings, tmp_path / "catalog")
 
@@ -133,19 +133,19 @@ def test_an_error_of_reading_names_no_file(
 
     with monkeypatch.context() as changed:
         changed.setattr(storage, reads, fails)
-        with pytest.raises(type(error)) as told:
+        with pytest.raises(type(error)) as raised:
             ingest.build_catalog(settings)
-    assert NAME not in "".join(traceback.format_exception(told.value))
-    assert "Permission denied" in str(told.value) or "gs://b does not answer: GET ... 503" in str(told.value)
+    assert NAME not in "".join(traceback.format_exception(raised.value))
+    assert "Permission denied" in str(raised.value) or "gs://b does not answer: GET ... 503" in str(raised.value)
     if reads == "read_bytes":
         catalog = Catalog.read(tmp_path / "catalog")
         monkeypatch.setattr(storage, reads, fails)
-        with pytest.raises(type(error)) as told:
+        with pytest.raises(type(error)) as raised:
             list(decode_rows(catalog.rows, 32))
-        assert NAME not in "".join(traceback.format_exception(told.value))
+        assert NAME not in "".join(traceback.format_exception(raised.value))
 
 
-def test_hashes_stand_for_patients_images_and_files(tmp_path: Path) -> None:
+def test_build_catalog_hashes_patients_images_and_files(tmp_path: Path) -> None:
     rows = ingest.build_catalog(named_files(str(tmp_path / "data"))).rows
     for column, pattern in {
         "image_id": r"[0-9a-f]{20}",
@@ -160,9 +160,7 @@ def test_hashes_stand_for_patients_images_and_files(tmp_path: Path) -> None:
     assert rows["view"].isna().all()
 
 
-def test_one_patients_images_stay_together_and_a_salt_keeps_its_hashes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deidentify_hashes_depend_on_salt_and_keep_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
     first, again = deidentify(source).rows["patient_id"], deidentify(source).rows["patient_id"]
     assert sorted(first.value_counts()) == sorted(source.rows["patient_id"].value_counts()) == [1, 1, 2, 2, 2]
@@ -171,39 +169,41 @@ def test_one_patients_images_stay_together_and_a_salt_keeps_its_hashes(
     assert not set(deidentify(source).rows["patient_id"]) & set(first)
 
 
-def test_findings_stay_with_their_images(tmp_path: Path) -> None:
+def test_deidentify_keeps_findings_with_images(tmp_path: Path) -> None:
     source = chestxray14.read(put(nih_files(), str(tmp_path / "nih")))
     hidden = deidentify(source)
     before = dict(zip(source.rows["md5"], source.findings.to_numpy().tolist(), strict=True))
     assert dict(zip(hidden.rows["md5"], hidden.findings.to_numpy().tolist(), strict=True)) == before
 
 
-def test_a_hash_is_the_keyed_one_of_rfc_2104(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pseudonymize_is_hmac_of_rfc_2104(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pseudonyms.SALT_VARIABLE, "Jefe")  # RFC 4231, test case 2
     assert pseudonyms.pseudonymize("what do ya want for nothing?") == "5bdcc146bf60754e6a042426089575c75a003f08"[:20]
 
 
-def test_without_a_salt_the_notes_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_catalog_without_salt_adds_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dicom(str(tmp_path / "data"))
     assert NO_SALT not in ingest.build_catalog(settings).notes
     monkeypatch.delenv(pseudonyms.SALT_VARIABLE)
     assert NO_SALT in ingest.build_catalog(settings).notes
 
 
-def test_patients_in_two_splits_are_refused_by_their_hashes(tmp_path: Path) -> None:
+def test_build_catalog_patient_overlap_names_hash(tmp_path: Path) -> None:
     files = nih_files() | {"test_list.txt": b"00000001_001.png", "train_val_list.txt": b"00000001_000.png"}
     settings = Ingest(data_source=put(files, str(tmp_path / "nih")), data_deidentify="yes")
-    with pytest.raises(ValueError, match=f"are in several of the data set's own: {pseudonyms.pseudonymize('1')}"):
+    with pytest.raises(
+        ValueError, match=f"got 1 in several of the dataset's own splits: {pseudonyms.pseudonymize('1')}"
+    ):
         ingest.build_catalog(settings)
 
 
-def test_dicom_is_hidden_unless_told_otherwise_and_other_formats_the_other_way_round(tmp_path: Path) -> None:
-    for made, hides in ((dicom, True), (nih, False)):
-        settings = made(str(tmp_path / made.__name__))
-        choices = {"auto": hides, "yes": True, "no": False}
+def test_deidentifies_auto_is_on_for_dicom_only(tmp_path: Path) -> None:
+    for create, default in ((dicom, True), (nih, False)):
+        settings = create(str(tmp_path / create.__name__))
+        choices = {"auto": default, "yes": True, "no": False}
         for choice, expected in choices.items():
             assert dataclasses.replace(settings, data_deidentify=choice).deidentifies() is expected
 
 
-def test_tags_hold_what_is_used_and_no_more() -> None:
+def test_dicom_tags_contain_only_used_fields() -> None:
     assert Tags._fields == ("patient_id", "instance_uid", "view", "sex", "age", "burned_in")

@@ -1,4 +1,4 @@
-"""Two catalogs have the same fingerprint exactly where a training run would see the same data."""
+"""Two catalogs have the same fingerprint if and only if training would see the same data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reorder_lists(files: Files) -> Files:
     return files | {name: b"\n".join(reversed(files[name].split())) for name in ("train_val_list.txt", "test_list.txt")}
 
 
-def take_the_table_of_2017(files: Files) -> Files:
+def use_table_of_2017(files: Files) -> Files:
     kept = {name: content for name, content in files.items() if name != TABLE}
     return kept | {"Data_Entry_2017.csv.gz": gzip.compress(TABLE_2017.encode())}
 
@@ -51,15 +51,13 @@ def add_rows_without_images(files: Files) -> Files:
 
 @pytest.mark.parametrize(
     "change",
-    [reorder_rows, reorder_lists, take_the_table_of_2017, move_images, add_rows_without_images],
+    [reorder_rows, reorder_lists, use_table_of_2017, move_images, add_rows_without_images],
 )
-def test_what_training_does_not_see_keeps_the_fingerprint(
-    place: str, tmp_path: Path, change: Callable[[Files], Files]
-) -> None:
+def test_fingerprint_ignores_layout_changes(place: str, tmp_path: Path, change: Callable[[Files], Files]) -> None:
     assert fingerprint(place, change(nih_files())) == fingerprint(str(tmp_path / "other"), nih_files())
 
 
-def test_dates_keep_the_fingerprint(tmp_path: Path) -> None:
+def test_fingerprint_ignores_file_dates(tmp_path: Path) -> None:
     first = fingerprint(str(tmp_path), nih_files())
     for path in tmp_path.rglob("*.png"):
         os.utime(path, (time.time() - 1e6, 1e9))
@@ -74,26 +72,26 @@ CHANGES: dict[str, Files] = {
         "train_val_list.txt": "\n".join(TRAIN_VAL[:-1]).encode(),
         "test_list.txt": "\n".join((*TEST, TRAIN_VAL[-1])).encode(),
     },
-    "one image less": {f"{IMAGES}/00000002_000.png": b""},
+    "one image fewer": {f"{IMAGES}/00000002_000.png": b""},
 }
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_what_training_sees_changes_the_fingerprint(tmp_path: Path, changes: Files) -> None:
+def test_fingerprint_depends_on_data(tmp_path: Path, changes: Files) -> None:
     before = fingerprint(str(tmp_path), nih_files())
     assert fingerprint(str(tmp_path), changes) != before
 
 
-def test_other_labels_and_another_split_change_the_fingerprint(tmp_path: Path, nih_folder: Path) -> None:
-    found = {
+def test_fingerprint_depends_on_labels_and_split(tmp_path: Path, nih_folder: Path) -> None:
+    fingerprints = {
         task.build_catalog(half_validating(str(nih_folder), **values)).fingerprint()
         for values in ({}, {"data_labels": "Effusion"}, {"data_negatives": "no_finding"}, {"train_seed": 1})
     }
-    assert len(found) == 4
+    assert len(fingerprints) == 4
 
 
 @pytest.mark.parametrize("made", EVERY.values(), ids=EVERY)
-def test_every_layout_keeps_it_from_folder_to_bucket_whatever_the_dates(
+def test_fingerprint_of_each_format_is_equal_in_folder_and_bucket(
     made: Callable[[str], Ingest], embedded: str, tmp_path: Path
 ) -> None:
     here, there = made(str(tmp_path)), made(f"{embedded}/{uuid.uuid4()}")
@@ -102,7 +100,7 @@ def test_every_layout_keeps_it_from_folder_to_bucket_whatever_the_dates(
     assert task.build_catalog(here).fingerprint() == task.build_catalog(there).fingerprint()
 
 
-# Eighteen images in a table that says all of them, six a split and half of these sick: one change empties no class.
+# Eighteen images, six in each split, half of them with pneumonia: no single change leaves a class empty.
 ROWS = [(f"p/{n}.png", f"pixels {n}", f"patient {n}", ("No Finding", "Pneumonia")[n // 3 % 2]) for n in range(18)]
 SPLIT_OF = [("train", "validation", "test")[n % 3] for n in range(18)]
 OTHER = {
@@ -115,7 +113,7 @@ OTHER = {
 
 
 def write_rows(folder: Path, change: tuple[str, int] | None, order: list[int], date: int) -> Ingest:
-    """Writes images and table in this order, with one change, and files of that date in seconds since 1970."""
+    """Writes images and table in this order with one change; `date` is the files' date in seconds since 1970."""
     (folder / "p").mkdir()
     lines = []
     for number in order:
@@ -143,9 +141,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     order=st.permutations(range(18)),
     date=st.integers(10**8, 2 * 10**9),
 )
-def test_it_changes_with_any_image_patient_label_or_split_and_with_nothing_else(
+def test_fingerprint_changes_if_and_only_if_data_change(
     plain: str, change: tuple[str, int] | None, order: list[int], date: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = task.build_catalog(write_rows(Path(folder), change, order, date)).fingerprint()
-    assert (found != plain) is (change is not None)
+        changed = task.build_catalog(write_rows(Path(folder), change, order, date)).fingerprint()
+    assert (changed != plain) is (change is not None)

@@ -1,4 +1,4 @@
-"""A published version, and new images to hold against it."""
+"""Fixtures: a published version, and new images to compare with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEW_PATIENTS = 40
 
 @pytest.fixture(scope="session")
 def registry(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry with version 1 of `chest`."""
+    """A registry that contains version 1 of `chest`."""
     folder = tmp_path_factory.mktemp("registry")
     inputs = publish.PublishInputs(evaluation.inputs.model, evaluation.folder, evaluation.report)
     settings = Publish(publish_registry=str(folder), publish_model_name="chest")
@@ -27,20 +27,20 @@ def registry(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def more_of_the_same(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Other patients of the phantom's hospital."""
+def same_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other patients from the same synthetic hospital."""
     return _write(tmp_path_factory.mktemp("same"))
 
 
 @pytest.fixture(scope="session")
-def another_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, but as negatives: black where the others are white. One file is broken."""
+def other_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images, inverted. One file is corrupt."""
     folder = _write(tmp_path_factory.mktemp("other"))
     images = sorted(folder.rglob("*.png"))
     for path in images:
-        negative = io.BytesIO()
-        ImageOps.invert(Image.open(path)).save(negative, "PNG")
-        path.write_bytes(negative.getvalue())
+        inverted = io.BytesIO()
+        ImageOps.invert(Image.open(path)).save(inverted, "PNG")
+        path.write_bytes(inverted.getvalue())
     images[0].write_bytes(b"no image")
     return folder
 

@@ -65,8 +65,8 @@ def test_calibration_is_told_with_its_curve(facts: dict[str, Any], page: Page) -
     assert ["Mass", *(f"{figure:.3f}" for figure in figures)] in page.row("Mass")
     descriptions = [str(attributes["alt"]) for attributes in page.images()]
     assert (
-        f"Reliability of Mass: expected calibration error {figures[0]:.3f} before and {figures[1]:.3f} after scaling"
-        in descriptions
+        f"Reliability diagram for Mass: expected calibration error {figures[0]:.3f} before and {figures[1]:.3f} after "
+        "scaling" in descriptions
     )
 
 
@@ -79,17 +79,17 @@ def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
     (row,) = page.row("Sex: F")
     assert [row[1], row[3]] == shown
     assert row[-2:] == ["1 of 1", f"{women['n_images']} {women['n_patients']} patients"]
-    assert page.row("View: LL") == [["View: LL", "too few patients, here or in the rest", "8 4 patients"]]
+    assert page.row("View: LL") == [["View: LL", "too few patients in the subgroup or in the rest", "8 4 patients"]]
 
 
 def test_figures_on_test_are_not_told_to_be_too_good(page: Page) -> None:
-    assert "too good" not in page.text.split("Groups of images")[1].split("What the pretrained weights bring")[0]
+    assert "optimistic" not in page.text.split("Subgroup analysis")[1].split("Benefit of pretraining")[0]
 
 
 def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
-    assert len(page.row("File size Mass, nearly as good as the model, or better")) == 1
+    assert len(page.row("File size Mass, possible shortcut")) == 1
     assert len(page.row("Age Mass")) == 1
-    verdict_section = page.text.split("Verdict")[1].split("Both strategies")[0]
+    verdict_section = page.text.split("Summary")[1].split("Comparison of strategies")[0]
     assert "File size alone predicts nearly as well as the model, or better: Mass on test" in verdict_section
 
 
@@ -102,10 +102,10 @@ def test_where_test_has_only_positives_validation_is_judged(full_report: Report)
     assert {each["label"] for each in facts["shortcuts"]} == {"Mass"}
     assert facts["calibration"]["labels"] == {}
     shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
-    assert "No label can be judged on test." in shown.text
-    assert "Fine-tuning on validation, by groups of images" in shown.text
-    assert "Epoch and threshold were chosen on these images, so these figures are too good." in shown.text
-    assert "The epoch was chosen on these images, so the model's figures are too good." in shown.text
+    assert "No label is estimable on test." in shown.text
+    assert "Fine-tuning on validation, by subgroup" in shown.text
+    assert "Epoch and thresholds were selected on these images, so these results are optimistic." in shown.text
+    assert "The epoch was selected on these images, so the AUROC of the model is optimistic." in shown.text
 
 
 def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> None:
@@ -115,5 +115,5 @@ def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> 
     assert (facts["subgroups"], facts["shortcuts"]) == ([], [])
     assert results.analysis_notes(facts) == []
     shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
-    assert "The data tell no two groups apart by sex, age, view or source." in shown.text
+    assert "No subgroups: the images do not differ in sex, age group, view or source folder" in shown.text
     assert "Nothing to compare" in shown.text

@@ -242,7 +242,7 @@ def test_one_of_another_size_is_refused_where_an_original_is_gone(shelf: Shelf, 
     gone = data.split("test")["image_id"][row]
     uris = data.rows["uri"].where(data.rows["image_id"] != gone, "/gone.png")
     assert shelf.refusal(dataclasses.replace(data, rows=data.rows.assign(uri=uris))) == (
-        f"it takes images of 64 pixels, and the originals cannot be read anew ({gone}: gone since ingest)"
+        f"it takes images of 64 pixels, and the originals cannot be read anew ({gone}: deleted since ingest)"
     )
 
 

@@ -193,9 +193,9 @@ def test_a_verdict_on_another_production_version_is_not_carried_out(registered: 
 
 def test_the_report_says_promoted_or_not_and_why(registered: Registered) -> None:
     better, worse = registered.better.page, registered.worse.page
-    assert "Fit to become the production version: the 95 % interval of the AUROC for Pneumonia must lie" in better
-    assert "Stays a candidate: the 95 % interval of the AUROC for Pneumonia minus version 2" in worse
+    assert "Approved for promotion: the 95 % interval of the AUROC for Pneumonia must lie" in better
+    assert "Not promoted: the 95 % interval of the AUROC for Pneumonia minus version 2" in worse
     for number, page in ((1, better), (2, worse)):
-        assert page.count("<h2>Against the production model</h2>") == 1
-        assert page.index('class="decision"') < page.index("<h2>Both strategies</h2>")
+        assert page.count("<h2>Comparison with the production model</h2>") == 1
+        assert page.index('class="decision"') < page.index("<h2>Comparison of strategies</h2>")
         assert f'<th scope="col">Version {number}</th>' in page

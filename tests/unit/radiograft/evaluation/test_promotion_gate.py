@@ -56,9 +56,7 @@ def test_the_first_model_needs_the_floors_alone() -> None:
         f"the 95 % interval of the AUROC for Mass must lie above 0.8, and is {area['low']:.3f} to {area['high']:.3f}"
     )
     assert found["reasons"] == [reason, "no version is in production yet"]
-    assert (
-        explain_decision(found) == f"Fit to become the production version: {reason}; no version is in production yet."
-    )
+    assert explain_decision(found) == f"Approved for promotion: {reason}; no version is in production yet."
 
 
 def test_a_model_that_only_guesses_never_becomes_production() -> None:
@@ -66,7 +64,7 @@ def test_a_model_that_only_guesses_never_becomes_production() -> None:
     assert not found["promote"]
     (reason,) = found["reasons"]
     assert reason.startswith("the 95 % interval of the AUROC for Mass must lie above 0.5, and is 0.4")
-    assert explain_decision(found) == f"Stays a candidate: {reason}."
+    assert explain_decision(found) == f"Not promoted: {reason}."
 
 
 def test_a_model_that_says_the_same_of_all_lies_on_the_floor_and_fails() -> None:

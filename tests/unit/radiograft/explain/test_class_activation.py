@@ -1,8 +1,9 @@
-"""Heat maps: the papers' formulas, however sure the network is, zero where nothing speaks; and how they are drawn."""
+"""Heat maps against the published formulas, for confident networks and without evidence; and their overlay."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from radiograft.backbones import get_backbone
 from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
-from radiograft.models.backbones.registry import build_backbone
-from radiograft.models.graph import iter_layers
+from radiograft.models.backbone import build_backbone
+from radiograft.models.graph import input_of
 from radiograft.models.predictor import Predictor
 from tests.helpers import networks
 from tests.helpers.squares import SIZE, SQUARE, brightness, image, network
@@ -24,86 +26,85 @@ IMAGES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="ui
 BRIGHTNESS = brightness()
 
 
-def maps_of(model: keras.Model, images: np.ndarray, label: int) -> ActivationMaps:
-    heat_maps = HeatMaps(model, tf.distribute.get_strategy())
+def maps_of(model: keras.Model, images: np.ndarray, label: int, blocks: Sequence[str] = ()) -> ActivationMaps:
+    heat_maps = HeatMaps(model, tf.distribute.get_strategy(), blocks=blocks)
     (maps,) = heat_maps.stream(tf.data.Dataset.from_tensor_slices(images).batch(len(images)), label)
     return maps
 
 
-def expected(evidence: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Evidence [n, h, w] without its negative part, enlarged by Pillow and divided by its highest value."""
-    enlarged = [
-        Image.fromarray(np.maximum(each, 0)).resize((size, size), Image.Resampling.BILINEAR) for each in evidence
+def normalized(evidence: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """Positive evidence [n, h, w], resized by Pillow and scaled to a maximum of 1."""
+    resized = [
+        Image.fromarray(np.maximum(map_, 0)).resize((size, size), Image.Resampling.BILINEAR) for map_ in evidence
     ]
-    heat = np.stack([np.asarray(each) for each in enlarged])
-    highest = heat.max(axis=(1, 2), keepdims=True)
-    assert (highest > 0).all()
-    return heat / highest
+    heat = np.stack([np.asarray(map_) for map_ in resized])
+    maximum = heat.max(axis=(1, 2), keepdims=True)
+    assert (maximum > 0).all()
+    return heat / maximum
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_where_the_network_is_linear_behind_the_pooling_grad_cam_is_cam(label: int) -> None:
+def test_grad_cam_linear_head_equals_cam(label: int) -> None:
     model = network(6, KERNEL)
     activation = keras.Model(model.input, model.get_layer("cells").output)(IMAGES).numpy()
     cam = np.einsum("nhwc,c->nhw", activation, KERNEL[:, label])  # Zhou et al. 2016
     assert (cam > 0).any(axis=(1, 2)).all()
-    np.testing.assert_allclose(maps_of(model, IMAGES, label).grad_cam, expected(cam), atol=1e-5)
+    np.testing.assert_allclose(maps_of(model, IMAGES, label).grad_cam, normalized(cam), atol=1e-5)
 
 
-def test_layer_cam_weighs_each_place_by_its_own_positive_gradient() -> None:
+def test_layer_cam_weights_cells_by_positive_gradient() -> None:
     model = network(6, KERNEL)
     activation = keras.Model(model.input, model.get_layer("cells").output)(IMAGES).numpy()
     cam = np.einsum("nhwc,c->nhw", activation, np.maximum(KERNEL[:, 0], 0))
-    np.testing.assert_allclose(maps_of(model, IMAGES, 0).layer_cam, expected(cam), atol=1e-5)
+    np.testing.assert_allclose(maps_of(model, IMAGES, 0).layer_cam, normalized(cam), atol=1e-5)
 
 
 FINER = [("densenet121", "conv4_block24_concat"), ("efficientnet_lite0", "block5c_add")]
 
 
 @pytest.mark.parametrize(("name", "block"), FINER)
-def test_layer_cam_reads_the_last_block_of_twice_the_resolution(name: str, block: str) -> None:
-    keras.utils.set_random_seed(3)  # with others nothing may speak for a label
+def test_layer_cam_uses_last_block_of_twice_the_resolution(name: str, block: str) -> None:
+    keras.utils.set_random_seed(3)  # other seeds may give no evidence for the label
     model = networks.whole(build_backbone(name, "none", "", networks.SIZE))
     middle = model.get_layer(block).output
     assert middle.shape[1] == 2 * model.get_layer("pooled").input.shape[1]
     front = keras.Model(model.input, middle)
-    (hidden,) = next(inputs for layer, inputs in iter_layers(model) if layer.name == "probabilities")
-    back = keras.Model(middle, hidden)
+    back = keras.Model(middle, input_of(model, "probabilities"))
     activation = tf.convert_to_tensor(front(networks.IMAGES, training=False))
     kernel = model.get_layer("probabilities").kernel.numpy()
     with tf.GradientTape() as tape:
         tape.watch(activation)
         logits = tf.matmul(back(activation, training=False), kernel)[:, 0]
-    slope = tape.gradient(logits, activation).numpy()
-    cam = (np.maximum(slope, 0) * activation.numpy()).sum(axis=-1)
-    found = maps_of(model, networks.IMAGES, 0).layer_cam
-    np.testing.assert_allclose(found, expected(cam, networks.SIZE), atol=1e-4)
+    gradient = tape.gradient(logits, activation).numpy()
+    cam = (np.maximum(gradient, 0) * activation.numpy()).sum(axis=-1)
+    layer_cam = maps_of(model, networks.IMAGES, 0, get_backbone(name).taps).layer_cam
+    np.testing.assert_allclose(layer_cam, normalized(cam, networks.SIZE), atol=1e-4)
 
 
-def test_a_network_that_is_sure_gives_the_maps_of_one_that_is_not() -> None:
-    sure, unsure = (maps_of(network(6, KERNEL, bias), IMAGES, 0) for bias in (200.0, 0.0))
-    np.testing.assert_array_equal(sure.grad_cam, unsure.grad_cam)
-    np.testing.assert_array_equal(sure.layer_cam, unsure.layer_cam)
+def test_heat_maps_confident_network_is_unchanged() -> None:
+    confident, uncertain = (maps_of(network(6, KERNEL, bias), IMAGES, 0) for bias in (200.0, 0.0))
+    np.testing.assert_array_equal(confident.grad_cam, uncertain.grad_cam)
+    np.testing.assert_array_equal(confident.layer_cam, uncertain.layer_cam)
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((6, 2)), -np.abs(KERNEL)])
-def test_where_nothing_speaks_for_the_label_the_map_is_zero(kernel: np.ndarray) -> None:
+def test_heat_maps_without_evidence_are_zero(kernel: np.ndarray) -> None:
     for heat in maps_of(network(6, kernel), IMAGES, 1):
         np.testing.assert_array_equal(heat, np.zeros((5, SIZE, SIZE)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 33])
-def test_images_of_any_number_get_each_its_own_map(count: int) -> None:
+def test_heat_maps_any_number_of_images(count: int) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype="uint8")
     heat_maps = HeatMaps(network(6, KERNEL), tf.distribute.get_strategy())
-    found = heat_maps.of(images, 1)
-    assert (found.shape, found.dtype) == ((count, SIZE, SIZE), np.float32)
-    np.testing.assert_allclose(found[-1:], heat_maps.of(images[-1:], 1), atol=1e-6)
-    np.testing.assert_allclose(found.max(axis=(1, 2)), 1)
-    assert found.min() >= 0
+    heat = heat_maps.of(images, 1)
+    assert (heat.shape, heat.dtype) == ((count, SIZE, SIZE), np.float32)
+    np.testing.assert_allclose(heat[-1:], heat_maps.of(images[-1:], 1), atol=1e-6)
+    np.testing.assert_allclose(heat.max(axis=(1, 2)), 1)
+    assert heat.min() >= 0
 
 
-def test_a_network_that_also_predicts_keeps_its_maps_and_its_answers() -> None:
+def test_heat_maps_and_predictions_do_not_interfere() -> None:
     model = network(6, KERNEL)
     images = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
     predictor = Predictor(model, tf.distribute.get_strategy())
@@ -113,7 +114,7 @@ def test_a_network_that_also_predicts_keeps_its_maps_and_its_answers() -> None:
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_shows_the_same_places(policy: str) -> None:
+def test_heat_maps_half_precision_matches_float32(policy: str) -> None:
     full = maps_of(network(6, KERNEL), IMAGES, 0)
     keras.config.set_dtype_policy(policy)
     try:
@@ -122,21 +123,21 @@ def test_half_precision_shows_the_same_places(policy: str) -> None:
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("cells").compute_dtype == policy.removeprefix("mixed_")
-    for found, wanted in zip(half, full, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=0.05)
+    for actual, desired in zip(half, full, strict=True):
+        np.testing.assert_allclose(actual, desired, atol=0.05)
 
 
 @given(st.integers(0, SIZE - SQUARE), st.integers(0, SIZE - SQUARE))
 @settings(max_examples=25, deadline=None)
-def test_a_bright_square_is_found_wherever_it_is(x: int, y: int) -> None:
+def test_grad_cam_locates_bright_square(x: int, y: int) -> None:
     (heat,) = BRIGHTNESS.of(image((x, y))[None], 0)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert x - 2 <= column < x + SQUARE + 2  # a cell of four pixels may stick out of it
+    assert x - 2 <= column < x + SQUARE + 2  # a cell of four pixels may extend beyond the square
     assert y - 2 <= row < y + SQUARE + 2
     np.testing.assert_array_equal(BRIGHTNESS.of(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
 
 
-def test_cold_places_stay_as_they_are_and_hot_ones_take_color() -> None:
+def test_blend_colors_only_regions_with_heat() -> None:
     gray = np.full((SIZE, SIZE, 1), 100, dtype="uint8")
     heat = np.zeros((SIZE, SIZE), dtype="float32")
     heat[:, SIZE // 2 :] = 1.0
@@ -149,7 +150,7 @@ def test_cold_places_stay_as_they_are_and_hot_ones_take_color() -> None:
     assert (blend(gray, None) == 100).all()
 
 
-def test_boxes_are_outlined_where_they_are() -> None:
+def test_blend_outlines_boxes() -> None:
     gray = np.full((100, 100), 255, dtype="uint8")
     changed = (blend(gray, None, [(0.2, 0.4, 0.5, 0.3)]) != 255).any(axis=-1)
     rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
@@ -160,7 +161,7 @@ def test_boxes_are_outlined_where_they_are() -> None:
     assert (larger.any(axis=0).nonzero()[0].min(), larger.any(axis=1).nonzero()[0].max()) == (39, 141)
 
 
-def test_an_overlay_is_a_png_of_the_images_size() -> None:
+def test_overlay_is_png_of_image_size() -> None:
     heat = np.linspace(0, 1, SIZE * SIZE, dtype="float32").reshape(SIZE, SIZE)
     with Image.open(io.BytesIO(overlay(IMAGES[0], heat, [(0, 0, 0.5, 0.5)]))) as png:
         assert (png.format, png.mode, png.size) == ("PNG", "RGB", (SIZE, SIZE))

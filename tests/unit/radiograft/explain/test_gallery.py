@@ -1,4 +1,4 @@
-"""The report's images: which calls are shown, and that the image shown is the one that is named."""
+"""Images of the report: selection of predictions, and figures that match their captions."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def predictions(data: Shards) -> pd.DataFrame:
-    """As evaluate has them: rows out of a longer table, so that their index does not begin at 0."""
+    """Rows of a longer table, as in evaluation, so their index does not start at 0."""
     frame = data.split("test").assign(**{"score:Bright": SCORES, "score:Dark": 0.1})
     return frame.set_axis(range(100, 100 + len(frame)))
 
 
 @pytest.fixture(scope="module")
 def figures(data: Shards) -> LabelFigures:
-    (found,) = draw_gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
-    return found
+    (figures,) = draw_gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
+    return figures
 
 
-def test_calls_are_sorted_by_how_decided_they_are_and_unknown_truth_is_none_of_them(data: Shards) -> None:
-    found = classify_predictions(predictions(data), "Bright", 0.5)
-    assert {outcome: [call.place for call in part] for outcome, part in found.items()} == {
+def test_classify_predictions_sorts_by_confidence_and_omits_unknown_truth(data: Shards) -> None:
+    calls = classify_predictions(predictions(data), "Bright", 0.5)
+    assert {outcome: [call.place for call in part] for outcome, part in calls.items()} == {
         "true positives": [2, 0, 1, 3],
-        "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is a call
+        "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is positive
         "false negatives": [5, 7, 6, 4],
         "true negatives": [12, 10],
     }
-    assert found["false positives"][0] == (9, "test-9.png", 0.99)
+    assert calls["false positives"][0] == (9, "test-9.png", 0.99)
 
 
-def test_the_labels_shown_have_a_threshold_and_the_most_positives() -> None:
+def test_labels_to_show_takes_most_positives_with_threshold() -> None:
     names = ["few", "none", "many", "some", "no threshold"]
     frame = pd.DataFrame(
         {f"label:{name}": [1.0] * n + [0.0] * (9 - n) for name, n in zip(names, (2, 0, 8, 5, 9), strict=True)}
@@ -65,7 +65,7 @@ def test_the_labels_shown_have_a_threshold_and_the_most_positives() -> None:
     assert labels_to_show(unknown, dict.fromkeys(names[:4], 0.5)) == ["some", "few", "none"]
 
 
-def test_the_worst_calls_and_examples_of_every_outcome_are_shown(figures: LabelFigures) -> None:
+def test_draw_gallery_shows_worst_errors_and_examples_of_every_outcome(figures: LabelFigures) -> None:
     assert (figures.label, figures.threshold) == ("Bright", 0.5)
     worst = {outcome: [figure.call.place for figure in part] for outcome, part in figures.worst.items()}
     assert worst == {"false positives": [9, 8, 14, 13, 11], "false negatives": [5, 7, 6, 4]}
@@ -75,41 +75,41 @@ def test_the_worst_calls_and_examples_of_every_outcome_are_shown(figures: LabelF
     assert looks["false positives"] == [9, 8, 14, 13]
 
 
-def test_a_figure_shows_the_image_that_it_names(figures: LabelFigures) -> None:
+def test_draw_gallery_figure_matches_image_id(figures: LabelFigures) -> None:
     for part in figures.worst.values():
         for figure in part:
             assert figure.call.image_id == f"test-{figure.call.place}.png"
-            wanted = blend(image(PLACES[figure.call.place]), None, side=SIDE)
-            np.testing.assert_array_equal(figure.pixels, wanted)
+            expected = blend(image(PLACES[figure.call.place]), None, side=SIDE)
+            np.testing.assert_array_equal(figure.pixels, expected)
             assert figure.call.image_id in figure.alt
 
 
-def test_a_strip_holds_image_and_both_maps_with_the_labels_own_boxes(figures: LabelFigures) -> None:
+def test_draw_gallery_strip_has_image_both_maps_and_boxes(figures: LabelFigures) -> None:
     boxed, bare = figures.looks["true positives"][:2]
-    for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second one is of another label
+    for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second image belongs to another label
         assert figure.pixels.shape == (SIDE, 3 * SIDE + 8, 3)
-        wanted = blend(image(PLACES[figure.call.place]), None, boxes, SIDE)
-        np.testing.assert_array_equal(figure.pixels[:, :SIDE], wanted)
+        expected = blend(image(PLACES[figure.call.place]), None, boxes, SIDE)
+        np.testing.assert_array_equal(figure.pixels[:, :SIDE], expected)
     (heat,) = brightness().of(image(PLACES[0])[None], 0)
     grad_cam = blend(image(PLACES[0]), heat, [], SIDE)
     np.testing.assert_array_equal(bare.pixels[:, SIDE + 4 : 2 * SIDE + 4], grad_cam)
-    np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # one layer: both maps are the same
+    np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # with one layer both maps are equal
 
 
-def test_figures_are_small_jpegs(figures: LabelFigures) -> None:
+def test_figure_jpeg_is_small(figures: LabelFigures) -> None:
     for figure in [*figures.worst["false positives"], *figures.looks["true positives"]]:
         assert len(figure.jpeg) < 30_000
-        with Image.open(io.BytesIO(figure.jpeg)) as film:
-            assert (film.format, film.size) == ("JPEG", (figure.pixels.shape[1], SIDE))
-            assert np.abs(np.asarray(film, dtype="int16") - figure.pixels).mean() < 4
+        with Image.open(io.BytesIO(figure.jpeg)) as jpeg:
+            assert (jpeg.format, jpeg.size) == ("JPEG", (figure.pixels.shape[1], SIDE))
+            assert np.abs(np.asarray(jpeg, dtype="int16") - figure.pixels).mean() < 4
 
 
-def test_figures_are_named_by_their_group_alone(figures: LabelFigures) -> None:
-    """Fails where a name holds the image's id, which TensorBoard would show: a path may tell the patient."""
+def test_label_figures_names_contain_no_image_id(figures: LabelFigures) -> None:
+    """Fails if a name contains the image id, which TensorBoard would show: an id may identify the patient."""
     names = [name for name, _ in figures.images()]
-    groups = {f"worst calls/Bright/{each}" for each in ("false positives", "false negatives")}
-    groups |= {f"heat maps/Bright/{each}" for each in OUTCOMES}
+    groups = {f"worst calls/Bright/{outcome}" for outcome in ("false positives", "false negatives")}
+    groups |= {f"heat maps/Bright/{outcome}" for outcome in OUTCOMES}
     assert set(names) == groups
     assert len(names) == (5 + 4) + (4 + 4 + 4 + 2)
-    assert len(list(itertools.groupby(names))) == len(groups)  # each group in one piece
+    assert len(list(itertools.groupby(names))) == len(groups)  # groups are contiguous
     assert all(pixels.dtype == np.uint8 for _, pixels in figures.images())

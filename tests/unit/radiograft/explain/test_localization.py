@@ -1,4 +1,4 @@
-"""Heat maps held against drawn boxes: the boxes around what is hot, both overlaps, and the controls beside them."""
+"""Localization accuracy: boxes of hot regions, both overlap measures, and the controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from radiograft.explain.localization import Localization, heat_boxes, localize, overlaps
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
-# Squares at multiples of four fill two cells of the network each way; none lies in the middle.
+# Squares at multiples of four cover two cells in each direction; none is at the center.
 PLACES = [(0, 0), (24, 24), (0, 24), (24, 0), (4, 20), (20, 4)]
 EIGHTH = [1 / 8, 1 / 8, 1 / 4, 1 / 4]
 
@@ -27,9 +27,9 @@ def around(place: tuple[int, int]) -> list[float]:
     return [place[0] / SIZE, place[1] / SIZE, SQUARE / SIZE, SQUARE / SIZE]
 
 
-def test_each_hot_region_gets_a_box_at_each_threshold() -> None:
+def test_heat_boxes_region_gets_box_at_each_threshold() -> None:
     heat = np.zeros((10, 10), dtype="float32")
-    heat[1:3, 2:6] = 0.3  # above 60 / 255 alone
+    heat[1:3, 2:6] = 0.3  # above 60 / 255 only
     heat[2, 3] = 0.8  # above 180 / 255 too
     heat[8, 0] = 1.0
     heat[5, 5] = 0.2  # below both
@@ -38,15 +38,15 @@ def test_each_hot_region_gets_a_box_at_each_threshold() -> None:
     )
 
 
-def test_a_map_without_heat_has_no_box() -> None:
+def test_heat_boxes_without_heat_is_empty() -> None:
     assert heat_boxes(np.zeros((4, 4), dtype="float32")).shape == (0, 4)
     assert overlaps(np.zeros((0, 4)), np.array([EIGHTH])).shape == (2, 0, 1)
 
 
-def test_overlaps_are_those_of_a_worked_example() -> None:
-    hot = np.array([[0.0, 0.0, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
-    drawn = np.array([[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2]])
-    iou, iobb = overlaps(hot, drawn)
+def test_overlaps_worked_example() -> None:
+    predicted = np.array([[0.0, 0.0, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    annotated = np.array([[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.2, 0.2]])
+    iou, iobb = overlaps(predicted, annotated)
     np.testing.assert_allclose(iou, [[0.04 / 0.28, 0.04 / 0.16], [0.04 / 0.16, 1], [0, 0]])
     np.testing.assert_allclose(iobb, [[0.25, 0.25], [1, 1], [0, 0]])
 
@@ -55,9 +55,7 @@ fractions = st.tuples(*[st.floats(0.01, 1.0)] * 4)
 
 
 @given(fractions, fractions)
-def test_iou_is_at_most_iobb_and_does_not_care_which_box_is_hot(
-    one: tuple[float, ...], other: tuple[float, ...]
-) -> None:
+def test_overlaps_iou_is_symmetric_and_at_most_iobb(one: tuple[float, ...], other: tuple[float, ...]) -> None:
     (iou, iobb), (mirrored, covered) = (
         overlaps(np.array([a]), np.array([b]))[:, 0, 0] for a, b in ((one, other), (other, one))
     )
@@ -72,7 +70,7 @@ def localized(folder: Path, maps: Any, split: str = "test", finding: str = "Brig
     return localize(data, maps, samples=100, seed=0)
 
 
-def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_does(tmp_path: Path, maps: Any) -> None:
+def test_localize_square_detector_outperforms_controls(tmp_path: Path, maps: Any) -> None:
     found = localized(tmp_path, maps)
     assert found is not None
     assert (found["split"], found["overlaps"]) == ("test", [0.1, 0.25, 0.5])
@@ -93,7 +91,7 @@ def test_a_network_that_looks_at_the_squares_finds_their_boxes_and_no_control_do
         assert quarter["false_positives"]["value"] > 0.9
 
 
-def test_a_middle_box_is_found_by_the_center_control(tmp_path: Path, maps: Any) -> None:
+def test_localize_central_box_is_found_by_center_control(tmp_path: Path, maps: Any) -> None:
     boxes = {"test-0.png": ("Bright", [0.25, 0.25, 0.5, 0.5])}
     found = localize(shards(tmp_path, {"test": [(0, 0)]}, boxes=boxes), maps, 100, 0)
     assert found is not None
@@ -103,14 +101,14 @@ def test_a_middle_box_is_found_by_the_center_control(tmp_path: Path, maps: Any) 
     assert scores["grad_cam"]["iou"][2]["false_positives"]["value"] >= 1.0
 
 
-def test_a_label_that_nothing_speaks_for_finds_nothing_and_calls_nothing(tmp_path: Path, maps: Any) -> None:
+def test_localize_label_without_evidence_has_no_predicted_boxes(tmp_path: Path, maps: Any) -> None:
     found = localized(tmp_path, maps, finding="Dark")
     assert found is not None
     for score in found["labels"]["Dark"]["maps"]["grad_cam"]["iou"]:
         assert (score["accuracy"]["value"], score["false_positives"]["value"]) == (0.0, 0.0)
 
 
-def test_validation_is_scored_where_test_has_no_boxes_and_nothing_where_neither_has(tmp_path: Path, maps: Any) -> None:
+def test_localize_falls_back_to_validation_and_to_none(tmp_path: Path, maps: Any) -> None:
     on_validation = localized(tmp_path / "validation", maps, split="validation")
     assert on_validation is not None
     assert on_validation["split"] == "validation"
@@ -118,5 +116,5 @@ def test_validation_is_scored_where_test_has_no_boxes_and_nothing_where_neither_
     assert localized(tmp_path / "unknown", maps, finding="Another finding") is None
 
 
-def test_the_same_seed_gives_the_same_scores(tmp_path: Path, maps: Any) -> None:
+def test_localize_same_seed_gives_same_scores(tmp_path: Path, maps: Any) -> None:
     assert localized(tmp_path / "once", maps) == localized(tmp_path / "again", maps)

@@ -1,4 +1,4 @@
-"""Augmentation: the geometry of Keras's ImageDataGenerator, and draws that depend on seed, image and view alone."""
+"""Augmentation: the geometry of Keras's ImageDataGenerator, and draws that depend only on seed, image and view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras.src.legacy.preprocessing.image import apply_affine_transform
 from radiograft.config.augmentation import Augmentation
 from radiograft.imaging.augment import DRAWS, augment, draw_parameters
 
-pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # Keras's own, from SciPy
+pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # raised by Keras's use of SciPy
 
 SIZE = 40
 ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, ZOOM_Y, FLIP_X, FLIP_Y, BRIGHTNESS, CONTRAST = range(DRAWS)
@@ -32,14 +32,14 @@ EVERYTHING = Augmentation(
 
 
 def waves() -> np.ndarray:
-    """A smooth image without any symmetry, uint8 [SIZE, SIZE, 1]."""
+    """Returns a smooth image without symmetry, uint8 [SIZE, SIZE, 1]."""
     y, x = np.mgrid[:SIZE, :SIZE]
     gray = 128 + 50 * np.sin(x / 5) + 40 * np.cos(y / 7) + 30 * np.sin((x + 2 * y) / 9)
     return gray.astype(np.uint8)[..., None]
 
 
 def draws(**by_name: float) -> np.ndarray:
-    """One image's draws: 0.5, which changes nothing, except for those named."""
+    """Returns the draws of one image: the given values, and 0.5, which changes nothing, for all others."""
     values = np.full((1, DRAWS), 0.5, dtype=np.float32)
     for name, value in by_name.items():
         values[0, globals()[name]] = value
@@ -55,10 +55,10 @@ def augmented(augmentation: Augmentation, values: np.ndarray, image: np.ndarray 
 
 
 def by_keras(**parameters: Any) -> np.ndarray:
-    """ImageDataGenerator's own affine transformation; it counts x before y, so tx moves across and zx zooms across.
+    """Applies the affine transformation of ImageDataGenerator: tx shifts and zx zooms horizontally.
 
-    Its get_random_transform gives the height's shift to tx, so that in Keras 3 width_shift_range moves images up
-    and down. Ours keeps what the names say.
+    In Keras 3, get_random_transform assigns the height shift to tx, so that width_shift_range shifts vertically. Ours
+    follows the parameters' names.
     """
     moved: np.ndarray = apply_affine_transform(
         waves().astype("float32"), row_axis=0, col_axis=1, channel_axis=2, **parameters
@@ -67,16 +67,16 @@ def by_keras(**parameters: Any) -> np.ndarray:
 
 
 def ramp(columns: list[int]) -> np.ndarray:
-    """Eight equal rows."""
+    """Returns an image of eight equal rows."""
     return np.tile(np.array(columns, dtype=np.uint8), (8, 1))[..., None]
 
 
-def test_without_augmentation_images_are_unchanged() -> None:
+def test_augment_without_augmentation_returns_images_unchanged() -> None:
     values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
     np.testing.assert_array_equal(augmented(Augmentation(), values), waves())
 
 
-def test_the_middle_of_every_range_changes_nothing() -> None:
+def test_augment_middle_of_ranges_returns_images_unchanged() -> None:
     np.testing.assert_array_equal(augmented(EVERYTHING, draws()), waves())
 
 
@@ -101,7 +101,7 @@ def test_the_middle_of_every_range_changes_nothing() -> None:
         ),
     ],
 )
-def test_each_parameter_means_what_it_means_in_keras(
+def test_augment_single_parameter_matches_keras(
     augmentation: Augmentation, values: np.ndarray, parameters: dict[str, float]
 ) -> None:
     expected = by_keras(**parameters)
@@ -111,7 +111,7 @@ def test_each_parameter_means_what_it_means_in_keras(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=DRAWS, max_size=DRAWS))
-def test_all_together_compose_as_in_keras(numbers: list[float]) -> None:
+def test_augment_combined_parameters_match_keras(numbers: list[float]) -> None:
     values = np.array([numbers], dtype=np.float32)
     spread = 2 * values[0].astype("float64") - 1
     expected = by_keras(
@@ -136,14 +136,14 @@ def test_all_together_compose_as_in_keras(numbers: list[float]) -> None:
         ("wrap", [30, 40, 50, 60, 70, 80, 10, 20]),
     ],
 )
-def test_beyond_the_border_lies_what_fill_mode_says(fill_mode: str, columns: list[int]) -> None:
+def test_augment_fill_mode_fills_beyond_border(fill_mode: str, columns: list[int]) -> None:
     augmentation = Augmentation(width_shift_range=0.5, fill_mode=fill_mode, cval=9)
     two_pixels = draws(ACROSS=0.75)
     shifted = augmented(augmentation, two_pixels, ramp([10, 20, 30, 40, 50, 60, 70, 80]))
     np.testing.assert_array_equal(shifted, ramp(columns))
 
 
-def test_flips_mirror_about_the_center() -> None:
+def test_augment_flips_mirror_about_center() -> None:
     both = Augmentation(horizontal_flip=True, vertical_flip=True)
     np.testing.assert_array_equal(augmented(both, draws(FLIP_X=0.4)), waves()[:, ::-1])
     np.testing.assert_array_equal(augmented(both, draws(FLIP_Y=0.0)), waves()[::-1])
@@ -153,7 +153,7 @@ def test_flips_mirror_about_the_center() -> None:
     )
 
 
-def test_brightness_multiplies_and_stays_within_8_bits() -> None:
+def test_augment_brightness_scales_and_clips() -> None:
     augmentation = Augmentation(brightness_range="0.5:1.5")
     columns = ramp([0, 1, 50, 100, 150, 200, 250, 255])
     np.testing.assert_array_equal(
@@ -164,7 +164,7 @@ def test_brightness_multiplies_and_stays_within_8_bits() -> None:
     )
 
 
-def test_brightness_is_that_of_keras_but_for_rounding() -> None:
+def test_augment_brightness_matches_keras_up_to_rounding() -> None:
     generator = keras.src.legacy.preprocessing.image.ImageDataGenerator(brightness_range=(0.6, 1.4))
     for factor in (0.6, 0.77, 1.4):
         expected = generator.apply_transform(waves().astype("float32"), {"brightness": factor})
@@ -173,14 +173,14 @@ def test_brightness_is_that_of_keras_but_for_rounding() -> None:
         np.testing.assert_allclose(ours, expected, atol=1)
 
 
-def test_contrast_multiplies_the_distance_from_the_mean() -> None:
+def test_augment_contrast_scales_distance_from_mean() -> None:
     augmentation = Augmentation(contrast_range="0.5:1.5")
-    columns = ramp([0, 60, 100, 140, 200])  # of mean 100
+    columns = ramp([0, 60, 100, 140, 200])  # the mean is 100
     np.testing.assert_array_equal(augmented(augmentation, draws(CONTRAST=0.0), columns), ramp([50, 80, 100, 120, 150]))
     np.testing.assert_array_equal(augmented(augmentation, draws(CONTRAST=1.0), columns), ramp([0, 40, 100, 160, 250]))
 
 
-def test_each_image_of_a_batch_follows_its_own_draws() -> None:
+def test_augment_batch_uses_draws_of_each_image() -> None:
     values = np.random.default_rng(1).random((5, DRAWS), dtype=np.float32)
     images = np.stack([np.roll(waves(), 3 * shift, axis=0) for shift in range(5)])
     together = augment(tf.constant(images), tf.constant(values), EVERYTHING).numpy()
@@ -196,7 +196,7 @@ def drawn(ids: list[str], view: int, seed: int) -> np.ndarray:
     return values
 
 
-def test_draws_are_the_same_on_every_machine_and_in_every_version() -> None:
+def test_draw_parameters_have_known_values() -> None:
     buckets = drawn(["00000001_000.png"], view=0, seed=0)[0] * 2**24
     assert buckets.tolist() == [
         4092262, 5644191, 13550520, 6385961, 15965505, 5216175, 16656812, 9028690, 15083521, 1798435,
@@ -205,14 +205,14 @@ def test_draws_are_the_same_on_every_machine_and_in_every_version() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(order=st.permutations(range(16)), cut=st.integers(1, 15), view=st.integers(0, 9), seed=st.integers(0, 2**31))
-def test_draws_do_not_depend_on_batch_or_order(order: list[int], cut: int, view: int, seed: int) -> None:
+def test_draw_parameters_are_independent_of_batch_and_order(order: list[int], cut: int, view: int, seed: int) -> None:
     whole = drawn(IDS[:16], view, seed)
     shuffled = [IDS[number] for number in order]
     parts = np.concatenate([drawn(shuffled[:cut], view, seed), drawn(shuffled[cut:], view, seed)])
     np.testing.assert_array_equal(parts, whole[list(order)])
 
 
-def test_views_are_the_same_eagerly_and_inside_tf_data() -> None:
+def test_augment_eager_and_tf_data_are_equal() -> None:
     images = np.stack([waves()] * 8)
 
     def view_of(images: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
@@ -224,12 +224,12 @@ def test_views_are_the_same_eagerly_and_inside_tf_data() -> None:
     assert len({image.tobytes() for image in eager}) == 8
 
 
-def test_seed_image_view_and_parameter_each_give_other_draws() -> None:
+def test_draw_parameters_differ_by_seed_image_view_and_parameter() -> None:
     values = np.concatenate([drawn(IDS, view, seed).ravel() for view in (0, 1, 11) for seed in (0, 1)])
     assert len(np.unique(values)) >= len(values) - 1  # of 3,456 draws from 2**24, about 0.4 pairs are equal by chance
 
 
-def test_draws_are_uniform_and_independent() -> None:
+def test_draw_parameters_are_uniform_and_uncorrelated() -> None:
     values = np.concatenate([drawn(IDS, view, seed=5) for view in range(64)])
     assert values.min() >= 0
     assert values.max() < 1

@@ -1,4 +1,4 @@
-"""Decoding: which gray a pixel of each kind of file becomes, how it is resized, and what is refused."""
+"""Decoding: the gray value for each image mode, resizing, and errors for unsupported content."""
 
 from __future__ import annotations
 
@@ -57,29 +57,31 @@ GRAYS: list[tuple[str, Image.Image, str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("picture", "format", "gray"), [row[1:] for row in GRAYS], ids=[row[0] for row in GRAYS])
-def test_every_kind_of_image_becomes_8_bit_gray(image: Image.Image, format: str, gray: int) -> None:
+@pytest.mark.parametrize(("image", "format", "gray"), [row[1:] for row in GRAYS], ids=[row[0] for row in GRAYS])
+def test_decode_any_mode_returns_8_bit_gray(image: Image.Image, format: str, gray: int) -> None:
     options = {"quality": 100} if format == "JPEG" else {}
     pixels = decoded(encode(image, format, **options))
     np.testing.assert_allclose(pixels.astype(int), gray, atol=1 if format == "JPEG" else 0)
 
 
-def test_per_image_of_the_right_size_keeps_every_pixel() -> None:
+def test_decode_image_of_target_size_keeps_pixels() -> None:
     np.testing.assert_array_equal(decoded(encode(noise(32))), noise(32))
 
 
-def test_the_lower_byte_of_16_bits_is_dropped_pixel_by_pixel() -> None:
+def test_decode_16_bits_drops_lower_byte() -> None:
     values = np.random.default_rng(0).integers(0, 65536, (32, 32)).astype(np.uint16)
     np.testing.assert_array_equal(decoded(encode(values)), values >> 8)
 
 
-def test_shrinking_averages_all_pixels_and_does_not_pick_some() -> None:
-    stripes = np.tile(np.array([255, 0, 0, 255], dtype=np.uint8), (64, 16))  # of each four, the middle two are black
+def test_decode_downsampling_averages_pixels() -> None:
+    stripes = np.tile(
+        np.array([255, 0, 0, 255], dtype=np.uint8), (64, 16)
+    )  # of every four columns the middle two are black
     inner = decoded(encode(stripes), 16)[2:-2, 2:-2]
     np.testing.assert_array_equal(inner, 128)
 
 
-def test_proportions_are_not_kept() -> None:
+def test_decode_ignores_aspect_ratio() -> None:
     wide = np.zeros((32, 128), dtype=np.uint8)
     wide[:, 64:] = 200
     pixels = decoded(encode(wide))
@@ -94,7 +96,7 @@ def test_proportions_are_not_kept() -> None:
     height=st.integers(1, 90),
     size=st.sampled_from([32, 64]),
 )
-def test_an_even_image_stays_even_at_any_size(gray: int, width: int, height: int, size: int) -> None:
+def test_decode_constant_image_stays_constant(gray: int, width: int, height: int, size: int) -> None:
     np.testing.assert_array_equal(decoded(encode(Image.new("L", (width, height), gray)), size), gray)
 
 
@@ -105,14 +107,14 @@ def test_an_even_image_stays_even_at_any_size(gray: int, width: int, height: int
     size=st.sampled_from([32, 96, 224]),
     seed=st.integers(0, 99),
 )
-def test_resizing_gives_the_values_of_tensorflows_own(height: int, width: int, size: int, seed: int) -> None:
-    """Models that were published before it was done in one step serve those."""
+def test_decode_resizing_equals_tf_image_resize(height: int, width: int, size: int, seed: int) -> None:
+    """Published models serve the values of tf.image.resize."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     expected = tf.image.resize(pixels[..., None], [size, size], method="bilinear", antialias=True)
     np.testing.assert_array_equal(decoded(encode(pixels), size), np.round(expected)[..., 0])
 
 
-def test_serving_in_a_graph_decodes_as_preprocess_does() -> None:
+def test_decode_in_graph_equals_eager() -> None:
     contents = [encode(noise(50, 1)), encode(noise(70, 2), "JPEG"), encode(flat("RGBA", (1, 2, 3, 4)))]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -124,7 +126,7 @@ def test_serving_in_a_graph_decodes_as_preprocess_does() -> None:
     np.testing.assert_array_equal(served, [decoded(content) for content in contents])
 
 
-REFUSED = {
+UNSUPPORTED = {
     "empty": b"",
     "text": b"not an image at all",
     "GIF": encode(flat("L", 7), "GIF"),
@@ -135,15 +137,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_png_or_jpeg_is_refused(content: bytes) -> None:
+@pytest.mark.parametrize("content", UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_decode_unsupported_content_raises(content: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(tf.constant(content), 32)
 
 
 @settings(max_examples=60, deadline=None)
 @given(format=st.sampled_from(["PNG", "JPEG"]), data=st.data())
-def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) -> None:
+def test_decode_truncated_file_raises(format: str, data: st.DataObject) -> None:
     content = encode(noise(40), format)
     length = data.draw(st.integers(0, len(content) - 1))
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -151,7 +153,7 @@ def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize(
-    ("picture", "mode"),
+    ("image", "mode"),
     [
         (flat("L", 7), "L"),
         (flat("RGB", (1, 2, 3)), "RGB"),
@@ -160,7 +162,7 @@ def test_a_file_cut_off_anywhere_is_refused(format: str, data: st.DataObject) ->
         (SIXTEEN_BITS, "I;16"),
     ],
 )
-def test_a_header_tells_the_mode(image: Image.Image, mode: str) -> None:
+def test_inspect_image_returns_mode_and_size(image: Image.Image, mode: str) -> None:
     assert inspect_image(encode(image)) == (mode, image.height, image.width)
 
 
@@ -173,26 +175,26 @@ def test_a_header_tells_the_mode(image: Image.Image, mode: str) -> None:
         *(encode(noise(32), kind) for kind in ("GIF", "BMP", "TIFF")),
     ],
 )
-def test_a_broken_header_or_another_format_is_refused(content: bytes) -> None:
+def test_inspect_image_invalid_content_raises(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable image"):
         inspect_image(content)
 
 
-def test_pixels_are_limited_by_the_header_alone() -> None:
+def test_inspect_image_checks_pixel_limit_from_header() -> None:
     assert inspect_image(png_of_header_only(8000, 8000)) == ("L", 8000, 8000)
     with pytest.raises(ValueError, match="at most 64000000 pixels"):
         inspect_image(png_of_header_only(8000, 8001))
 
 
 @pytest.mark.parametrize("side", [20_000, 2**31 - 1])
-def test_a_bomb_of_any_size_is_refused_from_its_header(side: int) -> None:
-    with pytest.raises(ValueError, match="picture"):
+def test_inspect_image_decompression_bomb_raises(side: int) -> None:
+    with pytest.raises(ValueError, match="image"):
         inspect_image(png_of_header_only(side, side))
 
 
 @settings(deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), color=st.booleans(), seed=st.integers(0, 2**32))
-def test_encoding_loses_nothing(height: int, width: int, color: bool, seed: int) -> None:
+def test_encode_png_is_lossless(height: int, width: int, color: bool, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)[: 2 + color], dtype=np.uint8)
     with Image.open(io.BytesIO(encode_png(pixels))) as image:
         assert (image.format, image.mode) == ("PNG", "RGB" if color else "L")

@@ -1,4 +1,4 @@
-"""DICOM radiographs end upright, in 8 bits and with bright bones, however stored; all other files end with a reason."""
+"""DICOM radiographs become upright 8-bit images with bright bones; all other files raise with a reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossles
 
 
 def shown(stored: list[int], dtype: str = "uint16", bits: int | None = None, **tags: Any) -> list[int]:
-    """The grays of one row of stored values."""
+    """Returns the gray values of one row of stored values."""
     pixels = read(dicom_file(np.array([stored], dtype), bits, **tags)).pixels
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, len(stored))
@@ -39,7 +39,7 @@ def shown(stored: list[int], dtype: str = "uint16", bits: int | None = None, **t
     return grays
 
 
-# Center c and width w show c - 0.5 - (w - 1) / 2 and less as 0, c - 0.5 + (w - 1) / 2 and more as 255.
+# A window with center c and width w maps c - 0.5 - (w - 1) / 2 and below to 0, c - 0.5 + (w - 1) / 2 and above to 255.
 FULL = {8: {"WindowCenter": 128, "WindowWidth": 256}, 12: {"WindowCenter": 2048, "WindowWidth": 4096}}
 FULL |= {10: {"WindowCenter": 512, "WindowWidth": 1024}, 16: {"WindowCenter": 32768, "WindowWidth": 65536}}
 DEPTHS = {
@@ -48,24 +48,24 @@ DEPTHS = {
     12: ([0, 819, 1638, 4095], "uint16"),
     16: ([0, 13107, 26214, 65535], "uint16"),
 }
-LOOK_UPS: dict[str, dict[str, Any]] = {
+VALUE_TAGS: dict[str, dict[str, Any]] = {
     "nothing": {},
-    "window": {},  # of the depth
+    "window": {},  # replaced by the full range of the depth
     "rescaling": {"RescaleSlope": 2, "RescaleIntercept": -1000},
     "empty window": {"WindowCenter": None, "WindowWidth": None},
 }
 
 
-@pytest.mark.parametrize("look_up", LOOK_UPS)
+@pytest.mark.parametrize("value_tags", VALUE_TAGS)
 @pytest.mark.parametrize(
     ("photometric", "grays"), [("MONOCHROME2", [0, 51, 102, 255]), ("MONOCHROME1", [255, 204, 153, 0])]
 )
 @pytest.mark.parametrize("bits", DEPTHS)
-def test_every_depth_and_both_photometries_fill_8_bits(
-    bits: int, photometric: str, grays: list[int], look_up: str
+def test_read_any_depth_and_photometric_fills_8_bits(
+    bits: int, photometric: str, grays: list[int], value_tags: str
 ) -> None:
     stored, dtype = DEPTHS[bits]
-    tags = FULL[bits] if look_up == "window" else LOOK_UPS[look_up]
+    tags = FULL[bits] if value_tags == "window" else VALUE_TAGS[value_tags]
     assert shown(stored, dtype, bits, PhotometricInterpretation=photometric, **tags) == grays
 
 
@@ -83,7 +83,7 @@ WINDOWS: dict[str, tuple[dict[str, Any], list[int]]] = {
 
 
 @pytest.mark.parametrize(("tags", "grays"), WINDOWS.values(), ids=WINDOWS)
-def test_a_window_is_applied_as_the_standard_says(tags: dict[str, Any], grays: list[int]) -> None:
+def test_read_applies_window(tags: dict[str, Any], grays: list[int]) -> None:
     np.testing.assert_allclose(shown([0, 0, 100, 200, 300], **tags), grays, atol=1)
 
 
@@ -103,49 +103,49 @@ TABLES: dict[str, tuple[dict[str, Any], list[int]]] = {
 
 
 @pytest.mark.parametrize(("tags", "grays"), TABLES.values(), ids=TABLES)
-def test_lookup_tables_are_applied_and_repeat_their_ends(tags: dict[str, Any], grays: list[int]) -> None:
+def test_read_applies_lookup_tables_and_repeats_ends(tags: dict[str, Any], grays: list[int]) -> None:
     assert shown([0, 1, 2, 3, 4, 5], **tags) == grays
     inverse = [255 - gray for gray in grays]
     assert shown([0, 1, 2, 3, 4, 5], PhotometricInterpretation="MONOCHROME1", **tags) == inverse
 
 
-def test_a_table_of_8_bits_may_be_longer_than_256() -> None:
+def test_read_lookup_table_of_8_bits_longer_than_256() -> None:
     entries = [0] * 300 + [255] * 100
     assert shown([0, 299, 300, 4000], VOILUTSequence=table(entries, 0, 8)) == [0, 0, 255, 255]
 
 
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_a_table_in_bytes_may_have_an_odd_count(sequence: str) -> None:
-    """Fails where only as many bytes as entries are taken for such: DICOM makes their number even."""
+def test_read_lookup_table_in_bytes_with_odd_count(sequence: str) -> None:
+    """Fails if the padding byte is not expected: DICOM pads an odd number of bytes."""
     (item,) = table([0, 51, 255], 1, 8)
     item.LUTData = bytes([0, 51, 255, 0])
     assert shown([0, 1, 2, 3, 4], **{sequence: [item]}) == [0, 0, 51, 255, 255]
 
 
-def test_a_count_of_0_is_65536_entries() -> None:
-    """Fails where it is taken as it stands: such a table in bytes would be read as half as many words."""
+def test_read_lookup_table_count_0_is_65536_entries() -> None:
+    """Fails if the count is taken literally: the bytes would be read as half as many 16-bit entries."""
     (item,) = table([0], 0, 8)
     item.LUTDescriptor, item.LUTData = [0, 0, 8], bytes([*[0] * 40_000, *[51] * 20_000, *[255] * 5_536])
     assert shown([39_999, 40_000, 59_999, 60_000, 65_535], VOILUTSequence=[item]) == [0, 51, 51, 255, 255]
 
 
 @pytest.mark.parametrize("slope", ["-0.0001", "0.0001", "1E-9", "1"])
-def test_any_slope_fills_8_bits(slope: str) -> None:
-    """Fails where the range of the rescaled values is taken to be 1 at least."""
+def test_read_any_rescale_slope_fills_8_bits(slope: str) -> None:
+    """Fails if the range of the rescaled values is assumed to be at least 1."""
     grays = [255, 204, 153, 0] if slope.startswith("-") else [0, 51, 102, 255]
     assert shown([0, 819, 1638, 4095], bits=12, RescaleSlope=slope, RescaleIntercept="0") == grays
 
 
-def test_signed_values_are_taken_as_such() -> None:
+def test_read_signed_values() -> None:
     assert shown([-1000, -490, 20, 1550], "int16") == [0, 51, 102, 255]
     assert shown([-2048, 2047], "int16", bits=12, WindowCenter=0, WindowWidth=4096) == [0, 255]
 
 
-def test_bits_above_those_stored_do_not_count() -> None:
+def test_read_ignores_bits_above_bits_stored() -> None:
     assert shown([0xF000, 0xA000 + 819, 0x3FFF], bits=12) == [0, 51, 255]
 
 
-def test_per_image_of_one_value_is_black() -> None:
+def test_read_constant_image_is_black() -> None:
     assert shown([7, 7, 7]) == [0, 0, 0]
 
 
@@ -155,7 +155,7 @@ windows = st.none() | st.tuples(st.integers(0, 4095), st.integers(1, 5000))
 
 @settings(deadline=None, max_examples=50)
 @given(stored=stored_values, window=windows)
-def test_monochrome1_is_monochrome2_inverted(stored: np.ndarray, window: tuple[int, int] | None) -> None:
+def test_read_monochrome1_is_inverted_monochrome2(stored: np.ndarray, window: tuple[int, int] | None) -> None:
     tags = dict(zip(("WindowCenter", "WindowWidth"), window, strict=True)) if window else {}
     normal = read(dicom_file(stored, 12, **tags)).pixels
     inverse = read(dicom_file(stored, 12, PhotometricInterpretation="MONOCHROME1", **tags)).pixels
@@ -164,11 +164,11 @@ def test_monochrome1_is_monochrome2_inverted(stored: np.ndarray, window: tuple[i
 
 @settings(deadline=None, max_examples=50)
 @given(stored=stored_values)
-def test_values_stored_inverted_as_monochrome1_give_the_same_image(stored: np.ndarray) -> None:
+def test_read_inverted_values_as_monochrome1_return_same_image(stored: np.ndarray) -> None:
     normal = read(dicom_file(stored, 12)).pixels
     inverse = read(dicom_file(4095 - stored, 12, PhotometricInterpretation="MONOCHROME1")).pixels
     if stored.min() < stored.max():
-        np.testing.assert_allclose(inverse.astype(int), normal, atol=1)  # a half may be rounded either way
+        np.testing.assert_allclose(inverse.astype(int), normal, atol=1)  # halves may be rounded either way
 
 
 ORIENTATIONS = {
@@ -186,7 +186,7 @@ ORIENTATIONS = {
 
 
 @pytest.mark.parametrize(("orientation", "grays"), ORIENTATIONS.items(), ids=map(str, ORIENTATIONS))
-def test_heads_are_up_and_the_left_side_is_on_the_right(orientation: tuple[str, str] | None, grays: Any) -> None:
+def test_read_applies_patient_orientation(orientation: tuple[str, str] | None, grays: Any) -> None:
     tags = {"PatientOrientation": list(orientation)} if orientation else {}
     stored = np.array([[0, 51], [102, 255]], np.uint8)
     assert read(dicom_file(stored, **tags)).pixels.tolist() == grays
@@ -196,20 +196,20 @@ GRADIENT = np.arange(0, 48 * 64 * 21, 21, dtype=np.uint16).reshape(48, 64)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless], ids=["run length", "JPEG 2000"])
-def test_lossless_compression_changes_no_pixel(syntax: str) -> None:
+def test_read_lossless_compression_returns_same_pixels(syntax: str) -> None:
     dataset = dicom_dataset(GRADIENT)
     raw = read(written(dataset)).pixels
     dataset.compress(syntax)
     np.testing.assert_array_equal(read(written(dataset)).pixels, raw)
 
 
-def test_jpeg_lossless_changes_no_pixel() -> None:
+def test_read_jpeg_lossless_returns_same_pixels() -> None:
     np.testing.assert_array_equal(
         read(in_jpeg_lossless(dicom_dataset(GRADIENT))).pixels, read(dicom_file(GRADIENT)).pixels
     )
 
 
-def test_tags_are_read_alike_with_and_without_pixels(tmp_path: Path) -> None:
+def test_read_tags_equals_tags_of_read(tmp_path: Path) -> None:
     content = dicom_file(
         GRADIENT,
         PatientID=" 4711 ",
@@ -221,14 +221,14 @@ def test_tags_are_read_alike_with_and_without_pixels(tmp_path: Path) -> None:
     )
     expected = Tags("4711", "1.2.3", "PA", "F", "058Y", True)
     assert read(content).tags == expected
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(content)
     with path.open("rb") as file:
         assert read_tags(file) == expected
         assert file.tell() < len(content) - GRADIENT.nbytes + 1
 
 
-def test_tags_that_are_missing_or_of_no_known_value_are_empty() -> None:
+def test_read_missing_or_unknown_tags_are_empty() -> None:
     assert read(dicom_file(GRADIENT)).tags == Tags("", "1.2.3", None, None, None, False)
     free_text = {"PatientSex": "DOE", "PatientAge": "DOE^", "ViewPosition": "JANE DOE", "BurnedInAnnotation": "DOE"}
     assert read(dicom_file(GRADIENT, **free_text)).tags == Tags("", "1.2.3", None, None, None, False)
@@ -252,7 +252,7 @@ def deflated() -> bytes:
 
 
 def claiming(syntax: str, stream: bytes) -> bytes:
-    """A small image's tags around a stream."""
+    """Returns a file with a small image's tags and the given compressed stream."""
     dataset = dicom_dataset(GRADIENT)
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate([stream])
@@ -267,34 +267,34 @@ def jpeg2000_header(width: int, height: int, components: int) -> bytes:
 
 
 LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
-DAMAGED = "damaged DICOM file"
-REFUSED = {
-    "empty": (b"", "no DICOM file"),
-    "text": (b"not an image at all" * 20, "no DICOM file"),
-    "ultrasound": (file_with(Modality="US"), "modality US is no radiograph (CR, DX, RG)"),
-    "presentation state": (file_with(Modality="PR"), "modality PR is no radiograph (CR, DX, RG)"),
-    "a name as modality": (file_with(Modality="DOE"), "modality unknown is no radiograph (CR, DX, RG)"),
-    "no modality": (without("Modality"), "modality unknown is no radiograph (CR, DX, RG)"),
-    "several frames": (file_with(NumberOfFrames=2), "DICOM file of several frames"),
+CORRUPT = "corrupt DICOM file"
+UNSUPPORTED = {
+    "empty": (b"", "not a DICOM file"),
+    "text": (b"not an image at all" * 20, "not a DICOM file"),
+    "ultrasound": (file_with(Modality="US"), "modality US is not a radiograph (CR, DX, RG)"),
+    "presentation state": (file_with(Modality="PR"), "modality PR is not a radiograph (CR, DX, RG)"),
+    "a name as modality": (file_with(Modality="DOE"), "modality unknown is not a radiograph (CR, DX, RG)"),
+    "no modality": (without("Modality"), "modality unknown is not a radiograph (CR, DX, RG)"),
+    "several frames": (file_with(NumberOfFrames=2), "DICOM file with several frames"),
     "color": (file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "DICOM file in color"),
     "palette": (file_with(PhotometricInterpretation="PALETTE COLOR"), "DICOM file in color"),
-    "32 bits": (file_with(BitsAllocated=32, BitsStored=32), "DICOM file of more than 16 bits a pixel"),
+    "32 bits": (file_with(BitsAllocated=32, BitsStored=32), "DICOM file with more than 16 bits per pixel"),
     "no size": (without("Rows"), "DICOM file without pixels"),
     "no pixels": (without("PixelData"), "DICOM file without pixels"),
     "too large": (file_with(Rows=8001, Columns=8000), "an image must have at most 64000000 pixels"),
-    "deflated": (deflated(), "deflated DICOM file, which is not read"),
-    "size of another image": (file_with(Rows=4000, Columns=4000), DAMAGED),
-    "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), DAMAGED),
-    "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), DAMAGED),
-    "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), DAMAGED),
-    "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), DAMAGED),
-    "JPEG 2000 cut off": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), DAMAGED),
-    "JPEG-LS that is none": (claiming(JPEGLSLossless, b"not an image"), DAMAGED),
+    "deflated": (deflated(), "unsupported deflated DICOM file"),
+    "size of another image": (file_with(Rows=4000, Columns=4000), CORRUPT),
+    "unknown window function": (file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE"), CORRUPT),
+    "JPEG bomb": (claiming(JPEGLosslessSV1, LARGE), CORRUPT),
+    "JPEG 2000 bomb": (claiming(JPEG2000Lossless, jpeg2000_header(65500, 65500, 1)), CORRUPT),
+    "JPEG 2000 of many layers": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 16384)), CORRUPT),
+    "truncated JPEG 2000": (claiming(JPEG2000Lossless, jpeg2000_header(64, 48, 1)), CORRUPT),
+    "invalid JPEG-LS": (claiming(JPEGLSLossless, b"not an image"), CORRUPT),
 }
 
 
-@pytest.mark.parametrize(("content", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_radiograph_is_refused_with_the_reason(content: bytes, reason: str) -> None:
+@pytest.mark.parametrize(("content", "reason"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_read_unsupported_file_raises_with_reason(content: bytes, reason: str) -> None:
     with pytest.raises(UnsupportedDicomError) as error:
         read(content)
     assert str(error.value) == reason
@@ -302,17 +302,17 @@ def test_what_is_no_radiograph_is_refused_with_the_reason(content: bytes, reason
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_a_file_cut_off_anywhere_is_refused(data: st.DataObject) -> None:
+def test_read_truncated_file_raises(data: st.DataObject) -> None:
     content = dicom_file(GRADIENT)
     with pytest.raises(UnsupportedDicomError):
         read(content[: data.draw(st.integers(0, len(content) - 1))])
 
 
 @settings(max_examples=100, deadline=None)
-@given(place=st.integers(0, 600), byte=st.integers(0, 255))
-def test_a_damaged_byte_gives_per_image_or_a_reason(place: int, byte: int) -> None:
+@given(offset=st.integers(0, 600), byte=st.integers(0, 255))
+def test_read_damaged_byte_returns_image_or_raises(offset: int, byte: int) -> None:
     content = bytearray(dicom_file(GRADIENT, WindowCenter=1000, WindowWidth=2000, PatientAge="058Y"))
-    content[place] = byte
+    content[offset] = byte
     with contextlib.suppress(UnsupportedDicomError):  # any other error fails
         assert read(bytes(content)).pixels.dtype == np.uint8
     with contextlib.suppress(UnsupportedDicomError):
@@ -320,14 +320,14 @@ def test_a_damaged_byte_gives_per_image_or_a_reason(place: int, byte: int) -> No
 
 
 @pytest.mark.parametrize("reading", [read, lambda content: read_tags(io.BytesIO(content))])
-def test_a_value_of_unknown_kind_is_damage_to_whoever_reads_it(reading: Callable[[bytes], object]) -> None:
+def test_read_unknown_value_representation_raises(reading: Callable[[bytes], object]) -> None:
     content = file_with(PatientAge="058Y").replace(b"AS\x04\x00058Y", b"SA\x04\x00058Y")
-    with pytest.raises(UnsupportedDicomError, match=f"^{DAMAGED}$"):
+    with pytest.raises(UnsupportedDicomError, match=f"^{CORRUPT}$"):
         reading(content)
 
 
 class OnFailingDisk(io.BytesIO):
-    """A file whose pixels cannot be reached."""
+    """A file whose pixels cannot be read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.tell() > 200:
@@ -335,17 +335,16 @@ class OnFailingDisk(io.BytesIO):
         return super().read(size)
 
 
-def test_a_disk_that_fails_is_no_damage_to_the_file() -> None:
-    """Fails where it is taken for damage: a whole image would be set aside, and the run would go on without it."""
+def test_read_tags_disk_error_is_reraised() -> None:
+    """Fails if it counts as a damaged file: an intact image would be excluded silently."""
     with pytest.raises(OSError, match="Input/output error"):
         read_tags(OnFailingDisk(file_with(PatientAge="058Y")))
 
 
-SAY = """
+READ_ALL = """
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from components.imaging import dicom
+from radiograft.imaging import dicom
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         dicom.read(path.read_bytes())
@@ -354,8 +353,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
-def test_nothing_that_is_said_of_a_broken_file_quotes_it(tmp_path: Path) -> None:
-    """In a process of its own, because pytest has its own ways with warnings."""
+def test_read_errors_and_warnings_never_quote_tags(tmp_path: Path) -> None:
+    """Runs in a separate process, because pytest captures warnings."""
     broken = (
         file_with(PatientName="Doe^Jane", Rows=4000),
         file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE JANE"),
@@ -366,7 +365,7 @@ def test_nothing_that_is_said_of_a_broken_file_quotes_it(tmp_path: Path) -> None
     )
     for number, content in enumerate(broken):
         (tmp_path / f"{number}.dcm").write_bytes(content)
-    command = [sys.executable, "-c", SAY, str(tmp_path)]
+    command = [sys.executable, "-c", READ_ALL, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(result.stdout.splitlines()) == len(broken)
     assert "doe" not in (result.stdout + result.stderr).lower()

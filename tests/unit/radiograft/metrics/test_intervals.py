@@ -1,4 +1,4 @@
-"""The intervals are what theory says of them, and patients are their unit."""
+"""Bootstrap intervals against theory; patients are the unit of resampling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def width(estimate: Any) -> float:
     return float(estimate["high"] - estimate["low"])
 
 
-def test_accuracy_has_the_binomial_interval_when_each_patient_has_one_image() -> None:
+def test_accuracy_one_image_per_patient_has_binomial_interval() -> None:
     truth, scores = noisy_scores(400)
     got = evaluate_label(truth, scores, each_its_own_patient(400), 0.5, 4000, 0)["accuracy"]
     assert got["value"] is not None
@@ -28,7 +28,7 @@ def test_accuracy_has_the_binomial_interval_when_each_patient_has_one_image() ->
     assert got["high"] == pytest.approx(got["value"] + half, abs=0.005)
 
 
-def test_auroc_has_the_interval_of_hanley_and_mcneil() -> None:
+def test_auroc_one_image_per_patient_has_hanley_mcneil_interval() -> None:
     truth, scores = noisy_scores(600)
     got = evaluate_label(truth, scores, each_its_own_patient(600), 0.5, 4000, 0)["auroc"]
     area, positives, negatives = got["value"], truth.sum(), (1 - truth).sum()
@@ -40,7 +40,7 @@ def test_auroc_has_the_interval_of_hanley_and_mcneil() -> None:
     assert width(got) == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.15)
 
 
-def test_copies_of_a_patients_images_tell_nothing_new() -> None:
+def test_evaluate_label_duplicated_images_is_unchanged() -> None:
     truth, scores = noisy_scores(120)
     once = evaluate_label(truth, scores, each_its_own_patient(120), 0.5, 200, 7)
     fourfold = evaluate_label(
@@ -50,7 +50,7 @@ def test_copies_of_a_patients_images_tell_nothing_new() -> None:
         assert fourfold[name] == pytest.approx(once[name])
 
 
-def test_taking_images_for_patients_would_halve_the_interval() -> None:
+def test_evaluate_label_images_as_patients_halves_interval() -> None:
     truth, scores = (np.repeat(column, 4) for column in noisy_scores(120))
     by_patient = evaluate_label(truth, scores, np.repeat(each_its_own_patient(120), 4), 0.5, 1000, 7)
     by_image = evaluate_label(truth, scores, each_its_own_patient(480), 0.5, 1000, 7)
@@ -59,17 +59,17 @@ def test_taking_images_for_patients_would_halve_the_interval() -> None:
 
 @settings(deadline=None)
 @given(st.data())
-def test_weights_count_as_repeated_rows_do(data: st.DataObject) -> None:
+def test_compute_statistics_weights_match_repeated_rows(data: st.DataObject) -> None:
     truth, scores = data.draw(scored_images())
     times = data.draw(st.lists(st.integers(0, 3), min_size=len(truth), max_size=len(truth)))
     patients = np.arange(len(truth))
-    weighed = compute_statistics(rank_label(truth, scores, patients, 0.5), np.array([times], dtype=float))
+    weighted = compute_statistics(rank_label(truth, scores, patients, 0.5), np.array([times], dtype=float))
     repeated = rank_label(np.repeat(truth, times), np.repeat(scores, times), np.repeat(patients, times), 0.5)
     rows = compute_statistics(repeated, np.ones((1, sum(times))))
-    np.testing.assert_allclose(weighed, rows, rtol=1e-12)
+    np.testing.assert_allclose(weighted, rows, rtol=1e-12)
 
 
-def test_intervals_enclose_the_value() -> None:
+def test_evaluate_label_interval_contains_value() -> None:
     truth, scores = noisy_scores(300)
     got = evaluate_label(truth, scores, np.repeat(each_its_own_patient(100), 3), 0.5, 500, 0)
     for name in ("auroc", "average_precision", "accuracy", "sensitivity", "specificity"):
@@ -77,34 +77,34 @@ def test_intervals_enclose_the_value() -> None:
         assert 0 < low < value < high < 1
 
 
-def test_one_patient_gives_no_interval() -> None:
+def test_evaluate_predictions_one_patient_has_no_interval() -> None:
     predictions = frame(["only"] * 4, finding=([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
     got = evaluate_predictions(predictions, ["finding"], {"finding": 0.5}, 500, 0)
-    nothing_but_value = {"value": 0.75, "low": None, "high": None}
-    assert got["labels"]["finding"]["auroc"] == nothing_but_value
-    assert got["mean"]["auroc"] == nothing_but_value
+    value_only = {"value": 0.75, "low": None, "high": None}
+    assert got["labels"]["finding"]["auroc"] == value_only
+    assert got["mean"]["auroc"] == value_only
 
 
-def test_a_label_known_for_one_patient_alone_has_no_interval() -> None:
+def test_evaluate_label_known_for_one_patient_has_no_interval() -> None:
     truth = [0.0, 1.0, UNKNOWN, UNKNOWN]
     got = evaluate_label(truth, [0.2, 0.8, 0.5, 0.5], ["a", "a", "b", "c"], 0.5, 500, 0)
     assert got["auroc"] == {"value": 1.0, "low": None, "high": None}
 
 
-def test_too_few_resamples_give_no_interval() -> None:
+def test_evaluate_label_too_few_resamples_has_no_interval() -> None:
     truth, scores = noisy_scores(50)
     assert evaluate_label(truth, scores, each_its_own_patient(50), 0.5, 39, 0)["auroc"]["low"] is None
     assert evaluate_label(truth, scores, each_its_own_patient(50), 0.5, 40, 0)["auroc"]["low"] is not None
 
 
-def test_resamples_without_the_only_positive_are_skipped() -> None:
+def test_evaluate_label_resamples_without_positives_are_skipped() -> None:
     got = evaluate_label([1, 0, 0, 0], [0.6, 0.1, 0.2, 0.9], ["a", "b", "c", "d"], 0.5, 500, 0)
     assert got["auroc"]["value"] == pytest.approx(2 / 3)
     assert (got["auroc"]["low"], got["auroc"]["high"]) == (0.0, 1.0)
     assert (got["sensitivity"]["low"], got["sensitivity"]["high"]) == (1.0, 1.0)
 
 
-def test_labels_share_their_resamples() -> None:
+def test_evaluate_predictions_labels_share_resamples() -> None:
     truth, scores = noisy_scores(200)
     pair = (truth.tolist(), scores.tolist())
     mirror = ((1 - truth).tolist(), (1 - scores).tolist())
@@ -113,7 +113,7 @@ def test_labels_share_their_resamples() -> None:
     assert got["mean"]["auroc"] == pytest.approx(got["labels"]["one"]["auroc"])
 
 
-def test_the_seed_decides_and_the_order_of_rows_does_not() -> None:
+def test_evaluate_predictions_depends_on_seed_but_not_on_row_order() -> None:
     truth, scores = noisy_scores(200)
     predictions = frame([f"{i % 60}" for i in range(200)], finding=(truth.tolist(), scores.tolist()))
     shuffled = predictions.sample(frac=1, random_state=1)
@@ -122,6 +122,6 @@ def test_the_seed_decides_and_the_order_of_rows_does_not() -> None:
         return evaluate_predictions(rows, ["finding"], {"finding": 0.5}, 100, seed)
 
     for name in (*STATISTICS, "auroc_delong"):
-        here, there = (evaluate(rows, 3)["labels"]["finding"][name] for rows in (predictions, shuffled))
-        assert here == pytest.approx(there, rel=1e-12)
+        original, reordered = (evaluate(rows, 3)["labels"]["finding"][name] for rows in (predictions, shuffled))
+        assert original == pytest.approx(reordered, rel=1e-12)
     assert evaluate(predictions, 4)["mean"]["auroc"]["low"] != evaluate(predictions, 3)["mean"]["auroc"]["low"]

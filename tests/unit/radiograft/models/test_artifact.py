@@ -18,12 +18,11 @@ from radiograft.data.catalog import score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
 from radiograft.models import artifact
-from radiograft.models.artifact import ModelSpec
-from radiograft.training.trainer import History
+from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
 from tests.helpers.images import encode, noise
 from tests.helpers.stages import Evaluated, Trained
 
-CONTRACT = ModelSpec(
+SPEC = ModelSpec(
     image_size=32,
     labels=("Effusion", "Mass"),
     backbone="efficientnet_lite0",
@@ -31,7 +30,7 @@ CONTRACT = ModelSpec(
     cut_off="top_conv",
     strategy="fine_tuning",
 )
-HISTORY = History([{"epoch": 1, "loss": 0.5}], best_epoch=1, initial={"val_loss": 0.7})
+HISTORY = {"epochs": [{"epoch": 1, "loss": 0.5}], "best_epoch": 1, "initial": {"val_loss": 0.7}}
 
 SERVE_WITH_TENSORFLOW_ALONE = """
 import json, pathlib, sys
@@ -57,28 +56,17 @@ def small() -> keras.Model:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     model = small()
-    artifact.save_model(tmp_path / "model", model, CONTRACT, HISTORY)
-    assert ModelSpec.read(tmp_path / "model") == CONTRACT
-    assert json.loads((tmp_path / "model" / "history.json").read_text()) == {
-        "epochs": [{"epoch": 1, "loss": 0.5}],
-        "best_epoch": 1,
-        "initial": {"val_loss": 0.7},
-    }
+    artifact.save_model(tmp_path / "model", model, SPEC, HISTORY)
+    assert ModelSpec.read(tmp_path / "model") == SPEC
+    assert json.loads((tmp_path / "model" / "history.json").read_text()) == HISTORY
     images = np.stack([noise(32, seed)[..., None] for seed in range(3)])
     np.testing.assert_array_equal(artifact.load_model(tmp_path / "model")(images), model(images))
-
-
-def test_the_contract_tells_what_the_model_takes_and_that_it_is_no_diagnosis() -> None:
-    assert CONTRACT.input.startswith("uint8 [n, image_size, image_size, 1], gray, 0 black to 255 white")
-    assert CONTRACT.serving_input == "image_bytes: string [n], encoded PNG or JPEG files"
-    assert CONTRACT.output == "probabilities: float32 [n, labels], each label for itself"
-    assert "Not for diagnosis" in CONTRACT.purpose
 
 
 def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
-    artifact.save_model(tmp_path, model, CONTRACT, HISTORY)
+    artifact.save_model(tmp_path, model, SPEC, HISTORY)
     with pytest.raises(ValueError, match="Lambda"):
         artifact.load_model(tmp_path)
 
@@ -107,8 +95,8 @@ def test_tensorflow_alone_serves_what_evaluation_recorded(evaluation: Evaluated,
 def serve(tmp_path_factory: pytest.TempPathFactory) -> tf.types.experimental.ConcreteFunction:
     """The serving signature of the small model."""
     folder = tmp_path_factory.mktemp("served") / "saved_model"
-    artifact.export_saved_model(small(), 32, folder)
-    return tf.saved_model.load(str(folder)).signatures[artifact.SERVING_SIGNATURE]
+    artifact.export_saved_model(small(), SPEC, folder)
+    return tf.saved_model.load(str(folder)).signatures[SERVING_SIGNATURE]
 
 
 def test_every_kind_of_file_is_served_as_preprocess_decodes_it(
@@ -136,7 +124,7 @@ def test_a_truncated_image_is_not_served(serve: tf.types.experimental.ConcreteFu
 def test_two_exports_serve_the_same(tmp_path: Path) -> None:
     answers = []
     for name in ("one", "other"):
-        artifact.export_saved_model(small(), 32, tmp_path / name)
+        artifact.export_saved_model(small(), SPEC, tmp_path / name)
         signature = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
         answers.append(signature(image_bytes=tf.constant([encode(noise(40))]))["probabilities"].numpy())
     np.testing.assert_array_equal(*answers)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import pytest
 
 from radiograft.models.cut_offs import candidate_cut_offs, parse_cut_offs
-from tests.helpers.networks import network
+from tests.helpers.networks import HEAD, RESNET50, network, spec
 
 DENSENET = [*(f"conv5_block{block}_1_conv" for block in range(2, 17)), "conv5_block16_2_conv"]
 LITE = [
@@ -19,8 +21,8 @@ LITE = [
 
 @pytest.mark.parametrize(("name", "expected"), [("densenet121", DENSENET), ("efficientnet_lite0", LITE)])
 def test_auto_takes_the_last_blocks_and_the_last_convolution(name: str, expected: list[str]) -> None:
-    assert candidate_cut_offs(network(name)) == expected
-    assert parse_cut_offs("auto", network(name)) == expected
+    assert candidate_cut_offs(network(name), spec(name)) == expected
+    assert parse_cut_offs("auto", network(name), spec(name)) == expected
 
 
 def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
@@ -29,19 +31,23 @@ def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
     outputs = keras.layers.BatchNormalization(name="block1a_bn")(outputs)
     outputs = keras.layers.Conv2D(2, 1, name="block1a_conv")(outputs)
     outputs = keras.layers.Conv2D(2, 1, name="block1a_project_conv")(outputs)
-    assert candidate_cut_offs(keras.Model(inputs, outputs)) == ["block1a_conv", "block1a_project_conv"]
+    assert candidate_cut_offs(
+        keras.Model(inputs, outputs), dataclasses.replace(RESNET50, cut_offs=("block1a_conv",))
+    ) == ["block1a_conv", "block1a_project_conv"]
 
 
 def test_another_backbones_candidates_lie_behind_one_another_too() -> None:
-    found = parse_cut_offs("auto", network("resnet50"))
+    found = parse_cut_offs("auto", network("resnet50"), spec("resnet50"))
     assert (len(found), found[0], found[-1]) == (16, "conv2_block2_1_conv", "conv5_block3_3_conv")
 
 
 def test_names_are_sorted_from_the_input_on() -> None:
     text = "conv5_block16_2_conv, conv4_block1_1_conv,conv5_block16_0_bn"
     names = ["conv4_block1_1_conv", "conv5_block16_0_bn", "conv5_block16_2_conv"]
-    assert parse_cut_offs(text, network("densenet121")) == names
-    assert parse_cut_offs("conv5_block16_2_conv", network("densenet121")) == ["conv5_block16_2_conv"]
+    assert parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD) == names
+    assert parse_cut_offs("conv5_block16_2_conv", network("densenet121"), spec("densenet121"), HEAD) == [
+        "conv5_block16_2_conv"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,15 +64,15 @@ def test_names_are_sorted_from_the_input_on() -> None:
 )
 def test_refusals(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_cut_offs(text, network("densenet121"))
+        parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD)
 
 
 def test_candidates_in_different_branches_are_refused() -> None:
     with pytest.raises(ValueError, match="got 'conv5_block1_0_conv' in another branch than 'conv5_block1_1_conv'"):
-        parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"))
+        parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"), spec("resnet50"))
 
 
 def test_reading_a_setting_changes_nothing() -> None:
     before = [layer.trainable for layer in network("densenet121").layers]
-    parse_cut_offs("auto", network("densenet121"))
+    parse_cut_offs("auto", network("densenet121"), spec("densenet121"), HEAD)
     assert [layer.trainable for layer in network("densenet121").layers] == before

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from radiograft.models.backbones.registry import BACKBONES, build_backbone
+from radiograft.backbones import list_backbones
+from radiograft.models.backbone import build_backbone
 from radiograft.models.fused_batchnorm import FusedBatchNormalization, fuse_batch_norm
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
@@ -25,7 +26,7 @@ def fused_layers(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
 
 
-@pytest.mark.parametrize("name", list(BACKBONES))
+@pytest.mark.parametrize("name", list_backbones())
 def test_every_backbone_gives_the_same_features(name: str) -> None:
     keras.utils.set_random_seed(0)
     backbone = with_statistics(build_backbone(name, "none", "", 32))

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.config import CUT_OFFS
-from radiograft.models.backbones.registry import BACKBONES, build_backbone
-from radiograft.models.freezing import check_cut_off, last_convolution, unfreeze_from
+from radiograft.backbones import get_backbone, list_backbones
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import check_cut_off, last_convolution, unfreeze_from
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
+from tests.helpers.networks import HEAD
 
 LABELS = 2
 UNITS = 8
@@ -113,10 +114,10 @@ def test_one_flat_network_shares_the_layers_of_both_parts() -> None:
     assert network.get_layer("convolution") is features.get_layer("convolution")
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", list_backbones())
 def test_the_default_cut_off_is_the_last_convolution(backbone: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue({"densenet121": "densenet", "efficientnet_lite0": "lite"}[backbone])
-    assert last_convolution(model) == CUT_OFFS[backbone]
+    assert last_convolution(model) == get_backbone(backbone).default_cut_off
 
 
 def test_the_posters_cut_off_leaves_its_last_convolution_and_the_classifier(densenet: keras.Model) -> None:
@@ -200,7 +201,7 @@ def test_a_second_cut_off_forgets_the_first(lite: keras.Model) -> None:
 @pytest.mark.parametrize("behind", ["top_bn", "top_activation", "pooled", "classifier_dense", "probabilities"])
 def test_a_cut_off_behind_the_last_convolution_is_refused(lite: keras.Model, behind: str) -> None:
     with pytest.raises(ValueError, match=f"must leave weights of the backbone to train, behind '{behind}'"):
-        unfreeze_from(lite, behind)
+        unfreeze_from(lite, behind, HEAD)
 
 
 def test_an_unknown_cut_off_is_answered_with_the_nearest_names(densenet: keras.Model, lite: keras.Model) -> None:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, cast_to_policy
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

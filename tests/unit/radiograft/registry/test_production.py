@@ -1,4 +1,4 @@
-"""The production pointer: it names a version that exists, moves from where it was seen, and finds its way back."""
+"""The production pointer: promotion, conflicts and rollback."""
 
 from __future__ import annotations
 
@@ -26,77 +26,77 @@ def stocked(place: str, tmp_path: Path) -> str:
     return place
 
 
-def _promote(place: str, number: int) -> None:
+def promote(place: str, number: int) -> None:
     production.promote(
         place, MODEL, number, production.read_production(place, MODEL), reason=f"better than {number - 1}"
     )
 
 
-def _current(place: str) -> int:
-    found = production.read_production(place, MODEL)
-    assert found is not None
-    return found.version
+def production_version(place: str) -> int:
+    current = production.read_production(place, MODEL)
+    assert current is not None
+    return current.version
 
 
-def test_at_first_nothing_is_in_production(stocked: str) -> None:
+def test_read_production_new_registry_returns_none(stocked: str) -> None:
     assert production.read_production(stocked, MODEL) is None
 
 
-def test_the_pointer_names_the_version_and_remembers_how_it_came_there(stocked: str) -> None:
+def test_promote_records_version_and_history(stocked: str) -> None:
     production.promote(stocked, MODEL, 2, None, run_id="run-2", reason="nothing was there")
     production.promote(stocked, MODEL, 3, production.read_production(stocked, MODEL), reason="better")
-    found = production.read_production(stocked, MODEL)
-    assert found is not None
-    assert found.version == 3
-    assert [(each.version, each.run_id, each.reason) for each in found.history] == [
+    current = production.read_production(stocked, MODEL)
+    assert current is not None
+    assert current.version == 3
+    assert [(change.version, change.run_id, change.reason) for change in current.history] == [
         (2, "run-2", "nothing was there"),
         (3, "", "better"),
     ]
-    assert all(datetime.datetime.fromisoformat(each.time).tzinfo for each in found.history)
+    assert all(datetime.datetime.fromisoformat(change.time).tzinfo for change in current.history)
     pointer = json.loads(storage.read_bytes(storage.join(stocked, MODEL, "production.json")))
-    assert pointer["version"] == 3  # what a serving system reads
+    assert pointer["version"] == 3  # read by serving systems
 
 
-def test_a_version_that_does_not_exist_is_refused(stocked: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^chest has no version 5 in .*; there are 1, 2, 3, 4$"):
-        _promote(stocked, 5)
+def test_promote_missing_version_raises(stocked: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^chest has no version 5 in .*; existing versions: 1, 2, 3, 4$"):
+        promote(stocked, 5)
     assert production.read_production(stocked, MODEL) is None
 
 
 @pytest.mark.parametrize("first", [None, 1])
-def test_production_that_moved_meanwhile_is_left_where_it_is(stocked: str, first: int | None) -> None:
+def test_promote_after_other_promotion_raises(stocked: str, first: int | None) -> None:
     if first:
-        _promote(stocked, first)
+        promote(stocked, first)
     seen = production.read_production(stocked, MODEL)
-    _promote(stocked, 2)
-    was = "version 1" if first else "no version"
-    message = f"^production moved: {was} was expected to be in production, version 2 is by now$"
+    promote(stocked, 2)
+    expected = "version 1" if first else "no version"
+    message = f"^production changed: expected {expected} in production, got version 2$"
     with pytest.raises(production.ConflictError, match=message):
         production.promote(stocked, MODEL, 3, seen, reason="better")
-    assert _current(stocked) == 2
+    assert production_version(stocked) == 2
 
 
-def test_back_and_forth_is_a_move_too(stocked: str) -> None:
-    """The same version is in production again, but not for the same reason."""
-    _promote(stocked, 1)
+def test_promote_after_promotion_and_rollback_raises(stocked: str) -> None:
+    """The same version is in production again, but its history differs."""
+    promote(stocked, 1)
     seen = production.read_production(stocked, MODEL)
-    _promote(stocked, 2)
+    promote(stocked, 2)
     production.rollback(stocked, MODEL, reason="wrong")
-    assert _current(stocked) == 1
+    assert production_version(stocked) == 1
     with pytest.raises(production.ConflictError):
         production.promote(stocked, MODEL, 3, seen, reason="better")
 
 
-def test_rollback_goes_back_step_by_step(stocked: str) -> None:
+def test_rollback_repeated_goes_further_back(stocked: str) -> None:
     for number in (1, 2, 3):
-        _promote(stocked, number)
+        promote(stocked, number)
     assert production.rollback(stocked, MODEL, reason="wrong") == (3, 2)
     assert production.rollback(stocked, MODEL, reason="wrong too") == (2, 1)
-    _promote(stocked, 4)
+    promote(stocked, 4)
     assert production.rollback(stocked, MODEL, reason="again") == (4, 1)
-    found = production.read_production(stocked, MODEL)
-    assert found is not None
-    assert [(each.version, each.rollback) for each in found.history] == [
+    current = production.read_production(stocked, MODEL)
+    assert current is not None
+    assert [(change.version, change.rollback) for change in current.history] == [
         (1, False),
         (2, False),
         (3, False),
@@ -108,29 +108,29 @@ def test_rollback_goes_back_step_by_step(stocked: str) -> None:
 
 
 @pytest.mark.parametrize("promoted", [[], [1], [1, 2]])
-def test_without_anything_before_there_is_no_way_back(stocked: str, promoted: list[int]) -> None:
+def test_rollback_without_earlier_version_raises(stocked: str, promoted: list[int]) -> None:
     for number in promoted:
-        _promote(stocked, number)
+        promote(stocked, number)
     if len(promoted) == 2:
         production.rollback(stocked, MODEL, reason="wrong")
     with pytest.raises(ValueError, match=r"^chest has no earlier production version to go back to$"):
         production.rollback(stocked, MODEL, reason="wrong")
 
 
-def test_what_is_gone_is_not_gone_back_to(stocked: str) -> None:
-    _promote(stocked, 1)
-    _promote(stocked, 2)
+def test_rollback_to_missing_version_raises(stocked: str) -> None:
+    promote(stocked, 1)
+    promote(stocked, 2)
     storage.delete(storage.join(stocked, MODEL, "1", "saved_model.pb"))
     with pytest.raises(FileNotFoundError, match="chest has no version 1 in "):
         production.rollback(stocked, MODEL, reason="wrong")
-    assert _current(stocked) == 2
+    assert production_version(stocked) == 2
 
 
-def test_of_racing_promotions_exactly_one_moves_production(stocked: str) -> None:
-    _promote(stocked, 1)
+def test_promote_concurrent_promotions_exactly_one_succeeds(stocked: str) -> None:
+    promote(stocked, 1)
     seen, start = production.read_production(stocked, MODEL), threading.Barrier(3)
 
-    def promote(number: int) -> bool:
+    def try_to_promote(number: int) -> bool:
         start.wait()
         try:
             production.promote(stocked, MODEL, number, seen, reason="better")
@@ -139,6 +139,6 @@ def test_of_racing_promotions_exactly_one_moves_production(stocked: str) -> None
         return True
 
     with ThreadPoolExecutor(3) as pool:
-        won = list(pool.map(promote, (2, 3, 4)))
+        won = list(pool.map(try_to_promote, (2, 3, 4)))
     assert won.count(True) == 1
-    assert _current(stocked) == (2, 3, 4)[won.index(True)]
+    assert production_version(stocked) == (2, 3, 4)[won.index(True)]

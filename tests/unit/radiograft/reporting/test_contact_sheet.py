@@ -1,4 +1,4 @@
-"""The contact sheet: images on top, the views that training will see below."""
+"""Contact sheet: original images on top, the augmented copies that training uses below."""
 
 from __future__ import annotations
 
@@ -19,64 +19,64 @@ from tests.helpers.images import noise
 GAP = 4
 
 
-def drawn(count: int, size: int, augmentation: Augmentation, seed: int = 0) -> np.ndarray:
+def draw(count: int, size: int, augmentation: Augmentation, seed: int = 0) -> np.ndarray:
     images = np.stack([noise(size, number)[..., None] for number in range(count)])
     ids = tf.constant([f"{number}.png" for number in range(count)])
-    return opened(draw_contact_sheet(tf.constant(images), ids, augmentation, seed))
+    return decode(draw_contact_sheet(tf.constant(images), ids, augmentation, seed))
 
 
-def opened(png: bytes) -> np.ndarray:
+def decode(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as sheet:
         assert (sheet.format, sheet.mode) == ("PNG", "L")
         return np.asarray(sheet)
 
 
 def cell(sheet: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
-    top, left = (GAP + (size + GAP) * place for place in (row, column))
+    top, left = (GAP + (size + GAP) * index for index in (row, column))
     return sheet[top : top + size, left : left + size]
 
 
-def test_each_column_holds_per_image_and_five_views() -> None:
+def test_draw_contact_sheet_column_has_image_and_five_copies() -> None:
     augmentation = Augmentation(rotation_range=90)
-    sheet = drawn(6, 32, augmentation, seed=3)
+    sheet = draw(6, 32, augmentation, seed=3)
     assert sheet.shape == (6 * 36, 6 * 36)
     assert (sheet[:GAP] == 255).all()
     originals = np.stack([noise(32, number) for number in range(6)])
     ids = tf.constant([f"{number}.png" for number in range(6)])
     for column, original in enumerate(originals):
         np.testing.assert_array_equal(cell(sheet, 0, column, 32), original)
-    for view in range(5):
-        views = augment(
-            tf.constant(originals[..., None]), draw_parameters(ids, tf.constant(view), 3), augmentation
+    for copy in range(5):
+        copies = augment(
+            tf.constant(originals[..., None]), draw_parameters(ids, tf.constant(copy), 3), augmentation
         ).numpy()
         for column in range(6):
-            np.testing.assert_array_equal(cell(sheet, 1 + view, column, 32), views[column, ..., 0])
+            np.testing.assert_array_equal(cell(sheet, 1 + copy, column, 32), copies[column, ..., 0])
 
 
-def test_the_seed_decides_the_sheet() -> None:
-    once, again, other = (drawn(6, 32, Augmentation(rotation_range=90), seed) for seed in (0, 0, 1))
+def test_draw_contact_sheet_depends_on_seed() -> None:
+    once, again, other = (draw(6, 32, Augmentation(rotation_range=90), seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(once, again)
     assert (once != other).any()
 
 
-def test_without_augmentation_every_view_is_the_image() -> None:
-    sheet = drawn(6, 32, Augmentation())
+def test_draw_contact_sheet_without_augmentation_repeats_image() -> None:
+    sheet = draw(6, 32, Augmentation())
     for row in range(6):
         np.testing.assert_array_equal(cell(sheet, row, 2, 32), noise(32, 2))
 
 
-def test_a_few_images_make_a_narrow_sheet() -> None:
-    assert drawn(2, 32, Augmentation()).shape == (6 * 36, 2 * 36)
+def test_draw_contact_sheet_few_images_is_narrow() -> None:
+    assert draw(2, 32, Augmentation()).shape == (6 * 36, 2 * 36)
 
 
 @pytest.mark.parametrize(("size", "shape"), [(160, (984, 984)), (320, (972, 972))])
-def test_large_images_are_shown_at_most_160_pixels_tall(size: int, shape: tuple[int, int]) -> None:
-    assert drawn(6, size, Augmentation()).shape == shape
+def test_draw_contact_sheet_large_images_are_scaled_to_160_pixels(size: int, shape: tuple[int, int]) -> None:
+    assert draw(6, size, Augmentation()).shape == shape
 
 
-def test_the_first_images_that_train_are_on_it(shards_folder: Path) -> None:
-    """A near duplicate that was left out is in no shard, and so not on the sheet."""
+def test_training_contact_sheet_shows_first_training_images(shards_folder: Path) -> None:
+    """An excluded near duplicate is not in the shards and therefore not on the sheet."""
     data = Shards.read(shards_folder)
-    sheet = opened(training_contact_sheet(data, 0))
+    sheet = decode(training_contact_sheet(data, 0))
     for column, (image, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
         np.testing.assert_array_equal(cell(sheet, 0, column, 32), image[..., 0])

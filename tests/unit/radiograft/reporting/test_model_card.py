@@ -1,4 +1,4 @@
-"""The model card: headings only where there are facts, figures with intervals, foreign text that stays text."""
+"""Model card: headings only for non-empty sections, metrics with intervals, escaped untrusted text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from radiograft.models.spec import ModelSpec
 from radiograft.reporting import model_card
-from tests.helpers.publish_inputs import CONTRACT, METRICS
+from tests.helpers.publish_inputs import METRICS, SPEC
 
 LINEAGE: dict[str, Any] = {
     "run_id": "run-1",
@@ -23,53 +24,53 @@ LINEAGE: dict[str, Any] = {
 }
 
 
-def _card(contract: dict[str, Any] = CONTRACT, lineage: dict[str, Any] = LINEAGE, **metrics: Any) -> str:
-    return model_card.render_model_card("chest", METRICS | metrics, contract, lineage)
+def _card(spec: ModelSpec = SPEC, lineage: dict[str, Any] = LINEAGE, **metrics: Any) -> str:
+    return model_card.render_model_card("chest", METRICS | metrics, spec, lineage)
 
 
 def _headings(card: str) -> list[str]:
     return re.findall(r"^## (.*)$", card, re.MULTILINE)
 
 
-def test_the_headings_are_those_of_a_model_card() -> None:
+def test_model_card_headings() -> None:
     assert _headings(_card()) == [
         "Model details",
         "Intended use",
         "Data",
         "Training",
-        "Results on test, with 95 % intervals [29, 35, 36]",
-        "Decision of the gate",
+        "Results on test, with 95% confidence intervals [29, 35, 36]",
+        "Promotion decision",
         "Caveats [38]",
     ]
 
 
-def test_figures_stand_with_their_intervals_and_counts() -> None:
+def test_model_card_metrics_have_intervals_and_counts() -> None:
     card = _card()
     row = "| Pneumonia | 12 of 40 | 0.800 (0.700 to 0.850) | 0.700 (0.600 to 0.750) | 0.900 (0.800 to 0.950) | "
     assert row + "0.600 (0.500 to 0.650) | 0.7500 |" in card
-    assert "40 images of 30 patients." in card
+    assert "40 images from 30 patients." in card
     assert "| train | 1,200 | 900 | 300 |" in card
-    assert "- Left out [8, 33]: 2 empty file\n" in card
+    assert "- Excluded [8, 33]: 2 empty file\n" in card
     assert "- Software [23]: radiograft 0.1.0 (commit c0ffee), keras 3.15.1\n" in card
-    assert "- In production when it was made: version 2\n" in card
+    assert "- Production version at the time: version 2\n" in card
 
 
-def test_what_could_not_be_estimated_is_no_figure() -> None:
-    nothing = {"value": None, "low": None, "high": None}
+def test_model_card_not_estimable_has_no_number() -> None:
+    not_estimable = {"value": None, "low": None, "high": None}
     measured = METRICS["metrics"]["fine_tuning"]["test"]
-    label = measured["labels"]["Pneumonia"] | {"auroc": nothing, "threshold": None}
+    label = measured["labels"]["Pneumonia"] | {"auroc": not_estimable, "threshold": None}
     test = measured | {"labels": {"Pneumonia": label}}
     row = next(line for line in _card(metrics={"fine_tuning": {"test": test}}).splitlines() if "| 12 of 40 |" in line)
     assert row.startswith("| Pneumonia | 12 of 40 | not estimable | 0.700 ")
     assert row.endswith(" | - |")
 
 
-def test_what_the_run_does_not_know_is_left_out() -> None:
+def test_model_card_unknown_facts_are_omitted() -> None:
     data = METRICS["data"] | {"notes": [], "excluded": [], "converted": {}}
     lineage = LINEAGE | {"parent": None, "code": {"version": "0.1.0", "commit": None}}
     card = _card(lineage=lineage, data=data)
     assert "Caveats [38]" not in _headings(card)
-    for words in ("Left out", "Converted", "Image:", "In production when", "commit", "None"):
+    for words in ("Excluded", "Converted", "Container image:", "Production version", "commit", "None"):
         assert words not in card
 
 
@@ -87,48 +88,48 @@ def _group(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def test_groups_and_shortcuts_are_told() -> None:
-    nothing_to_compare = _group(group="M", mean={})
-    told = "View alone predicts nearly as well as the model, or better: Mass on validation with an AUROC of 0.83"
-    card = _card(subgroups=[_group(), nothing_to_compare], judged_on="test", warnings=[told])
+def test_model_card_lists_subgroups_and_shortcuts() -> None:
+    not_compared = _group(group="M", mean={})
+    warning = "View alone predicts nearly as well as the model, or better: Mass on validation with an AUROC of 0.83"
+    card = _card(subgroups=[_group(), not_compared], judged_on="test", warnings=[warning])
     assert "## Factors [30, 34]\n\nMeasured on test.\n" in card
     assert "| sex: F | 20 (15) | 0.700 (0.600 to 0.800) | -0.050 (-0.200 to 0.100) |" in card
     assert "sex: M" not in card
-    assert f"- each image counts as a patient\n- {told}\n" in card
+    assert f"- each image counts as a patient\n- {warning}\n" in card
 
 
-def test_groups_of_validation_images_are_told_to_do_too_well() -> None:
+def test_model_card_validation_subgroups_are_marked_optimistic() -> None:
     card = _card(subgroups=[_group()], judged_on="validation")
-    told = "Measured on validation, on which epoch and threshold were chosen: these figures are too good.\n"
-    assert told in card
+    sentence = "Epoch and thresholds were selected on these images, so these results are optimistic."
+    assert f"Measured on validation. {sentence}\n" in card
 
 
-def test_the_kept_epoch_is_told() -> None:
-    """Fails where a model that no epoch improved reads as one that was fine-tuned."""
-    assert "- Epoch kept [26]: 3\n" in _card()
+def test_model_card_shows_selected_epoch() -> None:
+    """Fails if a model that no epoch improved appears as fine-tuned."""
+    assert "- Selected epoch [26]: 3\n" in _card()
     untrained = _card(kept_epochs={"feature_extraction": 5, "fine_tuning": 0})
-    assert "- Epoch kept [26]: 0: not trained further\n" in untrained
+    assert "- Selected epoch [26]: 0 (the weights before fine-tuning)\n" in untrained
 
 
-def test_a_refused_model_says_why() -> None:
+def test_model_card_not_promoted_lists_reasons() -> None:
     card = _card(gate={"promote": False, "reasons": ["worse on Mass", "and on Nodule"], "champion": 2})
-    assert "Stays a candidate:\n\n- worse on Mass\n- and on Nodule\n" in card
+    assert "Not promoted:\n\n- worse on Mass\n- and on Nodule\n" in card
 
 
 def _text(markdown: str) -> tuple[str, set[str]]:
-    """What a reader sees, and the kinds of elements it is made of."""
+    """Returns the visible text and the types of its inline elements."""
     inline = [child for token in MarkdownIt().parse(markdown) for child in token.children or []]
     return "".join(child.content for child in inline), {child.type for child in inline}
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.sampled_from(" <>&|*_`[]()!#~\\")))
-def test_foreign_text_is_read_as_it_was_written(text: str) -> None:
-    seen, kinds = _text(f"Label: {model_card.plain_text(text)}")
-    assert seen == f"Label: {' '.join(text.split())}".strip()
+def test_plain_text_renders_literally(text: str) -> None:
+    visible, kinds = _text(f"Label: {model_card.plain_text(text)}")
+    assert visible == f"Label: {' '.join(text.split())}".strip()
     assert kinds <= {"text", "text_special"}
 
 
-def test_a_label_cannot_break_the_table() -> None:
+def test_model_card_hostile_label_stays_in_its_cell() -> None:
     measured = METRICS["metrics"]["fine_tuning"]["test"]
     label = "Mass | <script>alert(1)</script>\n# heading"
     card = _card(metrics={"fine_tuning": {"test": measured | {"labels": {label: measured["labels"]["Pneumonia"]}}}})

@@ -1,4 +1,4 @@
-"""The report's first sentence, word for word."""
+"""Headline and cautions of the report, pinned word for word."""
 
 from __future__ import annotations
 
@@ -15,61 +15,62 @@ def metrics(truths: dict[str, list[float]], threshold: float, **mean: object) ->
     for name, truth in truths.items():
         columns |= {f"label:{name}": truth, f"score:{name}": SCORES}
     names = list(truths)
-    got = evaluate_predictions(pd.DataFrame(columns), names, dict.fromkeys(names, threshold), 0, 0)
-    got["mean"] |= mean  # type: ignore[typeddict-item]
-    return got
+    result = evaluate_predictions(pd.DataFrame(columns), names, dict.fromkeys(names, threshold), 0, 0)
+    result["mean"] |= mean  # type: ignore[typeddict-item]
+    return result
 
 
-def test_one_label() -> None:
+def test_headline_one_label() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, auroc={"value": 0.75, "low": 0.5001, "high": 0.9})
     assert narrative.headline("fine_tuning", test) == (
-        "Fine-tuning separates images with and without Mass at an AUROC of 0.750 (95 % interval 0.500 to "
-        "0.900) on 4 test images of 4 patients; its accuracy is 0.750, where always giving the more "
-        "frequent answer reaches 0.500."
+        "Fine-tuning detects Mass with an AUROC of 0.750 (95% CI 0.500 to 0.900) on 4 test images from 4 patients. "
+        "Its accuracy is 0.750; the majority-class baseline is 0.500."
     )
     assert narrative.cautions(test) == []
 
 
-def test_accuracy_no_better_than_the_more_frequent_answer() -> None:
+def test_headline_accuracy_at_baseline() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.375)
     assert narrative.headline("feature_extraction", test) == (
-        "Feature extraction separates images with and without Mass at an AUROC of 0.750 (too few patients "
-        "for an interval) on 4 test images of 4 patients; its accuracy of 0.500 is no better than the "
-        "0.500 of always giving the more frequent answer."
+        "Feature extraction detects Mass with an AUROC of 0.750 (too few patients for a confidence interval) on 4 test "
+        "images from 4 patients. Its accuracy of 0.500 does not exceed the majority-class baseline of 0.500."
     )
 
 
-def test_several_labels() -> None:
+def test_headline_several_labels() -> None:
     test = metrics({"Mass": [0, 0, 1, 1], "Edema": [0, 0, 0, 1], "Hernia": [0, 0, 0, 0]}, 0.7)
     assert narrative.headline("fine_tuning", test).startswith(
-        "Fine-tuning reaches, over 2 of 3 labels, a mean AUROC of 0.875 "
+        "Fine-tuning reaches a mean AUROC of 0.875 (too few patients for a confidence interval) over 2 of 3 labels on "
     )
-    assert narrative.cautions(test) == [
-        "Not estimable, for want of patients with or without it in validation or test, and not in the mean: Hernia."
-    ]
+    sentence = (
+        "Not estimable and excluded from the mean, because validation or test has too few patients with or without the "
+        "label: Hernia."
+    )
+    assert narrative.cautions(test) == [sentence]
 
 
-def test_nothing_estimable() -> None:
+def test_headline_nothing_estimable() -> None:
     test = metrics({"Mass": [0, 0, 0, 0]}, 0.5)
     assert narrative.headline("fine_tuning", test) == (
-        "Fine-tuning has no AUROC that could be estimated on the 4 test images of 4 patients: no label has enough "
-        "of both classes there and in validation; its accuracy of 0.750 is no better than the 1.000 of always giving "
-        "the more frequent answer."
+        "Fine-tuning has no estimable AUROC on the 4 test images from 4 patients: no label has enough patients of both "
+        "classes in validation and test. Its accuracy of 0.750 does not exceed the majority-class baseline of 1.000."
     )
 
 
-def test_an_accuracy_whose_lead_may_be_chance() -> None:
-    for low, told in ((0.25, True), (0.5, True), (0.5001, False)):
+def test_cautions_accuracy_interval_includes_baseline() -> None:
+    for low, warned in ((0.25, True), (0.5, True), (0.5001, False)):
         test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.75, "low": low, "high": 1.0})
         sentence = (
-            f"The interval of the accuracy, {low:.3f} to 1.000, reaches the 0.500 of always giving the more frequent "
-            "answer: chance alone could explain its lead."
+            f"The confidence interval of the accuracy ({low:.3f} to 1.000) includes the majority-class baseline of "
+            "0.500: the advantage over the baseline may be due to chance."
         )
-        assert narrative.cautions(test) == [sentence] * told
-    behind = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.5, "low": 0.25, "high": 0.75})
-    assert narrative.cautions(behind) == []  # which the headline tells
+        assert narrative.cautions(test) == [sentence] * warned
+    below = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.5, "low": 0.25, "high": 0.75})
+    assert narrative.cautions(below) == []  # stated in the headline
 
 
-def test_an_interval_that_reaches_chance() -> None:
+def test_cautions_auroc_interval_includes_chance() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.5, auroc={"value": 0.75, "low": 0.5, "high": 0.9})
-    assert narrative.cautions(test) == ["The interval of the AUROC reaches 0.5: chance alone could explain the result."]
+    assert narrative.cautions(test) == [
+        "The confidence interval of the AUROC includes 0.5: the result may be due to chance."
+    ]

@@ -1,4 +1,4 @@
-"""The page in a real browser, framed and sandboxed as KFP's viewer does it: nothing overflows, nothing complains."""
+"""The report in a real browser, framed and sandboxed as in KFP's viewer: no overflow, no console messages."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ pytestmark = needs_chromium
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_fourteen_labels(tmp_path: Path, full_report: Report, width: int) -> None:
+def test_report_fourteen_labels_fits_width(tmp_path: Path, full_report: Report, width: int) -> None:
     assert open_page(render_report(full_report), width, tmp_path) == Seen(width, 13 + 4 + 1 + 1 + 1, 0, [])
 
 
-def test_long_names_do_not_widen_the_page(tmp_path: Path, build_report: Callable[[Sequence[str]], Report]) -> None:
+def test_report_long_names_fit_width(tmp_path: Path, build_report: Callable[[Sequence[str]], Report]) -> None:
     report = build_report(["<script>alert('x')</script>" * 4, "W" * 80])
     seen = open_page(render_report(report), 390, tmp_path)
     assert (seen.width, seen.console) == (390, [])
 
 
 def _group(name: str) -> Subgroup:
-    """With as many figures and digits as a group has in all of ChestX-ray14."""
-    figure: Contrast = {
+    """A subgroup with as many metrics and digits as in the whole of ChestX-ray14."""
+    contrast: Contrast = {
         "group": {"value": 0.812, "low": 0.781, "high": 0.843},
         "difference": {"value": -0.107, "low": -0.131, "high": -0.083},
     }
-    mean = dict.fromkeys(subgroups.SHOWN, figure)
+    mean = dict.fromkeys(subgroups.SHOWN, contrast)
     return Subgroup(
         variable="age", group=name, n_images=25_596, n_patients=12_797, compared=["Mass"] * 13, mean=mean, labels={}
     )
 
 
-def test_no_table_is_wider_than_a_full_page(tmp_path: Path, full_report: Report) -> None:
-    """Fails where the page or its cells are so narrow or wide that the last columns of a table lie outside it."""
+def test_report_tables_fit_desktop_width(tmp_path: Path, full_report: Report) -> None:
+    """Fails if the last columns of a table lie outside the page."""
     groups = subgroups.subgroup_section([_group("under 18"), _group("80 and over")], "test", 10)
     page = render_report(dataclasses.replace(full_report, sections=[groups]))
     assert "25,596" in page
     assert open_page(page, 1280, tmp_path).scrolled == []
 
 
-def test_wide_plots_stay_readable_on_a_phone(tmp_path: Path, full_report: Report) -> None:
-    """Fails where a plot over the whole page shrinks with it: its letters would be five pixels high."""
+def test_report_wide_plots_scroll_on_phone(tmp_path: Path, full_report: Report) -> None:
+    """Fails if a full-width plot shrinks with the page: its text would be five pixels high."""
     scrolled = open_page(render_report(full_report), 375, tmp_path).scrolled
-    assert "Validation AUROC of a linear probe on each layer, with 95 % intervals" in scrolled
+    assert "Validation AUROC of a linear probe on each layer, with 95% confidence intervals" in scrolled
     assert "Best layers" in scrolled
 
 
-def test_lines_between_rows_go_through_the_column_that_stays(tmp_path: Path, full_report: Report) -> None:
-    """Fails where borders are collapsed or below the rows: a row's first cell then covers the line above it."""
+def test_report_row_borders_cross_sticky_column(tmp_path: Path, full_report: Report) -> None:
+    """Fails if borders are collapsed or below the rows: the sticky cell would cover the border above it."""
     image = photograph(render_report(full_report), 375, tmp_path)
     inside, beside = (
         sum(image.getpixel((x, y)) == (0xDD, 0xE2, 0xE7) for y in range(image.height)) for x in (168, 180)
     )
     assert beside > 50
-    assert abs(inside - beside) <= 2  # a pixel of the text may have the color of a line
+    assert abs(inside - beside) <= 2  # a text pixel may have the color of a border
 
 
-def test_the_measurement_sees_overflow_and_complaints(tmp_path: Path) -> None:
+def test_open_page_detects_overflow_and_console_messages(tmp_path: Path) -> None:
     wide = "<!doctype html><div style='width:500px'>wide</div><img src='data:image/png;base64,AAAA'>"
     seen = open_page(wide, 390, tmp_path)
     assert seen.width > 500

@@ -1,4 +1,4 @@
-"""The folder that TensorFlow Serving serves from: the version in production, whole, and no other."""
+"""The folder that TensorFlow Serving reads contains exactly the production version, complete."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_without_a_version_in_production_there_is_nothing_to_serve(stocked: str, folder: Path) -> None:
+def test_sync_without_production_version_returns_none(stocked: str, folder: Path) -> None:
     assert sync_models(stocked, MODEL, folder) is None
     assert _contents(folder) == {}
 
 
-def test_the_version_in_production_is_there_whole_and_alone(stocked: str, folder: Path) -> None:
+def test_sync_copies_exactly_the_production_version(stocked: str, folder: Path) -> None:
     _promote(stocked, 3)
     assert sync_models(stocked, MODEL, folder) == 3
-    _promote(stocked, 1)  # Serving itself would stay with the highest number
+    _promote(stocked, 1)  # Serving itself would keep the highest number
     assert sync_models(stocked, MODEL, folder) == 1
     assert _contents(folder) == {
         "chest/1/saved_model.pb": "graph 1",
@@ -63,7 +63,7 @@ def test_the_version_in_production_is_there_whole_and_alone(stocked: str, folder
     }
 
 
-def test_a_rollback_brings_the_earlier_version_back(stocked: str, folder: Path) -> None:
+def test_sync_after_rollback_restores_earlier_version(stocked: str, folder: Path) -> None:
     for number in (1, 2):
         _promote(stocked, number)
         sync_models(stocked, MODEL, folder)
@@ -72,7 +72,7 @@ def test_a_rollback_brings_the_earlier_version_back(stocked: str, folder: Path) 
     assert [path.name for path in (folder / MODEL).iterdir()] == ["1"]
 
 
-def test_a_version_that_is_there_is_not_copied_again(stocked: str, folder: Path) -> None:
+def test_sync_unchanged_version_is_not_copied_again(stocked: str, folder: Path) -> None:
     _promote(stocked, 2)
     sync_models(stocked, MODEL, folder)
     before = (folder / MODEL / "2").stat().st_ino
@@ -80,7 +80,7 @@ def test_a_version_that_is_there_is_not_copied_again(stocked: str, folder: Path)
     assert (folder / MODEL / "2").stat().st_ino == before
 
 
-def test_a_changed_file_leaves_in_place_what_serves(stocked: str, folder: Path) -> None:
+def test_sync_corrupt_version_raises_and_keeps_current_one(stocked: str, folder: Path) -> None:
     _promote(stocked, 1)
     sync_models(stocked, MODEL, folder)
     storage.write_bytes(storage.join(stocked, MODEL, "2", "variables/variables.index"), b"other weights")
@@ -90,7 +90,7 @@ def test_a_changed_file_leaves_in_place_what_serves(stocked: str, folder: Path) 
     assert [path.name for path in (folder / MODEL).iterdir()] == ["1"]
 
 
-def test_what_a_killed_process_left_is_not_served(stocked: str, folder: Path) -> None:
+def test_sync_deletes_leftovers_of_killed_process(stocked: str, folder: Path) -> None:
     for number in (1, 2):
         (folder / f".chest.{number}").mkdir()
         (folder / f".chest.{number}" / "half").write_text("a file")
@@ -99,29 +99,29 @@ def test_what_a_killed_process_left_is_not_served(stocked: str, folder: Path) ->
     assert sorted(_contents(folder)) == ["chest/2/saved_model.pb", "chest/2/variables/variables.index"]
 
 
-def test_a_version_goes_out_of_sight_before_its_files_go(
+def test_sync_hides_version_before_deleting_its_files(
     stocked: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails where `mirror` deletes the files in place: Serving, started meanwhile, would load what is left of them."""
-    seen, rmtree = [], shutil.rmtree
+    """Fails if files are deleted in place: if Serving started meanwhile, it would load an incomplete version."""
+    visible, rmtree = [], shutil.rmtree
 
-    def look_and_remove(path: Path) -> None:
-        seen.append(sorted(served.name for served in (folder / MODEL).iterdir()))
+    def record_and_remove(path: Path) -> None:
+        visible.append(sorted(served.name for served in (folder / MODEL).iterdir()))
         rmtree(path)
 
-    monkeypatch.setattr(shutil, "rmtree", look_and_remove)
+    monkeypatch.setattr(shutil, "rmtree", record_and_remove)
     for number in (2, 1):
         _promote(stocked, number)
         sync_models(stocked, MODEL, folder)
-    assert seen == [["1"]]
+    assert visible == [["1"]]
 
 
 @contextlib.contextmanager
 def _start(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "radiograft.serving.sync", "--every", "1", *arguments]
     with (
-        log.open("wb") as said,
-        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), stderr=said) as process,
+        log.open("wb") as stderr,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), stderr=stderr) as process,
     ):
         try:
             yield process
@@ -129,14 +129,14 @@ def _start(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.terminate()
 
 
-def _wait(until: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not until():
+    while not condition():
         assert time.monotonic() < deadline, "waited for a minute"
         time.sleep(0.1)
 
 
-def test_the_first_version_is_waited_for(stocked: str, folder: Path, tmp_path: Path) -> None:
+def test_main_first_waits_for_production_version(stocked: str, folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with _start(log, "--first", stocked, MODEL, str(folder)) as process:
         _wait(lambda: "no version of chest is in production yet" in log.read_text())
@@ -145,13 +145,13 @@ def test_the_first_version_is_waited_for(stocked: str, folder: Path, tmp_path: P
     assert [path.name for path in (folder / MODEL).iterdir()] == ["2"]
 
 
-def test_following_outlives_a_registry_that_is_out_of_reach(stocked: str, folder: Path, tmp_path: Path) -> None:
+def test_main_continues_after_failed_read(stocked: str, folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     _promote(stocked, 1)
     with _start(log, stocked, MODEL, str(folder)):
         _wait((folder / HEARTBEAT_FILE).exists)
         storage.write_bytes(storage.join(stocked, MODEL, "2", "saved_model.pb"), b"another graph")
         _promote(stocked, 2)
-        _wait(lambda: "the registry could not be followed" in log.read_text())
+        _wait(lambda: "cannot read the production version from the registry" in log.read_text())
         _promote(stocked, 3)
         _wait((folder / MODEL / "3").exists)

@@ -55,8 +55,8 @@ def test_fewer_gpus_than_promised_stop_the_stage_before_its_work(
     with pytest.raises(RuntimeError) as error, stage("fine_tune", devices=devices):
         begun = True
     assert not begun
-    assert str(error.value).startswith("this task was promised 2 GPUs and sees 1; ")
-    assert str(error.value).endswith("check the pod's resources, or unset RADIOGRAFT_PROMISED_GPUS to run without")
+    assert str(error.value).startswith("this task requested 2 GPUs but sees 1; ")
+    assert str(error.value).endswith("check the pod's resources, or unset RADIOGRAFT_PROMISED_GPUS to run without GPUs")
 
 
 @pytest.mark.parametrize("promise", [None, "0", "1"])

@@ -1,4 +1,4 @@
-"""Compare-and-swap: of writers that saw the same content exactly one replaces it, on disk and in an object store."""
+"""Compare-and-swap, on disk and in buckets: exactly one of several writers that read the same content replaces it."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from tests.repository import ROOT
 WRITERS = 12
 COUNT = """
 import os, sys
-from components import compare_and_swap
+from radiograft.storage import conditional_write
 for _ in range(int(sys.argv[2])):
     while True:
-        content, token = compare_and_swap.read(sys.argv[1])
+        content, token = conditional_write.read_versioned(sys.argv[1])
         try:
-            compare_and_swap.swap(sys.argv[1], b"%d by %d" % (int(content.split()[0]) + 1, os.getpid()), token)
+            new = b"%d by %d" % (int(content.split()[0]) + 1, os.getpid())
+            conditional_write.swap_content(sys.argv[1], new, token)
             break
         except FileExistsError:
             continue
 """
 
 
-def test_what_was_read_is_replaced(place: str) -> None:
+def test_swap_current_token_replaces_content(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    found = conditional_write.read_versioned(f"{place}/pointer")
-    assert found.content == b"one"
-    conditional_write.swap_content(f"{place}/pointer", b"two", found.token)
+    current = conditional_write.read_versioned(f"{place}/pointer")
+    assert current.content == b"one"
+    conditional_write.swap_content(f"{place}/pointer", b"two", current.token)
     assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
 
 
-def test_a_token_that_was_used_is_worth_nothing(place: str) -> None:
+def test_swap_used_token_raises(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
     token = conditional_write.read_versioned(f"{place}/pointer").token
     conditional_write.swap_content(f"{place}/pointer", b"two", token)
@@ -48,13 +49,13 @@ def test_a_token_that_was_used_is_worth_nothing(place: str) -> None:
     assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
 
 
-def test_a_swap_whose_answer_was_lost_is_no_conflict(embedded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client repeats the request, and the store tells it that the object has changed: by itself."""
+def test_swap_retried_after_lost_response_succeeds(embedded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client repeats the request, and the store reports a conflict with the client's own first write."""
     uri, upload = f"{embedded}/{uuid.uuid4()}", Blob.upload_from_string
 
-    def upload_twice(blob: Blob, *arguments: Any, **named: Any) -> None:
-        upload(blob, *arguments, **named)
-        upload(blob, *arguments, **named)
+    def upload_twice(blob: Blob, *args: Any, **kwargs: Any) -> None:
+        upload(blob, *args, **kwargs)
+        upload(blob, *args, **kwargs)
 
     monkeypatch.setattr(Blob, "upload_from_string", upload_twice)
     conditional_write.swap_content(uri, b"one", None)
@@ -62,14 +63,14 @@ def test_a_swap_whose_answer_was_lost_is_no_conflict(embedded: str, monkeypatch:
     assert storage.read_bytes(uri) == b"two"
 
 
-def test_without_a_token_there_must_be_no_file(place: str) -> None:
+def test_swap_without_token_existing_file_raises(place: str) -> None:
     conditional_write.swap_content(f"{place}/folder/pointer", b"one", None)
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
         conditional_write.swap_content(f"{place}/folder/pointer", b"two", None)
     assert storage.read_bytes(f"{place}/folder/pointer") == b"one"
 
 
-def test_a_file_that_is_gone_is_not_replaced(place: str) -> None:
+def test_swap_deleted_file_raises(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
     token = conditional_write.read_versioned(f"{place}/pointer").token
     storage.delete(f"{place}/pointer")
@@ -78,18 +79,18 @@ def test_a_file_that_is_gone_is_not_replaced(place: str) -> None:
     assert not storage.exists(f"{place}/pointer")
 
 
-def test_a_missing_file_is_named(place: str) -> None:
+def test_read_versioned_missing_file_raises(place: str) -> None:
     with pytest.raises(FileNotFoundError, match="/missing"):
         conditional_write.read_versioned(f"{place}/missing")
 
 
-def test_nothing_but_the_file_is_listed(place: str) -> None:
+def test_swap_creates_only_one_listed_file(place: str) -> None:
     conditional_write.swap_content(f"{place}/pointer", b"one", None)
     assert [entry.name for entry in storage.list_files(place)] == ["pointer"]
 
 
 @pytest.mark.parametrize("before", [b"one", None])
-def test_of_twelve_racing_writers_exactly_one_wins(place: str, before: bytes | None) -> None:
+def test_swap_concurrent_writers_exactly_one_succeeds(place: str, before: bytes | None) -> None:
     if before:
         storage.write_bytes(f"{place}/pointer", before)
     token = conditional_write.read_versioned(f"{place}/pointer").token if before else None
@@ -109,9 +110,9 @@ def test_of_twelve_racing_writers_exactly_one_wins(place: str, before: bytes | N
     assert storage.read_bytes(f"{place}/pointer") == b"%d" % won.index(True)
 
 
-def test_processes_that_count_together_lose_nothing(place: str) -> None:
+def test_swap_concurrent_processes_lose_no_update(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"0")
     command = [sys.executable, "-c", COUNT, f"{place}/pointer", "5"]
-    counting = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [process.wait() for process in counting] == [0, 0, 0]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
     assert storage.read_bytes(f"{place}/pointer").split()[0] == b"15"

@@ -1,4 +1,4 @@
-"""A file in half precision that does not fit on the disk is refused in a sentence, before anything is written to it."""
+"""`create_memmap` raises if the disk has too little space, before any data are written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.repository import ROOT
 FILL = """
 import sys, numpy as np
 from pathlib import Path
-from components.modeling import memory_map
+from radiograft.storage import memmap
 create = {
-    "create": memory_map.create,
+    "create": memmap.create_memmap,
     "plain": lambda path, shape: np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=shape),
 }[sys.argv[1]]
 create(Path(sys.argv[2]), (2_000_000,))[:] = 1
@@ -30,7 +30,7 @@ create(Path(sys.argv[2]), (2_000_000,))[:] = 1
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a megabyte."""
+    """A disk of one megabyte."""
     if os.geteuid():
         pytest.skip("only root can mount a small disk")
     try:
@@ -40,26 +40,26 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this machine does not let root mount a small disk")
 
 
-def fill(how: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """Fills a file of four megabytes in a process of its own."""
-    return subprocess.run([sys.executable, "-c", FILL, how, str(path)], cwd=ROOT, capture_output=True, text=True)
+def fill(function: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """Fills a file of four megabytes in a child process."""
+    return subprocess.run([sys.executable, "-c", FILL, function, str(path)], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_it_is_an_array_on_disk(tmp_path: Path) -> None:
+def test_create_memmap_writes_npy_file(tmp_path: Path) -> None:
     array = memmap.create_memmap(tmp_path / "file.npy", (2, 3))
     array[1] = 5
     array.flush()
     np.testing.assert_array_equal(np.load(tmp_path / "file.npy"), np.float16([[0, 0, 0], [5, 5, 5]]))
 
 
-def test_a_full_disk_is_told(disk: Path) -> None:
-    done = fill("create", disk / "file.npy")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
+def test_create_memmap_full_disk_raises(disk: Path) -> None:
+    process = fill("create", disk / "file.npy")
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
         f"OSError: [Errno 28] No space left on device (4,000,128 bytes are needed): '{disk / 'file.npy'}'"
     )
 
 
-def test_otherwise_the_kernel_would_kill_the_process(disk: Path) -> None:
-    """The defence of the test above, switched off."""
+def test_plain_memmap_full_disk_kills_process(disk: Path) -> None:
+    """Control: without allocation up front, the kernel kills the process."""
     assert fill("plain", disk / "file.npy").returncode == -signal.SIGBUS

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from radiograft.config.recipe import Recipe
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import SplitModel, split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
@@ -23,7 +23,8 @@ from radiograft.training import activation_cache
 from radiograft.training.activation_cache import CachedActivations, bytes_needed, cache_activations, should_cache
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations
-from radiograft.training.trainer import History, TrainConfig, train
+from radiograft.training.history import History
+from radiograft.training.trainer import TrainConfig, train
 
 CUT_OFF = "conv5_block16_2_conv"
 BATCH, EPOCHS, SEED = 8, 3, 5

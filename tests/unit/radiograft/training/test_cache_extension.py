@@ -17,7 +17,7 @@ from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
-from tests.helpers.networks import IMAGES, every_backbone, network, outputs
+from tests.helpers.networks import IMAGES, every_backbone, network, outputs, spec
 
 VIEWS = np.stack([IMAGES, IMAGES[:, ::-1]])
 HALF = 2.0**-11  # the largest relative error of rounding to half precision
@@ -45,7 +45,7 @@ def test_extended_activations_are_those_cached_at_the_deeper_cut(
     name: str, chosen: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = pool_before_concat(network(name))
-    cuts = [split_model(model, candidate_cut_offs(network(name))[number]) for number in sorted(chosen)]
+    cuts = [split_model(model, candidate_cut_offs(network(name), spec(name))[number]) for number in sorted(chosen)]
     found = extended(stored(cuts[0]), cuts, tmp_path_factory.mktemp("extended"))
     for part, direct in zip(found.parts, stored(cuts[-1]).parts, strict=True):
         assert (part.dtype, part.shape) == (np.float16, direct.shape)

@@ -52,7 +52,7 @@ def test_without_gpus_the_cpu_computes() -> None:
 
 def test_promised_gpus_that_are_missing_stop_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROMISED_GPUS_VARIABLE, "2")
-    with pytest.raises(RuntimeError, match=r"promised 2 GPUs and sees 0; .*unset RADIOGRAFT_PROMISED_GPUS"):
+    with pytest.raises(RuntimeError, match=r"requested 2 GPUs but sees 0; .*unset RADIOGRAFT_PROMISED_GPUS"):
         devices.distribution_strategy()
     monkeypatch.setenv(PROMISED_GPUS_VARIABLE, "0")
     assert devices.distribution_strategy().num_replicas_in_sync == 1

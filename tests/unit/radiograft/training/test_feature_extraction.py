@@ -38,7 +38,15 @@ def backbone(factor: float = 2.0) -> keras.Model:
 def extraction(
     data: Shards, folder: Path, checkpoints: Checkpoints = NO_CHECKPOINTS, batch_size: int = BATCH, factor: float = 2.0
 ) -> FeatureSet:
-    return extract_features(backbone(factor), data, batch_size, tf.distribute.get_strategy(), folder, checkpoints)
+    return extract_features(
+        backbone(factor),
+        ("block1_out", "block2_out"),
+        data,
+        batch_size,
+        tf.distribute.get_strategy(),
+        folder,
+        checkpoints,
+    )
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])

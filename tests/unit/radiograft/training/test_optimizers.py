@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config.recipe import Recipe
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
+from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.freezing import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.training.optimizers import OPTIMIZERS, build_optimizer, layerwise_rates, use_ema_weights
+from tests.helpers.networks import HEAD
 
 RATE = 0.1
 Gradients = list[np.ndarray]
@@ -95,13 +96,13 @@ class TestLayerDecay:
     ) -> None:
         model = fine_tuned(backbone, cut_off)
         names = [weight.path.split("/")[-2] for weight in model.trainable_variables]
-        assert dict(zip(names, layerwise_rates(model, 0.5), strict=True)) == expected
+        assert dict(zip(names, layerwise_rates(model, 0.5, HEAD), strict=True)) == expected
         assert set(layerwise_rates(model, 1.0)) == {1.0}
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_a_step_moves_each_layer_by_its_factor(self, name: str) -> None:
         decayed, plain = chain(), chain()
-        moved = step(decayed, build_optimizer(name, Recipe(layer_decay=0.5), decayed), like(decayed))
+        moved = step(decayed, build_optimizer(name, Recipe(layer_decay=0.5), decayed, HEAD), like(decayed))
         whole = step(plain, build_optimizer(name, Recipe(), plain), like(plain))
         factors = [0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1, 1, 1, 1]  # kernel and bias of each layer
         if name == "adamw":  # whose decay of the weights keeps the common rate

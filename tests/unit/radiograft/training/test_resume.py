@@ -20,8 +20,9 @@ from radiograft.training import trainer
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import data_from_activations
+from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
-from radiograft.training.trainer import History, TrainConfig, train
+from radiograft.training.trainer import TrainConfig, train
 from tests.helpers.tensorboard_scalars import scalars
 
 BATCH, STEPS, EPOCHS = 8, 4, 4

@@ -15,8 +15,9 @@ from radiograft.models.heads import build_classifier
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations, steps_per_epoch
+from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
-from radiograft.training.trainer import History, TrainConfig, TrainingLoop, train
+from radiograft.training.trainer import TrainConfig, TrainingLoop, train
 
 BATCH = 8
 

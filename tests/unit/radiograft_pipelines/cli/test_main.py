@@ -1,4 +1,4 @@
-"""The command line: what it lists, and how it refuses before anything has started."""
+"""The command line: `run`, `settings`, help texts, and invalid input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from radiograft_pipelines.compile import PIPELINES
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -27,23 +27,23 @@ def _radiograft(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 
 
-def _refusal(here: Path, *arguments: str) -> str:
-    """The message of a run that is refused and leaves nothing behind."""
-    before = sorted(here.iterdir())
+def _run_error(working_folder: Path, *arguments: str) -> str:
+    """Returns the error message of `radiograft run`, which must leave no files."""
+    before = sorted(working_folder.iterdir())
     result = _radiograft("run", *arguments)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert sorted(here.iterdir()) == before
+    assert sorted(working_folder.iterdir()) == before
     return result.stderr.removeprefix("Error: ").strip()
 
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("imge_size=64", "there is no setting 'imge_size'; did you mean 'image_size'"),
-        ("bakbone=densenet121", "there is no setting 'bakbone'; did you mean 'backbone'"),
-        ("fine_tune=1", "there is no setting 'fine_tune'; did you mean 'fine_tune_epochs'"),
-        ("qqqq=1", "there is no setting 'qqqq'"),
+        ("imge_size=64", "unknown setting 'imge_size'; did you mean 'image_size'"),
+        ("bakbone=densenet121", "unknown setting 'bakbone'; did you mean 'backbone'"),
+        ("fine_tune=1", "unknown setting 'fine_tune'; did you mean 'fine_tune_epochs'"),
+        ("qqqq=1", "unknown setting 'qqqq'"),
         ("image_size", "--set must be name=value, got 'image_size'"),
         (
             "backbone=densenet12",
@@ -59,29 +59,32 @@ def _refusal(here: Path, *arguments: str) -> str:
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),
         ("labels=Mass,Mass", "data_labels must name each finding once, got 'Mass,Mass'"),
-        ("floors=Mas=0.7", "gate_min_auroc must name labels of Pneumonia, got 'Mas'"),
-        ("margin=0.6", "gate_noninferiority_margin must be at most 0.5, got 0.6"),
+        ("min_auroc=Mas=0.7", "gate_min_auroc must name labels from Pneumonia, got 'Mas'"),
+        ("noninferiority_margin=0.6", "gate_noninferiority_margin must be at most 0.5, got 0.6"),
         ("image_augmentation=rotation=9", "image_augmentation has no 'rotation'; did you mean 'rotation_range'"),
         (
             "source=",
-            "data_source must be given (Folder, gs:// or s3:// prefix; of medmnist and table the file itself.), got ''",
+            (
+                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+                "itself.), got ''"
+            ),
         ),
         (
             "model_name=../up",
-            "publish_model_name must be 1 to 63 of A-Z a-z 0-9 _ - and begin with a letter, got '../up'",
+            "publish_model_name must be 1 to 63 characters from A-Z a-z 0-9 _ - and start with a letter, got '../up'",
         ),
     ],
 )
-def test_a_wrong_setting_is_refused_at_once(here: Path, assignment: str, message: str) -> None:
-    assert _refusal(here, "--settings", "demo", "--set", assignment).startswith(message)
+def test_run_invalid_assignment_fails(working_folder: Path, assignment: str, message: str) -> None:
+    assert _run_error(working_folder, "--settings", "demo", "--set", assignment).startswith(message)
 
 
-def test_the_posters_settings_ask_for_a_source(here: Path) -> None:
-    assert _refusal(here, "--settings", "chestxray14").startswith("data_source must be given")
+def test_run_chestxray14_preset_without_source_fails(working_folder: Path) -> None:
+    assert _run_error(working_folder, "--settings", "chestxray14").startswith("data_source must be given")
 
 
-def test_settings_that_do_not_exist_are_refused_with_the_nearest_name(here: Path) -> None:
-    message = _refusal(here, "--settings", "demoo")
+def test_run_unknown_preset_suggests_similar(working_folder: Path) -> None:
+    message = _run_error(working_folder, "--settings", "demoo")
     known = "chestxray14, demo, pneumoniamnist"
     assert message == f"settings must be a file or one of {known}, got 'demoo'; did you mean 'demo'?"
 
@@ -89,61 +92,65 @@ def test_settings_that_do_not_exist_are_refused_with_the_nearest_name(here: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("imagesize: 64\n", "there is no setting 'imagesize'; did you mean 'image_size'"),
-        ("- image_size\n", "mine.yaml must hold lines of `name: value`, got list"),
-        ("", "mine.yaml must hold lines of `name: value`, got NoneType"),
+        ("imagesize: 64\n", "unknown setting 'imagesize'; did you mean 'image_size'"),
+        ("- image_size\n", "mine.yaml must be a mapping of `name: value`, got list"),
+        ("", "mine.yaml must be a mapping of `name: value`, got NoneType"),
         ("image_size: [64]\n", "image_size must be of type int, got [64] (list)"),
         ("image_size: 'sixty'\n", "image_size must be of type int, got 'sixty' (str)"),
         ("image_size: 64\n  labels: x\n", "mine.yaml must be YAML: "),
     ],
 )
-def test_a_wrong_settings_file_is_refused(here: Path, content: str, message: str) -> None:
-    (here / "mine.yaml").write_text(content)
+def test_run_invalid_settings_file_fails(working_folder: Path, content: str, message: str) -> None:
+    (working_folder / "mine.yaml").write_text(content)
     arguments = ["--settings", "mine.yaml", "--set", "source=/data", "--set", "registry=registry"]
-    assert _refusal(here, *arguments).startswith(message)
+    assert _run_error(working_folder, *arguments).startswith(message)
 
 
-def test_settings_are_required(here: Path) -> None:
+def test_run_without_settings_is_usage_error(working_folder: Path) -> None:
     result = _radiograft("run")
     assert result.exit_code == 2
     assert "Missing option '--settings'" in result.stderr
 
 
-def test_every_setting_is_listed_with_its_default_and_range() -> None:
+def test_settings_lists_all_with_default_and_range() -> None:
     result = _radiograft("settings")
     head, line, *rows = result.stdout.splitlines()
     assert (result.exit_code, head, line) == (0, "| name | default | meaning |", "|---|---|---|")
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(all_settings())  # type: ignore[index]
     assert (
-        "| `data_source` | required | Folder, gs:// or s3:// prefix; of medmnist and table the file itself. |" in rows
+        "| `data_source` | required | Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
+        "itself. |" in rows
     )
-    assert "| `image_size` | `224` | Side of the square the network sees. From 32 to 1024 pixels. |" in rows
+    assert (
+        "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |"
+        in rows
+    )
 
 
-def test_help_names_the_commands_and_the_purpose() -> None:
+def test_help_lists_commands_and_disclaimer() -> None:
     text = _radiograft("--help").stdout
     assert "Research only, not for diagnosis." in " ".join(text.split())
     assert re.search(r"^  run +Runs a compiled pipeline on this machine", text, re.MULTILINE)
-    assert re.search(r"^  resume +Goes on with a run that was cut short", text, re.MULTILINE)
-    assert re.search(r"^  settings +Lists every setting", text, re.MULTILINE)
+    assert re.search(r"^  resume +Resumes an interrupted run from its last finished epoch", text, re.MULTILINE)
+    assert re.search(r"^  settings +Lists all settings", text, re.MULTILINE)
 
 
-def test_help_of_run_names_its_options() -> None:
+def test_run_help_lists_options() -> None:
     text = _radiograft("run", "--help").stdout
-    assert re.search(r"--settings TEXT +A YAML file, or one by name: demo,", text)
+    assert re.search(r"--settings TEXT +YAML file, or a preset: demo,", text)
     assert "--set NAME=VALUE" in text
     assert "--pipeline [transfer_learning|cutoff_search]" in text
     assert "[default: runs]" in text
 
 
-def test_a_pipeline_that_does_not_exist_is_refused_with_those_that_do(here: Path) -> None:
+def test_run_unknown_pipeline_lists_choices(working_folder: Path) -> None:
     result = _radiograft("run", "--settings", "demo", "--pipeline", "search")
     assert result.exit_code == 2
     names = ", ".join(f"'{Path(name).stem}'" for name in PIPELINES)
     assert f"'search' is not one of {names}." in result.stderr
 
 
-def test_the_console_script_is_installed() -> None:
+def test_console_script_is_installed() -> None:
     script = shutil.which("radiograft", path=str(Path(sys.executable).parent))
     assert script, "radiograft must be installed beside the interpreter: pip install --editable ."
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)

@@ -1,17 +1,17 @@
-"""Cron expressions become the six fields that KFP wants; what KFP would not understand is refused."""
+"""Cron expressions are completed to KFP's six fields; invalid ones are rejected."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from radiograft_pipelines.cluster import cron
 from radiograft_pipelines.cluster.errors import ClusterError
 
 
 @pytest.mark.parametrize(
-    ("text", "six", "completed", "often"),
+    ("text", "six_fields", "completed", "subhourly"),
     [
         ("0 0 3 * * 1", "0 0 3 * * 1", False, False),
         ("0 3 * * 1", "0 0 3 * * 1", True, False),
@@ -27,8 +27,8 @@ from radiograft_pipelines.cluster.errors import ClusterError
         ("0 0 3 1 */3 ?", "0 0 3 1 */3 ?", False, False),
     ],
 )
-def test_five_or_six_fields_become_six(text: str, six: str, completed: bool, often: bool) -> None:
-    assert cron.parse_cron(text) == (six, completed, often)
+def test_parse_cron_valid_returns_six_fields(text: str, six_fields: str, completed: bool, subhourly: bool) -> None:
+    assert cron.parse_cron(text) == (six_fields, completed, subhourly)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +54,17 @@ def test_five_or_six_fields_become_six(text: str, six: str, completed: bool, oft
         ("0 0 three * * *", "--cron: the hour must be"),
     ],
 )  # fmt: skip
-def test_what_kfp_would_not_understand_is_refused(text: str, message: str) -> None:
+def test_parse_cron_invalid_raises(text: str, message: str) -> None:
     with pytest.raises(ClusterError) as error:
         cron.parse_cron(text)
     assert str(error.value).startswith(message)
 
 
-@given(some.integers(0, 59), some.integers(0, 23), some.integers(0, 6))
-def test_a_time_of_a_week_fires_no_more_than_once_an_hour(minute: int, hour: int, day: int) -> None:
+@given(st.integers(0, 59), st.integers(0, 23), st.integers(0, 6))
+def test_parse_cron_weekly_is_not_subhourly(minute: int, hour: int, day: int) -> None:
     assert cron.parse_cron(f"{minute} {hour} * * {day}") == (f"0 {minute} {hour} * * {day}", True, False)
 
 
-@given(some.integers(1, 59))
-def test_steps_fire_often_where_more_than_one_fits_into_the_hour(step: int) -> None:
+@given(st.integers(1, 59))
+def test_parse_cron_step_is_subhourly_if_it_fires_twice(step: int) -> None:
     assert cron.parse_cron(f"0 */{step} * * * *").subhourly == (len(range(0, 60, step)) > 1)

@@ -1,4 +1,4 @@
-"""What holds a run is read from pods, events and Argo's workflow, and comes with what mends it."""
+"""Pod issues are found in pods, events and Argo's workflow, each with its remedy."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FULL = "0/2 nodes are available: 2 Insufficient memory."
 NO_ACCOUNT = 'error looking up service account kubeflow/trainer: serviceaccount "trainer" not found'
 
 
-def _held(*manifests: str, cluster: Cluster) -> list[PodIssue]:
+def _diagnose(*manifests: str, cluster: Cluster) -> list[PodIssue]:
     cluster(*manifests)
     return diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "remedy"),
+    ("status", "message", "remedy"),
     [
         (waiting("CreateContainerConfigError", 'configmap "radiograft" not found'),
          'CreateContainerConfigError: configmap "radiograft" not found', "create the config map radiograft in the"),
@@ -41,54 +41,56 @@ def _held(*manifests: str, cluster: Cluster) -> list[PodIssue]:
          'ImagePullBackOff: Back-off pulling image "radiograft/trainer:0.1.0"', "check the image's name and digest"),
         (waiting("InvalidImageName", "Failed to apply default image tag"),
          "InvalidImageName: Failed to apply default image tag", "check the image's name and digest"),
-        (unschedulable(GPUS), f"Unschedulable: {GPUS}", "no node has the GPUs free: add one with two nvidia.com/gpu"),
-        (unschedulable(TAINT), f"Unschedulable: {TAINT}", "tolerate the taint nvidia.com/gpu of the nodes"),
-        (unschedulable(FULL), f"Unschedulable: {FULL}", "no node has enough memory free"),
+        (unschedulable(GPUS), f"Unschedulable: {GPUS}",
+         "no node has enough free GPUs: add a node with two nvidia.com/gpu"),
+        (unschedulable(TAINT), f"Unschedulable: {TAINT}", "add a toleration for the taint nvidia.com/gpu of the nodes"),
+        (unschedulable(FULL), f"Unschedulable: {FULL}", "no node has enough free memory"),
         (unschedulable("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
          "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
-         "label a node as the node selector asks"),
-        (failed("OOMKilled", 137), "OOMKilled: exit code 137", "it needed more memory than its limit"),
+         "label a node to match the node selector"),
+        (failed("OOMKilled", 137), "OOMKilled: exit code 137", "the task exceeded its memory limit"),
         ({"phase": "Failed", "reason": "DeadlineExceeded", "message": DEADLINE}, f"DeadlineExceeded: {DEADLINE}",
-         "it took longer than its time-out: go on from its checkpoint with radiograft retry"),
+         "the task exceeded its timeout: resume it from its checkpoint with radiograft retry"),
         ({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."},
-         "Evicted: The node was low on resource: memory.", "its node gave it up: radiograft retry goes on"),
+         "Evicted: The node was low on resource: memory.",
+         "the node evicted the pod: resume the run with radiograft retry"),
     ],
 )  # fmt: skip
-def test_what_a_pod_says_comes_with_its_remedy(
-    cluster: Cluster, status: dict[str, object], said: str, remedy: str
+def test_diagnose_pods_pod_status_returns_remedy(
+    cluster: Cluster, status: dict[str, object], message: str, remedy: str
 ) -> None:
-    (hold,) = _held(pod("fine-tune", status), cluster=cluster)
-    assert (hold.task, hold.said) == ("fine-tune", said)
-    assert hold.remedy.startswith(remedy)
+    (issue,) = _diagnose(pod("fine-tune", status), cluster=cluster)
+    assert (issue.task, issue.message) == ("fine-tune", message)
+    assert issue.remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(
     ("message", "remedy"),
     [
         (QUOTA, "raise the resource quota gpus, or wait"),
-        (UNDECLARED, "give the namespace a LimitRange with default requests and limits"),
-        (QUANTITY, "write quantities as Kubernetes does: 500m, 8, 16Gi"),
-        (RESTRICTED, "the namespace demands more than the pod has"),
-        (NO_ACCOUNT, "create the service account trainer, or give another with --service-account"),
-        ("Step exceeded its deadline", "it took longer than its time-out"),
+        (UNDECLARED, "add a LimitRange with default requests and limits"),
+        (QUANTITY, "write quantities in Kubernetes's notation: 500m, 8, 16Gi"),
+        (RESTRICTED, "the namespace rejects the pod"),
+        (NO_ACCOUNT, "create the service account trainer, or name another with --service-account"),
+        ("Step exceeded its deadline", "the task exceeded its timeout"),
     ],
 )
-def test_what_only_argo_says_comes_with_its_remedy(cluster: Cluster, message: str, remedy: str) -> None:
-    (hold,) = _held(workflow("fine-tune", "Error", message), cluster=cluster)
-    assert (hold.task, hold.said) == ("fine-tune", message)
-    assert hold.remedy.startswith(remedy)
+def test_diagnose_pods_workflow_message_returns_remedy(cluster: Cluster, message: str, remedy: str) -> None:
+    (issue,) = _diagnose(workflow("fine-tune", "Error", message), cluster=cluster)
+    assert (issue.task, issue.message) == ("fine-tune", message)
+    assert issue.remedy.startswith(remedy)
 
 
-def test_a_volume_that_cannot_be_mounted_stands_in_the_events(cluster: Cluster) -> None:
+def test_diagnose_pods_unmountable_volume_is_read_from_events(cluster: Cluster) -> None:
     message = 'MountVolume.SetUp failed for volume "key" : secret "bucket-key" not found'
     warning, of_others = event("publish", "FailedMount", message), event("ingest", "FailedMount", "elsewhere")
-    (hold,) = _held(pod("publish", creating()), warning, of_others, cluster=cluster)
-    assert hold == (
+    (issue,) = _diagnose(pod("publish", creating()), warning, of_others, cluster=cluster)
+    assert issue == (
         "publish", f"FailedMount: {message}", "create the secret bucket-key in the run's namespace",
     )  # fmt: skip
 
 
-def test_a_failed_tasks_last_exception_is_told(cluster: Cluster) -> None:
+def test_diagnose_pods_failed_task_returns_last_exception(cluster: Cluster) -> None:
     double = cluster(pod("ingest", failed("Error", 1)))
     double.logs["radiograft-transfer-learning-x7k2p-ingest"] = (
         "Traceback (most recent call last):\n  File x\nKeyError: 'first'\n\nTraceback (most recent call last):\n"
@@ -99,30 +101,30 @@ def test_a_failed_tasks_last_exception_is_told(cluster: Cluster) -> None:
     ]
 
 
-def test_a_drivers_log_names_a_wrong_quantity(cluster: Cluster) -> None:
+def test_diagnose_pods_driver_log_returns_invalid_quantity(cluster: Cluster) -> None:
     double = cluster(pod("fine-tune-driver", failed("Error", 1), node=""))
     double.logs["radiograft-transfer-learning-x7k2p-fine-tune-driver"] = f"F1123 driver: {QUANTITY}\nbye\n"
-    (hold,) = diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
-    assert hold.task == "fine-tune"
-    assert hold.remedy == "write quantities as Kubernetes does: 500m, 8, 16Gi"
+    (issue,) = diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
+    assert issue.task == "fine-tune"
+    assert issue.remedy == "write quantities in Kubernetes's notation: 500m, 8, 16Gi"
 
 
-def test_the_same_is_told_once_a_task(cluster: Cluster) -> None:
+def test_diagnose_pods_same_remedy_is_returned_once_per_task(cluster: Cluster) -> None:
     status = waiting("ErrImagePull", "not found")
-    found = _held(pod("ingest", status), event("ingest", "Failed", "Failed to pull image"), cluster=cluster)
-    assert [hold.said for hold in found] == ["ErrImagePull: not found"]
+    issues = _diagnose(pod("ingest", status), event("ingest", "Failed", "Failed to pull image"), cluster=cluster)
+    assert [issue.message for issue in issues] == ["ErrImagePull: not found"]
 
 
-def test_pods_that_go_well_hold_nothing(cluster: Cluster) -> None:
+def test_diagnose_pods_healthy_returns_nothing(cluster: Cluster) -> None:
     manifests = pod("ingest", {"phase": "Succeeded"}), pod("preprocess", creating()), pod("x", {"phase": "Running"})
-    assert _held(*manifests, cluster=cluster) == []
+    assert _diagnose(*manifests, cluster=cluster) == []
 
 
-def test_pods_of_another_run_count_for_nothing(cluster: Cluster) -> None:
-    assert _held(pod("ingest", unschedulable(GPUS), run_id="another"), cluster=cluster) == []
+def test_diagnose_pods_other_run_returns_nothing(cluster: Cluster) -> None:
+    assert _diagnose(pod("ingest", unschedulable(GPUS), run_id="another"), cluster=cluster) == []
 
 
-def test_a_cluster_whose_workflows_may_not_be_read_still_tells_of_pods(cluster: Cluster) -> None:
+def test_diagnose_pods_workflows_denied_returns_pod_issues(cluster: Cluster) -> None:
     double = cluster(pod("ingest", unschedulable(GPUS)), workflow("fine-tune", "Error", QUOTA))
     double.denied = {"workflows"}
-    assert [hold.task for hold in diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)] == ["ingest"]
+    assert [issue.task for issue in diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)] == ["ingest"]

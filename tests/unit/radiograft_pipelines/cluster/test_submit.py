@@ -1,4 +1,4 @@
-"""`radiograft submit`: pipeline, version, experiment and run on KFP, each made once."""
+"""`radiograft submit` creates pipeline, version, experiment and run on KFP, each once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import yaml
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.packages import TASKS
-from tests.unit.radiograft_pipelines.cluster.conftest import IMAGE, Radiograft
+from tests.unit.radiograft_pipelines.conftest import IMAGE, Radiograft
 
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-SUBMIT = ("submit", "--settings", "chestxray14", *PLACES)
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+SUBMIT = ("submit", "--settings", "chestxray14", *URIS)
 ANOTHER = "registry.example/trainer@sha256:" + "b" * 64
 
 
-def test_a_run_is_made_of_the_pipeline_its_version_and_the_settings(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_creates_pipeline_version_experiment_and_run(radiograft: Radiograft, kfp: KfpDouble) -> None:
     result = radiograft(*SUBMIT, "--set", "seed=7", "--service-account", "trainer", "--pipeline-root", "gs://a/root")
     assert result.exit_code == 0, result.output
     (pipeline,) = kfp.pipelines.values()
@@ -36,11 +36,11 @@ def test_a_run_is_made_of_the_pipeline_its_version_and_the_settings(radiograft: 
     assert parameters["data_source"] == "gs://data/nih"
     assert parameters["publish_registry"] == "gs://models/registry"
     assert (parameters["train_seed"], parameters["image_size"], parameters["model_dropout"]) == (7, 224, 0.5)
-    assert parameters["train_trigger"] == "always"  # who submits by hand wants it trained
+    assert parameters["train_trigger"] == "always"  # a run submitted by hand always trains
     assert f"{kfp.url}/#/runs/details/{run.run_id}" in result.output
 
 
-def test_the_same_content_is_never_uploaded_twice(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_same_content_is_uploaded_once(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT).exit_code == 0
     assert radiograft(*SUBMIT, "--set", "seed=1").exit_code == 0
     assert (len(kfp.pipelines), len(kfp.versions), len(kfp.experiments), len(kfp.runs)) == (1, 1, 1, 2)
@@ -48,14 +48,14 @@ def test_the_same_content_is_never_uploaded_twice(radiograft: Radiograft, kfp: K
     assert (len(kfp.pipelines), len(kfp.versions), len(kfp.runs)) == (1, 2, 3)
 
 
-def test_an_image_replaces_the_compiled_one_everywhere(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_image_replaces_compiled_image(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT, "--image", ANOTHER).exit_code == 0
     (text,) = kfp.packages.values()
     assert text.count(f"image: {ANOTHER}") == len(TASKS["transfer_learning"])
     assert "radiograft/trainer:" not in text
 
 
-def test_pods_are_labeled_with_the_model(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_model_name_labels_pods(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT, "--set", "model_name=lungs").exit_code == 0
     (text,) = kfp.packages.values()
     _, platform = yaml.safe_load_all(text)
@@ -64,42 +64,45 @@ def test_pods_are_labeled_with_the_model(radiograft: Radiograft, kfp: KfpDouble)
 
 
 @pytest.mark.parametrize("image", ["a: b", "{x", "reg/x:1 # c", "reg/x@sha256:aa", "*", "x\n"])
-def test_an_image_that_is_no_reference_is_refused(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
-    """Fails where any text takes the place of the compiled image: YAML reads it as something else, or cuts it off."""
+def test_submit_invalid_image_raises(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
+    """Fails if any text replaces the compiled image: YAML would misread or truncate it."""
     result = radiograft(*SUBMIT, "--image", image)
     message = f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}"
     assert (result.exit_code, result.output) == (1, f"Error: {message}\n")
-    assert kfp.asked == []
+    assert kfp.requests == []
 
 
 @pytest.mark.parametrize("image", ["trainer", "localhost:5000/a/b_c-d.e", f"r.example:5000/a:1.0@sha256:{'a' * 64}"])
-def test_an_image_may_be_any_reference(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
-    """Fails where `IMAGE` lets no port, path, tag or digest through."""
+def test_submit_valid_image_is_accepted(radiograft: Radiograft, kfp: KfpDouble, image: str) -> None:
+    """Fails if `IMAGE` rejects a port, path, tag or digest."""
     assert radiograft(*SUBMIT, "--image", image).exit_code == 0
     (text,) = kfp.packages.values()
     assert text.count(f"image: {image}\n") == len(TASKS["transfer_learning"])
 
 
-def test_an_image_behind_a_tag_is_warned_of(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_image_by_tag_warns(radiograft: Radiograft, kfp: KfpDouble) -> None:
     result = radiograft(*SUBMIT, "--image", "registry.example/trainer:1.0")
     assert result.exit_code == 0
     assert result.stderr == (
-        "warning: the image registry.example/trainer:1.0 is named by a tag, behind which another may come to stand\n"
+        "warning: the image registry.example/trainer:1.0 is not pinned by digest: "
+        "its tag may later point to another image\n"
     )
 
 
-def test_the_package_is_fitted_to_the_cluster(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+def test_submit_cluster_profile_adapts_package(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
-    file.write_text("gpus: 0\nmost_memory: 4Gi\nnode_selector: {pool: cheap}\n")
+    file.write_text("gpus: 0\nmax_memory: 4Gi\nnode_selector: {pool: cheap}\n")
     assert radiograft(*SUBMIT, "--cluster", str(file)).exit_code == 0
     (text,) = kfp.packages.values()
-    containers = [each["container"] for each in next(yaml.safe_load_all(text))["deploymentSpec"]["executors"].values()]
-    assert [each["image"] for each in containers] == [IMAGE] * len(TASKS["transfer_learning"])
-    assert {each["resources"].get("accelerator") for each in containers} == {None}
-    assert {each["resources"]["resourceMemoryLimit"] for each in containers} == {"2Gi", "4Gi"}
+    containers = [
+        executor["container"] for executor in next(yaml.safe_load_all(text))["deploymentSpec"]["executors"].values()
+    ]
+    assert [container["image"] for container in containers] == [IMAGE] * len(TASKS["transfer_learning"])
+    assert {container["resources"].get("accelerator") for container in containers} == {None}
+    assert {container["resources"]["resourceMemoryLimit"] for container in containers} == {"2Gi", "4Gi"}
 
 
-def test_a_wrong_file_of_the_cluster_is_told(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+def test_submit_invalid_cluster_profile_raises(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text("gpu: 0\n")
     result = radiograft(*SUBMIT, "--cluster", str(file))
@@ -107,25 +110,25 @@ def test_a_wrong_file_of_the_cluster_is_told(radiograft: Radiograft, kfp: KfpDou
         1,
         f"Error: {file} has no setting 'gpu'; did you mean 'gpus' or 'gpu_type'?\n",
     )
-    assert kfp.asked == []
+    assert kfp.requests == []
 
 
-def test_the_search_is_a_pipeline_of_its_own(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_cutoff_search_creates_its_own_pipeline(radiograft: Radiograft, kfp: KfpDouble) -> None:
     assert radiograft(*SUBMIT, "--pipeline", "cutoff_search", "--experiment", "mine").exit_code == 0
     (run,) = kfp.runs.values()
-    assert [each.display_name for each in kfp.pipelines.values()] == ["radiograft-cutoff-search"]
-    assert [each.display_name for each in kfp.experiments.values()] == ["mine"]
+    assert [pipeline.display_name for pipeline in kfp.pipelines.values()] == ["radiograft-cutoff-search"]
+    assert [experiment.display_name for experiment in kfp.experiments.values()] == ["mine"]
     assert run.runtime_config.parameters["model_cut_off"] == "auto"
 
 
-def test_where_users_are_apart_all_is_made_in_the_namespace(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_multi_user_creates_objects_in_namespace(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.multi_user = True
     assert radiograft(*SUBMIT, "--namespace", "alice").exit_code == 0
-    assert [each.namespace for each in (*kfp.pipelines.values(), *kfp.experiments.values())] == ["alice", "alice"]
+    assert [item.namespace for item in (*kfp.pipelines.values(), *kfp.experiments.values())] == ["alice", "alice"]
 
 
 @pytest.mark.parametrize(
-    ("lost", "kept"),
+    ("path", "objects"),
     [
         ("runs", "runs"),
         ("experiments", "experiments"),
@@ -133,25 +136,26 @@ def test_where_users_are_apart_all_is_made_in_the_namespace(radiograft: Radiogra
         ("pipelines/upload_version", "versions"),
     ],
 )
-def test_an_answer_that_got_lost_makes_nothing_twice(
-    radiograft: Radiograft, kfp: KfpDouble, lost: str, kept: str
+def test_submit_lost_response_creates_objects_once(
+    radiograft: Radiograft, kfp: KfpDouble, path: str, objects: str
 ) -> None:
-    kfp.faults = [Fault("POST", f"/apis/v2beta1/{lost}", 503, lost=True)]
+    kfp.faults = [Fault("POST", f"/apis/v2beta1/{path}", 503, lost=True)]
     result = radiograft(*SUBMIT)
     assert result.exit_code == 0, result.output
-    assert kfp.methods("POST").count(f"/apis/v2beta1/{lost}") == 1
-    assert len(getattr(kfp, kept)) == 1
+    assert kfp.paths("POST").count(f"/apis/v2beta1/{path}") == 1
+    assert len(getattr(kfp, objects)) == 1
 
 
-def test_a_server_that_is_not_ready_is_asked_again(radiograft: Radiograft, kfp: KfpDouble) -> None:
+def test_submit_server_not_ready_retries(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.faults = [Fault("GET", "/apis/v2beta1/healthz", 503), Fault("POST", "/apis/v2beta1/runs", 503, times=2)]
     assert radiograft(*SUBMIT).exit_code == 0
-    assert kfp.methods("POST").count("/apis/v2beta1/runs") == 3
+    assert kfp.paths("POST").count("/apis/v2beta1/runs") == 3
     assert len(kfp.runs) == 1
 
 
-def test_who_is_quicker_with_the_same_pipeline_wins(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    kfp.faults = [Fault("POST", "/apis/v2beta1/pipelines", 409, lost=True)]  # made by another between look and creation
+def test_submit_pipeline_created_concurrently_is_reused(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    # another client creates the pipeline between the search for it and its creation
+    kfp.faults = [Fault("POST", "/apis/v2beta1/pipelines", 409, lost=True)]
     assert radiograft(*SUBMIT).exit_code == 0
     assert (len(kfp.pipelines), len(kfp.runs)) == (1, 1)
 
@@ -159,24 +163,25 @@ def test_who_is_quicker_with_the_same_pipeline_wins(radiograft: Radiograft, kfp:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (("source=/data/nih", "registry=gs://m/r"), "data_source must be in a bucket that the cluster reaches"),
-        (("source=gs://d/nih", "registry=/registry"), "publish_registry must be in a bucket that the cluster reaches"),
-        (("source=gs://d/nih",), "publish_registry must be in a bucket that the cluster reaches, such as gs://..."),
+        (("source=/data/nih", "registry=gs://m/r"), "data_source must be in a bucket that the cluster can reach"),
+        (("source=gs://d/nih", "registry=/registry"),
+         "publish_registry must be in a bucket that the cluster can reach"),
+        (("source=gs://d/nih",), "publish_registry must be in a bucket that the cluster can reach, such as gs://..."),
         (("source=gs://d/nih", "registry=gs://m/r", "weights=/w.h5"), "model_weights must be in a bucket"),
         (("source=gs://d/nih", "registry=gs://m/r", "size=250"), "image_size must be a multiple of 32, got 250"),
     ],
 )  # fmt: skip
-def test_what_a_pod_could_not_use_is_refused(
+def test_submit_invalid_settings_raises(
     radiograft: Radiograft, kfp: KfpDouble, assignments: tuple[str, ...], message: str
 ) -> None:
     result = radiograft(
-        "submit", "--settings", "chestxray14", *(part for each in assignments for part in ("--set", each))
+        "submit", "--settings", "chestxray14", *(part for assignment in assignments for part in ("--set", assignment))
     )
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {message}")
-    assert kfp.methods("POST") == []
+    assert kfp.paths("POST") == []
 
 
-def test_settings_must_be_given(radiograft: Radiograft) -> None:
+def test_submit_no_settings_raises(radiograft: Radiograft) -> None:
     result = radiograft("submit")
     assert (result.exit_code, result.output.count("--settings must be given")) == (1, 1)

@@ -1,4 +1,5 @@
-"""`radiograft tensorboard`: a Tensorboard resource where Kubeflow has the kind, else the command, or the local logs."""
+"""`radiograft tensorboard` creates a Tensorboard resource if Kubeflow has the kind, else prints a command or opens
+local logs."""
 
 from __future__ import annotations
 
@@ -15,38 +16,36 @@ import pytest
 
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
-PLACES = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
 ROOT = "gs://artifacts/root"
 
 
 @pytest.fixture
 def run(radiograft: Radiograft, kfp: KfpDouble) -> api.V2beta1Run:
-    """A run whose artifacts lie below ROOT."""
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES, "--pipeline-root", ROOT).exit_code == 0
+    """A run whose pipeline root is ROOT."""
+    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline-root", ROOT).exit_code == 0
     return next(iter(kfp.runs.values()))
 
 
-def test_where_kubeflow_has_the_kind_a_resource_is_applied(
-    radiograft: Radiograft, run: api.V2beta1Run, cluster: Cluster
-) -> None:
+def test_tensorboard_kubeflow_applies_resource(radiograft: Radiograft, run: api.V2beta1Run, cluster: Cluster) -> None:
     double = cluster()
     double.kinds.add("tensorboard.kubeflow.org/v1alpha1")
-    for _ in range(2):  # the second time it is changed, not made
+    for _ in range(2):  # the second call updates the resource
         result = radiograft("tensorboard", "--run", run.run_id, "--namespace", "alice")
         assert result.exit_code == 0, result.output
-    (made,) = double.objects
-    assert made["spec"] == {"logspath": f"{ROOT}/radiograft-transfer-learning/{run.run_id}"}
-    assert (made["metadata"]["name"], made["metadata"]["namespace"]) == (f"radiograft-{run.run_id}", "alice")
-    assert double.methods("PATCH", "POST") == [
+    (resource,) = double.objects
+    assert resource["spec"] == {"logspath": f"{ROOT}/radiograft-transfer-learning/{run.run_id}"}
+    assert (resource["metadata"]["name"], resource["metadata"]["namespace"]) == (f"radiograft-{run.run_id}", "alice")
+    assert double.paths("PATCH", "POST") == [
         "/apis/tensorboard.kubeflow.org/v1alpha1/namespaces/alice/tensorboards",
         f"/apis/tensorboard.kubeflow.org/v1alpha1/namespaces/alice/tensorboards/radiograft-{run.run_id}",
     ]
 
 
-def test_elsewhere_the_command_is_printed(radiograft: Radiograft, run: api.V2beta1Run, cluster: Cluster) -> None:
+def test_tensorboard_standalone_prints_command(radiograft: Radiograft, run: api.V2beta1Run, cluster: Cluster) -> None:
     cluster()
     logs = f"{ROOT}/radiograft-transfer-learning/{run.run_id}"
     assert radiograft("tensorboard", "--run", run.run_id).output == f"tensorboard --load_fast=false --logdir {logs}\n"
@@ -60,36 +59,34 @@ def test_elsewhere_the_command_is_printed(radiograft: Radiograft, run: api.V2bet
          "gs://r"),
     ],
 )  # fmt: skip
-def test_a_run_without_a_root_has_kfps(
+def test_tensorboard_no_pipeline_root_uses_kfps(
     radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster, manifests: tuple[str, ...], root: str
 ) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *PLACES).exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
     cluster(*manifests)
     (run_id,) = kfp.runs
     result = radiograft("tensorboard", "--run", run_id)
     assert result.stdout.endswith(f" --logdir {root}/radiograft-transfer-learning/{run_id}\n")
-    assert result.stderr.startswith("TensorBoard reads nothing from s3:// where TensorFlow is") == root.startswith(
-        "s3://"
-    )
+    assert result.stderr.startswith("TensorBoard cannot read s3:// if TensorFlow is") == root.startswith("s3://")
 
 
-def test_a_run_of_no_pipeline_is_told(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    """Fails where the run's pipeline is asked for without a look whether it has one: a run of a bare specification."""
-    made = kfp.add_run(display_name="r", state="SUCCEEDED")
-    result = radiograft("tensorboard", "--run", made.run_id)
+def test_tensorboard_run_without_pipeline_reports_error(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    """Fails if the pipeline of a run is requested without checking that the run has one."""
+    run = kfp.add_run(display_name="r", state="SUCCEEDED")
+    result = radiograft("tensorboard", "--run", run.run_id)
     assert result.exit_code == 1
     assert result.output == (
-        f"Error: a run with training curves must be of an uploaded pipeline, and run {made.run_id} is of none\n"
+        f"Error: run {run.run_id} must be of an uploaded pipeline to have training curves, got a run without one\n"
     )
 
 
-def test_without_a_local_run_it_is_said(radiograft: Radiograft, tmp_path: Path) -> None:
+def test_tensorboard_no_local_run_reports_error(radiograft: Radiograft, tmp_path: Path) -> None:
     result = radiograft("tensorboard", "--out", str(tmp_path))
     assert result.exit_code == 1
-    assert result.output == f"Error: there is no finished run in {tmp_path}: radiograft run --settings demo makes one\n"
+    assert result.output == f"Error: no finished run in {tmp_path}; create one with radiograft run --settings demo\n"
 
 
-def test_the_latest_local_logs_are_opened(tmp_path: Path) -> None:
+def test_tensorboard_local_opens_latest_logs(tmp_path: Path) -> None:
     (tmp_path / "latest" / "tensorboard").mkdir(parents=True)
     command = [
         sys.executable,

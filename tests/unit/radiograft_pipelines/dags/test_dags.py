@@ -1,4 +1,4 @@
-"""Which task waits for which, and how the search fans out and comes together again."""
+"""Task dependencies, conditions and loops of the compiled pipelines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from tests.helpers.packages import PACKAGES, pipeline, tasks
 
 
-def test_the_dag() -> None:
-    assert _dependencies(_root("transfer_learning")) == {"ingest": [], "condition-1": ["ingest"]}
-    assert _dependencies(_if_worth_training("transfer_learning")) == {
+def test_transfer_learning_dag_has_expected_dependencies() -> None:
+    assert _dependencies(_root_tasks("transfer_learning")) == {"ingest": [], "condition-1": ["ingest"]}
+    assert _dependencies(_condition_tasks("transfer_learning")) == {
         "list-workers": [],
         "for-loop-2": ["list-workers"],
         "collect-shards": ["for-loop-2"],
@@ -22,9 +22,9 @@ def test_the_dag() -> None:
     }
 
 
-def test_the_dag_of_the_search() -> None:
-    assert _dependencies(_root("cutoff_search")) == {"ingest": [], "condition-1": ["ingest"]}
-    assert _dependencies(_if_worth_training("cutoff_search")) == {
+def test_cutoff_search_dag_has_expected_dependencies() -> None:
+    assert _dependencies(_root_tasks("cutoff_search")) == {"ingest": [], "condition-1": ["ingest"]}
+    assert _dependencies(_condition_tasks("cutoff_search")) == {
         "list-workers": [],
         "for-loop-2": ["list-workers"],
         "collect-shards": ["for-loop-2"],
@@ -38,35 +38,35 @@ def test_the_dag_of_the_search() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_everything_after_ingest_happens_only_if_ingest_says_so(package: str) -> None:
-    group = _root(package)["condition-1"]
-    # Under another name than `Output`, kfp.local would not find the output, and take the condition for false.
-    said = "pipelinechannel--ingest-Output"
-    assert group["triggerPolicy"] == {"condition": f"inputs.parameter_values['{said}'] == true"}
-    assert group["inputs"]["parameters"][said] == {
+def test_stages_after_ingest_depend_on_its_decision(package: str) -> None:
+    group = _root_tasks(package)["condition-1"]
+    # kfp.local evaluates a condition on an output of any name but `Output` to false.
+    output = "pipelinechannel--ingest-Output"
+    assert group["triggerPolicy"] == {"condition": f"inputs.parameter_values['{output}'] == true"}
+    assert group["inputs"]["parameters"][output] == {
         "taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "ingest"}
     }
     outputs = pipeline(package)["components"]["comp-ingest"]["outputDefinitions"]["parameters"]
     assert outputs == {"Output": {"parameterType": "BOOLEAN"}}
 
 
-def _root(package: str) -> dict[str, Any]:
-    found: dict[str, Any] = pipeline(package)["root"]["dag"]["tasks"]
-    return found
+def _root_tasks(package: str) -> dict[str, Any]:
+    root: dict[str, Any] = pipeline(package)["root"]["dag"]["tasks"]
+    return root
 
 
-def _if_worth_training(package: str) -> dict[str, Any]:
-    found: dict[str, Any] = pipeline(package)["components"]["comp-condition-1"]["dag"]["tasks"]
-    return found
+def _condition_tasks(package: str) -> dict[str, Any]:
+    condition: dict[str, Any] = pipeline(package)["components"]["comp-condition-1"]["dag"]["tasks"]
+    return condition
 
 
-def _dependencies(tasks_of_a_dag: dict[str, Any]) -> dict[str, list[str]]:
-    return {name: task.get("dependentTasks", []) for name, task in tasks_of_a_dag.items()}
+def _dependencies(dag_tasks: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: task.get("dependentTasks", []) for name, task in dag_tasks.items()}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_listed_workers_share_the_images_and_their_parts_are_collected(package: str) -> None:
-    loop = _if_worth_training(package)["for-loop-2"]
+def test_preprocess_loop_collects_parts_of_listed_workers(package: str) -> None:
+    loop = _condition_tasks(package)["for-loop-2"]
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"]["producerTask"] == "list-workers"
     worker = tasks(package)["preprocess"].dag["inputs"]["parameters"]["worker"]
@@ -75,8 +75,8 @@ def test_the_listed_workers_share_the_images_and_their_parts_are_collected(packa
     assert parts["taskOutputArtifact"]["producerTask"] == "for-loop-2"
 
 
-def test_the_search_fans_out_over_the_listed_cut_offs_four_at_once() -> None:
-    loop = _if_worth_training("cutoff_search")["for-loop-3"]
+def test_cutoff_search_loop_runs_four_cut_offs_in_parallel() -> None:
+    loop = _condition_tasks("cutoff_search")["for-loop-3"]
     assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"] == {
@@ -84,12 +84,12 @@ def test_the_search_fans_out_over_the_listed_cut_offs_four_at_once() -> None:
         "producerTask": "list-cut-offs",
     }
     item = {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
-    tuned = tasks("cutoff_search")["fine-tune"].dag["inputs"]["parameters"]
-    assert tuned["model_cut_off"] == item
-    assert tuned["task_name"] == item  # each its own checkpoints
+    inputs = tasks("cutoff_search")["fine-tune"].dag["inputs"]["parameters"]
+    assert inputs["model_cut_off"] == item
+    assert inputs["task_name"] == item  # separates the checkpoints
 
 
-def test_the_searches_models_are_collected() -> None:
+def test_cutoff_search_best_model_is_evaluated_and_published() -> None:
     models = tasks("cutoff_search")["choose-model"].dag["inputs"]["artifacts"]["models"]
     assert models["taskOutputArtifact"]["producerTask"] == "for-loop-3"
     for name in ("evaluate", "publish"):

@@ -1,4 +1,4 @@
-"""Every executor's pod, literally: what the backend is told to give it, and nothing beside."""
+"""The complete pod specification of every task, literally."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.manifests.policies import FIXED_IMAGE
 every_task = pytest.mark.parametrize(
     ("package", "name"), [(package, name) for package, names in TASKS.items() for name in names]
 )
-# cores, memory, /dev/shm of pods with two GPUs, seconds
+# CPU cores, memory, /dev/shm (only of pods with two GPUs), timeout in seconds
 PODS: dict[str, tuple[str, str, str | None, str]] = {
     "ingest": ("4", "8Gi", "1Gi", "21600"),
     "list-workers": ("1", "2Gi", None, "3600"),
@@ -29,7 +29,7 @@ PODS: dict[str, tuple[str, str, str | None, str]] = {
 
 
 def _variables(kind: str, name: str, **keys: str) -> dict[str, Any]:
-    """Environment from a config map or secret that need not exist."""
+    """Environment variables from an optional config map or secret."""
     field = {"configMap": "configMapKey", "secret": "secretKey"}[kind]
     return {
         f"{kind}Name": name,
@@ -40,7 +40,7 @@ def _variables(kind: str, name: str, **keys: str) -> dict[str, Any]:
 
 
 @every_task
-def test_the_platform_gives_a_pod_this(package: str, name: str) -> None:
+def test_pod_has_expected_platform_settings(package: str, name: str) -> None:
     _, _, shared_memory, seconds = PODS[name]
     writable = {"volumeName": "writable", "mountPath": "/tmp"}
     expected = {
@@ -72,7 +72,7 @@ def test_the_platform_gives_a_pod_this(package: str, name: str) -> None:
 
 
 @every_task
-def test_a_container_asks_for_this(package: str, name: str) -> None:
+def test_container_has_expected_resources(package: str, name: str) -> None:
     cpu, memory, shared_memory, _ = PODS[name]
     resources = tasks(package)[name].container["resources"]
     expected = {
@@ -96,15 +96,17 @@ def test_a_container_asks_for_this(package: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_image_is_named_by_a_floating_tag(package: str) -> None:
-    """A release's tag stays where it is, unlike `latest`; that somebody may move it, compiling and submitting warn."""
-    images = {each["container"]["image"] for each in documents(package)[0]["deploymentSpec"]["executors"].values()}
+def test_image_has_fixed_tag(package: str) -> None:
+    """A release tag is not moved, unlike `latest`. Compiling and submitting warn that it could be."""
+    images = {
+        executor["container"]["image"] for executor in documents(package)[0]["deploymentSpec"]["executors"].values()
+    }
     assert len(images) == 1
     assert FIXED_IMAGE.fullmatch(*images)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_kfp_loads_the_package(package: str) -> None:
+def test_kfp_loads_package(package: str) -> None:
     loaded = kfp_components.load_component_from_file(str(COMPILED / f"{package}.yaml"))
     assert loaded.name == f"radiograft-{package.replace('_', '-')}"
     executors = loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors

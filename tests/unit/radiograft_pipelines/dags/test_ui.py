@@ -1,4 +1,4 @@
-"""What KFP's UI shows of the packages: names in the graph, and of each task the figures, pages and buttons."""
+"""What KFP's UI shows: names in the graph, and each task's metrics, pages and buttons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = ("system.ClassificationMetrics", "system.HTML", "system.Markdown", "syst
 
 
 @every_package
-def test_tasks_have_names_for_people(package: str) -> None:
+def test_tasks_have_display_names(package: str) -> None:
     assert {name: task.dag["taskInfo"]["name"] for name, task in tasks(package).items()} == {
         name: NAMES[name] for name in tasks(package)
     }
@@ -39,29 +39,29 @@ def test_tasks_have_names_for_people(package: str) -> None:
         ),
     ],
 )
-def test_boxes_have_names_that_kfp_finds(package: str, boxes: dict[str, str]) -> None:
-    """What a loop collects is looked up by the loop's shown name, so that must be its own."""
+def test_groups_have_expected_display_names(package: str, boxes: dict[str, str]) -> None:
+    """A loop must keep its own name, because KFP looks up collected outputs by display name."""
     parts = pipeline(package)["components"]
     nodes = [
         node
         for holder in (pipeline(package)["root"], *parts.values())
         for node in holder.get("dag", {}).get("tasks", {}).items()
     ]
-    found = {key: node["taskInfo"]["name"] for key, node in nodes if "dag" in parts[node["componentRef"]["name"]]}
-    assert found == boxes
+    names = {key: node["taskInfo"]["name"] for key, node in nodes if "dag" in parts[node["componentRef"]["name"]]}
+    assert names == boxes
 
 
 @every_package
-def test_what_a_task_shows(package: str) -> None:
+def test_tasks_show_expected_artifacts(package: str) -> None:
     parts = pipeline(package)["components"]
     shown = {}
     for name, task in tasks(package).items():
         outputs = parts[task.dag["componentRef"]["name"]].get("outputDefinitions", {}).get("artifacts", {})
-        kinds = {output: each["artifactType"]["schemaTitle"] for output, each in outputs.items()}
+        kinds = {output: spec["artifactType"]["schemaTitle"] for output, spec in outputs.items()}
         shown[name] = {output: kind for output, kind in kinds.items() if kind in SHOWN}
-        # the button is an artifact of this name, and of no other kind
+        # KFP shows a button for an artifact of this name and type
         assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if name == "evaluate" else None)
-    assert {name: found for name, found in shown.items() if found} == {
+    assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
         "collect-shards": {"data_report": "system.HTML"},
         "evaluate": {
             "metrics": "system.Metrics",

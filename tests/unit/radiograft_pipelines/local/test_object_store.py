@@ -1,4 +1,4 @@
-"""The embedded object store serves a folder while it runs, to this process and its children, and is gone afterwards."""
+"""The embedded object store serves a folder to this process and its children, and stops with its context."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
-def test_it_serves_a_folder_on_loopback(tmp_path: Path) -> None:
+def test_embedded_store_serves_folder_on_loopback(tmp_path: Path) -> None:
     with embedded_store(tmp_path / "new" / "store") as endpoint:
         assert endpoint.startswith("http://127.0.0.1:")
         assert os.environ[VARIABLE] == endpoint
@@ -35,15 +35,15 @@ def test_it_serves_a_folder_on_loopback(tmp_path: Path) -> None:
     assert (tmp_path / "new/store/files/radiograft-embedded/folder/file").read_bytes() == b"content"
 
 
-def test_a_child_process_reaches_it(tmp_path: Path) -> None:
-    script = "import sys; from components import storage; sys.stdout.buffer.write(storage.read_bytes(sys.argv[1]))"
+def test_embedded_store_serves_child_process(tmp_path: Path) -> None:
+    script = "import sys; from radiograft import storage; sys.stdout.buffer.write(storage.read_bytes(sys.argv[1]))"
     with embedded_store(tmp_path):
         storage.write_bytes(FILE, b"from the parent")
         child = subprocess.run([sys.executable, "-c", script, FILE], capture_output=True, check=True)
     assert child.stdout == b"from the parent"
 
 
-def test_files_and_their_promises_survive_a_restart(tmp_path: Path) -> None:
+def test_embedded_store_restart_keeps_files_and_preconditions(tmp_path: Path) -> None:
     with embedded_store(tmp_path) as before:
         storage.write_bytes(FILE, b"first", only_if_absent=True)
     with embedded_store(tmp_path) as after:
@@ -56,7 +56,7 @@ def test_files_and_their_promises_survive_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_it_stops_with_its_context(tmp_path: Path, failing: bool) -> None:
+def test_embedded_store_stops_with_context(tmp_path: Path, failing: bool) -> None:
     with contextlib.suppress(KeyError), embedded_store(tmp_path) as endpoint:
         requests.get(endpoint, timeout=10)
         if failing:
@@ -66,7 +66,7 @@ def test_it_stops_with_its_context(tmp_path: Path, failing: bool) -> None:
         requests.get(endpoint, timeout=10)
 
 
-def test_a_store_within_a_store_gives_the_outer_one_back(tmp_path: Path) -> None:
+def test_embedded_store_nested_restores_outer(tmp_path: Path) -> None:
     with embedded_store(tmp_path / "outer") as outer:
         storage.write_bytes(FILE, b"outer")
         with embedded_store(tmp_path / "inner") as inner:
@@ -76,7 +76,7 @@ def test_a_store_within_a_store_gives_the_outer_one_back(tmp_path: Path) -> None
         assert storage.read_bytes(FILE) == b"outer"
 
 
-def test_its_uris_are_refused_at_once_when_it_does_not_run(tmp_path: Path) -> None:
+def test_embedded_uri_without_store_fails(tmp_path: Path) -> None:
     with embedded_store(tmp_path):
         storage.write_bytes(FILE, b"x")
     for use in (
@@ -88,11 +88,11 @@ def test_its_uris_are_refused_at_once_when_it_does_not_run(tmp_path: Path) -> No
         with pytest.raises(storage.StorageError) as error:
             use()
         assert str(error.value) == (
-            "gs://radiograft-embedded is there only while `radiograft run` runs; its files lie under OUT/store"
+            "gs://radiograft-embedded is only available while `radiograft run` runs; its files are under OUT/store"
         )
 
 
-def test_a_server_that_cannot_start_is_told_with_its_log(tmp_path: Path) -> None:
+def test_embedded_store_failed_start_reports_log(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file where the server needs a folder")
     message = r"^the embedded object store did not start: .*/files/: file exists"
     with pytest.raises(RuntimeError, match=message), embedded_store(tmp_path):
@@ -100,9 +100,9 @@ def test_a_server_that_cannot_start_is_told_with_its_log(tmp_path: Path) -> None
     assert VARIABLE not in os.environ
 
 
-def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_embedded_store_second_server_on_folder_fails(tmp_path: Path) -> None:
     with embedded_store(tmp_path):
-        message = r"^one run at a time may use the embedded store in .*; wait for the other, or choose another --out$"
+        message = r"^the embedded object store in .* is used by another run; wait for it, or choose another --out$"
         with pytest.raises(RuntimeError, match=message), embedded_store(tmp_path):
             pass
     with embedded_store(tmp_path):

@@ -1,4 +1,4 @@
-"""What a user sees of a local run: a line a stage, its messages, the error of the one that failed."""
+"""Progress display of a local run: one line per task, its messages, and the error of the failed task."""
 
 import contextlib
 import io
@@ -59,8 +59,8 @@ SHOWN = """\
 ERROR = "ValueError: train_batch_size must be at most 58, got 64"
 
 
-class Watched:
-    """A display that writes to memory."""
+class Display:
+    """A progress display that writes to memory."""
 
     def __init__(self) -> None:
         self.screen, self.log = io.StringIO(), io.StringIO()
@@ -70,90 +70,92 @@ class Watched:
         return re.sub(r"\d+\.\d s", "0.0 s", self.screen.getvalue())
 
 
-def test_a_run_that_fails() -> None:
-    watched = Watched()
-    watched.progress.write(LOG)
-    assert watched.shown() == SHOWN
-    assert watched.progress.failure() == ERROR
-    assert watched.progress.failed == "extract-features"
-    assert list(watched.progress.seconds) == ["ingest", "extract_features"]
-    assert watched.log.getvalue() == LOG
+def test_progress_failed_run_shows_tasks_and_error() -> None:
+    display = Display()
+    display.progress.write(LOG)
+    assert display.shown() == SHOWN
+    assert display.progress.failure() == ERROR
+    assert display.progress.failed == "extract-features"
+    assert list(display.progress.seconds) == ["ingest", "extract_features"]
+    assert display.log.getvalue() == LOG
 
 
 @given(cuts=st.lists(st.integers(0, len(LOG)), max_size=20))
-def test_text_may_come_in_any_pieces(cuts: list[int]) -> None:
-    watched = Watched()
-    places = [0, *sorted(cuts), len(LOG)]
-    for start, end in itertools.pairwise(places):
-        assert watched.progress.write(LOG[start:end]) == end - start
-    assert watched.shown() == SHOWN
-    assert watched.progress.failure() == ERROR
+def test_progress_output_in_pieces_is_parsed(cuts: list[int]) -> None:
+    display = Display()
+    positions = [0, *sorted(cuts), len(LOG)]
+    for start, end in itertools.pairwise(positions):
+        assert display.progress.write(LOG[start:end]) == end - start
+    assert display.shown() == SHOWN
+    assert display.progress.failure() == ERROR
 
 
-def test_an_error_of_several_lines_is_told_in_full() -> None:
-    """Fails where only the first or the last line below the frames is taken, or with them the frames."""
-    watched = Watched()
+def test_failure_of_several_lines_is_complete() -> None:
+    """Fails if only the first or last line of the message is returned, or also the frames."""
+    display = Display()
     error = "ValueError: data_source must hold, one of\n  train_val_list.txt\ntest_list.txt"
     frames = 'Traceback (most recent call last):\n  File "task.py", line 1, in run\n    raise ValueError(\n'
-    said = "".join(f"    {line}\n" for line in (frames + error).splitlines())
-    watched.progress.write(f"INFO - Executing task 'ingest'\n{said}INFO - Task 'ingest' finished with status FAILURE\n")
-    assert watched.progress.failure() == error
+    output = "".join(f"    {line}\n" for line in (frames + error).splitlines())
+    display.progress.write(
+        f"INFO - Executing task 'ingest'\n{output}INFO - Task 'ingest' finished with status FAILURE\n"
+    )
+    assert display.progress.failure() == error
 
 
-def test_a_task_that_was_killed_has_its_last_words_told() -> None:
-    watched = Watched()
-    watched.progress.write("INFO - Executing task 'fine-tune'\n" + "    step\n" * 1000 + "    Killed\n")
-    last_words = watched.progress.failure()
-    assert last_words.endswith("step\nKilled")
-    assert len(last_words) <= 2000
+def test_failure_of_killed_task_is_end_of_output() -> None:
+    display = Display()
+    display.progress.write("INFO - Executing task 'fine-tune'\n" + "    step\n" * 1000 + "    Killed\n")
+    failure = display.progress.failure()
+    assert failure.endswith("step\nKilled")
+    assert len(failure) <= 2000
 
 
-def test_an_earlier_tasks_traceback_is_not_told() -> None:
-    watched = Watched()
-    watched.progress.write(LOG.replace("FAILURE", "SUCCESS") + "INFO - Executing task 'evaluate'\n    Killed\n")
-    assert watched.progress.failure() == "Killed"
+def test_failure_ignores_traceback_of_earlier_task() -> None:
+    display = Display()
+    display.progress.write(LOG.replace("FAILURE", "SUCCESS") + "INFO - Executing task 'evaluate'\n    Killed\n")
+    assert display.progress.failure() == "Killed"
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def look_at() -> None:
-    """Says a result and, in passing, how far it is."""
+def report() -> None:
+    """Prints a progress message and a result."""
     print("radiograft DEBUG | 1 of 2 images", flush=True)
     print("radiograft INFO | 2 images", flush=True)
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def fall_over() -> None:
+def fail() -> None:
     """Fails."""
     raise ValueError("image_size must be a multiple of 32, got 250")
 
 
 @dsl.pipeline
-def look_and_fall() -> None:
-    fall_over().after(look_at())
+def report_and_fail() -> None:
+    fail().after(report())
 
 
 @pytest.fixture
-def local_run(tmp_path: Path) -> Watched:
-    """Really runs the pipeline above, as `radiograft run` does."""
-    watched = Watched()
+def local_run(tmp_path: Path) -> Display:
+    """Runs the pipeline above, as `radiograft run` does."""
+    display = Display()
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
-    with show_progress(watched.progress), pytest.raises(RuntimeError):
-        look_and_fall()
-    return watched
+    with show_progress(display.progress), pytest.raises(RuntimeError):
+        report_and_fail()
+    return display
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_kfp_prints_is_understood(local_run: Watched) -> None:
-    assert local_run.shown() == "  2 images\n✓ look-at  0.0 s\n✗ fall-over  0.0 s\n"
+def test_progress_real_run_is_parsed(local_run: Display) -> None:
+    assert local_run.shown() == "  2 images\n✓ report  0.0 s\n✗ fail  0.0 s\n"
     assert local_run.progress.failure() == "ValueError: image_size must be a multiple of 32, got 250"
     assert local_run.log.getvalue().count("Traceback (most recent call last):") == 1
-    assert set(local_run.progress.seconds) == {"look_at", "fall_over"}
+    assert set(local_run.progress.seconds) == {"report", "fail"}
     assert "1 of 2 images" in local_run.log.getvalue()
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def try_one(name: str) -> None:
-    """Talks for a while; fails for `bad`."""
+    """Prints several lines; fails for `bad`."""
     import time
 
     for number in range(5):
@@ -170,33 +172,33 @@ def try_some(names: list[str]) -> None:
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Callable[[list[str]], Watched]:
-    """Really runs the loop above; a failure shows in the display alone."""
+def loop(tmp_path: Path) -> Callable[[list[str]], Display]:
+    """Runs the loop above. Only the display shows a failure."""
 
-    def run(names: list[str]) -> Watched:
-        watched = Watched()
+    def run(names: list[str]) -> Display:
+        display = Display()
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
-        with show_progress(watched.progress), contextlib.suppress(RuntimeError):
+        with show_progress(display.progress), contextlib.suppress(RuntimeError):
             try_some(names=names)
-        return watched
+        return display
 
     return run
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loops_tasks_are_told_apart(loop: Callable[[list[str]], Watched]) -> None:
-    watched = loop(["one", "two", "three"])
-    lines = watched.shown().splitlines()
+def test_progress_parallel_tasks_are_separated(loop: Callable[[list[str]], Display]) -> None:
+    display = loop(["one", "two", "three"])
+    lines = display.shown().splitlines()
     assert sorted(lines) == sorted(
         [f"  {name} {number}" for name in ("one", "two", "three") for number in range(5)] + ["✓ try-one  0.0 s"] * 3
     )
-    assert list(watched.progress.seconds) == ["try_one"]
-    assert watched.progress.seconds["try_one"] >= 1.5  # three times five breaks, though two ran side by side
+    assert list(display.progress.seconds) == ["try_one"]
+    assert display.progress.seconds["try_one"] >= 1.5  # three tasks with five pauses each, although two ran in parallel
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_of_a_loops_tasks_the_one_that_failed_is_told(loop: Callable[[list[str]], Watched]) -> None:
-    watched = loop(["bad", "one", "two"])
-    assert watched.progress.failure() == "ValueError: the bad one"
-    assert watched.progress.failed == "try-one"
-    assert sorted(line[0] for line in watched.shown().splitlines() if "try-one" in line) == ["✓", "✓", "✗"]
+def test_progress_parallel_failure_names_failed_task(loop: Callable[[list[str]], Display]) -> None:
+    display = loop(["bad", "one", "two"])
+    assert display.progress.failure() == "ValueError: the bad one"
+    assert display.progress.failed == "try-one"
+    assert sorted(line[0] for line in display.shown().splitlines() if "try-one" in line) == ["✓", "✓", "✗"]

@@ -1,4 +1,4 @@
-"""What the data report says of the data since the version in production."""
+"""Comparison of the data with the version in production, and its section in the data report."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ NOW: dict[str, Any] = {
 }
 
 
-def rows(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in ("split", "what", "then", "now", "difference")) for row in found]
+def rows(table: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in ("split", "what", "then", "now", "difference")) for row in table]
 
 
-def test_counts_then_and_now_by_split_and_by_reason() -> None:
+def test_compare_with_previous_returns_counts_by_split_and_reason() -> None:
     found = summary.compare_with_previous(THEN, NOW)
     assert found["version"] == 3
     assert rows(found["kept"])[:5] == [
-        ("train", "pictures", 1200, 1300, 100),
+        ("train", "images", 1200, 1300, 100),
         ("train", "patients", 900, 899, -1),
         ("train", "with Mass", 30, 30, 0),
         ("train", "with Hernia", None, 7, None),
@@ -48,14 +48,14 @@ def test_counts_then_and_now_by_split_and_by_reason() -> None:
     assert rows(found["excluded"]) == [("", "blank", 0, 4, 4), ("", "empty file", 2, 2, 0), ("", "gone", 1, 0, -1)]
 
 
-def test_without_an_earlier_version_there_is_nothing_to_compare() -> None:
+def test_compare_with_previous_no_version_returns_empty_tables() -> None:
     assert summary.compare_with_previous(None, NOW) == {"version": None, "kept": [], "excluded": []}
 
 
-def _page(folder: Path, found: change_detection.ChangeReport | None) -> Page:
-    """The page of data as above, beside which ingest noted this."""
+def _page(folder: Path, report: change_detection.ChangeReport | None) -> Page:
+    """Renders the data report of NOW with this change report."""
     people = {"views": {"PA": 1}, "sexes": {"M": 1}, "ages": dict.fromkeys((*summary.DECADES, summary.UNKNOWN), 0)}
-    told = NOW | {
+    facts = NOW | {
         "splits": {split: counts | people for split, counts in NOW["splits"].items()},
         "excluded": [group | {"defect": "", "policy": "", "examples": []} for group in NOW["excluded"]],
         **{name: [] for name in ("suspects", "rare", "notes")},
@@ -64,18 +64,18 @@ def _page(folder: Path, found: change_detection.ChangeReport | None) -> Page:
         "source": "/data",
         "fingerprint": "4f",
     }
-    (folder / summary.FILE).write_text(json.dumps(told))
-    if found:
-        (folder / change_detection.FILE).write_text(json.dumps(found._asdict()))
+    (folder / summary.FILE).write_text(json.dumps(facts))
+    if report:
+        (folder / change_detection.FILE).write_text(json.dumps(report._asdict()))
     summary.record_previous_counts(folder, folder)
     data_report.write_data_report(folder, folder / "data.html")
     return Page((folder / "data.html").read_text())
 
 
-def test_the_page_shows_what_changed(tmp_path: Path) -> None:
+def test_data_report_shows_changes(tmp_path: Path) -> None:
     found = _page(tmp_path, change_detection.ChangeReport(True, "the data changed since version 3", THEN))
-    assert "Since version 3 The data changed since version 3." in found.text
-    assert ["What stays", "Version 3", "Now", "Difference"] in found.rows
+    assert "Changes since version 3 The data changed since version 3." in found.text
+    assert ["Included", "Version 3", "Now", "Difference"] in found.rows
     assert found.row("train: images") == [["train: images", "1,200", "1,300", "+100"]]
     assert found.row("train: patients") == [["train: patients", "900", "899", "-1"]]
     assert found.row("test: with Mass") == [["test: with Mass", "12", "12", "0"]]
@@ -83,11 +83,13 @@ def test_the_page_shows_what_changed(tmp_path: Path) -> None:
     assert ["blank", "0", "4", "+4"] in found.rows
 
 
-def test_the_first_page_says_that_there_is_no_earlier_version(tmp_path: Path) -> None:
+def test_data_report_no_version_says_so(tmp_path: Path) -> None:
     found = _page(tmp_path, change_detection.ChangeReport(True, "no version is in production yet", None))
-    assert "Since the last version No version is in production yet." in found.text
-    assert ["What stays", "Version 3", "Now", "Difference"] not in found.rows
+    assert "Changes since the last version No version is in production yet." in found.text
+    assert ["Included", "Version 3", "Now", "Difference"] not in found.rows
 
 
-def test_of_a_catalog_beside_which_nothing_was_noted_it_says_so(tmp_path: Path) -> None:
-    assert "Since the last version No earlier version was looked for." in _page(tmp_path, None).text
+def test_data_report_no_change_report_says_so(tmp_path: Path) -> None:
+    assert (
+        "Changes since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
+    )

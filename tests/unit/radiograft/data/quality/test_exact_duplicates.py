@@ -1,4 +1,4 @@
-"""Of byte-identical images one stays, so that none is trained on and measured; official tests stay whole."""
+"""Exact duplicates: one of several identical images is kept; official test splits stay complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from radiograft.data.quality import row_checks
 
-ELSEWHERE = "byte-identical to an image of a split held out"
+ELSEWHERE = "byte-identical to an image in a held-out split"
 EARLIER = "byte-identical to an earlier image"
 SPLITS = ("train", "validation", "test")
 
@@ -20,13 +20,13 @@ def rows_of(images: list[tuple[str, str]], official: bool = False) -> pd.DataFra
     return rows.assign(official=rows["split"] if official else pd.array([None] * len(rows), dtype="string"))
 
 
-def set_aside(rows: pd.DataFrame) -> dict[str, list[int]]:
+def duplicates(rows: pd.DataFrame) -> dict[str, list[int]]:
     return {reason: list(rows.index[repeated]) for reason, repeated in row_checks.find_exact_duplicates(rows).items()}
 
 
-def test_the_first_of_a_split_stays() -> None:
+def test_find_exact_duplicates_keeps_first_in_split() -> None:
     rows = rows_of([("a", "train"), ("b", "train"), ("a", "train"), ("b", "train"), ("a", "train")])
-    assert set_aside(rows) == {ELSEWHERE: [], EARLIER: [2, 3, 4]}
+    assert duplicates(rows) == {ELSEWHERE: [], EARLIER: [2, 3, 4]}
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_the_first_of_a_split_stays() -> None:
         (("validation", "test"), 1),
     ],
 )
-def test_across_splits_the_one_held_out_most_stays(splits: tuple[str, ...], kept: int) -> None:
+def test_find_exact_duplicates_keeps_most_held_out(splits: tuple[str, ...], kept: int) -> None:
     rows = rows_of([("a", split) for split in splits])
-    assert set_aside(rows) == {ELSEWHERE: [row for row in range(len(splits)) if row != kept], EARLIER: []}
+    assert duplicates(rows) == {ELSEWHERE: [row for row in range(len(splits)) if row != kept], EARLIER: []}
 
 
-def test_a_drawn_test_split_loses_its_repeats_and_an_official_one_keeps_them() -> None:
+def test_find_exact_duplicates_official_test_split_is_kept() -> None:
     images = [("a", "train"), ("a", "test"), ("a", "test"), ("b", "validation"), ("b", "validation")]
-    assert set_aside(rows_of(images)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
+    assert duplicates(rows_of(images)) == {ELSEWHERE: [0], EARLIER: [2, 4]}
     assert row_checks.duplicate_notes(rows_of(images)) == ()
-    assert set_aside(rows_of(images, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
+    assert duplicates(rows_of(images, official=True)) == {ELSEWHERE: [0], EARLIER: [4]}
     assert row_checks.duplicate_notes(rows_of(images, official=True)) == (
-        "1 images of the official test split repeat others of it byte for byte and stay",
+        "1 images of the official test split are byte-identical to others in it and stay",
     )
 
 
@@ -60,7 +60,7 @@ images = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SPLITS)),
 
 @settings(deadline=None)
 @given(images=images, official=st.booleans())
-def test_no_content_is_in_two_splits_and_none_is_lost(images: list[tuple[str, str]], official: bool) -> None:
+def test_find_exact_duplicates_leaves_each_content_in_one_split(images: list[tuple[str, str]], official: bool) -> None:
     rows = rows_of(images, official)
     left = rows[~pd.DataFrame(row_checks.find_exact_duplicates(rows)).any(axis="columns")]
     assert set(left["md5"]) == set(rows["md5"])
@@ -75,6 +75,6 @@ def test_no_content_is_in_two_splits_and_none_is_lost(images: list[tuple[str, st
 
 @settings(deadline=None)
 @given(images=images, official=st.booleans())
-def test_a_repeat_counts_under_one_reason(images: list[tuple[str, str]], official: bool) -> None:
+def test_find_exact_duplicates_gives_one_reason_per_row(images: list[tuple[str, str]], official: bool) -> None:
     elsewhere, earlier = row_checks.find_exact_duplicates(rows_of(images, official)).values()
     assert not (elsewhere & earlier).any()

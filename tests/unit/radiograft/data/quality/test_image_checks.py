@@ -1,4 +1,4 @@
-"""How images look: which are blank or inverted, and which are nearly the same, on drawn and on real films."""
+"""Image checks: blank, inverted and near-duplicate images, on synthetic and real radiographs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def films(test_data: Path) -> list[np.ndarray]:
-    """A hundred real chest films, uint8 [SIZE, SIZE]."""
+    """A hundred real chest radiographs, uint8 [SIZE, SIZE]."""
     paths = sorted((test_data / "chestxray14/images_001/images").glob("*.png"))[:100]
     opened = (Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BOX) for path in paths)
     return [np.asarray(film) for film in opened]
 
 
 def repeats(images: list[np.ndarray]) -> dict[int, int]:
-    looks = [check_image(image[..., None]) for image in images]
-    hashes = np.array([each.hash for each in looks], "uint64")
-    return near_duplicates.find_repeats(hashes, np.stack([each.thumbnail for each in looks]), np.full(len(looks), True))
+    checks = [check_image(image[..., None]) for image in images]
+    hashes = np.array([check.hash for check in checks], "uint64")
+    thumbnails = np.stack([check.thumbnail for check in checks])
+    return near_duplicates.find_repeats(hashes, thumbnails, np.full(len(checks), True))
 
 
 def as_jpeg(image: np.ndarray) -> np.ndarray:
@@ -51,50 +52,50 @@ def darker(image: np.ndarray) -> np.ndarray:
     return (image * 0.85).astype("uint8")
 
 
-def test_per_image_of_one_shade_is_blank_and_one_of_any_contrast_is_not() -> None:
-    for shade in (0, 128, 255):
-        assert check_image(np.full((SIZE, SIZE, 1), shade, "uint8")).flaws == (BLANK,)
+def test_check_image_single_gray_level_is_blank() -> None:
+    for level in (0, 128, 255):
+        assert check_image(np.full((SIZE, SIZE, 1), level, "uint8")).flaws == (BLANK,)
     dim = np.full((SIZE, SIZE, 1), 128, "uint8")
     dim[24:40, 24:40] = 131
     assert check_image(dim).flaws == ()
 
 
-def test_no_real_film_looks_inverted_and_inverted_ones_do(films: list[np.ndarray]) -> None:
+def test_check_image_inverted_film_is_reported(films: list[np.ndarray]) -> None:
     assert all(check_image(film[..., None]).flaws == () for film in films)
-    found = sum(check_image(255 - film[..., None]).flaws == (INVERTED,) for film in films)
-    assert found >= 95
+    inverted = sum(check_image(255 - film[..., None]).flaws == (INVERTED,) for film in films)
+    assert inverted >= 95
 
 
-def test_films_of_different_patients_are_never_taken_for_one_another(films: list[np.ndarray]) -> None:
+def test_find_repeats_different_patients_returns_none(films: list[np.ndarray]) -> None:
     assert repeats(films) == {}
 
 
 @pytest.mark.parametrize("change", [as_jpeg, halved, noisy, darker])
-def test_a_film_is_found_again_however_it_was_changed(
+def test_find_repeats_modified_film_is_found(
     films: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     count = len(films)
-    assert repeats([*films, *map(change, films)]) == {count + place: place for place in range(count)}
+    assert repeats([*films, *map(change, films)]) == {count + index: index for index in range(count)}
 
 
-def test_of_a_chain_those_are_repeats_that_look_like_one_that_stays() -> None:
+def test_find_repeats_chain_maps_to_first_image() -> None:
     image = noise(SIZE)
     assert repeats([image, noise(SIZE, 1), image, noise(SIZE, 1), image]) == {2: 0, 3: 1, 4: 0}
 
 
-def in_a_row() -> tuple[np.ndarray, np.ndarray]:
-    """Hashes and thumbnails of three images of which the second looks like both others, and these not alike."""
+def chain() -> tuple[np.ndarray, np.ndarray]:
+    """Returns hashes and thumbnails of three images. The second is similar to both others, which are not similar."""
     images = [noise(16).astype(int) + shift * (noise(16, 1) / 12) for shift in (-1, 0, 1)]
-    return np.zeros(3, "uint64"), np.stack([(each / 2 + 20).astype("uint8") for each in images])
+    return np.zeros(3, "uint64"), np.stack([(image / 2 + 20).astype("uint8") for image in images])
 
 
 @pytest.mark.parametrize(
     ("leaves", "found"), [([True] * 3, {1: 0}), ([False, False, True], {1: 0, 2: 1}), ([False] * 3, {1: 0, 2: 1})]
 )
-def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], found: dict[int, int]) -> None:
-    """Fails where every repeat is taken to leave: of two alike test images, which never do, the second would hide
-    its copies in train."""
-    hashes, thumbnails = in_a_row()
+def test_find_repeats_of_excluded_repeat_is_kept(leaves: list[bool], found: dict[int, int]) -> None:
+    """Fails if all repeats are assumed to be excluded. Similar test images are all kept, and the second would hide its
+    copies in train."""
+    hashes, thumbnails = chain()
     assert near_duplicates.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
     assert near_duplicates.find_repeats(hashes, thumbnails, np.array(leaves)) == found
 
@@ -108,19 +109,19 @@ def test_what_looks_like_a_repeat_is_one_unless_that_leaves(leaves: list[bool], 
         (["train"] * 3, False, [False] * 3, [False, True, True]),
     ],
 )
-def test_near_duplicates_are_those_of_images_that_stay(
+def test_find_near_duplicates_compares_with_kept_images(
     splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
 ) -> None:
-    """Fails where images of test are taken to leave, or any of which data_policy is only told."""
-    found = near_duplicates.find_near_duplicates(pd.DataFrame({"split": splits}), *in_a_row(), leave=leave)
-    assert found[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
-    assert found[NEAR_DUPLICATE].tolist() == within
+    """Fails if test images, or images that data_policy only reports, are assumed to be excluded."""
+    masks = near_duplicates.find_near_duplicates(pd.DataFrame({"split": splits}), *chain(), leave=leave)
+    assert masks[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
+    assert masks[NEAR_DUPLICATE].tolist() == within
 
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), count=st.integers(2, 40))
-def test_every_pair_of_close_hashes_is_found(data: st.DataObject, count: int) -> None:
-    """Hashes a few bits from one another, beside strangers; against comparing all with all."""
+def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -> None:
+    """Compares random hashes, some of which differ in a few bits, with a brute-force search."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     hashes = rng.integers(0, 2**63, count, dtype="uint64")
     for place in range(1, count, 2):

@@ -1,4 +1,4 @@
-"""Shards: what is written is read again exactly, and a training stream that the seed decides."""
+"""Shards: exact round trip, and training streams that depend only on the seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = ("Effusion", "Mass")
 
 
 def images(count: int) -> np.ndarray:
-    """Noise whose first pixel is the image's number, uint8 [count, SIZE, SIZE, 1]."""
+    """Noise images whose first pixel is the number of the image, uint8 [count, SIZE, SIZE, 1]."""
     noise = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype=np.uint8)
     noise[:, 0, 0, 0] = np.arange(count) % 256
     return noise
@@ -43,7 +43,7 @@ def rows_of(split: str, count: int) -> pd.DataFrame:
 
 
 def write(folder: Path, augmentation: Augmentation, **counts: int) -> Shards:
-    """Shards with so many images a split."""
+    """Writes and opens shards with this number of images in each split."""
     parts = [rows_of(split, count) for split, count in counts.items()]
     for split, part in zip(counts, parts, strict=True):
         truth = part[["label:Effusion", "label:Mass"]].to_numpy("float32")
@@ -68,20 +68,18 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def numbers(batches: tf.data.Dataset) -> Iterator[list[int]]:
-    """Each batch of unaugmented images by the images' numbers."""
+    """Yields the image numbers of each batch of images without augmentation."""
     for batch, _ in batches.as_numpy_iterator():
         yield batch[:, 0, 0, 0].tolist()
 
 
-def test_more_than_are_shuffled_at_a_time_come_from_all_files_in_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails where files are read one after another: a folder a class would be learned class after class."""
-    files, in_each = 8, 32
-    rows = rows_of("train", files * in_each)
+def test_training_exceeding_shuffle_buffer_interleaves_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if files are read one after another: sorted data would be trained on class after class."""
+    files, per_file = 8, 32
+    rows = rows_of("train", files * per_file)
     examples = list(zip(images(len(rows)), rows["image_id"], np.zeros((len(rows), 2), "float32"), strict=True))
     for number in range(files):
-        part = examples[number * in_each : (number + 1) * in_each]
+        part = examples[number * per_file : (number + 1) * per_file]
         write_shard(tmp_path / f"train-{number:05d}-of-{files:05d}.tfrecord", part)
     summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc"}
     write_description(tmp_path, rows, Augmentation(), summary)
@@ -94,7 +92,7 @@ def test_more_than_are_shuffled_at_a_time_come_from_all_files_in_turn(
     assert stored == [image_id.encode() for image_id in rows["image_id"]]
 
 
-def test_what_was_written_is_read_exactly_and_in_order(plain: Shards) -> None:
+def test_write_and_read_round_trips_in_order(plain: Shards) -> None:
     assert plain.labels == LABELS
     assert plain.image_size == SIZE
     assert plain.augmentation == Augmentation()
@@ -105,7 +103,7 @@ def test_what_was_written_is_read_exactly_and_in_order(plain: Shards) -> None:
     np.testing.assert_array_equal(truth, plain.truth("train"))
 
 
-def test_rows_and_truth_of_a_split_stand_in_stored_order(plain: Shards) -> None:
+def test_split_and_truth_are_in_stored_order(plain: Shards) -> None:
     assert plain.split("validation")["image_id"].tolist() == [
         "validation-0.png",
         "validation-1.png",
@@ -116,29 +114,29 @@ def test_rows_and_truth_of_a_split_stand_in_stored_order(plain: Shards) -> None:
     assert plain.truth("test").shape == (0, 2)
 
 
-def test_the_augmentation_travels_as_data(varied: Shards) -> None:
+def test_augmentation_is_stored(varied: Shards) -> None:
     assert varied.augmentation == Augmentation(rotation_range=30, zoom_range=0.2, brightness_range="0.7:1.2")
 
 
 @settings(max_examples=15, deadline=None)
 @given(batch_size=st.integers(1, 15))
-def test_batches_in_stored_order_leave_nothing_out(plain: Shards, batch_size: int) -> None:
+def test_images_batches_are_complete(plain: Shards, batch_size: int) -> None:
     batches = list(plain.images("train", batch_size).as_numpy_iterator())
     sizes = [len(batch) for batch in batches]
     assert sizes == [batch_size] * (TRAIN // batch_size) + [TRAIN % batch_size] * (TRAIN % batch_size > 0)
     np.testing.assert_array_equal(np.concatenate(batches), images(TRAIN))
 
 
-def test_the_number_of_examples_is_known_beforehand(plain: Shards) -> None:
+def test_cardinality_is_known(plain: Shards) -> None:
     assert int(plain.examples("train").cardinality()) == TRAIN
     assert int(plain.images("train", 4).cardinality()) == 3
 
 
-def test_an_empty_split_is_an_empty_stream(plain: Shards) -> None:
+def test_examples_empty_split_is_empty(plain: Shards) -> None:
     assert list(plain.examples("test").as_numpy_iterator()) == []
 
 
-def test_several_files_are_read_in_order(tmp_path: Path) -> None:
+def test_images_of_several_files_are_in_order(tmp_path: Path) -> None:
     rows = rows_of("train", 30)
     truth = rows[["label:Effusion", "label:Mass"]].to_numpy("float32")
     examples = list(zip(images(30), rows["image_id"], truth, strict=True))
@@ -148,30 +146,30 @@ def test_several_files_are_read_in_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(list(Shards.read(tmp_path).images("train", 7))), images(30))
 
 
-def test_a_stream_that_breaks_leaves_no_file_to_read(tmp_path: Path) -> None:
-    def broken() -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
+def test_write_shard_error_leaves_no_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
         yield images(1)[0], "a.png", np.zeros(2, np.float32)
         raise ConnectionError("no store")
 
     with pytest.raises(ConnectionError, match="no store"):
-        write_shard(tmp_path / "train-00000-of-00001.tfrecord", broken())
+        write_shard(tmp_path / "train-00000-of-00001.tfrecord", failing())
     assert [path.name for path in tmp_path.glob("*.tfrecord") if not path.name.startswith(".")] == []
 
 
 @settings(max_examples=20, deadline=None)
 @given(keep=st.lists(st.booleans(), max_size=12))
-def test_a_copy_holds_what_is_kept_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, keep: list[bool]) -> None:
+def test_copy_records_keeps_selected_bytes(tmp_path_factory: pytest.TempPathFactory, keep: list[bool]) -> None:
     folder = tmp_path_factory.mktemp("copy")
     names = [f"{number}.png" for number in range(len(keep))]
     examples = list(zip(images(len(keep)), names, np.zeros((len(keep), 2), np.float32), strict=True))
     write_shard(folder / "whole.tfrecord", examples)
-    write_shard(folder / "expected.tfrecord", [each for each, kept in zip(examples, keep, strict=True) if kept])
+    write_shard(folder / "expected.tfrecord", [example for example, kept in zip(examples, keep, strict=True) if kept])
     copy_records(folder / "whole.tfrecord", folder / "copy.tfrecord", keep)
     assert (folder / "copy.tfrecord").read_bytes() == (folder / "expected.tfrecord").read_bytes()
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: int) -> None:
+def test_copy_records_wrong_count_raises(tmp_path: Path, count: int) -> None:
     examples = zip(images(3), "abc", np.zeros((3, 2), np.float32), strict=True)
     write_shard(tmp_path / "whole.tfrecord", examples)
     with pytest.raises(ValueError, match="zip"):
@@ -179,16 +177,16 @@ def test_a_copy_of_another_number_of_records_is_refused(tmp_path: Path, count: i
     assert not (tmp_path / "copy.tfrecord").exists()
 
 
-def test_every_epoch_has_its_own_order_and_drops_what_fills_no_batch(plain: Shards) -> None:
+def test_training_epochs_differ_and_drop_remainder(plain: Shards) -> None:
     batches = list(numbers(plain.training(batch_size=4, epochs=range(3), seed=0)))
-    assert [len(batch) for batch in batches] == [4] * 6  # of 11 images, 3 are left out each epoch
+    assert [len(batch) for batch in batches] == [4] * 6  # 3 of 11 images are dropped in each epoch
     epochs = [batches[0] + batches[1], batches[2] + batches[3], batches[4] + batches[5]]
     assert all(len(set(epoch)) == 8 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert len({frozenset(epoch) for epoch in epochs}) == 3  # other images are left out each time
+    assert len({frozenset(epoch) for epoch in epochs}) == 3  # different images are dropped each time
 
 
-def test_labels_stay_with_their_images(plain: Shards) -> None:
+def test_training_labels_match_images(plain: Shards) -> None:
     truth = plain.truth("train")
     for batch, labels in plain.training(batch_size=4, epochs=range(2), seed=1).as_numpy_iterator():
         np.testing.assert_array_equal(labels, truth[batch[:, 0, 0, 0]])
@@ -196,37 +194,35 @@ def test_labels_stay_with_their_images(plain: Shards) -> None:
 
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
-def test_the_seed_decides_the_order(plain: Shards, seed: int) -> None:
+def test_training_order_depends_on_seed(plain: Shards, seed: int) -> None:
     once, again, other = (list(numbers(plain.training(5, range(2), chosen))) for chosen in (seed, seed, seed + 1))
     assert once == again
     assert once != other
 
 
-def test_a_stream_opened_again_is_the_same_stream(plain: Shards) -> None:
+def test_training_iterated_twice_is_equal(plain: Shards) -> None:
     stream = plain.training(batch_size=4, epochs=range(3), seed=0)
     assert int(stream.cardinality()) == 6
     assert list(numbers(stream)) == list(numbers(stream))
 
 
 @pytest.mark.parametrize("first", [0, 1, 3])
-def test_training_that_goes_on_sees_what_it_would_have_seen(varied: Shards, first: int) -> None:
+def test_training_resumed_equals_uninterrupted(varied: Shards, first: int) -> None:
     whole = list(varied.training(4, range(4), seed=7).as_numpy_iterator())
     rest = list(varied.training(4, range(first, 4), seed=7).as_numpy_iterator())
-    assert len(rest) == len(whole) - 2 * first  # two steps an epoch
+    assert len(rest) == len(whole) - 2 * first  # two steps per epoch
     for (batch, truth), (again, labels) in zip(whole[2 * first :], rest, strict=True):
         np.testing.assert_array_equal(batch, again)
         np.testing.assert_array_equal(truth, labels)
 
 
-def test_the_images_of_a_step_are_named(plain: Shards) -> None:
+def test_training_ids_match_batches(plain: Shards) -> None:
     batches = list(numbers(plain.training(4, range(3), seed=5)))
     named = [plain.training_ids(4, epoch, step, seed=5) for epoch in range(3) for step in range(2)]
     assert named == [[f"train-{number}.png" for number in batch] for batch in batches]
 
 
-def test_other_data_sizes_and_augmentations_have_another_identity(
-    plain: Shards, varied: Shards, tmp_path: Path
-) -> None:
+def test_identity_depends_on_data_size_and_augmentation(plain: Shards, varied: Shards, tmp_path: Path) -> None:
     again = write(tmp_path, Augmentation(), train=TRAIN, validation=3, test=0)
     assert again.identity() == plain.identity()
     others = [
@@ -238,7 +234,7 @@ def test_other_data_sizes_and_augmentations_have_another_identity(
     assert plain.identity() not in [other.identity() for other in others]
 
 
-def test_every_epoch_shows_its_own_view_of_per_image(plain: Shards, varied: Shards) -> None:
+def test_training_epochs_show_different_views(plain: Shards, varied: Shards) -> None:
     originals, ids = tf.constant(images(TRAIN)), tf.constant([f"train-{number}.png" for number in range(TRAIN)])
     orders = list(numbers(plain.training(batch_size=5, epochs=range(3), seed=2)))
     stream = varied.training(batch_size=5, epochs=range(3), seed=2).as_numpy_iterator()
@@ -249,18 +245,18 @@ def test_every_epoch_shows_its_own_view_of_per_image(plain: Shards, varied: Shar
         assert (batch != images(TRAIN)[order]).any()
 
 
-def test_validation_is_never_augmented(varied: Shards) -> None:
+def test_images_are_not_augmented(varied: Shards) -> None:
     np.testing.assert_array_equal(np.concatenate(list(varied.images("train", 4))), images(TRAIN))
 
 
 @pytest.mark.parametrize("places", [[], [0], [10], [1, 4, 9], list(range(TRAIN))])
-def test_chosen_images_come_in_stored_order(plain: Shards, places: list[int]) -> None:
-    found = list(plain.chosen("train", places).as_numpy_iterator())
-    assert [image[0, 0, 0] for image in found] == places
-    for place, image in zip(places, found, strict=True):
+def test_chosen_returns_images_in_stored_order(plain: Shards, places: list[int]) -> None:
+    chosen = list(plain.chosen("train", places).as_numpy_iterator())
+    assert [image[0, 0, 0] for image in chosen] == places
+    for place, image in zip(places, chosen, strict=True):
         np.testing.assert_array_equal(image, images(TRAIN)[place])
 
 
-def test_shards_without_boxes_have_an_empty_table_of_them(plain: Shards) -> None:
+def test_read_without_boxes_returns_empty_table(plain: Shards) -> None:
     assert list(plain.boxes) == ["image_id", "finding", "x", "y", "width", "height"]
     assert len(plain.boxes) == 0

@@ -1,4 +1,4 @@
-"""The layout law: the catalog alone decides which image stands where, and workers share the shards evenly."""
+"""Shard layout: it depends only on the catalog, and workers share the shards evenly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from radiograft.data.catalog import SPLITS
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards.files import Shard, layout_digest, shards_of_worker
 
-FEW = 3  # images a shard
+FEW = 3  # images per shard
 uris = st.one_of(
     st.integers(0, 99).map("/data/{}.png".format),
     st.tuples(st.integers(1, 2), st.integers(0, 99)).map(lambda place: "gs://b/images_{}.tar.gz#{}".format(*place)),
@@ -37,7 +37,7 @@ def ids(shards: list[Shard]) -> list[str]:
 
 
 @given(rows=catalogs)
-def test_every_image_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFrame) -> None:
+def test_plan_shards_stores_each_image_once(rows: pd.DataFrame) -> None:
     shards = shard_files.plan_shards(rows)
     assert sorted(ids(shards)) == list(rows["image_id"])
     for split in SPLITS:
@@ -54,13 +54,13 @@ def test_every_image_stands_once_in_a_full_shard_of_its_split(rows: pd.DataFrame
 
 
 @given(rows=catalogs)
-def test_what_lies_in_an_archive_is_read_in_one_pass_and_files_keep_their_order(rows: pd.DataFrame) -> None:
+def test_plan_shards_reads_archives_in_one_pass(rows: pd.DataFrame) -> None:
     for split in SPLITS:
         mine = [shard.rows for shard in shard_files.plan_shards(rows) if shard.name.startswith(f"{split}-")]
         order = pd.concat(mine)
         packed = [uri.split("#") for uri in order["uri"] if "#" in uri]
         archives = [archive for archive, _ in packed]
-        assert archives == sorted(archives)  # each archive's images follow each other
+        assert archives == sorted(archives)  # images of an archive are consecutive
         files = order["image_id"][~order["uri"].str.contains("#", regex=False)]
         assert list(files) == sorted(files)
         members = [(archive, int(number)) for archive, number in packed if archive.endswith(".tar.gz")]
@@ -68,20 +68,20 @@ def test_what_lies_in_an_archive_is_read_in_one_pass_and_files_keep_their_order(
 
 
 @given(rows=catalogs, workers=st.integers(1, 64))
-def test_workers_share_all_shards_evenly_and_in_order(rows: pd.DataFrame, workers: int) -> None:
+def test_shards_of_worker_are_even_and_in_order(rows: pd.DataFrame, workers: int) -> None:
     shards = shard_files.plan_shards(rows)
     shares = [shards_of_worker(shards, worker, workers) for worker in range(workers)]
-    assert [shard.name for each in shares for shard in each] == [shard.name for shard in shards]
+    assert [shard.name for share in shares for shard in share] == [shard.name for shard in shards]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @pytest.mark.parametrize("worker", [-1, 2])
-def test_a_worker_that_there_is_not_is_refused(worker: int) -> None:
+def test_shards_of_worker_out_of_range_raises(worker: int) -> None:
     with pytest.raises(ValueError, match=f"worker must be from 0 to 1, got {worker}"):
         shards_of_worker([], worker, 2)
 
 
-def test_other_rows_another_order_or_another_place_have_another_digest() -> None:
+def test_layout_digest_depends_on_rows_order_and_uri() -> None:
     rows = pd.DataFrame({"image_id": ["a", "b"], "split": "train", "uri": ["/a", "/b"], "md5": ["1", "2"]})
     others = [
         rows[::-1],
@@ -90,6 +90,6 @@ def test_other_rows_another_order_or_another_place_have_another_digest() -> None
         rows.assign(split="test"),
         rows[:1],
     ]
-    digests = {layout_digest(shard_files.plan_shards(each)) for each in (rows, *others)}
+    digests = {layout_digest(shard_files.plan_shards(frame)) for frame in (rows, *others)}
     assert len(digests) == 6
     assert layout_digest(shard_files.plan_shards(rows)) in digests

@@ -1,4 +1,4 @@
-"""NIH's boxes: read as fractions of the image under the data set's own names, and carried on to the shards."""
+"""NIH's bounding boxes: read as fractions of the image, and copied to the shards."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from radiograft.stages.ingest import task
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.nih_source import half_validating, nih_files, put
 
-HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"  # nine columns; the rows have six
+HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"  # the header has nine columns, rows have six
 KNOWN = pd.Series(["1.png", "2.png"], dtype="string")
 
 
 def read(rows: str) -> tuple[list[tuple[object, ...]], dict[str, int]]:
-    """Rows of what was kept, and how many were left out for which reason."""
+    """Returns the kept boxes, and the number of excluded boxes by reason."""
     found, excluded = chestxray14.read_boxes((HEADER + rows).encode(), KNOWN)
     assert found.dtypes.equals(no_boxes().dtypes)
     reasons = {group["reason"]: group["count"] for group in summarize_exclusions(excluded)}
     return list(found.itertuples(index=False, name=None)), reasons
 
 
-def test_boxes_are_fractions_of_the_image_under_the_data_sets_own_names() -> None:
+def test_read_boxes_returns_fractions_and_finding_names() -> None:
     kept, reasons = read(
         "1.png,Mass,256,512,128,64\n2.png,Infiltrate,0,0,1024,1024\n1.png,Nodule,102.4,51.2,10.24,5.12\n"
     )
@@ -39,7 +39,7 @@ def test_boxes_are_fractions_of_the_image_under_the_data_sets_own_names() -> Non
     assert reasons == {}
 
 
-def test_a_box_that_reaches_over_the_edge_is_cut_there() -> None:
+def test_read_boxes_overlapping_edge_is_clipped() -> None:
     kept, reasons = read("1.png,Mass,896,-64,256,128\n")
     assert kept == [("1.png", "Mass", 0.875, 0.0, 0.125, 0.0625)]
     assert reasons == {}
@@ -49,22 +49,22 @@ def test_a_box_that_reaches_over_the_edge_is_cut_there() -> None:
     "corners",
     ["1024,0,10,10", "0,2000,10,10", "-20,0,10,10", "5,5,0,10", "5,5,10,-3", "x,5,10,10", ",,,", "5,5,nan,10"],
 )
-def test_a_box_that_is_nowhere_in_its_image_is_counted(corners: str) -> None:
-    assert read(f"1.png,Mass,{corners}\n") == ([], {"box that is not inside its image": 1})
+def test_read_boxes_outside_image_is_excluded(corners: str) -> None:
+    assert read(f"1.png,Mass,{corners}\n") == ([], {"bounding box outside its image": 1})
 
 
-def test_boxes_of_images_that_are_not_there_are_counted() -> None:
+def test_read_boxes_of_missing_image_is_excluded() -> None:
     kept, reasons = read("1.png,Mass,0,0,512,512\n3.png,Mass,0,0,512,512\n4.png,Mass,0,0,0,0\n")
     assert [row[0] for row in kept] == ["1.png"]
-    assert reasons == {"box of an image that is not there": 2}
+    assert reasons == {"bounding box for a missing image": 2}
 
 
-def test_another_table_is_refused_with_its_columns() -> None:
+def test_read_boxes_wrong_header_raises() -> None:
     with pytest.raises(ValueError, match=r"BBox_List_2017\.csv must begin with the columns .* got image, x, y"):
         chestxray14.read_boxes(b"image,x,y\n1.png,2,3\n", KNOWN)
 
 
-def test_the_box_table_is_read_plain_and_gzipped_and_changes_no_fingerprint(place: str) -> None:
+def test_build_catalog_with_boxes_keeps_fingerprint(place: str) -> None:
     table = (HEADER + "00000003_000.png,Infiltrate,512,256,128,128\n00000009_000.png,Mass,1,1,9,9\n").encode()
     without = task.build_catalog(half_validating(put(nih_files(), f"{place}/without")))
     plain = task.build_catalog(half_validating(put(nih_files() | {chestxray14.BOX_TABLE: table}, f"{place}/plain")))
@@ -85,7 +85,7 @@ def test_the_box_table_is_read_plain_and_gzipped_and_changes_no_fingerprint(plac
     assert list(plain.excluded["image_id"]) == ["00000009_000.png"]
 
 
-def test_boxes_reach_the_shards(nih_folder: Path, tmp_path: Path) -> None:
+def test_preprocess_copies_boxes_to_shards(nih_folder: Path, tmp_path: Path) -> None:
     catalog = task.run(Ingest(data_source=str(nih_folder), data_validation_fraction=0.25), tmp_path / "catalog")
     preprocess.run(Preprocess(image_size=32), tmp_path / "catalog", tmp_path / "shards")
     assert len(catalog.boxes) > 5
@@ -93,10 +93,10 @@ def test_boxes_reach_the_shards(nih_folder: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(Shards.read(tmp_path / "shards").boxes, catalog.boxes)
 
 
-def test_the_phantoms_boxes_are_those_of_written_findings_in_test_images(nih_folder: Path) -> None:
+def test_phantom_boxes_mark_findings_of_test_images(nih_folder: Path) -> None:
     source = chestxray14.read(str(nih_folder))
     found = source.boxes.merge(source.rows.assign(place=range(len(source.rows))), on="image_id")
-    assert len(found) == len(source.boxes)  # none of an image that is not there
+    assert len(found) == len(source.boxes)  # no box of a missing image
     assert set(found["official"]) == {"test"}
     assert all(source.findings[row.finding].iloc[row.place] == 1.0 for row in found.itertuples())
     assert set(found["finding"]) <= set(chestxray14.BOX_FINDINGS.values()) | {
@@ -107,7 +107,7 @@ def test_the_phantoms_boxes_are_those_of_written_findings_in_test_images(nih_fol
     assert (found["y"] + found["height"]).max() <= 1
 
 
-def test_nihs_own_table_is_read_whole(test_data: Path, tmp_path: Path) -> None:
+def test_read_boxes_nih_table_reads_all_rows(test_data: Path, tmp_path: Path) -> None:
     content = gzip.decompress((test_data / "chestxray14" / f"{chestxray14.BOX_TABLE}.gz").read_bytes())
     named = pd.read_csv(io.BytesIO(content), usecols=[0]).iloc[:, 0].astype("string")
     found, excluded = chestxray14.read_boxes(content, named)

@@ -1,4 +1,4 @@
-"""CheXpert's layout, made small: paths, views, and what -1 and nothing mean."""
+"""The CheXpert reader: paths, views, and the meaning of -1 and of blank cells."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def truth(source: Source, finding: str) -> list[float | None]:
     return [None if math.isnan(value) else value for value in source.findings[finding]]
 
 
-def test_rows_come_with_patient_view_age_and_sex(place: str) -> None:
+def test_read_returns_patient_view_age_and_sex(place: str) -> None:
     source = chexpert.read(put(files(train=TRAIN, valid=VALID), place), TableLayout())
     facts = source.rows[["image_id", "patient_id", "view", "age", "sex", "official"]]
     assert facts.to_numpy(dtype=object).tolist() == [
@@ -53,9 +53,7 @@ def test_rows_come_with_patient_view_age_and_sex(place: str) -> None:
 
 
 @pytest.mark.parametrize(("uncertain", "value"), [("ignore", None), ("zeros", 0.0), ("ones", 1.0)])
-def test_uncertain_is_what_the_setting_says_and_unmentioned_is_absent(
-    tmp_path: str, uncertain: str, value: float | None
-) -> None:
+def test_read_uncertain_follows_setting_and_blank_is_absent(tmp_path: str, uncertain: str, value: float | None) -> None:
     uri = put(files(train=TRAIN, valid=VALID), f"{tmp_path}/chexpert")
     source = chexpert.read(uri, TableLayout(uncertain=uncertain))
     assert truth(source, "Pneumonia") == [value, value, 0.0, 0.0]
@@ -63,15 +61,15 @@ def test_uncertain_is_what_the_setting_says_and_unmentioned_is_absent(
     assert truth(source, "No Finding") == [0.0, 0.0, 1.0, 0.0]
 
 
-def test_with_a_test_table_valid_validates(tmp_path: str) -> None:
+def test_read_with_test_table_uses_valid_for_validation(tmp_path: str) -> None:
     test = [line("test/patient64741/study1/view1_frontal.jpg", "Male,60,Frontal,AP", Edema="1.0")]
     source = chexpert.read(put(files(train=TRAIN, valid=VALID, test=test), f"{tmp_path}/all"), TableLayout())
     assert source.rows["official"].tolist() == ["test", "train", "train", "train", "validation"]
     assert source.notes == ()
 
 
-def test_missing_tables_and_columns_are_named(tmp_path: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"must hold train\.csv and valid\.csv, valid\.csv is not in"):
+def test_read_missing_table_or_column_raises(tmp_path: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"must contain train\.csv and valid\.csv; valid\.csv is missing from"):
         chexpert.read(put(files(train=TRAIN), f"{tmp_path}/half"), TableLayout())
     broken = files(train=TRAIN, valid=VALID)
     broken["valid.csv"] = broken["valid.csv"].replace(b"Edema", b"Oedema")

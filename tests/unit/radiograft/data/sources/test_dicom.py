@@ -1,4 +1,4 @@
-"""A tree of DICOM files: what is a radiograph, whose it is, and where its findings are told."""
+"""The DICOM reader: which files are radiographs, their tags, and findings from a table or from folders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def with_table(*names: str) -> dict[str, bytes]:
     return FILES | {"labels.csv": TABLE.format(*names).encode()}
 
 
-def test_radiographs_come_with_what_their_tags_say_and_others_with_the_reason(place: str) -> None:
+def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
     source = read(place, with_table("study/a.dcm", "study/b", "study/c.dcm"))
     facts = source.rows[["image_id", "uri", "patient_id", "view", "sex", "age"]].astype(object).fillna("-")
     assert facts.to_numpy().tolist() == [
@@ -54,11 +54,11 @@ def test_radiographs_come_with_what_their_tags_say_and_others_with_the_reason(pl
     ]
     assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
     assert dict(source.excluded.to_numpy().tolist()) == {
-        "scan.dcm": "modality CT is no radiograph (CR, DX, RG)",
-        "frames.dcm": "DICOM file of several frames",
-        "shown.dcm": "the file says that its pixels show who the patient is",
-        "README.txt": "no DICOM file",
-        "DICOMDIR": "no DICOM file",
+        "scan.dcm": "modality CT is not a radiograph (CR, DX, RG)",
+        "frames.dcm": "DICOM file with several frames",
+        "shown.dcm": "patient identity burned into the pixels",
+        "README.txt": "not a DICOM file",
+        "DICOMDIR": "not a DICOM file",
     }
     assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", "patient_id", "view", "sex", "age"]
 
@@ -68,15 +68,15 @@ def test_radiographs_come_with_what_their_tags_say_and_others_with_the_reason(pl
     [("1.2.1", "1.2.2", "1.2.3"), ("a.dcm", "b", "c.dcm"), ("a", "b", "c")],
     ids=["SOPInstanceUID", "file name", "name without suffix"],
 )
-def test_a_table_names_images_in_any_of_these_ways(tmp_path: str, names: tuple[str, str, str]) -> None:
+def test_read_table_matches_images_by_uid_or_name(tmp_path: str, names: tuple[str, str, str]) -> None:
     source = read(f"{tmp_path}/dicom", with_table(*names))
     assert source.rows["image_id"].tolist() == list(names)
     assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
 
 
 @pytest.mark.parametrize("name", ["LABELS.CSV", "LABELS.CSV.GZ", "LABELS.CSV.ZIP", "Labels.Parquet"])
-def test_a_tables_suffix_may_be_in_capitals(tmp_path: str, name: str) -> None:
-    """Fails where the table is taken for an image, or a packed one for text."""
+def test_read_table_with_uppercase_suffix_is_read(tmp_path: str, name: str) -> None:
+    """Fails if the table is read as an image, or a packed table as text."""
     cells = {"image": ["study/a.dcm", "study/b", "study/c.dcm"], "Mass": ["1", "0", "-1"]}
     text, parquet, zipped = TABLE.format(*cells["image"]).encode(), io.BytesIO(), io.BytesIO()
     pd.DataFrame(cells).to_parquet(parquet)
@@ -88,8 +88,8 @@ def test_a_tables_suffix_may_be_in_capitals(tmp_path: str, name: str) -> None:
     assert name not in source.excluded["image_id"].tolist()
 
 
-def test_a_column_that_is_named_counts_and_not_the_tag(tmp_path: str) -> None:
-    """Fails where what data_table says is ignored: one patient under three ids could be in three splits."""
+def test_read_named_column_overrides_tag(tmp_path: str) -> None:
+    """Fails if data_table is ignored: one patient with three ids could be in three splits."""
     table = b"image,pid,Mass,sex\na,p7,1,M\nb,p7,0,M\nc,p8,0,M\n"
     layout = TableLayout(patient="pid", views="all")
     source = dicom.read(put(FILES | {"labels.csv": table}, f"{tmp_path}/dicom"), layout, refuse_burned_in=True)
@@ -97,12 +97,12 @@ def test_a_column_that_is_named_counts_and_not_the_tag(tmp_path: str) -> None:
     assert source.rows["sex"].fillna("-").tolist() == ["F", "-", "-"]
 
 
-def test_burned_in_names_are_let_through_where_nothing_is_hidden(tmp_path: str) -> None:
+def test_read_burned_in_image_kept_without_deidentification(tmp_path: str) -> None:
     files = with_table("study/a.dcm", "study/b", "shown.dcm")
     assert "shown.dcm" in read(f"{tmp_path}/dicom", files, refuse_burned_in=False).rows["image_id"].tolist()
 
 
-def test_without_a_table_folders_are_the_findings(tmp_path: str) -> None:
+def test_read_without_table_uses_folders_as_findings(tmp_path: str) -> None:
     files = {
         "normal/x/1": image(1),
         "Mass/2.dcm": image(2),
@@ -113,26 +113,26 @@ def test_without_a_table_folders_are_the_findings(tmp_path: str) -> None:
     assert source.rows["image_id"].tolist() == ["Mass/2.dcm", "normal/x/1"]
     assert source.findings.to_dict("list") == {"Mass": [1.0, 0.0], "No Finding": [0.0, 1.0]}
     assert source.excluded.to_numpy().tolist() == [
-        ["Mass/4", "modality US is no radiograph (CR, DX, RG)"],
-        ["stray.dcm", "image in no class's folder"],
+        ["Mass/4", "modality US is not a radiograph (CR, DX, RG)"],
+        ["stray.dcm", "image outside the class folders"],
     ]
 
 
-def test_files_that_name_no_patient_count_as_one_each(tmp_path: str) -> None:
+def test_read_without_patient_ids_counts_each_image_as_patient(tmp_path: str) -> None:
     files = {"normal/1": image(1, PatientID=""), "Mass/2": image(2, PatientID="")}
     source = read(f"{tmp_path}/dicom", files)
     assert source.rows["patient_id"].tolist() == ["Mass/2", "normal/1"]
     assert source.notes == (NO_PATIENTS,)
 
 
-def test_two_tables_are_refused(tmp_path: str) -> None:
+def test_read_two_tables_raises(tmp_path: str) -> None:
     content = io.BytesIO()
     pd.DataFrame({"image": ["a"]}).to_parquet(content)
     files = with_table("a", "b", "c") | {"more.parquet": content.getvalue()}
-    with pytest.raises(ValueError, match=r"must hold one table at most, got labels\.csv, more\.parquet"):
+    with pytest.raises(ValueError, match=r"must contain at most one table, got labels\.csv, more\.parquet"):
         read(f"{tmp_path}/dicom", files)
 
 
-def test_a_table_of_other_images_is_refused(tmp_path: str) -> None:
-    with pytest.raises(ValueError, match=r"labels\.csv must name images .* none of its 3 rows names one of the 3 pict"):
+def test_read_table_of_other_images_raises(tmp_path: str) -> None:
+    with pytest.raises(ValueError, match=r"labels\.csv must name images .* none of its 3 rows names one of the 3 imag"):
         read(f"{tmp_path}/dicom", with_table("x", "y", "z"))

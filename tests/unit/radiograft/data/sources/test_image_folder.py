@@ -1,4 +1,4 @@
-"""A folder for each class: Kermany's layouts, with and without splits, and what is no such layout."""
+"""The reader of one folder per class: Kermany's layouts with and without splits, and invalid layouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KAGGLE = {
 }
 
 
-def test_kaggles_layout_keeps_its_splits_and_knows_its_patients(place: str) -> None:
+def test_read_kaggle_layout_returns_splits_and_patients(place: str) -> None:
     source = image_folder.read(put(KAGGLE, place))
     columns = ["image_id", "patient_id", "official"]
     assert source.rows[columns].to_numpy().tolist() == [
@@ -44,7 +44,7 @@ def test_kaggles_layout_keeps_its_splits_and_knows_its_patients(place: str) -> N
     assert source.notes == ()
 
 
-def test_mendeleys_names_and_a_layout_without_validation(tmp_path: str) -> None:
+def test_read_mendeley_layout_without_validation_split(tmp_path: str) -> None:
     files = {
         "train/NORMAL/NORMAL-28501-0001.jpeg": b"1",
         "train/PNEUMONIA/BACTERIA-7422-0001.jpeg": b"2",
@@ -57,8 +57,8 @@ def test_mendeleys_names_and_a_layout_without_validation(tmp_path: str) -> None:
     assert rows["official"].tolist() == ["test", "test", "train_val", "train_val", "train_val"]
 
 
-def test_images_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails where they vanish: half a data set may be TIFF. They are not read, and other files are none."""
+def test_read_unsupported_formats_are_excluded_unread(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if they disappear silently: half a dataset may be TIFF. Their content is not read."""
     kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
     others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
     files = {"NORMAL/a.PNG": b"1", "Mass/b.jpeg": b"2", "Mass/notes.txt": b"3", **dict.fromkeys(others, b"x")}
@@ -67,35 +67,35 @@ def test_images_of_other_kinds_are_set_aside_and_told(place: str, monkeypatch: p
     monkeypatch.setattr(storage, "read_bytes", lambda uri: (touched.append(uri), read(uri))[1])
     source = image_folder.read(uri)
     assert source.rows["image_id"].tolist() == ["Mass/b.jpeg", "NORMAL/a.PNG"]
-    assert source.excluded.to_numpy().tolist() == [[name, "no PNG or JPEG"] for name in others]
+    assert source.excluded.to_numpy().tolist() == [[name, "not a PNG or JPEG file"] for name in others]
     assert not [uri for uri in touched if uri.endswith(tuple(kinds))]
 
 
-def test_without_split_folders_everything_is_drawn_and_other_names_tell_no_patient(tmp_path: str) -> None:
+def test_read_without_split_folders_leaves_split_and_patients_unknown(tmp_path: str) -> None:
     files = {"sick/a.png": b"1", "healthy/deep/er/a.png": b"2", "stray.png": b"3", "sick/notes.txt": b"4"}
     source = image_folder.read(put(files, f"{tmp_path}/plain"))
     assert source.rows["image_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
     assert source.rows["patient_id"].tolist() == ["healthy/deep/er/a.png", "sick/a.png"]
     assert source.rows["official"].isna().all()
     assert source.findings.to_dict("list") == {"No Finding": [1.0, 0.0], "sick": [0.0, 1.0]}
-    assert source.excluded.to_numpy().tolist() == [["stray.png", "image in no class's folder"]]
+    assert source.excluded.to_numpy().tolist() == [["stray.png", "image outside the class folders"]]
     assert source.notes == (NO_PATIENTS,)
 
 
-def test_a_layout_of_one_class_is_refused(tmp_path: str) -> None:
+def test_read_single_class_raises(tmp_path: str) -> None:
     uri = put({"chest_xray/train/NORMAL/a.png": b"1", "chest_xray/test/NORMAL/b.png": b"2"}, f"{tmp_path}/nested")
     with pytest.raises(ValueError, match=r"at least two classes, or train, val and test .* has chest_xray$"):
         image_folder.read(uri)
 
 
-def test_a_patient_in_two_of_its_splits_is_refused(tmp_path: str) -> None:
+def test_build_catalog_patient_in_two_splits_raises(tmp_path: str) -> None:
     files = KAGGLE | {"test/PNEUMONIA/person1_bacteria_3.jpeg": b"10"}
-    with pytest.raises(ValueError, match=r"a patient must be in one split only, 1 are in several .*: person1_bac"):
+    with pytest.raises(ValueError, match=r"a patient must be in one split only, got 1 in several .*: person1_bac"):
         task.build_catalog(Ingest(data_format="folders", data_source=put(files, f"{tmp_path}/careless")))
 
 
-def test_a_class_that_is_no_folder_is_refused_with_those_that_are(tmp_path: str) -> None:
+def test_build_catalog_unknown_class_raises_with_known_classes(tmp_path: str) -> None:
     uri = put(KAGGLE, f"{tmp_path}/kaggle")
     for labels in ("Mass", "all"):
-        with pytest.raises(ValueError, match=r"must be findings of the data set \(Pneumonia\), got"):
+        with pytest.raises(ValueError, match=r"must be findings of the dataset \(Pneumonia\), got"):
             task.build_catalog(Ingest(data_format="folders", data_source=uri, data_labels=labels))

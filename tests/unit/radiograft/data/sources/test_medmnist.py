@@ -1,4 +1,4 @@
-"""MedMNIST's files: images keep their place, splits and labels, and what is no such file is refused by name."""
+"""The MedMNIST reader: splits, labels and uris of the images, and errors for invalid files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from radiograft.storage import npz_archive
 from tests.helpers.archives import pack
 from tests.helpers.medmnist_source import BINARY, COUNTS, medmnist_arrays
 
-FACTS = ["image_id", "patient_id", "official"]
+FIELDS = ["image_id", "patient_id", "official"]
 PATIENTS = (
-    "the data set tells no patients: each image counts as a patient of its own, so where several images show one, "
-    "intervals are too narrow and a patient may be in several splits"
+    "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
+    "confidence intervals are too narrow and the patient may be in several splits"
 )
 CLASSES = {"train": [0, 2, 1, 3, 2, 0], "val": [1, 0, 3], "test": [3, 2, 0]}
 COLUMNS = {
@@ -45,11 +45,11 @@ def settings(uri: str, **values: Any) -> Ingest:
     return Ingest(data_format="medmnist", data_source=uri, **values)
 
 
-def test_a_row_per_image_with_its_place_split_and_checksum(place: str) -> None:
+def test_read_returns_uri_split_and_md5_per_image(place: str) -> None:
     arrays = medmnist_arrays()
     uri = pack(f"{place}/pneumoniamnist.npz", **arrays)
     source = medmnist.read(uri, ["Pneumonia"])
-    assert source.rows[FACTS].to_numpy().tolist() == [
+    assert source.rows[FIELDS].to_numpy().tolist() == [
         *([f"test-{row}", f"test-{row}", "test"] for row in range(3)),
         *([f"train-{row}", f"train-{row}", "train"] for row in range(6)),
         *([f"val-{row}", f"val-{row}", "validation"] for row in range(3)),
@@ -62,7 +62,7 @@ def test_a_row_per_image_with_its_place_split_and_checksum(place: str) -> None:
     assert (source.uri, len(source.excluded), source.notes) == (uri, 0, (PATIENTS,))
 
 
-def test_ids_are_in_the_order_of_the_images_from_ten_on(uri: str) -> None:
+def test_read_zero_pads_ids_in_image_order(uri: str) -> None:
     arrays = medmnist_arrays()
     arrays["train_images"] = np.concatenate([arrays["train_images"]] * 20)
     arrays["train_labels"] = np.concatenate([arrays["train_labels"]] * 20)
@@ -73,13 +73,13 @@ def test_ids_are_in_the_order_of_the_images_from_ten_on(uri: str) -> None:
 
 
 def findings(uri: str, names: list[str], labels: Any) -> list[list[str]]:
-    """The names that each image has, train, val and test on end."""
+    """Returns the findings of each image, in the order train, val, test."""
     source = medmnist.read(pack(uri, **medmnist_arrays(labels=labels)), names)
     found = [[str(name) for name in source.findings if row[name]] for _, row in source.findings.iterrows()]
     return [*found[3:9], *found[9:], *found[:3]]
 
 
-def test_of_two_classes_the_second_may_be_named_alone(uri: str) -> None:
+def test_read_single_name_is_second_class(uri: str) -> None:
     assert findings(uri, ["Pneumonia"], BINARY) == [
         ["No Finding"], ["Pneumonia"], ["Pneumonia"], ["No Finding"], ["Pneumonia"], ["No Finding"],
         ["Pneumonia"], ["No Finding"], ["Pneumonia"],
@@ -87,7 +87,7 @@ def test_of_two_classes_the_second_may_be_named_alone(uri: str) -> None:
     ]  # fmt: skip
 
 
-def test_classes_are_named_in_order_of_their_numbers(uri: str) -> None:
+def test_read_names_follow_class_numbers(uri: str) -> None:
     assert findings(uri, ["Drusen", "Oedema", "Membrane", "Normal"], CLASSES) == [
         ["Drusen"], ["Membrane"], ["Oedema"], ["Normal"], ["Membrane"], ["Drusen"],
         ["Oedema"], ["Drusen"], ["Normal"],
@@ -96,7 +96,7 @@ def test_classes_are_named_in_order_of_their_numbers(uri: str) -> None:
     assert findings(uri, ["Healthy", "Ill"], BINARY)[:3] == [["Healthy"], ["Ill"], ["Ill"]]
 
 
-def test_columns_are_named_in_their_order(uri: str) -> None:
+def test_read_names_follow_columns(uri: str) -> None:
     assert findings(uri, ["Mass", "Edema"], COLUMNS) == [
         ["No Finding"], ["Mass"], ["Edema"], ["Mass", "Edema"], ["No Finding"], ["Mass"],
         ["Mass"], ["Edema"], ["No Finding"],
@@ -106,15 +106,13 @@ def test_columns_are_named_in_their_order(uri: str) -> None:
 
 @hypothesis.settings(deadline=None)
 @given(labels=st.lists(st.integers(0, 4), min_size=12, max_size=12).filter(lambda drawn: max(drawn) == 4))
-def test_every_image_has_exactly_the_class_of_its_number(
-    tmp_path_factory: pytest.TempPathFactory, labels: list[int]
-) -> None:
+def test_read_any_class_number_gives_its_name(tmp_path_factory: pytest.TempPathFactory, labels: list[int]) -> None:
     uri = str(tmp_path_factory.getbasetemp() / "classes.npz")
     parts = {"train": labels[:6], "val": labels[6:9], "test": labels[9:]}
     assert findings(uri, list("abcde"), parts) == [["abcde"[label]] for label in labels]
 
 
-def test_color_and_any_size_are_taken(uri: str) -> None:
+def test_read_color_and_any_size(uri: str) -> None:
     for shape, size in {(28, 28, 3): 2352, (64, 48): 3072, (224, 224): 50176}.items():
         source = medmnist.read(pack(uri, **medmnist_arrays(shape)), ["Pneumonia"])
         assert set(source.rows["bytes"]) == {size}
@@ -127,11 +125,11 @@ def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
 
 NAMES = "data_labels must name the"
 SHAPES = "{}_images in {{uri}} must be uint8 [images, height, width] or, in color, [images, height, width, 3], got "
-REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
+INVALID: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "missing labels": (
         {name: array for name, array in medmnist_arrays().items() if name != "val_labels"},
         ["Pneumonia"],
-        "must hold an array val_labels, got test_images, test_labels, train_images, train_labels, val_images",
+        "must contain the array val_labels, got test_images, test_labels, train_images, train_labels, val_images",
     ),
     "pickled labels": (
         changed(test_labels=np.array([[{}], [None], [1]], dtype=object)),
@@ -146,27 +144,27 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "volumes": (
         medmnist_arrays((28, 28, 28)),
         ["Pneumonia"],
-        SHAPES.format("train") + "uint8 [6, 28, 28, 28]; three-dimensional sets cannot be used",
+        SHAPES.format("train") + "uint8 [6, 28, 28, 28]; volumes are not supported",
     ),
-    "other numbers": (
+    "wrong dtype": (
         changed(val_images=np.zeros((3, 28, 28), np.float32)),
         ["Pneumonia"],
-        SHAPES.format("val") + "float32 [3, 28, 28]; three-dimensional",
+        SHAPES.format("val") + "float32 [3, 28, 28]; volumes are",
     ),
-    "one label too few": (
+    "missing label": (
         changed(val_labels=np.zeros((2, 1), np.uint8)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row an image, got uint8 [2, 1]",
+        "val_labels in {uri} must be integers [3, columns], one row per image, got uint8 [2, 1]",
     ),
     "labels without columns": (
         changed(val_labels=np.zeros(3, np.uint8)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row an image, got uint8 [3]",
+        "val_labels in {uri} must be integers [3, columns], one row per image, got uint8 [3]",
     ),
     "fractions as labels": (
         changed(val_labels=np.full((3, 1), 0.5)),
         ["Pneumonia"],
-        "val_labels in {uri} must be integers [3, columns], a row an image, got float64 [3, 1]",
+        "val_labels in {uri} must be integers [3, columns], one row per image, got float64 [3, 1]",
     ),
     "a negative label": (
         changed(val_labels=np.array([[0], [-1], [1]])),
@@ -201,31 +199,31 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("arrays", "names", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_such_data_set_is_refused(
-    uri: str, arrays: dict[str, np.ndarray], names: list[str], message: str
-) -> None:
+@pytest.mark.parametrize(("arrays", "names", "message"), INVALID.values(), ids=INVALID)
+def test_read_invalid_data_set_raises(uri: str, arrays: dict[str, np.ndarray], names: list[str], message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011  the message is compared
         medmnist.read(pack(uri, **arrays), names)
     assert message.format(uri=uri) in str(error.value)
 
 
-def test_a_truncated_file_is_refused_and_nothing_is_written(uri: str, tmp_path: Path) -> None:
+def test_run_truncated_file_raises_and_writes_nothing(uri: str, tmp_path: Path) -> None:
     pack(uri, **medmnist_arrays())
     Path(uri).write_bytes(Path(uri).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=f"{uri} must be a whole .npz archive, got a broken one: .*; fetch it anew"):
+    with pytest.raises(
+        ValueError, match=f"{uri} must be a complete .npz archive, got a corrupt one: .*; download it again"
+    ):
         task.run(settings(uri), tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
 
 
-def test_a_folder_and_a_missing_file_are_refused(place: str) -> None:
-    with pytest.raises(ValueError, match=f"which ends in .npz, got '{place}'; give the file itself"):
+def test_read_folder_or_missing_file_raises(place: str) -> None:
+    with pytest.raises(ValueError, match=f"which ends in .npz, got '{place}'; pass the file itself"):
         medmnist.read(place, ["Pneumonia"])
     with pytest.raises(FileNotFoundError, match=f"{place}/none.npz"):
         medmnist.read(f"{place}/none.npz", ["Pneumonia"])
 
 
-def test_the_catalog_keeps_the_files_own_splits_and_says_what_is_unknown(uri: str, tmp_path: Path) -> None:
+def test_run_keeps_splits_and_notes_missing_patients(uri: str, tmp_path: Path) -> None:
     catalog = task.run(settings(pack(uri, **medmnist_arrays())), tmp_path)
     assert catalog.summary()["splits"] == {
         "train": {"pictures": 6, "patients": 6, "positives": {"Pneumonia": 3}},
@@ -239,7 +237,7 @@ def test_the_catalog_keeps_the_files_own_splits_and_says_what_is_unknown(uri: st
     assert found.notes == (PATIENTS,)
 
 
-def test_file_and_object_give_the_same_catalog(tmp_path: Path, embedded: str) -> None:
+def test_build_catalog_local_and_bucket_are_equal(tmp_path: Path, embedded: str) -> None:
     here, there = (
         task.build_catalog(settings(pack(f"{place}/some.npz", **medmnist_arrays())))
         for place in (str(tmp_path), f"{embedded}/medmnist")
@@ -248,26 +246,26 @@ def test_file_and_object_give_the_same_catalog(tmp_path: Path, embedded: str) ->
     assert here.fingerprint() == there.fingerprint()
 
 
-def test_all_names_nihs_fourteen_columns(uri: str) -> None:
-    """ChestMNIST's columns are NIH's findings in the order in which `all` names them."""
+def test_build_catalog_all_labels_are_fourteen_columns(uri: str) -> None:
+    """The columns of ChestMNIST are NIH's findings in the order of `data_labels=all`."""
     labels = {part: np.eye(14, dtype=int)[:n].tolist() for part, n in COUNTS.items()}
     catalog = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=labels)), data_labels="all"))
     assert catalog.rows.filter(like="label:").sum().loc[["label:Atelectasis", "label:Nodule"]].tolist() == [3.0, 1.0]
 
 
-def test_images_with_nothing_count_as_no_finding(uri: str) -> None:
+def test_build_catalog_images_without_findings_are_no_finding(uri: str) -> None:
     values = {"data_labels": "Mass, Edema", "data_negatives": "no_finding"}
     catalog = task.build_catalog(settings(pack(uri, **medmnist_arrays(labels=COLUMNS)), **values))
     assert len(catalog.rows) == 12
     assert len(catalog.excluded) == 0
 
 
-def test_no_finding_cannot_be_a_label(uri: str) -> None:
-    with pytest.raises(ValueError, match=r"data_labels must be findings of the data set \(\), got 'No Finding'"):
+def test_build_catalog_no_finding_as_label_raises(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"data_labels must be findings of the dataset \(\), got 'No Finding'"):
         task.build_catalog(settings(pack(uri, **medmnist_arrays()), data_labels="No Finding"))
 
 
-def test_ingest_reads_an_archive_without_tensorflow(uri: str, tmp_path: Path) -> None:
+def test_ingest_medmnist_does_not_import_tensorflow(uri: str, tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path

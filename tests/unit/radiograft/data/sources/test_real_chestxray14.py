@@ -1,4 +1,4 @@
-"""730 radiographs of NIH ChestX-ray14: the catalog agrees with NIH's table and lists, read without our reader."""
+"""730 radiographs of NIH ChestX-ray14: the catalog agrees with NIH's table and lists, parsed independently."""
 
 from __future__ import annotations
 
@@ -39,31 +39,29 @@ def images(nih: Path) -> dict[str, str]:
     return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in paths}
 
 
-def test_every_image_has_a_row_but_one_of_a_byte_identical_pair(catalog: Catalog, images: dict[str, str]) -> None:
+def test_catalog_has_every_image_except_byte_identical_duplicate(catalog: Catalog, images: dict[str, str]) -> None:
     assert len(images) == 730
-    twins = [name for name in sorted(images) if Counter(images.values())[images[name]] > 1]
-    assert len(twins) == 2
-    assert sorted(catalog.rows["image_id"]) == sorted(set(images) - {twins[1]})
+    duplicates = [name for name in sorted(images) if Counter(images.values())[images[name]] > 1]
+    assert len(duplicates) == 2
+    assert sorted(catalog.rows["image_id"]) == sorted(set(images) - {duplicates[1]})
     assert dict(zip(catalog.rows["image_id"], catalog.rows["md5"], strict=True)).items() <= images.items()
 
 
-def test_labels_patient_age_sex_and_view_agree_with_nihs_table(
-    catalog: Catalog, table: dict[str, dict[str, str]]
-) -> None:
+def test_catalog_agrees_with_nih_table(catalog: Catalog, table: dict[str, dict[str, str]]) -> None:
     for row in catalog.rows.to_dict("records"):
-        theirs = table[row["image_id"]]
+        expected = table[row["image_id"]]
         found = {label for label in FINDINGS if row[f"label:{label}"] == 1.0}
-        assert found == set(theirs["Finding Labels"].split("|")) - {"No Finding"}
+        assert found == set(expected["Finding Labels"].split("|")) - {"No Finding"}
         assert {row[f"label:{label}"] for label in FINDINGS} <= {0.0, 1.0}
         assert [row["patient_id"], row["age"], row["sex"], row["view"]] == [
-            theirs["Patient ID"],
-            float(theirs["Patient Age"]),
-            theirs["Patient Gender"],
-            theirs["View Position"],
+            expected["Patient ID"],
+            float(expected["Patient Age"]),
+            expected["Patient Gender"],
+            expected["View Position"],
         ]
 
 
-def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalog: Catalog, nih: Path) -> None:
+def test_catalog_splits_agree_with_official_lists(catalog: Catalog, nih: Path) -> None:
     for name, splits in {"test_list.txt": {"test"}, "train_val_list.txt": {"train", "validation"}}.items():
         listed = catalog.rows["image_id"].isin((nih / name).read_text().split("\n"))
         assert set(catalog.rows["split"][listed]) == splits
@@ -71,15 +69,15 @@ def test_splits_agree_with_the_official_lists_and_keep_patients_whole(catalog: C
     assert catalog.rows.groupby("patient_id")["split"].nunique().max() == 1
 
 
-def test_the_rest_of_nihs_table_is_reported_as_rows_without_per_image(catalog: Catalog) -> None:
+def test_catalog_counts_rows_without_image(catalog: Catalog) -> None:
     assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
         "row without an image": 111_390,
-        "box of an image that is not there": 942,
+        "bounding box for a missing image": 942,
         "byte-identical to an earlier image": 1,
     }
 
 
-def test_pneumonia_against_the_rest_has_known_counts_and_fingerprint(
+def test_run_pneumonia_has_known_counts_and_fingerprint(
     nih: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "radiograft"):

@@ -1,4 +1,4 @@
-"""The real files of the pydicom-data wheel as a tree: radiographs stay, everything else goes with the reason."""
+"""Real files of the pydicom-data wheel as a tree: radiographs are kept, all others excluded with the reason."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FILES = {
     "chest/RG1_UNCR.dcm": "",
     "chest/RG1_J2KR.dcm": "",
     "leg/RG3_J2KI.dcm": "",
-    "chest/MR2_J2KR.dcm": "modality MR is no radiograph (CR, DX, RG)",
-    "chest/693_J2KR.dcm": "modality CT is no radiograph (CR, DX, RG)",
-    "leg/US1_J2KI.dcm": "modality US is no radiograph (CR, DX, RG)",
-    "leg/JPEG-LL.dcm": "modality NM is no radiograph (CR, DX, RG)",
+    "chest/MR2_J2KR.dcm": "modality MR is not a radiograph (CR, DX, RG)",
+    "chest/693_J2KR.dcm": "modality CT is not a radiograph (CR, DX, RG)",
+    "leg/US1_J2KI.dcm": "modality US is not a radiograph (CR, DX, RG)",
+    "leg/JPEG-LL.dcm": "modality NM is not a radiograph (CR, DX, RG)",
 }
 
 
-def test_radiographs_stay_and_everything_else_goes(tmp_path: Path) -> None:
+def test_read_keeps_only_radiographs(tmp_path: Path) -> None:
     for name in FILES:
         source = get_testdata_file(Path(name).name, read=False, download=False)
         if source is None:

@@ -1,4 +1,4 @@
-"""PneumoniaMNIST itself: the catalog agrees with the file, read without our reader."""
+"""PneumoniaMNIST: the catalog agrees with the file, read with NumPy alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def catalog(uri: str) -> Catalog:
     return task.build_catalog(Ingest(data_format="medmnist", data_source=uri))
 
 
-def test_all_but_repeats_of_4708_524_and_624_images_are_there(catalog: Catalog) -> None:
+def test_catalog_has_all_images_except_duplicates(catalog: Catalog) -> None:
     assert catalog.summary()["splits"] == {
         "train": {"pictures": 4708 - 26, "patients": 4682, "positives": {"Pneumonia": 3469}},
         "validation": {"pictures": 524, "patients": 524, "positives": {"Pneumonia": 389}},
@@ -32,15 +32,15 @@ def test_all_but_repeats_of_4708_524_and_624_images_are_there(catalog: Catalog) 
     }
     assert {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)} == {
         "byte-identical to an earlier image": 16,
-        "byte-identical to an image of a split held out": 10,
+        "byte-identical to an image in a held-out split": 10,
     }
     assert catalog.summary()["notes"][1:] == [
-        "3 images of the official test split repeat others of it byte for byte and stay"
+        "3 images of the official test split are byte-identical to others in it and stay"
     ]
     assert catalog.fingerprint() == "36328f55394629b02c7d883585823826bd4eb167b7e36aef6f16dfbbe4a28aeb"
 
 
-def test_the_eight_validation_images_that_train_holds_too_leave_it(catalog: Catalog, uri: str) -> None:
+def test_catalog_removes_validation_images_from_train(catalog: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         shared = {pixels.tobytes() for pixels in file["val_images"]} & {p.tobytes() for p in file["train_images"]}
     assert len(shared) == 8
@@ -48,7 +48,7 @@ def test_the_eight_validation_images_that_train_holds_too_leave_it(catalog: Cata
     assert catalog.rows["split"][holding].tolist() == ["validation"] * 8
 
 
-def test_every_row_names_its_image_and_label(catalog: Catalog, uri: str) -> None:
+def test_catalog_rows_match_images_and_labels(catalog: Catalog, uri: str) -> None:
     with np.load(uri, allow_pickle=False) as file:
         arrays = dict(file)
     for row, pixels in zip(catalog.rows.itertuples(), npz_archive.read_rows(catalog.rows["uri"]), strict=True):

@@ -1,4 +1,4 @@
-"""What comes in has no labels yet: drift reads it all the same, where ingest rightly refuses."""
+"""Drift monitoring reads unlabeled images, which ingest rejects."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ def settings(data_format: str, source: Path, table: str = "standard") -> Ingest:
     return Ingest(data_format=data_format, data_source=str(source), data_table=table)
 
 
-def test_images_need_no_folder_for_each_class(tmp_path: Path) -> None:
-    """Fails where drift reads `folders` by ingest's reader, which wants two classes, or leaves out loose images."""
+def test_unlabeled_images_need_no_class_folders(tmp_path: Path) -> None:
+    """Fails if drift uses ingest's reader, which requires two classes, or excludes images in the root folder."""
     for name in ("loose.png", "monday/one.png", "person7_virus_1.png", "person7_virus_2.png"):
         png(tmp_path, name)
-    with pytest.raises(ValueError, match="a folder for each of at least two classes"):
+    with pytest.raises(ValueError, match="one folder per class, for at least two classes"):
         readers.READERS["folders"](settings("folders", tmp_path))
     source = readers.UNLABELED_READERS["folders"](settings("folders", tmp_path))
     assert source.rows["patient_id"].tolist() == ["loose.png", "monday/one.png", "person7_virus", "person7_virus"]
     assert source.rows[["view", "sex", "age"]].isna().all(axis=None)
-    assert source.notes == ("2 images name no patient: each counts as a patient of its own",)
+    assert source.notes == ("2 images have no patient id: each counts as its own patient",)
 
 
-def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:
-    """Fails where drift reads `dicom` by ingest's reader, or does not take what the tags tell."""
+def test_unlabeled_dicom_needs_neither_table_nor_classes(tmp_path: Path) -> None:
+    """Fails if drift uses ingest's reader, or ignores the tags."""
     for number, view in enumerate(("PA", "AP", "AP")):
         tags = {"PatientID": f"p{number // 2}", "ViewPosition": view, "PatientSex": "F", "PatientAge": "057Y"}
         content = dicom_file(np.zeros((32, 32), np.uint16), SOPInstanceUID=f"1.2.{number}", **tags)
         (tmp_path / f"{number}.dcm").write_bytes(content)
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(ValueError, match="a folder for each of at least two classes"):
+    with pytest.raises(ValueError, match="one folder per class, for at least two classes"):
         readers.READERS["dicom"](settings("dicom", tmp_path))
     source = readers.UNLABELED_READERS["dicom"](settings("dicom", tmp_path))
-    told = source.rows[["image_id", "patient_id", "view", "sex", "age"]].to_numpy().tolist()
-    assert told == [
+    assert source.rows[["image_id", "patient_id", "view", "sex", "age"]].to_numpy().tolist() == [
         ["0.dcm", "p0", "PA", "F", 57.0],
         ["1.dcm", "p0", "AP", "F", 57.0],
         ["2.dcm", "p1", "AP", "F", 57.0],
@@ -57,8 +56,8 @@ def test_radiographs_need_neither_table_nor_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["", ",words"])
-def test_a_table_needs_no_findings(column: str, tmp_path: Path) -> None:
-    """Fails where a table without findings is refused, or a label's column that the run named has to be there."""
+def test_unlabeled_table_needs_no_findings(column: str, tmp_path: Path) -> None:
+    """Fails if a table without findings is rejected, or if the label column of the run is required."""
     for name in ("a.png", "b.png"):
         png(tmp_path, name)
     lines = [f"file,person,view{column}", f"a.png,p1,PA{column and ',Mass'}", f"b.png,p1,AP{column and ','}"]
@@ -71,5 +70,5 @@ def test_a_table_needs_no_findings(column: str, tmp_path: Path) -> None:
         ["b.png", "p1", "AP"],
     ]
     (tmp_path / "new.csv").write_text("file,person\na.png,p1\n")
-    with pytest.raises(ValueError, match="must tell the findings"):
+    with pytest.raises(ValueError, match="must have findings in a text column"):
         readers.READERS["table"](settings("table", tmp_path / "new.csv", "image=file,patient=person"))

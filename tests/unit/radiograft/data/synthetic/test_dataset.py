@@ -1,4 +1,4 @@
-"""The phantom writes NIH's layout, is deterministic, and does not give a finding away by brightness."""
+"""The phantom: NIH's layout, determinism, and brightness that does not reveal a finding."""
 
 import io
 from collections import Counter
@@ -54,21 +54,21 @@ def small() -> dict[str, bytes]:
     return dict(generate_phantom_files(patients=40, seed=7, size=64))
 
 
-def test_files_come_in_nihs_layout_and_images_first(small: dict[str, bytes]) -> None:
+def test_files_follow_nih_layout_images_first(small: dict[str, bytes]) -> None:
     paths = list(small)
     assert paths[0] == "images_001/images/00000001_000.png"
     assert paths[-4:] == [*("BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt")]
     assert all(path.startswith(IMAGES) for path in paths[:-4])
 
 
-def test_table_has_nihs_header_and_one_row_per_image(small: dict[str, bytes]) -> None:
+def test_table_has_nih_header_and_one_row_per_image(small: dict[str, bytes]) -> None:
     content = small["Data_Entry_2017_v2020.csv"].decode()
     assert content.split("\n", 1)[0] == HEADER
     assert content.endswith("\n")
     assert [IMAGES + name for name in read_table(small)["Image Index"]] == list(small)[:-4]
 
 
-def test_rows_tell_patient_and_follow_up_as_the_file_name_does(small: dict[str, bytes]) -> None:
+def test_table_matches_file_names(small: dict[str, bytes]) -> None:
     table = read_table(small)
     names = [f"{p:08d}_{f:03d}.png" for p, f in zip(table["Patient ID"], table["Follow-up #"], strict=True)]
     assert list(table["Image Index"]) == names
@@ -85,7 +85,7 @@ def test_finding_labels_are_sorted_and_known(small: dict[str, bytes]) -> None:
         assert labels == ["No Finding"] or (labels == sorted(set(labels)) and set(labels) <= set(FINDINGS))
 
 
-def test_lists_cover_the_table_share_no_patient_and_do_not_end_in_a_newline(small: dict[str, bytes]) -> None:
+def test_split_lists_cover_table_without_patient_overlap(small: dict[str, bytes]) -> None:
     lists = [small[name].decode() for name in ("train_val_list.txt", "test_list.txt")]
     assert not any(text.endswith("\n") for text in lists)
     train_val, test = (text.split("\n") for text in lists)
@@ -96,13 +96,13 @@ def test_lists_cover_the_table_share_no_patient_and_do_not_end_in_a_newline(smal
 
 
 @pytest.mark.parametrize("size", [64, 129, 256])
-def test_images_are_8_bit_gray_png_of_the_size_asked(size: int) -> None:
+def test_images_are_8_bit_gray_png_of_requested_size(size: int) -> None:
     _, content = next(generate_phantom_files(patients=1, seed=0, size=size))
     image = read_image(content)
     assert (image.format, image.mode, image.size) == ("PNG", "L", (size, size))
 
 
-def test_images_show_a_chest(small: dict[str, bytes]) -> None:
+def test_images_show_dark_lungs_and_bright_heart(small: dict[str, bytes]) -> None:
     films = np.stack([np.asarray(read_image(content)) for content in list(small.values())[:-4]])
     mean = films.mean(axis=0)
     lungs, heart, belly = mean[22:30, [16, 47]], mean[36:40, 32:38], mean[56:60, 24:40]
@@ -110,31 +110,31 @@ def test_images_show_a_chest(small: dict[str, bytes]) -> None:
     assert np.ptp(films.reshape(len(films), -1), axis=1).min() > 120
 
 
-def test_equal_arguments_give_equal_bytes_and_another_seed_other_ones(small: dict[str, bytes]) -> None:
+def test_files_depend_only_on_arguments(small: dict[str, bytes]) -> None:
     assert dict(generate_phantom_files(patients=40, seed=7, size=64)) == small
     other = dict(generate_phantom_files(patients=40, seed=8, size=64))
     assert other["Data_Entry_2017_v2020.csv"] != small["Data_Entry_2017_v2020.csv"]
     assert other["images_001/images/00000001_000.png"] != small["images_001/images/00000001_000.png"]
 
 
-def test_images_and_rows_do_not_depend_on_the_number_of_patients(small: dict[str, bytes]) -> None:
+def test_images_and_rows_do_not_depend_on_patient_count(small: dict[str, bytes]) -> None:
     fewer = dict(generate_phantom_files(patients=5, seed=7, size=64))
     images = {path: content for path, content in fewer.items() if path.startswith(IMAGES)}
     assert images.items() <= small.items()
     assert small["Data_Entry_2017_v2020.csv"].startswith(fewer["Data_Entry_2017_v2020.csv"])
 
 
-def test_images_of_one_patient_differ_from_each_other(small: dict[str, bytes]) -> None:
+def test_images_are_all_different(small: dict[str, bytes]) -> None:
     images = [content for path, content in small.items() if path.startswith(IMAGES)]
     assert len(set(images)) == len(images)
 
 
-def test_files_stream_without_drawing_the_rest() -> None:
+def test_files_are_generated_lazily() -> None:
     files = islice(generate_phantom_files(patients=100_000_000, seed=0, size=64), 2)
     assert [path.rpartition("/")[0] for path, _ in files] == ["images_001/images"] * 2
 
 
-def test_age_rises_with_the_follow_up_and_sex_stays() -> None:
+def test_visits_age_rises_and_sex_is_constant() -> None:
     for patient in range(1, 200):
         _, visits = visits_of(patient, seed=3)
         assert [visit.follow_up for visit in visits] == list(range(len(visits)))
@@ -144,12 +144,12 @@ def test_age_rises_with_the_follow_up_and_sex_stays() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_150_patients_show_every_finding(seed: int) -> None:
+def test_150_patients_have_all_findings(seed: int) -> None:
     written = Counter(label for visit in all_visits(150, seed) for label in visit.labels)
     assert sorted(written) == FINDINGS
 
 
-def test_prevalences() -> None:
+def test_prevalences_are_in_range() -> None:
     visits = all_visits(2000, seed=0)
     healthy = np.mean([not visit.labels for visit in visits])
     pneumonia = np.mean(["Pneumonia" in visit.labels for visit in visits])
@@ -158,7 +158,7 @@ def test_prevalences() -> None:
     assert 1.8 < len(visits) / 2000 < 2.2
 
 
-def test_label_noise_adds_or_drops_one_finding_of_four_images_in_a_hundred() -> None:
+def test_label_noise_changes_one_finding_in_4_percent_of_images() -> None:
     visits = all_visits(3000, seed=1)
     changes = Counter(
         (len(visit.labels - visit.findings), len(visit.findings - visit.labels))
@@ -170,7 +170,7 @@ def test_label_noise_adds_or_drops_one_finding_of_four_images_in_a_hundred() -> 
     assert 0.03 < changes.total() / len(visits) < 0.05
 
 
-def test_mean_brightness_does_not_tell_pneumonia() -> None:
+def test_mean_brightness_does_not_predict_pneumonia() -> None:
     *images, _, (_, table), _, _ = generate_phantom_files(patients=400, seed=0, size=64)
     brightness = [np.asarray(read_image(content)).mean() for _, content in images]
     labels = pd.read_csv(io.BytesIO(table))["Finding Labels"].str.contains("Pneumonia")
@@ -186,21 +186,21 @@ def test_mean_brightness_does_not_tell_pneumonia() -> None:
         (10, 0, 63, "size of the phantom must be at least 64, got 63"),
     ],
 )
-def test_refuses_at_once_what_it_cannot_draw(patients: int, seed: int, size: int, message: str) -> None:
+def test_generate_invalid_arguments_raises_immediately(patients: int, seed: int, size: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         generate_phantom_files(patients, seed, size)
 
 
-def test_a_box_holds_nearly_all_of_what_it_is_drawn_around() -> None:
+def test_box_around_contains_most_of_field() -> None:
     amount = np.zeros((100, 100))
     amount[20:40, 60:90] = 1.0
-    amount[70, 10] = 5.0  # less than a hundredth of it
+    amount[70, 10] = 5.0  # less than 1 % of the total
     assert box_around(amount) == pytest.approx((0.6, 0.2, 0.3, 0.2), abs=0.03)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("finding", BOXED)
-def test_a_finding_is_drawn_in_its_box(finding: str, seed: int) -> None:
+def test_draw_findings_change_lies_in_box(finding: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     chest = draw_chest(pose(grow_body(50, "M", rng), "PA", frozenset([finding]), rng), rng, 96)
     before = chest.dense - chest.air
@@ -209,14 +209,14 @@ def test_a_finding_is_drawn_in_its_box(finding: str, seed: int) -> None:
     assert boxes == {}
     assert 0 < width * height < 0.4 * 96 * 96
     change = np.abs(chest.dense - chest.air - before)
-    if finding == "Cardiomegaly":  # nothing is drawn: the heart has grown
+    if finding == "Cardiomegaly":  # nothing is drawn: `pose` enlarges the heart
         assert 0.4 < (x + width / 2) / 96 < 0.65
         assert not change.any()
     else:
         assert change[y : y + height, x : x + width].sum() > 0.85 * change.sum()
 
 
-def test_a_healthy_chest_has_no_box_and_neither_has_a_finding_that_nih_does_not_box() -> None:
+def test_draw_findings_without_boxed_finding_returns_no_box() -> None:
     for findings in (frozenset[str](), frozenset({"Edema", "Hernia"})):
         rng = np.random.default_rng(0)
         chest = draw_chest(pose(grow_body(50, "F", rng), "PA", findings, rng), rng, 64)

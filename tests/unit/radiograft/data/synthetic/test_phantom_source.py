@@ -1,4 +1,4 @@
-"""The phantom as a data source: drawn once into a folder or bucket, then read by the same reader as NIH's own data."""
+"""The phantom as a data source: generated once into a folder or bucket, then read as NIH's dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def phantom(place: str, seed: int = 0) -> Ingest:
     )
 
 
-def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
+def test_ingest_phantom_matches_generated_files(tmp_path: Path) -> None:
     catalog = task.run(phantom(str(tmp_path / "data")), tmp_path / "catalog")
     folder = tmp_path / "data" / "phantom-20-patients-seed-0"
     assert catalog.notes[0] == "the images are synthetic: figures on them say nothing about radiographs"
@@ -38,28 +38,28 @@ def test_the_phantom_goes_through_nihs_reader(tmp_path: Path) -> None:
     assert list(catalog.rows["image_id"]) == sorted(table)
     assert catalog.rows["patient_id"].nunique() == PATIENTS
     for row in catalog.rows.to_dict("records"):
-        found = {label for label in FINDINGS if row[f"label:{label}"]}
-        assert found == set(table[row["image_id"]]["Finding Labels"].split("|")) - {"No Finding"}
+        labels = {label for label in FINDINGS if row[f"label:{label}"]}
+        assert labels == set(table[row["image_id"]]["Finding Labels"].split("|")) - {"No Finding"}
         assert row["patient_id"] == table[row["image_id"]]["Patient ID"]
         assert (row["split"] == "test") == (row["image_id"] in tested)
 
 
-def test_a_phantom_is_drawn_once_and_an_interrupted_one_again(place: str) -> None:
+def test_generate_phantom_complete_is_reused_and_interrupted_is_repeated(place: str) -> None:
     uri = readers.generate_phantom(phantom(place))
     image, last = f"{uri}/images_001/images/00000001_000.png", f"{uri}/test_list.txt"
     drawn = storage.read_bytes(image)
     storage.write_bytes(image, b"touched")
     assert readers.generate_phantom(phantom(place)) == uri
-    assert storage.read_bytes(image) == b"touched"  # found complete, not drawn again
+    assert storage.read_bytes(image) == b"touched"  # complete, so not generated again
 
     interrupted = uri.replace("seed-0", "seed-1")
-    storage.write_bytes(image.replace(uri, interrupted), b"half of a data set")
+    storage.write_bytes(image.replace(uri, interrupted), b"half of a dataset")
     assert readers.generate_phantom(phantom(place, seed=1)) == interrupted
     assert storage.exists(last.replace(uri, interrupted))
-    assert storage.read_bytes(image.replace(uri, interrupted)) not in (drawn, b"half of a data set")
+    assert storage.read_bytes(image.replace(uri, interrupted)) not in (drawn, b"half of a dataset")
 
 
-def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -> None:
+def test_generate_phantom_missing_boxes_is_repeated(tmp_path: Path) -> None:
     folder = Path(readers.generate_phantom(phantom(str(tmp_path))))
     table = (folder / "BBox_List_2017.csv").read_bytes()
     (folder / "BBox_List_2017.csv").unlink()
@@ -67,7 +67,7 @@ def test_a_phantom_that_was_drawn_without_boxes_is_drawn_again(tmp_path: Path) -
     assert (folder / "BBox_List_2017.csv").read_bytes() == table
 
 
-def test_the_same_phantom_in_folder_and_bucket_has_one_fingerprint(tmp_path: Path, embedded: str) -> None:
+def test_phantom_fingerprint_is_equal_in_folder_and_bucket(tmp_path: Path, embedded: str) -> None:
     here = task.build_catalog(phantom(str(tmp_path)))
     there = task.build_catalog(phantom(f"{embedded}/same-phantom"))
     assert here.fingerprint() == there.fingerprint()
@@ -75,6 +75,6 @@ def test_the_same_phantom_in_folder_and_bucket_has_one_fingerprint(tmp_path: Pat
 
 
 @pytest.mark.parametrize("patients", [19, 100_001])
-def test_its_size_has_bounds(patients: int) -> None:
+def test_phantom_patients_out_of_range_raises(patients: int) -> None:
     with pytest.raises(ValueError, match=f"data_phantom_patients must be at .* patients, got {patients}"):
         Ingest(data_format="phantom", data_source="/data", data_phantom_patients=patients)

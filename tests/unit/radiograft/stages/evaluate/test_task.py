@@ -19,6 +19,7 @@ from radiograft.models import artifact
 from radiograft.stages.evaluate import task
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
+from radiograft.training.search.results import Trial
 from tests.helpers.stages import EVALUATE, Evaluated
 
 LABELS = ("Pneumonia", "Effusion", "Emphysema")
@@ -54,7 +55,9 @@ def other_test_labels(evaluation: Evaluated, tmp_path_factory: pytest.TempPathFa
     (features / RANDOM_PREDICTIONS).unlink()
     model = Path(shutil.copytree(evaluation.inputs.model, folder / "model"))
     (tried,) = search_results.read_trials(model)
-    search_results.write_trials(model, [tried, {**tried, "cut_off": "block7a_expand_conv", "val_auroc": 0.25}])
+    metrics = tried["metrics"] | {"val_auroc": 0.25}
+    other = Trial(**{**tried, "overrides": {"model_cut_off": "block7a_expand_conv"}, "metrics": metrics})  # type: ignore[misc]
+    search_results.write_trials(model, [tried, other])
     inputs = evaluation.inputs._replace(shards=shards, features=features, model=model)
     outputs = (folder / "evaluation", folder / "report.html", folder / "logs")
     outcome = task.run(EVALUATE, inputs, "another-run", *outputs)
@@ -145,7 +148,7 @@ def test_a_label_without_cases_in_test_is_not_estimable(facts: dict[str, Any], e
     page = evaluation.report.read_text(encoding="utf-8")
     sentence = "Not estimable, for want of patients with or without it in validation or test, and not in the mean: "
     assert f"{sentence}Emphysema." in page
-    assert "not estimable on test (31 images), where each occurs in all or in none: Emphysema" in page
+    assert "not estimable on test (31 images), where all or no images are positive: Emphysema" in page
 
 
 def test_the_published_model_is_analysed_where_labels_can_be_judged(
@@ -165,7 +168,7 @@ def test_the_published_model_is_analysed_where_labels_can_be_judged(
     assert found["labels"]["Pneumonia"]["auroc"]["value"] == pytest.approx(auroc)
     assert {found["variable"] for found in facts["shortcuts"]} >= {"bytes", "view", "age", "sex"}
     page = evaluation.report.read_text(encoding="utf-8")
-    for heading in ("Calibration", "Groups of images", "What predicts without the image"):
+    for heading in ("Calibration", "Subgroup analysis", "Shortcut analysis"):
         assert f"<h2>{heading}</h2>" in page
 
 
@@ -188,8 +191,8 @@ def test_the_cut_off_search_is_told_where_there_was_one(
 ) -> None:
     (alone,) = facts["cut_off_search"]
     both = read(other_test_labels.folder)[0]["cut_off_search"]
-    assert [(row["cut_off"], row["val_auroc"]) for row in both] == [
-        ("top_conv", alone["val_auroc"]),
+    assert [(row["overrides"]["model_cut_off"], row["metrics"]["val_auroc"]) for row in both] == [
+        ("top_conv", alone["metrics"]["val_auroc"]),
         ("block7a_expand_conv", 0.25),
     ]
     pages = [stage.report.read_text(encoding="utf-8") for stage in (evaluation, other_test_labels)]
@@ -229,8 +232,8 @@ def test_the_test_split_is_compared_with_the_data_that_the_model_was_made_with(
     assert facts["drift"]["shifted"] == []
     assert evaluation.outcome.scalars["drift_view_p"] == tests["view"]["p"]
     page = evaluation.report.read_text(encoding="utf-8")
-    assert "Has the data shifted?" in page
-    assert "No shift was seen between the development data and the test data." in page
+    assert "Data drift" in page
+    assert "No shift was detected between the development data and the test data." in page
     assert "The test images differ" not in page
 
 
@@ -277,7 +280,7 @@ def test_heat_maps_are_shown_and_held_against_the_boxes_of_the_test_images(
     for found in localization["labels"].values():
         assert list(found["maps"]) == ["grad_cam", "layer_cam", "centre", "random"]
     page = evaluation.report.read_text(encoding="utf-8")
-    assert all(heading in page for heading in ("Where it fails", "Where it looks", "Held against drawn boxes"))
+    assert all(heading in page for heading in ("Error analysis", "Explanations", "Localization accuracy"))
     assert "below it the boxes an image that overlap none by as much." in page
     assert "control: the middle" in page
 

@@ -30,5 +30,5 @@ def test_card_and_button_name_the_logs_of_the_whole_run(tmp_path: Path, uri: str
         f"    {logs}",
         f"    tensorboard --load_fast=false --logdir {logs}",
     ]
-    assert any(line.startswith("TensorBoard reads nothing from s3://") for line in lines) == logs.startswith("s3://")
+    assert any(line.startswith("TensorBoard cannot read s3://") for line in lines) == logs.startswith("s3://")
     assert json.loads((tmp_path / "button").read_text()) == {"outputs": [{"type": "tensorboard", "source": logs}]}

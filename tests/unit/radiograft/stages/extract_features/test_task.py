@@ -15,8 +15,9 @@ from sklearn.metrics import roc_auc_score
 from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.models.backbones.registry import build_backbone
+from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import build_feature_extractor
+from radiograft.models.spec import ModelSpec
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
 from tests.helpers.tensorboard_scalars import scalars
@@ -71,8 +72,8 @@ def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
 
 
 def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> None:
-    contract = artifact.ModelSpec.read(feature_extraction.model)
-    assert contract == artifact.ModelSpec(
+    contract = ModelSpec.read(feature_extraction.model)
+    assert contract == ModelSpec(
         image_size=32,
         labels=("Pneumonia", "Effusion", "Emphysema"),
         backbone="efficientnet_lite0",

@@ -15,6 +15,7 @@ import pytest
 from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.training import activation_cache
 from radiograft.training.losses import validation_metrics
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
@@ -59,10 +60,8 @@ def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
 
 
 def test_the_contract_and_the_settings_tell_the_whole_way(fine_tuning: Trained, feature_extraction: Trained) -> None:
-    start = artifact.ModelSpec.read(feature_extraction.model)
-    assert artifact.ModelSpec.read(fine_tuning.model) == dataclasses.replace(
-        start, cut_off="top_conv", strategy="fine_tuning"
-    )
+    start = ModelSpec.read(feature_extraction.model)
+    assert ModelSpec.read(fine_tuning.model) == dataclasses.replace(start, cut_off="top_conv", strategy="fine_tuning")
     recorded = read_settings(fine_tuning.model)
     assert recorded["train_fine_tune_epochs"] == 2
     assert recorded["model_dense_units"] == 16

@@ -1,4 +1,4 @@
-"""Defects of tables and splits: leaking patients, contradictions, misspelled findings, ids in two spellings."""
+"""Defects of tables and splits: leaking patients, contradictions, misspelled findings, zero-padded ids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def catalog(place: Path, rows: str = ROWS, policy: str = "standard") -> Catalog:
     return task.build_catalog(Ingest(data_format="table", data_source=f"{place}/t.csv", data_policy=policy))
 
 
-def careless(test_data: Path, policy: str = "standard") -> Ingest:
+def leaking_split(test_data: Path, policy: str = "standard") -> Ingest:
     source = str(test_data / "chestxray14_64px/labels.csv")
     return Ingest(
         data_format="table",
@@ -45,22 +45,20 @@ def careless(test_data: Path, policy: str = "standard") -> Ingest:
     )
 
 
-def test_someone_elses_careless_split_is_refused_with_the_thirty_patients_who_leak(
-    test_data: Path, tmp_path: Path
-) -> None:
+def test_run_leaking_split_raises_with_patients(test_data: Path, tmp_path: Path) -> None:
     table = pd.read_csv(test_data / "chestxray14_64px/labels.csv")
     splits = table.groupby("Patient ID")["repo_split"].nunique()
     leaking = sorted(splits.index[splits > 1])
     assert len(leaking) == 30
-    with pytest.raises(ValueError, match="a patient must be in one split only, 30 are in several") as error:
-        task.run(careless(test_data), tmp_path / "catalog")
+    with pytest.raises(ValueError, match="a patient must be in one split only, got 30 in several") as error:
+        task.run(leaking_split(test_data), tmp_path / "catalog")
     listed = str(error.value).partition("own: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
     assert not (tmp_path / "catalog").exists()
 
 
-def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> None:
-    found = task.build_catalog(careless(test_data, "patient_overlap=quarantine"))
+def test_build_catalog_leaking_split_can_be_quarantined(test_data: Path) -> None:
+    found = task.build_catalog(leaking_split(test_data, "patient_overlap=quarantine"))
     assert found.rows.groupby("patient_id")["split"].nunique().max() == 1
     table = pd.read_csv(test_data / "chestxray14_64px/labels.csv")
     assert set(found.rows["image_id"][found.rows["split"] == "test"]) == set(
@@ -70,8 +68,9 @@ def test_the_careless_split_can_be_used_without_what_leaks(test_data: Path) -> N
     assert found.quarantine["uri"].str.endswith(".png").all()
 
 
+@settings(deadline=None)
 @given(images=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["train", "validation", "test"]))))
-def test_of_a_leaking_patient_the_split_held_out_most_stays_whole(images: list[tuple[str, str]]) -> None:
+def test_find_leaks_keeps_split_held_out_most(images: list[tuple[str, str]]) -> None:
     rows = pd.DataFrame(images, columns=["patient_id", "official"], dtype="string")
     left = rows[~splits.find_leaks(rows)]
     for patient, part in rows.groupby("patient_id"):
@@ -94,10 +93,10 @@ any_rows = st.lists(
 
 @settings(deadline=None, max_examples=30)
 @given(rows=any_rows, listed=st.booleans(), fraction=st.sampled_from([0.1, 0.5]))
-def test_whatever_the_table_says_no_patient_crosses_splits(
+def test_build_catalog_any_table_keeps_patients_in_one_split(
     rows: list[tuple[str, str, str, int]], listed: bool, fraction: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Ids in two spellings or none, splits that leak or none, and images that repeat."""
+    """Covers missing and zero-padded ids, missing and leaking splits, and duplicate images."""
     lines = [f"{n}.png,{who},{what},{split if listed else ''}" for n, (who, what, split, _) in enumerate(rows, 6)]
     files = {f"{n}.png": b"%d" % content for n, (*_, content) in enumerate(rows, 6)}
     table = ROWS if listed else re.sub(r"train|valid|test", "", ROWS)
@@ -122,47 +121,51 @@ def test_whatever_the_table_says_no_patient_crosses_splits(
     assert found.groupby("md5")["split"].nunique().max() == 1
 
 
-def test_no_finding_beside_a_finding_is_quarantined_with_its_address(tmp_path: Path) -> None:
+def test_build_catalog_contradiction_is_quarantined_with_uri(tmp_path: Path) -> None:
     found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
-    assert found.quarantine.to_numpy().tolist() == [["6.png", f"{tmp_path}/6.png", "'No Finding' beside a finding"]]
+    assert found.quarantine.to_numpy().tolist() == [
+        ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
+    ]
     assert "7.png" in set(found.rows["image_id"])
 
 
-def test_a_device_may_stand_beside_chexperts_no_finding(tmp_path: Path) -> None:
+def test_build_catalog_support_devices_with_no_finding_is_kept(tmp_path: Path) -> None:
     found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Support Devices,train\n")
     assert "6.png" in set(found.rows["image_id"])
 
 
-def test_a_finding_that_may_be_misspelled_is_named_and_stays_unless_told_otherwise(tmp_path: Path) -> None:
+def test_build_catalog_misspelled_finding_is_suspect_and_kept(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,Pnuemonia,train\n7.png,7,Pneumothorax|no pneumonia,train\n"
     found = catalog(tmp_path / "kept", rows)
     assert found.suspects["image_id"].tolist() == ["6.png"]
-    assert found.notes == ("'Pnuemonia' (1 images) may be Pneumonia: they count as free of Pneumonia",)
+    assert found.notes == (
+        "'Pnuemonia' (1 images) may be a misspelling of Pneumonia; these images count as negative for Pneumonia",
+    )
     assert "6.png" in set(found.rows["image_id"])
     assert "6.png" not in set(catalog(tmp_path / "dropped", rows, "misspelled_label=drop").rows["image_id"])
 
 
-def test_a_defect_that_fails_stops_ingest_and_names_the_images(tmp_path: Path) -> None:
+def test_build_catalog_failing_defect_raises_with_images(tmp_path: Path) -> None:
     rows = ROWS + "6.png,6,No Finding|Mass,train\n"
-    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' beside a finding\): 6\.png;"):
+    with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 
 
-def test_ids_with_and_without_zeros_in_front_are_one_patient(tmp_path: Path) -> None:
+def test_build_catalog_zero_padded_ids_are_one_patient(tmp_path: Path) -> None:
     rows = ROWS.replace("1.png,1,", "1.png,00000001,") + "6.png,007,Mass,train\n"
     found = catalog(tmp_path, rows)
     ids = dict(zip(found.rows["image_id"], found.rows["patient_id"], strict=True))
     assert (ids["0.png"], ids["1.png"], ids["6.png"]) == ("1", "1", "007")
-    assert "1 patients' ids are there with and without zeros in front: they count as the same patients" in found.notes
+    assert "1 patient ids occur with and without leading zeros: both forms count as the same patient" in found.notes
 
 
-def test_ids_in_two_spellings_do_not_leak(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 are in several of the data set's own: 1;"):
+def test_build_catalog_zero_padded_ids_in_two_splits_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="got 1 in several of the dataset's own splits: 1;"):
         catalog(tmp_path, ROWS.replace("4.png,4,", "4.png,0001,"))
 
 
 @given(ids=st.lists(st.sampled_from(["1", "01", "2", "0", "00", "a1", "0a1", ""]), max_size=12))
-def test_ids_are_only_ever_merged_where_they_are_the_same_number(ids: list[str]) -> None:
+def test_patient_ids_merges_only_equal_numbers(ids: list[str]) -> None:
     images = pd.Series([f"{number}.png" for number in range(len(ids))], dtype="string")
     found, _ = patient_ids(pd.Series(ids, dtype="string"), images)
     for one, here in zip(ids, found, strict=True):
@@ -175,7 +178,9 @@ def test_ids_are_only_ever_merged_where_they_are_the_same_number(ids: list[str])
     "name", ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"]
 )
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_any_of_nihs_files_in_another_encoding_is_refused_by_name(tmp_path: Path, name: str, encoding: str) -> None:
+def test_build_catalog_nih_file_not_utf8_raises(tmp_path: Path, name: str, encoding: str) -> None:
     content = (nih_files().get(name, b"Image Index,Finding Label\n").decode() + "\xe9").encode(encoding)
-    with pytest.raises(ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got other bytes at \d+; save it as"):
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got invalid bytes at \d+; save it as"
+    ):
         task.build_catalog(half_validating(put(nih_files() | {name: content}, str(tmp_path))))

@@ -1,4 +1,4 @@
-"""What ends ingest tells names of folders and files, which may be patients', only where they are not to be hidden."""
+"""Errors of ingest contain names of folders and files, which may be patients', only without deidentification."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.helpers.sources import CASES, table
 NAME = "Quackenbush"
 
 
-def a_folder_a_patient(folder: Path, *patients: str) -> Ingest:
+def patient_folders(folder: Path, *patients: str) -> Ingest:
     for case, patient in zip(CASES, patients, strict=False):
         storage.write_bytes(str(folder / patient / "1.dcm"), dicom_file(case.pixels))
     return Ingest(data_format="dicom", data_source=str(folder))
 
 
-def a_name_in_latin_1(folder: Path) -> Ingest:
-    settings = a_folder_a_patient(folder, "a", "b")
+def name_in_latin_1(folder: Path) -> Ingest:
+    settings = patient_folders(folder, "a", "b")
     (folder / "a/1.dcm").rename(os.fsdecode(os.fsencode(folder) + f"/a/M\xfcller {NAME}.dcm".encode("latin-1")))
     return settings
 
 
 def tables(folder: Path, *files: tuple[str, str]) -> Ingest:
-    settings = a_folder_a_patient(folder, "a", "b")
+    settings = patient_folders(folder, "a", "b")
     for name, content in files:
         (folder / name).write_text(content)
     return settings
@@ -51,15 +51,15 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
     ("write", "nameless", "named"),
     [
         (
-            lambda folder: a_folder_a_patient(folder, NAME, "Doe", "Roe"),
-            "data_labels must be findings of the data set, which has 3, got 'Pneumonia'",
-            f"data_labels must be findings of the data set (Doe, {NAME}, Roe), got 'Pneumonia'",
+            lambda folder: patient_folders(folder, NAME, "Doe", "Roe"),
+            "data_labels must be findings of the dataset, which has 3, got 'Pneumonia'",
+            f"data_labels must be findings of the dataset (Doe, {NAME}, Roe), got 'Pneumonia'",
         ),
-        (lambda folder: a_folder_a_patient(folder, NAME), "data has 1", f"data has {NAME}"),
-        (a_name_in_latin_1, "must be UTF-8, got one of other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),
+        (lambda folder: patient_folders(folder, NAME), "data has 1", f"data has {NAME}"),
+        (name_in_latin_1, "must be valid UTF-8, got other bytes; rename it", f"M\\udcfcller {NAME}.dcm'; rename it"),
         (
             lambda folder: tables(folder, (f"{NAME}.csv", ""), ("roe.csv", "")),
-            "must hold one table at most, got 2",
+            "must contain at most one table, got 2",
             f"got {NAME}.csv, roe.csv",
         ),
         (
@@ -69,7 +69,7 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
         ),
         (
             lambda folder: tables(folder, ("t.csv", f"1.dcm,{NAME},1")),
-            "t.csv must have the column 'image' that data_table takes for image=, got 3 others",
+            "t.csv must have the column 'image', which data_table sets as image=, got 3 others",
             f"got 1.dcm, {NAME}, 1",
         ),
         (
@@ -79,33 +79,33 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
         ),
         (
             lambda folder: nih(folder, f"{NAME}.png", f"{NAME}.png"),
-            "an image must be in one official list only, 1 are in both",
-            f"1 are in both: {NAME}.png",
+            "an image must be in only one official list, got 1 in both",
+            f"got 1 in both: {NAME}.png",
         ),
         (
             lambda folder: nih(folder, "x.png", "y.png"),
-            "that name none of 1; repair both lists or leave both out",
-            f"that name none of 1, e.g. {NAME}.png; repair",
+            "that name none of 1; correct both lists or remove both",
+            f"that name none of 1, e.g. {NAME}.png; correct",
         ),
     ],
     ids=["label", "one class", "latin-1", "tables", "split", "no header", "findings", "both lists", "other lists"],
 )
-def test_a_refusal_counts_names_where_they_are_hidden(
+def test_build_catalog_errors_hide_names_if_deidentified(
     tmp_path: Path, write: Callable[[Path], Ingest], nameless: str, named: str
 ) -> None:
-    """Fails where a ValueError with names of folders or files passes as it is, or where all are told without them."""
+    """Fails if a ValueError keeps names of folders or files, or if names are always removed."""
     settings = write(tmp_path / "data")
-    with pytest.raises(ValueError) as told:  # noqa: PT011  a part of the message is compared
+    with pytest.raises(ValueError) as error:  # noqa: PT011  a part of the message is compared
         ingest.build_catalog(settings)
-    assert nameless in str(told.value)
-    assert NAME.lower() not in "".join(traceback.format_exception(told.value)).lower()
-    with pytest.raises(ValueError) as told:  # noqa: PT011
+    assert nameless in str(error.value)
+    assert NAME.lower() not in "".join(traceback.format_exception(error.value)).lower()
+    with pytest.raises(ValueError) as error:  # noqa: PT011
         ingest.build_catalog(dataclasses.replace(settings, data_deidentify="no"))
-    assert named in str(told.value)
+    assert named in str(error.value)
 
 
-def test_a_tables_images_are_not_named_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails where names are hidden below the source alone, which is the table's file and not the folder."""
+def test_build_catalog_table_errors_hide_image_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if names are redacted only below the source, which is the table and not its folder."""
     settings = dataclasses.replace(table(str(tmp_path / "data")), data_deidentify="yes")
     (tmp_path / f"data/p/{NAME}.png").write_bytes(b"x")
     read = storage.read_bytes
@@ -116,6 +116,6 @@ def test_a_tables_images_are_not_named_either(tmp_path: Path, monkeypatch: pytes
         return read(uri)
 
     monkeypatch.setattr(storage, "read_bytes", fails)
-    with pytest.raises(storage.StorageError) as told:
+    with pytest.raises(storage.StorageError) as error:
         ingest.build_catalog(settings)
-    assert str(told.value) == f"{tmp_path}/data/..."
+    assert str(error.value) == f"{tmp_path}/data/..."

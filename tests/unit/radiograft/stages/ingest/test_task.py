@@ -1,4 +1,4 @@
-"""Ingest, whole: the catalog holds what the source says, counts what it leaves out, or nothing is written."""
+"""The whole ingest stage: the catalog matches the source and counts exclusions, or nothing is written."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path / "nih")
 
 
-def counted(catalog: Catalog) -> dict[str, int]:
+def exclusion_counts(catalog: Catalog) -> dict[str, int]:
     return {group["reason"]: group["count"] for group in summarize_exclusions(catalog.excluded)}
 
 
-def test_the_catalog_holds_one_row_per_image_with_split_and_label(folder: str, tmp_path: Path) -> None:
+def test_run_returns_row_per_image_with_split_and_label(folder: str, tmp_path: Path) -> None:
     catalog = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalog")
     columns = ["image_id", "patient_id", "age", "sex", "view", "split", "label:Pneumonia"]
     assert catalog.rows[columns].to_numpy(dtype=object).tolist() == [
@@ -49,7 +49,7 @@ def test_the_catalog_holds_one_row_per_image_with_split_and_label(folder: str, t
     assert len(catalog.excluded) == 0
 
 
-def test_catalog_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -> None:
+def test_run_writes_catalog_and_settings(folder: str, tmp_path: Path) -> None:
     written = task.run(half_validating(put(nih_files(), folder)), tmp_path / "catalog")
     found = Catalog.read(tmp_path / "catalog")
     assert_frame_equal(found.rows, written.rows)
@@ -57,7 +57,7 @@ def test_catalog_and_settings_lie_in_the_output(folder: str, tmp_path: Path) -> 
     assert read_settings(tmp_path / "catalog")["data_validation_fraction"] == 0.5
 
 
-def test_several_labels_are_marked_in_the_order_asked_for(folder: str) -> None:
+def test_build_catalog_labels_keep_order_of_setting(folder: str) -> None:
     settings = half_validating(put(nih_files(), folder), data_labels="Pneumonia, Effusion, Mass")
     catalog = task.build_catalog(settings)
     assert catalog.labels == ("Pneumonia", "Effusion", "Mass")
@@ -65,23 +65,23 @@ def test_several_labels_are_marked_in_the_order_asked_for(folder: str) -> None:
     assert truth.iloc[:3].to_numpy().tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
-def test_all_means_fourteen_labels_known_to_the_table_or_not(folder: str) -> None:
+def test_build_catalog_all_labels_are_fourteen(folder: str) -> None:
     catalog = task.build_catalog(half_validating(put(nih_files(), folder), data_labels="all"))
     present = catalog.rows[[label_column(label) for label in catalog.labels]].sum()
     assert len(present) == 14
     assert present[present > 0].to_dict() == {"label:Effusion": 1.0, "label:Mass": 1.0, "label:Pneumonia": 3.0}
 
 
-def test_negatives_are_the_rest_or_those_without_any_finding(folder: str) -> None:
+def test_build_catalog_negatives_follow_setting(folder: str) -> None:
     put(nih_files(), folder)
     strict = task.build_catalog(half_validating(folder, data_negatives="no_finding"))
     assert len(task.build_catalog(half_validating(folder)).rows) == 8
-    assert counted(strict) == {"neither a finding asked for nor 'No Finding'": 1}
+    assert exclusion_counts(strict) == {"neither a requested finding nor 'No Finding'": 1}
     assert list(strict.excluded["image_id"]) == ["00000002_000.png"]
-    assert "00000001_000.png" in set(strict.rows["image_id"])  # Effusion beside the Pneumonia asked for
+    assert "00000001_000.png" in set(strict.rows["image_id"])  # has Effusion beside Pneumonia
 
 
-def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
+def test_build_catalog_excludes_and_counts_unusable_images(folder: str) -> None:
     rows = "".join(f"00000001_{number:03d}.png,Mass,{number},1,58,M,PA,1,1,1,1\n" for number in range(2, 8))
     extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_000.png", "005": b"unlisted", "006": b"unlisted"}
     files = nih_files() | {f"{IMAGES}/00000001_{name}.png": content for name, content in extra.items()}
@@ -93,35 +93,35 @@ def test_what_cannot_be_used_is_left_out_and_counted(folder: str) -> None:
         ("00000001_007.png", "row without an image"),
         ("00000001_002.png", "empty file"),
         ("00000001_003.png", "empty file"),
-        ("00000001_005.png", "in neither official list"),
+        ("00000001_005.png", "in no official split list"),
         ("00000001_004.png", "byte-identical to an earlier image"),
     ]
-    assert "00000001_006.png" in set(catalog.rows["image_id"])  # its twin was left out
+    assert "00000001_006.png" in set(catalog.rows["image_id"])  # its duplicate 005 is in no official list
     assert len(catalog.rows) == 9
 
 
-def test_without_lists_whole_patients_are_drawn(nih_folder: Path, tmp_path: Path) -> None:
+def test_build_catalog_without_lists_splits_by_patient(nih_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(nih_folder, tmp_path / "nih", ignore=shutil.ignore_patterns("*_list.txt"))
     rows = task.build_catalog(half_validating(str(folder))).rows
     assert set(rows["split"]) == {"train", "validation", "test"}
     assert rows.groupby("patient_id")["split"].nunique().max() == 1
 
 
-REFUSALS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+INVALID: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "unknown label": (
         {},
         {"data_labels": "Pnuemonia"},
-        "must be findings of the data set (Effusion, Mass, Pneumonia), got 'Pnuemonia'; did you mean 'Pneumonia'?",
+        "must be findings of the dataset (Effusion, Mass, Pneumonia), got 'Pnuemonia'; did you mean 'Pneumonia'?",
     ),
     "no finding as a finding": (
         {},
         {"data_labels": "No Finding"},
-        "data_labels must be findings of the data set (Effusion, Mass, Pneumonia), got 'No Finding'",
+        "data_labels must be findings of the dataset (Effusion, Mass, Pneumonia), got 'No Finding'",
     ),
     "patient in both lists": (
         {"test_list.txt": "\n".join((*TEST, "00000001_001.png")), "train_val_list.txt": "\n".join(TRAIN_VAL[::2])},
         {},
-        "a patient must be in one split only, 1 are in several of the data set's own: 1; repair its split",
+        "a patient must be in one split only, got 1 in several of the dataset's own splits: 1; repair the splits",
     ),
     "no positive validates": (
         {TABLE: TABLE_V2020.replace("Pneumonia,0,6", "No Finding,0,6")},
@@ -141,8 +141,8 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "values", "message"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_ends_in_one_message_and_nothing_is_written(
+@pytest.mark.parametrize(("changes", "values", "message"), INVALID.values(), ids=INVALID)
+def test_run_invalid_source_raises_and_writes_nothing(
     folder: str, tmp_path: Path, changes: dict[str, str], values: dict[str, str], message: str
 ) -> None:
     put(nih_files() | {name: text.encode() for name, text in changes.items()}, folder)
@@ -152,14 +152,14 @@ def test_a_refusal_ends_in_one_message_and_nothing_is_written(
     assert not (tmp_path / "catalog").exists()
 
 
-def test_a_source_without_images_is_refused(folder: str, tmp_path: Path) -> None:
+def test_run_source_without_images_raises(folder: str, tmp_path: Path) -> None:
     put({name: content for name, content in nih_files().items() if "/" not in name}, folder)
     with pytest.raises(ValueError, match="got train: 0 images, 0 with Pneumonia; validation: 0 images"):
         task.run(half_validating(folder), tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
 
 
-def test_of_images_equal_across_splits_the_one_held_out_stays(folder: str) -> None:
+def test_build_catalog_duplicates_across_splits_keep_held_out_image(folder: str) -> None:
     files = nih_files()
     files[f"{IMAGES}/00000003_001.png"] = files[f"{IMAGES}/00000001_001.png"]
     files[f"{IMAGES}/00000001_002.png"] = files[f"{IMAGES}/00000002_000.png"]
@@ -167,24 +167,24 @@ def test_of_images_equal_across_splits_the_one_held_out_stays(folder: str) -> No
     files["train_val_list.txt"] = "\n".join((*TRAIN_VAL, "00000001_002.png")).encode()
     catalog = task.build_catalog(half_validating(put(files, folder), data_labels="Pneumonia"))
     assert list(catalog.excluded.itertuples(index=False, name=None)) == [
-        ("00000001_001.png", "byte-identical to an image of a split held out"),
+        ("00000001_001.png", "byte-identical to an image in a held-out split"),
         ("00000002_000.png", "byte-identical to an earlier image"),
     ]
 
 
-def test_every_format_has_a_reader() -> None:
+def test_readers_cover_every_data_format() -> None:
     assert tuple(readers.READERS) == all_settings()["data_format"].metadata["choices"]
 
 
-def test_a_test_split_of_one_class_is_noted_and_kept(folder: str) -> None:
+def test_build_catalog_test_split_of_one_class_is_noted(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
     catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalog.summary()["notes"] == [
-        "not estimable on test (2 images), where each occurs in all or in none: Pneumonia"
+        "not estimable on test (2 images), where all or no images are positive: Pneumonia"
     ]
 
 
-def test_folder_and_bucket_give_the_same_catalog(nih_folder: Path, place: str) -> None:
+def test_build_catalog_folder_and_bucket_are_equal(nih_folder: Path, place: str) -> None:
     storage.upload_tree(nih_folder, place)
     here, there = (task.build_catalog(half_validating(uri, data_labels="all")) for uri in (str(nih_folder), place))
     assert_frame_equal(here.rows.drop(columns="uri"), there.rows.drop(columns="uri"))
@@ -192,7 +192,7 @@ def test_folder_and_bucket_give_the_same_catalog(nih_folder: Path, place: str) -
     assert here.fingerprint() == there.fingerprint()
 
 
-def test_ingest_starts_without_what_it_does_not_need(nih_folder: Path, tmp_path: Path) -> None:
+def test_run_does_not_import_heavy_packages(nih_folder: Path, tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Any mix of defects, from files to shards: no good image is lost, no bad one is stored, and each is told."""
+"""Any combination of defects, from files to shards: valid images are kept, defective ones excluded and reported."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.helpers.images import encode, noise, png_of_header_only
 from tests.helpers.nih_source import put
 from tests.helpers.report_page import Page
 
-GOOD = 12  # images, four a split, half of them sick
-Bad = tuple[bytes | None, str, str]  # the file, its label, and what is said of it
+GOOD = 12  # images, four in each split, half of them with a mass
+Bad = tuple[bytes | None, str, str]  # content of the file, its label, and the reason
 
 
 def pixels(number: int) -> np.ndarray:
@@ -44,26 +44,26 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
     "truncated": lambda n: (encode(pixels(n))[:300], "Mass", "unreadable or truncated image"),
     "text": lambda n: (f"no image {n}".encode(), "Mass", "unreadable or truncated image"),
     "bomb": lambda n: (png_of_header_only(2**31 - 1 - n, 2**31 - 1), "Mass", "unreadable or truncated image"),
-    "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: one shade of gray"),
-    "too_small": lambda n: (encode(noise(15, n)), "Mass", "image of less than 16 pixels a side"),
-    "color": lambda n: (encode(colored(n)), "Mass", "image in color"),
-    "copy": lambda n: (encode(pixels(n % 4 + 8)), "Mass", "byte-identical to an image of a split held out"),
+    "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: a single gray level"),
+    "too_small": lambda n: (encode(noise(15, n)), "Mass", "image with a side shorter than 16 pixels"),
+    "color": lambda n: (encode(colored(n)), "Mass", "color image"),
+    "copy": lambda n: (encode(pixels(n % 4 + 8)), "Mass", "byte-identical to an image in a held-out split"),
     "near_copy": lambda n: (
         encode(pixels(8) + np.uint8(n % 30 + 1)),
         "Mass",
-        "nearly the same image as one of a split held out more",
+        "near duplicate of an image in a held-out split",
     ),
-    "twin": lambda n: (
+    "near_copy_in_train": lambda n: (
         encode(pixels(0) + np.uint8(n % 30 + 1)),
         "Mass",
-        "nearly the same image as another one",
+        "near duplicate of another image",
     ),
-    "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' beside a finding"),
+    "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' together with a finding"),
 }
 
 
 def source(place: Path, bad: list[Bad]) -> str:
-    """A table of GOOD good images and the bad ones behind them, all of these in train."""
+    """Writes a table of GOOD valid images, followed by the defective ones, all of which are in train."""
     rows = [f"{n:03d}.png,{n},{'Mass' if n % 2 else 'No Finding'},{SPLITS[n // 4]}" for n in range(GOOD)]
     files = {f"{n:03d}.png": encode(pixels(n)) for n in range(GOOD)}
     for number, (content, label, _) in enumerate(bad, GOOD):
@@ -73,8 +73,8 @@ def source(place: Path, bad: list[Bad]) -> str:
     return f"{place}/t.csv"
 
 
-def stored(place: Path, bad: list[Bad], policy: str = "near_duplicate=drop,color=drop") -> Path:
-    """The folder of shards."""
+def preprocess_images(place: Path, bad: list[Bad], policy: str = "near_duplicate=drop,color=drop") -> Path:
+    """Runs ingest and preprocess, and returns the folder of shards."""
     settings = Ingest(
         data_format="table", data_source=source(place / "data", bad), data_labels="Mass", data_policy=policy
     )
@@ -87,9 +87,9 @@ def contents(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     data = Shards.read(folder)
     for split in SPLITS:
         rows = data.split(split)
-        found = list(data.examples(split).as_numpy_iterator())
-        assert [image_id.decode() for _, image_id, _ in found] == rows["image_id"].tolist()
-        yield from ((image_id.decode(), image[..., 0]) for image, image_id, _ in found)
+        stored = list(data.examples(split).as_numpy_iterator())
+        assert [image_id.decode() for _, image_id, _ in stored] == rows["image_id"].tolist()
+        yield from ((image_id.decode(), image[..., 0]) for image, image_id, _ in stored)
 
 
 mixes = st.lists(st.sampled_from(sorted(DEFECTS)), max_size=8)
@@ -97,86 +97,86 @@ mixes = st.lists(st.sampled_from(sorted(DEFECTS)), max_size=8)
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=mixes)
-def test_any_mix_of_defects_loses_no_good_image_and_lets_no_bad_one_through(
+def test_preprocess_any_defects_keeps_exactly_valid_images(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[str]
 ) -> None:
     bad = [DEFECTS[kind](number) for number, kind in enumerate(kinds, GOOD)]
-    folder = stored(tmp_path_factory.mktemp("mix"), bad)
-    found = dict(contents(folder))
-    assert sorted(found) == [f"{number:03d}.png" for number in range(GOOD)]
+    folder = preprocess_images(tmp_path_factory.mktemp("mix"), bad)
+    stored = dict(contents(folder))
+    assert sorted(stored) == [f"{number:03d}.png" for number in range(GOOD)]
     for number in range(GOOD):
-        np.testing.assert_array_equal(found[f"{number:03d}.png"], pixels(number))
-    told = json.loads((folder / "data.json").read_text())
-    assert sum(group["count"] for group in told["excluded"]) == len(bad) + 1  # the row that repeats
-    assert {group["reason"] for group in told["excluded"]} == {
-        "further row of an image", *(reason for _, _, reason in bad)
+        np.testing.assert_array_equal(stored[f"{number:03d}.png"], pixels(number))
+    summary = json.loads((folder / "data.json").read_text())
+    assert sum(group["count"] for group in summary["excluded"]) == len(bad) + 1  # the duplicate row
+    assert {group["reason"] for group in summary["excluded"]} == {
+        "duplicate row for an image", *(reason for _, _, reason in bad)
     }  # fmt: skip
 
 
-def test_what_is_only_reported_stays(tmp_path: Path) -> None:
+def test_preprocess_report_policy_keeps_images(tmp_path: Path) -> None:
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("color", "near_copy", "blank"))]
-    folder = stored(tmp_path, bad, "standard")
+    folder = preprocess_images(tmp_path, bad, "standard")
     assert {"012.png", "013.png"} < dict(contents(folder)).keys()
-    told = json.loads((folder / "data.json").read_text())
-    suspects = {group["defect"]: (group["policy"], group["examples"]) for group in told["suspects"]}
+    summary = json.loads((folder / "data.json").read_text())
+    suspects = {group["defect"]: (group["policy"], group["examples"]) for group in summary["suspects"]}
     assert suspects["near_duplicate"] == ("report", ["013.png"])
     assert suspects["color"] == ("report", ["012.png"])
-    assert set(suspects) <= {"near_duplicate", "color", "inverted"}  # noise may look like anything
-    assert told["converted"] == {"RGB in color": 1}
+    assert set(suspects) <= {"near_duplicate", "color", "inverted"}  # noise may also look inverted
+    assert summary["converted"] == {"RGB in color": 1}
 
 
 @pytest.mark.parametrize(("policy", "named", "kept"), [("report", 2, 3), ("drop", 1, 2)])
-def test_a_copy_of_a_copy_is_named_where_the_copy_stays(tmp_path: Path, policy: str, named: int, kept: int) -> None:
-    """Fails where what data_policy does with a copy is not asked: the third looks like the second one only."""
+def test_preprocess_repeat_of_repeat_depends_on_policy(tmp_path: Path, policy: str, named: int, kept: int) -> None:
+    """Fails if the policy is ignored: the third image resembles only the second one."""
     grain = 4 * np.random.default_rng(1).normal(size=(32, 32))
     bad: list[Bad] = [
-        (encode((pixels(GOOD) + times * grain).astype("uint8")), "Mass", "nearly the same image as another one")
+        (encode((pixels(GOOD) + times * grain).astype("uint8")), "Mass", "near duplicate of another image")
         for times in (-1, 0, 1)
     ]
-    folder = stored(tmp_path, bad, f"near_duplicate={policy}")
-    told = json.loads((folder / "data.json").read_text())
-    counts = {group["reason"]: group["count"] for group in [*told["suspects"], *told["excluded"]]}
-    assert counts["nearly the same image as another one"] == named
+    folder = preprocess_images(tmp_path, bad, f"near_duplicate={policy}")
+    summary = json.loads((folder / "data.json").read_text())
+    counts = {group["reason"]: group["count"] for group in [*summary["suspects"], *summary["excluded"]]}
+    assert counts["near duplicate of another image"] == named
     assert len(dict(contents(folder))) == GOOD + kept
 
 
-def test_the_quarantine_lists_what_ingest_and_preprocess_found_with_its_address(tmp_path: Path) -> None:
+def test_quarantine_lists_images_of_both_stages_with_uri(tmp_path: Path) -> None:
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("contradictory", "blank", "empty"))]
-    listed = pd.read_parquet(stored(tmp_path, bad, "empty=drop") / "quarantine.parquet")
+    listed = pd.read_parquet(preprocess_images(tmp_path, bad, "empty=drop") / "quarantine.parquet")
     assert listed.to_numpy().tolist() == [
-        ["012.png", f"{tmp_path}/data/012.png", "'No Finding' beside a finding"],
-        ["013.png", f"{tmp_path}/data/013.png", "blank image: one shade of gray"],
+        ["012.png", f"{tmp_path}/data/012.png", "'No Finding' together with a finding"],
+        ["013.png", f"{tmp_path}/data/013.png", "blank image: a single gray level"],
     ]
 
 
 @pytest.mark.parametrize("kind", ["blank", "near_copy"])
-def test_a_defect_that_fails_stops_the_run_with_count_and_example(tmp_path: Path, kind: str) -> None:
+def test_preprocess_fail_policy_raises_with_count_and_example(tmp_path: Path, kind: str) -> None:
     name = {"near_copy": "near_duplicate"}.get(kind, kind)
-    with pytest.raises(ValueError, match=rf"got 1 \({name}: .*: 012\.png; repair, or set {name}=drop"):
-        stored(tmp_path, [DEFECTS[kind](GOOD)], f"{name}=fail")
+    with pytest.raises(ValueError, match=rf"got 1 \({name}: .*: 012\.png; repair the data, or set {name}=drop"):
+        preprocess_images(tmp_path, [DEFECTS[kind](GOOD)], f"{name}=fail")
     assert not (tmp_path / "shards" / "shards.json").exists()
 
 
-def test_inverted_films_are_told_or_left_out_as_the_policy_says(nih_folder: Path, tmp_path: Path) -> None:
+def test_preprocess_inverted_films_follow_policy(nih_folder: Path, tmp_path: Path) -> None:
     place = shutil.copytree(nih_folder, tmp_path / "nih")
     films = sorted(place.rglob("*.png"))
     for film in films[:3]:
         film.write_bytes(encode(255 - np.asarray(Image.open(film))))
-    turned = [film.name for film in films[:3]]
+    inverted = [film.name for film in films[:3]]
     ingest.run(Ingest(data_source=str(place)), tmp_path / "catalog")
-    for policy, stay in (("report", len(films)), ("quarantine", len(films) - 3)):
-        asked = Preprocess(image_size=32, data_policy=f"inverted={policy}")
-        preprocess.run(asked, tmp_path / "catalog", tmp_path / policy)
-        told = json.loads((tmp_path / policy / "data.json").read_text())
-        (group,) = told["suspects"] or told["excluded"]
-        assert (group["defect"], group["policy"], group["examples"]) == ("inverted", policy, turned)
-        assert len(Shards.read(tmp_path / policy).rows) == stay
+    for policy, count in (("report", len(films)), ("quarantine", len(films) - 3)):
+        settings = Preprocess(image_size=32, data_policy=f"inverted={policy}")
+        preprocess.run(settings, tmp_path / "catalog", tmp_path / policy)
+        summary = json.loads((tmp_path / policy / "data.json").read_text())
+        (group,) = summary["suspects"] or summary["excluded"]
+        assert (group["defect"], group["policy"], group["examples"]) == ("inverted", policy, inverted)
+        assert len(Shards.read(tmp_path / policy).rows) == count
 
 
-def test_a_test_image_stays_although_another_one_of_test_looks_the_same(tmp_path: Path) -> None:
+def test_preprocess_near_duplicate_test_images_are_kept(tmp_path: Path) -> None:
     place = source(tmp_path / "data", [])
-    twin = Image.fromarray(pixels(8) + np.uint8(2))
-    twin.save(tmp_path / "data" / "009.png")
+    near_duplicate = Image.fromarray(pixels(8) + np.uint8(2))
+    near_duplicate.save(tmp_path / "data" / "009.png")
     settings = Ingest(data_format="table", data_source=place, data_labels="Mass")
     ingest.run(settings, tmp_path / "catalog")
     policy = "near_duplicate=drop"
@@ -184,20 +184,25 @@ def test_a_test_image_stays_although_another_one_of_test_looks_the_same(tmp_path
     assert len(list(contents(tmp_path / "shards"))) == GOOD
 
 
-def test_the_page_stands_alone_and_shows_counts_policies_and_examples(tmp_path: Path) -> None:
+def test_data_report_is_self_contained_and_shows_defects(tmp_path: Path) -> None:
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("blank", "color"))]
-    data_report.write_data_report(stored(tmp_path, bad, "standard"), tmp_path / "data.html")
+    data_report.write_data_report(preprocess_images(tmp_path, bad, "standard"), tmp_path / "data.html")
     text = (tmp_path / "data.html").read_text()
     found = Page(text)
     assert ["Images", "5", "4", "4"] in found.rows
     assert ["Mass", "3", "2", "2"] in found.rows
     assert ["View unknown", "5", "4", "4"] in found.rows
-    assert ["blank image: one shade of gray", "1", "blank=quarantine", "012.png"] in found.rows
-    assert ["image in color", "1", "color=report", "013.png"] in found.rows
-    assert ["blank", "1", "quarantine", "Image of one shade of gray."] in found.rows
-    assert ["burned_in", "0", "drop", "DICOM file with the patient's name in its pixels."] in found.rows
-    assert "rare in test, where figures want 10 patients: Mass (2)" in found.text
-    assert "13 images of 13 patients can be used. 2 images, rows or boxes were left out for defects; " in found.text
+    assert ["blank image: a single gray level", "1", "blank=quarantine", "012.png"] in found.rows
+    assert ["color image", "1", "color=report", "013.png"] in found.rows
+    assert ["blank", "1", "quarantine", "Image with a single gray level."] in found.rows
+    assert [
+        "burned_in",
+        "0",
+        "drop",
+        "DICOM file marked as showing the patient's identity in its pixels.",
+    ] in found.rows
+    assert "rare in test (fewer than 10 patients): Mass (2)" in found.text
+    assert "13 images from 13 patients are usable. Images, rows or boxes excluded for defects: 2. " in found.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in found.tags}
     assert all((image["src"] or "").startswith("data:") for image in found.images())
     assert "http" not in text.replace("http-equiv", "")

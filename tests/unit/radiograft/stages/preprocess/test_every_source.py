@@ -1,4 +1,4 @@
-"""Every source goes through ingest and preprocess, with and without names, and ends as the same images."""
+"""Each data format gives the same images after ingest and preprocess, with and without de-identification."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.helpers.images import encode
 from tests.helpers.sources import CASES, EVERY
 
 
-def stored(settings: Ingest, folder: Path) -> Shards:
+def preprocess_source(settings: Ingest, folder: Path) -> Shards:
     ingest.run(settings, folder / "catalog")
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     return Shards.read(folder / "shards")
 
 
 def contents(shards: Shards, *splits: str) -> list[tuple[str, float]]:
-    """Checksum and truth of the images in these splits, in order of the checksums."""
+    """Returns checksum and label of the images in these splits, sorted by checksum."""
     return sorted(
         (hashlib.md5(image.numpy().tobytes()).hexdigest(), float(truth[0]))
         for split in splits
@@ -36,34 +36,34 @@ def contents(shards: Shards, *splits: str) -> list[tuple[str, float]]:
 
 
 def expected(format: str, *splits: str) -> list[tuple[str, float]]:
-    found = []
+    images = []
     for case in (case for case in CASES if case.split in splits):
         image = decode(tf.constant(encode(case.pixels, format)), 32).numpy()
-        found.append((hashlib.md5(image.tobytes()).hexdigest(), float(case.sick)))
-    return sorted(found)
+        images.append((hashlib.md5(image.tobytes()).hexdigest(), float(case.sick)))
+    return sorted(images)
 
 
-def assert_whole(shards: Shards, format: str) -> None:
-    """Every image is stored with its truth, and those of the test split there."""
+def assert_complete(shards: Shards, format: str) -> None:
+    """Checks that each image is stored with its label, test images in the test split."""
     assert contents(shards, "test") == expected(format, "test")
     assert contents(shards, "train", "validation") == expected(format, "train", "valid")
 
 
 @pytest.mark.parametrize("deidentify", ["yes", "no"])
 @pytest.mark.parametrize("source", EVERY)
-def test_every_source_ends_as_its_images(source: str, deidentify: str, tmp_path: Path) -> None:
+def test_each_source_is_stored_completely(source: str, deidentify: str, tmp_path: Path) -> None:
     settings = dataclasses.replace(EVERY[source](str(tmp_path / "data")), data_deidentify=deidentify)
-    shards = stored(settings, tmp_path)
+    shards = preprocess_source(settings, tmp_path)
     kind = "JPEG" if source == "chexpert" else "PNG"
-    assert_whole(shards, kind)
-    if not source.startswith("nih"):  # which has no list for validation
+    assert_complete(shards, kind)
+    if not source.startswith("nih"):  # NIH has no validation list
         assert contents(shards, "validation") == expected(kind, "valid")
     assert shards.summary["excluded"] == []
     assert shards.rows["patient_id"].nunique() == 12
 
 
 @pytest.mark.parametrize("source", EVERY)
-def test_folder_and_bucket_give_the_same_catalog(source: str, embedded: str, tmp_path: Path) -> None:
+def test_catalog_is_equal_in_folder_and_bucket(source: str, embedded: str, tmp_path: Path) -> None:
     here, there = (
         ingest.build_catalog(EVERY[source](place)) for place in (str(tmp_path / "data"), f"{embedded}/{uuid.uuid4()}")
     )
@@ -72,37 +72,37 @@ def test_folder_and_bucket_give_the_same_catalog(source: str, embedded: str, tmp
 
 
 @pytest.mark.parametrize("source", ["dicom", "nih_archives", "table"])
-def test_a_source_in_a_bucket_goes_the_same_way(source: str, embedded: str, tmp_path: Path) -> None:
-    shards = stored(EVERY[source](f"{embedded}/{uuid.uuid4()}"), tmp_path)
-    assert_whole(shards, "PNG")
+def test_source_in_bucket_is_stored_completely(source: str, embedded: str, tmp_path: Path) -> None:
+    shards = preprocess_source(EVERY[source](f"{embedded}/{uuid.uuid4()}"), tmp_path)
+    assert_complete(shards, "PNG")
 
 
-def test_archives_and_folders_give_the_same_rows_but_for_their_addresses(tmp_path: Path) -> None:
+def test_catalog_of_archives_differs_only_in_uri(tmp_path: Path) -> None:
     plain, packed = (ingest.build_catalog(EVERY[name](str(tmp_path / name))) for name in ("nih", "nih_archives"))
     assert plain.rows.drop(columns="uri").equals(packed.rows.drop(columns="uri"))
     assert plain.fingerprint() == packed.fingerprint()
     assert packed.rows["uri"].str.contains(r"/images_0[123]\.tar\.gz#\d+$").all()
 
 
-def test_per_image_that_is_gone_or_changed_since_ingest_costs_itself_only(tmp_path: Path) -> None:
+def test_preprocess_deleted_or_changed_image_is_excluded(tmp_path: Path) -> None:
     settings = dataclasses.replace(EVERY["dicom"](str(tmp_path / "data")), data_deidentify="yes")
     ingest.run(settings, tmp_path / "catalog")
     (tmp_path / "data/series/00").unlink()
     (tmp_path / "data/series/05").write_bytes(b"another")
-    (tmp_path / "data/series/new").write_bytes(b"one more, before all others in a listing or behind")
+    (tmp_path / "data/series/new").write_bytes(b"an additional file")
     preprocess.run(Preprocess(image_size=32), tmp_path / "catalog", tmp_path / "shards")
     summary = Shards.read(tmp_path / "shards").summary
     assert [(group["reason"], group["count"]) for group in summary["excluded"]] == [
         ("changed since ingest", 1),
-        ("gone since ingest", 1),
+        ("deleted since ingest", 1),
     ]
 
 
-def test_dicom_files_that_cannot_be_decoded_are_set_aside_with_the_reason(tmp_path: Path) -> None:
+def test_preprocess_corrupt_dicom_is_excluded_with_reason(tmp_path: Path) -> None:
     settings = EVERY["dicom"](str(tmp_path / "data"))
     path = tmp_path / "data/series/03"
     path.write_bytes(path.read_bytes()[:-100])
-    shards = stored(settings, tmp_path)
-    assert [(group["reason"], group["count"]) for group in shards.summary["excluded"]] == [("damaged DICOM file", 1)]
+    shards = preprocess_source(settings, tmp_path)
+    assert [(group["reason"], group["count"]) for group in shards.summary["excluded"]] == [("corrupt DICOM file", 1)]
     assert shards.summary["converted"] == {"DICOM": 11}
     assert np.isin(shards.truth("train"), [0, 1]).all()

@@ -1,4 +1,4 @@
-"""Shards that an earlier attempt finished: taken over as they were, or made anew."""
+"""Shards finished by an earlier attempt: reused if intact, otherwise written again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def attempt(folder: Path, kept: str) -> FinishedShards:
 
 @pytest.fixture
 def kept(tmp_path: Path, place: str) -> str:
-    """Where a first attempt left a copy of a shard."""
+    """URI where a first attempt stored a copy of a shard."""
     first = attempt(tmp_path / "first", f"{place}/kept")
     for suffix in SUFFIXES:
         (first.folder / (NAME + suffix)).write_bytes(f"content of {suffix}".encode())
@@ -27,7 +27,7 @@ def kept(tmp_path: Path, place: str) -> str:
     return f"{place}/kept"
 
 
-def test_the_next_attempt_takes_over_what_was_kept(kept: str, tmp_path: Path) -> None:
+def test_has_restores_copied_shard(kept: str, tmp_path: Path) -> None:
     second = attempt(tmp_path / "second", kept)
     assert second.has(NAME)
     assert [(second.folder / (NAME + suffix)).read_text() for suffix in SUFFIXES] == [
@@ -37,7 +37,7 @@ def test_the_next_attempt_takes_over_what_was_kept(kept: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_copy_that_was_damaged_is_named_and_not_used(
+def test_has_corrupt_copy_returns_false_and_logs(
     kept: str, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     second = attempt(tmp_path / "second", kept)

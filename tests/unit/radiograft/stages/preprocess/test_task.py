@@ -1,4 +1,4 @@
-"""Preprocess: every image is stored in order, or set aside for a reason that is counted."""
+"""Preprocess: each image is stored in order, or excluded for a reason that is counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from radiograft.storage import npz_archive
 from tests.helpers.archives import pack, packed
 from tests.helpers.images import encode, noise
 
-IMAGES_A_SPLIT = 8
+IMAGES_PER_SPLIT = 8
 UNREADABLE = "unreadable or truncated image"
 
 
@@ -34,10 +34,10 @@ def md5(content: bytes) -> str:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    """Eight good images in each split, 32 px noise, every second one with a mass; and what ingest set aside."""
+    """Eight noise images of 32 px in each split, every second one with a mass, and one that ingest excluded."""
     (tmp_path / "pictures").mkdir()
     rows = []
-    for number in range(IMAGES_A_SPLIT * len(SPLITS)):
+    for number in range(IMAGES_PER_SPLIT * len(SPLITS)):
         path = tmp_path / "pictures" / f"{number:04d}.png"
         path.write_bytes(encode(noise(32, number)))
         rows.append(
@@ -49,7 +49,7 @@ def catalog(tmp_path: Path) -> Catalog:
                 "view": "PA",
                 "age": 50.0,
                 "sex": "F",
-                "split": SPLITS[number // IMAGES_A_SPLIT],
+                "split": SPLITS[number // IMAGES_PER_SPLIT],
                 "label:Mass": float(number % 2),
             }
         )
@@ -57,7 +57,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def replace(catalog: Catalog, number: int, content: bytes) -> None:
-    """Lets ingest have found other content."""
+    """Replaces the content of an image as if ingest had found it."""
     Path(catalog.rows.loc[number, "uri"]).write_bytes(content)
     catalog.rows.loc[number, "md5"] = md5(content)
 
@@ -65,12 +65,12 @@ def replace(catalog: Catalog, number: int, content: bytes) -> None:
 def run(catalog: Catalog, folder: Path, **values: str | int) -> Path:
     catalog.write(folder / "catalog")
     record_settings(folder / "catalog", Preprocess())
-    chosen = {"image_size": 32, "image_augmentation": "rotation_range=10", **values}
-    task.run(Preprocess.of(chosen), folder / "catalog", folder / "shards")
+    settings = {"image_size": 32, "image_augmentation": "rotation_range=10", **values}
+    task.run(Preprocess.of(settings), folder / "catalog", folder / "shards")
     return folder / "shards"
 
 
-def test_good_images_are_stored_as_they_are(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_valid_images_are_stored_unchanged(catalog: Catalog, tmp_path: Path) -> None:
     folder = run(catalog, tmp_path)
     data = Shards.read(folder)
     for start, split in zip((0, 8, 16), SPLITS, strict=True):
@@ -80,7 +80,7 @@ def test_good_images_are_stored_as_they_are(catalog: Catalog, tmp_path: Path) ->
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, start + number) for number in range(8)])
 
 
-def test_the_description_tells_where_the_images_came_from(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     folder = run(catalog, tmp_path)
     splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
     assert json.loads((folder / "shards.json").read_text()) == {
@@ -99,7 +99,7 @@ def test_the_description_tells_where_the_images_came_from(catalog: Catalog, tmp_
     assert read_settings(folder)["image_size"] == 32
 
 
-def test_what_cannot_be_read_is_set_aside_and_counted(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_unreadable_images_are_excluded_and_counted(catalog: Catalog, tmp_path: Path) -> None:
     whole = encode(noise(32, 1))
     replace(catalog, 1, whole[: len(whole) // 2])
     replace(catalog, 2, b"")
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted(catalog: Catalog, tmp_path
     assert data.summary["excluded"] == [
         {"reason": UNREADABLE, "count": 2, "examples": ["0001.png", "0002.png"]},
         {"reason": "changed since ingest", "count": 1, "examples": ["0004.png"]},
-        {"reason": "gone since ingest", "count": 1, "examples": ["0003.png"]},
+        {"reason": "deleted since ingest", "count": 1, "examples": ["0003.png"]},
         {"reason": "row without an image", "count": 1, "examples": ["gone.png"]},
     ]
     assert data.summary["converted"] == {"I;16": 1, "RGBA": 2}
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted(catalog: Catalog, tmp_path
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, number) for number in numbers])
 
 
-def test_a_class_without_readable_images_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_class_without_readable_images_raises(catalog: Catalog, tmp_path: Path) -> None:
     for number in (1, 3, 5, 7):
         replace(catalog, number, b"no image")
     with pytest.raises(ValueError, match=r"must hold images with and without.*train: 4 images, 0 with Mass"):
@@ -135,14 +135,14 @@ def test_a_class_without_readable_images_stops_the_run(catalog: Catalog, tmp_pat
     assert not (tmp_path / "shards" / "shards.json").exists()
 
 
-def test_a_split_without_readable_images_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_split_without_readable_images_raises(catalog: Catalog, tmp_path: Path) -> None:
     for number in range(16, 24):
         replace(catalog, number, b"")
     with pytest.raises(ValueError, match=r"test must not be empty; got .* test: 0 images, 0 with Mass"):
         run(catalog, tmp_path)
 
 
-def test_images_are_resized_to_the_size_asked_for(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_resizes_images(catalog: Catalog, tmp_path: Path) -> None:
     data = Shards.read(run(catalog, tmp_path, image_size=64))
     expected = decode(tf.constant(encode(noise(32, 0))), 64)
     stored, _, _ = next(data.examples("train").as_numpy_iterator())
@@ -150,15 +150,15 @@ def test_images_are_resized_to_the_size_asked_for(catalog: Catalog, tmp_path: Pa
     np.testing.assert_array_equal(stored, expected)
 
 
-def test_images_in_an_archive_are_stored_like_files(catalog: Catalog, tmp_path: Path, place: str) -> None:
-    pixels = np.stack([noise(32, number) for number in range(IMAGES_A_SPLIT * len(SPLITS))])
+def test_run_images_in_npz_archive_are_stored(catalog: Catalog, tmp_path: Path, place: str) -> None:
+    pixels = np.stack([noise(32, number) for number in range(IMAGES_PER_SPLIT * len(SPLITS))])
     uri = pack(f"{place}/set.npz", train_images=pixels[:8], val_images=pixels[8:16], test_images=pixels[16:])
     archived = catalog.rows.assign(
         uri=[npz_archive.row_uri(uri, f"{part}_images", row) for part in ("train", "val", "test") for row in range(8)],
         md5=[md5(image.tobytes()) for image in pixels],
     )
     archived.loc[5, "md5"] = md5(b"other pixels")
-    keep = archived.index != 2  # ingest set it aside
+    keep = archived.index != 2  # excluded by ingest
     data = Shards.read(run(dataclasses.replace(catalog, rows=archived[keep]), tmp_path / "archived"))
     assert data.summary["excluded"][0] == {"reason": "changed since ingest", "count": 1, "examples": ["0005.png"]}
     for split, numbers in {"train": [0, 1, 3, 4, 6, 7], "validation": range(8, 16), "test": range(16, 24)}.items():
@@ -167,16 +167,16 @@ def test_images_in_an_archive_are_stored_like_files(catalog: Catalog, tmp_path: 
         np.testing.assert_array_equal(np.stack(stored)[..., 0], pixels[list(numbers)])
 
 
-def test_an_archive_that_is_gone_or_broken_stops_the_run(catalog: Catalog, tmp_path: Path) -> None:
+def test_run_missing_or_corrupt_archive_raises(catalog: Catalog, tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     rows = catalog.rows.assign(uri=[npz_archive.row_uri(str(path), "images", row) for row in range(len(catalog.rows))])
     with pytest.raises(FileNotFoundError, match=r"set\.npz"):
         run(dataclasses.replace(catalog, rows=rows), tmp_path / "gone")
     path.write_bytes(packed(images=np.stack([noise()] * 24))[:1000])
-    with pytest.raises(ValueError, match=r"set\.npz must be a whole \.npz archive, got a broken one"):
+    with pytest.raises(ValueError, match=r"set\.npz must be a complete \.npz archive, got a corrupt one"):
         run(dataclasses.replace(catalog, rows=rows), tmp_path / "broken")
 
 
-def test_what_the_source_limits_is_noted(catalog: Catalog, tmp_path: Path) -> None:
-    folder = run(dataclasses.replace(catalog, notes=("no patients are told",)), tmp_path)
-    assert Shards.read(folder).summary["notes"] == ["no patients are told"]
+def test_run_keeps_notes_of_source(catalog: Catalog, tmp_path: Path) -> None:
+    folder = run(dataclasses.replace(catalog, notes=("patients are unknown",)), tmp_path)
+    assert Shards.read(folder).summary["notes"] == ["patients are unknown"]

@@ -1,4 +1,4 @@
-"""Workers: however many share the images, and whatever lies about, the same training set comes out."""
+"""Workers: any number of them, also after interruptions, gives the same training set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def flawed(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog of the phantom's images; of train's the first is cut off and the third looks like the second."""
+    """Catalog of phantom images. In train, the first is truncated and the third is a near duplicate of the second."""
     folder = tmp_path_factory.mktemp("flawed")
     shutil.copytree(nih_folder, folder / "nih")
     train = Path(folder / "nih" / "train_val_list.txt").read_text().split()
@@ -47,7 +47,7 @@ def flawed(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def parts_of(catalog: Path, folder: Path, settings: Preprocess) -> list[Path]:
-    """What each of the workers makes."""
+    """Runs all workers and returns their folders."""
     parts = [folder / f"part-{worker}" for worker in range(settings.preprocess_workers)]
     for worker, part in enumerate(parts):
         task.preprocess_share(settings, catalog, part, Checkpoints(""), worker)
@@ -55,7 +55,7 @@ def parts_of(catalog: Path, folder: Path, settings: Preprocess) -> list[Path]:
 
 
 def training_set(catalog: Path, folder: Path, workers: int) -> dict[str, str]:
-    """The collected shards; the parts come in any order."""
+    """Returns checksums of the merged shards. The parts are passed in reverse order."""
     settings = dataclasses.replace(SETTINGS, preprocess_workers=workers)
     parts = parts_of(catalog, folder, settings)
     merge.run(settings, catalog, parts[::-1], folder / "shards")
@@ -63,7 +63,7 @@ def training_set(catalog: Path, folder: Path, workers: int) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of all files but the settings, which tell the number of workers."""
+    """Returns the SHA-256 of all files except settings.json, which contains the number of workers."""
     files = sorted(path for path in folder.iterdir() if path.name != "settings.json")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -78,13 +78,11 @@ def alone(flawed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("workers", [2, 4, 64])
-def test_any_number_of_workers_gives_the_same_training_set(
-    workers: int, flawed: Path, alone: Path, tmp_path: Path
-) -> None:
+def test_training_set_does_not_depend_on_workers(workers: int, flawed: Path, alone: Path, tmp_path: Path) -> None:
     assert training_set(flawed, tmp_path, workers) == contents(alone / "shards")
 
 
-def test_bad_images_cost_themselves_only(flawed: Path, alone: Path) -> None:
+def test_training_set_excludes_only_defective_images(flawed: Path, alone: Path) -> None:
     data, rows = Shards.read(alone / "shards"), Catalog.read(flawed).rows
     stored = [
         image_id.decode() for split in ("train", "validation", "test") for _, image_id, _ in examples(data, split)
@@ -93,8 +91,9 @@ def test_bad_images_cost_themselves_only(flawed: Path, alone: Path) -> None:
     gone = sorted(set(rows["image_id"]) - set(stored))
     excluded = {group["reason"]: group["examples"] for group in data.summary["excluded"]}
     assert excluded["unreadable or truncated image"] == gone[:1]
-    assert "nearly the same image as another one" in excluded
-    assert len(gone) == 1 + sum(group["count"] for group in data.summary["excluded"] if "nearly" in group["reason"])
+    assert "near duplicate of another image" in excluded
+    near_duplicates = sum(group["count"] for group in data.summary["excluded"] if "near" in group["reason"])
+    assert len(gone) == 1 + near_duplicates
 
 
 def examples(data: Shards, split: str) -> list[tuple[np.ndarray, bytes, np.ndarray]]:
@@ -104,23 +103,23 @@ def examples(data: Shards, split: str) -> list[tuple[np.ndarray, bytes, np.ndarr
 @pytest.mark.parametrize(
     "earlier", [{"image_size": 64}, {"data_policy": "color=drop"}], ids=lambda changes: str(*changes)
 )
-def test_shards_of_other_settings_are_made_anew(
+def test_preprocess_share_other_settings_replaces_shards(
     earlier: dict[str, object], catalog_folder: Path, tmp_path: Path
 ) -> None:
     task.preprocess_share(dataclasses.replace(SETTINGS, **earlier), catalog_folder, tmp_path / "part", Checkpoints(""))  # type: ignore[arg-type]
     task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "part", Checkpoints(""))
-    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "anew", Checkpoints(""))
-    assert contents(tmp_path / "part") == contents(tmp_path / "anew")
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "fresh", Checkpoints(""))
+    assert contents(tmp_path / "part") == contents(tmp_path / "fresh")
 
 
-def test_shards_of_another_catalog_are_made_anew(catalog_folder: Path, flawed: Path, tmp_path: Path) -> None:
+def test_preprocess_share_other_catalog_replaces_shards(catalog_folder: Path, flawed: Path, tmp_path: Path) -> None:
     task.preprocess_share(SETTINGS, flawed, tmp_path / "part", Checkpoints(""))
     task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "part", Checkpoints(""))
-    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "anew", Checkpoints(""))
-    assert contents(tmp_path / "part") == contents(tmp_path / "anew")
+    task.preprocess_share(SETTINGS, catalog_folder, tmp_path / "fresh", Checkpoints(""))
+    assert contents(tmp_path / "part") == contents(tmp_path / "fresh")
 
 
-def test_a_missing_part_is_refused(catalog_folder: Path, tmp_path: Path) -> None:
+def test_merge_missing_or_repeated_part_raises(catalog_folder: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, preprocess_workers=2)
     parts = parts_of(catalog_folder, tmp_path, settings)
     with pytest.raises(ValueError, match="exactly one part must hold train-00000-of-00006, got 0 of 1"):
@@ -129,7 +128,7 @@ def test_a_missing_part_is_refused(catalog_folder: Path, tmp_path: Path) -> None
         merge.run(settings, catalog_folder, [*parts, parts[0]], tmp_path / "shards")
 
 
-def test_parts_of_another_catalog_are_refused(catalog_folder: Path, tmp_path: Path) -> None:
+def test_merge_parts_of_other_catalog_raises(catalog_folder: Path, tmp_path: Path) -> None:
     catalog = Catalog.read(catalog_folder)
     ids = catalog.rows["image_id"].str.replace("0", "x")
     dataclasses.replace(catalog, rows=catalog.rows.assign(image_id=ids)).write(tmp_path / "other")
@@ -138,7 +137,7 @@ def test_parts_of_another_catalog_are_refused(catalog_folder: Path, tmp_path: Pa
         merge.run(SETTINGS, tmp_path / "other", parts, tmp_path / "shards")
 
 
-COLLECT = """
+MERGE_SCRIPT = """
 import json, sys
 from pathlib import Path
 from radiograft.config import Preprocess
@@ -153,8 +152,8 @@ print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.module
 """
 
 
-def test_shards_are_brought_together_without_tensorflow(flawed: Path, alone: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", COLLECT, flawed, alone / "part-0", tmp_path / "shards", tmp_path / "report"]
+def test_merge_does_not_import_tensorflow(flawed: Path, alone: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MERGE_SCRIPT, flawed, alone / "part-0", tmp_path / "shards", tmp_path / "report"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
     assert contents(tmp_path / "shards") == contents(alone / "shards")

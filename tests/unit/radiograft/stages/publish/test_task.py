@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from kfp import dsl
 
 from radiograft import storage
 from radiograft.config import Publish
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.stages.publish import task
-from tests.helpers.publish_inputs import CONTRACT, METRICS, SETTINGS, write_inputs
+from tests.helpers.publish_inputs import METRICS, SETTINGS, SPEC, write_inputs
 from tests.repository import ROOT
 
 
@@ -69,8 +71,8 @@ def test_the_contract_gets_the_published_strategys_thresholds(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
-    contract = _json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "contract.json")
-    assert contract == CONTRACT | {"thresholds": {"Pneumonia": 0.75}}
+    spec = ModelSpec.read(tmp_path / "registry" / "chest" / "1" / "assets.extra")
+    assert spec == dataclasses.replace(SPEC, thresholds={"Pneumonia": 0.75})
 
 
 def test_lineage_names_run_data_settings_code_and_parent(
@@ -167,7 +169,7 @@ def test_the_verdict_holds_only_against_the_champion_it_saw(
     assert outcome == task.PublishResult(
         3,
         False,
-        f"production moved: {seen} was expected to be in production, version 2 is by now; run the pipeline again",
+        f"production changed: expected {seen} in production, got version 2; run the pipeline again",
     )
     assert _in_production(settings) == 2
 
@@ -222,7 +224,7 @@ def test_a_report_that_was_changed_is_not_published(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     inputs.report.write_text("<!doctype htmm>")
-    with pytest.raises(ValueError, match=r"report\.html must be as report\.SHA256SUMS lists it, but was damaged; "):
+    with pytest.raises(ValueError, match=r"report\.html must match report\.SHA256SUMS, but is corrupt; "):
         task.run(settings, inputs, "run-1", tmp_path / "version")
     assert registry.files_below(settings.publish_registry) == []
 

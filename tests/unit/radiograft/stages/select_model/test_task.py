@@ -17,12 +17,11 @@ def tried(folder: Path, cut_off: str, val_auroc: float, trainable_weights: int) 
     (folder / "saved_model" / "variables" / "variables.index").write_text(cut_off)
     (folder / "contract.json").write_text(f'{{"cut_off": "{cut_off}"}}')
     row = Trial(
-        cut_off=cut_off,
+        overrides={"model_cut_off": cut_off},
         trainable_weights=trainable_weights,
         epochs=3,
         best_epoch=2,
-        val_auroc=val_auroc,
-        val_loss=0.5,
+        metrics={"val_auroc": val_auroc, "val_loss": 0.5},
     )
     search_results.write_trials(folder, [row])
     return folder
@@ -50,8 +49,8 @@ def test_the_best_model_is_handed_on_whole(models: list[Path], tmp_path: Path) -
 def test_its_table_lists_every_candidate_from_the_input_on(models: list[Path], tmp_path: Path) -> None:
     task.select_model(models, tmp_path / "chosen")
     table = search_results.read_trials(tmp_path / "chosen")
-    assert [row["cut_off"] for row in table] == ["shallowest", "middle", "deepest"]
-    assert [row["val_auroc"] for row in table] == [0.8, 0.9, 0.7]
+    assert [row["overrides"]["model_cut_off"] for row in table] == ["shallowest", "middle", "deepest"]
+    assert [row["metrics"]["val_auroc"] for row in table] == [0.8, 0.9, 0.7]
     assert [len(search_results.read_trials(model)) for model in models] == [1, 1, 1]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
+from radiograft.models.spec import ModelSpec
 from radiograft.training.search import results as search_results
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
 
@@ -28,7 +29,7 @@ def searched(shards_folder: Path, feature_extraction: Trained, tmp_path_factory:
 
 def test_the_table_has_a_row_of_each_candidate(searched: Trained) -> None:
     table = search_results.read_trials(searched.model)
-    assert [row["cut_off"] for row in table] == list(CUT_OFFS)
+    assert [row["overrides"]["model_cut_off"] for row in table] == list(CUT_OFFS)
     weights = [row["trainable_weights"] for row in table]
     assert weights == sorted(weights, reverse=True)
     assert all(row["epochs"] == 2 and 0 <= row["best_epoch"] <= 2 for row in table)
@@ -37,14 +38,16 @@ def test_the_table_has_a_row_of_each_candidate(searched: Trained) -> None:
 def test_the_deepest_candidate_fares_as_it_does_alone(searched: Trained, fine_tuning: Trained) -> None:
     (alone,) = search_results.read_trials(fine_tuning.model)
     found = search_results.read_trials(searched.model)[-1]
-    assert (found["cut_off"], found["trainable_weights"]) == ("top_conv", alone["trainable_weights"])
-    assert found["val_loss"] == pytest.approx(alone["val_loss"], rel=0.02)  # its activations were rounded thrice
-    assert found["val_auroc"] == pytest.approx(alone["val_auroc"], abs=0.05)
+    assert (found["overrides"]["model_cut_off"], found["trainable_weights"]) == ("top_conv", alone["trainable_weights"])
+    assert found["metrics"]["val_loss"] == pytest.approx(
+        alone["metrics"]["val_loss"], rel=0.02
+    )  # its activations were rounded thrice
+    assert found["metrics"]["val_auroc"] == pytest.approx(alone["metrics"]["val_auroc"], abs=0.05)
 
 
 def test_the_best_candidate_is_what_is_written(searched: Trained, shards_folder: Path) -> None:
     chosen = search_results.best_trial(search_results.read_trials(searched.model))
-    assert artifact.ModelSpec.read(searched.model).cut_off == chosen["cut_off"]
+    assert ModelSpec.read(searched.model).cut_off == chosen["overrides"]["model_cut_off"]
     history = json.loads((searched.model / "history.json").read_text())
     assert history["best_epoch"] == chosen["best_epoch"]
     data = Shards.read(shards_folder)
@@ -52,7 +55,7 @@ def test_the_best_candidate_is_what_is_written(searched: Trained, shards_folder:
     truth = data.truth("validation")
     found = np.clip(np.asarray(artifact.load_model(searched.model)(images)), 1e-7, 1 - 1e-7)
     loss = -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
-    assert loss == pytest.approx(chosen["val_loss"], rel=0.02)
+    assert loss == pytest.approx(chosen["metrics"]["val_loss"], rel=0.02)
 
 
 def test_what_no_candidate_trains_is_as_it_came(searched: Trained, feature_extraction: Trained) -> None:

@@ -1,4 +1,4 @@
-"""`radiograft doctor`: every lack of a cluster with its remedy, and an exit code for scripts."""
+"""`radiograft doctor` reports each problem of a cluster with its remedy, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.clusters import GOOD, KFP, RUNNER, kfp_deployment, node
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
-from tests.unit.radiograft_pipelines.cluster.conftest import Radiograft
+from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
 DIGEST = "registry.example/trainer@sha256:" + "a" * 64
@@ -24,31 +24,31 @@ DOCTOR = ("doctor", "--image", DIGEST)
 ON_GPUS = "✗ ingest, evaluate, extract-features, fine-tune, preprocess"
 
 
-def test_a_cluster_that_has_everything_is_told_to_be_well(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_complete_cluster_succeeds(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD)
     result = radiograft(*DOCTOR)
     assert result.exit_code == 0, result.output
     assert [line for line in result.output.splitlines() if "127.0.0.1" not in line] == [
         "✓ every task's pod fits on one of 2 nodes",
-        "✓ the quotas of namespace kubeflow leave room for every task",
+        "✓ the quotas of namespace kubeflow admit every task's pod",
         "✓ namespace kubeflow has the service account 'pipeline-runner'",
-        f"✓ the image is named by digest: {DIGEST}",
-        "! the registry was not tried",
-        "  → give --settings, and --set registry=gs://...",
+        f"✓ the image is pinned by digest: {DIGEST}",
+        "! the registry was not checked",
+        "  → add --settings, and --set registry=gs://...",
     ]
-    assert result.output.startswith("✓ KFP 2.17.0 answers at http://127.0.0.1:")
+    assert result.output.startswith("✓ KFP 2.17.0 is available at http://127.0.0.1:")
 
 
-def test_a_lack_is_told_with_its_remedy_and_exit_code_1(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_missing_gpus_fails_with_remedy(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(node("small", "1"), RUNNER, KFP)
     result = radiograft(*DOCTOR)
     assert result.exit_code == 1
-    assert ON_GPUS + ": no node has 2 allocatable nvidia.com/gpu; there are: small 1\n  → add a node with 2 GPUs" in (
+    assert ON_GPUS + ": no node has 2 allocatable nvidia.com/gpu; allocatable: small 1\n  → add a node with 2 GPUs" in (
         result.output
     )
 
 
-def test_another_service_account_is_looked_for(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
+def test_doctor_service_account_missing_is_reported(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
     cluster(*GOOD)
     assert "✗ namespace kubeflow has no service account 'trainer'" in (
         radiograft(*DOCTOR, "--service-account", "trainer").output
@@ -60,12 +60,12 @@ def test_another_service_account_is_looked_for(radiograft: Radiograft, kfp: KfpD
 @pytest.mark.parametrize(
     ("image", "line", "code"),
     [
-        ("ghcr.io/kubeflow/kfp-api-server:2.17.0", "✓ KFP 2.17.0 answers at ", 0),
+        ("ghcr.io/kubeflow/kfp-api-server:2.17.0", "✓ KFP 2.17.0 is available at ", 0),
         ("mirror:5000/kfp-api-server:2.5.0@sha256:00ff", "✗ KFP must be 2.15.0 or newer, got 2.5.0", 1),
         ("mirror:5000/kfp-api-server", "! http", 0),
     ],
 )
-def test_kfps_release_is_read_from_its_image(
+def test_doctor_kfp_version_is_read_from_image(
     radiograft: Radiograft, cluster: Cluster, image: str, line: str, code: int
 ) -> None:
     cluster(node("gpu-1", "2"), RUNNER, kfp_deployment(image))
@@ -74,20 +74,20 @@ def test_kfps_release_is_read_from_its_image(
     assert result.exit_code == code
 
 
-def test_kfps_own_word_for_its_release_counts_first(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
+def test_doctor_kfp_version_prefers_reported_release(radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster) -> None:
     cluster(node("gpu-1", "2"), RUNNER, kfp_deployment("x:2.5.0"))
     kfp.health = {"apiServerTagName": "2.17.2"}
-    assert radiograft(*DOCTOR).output.startswith("✓ KFP 2.17.2 answers at ")
+    assert radiograft(*DOCTOR).output.startswith("✓ KFP 2.17.2 is available at ")
 
 
-def test_an_image_by_tag_is_a_warning_only(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_image_by_tag_is_warning(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD)
     result = radiograft("doctor", "--image", "registry.example/trainer:1.0")
-    assert "! the image registry.example/trainer:1.0 is named by a tag" in result.output
+    assert "! the image registry.example/trainer:1.0 is not pinned by digest" in result.output
     assert result.exit_code == 0
 
 
-def test_without_kfp_the_cluster_is_examined_all_the_same(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_kfp_unreachable_still_checks_cluster(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD)
     result = radiograft(*DOCTOR, "--host", "http://127.0.0.1:1")
     assert result.exit_code == 1
@@ -95,11 +95,11 @@ def test_without_kfp_the_cluster_is_examined_all_the_same(radiograft: Radiograft
     assert "✓ every task's pod fits on one of 2 nodes" in result.output
 
 
-def test_without_a_kubeconfig_kfp_is_examined_all_the_same(radiograft: Radiograft) -> None:
+def test_doctor_no_kubeconfig_still_checks_kfp(radiograft: Radiograft) -> None:
     result = radiograft(*DOCTOR)
     assert result.exit_code == 1
-    assert result.output.startswith("✗ there is no usable kubeconfig (")
-    assert f"✓ the image is named by digest: {DIGEST}" in result.output
+    assert result.output.startswith("✗ no usable kubeconfig found (")
+    assert f"✓ the image is pinned by digest: {DIGEST}" in result.output
 
 
 NO_AUTHORITY = """\
@@ -111,76 +111,80 @@ users: [{name: u, user: {token: t}}]
 
 
 @pytest.mark.parametrize("content", ["a: [", "[]", "7", "clusters: 5", NO_AUTHORITY, NO_AUTHORITY.replace('"a"', "5")])
-def test_a_malformed_kubeconfig_is_a_finding_beside_the_others(
+def test_doctor_malformed_kubeconfig_still_checks_kfp(
     radiograft: Radiograft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    """Fails where `_load` lets an error of YAML, base64 or the client's own through, which ends doctor."""
+    """Fails if `_load` does not catch an error of YAML, base64 or the client, which would abort doctor."""
     (tmp_path / "malformed").write_text(content)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "malformed"))
     result = radiograft(*DOCTOR)
     assert result.exit_code == 1
     first, *_ = result.output.splitlines()
-    assert first.startswith("✗ there is no usable kubeconfig (")
+    assert first.startswith("✗ no usable kubeconfig found (")
     assert first.endswith("); set KUBECONFIG, or log in to the cluster first")
-    assert f"✓ the image is named by digest: {DIGEST}" in result.output
+    assert f"✓ the image is pinned by digest: {DIGEST}" in result.output
 
 
-def test_what_may_not_be_read_is_a_warning(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_nodes_denied_is_warning(radiograft: Radiograft, cluster: Cluster) -> None:
     double = cluster(*GOOD)
     double.denied = {"nodes"}
     result = radiograft(*DOCTOR)
     assert result.exit_code == 0
-    assert f"! not checked: Kubernetes at {double.url} does not let you read nodes (403)" in result.output
+    assert f"! not checked: Kubernetes at {double.url} denies access to nodes (403)" in result.output
 
 
-def test_a_kubernetes_that_is_not_there_is_told(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_kubernetes_error_is_warning(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD).faults = [Fault("GET", "/api/v1/nodes", 500)]
     result = radiograft(*DOCTOR)
     assert "! not checked: http://127.0.0.1:" in result.output
-    assert "answered 500 to nodes" in result.output
+    assert "returned 500 for nodes" in result.output
 
 
-def test_a_registry_that_compares_before_it_swaps_is_good(place: str) -> None:
-    found = check_registry(place)
-    assert (found.level, found.remedy) == ("good", "")
-    assert found.what.startswith(f"the registry {place} is writable and compares before it swaps, with this machine's")
+def test_check_registry_conditional_writes_is_good(place: str) -> None:
+    result = check_registry(place)
+    assert (result.level, result.remedy) == ("good", "")
+    assert result.message.startswith(
+        f"the registry {place} is writable and supports conditional writes, with this machine's"
+    )
 
 
 @pytest.fixture
 def unconditional(s3: str) -> Iterator[str]:
-    """A place in a store that does not know conditional writes, as SeaweedFS before 3.97, and writes all the same."""
+    """A registry in a store that ignores conditions of writes, like SeaweedFS before 3.97."""
 
-    def unheard(request: Any, **_: object) -> None:
+    def remove_conditions(request: Any, **_: object) -> None:
         for name in ("If-Match", "If-None-Match"):
             del request.headers[name]
 
     events = s3_store.client().meta.events
-    events.register("before-sign.s3.PutObject", unheard)
+    events.register("before-sign.s3.PutObject", remove_conditions)
     yield f"{s3}/{uuid.uuid4()}"
-    events.unregister("before-sign.s3.PutObject", unheard)
+    events.unregister("before-sign.s3.PutObject", remove_conditions)
 
 
-def test_a_registry_without_compare_and_swap_is_bad(unconditional: str) -> None:
-    found = check_registry(unconditional)
-    assert (found.level, found.remedy) == (
+def test_check_registry_no_conditional_writes_is_bad(unconditional: str) -> None:
+    result = check_registry(unconditional)
+    assert (result.level, result.remedy) == (
         "bad",
         "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
     )
-    assert found.what.startswith(f"the registry {unconditional} let a write through that was not up to date")
+    assert result.message.startswith(
+        f"the registry {unconditional} accepted a conditional write against an outdated state"
+    )
     assert list(storage.list_files(unconditional)) == []
 
 
-def test_a_registry_that_cannot_be_written_is_bad(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_check_registry_not_writable_is_bad(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("registry") / "file"
     file.write_text("no folder")
-    found = check_registry(str(file))
-    assert (found.level, found.remedy) == ("bad", "grant read, write and delete there")
-    assert found.what.startswith(f"the registry {file} is not writable, with this machine's credentials")
+    result = check_registry(str(file))
+    assert (result.level, result.remedy) == ("bad", "grant read, write and delete permission")
+    assert result.message.startswith(f"the registry {file} is not writable, with this machine's credentials")
 
 
-def test_the_registry_of_the_settings_is_tried(radiograft: Radiograft, cluster: Cluster) -> None:
+def test_doctor_settings_given_checks_registry(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD)
-    places = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-    result = radiograft(*DOCTOR, "--settings", "chestxray14", *places)
+    uris = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
+    result = radiograft(*DOCTOR, "--settings", "chestxray14", *uris)
     assert result.exit_code == 1
     assert "✗ the registry gs://models/registry is not writable" in result.output

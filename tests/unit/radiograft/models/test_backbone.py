@@ -16,9 +16,11 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from radiograft import storage
-from radiograft.models.backbones import hdf5_check
-from radiograft.models.backbones.efficientnet_lite import efficientnet_lite0
-from radiograft.models.backbones.registry import BACKBONES, build_backbone, normalized_input
+from radiograft.backbones import get_backbone
+from radiograft.backbones.efficientnet_lite import efficientnet_lite0
+from radiograft.backbones.spec import IMAGENET
+from radiograft.models import hdf5_check
+from radiograft.models.backbone import build_backbone, normalized_input
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it refuses
@@ -53,7 +55,7 @@ def weight_file(bare_lite: keras.Model, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_gray_is_normalized_as_each_color_channel_was() -> None:
-    gray, normalized = normalized_input(32)
+    gray, normalized = normalized_input(32, IMAGENET)
     images = np.stack([np.full((32, 32, 1), value, dtype=np.uint8) for value in (0, 128, 255)])
     channels = keras.Model(gray, normalized).predict(images, verbose=0)
     assert channels.shape == (3, 32, 32, 3)
@@ -203,7 +205,7 @@ def test_a_download_of_other_content_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_md5_we_tell_is_the_one_that_keras_checks() -> None:
-    assert NOTOP_MD5 in BACKBONES["densenet121"].how_to_supply
+    assert NOTOP_MD5 in get_backbone("densenet121").weights_help
     assert f'file_hash="{NOTOP_MD5}"' in inspect.getsource(densenet.DenseNet)
 
 

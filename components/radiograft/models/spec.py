@@ -1,0 +1,156 @@
+"""The specification of a trained network: what it takes, what it returns, and the names of its tensors.
+
+It is stored as contract.json beside the network, in the artifacts of a run and in every version of a registry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from radiograft.config import Preprocess
+from radiograft.utils import json_io
+
+FILE = "contract.json"
+SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
+SERVING_SIGNATURE = "serving_default"
+IMAGES_SIGNATURE = "pictures"  # registries hold this name, which is also that of its input
+PURPOSE = "Research only. Not for diagnosis."
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """Dtype, shape and meaning of an input or output; None is a dimension of any size, the first one the batch."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorNames:
+    """Layers of the Keras network whose outputs other parts of the program use.
+
+    Attributes:
+        image: the input.
+        normalized: the image as the backbone takes it; everything up to it computes in float32.
+        pooling: the pooled features; what it reads is the activation that Grad-CAM weighs.
+        probabilities: the last layer, whose activation makes probabilities of logits.
+    """
+
+    image: str = "picture"
+    normalized: str = "normalised"
+    pooling: str = "pooled"
+    probabilities: str = "probabilities"
+
+
+DEFAULT_NAMES = TensorNames()  # of all networks that this package builds
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Specification of a network from images to probabilities.
+
+    Attributes:
+        image_size: side of the square input, in pixels.
+        labels: names of the outputs, in their order.
+        backbone: name of the backbone, see `radiograft.backbones`.
+        weights: weights that training started from, as in `model_weights`.
+        cut_off: first trained layer of the backbone; empty if the backbone was frozen.
+        strategy: `feature_extraction` or `fine_tuning`.
+        head: names of the layers behind the pooled features, which every strategy trains.
+        tensors: names of the tensors that other parts of the program use.
+        thresholds: decision threshold by label; only published models have them.
+    """
+
+    image_size: int
+    labels: tuple[str, ...]
+    backbone: str
+    weights: str
+    cut_off: str
+    strategy: str
+    head: tuple[str, ...] = ("classifier_dense", "classifier_dropout", "probabilities")
+    tensors: TensorNames = DEFAULT_NAMES
+    thresholds: Mapping[str, float] | None = None
+
+    @property
+    def inputs(self) -> dict[str, TensorInfo]:
+        """Inputs of the Keras network by name."""
+        side = self.image_size
+        meaning = "gray, 0 black to 255 white; the network normalizes it"
+        return {self.tensors.image: TensorInfo("uint8", (None, side, side, 1), meaning)}
+
+    @property
+    def outputs(self) -> dict[str, TensorInfo]:
+        """Outputs of the Keras network and of both signatures by name."""
+        meaning = "probability of each label; labels are independent"
+        return {"probabilities": TensorInfo("float32", (None, len(self.labels)), meaning)}
+
+    @property
+    def signatures(self) -> dict[str, dict[str, TensorInfo]]:
+        """Inputs of the SavedModel's signatures by name."""
+        side = self.image_size
+        return {
+            SERVING_SIGNATURE: {"image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")},
+            IMAGES_SIGNATURE: {
+                "pictures": TensorInfo("float32", (None, side, side, 1), "gray, 0 black to 255 white"),
+            },
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes contract.json to `folder`."""
+        described = {
+            name: {key: dataclasses.asdict(info) for key, info in tensors.items()}
+            for name, tensors in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+        signatures = {
+            name: {key: dataclasses.asdict(info) for key, info in tensors.items()}
+            for name, tensors in self.signatures.items()
+        }
+        values = {
+            "schema_version": SCHEMA_VERSION,
+            **dataclasses.asdict(self),
+            **described,
+            "signatures": signatures,
+            "purpose": PURPOSE,
+        }
+        (folder / FILE).write_text(json.dumps(values, indent=2))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Reads contract.json from `folder`, also of schema version 1.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: the file is malformed, or of a newer schema.
+        """
+        path = folder / FILE
+        values = json_io.parse_json_object(path.read_bytes(), str(path))
+        try:
+            return cls._from_json(values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} must be the specification of a model, got something else: {error}") from error
+
+    @classmethod
+    def _from_json(cls, values: Mapping[str, Any]) -> Self:
+        version = values.get("schema_version", 1)
+        if version not in (1, SCHEMA_VERSION):
+            raise ValueError(f"schema_version must be 1 or {SCHEMA_VERSION}, got {version!r}")
+        names = ("image_size", "backbone", "weights", "cut_off", "strategy")
+        known: dict[str, Any] = {name: values[name] for name in names}
+        known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
+        if version == SCHEMA_VERSION:  # the defaults are what networks of version 1 have
+            known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
+        spec = cls(**known)
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        Preprocess(image_size=self.image_size)  # holds the range of image sizes
+        if not self.labels or not all(isinstance(label, str) for label in self.labels):
+            raise ValueError(f"labels must be names, got {self.labels}")
+        if not isinstance(self.thresholds, Mapping | None):
+            raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")

@@ -1,0 +1,75 @@
+"""The training task: everything about training that depends on what the network is trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # stages that choose between finished trainings need no TensorFlow
+    import keras
+    import numpy as np
+
+    from radiograft.config.recipe import Recipe
+
+
+class Monitor(NamedTuple):
+    """A validation metric that chooses between epochs and between trials; `mode` says which direction is better."""
+
+    metric: str
+    mode: Literal["max", "min"]
+
+    def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        """Returns a key that is larger for better metrics; of equal ones, the lower `val_loss` is better.
+
+        Example:
+            >>> better, worse = {"val_auroc": 0.9, "val_loss": 0.2}, {"val_auroc": 0.9, "val_loss": 0.3}
+            >>> AUROC.selection_key(better) > AUROC.selection_key(worse)
+            True
+        """
+        value = metrics[self.metric]
+        return (value if self.mode == "max" else -value), -metrics["val_loss"]
+
+
+AUROC = Monitor("val_auroc", "max")
+
+
+class MeasuredLoss(Protocol):
+    """A Keras loss that also knows its largest value for given labels."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the loss of each image, float32 [n]."""
+
+    def worst(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the largest loss of each image for these labels, float32 [n]."""
+
+
+class TrainingTask(Protocol):
+    """What a network is trained for.
+
+    Attributes:
+        activation: of the network's last layer.
+        monitor: validation metric by which the best epoch is kept.
+        max_loss: largest validation loss.
+        chance_loss: validation loss of a network that has learned nothing.
+    """
+
+    @property
+    def activation(self) -> str: ...
+    @property
+    def monitor(self) -> Monitor: ...
+    @property
+    def max_loss(self) -> float: ...
+    @property
+    def chance_loss(self) -> float: ...
+
+    def loss(self, truth: np.ndarray, recipe: Recipe) -> MeasuredLoss:
+        """Returns the loss for training labels float32 [images, labels], NaN where unknown."""
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Returns the metrics that are computed on the training batches."""
+
+    def evaluate(self, truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        """Returns validation metrics; their names begin with `val_`, and `val_loss` and the monitor are among them."""
+
+    def format(self, metrics: Mapping[str, float]) -> str:
+        """Returns the metrics in words, for the log."""

@@ -1,0 +1,50 @@
+"""The tiers of the test suite: which markers a test gets by its place and its fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import PurePath
+
+FOLDER_MARKERS = {"cluster": "cluster", "fuzz": "fuzz", "images": "images"}
+FIXTURE_MARKERS = {"test_data": "real_data"}
+
+# Folders and files, relative to tests/, whose tests start processes, compile pipelines, or build or train networks.
+SLOW_PATHS = (
+    "benchmarks/test_gpu.py",
+    "chaos",
+    "cluster",
+    "e2e",
+    "fuzz",
+    "integration",
+    "soak",
+    "unit/radiograft/drift/test_monitor.py",
+    "unit/radiograft/evaluation/test_promotion.py",
+    "unit/radiograft/models/backbones",
+    "unit/radiograft/models/test_jax_backend.py",
+    "unit/radiograft/models/test_precision.py",
+    "unit/radiograft/reporting/test_report_in_browser.py",
+    "unit/radiograft/stages/extract_features",
+    "unit/radiograft/stages/fine_tune",
+    "unit/radiograft/storage/test_faults.py",
+    "unit/radiograft/storage/test_interrupted.py",
+    "unit/radiograft/training",
+    "unit/radiograft_pipelines/cluster/test_schedules.py",
+    "unit/radiograft_pipelines/cluster/test_submit.py",
+    "unit/radiograft_pipelines/dags",
+    "unit/radiograft_pipelines/local",
+    "unit/radiograft_pipelines/test_compile.py",
+)
+# Fixtures that train a model, run a pipeline or start containers.
+SLOW_FIXTURES = {"evaluation", "feature_extraction", "fine_tuning", "podman", "two_runs"}
+
+
+def markers(path: PurePath, fixtures: Collection[str]) -> set[str]:
+    """Returns the names of the markers of a test.
+
+    Args:
+        path: the test's file, relative to tests/.
+        fixtures: the names of all fixtures that the test uses, directly or through others.
+    """
+    named = {FOLDER_MARKERS.get(path.parts[0]), *map(FIXTURE_MARKERS.get, fixtures)} - {None}
+    slow = any(path.is_relative_to(place) for place in SLOW_PATHS) or not SLOW_FIXTURES.isdisjoint(fixtures)
+    return {str(name) for name in named} | ({"slow"} if slow else set())

@@ -1,0 +1,100 @@
+"""The specification of a model: its tensors by name, and both schema versions on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
+
+SPEC = ModelSpec(
+    image_size=64,
+    labels=("Effusion", "Mass"),
+    backbone="efficientnet_lite0",
+    weights="imagenet",
+    cut_off="top_conv",
+    strategy="fine_tuning",
+    head=("probabilities",),
+    tensors=TensorNames(image="image", normalized="scaled", pooling="gap", probabilities="probabilities"),
+    thresholds={"Mass": 0.25},
+)
+OLD: dict[str, Any] = {  # as version 0.1.0 of the package wrote it
+    "image_size": 224,
+    "labels": ["Pneumonia"],
+    "backbone": "densenet121",
+    "weights": "imagenet",
+    "cut_off": "conv5_block16_2_conv",
+    "strategy": "fine_tuning",
+    "input": "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; normalised inside the model",
+    "serving_input": "image_bytes: string [n], encoded PNG or JPEG files",
+    "pictures_input": "pictures: float32 [n, image_size, image_size, 1], 0 black to 255 white",
+    "output": "probabilities: float32 [n, labels], each label for itself",
+    "purpose": "Research only. Not for diagnosis.",
+    "thresholds": {"Pneumonia": 0.5},
+}
+
+
+def test_read_returns_what_write_wrote(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    assert ModelSpec.read(tmp_path) == SPEC
+
+
+def test_write_states_schema_tensors_and_purpose(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert written["schema_version"] == 2
+    assert written["inputs"]["image"]["shape"] == [None, 64, 64, 1]
+    assert written["outputs"]["probabilities"]["shape"] == [None, 2]
+    assert list(written["signatures"]) == ["serving_default", "pictures"]
+    assert written["tensors"]["pooling"] == "gap"
+    assert written["purpose"] == "Research only. Not for diagnosis."
+
+
+def test_inputs_and_signatures_name_dtypes_and_shapes() -> None:
+    assert SPEC.inputs == {
+        "image": TensorInfo("uint8", (None, 64, 64, 1), "gray, 0 black to 255 white; the network normalizes it")
+    }
+    assert SPEC.signatures["serving_default"] == {
+        "image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")
+    }
+    assert SPEC.signatures["pictures"]["pictures"].shape == (None, 64, 64, 1)
+
+
+def test_read_schema_version_1_gets_the_names_of_its_networks(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text(json.dumps(OLD))
+    spec = ModelSpec.read(tmp_path)
+    assert (spec.image_size, spec.labels, spec.thresholds) == (224, ("Pneumonia",), {"Pneumonia": 0.5})
+    assert spec.tensors == TensorNames("picture", "normalised", "pooled", "probabilities")
+    assert spec.head == ("classifier_dense", "classifier_dropout", "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 3}, "schema_version must be 1 or 2, got 3"),
+        ({"image_size": 10_000_000}, "image_size must be 32 to 1024"),
+        ({"image_size": True}, "image_size must be int"),
+        ({"labels": []}, "labels must be names"),
+        ({"labels": 5}, "got something else"),
+        ({"thresholds": [1]}, "thresholds must be numbers by label"),
+    ],
+)
+def test_read_malformed_is_refused_by_the_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text(json.dumps(OLD | change))
+    with pytest.raises(ValueError, match=message):
+        ModelSpec.read(tmp_path)
+
+
+def test_read_missing_field_is_named(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text(json.dumps({name: OLD[name] for name in OLD if name != "backbone"}))
+    with pytest.raises(ValueError, match="'backbone'"):
+        ModelSpec.read(tmp_path)
+
+
+def test_specs_are_immutable() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SPEC.image_size = 32  # type: ignore[misc]
