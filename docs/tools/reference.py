@@ -45,9 +45,8 @@ NESTED: dict[str, type[Settings]] = {
     "image_augmentation": Augmentation,
     "train_recipe": Recipe,
 }
-# What the public modules are for, in the order of the pipeline.
+# Modules that are useful on their own, besides the public API.
 API_MODULES = {
-    "radiograft.data.catalog": "Catalog of images, labels and splits",
     "radiograft.data.shards.dataset": "Shards of preprocessed images",
     "radiograft.metrics.multilabel": "Metrics of multi-label predictions",
     "radiograft.metrics.bootstrap": "Bootstrap over patients",

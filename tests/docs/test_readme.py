@@ -14,6 +14,8 @@ from radiograft.data.synthetic.dataset import generate_phantom_files
 from tests.docs.markdown import blocks, radiograft_commands
 from tests.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 README = ROOT / "README.md"
 OWN_DATA = "/data/chest_xray"
 # The demo with fewer patients, pixels and epochs: the same stages in a quarter of the time.
