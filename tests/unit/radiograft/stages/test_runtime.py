@@ -125,6 +125,9 @@ def test_a_damaged_input_stops_the_stage_before_its_work(tmp_path: Path) -> None
     checksums.write_checksums(tmp_path)
     (tmp_path / "train").write_text("2")
     begun = False
-    with pytest.raises(ValueError, match=f"^{tmp_path}/train must be as "), stage("fine_tune", reads=[str(tmp_path)]):
+    with (
+        pytest.raises(ValueError, match=f"^{tmp_path}/train must match SHA256SUMS, "),
+        stage("fine_tune", reads=[str(tmp_path)]),
+    ):
         begun = True
     assert not begun

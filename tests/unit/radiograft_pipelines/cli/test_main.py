@@ -65,8 +65,8 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
         (
             "source=",
             (
-                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-                "itself.), got ''"
+                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the "
+                "file itself.), got ''"
             ),
         ),
         (
