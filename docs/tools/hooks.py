@@ -19,7 +19,7 @@ def on_files(files: Files, config: Any) -> Files:
     for uri, render in reference.PAGES.items():
         files.append(File.generated(config, uri, content=render()))
     for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
-        page = notebook.to_markdown(notebook.read(Path(file.abs_src_path)))
+        page = notebook.to_markdown(notebook.read(Path(config.docs_dir) / file.src_uri))
         files.remove(file)
         files.append(File.generated(config, file.src_uri.replace(".ipynb", ".md"), content=page))
     return files

@@ -42,7 +42,10 @@ def execute(notebook: Notebook) -> Notebook:
 def _run(source: str, namespace: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """What a cell prints, and the value of its last line where that is an expression."""
     tree = ast.parse(source)
-    last = ast.Expression(tree.body.pop().value) if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = None
+    if tree.body and isinstance(statement := tree.body[-1], ast.Expr):
+        last = ast.Expression(statement.value)
+        del tree.body[-1]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(tree, "cell", "exec"), namespace)  # noqa: S102  the repository's own notebooks
         value = eval(compile(last, "cell", "eval"), namespace) if last else None  # noqa: S307
