@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radiograft_pipelines.local.progress import COLOR_CODES, STARTED
+from radiograft_pipelines.local.progress import COLOR_CODES, TASK_STARTED
 from tests.repository import ROOT
 
 REGISTRY = "gs://radiograft-embedded/registry"
@@ -102,7 +102,7 @@ class KilledRun:
 
     def stages(self) -> list[str]:
         """Returns the stages that the attempts started."""
-        return STARTED.findall(self.log())
+        return TASK_STARTED.findall(self.log())
 
     def summary(self) -> dict[str, Any]:
         """Returns the summary of the finished run."""
@@ -122,7 +122,7 @@ class KilledRun:
         started, deadline = 0.0, time.monotonic() + ATTEMPT_TIMEOUT
         while process.poll() is None and time.monotonic() < deadline:
             log = COLOR_CODES.sub("", self._raw_log()[read:])
-            stages = STARTED.findall(log)
+            stages = TASK_STARTED.findall(log)
             if moment and moment.stage in stages and moment.words in log:
                 started = started or time.monotonic()
                 if time.monotonic() >= started + moment.seconds:

@@ -15,7 +15,7 @@ from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.storage import checksums
 from radiograft_pipelines.local.object_store import embedded_store
-from radiograft_pipelines.local.progress import STARTED
+from radiograft_pipelines.local.progress import TASK_STARTED
 
 MODEL = "chest-radiograph"
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
@@ -67,7 +67,7 @@ def repeated_epochs(log: str) -> int:
         log: of all attempts.
     """
     attempts = log.split("Executing task 'ingest'")[1:]
-    pairs = ((STARTED.split(one)[-1], other) for one, other in itertools.pairwise(attempts))
+    pairs = ((TASK_STARTED.split(one)[-1], other) for one, other in itertools.pairwise(attempts))
     return max((len(set(EPOCH.findall(one)) & set(EPOCH.findall(other))) for one, other in pairs), default=0)
 
 

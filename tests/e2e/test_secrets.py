@@ -15,7 +15,7 @@ from tests.fuzz.search import found_in
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.nih_source import put
 from tests.helpers.sources import CASES
-from tests.integration.test_source_to_version import published, small_network
+from tests.integration.test_source_to_version import run_stages, small_network
 
 __all__ = ["small_network"]  # a fixture
 NAME = "Quackenbush"
@@ -54,7 +54,7 @@ def test_stage_outputs_contain_no_patient_names(
     """Covers ingest to the published version and both reports. Fails with data_deidentify=no."""
     monkeypatch.setenv(pseudonyms.SALT_VARIABLE, SECRETS["RADIOGRAFT_SALT"])
     caplog.set_level(logging.DEBUG)
-    assert published(named_radiographs(str(tmp_path / "data")), tmp_path / "left").version == 1
+    assert run_stages(named_radiographs(str(tmp_path / "data")), tmp_path / "left").version == 1
     data_report.write_data_report(tmp_path / "left" / "shards", tmp_path / "left" / "data.html")
     words = [NAME, SECRETS["RADIOGRAFT_SALT"]]
     assert found_in(tmp_path / "left", words) == []

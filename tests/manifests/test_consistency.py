@@ -11,7 +11,7 @@ import pytest
 from radiograft.serving import sync
 from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 from radiograft_pipelines.compile import COMPILED
-from radiograft_pipelines.dags.cutoff_search import CANDIDATES_AT_ONCE
+from radiograft_pipelines.dags.cutoff_search import MAX_PARALLEL_CANDIDATES
 from radiograft_pipelines.dags.tasks import GPUS, USER
 from tests.helpers.packages import TASKS, tasks
 from tests.manifests import schemas
@@ -24,7 +24,7 @@ CLUSTER_PROFILES = sorted([*MANIFESTS.glob("overlays/*/cluster.yaml"), ROOT / "t
 
 def test_quota_admits_all_concurrent_trials() -> None:
     quota = the(render("base"), "ResourceQuota", "radiograft-gpus")["spec"]["hard"]
-    assert quota == {"requests.nvidia.com/gpu": str(CANDIDATES_AT_ONCE * GPUS)}
+    assert quota == {"requests.nvidia.com/gpu": str(MAX_PARALLEL_CANDIDATES * GPUS)}
 
 
 def test_config_map_has_keys_of_tasks() -> None:
