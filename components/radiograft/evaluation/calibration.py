@@ -1,4 +1,4 @@
-"""Whether a score of 0.3 means 30 %: expected calibration error and reliability curve, before and after scaling.
+"""Whether a score of 0.3 means 30%: expected calibration error and reliability curve, before and after scaling.
 
 Temperature scaling (Guo and others 2017) divides a label's logit by one number, chosen on validation. It changes no
 ranking, so no AUROC and no call at a threshold that is scaled with it.

@@ -112,7 +112,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.spec.image_size == data.image_size:
-        scores = predictor.whole(data.images("test", BATCH_SIZE))
+        scores = predictor.predict(data.images("test", BATCH_SIZE))
     else:
         scores = _predict_at_own_size(predictor, test, version.spec.image_size)
     return prediction_frame(test, version.spec.labels, scores)
@@ -167,7 +167,7 @@ def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) ->
 
     signature = tf.TensorSpec((size, size, 1), tf.uint8)
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
-    scores = list(predictor.single(batches))
+    scores = list(predictor.iter_outputs(batches))
     if lost:
         raise ChampionUnusableError(
             f"it takes images of {size} pixels, and the originals cannot be read anew ({lost[0]})"

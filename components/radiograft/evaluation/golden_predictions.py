@@ -30,7 +30,7 @@ def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     size = int(predictor.model.input.shape[1])
     files = [content for _, content in itertools.islice(generate_phantom_files(IMAGES, seed=0, size=SIZE), IMAGES)]
     images = np.stack([decode(tf.constant(content), size).numpy() for content in files])
-    answers = predictor.whole(tf.data.Dataset.from_tensors(images))
+    answers = predictor.predict(tf.data.Dataset.from_tensors(images))
     place = folder / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(files):

@@ -52,6 +52,6 @@ def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFra
     for name, predictor in predictors.items():
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = predictor.whole(data.images(split, BATCH_SIZE))
+            scores = predictor.predict(data.images(split, BATCH_SIZE))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)

@@ -1,7 +1,7 @@
 """The gate: whether a new model may become the production version, judged beside it on the same test images.
 
-A label passes when the lower 95 % bound of the model's AUROC lies above its floor and, where there is a production
-version, the lower 95 % bound of the difference of both AUROCs is not below minus the margin. Every label that counts
+A label passes when the lower 95% bound of the model's AUROC lies above its floor and, where there is a production
+version, the lower 95% bound of the difference of both AUROCs is not below minus the margin. Every label that counts
 must pass, so no correction for several labels is due (an intersection-union test, Berger 1982).
 """
 
@@ -65,7 +65,7 @@ class GateCheck(NamedTuple):
         """What must hold and what was found; where it does not hold, also what would help."""
         low, high = format_number(self.found["low"]), format_number(self.found["high"])
         must = f"must {'not reach below' if self.is_difference else 'lie above'} {self.least:g}"
-        told = f"the 95 % interval of {self.what} {must}, and is {low} to {high}"
+        told = f"the 95% interval of {self.what} {must}, and is {low} to {high}"
         if self.passed:
             return told
         worse = self.found["value"] is None or self.found["value"] <= self.least

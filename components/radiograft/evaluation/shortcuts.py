@@ -19,7 +19,7 @@ from radiograft.registry.result_types import Estimate, Shortcut
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.narrative import format_number
 
-# A warning is due where the 95 % interval of the variable's AUROC lies above 0.5 and reaches to this much below the
+# A warning is due where the 95% interval of the variable's AUROC lies above 0.5 and reaches to this much below the
 # model's AUROC, or above it.
 SHORTCUT_MARGIN = 0.05
 MAX_NAMED = 5

@@ -23,11 +23,11 @@ class DataFilter:
     policy: DataPolicy
     found: list[pd.DataFrame] = dataclasses.field(default_factory=list)
 
-    def note(self, excluded: pd.DataFrame) -> None:
+    def add_excluded(self, excluded: pd.DataFrame) -> None:
         """Records what was excluded elsewhere: image_id, reason and, if known, uri."""
         self.found.append(excluded.reindex(columns=["image_id", "uri", "reason"]).astype("string"))
 
-    def sift(self, rows: pd.DataFrame, flaws: Mapping[str, pd.Series[bool]]) -> pd.DataFrame:
+    def apply(self, rows: pd.DataFrame, flaws: Mapping[str, pd.Series[bool]]) -> pd.DataFrame:
         """Returns the rows that are kept, with their index, and records the others.
 
         Args:
@@ -46,9 +46,9 @@ class DataFilter:
         return kept
 
     def _record(self, rows: pd.DataFrame, reason: str) -> None:
-        self.note(exclusion(rows["image_id"], reason).assign(uri=rows["uri"].tolist()))
+        self.add_excluded(exclusion(rows["image_id"], reason).assign(uri=rows["uri"].tolist()))
 
-    def refuse(self) -> None:
+    def raise_on_failures(self) -> None:
         """Raises if any defect with the policy `fail` was found.
 
         Raises:
@@ -75,7 +75,7 @@ class DataFilter:
         """Returns image_id, uri and reason of what was excluded for review."""
         return self._with_policy(QUARANTINE)
 
-    def suspects(self) -> pd.DataFrame:
+    def flagged(self) -> pd.DataFrame:
         """Returns image_id, uri and reason of what was kept although it may be defective."""
         return self._with_policy(REPORT)
 

@@ -148,7 +148,7 @@ def test_a_worse_model_stays_a_candidate(registered: Registered) -> None:
     assert worse.gate["labels"]["Pneumonia"]["difference"]["low"] < -0.02
     (reason,) = worse.gate["reasons"]  # its floor is 0
     assert reason.startswith(
-        "the 95 % interval of the AUROC for Pneumonia minus version 2's must not reach below -0.02, "
+        "the 95% interval of the AUROC for Pneumonia minus version 2's must not reach below -0.02, "
     )
     assert worse.outcome.reason == reason
     assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
@@ -193,8 +193,8 @@ def test_a_verdict_on_another_production_version_is_not_carried_out(registered: 
 
 def test_the_report_says_promoted_or_not_and_why(registered: Registered) -> None:
     better, worse = registered.better.page, registered.worse.page
-    assert "Approved for promotion: the 95 % interval of the AUROC for Pneumonia must lie" in better
-    assert "Not promoted: the 95 % interval of the AUROC for Pneumonia minus version 2" in worse
+    assert "Approved for promotion: the 95% interval of the AUROC for Pneumonia must lie" in better
+    assert "Not promoted: the 95% interval of the AUROC for Pneumonia minus version 2" in worse
     for number, page in ((1, better), (2, worse)):
         assert page.count("<h2>Comparison with the production model</h2>") == 1
         assert page.index('class="decision"') < page.index("<h2>Comparison of strategies</h2>")

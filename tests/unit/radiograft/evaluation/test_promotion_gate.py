@@ -54,7 +54,7 @@ def test_the_first_model_needs_the_floors_alone() -> None:
     assert found["labels"]["Mass"]["difference"] is None
     area = found["labels"]["Mass"]["challenger"]
     reason = (
-        f"the 95 % interval of the AUROC for Mass must lie above 0.8, and is {area['low']:.3f} to {area['high']:.3f}"
+        f"the 95% interval of the AUROC for Mass must lie above 0.8, and is {area['low']:.3f} to {area['high']:.3f}"
     )
     assert found["reasons"] == [reason, "no version is in production yet"]
     assert explain_decision(found) == f"Approved for promotion: {reason}; no version is in production yet."
@@ -64,7 +64,7 @@ def test_a_model_that_only_guesses_never_becomes_production() -> None:
     found = verdict(predictions(0.0), None)
     assert not found["promote"]
     (reason,) = found["reasons"]
-    assert reason.startswith("the 95 % interval of the AUROC for Mass must lie above 0.5, and is 0.4")
+    assert reason.startswith("the 95% interval of the AUROC for Mass must lie above 0.5, and is 0.4")
     assert explain_decision(found) == f"Not promoted: {reason}."
 
 
@@ -74,7 +74,7 @@ def test_a_model_that_says_the_same_of_all_lies_on_the_floor_and_fails() -> None
     assert found["labels"]["Mass"]["challenger"] == {"value": 0.5, "low": 0.5, "high": 0.5}
     (reason,) = found["reasons"]
     assert reason == (
-        "the 95 % interval of the AUROC for Mass must lie above 0.5, and is 0.500 to 0.500: a better model is needed"
+        "the 95% interval of the AUROC for Mass must lie above 0.5, and is 0.500 to 0.500: a better model is needed"
     )
 
 
@@ -98,7 +98,7 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(challenger: float, ch
     assert difference["value"] == pytest.approx(areas[0] - areas[1])
     assert (difference["low"] > 0) is promoted  # type: ignore[operator]
     assert found["champion"] == 7
-    start = "the 95 % interval of the AUROC for Mass minus version 7's must not reach below -0.02, and is "
+    start = "the 95% interval of the AUROC for Mass minus version 7's must not reach below -0.02, and is "
     assert [reason.startswith(start) for reason in found["reasons"]] == ([False, True] if promoted else [True])
     assert found["reasons"][-1].endswith("a better model is needed") is not promoted
 
@@ -146,7 +146,7 @@ def test_every_label_that_counts_must_pass() -> None:
     found = verdict(better, worse)
     assert not found["promote"]
     (reason,) = found["reasons"]
-    assert reason.startswith("the 95 % interval of the AUROC for Mass minus version 7's must not reach below -0.02")
+    assert reason.startswith("the 95% interval of the AUROC for Mass minus version 7's must not reach below -0.02")
     assert verdict(better, worse, floors="Edema=0.5")["promote"]  # Mass does not count
     assert set(verdict(better, worse, floors="Edema=0.5")["labels"]) == {"Mass", "Edema"}
     mean = found["mean"]
@@ -157,7 +157,7 @@ def test_every_label_that_counts_must_pass() -> None:
 
 def test_of_several_labels_the_one_with_the_least_room_is_told_and_the_others_named() -> None:
     passed = verdict(predictions(2.0, Edema=1.0, Hernia=1.5), None)["reasons"][0]
-    assert passed.startswith("the 95 % interval of the AUROC for Edema must lie above 0.5, and is ")
+    assert passed.startswith("the 95% interval of the AUROC for Edema must lie above 0.5, and is ")
     assert passed.endswith(" (likewise Hernia, Mass)")
     failed = verdict(predictions(2.0, Edema=-0.5, Hernia=0.0), None)["reasons"]
     assert [reason.endswith(": a better model is needed (likewise Hernia)") for reason in failed] == [True]
@@ -194,7 +194,7 @@ def test_a_champion_that_could_not_be_compared_stays_and_all_reasons_are_told() 
     assert not found["promote"]
     assert found["champion"] == 3
     assert found["reasons"][0] == "version 3, in production, could not be compared: it is damaged"
-    assert found["reasons"][1].startswith("the 95 % interval of the AUROC for Mass must lie above 0.5")
+    assert found["reasons"][1].startswith("the 95% interval of the AUROC for Mass must lie above 0.5")
     assert not verdict(predictions(2.0), Champion(3, None, "it is damaged"))["promote"]
 
 
