@@ -143,7 +143,7 @@ class LoadedVersion:
             ValueError: the difference exceeds the recorded tolerance.
         """
         folder = self._extra / golden_predictions.FOLDER
-        recorded = json.loads((folder / golden_predictions.ANSWERS).read_text())
+        recorded = json.loads((folder / golden_predictions.PROBABILITIES_FILE).read_text())
         differences = [
             np.abs(self.probabilities((folder / name).read_bytes()) - expected).max()
             for name, expected in recorded["probabilities"].items()
