@@ -121,7 +121,9 @@ def draw_gallery(
         }
         for label in labels_to_show(predictions, thresholds)
     }
-    positions = sorted({call.position for outcomes in selected.values() for calls in outcomes.values() for call in calls})
+    positions = sorted(
+        {call.position for outcomes in selected.values() for calls in outcomes.values() for call in calls}
+    )
     images = dict(zip(positions, data.chosen(split, positions).as_numpy_iterator(), strict=True))
     return [
         LabelFigures(
