@@ -126,7 +126,7 @@ class LoadedVersion:
     def heat_map(self, content: bytes, label: str) -> bytes:
         """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label."""
         image = decode(tf.constant(content), self.spec.image_size).numpy()
-        (heat,) = self._heat_maps.of(image[None], self.spec.labels.index(label))
+        (heat,) = self._heat_maps.grad_cam(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
 
     @functools.cached_property

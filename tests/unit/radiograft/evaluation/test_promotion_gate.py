@@ -20,7 +20,7 @@ SAMPLES = 200
 
 
 def predictions(gain: float, seed: int = 0, images: int = 600, **more: float) -> pd.DataFrame:
-    """Returns predictions whose AUROC rises with the gain, two images per patient, for Mass and the labels in `more`."""
+    """Returns predictions, two images per patient, for Mass and the labels in `more`; AUROCs rise with the gains."""
     generator = np.random.default_rng(99)
     patients = [f"p{number // 2:04d}" for number in range(images)]
     labels = {}
