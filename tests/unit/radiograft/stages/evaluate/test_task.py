@@ -118,15 +118,15 @@ def test_evaluate_records_kept_epochs(results: dict[str, Any], evaluation: Evalu
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_evaluate_thresholds_are_chosen_on_validation(results: dict[str, Any], predictions: pd.DataFrame, strategy: str) -> None:
+def test_evaluate_thresholds_are_chosen_on_validation(
+    results: dict[str, Any], predictions: pd.DataFrame, strategy: str
+) -> None:
     part = predictions[(predictions["strategy"] == strategy) & (predictions["split"] == "validation")]
     assert results["thresholds"][strategy] == pytest.approx(choose_thresholds(part, LABELS))
     assert list(results["thresholds"][strategy]) == list(LABELS)
 
 
-def test_evaluate_test_labels_do_not_affect_validation(
-    results: dict[str, Any], other_test_labels: Evaluated
-) -> None:
+def test_evaluate_test_labels_do_not_affect_validation(results: dict[str, Any], other_test_labels: Evaluated) -> None:
     others, _ = read(other_test_labels.folder)
     assert others["thresholds"] == results["thresholds"]
     for strategy in STRATEGIES:
@@ -224,9 +224,7 @@ def test_kfp_metrics_hold_scalars_of_both_strategies(results: dict[str, Any], ev
     assert scalars["test_majority_accuracy"] == pytest.approx((22 + 27 + 31) / 3 / 31)
 
 
-def test_evaluate_drift_compares_test_with_development_data(
-    results: dict[str, Any], evaluation: Evaluated
-) -> None:
+def test_evaluate_drift_compares_test_with_development_data(results: dict[str, Any], evaluation: Evaluated) -> None:
     tests = results["drift"]["tests"]
     assert {name: (test["reference"]["pictures"], test["new"]["pictures"]) for name, test in tests.items()} == {
         **dict.fromkeys(("score", "embedding"), (39, 31)),
@@ -240,9 +238,7 @@ def test_evaluate_drift_compares_test_with_development_data(
     assert "The test images differ" not in page
 
 
-def test_kfp_metrics_pool_all_labels(
-    results: dict[str, Any], predictions: pd.DataFrame, evaluation: Evaluated
-) -> None:
+def test_kfp_metrics_pool_all_labels(results: dict[str, Any], predictions: pd.DataFrame, evaluation: Evaluated) -> None:
     part = predictions[(predictions["strategy"] == "fine_tuning") & (predictions["split"] == "test")]
     confusion = np.zeros((2, 2), dtype=int)
     for label in LABELS:
@@ -270,9 +266,7 @@ def test_evaluate_lineage_holds_data_and_all_settings(results: dict[str, Any], e
     assert settings["evaluate_bootstrap_samples"] == 100
 
 
-def test_evaluate_scores_heat_maps_against_test_boxes(
-    results: dict[str, Any], evaluation: Evaluated
-) -> None:
+def test_evaluate_scores_heat_maps_against_test_boxes(results: dict[str, Any], evaluation: Evaluated) -> None:
     data, localization = Shards.read(evaluation.inputs.shards), results["localisation"]
     boxes = data.boxes[data.boxes["image_id"].isin(data.split("test")["image_id"])]
     counts = boxes["finding"].value_counts()
