@@ -36,11 +36,9 @@ class DataFilter:
                 policy is not `report`. Reasons with that policy are recorded only for rows that are kept.
         """
         kept = rows
-        excluding = {
-            reason: is_defective for reason, is_defective in defects.items() if self.policy.treatment(reason) != REPORT
-        }
-        for reason, is_defective in excluding.items():
-            bad = is_defective.reindex(kept.index).astype(bool)
+        excluding = {reason: mask for reason, mask in defects.items() if self.policy.treatment(reason) != REPORT}
+        for reason, mask in excluding.items():
+            bad = mask.reindex(kept.index).astype(bool)
             self._record(kept[bad], reason)
             kept = kept[~bad]
         for reason in defects.keys() - excluding.keys():
