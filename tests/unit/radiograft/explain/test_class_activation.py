@@ -130,11 +130,11 @@ def test_heat_maps_half_precision_matches_float32(policy: str) -> None:
 @given(st.integers(0, SIZE - SQUARE), st.integers(0, SIZE - SQUARE))
 @settings(max_examples=25, deadline=None)
 def test_grad_cam_locates_bright_square(x: int, y: int) -> None:
-    (heat,) = BRIGHTNESS.of(image((x, y))[None], 0)
+    (heat,) = BRIGHTNESS.grad_cam(image((x, y))[None], 0)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert x - 2 <= column < x + SQUARE + 2  # a cell of four pixels may extend beyond the square
     assert y - 2 <= row < y + SQUARE + 2
-    np.testing.assert_array_equal(BRIGHTNESS.of(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
+    np.testing.assert_array_equal(BRIGHTNESS.grad_cam(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
 
 
 def test_blend_colors_only_regions_with_heat() -> None:

@@ -15,7 +15,7 @@ from radiograft.explain.class_activation import blend
 from radiograft.explain.gallery import SIDE, LabelFigures, classify_predictions, draw_gallery, labels_to_show
 from tests.helpers.squares import brightness, image, shards
 
-PLACES = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
+POSITIONS = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
 TRUTH = [1.0] * 8 + [0.0] * 7 + [float("nan")]
 SCORES = [0.9, 0.8, 0.95, 0.7, 0.4, 0.1, 0.3, 0.2, 0.6, 0.99, 0.05, 0.5, 0.01, 0.51, 0.52, 0.97]
 BOX = [0.0, 0.0, 0.25, 0.25]
@@ -26,7 +26,7 @@ OUTCOMES = ["true positives", "false positives", "false negatives", "true negati
 def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return shards(
         tmp_path_factory.mktemp("shards"),
-        {"test": PLACES},
+        {"test": POSITIONS},
         {"test": TRUTH},
         {"test-2.png": ("Bright", BOX), "test-0.png": ("Dark", BOX)},
     )
@@ -79,7 +79,7 @@ def test_draw_gallery_figure_matches_image_id(figures: LabelFigures) -> None:
     for part in figures.worst.values():
         for figure in part:
             assert figure.call.image_id == f"test-{figure.call.position}.png"
-            expected = blend(image(PLACES[figure.call.position]), None, side=SIDE)
+            expected = blend(image(POSITIONS[figure.call.position]), None, side=SIDE)
             np.testing.assert_array_equal(figure.pixels, expected)
             assert figure.call.image_id in figure.alt
 
@@ -88,10 +88,10 @@ def test_draw_gallery_strip_has_image_both_maps_and_boxes(figures: LabelFigures)
     boxed, bare = figures.heat_maps["true positives"][:2]
     for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second image belongs to another label
         assert figure.pixels.shape == (SIDE, 3 * SIDE + 8, 3)
-        expected = blend(image(PLACES[figure.call.position]), None, boxes, SIDE)
+        expected = blend(image(POSITIONS[figure.call.position]), None, boxes, SIDE)
         np.testing.assert_array_equal(figure.pixels[:, :SIDE], expected)
-    (heat,) = brightness().of(image(PLACES[0])[None], 0)
-    grad_cam = blend(image(PLACES[0]), heat, [], SIDE)
+    (heat,) = brightness().grad_cam(image(POSITIONS[0])[None], 0)
+    grad_cam = blend(image(POSITIONS[0]), heat, [], SIDE)
     np.testing.assert_array_equal(bare.pixels[:, SIDE + 4 : 2 * SIDE + 4], grad_cam)
     np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # with one layer both maps are equal
 
