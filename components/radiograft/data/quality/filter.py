@@ -32,8 +32,8 @@ class DataFilter:
 
         Args:
             rows: image_id and uri.
-            defects: which rows are defective, by reason, indexed as `rows`. A row is excluded for its first reason whose
-                policy is not `report`. Reasons with that policy are recorded only for rows that are kept.
+            defects: which rows are defective, by reason, indexed as `rows`. A row is excluded for its first reason
+                whose policy is not `report`. Reasons with that policy are recorded only for rows that are kept.
         """
         kept = rows
         excluding = {reason: mask for reason, mask in defects.items() if self.policy.treatment(reason) != REPORT}

@@ -23,17 +23,17 @@ policies = st.builds(
 
 
 def frames(flawed: list[set[str]]) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Returns rows, and which of them have each flaw."""
+    """Returns rows, and which of them have each defect."""
     ids = [f"{number}.png" for number in range(len(flawed))]
     rows = pd.DataFrame({"image_id": ids, "uri": [f"gs://b/{name}" for name in ids]}, dtype="string")
     return rows, {reason: pd.Series([reason in reasons for reasons in flawed], dtype=bool) for reason in REASONS}
 
 
 @given(flawed=flawed_rows, policy=policies)
-def test_sift_excludes_by_policy_and_records_once(flawed: list[set[str]], policy: DataPolicy) -> None:
-    rows, flaws = frames(flawed)
+def test_apply_excludes_by_policy_and_records_once(flawed: list[set[str]], policy: DataPolicy) -> None:
+    rows, defects = frames(flawed)
     data_filter = DataFilter(policy)
-    kept = data_filter.apply(rows, flaws)
+    kept = data_filter.apply(rows, defects)
     data_filter.raise_on_failures()
     excluding = {reason for reason, name in REASONS.items() if getattr(policy, name) != "report"}
     bad = [f"{number}.png" for number, reasons in enumerate(flawed) if reasons & excluding]
@@ -49,10 +49,10 @@ def test_sift_excludes_by_policy_and_records_once(flawed: list[set[str]], policy
     assert listed["uri"].tolist() == [f"gs://b/{name}" for name in listed["image_id"]]
 
 
-def test_refuse_fail_policy_raises_with_counts_and_examples() -> None:
-    rows, flaws = frames([{BLANK}, set(), {BLANK}, {INVERTED}])
+def test_raise_on_failures_fail_policy_raises_with_counts_and_examples() -> None:
+    rows, defects = frames([{BLANK}, set(), {BLANK}, {INVERTED}])
     data_filter = DataFilter(DataPolicy(blank="fail", empty="fail"))
-    data_filter.apply(rows, flaws)
+    data_filter.apply(rows, defects)
     data_filter.add_excluded(exclusion(["x.png"], "empty file"))
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         data_filter.raise_on_failures()
