@@ -35,7 +35,7 @@ def measure(work: Path) -> list[Row]:
 
     def curve() -> None:
         model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
-        features = Predictor(model, strategy).whole(images)
+        features = Predictor(model, strategy).predict(images)
         fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
         fitted.predict(features[FITTED:])
 

@@ -112,7 +112,7 @@ WORKS = {
 def gflop(network: keras.Model, names: set[str]) -> float:
     """Returns the GFLOP of one image's forward pass through the named layers.
 
-    Counts convolutions and dense layers, two operations per multiply-add. Other layers add about 1 %.
+    Counts convolutions and dense layers, two operations per multiply-add. Other layers add about 1%.
     """
     multiply_adds = 0
     for layer in network.layers:

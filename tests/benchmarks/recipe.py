@@ -71,7 +71,7 @@ def _quality(folder: Path, theirs: float) -> Row:
     ours = metrics["mean"]["auroc"]
     how = (
         f"The same runs from random weights, AUROC on {metrics['n_images']} images of {metrics['n_patients']} "
-        f"patients. 95 % interval of ours: {ours['low']:.3f} to {ours['high']:.3f}."
+        f"patients. 95% interval of ours: {ours['low']:.3f} to {ours['high']:.3f}."
     )
     floor = ours["value"] / ours["high"]
     return Row("recipe_auroc", ours["value"], theirs, ours["value"] / theirs, floor, True, "AUROC", how)

@@ -31,7 +31,7 @@ def catalog(images: int, seed: int = 0, split: str = "test") -> pd.DataFrame:
     )
 
 
-def judge(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> EvaluatedSplit:
+def simulate_predictions(rows: pd.DataFrame, gain: float | Sequence[float] = 1.5, seed: int = 9) -> EvaluatedSplit:
     """Returns predictions for Mass whose logits are higher by `gain` if it is present."""
     noise = np.random.default_rng(seed).normal(size=len(rows))
     scores = 1 / (1 + np.exp(-(np.asarray(gain) * (rows["label:Mass"] - 0.5) + noise)))

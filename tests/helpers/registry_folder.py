@@ -22,14 +22,14 @@ MODEL = "chest"
 LABELS = ("Pneumonia", "Effusion", "Emphysema")
 
 
-class Shelf:
+class RegistryFolder:
     """A registry in a folder, and its settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = RegistrySettings(publish_registry=str(folder / "registry"), publish_model_name=MODEL)
 
-    def put(
+    def add_version(
         self,
         data: Shards,
         model: keras.Model,
@@ -45,8 +45,8 @@ class Shelf:
             lacking: name of a file that is omitted.
             odd: contents that replace those of files.
         """
-        place = self.settings.publish_registry
-        number = len(registry.list_versions(place, MODEL)) + 1
+        root = self.settings.publish_registry
+        number = len(registry.list_versions(root, MODEL)) + 1
         extra = self.folder / f"files-{number}"
         extra.mkdir()
         model.save(extra / "model.keras")
@@ -56,17 +56,18 @@ class Shelf:
         for name, content in odd.items():
             (extra / name).write_bytes(content)
         files = {f"{registry.EXTRA_ASSETS}/{path.name}": path for path in extra.iterdir() if path.name != lacking}
-        registry.write_version(place, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
-        current = production.read_production(place, MODEL)
-        production.promote(place, MODEL, number, current, run_id=run_id, reason="by hand")
+        registry.write_version(root, MODEL, number, files | {"saved_model.pb": extra / "contract.json"}, {})
+        current = production.read_production(root, MODEL)
+        production.promote(root, MODEL, number, current, run_id=run_id, reason="by hand")
         return number
 
-    def challenge(self, data: Shards, run_id: str = "another run") -> Champion | None:
+    def load_champion(self, data: Shards, run_id: str = "another run") -> Champion | None:
+        """Loads the production model for a run on these data."""
         return load_champion(self.settings, data, tf.distribute.get_strategy(), run_id)
 
-    def refusal(self, data: Shards) -> str:
+    def rejection_reason(self, data: Shards) -> str:
         """Returns why the production version is not compared on these data."""
-        champion = self.challenge(data)
+        champion = self.load_champion(data)
         assert champion is not None
         assert champion.predictions is None
-        return champion.refusal
+        return champion.rejection_reason

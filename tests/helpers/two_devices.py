@@ -96,7 +96,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
         result = trained(model, material, strategy, folder, FULL)
-    predictions = Predictor(model, strategy).whole(data.images("test", BATCH))
+    predictions = Predictor(model, strategy).predict(data.images("test", BATCH))
     sample = [weight[::101] for weight in result["weights"]]
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
@@ -131,7 +131,7 @@ def evaluated_again(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     before = held_out.parts[0].copy()
     with strategy.scope():
         predictor = Predictor(build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.0, seed=1), strategy)
-    answers = [predictor.whole(held_out.in_order(BATCH)) for _ in range(4)]
+    answers = [predictor.predict(held_out.in_order(BATCH)) for _ in range(4)]
     return {
         "answers": [float(np.abs(answer - answers[0]).max()) for answer in answers],
         "unchanged": bool((held_out.parts[0] == before).all()),
@@ -146,7 +146,7 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         model = keras.Model([first, second], keras.layers.Concatenate()([first, second]))
         predictor = Predictor(model, strategy)
     batches = tf.data.Dataset.from_tensor_slices((given.parts[0][0], given.truth)).batch(3)
-    return {"parts": [part.tolist() for part in predictor.single(batches)]}
+    return {"parts": [part.tolist() for part in predictor.iter_outputs(batches)]}
 
 
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:

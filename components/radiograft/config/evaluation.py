@@ -15,10 +15,10 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     """Settings of the evaluate stage: confidence intervals, operating point and promotion gate."""
 
     evaluate_bootstrap_samples: int = setting(
-        1000, "Bootstrap resamples of the patients for each 95 % interval.", unit="resamples", low=100, high=100_000
+        1000, "Bootstrap resamples of the patients for each 95% interval.", unit="resamples", low=100, high=100_000
     )
-    # Measured coverage of the 95 % interval with 150 negatives and AUROCs of 0.65 to 0.92: 51 to 59 % with 2 positives,
-    # 80 to 86 % with 5, and 82 to 92 % with 10.
+    # Measured coverage of the 95% interval with 150 negatives and AUROCs of 0.65 to 0.92: 51 to 59% with 2 positives,
+    # 80 to 86% with 5, and 82 to 92% with 10.
     evaluate_min_patients: int = setting(
         10,
         "Minimum number of patients with, and without, a label for its metrics to be estimated.",
@@ -33,7 +33,7 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     gate_noninferiority_margin: float = setting(
         0.02,
         "Non-inferiority margin: maximum loss in test AUROC relative to the production model, tested at the "
-        "lower 95 % confidence limit.",
+        "lower 95% confidence limit.",
         low=0.0,
         high=0.5,
     )

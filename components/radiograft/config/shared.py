@@ -41,7 +41,7 @@ class GateSettings(Settings):
 
     gate_min_auroc: str = setting(
         "0.5",
-        "Minimum test AUROC for promotion, which the whole 95 % interval must exceed: one for all labels, or one for "
+        "Minimum test AUROC for promotion, which the whole 95% interval must exceed: one for all labels, or one for "
         "each label that counts, such as Pneumonia=0.8,Mass=0.7",
     )
 

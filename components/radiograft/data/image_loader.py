@@ -105,7 +105,7 @@ def _decode(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage
 
 @functools.cache
 def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
-    """Returns `decode` compiled to a graph, which takes 10 % less time than eager execution."""
+    """Returns `decode` compiled to a graph, which takes 10% less time than eager execution."""
     graph = tf.function(lambda content: decode(content, size)).get_concrete_function(tf.TensorSpec([], tf.string))
     return lambda content: np.asarray(graph(tf.constant(content)))
 

@@ -47,7 +47,7 @@ def embed_images(
     for split in ("validation", "test"):
         positions = draw_sample(data.split(split), seed)
         log.debug("drift: embedding %d images of %s", len(positions), split)
-        embeddings[split] = Embeddings(positions, *embedding_model.observe(choose_rows(data, split, positions)))
+        embeddings[split] = Embeddings(positions, *embedding_model.embed(choose_rows(data, split, positions)))
     return embeddings
 
 

@@ -90,6 +90,6 @@ def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...
     if not readable.any():
         raise ValueError(f"the source must contain readable images, got {len(source.rows)} images in {source.uri}")
     stacked = np.stack([image for image in images if image is not None])
-    scores, features = model.observe(tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE))
+    scores, features = model.embed(tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE))
     sample = describe_rows(rows[readable], labels, scores, features)
     return NewImages(sample, len(source.rows), int((~readable).sum()), source.notes)

@@ -140,13 +140,13 @@ class EmbeddingModel:
         with strategy.scope():
             self._predictor = Predictor(keras.Model(model.input, [model.output, features]), strategy)
 
-    def observe(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Returns probabilities float32 [n, labels] and features float32 [n, channels] of all images, in order.
 
         Args:
             batches: uint8 [batch, size, size, 1].
         """
-        scores, features = zip(*self._predictor.parts(batches), strict=True)
+        scores, features = zip(*self._predictor.iter_batches(batches), strict=True)
         return np.concatenate(scores), np.concatenate(features)
 
 

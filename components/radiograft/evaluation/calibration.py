@@ -1,7 +1,8 @@
-"""Whether a score of 0.3 means 30 %: expected calibration error and reliability curve, before and after scaling.
+"""Calibration: expected calibration error and reliability curve, before and after temperature scaling.
 
-Temperature scaling (Guo and others 2017) divides a label's logit by one number, chosen on validation. It changes no
-ranking, so no AUROC and no call at a threshold that is scaled with it.
+Scores are calibrated if 30% of the images that score 0.3 have the label. Temperature scaling (Guo et al. 2017) divides
+the logit of a label by a temperature fitted on validation. It does not change the ranking of images, and so neither the
+AUROC nor the predictions at a threshold that is scaled as well.
 """
 
 from __future__ import annotations
@@ -22,85 +23,103 @@ from radiograft.reporting.plots import reliability_svg
 
 BINS = 10
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
-# Float32 rounds a sigmoid beyond logits of about 16 to 0 or 1, whose logit would be infinite.
+# Beyond logits of about 16, the float32 sigmoid is exactly 0 or 1, whose logit is infinite.
 MIN_SCORE = 1e-7
 
 
 def calibrate(validation: pd.DataFrame, test: pd.DataFrame, labels: Sequence[str]) -> Calibration:
-    """Calibration of one strategy's scores on test.
+    """Fits temperatures on validation and measures the calibration on test, for one strategy.
 
     Args:
-        validation, test: columns as `records.prediction_frame` makes them.
-        labels: those that are estimable on test, and so have both classes in validation too.
+        validation: predictions with the columns of `prediction_frame`.
+        test: predictions with the same columns.
+        labels: the labels that are estimable on test. They also have both classes in validation.
     """
-    found = {name: _calibrate_label(*_columns(validation, name), *_columns(test, name)) for name in labels}
-    errors = {when: [label[when]["expected_error"] for label in found.values()] for when in ("before", "after")}
+    by_label = {label: _calibrate_label(*_known(validation, label), *_known(test, label)) for label in labels}
+    before = [result["before"]["expected_error"] for result in by_label.values()]
+    after = [result["after"]["expected_error"] for result in by_label.values()]
     return {
-        "labels": found,
-        "expected_error": float(np.mean(errors["before"])) if found else None,
-        "scaled_expected_error": float(np.mean(errors["after"])) if found else None,
+        "labels": by_label,
+        "expected_error": float(np.mean(before)) if before else None,
+        "scaled_expected_error": float(np.mean(after)) if after else None,
     }
 
 
 def fit_temperature(truth: ArrayLike, scores: ArrayLike) -> float:
-    """The temperature under which the truth is likeliest; call it on validation only.
+    """Fits the temperature that minimizes the cross-entropy. Use validation data only.
 
     Args:
-        truth: (n,) 0 or 1, both of them.
+        truth: (n,) 0 or 1, with both classes.
         scores: (n,) 0 to 1.
 
     Returns:
-        0.05 to 20; above 1 the scores are too sure of themselves, below 1 not sure enough.
+        0.05 to 20. Above 1 the scores are overconfident, below 1 underconfident.
     """
     signs = 2 * np.asarray(truth, np.float64) - 1
-    evidence = -signs * _logits(scores)
+    wrong_logits = -signs * _logits(scores)
 
     def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0, evidence / np.exp(log_temperature)).mean())
+        return float(np.logaddexp(0, wrong_logits / np.exp(log_temperature)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log([MIN_TEMPERATURE, MAX_TEMPERATURE]), method="bounded").x))
+    bounds = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def apply_temperature(scores: ArrayLike, temperature: float) -> FloatArray:
-    """Scores, 0 to 1, with their logits divided by the temperature."""
+    """Divides the logits of the scores by the temperature.
+
+    Args:
+        scores: (n,) 0 to 1.
+        temperature: above 0.
+
+    Returns:
+        (n,) scaled scores, 0 to 1.
+
+    Example:
+        >>> apply_temperature([0.5, 0.8], 2.0).round(3).tolist()
+        [0.5, 0.667]
+    """
     scaled: FloatArray = expit(_logits(scores) / temperature)
     return scaled
 
 
 def reliability(truth: ArrayLike, scores: ArrayLike) -> Reliability:
-    """Reliability in ten bins of about equally many images, as scikit-learn's `calibration_curve` with quantiles.
+    """Computes the reliability curve, the expected calibration error and the Brier score.
 
-    Bins of equal width would hold nearly all images of a rare label in the first one.
+    The ten bins hold about equal numbers of images, as in scikit-learn's `calibration_curve` with
+    `strategy="quantile"`. With bins of equal width, nearly all images of a rare label would be in the first bin.
 
     Args:
         truth: (n,) 0 or 1.
         scores: (n,) 0 to 1.
     """
-    known, predicted = np.asarray(truth, np.float64), np.asarray(scores, np.float64)
-    bounds = np.percentile(predicted, np.linspace(0, 100, BINS + 1)[1:-1])
-    bins = np.searchsorted(bounds, predicted)
-    counts, scored, positive = (np.bincount(bins, each, BINS) for each in (np.ones_like(known), predicted, known))
+    truth, scores = np.asarray(truth, np.float64), np.asarray(scores, np.float64)
+    edges = np.percentile(scores, np.linspace(0, 100, BINS + 1)[1:-1])
+    bins = np.searchsorted(edges, scores)
+    counts = np.bincount(bins, minlength=BINS)
+    score_sums = np.bincount(bins, scores, BINS)
+    positives = np.bincount(bins, truth, BINS)
     return {
-        "expected_error": float(np.abs(scored - positive).sum() / len(known)),
-        "brier": float(np.mean((predicted - known) ** 2)),
+        "expected_error": float(np.abs(score_sums - positives).sum() / len(truth)),
+        "brier": float(np.mean((scores - truth) ** 2)),
         "curve": [
-            Bin(n_images=int(n), predicted=float(total / n), observed=float(hits / n))
-            for n, total, hits in zip(counts, scored, positive, strict=True)
-            if n
+            Bin(n_images=int(count), predicted=float(score_sum / count), observed=float(positive / count))
+            for count, score_sum, positive in zip(counts, score_sums, positives, strict=True)
+            if count
         ],
     }
 
 
-def calibration_section(found: Calibration) -> ReportSection:
-    """The report's part on calibration."""
-    plots = {name: reliability_svg(*_curves(label)) for name, label in found["labels"].items()}
-    return ReportSection("calibration.html.j2", {**found, "plots": plots})
+def calibration_section(calibration: Calibration) -> ReportSection:
+    """Returns the report section on calibration."""
+    plots = {label: reliability_svg(*_curves(result)) for label, result in calibration["labels"].items()}
+    return ReportSection("calibration.html.j2", {**calibration, "plots": plots})
 
 
 def _calibrate_label(
-    fitted_truth: FloatArray, fitted_scores: FloatArray, truth: FloatArray, scores: FloatArray
+    validation_truth: FloatArray, validation_scores: FloatArray, truth: FloatArray, scores: FloatArray
 ) -> LabelCalibration:
-    temperature = fit_temperature(fitted_truth, fitted_scores)
+    temperature = fit_temperature(validation_truth, validation_scores)
     return {
         "temperature": temperature,
         "uninformed_brier": float(truth.var()),
@@ -109,15 +128,16 @@ def _calibrate_label(
     }
 
 
-def _columns(predictions: pd.DataFrame, label: str) -> tuple[FloatArray, FloatArray]:
+def _known(predictions: pd.DataFrame, label: str) -> tuple[FloatArray, FloatArray]:
+    """Returns truth and scores of the images with known truth."""
     known = predictions[predictions[label_column(label)].notna()]
     return known[label_column(label)].to_numpy("float64"), known[score_column(label)].to_numpy("float64")
 
 
-def _curves(label: LabelCalibration) -> list[tuple[list[float], list[float]]]:
+def _curves(result: LabelCalibration) -> list[tuple[list[float], list[float]]]:
     return [
-        ([point["predicted"] for point in each["curve"]], [point["observed"] for point in each["curve"]])
-        for each in (label["before"], label["after"])
+        ([point["predicted"] for point in curve], [point["observed"] for point in curve])
+        for curve in (result["before"]["curve"], result["after"]["curve"])
     ]
 
 

@@ -1,6 +1,6 @@
-"""The production version as the new model's opponent: fetched, checked, and asked about the same test images.
+"""Loads the production model (the champion) and predicts the test images with it, to compare the new model with.
 
-Whatever is wrong with it is a reason not to promote, never an error: the run keeps its model as a candidate.
+A champion that cannot be compared is a reason against promotion, not an error: the run keeps its model as a candidate.
 """
 
 from __future__ import annotations
@@ -38,12 +38,18 @@ MAX_EXAMPLES = 3
 
 
 class ChampionUnusableError(Exception):
-    """The production version cannot be compared fairly; the message is the reason."""
+    """The production model cannot be compared fairly. The message is the reason."""
 
 
 class ChampionVersion(NamedTuple):
-    """What a version tells of itself; `seen` are patient_id and md5 of the images that chose its weights, which came
-    from `source`."""
+    """Files and metadata of the production version.
+
+    Attributes:
+        folder: folder with `model.keras`.
+        spec: inputs and outputs of the model.
+        seen: patient_id and md5 of the images used for training and validation.
+        source: data source of these images.
+    """
 
     folder: Path
     spec: ModelSpec
@@ -52,9 +58,9 @@ class ChampionVersion(NamedTuple):
 
 
 def record_seen_images(rows: pd.DataFrame, folder: Path) -> None:
-    """Writes seen.parquet, which travels with the version: patient_id and md5 of each training and validation image.
+    """Writes seen.parquet: patient_id and md5 of each training and validation image.
 
-    The MD5s tell the same images where another source, or de-identification, calls the patients something else.
+    The MD5 identifies an image even if another source, or de-identification, gives the patient another id.
     """
     rows.loc[rows["split"] != "test", ["patient_id", "md5"]].to_parquet(folder / SEEN_IMAGES_FILE, index=False)
 
@@ -62,9 +68,17 @@ def record_seen_images(rows: pd.DataFrame, folder: Path) -> None:
 def load_champion(
     settings: RegistrySettings, data: Shards, strategy: tf.distribute.Strategy, run_id: str
 ) -> Champion | None:
-    """The production version with its predictions on the test images, or with the reason why there are none.
+    """Loads the production model and predicts the test images.
 
-    None where nothing is in production yet, but for what this run itself put there in an attempt before.
+    Args:
+        settings: registry and model name.
+        data: shards of the new model.
+        strategy: devices to predict on.
+        run_id: id of this run. A version that an earlier attempt of this run promoted is skipped.
+
+    Returns:
+        The champion with its predictions, or with the reason why it cannot be compared. None if no version is in
+        production.
     """
     number = production.version_excluding_run(settings.publish_registry, settings.publish_model_name, run_id)
     if number is None:
@@ -72,23 +86,21 @@ def load_champion(
     try:
         with tempfile.TemporaryDirectory() as folder:
             predictions = _predict(_fetch(settings, number, Path(folder)), data, strategy)
-    except ChampionUnusableError as refusal:
-        log.warning("version %d, in production, could not be compared: %s", number, refusal)
-        return Champion(number, None, str(refusal))
+    except ChampionUnusableError as error:
+        log.warning("production version %d could not be compared: %s", number, error)
+        return Champion(number, None, str(error))
     return Champion(number, predictions)
 
 
 def _fetch(settings: RegistrySettings, number: int, folder: Path) -> ChampionVersion:
-    """Copies what is needed of a version, SHA-256 compared, and reads all but the network."""
-    names = [
-        f"{registry.EXTRA_ASSETS}/{name}" for name in ("model.keras", "contract.json", "lineage.json", SEEN_IMAGES_FILE)
-    ]
-    extra = folder / registry.EXTRA_ASSETS
+    """Copies the required files of a version, verifies their SHA-256 and reads the metadata."""
+    names = ("model.keras", "contract.json", "lineage.json", SEEN_IMAGES_FILE)
+    paths = [f"{registry.EXTRA_ASSETS}/{name}" for name in names]
     try:
-        registry.fetch_version(settings.publish_registry, settings.publish_model_name, number, names, folder)
-        return _read(extra)
+        registry.fetch_version(settings.publish_registry, settings.publish_model_name, number, paths, folder)
+        return _read(folder / registry.EXTRA_ASSETS)
     except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
-        raise ChampionUnusableError(f"it is damaged or incomplete ({error})") from error
+        raise ChampionUnusableError(f"it is corrupt or incomplete ({error})") from error
 
 
 def _read(extra: Path) -> ChampionVersion:
@@ -96,7 +108,7 @@ def _read(extra: Path) -> ChampionVersion:
     try:
         seen = pd.read_parquet(extra / SEEN_IMAGES_FILE, columns=["patient_id", "md5"])
     except (OSError, ArrowException) as error:
-        raise ValueError(f"{SEEN_IMAGES_FILE} is no table of patients: {error}") from error
+        raise ValueError(f"{SEEN_IMAGES_FILE} must be a Parquet file with patient_id and md5: {error}") from error
     source = str(json_io.parse_json_object((extra / "lineage.json").read_bytes(), "lineage.json")["source"])
     return ChampionVersion(extra, spec, seen, source)
 
@@ -105,71 +117,73 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     test = data.split("test")
     if set(version.spec.labels) != set(data.labels):
         raise ChampionUnusableError(
-            f"it must answer for the labels of this run, {', '.join(data.labels)}, got {', '.join(version.spec.labels)}"
+            f"it must predict the labels of this run, {', '.join(data.labels)}, got {', '.join(version.spec.labels)}"
         )
     _check_no_test_patient_seen(version, test, data.summary["source"])
-    log.debug("production version: predicting test")
+    log.debug("production model: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.spec.image_size == data.image_size:
-        scores = predictor.whole(data.images("test", BATCH_SIZE))
+        scores = predictor.predict(data.images("test", BATCH_SIZE))
     else:
         scores = _predict_at_own_size(predictor, test, version.spec.image_size)
     return prediction_frame(test, version.spec.labels, scores)
 
 
 def _check_no_test_patient_seen(version: ChampionVersion, test: pd.DataFrame, source: str) -> None:
-    """A model's answers on what it learned from, or was chosen on, say little about its answers to others."""
+    """Rejects a model that was trained or validated on a test patient, because its test AUROC would be optimistic."""
     same_image = test["md5"].isin(version.seen["md5"])
-    leaking = test["patient_id"][same_image | test["patient_id"].isin(version.seen["patient_id"])].unique()
-    if not len(leaking):
+    leaked = test["patient_id"][same_image | test["patient_id"].isin(version.seen["patient_id"])].unique()
+    if not len(leaked):
         return
-    told = f"{len(leaking)} of the {test['patient_id'].nunique()} test patients"
-    named = f"{' and '.join(leaking[:MAX_EXAMPLES])} among them"
+    count = f"{len(leaked)} of the {test['patient_id'].nunique()} test patients"
+    examples = f"including {' and '.join(leaked[:MAX_EXAMPLES])}"
     if same_image.any() or version.source == source:
-        raise ChampionUnusableError(f"it was trained or validated on {told}, {named}; test on patients new to both")
-    raise ChampionUnusableError(  # data that were moved have another source too: they may be the same people
-        f"it was trained or validated, on another source, on patients of the same id as {told}, {named}; test on "
-        "patients new to both, or publish other data under another publish_model_name"
+        raise ChampionUnusableError(
+            f"it was trained or validated on {count}, {examples}; use test patients that neither model has seen"
+        )
+    # Equal ids in different sources may be different patients, or the same ones if the data were moved.
+    raise ChampionUnusableError(
+        f"it was trained or validated, on another source, on patients with the same id as {count}, {examples}; use "
+        "test patients that neither model has seen, or publish models of other data under another publish_model_name"
     )
 
 
 def _load(version: ChampionVersion) -> keras.Model:
     try:
         model = artifact.load_model(version.folder)
-    except Exception as error:  # Keras raises many kinds, for code in the file as for a file of another Keras
-        raise ChampionUnusableError(
-            f"its model.keras cannot be loaded ({str(error).strip().splitlines()[0]})"
-        ) from error
+    except Exception as error:  # Keras raises various types, for unsafe code and for files of other Keras versions
+        reason = str(error).strip().splitlines()[0]
+        raise ChampionUnusableError(f"its model.keras cannot be loaded ({reason})") from error
     shapes = (model.input_shape, model.output_shape)
     (image,), (probabilities,) = version.spec.inputs.values(), version.spec.outputs.values()
-    promised = (image.shape, probabilities.shape)
-    if shapes != promised:
+    required = (image.shape, probabilities.shape)
+    if shapes != required:
         raise ChampionUnusableError(
-            f"its network must map {' to '.join(map(str, promised))}, got {' to '.join(map(str, shapes))}"
+            f"its network must map {' to '.join(map(str, required))}, got {' to '.join(map(str, shapes))}"
         )
     return model
 
 
 def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) -> np.ndarray:
-    """Probabilities from the original images, decoded at the size that the network was made for."""
-    lost: list[str] = []  # an exception would reach us only as text, through TensorFlow
+    """Predicts the original images, decoded at the input size of the production model."""
+    failures: list[str] = []  # TensorFlow would pass on an exception of the generator only as text
 
     def images() -> Iterator[np.ndarray]:
         try:
             for image_id, decoded in zip(test["image_id"], decode_rows(test, size), strict=True):
                 if decoded.image is None:
-                    lost.append(f"{image_id}: {decoded.reason}")
+                    failures.append(f"{image_id}: {decoded.reason}")
                     return
                 yield decoded.image
-        except (FileNotFoundError, ValueError) as error:  # the archive that holds them all
-            lost.append(str(error))
+        except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
+            failures.append(str(error))
 
     signature = tf.TensorSpec((size, size, 1), tf.uint8)
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
-    scores = list(predictor.single(batches))
-    if lost:
+    scores = list(predictor.iter_outputs(batches))
+    if failures:
         raise ChampionUnusableError(
-            f"it takes images of {size} pixels, and the originals cannot be read anew ({lost[0]})"
+            f"its input size is {size} pixels, and the original images cannot be read again ({failures[0]})"
         )
     return np.concatenate(scores)

@@ -1,6 +1,6 @@
-"""A few synthetic images with their probabilities, by which any copy of a published version can be tested anywhere.
+"""Golden predictions: synthetic images with their probabilities, to test any copy of a published version.
 
-They are phantoms, so that no patient's pixels lie in the registry for it.
+The images are phantoms, so that the registry contains no patient data.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from radiograft.imaging.decode import decode
 from radiograft.models.predictor import Predictor
 
 FOLDER = "sample"
-ANSWERS = "probabilities.json"
+PROBABILITIES_FILE = "probabilities.json"
 IMAGES = 6
 SIZE = 256  # pixels; the served model resizes them, as it does any image
-# Another processor rounds otherwise. EfficientNet-Lite0's probabilities in float16 were within 0.006 of float32's, in
-# bfloat16 within 0.073; a GPU's float32 is TF32, which keeps float16's digits in the factors of a product alone.
+# Maximum absolute difference by compute dtype, since processors round differently. Measured for EfficientNet-Lite0
+# against float32: 0.006 in float16 and 0.073 in bfloat16. On GPUs, float32 products use TF32, with a float16 mantissa.
 TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 
 
 def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
-    """Writes PNG files and what the network answers to each, as every later copy must within a tolerance."""
+    """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
     size = int(predictor.model.input.shape[1])
     files = [content for _, content in itertools.islice(generate_phantom_files(IMAGES, seed=0, size=SIZE), IMAGES)]
     images = np.stack([decode(tf.constant(content), size).numpy() for content in files])
-    answers = predictor.whole(tf.data.Dataset.from_tensors(images))
-    place = folder / FOLDER
-    place.mkdir(parents=True, exist_ok=True)
+    probabilities = predictor.predict(tf.data.Dataset.from_tensors(images))
+    sample = folder / FOLDER
+    sample.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(files):
-        (place / f"{number}.png").write_bytes(content)
-    recorded = {
-        "probabilities": {f"{number}.png": answer.astype(float).tolist() for number, answer in enumerate(answers)},
+        (sample / f"{number}.png").write_bytes(content)
+    expected = {
+        "probabilities": {f"{number}.png": row.astype(float).tolist() for number, row in enumerate(probabilities)},
         "tolerance": max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
     }
-    (place / ANSWERS).write_text(json.dumps(recorded, indent=2))
+    (sample / PROBABILITIES_FILE).write_text(json.dumps(expected, indent=2))

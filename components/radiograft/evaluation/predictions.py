@@ -1,4 +1,4 @@
-"""Both training strategies' networks, and what each says of the images held out."""
+"""Predictions of both training strategies on validation and test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLISHED = "fine_tuning"
 
 
 class EvaluateInputs(NamedTuple):
-    """Folders that the earlier stages wrote."""
+    """Folders of the artifacts that earlier stages wrote."""
 
     shards: Path
     features: Path
@@ -32,26 +32,30 @@ class EvaluateInputs(NamedTuple):
 
     @property
     def models(self) -> dict[str, Path]:
-        """Folders of the strategies' models."""
+        """Folder of the model of each strategy."""
         return {"feature_extraction": self.feature_model, PUBLISHED: self.model}
 
     def histories(self) -> dict[str, dict[str, Any]]:
-        """The trainings of the strategies, as `artifact.save` writes them."""
+        """Reads the training history of each strategy, as `artifact.save` writes it."""
         return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
 
 
 def load_predictors(inputs: EvaluateInputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:
-    """The strategies' networks, ready to predict."""
+    """Loads the model of each strategy in the scope of the distribution strategy."""
     with strategy.scope():
         return {name: Predictor(artifact.load_model(folder), strategy) for name, folder in inputs.models.items()}
 
 
 def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFrame:
-    """All networks' probabilities on validation and test, with a column `strategy`."""
+    """Predicts validation and test with every model.
+
+    Returns:
+        The rows of `prediction_frame` with an additional column `strategy`.
+    """
     frames = []
     for name, predictor in predictors.items():
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = predictor.whole(data.images(split, BATCH_SIZE))
+            scores = predictor.predict(data.images(split, BATCH_SIZE))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)

@@ -1,8 +1,8 @@
-"""Every figure of metrics.json that follows from the predictions."""
+"""Computes the part of metrics.json that follows from the predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -24,7 +24,14 @@ from radiograft.training.search import results as search_results
 def compute_results(
     settings: Evaluate, data: Shards, inputs: EvaluateInputs, predictions: pd.DataFrame
 ) -> PredictionResults:
-    """Thresholds from validation and every figure that is measured with them."""
+    """Chooses thresholds on validation and computes all metrics and analyses.
+
+    Args:
+        settings: settings of the evaluate stage.
+        data: the shards.
+        inputs: artifacts of the earlier stages.
+        predictions: as `predict_splits` returns them.
+    """
     thresholds, metrics = {}, {}
     for strategy, frame in predictions.groupby("strategy", sort=False):
         by_split = dict(list(frame.groupby("split", sort=False)))
@@ -42,7 +49,7 @@ def compute_results(
         metrics=metrics,
         cut_off_curve=read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
         cut_off_search=search_results.read_trials(inputs.model),
-        random_baseline=random_baseline(settings, inputs, predictions, data.labels),
+        random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
         **analyze(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
@@ -50,30 +57,34 @@ def compute_results(
 
 
 def compute_split_metrics(
-    settings: Evaluate, part: pd.DataFrame, labels: tuple[str, ...], thresholds: dict[str, float]
+    settings: Evaluate, predictions: pd.DataFrame, labels: tuple[str, ...], thresholds: Mapping[str, float]
 ) -> SplitMetrics:
+    """Computes the metrics of one strategy on one split with the bootstrap settings of the run."""
     samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
-    return evaluate_predictions(part, labels, thresholds, samples, seed, settings.evaluate_min_patients)
+    return evaluate_predictions(predictions, labels, thresholds, samples, seed, settings.evaluate_min_patients)
 
 
-def random_baseline(
+def evaluate_random_baseline(
     settings: Evaluate, inputs: EvaluateInputs, predictions: pd.DataFrame, labels: tuple[str, ...]
 ) -> RandomBaseline | None:
-    """Validation AUROC of the same classifier on pretrained and on random weights; None where it was not asked for."""
+    """Compares a linear classifier on pretrained and on randomly initialized features, by validation AUROC.
+
+    Returns:
+        The comparison; None if the run did not request it.
+    """
     path = inputs.features / RANDOM_PREDICTIONS
     if not path.exists():
         return None
-    chosen = (predictions["strategy"] == "feature_extraction") & (predictions["split"] == "validation")
-    frames = {"pretrained": predictions[chosen], "random": pd.read_parquet(path)}
-    found = {
-        name: compute_split_metrics(settings, frame, labels, choose_thresholds(frame, labels))
-        for name, frame in frames.items()
-    }
+    is_pretrained = (predictions["strategy"] == "feature_extraction") & (predictions["split"] == "validation")
+    pretrained, random = (
+        compute_split_metrics(settings, frame, labels, choose_thresholds(frame, labels))
+        for frame in (predictions[is_pretrained], pd.read_parquet(path))
+    )
     return RandomBaseline(
-        pretrained=found["pretrained"]["mean"]["auroc"],
-        random=found["random"]["mean"]["auroc"],
-        n_images=found["random"]["n_images"],
-        n_patients=found["random"]["n_patients"],
+        pretrained=pretrained["mean"]["auroc"],
+        random=random["mean"]["auroc"],
+        n_images=random["n_images"],
+        n_patients=random["n_patients"],
         split="validation",
     )
 
@@ -85,29 +96,32 @@ def analyze(
     thresholds: Mapping[str, float],
     metrics: Mapping[str, SplitMetrics],
 ) -> Analyses:
-    """Analyses one strategy.
+    """Analyzes calibration, subgroups and shortcuts of one strategy.
+
+    Subgroups and shortcuts are analyzed on test, or on validation if no label is estimable on test.
 
     Args:
-        rows: the catalog's of all splits.
-        predictions: the strategy's on validation and test, in the order of `rows`, columns of
-            `records.prediction_frame`.
-        thresholds: by label.
-        metrics: of validation and test.
+        settings: settings of the evaluate stage.
+        rows: the catalog rows of all splits.
+        predictions: predictions of the strategy on validation and test in the order of `rows`, with the columns of
+            `prediction_frame`.
+        thresholds: label -> threshold.
+        metrics: metrics of validation and test.
     """
-    parts = {split: _part(predictions, split) for split in ("validation", "test")}
+    parts = {split: _select_split(predictions, split) for split in ("validation", "test")}
     estimable = {split: metrics[split]["mean"]["labels"] for split in parts}
     split = "test" if estimable["test"] else "validation"
-    judged = EvaluatedSplit(parts[split], _part(rows, split), thresholds, list(metrics[split]["labels"]))
+    evaluated = EvaluatedSplit(parts[split], _select_split(rows, split), thresholds, list(metrics[split]["labels"]))
     return {
         "calibration": calibration.calibrate(parts["validation"], parts["test"], estimable["test"]),
         "judged_on": split,
-        "subgroups": subgroups.by_subgroup(judged, settings),
-        "shortcuts": shortcuts.find_shortcuts(_part(rows, "train"), judged, estimable[split]),
+        "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
+        "shortcuts": shortcuts.find_shortcuts(_select_split(rows, "train"), evaluated, estimable[split]),
     }
 
 
-def analysis_sections(results: EvaluationResults) -> Sequence[ReportSection]:
-    """The report's parts on them, from all that metrics.json holds."""
+def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
+    """Returns the report sections on calibration, subgroups and shortcuts."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     return [
         calibration.calibration_section(results["calibration"]),
@@ -117,9 +131,9 @@ def analysis_sections(results: EvaluationResults) -> Sequence[ReportSection]:
 
 
 def analysis_notes(results: PredictionResults) -> list[str]:
-    """What a reader of the headline must know of them, from all that metrics.json holds."""
+    """Returns the warnings of the analyses for the summary of the report."""
     return shortcuts.shortcut_warnings(results["shortcuts"], results["judged_on"])
 
 
-def _part(frame: pd.DataFrame, split: str) -> pd.DataFrame:
+def _select_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
     return frame[frame["split"] == split].reset_index(drop=True)

@@ -1,6 +1,7 @@
-"""What tells the answer without the image: the AUROC of view, sizes of image and file, age, sex or source alone.
+"""Shortcuts: how well view, image size, file size, age, sex or source folder alone predicts each label.
 
-A model that hardly beats one of these may have learned how the images came about and not the finding.
+A model that is hardly better than one of these variables may have learned how images are acquired instead of the
+finding.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from radiograft.registry.result_types import Estimate, Shortcut
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.narrative import format_number
 
-# A warning is due where the 95 % interval of the variable's AUROC lies above 0.5 and reaches to this much below the
-# model's AUROC, or above it.
+# A variable is marked if the 95% interval of its AUROC lies above 0.5 and its upper limit is at least the AUROC of the
+# model minus this margin.
 SHORTCUT_MARGIN = 0.05
 MAX_NAMED = 5
 NAMES = {
@@ -33,90 +34,102 @@ NAMES = {
 }
 
 
-def find_shortcuts(train: pd.DataFrame, judged: EvaluatedSplit, labels: Sequence[str]) -> list[Shortcut]:
-    """How well each variable alone predicts each label, the best first.
+def find_shortcuts(train: pd.DataFrame, evaluated: EvaluatedSplit, labels: Sequence[str]) -> list[Shortcut]:
+    """Measures how well each variable alone predicts each label; sorted by descending AUROC.
 
-    Numbers count in the direction, categories with the share of positives that they have in training.
+    The direction of a numeric variable and the prevalence in each category are estimated on training.
 
     Args:
-        train: the catalog's rows of the training images.
-        judged: what it is measured on.
-        labels: those that are estimable there.
+        train: catalog rows of the training images.
+        evaluated: split on which the AUROCs are measured.
+        labels: labels that are estimable on that split.
     """
-    variables = _variables(train, judged.rows)
-    found = [
-        _shortcut(variable, label, _alone(*columns, train[label_column(label)]), judged)
-        for variable, columns in variables.items()
+    shortcuts = [
+        _measure_shortcut(variable, label, _variable_scores(*columns, train[label_column(label)]), evaluated)
+        for variable, columns in _variables(train, evaluated.rows).items()
         for label in labels
         if train[label_column(label)].nunique() > 1
     ]
-    return sorted(found, key=lambda each: -(each["auroc"]["value"] or 0))
+    return sorted(shortcuts, key=lambda shortcut: -(shortcut["auroc"]["value"] or 0))
 
 
-def shortcut_warnings(found: Sequence[Shortcut], split: str) -> list[str]:
-    """One sentence for each variable that predicts some label nearly as well as the model."""
+def shortcut_warnings(shortcuts: Sequence[Shortcut], split: str) -> list[str]:
+    """Returns one sentence for each variable that predicts a label nearly as well as the model."""
+    by_variable: dict[str, list[str]] = {}
+    for shortcut in shortcuts:
+        if shortcut["warning"]:
+            by_variable.setdefault(shortcut["variable"], []).append(_format_aurocs(shortcut, split))
     sentences = []
-    for variable in dict.fromkeys(each["variable"] for each in found if each["warning"]):
-        named = [_format_aurocs(each, split) for each in found if each["variable"] == variable and each["warning"]]
-        more = f" and {len(named) - MAX_NAMED} more labels" if len(named) > MAX_NAMED else ""
-        labels = "; ".join(named[:MAX_NAMED]) + more
+    for variable, labels in by_variable.items():
+        more = f" and {len(labels) - MAX_NAMED} more labels" if len(labels) > MAX_NAMED else ""
         sentences.append(
-            f"{NAMES[variable]} alone predicts nearly as well as the model, or better: {labels}. "
-            "The model may have learned how the images came about instead of the finding."
+            f"{NAMES[variable]} alone predicts nearly as well as the model, or better: "
+            f"{'; '.join(labels[:MAX_NAMED])}{more}. "
+            "The model may have learned how images are acquired instead of the finding."
         )
     return sentences
 
 
-def shortcut_section(found: Sequence[Shortcut], split: str) -> ReportSection:
-    """The report's part on shortcuts."""
-    return ReportSection("shortcuts.html.j2", {"found": found, "split": split, "names": NAMES, "lead": SHORTCUT_MARGIN})
+def shortcut_section(shortcuts: Sequence[Shortcut], split: str) -> ReportSection:
+    """Returns the report section on shortcuts."""
+    content = {"found": shortcuts, "split": split, "names": NAMES, "lead": SHORTCUT_MARGIN}
+    return ReportSection("shortcuts.html.j2", content)
 
 
 def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Training's and the judged split's column of every variable that differs between training images."""
-    together = subgroups.source_folders(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
+    """Returns the training and the evaluated column of every variable that varies between training images."""
+    folders = subgroups.source_folders(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
     columns = {name: (train[name], rows[name]) for name in ("bytes", "pixels", "view", "age", "sex")}
-    columns["source"] = (together[: len(train)].set_axis(train.index), together[len(train) :].set_axis(rows.index))
-    return {name: both for name, both in columns.items() if both[0].nunique() > 1}
+    columns["source"] = (folders[: len(train)].set_axis(train.index), folders[len(train) :].set_axis(rows.index))
+    return {name: pair for name, pair in columns.items() if pair[0].nunique() > 1}
 
 
-def _alone(train: pd.Series, judged: pd.Series, truth: pd.Series[float]) -> FloatArray:
-    """Scores of the judged images by the variable alone; only their order counts."""
+def _variable_scores(train: pd.Series, evaluated: pd.Series, truth: pd.Series[float]) -> FloatArray:
+    """Returns scores (n,) of the evaluated images from the variable alone; only their order matters.
+
+    Args:
+        train: the variable of the training images.
+        evaluated: the variable of the evaluated images.
+        truth: ground truth of the training images.
+    """
     if pd.api.types.is_numeric_dtype(train):
-        middle = train.median()  # stands for what is unknown
-        rises = (delong.auroc_interval(truth, train.fillna(middle))["value"] or 0) >= 0.5
-        values = judged.fillna(middle)
-        return np.asarray(values if rises else -values, np.float64)
-    rates = truth.groupby(train).mean()
-    return np.asarray(judged.map(rates).astype("float64").fillna(truth.mean()), np.float64)
+        median = train.median()  # replaces missing values
+        is_increasing = (delong.auroc_interval(truth, train.fillna(median))["value"] or 0) >= 0.5
+        values = evaluated.fillna(median)
+        return np.asarray(values if is_increasing else -values, np.float64)
+    prevalence = truth.groupby(train).mean()
+    return np.asarray(evaluated.map(prevalence).astype("float64").fillna(truth.mean()), np.float64)
 
 
-def _shortcut(variable: str, label: str, scores: FloatArray, judged: EvaluatedSplit) -> Shortcut:
-    predictions = judged.predictions
-    truth, model = predictions[label_column(label)], predictions[score_column(label)]
+def _measure_shortcut(variable: str, label: str, scores: FloatArray, evaluated: EvaluatedSplit) -> Shortcut:
+    predictions = evaluated.predictions
+    truth, model_scores = predictions[label_column(label)], predictions[score_column(label)]
     patients = predictions["patient_id"]
-    alone, by_model = (delong.auroc_interval(truth, each, patients) for each in (scores, model))
+    auroc = delong.auroc_interval(truth, scores, patients)
+    model_auroc = delong.auroc_interval(truth, model_scores, patients)
     return {
         "variable": variable,
         "label": label,
-        "auroc": alone,
-        "model": by_model,
-        "lead": delong.compare_aurocs(truth, model, scores, patients).estimate(),
-        "warning": _nearly_as_good(alone, by_model),
+        "auroc": auroc,
+        "model": model_auroc,
+        "lead": delong.compare_aurocs(truth, model_scores, scores, patients).estimate(),
+        "warning": _is_nearly_as_good(auroc, model_auroc),
     }
 
 
-def _nearly_as_good(alone: Estimate, model: Estimate) -> bool:
-    # A variable that separates the classes wholly has no interval, and deserves the warning most.
-    low, high = (alone["value"] or 0.0 if bound is None else bound for bound in (alone["low"], alone["high"]))
+def _is_nearly_as_good(variable: Estimate, model: Estimate) -> bool:
+    # Without an interval the value counts: a variable that separates the classes perfectly has none.
+    value = variable["value"] or 0.0
+    low = value if variable["low"] is None else variable["low"]
+    high = value if variable["high"] is None else variable["high"]
     return low > 0.5 and high >= (model["value"] or 0.0) - SHORTCUT_MARGIN
 
 
-def _format_aurocs(found: Shortcut, split: str) -> str:
-    alone, bounds = found["auroc"], ""
-    if alone["low"] is not None:
-        bounds = f" ({format_number(alone['low'])} to {format_number(alone['high'])})"
+def _format_aurocs(shortcut: Shortcut, split: str) -> str:
+    auroc, interval = shortcut["auroc"], ""
+    if auroc["low"] is not None:
+        interval = f" ({format_number(auroc['low'])} to {format_number(auroc['high'])})"
     return (
-        f"{found['label']} on {split} with an AUROC of {format_number(alone['value'])}{bounds}, "
-        f"the model with {format_number(found['model']['value'])}"
+        f"{shortcut['label']} on {split} with an AUROC of {format_number(auroc['value'])}{interval}, "
+        f"the model with {format_number(shortcut['model']['value'])}"
     )

@@ -1,4 +1,4 @@
-"""Where the published model fails: the same figures for each group of images, and its difference from the rest."""
+"""Subgroup analysis: metrics of the published model by sex, age group, view and source folder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")
 
-AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # years, from
+AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
 
 
 class EvaluatedSplit(NamedTuple):
-    """The published model's predictions on a split with the catalog's rows, both in one order, and its thresholds."""
+    """Predictions of the published model on a split, with the catalog rows in the same order.
+
+    Attributes:
+        predictions: rows with the columns of `prediction_frame`.
+        rows: the catalog rows of the same images.
+        thresholds: label -> threshold.
+        labels: all labels.
+    """
 
     predictions: pd.DataFrame
     rows: pd.DataFrame
@@ -33,46 +40,95 @@ class EvaluatedSplit(NamedTuple):
     labels: Sequence[str]
 
 
-def by_subgroup(judged: EvaluatedSplit, settings: Evaluate) -> list[Subgroup]:
-    """Every group of every variable, on resamples of patients that all groups share."""
+def evaluate_subgroups(evaluated: EvaluatedSplit, settings: Evaluate) -> list[Subgroup]:
+    """Evaluates every group of every variable and its difference from the rest.
+
+    All groups share the same bootstrap resamples of patients.
+    """
     return [
-        _subgroup(judged, settings, variable, group, inside, rest)
-        for variable, group, inside, rest in _parts(judged.rows)
+        _evaluate_subgroup(evaluated, settings, variable, group, inside, rest)
+        for variable, group, inside, rest in _iter_groups(evaluated.rows)
     ]
 
 
-def subgroup_section(found: Sequence[Subgroup], split: str, fewest_patients: int) -> ReportSection:
-    """The report's part on subgroups."""
-    content = {"groups": found, "split": split, "shown": SHOWN, "fewest_patients": fewest_patients}
+def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) -> ReportSection:
+    """Returns the report section on subgroups."""
+    content = {"groups": groups, "split": split, "shown": SHOWN, "min_patients": min_patients}
     return ReportSection("subgroups.html.j2", content)
 
 
-def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
-    for variable, column in group_rows(rows).items():
+def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
+    """Assigns each image to a group of each variable: `sex`, `age`, `view` and `source` (folder of the file).
+
+    Only the 20 largest groups of a variable are kept. Variables with fewer than two groups are omitted.
+
+    Args:
+        rows: catalog rows of one split.
+
+    Returns:
+        Variable -> group names with the index of `rows`; missing if the group is unknown.
+    """
+    ages = pd.cut(rows["age"], [*AGES.values(), np.inf], right=False, labels=list(AGES))
+    columns = {
+        "sex": rows["sex"].astype("string"),
+        "age": ages.astype("string"),
+        "view": rows["view"].astype("string"),
+        "source": source_folders(rows["uri"]),
+    }
+    groups = {name: column.where(column.isin(_largest_groups(column))) for name, column in columns.items()}
+    return {name: column for name, column in groups.items() if column.nunique() > 1}
+
+
+def sort_groups(variable: str, names: Iterable[str]) -> list[str]:
+    """Sorts the group names of a variable: age groups by age, others by name."""
+    return sorted(names, key=list(AGES).index if variable == "age" else str)
+
+
+def source_folders(uris: pd.Series[str]) -> pd.Series[str]:
+    """Returns the folder of each file without the path that all folders share.
+
+    Example:
+        >>> source_folders(pd.Series(["gs://nih/one/1.png", "gs://nih/two/2.png"])).tolist()
+        ['one', 'two']
+    """
+    folders = {uri: posixpath.dirname(uri) + "/" for uri in uris.unique()}
+    prefix = posixpath.commonprefix(list(folders.values()))
+    start = prefix.rfind("/") + 1
+    return uris.map({uri: folder[start:].strip("/") or "." for uri, folder in folders.items()}).astype("string")
+
+
+def _largest_groups(column: pd.Series[str]) -> list[str]:
+    counts = column[column != ""].value_counts()
+    return list(counts.index[:MAX_GROUPS])
+
+
+def _iter_groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
+    """Yields variable, group, and masks of the images in the group and in the other groups of the variable."""
+    for variable, column in assign_groups(rows).items():
         for group in sort_groups(variable, column.dropna().unique()):
             inside = (column == group).fillna(False).astype(bool)
             yield variable, group, inside, column.notna() & ~inside
 
 
-def _subgroup(
-    judged: EvaluatedSplit,
+def _evaluate_subgroup(
+    evaluated: EvaluatedSplit,
     settings: Evaluate,
     variable: str,
     group: str,
     inside: pd.Series[bool],
     rest: pd.Series[bool],
 ) -> Subgroup:
-    patients = encode_patients(judged.predictions["patient_id"])
+    patients, labels = encode_patients(evaluated.predictions["patient_id"]), evaluated.labels
     ranked = [
         rank_label(
-            judged.predictions[label_column(name)].where(part.to_numpy()),  # the others' truth counts as unknown
-            judged.predictions[score_column(name)],
+            evaluated.predictions[label_column(name)].where(mask.to_numpy()),  # unknown truth outside the mask
+            evaluated.predictions[score_column(name)],
             patients,
-            judged.thresholds.get(name),
+            evaluated.thresholds.get(name),
             settings.evaluate_min_patients,
         )
-        for part in (inside, rest)
-        for name in judged.labels
+        for mask in (inside, rest)
+        for name in labels
     ]
     values = bootstrap_by_patient(
         patients,
@@ -80,75 +136,38 @@ def _subgroup(
         settings.evaluate_bootstrap_samples,
         settings.train_seed,
     )
-    count = len(judged.labels)
-    able = [ranked[place].estimable and ranked[place + count].estimable for place in range(count)]
+    group_ranked, rest_ranked = ranked[: len(labels)], ranked[len(labels) :]
+    group_values, rest_values = values[:, : len(labels)], values[:, len(labels) :]
+    estimable = [ours.estimable and others.estimable for ours, others in zip(group_ranked, rest_ranked, strict=True)]
     return {
         "variable": variable,
         "group": group,
         "n_images": int(inside.sum()),
         "n_patients": len(np.unique(patients[inside.to_numpy()])),
-        "compared": list(compress(judged.labels, able)),
-        "mean": _contrast(values[:, :count][:, able], values[:, count:][:, able]) if any(able) else {},
-        "labels": _summaries(judged.labels, ranked[:count], values),
+        "compared": list(compress(labels, estimable)),
+        "mean": _contrast(group_values[:, estimable], rest_values[:, estimable]) if any(estimable) else {},
+        "labels": _summarize_labels(labels, group_ranked, group_values),
     }
 
 
 def _contrast(group: FloatArray, rest: FloatArray) -> dict[str, Contrast]:
-    """From statistics (1 + samples, labels, STATISTICS) of the labels that are estimable in both."""
-    own, other = group.mean(axis=1), rest.mean(axis=1)
-    return {
-        name: {
-            "group": percentile_interval(own[:, place]),
-            "difference": percentile_interval(own[:, place] - other[:, place]),
+    """Compares means over labels. Both arrays are (1 + samples, labels, STATISTICS)."""
+    group_mean, rest_mean = group.mean(axis=1), rest.mean(axis=1)
+    contrasts: dict[str, Contrast] = {}
+    for name in SHOWN:
+        index = STATISTICS.index(name)
+        difference = group_mean[:, index] - rest_mean[:, index]
+        contrasts[name] = {
+            "group": percentile_interval(group_mean[:, index]),
+            "difference": percentile_interval(difference),
         }
-        for name in SHOWN
-        for place in [STATISTICS.index(name)]
-    }
+    return contrasts
 
 
-def _summaries(names: Sequence[str], ranked: Sequence[RankedLabel], values: FloatArray) -> dict[str, LabelMetrics]:
+def _summarize_labels(
+    names: Sequence[str], ranked: Sequence[RankedLabel], values: FloatArray
+) -> dict[str, LabelMetrics]:
     return {
-        name: summarize_label(label, values[:, place])
-        for place, (name, label) in enumerate(zip(names, ranked, strict=True))
+        name: summarize_label(label, values[:, index])
+        for index, (name, label) in enumerate(zip(names, ranked, strict=True))
     }
-
-
-def group_rows(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
-    """Which group each image is in, by variable: `sex`, `age`, `view`, `source`.
-
-    A variable is there when it has two groups or more; only its 20 largest groups count. The source is the folder of
-    the image's file.
-
-    Args:
-        rows: of the catalog, of one split.
-
-    Returns:
-        Series of strings with the index of `rows`, missing where nothing is known.
-    """
-    bands = pd.cut(rows["age"], [*AGES.values(), np.inf], right=False, labels=list(AGES))
-    columns = {
-        "sex": rows["sex"].astype("string"),
-        "age": bands.astype("string"),
-        "view": rows["view"].astype("string"),
-        "source": source_folders(rows["uri"]),
-    }
-    known = {name: column.where(column.isin(_largest(column))) for name, column in columns.items()}
-    return {name: column for name, column in known.items() if column.nunique() > 1}
-
-
-def sort_groups(variable: str, names: Iterable[str]) -> list[str]:
-    """Names of a variable's groups as a reader expects them: ages rising, all else by name."""
-    return sorted(names, key=list(AGES).index if variable == "age" else str)
-
-
-def source_folders(uris: pd.Series[str]) -> pd.Series[str]:
-    """The folder of each file, without what all folders have in common."""
-    folders = {uri: posixpath.dirname(uri) + "/" for uri in uris.unique()}
-    shared = posixpath.commonprefix(list(folders.values()))
-    start = shared.rfind("/") + 1
-    return uris.map({uri: folder[start:].strip("/") or "." for uri, folder in folders.items()}).astype("string")
-
-
-def _largest(column: pd.Series[str]) -> list[str]:
-    counts = column[column != ""].value_counts()
-    return list(counts.index[:MAX_GROUPS])

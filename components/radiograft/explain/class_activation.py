@@ -65,7 +65,7 @@ class HeatMaps:
         with strategy.scope():
             self._predictor = Predictor(_activation_model(model, pooled, names, blocks), strategy)
 
-    def of(self, images: np.ndarray, label: int) -> np.ndarray:
+    def grad_cam(self, images: np.ndarray, label: int) -> np.ndarray:
         """Returns the Grad-CAM maps of one label.
 
         Args:
@@ -87,7 +87,7 @@ class HeatMaps:
         """
         one_hot = tf.one_hot(label, self._labels)
         inputs = batches.map(lambda images: (images, tf.repeat(one_hot[None], tf.shape(images)[0], axis=0)))
-        return (ActivationMaps(*parts) for parts in self._predictor.parts(inputs))
+        return (ActivationMaps(*parts) for parts in self._predictor.iter_batches(inputs))
 
 
 class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]

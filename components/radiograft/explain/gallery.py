@@ -30,9 +30,9 @@ QUALITY = 80  # JPEG
 
 
 class Call(NamedTuple):
-    """Prediction for one image and label at the threshold; `place` is the position of the image in the split."""
+    """Prediction for one image and label at the threshold; `position` is the position of the image in the split."""
 
-    place: int
+    position: int
     image_id: str
     score: float
 
@@ -55,20 +55,20 @@ class Figure(NamedTuple):
 class LabelFigures(NamedTuple):
     """Figures of one label: outcome (such as `false positives`) -> figures, the most confident prediction first.
 
-    `worst` are errors without heat maps, `looks` are strips with heat maps.
+    `worst` are errors without heat maps, `heat_maps` are strips with heat maps.
     """
 
     label: str
     threshold: float
     worst: Mapping[str, Sequence[Figure]]
-    looks: Mapping[str, Sequence[Figure]]
+    heat_maps: Mapping[str, Sequence[Figure]]
 
     def images(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yields group name and pixels, uint8 [height, width, 3], of every figure, group by group.
 
         Names do not contain image ids, because an id may be a path that identifies the patient.
         """
-        for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.looks)):
+        for kind, outcomes in (("worst calls", self.worst), ("heat maps", self.heat_maps)):
             for outcome, figures in outcomes.items():
                 for figure in figures:
                     yield f"{kind}/{self.label}/{outcome}", figure.pixels
@@ -121,7 +121,9 @@ def draw_gallery(
         }
         for label in labels_to_show(predictions, thresholds)
     }
-    positions = sorted({call.place for outcomes in selected.values() for calls in outcomes.values() for call in calls})
+    positions = sorted(
+        {call.position for outcomes in selected.values() for calls in outcomes.values() for call in calls}
+    )
     images = dict(zip(positions, data.chosen(split, positions).as_numpy_iterator(), strict=True))
     return [
         LabelFigures(
@@ -138,7 +140,7 @@ def draw_gallery(
 
 def _draw_images(calls: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
     return [
-        Figure(call, blend(images[call.place], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
+        Figure(call, blend(images[call.position], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
         for call in calls
     ]
 
@@ -151,7 +153,7 @@ def _draw_heat_maps(
     heat_maps: HeatMaps,
 ) -> dict[str, list[Figure]]:
     """Draws strips of the image, its Grad-CAM and its LayerCAM, with the annotated boxes of the label."""
-    positions = [call.place for calls in outcomes.values() for call in calls]
+    positions = [call.position for calls in outcomes.values() for call in calls]
     stacked = np.stack([images[position] for position in positions])
     batches = tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE)
     streamed = heat_maps.stream(batches, data.labels.index(label))
@@ -160,7 +162,7 @@ def _draw_heat_maps(
         outcome: [
             Figure(
                 call,
-                _strip(images[call.place], heats[call.place], _boxes(data, call.image_id, label)),
+                _strip(images[call.position], heats[call.position], _boxes(data, call.image_id, label)),
                 f"{call.image_id}, one of the {outcome} for {label}: image, Grad-CAM and LayerCAM",
             )
             for call in calls

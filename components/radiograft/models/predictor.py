@@ -29,15 +29,15 @@ class Predictor:
         with strategy.scope():
             self._fused = fuse_batch_norm(model)
 
-    def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
-        """The only output of the model batch by batch, float32; see `parts`."""
-        return (output for (output,) in self.parts(batches))
+    def iter_outputs(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+        """The only output of the model batch by batch, float32; see `iter_batches`."""
+        return (output for (output,) in self.iter_batches(batches))
 
-    def whole(self, batches: tf.data.Dataset) -> np.ndarray:
-        """The only output of the model for all images together, which must fit into memory; see `parts`."""
-        return np.concatenate(list(self.single(batches)))
+    def predict(self, batches: tf.data.Dataset) -> np.ndarray:
+        """The only output of the model for all images together, which must fit into memory; see `iter_batches`."""
+        return np.concatenate(list(self.iter_outputs(batches)))
 
-    def parts(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
+    def iter_batches(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
         """All outputs of the model batch by batch, in the order of the images.
 
         Args:

@@ -83,7 +83,7 @@ class CurvePoint(TypedDict):
 
 
 class Bin(TypedDict):
-    """Images of similar score: their number, mean score, and share of positives."""
+    """Images with similar scores: their number, mean score, and fraction of positives."""
 
     n_images: int
     predicted: float
@@ -91,9 +91,12 @@ class Bin(TypedDict):
 
 
 class Reliability(TypedDict):
-    """`expected_error` is the mean distance of the bins' score and share of positives, weighted by their images; it
-    has no interval, because resampling adds to a mean of distances. `brier` is the mean squared distance of score and
-    truth."""
+    """Reliability curve with its summary.
+
+    `expected_error` is the mean absolute difference between mean score and fraction of positives over the bins,
+    weighted by their number of images. It has no interval, because resampling biases it upward. `brier` is the mean
+    squared difference between score and truth.
+    """
 
     expected_error: float
     brier: float
@@ -101,7 +104,10 @@ class Reliability(TypedDict):
 
 
 class LabelCalibration(TypedDict):
-    """`uninformed_brier` is that of giving every image the share of positives."""
+    """Calibration of one label, before and after scaling.
+
+    `uninformed_brier` is the Brier score of predicting the prevalence for every image.
+    """
 
     temperature: float
     uninformed_brier: float
@@ -110,7 +116,7 @@ class LabelCalibration(TypedDict):
 
 
 class Calibration(TypedDict):
-    """Measured on test with temperatures from validation; the means are None where no label is estimable."""
+    """Calibration on test with temperatures from validation. The means are None if no label is estimable."""
 
     labels: dict[str, LabelCalibration]
     expected_error: float | None
@@ -118,17 +124,17 @@ class Calibration(TypedDict):
 
 
 class Contrast(TypedDict):
-    """A figure in the group, and there minus that of all other images whose group is known."""
+    """A metric of the group, and its difference from all other images whose group is known."""
 
     group: Estimate
     difference: Estimate
 
 
 class Subgroup(TypedDict):
-    """One group of a variable (`groups`).
+    """Metrics of one group of a variable.
 
     `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
-    in the group and in the rest; it is empty where there is none. `labels` has every label's figures in the group.
+    in the group and in the rest. It is empty if there are none. `labels` holds the metrics of every label in the group.
     """
 
     variable: str
@@ -141,8 +147,11 @@ class Subgroup(TypedDict):
 
 
 class Shortcut(TypedDict):
-    """A variable that alone predicts a label with `auroc`; `lead` is the model's AUROC minus that, on the same
-    images. Intervals are DeLong's by patients."""
+    """AUROC of a variable that alone predicts a label, and AUROC of the model on the same images.
+
+    `lead` is the AUROC of the model minus that of the variable. Intervals are DeLong's, with clustered patients.
+    `warning` marks a variable that predicts nearly as well as the model.
+    """
 
     variable: str
     label: str
@@ -153,8 +162,10 @@ class Shortcut(TypedDict):
 
 
 class AurocComparison(TypedDict):
-    """AUROCs of one label, or of the mean of several. `champion` and `difference`, challenger minus champion, are None
-    where there is no champion."""
+    """AUROCs of one label, or means over several.
+
+    `difference` is challenger minus champion. It and `champion` are None if there is no champion.
+    """
 
     challenger: Estimate
     champion: Estimate | None
@@ -162,11 +173,11 @@ class AurocComparison(TypedDict):
 
 
 class GateDecision(TypedDict):
-    """The gate's decision, with its reasons as plain sentences without a full stop.
+    """Decision of the promotion gate, with its reasons as sentences without a period.
 
-    `champion` is the version in production, None if there is none. `labels` holds every label that could be judged,
-    whether it counts (it has a floor) or not, and `delong` its difference by DeLong's method where there are two
-    models; `mean` is over the judged labels that count, None if there is none.
+    `champion` is the version in production, None if there is none. `floors` holds the minimum AUROC of each label that
+    the gate checks. `labels` holds every label with an interval, with or without a minimum, and `delong` its difference
+    by DeLong's method if two models were compared. `mean` is over the labels with a minimum, None if there are none.
     """
 
     promote: bool
@@ -284,7 +295,7 @@ class SplitSummary(TypedDict):
 
 
 class ExclusionGroup(TypedDict):
-    """Images that were left out for one reason, with a few examples."""
+    """Images that were excluded for one reason, with a few examples."""
 
     reason: str
     count: int
@@ -292,7 +303,10 @@ class ExclusionGroup(TypedDict):
 
 
 class DataSummary(TypedDict):
-    """The data of a run: `splits` after and `catalogued` before unreadable images and defects were left out."""
+    """The data of a run.
+
+    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective.
+    """
 
     splits: dict[str, SplitSummary]
     excluded: list[ExclusionGroup]
@@ -306,7 +320,7 @@ class DataSummary(TypedDict):
 
 
 class DataLineage(TypedDict):
-    """Where the data came from, their fingerprint, and every setting of the run."""
+    """Source and fingerprint of the data, and all settings of the run."""
 
     source: str
     fingerprint: str

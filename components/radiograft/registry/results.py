@@ -1,6 +1,6 @@
-"""The schema of metrics.json, the result of an evaluation, as every version of a registry holds it.
+"""The schema of metrics.json, the results of an evaluation, which every published version contains.
 
-Everything that reads or writes metrics.json goes through this module. Keys keep the names that registries hold.
+All code that reads or writes metrics.json uses this module. Keys keep their names, because registries contain them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from radiograft.registry.result_types import (
 from radiograft.utils import json_io
 
 FILE = "metrics.json"
-SCHEMA_VERSION = 2  # version 1 had no number, and trials of a search were keyed by their cut-off
+SCHEMA_VERSION = 2  # version 1 had no `schema_version`, and its search trials held `cut_off` instead of `overrides`
 
 
 class Analyses(TypedDict):
     """Analyses of the published strategy.
 
-    `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on test.
+    `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
+    test.
     """
 
     calibration: Calibration
@@ -61,7 +62,7 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """All of metrics.json; `localisation` is None if no test image has boxes."""
+    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
 
     schema_version: int
     lineage: DataLineage
@@ -90,20 +91,25 @@ def write_results(folder: Path, results: EvaluationResults) -> None:
 
 
 def read_results(folder: Path) -> EvaluationResults:
-    """Reads metrics.json from `folder`; raises as `parse_results`."""
+    """Reads metrics.json from `folder`.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is malformed (see `parse_results`).
+    """
     path = folder / FILE
     return parse_results(json_io.parse_json_object(path.read_bytes(), str(path)), str(path))
 
 
 def parse_results(values: Mapping[str, Any], name: str = FILE) -> EvaluationResults:
-    """Returns the content of a metrics.json of any schema version in today's schema.
+    """Converts the content of metrics.json to the current schema version.
 
     Args:
         values: the JSON object.
-        name: of the file, for the error message.
+        name: file name for error messages.
 
     Raises:
-        ValueError: a key is missing or has a value of another type, or the schema is newer than this package.
+        ValueError: a key is missing or its value has another type, or the schema is newer than this package.
     """
     version = values.get("schema_version", 1)
     if version not in (1, SCHEMA_VERSION):

@@ -126,7 +126,7 @@ class LoadedVersion:
     def heat_map(self, content: bytes, label: str) -> bytes:
         """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label."""
         image = decode(tf.constant(content), self.spec.image_size).numpy()
-        (heat,) = self._heat_maps.of(image[None], self.spec.labels.index(label))
+        (heat,) = self._heat_maps.grad_cam(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
 
     @functools.cached_property
@@ -143,7 +143,7 @@ class LoadedVersion:
             ValueError: the difference exceeds the recorded tolerance.
         """
         folder = self._extra / golden_predictions.FOLDER
-        recorded = json.loads((folder / golden_predictions.ANSWERS).read_text())
+        recorded = json.loads((folder / golden_predictions.PROBABILITIES_FILE).read_text())
         differences = [
             np.abs(self.probabilities((folder / name).read_bytes()) - expected).max()
             for name, expected in recorded["probabilities"].items()

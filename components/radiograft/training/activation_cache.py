@@ -116,7 +116,7 @@ def cache_activations(
     for view in range(max(views, 1)):
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
-        _store(prefix.parts(images), [part[view] for part in parts])
+        _store(prefix.iter_batches(images), [part[view] for part in parts])
     return CachedActivations(parts, data.truth(split), list(data.split(split)["image_id"]))
 
 
@@ -135,7 +135,7 @@ def extend_activations(
     parts = _files(between, folder, split, activations.views, len(activations.truth))
     for view in range(activations.views):
         log.debug("%s: view %d of %d on to the next cut-off", split, view + 1, activations.views)
-        _store(between.parts(activations.in_order(batch_size, view)), [part[view] for part in parts])
+        _store(between.iter_batches(activations.in_order(batch_size, view)), [part[view] for part in parts])
     return dataclasses.replace(activations, parts=parts)
 
 

@@ -87,7 +87,7 @@ def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkp
         done = piece.number
     if done:
         log.info("resuming after %d batches", done)
-    for number, output in enumerate(predictor.single(batches.skip(done)), start=done + 1):
+    for number, output in enumerate(predictor.iter_outputs(batches.skip(done)), start=done + 1):
         yield output
         pending.append(output.astype("float16"))
         if number % BATCHES_PER_PIECE == 0:

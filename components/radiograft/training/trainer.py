@@ -205,7 +205,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         self.network.stop_training = self.ended
 
     def _validate(self) -> dict[str, float]:
-        truth, scores = self.data.validation_truth, self.predictor.whole(self.data.validation)
+        truth, scores = self.data.validation_truth, self.predictor.predict(self.data.validation)
         metrics = self.config.task.evaluate(truth, scores)
         if self.config.recipe.loss_weights == "balanced" or self.config.recipe.label_smoothing:
             # Called as a loss it would be scaled by the number of GPUs.

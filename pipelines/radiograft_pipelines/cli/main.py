@@ -94,7 +94,7 @@ def _default(field: Any) -> str:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    table = Table("", "AUROC (95 %)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
+    table = Table("", "AUROC (95%)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
     rows = {
         "features, val.": summary["feature_extraction"]["validation"],
         "fine-tuned, val.": summary["metrics"]["validation"],

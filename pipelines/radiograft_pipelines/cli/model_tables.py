@@ -63,7 +63,7 @@ class VersionRecord(NamedTuple):
 
 def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
     """Prints one line per version, the newest last."""
-    table = _table("version", "", "created (UTC)", "test AUROC (95 %)", "patients", "gate", "data")
+    table = _table("version", "", "created (UTC)", "test AUROC (95%)", "patients", "gate", "data")
     for version in versions:
         with _metadata_errors(version.number):
             _add_row(table, *_version_row(version, current))

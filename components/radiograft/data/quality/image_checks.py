@@ -13,7 +13,7 @@ SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8
 MAX_GRAY_LEVELS = 2  # maximum difference of gray levels in a blank image
 # The maximum over 7,586 real chest radiographs (NIH at 320 and 64 px, PneumoniaMNIST) is 0.24. Of the same images
-# inverted, 97 % exceed 0.3.
+# inverted, 97% exceed 0.3.
 INVERTED_FROM = 0.3
 
 

@@ -16,7 +16,7 @@ BYTES = 8
 MAX_HASH_DISTANCE = BYTES - 1
 # Maximum correlation among 765,585 pairs of NIH images: 0.973 for two patients, 0.987 for one patient, and 1 for
 # repeated images. The correlation with the original always exceeds 0.99 after JPEG compression at quality 50, after
-# downsampling by 2 and with noise of 8 gray levels, and in 99.6 % of the images after brightening by 15 %.
+# downsampling by 2 and with noise of 8 gray levels, and in 99.6% of the images after brightening by 15%.
 MIN_CORRELATION = 0.99
 CHUNK_SIZE = 2**20  # pairs
 

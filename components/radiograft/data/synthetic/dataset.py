@@ -92,7 +92,7 @@ def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterato
     equal bytes with the same versions of NumPy and Pillow on the same type of processor.
 
     Args:
-        patients: number of patients, with 1 to 5 images each. With 150 or more, all findings occur for at least 99 %
+        patients: number of patients, with 1 to 5 images each. With 150 or more, all findings occur for at least 99%
             of the seeds.
         seed: random seed, 0 or more.
         size: width and height of the 8-bit grayscale PNG files in pixels.

@@ -28,7 +28,7 @@ def evaluate(
     train_seed: int,
     run_id: str,
 ) -> None:
-    """Judges both strategies and whether the model may become the production version, and writes the report."""
+    """Evaluates both strategies, decides whether the model may replace the production model, and writes a report."""
     from pathlib import Path
 
     from radiograft.config import Evaluate
@@ -47,7 +47,7 @@ def evaluate(
         reads=[shards.path, features.path, feature_model.path, model.path],
     ):
         settings = Evaluate.of(locals())
-        paths = EvaluateInputs(*(Path(each.path) for each in (shards, features, feature_model, model)))
-        outcome = task.run(settings, paths, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
-        outcome.log_to(metrics, curves)
+        inputs = EvaluateInputs(*(Path(artifact.path) for artifact in (shards, features, feature_model, model)))
+        results = task.run(settings, inputs, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
+        results.log_to(metrics, curves)
         write_card(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))

@@ -1,4 +1,4 @@
-"""What KFP's own page shows of an evaluation and compares between runs."""
+"""Metrics of an evaluation for the KFP UI, which compares them between runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ PUBLISHED_MEASURES: tuple[Literal["sensitivity", "specificity", "brier"], ...] =
 
 
 class KfpMetrics(NamedTuple):
-    """What KFP shows: scalars by name; false and true positive rates with thresholds, or None; confusion matrix."""
+    """Metrics for the KFP UI.
+
+    Attributes:
+        scalars: name -> value.
+        roc: false positive rates, true positive rates and thresholds; None if the test images lack a class.
+        confusion: [[true negatives, false positives], [false negatives, true positives]].
+    """
 
     scalars: dict[str, float]
     roc: tuple[list[float], list[float], list[float]] | None
@@ -35,27 +41,35 @@ class KfpMetrics(NamedTuple):
 
 
 def kfp_metrics(results: EvaluationResults, test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
-    """Figures of both strategies and the gate; curve and confusion matrix over all labels' decisions taken together."""
+    """Collects the metrics of both strategies and of the gate.
+
+    The ROC curve and the confusion matrix pool the predictions of all labels.
+
+    Args:
+        results: content of metrics.json.
+        test: predictions of the published strategy on test.
+        labels: all labels.
+    """
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
     roc = roc_curve(truth, scores) if len(np.unique(truth[~np.isnan(truth)])) > 1 else None
-    found = results["metrics"][PUBLISHED]["test"]["labels"].values()
-    confusions = [label["confusion"] for label in found if label["confusion"]]
+    by_label = results["metrics"][PUBLISHED]["test"]["labels"].values()
+    confusions = [metrics["confusion"] for metrics in by_label if metrics["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
-    figures = _strategies(results["metrics"]) | _published(results) | _gate(results["gate"])
-    return KfpMetrics({name: value for name, value in figures.items() if value is not None}, roc, confusion)
+    scalars = _strategy_metrics(results["metrics"]) | _published_metrics(results) | _gate_metrics(results["gate"])
+    return KfpMetrics({name: value for name, value in scalars.items() if value is not None}, roc, confusion)
 
 
-def _strategies(metrics: Mapping[str, Mapping[str, SplitMetrics]]) -> dict[str, float | None]:
+def _strategy_metrics(metrics: Mapping[str, Mapping[str, SplitMetrics]]) -> dict[str, float | None]:
     return {
-        f"{split}_{measure}_{strategy}": found["mean"][measure]["value"]
+        f"{split}_{measure}_{strategy}": split_metrics["mean"][measure]["value"]
         for strategy, splits in metrics.items()
-        for split, found in splits.items()
+        for split, split_metrics in splits.items()
         for measure in MEASURES
     }
 
 
-def _published(results: EvaluationResults) -> dict[str, float | None]:
+def _published_metrics(results: EvaluationResults) -> dict[str, float | None]:
     mean = results["metrics"][PUBLISHED]["test"]["mean"]
     return {
         **{f"test_{name}_{PUBLISHED}": mean[name]["value"] for name in PUBLISHED_MEASURES},
@@ -65,9 +79,9 @@ def _published(results: EvaluationResults) -> dict[str, float | None]:
     }
 
 
-def _gate(verdict: GateDecision) -> dict[str, float | None]:
-    difference = verdict["mean"] and verdict["mean"]["difference"]
+def _gate_metrics(decision: GateDecision) -> dict[str, float | None]:
+    difference = decision["mean"] and decision["mean"]["difference"]
     return {
-        "gate_promote": float(verdict["promote"]),
+        "gate_promote": float(decision["promote"]),
         "gate_auroc_difference": difference["value"] if difference else None,
     }

@@ -1,4 +1,4 @@
-"""What the report shows, gathered from the results and from what the earlier stages wrote."""
+"""Collects the content of the evaluation report from the results and from the outputs of earlier stages."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ def build_report(
     sheet: bytes,
     run_id: str,
 ) -> Report:
-    """The report of an evaluation.
+    """Builds the report of an evaluation.
 
     Args:
+        data: the shards.
+        inputs: artifacts of the earlier stages.
         results: content of metrics.json.
-        sections: what else was looked at, in the order of the page.
+        predictions: as `predict_splits` returns them.
+        sections: further sections, in the order of the page.
         sheet: the contact sheet as a PNG file.
+        run_id: id of the pipeline run.
     """
     test = predictions[predictions["split"] == "test"]
     return Report(
@@ -41,7 +45,7 @@ def build_report(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         published=PUBLISHED,
         metrics=results["metrics"],
-        roc={str(name): _curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
+        roc={str(name): _roc_curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
         histories={name: history["epochs"] for name, history in inputs.histories().items()},
         random_baseline=results["random_baseline"],
         kept_epochs=results["kept_epochs"],
@@ -66,14 +70,17 @@ def build_report(
 
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:
     notes = [*results["warnings"], *data.summary["notes"]]
-    notes += [f"{count:,} images were {mode} and were made gray" for mode, count in data.summary["converted"].items()]
+    notes += [
+        f"{count:,} images were {mode} and were converted to grayscale"
+        for mode, count in data.summary["converted"].items()
+    ]
     if results["kept_epochs"][PUBLISHED] == 0:
         notes.append(
-            "no epoch of fine-tuning raised the validation AUROC: the published model is the one it began with"
+            "fine-tuning did not improve the validation AUROC: the published model has the weights from before it"
         )
     return notes
 
 
-def _curves(test: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, tuple[list[float], list[float]]]:
+def _roc_curves(test: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, tuple[list[float], list[float]]]:
     estimable = [label for label in labels if test[label_column(label)].nunique() > 1]
     return {label: roc_curve(test[label_column(label)], test[score_column(label)])[:2] for label in estimable}

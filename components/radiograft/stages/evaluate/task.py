@@ -1,4 +1,4 @@
-"""Evaluation: both strategies on validation and test, thresholds from validation, intervals, one report."""
+"""The evaluate stage: evaluates both strategies, applies the promotion gate and writes the report."""
 
 from __future__ import annotations
 
@@ -28,38 +28,41 @@ from radiograft.training import devices
 
 
 def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, report: Path, logs: Path) -> KfpMetrics:
-    """Evaluates both strategies and decides on the promotion of the published one.
+    """Evaluates both strategies and decides whether the published one may be promoted.
 
     Args:
+        settings: settings of the stage.
+        inputs: artifacts of the earlier stages.
+        run_id: id of the pipeline run.
         output: folder for predictions, metrics.json, seen.parquet, golden predictions and the drift reference.
         report: HTML file for the report.
         logs: folder for TensorBoard.
 
     Raises:
-        RuntimeError: promised GPUs are missing.
+        RuntimeError: GPUs were requested and are missing.
     """
     devices.make_reproducible(settings.train_seed)
     data, strategy = Shards.read(inputs.shards), devices.distribution_strategy()
     predictors = load_predictors(inputs, strategy)
     predictions = predict_splits(predictors, data)
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
-    _record(settings, inputs, data, predictions, output)
+    _write_records(settings, inputs, data, predictions, output)
     write_golden_predictions(predictors[PUBLISHED], output)
-    measured = compute_results(settings, data, inputs, predictions)
-    gate = _decide(settings, data, test, measured, champion.load_champion(settings, data, strategy, run_id))
+    prediction_results = compute_results(settings, data, inputs, predictions)
+    gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     model, spec = predictors[PUBLISHED].model, ModelSpec.read(inputs.model)
-    thresholds, samples = measured["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
+    thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     results = EvaluationResults(
-        **measured,
+        **prediction_results,
         schema_version=SCHEMA_VERSION,
-        lineage=_lineage(data, output),
+        lineage=_read_lineage(data, output),
         gate=gate,
         localisation=explanations.localization,
         drift=drift,
-        warnings=[*analysis_notes(measured), *evaluation_drift.drift_warnings(drift)],
+        warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
@@ -73,15 +76,17 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     return kfp_metrics(results, test, data.labels)
 
 
-def _record(settings: Evaluate, inputs: EvaluateInputs, data: Shards, predictions: pd.DataFrame, output: Path) -> None:
+def _write_records(
+    settings: Evaluate, inputs: EvaluateInputs, data: Shards, predictions: pd.DataFrame, output: Path
+) -> None:
     output.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(output / "predictions.parquet", index=False)
     champion.record_seen_images(data.rows, output)
-    # as ingest had them, which come with the shards: in a search, the model knows its own cut-off alone
+    # The settings of ingest come from the shards: in a search, those of the model name only its own cut-off.
     record_settings(output, settings, inputs.model, inputs.shards)
 
 
-def _lineage(data: Shards, output: Path) -> DataLineage:
+def _read_lineage(data: Shards, output: Path) -> DataLineage:
     return DataLineage(
         source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=read_settings(output)
     )
@@ -91,14 +96,14 @@ def _decide(
     settings: Evaluate,
     data: Shards,
     test: pd.DataFrame,
-    measured: PredictionResults,
-    opponent: promotion_gate.Champion | None,
+    prediction_results: PredictionResults,
+    production_model: promotion_gate.Champion | None,
 ) -> GateDecision:
     """Decides whether the model may replace the production model, on the same test images."""
     policy = promotion_gate.GatePolicy(
         settings.gate_noninferiority_margin, settings.floors(data.labels), settings.evaluate_min_patients
     )
-    estimable = measured["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+    estimable = prediction_results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     return promotion_gate.decide_promotion(
-        test, opponent, estimable, policy, settings.evaluate_bootstrap_samples, settings.train_seed
+        test, production_model, estimable, policy, settings.evaluate_bootstrap_samples, settings.train_seed
     )

@@ -1,6 +1,6 @@
-"""What TensorBoard shows of an evaluation: figures, settings to compare runs by, images, embeddings to walk through.
+"""Writes an evaluation for TensorBoard: metrics, settings of the run, images and embeddings.
 
-Ids of images stay out: those of NIH begin with the patient's.
+Image ids are omitted, because those of NIH contain the patient id.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from radiograft.registry.results import EvaluationResults
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")
-MAX_EMBEDDED = 500  # images of a split; the projector keeps all of them in the browser
-THUMBNAIL = 64  # pixels; 1,000 of them make a sprite of 2,048, and the projector takes 8,192 at most
+MAX_EMBEDDED = 500  # images of a split; the projector loads all of them into the browser
+THUMBNAIL = 64  # pixels; 1,000 thumbnails form a sprite of 2,048 pixels, and the projector accepts up to 8,192
 NamedImage = tuple[str, np.ndarray]
 
 
 def write_figures(folder: Path, run_id: str, results: EvaluationResults, images: Iterable[NamedImage]) -> None:
-    """Writes scalars of each strategy, and beside the published one's its settings and images.
+    """Writes the metrics of each strategy, and the settings and images of the published one.
 
-    Every run is a session of its own in the HParams tab, whose columns are the settings and the means.
+    Each run is one session of the HParams tab, whose columns are the settings and the mean metrics.
 
     Args:
-        folder: of this run's logs.
+        folder: log folder of the run.
+        run_id: id of the pipeline run.
         results: content of metrics.json.
-        images: group, such as `worst calls/Pneumonia/false positives`, and pixels uint8 [height, width, 3].
+        images: pairs of a group, such as `worst calls/Pneumonia/false positives`, and pixels uint8
+            [height, width, 3].
     """
     for strategy, splits in results["metrics"].items():
         with _writer(folder / RUN / strategy):
@@ -47,34 +49,40 @@ def write_figures(folder: Path, run_id: str, results: EvaluationResults, images:
                 tf.summary.scalar(tag, value, step=0)
             if strategy == results["published"]:
                 hparams.hparams(results["lineage"]["settings"], trial_id=run_id)
-                for name, pixels in _grouped(images):
+                for name, pixels in _stack_groups(images):
                     tf.summary.image(name, pixels, step=0, max_outputs=len(pixels))
 
 
-def write_embeddings(folder: Path, strategy: str, data: Shards, observed: Mapping[str, Embeddings]) -> None:
+def write_embeddings(folder: Path, strategy: str, data: Shards, embeddings: Mapping[str, Embeddings]) -> None:
     """Writes features of validation and test images for the projector, with thumbnails, labels and scores.
 
-    An image is named by its split and its place in it, as in rows.parquet and predictions.parquet. The projector of
-    TensorBoard 2.21 looks for the files on a disk only: of logs in a bucket it shows what was copied or mounted.
+    Images are named by split and position, as in rows.parquet and predictions.parquet. The projector of TensorBoard
+    2.21 reads only local files: logs in a bucket must be copied or mounted.
+
+    Args:
+        folder: log folder of the run.
+        strategy: name of the strategy.
+        data: the shards.
+        embeddings: split -> embeddings.
     """
-    place = folder / RUN / strategy
-    few = {split: Embeddings(*(column[:MAX_EMBEDDED] for column in seen)) for split, seen in observed.items()}
-    np.savetxt(place / "features.tsv", np.concatenate([seen.features for seen in few.values()]), "%.4g", "\t")
-    described = pd.concat([_described(data, split, seen) for split, seen in few.items()])
-    described.to_csv(place / "metadata.tsv", sep="\t", index=False, lineterminator="\n")
-    thumbnails = np.concatenate([_thumbnails(data, split, seen.positions) for split, seen in few.items()])
-    Image.fromarray(_sprite(thumbnails)).save(place / "sprite.png")
-    # The projector looks for these beside its own file, so that the folder can be moved as a whole.
+    target = folder / RUN / strategy
+    shown = {split: Embeddings(*(column[:MAX_EMBEDDED] for column in part)) for split, part in embeddings.items()}
+    np.savetxt(target / "features.tsv", np.concatenate([part.features for part in shown.values()]), "%.4g", "\t")
+    metadata = pd.concat([_image_metadata(data, split, part) for split, part in shown.items()])
+    metadata.to_csv(target / "metadata.tsv", sep="\t", index=False, lineterminator="\n")
+    thumbnails = np.concatenate([_thumbnails(data, split, part.positions) for split, part in shown.items()])
+    Image.fromarray(_sprite(thumbnails)).save(target / "sprite.png")
+    # Paths are relative to the projector's config file, so the folder can be moved.
     embedding = projector.EmbeddingInfo(
         tensor_name="features", tensor_path="features.tsv", metadata_path="metadata.tsv"
     )
     embedding.sprite.image_path = "sprite.png"
     embedding.sprite.single_image_dim.extend([THUMBNAIL, THUMBNAIL])
-    projector.visualize_embeddings(str(place), projector.ProjectorConfig(embeddings=[embedding]))
+    projector.visualize_embeddings(str(target), projector.ProjectorConfig(embeddings=[embedding]))
 
 
 def augmentation_sheet(png: bytes) -> NamedImage:
-    """The contact sheet, to stand among the images."""
+    """Returns the contact sheet, a PNG file, as a named image."""
     with Image.open(io.BytesIO(png)) as sheet:
         return "augmentation", np.asarray(sheet.convert("RGB"))
 
@@ -84,44 +92,45 @@ def _writer(folder: Path) -> Any:
 
 
 def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for split, found in splits.items():
+    """Yields tag and value of each metric that is estimable: means over labels, then single labels."""
+    for split, metrics in splits.items():
         for measure in MEASURES:
-            named = {f"{split}/{measure}": found["mean"]}
-            named |= {f"{split}_{measure}/{label}": figures for label, figures in found["labels"].items()}
-            for tag, figures in named.items():
-                if figures[measure]["value"] is not None:
-                    yield tag, figures[measure]["value"]
+            tags = {f"{split}/{measure}": metrics["mean"]}
+            tags |= {f"{split}_{measure}/{label}": values for label, values in metrics["labels"].items()}
+            for tag, values in tags.items():
+                if values[measure]["value"] is not None:
+                    yield tag, values[measure]["value"]
 
 
-def _grouped(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
-    """Images of one group and size together, uint8 [n, height, width, 3]."""
+def _stack_groups(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields group name and pixels, uint8 [n, height, width, 3], of consecutive images of the same group and size."""
     for (name, _), group in itertools.groupby(images, key=lambda image: (image[0], image[1].shape)):
         yield name, np.stack([pixels for _, pixels in group])
 
 
-def _described(data: Shards, split: str, seen: Embeddings) -> pd.DataFrame:
-    rows = data.split(split).iloc[seen.positions]
-    table: dict[str, Any] = {"picture": [f"{split} {place}" for place in seen.positions], "split": split}
+def _image_metadata(data: Shards, split: str, part: Embeddings) -> pd.DataFrame:
+    rows = data.split(split).iloc[part.positions]
+    table: dict[str, Any] = {"picture": [f"{split} {position}" for position in part.positions], "split": split}
     for number, label in enumerate(data.labels):
         table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna("unknown").to_numpy()
-        table[f"score of {label}"] = seen.scores[:, number].round(4)
+        table[f"score of {label}"] = part.scores[:, number].round(4)
     return pd.DataFrame(table)
 
 
 def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
-    """uint8 [n, THUMBNAIL, THUMBNAIL]."""
+    """Returns the images as uint8 [n, THUMBNAIL, THUMBNAIL]."""
 
-    def small(images: tf.Tensor) -> tf.Tensor:
+    def shrink(images: tf.Tensor) -> tf.Tensor:
         resized = tf.image.resize(images, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
         return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
 
-    return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(small)])
+    return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(shrink)])
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
-    """All thumbnails row after row in one square image, as the projector wants them."""
+    """Arranges the thumbnails row by row in one square image, as the projector requires."""
     side = int(np.ceil(np.sqrt(len(thumbnails))))
-    filled = np.zeros((side * side, THUMBNAIL, THUMBNAIL), np.uint8)
-    filled[: len(thumbnails)] = thumbnails
-    sprite: np.ndarray = filled.reshape(side, side, THUMBNAIL, THUMBNAIL).swapaxes(1, 2).reshape(side * THUMBNAIL, -1)
+    padded = np.zeros((side * side, THUMBNAIL, THUMBNAIL), np.uint8)
+    padded[: len(thumbnails)] = thumbnails
+    sprite: np.ndarray = padded.reshape(side, side, THUMBNAIL, THUMBNAIL).swapaxes(1, 2).reshape(side * THUMBNAIL, -1)
     return sprite

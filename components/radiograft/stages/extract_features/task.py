@@ -171,7 +171,7 @@ def _random_baseline(
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
-    scores = Predictor(network, strategy).whole(images)
+    scores = Predictor(network, strategy).predict(images)
     prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
         features / RANDOM_PREDICTIONS, index=False
     )

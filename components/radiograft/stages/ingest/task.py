@@ -60,13 +60,13 @@ def build_catalog(settings: Ingest) -> Catalog:
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
-    data_filter.note(source.excluded)
+    data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
-    rows = data_filter.sift(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
-    rows = data_filter.sift(rows, row_checks.find_exact_duplicates(rows))
-    data_filter.refuse()
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
+    data_filter.raise_on_failures()
     check_classes(rows, labels)
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
@@ -76,7 +76,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
-        suspects=data_filter.suspects(),
+        suspects=data_filter.flagged(),
     )
 
 
@@ -91,7 +91,7 @@ def _private_folders(settings: Ingest) -> list[str]:
 def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
     """Adds the split. If the policy allows it, a patient in several official splits stays in only one of them."""
     if data_filter.policy.treatment(LEAK) != FAIL:
-        rows = data_filter.sift(rows, {LEAK: splits.find_leaks(rows)})
+        rows = data_filter.apply(rows, {LEAK: splits.find_leaks(rows)})
     chosen = splits.assign_splits(
         rows,
         validation_fraction=settings.data_validation_fraction,

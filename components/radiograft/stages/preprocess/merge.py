@@ -50,7 +50,7 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     data_filter = DataFilter(settings.policy())
     kept = _apply_policy(rows, statuses, data_filter)
     _log_counts(rows, kept)
-    data_filter.refuse()
+    data_filter.raise_on_failures()
     output.mkdir(parents=True, exist_ok=True)
     _copy_images(shards, paths, statuses["stored"], rows.index.isin(kept.index), output)
     record_settings(output, settings, catalog_folder)
@@ -71,7 +71,7 @@ def _find_shard(name: str, parts: Sequence[Path]) -> Path:
 
 def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataFilter) -> pd.DataFrame:
     """Returns the rows that are kept: without defective images, then without near duplicates if these are excluded."""
-    stored = data_filter.sift(rows, row_status.by_reason(statuses))
+    stored = data_filter.apply(rows, row_status.by_reason(statuses))
     statuses = statuses.loc[stored.index]
     near = near_duplicates.find_near_duplicates(
         stored,
@@ -79,7 +79,7 @@ def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataF
         row_status.thumbnails(statuses),
         leave=data_filter.policy.treatment(NEAR_DUPLICATE) != REPORT,
     )
-    return data_filter.sift(stored, near)
+    return data_filter.apply(stored, near)
 
 
 def _log_counts(rows: pd.DataFrame, kept: pd.DataFrame) -> None:
@@ -146,7 +146,7 @@ def _record_defects(
     output: Path,
 ) -> None:
     """Writes the data summary and quarantine.parquet, which include the findings of ingest."""
-    suspects = pd.concat([catalog.suspects, data_filter.suspects()], ignore_index=True)
+    suspects = pd.concat([catalog.suspects, data_filter.flagged()], ignore_index=True)
     suspects = suspects[suspects["image_id"].isin(rows["image_id"])]
     defects = summary.summarize_data(rows, catalog.labels, excluded, suspects, data_filter.policy)
     quarantine = pd.concat([catalog.quarantine, data_filter.quarantine()], ignore_index=True)

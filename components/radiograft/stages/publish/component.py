@@ -16,7 +16,7 @@ def publish(
     publish_registry: str,
     run_id: str,
 ) -> None:
-    """Puts the fine-tuned model into the registry as a numbered version, and into production if it passed the gate."""
+    """Publishes the fine-tuned model as a numbered version and promotes it to production if it passed the gate."""
     from pathlib import Path
 
     from radiograft.config import Publish
@@ -25,5 +25,5 @@ def publish(
 
     with stage("publish", version.path, reads=[model.path, evaluation.path]):
         settings = Publish.of(locals())
-        inputs = task.PublishInputs(*(Path(each.path) for each in (model, evaluation, report)))
+        inputs = task.PublishInputs(*(Path(artifact.path) for artifact in (model, evaluation, report)))
         task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)

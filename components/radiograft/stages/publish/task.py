@@ -1,5 +1,7 @@
-"""Publish: puts the fine-tuned model into the registry as a numbered, immutable version, and into production where the
-gate of the evaluation says so. Needs no TensorFlow."""
+"""The publish stage: publishes the fine-tuned model as a numbered, immutable version of the registry.
+
+Promotes the version to production if the promotion gate approved it. Does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class PublishInputs(NamedTuple):
-    """The model's folder (radiograft.models.artifact), the evaluation's folder and the report's file."""
+    """Paths of the artifacts.
+
+    Attributes:
+        model: folder of the model, as `radiograft.models.artifact` writes it.
+        evaluation: folder of the evaluation.
+        report: HTML file.
+    """
 
     model: Path
     evaluation: Path
@@ -32,7 +40,13 @@ class PublishInputs(NamedTuple):
 
 
 class PublishResult(NamedTuple):
-    """The version's number, whether it is in production now or a candidate, and why."""
+    """The published version.
+
+    Attributes:
+        version: version number.
+        promoted: whether it was promoted to production.
+        reason: why, or why not.
+    """
 
     version: int
     promoted: bool
@@ -50,67 +64,72 @@ class PublishResult(NamedTuple):
 
 
 def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> PublishResult:
-    """Publishes the model with its evaluation, carries out the gate's verdict and removes the run's checkpoints.
+    """Publishes the model with its evaluation, promotes it if approved, and removes the checkpoints of the run.
 
     Args:
-        run_id: the pipeline run's id; a second attempt of the same run completes the version of the first.
-        output: file that will hold the version, its URI, its standing and the lineage as JSON.
+        settings: settings of the stage.
+        inputs: artifacts of the earlier stages.
+        run_id: id of the pipeline run. A retry of the same run completes the version of the first attempt.
+        output: JSON file to write: the version, its URI, its standing and the lineage.
 
     Raises:
-        FileNotFoundError: a file is gone.
-        ValueError: the evaluation holds no verdict of the gate, or the report is not the one it wrote.
+        FileNotFoundError: an input file is missing.
+        ValueError: metrics.json lacks the decision of the gate, or the report is not the one of the evaluation.
     """
-    place, model = settings.publish_registry, settings.publish_model_name
+    root, model = settings.publish_registry, settings.publish_model_name
     results = read_results(inputs.evaluation)
     checksums.verify_checksum_of_file(inputs.report, inputs.evaluation)
-    claim = version_claims.claim_version(place, model, run_id)
+    claim = version_claims.claim_version(root, model, run_id)
     origin = lineage.collect_lineage(results["lineage"], claim)
     with tempfile.TemporaryDirectory() as folder:
-        files = _files(inputs, Path(folder), model, results, origin)
-        facts = {"model": model, "created": claim.created}
-        uri = registry.write_version(place, model, claim.number, files, facts)
-    outcome = _carry_out(place, model, claim, results["gate"])
+        files = _collect_files(inputs, Path(folder), model, results, origin)
+        metadata = {"model": model, "created": claim.created}
+        uri = registry.write_version(root, model, claim.number, files, metadata)
+    result = _promote_if_approved(root, model, claim, results["gate"])
     log.info("published %s version %d at %s", model, claim.number, uri)
-    log.info("%s: %s", outcome.standing, outcome.reason)
-    found = {"model": model, "uri": uri, **outcome._asdict(), "standing": outcome.standing, "lineage": origin}
+    log.info("%s: %s", result.standing, result.reason)
+    content = {"model": model, "uri": uri, **result._asdict(), "standing": result.standing, "lineage": origin}
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(found, indent=2))
-    # Not before: until a stage's outputs are uploaded, a kill may cost all that it did.
-    storage.delete_tree(storage.join(place, registry.CHECKPOINTS, run_id))
-    return outcome
+    output.write_text(json.dumps(content, indent=2))
+    # Earlier stages keep theirs: one that is killed before its outputs are uploaded resumes from its checkpoints.
+    storage.delete_tree(storage.join(root, registry.CHECKPOINTS, run_id))
+    return result
 
 
-def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: GateDecision) -> PublishResult:
-    """Moves production to the version where the gate let it pass, unless production is no longer what the gate saw."""
-    reason = "; ".join(verdict["reasons"])
-    if not verdict["promote"]:
+def _promote_if_approved(root: str, model: str, claim: version_claims.Claim, decision: GateDecision) -> PublishResult:
+    """Promotes the version if the gate approved it and the production version is still the one it was compared with."""
+    reason = "; ".join(decision["reasons"])
+    if not decision["promote"]:
         return PublishResult(claim.number, False, reason)
-    current = production.read_production(place, model)
-    if _promoted(current, claim):
-        return PublishResult(claim.number, True, reason)  # an earlier attempt of this run did it
+    current = production.read_production(root, model)
+    if _was_promoted(current, claim):
+        return PublishResult(claim.number, True, reason)  # by an earlier attempt of this run
     try:
-        if (current.version if current else None) != verdict["champion"]:
-            raise production.conflict_error(current, verdict["champion"])
-        production.promote(place, model, claim.number, current, run_id=claim.run_id, reason=reason)
+        if (current.version if current else None) != decision["champion"]:
+            raise production.conflict_error(current, decision["champion"])
+        production.promote(root, model, claim.number, current, run_id=claim.run_id, reason=reason)
     except production.ConflictError as conflict:
-        if not _promoted(
-            production.read_production(place, model), claim
-        ):  # by another attempt of this run, at the same time
+        # Another attempt of this run may have promoted it at the same time.
+        if not _was_promoted(production.read_production(root, model), claim):
             return PublishResult(claim.number, False, f"{conflict}; run the pipeline again")
     return PublishResult(claim.number, True, reason)
 
 
-def _promoted(current: production.Production | None, claim: version_claims.Claim) -> bool:
+def _was_promoted(current: production.Production | None, claim: version_claims.Claim) -> bool:
     return current is not None and any(change.run_id == claim.run_id for change in current.history)
 
 
-def _files(
+def _collect_files(
     inputs: PublishInputs, folder: Path, model: str, results: EvaluationResults, origin: dict[str, Any]
 ) -> dict[str, Path]:
-    """The version's files by name: the SavedModel at its root, all else below `assets.extra`.
+    """Returns the files of the version by name: the SavedModel at its root, all others below `assets.extra`.
 
     Args:
-        folder: where those that do not exist yet are written.
+        inputs: artifacts of the earlier stages.
+        folder: folder to which generated files are written.
+        model: name of the model.
+        results: content of metrics.json.
+        origin: lineage of the version.
     """
     spec = dataclasses.replace(ModelSpec.read(inputs.model), thresholds=results["thresholds"][results["published"]])
     spec.write(folder)
@@ -122,14 +141,14 @@ def _files(
         "history.json": inputs.model / "history.json",
         "report.html": inputs.report,
         **{path.name: path for path in folder.iterdir()},
-        **_tree(inputs.evaluation),
+        **_list_files(inputs.evaluation),
     }
-    return _tree(inputs.model / "saved_model") | {
+    return _list_files(inputs.model / "saved_model") | {
         f"{registry.EXTRA_ASSETS}/{name}": path for name, path in extra.items()
     }
 
 
-def _tree(folder: Path) -> dict[str, Path]:
-    """All files below a folder by their names in it, without lists of checksums: the version has one of its own."""
+def _list_files(folder: Path) -> dict[str, Path]:
+    """Returns the files below a folder by relative name, without checksum files: the version has its own."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(checksums.NAME))
     return {path.relative_to(folder).as_posix(): path for path in files}

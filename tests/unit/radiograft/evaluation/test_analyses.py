@@ -1,4 +1,4 @@
-"""What the report says of calibration, subgroups and shortcuts, and where they are measured."""
+"""The report on calibration, subgroups and shortcuts, and the split they are measured on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from radiograft.evaluation import results
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import Report, render_report
-from tests.helpers.catalogs import catalog, judge
+from tests.helpers.catalogs import catalog, simulate_predictions
 from tests.helpers.report_page import Page
 
 SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=100)
 
 
 def analyze(rows: pd.DataFrame) -> dict[str, Any]:
-    """The analyses of a good model on rows of all splits, with what else metrics.json holds and they need."""
-    predictions = judge(rows).predictions
+    """Analyzes a good model on rows of all splits and adds the settings that the report needs."""
+    predictions = simulate_predictions(rows).predictions
     parts = {split: predictions[predictions["split"] == split] for split in ("validation", "test")}
     thresholds = choose_thresholds(parts["validation"], ["Mass"])
     metrics = {
@@ -33,13 +33,14 @@ def analyze(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def three_splits() -> pd.DataFrame:
+    """Returns catalog rows of training, validation and test."""
     sizes = {"train": 400, "validation": 240, "test": 300}
     return pd.concat([catalog(size, size, split) for split, size in sizes.items()], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    """File sizes give Mass away, and of a third view there are but four patients in test."""
+def analyses() -> dict[str, Any]:
+    """Analyses of data in which the file size predicts Mass and test has only four patients with a third view."""
     rows = three_splits()
     rows["bytes"] += (9000 * rows["label:Mass"]).astype(int)
     rows["view"] = rows["view"].mask((rows["split"] == "test") & (rows.groupby("split").cumcount() < 8), "LL")
@@ -47,34 +48,35 @@ def facts() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def page(facts: dict[str, Any], full_report: Report) -> Page:
+def page(analyses: dict[str, Any], full_report: Report) -> Page:
     return Page(
         render_report(
-            replace(full_report, sections=results.analysis_sections(facts), notes=results.analysis_notes(facts))
+            replace(full_report, sections=results.analysis_sections(analyses), notes=results.analysis_notes(analyses))
         )
     )
 
 
-def test_calibration_is_told_with_its_curve(facts: dict[str, Any], page: Page) -> None:
-    mass = facts["calibration"]["labels"]["Mass"]
-    figures = (
+def test_report_calibration_shows_table_and_curve(analyses: dict[str, Any], page: Page) -> None:
+    mass = analyses["calibration"]["labels"]["Mass"]
+    values = (
         *(mass[when]["expected_error"] for when in ("before", "after")),
         *(mass[when]["brier"] for when in ("before", "after")),
         *(mass["uninformed_brier"], mass["temperature"]),
     )
-    assert ["Mass", *(f"{figure:.3f}" for figure in figures)] in page.row("Mass")
+    assert ["Mass", *(f"{value:.3f}" for value in values)] in page.row("Mass")
     descriptions = [str(attributes["alt"]) for attributes in page.images()]
     assert (
-        f"Reliability diagram for Mass: expected calibration error {figures[0]:.3f} before and {figures[1]:.3f} after "
+        f"Reliability diagram for Mass: expected calibration error {values[0]:.3f} before and {values[1]:.3f} after "
         "scaling" in descriptions
     )
 
 
-def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
-    (women,) = [group for group in facts["subgroups"] if group["group"] == "F"]
+def test_report_subgroups_shows_a_row_per_group(analyses: dict[str, Any], page: Page) -> None:
+    (women,) = [group for group in analyses["subgroups"] if group["group"] == "F"]
     auroc = women["mean"]["auroc"]
     shown = [
-        f"{each['value']:.3f} {each['low']:.3f} to {each['high']:.3f}" for each in (auroc["group"], auroc["difference"])
+        f"{estimate['value']:.3f} {estimate['low']:.3f} to {estimate['high']:.3f}"
+        for estimate in (auroc["group"], auroc["difference"])
     ]
     (row,) = page.row("Sex: F")
     assert [row[1], row[3]] == shown
@@ -82,38 +84,38 @@ def test_each_group_has_its_row(facts: dict[str, Any], page: Page) -> None:
     assert page.row("View: LL") == [["View: LL", "too few patients in the subgroup or in the rest", "8 4 patients"]]
 
 
-def test_figures_on_test_are_not_told_to_be_too_good(page: Page) -> None:
+def test_report_analyses_on_test_omits_optimism_note(page: Page) -> None:
     assert "optimistic" not in page.text.split("Subgroup analysis")[1].split("Benefit of pretraining")[0]
 
 
-def test_a_shortcut_is_marked_and_warned_of_in_the_verdict(page: Page) -> None:
+def test_report_shortcut_is_marked_and_in_summary(page: Page) -> None:
     assert len(page.row("File size Mass, possible shortcut")) == 1
     assert len(page.row("Age Mass")) == 1
-    verdict_section = page.text.split("Summary")[1].split("Comparison of strategies")[0]
-    assert "File size alone predicts nearly as well as the model, or better: Mass on test" in verdict_section
+    summary = page.text.split("Summary")[1].split("Comparison of strategies")[0]
+    assert "File size alone predicts nearly as well as the model, or better: Mass on test" in summary
 
 
-def test_where_test_has_only_positives_validation_is_judged(full_report: Report) -> None:
+def test_analyze_test_without_negatives_uses_validation(full_report: Report) -> None:
     rows = three_splits()
     rows["label:Mass"] = rows["label:Mass"].mask(rows["split"] == "test", 1.0)
-    facts = analyze(rows)
-    assert facts["judged_on"] == "validation"
-    assert sum(group["n_images"] for group in facts["subgroups"] if group["variable"] == "sex") == 240
-    assert {each["label"] for each in facts["shortcuts"]} == {"Mass"}
-    assert facts["calibration"]["labels"] == {}
-    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
+    analyses = analyze(rows)
+    assert analyses["judged_on"] == "validation"
+    assert sum(group["n_images"] for group in analyses["subgroups"] if group["variable"] == "sex") == 240
+    assert {shortcut["label"] for shortcut in analyses["shortcuts"]} == {"Mass"}
+    assert analyses["calibration"]["labels"] == {}
+    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(analyses))))
     assert "No label is estimable on test." in shown.text
     assert "Fine-tuning on validation, by subgroup" in shown.text
     assert "Epoch and thresholds were selected on these images, so these results are optimistic." in shown.text
     assert "The epoch was selected on these images, so the AUROC of the model is optimistic." in shown.text
 
 
-def test_where_nothing_can_be_judged_the_report_says_so(full_report: Report) -> None:
+def test_report_nothing_to_analyze_says_so(full_report: Report) -> None:
     rows = three_splits().assign(view=None, sex=None, age=float("nan"), uri="mass.npz#images/1", bytes=784)
     rows = rows[(rows["split"] == "train") | (rows.groupby("split").cumcount() < 8)]
-    facts = analyze(rows)
-    assert (facts["subgroups"], facts["shortcuts"]) == ([], [])
-    assert results.analysis_notes(facts) == []
-    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(facts))))
+    analyses = analyze(rows)
+    assert (analyses["subgroups"], analyses["shortcuts"]) == ([], [])
+    assert results.analysis_notes(analyses) == []
+    shown = Page(render_report(replace(full_report, sections=results.analysis_sections(analyses))))
     assert "No subgroups: the images do not differ in sex, age group, view or source folder" in shown.text
     assert "Nothing to compare" in shown.text

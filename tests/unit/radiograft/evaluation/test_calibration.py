@@ -1,4 +1,4 @@
-"""Temperatures are the likeliest, chosen on validation alone; errors agree with scikit-learn."""
+"""Temperature scaling and calibration errors, checked against scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.samples import UNKNOWN, each_its_own_patient, frame, scored_i
 
 
 def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Truths, and scores whose logits are `factor` times as large as they should be."""
+    """Returns truth and scores; the logits are too large by `factor`."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(-1, 1.5, images)
     truth = (generator.random(images) < 1 / (1 + np.exp(-logits))).astype(float)
@@ -25,30 +25,31 @@ def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray
 
 
 def split(images: int, factor: float, seed: int) -> pd.DataFrame:
+    """Returns predictions for Mass with overconfident scores."""
     truth, scores = overconfident(images, factor, seed)
     return frame(each_its_own_patient(images), Mass=(truth.tolist(), scores.tolist()))
 
 
 class TestTemperature:
     @pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
-    def test_undoes_what_was_done_to_the_logits(self, factor: float) -> None:
+    def test_fit_temperature_scaled_logits_recovers_factor(self, factor: float) -> None:
         assert fit_temperature(*overconfident(20_000, factor)) == pytest.approx(factor, rel=0.05)
 
-    def test_no_other_temperature_is_likelier(self) -> None:
+    def test_fit_temperature_minimizes_log_loss(self) -> None:
         truth, scores = overconfident(500, 2.0)
         best = fit_temperature(truth, scores)
         losses = {
-            each: reference.log_loss(truth, apply_temperature(scores, each))
-            for each in (best, 0.9 * best, 1.1 * best, 1.0)
+            temperature: reference.log_loss(truth, apply_temperature(scores, temperature))
+            for temperature in (best, 0.9 * best, 1.1 * best, 1.0)
         }
         assert min(losses, key=losses.__getitem__) == best
 
-    def test_stays_within_bounds_where_scores_are_certain(self) -> None:
+    def test_fit_temperature_certain_scores_stays_within_bounds(self) -> None:
         assert fit_temperature([0, 1], [0.0, 1.0]) == pytest.approx(0.05, rel=0.01)
         assert fit_temperature([0, 1], [1.0, 0.0]) == pytest.approx(20.0, rel=0.01)
 
     @given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.floats(0.05, 20))
-    def test_scaling_keeps_order_and_range(self, scores: list[float], temperature: float) -> None:
+    def test_apply_temperature_keeps_order_and_range(self, scores: list[float], temperature: float) -> None:
         scaled = apply_temperature(scores, temperature)
         assert (np.diff(scaled[np.argsort(scores)]) >= 0).all()
         assert ((scaled >= 0) & (scaled <= 1)).all()
@@ -56,7 +57,7 @@ class TestTemperature:
 
 
 class TestReliability:
-    def test_worked_example(self) -> None:
+    def test_reliability_worked_example(self) -> None:
         found = reliability([0, 1, 1, 1], [0.1, 0.1, 0.9, 0.9])
         assert found["expected_error"] == pytest.approx((0.4 + 0.1) / 2)
         assert found["brier"] == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
@@ -67,7 +68,7 @@ class TestReliability:
 
     @settings(deadline=None)
     @given(scored_images())
-    def test_agrees_with_scikit_learn(self, images: tuple[list[float], list[float]]) -> None:
+    def test_reliability_matches_scikit_learn(self, images: tuple[list[float], list[float]]) -> None:
         truth, scores = images
         found = reliability(truth, scores)
         observed, predicted = calibration_curve(truth, scores, n_bins=10, strategy="quantile")
@@ -80,7 +81,7 @@ class TestReliability:
 
 
 class TestCalibrate:
-    def test_scaling_helps_scores_that_are_too_sure(self) -> None:
+    def test_calibrate_overconfident_scores_improve(self) -> None:
         found = calibrate(split(3000, 3.0, seed=1), split(3000, 3.0, seed=2), ["Mass"])
         mass = found["labels"]["Mass"]
         assert mass["temperature"] == pytest.approx(3, rel=0.1)
@@ -89,21 +90,21 @@ class TestCalibrate:
         assert found["expected_error"] == mass["before"]["expected_error"]
         assert found["scaled_expected_error"] == mass["after"]["expected_error"]
 
-    def test_no_test_truth_changes_a_temperature(self) -> None:
+    def test_calibrate_test_truth_does_not_affect_temperature(self) -> None:
         validation, test = split(300, 2.0, seed=1), split(300, 2.0, seed=2)
         opposite = test.assign(**{"label:Mass": 1 - test["label:Mass"]})
         temperatures = [
-            calibrate(validation, each, ["Mass"])["labels"]["Mass"]["temperature"] for each in (test, opposite)
+            calibrate(validation, part, ["Mass"])["labels"]["Mass"]["temperature"] for part in (test, opposite)
         ]
         assert temperatures[0] == temperatures[1]
 
-    def test_images_of_unknown_truth_change_nothing(self) -> None:
+    def test_calibrate_unknown_truth_is_ignored(self) -> None:
         validation, test = split(200, 2.0, seed=1), split(200, 2.0, seed=2)
-        stranger = frame(["x"], Mass=([UNKNOWN], [0.99]))
-        padded = [pd.concat([part, stranger], ignore_index=True) for part in (validation, test)]
+        unlabeled = frame(["x"], Mass=([UNKNOWN], [0.99]))
+        padded = [pd.concat([part, unlabeled], ignore_index=True) for part in (validation, test)]
         assert calibrate(padded[0], padded[1], ["Mass"]) == calibrate(validation, test, ["Mass"])
 
-    def test_nothing_estimable_gives_no_number(self) -> None:
+    def test_calibrate_no_estimable_label_returns_none(self) -> None:
         found = calibrate(split(30, 1.0, seed=1), split(30, 1.0, seed=2), [])
         assert json.loads(json.dumps(found, allow_nan=False)) == {
             "labels": {},

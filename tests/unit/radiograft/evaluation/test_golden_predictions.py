@@ -1,4 +1,4 @@
-"""The sample that travels with a version: synthetic, small, and answered as recorded."""
+"""Golden predictions of a version: phantoms and the probabilities that the model predicts for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.killed_stage import small_network
 
 @pytest.fixture(params=["float32", "mixed_bfloat16"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keras.Model]:
-    """A small network of either arithmetic."""
+    """A small network in full and in mixed precision."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(request.param)
     yield artifact.load_model(small_network(tmp_path / "model", 32, ("Pneumonia", "Mass")))
@@ -33,24 +33,24 @@ def folder(model: keras.Model, tmp_path: Path) -> Path:
     return tmp_path / "sample"
 
 
-def test_the_images_are_phantoms(folder: Path) -> None:
-    """So that no patient's pixels lie in a registry."""
-    drawn = {content for name, content in generate_phantom_files(6, seed=0) if name.endswith(".png")}
+def test_golden_predictions_images_are_phantoms(folder: Path) -> None:
+    """Fails if images of patients are copied to the registry."""
+    phantoms = {content for name, content in generate_phantom_files(6, seed=0) if name.endswith(".png")}
     images = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
     assert len(set(images)) == 6
-    assert set(images) <= drawn
+    assert set(images) <= phantoms
 
 
-def test_recorded_is_what_the_network_answers(model: keras.Model, folder: Path) -> None:
+def test_golden_predictions_match_the_network(model: keras.Model, folder: Path) -> None:
     recorded = json.loads((folder / "probabilities.json").read_text())
     assert sorted(recorded["probabilities"]) == [f"{number}.png" for number in range(6)]
     for name, expected in recorded["probabilities"].items():
         image = decode(tf.constant((folder / name).read_bytes()), 32)
-        answer = model(image[None]).numpy()[0]
-        assert answer == pytest.approx(expected, abs=recorded["tolerance"] / 2)
+        probabilities = model(image[None]).numpy()[0]
+        assert probabilities == pytest.approx(expected, abs=recorded["tolerance"] / 2)
 
 
-def test_fewer_digits_are_given_more_room(model: keras.Model, folder: Path) -> None:
+def test_golden_predictions_mixed_precision_has_wider_tolerance(model: keras.Model, folder: Path) -> None:
     recorded = json.loads((folder / "probabilities.json").read_text())
     mixed = "bfloat16" in {layer.compute_dtype for layer in model.layers}
     assert recorded["tolerance"] == (0.1 if mixed else 0.001)

@@ -1,4 +1,4 @@
-"""Real networks through evaluate and publish: a better model becomes the production version, a worse one does not."""
+"""Evaluate and publish with trained networks: a better model is promoted, a worse one is not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft.training import devices
-from tests.helpers.registry_folder import MODEL, Shelf
+from tests.helpers.registry_folder import MODEL, RegistryFolder
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
 PATIENTS = 300
@@ -40,7 +40,7 @@ EXTRACT_FEATURES = ExtractFeatures(
 
 
 class Attempt(NamedTuple):
-    """A run from evaluation to registry: the verdict, what KFP and the reader are told, what publish did."""
+    """Outputs of evaluate and publish in one run, and the production version after it."""
 
     inputs: publish.PublishInputs
     gate: dict[str, Any]
@@ -51,16 +51,16 @@ class Attempt(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """Two runs into one registry, where the weak network is version 1 and in production."""
+    """Two runs into one registry, whose version 1 in production is the weak network."""
 
-    place: str
+    root: str
     better: Attempt
     worse: Attempt
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms at 64 px without NIH's lists, so that two patients of five can be put into test."""
+    """Phantoms at 64 px without NIH's split lists, so that 40% of the patients can be assigned to test."""
     folder = tmp_path_factory.mktemp("promotion")
     for name, content in generate_phantom_files(PATIENTS, seed=0, size=64):
         if not name.endswith("_list.txt"):
@@ -74,7 +74,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strong(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.EvaluateInputs:
-    """Feature extraction on ImageNet's weights, then an epoch of fine-tuning."""
+    """Feature extraction with ImageNet weights, then one epoch of fine-tuning."""
     folder = tmp_path_factory.mktemp("strong")
     extracted = run_extract_features(EXTRACT_FEATURES, shards, folder / "extracted")
     settings = FineTune(model_cut_off="top_conv", train_batch_size=16, train_fine_tune_epochs=1)
@@ -84,7 +84,7 @@ def strong(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.E
 
 @pytest.fixture(scope="module")
 def weak(strong: evaluate.EvaluateInputs, tmp_path_factory: pytest.TempPathFactory) -> evaluate.EvaluateInputs:
-    """The same network with a classifier that learned nothing: its kernel is random."""
+    """The same network with random classifier weights."""
     folder = Path(shutil.copytree(strong.model, tmp_path_factory.mktemp("weak") / "model"))
     model = artifact.load_model(folder)
     kernel, bias = model.layers[-1].get_weights()
@@ -93,20 +93,20 @@ def weak(strong: evaluate.EvaluateInputs, tmp_path_factory: pytest.TempPathFacto
     return strong._replace(model=folder)
 
 
-def _attempt(inputs: evaluate.EvaluateInputs, place: str, folder: Path, floors: str = "0.5") -> Attempt:
+def _attempt(inputs: evaluate.EvaluateInputs, root: str, folder: Path, floors: str = "0.5") -> Attempt:
     settings = Evaluate(
-        publish_registry=place, publish_model_name=MODEL, gate_min_auroc=floors, evaluate_bootstrap_samples=200
+        publish_registry=root, publish_model_name=MODEL, gate_min_auroc=floors, evaluate_bootstrap_samples=200
     )
-    places = (folder / name for name in ("evaluation", "report.html", "logs"))
-    judged = evaluate.run(settings, inputs, folder.name, *places)
-    made = publish.PublishInputs(inputs.model, folder / "evaluation", folder / "report.html")
-    registered = Publish(publish_registry=place, publish_model_name=MODEL)
-    outcome = publish.run(registered, made, folder.name, folder / "version")
-    current = production.read_production(place, MODEL)
+    outputs = (folder / name for name in ("evaluation", "report.html", "logs"))
+    metrics = evaluate.run(settings, inputs, folder.name, *outputs)
+    publish_inputs = publish.PublishInputs(inputs.model, folder / "evaluation", folder / "report.html")
+    registered = Publish(publish_registry=root, publish_model_name=MODEL)
+    outcome = publish.run(registered, publish_inputs, folder.name, folder / "version")
+    current = production.read_production(root, MODEL)
     return Attempt(
-        made,
+        publish_inputs,
         json.loads((folder / "evaluation" / "metrics.json").read_text())["gate"],
-        judged.scalars,
+        metrics.scalars,
         (folder / "report.html").read_text(encoding="utf-8"),
         outcome,
         current.version if current else None,
@@ -120,19 +120,19 @@ def registered(
     strong: evaluate.EvaluateInputs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Registered:
-    """The strong network against the weak one, and the other way round."""
+    """The strong network compared with the weak one, then the weak one with the strong one."""
     folder = tmp_path_factory.mktemp("registered")
-    shelf = Shelf(folder)
-    shelf.put(Shards.read(shards), artifact.load_model(weak.model), ["Pneumonia"], size=64)
-    place = shelf.settings.publish_registry
+    registry_folder = RegistryFolder(folder)
+    registry_folder.add_version(Shards.read(shards), artifact.load_model(weak.model), ["Pneumonia"], size=64)
+    root = registry_folder.settings.publish_registry
     return Registered(
-        place,
-        _attempt(strong, place, folder / "run-2"),
-        _attempt(weak, place, folder / "run-3", floors="0"),
+        root,
+        _attempt(strong, root, folder / "run-2"),
+        _attempt(weak, root, folder / "run-3", floors="0"),
     )
 
 
-def test_a_better_model_becomes_production(registered: Registered) -> None:
+def test_promotion_better_model_becomes_production(registered: Registered) -> None:
     better = registered.better
     difference = better.gate["labels"]["Pneumonia"]["difference"]
     assert difference["value"] > 0.1
@@ -142,38 +142,37 @@ def test_a_better_model_becomes_production(registered: Registered) -> None:
     assert (better.scalars["gate_promote"], better.scalars["gate_auroc_difference"]) == (1, difference["value"])
 
 
-def test_a_worse_model_stays_a_candidate(registered: Registered) -> None:
+def test_promotion_worse_model_stays_candidate(registered: Registered) -> None:
     worse = registered.worse
     assert worse.gate["champion"] == 2
     assert worse.gate["labels"]["Pneumonia"]["difference"]["low"] < -0.02
-    (reason,) = worse.gate["reasons"]  # its floor is 0
+    (reason,) = worse.gate["reasons"]  # its minimum AUROC is 0
     assert reason.startswith(
-        "the 95 % interval of the AUROC for Pneumonia minus version 2's must not reach below -0.02, "
+        "the 95% interval of the AUROC for Pneumonia minus version 2's must not reach below -0.02, "
     )
     assert worse.outcome.reason == reason
     assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
-    assert registry.verify_version(registered.place, MODEL, 3)["version"] == 3
+    assert registry.verify_version(registered.root, MODEL, 3)["version"] == 3
     assert worse.scalars["gate_promote"] == 0
     assert worse.scalars["gate_auroc_difference"] < 0
 
 
-def test_the_champion_is_the_very_model_that_was_evaluated_and_published(registered: Registered) -> None:
-    better, worse = (each.gate["labels"]["Pneumonia"] for each in (registered.better, registered.worse))
+def test_promotion_champion_has_the_metrics_of_its_own_run(registered: Registered) -> None:
+    better, worse = (attempt.gate["labels"]["Pneumonia"] for attempt in (registered.better, registered.worse))
     assert worse["champion"] == better["challenger"]
     assert worse["challenger"] == better["champion"]
     assert worse["difference"]["value"] == pytest.approx(-better["difference"]["value"])
 
 
-def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
-    registered: Registered, shards: Path
-) -> None:
-    settings = Evaluate(publish_registry=registered.place, publish_model_name=MODEL)
+def test_promotion_same_model_again_is_not_inferior(registered: Registered, shards: Path) -> None:
+    settings = Evaluate(publish_registry=registered.root, publish_model_name=MODEL)
     champion = load_champion(settings, Shards.read(shards), devices.distribution_strategy(), "another run")
     recorded = pd.read_parquet(registered.better.inputs.evaluation / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
-    rule = GatePolicy(0.0, settings.floors(["Pneumonia"]), settings.evaluate_min_patients)
+    policy = GatePolicy(0.0, settings.floors(["Pneumonia"]), settings.evaluate_min_patients)
     again, alone = (
-        decide_promotion(recorded, each, ["Pneumonia"], rule, samples=200, seed=0) for each in (champion, None)
+        decide_promotion(recorded, opponent, ["Pneumonia"], policy, samples=200, seed=0)
+        for opponent in (champion, None)
     )
     assert again["champion"] == 2
     assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
@@ -181,20 +180,20 @@ def test_the_same_model_again_is_not_inferior_and_alone_it_clears_the_floor(
     assert alone["promote"]
 
 
-def test_a_verdict_on_another_production_version_is_not_carried_out(registered: Registered, tmp_path: Path) -> None:
-    """The strong network beat version 1; a run that publishes the same verdict later finds version 2 in production."""
-    settings = Publish(publish_registry=registered.place, publish_model_name=MODEL)
+def test_publish_decision_on_former_champion_is_not_promoted(registered: Registered, tmp_path: Path) -> None:
+    """The strong network was compared with version 1, but version 2 is in production when it is published again."""
+    settings = Publish(publish_registry=registered.root, publish_model_name=MODEL)
     late = publish.run(settings, registered.better.inputs, "run-4", tmp_path / "version")
     assert registered.better.gate["promote"]
     assert (late.version, late.promoted) == (4, False)
     assert "expected version 1 in production, got version 2" in late.reason
-    assert production.read_production(registered.place, MODEL).version == 2  # type: ignore[union-attr]
+    assert production.read_production(registered.root, MODEL).version == 2  # type: ignore[union-attr]
 
 
-def test_the_report_says_promoted_or_not_and_why(registered: Registered) -> None:
+def test_report_states_decision_and_reason(registered: Registered) -> None:
     better, worse = registered.better.page, registered.worse.page
-    assert "Approved for promotion: the 95 % interval of the AUROC for Pneumonia must lie" in better
-    assert "Not promoted: the 95 % interval of the AUROC for Pneumonia minus version 2" in worse
+    assert "Approved for promotion: the 95% interval of the AUROC for Pneumonia must lie" in better
+    assert "Not promoted: the 95% interval of the AUROC for Pneumonia minus version 2" in worse
     for number, page in ((1, better), (2, worse)):
         assert page.count("<h2>Comparison with the production model</h2>") == 1
         assert page.index('class="decision"') < page.index("<h2>Comparison of strategies</h2>")

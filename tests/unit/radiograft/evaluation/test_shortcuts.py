@@ -1,4 +1,4 @@
-"""A variable that gives the answer away is warned of, by what it does on images that it was not read from."""
+"""Shortcut detection: variables that predict a label without the image."""
 
 from __future__ import annotations
 
@@ -19,32 +19,35 @@ from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.registry.result_types import Shortcut
 from radiograft.stages.ingest import task as ingest
-from tests.helpers.catalogs import catalog, judge
+from tests.helpers.catalogs import catalog, simulate_predictions
 
-ENDING = "The model may have learned how the images came about instead of the finding."
+ENDING = "The model may have learned how images are acquired instead of the finding."
 
 
 def search(train: pd.DataFrame, rows: pd.DataFrame, gain: float = 1.5) -> dict[str, Shortcut]:
-    return {each["variable"]: each for each in find_shortcuts(train, judge(rows, gain), ["Mass"])}
+    """Returns the shortcuts for Mass by variable."""
+    shortcuts = find_shortcuts(train, simulate_predictions(rows, gain), ["Mass"])
+    return {shortcut["variable"]: shortcut for shortcut in shortcuts}
 
 
-def test_without_a_shortcut_there_is_no_warning() -> None:
+def test_shortcuts_uninformative_variables_give_no_warning() -> None:
     found = search(catalog(600, 1, "train"), catalog(400))
     assert set(found) == {"bytes", "view", "age", "sex", "source"}
-    assert not any(each["warning"] for each in found.values())
-    for each in found.values():
-        assert each["auroc"]["value"] == pytest.approx(0.5, abs=0.1)
-        assert each["lead"]["value"] == pytest.approx(each["model"]["value"] - each["auroc"]["value"])  # type: ignore
-        assert each["lead"]["low"] < each["lead"]["value"] < each["lead"]["high"]  # type: ignore[operator]
+    assert not any(shortcut["warning"] for shortcut in found.values())
+    for shortcut in found.values():
+        assert shortcut["auroc"]["value"] == pytest.approx(0.5, abs=0.1)
+        lead = shortcut["lead"]
+        assert lead["value"] == pytest.approx(shortcut["model"]["value"] - shortcut["auroc"]["value"])  # type: ignore
+        assert lead["low"] < lead["value"] < lead["high"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) -> None:
+def test_shortcuts_informative_file_size_gives_warning(sign: int) -> None:
     train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["bytes"] += (sign * 6000 * part["label:Mass"]).astype(int)
     found = search(train, rows)
-    assert [name for name, each in found.items() if each["warning"]] == ["bytes"]
+    assert [name for name, shortcut in found.items() if shortcut["warning"]] == ["bytes"]
     auroc = found["bytes"]["auroc"]
     assert auroc["value"] == pytest.approx(0.92, abs=0.03)  # 1 - 0.4² / 2 of uniform sizes shifted by 0.6 widths
     (sentence,) = shortcut_warnings(list(found.values()), "test")
@@ -55,7 +58,7 @@ def test_file_sizes_are_warned_of_in_whichever_direction_they_tell(sign: int) ->
     )
 
 
-def test_a_weak_hint_is_no_warning_beside_a_good_model() -> None:
+def test_shortcuts_weak_variable_and_good_model_give_no_warning() -> None:
     train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["bytes"] += (2000 * part["label:Mass"]).astype(int)
@@ -64,7 +67,7 @@ def test_a_weak_hint_is_no_warning_beside_a_good_model() -> None:
     assert search(train, rows, gain=0.5)["bytes"]["warning"]
 
 
-def test_a_folder_that_is_the_label_is_warned_of_though_it_has_no_interval() -> None:
+def test_shortcuts_perfect_folder_without_interval_gives_warning() -> None:
     train, rows = catalog(200, 1, "train"), catalog(100)
     for part in (train, rows):
         part["uri"] = [f"/data/{'ill' if truth else 'well'}/{i}.png" for i, truth in enumerate(part["label:Mass"])]
@@ -73,7 +76,7 @@ def test_a_folder_that_is_the_label_is_warned_of_though_it_has_no_interval() -> 
     assert source["warning"]
 
 
-def test_what_training_taught_is_what_counts_on_test() -> None:
+def test_shortcuts_direction_is_learned_on_training() -> None:
     train, rows = catalog(600, 1, "train"), catalog(400)
     train["view"] = np.where(train["label:Mass"] == 1, "AP", "PA")
     rows["view"] = np.where(rows["label:Mass"] == 1, "PA", "AP")
@@ -82,14 +85,14 @@ def test_what_training_taught_is_what_counts_on_test() -> None:
     assert not found["warning"]
 
 
-def test_an_unknown_age_or_view_says_nothing() -> None:
+def test_shortcuts_unknown_age_and_view_are_uninformative() -> None:
     train, rows = catalog(600, 1, "train"), catalog(400)
     rows = rows.assign(age=np.nan, view=pd.array([None] * 400, dtype="string"))
     found = search(train, rows)
     assert found["age"]["auroc"]["value"] == found["view"]["auroc"]["value"] == 0.5
 
 
-def test_a_variable_that_never_differs_is_left_out() -> None:
+def test_shortcuts_constant_variables_are_omitted() -> None:
     train, rows = (
         catalog(60, seed, split).assign(view=None, sex=None, age=np.nan, bytes=784)
         for seed, split in ((1, "train"), (2, "test"))
@@ -98,17 +101,17 @@ def test_a_variable_that_never_differs_is_left_out() -> None:
     assert search(train, rows) == {}
 
 
-def test_sizes_of_images_are_warned_of() -> None:
+def test_shortcuts_informative_image_size_gives_warning() -> None:
     train, rows = catalog(600, 1, "train"), catalog(400)
     for part in (train, rows):
         part["pixels"] = part["pixels"].where(part["label:Mass"] == 1, 2048 * 2500)
     found = search(train, rows)
-    assert [name for name, each in found.items() if each["warning"]] == ["pixels"]
+    assert [name for name, shortcut in found.items() if shortcut["warning"]] == ["pixels"]
     assert found["pixels"]["auroc"]["value"] == 1.0
     assert shortcut_warnings(list(found.values()), "test")[0].startswith("Image size alone predicts nearly as well")
 
 
-def test_many_labels_make_one_sentence() -> None:
+def test_shortcut_warnings_many_labels_give_one_sentence() -> None:
     estimate = {"value": 0.8, "low": 0.75, "high": 0.85}
     found = [
         Shortcut(variable="view", label=f"label {n}", auroc=estimate, model=estimate, lead=estimate, warning=True)  # type: ignore[typeddict-item]
@@ -121,12 +124,12 @@ def test_many_labels_make_one_sentence() -> None:
     assert sentence.endswith(f"the model with 0.800 and 2 more labels. {ENDING}")
 
 
-def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_path: Path) -> None:
+def test_shortcuts_real_radiographs_file_size_gives_warning(test_data: Path, tmp_path: Path) -> None:
     ingest.run(Ingest(data_source=str(test_data / "chestxray14")), tmp_path)
-    read = Catalog.read(tmp_path)
-    rows, labels = read.rows.assign(pixels=320 * 320), read.labels
-    # As good a model as 16 x 16 pixels give.
-    pixels = np.stack([shrunk(Path(uri)) for uri in rows["uri"]])
+    stored = Catalog.read(tmp_path)
+    rows, labels = stored.rows.assign(pixels=320 * 320), stored.labels
+    # A logistic regression on 16 x 16 pixels.
+    pixels = np.stack([read_thumbnail(Path(uri)) for uri in rows["uri"]])
     training = (rows["split"] == "train").to_numpy()
     truth = rows["label:Pneumonia"].to_numpy()
     model = LogisticRegression(C=0.1, max_iter=1000).fit(pixels[training], truth[training])
@@ -139,14 +142,15 @@ def test_real_radiographs_whose_file_size_gives_them_away(test_data: Path, tmp_p
         for name, part in (("validation", validation), ("test", test))
     }
     found = results.analyze(settings, rows, predictions, thresholds, metrics)
-    assert found["judged_on"] == "validation"  # NIH's test list holds only positives of this sample
-    (alone,) = [each for each in found["shortcuts"] if each["variable"] == "bytes"]
+    assert found["judged_on"] == "validation"  # NIH's test list contains only positives in this sample
+    (alone,) = [shortcut for shortcut in found["shortcuts"] if shortcut["variable"] == "bytes"]
     assert alone["auroc"]["value"] == pytest.approx(0.83, abs=0.03)
     assert alone["warning"]
     assert results.analysis_notes(found)[0].startswith("File size alone predicts nearly as well as the model")
     json.dumps(found, allow_nan=False)
 
 
-def shrunk(path: Path) -> np.ndarray:
+def read_thumbnail(path: Path) -> np.ndarray:
+    """Reads an image as 256 gray values, 0 to 1."""
     with Image.open(path) as image:
         return np.asarray(image.convert("L").resize((16, 16)), dtype=float).ravel() / 255

@@ -1,4 +1,4 @@
-"""Each group's figures are those of its images alone; a group in which the model fails stands out."""
+"""Subgroup metrics, their difference from the rest, and the assignment of images to groups."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ import pytest
 
 from radiograft.config import Evaluate
 from radiograft.evaluation import subgroups
-from radiograft.evaluation.subgroups import by_subgroup
+from radiograft.evaluation.subgroups import evaluate_subgroups
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import Subgroup
-from tests.helpers.catalogs import catalog, judge
+from tests.helpers.catalogs import catalog, simulate_predictions
 
 SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=200)
 
 
-def named(found: list[Subgroup]) -> dict[tuple[str, str], Subgroup]:
-    return {(each["variable"], each["group"]): each for each in found}
+def by_name(groups: list[Subgroup]) -> dict[tuple[str, str], Subgroup]:
+    """Returns the groups by variable and name."""
+    return {(group["variable"], group["group"]): group for group in groups}
 
 
-def test_all_groups_of_all_variables_are_there_in_order() -> None:
-    found = by_subgroup(judge(catalog(300)), SETTINGS)
-    assert [(each["variable"], each["group"]) for each in found] == [
+def test_subgroups_lists_all_groups_in_order() -> None:
+    found = evaluate_subgroups(simulate_predictions(catalog(300)), SETTINGS)
+    assert [(group["variable"], group["group"]) for group in found] == [
         *(("sex", "F"), ("sex", "M")),
         *(("age", "under 18"), ("age", "18 to 39"), ("age", "40 to 59"), ("age", "60 to 79"), ("age", "80 and over")),
         *(("view", "AP"), ("view", "PA")),
         *(("source", "images_001/images"), ("source", "images_002/images")),
     ]
     for variable in ("sex", "age", "view", "source"):
-        assert sum(each["n_images"] for each in found if each["variable"] == variable) == 300
+        assert sum(group["n_images"] for group in found if group["variable"] == variable) == 300
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_a_groups_figures_are_those_of_its_images_alone() -> None:
-    judged = judge(catalog(400))
-    old = (judged.rows["age"] >= 60) & (judged.rows["age"] < 80)
-    group = named(by_subgroup(judged, SETTINGS))["age", "60 to 79"]
+def test_subgroups_metrics_equal_those_of_the_images_alone() -> None:
+    evaluated = simulate_predictions(catalog(400))
+    old = (evaluated.rows["age"] >= 60) & (evaluated.rows["age"] < 80)
+    group = by_name(evaluate_subgroups(evaluated, SETTINGS))["age", "60 to 79"]
     alone, rest = (
-        evaluate_predictions(judged.predictions[part], ["Mass"], judged.thresholds, 0, 0) for part in (old, ~old)
+        evaluate_predictions(evaluated.predictions[part], ["Mass"], evaluated.thresholds, 0, 0) for part in (old, ~old)
     )
     assert (group["n_images"], group["n_patients"]) == (int(old.sum()), int(old.sum()) // 2)
     for name in ("auroc", "ppv", "brier"):
@@ -51,9 +52,11 @@ def test_a_groups_figures_are_those_of_its_images_alone() -> None:
         assert contrast["difference"]["value"] == pytest.approx(value - others)
 
 
-def test_a_group_in_which_the_model_fails_stands_out() -> None:
+def test_subgroups_failing_group_has_negative_difference() -> None:
     rows = catalog(800)
-    found = named(by_subgroup(judge(rows, gain=np.where(rows["view"] == "AP", 0.0, 3.0)), SETTINGS))
+    found = by_name(
+        evaluate_subgroups(simulate_predictions(rows, gain=np.where(rows["view"] == "AP", 0.0, 3.0)), SETTINGS)
+    )
     failing = found["view", "AP"]["mean"]["auroc"]
     assert failing["group"]["value"] == pytest.approx(0.5, abs=0.08)
     assert failing["difference"]["high"] < -0.3  # type: ignore[operator]
@@ -62,33 +65,33 @@ def test_a_group_in_which_the_model_fails_stands_out() -> None:
         assert fair["low"] < 0 < fair["high"]  # type: ignore[operator]
 
 
-def test_two_groups_differ_by_opposite_amounts() -> None:
-    found = named(by_subgroup(judge(catalog(300)), SETTINGS))
+def test_subgroups_two_groups_have_opposite_differences() -> None:
+    found = by_name(evaluate_subgroups(simulate_predictions(catalog(300)), SETTINGS))
     for name in ("auroc", "sensitivity", "specificity"):
         women, men = (found["sex", sex]["mean"][name]["difference"] for sex in "FM")
         assert women["value"] == pytest.approx(-men["value"])  # type: ignore[operator]
         assert women["low"] == pytest.approx(-men["high"])  # type: ignore[operator]
 
 
-def test_a_group_of_too_few_patients_is_listed_without_figures() -> None:
+def test_subgroups_too_few_patients_has_no_metrics() -> None:
     rows = catalog(300)
     rows["view"] = rows["view"].mask(rows.index < 8, "LL")
-    group = named(by_subgroup(judge(rows), SETTINGS))["view", "LL"]
+    group = by_name(evaluate_subgroups(simulate_predictions(rows), SETTINGS))["view", "LL"]
     assert (group["n_images"], group["n_patients"], group["compared"], group["mean"]) == (8, 4, [], {})
     assert group["labels"]["Mass"]["estimable"] is False
 
 
-def test_images_of_unknown_group_are_in_none() -> None:
+def test_subgroups_unknown_group_is_omitted() -> None:
     rows = catalog(300)
     rows["sex"] = rows["sex"].mask(rows.index < 100)
-    found = named(by_subgroup(judge(rows), SETTINGS))
+    found = by_name(evaluate_subgroups(simulate_predictions(rows), SETTINGS))
     assert found["sex", "F"]["n_images"] + found["sex", "M"]["n_images"] == 200
 
 
-def test_data_that_know_nothing_of_their_images_have_no_groups() -> None:
+def test_subgroups_without_metadata_is_empty() -> None:
     rows = catalog(40).assign(view=None, sex=None, age=np.nan)
     rows["uri"] = [f"gs://bucket/mass.npz#test_images/{number}" for number in range(40)]
-    assert by_subgroup(judge(rows), SETTINGS) == []
+    assert evaluate_subgroups(simulate_predictions(rows), SETTINGS) == []
 
 
 @pytest.mark.parametrize(
@@ -103,13 +106,13 @@ def test_data_that_know_nothing_of_their_images_have_no_groups() -> None:
         (["/data/1.png", "/data/2.png"], [".", "."]),
     ],
 )
-def test_a_source_is_the_folder_without_what_all_share(uris: list[str], expected: list[str]) -> None:
+def test_source_folders_removes_shared_prefix(uris: list[str], expected: list[str]) -> None:
     assert subgroups.source_folders(pd.Series(uris)).tolist() == expected
 
 
-def test_of_many_sources_the_largest_count() -> None:
+def test_assign_groups_keeps_largest_sources() -> None:
     rows = catalog(66)
     rows["uri"] = [f"/data/{'big' if number < 20 else number}/image.png" for number in range(66)]
-    source = subgroups.group_rows(rows)["source"]
+    source = subgroups.assign_groups(rows)["source"]
     assert source.nunique() == subgroups.MAX_GROUPS
     assert (source == "big").sum() == 20

@@ -97,9 +97,9 @@ def test_heat_maps_without_evidence_are_zero(kernel: np.ndarray) -> None:
 def test_heat_maps_any_number_of_images(count: int) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 1), dtype="uint8")
     heat_maps = HeatMaps(network(6, KERNEL), tf.distribute.get_strategy())
-    heat = heat_maps.of(images, 1)
+    heat = heat_maps.grad_cam(images, 1)
     assert (heat.shape, heat.dtype) == ((count, SIZE, SIZE), np.float32)
-    np.testing.assert_allclose(heat[-1:], heat_maps.of(images[-1:], 1), atol=1e-6)
+    np.testing.assert_allclose(heat[-1:], heat_maps.grad_cam(images[-1:], 1), atol=1e-6)
     np.testing.assert_allclose(heat.max(axis=(1, 2)), 1)
     assert heat.min() >= 0
 
@@ -108,9 +108,9 @@ def test_heat_maps_and_predictions_do_not_interfere() -> None:
     model = network(6, KERNEL)
     images = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
     predictor = Predictor(model, tf.distribute.get_strategy())
-    before, alone = predictor.whole(images), maps_of(network(6, KERNEL), IMAGES, 0)
+    before, alone = predictor.predict(images), maps_of(network(6, KERNEL), IMAGES, 0)
     np.testing.assert_array_equal(maps_of(model, IMAGES, 0).grad_cam, alone.grad_cam)
-    np.testing.assert_array_equal(predictor.whole(images), before)
+    np.testing.assert_array_equal(predictor.predict(images), before)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -130,11 +130,11 @@ def test_heat_maps_half_precision_matches_float32(policy: str) -> None:
 @given(st.integers(0, SIZE - SQUARE), st.integers(0, SIZE - SQUARE))
 @settings(max_examples=25, deadline=None)
 def test_grad_cam_locates_bright_square(x: int, y: int) -> None:
-    (heat,) = BRIGHTNESS.of(image((x, y))[None], 0)
+    (heat,) = BRIGHTNESS.grad_cam(image((x, y))[None], 0)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert x - 2 <= column < x + SQUARE + 2  # a cell of four pixels may extend beyond the square
     assert y - 2 <= row < y + SQUARE + 2
-    np.testing.assert_array_equal(BRIGHTNESS.of(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
+    np.testing.assert_array_equal(BRIGHTNESS.grad_cam(image((x, y))[None], 1), np.zeros((1, SIZE, SIZE)))
 
 
 def test_blend_colors_only_regions_with_heat() -> None:

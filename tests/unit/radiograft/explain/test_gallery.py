@@ -15,7 +15,7 @@ from radiograft.explain.class_activation import blend
 from radiograft.explain.gallery import SIDE, LabelFigures, classify_predictions, draw_gallery, labels_to_show
 from tests.helpers.squares import brightness, image, shards
 
-PLACES = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
+POSITIONS = [(4 * number % 24, 8 * (number // 6)) for number in range(16)]
 TRUTH = [1.0] * 8 + [0.0] * 7 + [float("nan")]
 SCORES = [0.9, 0.8, 0.95, 0.7, 0.4, 0.1, 0.3, 0.2, 0.6, 0.99, 0.05, 0.5, 0.01, 0.51, 0.52, 0.97]
 BOX = [0.0, 0.0, 0.25, 0.25]
@@ -26,7 +26,7 @@ OUTCOMES = ["true positives", "false positives", "false negatives", "true negati
 def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return shards(
         tmp_path_factory.mktemp("shards"),
-        {"test": PLACES},
+        {"test": POSITIONS},
         {"test": TRUTH},
         {"test-2.png": ("Bright", BOX), "test-0.png": ("Dark", BOX)},
     )
@@ -46,7 +46,7 @@ def figures(data: Shards) -> LabelFigures:
 
 def test_classify_predictions_sorts_by_confidence_and_omits_unknown_truth(data: Shards) -> None:
     calls = classify_predictions(predictions(data), "Bright", 0.5)
-    assert {outcome: [call.place for call in part] for outcome, part in calls.items()} == {
+    assert {outcome: [call.position for call in part] for outcome, part in calls.items()} == {
         "true positives": [2, 0, 1, 3],
         "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is positive
         "false negatives": [5, 7, 6, 4],
@@ -67,9 +67,9 @@ def test_labels_to_show_takes_most_positives_with_threshold() -> None:
 
 def test_draw_gallery_shows_worst_errors_and_examples_of_every_outcome(figures: LabelFigures) -> None:
     assert (figures.label, figures.threshold) == ("Bright", 0.5)
-    worst = {outcome: [figure.call.place for figure in part] for outcome, part in figures.worst.items()}
+    worst = {outcome: [figure.call.position for figure in part] for outcome, part in figures.worst.items()}
     assert worst == {"false positives": [9, 8, 14, 13, 11], "false negatives": [5, 7, 6, 4]}
-    looks = {outcome: [figure.call.place for figure in part] for outcome, part in figures.looks.items()}
+    looks = {outcome: [figure.call.position for figure in part] for outcome, part in figures.heat_maps.items()}
     assert list(looks) == OUTCOMES
     assert looks["true positives"] == [2, 0, 1, 3]
     assert looks["false positives"] == [9, 8, 14, 13]
@@ -78,26 +78,26 @@ def test_draw_gallery_shows_worst_errors_and_examples_of_every_outcome(figures: 
 def test_draw_gallery_figure_matches_image_id(figures: LabelFigures) -> None:
     for part in figures.worst.values():
         for figure in part:
-            assert figure.call.image_id == f"test-{figure.call.place}.png"
-            expected = blend(image(PLACES[figure.call.place]), None, side=SIDE)
+            assert figure.call.image_id == f"test-{figure.call.position}.png"
+            expected = blend(image(POSITIONS[figure.call.position]), None, side=SIDE)
             np.testing.assert_array_equal(figure.pixels, expected)
             assert figure.call.image_id in figure.alt
 
 
 def test_draw_gallery_strip_has_image_both_maps_and_boxes(figures: LabelFigures) -> None:
-    boxed, bare = figures.looks["true positives"][:2]
+    boxed, bare = figures.heat_maps["true positives"][:2]
     for figure, boxes in ((boxed, [BOX]), (bare, [])):  # the box of the second image belongs to another label
         assert figure.pixels.shape == (SIDE, 3 * SIDE + 8, 3)
-        expected = blend(image(PLACES[figure.call.place]), None, boxes, SIDE)
+        expected = blend(image(POSITIONS[figure.call.position]), None, boxes, SIDE)
         np.testing.assert_array_equal(figure.pixels[:, :SIDE], expected)
-    (heat,) = brightness().of(image(PLACES[0])[None], 0)
-    grad_cam = blend(image(PLACES[0]), heat, [], SIDE)
+    (heat,) = brightness().grad_cam(image(POSITIONS[0])[None], 0)
+    grad_cam = blend(image(POSITIONS[0]), heat, [], SIDE)
     np.testing.assert_array_equal(bare.pixels[:, SIDE + 4 : 2 * SIDE + 4], grad_cam)
     np.testing.assert_array_equal(bare.pixels[:, 2 * SIDE + 8 :], grad_cam)  # with one layer both maps are equal
 
 
 def test_figure_jpeg_is_small(figures: LabelFigures) -> None:
-    for figure in [*figures.worst["false positives"], *figures.looks["true positives"]]:
+    for figure in [*figures.worst["false positives"], *figures.heat_maps["true positives"]]:
         assert len(figure.jpeg) < 30_000
         with Image.open(io.BytesIO(figure.jpeg)) as jpeg:
             assert (jpeg.format, jpeg.size) == ("JPEG", (figure.pixels.shape[1], SIDE))

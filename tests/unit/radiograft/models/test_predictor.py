@@ -50,21 +50,21 @@ def in_batches(values: object, size: int) -> tf.data.Dataset:
 @given(batch_size=st.integers(1, 13))
 def test_a_stream_gives_what_predict_gives(model: keras.Model, predictor: Predictor, batch_size: int) -> None:
     batches = in_batches(IMAGES, batch_size)
-    outputs = list(predictor.single(batches))
+    outputs = list(predictor.iter_outputs(batches))
     assert [len(output) for output in outputs] == [len(batch) for batch in batches]
     assert all(output.dtype == np.float32 for output in outputs)
     np.testing.assert_allclose(np.concatenate(outputs), model.predict(IMAGES, verbose=0), atol=1e-5)
 
 
 def test_the_last_small_batch_is_like_the_others(predictor: Predictor) -> None:
-    first, second, last = predictor.single(in_batches(IMAGES, 4))
+    first, second, last = predictor.iter_outputs(in_batches(IMAGES, 4))
     assert (len(first), len(second), len(last)) == (4, 4, 3)
-    alone = list(predictor.single(in_batches(IMAGES[8:], 1)))
+    alone = list(predictor.iter_outputs(in_batches(IMAGES[8:], 1)))
     np.testing.assert_allclose(last, np.concatenate(alone), atol=1e-6)
 
 
 def test_no_images_give_no_outputs(predictor: Predictor) -> None:
-    assert list(predictor.single(in_batches(IMAGES[:0], 4))) == []
+    assert list(predictor.iter_outputs(in_batches(IMAGES[:0], 4))) == []
 
 
 def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
@@ -73,7 +73,7 @@ def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
     predictor = Predictor(keras.Model(inputs, seen(inputs)), tf.distribute.get_strategy())
     before = seen.count
     for size in (4, 4, 11, 3):
-        np.testing.assert_array_equal(np.concatenate(list(predictor.single(in_batches(IMAGES, size)))), IMAGES)
+        np.testing.assert_array_equal(np.concatenate(list(predictor.iter_outputs(in_batches(IMAGES, size)))), IMAGES)
     assert seen.count == before + 1
 
 
@@ -83,7 +83,7 @@ def test_a_model_of_several_tensors_in_half_precision_gives_all_its_outputs() ->
     pooled = keras.layers.GlobalAveragePooling1D()(second)
     model = keras.Model([first, second], [keras.layers.Add()([first, pooled]), pooled])
     values = np.arange(10, dtype="float16").reshape(5, 2), np.ones((5, 3, 2), dtype="float16")
-    batches = list(Predictor(model, tf.distribute.get_strategy()).parts(in_batches(values, 2)))
+    batches = list(Predictor(model, tf.distribute.get_strategy()).iter_batches(in_batches(values, 2)))
     assert [[len(output) for output in outputs] for outputs in batches] == [[2, 2], [2, 2], [1, 1]]
     sums, means = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
     np.testing.assert_array_equal(sums, np.arange(10).reshape(5, 2) + 1)

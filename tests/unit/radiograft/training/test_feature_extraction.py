@@ -74,8 +74,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
 
     class Interrupted(Predictor):
-        def single(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
-            for output in super().single(batches):
+        def iter_outputs(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
+            for output in super().iter_outputs(batches):
                 sizes.append(len(output))
                 if len(sizes) == 10:
                     raise KeyboardInterrupt

@@ -23,18 +23,18 @@ policies = st.builds(
 
 
 def frames(flawed: list[set[str]]) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Returns rows, and which of them have each flaw."""
+    """Returns rows, and which of them have each defect."""
     ids = [f"{number}.png" for number in range(len(flawed))]
     rows = pd.DataFrame({"image_id": ids, "uri": [f"gs://b/{name}" for name in ids]}, dtype="string")
     return rows, {reason: pd.Series([reason in reasons for reasons in flawed], dtype=bool) for reason in REASONS}
 
 
 @given(flawed=flawed_rows, policy=policies)
-def test_sift_excludes_by_policy_and_records_once(flawed: list[set[str]], policy: DataPolicy) -> None:
-    rows, flaws = frames(flawed)
+def test_apply_excludes_by_policy_and_records_once(flawed: list[set[str]], policy: DataPolicy) -> None:
+    rows, defects = frames(flawed)
     data_filter = DataFilter(policy)
-    kept = data_filter.sift(rows, flaws)
-    data_filter.refuse()
+    kept = data_filter.apply(rows, defects)
+    data_filter.raise_on_failures()
     excluding = {reason for reason, name in REASONS.items() if getattr(policy, name) != "report"}
     bad = [f"{number}.png" for number, reasons in enumerate(flawed) if reasons & excluding]
     assert sorted(data_filter.excluded()["image_id"]) == sorted(bad)
@@ -42,20 +42,20 @@ def test_sift_excludes_by_policy_and_records_once(flawed: list[set[str]], policy
     suspects = [
         (f"{n}.png", reason) for n, reasons in enumerate(flawed) if not reasons & excluding for reason in reasons
     ]
-    assert sorted(data_filter.suspects()[["image_id", "reason"]].itertuples(index=False, name=None)) == sorted(suspects)
+    assert sorted(data_filter.flagged()[["image_id", "reason"]].itertuples(index=False, name=None)) == sorted(suspects)
     listed = data_filter.quarantine()
     assert all(policy.treatment(reason) == "quarantine" for reason in listed["reason"])
     assert set(listed["image_id"]) <= set(bad)
     assert listed["uri"].tolist() == [f"gs://b/{name}" for name in listed["image_id"]]
 
 
-def test_refuse_fail_policy_raises_with_counts_and_examples() -> None:
-    rows, flaws = frames([{BLANK}, set(), {BLANK}, {INVERTED}])
+def test_raise_on_failures_fail_policy_raises_with_counts_and_examples() -> None:
+    rows, defects = frames([{BLANK}, set(), {BLANK}, {INVERTED}])
     data_filter = DataFilter(DataPolicy(blank="fail", empty="fail"))
-    data_filter.sift(rows, flaws)
-    data_filter.note(exclusion(["x.png"], "empty file"))
+    data_filter.apply(rows, defects)
+    data_filter.add_excluded(exclusion(["x.png"], "empty file"))
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
-        data_filter.refuse()
+        data_filter.raise_on_failures()
     assert str(error.value) == (
         "the data must have no defect that data_policy sets to `fail`, got 2 (blank: blank image: a single gray "
         "level): 0.png, 2.png; 1 (empty: empty file): x.png; repair the data, or set blank=drop,empty=drop"

@@ -194,7 +194,7 @@ def test_generate_invalid_arguments_raises_immediately(patients: int, seed: int,
 def test_box_around_contains_most_of_field() -> None:
     amount = np.zeros((100, 100))
     amount[20:40, 60:90] = 1.0
-    amount[70, 10] = 5.0  # less than 1 % of the total
+    amount[70, 10] = 5.0  # less than 1% of the total
     assert box_around(amount) == pytest.approx((0.6, 0.2, 0.3, 0.2), abs=0.03)
 
 

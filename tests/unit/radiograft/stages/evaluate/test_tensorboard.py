@@ -1,4 +1,4 @@
-"""What a real TensorBoard serves of an evaluation's logs: figures, runs side by side, images, the projector."""
+"""The TensorBoard logs of an evaluation as a TensorBoard server shows them: scalars, HParams, images, projector."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ RUNS = ("a-run", "another-run")
 
 
 @pytest.fixture(scope="module")
-def facts(evaluation: Evaluated) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((evaluation.folder / "metrics.json").read_text())
-    return found
+def results(evaluation: Evaluated) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((evaluation.folder / "metrics.json").read_text())
+    return content
 
 
 @pytest.fixture(scope="module")
-def logs(evaluation: Evaluated, facts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs of two runs, each in its own folder; the second had another setting."""
+def logs(evaluation: Evaluated, results: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The logs of two runs, each in its own folder, with different settings."""
     folder = tmp_path_factory.mktemp("tensorboard")
     shutil.copytree(evaluation.logs, folder / "a-run")
-    lineage = {**facts["lineage"], "settings": {**facts["lineage"]["settings"], "train_batch_size": 64}}
-    tensorboard.write_figures(folder / "another-run", "another-run", {**facts, "lineage": lineage}, [])
+    lineage = {**results["lineage"], "settings": {**results["lineage"]["settings"], "train_batch_size": 64}}
+    tensorboard.write_figures(folder / "another-run", "another-run", {**results, "lineage": lineage}, [])
     return folder
 
 
 @pytest.fixture(scope="module")
 def board(logs: Path) -> Iterator[str]:
-    """The address of a TensorBoard that has read the logs."""
+    """The address of a TensorBoard server that has read the logs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,12 +75,12 @@ def _wait_until_read(address: str) -> None:
         except urllib.error.URLError:
             pass  # not up yet
         time.sleep(0.2)
-    raise AssertionError(f"TensorBoard had not read four runs after {START_SECONDS} s")
+    raise AssertionError(f"TensorBoard did not read four runs within {START_SECONDS} s")
 
 
 def fetch(address: str, path: str, **query: str | int) -> bytes:
-    with urllib.request.urlopen(f"{address}/{path}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
-        content: bytes = answer.read()
+    with urllib.request.urlopen(f"{address}/{path}?{urllib.parse.urlencode(query)}", timeout=30) as response:
+        content: bytes = response.read()
         return content
 
 
@@ -88,30 +88,30 @@ def get(address: str, path: str, **query: str | int) -> Any:
     return json.loads(fetch(address, path, **query))
 
 
-def ask_hparams(address: str, path: str, **question: Any) -> Any:
-    body = json.dumps({"experimentName": "", **question}).encode()
+def post_hparams(address: str, path: str, **query: Any) -> Any:
+    body = json.dumps({"experimentName": "", **query}).encode()
     request = urllib.request.Request(f"{address}/plugin/hparams/{path}", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.loads(response.read())
 
 
-def test_both_strategies_figures_are_scalars(board: str, facts: dict[str, Any]) -> None:
+def test_tensorboard_scalars_hold_metrics_of_both_strategies(board: str, results: dict[str, Any]) -> None:
     tags = get(board, "plugin/scalars/tags")
     for strategy in STRATEGIES:
         run = f"a-run/evaluation/{strategy}"
         assert {"test/auroc", "test/accuracy", "validation/average_precision", "test_auroc/Pneumonia"} <= set(tags[run])
         assert "test_auroc/Emphysema" not in tags[run]  # not estimable
         ((_, step, value),) = get(board, "plugin/scalars/scalars", run=run, tag="test/auroc")
-        expected = facts["metrics"][strategy]["test"]["mean"]["auroc"]["value"]
+        expected = results["metrics"][strategy]["test"]["mean"]["auroc"]["value"]
         assert (step, value) == (0, pytest.approx(expected, abs=1e-6))
 
 
-def test_every_run_is_a_session_with_all_settings(board: str, facts: dict[str, Any]) -> None:
-    settings = facts["lineage"]["settings"]
-    experiment = ask_hparams(board, "experiment")
+def test_tensorboard_hparams_holds_a_session_per_run(board: str, results: dict[str, Any]) -> None:
+    settings = results["lineage"]["settings"]
+    experiment = post_hparams(board, "experiment")
     named = {info["name"] for info in experiment["hparamInfos"]}
     assert named == set(settings)
-    groups = ask_hparams(
+    groups = post_hparams(
         *(board, "session_groups"),
         startIndex=0,
         sliceSize=10,
@@ -123,39 +123,39 @@ def test_every_run_is_a_session_with_all_settings(board: str, facts: dict[str, A
     assert [found[run]["hparams"]["train_batch_size"] for run in RUNS] == [8, 64]
     assert found["a-run"]["hparams"]["model_backbone"] == "efficientnet_lite0"
     values = {metric["name"]["tag"]: metric["value"] for metric in found["a-run"]["metricValues"]}
-    expected = facts["metrics"]["fine_tuning"]["test"]["mean"]["auroc"]["value"]
+    expected = results["metrics"]["fine_tuning"]["test"]["mean"]["auroc"]["value"]
     assert values["test/auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_images_of_the_report_are_there(board: str) -> None:
-    """Fails where a tag holds more than the group of its images, such as an id."""
+def test_tensorboard_images_hold_report_figures(board: str) -> None:
+    """Fails if a tag contains more than the group of its images, such as an image id."""
     tags = get(board, "plugin/images/tags")
     assert list(tags) == ["a-run/evaluation/fine_tuning"]
     names = tags["a-run/evaluation/fine_tuning"]
     outcomes = ("false positives", "false negatives", "true positives", "true negatives")
     kinds = ("heat maps", "worst calls")
-    groups = {f"{kind}/{label}/{each}" for kind in kinds for label in LABELS for each in outcomes}
+    groups = {f"{kind}/{label}/{outcome}" for kind in kinds for label in LABELS for outcome in outcomes}
     assert set(names) <= {"augmentation", *groups}
     assert any(name.startswith("heat maps/Pneumonia/") for name in names)
     assert any(name.startswith("worst calls/Pneumonia/") for name in names)
     name = next(name for name in names if name.startswith("heat maps/"))
-    assert shown(board, name).mode == "RGB"
+    assert fetch_image(board, name).mode == "RGB"
 
 
-def test_the_sheet_of_augmented_views_is_there(board: str, evaluation: Evaluated) -> None:
+def test_tensorboard_images_hold_augmentation_sheet(board: str, evaluation: Evaluated) -> None:
     png = contact_sheet.training_contact_sheet(Shards.read(evaluation.inputs.shards), SEED)
     with Image.open(BytesIO(png)) as sheet:
-        np.testing.assert_array_equal(np.asarray(shown(board, "augmentation").convert("L")), np.asarray(sheet))
+        np.testing.assert_array_equal(np.asarray(fetch_image(board, "augmentation").convert("L")), np.asarray(sheet))
 
 
-def shown(address: str, tag: str) -> Image.Image:
-    """The first image of a tag of the published strategy."""
+def fetch_image(address: str, tag: str) -> Image.Image:
+    """Returns the first image of a tag of the published strategy."""
     image = get(address, "plugin/images/images", run="a-run/evaluation/fine_tuning", tag=tag, sample=0)[0]
     content = fetch(address, "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
     return Image.open(BytesIO(content))
 
 
-def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, evaluation: Evaluated) -> None:
+def test_tensorboard_projector_holds_features_labels_scores_and_thumbnails(board: str, evaluation: Evaluated) -> None:
     assert get(board, "plugin/projector/runs") == ["a-run/evaluation/fine_tuning"]
     which = {"run": "a-run/evaluation/fine_tuning", "name": "features"}
     (embedding,) = get(board, "plugin/projector/info", run=which["run"])["embeddings"]
@@ -164,8 +164,8 @@ def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, eva
     assert np.isfinite(features).all()
     table = pd.read_csv(BytesIO(fetch(board, "plugin/projector/metadata", **which)), sep="\t")
     assert table["picture"].tolist() == [
-        *(f"validation {place}" for place in range(39)),
-        *(f"test {place}" for place in range(31)),
+        *(f"validation {position}" for position in range(39)),
+        *(f"test {position}" for position in range(31)),
     ]
     predictions = pd.read_parquet(evaluation.folder / "predictions.parquet").query("strategy == 'fine_tuning'")
     for label in LABELS:
@@ -174,17 +174,17 @@ def test_the_projector_has_features_labels_scores_and_thumbnails(board: str, eva
         np.testing.assert_allclose(table[f"score of {label}"], predictions[f"score:{label}"], atol=1e-4)
     sprite = Image.open(BytesIO(fetch(board, "plugin/projector/sprite_image", **which)))
     assert sprite.size == (9 * 64, 9 * 64)
-    last = np.asarray(sprite)[7 * 64 : 8 * 64, 6 * 64 : 7 * 64]  # the 70th of nine a row
+    last = np.asarray(sprite)[7 * 64 : 8 * 64, 6 * 64 : 7 * 64]  # the 70th of nine per row
     image = list(Shards.read(evaluation.inputs.shards).examples("test"))[-1][0].numpy()[..., 0]
     assert last.mean() == pytest.approx(image.mean(), abs=2)
 
 
-def test_a_sprite_is_small_enough_for_the_projector() -> None:
+def test_tensorboard_sprite_fits_projector_limit() -> None:
     side = int(np.ceil(np.sqrt(2 * tensorboard.MAX_EMBEDDED))) * tensorboard.THUMBNAIL
     assert side <= 8192
 
 
-def test_no_patient_can_be_found_in_the_logs(logs: Path, evaluation: Evaluated) -> None:
+def test_tensorboard_logs_contain_no_patient_ids(logs: Path, evaluation: Evaluated) -> None:
     ids = Shards.read(evaluation.inputs.shards).rows["image_id"]
     assert ids.str.fullmatch(r"\d{8}_\d{3}\.png").all()
     for path in (path for path in logs.rglob("*") if path.is_file() and path.suffix != ".png"):

@@ -1,4 +1,4 @@
-"""The run's page says where its TensorBoard logs lie, and has what full Kubeflow's UI makes its button of."""
+"""The TensorBoard card of a run: location of the logs, and metadata for the button of the full Kubeflow UI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN = "5d8b2c1e-0c3f-4a57-9a7e-1f2d3c4b5a69"
         ("gs://bucket/elsewhere/logs", "gs://bucket/elsewhere/logs"),
     ],
 )
-def test_card_and_button_name_the_logs_of_the_whole_run(tmp_path: Path, uri: str, logs: str) -> None:
+def test_write_card_names_log_folder_of_run(tmp_path: Path, uri: str, logs: str) -> None:
     tensorboard_card.write_card(uri, RUN, tmp_path / "card", tmp_path / "button")
     lines = (tmp_path / "card").read_text().splitlines()
     assert lines[0] == "# TensorBoard"

@@ -1,4 +1,4 @@
-"""The publish stage: which files make a version, what its lineage says, and that it starts without TensorFlow."""
+"""The publish stage: files and lineage of a version, promotion, retries, and no import of TensorFlow."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ def settings(tmp_path: Path) -> Publish:
     return Publish(publish_registry=str(tmp_path / "registry"), publish_model_name="chest")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
 
-def test_a_version_holds_what_serves_explains_and_proves_it(
-    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
-) -> None:
+def test_publish_version_holds_all_files(inputs: task.PublishInputs, settings: Publish, tmp_path: Path) -> None:
     assert task.run(settings, inputs, "run-1", tmp_path / "version").version == 1
     folder = tmp_path / "registry" / "chest" / "1"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
@@ -63,11 +61,11 @@ def test_a_version_holds_what_serves_explains_and_proves_it(
     assert (folder / "saved_model.pb").read_text() == "graph"
     assert (extra / "predictions.parquet").read_text() == "predictions"
     assert (extra / "report.html").read_text() == "<!doctype html>"
-    assert _json(extra / "metrics.json") == METRICS
+    assert _read_json(extra / "metrics.json") == METRICS
     assert registry.verify_version(str(tmp_path / "registry"), "chest", 1)["model"] == "chest"
 
 
-def test_the_contract_gets_the_published_strategys_thresholds(
+def test_publish_contract_holds_thresholds_of_published_strategy(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
@@ -75,7 +73,7 @@ def test_the_contract_gets_the_published_strategys_thresholds(
     assert spec == dataclasses.replace(SPEC, thresholds={"Pneumonia": 0.75})
 
 
-def test_lineage_names_run_data_settings_code_and_parent(
+def test_publish_lineage_holds_run_data_settings_code_and_parent(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RADIOGRAFT_COMMIT", "c0ffee")
@@ -83,7 +81,7 @@ def test_lineage_names_run_data_settings_code_and_parent(
     for run in ("run-1", "run-2"):
         task.run(settings, inputs, run, tmp_path / "version")
     first, second = (
-        _json(tmp_path / "registry" / "chest" / number / "assets.extra" / "lineage.json") for number in ("1", "2")
+        _read_json(tmp_path / "registry" / "chest" / number / "assets.extra" / "lineage.json") for number in ("1", "2")
     )
     packages = first.pop("packages")
     assert first | {"created": ""} == {
@@ -102,25 +100,23 @@ def test_lineage_names_run_data_settings_code_and_parent(
     assert second["parent"] == 1
 
 
-def test_without_the_builds_word_the_commit_is_that_of_the_sources(
+def test_publish_lineage_without_commit_variable_reads_git(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RADIOGRAFT_COMMIT", raising=False)
     if not (ROOT / ".git").exists():
-        pytest.skip("the sources have no history here")
+        pytest.skip("the sources are not a git repository")
     task.run(settings, inputs, "run-1", tmp_path / "version")
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    commit = _json(tmp_path / "version")["lineage"]["code"]["commit"]
+    commit = _read_json(tmp_path / "version")["lineage"]["code"]["commit"]
     assert commit.removesuffix("-dirty") == head.strip()
 
 
-def test_the_output_says_where_the_version_lies_and_how_it_stands(
-    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
-) -> None:
+def test_publish_output_holds_uri_and_standing(inputs: task.PublishInputs, settings: Publish, tmp_path: Path) -> None:
     task.run(settings, inputs, "run-1", tmp_path / "version")
-    found = _json(tmp_path / "version")
-    assert found.pop("lineage") == _json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "lineage.json")
-    assert found == {
+    output = _read_json(tmp_path / "version")
+    assert output.pop("lineage") == _read_json(tmp_path / "registry" / "chest" / "1" / "assets.extra" / "lineage.json")
+    assert output == {
         "model": "chest",
         "version": 1,
         "uri": f"{tmp_path}/registry/chest/1",
@@ -135,21 +131,21 @@ def _publish(settings: Publish, folder: Path, run_id: str, **gate: Any) -> task.
 
 
 def _in_production(settings: Publish) -> int | None:
-    found = production.read_production(settings.publish_registry, settings.publish_model_name)
-    return found.version if found else None
+    current = production.read_production(settings.publish_registry, settings.publish_model_name)
+    return current.version if current else None
 
 
-def test_what_passed_the_gate_becomes_production(settings: Publish, tmp_path: Path) -> None:
+def test_publish_approved_version_becomes_production(settings: Publish, tmp_path: Path) -> None:
     first = _publish(settings, tmp_path, "run-1")
     second = _publish(settings, tmp_path, "run-2", champion=1, reasons=["better", "and above the floor"])
     assert (first.promoted, second) == (True, task.PublishResult(2, True, "better; and above the floor"))
-    found = production.read_production(settings.publish_registry, "chest")
-    assert found is not None
-    assert [(each.version, each.run_id) for each in found.history] == [(1, "run-1"), (2, "run-2")]
-    assert found.history[1].reason == "better; and above the floor"
+    current = production.read_production(settings.publish_registry, "chest")
+    assert current is not None
+    assert [(change.version, change.run_id) for change in current.history] == [(1, "run-1"), (2, "run-2")]
+    assert current.history[1].reason == "better; and above the floor"
 
 
-def test_what_did_not_pass_is_a_candidate_with_the_reason(settings: Publish, tmp_path: Path) -> None:
+def test_publish_rejected_version_is_candidate_with_reason(settings: Publish, tmp_path: Path) -> None:
     _publish(settings, tmp_path, "run-1")
     outcome = _publish(settings, tmp_path, "run-2", champion=1, promote=False, reasons=["worse"])
     assert outcome == task.PublishResult(2, False, "worse")
@@ -159,59 +155,56 @@ def test_what_did_not_pass_is_a_candidate_with_the_reason(settings: Publish, tmp
 
 
 @pytest.mark.parametrize("champion", [None, 1])
-def test_the_verdict_holds_only_against_the_champion_it_saw(
-    settings: Publish, tmp_path: Path, champion: int | None
-) -> None:
+def test_publish_production_changed_stays_candidate(settings: Publish, tmp_path: Path, champion: int | None) -> None:
     for number in (1, 2):
         _publish(settings, tmp_path, f"run-{number}", champion=number - 1 or None)
     outcome = _publish(settings, tmp_path, "run-3", champion=champion)
-    seen = f"version {champion}" if champion else "no version"
+    expected = f"version {champion}" if champion else "no version"
     assert outcome == task.PublishResult(
         3,
         False,
-        f"production changed: expected {seen} in production, got version 2; run the pipeline again",
+        f"production changed: expected {expected} in production, got version 2; run the pipeline again",
     )
     assert _in_production(settings) == 2
 
 
-def test_an_attempt_after_the_promotion_tells_what_was_done(settings: Publish, tmp_path: Path) -> None:
+def test_publish_retry_after_promotion_returns_same_result(settings: Publish, tmp_path: Path) -> None:
     first = _publish(settings, tmp_path, "run-1")
     _publish(settings, tmp_path, "run-2", champion=1)
     assert _publish(settings, tmp_path, "run-1") == first
     assert _in_production(settings) == 2
 
 
-def test_of_two_live_attempts_both_tell_that_the_run_is_in_production(
+def test_publish_concurrent_attempts_both_report_promotion(
     settings: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails where the slower one takes the promotion by the quicker one for another run's."""
+    """Fails if the slower attempt takes the promotion by the faster one for that of another run."""
     promote, others = production.promote, list[task.PublishResult]()
 
-    def just_too_late(*arguments: Any, **named: Any) -> None:
+    def promote_second(*arguments: Any, **keywords: Any) -> None:
         monkeypatch.setattr(production, "promote", promote)
-        monkeypatch.setattr(
-            production, "utc_now", lambda: "2026-01-01T00:00:00+00:00"
-        )  # no two attempts promote at once
+        # Two attempts never promote at the same time.
+        monkeypatch.setattr(production, "utc_now", lambda: "2026-01-01T00:00:00+00:00")
         others.append(_publish(settings, tmp_path / "other", "run-1"))
         monkeypatch.undo()
-        promote(*arguments, **named)
+        promote(*arguments, **keywords)
 
-    monkeypatch.setattr(production, "promote", just_too_late)
+    monkeypatch.setattr(production, "promote", promote_second)
     outcome = task.PublishResult(1, True, "the lower bound is above the floor")
     assert [_publish(settings, tmp_path, "run-1"), *others] == [outcome, outcome]
     assert _in_production(settings) == 1
 
 
-def test_the_runs_checkpoints_go_when_it_has_published_and_no_other_runs(settings: Publish, tmp_path: Path) -> None:
-    """Fails where a stage takes its own away: killed while its outputs are uploaded, it would begin anew."""
-    kept = [f"{settings.publish_registry}/{registry.CHECKPOINTS}/{run}/fine-tune/state" for run in ("run-1", "run-2")]
-    for uri in kept:
+def test_publish_deletes_checkpoints_of_own_run_only(settings: Publish, tmp_path: Path) -> None:
+    """Fails if a stage deletes its own checkpoints: killed while uploading its outputs, it could not resume."""
+    states = [f"{settings.publish_registry}/{registry.CHECKPOINTS}/{run}/fine-tune/state" for run in ("run-1", "run-2")]
+    for uri in states:
         storage.write_bytes(uri, b"state")
     _publish(settings, tmp_path, "run-1")
-    assert [storage.exists(uri) for uri in kept] == [False, True]
+    assert [storage.exists(uri) for uri in states] == [False, True]
 
 
-def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Path) -> None:
+def test_publish_without_gate_decision_raises(settings: Publish, tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path)
     metrics = {name: value for name, value in METRICS.items() if name != "gate"}
     (inputs.evaluation / "metrics.json").write_text(json.dumps(metrics))
@@ -220,9 +213,7 @@ def test_without_a_verdict_nothing_is_published(settings: Publish, tmp_path: Pat
     assert registry.files_below(settings.publish_registry) == []
 
 
-def test_a_report_that_was_changed_is_not_published(
-    inputs: task.PublishInputs, settings: Publish, tmp_path: Path
-) -> None:
+def test_publish_modified_report_raises(inputs: task.PublishInputs, settings: Publish, tmp_path: Path) -> None:
     inputs.report.write_text("<!doctype htmm>")
     with pytest.raises(ValueError, match=r"report\.html must match report\.SHA256SUMS, but is corrupt; "):
         task.run(settings, inputs, "run-1", tmp_path / "version")
@@ -230,13 +221,13 @@ def test_a_report_that_was_changed_is_not_published(
 
 
 @pytest.mark.parametrize("promote", [True, False])
-def test_kfp_gets_version_and_promotion_as_metrics(settings: Publish, tmp_path: Path, promote: bool) -> None:
+def test_publish_result_logs_version_and_promotion(settings: Publish, tmp_path: Path, promote: bool) -> None:
     metrics = dsl.Metrics()
     _publish(settings, tmp_path, "run-1", promote=promote).log_to(metrics)
     assert metrics.metadata == {"version": 1, "promoted": int(promote)}
 
 
-def test_a_second_attempt_is_the_same_version_and_a_second_run_the_next(
+def test_publish_retry_keeps_version_and_new_run_increments_it(
     inputs: task.PublishInputs, settings: Publish, tmp_path: Path
 ) -> None:
     numbers = [
@@ -247,13 +238,13 @@ def test_a_second_attempt_is_the_same_version_and_a_second_run_the_next(
 
 
 @pytest.mark.parametrize(
-    "lost", ["model/saved_model/saved_model.pb", "model/model.keras", "evaluation/metrics.json", "report.html"]
+    "missing", ["model/saved_model/saved_model.pb", "model/model.keras", "evaluation/metrics.json", "report.html"]
 )
-def test_without_its_inputs_nothing_is_published(
-    inputs: task.PublishInputs, settings: Publish, tmp_path: Path, lost: str
+def test_publish_missing_input_raises(
+    inputs: task.PublishInputs, settings: Publish, tmp_path: Path, missing: str
 ) -> None:
-    (tmp_path / lost).unlink()
-    with pytest.raises((FileNotFoundError, ValueError), match=Path(lost).name):
+    (tmp_path / missing).unlink()
+    with pytest.raises((FileNotFoundError, ValueError), match=Path(missing).name):
         task.run(settings, inputs, "run-1", tmp_path / "version")
     assert registry.list_versions(str(tmp_path / "registry"), "chest") == []
     assert not (tmp_path / "version").exists()
@@ -271,10 +262,12 @@ print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.module
 """
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
-def test_publishing_loads_no_tensorflow(inputs: task.PublishInputs, embedded: str, tmp_path: Path, place: str) -> None:
-    target = str(tmp_path / "registry") if place == "folder" else f"{embedded}/{tmp_path.name}"
+@pytest.mark.parametrize("location", ["folder", "bucket"])
+def test_publish_does_not_import_tensorflow(
+    inputs: task.PublishInputs, embedded: str, tmp_path: Path, location: str
+) -> None:
+    target = str(tmp_path / "registry") if location == "folder" else f"{embedded}/{tmp_path.name}"
     command = [sys.executable, "-c", PUBLISH, str(tmp_path), target]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == "[]\n"
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert process.stdout == "[]\n"
     assert registry.list_versions(target, "chest-radiograph") == [1]
