@@ -1,4 +1,4 @@
-"""A version as it serves: copied from the registry, loaded by TensorFlow and asked about images on this machine."""
+"""Loads a model version from the registry for local inference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ DICOM_PREFIX = slice(128, 132)
 
 
 class Prediction(NamedTuple):
-    """A label's probability, and whether it is called, by its threshold; None where validation could choose none."""
+    """The prediction of one label.
+
+    Attributes:
+        label: name of the label.
+        probability: 0 to 1.
+        threshold: decision threshold; None if it could not be chosen on validation.
+    """
 
     label: str
     probability: float
@@ -32,31 +38,42 @@ class Prediction(NamedTuple):
 
     @property
     def called(self) -> bool | None:
+        """Whether the label is predicted to be present; None without a threshold."""
         return None if self.threshold is None else self.probability >= self.threshold
 
 
 class LoadedVersion:
-    """A version in a folder of its own."""
+    """A model version that was copied to a local folder.
+
+    Attributes:
+        spec: specification of the model.
+    """
 
     def __init__(self, place: str, model: str, number: int, folder: Path) -> None:
-        """Copies the version to `folder`, each file's SHA-256 compared, and loads what serves it.
+        """Copies the version to `folder`, verifies the SHA-256 of each file and loads the SavedModel.
+
+        Args:
+            place: path or URI of the registry.
+            model: name of the model.
+            number: number of the version.
+            folder: where the version is copied to.
 
         Raises:
-            FileNotFoundError: no such version, or a file of it is gone.
-            ValueError: a file of it was changed.
+            FileNotFoundError: there is no such version, or one of its files is missing.
+            ValueError: a file was changed.
         """
         registry.fetch_version(place, model, number, registry.read_manifest(place, model, number)["files"], folder)
         self._extra = folder / registry.EXTRA_ASSETS
         self.spec = ModelSpec.read(self._extra)
-        self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
+        self._loaded = tf.saved_model.load(str(folder))  # a signature alone does not keep the variables alive
 
     @staticmethod
     def read_image(path: Path) -> bytes:
-        """A file as the model takes it: PNG and JPEG as they are, DICOM decoded and encoded as PNG.
+        """Reads an image file; DICOM is converted to PNG, PNG and JPEG are returned unchanged.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: no such image, or too large a one.
+            ValueError: the file is not a supported image or too large.
         """
         content = path.read_bytes()
         try:
@@ -72,24 +89,24 @@ class LoadedVersion:
 
     @staticmethod
     def worth_a_look(answers: Sequence[Prediction]) -> list[str]:
-        """The labels that are called; where none is, the most probable one."""
+        """Returns the labels that are predicted to be present, or the most probable label if there are none."""
         called = [answer.label for answer in answers if answer.called]
         return called or [max(answers, key=lambda answer: answer.probability).label]
 
     def probabilities(self, content: bytes) -> np.ndarray:
-        """float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses."""
-        answer = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
-        found: np.ndarray = answer["probabilities"][0].numpy()
-        return found
+        """Returns the probabilities, float32 [labels], of an encoded PNG or JPEG file, as TensorFlow Serving does."""
+        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
+        probabilities: np.ndarray = outputs["probabilities"][0].numpy()
+        return probabilities
 
     def answers(self, content: bytes) -> list[Prediction]:
-        """`probabilities` label by label."""
+        """Returns the prediction of each label for an encoded PNG or JPEG file."""
         thresholds: Mapping[str, float] = self.spec.thresholds or {}
-        found = zip(self.spec.labels, self.probabilities(content), strict=True)
-        return [Prediction(label, float(value), thresholds.get(label)) for label, value in found]
+        pairs = zip(self.spec.labels, self.probabilities(content), strict=True)
+        return [Prediction(label, float(probability), thresholds.get(label)) for label, probability in pairs]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
-        """The image as the network sees it, under the evidence that it finds for a label, as a PNG file."""
+        """Returns the preprocessed image with the activation map of a label as an overlay, as a PNG file."""
         image = decode(tf.constant(content), self.spec.image_size).numpy()
         (heat,) = self._heat_maps.of(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
@@ -104,10 +121,10 @@ class LoadedVersion:
         )
 
     def check_sample(self) -> float:
-        """Asks about the stored sample and returns the largest difference to the recorded probabilities.
+        """Predicts the stored sample images and returns the largest difference from the recorded probabilities.
 
         Raises:
-            ValueError: the difference is above the recorded tolerance.
+            ValueError: the difference exceeds the recorded tolerance.
         """
         folder = self._extra / golden_predictions.FOLDER
         recorded = json.loads((folder / golden_predictions.ANSWERS).read_text())

@@ -56,7 +56,7 @@ def test_its_table_lists_every_candidate_from_the_input_on(models: list[Path], t
 
 def test_candidates_that_tell_nothing_are_refused(models: list[Path], tmp_path: Path) -> None:
     (models[1] / "search.json").unlink()
-    with pytest.raises(ValueError, match=r"each of at least one model must have one row of the table, got \[1, 0, 1\]"):
+    with pytest.raises(ValueError, match=r"there must be at least one model, with one trial each, got \[1, 0, 1\] trials"):
         task.select_model(models, tmp_path / "chosen")
     with pytest.raises(ValueError, match=r"got \[\]"):
         task.select_model([], tmp_path / "chosen")
