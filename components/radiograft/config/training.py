@@ -81,12 +81,12 @@ class ExtractFeatures(Training):
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
     )
-    model_dense_units: int = setting(
-        256, "Width of the new ReLU layer; 0 omits it.", unit="units", low=0, high=8192
-    )
+    model_dense_units: int = setting(256, "Width of the new ReLU layer; 0 omits it.", unit="units", low=0, high=8192)
     model_dropout: float = setting(0.5, "Dropout rate before the sigmoid layer.", low=0.0, high=0.95)
     model_l2: float = setting(1e-4, "L2 penalty on the kernels of the new layers.", low=0.0, high=1.0)
-    train_feature_epochs: int = setting(30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000)
+    train_feature_epochs: int = setting(
+        30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
+    )
     train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class ExtractFeatures(Training):
         self._check_cut_off()
 
     def _check_cut_off(self) -> None:
-        """Rejects the default cut-off of another backbone, which stays in the UI's form if only the backbone is changed."""
+        """Rejects the default cut-off of another backbone, which remains if only the backbone is changed in the UI."""
         backbone, names = get_backbone(self.model_backbone), split_cut_offs(self.model_cut_off)
         for other in (get_backbone(name) for name in list_backbones() if name != backbone.name):
             if other.default_cut_off in names and other.default_cut_off not in backbone.cut_offs:
@@ -122,13 +122,19 @@ class ExtractFeatures(Training):
 class FineTune(Training):
     """Settings of strategy 2: fine-tuning from the cut-off layer with real-time augmentation."""
 
-    train_fine_tune_epochs: int = setting(10, "Maximum number of epochs of fine-tuning.", unit="epochs", low=1, high=10_000)
+    train_fine_tune_epochs: int = setting(
+        10, "Maximum number of epochs of fine-tuning.", unit="epochs", low=1, high=10_000
+    )
     train_fine_tune_learning_rate: float = setting(1e-4, "Learning rate of fine-tuning.", low=1e-8, high=1.0)
     train_augmentation: str = setting(
         "auto",
-        "`online` augments in each epoch; `cached` runs the frozen layers once per view; `auto` caches if it fits on disk.",
+        "`online` augments in each epoch; `cached` runs the frozen layers once per view; `auto` caches if that fits.",
         choices=("auto", "cached", "online"),
     )
     train_cached_augmentations: int = setting(
-        4, "Augmented views of each image that `cached` stores; epochs alternate between them.", unit="views", low=1, high=1000
+        4,
+        "Augmented views of each image that `cached` stores; epochs alternate between them.",
+        unit="views",
+        low=1,
+        high=1000,
     )

@@ -35,7 +35,8 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
 
     Args:
         name: one of `radiograft.backbones.list_backbones()`.
-        weights: `imagenet`, `none` (random, from the global seed), or a path, gs:// or s3:// URI of a Keras weight file.
+        weights: `imagenet`, `none` (random, from the global seed), or the path, gs:// or s3:// URI of a Keras weight
+            file.
         md5: the MD5 that the weight file must have; empty to accept any.
         image_size: side of the square input in pixels.
 

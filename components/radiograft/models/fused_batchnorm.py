@@ -38,7 +38,7 @@ class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
 
 
 def fuse_batch_norm(model: keras.Model) -> keras.Model:
-    """Returns a network that is equivalent to a functional model in inference mode and shares its layers and weights."""
+    """Returns a network equivalent to a functional model in inference mode, which shares its layers and weights."""
     bare = keras.Model(model.input, model.output)  # without the optimizer, which would be cloned too
     return keras.models.clone_model(
         bare, clone_function=lambda layer: FusedBatchNormalization(layer) if _can_be_fused(layer) else layer

@@ -27,7 +27,7 @@ MAX_TUPLE_ITEMS = 1000  # objects, nested ones included; a tensor's arguments ha
 SAVE = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 FETCH = ("GET", "BINGET", "LONG_BINGET")
 SAME = ("DUP", "MEMOIZE")  # leave their operand on the stack
-UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # or cached, as for frozensets: these weigh 1
+UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # hashing a tuple never descends into them
 MARK = pickletools.markobject
 
 
@@ -175,7 +175,10 @@ def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
 def _read_state(stream: io.BytesIO) -> tuple[dict[str, _Tensor], dict[str, _Storage]]:
     """Reads the first four pickles; returns the tensors of the state dict by name, and their storages."""
     if stream.getvalue().startswith(b"PK"):
-        raise ValueError("a checkpoint must be in PyTorch's legacy format, got a zip archive; save it again with `_use_new_zipfile_serialization=False`")
+        raise ValueError(
+            "a checkpoint must be in PyTorch's legacy format, got a zip archive; save it with "
+            "`_use_new_zipfile_serialization=False`"
+        )
     magic_number, _ = _load_pickle(stream, "magic number")
     version, _ = _load_pickle(stream, "protocol version")
     if (magic_number, version) != (_MAGIC_NUMBER, _PROTOCOL_VERSION):
@@ -216,8 +219,8 @@ def check_pickle_cost(stream: BinaryIO) -> None:
     """Checks that the pickle at the stream's position is cheap to load, and leaves the stream at its end.
 
     Raises:
-        ValueError: the pickle has more than MAX_OPCODES opcodes, a tuple of more than MAX_TUPLE_ITEMS objects, or a memo
-            index above its own size, for which memory would be allocated; or it is corrupt.
+        ValueError: the pickle is corrupt, or it has more than MAX_OPCODES opcodes, a tuple of more than MAX_TUPLE_ITEMS
+            objects, or a memo index above its own size, for which memory would be allocated.
     """
     start, highest, simulator = stream.tell(), 0, _StackSimulator()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):

@@ -85,7 +85,7 @@ class Checkpoints:
                 storage.delete(self._uri(other))
 
     def latest(self) -> CheckpointState | None:
-        """Returns the last state, or None if there is none or it is corrupt, which is logged; then the work starts over."""
+        """Returns the last state; None if there is none or it is corrupt, which is logged."""
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else None
 

@@ -60,8 +60,8 @@ def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Pr
     """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
     Args:
-        features: float [n, sum of widths], the concatenated features of all layers. They may be memory-mapped; one layer
-            is read at a time.
+        features: float [n, sum of widths], the concatenated features of all layers. They may be memory-mapped: one
+            layer is read at a time.
         truth: float32 [n, labels], NaN where unknown; an unknown label does not contribute to the loss.
         widths: number of channels of each layer.
     """
@@ -145,9 +145,9 @@ def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Minimizes the loss by gradient descent with Nesterov momentum and a diagonal preconditioner.
 
-    The curvature of the loss is at most a quarter of the columns' variances plus the penalty (Böhning and Lindsay 1988).
-    Dividing the gradient by this bound therefore never overshoots. Momentum restarts when it points uphill (O'Donoghue
-    and Candès 2015).
+    The curvature of the loss is at most a quarter of the columns' variances plus the penalty (Böhning and Lindsay
+    1988). Dividing the gradient by this bound therefore never overshoots. Momentum restarts when it points uphill
+    (O'Donoghue and Candès 2015).
 
     Args:
         inputs: float32 [n, axes + 1] with uncorrelated columns; the last column is 1, for the bias.
@@ -179,5 +179,5 @@ def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
         if largest_change < TOLERANCE:
             break
     else:
-        log.warning("linear probes: did not converge in %d steps, scores still change by %.2g", MAX_STEPS, largest_change)
+        log.warning("linear probes: no convergence in %d steps, scores still change by %.2g", MAX_STEPS, largest_change)
     return position

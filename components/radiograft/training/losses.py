@@ -1,4 +1,4 @@
-"""Masked cross-entropy with class weights and label smoothing, and validation metrics, for labels that may be unknown."""
+"""Masked cross-entropy with class weights and label smoothing, and validation metrics; labels may be unknown."""
 
 from __future__ import annotations
 

@@ -131,7 +131,8 @@ def _fit(
     Returns:
         The network from images to probabilities, the names of the layers of its head, and the history.
     """
-    extractor = _build_extractor(extraction.backbone, get_backbone(settings.model_backbone), layer, settings.model_cut_off)
+    backbone_spec = get_backbone(settings.model_backbone)
+    extractor = _build_extractor(extraction.backbone, backbone_spec, layer, settings.model_cut_off)
     training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     classifier = build_classifier(

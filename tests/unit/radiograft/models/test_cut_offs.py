@@ -58,8 +58,8 @@ def test_names_are_sorted_from_the_input_on() -> None:
         ("automatic", "model_cut_off must be a layer of densenet121, got 'automatic'"),
         ("auto,conv5_block16_2_conv", "model_cut_off must be a layer of densenet121, got 'auto'"),
         ("conv1_conv,conv1_conv", "model_cut_off must name each layer once, got 'conv1_conv,conv1_conv'"),
-        ("conv1_conv,bn", "model_cut_off must leave weights of the backbone to train, behind 'bn' there are none"),
-        ("probabilities", "model_cut_off must leave weights of the backbone to train, behind 'probabilities'"),
+        ("conv1_conv,bn", "model_cut_off must leave weights of the backbone to train, but there are none from 'bn' on"),
+        ("probabilities", "model_cut_off must leave weights of the backbone to train, but there are none from 'probabilities' on"),
     ],
 )
 def test_refusals(text: str, message: str) -> None:

@@ -198,10 +198,10 @@ def test_a_second_cut_off_forgets_the_first(lite: keras.Model) -> None:
     assert lite.get_layer("top_conv").trainable
 
 
-@pytest.mark.parametrize("behind", ["top_bn", "top_activation", "pooled", "classifier_dense", "probabilities"])
-def test_a_cut_off_behind_the_last_convolution_is_refused(lite: keras.Model, behind: str) -> None:
-    with pytest.raises(ValueError, match=f"must leave weights of the backbone to train, behind '{behind}'"):
-        unfreeze_from(lite, behind, HEAD)
+@pytest.mark.parametrize("cut_off", ["top_bn", "top_activation", "pooled", "classifier_dense", "probabilities"])
+def test_unfreeze_behind_last_convolution_raises(lite: keras.Model, cut_off: str) -> None:
+    with pytest.raises(ValueError, match=f"must leave weights of the backbone to train, but there are none from '{cut_off}' on"):
+        unfreeze_from(lite, cut_off, HEAD)
 
 
 def test_an_unknown_cut_off_is_answered_with_the_nearest_names(densenet: keras.Model, lite: keras.Model) -> None:

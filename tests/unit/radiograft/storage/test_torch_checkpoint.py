@@ -136,7 +136,7 @@ def test_attributes_of_the_state_dict_do_not_hide_its_tensors(tmp_path: Path) ->
 def test_refuses_every_truncation(tmp_path: Path) -> None:
     whole = one_tensor(0, (2, 3), (3, 1))
     for length in range(len(whole)):
-        with pytest.raises(ValueError, match=r"damaged|whole"):
+        with pytest.raises(ValueError, match=r"corrupt|whole"):
             read(whole[:length], tmp_path)
 
 
@@ -206,7 +206,7 @@ TWO_TYPES = state_dict({kind: tensor(stored(kind, "7", 1), 0, (1,), (1,)) for ki
     ("content", "message"),
     [
         (b"PK\x03\x04" + bytes(100), "legacy format, got a zip archive"),
-        (b"", "pickle of the magic number is damaged"),
+        (b"", "pickle of the magic number is corrupt"),
         (checkpoint({}, magic=pickle.dumps(1)), "must have PyTorch's magic number"),
         (checkpoint({}, version=pickle.dumps(1000)), "protocol 1001"),
         (checkpoint({}, state=pickle.dumps([1])), "must hold a state dict, got a list"),

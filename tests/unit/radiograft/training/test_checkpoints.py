@@ -155,7 +155,7 @@ def test_a_damaged_bit_anywhere_is_noticed(place: float, bit: int, caplog: pytes
         caplog.clear()
         assert checkpoints.latest() is None
         assert numbers(checkpoints) == []
-        expected = ("radiograft", logging.WARNING, f"ignoring the corrupt checkpoint {file}")
+        expected = ("radiograft.training.checkpoints", logging.WARNING, f"ignoring the corrupt checkpoint {file}")
         assert caplog.record_tuples == [expected] * 2
 
 

@@ -86,7 +86,7 @@ def test_an_optimum_that_is_not_reached_is_told(
     monkeypatch.setattr(linear_probes, "MAX_STEPS", 3)
     with caplog.at_level("WARNING"):
         linear_probes.fit_probes(*images(200, 0), WIDTHS)
-    assert "linear probes: did not converge in 3 steps, scores still change by" in caplog.text
+    assert "linear probes: no convergence in 3 steps, scores still change by" in caplog.text
 
 
 @pytest.mark.parametrize("known", [1, 5])

@@ -144,7 +144,7 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ({"train_batch_size": 59}, r"train_batch_size must be at most .* training images \(58\), got 59"),
         ({"model_cut_off": "conv5_block16_2_conv"}, "model_cut_off must be a layer of efficientnet_lite0"),
         ({"model_cut_off": "top_cnv"}, "got 'top_cnv'; did you mean 'top_conv'"),
-        ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train, behind 'top_activation'"),
+        ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train, but there are none from 'top_activation' on"),
         ({"model_feature_layer": "block4a"}, r"model_feature_layer must be .*, got 'block4a'; did you mean 'block4"),
         (
             {"model_feature_layer": "block4c_add"},
@@ -152,7 +152,7 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ),
         (
             {"model_feature_layer": "block4c_add", "model_cut_off": "block4c_add"},
-            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .*, behind 'block4c_add' there",
+            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .*, but there are none from 'block4c_add' on",
         ),
         ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
     ],
