@@ -23,6 +23,8 @@ from radiograft.training.history import History
 from radiograft.training.tasks.base import Monitor
 from radiograft.training.trainer import TrainConfig, train
 
+MEAN_ABSOLUTE_ERROR = Monitor("val_mae", "min")
+
 
 class SquaredError(keras.losses.Loss):  # type: ignore[misc]
     """Squared error of targets from 0 to 1."""
@@ -39,11 +41,11 @@ class RegressionTask:
     """Predicts a fraction; monitored by mean absolute error."""
 
     activation: str = "sigmoid"
-    monitor: Monitor = Monitor("val_mae", "min")
+    monitor: Monitor = MEAN_ABSOLUTE_ERROR
     max_loss: float = 1.0
     chance_loss: float = 0.25
 
-    def loss(self, truth: np.ndarray, recipe: Recipe) -> SquaredError:  # noqa: ARG002
+    def loss(self, truth: np.ndarray, recipe: Recipe) -> SquaredError:
         return SquaredError()
 
     def metrics(self) -> list[keras.metrics.Metric]:
