@@ -30,7 +30,7 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
     """Parses `model_cut_off`: `auto`, a layer name, or several names separated by commas.
 
     Args:
-        head: names of the network's layers behind the pooled features.
+        head: names of the network's layers after the pooled features.
 
     Returns:
         Layer names from the input to the output. Each layer depends on the one before.
@@ -53,7 +53,7 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
 
 
 def last_convolution(model: keras.Model) -> str:
-    """Returns the name of the last convolution; for DenseNet-121 it is the poster's cut-off."""
+    """Returns the name of the last convolution; for DenseNet-121 it is the default cut-off."""
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
 
@@ -78,7 +78,7 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
     BatchNormalization layers are never among them.
 
     Args:
-        head: names of the layers behind the pooled features, which alone are not worth fine-tuning.
+        head: names of the layers after the pooled features; training only these is not fine-tuning.
 
     Raises:
         ValueError: the cut-off is not a layer, or no weights of the backbone would be trained.

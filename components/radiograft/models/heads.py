@@ -19,7 +19,7 @@ def build_classifier(
     seed: int,
     activation: str = "sigmoid",
 ) -> keras.Model:
-    """Builds the poster's new classifier: a ReLU layer, dropout, L2 penalties and one output a label.
+    """Builds a classifier: a ReLU layer, dropout, L2 penalties and one output per label.
 
     Args:
         features: number of input features.

@@ -118,7 +118,7 @@ def _check_opcodes(stream: io.BytesIO) -> None:
     """Rejects opcodes that bypass `find_class`."""
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("EXT1", "EXT2", "EXT4"):
-            raise UnsafeCheckpointError(f"refused the global behind copyreg's extension code {argument}")
+            raise UnsafeCheckpointError(f"refused the global of copyreg's extension code {argument}")
 
 
 def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Storage]]:

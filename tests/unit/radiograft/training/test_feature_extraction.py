@@ -56,9 +56,8 @@ def test_extract_features_keeps_stored_order(data: Shards, tmp_path: Path, batch
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
     for split in ("train", "validation"):
         images = np.concatenate(list(data.images(split, 100))) / 255
-        np.testing.assert_allclose(
-            features.stored[split], images.mean(axis=(1, 2)) * [1, 2], rtol=1e-3
-        )  # half precision
+        expected = images.mean(axis=(1, 2)) * [1, 2]
+        np.testing.assert_allclose(features.stored[split], expected, rtol=1e-3)  # half precision
         np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), features.stored[split])
 
 
@@ -94,7 +93,7 @@ def test_extract_features_after_interruption_resumes(data: Shards, tmp_path: Pat
         extraction(data, tmp_path / "first", checkpoints)
     assert counted == [8] * 7 + [2] + [8] * 2
     resumed = extraction(data, tmp_path / "resumed", checkpoints)
-    assert counted[10:] == [8] * 3 + [7]  # the first ten batches come from checkpoints
+    assert counted[10:] == [8] * 3 + [7]  # the first nine batches come from checkpoints
     uninterrupted = extraction(data, tmp_path / "uninterrupted")
     for split in ("train", "validation"):
         np.testing.assert_array_equal(resumed.stored[split], uninterrupted.stored[split])

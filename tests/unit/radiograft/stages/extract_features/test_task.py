@@ -37,7 +37,7 @@ def test_extract_features_writes_features_model_and_logs(feature_extraction: Tra
         "train.npy",
         "validation.npy",
     ]
-    assert contents(feature_extraction.model) == ["spec.json", "history.json", "model.keras", "settings.json"]
+    assert contents(feature_extraction.model) == ["contract.json", "history.json", "model.keras", "settings.json"]
     assert sorted(path.name for path in feature_extraction.logs.iterdir()) == [
         "feature_extraction",
         "linear_probes",
