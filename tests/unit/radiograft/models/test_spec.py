@@ -76,8 +76,8 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"schema_version": 3}, "schema_version must be 1 or 2, got 3"),
-        ({"image_size": 10_000_000}, "image_size must be 32 to 1024"),
-        ({"image_size": True}, "image_size must be int"),
+        ({"image_size": 10_000_000}, "image_size must be at most 1024 pixels, got 10000000"),
+        ({"image_size": True}, r"image_size must be of type int, got True \(bool\)"),
         ({"labels": []}, "labels must be names"),
         ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
