@@ -14,6 +14,7 @@ from tests.repository import ROOT
 PHRASES = Path(__file__).with_name("banned_phrases.txt")
 CHECKED = ("*.py", "*.md", "*.j2", "*.yaml", "Makefile")
 BETWEEN_WORDS = r"""(?:\s|[#"'\\]|\bf(?="))+"""  # also from one line of a comment or of joined strings to the next
+STORED = re.compile(r"^.*# stored text$", re.MULTILINE)  # text that old registries contain cannot be reworded
 JINJA_CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)  # `is none` is a test of Jinja
 
 
@@ -40,6 +41,7 @@ def find_phrases(name: str, text: str, phrases: list[Phrase]) -> list[str]:
     """Returns `file:line: phrase => replacement` for each banned phrase in a text."""
     if name.endswith(".j2"):
         text = JINJA_CODE.sub(lambda code: re.sub(r"\S", " ", code[0]), text)
+    text = STORED.sub("", text)
     matches = [(match, phrase.instead) for phrase in phrases for match in phrase.pattern.finditer(text)]
     return [
         f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]!r} => {instead}"
@@ -64,11 +66,13 @@ def test_repository_has_no_banned_phrase(phrases: list[Phrase]) -> None:
     [
         ("a.py", '"""Reads the file anew."""', ["a.py:1: 'anew' => again, or a verb with re-"]),
         ("a.py", "# First.\n# It goes\n# on.\n", ["a.py:2: 'goes\\n# on' => continue or resume"]),
-        ("a.py", 'raise ValueError(f"the pointer is "\n    f"none")', ["a.py:1: 'is \"\\n    f\"none' => is missing or invalid"]),
+        ("a.py", 'f"the pointer is "\nf"none"', ["a.py:1: 'is \"\\nf\"none' => is missing or invalid"]),
         ("a.py", "if pointer is None:\n    pass", []),
+        ("a.py", '"""Returns the pointer, or None if there is none."""', []),
+        ("a.py", 'OLD = "grey"  # stored text\nNEW = "grey"\n', ["a.py:2: 'grey' => gray"]),
         ("a.py", 'counts["pictures"] = len(images)  # the key `pictures` is stored', []),
         ("a.md", "Two pictures.", ["a.md:1: 'pictures' => image"]),
-        ("a.md", "Judge Colour and catalogue.", ["a.md:1: 'Judge' => evaluate", "a.md:1: 'Colour' => color", "a.md:1: 'catalogue' => catalog"]),
+        ("a.md", "Judge\nColour.", ["a.md:1: 'Judge' => evaluate", "a.md:2: 'Colour' => color"]),
         ("a.j2", "{% if score is none %}missing{% endif %}", []),
         ("a.j2", "{{ score }} is none", ["a.j2:1: 'is none' => is missing or invalid"]),
         ("a.md", "The value is no longer used; it tells the reader.", ["a.md:1: 'tells' => report, say or return"]),

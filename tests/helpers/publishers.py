@@ -1,8 +1,8 @@
 """Publishers in separate processes, concurrent or killed with SIGKILL. This process forks and must have no threads.
 
 `python -m tests.helpers.publishers at-once REGISTRY COUNT` publishes model `chest` from COUNT concurrent runs and
-prints the outcome of each as a line of JSON. `... killed REGISTRY` publishes the models `killed-0`, `killed-1` and so on, each
-killed one write later than the previous one, until one survives, and prints the number of killed publishers.
+prints the outcome of each as a line of JSON. `... killed REGISTRY` publishes the models `killed-0`, `killed-1` and so
+on, each killed one write later than the previous one, until one survives, and prints the number of killed publishers.
 """
 
 from __future__ import annotations

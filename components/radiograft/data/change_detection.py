@@ -18,6 +18,7 @@ from radiograft.config.base import Scalar
 from radiograft.data.catalog import SPLITS, Catalog
 from radiograft.registry import production
 from radiograft.registry import versions as registry
+from radiograft.registry.results import parse_results
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +127,9 @@ def _read_champion(settings: RegistrySettings, run_id: str) -> tuple[VersionOrig
 
 def _read_origin(uri: str, model: str, number: int) -> VersionOrigin:
     lineage, metrics = registry.read_objects(uri, model, number, "lineage.json", "metrics.json")
+    results = parse_results(metrics)
     run_id, fingerprint, settings = (lineage[name] for name in ("run_id", "fingerprint", "settings"))
-    data, champion = _parse_data_summary(metrics["data"]), metrics["gate"]["champion"]
+    data, champion = _parse_data_summary(results["data"]), results["gate"]["champion"]
     return VersionOrigin(number, run_id, fingerprint, dict(settings), data, champion)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from radiograft.drift.two_sample_tests import (
     permutation_test,
     total_variation,
 )
+from radiograft.registry.result_types import DriftReport, DriftTest, Side
 
 LEVEL = 0.01  # of each of the five tests; together they raise a false alarm in at most one of twenty comparisons
 MIN_PATIENTS = 10  # per sample
@@ -30,48 +31,6 @@ MEASURES: dict[str, Callable[[np.ndarray], Statistic]] = {
     MMD: mean_discrepancy,
 }
 NAMES = {"score": "prediction scores", "embedding": "embedding", "view": "view", "age": "age", "sex": "sex"}
-
-
-class Side(TypedDict):
-    """Number of images and patients that a test used from one of the two samples."""
-
-    pictures: int
-    patients: int
-
-
-class DriftTest(TypedDict):
-    """Result of one test.
-
-    `value` is the distance between the samples, `chance` the 95th percentile of the distance when the same patients
-    are assigned to the samples at random, and `p` the p-value. All three are None if there are too few patients or the
-    variable is not recorded.
-    """
-
-    measure: str
-    value: float | None
-    chance: float | None
-    p: float | None
-    reference: Side
-    new: Side
-    verdict: str
-
-
-class DriftReport(TypedDict):
-    """All tests by name (see NAMES), with summaries of both samples.
-
-    `labels` holds the test of each label's scores, with uncorrected p-values. The test `score` is that of `label`, the
-    label with the smallest p-value, which is multiplied by the number of labels (Bonferroni). `shares` holds each
-    category's fraction of the images in the reference and in the new sample, `ages` the median ages in years, and
-    `shifted` the names of the significant tests.
-    """
-
-    level: float
-    tests: dict[str, DriftTest]
-    labels: dict[str, DriftTest]
-    label: str
-    shares: dict[str, dict[str, tuple[float, float]]]
-    ages: tuple[float | None, float | None]
-    shifted: list[str]
 
 
 class DriftComparison(NamedTuple):

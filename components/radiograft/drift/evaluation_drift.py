@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.comparison import NAMES, DriftReport, compare_samples, describe_shift
+from radiograft.drift.comparison import NAMES, compare_samples, describe_shift
 from radiograft.drift.plots import drift_plots
 from radiograft.drift.reference import (
     REFERENCE,
@@ -25,6 +25,7 @@ from radiograft.drift.reference import (
 )
 from radiograft.drift.two_sample_tests import PERMUTATIONS
 from radiograft.models.spec import ModelSpec
+from radiograft.registry.result_types import DriftReport
 from radiograft.reporting.html import ReportSection, environment
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from radiograft.models import artifact
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 
-VERSION_FILES = ("model.keras", "spec.json", REFERENCE)
+VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 
 
 class NewImages(NamedTuple):

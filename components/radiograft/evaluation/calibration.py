@@ -7,7 +7,6 @@ ranking, so no AUROC and no call at a threshold that is scaled with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from scipy.special import expit, logit
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray
+from radiograft.registry.result_types import Bin, Calibration, LabelCalibration, Reliability
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import reliability_svg
 
@@ -24,41 +24,6 @@ BINS = 10
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 # Float32 rounds a sigmoid beyond logits of about 16 to 0 or 1, whose logit would be infinite.
 MIN_SCORE = 1e-7
-
-
-class Bin(TypedDict):
-    """Images of similar score: their number, mean score, and share of positives."""
-
-    n_images: int
-    predicted: float
-    observed: float
-
-
-class Reliability(TypedDict):
-    """`expected_error` is the mean distance of the bins' score and share of positives, weighted by their images; it
-    has no interval, because resampling adds to a mean of distances. `brier` is the mean squared distance of score and
-    truth."""
-
-    expected_error: float
-    brier: float
-    curve: list[Bin]
-
-
-class LabelCalibration(TypedDict):
-    """`uninformed_brier` is that of giving every image the share of positives."""
-
-    temperature: float
-    uninformed_brier: float
-    before: Reliability
-    after: Reliability
-
-
-class Calibration(TypedDict):
-    """Measured on test with temperatures from validation; the means are None where no label is estimable."""
-
-    labels: dict[str, LabelCalibration]
-    expected_error: float | None
-    scaled_expected_error: float | None
 
 
 def calibrate(validation: pd.DataFrame, test: pd.DataFrame, labels: Sequence[str]) -> Calibration:

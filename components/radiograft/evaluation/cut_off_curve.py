@@ -11,8 +11,8 @@ import pandas as pd
 
 from radiograft.data.catalog import has_both_classes, label_column
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.curve_point import CurvePoint
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
+from radiograft.registry.result_types import CurvePoint
 from radiograft.training.cut_off_curve import CURVE, SCORES
 
 

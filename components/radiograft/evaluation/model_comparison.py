@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics import delong
-from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
-
-
-class AurocComparison(TypedDict):
-    """AUROCs of one label, or of the mean of several. `champion` and `difference`, challenger minus champion, are None
-    where there is no champion."""
-
-    challenger: Estimate
-    champion: Estimate | None
-    difference: Estimate | None
+from radiograft.registry.result_types import AurocComparison, Estimate
 
 
 def resample(models: Sequence[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> FloatArray:

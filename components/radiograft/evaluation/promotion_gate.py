@@ -8,13 +8,13 @@ must pass, so no correction for several labels is due (an intersection-union tes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import pandas as pd
 
 from radiograft.config.gate import MinimumAuroc
-from radiograft.evaluation.model_comparison import AurocComparison, compare_by_delong, compare_models, resample
-from radiograft.metrics.bootstrap import Estimate
+from radiograft.evaluation.model_comparison import compare_by_delong, compare_models, resample
+from radiograft.registry.result_types import AurocComparison, Estimate, GateDecision
 from radiograft.reporting.narrative import format_number
 
 
@@ -36,24 +36,6 @@ class GatePolicy(NamedTuple):
     margin: float
     floors: MinimumAuroc
     fewest_patients: int
-
-
-class GateDecision(TypedDict):
-    """The gate's decision, with its reasons as plain sentences without a full stop.
-
-    `champion` is the version in production, None if there is none. `labels` holds every label that could be judged,
-    whether it counts (it has a floor) or not, and `delong` its difference by DeLong's method where there are two
-    models; `mean` is over the judged labels that count, None if there is none.
-    """
-
-    promote: bool
-    reasons: list[str]
-    champion: int | None
-    margin: float
-    floors: dict[str, float]
-    labels: dict[str, AurocComparison]
-    delong: dict[str, Estimate]
-    mean: AurocComparison | None
 
 
 class GateCheck(NamedTuple):

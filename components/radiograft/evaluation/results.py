@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
 
 import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import calibration, shortcuts, subgroups
-from radiograft.evaluation.calibration import Calibration
 from radiograft.evaluation.cut_off_curve import read_curve
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
-from radiograft.evaluation.shortcuts import Shortcut
-from radiograft.evaluation.subgroups import EvaluatedSplit, Subgroup
-from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions
+from radiograft.evaluation.subgroups import EvaluatedSplit
+from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
-from radiograft.reporting.evaluation_report import RandomBaseline
+from radiograft.registry.result_types import RandomBaseline, SplitMetrics
+from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
@@ -25,7 +23,7 @@ from radiograft.training.search import results as search_results
 
 def compute_results(
     settings: Evaluate, data: Shards, inputs: EvaluateInputs, predictions: pd.DataFrame
-) -> dict[str, Any]:
+) -> PredictionResults:
     """Thresholds from validation and every figure that is measured with them."""
     thresholds, metrics = {}, {}
     for strategy, frame in predictions.groupby("strategy", sort=False):
@@ -37,19 +35,18 @@ def compute_results(
         }
     validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
     published = predictions[predictions["strategy"] == PUBLISHED]
-    return {
-        "published": PUBLISHED,
-        "operating_point": settings.evaluate_operating_point,
-        "thresholds": thresholds,
-        "metrics": metrics,
-        "cut_off_curve": read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
-        "cut_off_search": search_results.read_trials(inputs.model),
-        "random_baseline": random_baseline(settings, inputs, predictions, data.labels),
-        # 0 is the state before training
-        "kept_epochs": {name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
-        "data": data.summary,
+    return PredictionResults(
+        published=PUBLISHED,
+        operating_point=settings.evaluate_operating_point,
+        thresholds=thresholds,
+        metrics=metrics,
+        cut_off_curve=read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
+        cut_off_search=search_results.read_trials(inputs.model),
+        random_baseline=random_baseline(settings, inputs, predictions, data.labels),
+        kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
+        data=data.summary,
         **analyze(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
-    }
+    )
 
 
 def compute_split_metrics(
@@ -81,15 +78,6 @@ def random_baseline(
     )
 
 
-class Analyses(TypedDict):
-    """`judged_on` is where subgroups and shortcuts were measured: test, or validation where test can judge no label."""
-
-    calibration: Calibration
-    judged_on: str
-    subgroups: list[Subgroup]
-    shortcuts: list[Shortcut]
-
-
 def analyze(
     settings: Evaluate,
     rows: pd.DataFrame,
@@ -118,19 +106,19 @@ def analyze(
     }
 
 
-def analysis_sections(facts: Mapping[str, Any]) -> Sequence[ReportSection]:
+def analysis_sections(results: EvaluationResults) -> Sequence[ReportSection]:
     """The report's parts on them, from all that metrics.json holds."""
-    fewest = facts["lineage"]["settings"]["evaluate_min_patients"]
+    min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     return [
-        calibration.calibration_section(facts["calibration"]),
-        subgroups.subgroup_section(facts["subgroups"], facts["judged_on"], fewest),
-        shortcuts.shortcut_section(facts["shortcuts"], facts["judged_on"]),
+        calibration.calibration_section(results["calibration"]),
+        subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
+        shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),
     ]
 
 
-def analysis_notes(facts: Mapping[str, Any]) -> list[str]:
+def analysis_notes(results: PredictionResults) -> list[str]:
     """What a reader of the headline must know of them, from all that metrics.json holds."""
-    return shortcuts.shortcut_warnings(facts["shortcuts"], facts["judged_on"])
+    return shortcuts.shortcut_warnings(results["shortcuts"], results["judged_on"])
 
 
 def _part(frame: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -6,7 +6,6 @@ A model that hardly beats one of these may have learned how the images came abou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,8 @@ from radiograft.data.catalog import label_column, score_column
 from radiograft.evaluation import subgroups
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics import delong
-from radiograft.metrics.bootstrap import Estimate
 from radiograft.metrics.ranking import FloatArray
+from radiograft.registry.result_types import Estimate, Shortcut
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.narrative import format_number
 
@@ -32,18 +31,6 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
 }
-
-
-class Shortcut(TypedDict):
-    """A variable that alone predicts a label with `auroc`; `lead` is the model's AUROC minus that, on the same
-    images. Intervals are DeLong's by patients."""
-
-    variable: str
-    label: str
-    auroc: Estimate
-    model: Estimate
-    lead: Estimate
-    warning: bool
 
 
 def find_shortcuts(train: pd.DataFrame, judged: EvaluatedSplit, labels: Sequence[str]) -> list[Shortcut]:

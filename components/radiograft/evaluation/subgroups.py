@@ -5,52 +5,23 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.label_metrics import (
-    STATISTICS,
-    LabelMetrics,
-    RankedLabel,
-    compute_statistics,
-    rank_label,
-    summarize_label,
-)
+from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import STATISTICS, RankedLabel, compute_statistics, rank_label, summarize_label
 from radiograft.metrics.ranking import FloatArray
+from radiograft.registry.result_types import Contrast, LabelMetrics, Subgroup
 from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # years, from
 MAX_GROUPS = 20
-
-
-class Contrast(TypedDict):
-    """A figure in the group, and there minus that of all other images whose group is known."""
-
-    group: Estimate
-    difference: Estimate
-
-
-class Subgroup(TypedDict):
-    """One group of a variable (`groups`).
-
-    `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
-    in the group and in the rest; it is empty where there is none. `labels` has every label's figures in the group.
-    """
-
-    variable: str
-    group: str
-    n_images: int
-    n_patients: int
-    compared: list[str]
-    mean: dict[str, Contrast]
-    labels: dict[str, LabelMetrics]
 
 
 class EvaluatedSplit(NamedTuple):

@@ -42,6 +42,12 @@ class ActivationMaps(NamedTuple):
 class HeatMaps:
     """Computes heat maps of a published network. The graph is traced once.
 
+    Args:
+        model: the network, built in the scope of `strategy`.
+        strategy: devices to compute on.
+        names: names of the network's pooling and probability layers.
+        blocks: names of the last layer of each block of the backbone, for LayerCAM.
+
     Attributes:
         cells: height and width of the activation that Grad-CAM uses.
     """

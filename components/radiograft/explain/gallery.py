@@ -16,8 +16,9 @@ from radiograft.backbones import get_backbone
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
-from radiograft.explain.localization import Localization, localize
+from radiograft.explain.localization import localize
 from radiograft.models.spec import ModelSpec
+from radiograft.registry.result_types import Localization
 from radiograft.reporting.html import ReportSection
 
 MAX_LABELS = 3  # keeps the page small

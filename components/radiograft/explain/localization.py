@@ -8,7 +8,6 @@ if a predicted box overlaps it by more than a given fraction. A predicted box th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,9 @@ from scipy import ndimage
 from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, class_activation
-from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.ranking import FloatArray
+from radiograft.registry.result_types import LabelLocalization, Localization, Score
 
 HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # those of Wang et al., not tuned on any image
 OVERLAPS = (0.1, 0.25, 0.5)
@@ -26,32 +26,6 @@ MEASURES = ("iou", "iobb")
 MAPS = ("grad_cam", "layer_cam", "centre", "random")  # the last two are the controls
 CENTER_WIDTH = 0.25  # standard deviation of the center map, as a fraction of the image
 RANDOM_MAPS = 5  # per image; their scores are averaged
-
-
-class Score(TypedDict):
-    """Score at one overlap: the fraction of annotated boxes that were found, and the false positives per image."""
-
-    overlap: float
-    accuracy: Estimate
-    false_positives: Estimate
-
-
-class LabelLocalization(TypedDict):
-    """Scores of one label: map -> measure (`iou`, `iobb`) -> one score per overlap."""
-
-    n_images: int
-    n_patients: int
-    n_boxes: int
-    maps: dict[str, dict[str, list[Score]]]
-
-
-class Localization(TypedDict):
-    """Scores of all labels that have boxes in the split."""
-
-    split: str
-    heat_thresholds: list[float]
-    overlaps: list[float]
-    labels: dict[str, LabelLocalization]
 
 
 def localize(data: Shards, heat_maps: HeatMaps, samples: int, seed: int) -> Localization | None:

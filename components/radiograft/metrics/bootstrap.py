@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.metrics.ranking import FloatArray, IntArray
+from radiograft.registry.result_types import Estimate
 
 # With fewer resamples, less than one falls into each 2.5% tail and the interval would be the range of the values.
 MIN_RESAMPLES = 40
@@ -19,14 +19,6 @@ MIN_RESAMPLES = 40
 # This many weights (1.6 MB) fit into a core's cache. Chunks eight times larger were two to five times slower.
 CHUNK_SIZE = 200_000
 MAX_THREADS = 8
-
-
-class Estimate(TypedDict):
-    """A value with its 95% confidence interval. Each number is None if it cannot be estimated."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 NOT_ESTIMABLE: Estimate = {"value": None, "low": None, "high": None}

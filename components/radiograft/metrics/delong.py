@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
-from radiograft.metrics.bootstrap import Estimate, encode_patients
+from radiograft.metrics.bootstrap import encode_patients
 from radiograft.metrics.ranking import FloatArray, IntArray
+from radiograft.registry.result_types import Estimate
 
 NORMAL_975 = float(norm.ppf(0.975))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from radiograft.metrics import delong
-from radiograft.metrics.bootstrap import NOT_ESTIMABLE, Estimate, percentile_interval
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE, percentile_interval
 from radiograft.metrics.ranking import (
     FloatArray,
     IntArray,
@@ -21,43 +20,10 @@ from radiograft.metrics.ranking import (
     roc_vertices,
     safe_ratio,
 )
+from radiograft.registry.result_types import Estimate, LabelMetrics
 
 STATISTICS = ("auroc", "average_precision", "accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "brier")
 NEEDS_BOTH_CLASSES = ("auroc", "average_precision")  # withheld if a label is not estimable
-
-
-class LabelMetrics(TypedDict):
-    """Metrics of one label on one split. Counts cover the images with known ground truth.
-
-    `estimable` is False if the split has too few patients with or without the label, or if there is no threshold.
-    AUROC and average precision are then None. The other metrics need a threshold and a non-zero denominator.
-    `auroc` has a bootstrap interval over patients, `auroc_delong` DeLong's interval (see `delong.auroc_interval`).
-    `ppv` and `npv` are the fractions of positive and of negative predictions that are correct. `f1` is the harmonic
-    mean of `ppv` and `sensitivity`. These three are None if the split lacks a class. `brier` is the mean squared
-    difference between score and truth, 0 to 1; lower is better.
-    `majority_accuracy` is the accuracy of always predicting the majority class.
-    `confusion` is [[true negatives, false positives], [false negatives, true positives]].
-    """
-
-    n_images: int
-    n_patients: int
-    positives: int
-    positive_patients: int
-    negative_patients: int
-    auroc: Estimate
-    auroc_delong: Estimate
-    average_precision: Estimate
-    accuracy: Estimate
-    majority_accuracy: float | None
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
-    f1: Estimate
-    brier: Estimate
-    threshold: float | None
-    confusion: list[list[int]] | None
-    estimable: bool
 
 
 @dataclass(frozen=True)

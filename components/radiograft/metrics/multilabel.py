@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import compress
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.bootstrap import Estimate, bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.label_metrics import STATISTICS, LabelMetrics, compute_statistics, rank_label, summarize_label
+from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import STATISTICS, compute_statistics, rank_label, summarize_label
 from radiograft.metrics.ranking import (
     FloatArray,
     area_under_roc,
@@ -22,34 +21,9 @@ from radiograft.metrics.ranking import (
     require_both_classes,
     roc_vertices,
 )
+from radiograft.registry.result_types import Estimate, LabelMetrics, MeanMetrics, SplitMetrics
 
 ROC_POINTS = 200
-
-
-class MeanMetrics(TypedDict):
-    """Unweighted means over the estimable labels, listed in `labels`. The means of `accuracy` and `majority_accuracy`
-    are over all labels with a threshold."""
-
-    auroc: Estimate
-    average_precision: Estimate
-    accuracy: Estimate
-    majority_accuracy: float | None
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
-    f1: Estimate
-    brier: Estimate
-    labels: list[str]
-
-
-class SplitMetrics(TypedDict):
-    """Metrics of all labels of one split."""
-
-    n_images: int
-    n_patients: int
-    labels: dict[str, LabelMetrics]
-    mean: MeanMetrics
 
 
 def auroc(truth: ArrayLike, scores: ArrayLike) -> float:

@@ -59,8 +59,9 @@ def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
 
 def _headline(figures: Mapping[str, int]) -> str:
     return (
-        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. Images, rows or boxes "
-        f"excluded for defects: {figures['Excluded']:,}. Images kept but flagged for review: {figures['Flagged but kept']:,}."
+        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. "
+        f"Images, rows or boxes excluded for defects: {figures['Excluded']:,}. "
+        f"Images kept but flagged for review: {figures['Flagged but kept']:,}."
     )
 
 

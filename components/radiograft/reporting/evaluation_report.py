@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
-from radiograft.metrics.bootstrap import Estimate
-from radiograft.metrics.curve_point import CurvePoint
-from radiograft.metrics.multilabel import SplitMetrics
+from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
 from radiograft.reporting import narrative
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
-from radiograft.training.search.results import Trial, best_trial
+from radiograft.training.search.results import best_trial
 
 # Pages in KFP's viewer should stay below 5 MB, and base64 makes an image a third larger.
 MAX_CONTACT_SHEET_BYTES = 3_000_000
@@ -37,16 +35,6 @@ class Exclusion:
     reason: str
     count: int
     examples: Sequence[str]
-
-
-class RandomBaseline(TypedDict):
-    """AUROC of a linear classifier on the features of a pretrained and of a randomly initialized backbone."""
-
-    pretrained: Estimate
-    random: Estimate
-    n_images: int
-    n_patients: int
-    split: str
 
 
 @dataclass(frozen=True)
@@ -197,9 +185,10 @@ def _curve_plot(report: Report) -> Plot | None:
 def _search_plot(table: Sequence[Trial]) -> Plot | None:
     if len(table) < 2:
         return None
+    best = best_trial(table)
     return Plot(
         "Validation AUROC after fine-tuning from each cut-off",
         search_svg(table),
-        f"{len(table)} cut-offs from input to output; the best is {best_trial(table)['overrides']['model_cut_off']} with "
-        f"{narrative.format_number(best_trial(table)['metrics']['val_auroc'])}",
+        f"{len(table)} cut-offs from input to output; the best is {best['overrides']['model_cut_off']} with "
+        f"{narrative.format_number(best['metrics']['val_auroc'])}",
     )

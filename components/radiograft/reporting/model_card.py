@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
+from radiograft.registry.result_types import DataSummary, Estimate, GateDecision, SplitMetrics
+from radiograft.registry.results import EvaluationResults
 
 Facts = Mapping[str, Any]
-MEASURES = {
+MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity"], str] = {
     "auroc": "AUROC",
     "average_precision": "average precision",
     "sensitivity": "sensitivity",
@@ -21,25 +23,25 @@ MEASURES = {
 }
 
 
-def render_model_card(model: str, metrics: Facts, spec: ModelSpec, lineage: Facts) -> str:
+def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, lineage: Facts) -> str:
     """Renders the model card as Markdown.
 
     Args:
         model: name of the model.
-        metrics: content of metrics.json.
+        results: content of metrics.json.
         spec: specification of the model.
         lineage: content of lineage.json.
     """
-    published = metrics["published"]
+    published = results["published"]
     sections = {
         "Model details": _details(spec, lineage),
         "Intended use": [f"- {plain_text(PURPOSE)}"],
-        "Data": _data(metrics.get("data", {}), lineage),
-        "Training": _training(spec, lineage["settings"], metrics["kept_epochs"][published]),
-        "Results on test, with 95% confidence intervals [29, 35, 36]": _results(metrics["metrics"][published]["test"]),
-        "Factors [30, 34]": _subgroups(metrics),
-        "Promotion decision": _decision(metrics["gate"]),
-        "Caveats [38]": _caveats(metrics),
+        "Data": _data(results["data"], lineage),
+        "Training": _training(spec, lineage["settings"], results["kept_epochs"][published]),
+        "Results on test, with 95% confidence intervals [29, 35, 36]": _results(results["metrics"][published]["test"]),
+        "Factors [30, 34]": _subgroups(results),
+        "Promotion decision": _decision(results["gate"]),
+        "Caveats [38]": _caveats(results),
     }
     parts = [f"## {heading}\n\n" + "\n".join(lines) for heading, lines in sections.items() if lines]
     return "\n\n".join([f"# {plain_text(model)}", *parts]) + "\n"
@@ -79,7 +81,7 @@ def _tensors(tensors: Mapping[str, TensorInfo]) -> str:
     )
 
 
-def _data(data: Facts, lineage: Facts) -> list[str]:
+def _data(data: DataSummary, lineage: Facts) -> list[str]:
     excluded = [f"{group['count']:,} {group['reason']}" for group in data.get("excluded", [])]
     converted = [f"{count:,} {mode} to grayscale" for mode, count in data.get("converted", {}).items()]
     items = {
@@ -117,7 +119,7 @@ def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
     return _items(items)
 
 
-def _results(test: Facts) -> list[str]:
+def _results(test: SplitMetrics) -> list[str]:
     rows = [
         [
             label,
@@ -133,7 +135,7 @@ def _results(test: Facts) -> list[str]:
     return [sizes, *_table(["label", "positives", *MEASURES.values(), "threshold"], rows)]
 
 
-def _subgroups(metrics: Facts) -> list[str]:
+def _subgroups(results: EvaluationResults) -> list[str]:
     """Compares each subgroup with all other images."""
     rows = [
         [
@@ -141,28 +143,28 @@ def _subgroups(metrics: Facts) -> list[str]:
             f"{group['n_images']:,} ({group['n_patients']:,})",
             *(_format_estimate(group["mean"]["auroc"][part]) for part in ("group", "difference")),
         ]
-        for group in metrics.get("subgroups", [])
+        for group in results.get("subgroups", [])
         if group["mean"]
     ]
     if not rows:
         return []
-    sentence = f"Measured on {metrics['judged_on']}."
-    if metrics["judged_on"] == "validation":
+    sentence = f"Measured on {results['judged_on']}."
+    if results["judged_on"] == "validation":
         sentence += " Epoch and thresholds were selected on these images, so these results are optimistic."
     return [sentence, *_table(["group", "images (patients)", "mean AUROC", "difference from the rest"], rows)]
 
 
-def _caveats(metrics: Facts) -> list[str]:
+def _caveats(results: EvaluationResults) -> list[str]:
     """Lists the limitations of the data and the warnings of the report: shortcuts and drift."""
-    return [f"- {plain_text(note)}" for note in [*metrics.get("data", {}).get("notes", []), *metrics["warnings"]]]
+    return [f"- {plain_text(note)}" for note in [*results.get("data", {}).get("notes", []), *results["warnings"]]]
 
 
-def _decision(gate: Facts) -> list[str]:
+def _decision(gate: GateDecision) -> list[str]:
     outcome = "Approved for promotion" if gate["promote"] else "Not promoted"
     return [f"{outcome}:", "", *(f"- {plain_text(reason)}" for reason in gate["reasons"])]
 
 
-def _format_estimate(estimate: Facts) -> str:
+def _format_estimate(estimate: Estimate) -> str:
     if estimate["value"] is None:
         return "not estimable"
     interval = "" if estimate["low"] is None else f" ({estimate['low']:.3f} to {estimate['high']:.3f})"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from radiograft.metrics.bootstrap import Estimate
-from radiograft.metrics.multilabel import SplitMetrics
+from radiograft.registry.result_types import Estimate, SplitMetrics
 
 STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-tuning"}
 

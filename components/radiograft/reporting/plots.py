@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
-from radiograft.metrics.curve_point import CurvePoint
-from radiograft.training.search.results import Trial, best_trial
+from radiograft.registry.result_types import CurvePoint, Trial
+from radiograft.training.search.results import best_trial
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
@@ -134,13 +134,8 @@ def search_svg(table: Sequence[Trial]) -> str:
         figure = Figure(figsize=(8.4, height))
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
         for index, trial in enumerate(table):
-            is_best = trial is best_trial(table)
-            axes.plot(
-                trial["metrics"]["val_auroc"],
-                index,
-                color=VERMILION if is_best else BLUE,
-                marker="D" if is_best else "o",
-            )
+            color, marker = (VERMILION, "D") if trial is best_trial(table) else (BLUE, "o")
+            axes.plot(trial["metrics"]["val_auroc"], index, color=color, marker=marker)
         axes.set_yticks(range(len(table)), [str(trial["overrides"]["model_cut_off"]) for trial in table])
         axes.invert_yaxis()
         axes.set_xlabel("validation AUROC")

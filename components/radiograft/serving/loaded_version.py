@@ -1,14 +1,17 @@
-"""Loads a model version from the registry for local inference."""
+"""A published version, loaded with TensorFlow on this machine, and its predictions for image files."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
@@ -18,62 +21,77 @@ from radiograft.imaging import dicom
 from radiograft.imaging.decode import decode, encode_png, inspect_image
 from radiograft.models.artifact import load_model
 from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
-from radiograft.registry import versions as registry
+from radiograft.registry import versions
 
 DICOM_PREFIX = slice(128, 132)
+VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-9]*)/?")
 
 
 class Prediction(NamedTuple):
-    """The prediction of one label.
-
-    Attributes:
-        label: name of the label.
-        probability: 0 to 1.
-        threshold: decision threshold; None if it could not be chosen on validation.
-    """
+    """The probability of one label, and its threshold from validation; None if validation could not choose one."""
 
     label: str
     probability: float
     threshold: float | None
 
     @property
-    def called(self) -> bool | None:
-        """Whether the label is predicted to be present; None without a threshold."""
+    def positive(self) -> bool | None:
+        """Whether the probability reaches the threshold; None without a threshold."""
         return None if self.threshold is None else self.probability >= self.threshold
 
 
 class LoadedVersion:
-    """A model version that was copied to a local folder.
+    """A version of a registry, copied to a local folder with every SHA-256 verified.
 
     Attributes:
-        spec: specification of the model.
+        spec: specification of the model: labels, image size, thresholds.
     """
 
-    def __init__(self, place: str, model: str, number: int, folder: Path) -> None:
-        """Copies the version to `folder`, verifies the SHA-256 of each file and loads the SavedModel.
-
-        Args:
-            place: path or URI of the registry.
-            model: name of the model.
-            number: number of the version.
-            folder: where the version is copied to.
+    def __init__(self, registry: str, model: str, number: int, folder: Path | None = None) -> None:
+        """Copies the version to `folder`, by default a temporary one that is removed with this object, and loads it.
 
         Raises:
-            FileNotFoundError: there is no such version, or one of its files is missing.
-            ValueError: a file was changed.
+            FileNotFoundError: the version or one of its files is missing.
+            ValueError: a file does not match the manifest.
         """
-        registry.fetch_version(place, model, number, registry.read_manifest(place, model, number)["files"], folder)
-        self._extra = folder / registry.EXTRA_ASSETS
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="radiograft-version-")
+            folder = Path(self._temporary.name)
+        names = versions.read_manifest(registry, model, number)["files"]
+        versions.fetch_version(registry, model, number, names, folder)
+        self._extra = folder / versions.EXTRA_ASSETS
         self.spec = ModelSpec.read(self._extra)
-        self._loaded = tf.saved_model.load(str(folder))  # a signature alone does not keep the variables alive
+        self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
+
+    def predict(self, files: Iterable[str | Path]) -> pd.DataFrame:
+        """Predicts all labels of image files.
+
+        Args:
+            files: paths of PNG, JPEG or DICOM files.
+
+        Returns:
+            One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
+            validation, NaN if there is none) and `positive` (whether the probability reaches the threshold, or NA).
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+            ValueError: a file is not a PNG, JPEG or DICOM image that can be decoded.
+        """
+        rows = [
+            (str(file), *prediction, prediction.positive)
+            for file in files
+            for prediction in self.predict_image(self.read_image(Path(file)))
+        ]
+        table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive"])
+        return table.astype({"threshold": "float64", "positive": "boolean"})
 
     @staticmethod
     def read_image(path: Path) -> bytes:
-        """Reads an image file; DICOM is converted to PNG, PNG and JPEG are returned unchanged.
+        """Reads an image file as the model takes it: PNG and JPEG unchanged, DICOM decoded and encoded as PNG.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is not a supported image or too large.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a PNG, JPEG or DICOM image, is corrupt, or is too large.
         """
         content = path.read_bytes()
         try:
@@ -87,41 +105,39 @@ class LoadedVersion:
             raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: {error}") from None
         return content
 
-    @staticmethod
-    def worth_a_look(answers: Sequence[Prediction]) -> list[str]:
-        """Returns the labels that are predicted to be present, or the most probable label if there are none."""
-        called = [answer.label for answer in answers if answer.called]
-        return called or [max(answers, key=lambda answer: answer.probability).label]
-
     def probabilities(self, content: bytes) -> np.ndarray:
-        """Returns the probabilities, float32 [labels], of an encoded PNG or JPEG file, as TensorFlow Serving does."""
+        """Returns float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses."""
         outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
         probabilities: np.ndarray = outputs["probabilities"][0].numpy()
         return probabilities
 
-    def answers(self, content: bytes) -> list[Prediction]:
+    def predict_image(self, content: bytes) -> list[Prediction]:
         """Returns the prediction of each label for an encoded PNG or JPEG file."""
         thresholds: Mapping[str, float] = self.spec.thresholds or {}
         pairs = zip(self.spec.labels, self.probabilities(content), strict=True)
-        return [Prediction(label, float(probability), thresholds.get(label)) for label, probability in pairs]
+        return [Prediction(label, float(value), thresholds.get(label)) for label, value in pairs]
+
+    @staticmethod
+    def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:
+        """Returns the positive labels; if there are none, the most probable label."""
+        positive = [prediction.label for prediction in predictions if prediction.positive]
+        return positive or [max(predictions, key=lambda prediction: prediction.probability).label]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
-        """Returns the preprocessed image with the activation map of a label as an overlay, as a PNG file."""
+        """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label."""
         image = decode(tf.constant(content), self.spec.image_size).numpy()
         (heat,) = self._heat_maps.of(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
 
     @functools.cached_property
     def _heat_maps(self) -> class_activation.HeatMaps:
+        blocks = get_backbone(self.spec.backbone).taps
         return class_activation.HeatMaps(
-            load_model(self._extra),
-            tf.distribute.get_strategy(),
-            self.spec.tensors,
-            get_backbone(self.spec.backbone).taps,
+            load_model(self._extra), tf.distribute.get_strategy(), self.spec.tensors, blocks
         )
 
-    def check_sample(self) -> float:
-        """Predicts the stored sample images and returns the largest difference from the recorded probabilities.
+    def verify_golden_predictions(self) -> float:
+        """Predicts the stored synthetic images; returns the largest difference from the recorded probabilities.
 
         Raises:
             ValueError: the difference exceeds the recorded tolerance.
@@ -139,3 +155,27 @@ class LoadedVersion:
                 f"got a difference of {largest:g}"
             )
         return largest
+
+
+def load_version(uri: str | Path) -> LoadedVersion:
+    """Loads a published version from a registry.
+
+    The version is copied to a temporary folder, which is removed with the returned object, and every SHA-256 is verified.
+
+    Args:
+        uri: REGISTRY/MODEL/NUMBER as a path, gs:// or s3:// URI.
+
+    Raises:
+        FileNotFoundError: the version or one of its files is missing.
+        ValueError: the URI is not that of a version, or a file does not match the manifest.
+
+    Example:
+        >>> version = load_version("registry/chest-radiograph/3")  # doctest: +SKIP
+        >>> version.predict(["film.png"])  # doctest: +SKIP
+               file      label  probability  threshold  positive
+        0  film.png  Pneumonia     0.123456        0.5     False
+    """
+    match = VERSION_URI.fullmatch(str(uri))
+    if not match:
+        raise ValueError(f"uri must be REGISTRY/MODEL/NUMBER, got {str(uri)!r}")
+    return LoadedVersion(match["registry"], match["model"], int(match["number"]))

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from radiograft.registry.production import Production
+from radiograft.registry.result_types import Estimate, SplitMetrics
+from radiograft.registry.results import EvaluationResults
 from radiograft_pipelines.cli.console import SafeConsole, format_interval
 
 FINGERPRINT_DIGITS = 12  # of 64, enough to distinguish datasets
@@ -36,17 +38,16 @@ class VersionRecord(NamedTuple):
     """The metadata of a version."""
 
     manifest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    results: EvaluationResults
     lineage: Mapping[str, Any]
 
     @property
     def number(self) -> int:
         return int(self.manifest["version"])
 
-    def split_metrics(self, split: str) -> Mapping[str, Any]:
+    def split_metrics(self, split: str) -> SplitMetrics:
         """Returns the metrics of the published strategy on a split."""
-        metrics: Mapping[str, Any] = self.metrics["metrics"][self.metrics["published"]][split]
-        return metrics
+        return self.results["metrics"][self.results["published"]][split]
 
     def formatted_metrics(self) -> dict[str, str]:
         """Returns all metrics with their confidence intervals by name: the means, then each label's."""
@@ -54,7 +55,8 @@ class VersionRecord(NamedTuple):
         for split in ("validation", "test"):
             metrics = self.split_metrics(split)
             formatted[f"{split}: images (patients)"] = f"{metrics['n_images']} ({metrics['n_patients']})"
-            for group, values in [("mean", metrics["mean"]), *metrics["labels"].items()]:
+            groups: dict[str, Mapping[str, Any]] = {"mean": metrics["mean"], **metrics["labels"]}
+            for group, values in groups.items():
                 formatted |= {f"{split}: {group} {name}": _interval(values[key]) for key, name in METRICS.items()}
         return formatted
 
@@ -134,7 +136,7 @@ def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
     for prediction in predictions:
-        call = {None: "no threshold", True: "present", False: "absent"}[prediction.called]
+        call = {None: "no threshold", True: "present", False: "absent"}[prediction.positive]
         threshold = "-" if prediction.threshold is None else f"{prediction.threshold:.4f}"
         heat_map = heat_maps.get(prediction.label, "")
         _add_row(table, prediction.label, f"{prediction.probability:.4f}", threshold, call, heat_map)
@@ -144,7 +146,7 @@ def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping
 def _origin(version: VersionRecord) -> dict[str, Any]:
     """Returns the settings, data, code and packages of a version by name."""
     lineage = version.lineage
-    splits = version.metrics["data"]["splits"]
+    splits = version.results["data"]["splits"]
     return {
         **{f"setting {name}": value for name, value in lineage["settings"].items()},
         "data source": lineage["source"],
@@ -154,12 +156,12 @@ def _origin(version: VersionRecord) -> dict[str, Any]:
         **{f"package {name}": value for name, value in lineage["packages"].items()},
         "image": lineage["image"],
         "parent": lineage["parent"],
-        "gate": f"{_gate(version)}: {'; '.join(version.metrics['gate']['reasons'])}",
+        "gate": f"{_gate(version)}: {'; '.join(version.results['gate']['reasons'])}",
     }
 
 
 def _gate(version: VersionRecord) -> str:
-    return "passed" if version.metrics["gate"]["promote"] else "failed"
+    return "passed" if version.results["gate"]["promote"] else "failed"
 
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
@@ -167,7 +169,7 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[s
     return ((name, one.get(name), other.get(name)) for name in names)
 
 
-def _interval(estimate: Mapping[str, Any]) -> str:
+def _interval(estimate: Estimate) -> str:
     return format_interval(estimate["value"], estimate["low"], estimate["high"])
 
 

@@ -17,6 +17,7 @@ from radiograft import storage
 from radiograft.config import RegistrySettings
 from radiograft.registry import production
 from radiograft.registry import versions as registry
+from radiograft.registry.results import parse_results
 from radiograft_pipelines.cli import model_tables
 from radiograft_pipelines.cli.console import cli_errors, import_tensorflow, out_option
 from radiograft_pipelines.local.object_store import embedded_store
@@ -84,7 +85,7 @@ def verify(ref: RegistryRef, number: int) -> None:
     files = registry.verify_version(*ref, number)["files"]
     click.echo(f"version {number}: {len(files)} files match their SHA-256")
     with _load_version(ref, number) as loaded:
-        difference = loaded.check_sample()
+        difference = loaded.verify_golden_predictions()
     click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
 
 
@@ -144,10 +145,10 @@ def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path
     with _load_version(ref, number) as loaded:
         for position, path in enumerate(files, start=1):
             content = loaded.read_image(path)
-            predictions = loaded.answers(content)
+            predictions = loaded.predict_image(content)
             heat_maps = {
                 label: folder / f"{position}-{path.stem}-{_file_name(label)}.png"
-                for label in loaded.worth_a_look(predictions)
+                for label in loaded.labels_to_explain(predictions)
             }
             for label, heat_map in heat_maps.items():
                 storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
@@ -162,7 +163,7 @@ def _file_name(label: str) -> str:
 
 def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
     metrics, lineage = registry.read_objects(*ref, number, "metrics.json", "lineage.json")
-    return model_tables.VersionRecord(registry.read_manifest(*ref, number), metrics, lineage)
+    return model_tables.VersionRecord(registry.read_manifest(*ref, number), parse_results(metrics), lineage)
 
 
 @contextlib.contextmanager

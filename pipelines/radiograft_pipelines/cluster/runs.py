@@ -12,6 +12,7 @@ from radiograft import storage
 from radiograft.config import DATA_CHANGED
 from radiograft.registry import production
 from radiograft.registry import versions as registry
+from radiograft.registry.results import parse_results
 from radiograft.registry.version_claims import Claim
 from radiograft.utils import json_io
 from radiograft_pipelines.cluster import watch
@@ -147,7 +148,7 @@ def _read_result(root: str, model: str, number: int) -> RunResult | None:
     name = storage.join(root, model, str(number), registry.EXTRA_ASSETS, "metrics.json")
     try:
         current = production.read_production(root, model)
-        results = json_io.parse_json_object(storage.read_bytes(name), name)
+        results = parse_results(json_io.parse_json_object(storage.read_bytes(name), name), name)
         auroc = results["metrics"][results["published"]]["test"]["mean"]["auroc"]["value"]
         in_production = current is not None and current.version == number
         return RunResult(model, number, in_production, None if auroc is None else float(auroc))

@@ -22,6 +22,8 @@ from rich.console import Console
 from radiograft import storage
 from radiograft.config.base import Scalar
 from radiograft.data import change_detection
+from radiograft.registry.result_types import SplitMetrics
+from radiograft.registry.results import read_results
 from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
@@ -165,8 +167,8 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
     shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
     _collect_logs(root, folder / "tensorboard")
     version = json.loads((root / "publish" / "version").read_text())
-    evaluation = json.loads((root / "evaluate" / "evaluation" / "metrics.json").read_text())
-    strategies = evaluation["metrics"]
+    results = read_results(root / "evaluate" / "evaluation")
+    strategies = results["metrics"]
     return {
         "model": version["model"],
         "version": version["version"],
@@ -174,11 +176,11 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
         "standing": version["standing"],
         "reason": version["reason"],
         "registry": values["publish_registry"],
-        "metrics": _flatten_splits(strategies[evaluation["published"]]),
+        "metrics": _flatten_splits(strategies[results["published"]]),
         "feature_extraction": _flatten_splits(strategies["feature_extraction"]),
-        "random_baseline": evaluation["random_baseline"],
-        "cut_off_search": evaluation["cut_off_search"],
-        "data_fingerprint": evaluation["lineage"]["fingerprint"],
+        "random_baseline": results["random_baseline"],
+        "cut_off_search": results["cut_off_search"],
+        "data_fingerprint": results["lineage"]["fingerprint"],
         "report": str(folder / "report.html"),
         "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
@@ -195,7 +197,7 @@ def _collect_logs(root: Path, target: Path) -> None:
         shutil.copytree(logs, target / logs.name / contract["cut_off"], dirs_exist_ok=True)
 
 
-def _flatten_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten_splits(splits: Mapping[str, SplitMetrics]) -> dict[str, Any]:
     return {split: _flatten_metrics(metrics) for split, metrics in splits.items()}
 
 

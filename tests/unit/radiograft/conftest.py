@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from radiograft.metrics.curve_point import CurvePoint
-from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions, roc_curve
+from radiograft.metrics.multilabel import evaluate_predictions, roc_curve
 from radiograft.metrics.thresholds import choose_thresholds
-from radiograft.reporting.evaluation_report import Exclusion, RandomBaseline, Report, SplitCount
+from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
+from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.plots import Curve
-from radiograft.training.search.results import Trial
 
 FOURTEEN = (
     "Atelectasis",

@@ -16,6 +16,7 @@ from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
+from radiograft.registry.result_types import DataSummary
 
 SHUFFLE_IMAGES = 4096
 READ_BUFFER = 2**20  # bytes, if files are read one after another
@@ -43,7 +44,7 @@ class Shards:
     labels: tuple[str, ...]
     image_size: int
     augmentation: Augmentation
-    summary: dict[str, Any]
+    summary: DataSummary
 
     @classmethod
     def read(cls, folder: Path) -> Self:

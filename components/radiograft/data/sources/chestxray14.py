@@ -26,14 +26,8 @@ COLUMNS = {
 }
 
 BOX_TABLE = "BBox_List_2017.csv"
-BOX_HEADER = (
-    "Image Index",
-    "Finding Label",
-    "Bbox [x",
-    "y",
-    "w",
-    "h]",
-)  # the column name "Bbox [x,y,w,h]" contains commas
+# The commas in the column name "Bbox [x,y,w,h]" split it into four.
+BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")
 IMAGE_SIDE = 1024  # pixels per side of the square images on which the boxes were drawn
 BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that differ from those in the label table
 

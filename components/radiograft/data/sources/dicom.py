@@ -17,12 +17,8 @@ from radiograft.data.sources.table import parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
-TAGS = {
-    "patient": "patient_id",
-    "view": "view",
-    "age": "age",
-    "sex": "sex",
-}  # fields of TableLayout and the columns that they replace
+# Fields of TableLayout and the columns of tags that they replace.
+TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}
 BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,11 @@ import pandas as pd
 from radiograft.data.catalog import label_column, score_column
 from radiograft.evaluation.predictions import PUBLISHED
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.result_types import GateDecision, SplitMetrics
+from radiograft.registry.results import EvaluationResults
 
-MEASURES = ("auroc", "average_precision", "accuracy")
-PUBLISHED_MEASURES = ("sensitivity", "specificity", "brier")
+MEASURES: tuple[Literal["auroc", "average_precision", "accuracy"], ...] = ("auroc", "average_precision", "accuracy")
+PUBLISHED_MEASURES: tuple[Literal["sensitivity", "specificity", "brier"], ...] = ("sensitivity", "specificity", "brier")
 
 
 class KfpMetrics(NamedTuple):
@@ -32,19 +34,19 @@ class KfpMetrics(NamedTuple):
             curves.log_roc_curve(*self.roc)
 
 
-def kfp_metrics(facts: dict[str, Any], test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
+def kfp_metrics(results: EvaluationResults, test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
     """Figures of both strategies and the gate; curve and confusion matrix over all labels' decisions taken together."""
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
     roc = roc_curve(truth, scores) if len(np.unique(truth[~np.isnan(truth)])) > 1 else None
-    found = facts["metrics"][PUBLISHED]["test"]["labels"].values()
+    found = results["metrics"][PUBLISHED]["test"]["labels"].values()
     confusions = [label["confusion"] for label in found if label["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
-    figures = _strategies(facts["metrics"]) | _published(facts) | _gate(facts["gate"])
+    figures = _strategies(results["metrics"]) | _published(results) | _gate(results["gate"])
     return KfpMetrics({name: value for name, value in figures.items() if value is not None}, roc, confusion)
 
 
-def _strategies(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+def _strategies(metrics: Mapping[str, Mapping[str, SplitMetrics]]) -> dict[str, float | None]:
     return {
         f"{split}_{measure}_{strategy}": found["mean"][measure]["value"]
         for strategy, splits in metrics.items()
@@ -53,17 +55,17 @@ def _strategies(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _published(facts: Mapping[str, Any]) -> dict[str, float | None]:
-    mean = facts["metrics"][PUBLISHED]["test"]["mean"]
+def _published(results: EvaluationResults) -> dict[str, float | None]:
+    mean = results["metrics"][PUBLISHED]["test"]["mean"]
     return {
         **{f"test_{name}_{PUBLISHED}": mean[name]["value"] for name in PUBLISHED_MEASURES},
         "test_majority_accuracy": mean["majority_accuracy"],
-        f"test_calibration_error_{PUBLISHED}": facts["calibration"]["expected_error"],
-        **{f"drift_{name}_p": test["p"] for name, test in facts["drift"]["tests"].items()},
+        f"test_calibration_error_{PUBLISHED}": results["calibration"]["expected_error"],
+        **{f"drift_{name}_p": test["p"] for name, test in results["drift"]["tests"].items()},
     }
 
 
-def _gate(verdict: Mapping[str, Any]) -> dict[str, float | None]:
+def _gate(verdict: GateDecision) -> dict[str, float | None]:
     difference = verdict["mean"] and verdict["mean"]["difference"]
     return {
         "gate_promote": float(verdict["promote"]),

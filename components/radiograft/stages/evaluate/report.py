@@ -1,18 +1,19 @@
-"""What the report shows, gathered from the facts and from what the earlier stages wrote."""
+"""What the report shows, gathered from the results and from what the earlier stages wrote."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import promotion_gate, results
+from radiograft.evaluation import promotion_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
+from radiograft.evaluation.results import analysis_sections
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.html import ReportSection
 
@@ -20,7 +21,7 @@ from radiograft.reporting.html import ReportSection
 def build_report(
     data: Shards,
     inputs: EvaluateInputs,
-    facts: dict[str, Any],
+    results: EvaluationResults,
     predictions: pd.DataFrame,
     sections: Sequence[ReportSection],
     sheet: bytes,
@@ -29,7 +30,7 @@ def build_report(
     """The report of an evaluation.
 
     Args:
-        facts: all that metrics.json holds.
+        results: content of metrics.json.
         sections: what else was looked at, in the order of the page.
         sheet: the contact sheet as a PNG file.
     """
@@ -39,34 +40,34 @@ def build_report(
         run_id=run_id,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         published=PUBLISHED,
-        metrics=facts["metrics"],
+        metrics=results["metrics"],
         roc={str(name): _curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
         histories={name: history["epochs"] for name, history in inputs.histories().items()},
-        random_baseline=facts["random_baseline"],
-        kept_epochs=facts["kept_epochs"],
-        cut_off_curve=facts["cut_off_curve"],
-        cut_off_search=facts["cut_off_search"],
-        decision=promotion_gate.explain_decision(facts["gate"]),
-        sections=[ReportSection("gate.html.j2", facts["gate"]), *results.analysis_sections(facts), *sections],
+        random_baseline=results["random_baseline"],
+        kept_epochs=results["kept_epochs"],
+        cut_off_curve=results["cut_off_curve"],
+        cut_off_search=results["cut_off_search"],
+        decision=promotion_gate.explain_decision(results["gate"]),
+        sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],
         data_counts=[
             SplitCount(split, count["pictures"], count["patients"], count["positives"])
             for split, count in data.summary["splits"].items()
         ],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
-        settings=facts["lineage"]["settings"],
+        settings=results["lineage"]["settings"],
         lineage={
-            "data source": facts["lineage"]["source"],
-            "data fingerprint": facts["lineage"]["fingerprint"],
+            "data source": results["lineage"]["source"],
+            "data fingerprint": results["lineage"]["fingerprint"],
         },
         contact_sheet_png=sheet,
-        notes=_notes(data, facts),
+        notes=_notes(data, results),
     )
 
 
-def _notes(data: Shards, facts: dict[str, Any]) -> list[str]:
-    notes = [*facts["warnings"], *data.summary["notes"]]
+def _notes(data: Shards, results: EvaluationResults) -> list[str]:
+    notes = [*results["warnings"], *data.summary["notes"]]
     notes += [f"{count:,} images were {mode} and were made gray" for mode, count in data.summary["converted"].items()]
-    if facts["kept_epochs"][PUBLISHED] == 0:
+    if results["kept_epochs"][PUBLISHED] == 0:
         notes.append(
             "no epoch of fine-tuning raised the validation AUROC: the published model is the one it began with"
         )

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import keras
 import pandas as pd
-import tensorflow as tf
 
 from radiograft.config import Evaluate
 from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
-from radiograft.evaluation import champion, promotion_gate, results
+from radiograft.evaluation import champion, promotion_gate
 from radiograft.evaluation.golden_predictions import write_golden_predictions
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs, load_predictors, predict_splits
-from radiograft.evaluation.results import compute_results
-from radiograft.explain.gallery import Explanations, explain_predictions
+from radiograft.evaluation.results import analysis_notes, compute_results
+from radiograft.explain.gallery import explain_predictions
 from radiograft.models.spec import ModelSpec
+from radiograft.registry.result_types import DataLineage, GateDecision
+from radiograft.registry.results import SCHEMA_VERSION, EvaluationResults, PredictionResults, write_results
 from radiograft.reporting import contact_sheet
 from radiograft.reporting.evaluation_report import render_report
 from radiograft.stages.evaluate import tensorboard
@@ -30,8 +28,12 @@ from radiograft.training import devices
 
 
 def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, report: Path, logs: Path) -> KfpMetrics:
-    """Writes predictions, metrics, seen.parquet and the data's sample for later comparisons to the folder `output`,
-    one HTML file to `report` and what TensorBoard shows to the folder `logs`.
+    """Evaluates both strategies and decides on the promotion of the published one.
+
+    Args:
+        output: folder for predictions, metrics.json, seen.parquet, golden predictions and the drift reference.
+        report: HTML file for the report.
+        logs: folder for TensorBoard.
 
     Raises:
         RuntimeError: promised GPUs are missing.
@@ -43,27 +45,32 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _record(settings, inputs, data, predictions, output)
     write_golden_predictions(predictors[PUBLISHED], output)
-    facts = compute_results(settings, data, inputs, predictions) | {"lineage": _lineage(data, output)}
-    opponent = champion.load_champion(settings, data, strategy, run_id)
-    facts["gate"] = _judge(settings, data, test, facts, opponent)
-    published = predictors[PUBLISHED].model
-    spec = ModelSpec.read(inputs.model)
-    looks = _look(settings, published, spec, strategy, data, test, facts)
-    facts["localisation"] = looks.localization
-    observed = evaluation_drift.embed_images(data, published, spec, strategy, settings.train_seed)
-    facts["drift"], shift = evaluation_drift.compare_validation_and_test(data, observed, settings.train_seed, output)
-    facts["warnings"] = [*results.analysis_notes(facts), *evaluation_drift.drift_warnings(facts["drift"])]
-    (output / "metrics.json").write_text(json.dumps(facts, indent=2, allow_nan=False), encoding="utf-8")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    sections, sheet = [*looks.sections(), shift], contact_sheet.training_contact_sheet(data, settings.train_seed)
-    report.write_text(
-        render_report(build_report(data, inputs, facts, predictions, sections, sheet, run_id)), encoding="utf-8"
+    measured = compute_results(settings, data, inputs, predictions)
+    gate = _decide(settings, data, test, measured, champion.load_champion(settings, data, strategy, run_id))
+    model, spec = predictors[PUBLISHED].model, ModelSpec.read(inputs.model)
+    thresholds, samples = measured["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
+    explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
+    embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
+    drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
+    results = EvaluationResults(
+        **measured,
+        schema_version=SCHEMA_VERSION,
+        lineage=_lineage(data, output),
+        gate=gate,
+        localisation=explanations.localization,
+        drift=drift,
+        warnings=[*analysis_notes(measured), *evaluation_drift.drift_warnings(drift)],
     )
+    write_results(output, results)
+    sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
+    page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
-    images = [tensorboard.augmentation_sheet(sheet), *looks.images()]
-    tensorboard.write_figures(logs, run_id, facts, images)
-    tensorboard.write_embeddings(logs, PUBLISHED, data, observed)
-    return kfp_metrics(facts, test, data.labels)
+    images = [tensorboard.augmentation_sheet(sheet), *explanations.images()]
+    tensorboard.write_figures(logs, run_id, results, images)
+    tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
+    return kfp_metrics(results, test, data.labels)
 
 
 def _record(settings: Evaluate, inputs: EvaluateInputs, data: Shards, predictions: pd.DataFrame, output: Path) -> None:
@@ -74,39 +81,24 @@ def _record(settings: Evaluate, inputs: EvaluateInputs, data: Shards, prediction
     record_settings(output, settings, inputs.model, inputs.shards)
 
 
-def _lineage(data: Shards, output: Path) -> dict[str, Any]:
-    return {
-        "source": data.summary["source"],
-        "fingerprint": data.summary["fingerprint"],
-        "settings": read_settings(output),
-    }
+def _lineage(data: Shards, output: Path) -> DataLineage:
+    return DataLineage(
+        source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=read_settings(output)
+    )
 
 
-def _judge(
+def _decide(
     settings: Evaluate,
     data: Shards,
     test: pd.DataFrame,
-    facts: dict[str, Any],
+    measured: PredictionResults,
     opponent: promotion_gate.Champion | None,
-) -> promotion_gate.GateDecision:
-    """Whether the published strategy's model may replace the production version, on the same test images."""
-    rule = promotion_gate.GatePolicy(
+) -> GateDecision:
+    """Decides whether the model may replace the production model, on the same test images."""
+    policy = promotion_gate.GatePolicy(
         settings.gate_noninferiority_margin, settings.floors(data.labels), settings.evaluate_min_patients
     )
-    estimable = facts["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+    estimable = measured["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     return promotion_gate.decide_promotion(
-        test, opponent, estimable, rule, settings.evaluate_bootstrap_samples, settings.train_seed
+        test, opponent, estimable, policy, settings.evaluate_bootstrap_samples, settings.train_seed
     )
-
-
-def _look(
-    settings: Evaluate,
-    model: keras.Model,
-    spec: ModelSpec,
-    strategy: tf.distribute.Strategy,
-    data: Shards,
-    test: pd.DataFrame,
-    facts: dict[str, Any],
-) -> Explanations:
-    thresholds, samples = facts["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
-    return explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)

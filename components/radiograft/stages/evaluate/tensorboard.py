@@ -22,6 +22,7 @@ from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
 from radiograft.drift.reference import choose_rows
+from radiograft.registry.results import EvaluationResults
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")
@@ -30,22 +31,22 @@ THUMBNAIL = 64  # pixels; 1,000 of them make a sprite of 2,048, and the projecto
 NamedImage = tuple[str, np.ndarray]
 
 
-def write_figures(folder: Path, run_id: str, facts: Mapping[str, Any], images: Iterable[NamedImage]) -> None:
+def write_figures(folder: Path, run_id: str, results: EvaluationResults, images: Iterable[NamedImage]) -> None:
     """Writes scalars of each strategy, and beside the published one's its settings and images.
 
     Every run is a session of its own in the HParams tab, whose columns are the settings and the means.
 
     Args:
         folder: of this run's logs.
-        facts: what metrics.json holds.
+        results: content of metrics.json.
         images: group, such as `worst calls/Pneumonia/false positives`, and pixels uint8 [height, width, 3].
     """
-    for strategy, splits in facts["metrics"].items():
+    for strategy, splits in results["metrics"].items():
         with _writer(folder / RUN / strategy):
             for tag, value in _scalars(splits):
                 tf.summary.scalar(tag, value, step=0)
-            if strategy == facts["published"]:
-                hparams.hparams(facts["lineage"]["settings"], trial_id=run_id)
+            if strategy == results["published"]:
+                hparams.hparams(results["lineage"]["settings"], trial_id=run_id)
                 for name, pixels in _grouped(images):
                     tf.summary.image(name, pixels, step=0, max_outputs=len(pixels))
 

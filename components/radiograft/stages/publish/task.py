@@ -15,6 +15,8 @@ from radiograft.config import Publish
 from radiograft.models.spec import ModelSpec
 from radiograft.registry import lineage, production, version_claims
 from radiograft.registry import versions as registry
+from radiograft.registry.result_types import GateDecision
+from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.reporting import model_card
 from radiograft.storage import checksums
 
@@ -59,17 +61,15 @@ def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> 
         ValueError: the evaluation holds no verdict of the gate, or the report is not the one it wrote.
     """
     place, model = settings.publish_registry, settings.publish_model_name
-    metrics = json.loads((inputs.evaluation / "metrics.json").read_text(encoding="utf-8"))
-    if "gate" not in metrics:
-        raise ValueError("metrics.json must hold the gate's verdict as `gate`; evaluate the model with this version")
+    results = read_results(inputs.evaluation)
     checksums.verify_checksum_of_file(inputs.report, inputs.evaluation)
     claim = version_claims.claim_version(place, model, run_id)
-    origin = lineage.collect_lineage(metrics["lineage"], claim)
+    origin = lineage.collect_lineage(results["lineage"], claim)
     with tempfile.TemporaryDirectory() as folder:
-        files = _files(inputs, Path(folder), model, metrics, origin)
+        files = _files(inputs, Path(folder), model, results, origin)
         facts = {"model": model, "created": claim.created}
         uri = registry.write_version(place, model, claim.number, files, facts)
-    outcome = _carry_out(place, model, claim, metrics["gate"])
+    outcome = _carry_out(place, model, claim, results["gate"])
     log.info("published %s version %d at %s", model, claim.number, uri)
     log.info("%s: %s", outcome.standing, outcome.reason)
     found = {"model": model, "uri": uri, **outcome._asdict(), "standing": outcome.standing, "lineage": origin}
@@ -80,7 +80,7 @@ def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> 
     return outcome
 
 
-def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: dict[str, Any]) -> PublishResult:
+def _carry_out(place: str, model: str, claim: version_claims.Claim, verdict: GateDecision) -> PublishResult:
     """Moves production to the version where the gate let it pass, unless production is no longer what the gate saw."""
     reason = "; ".join(verdict["reasons"])
     if not verdict["promote"]:
@@ -105,17 +105,17 @@ def _promoted(current: production.Production | None, claim: version_claims.Claim
 
 
 def _files(
-    inputs: PublishInputs, folder: Path, model: str, metrics: dict[str, Any], origin: dict[str, Any]
+    inputs: PublishInputs, folder: Path, model: str, results: EvaluationResults, origin: dict[str, Any]
 ) -> dict[str, Path]:
     """The version's files by name: the SavedModel at its root, all else below `assets.extra`.
 
     Args:
         folder: where those that do not exist yet are written.
     """
-    spec = dataclasses.replace(ModelSpec.read(inputs.model), thresholds=metrics["thresholds"][metrics["published"]])
+    spec = dataclasses.replace(ModelSpec.read(inputs.model), thresholds=results["thresholds"][results["published"]])
     spec.write(folder)
     (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
-    card = model_card.render_model_card(model, metrics, spec, origin)
+    card = model_card.render_model_card(model, results, spec, origin)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     extra = {
         "model.keras": inputs.model / "model.keras",

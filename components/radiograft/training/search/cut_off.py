@@ -23,6 +23,7 @@ from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.graph_split import SplitModel, bridge_model, split_model
 from radiograft.models.predictor import Predictor
+from radiograft.registry.result_types import Trial
 from radiograft.training.activation_cache import (
     CachedActivations,
     bytes_needed,
@@ -34,7 +35,7 @@ from radiograft.training.activation_cache import (
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
 from radiograft.training.history import History
-from radiograft.training.search.results import Trial, best_trial, make_trial
+from radiograft.training.search.results import best_trial, make_trial
 from radiograft.training.trainer import TrainConfig, train
 
 log = logging.getLogger(__name__)

@@ -5,31 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from radiograft.config.base import Scalar
+from radiograft.registry.result_types import Trial
 from radiograft.training.history import History
 from radiograft.training.tasks.base import AUROC, Monitor
 
 TRIALS_FILE = "search.json"
-
-
-class Trial(TypedDict):
-    """One training of a search.
-
-    Attributes:
-        overrides: the settings in which it differs from the other trials, such as `model_cut_off`.
-        trainable_weights: number of trained weights (scalars).
-        epochs: number of epochs that were run.
-        best_epoch: the epoch that was kept; 0 is the state before training.
-        metrics: validation metrics of the weights that were kept; their names begin with `val_`.
-    """
-
-    overrides: dict[str, Scalar]
-    trainable_weights: int
-    epochs: int
-    best_epoch: int
-    metrics: dict[str, float]
 
 
 def make_trial(overrides: Mapping[str, Scalar], trainable_weights: int, history: History) -> Trial:

@@ -152,4 +152,4 @@ def test_drift_json_report_path_fails(registry: Path, tmp_path: Path) -> None:
     """Fails if --report may end in .json: the figures would overwrite the page."""
     result = drift(registry, tmp_path / "nowhere", tmp_path / "x.json")
     assert result.exit_code == 2
-    assert f"must be a page such as drift.html, for the figures go to {tmp_path}/x.json" in result.output
+    assert f"--report must not end in .json, where the results are written, got {tmp_path}/x.json" in result.output

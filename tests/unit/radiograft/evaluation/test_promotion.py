@@ -187,7 +187,7 @@ def test_a_verdict_on_another_production_version_is_not_carried_out(registered: 
     late = publish.run(settings, registered.better.inputs, "run-4", tmp_path / "version")
     assert registered.better.gate["promote"]
     assert (late.version, late.promoted) == (4, False)
-    assert "version 1 was expected to be in production, version 2 is by now" in late.reason
+    assert "expected version 1 in production, got version 2" in late.reason
     assert production.read_production(registered.place, MODEL).version == 2  # type: ignore[union-attr]
 
 

@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 from radiograft.config import Evaluate, Ingest
 from radiograft.data.catalog import Catalog, prediction_frame
 from radiograft.evaluation import results
-from radiograft.evaluation.shortcuts import Shortcut, find_shortcuts, shortcut_warnings
+from radiograft.evaluation.shortcuts import find_shortcuts, shortcut_warnings
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.registry.result_types import Shortcut
 from radiograft.stages.ingest import task as ingest
 from tests.helpers.catalogs import catalog, judge
 

@@ -10,8 +10,9 @@ import pytest
 
 from radiograft.config import Evaluate
 from radiograft.evaluation import subgroups
-from radiograft.evaluation.subgroups import Subgroup, by_subgroup
+from radiograft.evaluation.subgroups import by_subgroup
 from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.registry.result_types import Subgroup
 from tests.helpers.catalogs import catalog, judge
 
 SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=200)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.explain.localization import Localization, heat_boxes, localize, overlaps
+from radiograft.explain.localization import heat_boxes, localize, overlaps
+from radiograft.registry.result_types import Localization
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
 # Squares at multiples of four cover two cells in each direction; none is at the center.

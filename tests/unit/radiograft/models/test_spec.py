@@ -29,7 +29,8 @@ OLD: dict[str, Any] = {  # as version 0.1.0 of the package wrote it
     "weights": "imagenet",
     "cut_off": "conv5_block16_2_conv",
     "strategy": "fine_tuning",
-    "input": "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; normalised inside the model",
+    "input": "uint8 [n, image_size, image_size, 1], grey, 0 black to 255 white; "  # stored text
+    "normalised inside the model",  # stored text
     "serving_input": "image_bytes: string [n], encoded PNG or JPEG files",
     "pictures_input": "pictures: float32 [n, image_size, image_size, 1], 0 black to 255 white",
     "output": "probabilities: float32 [n, labels], each label for itself",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from radiograft.metrics.multilabel import SplitMetrics, evaluate_predictions
+from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.registry.result_types import SplitMetrics
 from radiograft.reporting import narrative
 
 SCORES = (0.1, 0.4, 0.35, 0.8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from radiograft.evaluation import subgroups
-from radiograft.evaluation.subgroups import Contrast, Subgroup
+from radiograft.registry.result_types import Contrast, Subgroup
 from radiograft.reporting.evaluation_report import Report, render_report
 from tests.helpers.browser import Seen, needs_chromium, open_page, photograph
 

@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from radiograft.config import all_settings
-from radiograft_pipelines.cli.main import main, settings_table
+from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.compile import PIPELINES
-from tests.repository import ROOT
 
 
 @pytest.fixture
@@ -66,8 +65,8 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
         (
             "source=",
             (
-                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-                "itself.), got ''"
+                "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the "
+                "file itself.), got ''"
             ),
         ),
         (
@@ -126,12 +125,6 @@ def test_settings_lists_all_with_default_and_range() -> None:
         "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |"
         in rows
     )
-
-
-def test_settings_table_equals_documented_table() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert table.strip() == settings_table(), "paste the output of `radiograft settings` into README.md"
 
 
 def test_help_lists_commands_and_disclaimer() -> None:

@@ -134,12 +134,12 @@ INVALID: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "pickled labels": (
         changed(test_labels=np.array([[{}], [None], [1]], dtype=object)),
         ["Pneumonia"],
-        "test_labels in {uri} must hold plain numbers, got pickled objects, which are never loaded",
+        "test_labels in {uri} must contain plain numbers, got pickled objects, which are never loaded",
     ),
     "pickled images": (
         changed(train_images=np.array([None] * 6, dtype=object)),
         ["Pneumonia"],
-        "train_images in {uri} must hold plain numbers, got pickled objects, which are never loaded",
+        "train_images in {uri} must contain plain numbers, got pickled objects, which are never loaded",
     ),
     "volumes": (
         medmnist_arrays((28, 28, 28)),

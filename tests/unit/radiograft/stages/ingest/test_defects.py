@@ -52,7 +52,7 @@ def test_run_leaking_split_raises_with_patients(test_data: Path, tmp_path: Path)
     assert len(leaking) == 30
     with pytest.raises(ValueError, match="a patient must be in one split only, got 30 in several") as error:
         task.run(leaking_split(test_data), tmp_path / "catalog")
-    listed = str(error.value).partition("own: ")[2].partition(";")[0]
+    listed = str(error.value).partition("splits: ")[2].partition(";")[0]
     assert list(map(int, listed.split(", "))) == leaking
     assert not (tmp_path / "catalog").exists()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from radiograft.registry.result_types import Trial
 from radiograft.stages.select_model import task
 from radiograft.training.search import results as search_results
-from radiograft.training.search.results import Trial
 
 
 def write_model(folder: Path, cut_off: str, val_auroc: float, trainable_weights: int) -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from radiograft.registry.result_types import Trial
 from radiograft.training.history import History
 from radiograft.training.search import results as search_results
-from radiograft.training.search.results import Trial, best_trial, make_trial
+from radiograft.training.search.results import best_trial, make_trial
 from radiograft.training.tasks.base import Monitor
 
 EPOCHS = [

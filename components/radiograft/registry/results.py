@@ -1,0 +1,127 @@
+"""The schema of metrics.json, the result of an evaluation, as every version of a registry holds it.
+
+Everything that reads or writes metrics.json goes through this module. Keys keep the names that registries hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from radiograft.registry.result_types import (
+    Calibration,
+    CurvePoint,
+    DataLineage,
+    DataSummary,
+    DriftReport,
+    GateDecision,
+    Localization,
+    RandomBaseline,
+    Shortcut,
+    SplitMetrics,
+    Subgroup,
+    Trial,
+)
+from radiograft.utils import json_io
+
+FILE = "metrics.json"
+SCHEMA_VERSION = 2  # version 1 had no number, and trials of a search were keyed by their cut-off
+
+
+class Analyses(TypedDict):
+    """Analyses of the published strategy.
+
+    `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on test.
+    """
+
+    calibration: Calibration
+    judged_on: str
+    subgroups: list[Subgroup]
+    shortcuts: list[Shortcut]
+
+
+class PredictionResults(Analyses):
+    """The part of metrics.json that follows from the predictions.
+
+    `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
+    before training. `random_baseline` is None if it was not requested.
+    """
+
+    published: str
+    operating_point: str
+    thresholds: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, SplitMetrics]]
+    cut_off_curve: list[CurvePoint]
+    cut_off_search: list[Trial]
+    random_baseline: RandomBaseline | None
+    kept_epochs: dict[str, int]
+    data: DataSummary
+
+
+class EvaluationResults(PredictionResults):
+    """All of metrics.json; `localisation` is None if no test image has boxes."""
+
+    schema_version: int
+    lineage: DataLineage
+    gate: GateDecision
+    localisation: Localization | None
+    drift: DriftReport
+    warnings: list[str]
+
+
+REQUIRED = {  # keys and the JSON types of their values
+    "published": str,
+    "thresholds": dict,
+    "metrics": dict,
+    "kept_epochs": dict,
+    "data": dict,
+    "lineage": dict,
+    "gate": dict,
+    "warnings": list,
+    "judged_on": str,
+}
+
+
+def write_results(folder: Path, results: EvaluationResults) -> None:
+    """Writes metrics.json to `folder`."""
+    (folder / FILE).write_text(json.dumps(results, indent=2, allow_nan=False), encoding="utf-8")
+
+
+def read_results(folder: Path) -> EvaluationResults:
+    """Reads metrics.json from `folder`; raises as `parse_results`."""
+    path = folder / FILE
+    return parse_results(json_io.parse_json_object(path.read_bytes(), str(path)), str(path))
+
+
+def parse_results(values: Mapping[str, Any], name: str = FILE) -> EvaluationResults:
+    """Returns the content of a metrics.json of any schema version in today's schema.
+
+    Args:
+        values: the JSON object.
+        name: of the file, for the error message.
+
+    Raises:
+        ValueError: a key is missing or has a value of another type, or the schema is newer than this package.
+    """
+    version = values.get("schema_version", 1)
+    if version not in (1, SCHEMA_VERSION):
+        raise ValueError(f"{name} must have schema_version 1 or {SCHEMA_VERSION}, got {version!r}")
+    for key, kind in REQUIRED.items():
+        if not isinstance(values.get(key), kind):
+            raise ValueError(f"{name} must have `{key}` of type {kind.__name__}, got {values.get(key)!r:.80}")
+    results: Any = {**values, "schema_version": SCHEMA_VERSION}
+    if version == 1:
+        results["cut_off_search"] = [_trial_of_version_1(trial) for trial in values.get("cut_off_search", ())]
+    return results  # type: ignore[no-any-return]
+
+
+def _trial_of_version_1(row: Mapping[str, Any]) -> Trial:
+    return Trial(
+        overrides={"model_cut_off": row["cut_off"]},
+        trainable_weights=row["trainable_weights"],
+        epochs=row["epochs"],
+        best_epoch=row["best_epoch"],
+        metrics={"val_auroc": row["val_auroc"], "val_loss": row["val_loss"]},
+    )

@@ -1,0 +1,59 @@
+"""metrics.json: both schema versions are read, malformed files are rejected by the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radiograft.registry.results import parse_results, read_results, write_results
+from tests.helpers.publish_inputs import METRICS
+
+TRIAL_OF_VERSION_1 = {
+    "cut_off": "top_conv",
+    "trainable_weights": 410_000,
+    "epochs": 3,
+    "best_epoch": 2,
+    "val_auroc": 0.9,
+    "val_loss": 0.4,
+}
+
+
+def test_write_results_is_read_back(tmp_path: Path) -> None:
+    results = parse_results(METRICS)
+    write_results(tmp_path, results)
+    assert read_results(tmp_path) == results
+    assert json.loads((tmp_path / "metrics.json").read_text())["schema_version"] == 2
+
+
+def test_parse_results_version_1_converts_trials() -> None:
+    results = parse_results({**METRICS, "cut_off_search": [TRIAL_OF_VERSION_1]})
+    assert results["schema_version"] == 2
+    assert results["cut_off_search"] == [
+        {
+            "overrides": {"model_cut_off": "top_conv"},
+            "trainable_weights": 410_000,
+            "epochs": 3,
+            "best_epoch": 2,
+            "metrics": {"val_auroc": 0.9, "val_loss": 0.4},
+        }
+    ]
+
+
+def test_parse_results_newer_schema_raises() -> None:
+    with pytest.raises(ValueError, match=r"^metrics\.json must have schema_version 1 or 2, got 3$"):
+        parse_results({**METRICS, "schema_version": 3})
+
+
+@pytest.mark.parametrize(("key", "value"), [("gate", None), ("metrics", []), ("published", 5), ("warnings", "none")])
+def test_parse_results_wrong_type_raises_with_key(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^metrics\.json must have `{key}` of type "):
+        parse_results({**METRICS, key: value})
+
+
+def test_read_results_not_json_raises(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"metrics\.json"):
+        read_results(tmp_path)
