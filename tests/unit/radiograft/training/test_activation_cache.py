@@ -172,6 +172,6 @@ class TestShouldCache:
         assert should_cache("online", 10**18, tmp_path) == (False, "train_augmentation=online")
         assert should_cache("cached", 1, tmp_path)[0] is True
         with pytest.raises(
-            OSError, match="train_augmentation=cached must train_network on the scratch disk: the cache needs 1,000"
+            OSError, match="train_augmentation=cached must fit on the scratch disk: the cache needs 1,000"
         ):
             should_cache("cached", 10**18, tmp_path)
