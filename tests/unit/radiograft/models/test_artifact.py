@@ -93,7 +93,7 @@ def test_saved_model_without_package_reproduces_recorded_predictions(evaluation:
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> tf.types.experimental.ConcreteFunction:
-    """The serving signature of the small_network model."""
+    """The serving signature of the small network."""
     folder = tmp_path_factory.mktemp("served") / "saved_model"
     artifact.export_saved_model(small_network(), SPEC, folder)
     return tf.saved_model.load(str(folder)).signatures[SERVING_SIGNATURE]

@@ -50,9 +50,9 @@ class Call:
 @pytest.mark.parametrize(
     ("function", "argument", "message"),
     [
-        (os.system, "touch {}", r"message the global \w+\.system"),
-        (eval, "open({!r}, 'w').close()", r"message the global \w+\.eval"),
-        (exec, "open({!r}, 'w').close()", r"message the global \w+\.exec"),
+        (os.system, "touch {}", r"refused the global \w+\.system"),
+        (eval, "open({!r}, 'w').close()", r"refused the global \w+\.eval"),
+        (exec, "open({!r}, 'w').close()", r"refused the global \w+\.exec"),
     ],
 )
 def test_read_tensors_code_in_pickle_raises_without_running_it(
@@ -85,7 +85,7 @@ def test_read_tensors_code_in_pickle_raises_without_running_it(
     ],
 )
 def test_read_tensors_other_global_raises(opcodes: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UnsafeCheckpointError, match=f"message the global .*{message}"):
+    with pytest.raises(UnsafeCheckpointError, match=f"refused the global .*{message}"):
         read_with("state", b"\x80\x02" + opcodes + b".", tmp_path)
 
 
