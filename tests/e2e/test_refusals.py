@@ -132,6 +132,6 @@ def test_run_weights_with_wrong_md5_fails(run_fails: Radiograft, tmp_path: Path)
     done = run_fails(f"weights={weights}", "weights_md5=30ee3e1110167f948a6b9946edeeb738")
     error = (
         f"ValueError: model_weights_md5 must be the MD5 of {weights}: expected 30ee3e1110167f948a6b9946edeeb738, "
-        "got 6c7ba9c5a141421e1c03cb9807c97c74; the file is another or damaged"
+        "got 6c7ba9c5a141421e1c03cb9807c97c74; the file is different or corrupt"
     )
     _assert_task_failed(done, "extract-features", error)

@@ -32,7 +32,13 @@ from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
 from tests.helpers.tar_files import tar_gz
 from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
 from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files
-from tests.unit.radiograft.storage.test_torch_checkpoint import checkpoint, raw, state_dict, stored, tensor
+from tests.unit.radiograft.storage.test_torch_checkpoint import (
+    checkpoint,
+    raw,
+    state_dict,
+    storage_opcodes,
+    tensor_opcodes,
+)
 
 TEXT_COLUMN = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
 FINDING_COLUMNS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
@@ -175,7 +181,7 @@ def _torch(content: bytes, folder: Path) -> bool:
 
 
 CALL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
-TENSORS = state_dict({"w": tensor(stored("FloatStorage", "7", 6), 0, (2, 3), (3, 1))})
+TENSORS = state_dict({"w": tensor_opcodes(storage_opcodes("FloatStorage", "7", 6), 0, (2, 3), (3, 1))})
 CHECKPOINT = checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=TENSORS)
 SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(settings.PRESETS_FOLDER.glob("*.yaml"))]
 TAGS = [

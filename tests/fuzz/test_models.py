@@ -77,7 +77,7 @@ def test_load_model_lambda_layer_raises(tmp_path: Path) -> None:
     """Fails with safe_mode=False in artifact.load_model."""
     small_model(keras.layers.Lambda(lambda values: values * 2)).save(tmp_path / "model.keras")
     keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)  # would run without safe mode
-    with pytest.raises(ValueError, match=r"must be a network of Keras's own layers, got another file: .*[lL]ambda"):
+    with pytest.raises(ValueError, match=r"must be a Keras file with built-in layers only: .*[lL]ambda"):
         artifact.load_model(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""DenseNet-121 (Huang et al. 2017), the poster's network, as keras.applications builds it."""
+"""DenseNet-121 (Huang et al. 2017) from keras.applications."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def densenet121(**arguments: Any) -> keras.Model:
 
 
 def _by_stage(dense_layer: str, transition: str) -> tuple[str, ...]:
-    """Layer names of all stages: one of each dense layer, and one of the transition behind each stage but the last."""
+    """Returns one layer name for each dense layer, and one for the transition after each stage but the last."""
     names = []
     for stage, count in _DENSE_LAYERS.items():
         names += [dense_layer.format(stage=stage, number=number) for number in range(1, count + 1)]

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of a backbone: how to build it, how to normalize its input, where to cut and tap it."""
+"""The specification of a backbone: how to build it, normalize its input, cut it and tap it."""
 
 from __future__ import annotations
 

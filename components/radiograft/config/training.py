@@ -1,4 +1,4 @@
-"""Settings of the network and of both training strategies."""
+"""Settings of the network and of the two training strategies."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from radiograft.config.recipe import PRESETS as RECIPES
 from radiograft.config.recipe import Recipe
 from radiograft.config.shared import SeedSettings, check_uri
 
-AUTO_CUT_OFF = "auto"  # tries the last blocks one after another and keeps the best
-DEFAULT_BACKBONE = "densenet121"  # the poster's
-WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # which Keras reads
+AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
+DEFAULT_BACKBONE = "densenet121"
+WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # suffixes that Keras supports
 
 
 def split_cut_offs(text: str) -> list[str]:
-    """What `model_cut_off` names, in its order; whether there are such layers, the stages that know the network check.
+    """Splits `model_cut_off` into layer names, without checking that these layers exist.
 
     Raises:
-        ValueError: a name is empty or stands there twice.
+        ValueError: a name is empty or occurs twice.
+
+    Example:
+        >>> split_cut_offs("block6a_expand_conv, top_conv")
+        ['block6a_expand_conv', 'top_conv']
     """
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
@@ -30,26 +34,26 @@ def split_cut_offs(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Training(SeedSettings):
-    """What both training strategies share."""
+    """Settings of both training strategies."""
 
-    train_batch_size: int = setting(32, "Images a step, over all GPUs together.", unit="pictures", low=1, high=4096)
+    train_batch_size: int = setting(32, "Global batch size, over all GPUs.", unit="images", low=1, high=4096)
     train_optimizer: str = setting("adam", "Optimizer of both strategies.", choices=("adam", "adamw", "rmsprop", "sgd"))
     train_recipe: str = setting(
         "poster",
-        "`poster` (constant rate), `chexnet`, or any of schedule, warm_up, layer_decay, ema, clip_norm, "
+        "`poster` (constant learning rate), `chexnet`, or any of schedule, warm_up, layer_decay, ema, clip_norm, "
         "label_smoothing, loss_weights: schedule=cosine,warm_up=0.1",
     )
     train_patience: int = setting(
-        5, "Epochs without a better validation AUROC before training stops.", unit="epochs", low=1, high=1000
+        5, "Epochs without a better validation AUROC after which training stops.", unit="epochs", low=1, high=1000
     )
     train_precision: str = setting(
         "auto",
-        "Arithmetic; `auto` is mixed precision where the GPUs have it, else float32.",
+        "Precision; `auto` is mixed precision if all GPUs support it, else float32.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     model_cut_off: str = setting(
         get_backbone(DEFAULT_BACKBONE).default_cut_off,
-        "Layer from which fine-tuning unfreezes, as Keras prints it; of several with commas, or of `auto`, the best.",
+        "First layer that fine-tuning trains; of several separated by commas, or with `auto`, the best is kept.",
     )
 
     def __post_init__(self) -> None:
@@ -58,31 +62,31 @@ class Training(SeedSettings):
         split_cut_offs(self.model_cut_off)
 
     def recipe(self) -> Recipe:
-        """What `train_recipe` says."""
+        """Returns the parsed `train_recipe`."""
         return Recipe.parse("train_recipe", self.train_recipe, RECIPES)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractFeatures(Training):
-    """Strategy 1: a new classifier on the features of the frozen backbone."""
+    """Settings of strategy 1: a new classifier on the features of the frozen backbone."""
 
     model_backbone: str = setting(DEFAULT_BACKBONE, "Pretrained network.", choices=list_backbones())
     model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
-    model_weights_md5: str = setting("", "MD5 that a weight file must have; empty: not checked.")
+    model_weights_md5: str = setting("", "Expected MD5 of a weight file; not checked if empty.")
     model_feature_layer: str = setting(
         "last",
-        "Layer whose pooled output the classifier gets: `last`, a block's last layer, or `auto`, the best at or behind "
-        "the cut-off.",
+        "Layer whose pooled output the classifier reads: `last`, a block's last layer, or `auto`, the best from which "
+        "the cut-off can be fine-tuned.",
     )
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
     )
-    model_dense_units: int = setting(
-        256, "Width of the new ReLU layer; 0 leaves it out.", unit="units", low=0, high=8192
+    model_dense_units: int = setting(256, "Width of the new ReLU layer; 0 omits it.", unit="units", low=0, high=8192)
+    model_dropout: float = setting(0.5, "Dropout rate before the sigmoid layer.", low=0.0, high=0.95)
+    model_l2: float = setting(1e-4, "L2 penalty on the kernels of the new layers.", low=0.0, high=1.0)
+    train_feature_epochs: int = setting(
+        30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
     )
-    model_dropout: float = setting(0.5, "Dropout before the sigmoid layer.", low=0.0, high=0.95)
-    model_l2: float = setting(1e-4, "L2 penalty on the new layers' kernels.", low=0.0, high=1.0)
-    train_feature_epochs: int = setting(30, "Most epochs of feature extraction.", unit="epochs", low=1, high=10_000)
     train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
 
     def __post_init__(self) -> None:
@@ -93,16 +97,13 @@ class ExtractFeatures(Training):
         self._check_cut_off()
 
     def _check_cut_off(self) -> None:
-        """Rejects the default cut-off of another backbone, which stays in the run form if only the backbone is changed."""
-        names = split_cut_offs(self.model_cut_off)
-        for other in (get_backbone(name) for name in list_backbones() if name != self.model_backbone):
-            if (
-                other.default_cut_off in names
-                and other.default_cut_off not in get_backbone(self.model_backbone).cut_offs
-            ):
+        """Rejects the default cut-off of another backbone, which remains if only the backbone is changed in the UI."""
+        backbone, names = get_backbone(self.model_backbone), split_cut_offs(self.model_cut_off)
+        for other in (get_backbone(name) for name in list_backbones() if name != backbone.name):
+            if other.default_cut_off in names and other.default_cut_off not in backbone.cut_offs:
                 raise ValueError(
-                    f"model_cut_off must be a layer of {self.model_backbone}, such as "
-                    f"{get_backbone(self.model_backbone).default_cut_off}, got {other.default_cut_off!r} of {other.name}"
+                    f"model_cut_off must be a layer of {backbone.name}, such as {backbone.default_cut_off}, "
+                    f"got {other.default_cut_off!r} of {other.name}"
                 )
 
     def _check_weights(self) -> None:
@@ -119,15 +120,21 @@ class ExtractFeatures(Training):
 
 @dataclasses.dataclass(frozen=True)
 class FineTune(Training):
-    """Strategy 2: training on from the cut-off layer with real-time augmentation."""
+    """Settings of strategy 2: fine-tuning from the cut-off layer with real-time augmentation."""
 
-    train_fine_tune_epochs: int = setting(10, "Most epochs of fine-tuning.", unit="epochs", low=1, high=10_000)
+    train_fine_tune_epochs: int = setting(
+        10, "Maximum number of epochs of fine-tuning.", unit="epochs", low=1, high=10_000
+    )
     train_fine_tune_learning_rate: float = setting(1e-4, "Learning rate of fine-tuning.", low=1e-8, high=1.0)
     train_augmentation: str = setting(
         "auto",
-        "`online` augments anew each epoch; `cached` runs the frozen layers once a view; `auto` caches where it fits.",
+        "`online` augments in each epoch; `cached` runs the frozen layers once per view; `auto` caches if that fits.",
         choices=("auto", "cached", "online"),
     )
     train_cached_augmentations: int = setting(
-        4, "Augmented views of each image that `cached` keeps; epochs take turns.", unit="views", low=1, high=1000
+        4,
+        "Augmented views of each image that `cached` stores; epochs alternate between them.",
+        unit="views",
+        low=1,
+        high=1000,
     )

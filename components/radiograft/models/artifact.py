@@ -1,4 +1,4 @@
-"""Trained networks on disk: the Keras file, its specification, its training history and the SavedModel for serving."""
+"""Saves, loads and exports trained networks: Keras file, specification, training history and SavedModel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mappi
     """Writes model.keras, contract.json and history.json to `folder`.
 
     Args:
-        history: JSON-compatible, see `radiograft.training.trainer.History`.
+        folder: created if it does not exist.
+        model: the network.
+        spec: its specification.
+        history: fields of `radiograft.training.history.History`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "model.keras")
@@ -27,17 +30,17 @@ def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mappi
 
 
 def load_model(folder: Path) -> keras.Model:
-    """Loads model.keras in safe mode: only layers of Keras itself, no code from the file.
+    """Loads model.keras in safe mode: layers must be built into Keras, and no code from the file is run.
 
     Raises:
-        ValueError: the file is missing, malformed or needs other layers.
+        ValueError: the file is missing, malformed or contains other layers.
     """
     path = folder / "model.keras"
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds, for code in the file as for a file of another Keras
+    except Exception as error:  # Keras raises many types, also for code in the file or a newer file format
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"{path} must be a network of Keras's own layers, got another file: {reason}") from error
+        raise ValueError(f"{path} must be a Keras file with built-in layers only: {reason}") from error
 
 
 def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
@@ -45,8 +48,8 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
 
     Both signatures return the spec's outputs: probabilities float32 [n, labels].
 
-    - `serving_default` takes `image_bytes`: string [n], encoded files, decoded and resized as in preprocessing.
-    - `pictures` takes `pictures`: float32 [n, image_size, image_size, 1], 0 to 255, rounded to whole numbers.
+    - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
+    - `pictures` takes `pictures`: float32 [n, image_size, image_size, 1], 0 to 255, rounded to integers.
     """
     ((_, image),) = spec.inputs.items()
     ((output, _),) = spec.outputs.items()
@@ -54,7 +57,7 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
     def predict(images: tf.Tensor) -> tf.Tensor:
         return model(images, training=False)
 
-    traced = tf.function(predict, input_signature=[_tensor_spec(image)])  # once for both signatures
+    traced = tf.function(predict, input_signature=[_tensor_spec(image)])  # traced once for both signatures
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(

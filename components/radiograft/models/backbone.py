@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def normalized_input(
     image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [n, size, size, 1], and its three normalized channels, float32 [n, size, size, 3]."""
+    """Returns the input, uint8 [n, size, size, 1], and the normalized image, float32 [n, size, size, 3]."""
     gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
     channels = [
         keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(gray)
@@ -35,7 +35,8 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
 
     Args:
         name: one of `radiograft.backbones.list_backbones()`.
-        weights: `imagenet`, `none` (random, from the global seed), or a path, gs:// or s3:// URI of a Keras weight file.
+        weights: `imagenet`, `none` (random, from the global seed), or the path, gs:// or s3:// URI of a Keras weight
+            file.
         md5: the MD5 that the weight file must have; empty to accept any.
         image_size: side of the square input in pixels.
 
@@ -44,9 +45,9 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
         [n, image_size / 32, image_size / 32, channels].
 
     Raises:
-        ValueError: the name is unknown, the image size does not suit the network, or the weight file has another MD5 or
-            does not fit the network.
-        RuntimeError: ImageNet weights are not available; the message says how to get them.
+        ValueError: the name is unknown, the network does not support the image size, or the weight file has another MD5
+            or does not fit the network.
+        RuntimeError: the ImageNet weights are not available; the message says how to get them.
 
     Example:
         >>> backbone = build_backbone("efficientnet_lite0", weights="none", image_size=64)
@@ -56,15 +57,15 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
     spec = get_backbone(name)
     spec.check_image_size(image_size)
     gray, normalized = normalized_input(image_size, spec.normalization)
-    built = spec.build(include_top=False, weights=None, input_tensor=normalized)
-    model = keras.Model(gray, built.output, name=name)  # one input, where Keras's constructor leaves a list of one
+    output = spec.build(include_top=False, weights=None, input_tensor=normalized).output
+    model = keras.Model(gray, output, name=name)
     if weights != "none":
         model.set_weights(_pretrained(spec, weights, md5).get_weights())
     return model
 
 
 def _pretrained(spec: BackboneSpec, weights: str, md5: str) -> keras.Model:
-    """The bare backbone with the weights asked for; its weights stand in the same order as the flat graph's."""
+    """Returns the backbone for RGB input with pretrained weights, which have the same order as in the flat graph."""
     if weights == "imagenet":
         try:
             return spec.build(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
@@ -84,15 +85,15 @@ def _pretrained(spec: BackboneSpec, weights: str, md5: str) -> keras.Model:
 
 
 def _fetch(weights: str, md5: str, folder: Path) -> Path:
-    """A local copy of a weight file, checked against its MD5."""
+    """Copies a weight file to `folder` and verifies its MD5."""
     content = storage.read_bytes(weights)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if md5 and found != md5.lower():
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 and digest != md5.lower():
         raise ValueError(
-            f"model_weights_md5 must be the MD5 of {weights}: expected {md5}, got {found}; "
-            "the file is another or damaged"
+            f"model_weights_md5 must be the MD5 of {weights}: expected {md5}, got {digest}; "
+            "the file is different or corrupt"
         )
-    log.info("weights from %s, MD5 %s", weights, found)
+    log.info("weights from %s, MD5 %s", weights, digest)
     path = folder / PurePosixPath(weights).name
     path.write_bytes(content)
     return path

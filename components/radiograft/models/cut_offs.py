@@ -30,10 +30,10 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
     """Parses `model_cut_off`: `auto`, a layer name, or several names separated by commas.
 
     Args:
-        head: names of the network's layers behind the pooled features.
+        head: names of the network's layers after the pooled features.
 
     Returns:
-        Layer names from the input to the output. The layers trained from one include all that are trained from the next.
+        Layer names from the input to the output. Each layer depends on the one before.
 
     Raises:
         ValueError: a name is not a layer (the message suggests similar ones), occurs twice or leaves no weights of the
@@ -46,14 +46,14 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
     for shallower, deeper in itertools.pairwise(cut_offs):
         if deeper not in downstream_layers(network, shallower):
             raise ValueError(
-                "model_cut_off must name layers each of which is computed from the one before, "
+                "model_cut_off must name layers that depend on each other, "
                 f"got {deeper!r} in another branch than {shallower!r}"
             )
     return cut_offs
 
 
 def last_convolution(model: keras.Model) -> str:
-    """Returns the name of the last convolution; for DenseNet-121 it is the poster's cut-off."""
+    """Returns the name of the last convolution; for DenseNet-121 it is the default cut-off."""
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
 
@@ -78,7 +78,7 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
     BatchNormalization layers are never among them.
 
     Args:
-        head: names of the layers behind the pooled features, which alone are not worth fine-tuning.
+        head: names of the layers after the pooled features; training only these is not fine-tuning.
 
     Raises:
         ValueError: the cut-off is not a layer, or no weights of the backbone would be trained.
@@ -92,7 +92,7 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
     ]
     if not any(layer.weights for layer in trained if layer.name not in head):
         raise ValueError(
-            f"model_cut_off must leave weights of the backbone to train, behind {cut_off!r} there are none"
+            f"model_cut_off must leave weights of the backbone to train, but there are none from {cut_off!r} on"
         )
     return {str(layer.name) for layer in trained}
 

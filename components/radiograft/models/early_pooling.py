@@ -1,8 +1,8 @@
-"""Rewrites a network's end so that each branch of its last concatenation is normalized and pooled by itself.
+"""Rewrites the end of a network so that each input of its last concatenation is normalized and pooled separately.
 
-A frozen BatchNormalization, the activation and global average pooling treat every channel alone, so pooling branch by
-branch and concatenating the results gives the same numbers. A branch that is frozen is then pooled before it is cached:
-DenseNet-121 at the poster's cut-off needs 14.5 kB an image at 224 px instead of 110.
+A frozen BatchNormalization, the activation and global average pooling process each channel independently. Pooling each
+branch before the concatenation therefore gives the same result, and frozen branches are pooled before they are cached.
+For DenseNet-121 with the default cut-off, the cache of a 224 px image shrinks from 110 kB to 14.5 kB.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import keras
 
 
 def pool_before_concat(network: keras.Model) -> keras.Model:
-    """An equal network with early pooling, or the network itself where its end is of another kind.
+    """Returns an equivalent network with early pooling, or the network itself if it ends differently.
 
-    Every layer but the last normalization, activation and pooling is shared with `network`; the normalization is
-    copied, which holds as long as it stays frozen.
+    Both networks share all layers except the last normalization, activation and pooling. The normalization is copied,
+    so it must stay frozen.
     """
-    found = _end(network)
-    if found is None or found[1].trainable:
+    end = _find_end(network)
+    if end is None or end[1].trainable:
         return network
-    concatenation, normalization, activation, pooling = found
+    concatenation, normalization, activation, pooling = end
     pooled, start = [], 0
     for number, branch in enumerate(concatenation.input):
-        channels = branch.shape[-1]
-        part = _slice(normalization, branch, slice(start, start + channels), number)
-        pooled.append(_copy(pooling, number)(_copy(activation, number)(part)))
-        start += channels
+        stop = start + branch.shape[-1]
+        normalized = _normalize_channels(normalization, branch, slice(start, stop), number)
+        pooled.append(_copy(pooling, number)(_copy(activation, number)(normalized)))
+        start = stop
     merged = keras.layers.Concatenate(name=f"{pooling.name}_merged")(pooled)
     rest = keras.Model(pooling.output, network.outputs, name=f"{pooling.name}_rest")
     return keras.Model(network.input, rest(merged), name=network.name)
 
 
-def _end(network: keras.Model) -> tuple[keras.Layer, ...] | None:
-    """The last concatenation, normalization, activation and pooling, if they follow one another alone."""
+def _find_end(network: keras.Model) -> tuple[keras.Layer, ...] | None:
+    """Returns the concatenation, normalization, activation and pooling if they form a chain without branches."""
     kinds = (
         keras.layers.Concatenate,
         keras.layers.BatchNormalization,
@@ -43,20 +43,22 @@ def _end(network: keras.Model) -> tuple[keras.Layer, ...] | None:
         keras.layers.GlobalAveragePooling2D,
     )
     layers = network.layers
-    for end in range(len(kinds), len(layers) + 1):
-        chain = layers[end - len(kinds) : end]
-        fits = all(isinstance(layer, kind) for layer, kind in zip(chain, kinds, strict=True))
-        if fits and all(after.input is before.output for before, after in itertools.pairwise(chain)):
+    for stop in range(len(kinds), len(layers) + 1):
+        chain = layers[stop - len(kinds) : stop]
+        same_kinds = all(isinstance(layer, kind) for layer, kind in zip(chain, kinds, strict=True))
+        if same_kinds and all(after.input is before.output for before, after in itertools.pairwise(chain)):
             return tuple(chain)
     return None
 
 
-def _slice(layer: keras.Layer, branch: keras.KerasTensor, channels: slice, number: int) -> keras.KerasTensor:
-    """The normalization applied to some of its channels only."""
-    part = _copy(layer, number)
-    part.trainable = False
-    output = part(branch)
-    part.set_weights([weights[channels] for weights in layer.get_weights()])
+def _normalize_channels(
+    layer: keras.Layer, branch: keras.KerasTensor, channels: slice, number: int
+) -> keras.KerasTensor:
+    """Normalizes a branch with a copy of the layer that has the weights of these channels only."""
+    copy = _copy(layer, number)
+    copy.trainable = False
+    output = copy(branch)
+    copy.set_weights([weights[channels] for weights in layer.get_weights()])
     return output
 
 

@@ -1,4 +1,4 @@
-"""Feature taps: the pooled outputs of a backbone's blocks, all from one forward pass."""
+"""Feature taps: pooled outputs of a backbone's blocks, all computed in one forward pass."""
 
 from __future__ import annotations
 
@@ -25,15 +25,27 @@ def check_tap(backbone: BackboneSpec, name: str) -> None:
 
 
 def build_tap_model(backbone: keras.Model, names: Sequence[str]) -> keras.Model:
-    """Images to float32 [n, sum of channels]: the pooled outputs of the layers named, one after another."""
+    """Builds a network from images to the globally pooled outputs of several layers.
+
+    Returns:
+        A network to float32 [n, sum of channels] that shares the backbone's layers; see `tap_widths`.
+    """
     known: dict[int, keras.KerasTensor] = {}
-    pools = [_pool(backbone.get_layer(name).output, known) for name in names]
-    features = keras.layers.Concatenate(dtype="float32", name="taps")(pools) if len(pools) > 1 else pools[0]
+    pooled = [_pool(backbone.get_layer(name).output, known) for name in names]
+    features = keras.layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
     return keras.Model(backbone.input, features, name=f"{backbone.name}_features")
 
 
 def _pool(tensor: keras.KerasTensor, known: dict[int, keras.KerasTensor]) -> keras.KerasTensor:
-    """A tensor's channels pooled. Of a concatenation's, each part is pooled but once: DenseNet hands on what it has."""
+    """Pools the channels of a tensor globally.
+
+    The inputs of a concatenation are pooled separately and only once, since DenseNet concatenates the same tensors in
+    many layers.
+
+    Args:
+        tensor: output of a layer, [n, height, width, channels].
+        known: pooled tensors by the ID of their source; new ones are added.
+    """
     if id(tensor) not in known:
         layer = producing_layer(tensor)
         if isinstance(layer, keras.layers.Concatenate) and layer.axis in (-1, len(tensor.shape) - 1):
@@ -46,5 +58,5 @@ def _pool(tensor: keras.KerasTensor, known: dict[int, keras.KerasTensor]) -> ker
 
 
 def tap_widths(backbone: keras.Model, names: Sequence[str]) -> list[int]:
-    """Channels of the layers named, the widths of their parts in `tapped`'s output."""
+    """Returns the number of channels of each layer, in the order in which `build_tap_model` concatenates them."""
     return [int(backbone.get_layer(name).output.shape[-1]) for name in names]

@@ -1,8 +1,8 @@
-"""Runs a frozen network's batch normalization as one kernel, which TensorFlow merges with what stands beside it.
+"""Runs batch normalization in inference mode as one kernel, which TensorFlow can fuse with the neighboring layers.
 
-Keras spells it out as a product and a sum in float32: three passes over memory with the activation, in half precision
-two casts more. The kernel also works in float32 inside, is one with the activation behind it, and vanishes into the
-convolution before it.
+Keras computes a frozen BatchNormalization as a product and a sum in float32. Together with the activation these are
+three passes over memory, with two additional casts in half precision. The kernel also computes in float32 internally,
+but TensorFlow fuses it with the convolution before it and the activation after it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from keras import ops
 
 
 class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
-    """A BatchNormalization of [n, height, width, channels] in inference mode, with that layer's own weights."""
+    """A BatchNormalization of [n, height, width, channels] in inference mode that uses the weights of `original`."""
 
     def __init__(self, original: keras.layers.BatchNormalization) -> None:
         super().__init__(dtype=original.dtype_policy, name=original.name)
         self.original = original
 
     def call(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002
-        """Shape and dtype of the inputs stay."""
+        """Returns the normalized inputs, with the same shape and dtype."""
         layer = self.original
         weights = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
         scale, offset, mean, variance = (ops.cast(weight, "float32") for weight in weights)
@@ -38,15 +38,15 @@ class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
 
 
 def fuse_batch_norm(model: keras.Model) -> keras.Model:
-    """A network equal to the functional `model` in inference mode, which shares its layers and their weights."""
-    bare = keras.Model(model.input, model.output)  # of a compiled one the optimizer would be copied too
+    """Returns a network equivalent to a functional model in inference mode, which shares its layers and weights."""
+    bare = keras.Model(model.input, model.output)  # without the optimizer, which would be cloned too
     return keras.models.clone_model(
         bare, clone_function=lambda layer: FusedBatchNormalization(layer) if _can_be_fused(layer) else layer
     )
 
 
 def _can_be_fused(layer: keras.Layer) -> bool:
-    """Whether the kernel knows this layer: images with channels last, scaled and centered."""
+    """Returns whether the kernel supports this layer: images with channels last, scaled and centered."""
     return (
         isinstance(layer, keras.layers.BatchNormalization)
         and layer.input_spec.ndim == 4

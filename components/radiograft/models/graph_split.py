@@ -1,6 +1,6 @@
-"""Cuts a network at a layer into a frozen prefix, which runs once, and a trainable suffix, which runs every epoch.
+"""Splits a network at a layer into a frozen prefix, which runs once, and a trainable suffix, which runs every epoch.
 
-Prefix and suffix share the network's layers: what the suffix learns, the network knows.
+Both share the network's layers, so training the suffix trains the network.
 """
 
 from __future__ import annotations
@@ -20,46 +20,51 @@ ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, 
 
 @dataclasses.dataclass(frozen=True)
 class SplitModel:
-    """`prefix` maps images to a list of frontier tensors, `suffix` maps that list to the network's output.
+    """A network split in two models that share its layers.
 
-    `network` is the whole, with the same layers.
+    The tensors where prefix and suffix meet are called the frontier.
+
+    Attributes:
+        network: the whole network.
+        prefix: from images to the frontier.
+        suffix: from the frontier to the network's output.
     """
 
     network: keras.Model
     prefix: keras.Model
     suffix: keras.Model
 
-    def bytes_a_view(self, itemsize: int = 2) -> int:
-        """Size of one image's frontier in a cache of `itemsize` bytes a number."""
+    def bytes_per_view(self, itemsize: int = 2) -> int:
+        """Returns the size of the frontier of one view of an image; `itemsize` is the size of a number."""
         return itemsize * sum(int(np.prod(tensor.shape[1:])) for tensor in self.prefix.outputs)
 
 
 def split_model(network: keras.Model, cut_off: str) -> SplitModel:
-    """Splits any functional network so that the suffix holds the cut-off layer and all that is computed from it.
+    """Splits a functional network so that the suffix contains the cut-off layer and all layers that depend on it.
 
-    The frontier is every tensor of the frozen side that the other side reads: one in a chain, several where branches
-    pass the cut, as DenseNet's concatenations do. What frozen normalizations and activations make of another frontier
-    tensor the suffix computes again, which is cheaper than to store it: at the first convolution of a dense layer the
-    frontier is half as large.
+    The frontier consists of all outputs of frozen layers that the suffix reads. A chain of layers has one such tensor;
+    a network whose branches bypass the cut-off, such as DenseNet, has several. If frozen normalizations and
+    activations compute one frontier tensor from another, the suffix recomputes it, which is cheaper than storing it:
+    the frontier at the first convolution of a dense layer is then half as large.
 
     Raises:
-        ValueError: no such layer, or the cut-off is the input.
+        ValueError: there is no such layer, or the cut-off is the input.
     """
     check_cut_off(network, cut_off)
-    behind = downstream_layers(network, cut_off)
-    if any(isinstance(layer, keras.layers.InputLayer) and layer.name in behind for layer in network.layers):
+    downstream = downstream_layers(network, cut_off)
+    if any(isinstance(layer, keras.layers.InputLayer) and layer.name in downstream for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
-    frontier = _stored(_frontier(network, behind))
+    frontier = _without_recomputable(_find_frontier(network, downstream))
     prefix = keras.Model(network.input, frontier, name=f"{network.name}_prefix")
     suffix = keras.Model(frontier, network.outputs, name=f"{network.name}_suffix")
     return SplitModel(network, prefix, suffix)
 
 
 def bridge_model(shallower: SplitModel, deeper: SplitModel) -> keras.Model:
-    """The frozen layers between two cuts of one network, from the shallower frontier's tensors to the deeper one's."""
+    """Returns the frozen layers between two splits of one network, from the shallower to the deeper frontier."""
     inputs = shallower.prefix.outputs
     known = {id(tensor) for tensor in inputs}
-    # A model whose output is its own input cannot be built from the middle of a graph, hence the identity.
+    # Keras cannot build a model in the middle of a graph whose output is also its input, hence the identity.
     outputs = [
         keras.layers.Identity(dtype=tensor.dtype)(tensor) if id(tensor) in known else tensor
         for tensor in deeper.prefix.outputs
@@ -67,23 +72,25 @@ def bridge_model(shallower: SplitModel, deeper: SplitModel) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"{deeper.network.name}_between")
 
 
-def _frontier(network: keras.Model, behind: set[str]) -> list[keras.KerasTensor]:
-    """Tensors from frozen layers that layers behind the cut read, each once, in the order of the layers."""
-    found: dict[int, keras.KerasTensor] = {}
+def _find_frontier(network: keras.Model, downstream: set[str]) -> list[keras.KerasTensor]:
+    """Returns the outputs of frozen layers that downstream layers read, without repeats, in topological order."""
+    frontier: dict[int, keras.KerasTensor] = {}
     for layer, inputs in iter_layers(network):
-        if layer.name in behind:
-            found |= {id(tensor): tensor for tensor in inputs if producing_layer(tensor).name not in behind}
-    return list(found.values())
+        if layer.name in downstream:
+            frontier |= {id(tensor): tensor for tensor in inputs if producing_layer(tensor).name not in downstream}
+    return list(frontier.values())
 
 
-def _stored(frontier: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """The frontier without the tensors that frozen normalizations and activations make of others of it."""
+def _without_recomputable(frontier: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """Removes tensors that frozen element-wise layers compute from other tensors of the frontier."""
     known = {id(tensor) for tensor in frontier}
-    return [tensor for tensor in frontier if not any(id(origin) in known for origin in _origins(tensor))]
+    return [tensor for tensor in frontier if not any(id(source) in known for source in _elementwise_sources(tensor))]
 
 
-def _origins(tensor: keras.KerasTensor) -> Iterator[keras.KerasTensor]:
-    """Back along the frozen layers that treat each number of a channel alike."""
-    while isinstance(maker := producing_layer(tensor), ELEMENTWISE_LAYERS) and not maker.trainable_weights:
+def _elementwise_sources(tensor: keras.KerasTensor) -> Iterator[keras.KerasTensor]:
+    """Yields the inputs of the frozen element-wise layers that lead to the tensor, nearest first."""
+    layer = producing_layer(tensor)
+    while isinstance(layer, ELEMENTWISE_LAYERS) and not layer.trainable_weights:
         (tensor,) = input_tensors(tensor)
         yield tensor
+        layer = producing_layer(tensor)

@@ -1,5 +1,7 @@
-"""Whether an HDF5 file can be read at all, found out in a process that can be ended: a few damaged bytes may keep
-HDF5's library in a loop for ever, or crash it."""
+"""Checks that an HDF5 file can be read, in a subprocess with a timeout.
+
+A few corrupt bytes can make the HDF5 library loop forever or crash.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,24 @@ from pathlib import Path
 
 import h5py
 
-TIMEOUT_SECONDS = 120.0  # seconds; files of weights take about one
+TIMEOUT_SECONDS = 120.0  # a weight file takes about one second
 
 
-def check_hdf5(path: Path, longest: float = TIMEOUT_SECONDS) -> None:
-    """Passes over what is no HDF5 file.
+def check_hdf5(path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
+    """Raises an error if an HDF5 file is corrupt. Files of other formats pass.
+
+    Args:
+        path: the file.
+        timeout: in seconds.
 
     Raises:
-        ValueError: it cannot be read to its end, or not within `longest` seconds.
+        ValueError: the file cannot be read completely within the timeout.
     """
     command = [sys.executable, "-m", __name__, str(path)]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=longest)
+        subprocess.run(command, check=True, capture_output=True, timeout=timeout)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise ValueError(f"{path.name} must be a file that HDF5 reads to its end, and is damaged") from error
+        raise ValueError(f"{path.name} must be a readable HDF5 file, but it is corrupt") from error
 
 
 def _read(_: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -32,6 +38,6 @@ def _read(_: str, item: h5py.Group | h5py.Dataset) -> None:
 
 
 if __name__ == "__main__" and h5py.is_hdf5(sys.argv[1]):
-    with h5py.File(sys.argv[1]) as whole:
-        _read("", whole)
-        whole.visititems(_read)
+    with h5py.File(sys.argv[1]) as file:
+        _read("", file)
+        file.visititems(_read)

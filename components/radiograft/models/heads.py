@@ -19,7 +19,7 @@ def build_classifier(
     seed: int,
     activation: str = "sigmoid",
 ) -> keras.Model:
-    """Builds the poster's new classifier: a ReLU layer, dropout, L2 penalties and one output a label.
+    """Builds a classifier: a ReLU layer, dropout, L2 penalties and one output per label.
 
     Args:
         features: number of input features.
@@ -86,8 +86,8 @@ def head_layers(classifier: keras.Model) -> tuple[str, ...]:
 def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> keras.Model:
     """Returns the network under Keras's current dtype policy, for further training.
 
-    A loaded network computes in the precision it was saved with, perhaps for another GPU. Keras scales the loss by the
-    current policy, and without that scaling small gradients vanish in float16.
+    A loaded network computes in the precision in which it was saved, possibly on another GPU. Keras scales the loss
+    according to the current policy; without that scaling, small gradients vanish in float16.
 
     Returns:
         The network itself if its layers have the policy, else a copy with the same weights and random states.

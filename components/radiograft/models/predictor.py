@@ -1,4 +1,4 @@
-"""Streams a data set through a network on all devices: every image once, in order, never all at once in memory."""
+"""Runs a network on a dataset, batch by batch on all devices. Each image is processed once, in order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import tensorflow as tf
 from radiograft.models.fused_batchnorm import fuse_batch_norm
 from radiograft.storage import memmap
 
-MAX_FLOAT16 = 65504.0  # float16's largest number
+MAX_FLOAT16 = 65504.0  # largest finite float16
 
 
 class Predictor:
-    """A network in inference mode; its graph is traced once for all streams of the same kind of element.
+    """A network in inference mode. Its graph is traced once for all datasets with the same element spec.
 
     Attributes:
-        model: the network, built in the scope of the strategy.
+        model: the network, which must have been built in the scope of the strategy.
     """
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -30,21 +30,21 @@ class Predictor:
             self._fused = fuse_batch_norm(model)
 
     def iter_outputs(self, batches: tf.data.Dataset) -> Iterator[np.ndarray]:
-        """The only output of the model batch by batch, float32; see `iter_batches`."""
+        """Yields the only output of the model for each batch; see `iter_batches`."""
         return (output for (output,) in self.iter_batches(batches))
 
     def predict(self, batches: tf.data.Dataset) -> np.ndarray:
-        """The only output of the model for all images together, which must fit into memory; see `iter_batches`."""
+        """Returns the only output of the model for all images, which must fit into memory; see `iter_batches`."""
         return np.concatenate(list(self.iter_outputs(batches)))
 
     def iter_batches(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
-        """All outputs of the model batch by batch, in the order of the images.
+        """Yields all outputs of the model for each batch, in the order of the images.
 
         Args:
-            batches: what the model takes, a tensor or a nested structure of tensors [<= batch, ...], as
-                uint8 [n, size, size, 1]. A batch of any size is spread over the devices.
+            batches: inputs of the model: tensors or nested structures of tensors [n, ...], such as uint8
+                [n, size, size, 1]. Batches of any size are distributed over the devices.
         """
-        # The data set's own description leaves the size of a batch open, so that a small last one is not traced anew.
+        # The element spec leaves the batch size open, so a smaller last batch does not retrace the graph.
         forward = self._forward.get_concrete_function(batches.element_spec)
         for batch in batches:
             yield [output.numpy() for output in forward(batch)]
@@ -55,8 +55,8 @@ class Predictor:
 
         def on_one_device() -> list[tf.Tensor]:
             device = tf.distribute.get_replica_context().replica_id_in_sync_group
-            with tf.device("/cpu:0"):  # so that a GPU is sent its own share alone
-                # The last row again and again fills up what does not divide, and is cut off below.
+            with tf.device("/cpu:0"):  # so that each GPU receives its own share only
+                # Repeats of the last row pad the batch to a multiple of the devices; they are removed below.
                 rows = tf.minimum(device * share + tf.range(share), count - 1)
                 part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), batch)
             return list(tf.nest.flatten(self._fused(part, training=False)))
@@ -66,11 +66,11 @@ class Predictor:
 
 
 def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:
-    """Writes batches [n, width] one after another to a memory-mapped float16 .npy file and returns it read-only.
+    """Writes batches [n, width] to a float16 .npy file and returns it memory-mapped and read-only.
 
     Raises:
-        ValueError: not exactly `rows` rows came.
-        FloatingPointError: a number is not finite in half precision.
+        ValueError: the batches do not have exactly `rows` rows in total.
+        FloatingPointError: a number is not finite or exceeds the range of float16.
         OSError: the file does not fit on the disk.
     """
     written, file = 0, None

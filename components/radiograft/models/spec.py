@@ -1,4 +1,4 @@
-"""The specification of a trained network: what it takes, what it returns, and the names of its tensors.
+"""The specification of a trained network: its inputs, its outputs and the names of its tensors.
 
 It is stored as contract.json beside the network, in the artifacts of a run and in every version of a registry.
 """
@@ -17,13 +17,13 @@ from radiograft.utils import json_io
 FILE = "contract.json"
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
-IMAGES_SIGNATURE = "pictures"  # registries hold this name, which is also that of its input
+IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
 PURPOSE = "Research only. Not for diagnosis."
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """Dtype, shape and meaning of an input or output; None is a dimension of any size, the first one the batch."""
+    """Dtype, shape and meaning of an input or output; the first dimension is the batch, None is any size."""
 
     dtype: str
     shape: tuple[int | None, ...]
@@ -36,9 +36,9 @@ class TensorNames:
 
     Attributes:
         image: the input.
-        normalized: the image as the backbone takes it; everything up to it computes in float32.
-        pooling: the pooled features; what it reads is the activation that Grad-CAM weighs.
-        probabilities: the last layer, whose activation makes probabilities of logits.
+        normalized: the input of the backbone; all layers up to it compute in float32.
+        pooling: the pooled features; its input is the activation that Grad-CAM weights.
+        probabilities: the last layer, whose activation converts logits to probabilities.
     """
 
     image: str = "picture"
@@ -61,7 +61,7 @@ class ModelSpec:
         weights: weights that training started from, as in `model_weights`.
         cut_off: first trained layer of the backbone; empty if the backbone was frozen.
         strategy: `feature_extraction` or `fine_tuning`.
-        head: names of the layers behind the pooled features, which every strategy trains.
+        head: names of the layers after the pooled features, which every strategy trains.
         tensors: names of the tensors that other parts of the program use.
         thresholds: decision threshold by label; only published models have them.
     """
@@ -132,7 +132,7 @@ class ModelSpec:
         try:
             return cls._from_json(values)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} must be the specification of a model, got something else: {error}") from error
+            raise ValueError(f"{path} must be the specification of a model: {error}") from error
 
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -142,14 +142,14 @@ class ModelSpec:
         names = ("image_size", "backbone", "weights", "cut_off", "strategy")
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
-        if version == SCHEMA_VERSION:  # the defaults are what networks of version 1 have
+        if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)
         spec._check()
         return spec
 
     def _check(self) -> None:
-        Preprocess(image_size=self.image_size)  # holds the range of image sizes
+        Preprocess(image_size=self.image_size)  # checks the range of image sizes
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be names, got {self.labels}")
         if not isinstance(self.thresholds, Mapping | None):

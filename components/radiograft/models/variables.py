@@ -1,4 +1,4 @@
-"""A network's variables as plain arrays: read to be kept, written to be put back."""
+"""Reads and writes the variables of a network as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def read_variables(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
-    """Copies of the variables' values, in their order."""
+    """Returns copies of the variables' values, in the same order."""
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def write_variables(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    """Assigns values that `read` gave for the same variables.
+    """Assigns values that `read_variables` returned for the same variables.
 
     Raises:
-        ValueError: there are more of one than of the other.
+        ValueError: the numbers of variables and values differ.
     """
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

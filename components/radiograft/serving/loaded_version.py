@@ -160,7 +160,7 @@ class LoadedVersion:
 def load_version(uri: str | Path) -> LoadedVersion:
     """Loads a published version from a registry.
 
-    The version is copied to a temporary folder, which is removed with the returned object, and every SHA-256 is verified.
+    The version is copied to a temporary folder, which is removed with the returned object. Every SHA-256 is verified.
 
     Args:
         uri: REGISTRY/MODEL/NUMBER as a path, gs:// or s3:// URI.

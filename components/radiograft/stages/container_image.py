@@ -1,4 +1,4 @@
-"""The one place that names the container image of every task; set RADIOGRAFT_TRAINER_IMAGE when compiling."""
+"""The container image of all tasks; set RADIOGRAFT_TRAINER_IMAGE when compiling to use another one."""
 
 import os
 import re
@@ -7,6 +7,8 @@ TRAINER_IMAGE = os.environ.get("RADIOGRAFT_TRAINER_IMAGE", "radiograft/trainer:0
 
 
 def is_pinned(reference: str) -> bool:
-    """Whether an image is named by digest. Behind a tag another image may come to stand: then nodes differ in what they
-    run, and KFP's cache hands out results of other code."""
+    """Returns whether an image reference has a digest.
+
+    A tag can move to another image. Nodes may then run different code, and KFP may reuse cached results of other code.
+    """
     return re.search(r"@sha256:[0-9a-f]{64}$", reference) is not None

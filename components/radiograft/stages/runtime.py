@@ -1,5 +1,4 @@
-"""What every stage does first and last: log readably, insist on the promised GPUs, check that its inputs are whole and
-its outputs were written."""
+"""The wrapper of every stage: configures logging, and checks GPUs, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -20,16 +19,20 @@ log = logging.getLogger("radiograft")
 
 @contextlib.contextmanager
 def stage(name: str, *outputs: str, reads: Iterable[str] = (), devices: Path = Path("/dev")) -> Iterator[None]:
-    """Wraps a stage's work.
+    """Context manager around the work of a stage.
 
-    KFP counts a task that wrote nothing as a success, so the outputs (files or folders) are checked here.
+    It verifies the checksums of the inputs, checks that all outputs exist, because KFP considers a task that wrote
+    nothing successful, and writes checksums of the outputs.
 
     Args:
+        name: of the stage, for messages.
+        outputs: files and folders that the stage must write.
         reads: folders that other stages wrote.
+        devices: folder of the device files.
 
     Raises:
-        RuntimeError: fewer GPUs than promised are visible, or an output is missing or empty.
-        ValueError: a file of what it reads was damaged on the way.
+        RuntimeError: fewer GPUs are visible than the task requested, or an output is missing or empty.
+        ValueError: an input file is corrupt.
     """
     configure_logging()
     if EMBEDDED_ENDPOINT_VARIABLE in os.environ:

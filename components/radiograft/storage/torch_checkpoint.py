@@ -1,7 +1,7 @@
-"""Reads the tensors of a legacy PyTorch checkpoint without PyTorch and without running its code.
+"""Reads the tensors of a legacy PyTorch checkpoint without PyTorch and without running code from the file.
 
-Such a file is a row of pickles (magic number, protocol version, system, state dict, storage keys) and then
-the raw storages. Every pickle goes through an unpickler that admits tensors and nothing else.
+The file consists of five pickles (magic number, protocol version, system, state dict, storage keys) and the raw
+storages. The pickles are read by an unpickler that supports only tensors.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from numpy.typing import NDArray
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
 
-MAX_OPCODES = 200_000  # a state dict has about thirty a tensor
-MAX_TUPLE_ITEMS = 1000  # objects in it, counted at every place; a tensor's arguments are about twenty
+MAX_OPCODES = 200_000  # a state dict has about 30 per tensor
+MAX_TUPLE_ITEMS = 1000  # objects, nested ones included; a tensor's arguments have about 20
 SAVE = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 FETCH = ("GET", "BINGET", "LONG_BINGET")
-SAME = ("DUP", "MEMOIZE")  # leave what they take
-UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # or, frozen, hashed but once
+SAME = ("DUP", "MEMOIZE")  # leave their operand on the stack
+UNHASHABLE = (pickletools.pylist, pickletools.pydict, pickletools.pyset)  # hashing a tuple never descends into them
 MARK = pickletools.markobject
 
 
 class UnsafeCheckpointError(ValueError):
-    """The checkpoint asks for something that is not needed to hold tensors; nothing of it was run."""
+    """The checkpoint refers to code that tensors do not need. No code was run."""
 
 
 class _StorageType(NamedTuple):
-    """Stands for torch.FloatStorage and its like."""
+    """Placeholder for torch.FloatStorage and the other storage types."""
 
     dtype: str
 
@@ -55,9 +55,9 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    """Stands for torch._utils._rebuild_tensor_v2."""
+    """Placeholder for torch._utils._rebuild_tensor_v2."""
 
-    # Like the tuples above, it has no attributes that a pickle could set and so change for the next file.
+    # Without attributes, as the tuples above, so that a pickle cannot set one and affect the next file.
     __slots__ = ()
 
     def __call__(self, storage: object, offset: object, size: object, stride: object, *_: object) -> _Tensor:
@@ -98,8 +98,8 @@ class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _ADMITTED:
             raise UnsafeCheckpointError(
-                f"refused the global {module}.{name}: a checkpoint may hold tensors in an OrderedDict and "
-                "nothing else; do not trust this file, or save the model's state_dict() alone"
+                f"refused the global {module}.{name}: a checkpoint must contain only tensors in an OrderedDict; "
+                "do not trust this file, or save only the model's state_dict()"
             )
         return _ADMITTED[module, name]
 
@@ -115,14 +115,14 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _check_opcodes(stream: io.BytesIO) -> None:
-    """Refuse what find_class never sees."""
+    """Rejects opcodes that bypass `find_class`."""
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("EXT1", "EXT2", "EXT4"):
-            raise UnsafeCheckpointError(f"refused the global behind copyreg's extension code {argument}")
+            raise UnsafeCheckpointError(f"refused the global of copyreg's extension code {argument}")
 
 
 def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Storage]]:
-    """Read the pickle at the stream's position: its value and the storages that it refers to."""
+    """Reads the pickle at the stream's position; returns its value and the storages that it refers to."""
     start = stream.tell()
     try:
         _check_opcodes(stream)
@@ -134,8 +134,8 @@ def _load_pickle(stream: io.BytesIO, content: str) -> tuple[Any, dict[str, _Stor
         return unpickler.load(), unpickler.storages
     except UnsafeCheckpointError:
         raise
-    except Exception as error:  # pickle's documentation: unpickling damaged data may raise any exception
-        raise ValueError(f"the pickle of the {content} is damaged or no tensor's: {error}") from error
+    except Exception as error:  # unpickling corrupt data may raise any exception, see the documentation
+        raise ValueError(f"the pickle of the {content} is corrupt or does not contain tensors: {error}") from error
 
 
 def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
@@ -145,7 +145,7 @@ def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
         raise ValueError(f"{name} must start with its 8-byte count, got 0x{count.hex()}; is the file whole?")
     dtype = np.dtype(storage.dtype)
     needed = storage.elements * dtype.itemsize
-    raw = stream.read(min(needed, sys.maxsize))  # never more than the file has, whatever is asked for
+    raw = stream.read(min(needed, sys.maxsize))  # returns at most the rest of the file, whatever size is declared
     if len(raw) < needed:
         raise ValueError(f"{name} must have {needed} bytes, got only {len(raw)}; is the file whole?")
     return np.frombuffer(raw, dtype)
@@ -167,24 +167,27 @@ def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
         view: NDArray[Any] = np.ndarray(tensor.size, storage.dtype, storage, step * tensor.offset, strides)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{name!r:.80} reaches beyond its storage: {tensor!r:.200}") from error
-    if view.size > storage.size:  # a stride of 0 would turn a few bytes into an array of any size
+    if view.size > storage.size:  # with a stride of 0, a few bytes would become an array of any size
         raise ValueError(f"{name!r:.80} repeats elements of its storage: {tensor!r:.200}")
     return view
 
 
 def _read_state(stream: io.BytesIO) -> tuple[dict[str, _Tensor], dict[str, _Storage]]:
-    """Read the first four pickles: the tensors of the state dict by name, and their storages."""
+    """Reads the first four pickles; returns the tensors of the state dict by name, and their storages."""
     if stream.getvalue().startswith(b"PK"):
-        raise ValueError("a checkpoint must be in PyTorch's legacy format, got a zip archive; save it anew")
+        raise ValueError(
+            "a checkpoint must be in PyTorch's legacy format, got a zip archive; save it with "
+            "`_use_new_zipfile_serialization=False`"
+        )
     magic_number, _ = _load_pickle(stream, "magic number")
     version, _ = _load_pickle(stream, "protocol version")
     if (magic_number, version) != (_MAGIC_NUMBER, _PROTOCOL_VERSION):
         raise ValueError(f"a checkpoint must have PyTorch's magic number and protocol {_PROTOCOL_VERSION}")
-    _load_pickle(stream, "system")  # storages are little-endian, whatever system wrote them
+    _load_pickle(stream, "system")  # the storages are little-endian on every system
     state, storages = _load_pickle(stream, "state dict")
     if not isinstance(state, dict):
         raise ValueError(f"a checkpoint must hold a state dict, got a {type(state).__name__}")
-    tensors = dict(dict.items(state))  # state.items may be an attribute that the pickle has set
+    tensors = dict(dict.items(state))  # the pickle may have set an attribute `items`
     for name, tensor in tensors.items():
         if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
             raise ValueError(f"a state dict must map names to tensors, got a {type(tensor).__name__}")
@@ -192,7 +195,7 @@ def _read_state(stream: io.BytesIO) -> tuple[dict[str, _Tensor], dict[str, _Stor
 
 
 def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read the state dict of a checkpoint in PyTorch's legacy (not zip) format.
+    """Reads the state dict of a checkpoint in PyTorch's legacy format, not the zip format.
 
     Args:
         path: a file that torch.save wrote before PyTorch 1.6, or later with
@@ -203,8 +206,8 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
         arrays are read-only; tensors that shared a storage in PyTorch share memory here.
 
     Raises:
-        UnsafeCheckpointError: a pickle asks for something else than tensors; nothing of it was run.
-        ValueError: the file has another format or is damaged, or a tensor reaches beyond its storage.
+        UnsafeCheckpointError: a pickle refers to code that tensors do not need. No code was run.
+        ValueError: the file has another format or is corrupt, or a tensor exceeds its storage.
     """
     stream = io.BytesIO(Path(path).read_bytes())
     tensors, declared = _read_state(stream)
@@ -213,25 +216,28 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def check_pickle_cost(stream: BinaryIO) -> None:
-    """Goes to the end of the pickle at the stream's place.
+    """Checks that the pickle at the stream's position is cheap to load, and leaves the stream at its end.
 
     Raises:
-        ValueError: it has more than MOST_OPCODES, a tuple above HEAVIEST_TUPLE, a memo index above its own size, for
-            which as much memory would be reserved, or is damaged.
+        ValueError: the pickle is corrupt, or it has more than MAX_OPCODES opcodes, a tuple of more than MAX_TUPLE_ITEMS
+            objects, or a memo index above its own size, for which memory would be allocated.
     """
-    start, highest, walk = stream.tell(), 0, _Walk()
+    start, highest, simulator = stream.tell(), 0, _StackSimulator()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
         if count > MAX_OPCODES:
             raise ValueError(f"a pickle may have at most {MAX_OPCODES} opcodes")
         if opcode.name in SAVE and isinstance(argument, int):
             highest = max(highest, argument)
-        walk.step(opcode, argument)
+        simulator.step(opcode, argument)
     if highest > stream.tell() - start:
         raise ValueError(f"memo index {highest} is larger than the pickle that uses it")
 
 
-class _Walk:
-    """The unpickler's stack and memo, of each object the weight alone: the number of objects that it is made of."""
+class _StackSimulator:
+    """Simulates the unpickler's stack and memo with weights instead of objects.
+
+    The weight of an object is the number of objects in it, itself included.
+    """
 
     def __init__(self) -> None:
         self.stack: list[int] = []
@@ -241,7 +247,7 @@ class _Walk:
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         if opcode.name in SAVE:
             self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
-        parts = self._taken(opcode)
+        parts = self._pop_operands(opcode)
         weight = self.memo[argument] if opcode.name in FETCH else sum(parts) + (opcode.name not in SAME)
         if opcode.name.startswith("TUPLE") and weight > MAX_TUPLE_ITEMS:
             raise ValueError(f"a tuple may hold at most {MAX_TUPLE_ITEMS} objects, nested ones included")
@@ -251,8 +257,8 @@ class _Walk:
             else:
                 self.stack.append(1 if kind in UNHASHABLE else weight)
 
-    def _taken(self, opcode: pickletools.OpcodeInfo) -> list[int]:
-        """Weights of what an opcode takes off the stack."""
+    def _pop_operands(self, opcode: pickletools.OpcodeInfo) -> list[int]:
+        """Removes the operands of an opcode from the stack and returns their weights."""
         before = opcode.stack_before
         if MARK in before:
             start = self.marks.pop() - before.index(MARK)

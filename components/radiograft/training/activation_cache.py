@@ -1,4 +1,8 @@
-"""Activations at the cut: the prefix runs once for each augmented view; its outputs lie memory-mapped on disk."""
+"""Caches the activations at a cut-off.
+
+The frozen prefix of the network runs once for each augmented view of an image. Its outputs are stored on disk in half
+precision and memory-mapped, so fine-tuning only runs the trainable suffix.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class CachedActivations:
-    """What the frozen side made of each view of each image.
+    """Outputs of the frozen prefix for every augmented view of the images of one split.
 
     Attributes:
-        parts: one float16 array [views, images, ...] a frontier tensor.
-        truth: float32 [images, labels], NaN where unknown.
-        image_ids: of the images.
+        parts: one array for each output of the prefix, float16 [views, images, ...].
+        truth: labels, float32 [images, labels], NaN where unknown.
+        image_ids: IDs of the images, in the same order.
     """
 
     parts: list[np.ndarray]
@@ -37,63 +41,66 @@ class CachedActivations:
 
     @property
     def views(self) -> int:
-        """How many augmented views of each image there are."""
+        """Number of cached views of each image."""
         return len(self.parts[0])
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
-        """Full batches of (activations, labels) of these epochs on end: epoch e shows view e modulo `views`, in an
-        order that depends on seed and epoch alone."""
+        """Returns shuffled, full batches of (activations, labels) for consecutive epochs.
+
+        Epoch e reads view e modulo `views`. The order of the images depends only on the seed and the epoch.
+        """
         steps = len(self.truth) // batch_size
 
-        def batches() -> Iterator[tuple[Any, np.ndarray]]:
+        def generate() -> Iterator[tuple[Any, np.ndarray]]:
             for epoch, step in itertools.product(epochs, range(steps)):
-                rows = self._rows(batch_size, epoch, step, seed)
-                yield _alone([part[epoch % self.views][rows] for part in self.parts]), self.truth[rows]
+                rows = self._batch_rows(batch_size, epoch, step, seed)
+                yield _unpack_single([part[epoch % self.views][rows] for part in self.parts]), self.truth[rows]
 
         signature = (self._signature(), tf.TensorSpec([None, self.truth.shape[1]], tf.float32))
-        return _dataset(batches, signature, len(epochs) * steps)
+        return _dataset(generate, signature, len(epochs) * steps)
 
     def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
-        """Ids of the images that `training` puts into a step of an epoch, both counted from 0."""
-        return [self.image_ids[row] for row in self._rows(batch_size, epoch, step, seed)]
+        """Returns the IDs of the images in one batch of `training`; epoch and step are counted from 0."""
+        return [self.image_ids[row] for row in self._batch_rows(batch_size, epoch, step, seed)]
 
     def in_order(self, batch_size: int, view: int = 0) -> tf.data.Dataset:
-        """Batches of one view's activations in stored order, the last as small as it comes."""
+        """Returns batches of one view's activations in stored order; the last batch may be smaller."""
 
-        def batches() -> Iterator[Any]:
+        def generate() -> Iterator[Any]:
             for start in range(0, len(self.truth), batch_size):
-                # Copies: TensorFlow takes arrays over as they are, and two replicas on one CPU would write into slices.
-                yield _alone([part[view, start : start + batch_size].copy() for part in self.parts])
+                # TensorFlow does not copy arrays, and with two replicas on one CPU it would write into these slices.
+                yield _unpack_single([part[view, start : start + batch_size].copy() for part in self.parts])
 
-        return _dataset(batches, self._signature(), -(-len(self.truth) // batch_size))
+        return _dataset(generate, self._signature(), -(-len(self.truth) // batch_size))
 
     def discard(self) -> None:
-        """Deletes the files and lets go of them, so that the disk has their space again. Nothing can be read then."""
+        """Deletes the files and releases the arrays, which frees the disk space. Do not use the object afterwards."""
         for part in self.parts:
             if isinstance(part, np.memmap) and part.filename:
                 Path(part.filename).unlink()
         self.parts.clear()
 
-    def _rows(self, batch_size: int, epoch: int, step: int, seed: int) -> np.ndarray:
-        order = _order(seed, epoch, len(self.truth))
+    def _batch_rows(self, batch_size: int, epoch: int, step: int, seed: int) -> np.ndarray:
+        order = _shuffled_rows(seed, epoch, len(self.truth))
         return order[step * batch_size : (step + 1) * batch_size]
 
     def _signature(self) -> Any:
-        return _alone([tf.TensorSpec([None, *part.shape[2:]], tf.float16) for part in self.parts])
+        return _unpack_single([tf.TensorSpec([None, *part.shape[2:]], tf.float16) for part in self.parts])
 
 
-def _alone(parts: list[Any]) -> Any:
-    """What Keras wants of a network's inputs: one by itself, several as a tuple."""
+def _unpack_single(parts: list[Any]) -> Any:
+    """Returns the only item, or several items as a tuple: the form in which Keras takes a network's inputs."""
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 @functools.lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+def _shuffled_rows(seed: int, epoch: int, images: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(images)
 
 
-def _dataset(batches: Callable[[], Iterator[Any]], signature: Any, count: int) -> tf.data.Dataset:
-    stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
+def _dataset(generate: Callable[[], Iterator[Any]], signature: Any, count: int) -> tf.data.Dataset:
+    """Returns a dataset with a known length of `count` batches."""
+    stream = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
 
@@ -107,40 +114,55 @@ def cache_activations(
     seed: int,
     folder: Path,
 ) -> CachedActivations:
-    """Runs the prefix over `views` augmented views of a split; with 0 views over the images as they are.
+    """Runs the prefix on the images of a split and stores its outputs in `folder`.
+
+    Args:
+        prefix: the frozen layers; see `radiograft.models.graph_split.SplitModel`.
+        data: the images.
+        split: name of the split.
+        views: number of augmented views of each image; 0 stores the images without augmentation, as a single view.
+        batch_size: images in a batch.
+        seed: seed of the augmentation.
+        folder: where the files are created.
 
     Raises:
         FloatingPointError: an activation is too large for half precision.
     """
-    parts = _files(prefix, folder, split, max(views, 1), len(data.split(split)))
+    parts = _create_files(prefix, folder, split, max(views, 1), len(data.split(split)))
     for view in range(max(views, 1)):
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
-        _store(prefix.iter_batches(images), [part[view] for part in parts])
+        _write_batches(prefix.iter_batches(images), [part[view] for part in parts])
     return CachedActivations(parts, data.truth(split), list(data.split(split)["image_id"]))
 
 
 def extend_activations(
-    activations: CachedActivations, between: Predictor, split: str, *, batch_size: int, folder: Path
+    activations: CachedActivations, bridge: Predictor, split: str, *, batch_size: int, folder: Path
 ) -> CachedActivations:
-    """The activations at a deeper cut, computed from those at a shallower one and not from the images.
+    """Computes the activations at a deeper cut-off from those at a shallower one.
+
+    The shallower activations stay on disk until their `discard` is called.
 
     Args:
-        between: see `radiograft.models.graph_split.bridge_model`; the layers must have the weights they are frozen with.
-        folder: another one than the shallower activations'. Both are on disk until these are told to `discard`.
+        activations: activations at the shallower cut-off.
+        bridge: the layers between the cut-offs with their frozen weights; see
+            `radiograft.models.graph_split.bridge_model`.
+        split: name of the split.
+        batch_size: images in a batch.
+        folder: where the files are created; must not be the folder of `activations`.
 
     Raises:
         FloatingPointError: an activation is too large for half precision.
     """
-    parts = _files(between, folder, split, activations.views, len(activations.truth))
+    parts = _create_files(bridge, folder, split, activations.views, len(activations.truth))
     for view in range(activations.views):
         log.debug("%s: view %d of %d on to the next cut-off", split, view + 1, activations.views)
-        _store(between.iter_batches(activations.in_order(batch_size, view)), [part[view] for part in parts])
+        _write_batches(bridge.iter_batches(activations.in_order(batch_size, view)), [part[view] for part in parts])
     return dataclasses.replace(activations, parts=parts)
 
 
-def _files(network: Predictor, folder: Path, split: str, views: int, images: int) -> list[np.ndarray]:
-    """An empty memory-mapped file for each output of the network."""
+def _create_files(network: Predictor, folder: Path, split: str, views: int, images: int) -> list[np.ndarray]:
+    """Creates an empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
         memmap.create_memmap(folder / f"{split}-{number}.npy", (views, images, *tensor.shape[1:]))
@@ -148,7 +170,8 @@ def _files(network: Predictor, folder: Path, split: str, views: int, images: int
     ]
 
 
-def _store(batches: Iterator[list[np.ndarray]], parts: list[np.ndarray]) -> None:
+def _write_batches(batches: Iterator[list[np.ndarray]], parts: list[np.ndarray]) -> None:
+    """Writes consecutive batches to the rows of the arrays, one array for each output of the network."""
     start = 0
     for outputs in batches:
         for part, output in zip(parts, outputs, strict=True):
@@ -161,29 +184,41 @@ def _store(batches: Iterator[list[np.ndarray]], parts: list[np.ndarray]) -> None
         start += len(outputs[0])
 
 
-def bytes_needed(bytes_a_view: int, data: Shards, views: int) -> int:
-    """Size of the cache of training (`views` times) and validation (once)."""
-    return bytes_a_view * (len(data.split("train")) * views + len(data.split("validation")))
+def bytes_needed(bytes_per_view: int, data: Shards, views: int) -> int:
+    """Returns the size of the cache: `views` views of each training image and one of each validation image."""
+    return bytes_per_view * (len(data.split("train")) * views + len(data.split("validation")))
 
 
-def peak_bytes(bytes_a_view: Sequence[int]) -> int:
-    """The most of one view that lies on disk while caches are extended from one cut-off to the next: each cut-off's
-    bytes with its neighbor's."""
-    return max(map(sum, itertools.pairwise(bytes_a_view)), default=sum(bytes_a_view))
+def peak_bytes(bytes_per_view: Sequence[int]) -> int:
+    """Returns how many bytes per view are on disk at most, given the bytes per view at each cut-off.
+
+    While the cache of a cut-off is computed from the previous one, both are on disk.
+
+    Example:
+        >>> peak_bytes([10, 30, 20])
+        50
+    """
+    return max(map(sum, itertools.pairwise(bytes_per_view)), default=sum(bytes_per_view))
 
 
-def should_cache(wanted: str, needed: int, scratch: Path) -> tuple[bool, str]:
-    """Whether to cache, and why.
+def should_cache(augmentation: str, needed: int, scratch: Path) -> tuple[bool, str]:
+    """Decides whether to cache activations and gives the reason.
+
+    Args:
+        augmentation: the setting `train_augmentation`: `auto`, `cached` or `online`.
+        needed: size of the cache in bytes.
+        scratch: folder on the disk of the cache.
 
     Raises:
-        OSError: `cached` was asked for and the disk is too small.
+        OSError: the setting is `cached` and the cache does not fit on the disk.
     """
     free = shutil.disk_usage(scratch).free
     sizes = f"the cache needs {needed / 1e6:,.1f} MB, {scratch} has {free / 1e6:,.1f} MB free"
-    if wanted == "cached" and needed > free:
+    if augmentation == "cached" and needed > free:
         raise OSError(
-            f"train_augmentation=cached must fit on the scratch disk: {sizes}; choose fewer train_cached_augmentations, or online"
+            f"train_augmentation=cached must fit on the scratch disk: {sizes}; "
+            "choose fewer train_cached_augmentations, or online"
         )
-    if wanted == "auto":
+    if augmentation == "auto":
         return needed <= free / 2, f"{sizes}, and auto takes at most half"
-    return wanted == "cached", f"train_augmentation={wanted}"
+    return augmentation == "cached", f"train_augmentation={augmentation}"

@@ -1,4 +1,4 @@
-"""What a killed task needs to go on: numbered states in the object store, found again only by the same work."""
+"""Checkpoints from which a retried task resumes: numbered states in the object store, keyed by their inputs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ from radiograft.utils import json_io
 log = logging.getLogger(__name__)
 
 
-SUFFIX = ".state"  # SHA-256, then a .npz archive: its own CRCs let some damaged headers pass
+SUFFIX = ".state"  # SHA-256, then a .npz archive, whose own CRCs miss some corrupt headers
 NAME = re.compile(rf"(\d{{8}}){re.escape(SUFFIX)}")
 DIGEST_BYTES = 32
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
 class CheckpointState(NamedTuple):
-    """A state's number, its arrays by name and what else there is to say, as JSON can hold it."""
+    """One saved state.
+
+    Attributes:
+        number: position among the states of the same work, such as the number of finished epochs.
+        arrays: arrays by name.
+        facts: everything else, JSON-compatible.
+    """
 
     number: int
     arrays: dict[str, np.ndarray]
@@ -39,28 +45,29 @@ class CheckpointState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """States below `uri`, one object each, which appear whole or not at all. Without a URI nothing is kept."""
+    """Reads and writes states below `uri`, one object each, written atomically. With an empty URI nothing is saved."""
 
     uri: str
 
     @classmethod
     def of_task(cls, root: str, run_id: str, task: str) -> Self:
-        """The place of a task's states, the same in every attempt, until the run has published; without `root` none."""
+        """Returns the checkpoints of a task, which all its attempts share; with an empty `root` nothing is saved."""
         return cls(storage.join(root, registry.CHECKPOINTS, run_id, task) if root else "")
 
-    def of(self, name: str, *facts: Any) -> Checkpoints:
-        """The states of one piece of work; other facts (settings, data, weights, packages, arithmetic) have another
-        place.
+    def of(self, name: str, *inputs: Any) -> Checkpoints:
+        """Returns the checkpoints of one part of the task's work.
 
         Args:
-            facts: whatever the result depends on, as JSON can hold it.
+            name: of the part.
+            inputs: everything on which the result depends, such as settings, data and weights; JSON-compatible.
+                Checkpoints of other inputs are not found; see `checkpoint_key`.
         """
         if not self.uri:
             return self
-        return Checkpoints(storage.join(self.uri, name, checkpoint_key(*facts)))
+        return Checkpoints(storage.join(self.uri, name, checkpoint_key(*inputs)))
 
     def save(self, number: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, keep: bool) -> None:
-        """Writes one state; unless `keep`, those before it are removed.
+        """Saves a state and deletes the earlier ones unless `keep` is set.
 
         Raises:
             ValueError: an array holds Python objects.
@@ -73,17 +80,17 @@ class Checkpoints:
         np.savez(content, allow_pickle=False, facts=encoded, **named)
         earlier = [] if keep else self._numbers()
         storage.write_bytes(self._uri(number), prepend_digest(content.getvalue()))
-        for each in earlier:
-            if each != number:
-                storage.delete(self._uri(each))
+        for other in earlier:
+            if other != number:
+                storage.delete(self._uri(other))
 
     def latest(self) -> CheckpointState | None:
-        """The last state; None where there is none or it is damaged, which is logged: the work then begins anew."""
+        """Returns the last state; None if there is none or it is corrupt, which is logged."""
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else None
 
     def all(self) -> Iterator[CheckpointState]:
-        """The states in order of number, up to the first damaged one."""
+        """Yields the states by number, up to the first corrupt one."""
         for number in self._numbers():
             state = self._read(number)
             if state is None:
@@ -96,23 +103,22 @@ class Checkpoints:
         if content is None:
             return None
         try:
-            with npz_archive.open_npz_file(
-                uri, io.BytesIO(content)
-            ) as found:  # savez does not compress: no array outgrows the file
-                arrays = {name: found.read(name, len(content)) for name in found.names()}
+            with npz_archive.open_npz_file(uri, io.BytesIO(content)) as archive:
+                # np.savez does not compress, so no array is larger than the file.
+                arrays = {name: archive.read(name, len(content)) for name in archive.names()}
             facts = json_io.parse_json_object(arrays.pop("facts").tobytes(), uri)
         except (ValueError, KeyError) as error:
-            log.warning("the checkpoint %s is no state and is not used: %s", uri, error)
+            log.warning("ignoring the malformed checkpoint %s: %s", uri, error)
             return None
         return CheckpointState(number, {name.removeprefix("array:"): array for name, array in arrays.items()}, facts)
 
     def _numbers(self) -> list[int]:
-        return sorted(int(found[1]) for entry in self._entries() if (found := NAME.fullmatch(entry.name)))
+        return sorted(int(match[1]) for entry in self._entries() if (match := NAME.fullmatch(entry.name)))
 
     def _entries(self) -> list[storage.ObjectInfo]:
         try:
             return list(storage.list_files(self.uri)) if self.uri else []
-        except FileNotFoundError:  # a local folder that no state has made yet
+        except FileNotFoundError:  # a local folder is created with the first state
             return []
 
     def _uri(self, number: int) -> str:
@@ -120,12 +126,15 @@ class Checkpoints:
 
 
 def prepend_digest(content: bytes) -> bytes:
-    """What `unsealed` reads again: the content behind its SHA-256."""
+    """Returns the SHA-256 of the content followed by the content; see `verify_digest`."""
     return hashlib.sha256(content).digest() + content
 
 
 def verify_digest(uri: str) -> bytes | None:
-    """The content of an object that was sealed; None where it is damaged, which is logged.
+    """Reads an object that starts with the digest of its content.
+
+    Returns:
+        The content without the digest, or None if the object is corrupt, which is logged.
 
     Raises:
         FileNotFoundError: there is no such object.
@@ -133,20 +142,20 @@ def verify_digest(uri: str) -> bytes | None:
     stored = storage.read_bytes(uri)
     content = stored[DIGEST_BYTES:]
     if stored != prepend_digest(content):
-        log.warning("the checkpoint %s is damaged and is not used", uri)
+        log.warning("ignoring the corrupt checkpoint %s", uri)
         return None
     return content
 
 
-def checkpoint_key(*facts: Any) -> str:
-    """What only the same work on the same packages and arithmetic has: 32 hexadecimal digits."""
+def checkpoint_key(*inputs: Any) -> str:
+    """Returns 32 hexadecimal digits that identify the inputs, the package versions and the dtype policy."""
     versions = [importlib.metadata.version(name) for name in PACKAGES if _installed(name)]
-    arithmetic = keras.config.dtype_policy().name  # `auto` may be another one on the next node
-    return hashlib.sha256(json.dumps([facts, versions, arithmetic], sort_keys=True).encode()).hexdigest()[:32]
+    policy = keras.config.dtype_policy().name  # `auto` may choose another one on the next node
+    return hashlib.sha256(json.dumps([inputs, versions, policy], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def weights_digest(network: keras.Model) -> str:
-    """SHA-256 over a network's weights: what begins elsewhere is other work."""
+    """Returns the SHA-256 of a network's weights."""
     digest = hashlib.sha256()
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())

@@ -1,4 +1,4 @@
-"""The cut-off curve: how well a linear probe on each layer tells the labels apart on validation."""
+"""The cut-off curve: validation AUROC of a linear probe on each tapped layer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from radiograft.training.losses import mean_auroc
 
 log = logging.getLogger(__name__)
 
-
 CURVE, SCORES = "curve.json", "probe_scores.npy"
 AUTO, LAST = "auto", "last"
 
 
 class Point(TypedDict):
-    """A layer's probe: channels, the penalty chosen on validation, mean AUROC there over the estimable labels."""
+    """The probe of one layer.
+
+    Attributes:
+        layer: name of the layer.
+        channels: number of its channels.
+        penalty: L2 penalty with the highest validation AUROC.
+        auroc: validation AUROC with this penalty, the mean over the labels that have both classes.
+    """
 
     layer: str
     channels: int
@@ -32,45 +38,53 @@ class Point(TypedDict):
 
 
 def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
-    """Trains all probes and chooses each layer's penalty on validation.
+    """Fits a probe on each tapped layer and selects its penalty on validation.
 
     Args:
-        truth: float32 [images, labels] by split.
+        extraction: training and validation features.
+        truth: labels by split, float32 [images, labels], NaN where unknown.
 
     Returns:
-        A point a layer, from the input on, and their validation probabilities float32 [layers, images, labels].
+        One point per layer from the input to the output, and the validation probabilities, float32 [layers, images,
+        labels].
 
     Raises:
-        ValueError: validation has no label with both classes.
+        ValueError: no label has both classes on validation.
     """
-    fitted = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths)
-    scores = fitted.predict(extraction.stored["validation"])
-    points, chosen = [], []
+    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths)
+    scores = probes.predict(extraction.stored["validation"])
+    points, selected = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
-        found = [mean_auroc(truth["validation"], each) for each in by_penalty]
-        best = int(np.argmax(found))
-        points.append(Point(layer=layer, channels=channels, penalty=linear_probes.PENALTIES[best], auroc=found[best]))
-        chosen.append(by_penalty[best])
-    return points, np.stack(chosen)
+        aurocs = [mean_auroc(truth["validation"], probabilities) for probabilities in by_penalty]
+        best = int(np.argmax(aurocs))
+        points.append(Point(layer=layer, channels=channels, penalty=linear_probes.PENALTIES[best], auroc=aurocs[best]))
+        selected.append(by_penalty[best])
+    return points, np.stack(selected)
 
 
-def choose_feature_layer(wanted: str, points: list[Point], usable: Callable[[str], bool]) -> str:
-    """The layer to extract features from: `wanted`, the last, or with `auto` of those usable the best on validation."""
-    if wanted != AUTO:
-        return points[-1]["layer"] if wanted == LAST else wanted
-    able = [point for point in points if usable(point["layer"])]
-    found = best_point(able)["layer"]
-    log.info("feature layer: %s, the best of %d from which model_cut_off can be fine-tuned", found, len(able))
-    return found
+def choose_feature_layer(setting: str, points: list[Point], usable: Callable[[str], bool]) -> str:
+    """Returns the layer whose pooled output the classifier reads.
+
+    Args:
+        setting: `model_feature_layer`: a layer name, `last`, or `auto` for the usable layer with the highest AUROC.
+        points: the cut-off curve.
+        usable: whether fine-tuning can start at the cut-off if the network ends at a layer.
+    """
+    if setting != AUTO:
+        return points[-1]["layer"] if setting == LAST else setting
+    candidates = [point for point in points if usable(point["layer"])]
+    layer = best_point(candidates)["layer"]
+    log.info("feature layer: %s, the best of %d that model_cut_off permits", layer, len(candidates))
+    return layer
 
 
 def best_point(points: Sequence[Point]) -> Point:
-    """The layer that tells most; of equals the deepest."""
+    """Returns the point with the highest AUROC; of equal ones, the deepest."""
     return max(reversed(points), key=lambda point: point["auroc"])
 
 
 def write_curve(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> None:
-    """Writes curve.json and probe_scores.npy, and to TensorBoard the AUROC by the layer's number."""
+    """Writes curve.json and probe_scores.npy to `folder`, and AUROC by layer number to TensorBoard in `logs`."""
     (folder / CURVE).write_text(json.dumps(points, indent=2))
     np.save(folder / SCORES, scores)
     writer = tf.summary.create_file_writer(str(logs))
@@ -78,5 +92,5 @@ def write_curve(folder: Path, points: list[Point], scores: np.ndarray, logs: Pat
         for number, point in enumerate(points):
             tf.summary.scalar("cut_off_curve/validation_auroc", point["auroc"], step=number)
     writer.close()
-    top = best_point(points)
-    log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), top["layer"], top["auroc"])
+    best = best_point(points)
+    log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), best["layer"], best["auroc"])

@@ -1,4 +1,4 @@
-"""What a network is trained and judged on, images or activations, in batches that depend on the epoch alone."""
+"""Training and validation data of a network: batches of images or of cached activations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from radiograft.training.activation_cache import CachedActivations
 
 
 class TrainingData(NamedTuple):
-    """What a network is trained and judged on.
+    """Training and validation data.
 
     Attributes:
-        batches: full batches of (inputs, labels) of the epochs given, on end; they depend on the epoch alone.
-        steps: batches an epoch.
-        image_ids: of the images in a step of an epoch, both counted from 0.
-        truth: training labels float32 [images, labels], NaN where unknown.
-        validation: batches of inputs in order; `validation_truth`: their labels.
+        batches: returns full batches of (inputs, labels) for consecutive epochs; a batch depends only on the epoch and
+            its position.
+        steps: batches per epoch.
+        image_ids: returns the IDs of the images in a batch, given the epoch and the step, both counted from 0.
+        truth: training labels, float32 [images, labels], NaN where unknown.
+        validation: batches of validation inputs, in order.
+        validation_truth: validation labels, like `truth`.
     """
 
     batches: Callable[[range], tf.data.Dataset]
@@ -32,10 +34,10 @@ class TrainingData(NamedTuple):
 
 
 def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) -> TrainingData:
-    """Images augmented anew in each epoch; validation images as they are.
+    """Returns images: augmented in each epoch for training, without augmentation for validation.
 
     Raises:
-        ValueError: see `steps_an_epoch`.
+        ValueError: as `steps_per_epoch`.
     """
     truth = data.truth("train")
     return TrainingData(
@@ -51,10 +53,10 @@ def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) ->
 def data_from_activations(
     training: CachedActivations, validation: CachedActivations, batch_size: int, seed: int, replicas: int
 ) -> TrainingData:
-    """What the frozen side of a network made of the images.
+    """Returns cached activations instead of images.
 
     Raises:
-        ValueError: see `steps_an_epoch`.
+        ValueError: as `steps_per_epoch`.
     """
     return TrainingData(
         batches=lambda epochs: training.training(batch_size, epochs, seed),
@@ -67,10 +69,14 @@ def data_from_activations(
 
 
 def steps_per_epoch(images: int, batch_size: int, replicas: int) -> int:
-    """Whole batches in an epoch, each split evenly over the replicas of the model.
+    """Returns the number of full batches in an epoch.
 
     Raises:
-        ValueError: there is not one, or it does not split evenly.
+        ValueError: a batch is larger than the training set, or cannot be divided evenly among the replicas.
+
+    Example:
+        >>> steps_per_epoch(100, batch_size=32, replicas=2)
+        3
     """
     if batch_size % replicas:
         raise ValueError(f"train_batch_size must be a multiple of the number of GPUs ({replicas}), got {batch_size}")

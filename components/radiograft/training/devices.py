@@ -1,4 +1,4 @@
-"""Which devices compute, in which arithmetic, and the seeds that make two runs equal."""
+"""Devices, precision and reproducibility of training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from radiograft.utils.gpus import require_promised_gpus
 
 log = logging.getLogger(__name__)
 
-
-BFLOAT16_CAPABILITY = (8, 0)  # Ampere; below it tensor cores know float16 only
-TENSOR_CORE_CAPABILITY = (7, 0)
+BFLOAT16_CAPABILITY = (8, 0)  # Ampere; older tensor cores support float16 only
+TENSOR_CORE_CAPABILITY = (7, 0)  # Volta
 
 
 def distribution_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
-    """Mirrors the model over the devices named, or over all visible GPUs; without any, computes on the CPU.
+    """Returns a strategy that mirrors a model over the given devices or all visible GPUs, else uses the CPU.
 
     Raises:
-        RuntimeError: TensorFlow sees fewer GPUs than this container was promised.
+        RuntimeError: TensorFlow sees fewer GPUs than the container requested.
     """
     gpus = tf.config.list_physical_devices("GPU")
     require_promised_gpus(len(gpus))
@@ -33,10 +32,13 @@ def distribution_strategy(devices: Sequence[str] | None = None) -> tf.distribute
     return tf.distribute.MirroredStrategy(names) if names else tf.distribute.get_strategy()
 
 
-def choose_precision(wanted: str) -> str:
-    """The Keras dtype policy for `wanted`: `auto` takes what every visible GPU computes fast, float32 on the CPU."""
-    if wanted != "auto":
-        return wanted
+def choose_precision(setting: str) -> str:
+    """Returns the Keras dtype policy for the setting `train_precision`.
+
+    `auto` is the fastest policy that all visible GPUs accelerate, and float32 on the CPU.
+    """
+    if setting != "auto":
+        return setting
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     weakest = min((detail.get("compute_capability", (0, 0)) for detail in details), default=(0, 0))
     if weakest >= BFLOAT16_CAPABILITY:
@@ -45,16 +47,16 @@ def choose_precision(wanted: str) -> str:
 
 
 def make_reproducible(seed: int) -> None:
-    """Seeds Python, NumPy and TensorFlow and asks for deterministic kernels, before anything is computed."""
+    """Seeds Python, NumPy and TensorFlow and enables deterministic kernels. Call it before anything is computed."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
 
 def share_cores_by_image() -> None:
-    """Keeps each operation of this process to one core, for work on many images at once: to divide small operations
-    costs a tenth. Training rounds otherwise then, so that it must have a process of its own.
+    """Limits each TensorFlow operation of this process to one core, for processes that handle many images in parallel.
 
-    Without effect in a process that has computed already.
+    Dividing small operations among cores costs 10 % of the time. Training in the same process would round differently.
+    The call has no effect if TensorFlow has already been used.
     """
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)

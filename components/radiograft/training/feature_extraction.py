@@ -1,4 +1,4 @@
-"""Pooled features of the frozen backbone: computed once, kept in memory-mapped files, served in batches."""
+"""Extracts pooled features with the frozen backbone and stores them in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from radiograft.training.checkpoints import Checkpoints, weights_digest
 
 log = logging.getLogger(__name__)
 
-
 FITTED_SPLITS = ("train", "validation")
-BATCHES_PER_PIECE = 16
-
+BATCHES_PER_PIECE = 16  # batches of features in a checkpoint
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
@@ -32,8 +30,9 @@ class FeatureSet:
 
     Attributes:
         backbone: the frozen network.
-        layers, widths: the tapped layers from the input on, and their channels.
-        stored: float16 [images, sum of widths] by split, memory-mapped, in stored order, the layers side by side.
+        layers: names of the tapped layers, from the input to the output.
+        widths: number of channels of each layer.
+        stored: features by split, float16 [images, sum of widths], memory-mapped; the layers are concatenated.
     """
 
     backbone: keras.Model
@@ -42,7 +41,7 @@ class FeatureSet:
     stored: dict[str, np.ndarray]
 
     def of(self, layer: str, split: str, data: Shards) -> CachedActivations:
-        """One layer's features of a split, as activations of one view [1, images, channels]."""
+        """Returns the features of one layer and split as activations with a single view, [1, images, channels]."""
         number = self.layers.index(layer)
         start = sum(self.widths[:number])
         features = self.stored[split][None, :, start : start + self.widths[number]]
@@ -58,9 +57,9 @@ def extract_features(
     folder: Path,
     checkpoints: Checkpoints,
 ) -> FeatureSet:
-    """Runs training and validation images through the backbone once, pooling every candidate layer on the way.
+    """Runs the backbone once on the training and validation images and pools the outputs of the given layers.
 
-    The features stay in `<folder>/<split>.npy`. What `checkpoints` hold of this very pass is not computed again.
+    The features are stored in `<folder>/<split>.npy`. Batches found in `checkpoints` are not computed again.
 
     Raises:
         FloatingPointError: a feature is too large for half precision.
@@ -69,18 +68,21 @@ def extract_features(
     extractor = build_tap_model(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
     stored, predictor = {}, Predictor(extractor, strategy)
-    facts = (weights_digest(backbone), data.identity(), batch_size)
+    key = (weights_digest(backbone), data.identity(), batch_size)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d images of %s through %s", rows, split, extractor.name)
-        outputs = _outputs(predictor, data.images(split, batch_size), checkpoints.of(split, *facts))
+        outputs = _iter_features(predictor, data.images(split, batch_size), checkpoints.of(split, *key))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
     return FeatureSet(backbone, list(layers), tap_widths(backbone, layers), stored)
 
 
-def _outputs(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
-    """All batches' features float16 [n, width]: first what an earlier attempt has kept, then the rest, kept in pieces
-    of BATCHES_A_PIECE."""
+def _iter_features(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
+    """Yields the features [n, width] of all images.
+
+    Features from checkpoints of an earlier attempt come first. The others are computed, and a checkpoint is saved after
+    every BATCHES_PER_PIECE batches.
+    """
     done, pending = 0, []
     for piece in checkpoints.all():
         yield piece.arrays["features"]

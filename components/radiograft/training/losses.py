@@ -1,4 +1,4 @@
-"""Cross-entropy for labels that may be unknown, rare or doubtful, and the same figures as plain numbers."""
+"""Masked cross-entropy with class weights and label smoothing, and validation metrics; labels may be unknown."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from keras import ops
 from radiograft.data.catalog import has_both_classes
 from radiograft.metrics.multilabel import auroc
 
-EPSILON = 1e-7  # Keras's own, keeps the logarithm finite
+EPSILON = 1e-7  # as in Keras; keeps the logarithm finite
 
 
 class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
-    """Binary cross-entropy over the known labels of an image; an image without any counts as 0.
+    """Mean binary cross-entropy over the known labels of an image; 0 if no label is known.
 
     Args:
-        weights: float32 [2, labels], what an absent and a present label count; see `class_weights`.
-        smoothing: 0 to 0.5; truth t becomes t (1 - smoothing) + smoothing / 2 (Szegedy et al. 2016).
+        weights: weights of absent and present labels, float32 [2, labels]; see `class_weights`.
+        smoothing: label smoothing, 0 to 0.5: the target t becomes t (1 - smoothing) + smoothing / 2 (Szegedy et al.
+            2016).
     """
 
     def __init__(self, weights: np.ndarray, smoothing: float) -> None:
@@ -27,28 +28,30 @@ class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
         self.weights, self.smoothing = weights.astype("float32"), smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Truth [n, labels] of 0, 1 and NaN for unknown, probabilities [n, labels]: float32 [n]."""
+        """Returns the loss of each image, float32 [n], for labels [n, labels], NaN if unknown, and probabilities."""
         known = ops.logical_not(ops.isnan(y_true))
         truth = ops.where(known, y_true, 0.0)
-        counted = ops.where(known, ops.where(truth > 0.5, self.weights[1], self.weights[0]), 0.0)
-        wanted = truth * (1 - self.smoothing) + self.smoothing / 2
-        found = ops.clip(y_pred, EPSILON, 1 - EPSILON)
-        entropy = -(wanted * ops.log(found) + (1 - wanted) * ops.log(1 - found))
+        weights = ops.where(known, ops.where(truth > 0.5, self.weights[1], self.weights[0]), 0.0)
+        targets = truth * (1 - self.smoothing) + self.smoothing / 2
+        scores = ops.clip(y_pred, EPSILON, 1 - EPSILON)
+        entropy = -(targets * ops.log(scores) + (1 - targets) * ops.log(1 - scores))
         labels = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=-1), 1.0)
-        return ops.sum(entropy * counted, axis=-1) / labels
+        return ops.sum(entropy * weights, axis=-1) / labels
 
     def worst(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ARG002
-        """What `call` cannot exceed, with the same arguments: every known label is called wrong for certain."""
+        """Returns the largest value of `call` for these labels: every known label is predicted wrong with certainty."""
         return self.call(y_true, ops.where(y_true > 0.5, 0.0, 1.0))
 
 
 def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
-    """What an absent and a present label count, float32 [2, labels].
+    """Returns the weights of absent and present labels in the loss, float32 [2, labels].
 
-    Balanced: P / (P + N) for absent and N / (P + N) for present (CheXNet, Rajpurkar et al. 2017), else 1.
+    Balanced weights are P / (P + N) for absent and N / (P + N) for present labels, where P and N count the images with
+    and without the label (CheXNet, Rajpurkar et al. 2017). Otherwise all weights are 1.
 
     Args:
         truth: float32 [images, labels], NaN where unknown.
+        balanced: whether to balance the classes.
     """
     if not balanced:
         return np.ones((2, truth.shape[1]), dtype="float32")
@@ -57,7 +60,7 @@ def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
 
 
 def masked_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Part of an image's known labels that are called right at 0.5, float32 [n]; 1 where none is known."""
+    """Returns the accuracy at 0.5 over the known labels of each image, float32 [n]; 1 if no label is known."""
     right = ops.logical_or(ops.isnan(y_true), ops.equal(y_true > 0.5, y_pred > 0.5))
     wrong = ops.sum(ops.cast(ops.logical_not(right), "float32"), axis=-1)
     known = ops.sum(ops.cast(ops.logical_not(ops.isnan(y_true)), "float32"), axis=-1)
@@ -65,31 +68,34 @@ def masked_accuracy(y_true: Any, y_pred: Any) -> Any:
 
 
 def validation_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Plain figures over all known labels: `val_loss` (mean cross-entropy), `val_auroc`, `val_accuracy` at 0.5.
+    """Returns unweighted metrics over all known labels.
+
+    They are `val_loss` (mean cross-entropy), `val_auroc` (see `mean_auroc`) and `val_accuracy` (at 0.5).
 
     Args:
-        truth: [images, labels] of 0, 1 and NaN for unknown; scores: probabilities of the same shape.
+        truth: labels [images, labels], NaN where unknown.
+        scores: probabilities of the same shape.
 
     Raises:
         ValueError: no label has both classes.
     """
     known = ~np.isnan(truth)
-    wanted, found = truth[known].astype("float64"), scores[known].astype("float64")
-    likely = np.clip(np.where(wanted > 0.5, found, 1 - found), EPSILON, 1.0)
+    targets, predicted = truth[known].astype("float64"), scores[known].astype("float64")
+    likelihood = np.clip(np.where(targets > 0.5, predicted, 1 - predicted), EPSILON, 1.0)
     return {
-        "val_loss": float(-np.log(likely).mean()),
+        "val_loss": float(-np.log(likelihood).mean()),
         "val_auroc": mean_auroc(truth, scores),
-        "val_accuracy": float(((found > 0.5) == (wanted > 0.5)).mean()),
+        "val_accuracy": float(((predicted > 0.5) == (targets > 0.5)).mean()),
     }
 
 
 def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Mean over the labels that have both classes.
+    """Returns the mean AUROC over the labels that have both classes.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no label has both classes.
     """
-    able = [label for label in range(truth.shape[1]) if has_both_classes(truth[:, label])]
-    if not able:
-        raise ValueError("validation must hold images with and without a finding, got none that has both")
-    return float(np.mean([auroc(truth[:, label], scores[:, label]) for label in able]))
+    labels = [label for label in range(truth.shape[1]) if has_both_classes(truth[:, label])]
+    if not labels:
+        raise ValueError("validation must hold images with and without a finding, but no label has both classes")
+    return float(np.mean([auroc(truth[:, label], scores[:, label]) for label in labels]))

@@ -1,4 +1,4 @@
-"""Optimizers with a rate for each layer and clipping over all GPUs, which Keras's own lack; learning-rate schedules."""
+"""Optimizers with layer-wise learning rates and gradient clipping across all GPUs, and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLATEAU_EPOCHS = 2  # without a lower validation loss; the paper names no number
 class _LayerwiseOptimizer(GradientHooks):
     """Mixin that steps each variable at its own rate, after clipping the gradients summed over all devices.
 
-    Keras clips on each device before it sums the gradients, which is another training.
+    Keras clips on each device before it sums the gradients, so its result depends on the number of devices.
 
     Attributes:
         rates: factor on the learning rate of each variable.
@@ -88,7 +88,7 @@ def build_optimizer(
 
 @contextlib.contextmanager
 def use_ema_weights(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """Inside, the model's weights are their moving averages, if the recipe keeps these."""
+    """Replaces the model's weights by their moving averages within the context, if the recipe has `ema`."""
     if not recipe.ema:
         yield
         return
@@ -117,15 +117,17 @@ def _clip(gradients: Sequence[Any], largest: float) -> list[Any]:
 
 
 def learning_rate(recipe: Recipe, highest: float, step: int, steps: int, val_losses: Sequence[float]) -> float:
-    """The rate of one step.
+    """Returns the learning rate of one step.
+
+    It depends only on values that a checkpoint contains, so a resumed training continues with the same rates. The
+    cosine schedule has no restarts (Loshchilov and Hutter 2017).
 
     Args:
-        highest: the rate after warm-up.
-        step: counted from 0 over all epochs; `steps`: of all epochs.
-        val_losses: what is minimized, on validation, before training and after each epoch that has ended.
-
-    A pure function of what a checkpoint holds, so that a resumed training goes on with the same rates. Cosine:
-    Loshchilov and Hutter 2017, `highest / 2 x (1 + cos(pi x part))` without restarts.
+        recipe: schedule and warm-up.
+        highest: rate after warm-up.
+        step: number of the step, counted from 0 over all epochs.
+        steps: number of steps in all epochs.
+        val_losses: the training loss on validation, before training and after each finished epoch.
     """
     warm = round(recipe.warm_up * steps)
     if step < warm:
@@ -138,13 +140,13 @@ def learning_rate(recipe: Recipe, highest: float, step: int, steps: int, val_los
 
 
 def count_plateaus(losses: Sequence[float]) -> int:
-    """How often PLATEAU_EPOCHS epochs in succession brought no lower loss."""
-    found, lowest, waited = 0, math.inf, 0
+    """Returns how often the loss did not improve for PLATEAU_EPOCHS consecutive epochs."""
+    plateaus, lowest, waited = 0, math.inf, 0
     for loss in losses:
         if loss < lowest:
             lowest, waited = loss, 0
             continue
         waited += 1
         if waited == PLATEAU_EPOCHS:
-            found, waited = found + 1, 0
-    return found
+            plateaus, waited = plateaus + 1, 0
+    return plateaus

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 VALIDATION = "val_"
 DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
-OBJECTIVE = "val_objective"  # the training loss on validation, where it is not the plain val_loss
+OBJECTIVE = "val_objective"  # the training loss on validation, if it differs from the plain val_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainConfig:
         epochs: largest number of epochs.
         patience: epochs without a better monitored metric before training stops.
         logs: folder for TensorBoard.
-        head: names of the layers behind the pooled features, which train at the full rate.
+        head: names of the layers after the pooled features, which train at the full rate.
         task: loss, metrics and the monitor.
     """
 
@@ -78,7 +78,7 @@ def train(
         loss,
         metrics=[*config.task.metrics(), keras.metrics.MeanMetricWrapper(loss.worst, name="worst")],
     )
-    model.optimizer.build(model.trainable_variables)  # what scales the loss in float16 is wrapped around it here
+    model.optimizer.build(model.trainable_variables)  # `compile` wraps it for loss scaling in float16
     loop = TrainingLoop(model, data, config, strategy, checkpoints)
     epochs = range(loop.restore_or_validate(), config.epochs)
     if epochs and not loop.ended:
@@ -87,7 +87,7 @@ def train(
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             steps_per_epoch=data.steps,
-            shuffle=False,  # the batches come in the order that the seed gave
+            shuffle=False,  # the dataset is already shuffled
             verbose=0,
             callbacks=[loop],
         )
@@ -208,7 +208,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         truth, scores = self.data.validation_truth, self.predictor.predict(self.data.validation)
         metrics = self.config.task.evaluate(truth, scores)
         if self.config.recipe.loss_weights == "balanced" or self.config.recipe.label_smoothing:
-            # Called as a loss it would be scaled by the number of GPUs.
+            # Calling the loss object itself would scale the loss by the number of GPUs.
             metrics[OBJECTIVE] = float(np.mean(self.network.loss.call(truth, scores)))
         return metrics
 
@@ -242,7 +242,7 @@ class TensorBoardCurves:
         self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
 
     def add(self, row: dict[str, float]) -> None:
-        """Adds an epoch at its number; 0 would be the state before training."""
+        """Writes the metrics of one epoch; epochs are counted from 1."""
         for name, value in row.items():
             if name != "epoch":
                 with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():

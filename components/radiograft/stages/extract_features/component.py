@@ -1,4 +1,4 @@
-"""The KFP interface of the extract features stage."""
+"""KFP interface of the extract-features stage."""
 
 from kfp import dsl
 

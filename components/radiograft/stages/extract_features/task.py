@@ -1,4 +1,4 @@
-"""Feature extraction, the poster's strategy 1: the frozen backbone runs once, a new classifier learns its output."""
+"""Feature extraction: runs the frozen backbone once and trains a new classifier on its pooled outputs."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ from radiograft.training.trainer import TrainConfig, train
 def run(
     settings: ExtractFeatures, shards_folder: Path, features: Path, model: Path, logs: Path, checkpoints: Checkpoints
 ) -> None:
-    """Writes the pooled features of every candidate layer, the cut-off curve, the feature-extraction model and logs.
+    """Writes the pooled features of all tapped layers, the cut-off curve, the feature-extraction model and the logs.
 
-    What `checkpoints` hold of an attempt that was killed is not done again.
-
-    With `model_random_baseline` the features folder also holds the validation predictions of the same classifier on a
-    backbone with random weights.
+    Work resumes from `checkpoints` of an earlier attempt. With `model_random_baseline` the features folder also
+    contains the validation predictions of the same classifier on a backbone with random weights.
 
     Raises:
-        ValueError: cut-off or feature layer is no layer, the cut-off lies behind the feature layer, a weight file does
-            not fit, or the batch exceeds the training set.
-        RuntimeError: ImageNet weights cannot be had, or promised GPUs are missing.
+        ValueError: the cut-off or the feature layer is not a layer, the feature layer does not depend on the cut-off, a
+            weight file does not fit, or the batch exceeds the training set.
+        RuntimeError: the ImageNet weights are not available, or GPUs are missing.
     """
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
@@ -51,12 +49,12 @@ def run(
     steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
-        points, scores = compute_curve(extraction, {s: data.truth(s) for s in FITTED_SPLITS})
+        points, scores = compute_curve(extraction, {split: data.truth(split) for split in FITTED_SPLITS})
         write_curve(features, points, scores, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
-        spec_of_backbone = get_backbone(settings.model_backbone)
+        backbone_spec = get_backbone(settings.model_backbone)
         layer = choose_feature_layer(
-            settings.model_feature_layer, points, lambda name: _fine_tunable(backbone, spec_of_backbone, name, cut_off)
+            settings.model_feature_layer, points, lambda name: _is_fine_tunable(backbone, backbone_spec, name, cut_off)
         )
         network, head, history = _fit(
             settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints
@@ -84,21 +82,21 @@ def _extract(
     folder: Path,
     checkpoints: Checkpoints,
 ) -> FeatureSet:
-    """All layers' features from a backbone with these weights; settings that cannot work are refused before."""
+    """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
     backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
     if settings.model_feature_layer not in (AUTO, LAST):
         check_tap(spec, settings.model_feature_layer)
-        _extractor(backbone, spec, settings.model_feature_layer, settings.model_cut_off)
+        _build_extractor(backbone, spec, settings.model_feature_layer, settings.model_cut_off)
     return extract_features(backbone, spec.taps, data, settings.train_batch_size, strategy, folder, checkpoints)
 
 
-def _extractor(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> keras.Model:
-    """The backbone up to the feature layer, pooled.
+def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> keras.Model:
+    """Returns the backbone up to the feature layer, with global pooling.
 
     Raises:
-        ValueError: fine-tuning cannot begin at the cut-off in a network that ends there.
+        ValueError: fine-tuning cannot start at the cut-off if the network ends at the feature layer.
     """
     network = build_feature_extractor(backbone, layer)
     try:
@@ -110,10 +108,10 @@ def _extractor(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: s
     return network
 
 
-def _fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
-    """Whether `_extractor` takes this layer."""
+def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
+    """Returns whether fine-tuning can start at the cut-off if the network ends at this layer."""
     try:
-        _extractor(backbone, spec, layer, cut_off)
+        _build_extractor(backbone, spec, layer, cut_off)
     except ValueError:
         return False
     return True
@@ -128,8 +126,13 @@ def _fit(
     logs: Path,
     checkpoints: Checkpoints,
 ) -> tuple[keras.Model, tuple[str, ...], History]:
-    """Trains a classifier on one layer's features; returns the network from images to probabilities and the names of its head's layers."""
-    extractor = _extractor(extraction.backbone, get_backbone(settings.model_backbone), layer, settings.model_cut_off)
+    """Trains a classifier on the features of one layer.
+
+    Returns:
+        The network from images to probabilities, the names of the layers of its head, and the history.
+    """
+    backbone_spec = get_backbone(settings.model_backbone)
+    extractor = _build_extractor(extraction.backbone, backbone_spec, layer, settings.model_cut_off)
     training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     classifier = build_classifier(
@@ -141,7 +144,7 @@ def _fit(
         seed=seed,
         activation=MultilabelTask().activation,
     )
-    plan = TrainConfig(
+    config = TrainConfig(
         name=logs.name.replace("_", " "),
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_feature_learning_rate,
@@ -152,10 +155,10 @@ def _fit(
         head=head_layers(classifier),
     )
     network = attach_classifier(extractor, classifier)
-    facts = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
-    material = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
-    history = train(classifier, material, plan, strategy, checkpoints.of(logs.name, *facts))
-    return network, plan.head, history
+    key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
+    training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
+    history = train(classifier, training_data, config, strategy, checkpoints.of(logs.name, *key))
+    return network, config.head, history
 
 
 def _random_baseline(
@@ -167,11 +170,10 @@ def _random_baseline(
     logs: Path,
     checkpoints: Checkpoints,
 ) -> None:
-    """What the same classifier learns when the backbone knows nothing of ImageNet."""
+    """Trains the same classifier on a backbone with random weights and writes its validation predictions."""
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(images)
-    prediction_frame(data.split("validation"), data.labels, scores).to_parquet(
-        features / RANDOM_PREDICTIONS, index=False
-    )
+    predictions = prediction_frame(data.split("validation"), data.labels, scores)
+    predictions.to_parquet(features / RANDOM_PREDICTIONS, index=False)

@@ -1,4 +1,4 @@
-"""The KFP interface of the fine tune stage."""
+"""KFP interface of the fine-tune stage."""
 
 from kfp import dsl
 
@@ -26,7 +26,7 @@ def fine_tune(
     train_seed: int,
     train_cached_augmentations: int,
 ) -> None:
-    """Trains on from the cut-off layer with real-time augmentation."""
+    """Fine-tunes the network from the cut-off layer with real-time augmentation."""
     from pathlib import Path
 
     from radiograft.config import FineTune

@@ -1,4 +1,4 @@
-"""Fine-tuning, the poster's strategy 2: the network trains on from the cut-off layer on augmented images."""
+"""Fine-tuning: trains the feature-extraction model further from the cut-off layer, on augmented images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from radiograft.training.trainer import TrainConfig
 def run(
     settings: FineTune, shards_folder: Path, start: Path, model: Path, logs: Path, checkpoints: Checkpoints
 ) -> None:
-    """Fine-tunes the feature-extraction model of `start` and writes the model, its SavedModel and the logs.
+    """Fine-tunes the feature-extraction model in `start` and writes the model, its SavedModel and the logs.
 
-    Of several cut-offs (`model_cut_off`) the best on validation is kept; search.json has a row of each. The
-    frozen layers run once a view where their outputs fit on the scratch disk (`train_augmentation`). Where
-    `checkpoints` hold an epoch of an attempt that was killed, training goes on from there.
+    If `model_cut_off` selects several cut-offs, the best on validation is kept, and search.json contains all trials. If
+    their outputs fit on the scratch disk (`train_augmentation`), the frozen layers run once per augmented view.
+    Training resumes from `checkpoints` of an earlier attempt.
 
     Raises:
-        ValueError: a cut-off is no layer or leaves nothing to train, or the batch exceeds the training set.
-        FloatingPointError: the loss diverged, or an activation is too large to be cached.
+        ValueError: a cut-off is not a layer or leaves no weights to train, or the batch exceeds the training set.
+        FloatingPointError: training diverged, or an activation is too large for the cache.
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
     devices.make_reproducible(settings.train_seed)
@@ -42,7 +42,7 @@ def run(
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
     spec = ModelSpec.read(start)
-    plan = TrainConfig(
+    config = TrainConfig(
         name="fine tuning",
         optimizer=settings.train_optimizer,
         learning_rate=settings.train_fine_tune_learning_rate,
@@ -55,12 +55,11 @@ def run(
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
-        history, candidates = fine_tune_each(
-            network, cut_offs, SearchContext(settings, data, plan, strategy, checkpoints)
-        )
-    chosen = str(search_results.best_trial(candidates)["overrides"]["model_cut_off"])
-    spec = dataclasses.replace(spec, cut_off=chosen, strategy="fine_tuning")
+        context = SearchContext(settings, data, config, strategy, checkpoints)
+        history, trials = fine_tune_each(network, cut_offs, context)
+    cut_off = str(search_results.best_trial(trials)["overrides"]["model_cut_off"])
+    spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning")
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
-    search_results.write_trials(model, candidates)
+    search_results.write_trials(model, trials)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, spec, model / "saved_model")

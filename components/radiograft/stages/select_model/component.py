@@ -1,4 +1,4 @@
-"""The KFP interface of the cut-off search over pods: what is fanned out, and what becomes of the results."""
+"""KFP interface of the cut-off search, in which each trial runs in its own pod."""
 
 from kfp import dsl
 
@@ -7,7 +7,7 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> list[str]:
-    """Names the layers that fine-tuning is tried from."""
+    """Lists the layers from which fine-tuning is tried."""
     from pathlib import Path
 
     from radiograft.stages.runtime import stage
@@ -19,11 +19,11 @@ def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> li
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def choose_model(models: dsl.Input[list[dsl.Model]], model: dsl.Output[dsl.Model]) -> None:
-    """Hands on the candidate that is best on validation, with the table of all."""
+    """Selects the best trial on validation and keeps the metrics of all trials."""
     from pathlib import Path
 
     from radiograft.stages.runtime import stage
     from radiograft.stages.select_model import task
 
-    with stage("choose_model", model.path, reads=[each.path for each in models]):
-        task.select_model([Path(each.path) for each in models], Path(model.path))
+    with stage("choose_model", model.path, reads=[trial.path for trial in models]):
+        task.select_model([Path(trial.path) for trial in models], Path(model.path))

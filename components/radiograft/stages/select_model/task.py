@@ -1,4 +1,4 @@
-"""The cut-off search over pods: collects what each candidate's fine-tuning wrote and hands on the best model."""
+"""Collects the trials of a cut-off search, each from its own pod, and selects the best model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def list_cut_offs(text: str, feature_model: Path) -> list[str]:
-    """Returns the cut-offs that `model_cut_off` names for the network in a folder; see `parse_cut_offs`."""
+    """Returns the cut-offs that the setting `model_cut_off` selects for a saved network; see `parse_cut_offs`."""
     from radiograft.models.artifact import load_model  # TensorFlow, which `select_model` does not need
     from radiograft.models.cut_offs import parse_cut_offs
 
@@ -26,24 +26,27 @@ def list_cut_offs(text: str, feature_model: Path) -> list[str]:
 
 
 def select_model(models: Sequence[Path], model: Path) -> None:
-    """Copies the candidate of highest validation AUROC to the folder `model`, with the table of all in search.json.
+    """Copies the model of the best trial to the folder `model` and writes all trials to its search.json.
 
     Args:
-        models: folders that fine_tune wrote, each for one cut-off.
+        models: folders that fine_tune wrote, one for each cut-off.
+        model: folder of the result.
 
     Raises:
-        ValueError: there is no candidate, or a folder has not exactly one row of the table.
+        ValueError: there are no models, or a search.json does not contain exactly one trial.
     """
-    rows = [search_results.read_trials(folder) for folder in models]
-    if not rows or any(len(row) != 1 for row in rows):
-        raise ValueError(f"each of at least one model must have one row of the table, got {[len(row) for row in rows]}")
-    table = [row for (row,) in rows]
-    chosen = search_results.best_trial(table)
-    shutil.copytree(models[table.index(chosen)], model, dirs_exist_ok=True)
-    search_results.write_trials(model, table)
+    by_model = [search_results.read_trials(folder) for folder in models]
+    if not by_model or any(len(trials) != 1 for trials in by_model):
+        raise ValueError(
+            f"there must be at least one model, with one trial each, got {[len(trials) for trials in by_model]} trials"
+        )
+    trials = [trial for (trial,) in by_model]
+    best = search_results.best_trial(trials)
+    shutil.copytree(models[trials.index(best)], model, dirs_exist_ok=True)
+    search_results.write_trials(model, trials)
     log.info(
         "cut-off search: best of %d is %s, validation AUROC %.3f",
-        len(table),
-        chosen["overrides"]["model_cut_off"],
-        chosen["metrics"]["val_auroc"],
+        len(trials),
+        best["overrides"]["model_cut_off"],
+        best["metrics"]["val_auroc"],
     )

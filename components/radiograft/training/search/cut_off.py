@@ -1,4 +1,8 @@
-"""Fine-tunes from each cut-off that is asked for, on frozen activations that all share, and keeps the best."""
+"""Fine-tunes a network from several cut-offs and keeps the best result.
+
+Frozen layers run once: their activations are cached at the first cut-off, and each further cache is computed from the
+one before.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -38,125 +42,151 @@ log = logging.getLogger(__name__)
 
 
 class SearchContext(NamedTuple):
-    """What all candidates have in common."""
+    """What all trials of a search share.
+
+    Attributes:
+        settings: settings of the fine-tune stage.
+        data: training and validation images.
+        config: how to train; if there are several cut-offs, each logs to a subfolder of `config.logs`.
+        strategy: distributes the network over the devices.
+        checkpoints: checkpoints of this task.
+    """
 
     settings: FineTune
     data: Shards
-    plan: TrainConfig
+    config: TrainConfig
     strategy: tf.distribute.Strategy
     checkpoints: Checkpoints
 
     @property
     def views(self) -> dict[str, int]:
-        """Augmented views of each split; 0 is the images as they are."""
+        """Number of cached augmented views by split; 0 stands for the images without augmentation."""
         return {"train": self.settings.train_cached_augmentations, "validation": 0}
 
-    def material(self, stored: dict[str, CachedActivations] | None) -> TrainingData:
-        """Batches of the stored activations, or of images augmented anew in each epoch."""
-        batch = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
-        if stored is None:
-            return data_from_images(self.data, *batch)
-        return data_from_activations(stored["train"], stored["validation"], *batch)
+    def training_data(self, cached: dict[str, CachedActivations] | None) -> TrainingData:
+        """Returns batches of cached activations by split, or without a cache batches of images augmented online."""
+        options = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
+        if cached is None:
+            return data_from_images(self.data, *options)
+        return data_from_activations(cached["train"], cached["validation"], *options)
 
 
-def fine_tune_each(network: keras.Model, cut_offs: list[str], job: SearchContext) -> tuple[History, list[Trial]]:
-    """Fine-tunes from each cut-off, always from the network as it came, and leaves it as the best candidate made it.
+def fine_tune_each(network: keras.Model, cut_offs: list[str], context: SearchContext) -> tuple[History, list[Trial]]:
+    """Fine-tunes the network from each cut-off and leaves it with the weights of the best trial.
+
+    Every trial starts from the weights that the network has when this function is called.
 
     Args:
-        cut_offs: from the input towards the output, each computed from the one before.
+        network: a network from images to predictions, built in the scope of `context.strategy`.
+        cut_offs: layer names from the input to the output; each layer depends on the one before.
+        context: what the trials share.
 
     Returns:
-        The best candidate's history, and what became of each.
+        The history of the best trial, and all trials in the order of `cut_offs`.
 
     Raises:
-        FloatingPointError: a loss diverged, or an activation is too large to be cached.
+        FloatingPointError: training diverged, or an activation is too large for the cache.
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
-    start = variables.read_variables(network.variables)  # weights and the random states of dropout layers
-    candidates, histories, kept = list[Trial](), dict[str, History](), start
-    unfreeze_from(network, cut_offs[0], job.plan.head)
+    initial = variables.read_variables(network.variables)  # weights and the random states of dropout layers
+    best, trials, histories = initial, list[Trial](), dict[str, History]()
+    unfreeze_from(network, cut_offs[0], context.config.head)  # where to split depends on which layers are frozen
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
-        cuts = _cuts(network, cut_offs)
-        cached = _decide_caching(cuts, job, Path(scratch))
-        replicas = job.strategy.num_replicas_in_sync
-        facts = (dataclasses.asdict(job.settings), job.data.identity(), weights_digest(network), replicas, cached)
-        for cut_off, model, material in _trainings(network, cuts, job, Path(scratch) if cached else None):
-            weights = unfreeze_from(network, cut_off, job.plan.head)
+        splits = _split_at(network, cut_offs)
+        folder = Path(scratch) if _decide_caching(splits, context, Path(scratch)) else None
+        key = _checkpoint_key(network, context, cached=folder is not None)
+        for cut_off, model, data in _iter_models(network, splits, context, folder):
+            weights = unfreeze_from(network, cut_off, context.config.head)
             log.info("fine tuning from %s: %d of %d weights", cut_off, weights, network.count_params())
-            logs = job.plan.logs / cut_off if len(cut_offs) > 1 else job.plan.logs
-            plan, checkpoints = dataclasses.replace(job.plan, logs=logs), job.checkpoints.of(cut_off, *facts)
-            history = train(model, material, plan, job.strategy, checkpoints)
+            logs = context.config.logs / cut_off if len(cut_offs) > 1 else context.config.logs
+            config = dataclasses.replace(context.config, logs=logs)
+            history = train(model, data, config, context.strategy, context.checkpoints.of(cut_off, *key))
             histories[cut_off] = history
-            candidates.append(make_trial({"model_cut_off": cut_off}, weights, history))
-            if best_trial(candidates) is candidates[-1]:
-                kept = variables.read_variables(network.variables)
-            variables.write_variables(network.variables, start)
-    variables.write_variables(network.variables, kept)
-    chosen = str(best_trial(candidates)["overrides"]["model_cut_off"])
-    unfreeze_from(network, chosen, job.plan.head)
-    return histories[chosen], candidates
+            trials.append(make_trial({"model_cut_off": cut_off}, weights, history))
+            if best_trial(trials) is trials[-1]:
+                best = variables.read_variables(network.variables)
+            variables.write_variables(network.variables, initial)
+    variables.write_variables(network.variables, best)
+    best_cut_off = str(best_trial(trials)["overrides"]["model_cut_off"])
+    unfreeze_from(network, best_cut_off, context.config.head)
+    return histories[best_cut_off], trials
 
 
-def _cuts(network: keras.Model, cut_offs: list[str]) -> dict[str, SplitModel]:
-    """The network, its end pooled early, split at each cut-off."""
-    pooled = pool_before_concat(network)
-    return {cut_off: split_model(pooled, cut_off) for cut_off in cut_offs}
+def _checkpoint_key(network: keras.Model, context: SearchContext, *, cached: bool) -> tuple[Any, ...]:
+    """Returns everything besides the cut-off on which the result of a trial depends."""
+    settings, replicas = dataclasses.asdict(context.settings), context.strategy.num_replicas_in_sync
+    return settings, context.data.identity(), weights_digest(network), replicas, cached
 
 
-def _decide_caching(cuts: dict[str, SplitModel], job: SearchContext, scratch: Path) -> bool:
-    """Whether the activations are cached, said with the reason."""
-    a_view = peak_bytes([cut.bytes_a_view() for cut in cuts.values()])
-    needed = bytes_needed(a_view, job.data, job.settings.train_cached_augmentations)
-    cached, reason = should_cache(job.settings.train_augmentation, needed, scratch)
+def _split_at(network: keras.Model, cut_offs: list[str]) -> dict[str, SplitModel]:
+    """Splits the network, rewritten for early pooling, at each cut-off."""
+    pooled_early = pool_before_concat(network)
+    return {cut_off: split_model(pooled_early, cut_off) for cut_off in cut_offs}
+
+
+def _decide_caching(splits: dict[str, SplitModel], context: SearchContext, scratch: Path) -> bool:
+    """Returns whether to cache activations in `scratch`, and logs the reason."""
+    per_view = peak_bytes([split.bytes_per_view() for split in splits.values()])
+    needed = bytes_needed(per_view, context.data, context.settings.train_cached_augmentations)
+    cached, reason = should_cache(context.settings.train_augmentation, needed, scratch)
     log.info("augmentation %s: %s", "cached" if cached else "online", reason)
     return cached
 
 
-def _trainings(
-    network: keras.Model, cuts: dict[str, SplitModel], job: SearchContext, scratch: Path | None
+def _iter_models(
+    network: keras.Model, splits: dict[str, SplitModel], context: SearchContext, scratch: Path | None
 ) -> Iterator[tuple[str, keras.Model, TrainingData]]:
-    """Each cut-off with the model to fit and what to fit it on: activations cached in `scratch`, or images without.
+    """Yields each cut-off with the model to train and its training data.
 
-    The network must be as it came whenever the next one is asked for.
+    With a scratch folder the model is the suffix and the data are activations cached in that folder. Without one the
+    model is the whole network and the data are images.
+
+    The network must have its initial weights again when the next item is requested: the next cache is computed with
+    layers that the previous trial trained.
     """
-    stored, shallower = dict[str, CachedActivations](), None
-    for number, (cut_off, cut) in enumerate(cuts.items()):
+    cached, previous = dict[str, CachedActivations](), None
+    for number, (cut_off, split) in enumerate(splits.items()):
         if scratch is None:
-            # A model of its own, so that the one that is saved stays without an optimizer.
-            yield cut_off, keras.Model(network.input, network.output), job.material(None)
+            # A separate model is compiled, so that the network is saved without an optimizer.
+            yield cut_off, keras.Model(network.input, network.output), context.training_data(None)
             continue
         folder = scratch / str(number)
-        stored = _extended(stored, shallower, cut, job, folder) if shallower else _cached(cut, job, folder)
-        shallower = cut
-        yield cut_off, cut.suffix, job.material(stored)
+        if previous is None:
+            cached = _cache(split, context, folder)
+        else:
+            cached = _extend(cached, previous, split, context, folder)
+        previous = split
+        yield cut_off, split.suffix, context.training_data(cached)
 
 
-def _cached(cut: SplitModel, job: SearchContext, folder: Path) -> dict[str, CachedActivations]:
-    """The activations at the first cut, from the images."""
-    prefix, settings = Predictor(cut.prefix, job.strategy), job.settings
+def _cache(split: SplitModel, context: SearchContext, folder: Path) -> dict[str, CachedActivations]:
+    """Computes the activations at the first cut-off from the images, by data split."""
+    prefix, settings = Predictor(split.prefix, context.strategy), context.settings
     return {
-        part: cache_activations(
+        name: cache_activations(
             prefix,
-            job.data,
-            part,
+            context.data,
+            name,
             views=views,
             batch_size=settings.train_batch_size,
             seed=settings.train_seed,
             folder=folder,
         )
-        for part, views in job.views.items()
+        for name, views in context.views.items()
     }
 
 
-def _extended(
-    stored: dict[str, CachedActivations], shallower: SplitModel, deeper: SplitModel, job: SearchContext, folder: Path
+def _extend(
+    cached: dict[str, CachedActivations],
+    shallower: SplitModel,
+    deeper: SplitModel,
+    context: SearchContext,
+    folder: Path,
 ) -> dict[str, CachedActivations]:
-    """The activations at the next cut, from those at the one before, which are removed."""
-    network = Predictor(bridge_model(shallower, deeper), job.strategy)
+    """Computes the activations at the deeper cut-off from those at the shallower one, which are then deleted."""
+    bridge, batch_size = Predictor(bridge_model(shallower, deeper), context.strategy), context.settings.train_batch_size
     extended = dict[str, CachedActivations]()
-    for part, shallow in stored.items():
-        extended[part] = extend_activations(
-            shallow, network, part, batch_size=job.settings.train_batch_size, folder=folder
-        )
-        shallow.discard()
+    for name, activations in cached.items():
+        extended[name] = extend_activations(activations, bridge, name, batch_size=batch_size, folder=folder)
+        activations.discard()
     return extended

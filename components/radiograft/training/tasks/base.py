@@ -34,7 +34,7 @@ AUROC = Monitor("val_auroc", "max")
 
 
 class MeasuredLoss(Protocol):
-    """A Keras loss that also knows its largest value for given labels."""
+    """A Keras loss that can also compute its largest value for given labels."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of each image, float32 [n]."""
@@ -72,4 +72,4 @@ class TrainingTask(Protocol):
         """Returns validation metrics; their names begin with `val_`, and `val_loss` and the monitor are among them."""
 
     def format(self, metrics: Mapping[str, float]) -> str:
-        """Returns the metrics in words, for the log."""
+        """Returns the metrics as text for the log."""

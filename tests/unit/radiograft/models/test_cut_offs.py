@@ -1,4 +1,4 @@
-"""The candidates of a cut-off search, and how a setting names them."""
+"""Parsing `model_cut_off`, and the candidates of a cut-off search."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LITE = [
 
 
 @pytest.mark.parametrize(("name", "expected"), [("densenet121", DENSENET), ("efficientnet_lite0", LITE)])
-def test_auto_takes_the_last_blocks_and_the_last_convolution(name: str, expected: list[str]) -> None:
+def test_parse_cut_offs_auto_returns_last_blocks_and_last_convolution(name: str, expected: list[str]) -> None:
     assert candidate_cut_offs(network(name), spec(name)) == expected
     assert parse_cut_offs("auto", network(name), spec(name)) == expected
 
 
-def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
+def test_candidate_cut_offs_of_small_network_are_fewer() -> None:
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Conv2D(2, 1, name="stem_conv")(inputs)
     outputs = keras.layers.BatchNormalization(name="block1a_bn")(outputs)
@@ -36,12 +36,12 @@ def test_a_network_with_fewer_blocks_has_fewer_candidates() -> None:
     ) == ["block1a_conv", "block1a_project_conv"]
 
 
-def test_another_backbones_candidates_lie_behind_one_another_too() -> None:
-    found = parse_cut_offs("auto", network("resnet50"), spec("resnet50"))
-    assert (len(found), found[0], found[-1]) == (16, "conv2_block2_1_conv", "conv5_block3_3_conv")
+def test_parse_cut_offs_auto_with_other_backbone_returns_chain() -> None:
+    cut_offs = parse_cut_offs("auto", network("resnet50"), spec("resnet50"))
+    assert (len(cut_offs), cut_offs[0], cut_offs[-1]) == (16, "conv2_block2_1_conv", "conv5_block3_3_conv")
 
 
-def test_names_are_sorted_from_the_input_on() -> None:
+def test_parse_cut_offs_sorts_names_from_input_to_output() -> None:
     text = "conv5_block16_2_conv, conv4_block1_1_conv,conv5_block16_0_bn"
     names = ["conv4_block1_1_conv", "conv5_block16_0_bn", "conv5_block16_2_conv"]
     assert parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD) == names
@@ -58,21 +58,24 @@ def test_names_are_sorted_from_the_input_on() -> None:
         ("automatic", "model_cut_off must be a layer of densenet121, got 'automatic'"),
         ("auto,conv5_block16_2_conv", "model_cut_off must be a layer of densenet121, got 'auto'"),
         ("conv1_conv,conv1_conv", "model_cut_off must name each layer once, got 'conv1_conv,conv1_conv'"),
-        ("conv1_conv,bn", "model_cut_off must leave weights of the backbone to train, behind 'bn' there are none"),
-        ("probabilities", "model_cut_off must leave weights of the backbone to train, behind 'probabilities'"),
+        (
+            "conv1_conv,bn",
+            "^model_cut_off must leave weights of the backbone to train, but there are none from 'bn' on$",
+        ),
+        ("probabilities", "model_cut_off must leave weights .*, but there are none from 'probabilities' on"),
     ],
 )
-def test_refusals(text: str, message: str) -> None:
+def test_parse_cut_offs_invalid_text_raises(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD)
 
 
-def test_candidates_in_different_branches_are_refused() -> None:
+def test_parse_cut_offs_in_different_branches_raises() -> None:
     with pytest.raises(ValueError, match="got 'conv5_block1_0_conv' in another branch than 'conv5_block1_1_conv'"):
         parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"), spec("resnet50"))
 
 
-def test_reading_a_setting_changes_nothing() -> None:
+def test_parse_cut_offs_leaves_network_unchanged() -> None:
     before = [layer.trainable for layer in network("densenet121").layers]
     parse_cut_offs("auto", network("densenet121"), spec("densenet121"), HEAD)
     assert [layer.trainable for layer in network("densenet121").layers] == before

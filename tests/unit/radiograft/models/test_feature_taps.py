@@ -1,4 +1,4 @@
-"""Every block of a backbone can be tapped, all in one pass."""
+"""All blocks of a backbone can be tapped in one forward pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def densenet() -> keras.Model:
     return build_backbone("densenet121", "none", "", 32)
 
 
-def test_densenet_has_58_dense_layers_3_transitions_and_its_end(densenet: keras.Model) -> None:
+def test_taps_of_densenet_are_dense_layers_transitions_and_end(densenet: keras.Model) -> None:
     names = list(get_backbone("densenet121").taps)
     layers = [layer.name for layer in densenet.layers]
     assert names == [name for name in layers if name in names]
@@ -26,7 +26,7 @@ def test_densenet_has_58_dense_layers_3_transitions_and_its_end(densenet: keras.
     assert [name for name in names if name not in dense] == ["pool2_pool", "pool3_pool", "pool4_pool", "relu"]
 
 
-def test_efficientnet_lite_is_tapped_at_every_block() -> None:
+def test_taps_of_efficientnet_lite_are_block_ends() -> None:
     names = list(get_backbone("efficientnet_lite0").taps)
     assert names[:3] == ["block1a_project_bn", "block2a_project_bn", "block2b_add"]
     assert (len(names), names[-1]) == (17, "top_activation")
@@ -34,16 +34,17 @@ def test_efficientnet_lite_is_tapped_at_every_block() -> None:
     assert names == [name for name in layers if name in names]
 
 
-def test_one_pass_gives_each_layers_mean_over_the_image(densenet: keras.Model) -> None:
+def test_build_tap_model_returns_spatial_mean_of_each_layer(densenet: keras.Model) -> None:
     names = ["conv2_block1_concat", "pool3_pool", "relu"]
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype="uint8")
-    found = np.asarray(build_tap_model(densenet, names)(images))
-    assert found.shape == (2, sum(tap_widths(densenet, names)))
-    alone = [keras.Model(densenet.input, densenet.get_layer(name).output)(images) for name in names]
-    np.testing.assert_allclose(found, np.concatenate([np.mean(a, axis=(1, 2)) for a in alone], axis=1), atol=1e-5)
+    features = np.asarray(build_tap_model(densenet, names)(images))
+    assert features.shape == (2, sum(tap_widths(densenet, names)))
+    outputs = [keras.Model(densenet.input, densenet.get_layer(name).output)(images) for name in names]
+    means = [np.mean(output, axis=(1, 2)) for output in outputs]
+    np.testing.assert_allclose(features, np.concatenate(means, axis=1), atol=1e-5)
 
 
-def test_a_layer_that_is_no_candidate_is_refused_with_the_nearest(densenet: keras.Model) -> None:
+def test_check_tap_other_layer_raises_with_suggestion(densenet: keras.Model) -> None:
     check_tap(get_backbone("densenet121"), "conv4_block24_concat")
     with pytest.raises(ValueError, match=r"got 'conv4_block24_conv'; did you mean 'conv4_block24_concat'"):
         check_tap(get_backbone("densenet121"), "conv4_block24_conv")

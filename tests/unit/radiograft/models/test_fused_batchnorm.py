@@ -1,4 +1,4 @@
-"""Batch normalization as one kernel gives what the layers give that it stands for."""
+"""Fused batch normalization gives the same results as the layers that it replaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint
 
 
 def with_statistics(model: keras.Model) -> keras.Model:
-    """Other statistics in every normalization than the zeros and ones that it begins with."""
+    """Sets random weights and statistics, instead of the initial zeros and ones, in every normalization."""
     random = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -27,21 +27,21 @@ def fused_layers(model: keras.Model) -> list[str]:
 
 
 @pytest.mark.parametrize("name", list_backbones())
-def test_every_backbone_gives_the_same_features(name: str) -> None:
+def test_fuse_batch_norm_keeps_features_of_backbone(name: str) -> None:
     keras.utils.set_random_seed(0)
     backbone = with_statistics(build_backbone(name, "none", "", 32))
     layers, weights = backbone.get_config(), backbone.get_weights()
     fused = fuse_batch_norm(backbone)
-    normalized = [each.name for each in backbone.layers if isinstance(each, keras.layers.BatchNormalization)]
-    assert fused_layers(fused) == normalized
-    wanted = backbone(IMAGES, training=False).numpy()
-    np.testing.assert_allclose(fused(IMAGES, training=False), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    normalizations = [layer.name for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert fused_layers(fused) == normalizations
+    expected = backbone(IMAGES, training=False).numpy()
+    np.testing.assert_allclose(fused(IMAGES, training=False), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     assert backbone.get_config() == layers
     for before, after in zip(weights, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
-def test_weights_that_change_later_are_the_fused_ones_too() -> None:
+def test_fuse_batch_norm_uses_later_weights() -> None:
     inputs = keras.Input((4, 4, 2))
     layer = keras.layers.BatchNormalization(epsilon=0.0)
     fused = fuse_batch_norm(keras.Model(inputs, layer(inputs)))
@@ -50,21 +50,21 @@ def test_weights_that_change_later_are_the_fused_ones_too() -> None:
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_stays_half_precision(precision: str) -> None:
+def test_fuse_batch_norm_keeps_half_precision(precision: str) -> None:
     inputs = keras.Input((4, 4, 2), dtype="float32")
     model = with_statistics(keras.Model(inputs, keras.layers.BatchNormalization(dtype=precision)(inputs)))
     values = np.random.default_rng(2).normal(size=(2, 4, 4, 2)).astype("float32")
-    found, wanted = (each(values, training=False) for each in (fuse_batch_norm(model), model))
-    assert found.dtype == wanted.dtype != "float32"
-    np.testing.assert_allclose(np.array(found, "float32"), np.array(wanted, "float32"), rtol=0.01, atol=0.01)
+    actual, expected = (network(values, training=False) for network in (fuse_batch_norm(model), model))
+    assert actual.dtype == expected.dtype != "float32"
+    np.testing.assert_allclose(np.array(actual, "float32"), np.array(expected, "float32"), rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize(
-    ("shape", "chosen"), [((5,), {}), ((4, 4, 2), {"axis": 1}), ((4, 4, 2), {"scale": False}), ((4, 2), {})]
+    ("shape", "options"), [((5,), {}), ((4, 4, 2), {"axis": 1}), ((4, 4, 2), {"scale": False}), ((4, 2), {})]
 )
-def test_what_the_kernel_does_not_know_stays_as_it_is(shape: tuple[int, ...], chosen: dict[str, object]) -> None:
+def test_fuse_batch_norm_unsupported_layer_is_kept(shape: tuple[int, ...], options: dict[str, object]) -> None:
     inputs = keras.Input(shape)
-    model = with_statistics(keras.Model(inputs, keras.layers.BatchNormalization(**chosen)(inputs)))
+    model = with_statistics(keras.Model(inputs, keras.layers.BatchNormalization(**options)(inputs)))
     fused = fuse_batch_norm(model)
     assert fused_layers(fused) == []
     values = np.random.default_rng(3).normal(size=(2, *shape)).astype("float32")

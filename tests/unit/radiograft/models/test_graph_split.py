@@ -1,4 +1,4 @@
-"""A network cut at any layer: prefix and suffix are the network, and what the suffix learns the network knows."""
+"""Splitting a network at any layer: prefix and suffix compute the same outputs and share the network's weights."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.helpers.networks import (
 )
 
 
-def through(cut: SplitModel, images: np.ndarray) -> np.ndarray:
-    return outputs(cut.suffix, outputs(cut.prefix, images))[0]
+def run_split(split: SplitModel, images: np.ndarray) -> np.ndarray:
+    return outputs(split.suffix, outputs(split.prefix, images))[0]
 
 
 few_examples = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,34 +35,32 @@ few_examples = settings(max_examples=4, deadline=None, suppress_health_check=[He
 @every_backbone
 @few_examples
 @given(share=shares)
-def test_prefix_and_suffix_are_the_network_at_any_layer(name: str, share: float) -> None:
+def test_split_model_at_any_layer_preserves_outputs(name: str, share: float) -> None:
     model = network(name)
     cut_off = inner_layers(model)[int(share * len(inner_layers(model)))]
     cut = split_model(model, cut_off)
-    np.testing.assert_allclose(through(cut, IMAGES), outputs(model, IMAGES)[0], atol=1e-6)
+    np.testing.assert_allclose(run_split(cut, IMAGES), outputs(model, IMAGES)[0], atol=1e-6)
     trained = downstream_layers(model, cut_off)
     assert not trained & {layer.name for layer in cut.prefix.layers}
-    again = {model.get_layer(layer) for layer in set(inner_layers(cut.suffix)) - trained}
+    recomputed = {model.get_layer(layer) for layer in set(inner_layers(cut.suffix)) - trained}
     assert trained <= set(inner_layers(cut.suffix))
-    assert all(isinstance(layer, ELEMENTWISE_LAYERS) and not layer.trainable_weights for layer in again)
+    assert all(isinstance(layer, ELEMENTWISE_LAYERS) and not layer.trainable_weights for layer in recomputed)
 
 
 @every_backbone
 @few_examples
 @given(share=shares, further=shares)
-def test_the_layers_between_two_cuts_lead_from_one_frontier_to_the_other(
-    name: str, share: float, further: float
-) -> None:
+def test_bridge_model_maps_shallower_to_deeper_frontier(name: str, share: float, further: float) -> None:
     model = pool_before_concat(network(name))
     shallower = inner_layers(model)[int(share * len(inner_layers(model)))]
-    behind = [layer for layer in inner_layers(model) if layer in downstream_layers(model, shallower)]
-    first, second = split_model(model, shallower), split_model(model, behind[int(further * len(behind))])
+    downstream = [layer for layer in inner_layers(model) if layer in downstream_layers(model, shallower)]
+    first, second = split_model(model, shallower), split_model(model, downstream[int(further * len(downstream))])
     extended = outputs(bridge_model(first, second), outputs(first.prefix, IMAGES))
-    for mine, direct in zip(extended, outputs(second.prefix, IMAGES), strict=True):
-        np.testing.assert_allclose(mine, direct, rtol=1e-5, atol=1e-6)
+    for actual, expected in zip(extended, outputs(second.prefix, IMAGES), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_frozen_layers_make_of_a_stored_tensor_is_computed_again() -> None:
+def test_split_model_recomputes_frozen_elementwise_layers() -> None:
     model = network("densenet121")
     (tensor,) = split_model(model, "conv5_block16_1_conv").prefix.outputs
     assert tensor.shape == (None, 1, 1, 992)
@@ -73,7 +71,7 @@ def test_what_frozen_layers_make_of_a_stored_tensor_is_computed_again() -> None:
         freeze_normalization(model)
 
 
-def test_the_posters_cut_meets_in_two_tensors() -> None:
+def test_split_model_default_cut_off_has_two_frontier_tensors() -> None:
     model = network("densenet121")
     cut = split_model(model, "conv5_block16_2_conv")
     assert sorted(tensor.shape[-1] for tensor in cut.prefix.outputs) == [128, 992]
@@ -83,20 +81,20 @@ def test_the_posters_cut_meets_in_two_tensors() -> None:
     }  # fmt: skip
 
 
-def test_early_pooling_shrinks_the_posters_cache_and_changes_nothing() -> None:
+def test_pool_before_concat_shrinks_cache_and_preserves_outputs() -> None:
     model = whole(build_backbone("densenet121", "none", "", 224))
     unfreeze_from(model, "conv5_block16_2_conv")
     plain, pooled_early = (
         split_model(model, "conv5_block16_2_conv"),
         split_model(pool_before_concat(model), "conv5_block16_2_conv"),
     )
-    assert plain.bytes_a_view() == 2 * 7 * 7 * (128 + 992)
-    assert pooled_early.bytes_a_view() == 2 * (7 * 7 * 128 + 992) == 14_528
+    assert plain.bytes_per_view() == 2 * 7 * 7 * (128 + 992)
+    assert pooled_early.bytes_per_view() == 2 * (7 * 7 * 128 + 992) == 14_528
     images = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 1), dtype="uint8")
-    np.testing.assert_allclose(through(pooled_early, images), outputs(model, images)[0], atol=1e-6)
+    np.testing.assert_allclose(run_split(pooled_early, images), outputs(model, images)[0], atol=1e-6)
 
 
-def test_a_normalization_that_may_change_is_not_copied() -> None:
+def test_pool_before_concat_trainable_normalization_is_not_copied() -> None:
     model = network("densenet121")
     model.get_layer("bn").trainable = True
     assert pool_before_concat(model) is model
@@ -106,7 +104,7 @@ def test_a_normalization_that_may_change_is_not_copied() -> None:
 @pytest.mark.parametrize(
     ("name", "cut_off"), [("densenet121", "conv5_block16_2_conv"), ("efficientnet_lite0", "block7a_expand_conv")]
 )
-def test_the_trained_suffix_is_the_trained_network(name: str, cut_off: str) -> None:
+def test_training_suffix_trains_network(name: str, cut_off: str) -> None:
     model = whole(build_backbone(name, "none", "", SIZE))
     unfreeze_from(model, cut_off)
     cut = split_model(pool_before_concat(model), cut_off)
@@ -116,10 +114,10 @@ def test_the_trained_suffix_is_the_trained_network(name: str, cut_off: str) -> N
     cut.suffix.fit(frontier if len(frontier) > 1 else frontier[0], np.ones((3, 2)), epochs=2, verbose=0)
     after = outputs(model, IMAGES)[0]
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(through(cut, IMAGES), after, atol=1e-6)
+    np.testing.assert_allclose(run_split(cut, IMAGES), after, atol=1e-6)
 
 
-def test_refusals() -> None:
+def test_split_model_invalid_cut_off_raises() -> None:
     model = network("efficientnet_lite0")
     with pytest.raises(
         ValueError, match=r"model_cut_off must be a layer of .*, got 'top_conf'; did you mean 'top_conv'"

@@ -1,4 +1,4 @@
-"""The network: its classifier, and that a cut-off frees what is computed from it and nothing else."""
+"""The classifier, and that fine-tuning trains exactly the layers from the cut-off on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lite() -> keras.Model:
 
 
 def reached_from(model: keras.Model, start: str) -> set[str]:
-    """Layers that a layer's output reaches, read from the graph that Keras writes into a model's file."""
+    """Returns a layer and its downstream layers, computed from the config that Keras saves."""
     feeds: dict[str, set[str]] = {}
     for layer in model.get_config()["layers"]:
         nodes = json.dumps(layer["inbound_nodes"])
@@ -60,7 +60,7 @@ def values(layer: keras.Layer) -> list[np.ndarray]:
     return [np.array(weight) for weight in layer.get_weights()]
 
 
-def test_the_classifier_is_a_relu_layer_dropout_and_a_sigmoid_a_label() -> None:
+def test_build_classifier_has_relu_layer_dropout_and_sigmoids() -> None:
     classifier = build_classifier(6, 3, dense_units=4, dropout=0.25, l2=0.5, seed=1)
     hidden, dropout, output = classifier.layers[1:]
     assert (hidden.units, hidden.activation.__name__) == (4, "relu")
@@ -73,12 +73,12 @@ def test_the_classifier_is_a_relu_layer_dropout_and_a_sigmoid_a_label() -> None:
     np.testing.assert_allclose(classifier(features), 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
-def test_the_classifier_without_its_relu_layer_is_logistic_regression() -> None:
+def test_build_classifier_without_relu_layer_is_logistic_regression() -> None:
     classifier = build_classifier(6, 3, dense_units=0, dropout=0.0, l2=0.0, seed=1)
     assert [tuple(weight.shape) for weight in classifier.get_weights()] == [(6, 3), (3,)]
 
 
-def test_the_seed_decides_the_classifiers_weights() -> None:
+def test_build_classifier_weights_follow_seed() -> None:
     one, same, other = (
         build_classifier(6, 3, dense_units=4, dropout=0.0, l2=0.0, seed=seed).get_weights()[0] for seed in (1, 1, 2)
     )
@@ -86,7 +86,7 @@ def test_the_seed_decides_the_classifiers_weights() -> None:
     assert (one != other).all()
 
 
-def test_probabilities_and_features_are_float32_under_mixed_precision() -> None:
+def test_attach_classifier_mixed_precision_keeps_float32_outputs() -> None:
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         model = with_classifier("efficientnet_lite0")
@@ -98,7 +98,7 @@ def test_probabilities_and_features_are_float32_under_mixed_precision() -> None:
     assert model.output.dtype == "float32"
 
 
-def test_one_flat_network_shares_the_layers_of_both_parts() -> None:
+def test_attach_classifier_returns_flat_network_with_shared_layers() -> None:
     inputs = keras.Input((4, 4, 3))
     features = build_feature_extractor(
         keras.Model(inputs, keras.layers.Conv2D(5, 1, name="convolution")(inputs), name="small")
@@ -115,12 +115,12 @@ def test_one_flat_network_shares_the_layers_of_both_parts() -> None:
 
 
 @pytest.mark.parametrize("backbone", list_backbones())
-def test_the_default_cut_off_is_the_last_convolution(backbone: str, request: pytest.FixtureRequest) -> None:
+def test_default_cut_off_is_last_convolution(backbone: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue({"densenet121": "densenet", "efficientnet_lite0": "lite"}[backbone])
     assert last_convolution(model) == get_backbone(backbone).default_cut_off
 
 
-def test_the_posters_cut_off_leaves_its_last_convolution_and_the_classifier(densenet: keras.Model) -> None:
+def test_unfreeze_from_default_cut_off_trains_last_convolution_and_classifier(densenet: keras.Model) -> None:
     trainable = unfreeze_from(densenet, "conv5_block16_2_conv")
     sizes = {weight.path: int(np.prod(weight.shape)) for weight in densenet.trainable_weights}
     assert sizes == {
@@ -135,7 +135,7 @@ def test_the_posters_cut_off_leaves_its_last_convolution_and_the_classifier(dens
     assert not any(layer.trainable for layer in batch_normalizations(densenet))
 
 
-def test_training_at_the_posters_cut_off_changes_nothing_before_it(densenet: keras.Model) -> None:
+def test_training_from_default_cut_off_changes_no_earlier_layer(densenet: keras.Model) -> None:
     unfreeze_from(densenet, "conv5_block16_2_conv")
     before = {layer.name: values(layer) for layer in densenet.layers}
     random = np.random.default_rng(0)
@@ -152,7 +152,7 @@ def test_training_at_the_posters_cut_off_changes_nothing_before_it(densenet: ker
     assert (np.array(densenet(images, training=False)) != inference).any()
 
 
-def test_batch_normalization_keeps_its_statistics_in_training(lite: keras.Model) -> None:
+def test_unfreeze_from_keeps_batch_normalization_in_inference_mode(lite: keras.Model) -> None:
     unfreeze_from(lite, "stem_conv")
     statistics = [values(layer) for layer in batch_normalizations(lite)]
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
@@ -164,11 +164,11 @@ def test_batch_normalization_keeps_its_statistics_in_training(lite: keras.Model)
 
 
 def check_frozen(model: keras.Model, cut_off: str) -> None:
-    behind = reached_from(model, cut_off)
+    downstream = reached_from(model, cut_off)
     trainable = unfreeze_from(model, cut_off)
     normalizations = {layer.name for layer in batch_normalizations(model)}
-    assert {layer.name for layer in model.layers if layer.trainable} == behind - normalizations
-    weights = {weight.path for name in behind - normalizations for weight in model.get_layer(name).weights}
+    assert {layer.name for layer in model.layers if layer.trainable} == downstream - normalizations
+    weights = {weight.path for name in downstream - normalizations for weight in model.get_layer(name).weights}
     kernels = {path for path in weights if not path.endswith("seed_generator_state")}
     assert {weight.path for weight in model.trainable_weights} == kernels
     assert trainable == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
@@ -176,7 +176,7 @@ def check_frozen(model: keras.Model, cut_off: str) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_frozen_is_exactly_what_is_not_computed_from_the_cut_off(
+def test_unfreeze_from_any_layer_trains_exactly_downstream_layers(
     densenet: keras.Model, lite: keras.Model, data: st.DataObject
 ) -> None:
     for model in (densenet, lite):
@@ -184,30 +184,32 @@ def test_frozen_is_exactly_what_is_not_computed_from_the_cut_off(
         check_frozen(model, data.draw(st.sampled_from([layer.name for layer in model.layers[: last + 1]])))
 
 
-def test_a_branch_beside_the_cut_off_stays_frozen(densenet: keras.Model) -> None:
+def test_unfreeze_from_keeps_parallel_branch_frozen(densenet: keras.Model) -> None:
     unfreeze_from(densenet, "conv5_block3_1_conv")
     assert not densenet.get_layer("conv5_block2_2_conv").trainable
     assert densenet.get_layer("conv5_block3_2_conv").trainable
     assert densenet.get_layer("conv5_block4_1_conv").trainable
 
 
-def test_a_second_cut_off_forgets_the_first(lite: keras.Model) -> None:
+def test_unfreeze_from_again_replaces_first_cut_off(lite: keras.Model) -> None:
     unfreeze_from(lite, "stem_conv")
     unfreeze_from(lite, "top_conv")
     assert not lite.get_layer("block7a_project_conv").trainable
     assert lite.get_layer("top_conv").trainable
 
 
-@pytest.mark.parametrize("behind", ["top_bn", "top_activation", "pooled", "classifier_dense", "probabilities"])
-def test_a_cut_off_behind_the_last_convolution_is_refused(lite: keras.Model, behind: str) -> None:
-    with pytest.raises(ValueError, match=f"must leave weights of the backbone to train, behind '{behind}'"):
-        unfreeze_from(lite, behind, HEAD)
+@pytest.mark.parametrize("cut_off", ["top_bn", "top_activation", "pooled", "classifier_dense", "probabilities"])
+def test_unfreeze_behind_last_convolution_raises(lite: keras.Model, cut_off: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"must leave weights of the backbone .*, but there are none from '{cut_off}' on"
+    ):
+        unfreeze_from(lite, cut_off, HEAD)
 
 
-def test_an_unknown_cut_off_is_answered_with_the_nearest_names(densenet: keras.Model, lite: keras.Model) -> None:
-    for refuse in (check_cut_off, unfreeze_from):
+def test_check_cut_off_unknown_layer_raises_with_suggestions(densenet: keras.Model, lite: keras.Model) -> None:
+    for function in (check_cut_off, unfreeze_from):
         with pytest.raises(ValueError, match="model_cut_off must be a layer of densenet121, got") as caught:
-            refuse(densenet, "conv5_block16_2conv")
+            function(densenet, "conv5_block16_2conv")
         assert "; did you mean 'conv5_block16_2_conv' or " in str(caught.value)
         assert str(caught.value).endswith("(its last convolution is 'conv5_block16_2_conv')")
     with pytest.raises(ValueError, match=r"got 'conv5_block16_2_conv'.*\(its last convolution is 'top_conv'\)"):

@@ -1,4 +1,4 @@
-"""A network that was stored under one dtype policy and is to be trained under another."""
+"""Training a network under another dtype policy than the one under which it was saved."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def float32_afterwards() -> Iterator[None]:
 
 
 @functools.cache
-def built(backbone: str, policy: str) -> keras.Model:
-    """A whole network that was made under a policy."""
+def build_under(backbone: str, policy: str) -> keras.Model:
+    """Builds a whole network under a policy."""
     keras.config.set_dtype_policy(policy)
     features = build_feature_extractor(build_backbone(backbone, "none", "", 32))
     classifier = build_classifier(features.output.shape[-1], 2, dense_units=4, dropout=0.5, l2=1e-4, seed=0)
@@ -37,30 +37,28 @@ def policies(model: keras.Model) -> list[str]:
     return [layer.dtype_policy.name for layer in model.layers[1:]]
 
 
-@pytest.mark.parametrize(("backbone", "stored", "wanted"), [*LITE, ("densenet121", "float32", "mixed_float16")])
-def test_a_stored_network_computes_as_one_that_is_built_now(
-    backbone: str, stored: str, wanted: str, tmp_path: Path
+@pytest.mark.parametrize(("backbone", "saved", "target"), [*LITE, ("densenet121", "float32", "mixed_float16")])
+def test_cast_to_policy_matches_network_built_under_policy(
+    backbone: str, saved: str, target: str, tmp_path: Path
 ) -> None:
-    """Fails where a layer keeps the policy it was stored with, where one that is float32 by itself is rounded, or where
-    a weight or a random state is another.
-    """
-    built(backbone, stored).save(tmp_path / "model.keras")
-    expected = policies(built(backbone, wanted))
-    keras.config.set_dtype_policy(wanted)
+    """Fails if a layer keeps its saved policy, a layer that must be float32 is cast, or a variable changes."""
+    build_under(backbone, saved).save(tmp_path / "model.keras")
+    expected = policies(build_under(backbone, target))
+    keras.config.set_dtype_policy(target)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    found = cast_to_policy(loaded)
-    assert policies(found) == expected
-    assert found.get_layer("pooled").compute_dtype == found.output.dtype == "float32"
+    cast = cast_to_policy(loaded)
+    assert policies(cast) == expected
+    assert cast.get_layer("pooled").compute_dtype == cast.output.dtype == "float32"
     for layer in loaded.layers:
-        for mine, theirs in zip(found.get_layer(layer.name).variables, layer.variables, strict=True):
-            assert mine.dtype == theirs.dtype
-            np.testing.assert_array_equal(mine, theirs)
+        for actual, original in zip(cast.get_layer(layer.name).variables, layer.variables, strict=True):
+            assert actual.dtype == original.dtype
+            np.testing.assert_array_equal(actual, original)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_network_of_the_present_precision_is_left_as_it_is(policy: str, tmp_path: Path) -> None:
-    """Fails where every network is copied."""
-    built("efficientnet_lite0", policy).save(tmp_path / "model.keras")
+def test_cast_to_policy_with_same_policy_returns_network_itself(policy: str, tmp_path: Path) -> None:
+    """Fails if every network is copied."""
+    build_under("efficientnet_lite0", policy).save(tmp_path / "model.keras")
     keras.config.set_dtype_policy(policy)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert cast_to_policy(loaded) is loaded

@@ -1,4 +1,4 @@
-"""Streaming a data set through a network: every image once, in order, as `predict` would answer."""
+"""Running a network on a dataset: each image once, in order, with the same outputs as Keras's `predict`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from radiograft.models.predictor import Predictor, stream_to_file
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 1), dtype=np.uint8)
 
 
-class TracesSeen(keras.layers.Layer):  # type: ignore[misc]
-    """Hands its input on and counts how often it has been traced."""
+class TraceCounter(keras.layers.Layer):  # type: ignore[misc]
+    """Returns its input and counts how often it is traced."""
 
     count = 0
 
@@ -42,48 +42,48 @@ def predictor(model: keras.Model) -> Predictor:
     return Predictor(model, tf.distribute.get_strategy())
 
 
-def in_batches(values: object, size: int) -> tf.data.Dataset:
+def batched(values: object, size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(values).batch(size)
 
 
 @settings(max_examples=8, deadline=None)
 @given(batch_size=st.integers(1, 13))
-def test_a_stream_gives_what_predict_gives(model: keras.Model, predictor: Predictor, batch_size: int) -> None:
-    batches = in_batches(IMAGES, batch_size)
+def test_iter_outputs_matches_keras_predict(model: keras.Model, predictor: Predictor, batch_size: int) -> None:
+    batches = batched(IMAGES, batch_size)
     outputs = list(predictor.iter_outputs(batches))
     assert [len(output) for output in outputs] == [len(batch) for batch in batches]
     assert all(output.dtype == np.float32 for output in outputs)
     np.testing.assert_allclose(np.concatenate(outputs), model.predict(IMAGES, verbose=0), atol=1e-5)
 
 
-def test_the_last_small_batch_is_like_the_others(predictor: Predictor) -> None:
-    first, second, last = predictor.iter_outputs(in_batches(IMAGES, 4))
+def test_iter_outputs_smaller_last_batch_matches_single_images(predictor: Predictor) -> None:
+    first, second, last = predictor.iter_outputs(batched(IMAGES, 4))
     assert (len(first), len(second), len(last)) == (4, 4, 3)
-    alone = list(predictor.iter_outputs(in_batches(IMAGES[8:], 1)))
-    np.testing.assert_allclose(last, np.concatenate(alone), atol=1e-6)
+    single_images = list(predictor.iter_outputs(batched(IMAGES[8:], 1)))
+    np.testing.assert_allclose(last, np.concatenate(single_images), atol=1e-6)
 
 
-def test_no_images_give_no_outputs(predictor: Predictor) -> None:
-    assert list(predictor.iter_outputs(in_batches(IMAGES[:0], 4))) == []
+def test_iter_outputs_without_images_yields_nothing(predictor: Predictor) -> None:
+    assert list(predictor.iter_outputs(batched(IMAGES[:0], 4))) == []
 
 
-def test_one_trace_serves_batches_and_streams_of_all_sizes() -> None:
-    seen = TracesSeen()
+def test_iter_outputs_all_batch_sizes_share_one_trace() -> None:
+    counter = TraceCounter()
     inputs = keras.Input((8, 8, 1), dtype="uint8")
-    predictor = Predictor(keras.Model(inputs, seen(inputs)), tf.distribute.get_strategy())
-    before = seen.count
+    predictor = Predictor(keras.Model(inputs, counter(inputs)), tf.distribute.get_strategy())
+    before = counter.count
     for size in (4, 4, 11, 3):
-        np.testing.assert_array_equal(np.concatenate(list(predictor.iter_outputs(in_batches(IMAGES, size)))), IMAGES)
-    assert seen.count == before + 1
+        np.testing.assert_array_equal(np.concatenate(list(predictor.iter_outputs(batched(IMAGES, size)))), IMAGES)
+    assert counter.count == before + 1
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_model_of_several_tensors_in_half_precision_gives_all_its_outputs() -> None:
+def test_parts_several_inputs_in_half_precision_yield_all_outputs() -> None:
     first, second = keras.Input((2,)), keras.Input((3, 2))
     pooled = keras.layers.GlobalAveragePooling1D()(second)
     model = keras.Model([first, second], [keras.layers.Add()([first, pooled]), pooled])
     values = np.arange(10, dtype="float16").reshape(5, 2), np.ones((5, 3, 2), dtype="float16")
-    batches = list(Predictor(model, tf.distribute.get_strategy()).iter_batches(in_batches(values, 2)))
+    batches = list(Predictor(model, tf.distribute.get_strategy()).iter_batches(batched(values, 2)))
     assert [[len(output) for output in outputs] for outputs in batches] == [[2, 2], [2, 2], [1, 1]]
     sums, means = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
     np.testing.assert_array_equal(sums, np.arange(10).reshape(5, 2) + 1)
@@ -98,7 +98,7 @@ def batches_of(values: np.ndarray, *sizes: int) -> Iterator[np.ndarray]:
         start += size
 
 
-def test_a_file_holds_all_batches_in_order(tmp_path: Path) -> None:
+def test_stream_to_file_stores_all_batches_in_order(tmp_path: Path) -> None:
     values = np.arange(30, dtype=np.float32).reshape(10, 3)
     stored = stream_to_file(batches_of(values, 4, 4, 2), 10, tmp_path / "features.npy")
     assert isinstance(stored, np.memmap)
@@ -107,7 +107,7 @@ def test_a_file_holds_all_batches_in_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), values)
 
 
-def test_a_number_beyond_half_precision_is_refused(tmp_path: Path) -> None:
+def test_stream_to_file_number_above_float16_raises(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"features\.npy must hold numbers below 65504, got 70000"):
         stream_to_file(batches_of(np.full((2, 3), 7e4, dtype=np.float32), 2), 2, tmp_path / "features.npy")
 
@@ -120,7 +120,7 @@ def test_a_number_beyond_half_precision_is_refused(tmp_path: Path) -> None:
         ((), r"features\.npy must hold 10 rows, got 0 before"),
     ],
 )
-def test_a_stream_of_another_length_is_refused(tmp_path: Path, sizes: tuple[int, ...], message: str) -> None:
+def test_stream_to_file_other_number_of_rows_raises(tmp_path: Path, sizes: tuple[int, ...], message: str) -> None:
     values = np.zeros((12, 3), dtype=np.float32)
     with pytest.raises(ValueError, match=message):
         stream_to_file(batches_of(values, *sizes), 10, tmp_path / "features.npy")

@@ -1,4 +1,4 @@
-"""How an image is named: fixed by its digest, or by a tag that may come to stand for another one."""
+"""Image references with a digest are pinned; tags are not."""
 
 import pytest
 
@@ -8,7 +8,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
-    ("reference", "fixed"),
+    ("reference", "pinned"),
     [
         (f"radiograft/trainer@{DIGEST}", True),
         (f"registry.example:5000/team/trainer:0.1.0@{DIGEST}", True),
@@ -19,5 +19,5 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
         (f"radiograft/trainer@{DIGEST}-cpu", False),
     ],
 )
-def test_only_a_digest_fixes_an_image(reference: str, fixed: bool) -> None:
-    assert is_pinned(reference) is fixed
+def test_is_pinned_is_true_for_digest_only(reference: str, pinned: bool) -> None:
+    assert is_pinned(reference) is pinned

@@ -1,4 +1,4 @@
-"""Every stage insists on the GPUs it was promised and on the outputs that it promises itself."""
+"""The wrapper of stages checks GPUs, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from radiograft.stages.runtime import log, stage
 from radiograft.storage import checksums
 from radiograft.utils.gpus import list_gpu_devices
 
-PROMISE = "RADIOGRAFT_PROMISED_GPUS"
+VARIABLE = "RADIOGRAFT_PROMISED_GPUS"
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
+def restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, levels = list(root.handlers), (root.level, log.level)
     yield
@@ -27,7 +27,7 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Path:
-    """What /dev shows of one GPU in a container."""
+    """The device files of a container with one GPU."""
     folder = tmp_path / "dev"
     folder.mkdir()
     for name in ("nvidia7", "nvidiactl", "nvidia-uvm", "nvidia-caps", "null"):
@@ -42,48 +42,48 @@ def output(tmp_path: Path) -> Path:
     return path
 
 
-def test_gpus_are_counted_by_their_device_files(devices: Path) -> None:
+def test_list_gpu_devices_counts_device_files(devices: Path) -> None:
     (devices / "nvidia0").touch()
     assert [node.name for node in list_gpu_devices(devices)] == ["nvidia0", "nvidia7"]
 
 
-def test_fewer_gpus_than_promised_stop_the_stage_before_its_work(
+def test_stage_with_fewer_gpus_than_requested_raises_before_work(
     devices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(PROMISE, "2")
-    begun = False
+    monkeypatch.setenv(VARIABLE, "2")
+    started = False
     with pytest.raises(RuntimeError) as error, stage("fine_tune", devices=devices):
-        begun = True
-    assert not begun
+        started = True
+    assert not started
     assert str(error.value).startswith("this task requested 2 GPUs but sees 1; ")
     assert str(error.value).endswith("check the pod's resources, or unset RADIOGRAFT_PROMISED_GPUS to run without GPUs")
 
 
-@pytest.mark.parametrize("promise", [None, "0", "1"])
-def test_a_kept_promise_or_none_lets_the_stage_work(
-    devices: Path, output: Path, monkeypatch: pytest.MonkeyPatch, promise: str | None
+@pytest.mark.parametrize("requested", [None, "0", "1"])
+def test_stage_with_requested_gpus_runs(
+    devices: Path, output: Path, monkeypatch: pytest.MonkeyPatch, requested: str | None
 ) -> None:
-    monkeypatch.delenv(PROMISE, raising=False)
-    if promise is not None:
-        monkeypatch.setenv(PROMISE, promise)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if requested is not None:
+        monkeypatch.setenv(VARIABLE, requested)
     with stage("fine_tune", str(output), devices=devices):
         output.write_text("worked")
     assert output.read_text() == "worked"
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty file", "empty folder"])
-def test_an_output_that_was_not_written_fails_the_stage(tmp_path: Path, output: Path, kind: str) -> None:
-    promised = tmp_path / "model"
+def test_stage_missing_or_empty_output_raises(tmp_path: Path, output: Path, kind: str) -> None:
+    expected = tmp_path / "model"
     if kind == "empty file":
-        promised.touch()
+        expected.touch()
     if kind == "empty folder":
-        promised.mkdir()
-    with pytest.raises(RuntimeError) as error, stage("fine_tune", str(output), str(promised)):
+        expected.mkdir()
+    with pytest.raises(RuntimeError) as error, stage("fine_tune", str(output), str(expected)):
         pass
-    assert str(error.value) == f"fine_tune must write model, but nothing is at {promised}"
+    assert str(error.value) == f"fine_tune must write model, but nothing is at {expected}"
 
 
-def test_written_files_and_folders_pass_and_the_time_is_told(
+def test_stage_with_outputs_succeeds_and_logs_duration(
     tmp_path: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "catalog"
@@ -97,7 +97,7 @@ def test_written_files_and_folders_pass_and_the_time_is_told(
     assert lines[1].endswith(" s")
 
 
-def test_what_names_tell_the_terminal_to_do_is_not_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stage_log_escapes_control_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stage("preprocess"):
         log.warning("set aside %s\n  and another", "a\x1b]0;title\x07\x9b6n.png")
     assert capsys.readouterr().out.startswith(
@@ -105,12 +105,12 @@ def test_what_names_tell_the_terminal_to_do_is_not_done(tmp_path: Path, capsys: 
     )
 
 
-def test_the_works_own_error_comes_through(tmp_path: Path) -> None:
+def test_stage_propagates_error_of_work(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="the real cause"), stage("ingest", str(tmp_path / "missing")):
         raise KeyError("the real cause")
 
 
-def test_what_a_stage_writes_is_what_the_next_one_reads(tmp_path: Path) -> None:
+def test_stage_outputs_pass_checksums_of_next_stage(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     with stage("preprocess", str(folder)):
         folder.mkdir()
@@ -120,14 +120,14 @@ def test_what_a_stage_writes_is_what_the_next_one_reads(tmp_path: Path) -> None:
     assert (folder / checksums.NAME).is_file()
 
 
-def test_a_damaged_input_stops_the_stage_before_its_work(tmp_path: Path) -> None:
+def test_stage_corrupt_input_raises_before_work(tmp_path: Path) -> None:
     (tmp_path / "train").write_text("1")
     checksums.write_checksums(tmp_path)
     (tmp_path / "train").write_text("2")
-    begun = False
+    started = False
     with (
         pytest.raises(ValueError, match=f"^{tmp_path}/train must match SHA256SUMS, "),
         stage("fine_tune", reads=[str(tmp_path)]),
     ):
-        begun = True
-    assert not begun
+        started = True
+    assert not started

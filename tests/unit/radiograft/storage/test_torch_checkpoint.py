@@ -1,4 +1,4 @@
-"""Legacy PyTorch checkpoints, honest and damaged, assembled opcode by opcode."""
+"""Valid and corrupt legacy PyTorch checkpoints, assembled from opcodes."""
 
 import pickle
 import struct
@@ -20,30 +20,30 @@ STORAGE_TYPES = FLOATS | INTEGERS | {"uint8": "ByteStorage", "bool": "BoolStorag
 
 
 def code(value: object) -> bytes:
-    """Opcodes that push a plain value: its pickle without PROTO and STOP."""
+    """Returns the opcodes that push a plain value: its pickle without PROTO and STOP."""
     return pickle.dumps(value, protocol=2)[2:-1]
 
 
-def found(module: str, name: str) -> bytes:
+def global_opcodes(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-def stored(kind: str, key: str, elements: int) -> bytes:
-    fields = (code("storage"), found("torch", kind), code(key), code("cpu"), code(elements), code(None))
+def storage_opcodes(kind: str, key: str, elements: int) -> bytes:
+    fields = (code("storage"), global_opcodes("torch", kind), code(key), code("cpu"), code(elements), code(None))
     return b"(" + b"".join(fields) + b"tQ"
 
 
-def tensor(storage: bytes, offset: int, size: object, stride: object) -> bytes:
-    hooks = found("collections", "OrderedDict") + b")R"
+def tensor_opcodes(storage: bytes, offset: int, size: object, stride: object) -> bytes:
+    hooks = global_opcodes("collections", "OrderedDict") + b")R"
     arguments = storage + code(offset) + code(size) + code(stride) + code(False) + hooks
-    return found("torch._utils", "_rebuild_tensor_v2") + b"(" + arguments + b"tR"
+    return global_opcodes("torch._utils", "_rebuild_tensor_v2") + b"(" + arguments + b"tR"
 
 
 def state_dict(tensors: dict[str, bytes], attribute: str = "_metadata") -> bytes:
-    """An OrderedDict with an attribute, as PyTorch gives it `_metadata`."""
+    """Returns the pickle of an OrderedDict with an attribute, such as PyTorch's `_metadata`."""
     items = b"".join(code(name) + opcodes for name, opcodes in tensors.items())
     build = code({attribute: {"version": 1}}) + b"b."
-    return b"\x80\x02" + found("collections", "OrderedDict") + b")R(" + items + b"u" + build
+    return b"\x80\x02" + global_opcodes("collections", "OrderedDict") + b")R(" + items + b"u" + build
 
 
 def raw(array: NDArray[np.generic]) -> bytes:
@@ -62,8 +62,8 @@ def checkpoint(storages: dict[str, bytes], **pickles: bytes) -> bytes:
 
 
 def one_tensor(offset: int, size: object, stride: object) -> bytes:
-    """A checkpoint whose tensor "w" lies in a storage of the six floats 0 to 5."""
-    state = state_dict({"w": tensor(stored("FloatStorage", "7", 6), offset, size, stride)})
+    """Returns a checkpoint with a tensor "w" in a storage of the floats 0 to 5."""
+    state = state_dict({"w": tensor_opcodes(storage_opcodes("FloatStorage", "7", 6), offset, size, stride)})
     return checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=state)
 
 
@@ -73,15 +73,15 @@ def read(content: bytes, folder: Path) -> dict[str, NDArray[np.generic]]:
     return read_tensors(path)
 
 
-def test_reads_tensors_that_share_and_transpose_a_storage(tmp_path: Path) -> None:
-    floats = stored("FloatStorage", "94", 6)
+def test_read_tensors_with_shared_storage_and_strides(tmp_path: Path) -> None:
+    floats = storage_opcodes("FloatStorage", "94", 6)
     state = state_dict(
         {
-            "conv.weight": tensor(floats, 0, (2, 3), (3, 1)),
-            "conv.transposed": tensor(floats, 0, (3, 2), (1, 3)),
-            "conv.bias": tensor(floats, 4, (2,), (1,)),
-            "steps": tensor(stored("LongStorage", "12", 1), 0, (), ()),
-            "none": tensor(stored("HalfStorage", "13", 0), 0, (0, 5), (5, 1)),
+            "conv.weight": tensor_opcodes(floats, 0, (2, 3), (3, 1)),
+            "conv.transposed": tensor_opcodes(floats, 0, (3, 2), (1, 3)),
+            "conv.bias": tensor_opcodes(floats, 4, (2,), (1,)),
+            "steps": tensor_opcodes(storage_opcodes("LongStorage", "12", 1), 0, (), ()),
+            "none": tensor_opcodes(storage_opcodes("HalfStorage", "13", 0), 0, (0, 5), (5, 1)),
         }
     )
     storages = {
@@ -102,47 +102,49 @@ def test_reads_tensors_that_share_and_transpose_a_storage(tmp_path: Path) -> Non
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(array=npst.arrays(st.sampled_from(list(STORAGE_TYPES)), npst.array_shapes(min_dims=0, max_side=4)))
-def test_reads_back_what_was_written(array: NDArray[np.generic], tmp_path: Path) -> None:
+def test_read_tensors_returns_written_array(array: NDArray[np.generic], tmp_path: Path) -> None:
     strides = tuple(step // array.itemsize for step in array.strides)
-    storage = stored(STORAGE_TYPES[array.dtype.name], "0", array.size)
-    state = state_dict({"w": tensor(storage, 0, array.shape, strides)})
+    storage = storage_opcodes(STORAGE_TYPES[array.dtype.name], "0", array.size)
+    state = state_dict({"w": tensor_opcodes(storage, 0, array.shape, strides)})
     result = read(checkpoint({"0": raw(array)}, state=state), tmp_path)["w"]
     assert result.dtype == array.dtype
     np.testing.assert_array_equal(result, array)
 
 
 @pytest.mark.parametrize(
-    "admitted",
+    "permitted",
     [
-        found("torch", "FloatStorage"),
-        found("torch._utils", "_rebuild_tensor_v2"),
-        found("collections", "OrderedDict"),
+        global_opcodes("torch", "FloatStorage"),
+        global_opcodes("torch._utils", "_rebuild_tensor_v2"),
+        global_opcodes("collections", "OrderedDict"),
     ],
 )
 @pytest.mark.parametrize("attributes", [{"dtype": "<f8"}, {"__call__": 1}, {"items": 1}])
-def test_a_pickle_cannot_alter_what_is_admitted(admitted: bytes, attributes: dict[str, object], tmp_path: Path) -> None:
+def test_read_tensors_pickle_setting_attributes_raises(
+    permitted: bytes, attributes: dict[str, object], tmp_path: Path
+) -> None:
     build = b"(N" + code(attributes) + b"tb."
     with pytest.raises(ValueError, match="pickle of the state dict"):
-        read(checkpoint({}, state=b"\x80\x02" + admitted + build), tmp_path)
+        read(checkpoint({}, state=b"\x80\x02" + permitted + build), tmp_path)
     assert read(one_tensor(0, (6,), (1,)), tmp_path)["w"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_attributes_of_the_state_dict_do_not_hide_its_tensors(tmp_path: Path) -> None:
-    state = state_dict({"w": tensor(stored("ByteStorage", "7", 1), 0, (1,), (1,))}, attribute="items")
+def test_read_tensors_ignores_attributes_of_state_dict(tmp_path: Path) -> None:
+    state = state_dict({"w": tensor_opcodes(storage_opcodes("ByteStorage", "7", 1), 0, (1,), (1,))}, attribute="items")
     content = checkpoint({"7": raw(np.array([9], "u1"))}, state=state)
     assert read(content, tmp_path)["w"].tolist() == [9]
 
 
-def test_refuses_every_truncation(tmp_path: Path) -> None:
+def test_read_tensors_truncated_file_raises(tmp_path: Path) -> None:
     whole = one_tensor(0, (2, 3), (3, 1))
     for length in range(len(whole)):
-        with pytest.raises(ValueError, match=r"damaged|whole"):
+        with pytest.raises(ValueError, match=r"corrupt|whole"):
             read(whole[:length], tmp_path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damage_raises_nothing_but_value_errors(data: st.DataObject, tmp_path: Path) -> None:
+def test_read_tensors_corrupt_bytes_raise_value_error_only(data: st.DataObject, tmp_path: Path) -> None:
     content = bytearray(one_tensor(0, (2, 3), (3, 1)))
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
         content[position] = data.draw(st.integers(0, 255))
@@ -178,7 +180,7 @@ NOT_NATURAL = "must be integers of at least 0"
         (0, (10**6, 10**6), (0, 0), "'w' repeats elements of its storage"),
     ],
 )
-def test_refuses_tensors_that_do_not_lie_in_their_storage(
+def test_read_tensors_outside_storage_raises(
     offset: int, size: object, stride: object, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -186,8 +188,8 @@ def test_refuses_tensors_that_do_not_lie_in_their_storage(
 
 
 @pytest.mark.parametrize("elements", [2**27, 2**62, 2**63 - 1])
-def test_a_storage_larger_than_the_file_allocates_nothing(elements: int, tmp_path: Path) -> None:
-    state = state_dict({"w": tensor(stored("FloatStorage", "7", elements), 0, (1,), (1,))})
+def test_read_tensors_storage_larger_than_file_allocates_nothing(elements: int, tmp_path: Path) -> None:
+    state = state_dict({"w": tensor_opcodes(storage_opcodes("FloatStorage", "7", elements), 0, (1,), (1,))})
     content = checkpoint({"7": struct.pack("<q", elements) + bytes(12)}, state=state)
     tracemalloc.start()
     try:
@@ -198,15 +200,17 @@ def test_a_storage_larger_than_the_file_allocates_nothing(elements: int, tmp_pat
         tracemalloc.stop()
 
 
-EMPTY = state_dict({"w": tensor(stored("FloatStorage", "7", 0), 0, (0,), (1,))})
-TWO_TYPES = state_dict({kind: tensor(stored(kind, "7", 1), 0, (1,), (1,)) for kind in ("FloatStorage", "LongStorage")})
+EMPTY = state_dict({"w": tensor_opcodes(storage_opcodes("FloatStorage", "7", 0), 0, (0,), (1,))})
+TWO_TYPES = state_dict(
+    {kind: tensor_opcodes(storage_opcodes(kind, "7", 1), 0, (1,), (1,)) for kind in ("FloatStorage", "LongStorage")}
+)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"PK\x03\x04" + bytes(100), "legacy format, got a zip archive"),
-        (b"", "pickle of the magic number is damaged"),
+        (b"", "pickle of the magic number is corrupt"),
         (checkpoint({}, magic=pickle.dumps(1)), "must have PyTorch's magic number"),
         (checkpoint({}, version=pickle.dumps(1000)), "protocol 1001"),
         (checkpoint({}, state=pickle.dumps([1])), "must hold a state dict, got a list"),
@@ -219,6 +223,6 @@ TWO_TYPES = state_dict({kind: tensor(stored(kind, "7", 1), 0, (1,), (1,)) for ki
         (one_tensor(0, (6,), (1,)).replace(code("storage"), code("module!")), "must name a whole storage"),
     ],
 )
-def test_says_what_is_wrong_with_the_file(content: bytes, message: str, tmp_path: Path) -> None:
+def test_read_tensors_malformed_file_raises(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read(content, tmp_path)

@@ -1,4 +1,4 @@
-"""Training on cached activations is training on the images, at the price of the suffix."""
+"""Training on cached activations gives the same result as training on images."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def data(shards_folder: Path) -> Shards:
     return Shards.read(shards_folder)
 
 
-def stored(cut: SplitModel, data: Shards, folder: Path, views: int, split: str = "train") -> CachedActivations:
+def cache(cut: SplitModel, data: Shards, folder: Path, views: int, split: str = "train") -> CachedActivations:
     prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
     return cache_activations(prefix, data, split, views=views, batch_size=7, seed=SEED, folder=folder)
 
 
-def fit(model: keras.Model, material: TrainingData, logs: Path) -> History:
-    plan = TrainConfig("test", "adam", learning_rate=1e-3, recipe=Recipe(), epochs=EPOCHS, patience=9, logs=logs)
-    return train(model, material, plan, tf.distribute.get_strategy(), Checkpoints(""))
+def train_network(model: keras.Model, training_data: TrainingData, logs: Path) -> History:
+    config = TrainConfig("test", "adam", learning_rate=1e-3, recipe=Recipe(), epochs=EPOCHS, patience=9, logs=logs)
+    return train(model, training_data, config, tf.distribute.get_strategy(), Checkpoints(""))
 
 
-def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
-    """The same order and the same views, once as activations through the suffix, once as images through it all."""
+def test_training_on_cached_activations_matches_training_on_images(data: Shards, tmp_path: Path) -> None:
+    """The same views in the same order: as activations through the suffix, and as images through the whole network."""
     cached = network()
     cut = split_model(pool_before_concat(cached), CUT_OFF)
-    views, held_out = stored(cut, data, tmp_path / "t", 2), stored(cut, data, tmp_path / "v", 0, "validation")
-    material = data_from_activations(views, held_out, BATCH, SEED, replicas=1)
-    fast = fit(cut.suffix, material, tmp_path / "a")
+    views, held_out = cache(cut, data, tmp_path / "t", 2), cache(cut, data, tmp_path / "v", 0, "validation")
+    training_data = data_from_activations(views, held_out, BATCH, SEED, replicas=1)
+    cached_history = train_network(cut.suffix, training_data, tmp_path / "a")
 
     images = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
     as_images = [
@@ -70,19 +70,19 @@ def test_cached_epochs_are_online_epochs(data: Shards, tmp_path: Path) -> None:
     ]
     stream = tf.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in zip(*as_images, strict=True)))
     online = network()
-    shown = material._replace(batches=lambda epochs: stream, validation=data.images("validation", BATCH))
-    slow = fit(online, shown, tmp_path / "b")
+    online_data = training_data._replace(batches=lambda epochs: stream, validation=data.images("validation", BATCH))
+    online_history = train_network(online, online_data, tmp_path / "b")
 
-    for quick, whole in zip(fast.epochs, slow.epochs, strict=True):
-        assert quick["loss"] == pytest.approx(whole["loss"], rel=2e-3)  # activations are kept in half precision
-        assert quick["val_loss"] == pytest.approx(whole["val_loss"], rel=2e-3)
-    for mine, theirs in zip(cached.get_weights(), online.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=5e-3)
+    for actual, expected in zip(cached_history.epochs, online_history.epochs, strict=True):
+        assert actual["loss"] == pytest.approx(expected["loss"], rel=2e-3)  # activations have half precision
+        assert actual["val_loss"] == pytest.approx(expected["val_loss"], rel=2e-3)
+    for actual, expected in zip(cached.get_weights(), online.get_weights(), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=5e-3)
 
 
-def test_a_view_depends_on_seed_image_and_view_alone(data: Shards, tmp_path: Path) -> None:
+def test_cache_activations_same_seed_gives_same_views(data: Shards, tmp_path: Path) -> None:
     cut = split_model(network(), CUT_OFF)
-    first, again = (stored(cut, data, tmp_path / name, 2) for name in "ab")
+    first, again = (cache(cut, data, tmp_path / name, 2) for name in "ab")
     for one, two in zip(first.parts, again.parts, strict=True):
         assert one.dtype == np.float16
         assert one.shape[:2] == (2, len(data.split("train")))
@@ -90,17 +90,17 @@ def test_a_view_depends_on_seed_image_and_view_alone(data: Shards, tmp_path: Pat
         assert np.abs(one[0].astype("float32") - one[1]).max() > 0.01
 
 
-def test_epochs_take_turns_with_the_views_and_show_every_image_once() -> None:
+def test_training_alternates_views_and_shows_each_image_once() -> None:
     part = np.arange(12, dtype="float16").reshape(2, 6, 1)
-    kept = CachedActivations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
+    activations = CachedActivations([part], np.zeros((6, 1), dtype="float32"), list("abcdef"))
     epochs = [
-        np.concatenate([values[:, 0] for values, _ in kept.training(2, range(e, e + 1), 0).as_numpy_iterator()])
+        np.concatenate([values[:, 0] for values, _ in activations.training(2, range(e, e + 1), 0).as_numpy_iterator()])
         for e in range(3)
     ]
     assert [sorted(epoch) for epoch in epochs] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [0, 1, 2, 3, 4, 5]]
     assert list(epochs[0]) != list(epochs[2])
-    on_end = [values[:, 0] for values, _ in kept.training(2, range(3), 0).as_numpy_iterator()]
-    np.testing.assert_array_equal(np.concatenate(on_end), np.concatenate(epochs))
+    consecutive = [values[:, 0] for values, _ in activations.training(2, range(3), 0).as_numpy_iterator()]
+    np.testing.assert_array_equal(np.concatenate(consecutive), np.concatenate(epochs))
 
 
 @settings(max_examples=15, deadline=None)
@@ -111,16 +111,22 @@ def test_epochs_take_turns_with_the_views_and_show_every_image_once() -> None:
     first=st.integers(0, 3),
     seed=st.integers(0, 2**31),
 )
-def test_batches_are_what_their_ids_say(images: int, views: int, batch_size: int, first: int, seed: int) -> None:
-    """Row p of view v holds 100 v + p twice, in two tensors; what does not fill a batch is left out."""
+def test_training_batches_match_training_ids(images: int, views: int, batch_size: int, first: int, seed: int) -> None:
+    """Row p of view v contains 100 v + p in two tensors; incomplete batches are dropped."""
     numbers = 100 * np.arange(views)[:, None] + np.arange(images)
     parts = [numbers[..., None].astype("float16"), np.repeat(numbers[..., None], 2, axis=2).astype("float16")]
-    kept = CachedActivations(parts, np.arange(images, dtype="float32")[:, None], [f"p{n}" for n in range(images)])
-    stream, epochs, steps = kept.training(batch_size, range(first, 4), seed), range(first, 4), images // batch_size
+    activations = CachedActivations(
+        parts, np.arange(images, dtype="float32")[:, None], [f"p{n}" for n in range(images)]
+    )
+    stream, epochs, steps = (
+        activations.training(batch_size, range(first, 4), seed),
+        range(first, 4),
+        images // batch_size,
+    )
     assert int(stream.cardinality()) == len(epochs) * steps
-    places = ((epoch, step) for epoch in epochs for step in range(steps))
-    for (epoch, step), ((one, two), truth) in zip(places, stream.as_numpy_iterator(), strict=True):
-        ids = kept.training_ids(batch_size, epoch, step, seed)
+    positions = ((epoch, step) for epoch in epochs for step in range(steps))
+    for (epoch, step), ((one, two), truth) in zip(positions, stream.as_numpy_iterator(), strict=True):
+        ids = activations.training_ids(batch_size, epoch, step, seed)
         assert ids == [f"p{int(row)}" for row in truth[:, 0]]
         assert len(set(ids)) == batch_size
         np.testing.assert_array_equal(one[:, 0], 100 * (epoch % views) + truth[:, 0])
@@ -128,41 +134,41 @@ def test_batches_are_what_their_ids_say(images: int, views: int, batch_size: int
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 9])
-def test_one_pass_in_stored_order_leaves_nothing_out(batch_size: int) -> None:
+def test_in_order_yields_all_images_in_stored_order(batch_size: int) -> None:
     part = np.arange(24, dtype="float16").reshape(2, 6, 2)
-    kept = CachedActivations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
-    batches = list(kept.in_order(batch_size, view=1).as_numpy_iterator())
-    assert int(kept.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
+    activations = CachedActivations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
+    batches = list(activations.in_order(batch_size, view=1).as_numpy_iterator())
+    assert int(activations.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
     for number, expected in enumerate((part[1], part[1, :, :1])):
         np.testing.assert_array_equal(np.concatenate([batch[number] for batch in batches]), expected)
-    alone = CachedActivations([part], kept.truth, kept.image_ids).in_order(batch_size)
-    np.testing.assert_array_equal(np.concatenate(list(alone.as_numpy_iterator())), part[0])
+    single = CachedActivations([part], activations.truth, activations.image_ids).in_order(batch_size)
+    np.testing.assert_array_equal(np.concatenate(list(single.as_numpy_iterator())), part[0])
 
 
-def test_an_activation_beyond_half_precision_is_refused(data: Shards, tmp_path: Path) -> None:
+def test_cache_activations_number_above_float16_raises(data: Shards, tmp_path: Path) -> None:
     images = keras.Input((32, 32, 1), dtype="uint8")
     huge = Predictor(keras.Model(images, [keras.layers.Rescaling(1e6)(images)]), tf.distribute.get_strategy())
     with pytest.raises(FloatingPointError, match=r"cached activations must stay below 65504, got .*; choose train_aug"):
         cache_activations(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
 
 
-class TestChoice:
-    def test_the_cache_holds_each_training_view_and_validation_once(self, data: Shards) -> None:
+class TestShouldCache:
+    def test_bytes_needed_counts_training_views_and_validation(self, data: Shards) -> None:
         sizes = len(data.split("train")), len(data.split("validation"))
         assert bytes_needed(100, data, 4) == 100 * (4 * sizes[0] + sizes[1])
 
     @pytest.mark.parametrize(("needed", "cached"), [(50, True), (51, False)])
-    def test_auto_takes_at_most_half_of_the_disk(
+    def test_should_cache_auto_uses_at_most_half_of_disk(
         self, needed: int, cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
             activation_cache.shutil, "disk_usage", lambda path: activation_cache.shutil._ntuple_diskusage(0, 0, 100)
         )
-        chosen, reason = should_cache("auto", needed, tmp_path)
-        assert chosen is cached
+        decision, reason = should_cache("auto", needed, tmp_path)
+        assert decision is cached
         assert reason.endswith("MB free, and auto takes at most half")
 
-    def test_a_cache_larger_than_the_disk_is_refused(self, tmp_path: Path) -> None:
+    def test_should_cache_cached_larger_than_disk_raises(self, tmp_path: Path) -> None:
         assert should_cache("online", 10**18, tmp_path) == (False, "train_augmentation=online")
         assert should_cache("cached", 1, tmp_path)[0] is True
         with pytest.raises(

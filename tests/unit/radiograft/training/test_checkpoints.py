@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is what is loaded, by the same work alone, and nothing that is damaged."""
+"""Checkpoints: saved states are found for the same inputs only, and never if they are corrupt."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 
 @settings(max_examples=50, deadline=None)
 @given(content=stored_arrays, facts=facts)
-def test_what_is_saved_is_what_is_loaded(content: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+def test_latest_returns_saved_arrays_and_facts(content: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(folder).of("training")
         checkpoints.save(7, content, facts, keep=False)
@@ -68,7 +68,7 @@ def test_what_is_saved_is_what_is_loaded(content: dict[str, np.ndarray], facts: 
     check_equal(state.arrays, content)
 
 
-def test_the_latest_takes_the_place_of_those_before(place: str) -> None:
+def test_save_without_keep_deletes_earlier_states(place: str) -> None:
     checkpoints = Checkpoints.of_task(place, "run-1", "fine-tune").of("fine_tuning", {"train_seed": 0})
     assert checkpoints.latest() is None
     assert numbers(checkpoints) == []
@@ -82,7 +82,7 @@ def test_the_latest_takes_the_place_of_those_before(place: str) -> None:
     assert files(place)[0].startswith("_checkpoints/run-1/fine-tune/fine_tuning/")
 
 
-def test_pieces_that_are_kept_come_back_in_order(place: str) -> None:
+def test_all_yields_kept_states_by_number(place: str) -> None:
     checkpoints = Checkpoints(place).of("train", "facts")
     for number in (16, 4, 1000, 8):
         checkpoints.save(number, {"features": np.full((2, 3), number)}, {}, keep=True)
@@ -91,7 +91,7 @@ def test_pieces_that_are_kept_come_back_in_order(place: str) -> None:
     assert latest(checkpoints).number == 1000
 
 
-def test_a_state_that_is_saved_again_is_there_once(place: str) -> None:
+def test_save_same_number_again_replaces_state(place: str) -> None:
     checkpoints = Checkpoints(place).of("training")
     for value in (1.0, 2.0):
         checkpoints.save(3, {"weight": np.array(value)}, {}, keep=False)
@@ -99,7 +99,7 @@ def test_a_state_that_is_saved_again_is_there_once(place: str) -> None:
     assert latest(checkpoints).arrays["weight"] == 2.0
 
 
-def test_only_the_same_work_finds_its_states(place: str) -> None:
+def test_of_other_inputs_finds_no_state(place: str) -> None:
     task = Checkpoints.of_task(place, "run", "task")
     task.of("training", {"rate": 0.1}, "digest", 2).save(1, ARRAYS, FACTS, keep=False)
     assert latest(task.of("training", {"rate": 0.1}, "digest", 2)).number == 1
@@ -115,7 +115,7 @@ def test_only_the_same_work_finds_its_states(place: str) -> None:
     assert [other.latest() for other in others] == [None] * 7
 
 
-def test_another_arithmetic_is_other_work(tmp_path: Path) -> None:
+def test_of_other_dtype_policy_finds_no_state(tmp_path: Path) -> None:
     Checkpoints(str(tmp_path)).of("training").save(1, ARRAYS, FACTS, keep=False)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -126,13 +126,13 @@ def test_another_arithmetic_is_other_work(tmp_path: Path) -> None:
     assert Checkpoints(str(tmp_path)).of("training").latest() is not None
 
 
-def test_other_packages_are_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_other_package_versions_finds_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Checkpoints(str(tmp_path)).of("training").save(1, ARRAYS, FACTS, keep=False)
     monkeypatch.setattr("radiograft.training.checkpoints.importlib.metadata.version", lambda name: "0.0")
     assert Checkpoints(str(tmp_path)).of("training").latest() is None
 
 
-def test_without_a_root_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_without_root_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     task = Checkpoints.of_task("", "run", "task")
     checkpoints = task.of("training", "facts")
@@ -144,7 +144,7 @@ def test_without_a_root_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_damaged_bit_anywhere_is_noticed(place: float, bit: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_latest_flipped_bit_returns_none_and_warns(place: float, bit: int, caplog: pytest.LogCaptureFixture) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(folder).of("training")
         checkpoints.save(2, ARRAYS, FACTS, keep=False)
@@ -155,12 +155,12 @@ def test_a_damaged_bit_anywhere_is_noticed(place: float, bit: int, caplog: pytes
         caplog.clear()
         assert checkpoints.latest() is None
         assert numbers(checkpoints) == []
-        expected = ("radiograft", logging.WARNING, f"the checkpoint {file} is damaged and is not used")
+        expected = ("radiograft.training.checkpoints", logging.WARNING, f"ignoring the corrupt checkpoint {file}")
         assert caplog.record_tuples == [expected] * 2
 
 
 @pytest.mark.parametrize("kept", [0, 1, 31, 32, 100, -1])
-def test_a_part_of_a_file_is_not_used(tmp_path: Path, kept: int) -> None:
+def test_latest_truncated_file_returns_none(tmp_path: Path, kept: int) -> None:
     checkpoints = Checkpoints(str(tmp_path)).of("training")
     checkpoints.save(1, ARRAYS, FACTS, keep=False)
     (file,) = tmp_path.rglob("*.state")
@@ -168,7 +168,7 @@ def test_a_part_of_a_file_is_not_used(tmp_path: Path, kept: int) -> None:
     assert checkpoints.latest() is None
 
 
-def test_pieces_behind_a_damaged_one_are_not_used(tmp_path: Path) -> None:
+def test_all_stops_at_corrupt_state(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path)).of("training")
     for number in (1, 2, 3):
         checkpoints.save(number, ARRAYS, FACTS, keep=True)
@@ -177,14 +177,14 @@ def test_pieces_behind_a_damaged_one_are_not_used(tmp_path: Path) -> None:
     assert numbers(checkpoints) == [1]
 
 
-def test_python_objects_are_never_written(tmp_path: Path) -> None:
+def test_save_python_objects_raises(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path)).of("training")
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         checkpoints.save(1, {"state-0": np.array([{}, None])}, FACTS, keep=False)
     assert checkpoints.latest() is None
 
 
-def test_weights_have_a_digest() -> None:
+def test_weights_digest_differs_for_other_weights() -> None:
     def network(value: float) -> keras.Model:
         inputs = keras.Input((2,))
         weights = keras.initializers.Constant(value)

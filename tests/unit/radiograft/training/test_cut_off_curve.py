@@ -1,4 +1,4 @@
-"""The cut-off curve on features whose worth is known."""
+"""The cut-off curve of features with known information."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYERS, WIDTHS = ["shallow", "middle", "deep"], [2, 3, 4]
 
 @pytest.fixture(scope="module")
 def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
-    """The middle layer knows the first label; nothing knows the second; the third is all absent in validation."""
+    """The middle layer predicts the first label, no layer the second; validation has no image with the third."""
     random = np.random.default_rng(0)
     stored = {split: random.normal(size=(n, 9)).astype("float16") for split, n in (("train", 300), ("validation", 200))}
     truth = {
@@ -32,32 +32,36 @@ def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
     return points, scores, truth
 
 
-def test_the_layer_that_knows_wins(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
+def test_compute_curve_informative_layer_has_highest_auroc(
+    curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]],
+) -> None:
     points, scores, _ = curve
     assert [(point["layer"], point["channels"]) for point in points] == list(zip(LAYERS, WIDTHS, strict=True))
     assert scores.shape == (3, 200, 3)
-    assert points[1]["auroc"] > 0.7 > max(points[0]["auroc"], points[2]["auroc"])  # a mean with a label of chance
+    assert (
+        points[1]["auroc"] > 0.7 > max(points[0]["auroc"], points[2]["auroc"])
+    )  # the mean with a label that cannot be predicted
 
 
-def test_the_feature_layer(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
+def test_choose_feature_layer_follows_setting(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
     points = curve[0]
-    found = [choose_feature_layer(wanted, points, LAYERS.__contains__) for wanted in ("auto", "last", "shallow")]
-    assert found == ["middle", "deep", "shallow"]
+    layers = [choose_feature_layer(setting, points, LAYERS.__contains__) for setting in ("auto", "last", "shallow")]
+    assert layers == ["middle", "deep", "shallow"]
 
 
-@pytest.mark.parametrize(("wanted", "asked"), [("auto", LAYERS), ("last", []), ("shallow", [])])
-def test_only_auto_asks_which_layers_are_usable(wanted: str, asked: list[str]) -> None:
-    """Fails where each layer is asked about whatever is wanted: every answer takes a Keras model."""
-    found: list[str] = []
+@pytest.mark.parametrize(("setting", "checked"), [("auto", LAYERS), ("last", []), ("shallow", [])])
+def test_choose_feature_layer_checks_usability_for_auto_only(setting: str, checked: list[str]) -> None:
+    """Fails if layers are always checked: each check builds a Keras model."""
+    calls: list[str] = []
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    choose_feature_layer(wanted, points, lambda layer: found.append(layer) is None)
-    assert found == asked
+    choose_feature_layer(setting, points, lambda layer: calls.append(layer) is None)
+    assert calls == checked
 
 
-def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_told(
+def test_choose_feature_layer_of_equal_layers_is_deepest_usable(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fails where `auto` looks at layers that are not usable, or the log names the first of equals."""
+    """Fails if `auto` selects an unusable layer, or the log names the first of equal layers."""
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
     assert choose_feature_layer("auto", points, LAYERS[:2].__contains__) == "middle"
     with caplog.at_level("INFO"):
@@ -65,21 +69,21 @@ def test_of_equal_layers_the_deepest_usable_one_is_taken_and_the_deepest_one_tol
     assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text
 
 
-def of_two_images_each(truth: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The validation rows of patients with two images each."""
+def validation_rows(truth: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Returns the validation rows; every patient has two images."""
     rows = pd.DataFrame(truth["validation"].astype("float64"), columns=["label:a", "label:b", "label:c"])
     return rows.assign(patient_id=[str(number // 2) for number in range(200)])
 
 
-def test_intervals_stand_around_the_same_values(
+def test_read_curve_intervals_contain_values_of_curve(
     curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     points, scores, truth = curve
     write_curve(tmp_path, points, scores, tmp_path / "logs")
-    rows = of_two_images_each(truth)
-    found = read_curve(tmp_path, rows, ["a", "b", "c"], 200, 0)
-    for point, estimated in zip(points, found, strict=True):
-        auroc = estimated["auroc"]
+    rows = validation_rows(truth)
+    estimates = read_curve(tmp_path, rows, ["a", "b", "c"], 200, 0)
+    for point, estimate in zip(points, estimates, strict=True):
+        auroc = estimate["auroc"]
         assert auroc["value"] == pytest.approx(point["auroc"])
         assert auroc["low"] is not None
         assert auroc["high"] is not None
@@ -87,13 +91,13 @@ def test_intervals_stand_around_the_same_values(
         assert auroc["low"] < point["auroc"] < auroc["high"]
 
 
-def test_unknown_truth_is_no_class(
+def test_read_curve_ignores_label_without_both_classes(
     curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
-    """Fails where a label that is absent or unknown is ranked: its AUROC is NaN, and with it every layer's mean."""
+    """Fails if a label without both classes is included: its AUROC is NaN, and so is the mean of every layer."""
     points, scores, truth = curve
     write_curve(tmp_path, points, scores, tmp_path / "logs")
-    rows = of_two_images_each(truth)
+    rows = validation_rows(truth)
     rows.loc[:50, "label:c"] = np.nan
-    found = read_curve(tmp_path, rows, ["a", "b", "c"], 20, 0)
-    assert [each["auroc"]["value"] for each in found] == pytest.approx([point["auroc"] for point in points])
+    estimates = read_curve(tmp_path, rows, ["a", "b", "c"], 20, 0)
+    assert [layer["auroc"]["value"] for layer in estimates] == pytest.approx([point["auroc"] for point in points])

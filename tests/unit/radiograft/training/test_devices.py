@@ -1,4 +1,4 @@
-"""Devices: which arithmetic a GPU gets, and that promised GPUs are insisted on."""
+"""Precision by GPU, missing GPUs and seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from radiograft.training import devices
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
 
-@pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_a_precision_asked_for_is_taken(wanted: str) -> None:
-    assert devices.choose_precision(wanted) == wanted
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_choose_precision_explicit_policy_is_returned(policy: str) -> None:
+    assert devices.choose_precision(policy) == policy
 
 
-def test_a_cpu_computes_in_float32() -> None:
+def test_choose_precision_auto_on_cpu_is_float32() -> None:
     assert tf.config.list_physical_devices("GPU") == []
     assert devices.choose_precision("auto") == "float32"
 
@@ -36,7 +36,7 @@ def test_a_cpu_computes_in_float32() -> None:
         ([None], "float32"),
     ],
 )
-def test_auto_takes_what_the_weakest_gpu_computes_fast(
+def test_choose_precision_auto_follows_weakest_gpu(
     capabilities: list[tuple[int, int] | None], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details = [{} if capability is None else {"compute_capability": capability} for capability in capabilities]
@@ -45,12 +45,12 @@ def test_auto_takes_what_the_weakest_gpu_computes_fast(
     assert devices.choose_precision("auto") == expected
 
 
-def test_without_gpus_the_cpu_computes() -> None:
+def test_distribution_strategy_without_gpus_uses_cpu() -> None:
     assert devices.distribution_strategy().num_replicas_in_sync == 1
     assert not isinstance(devices.distribution_strategy(), tf.distribute.MirroredStrategy)
 
 
-def test_promised_gpus_that_are_missing_stop_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distribution_strategy_with_missing_gpus_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROMISED_GPUS_VARIABLE, "2")
     with pytest.raises(RuntimeError, match=r"requested 2 GPUs but sees 0; .*unset RADIOGRAFT_PROMISED_GPUS"):
         devices.distribution_strategy()
@@ -58,7 +58,7 @@ def test_promised_gpus_that_are_missing_stop_the_task(monkeypatch: pytest.Monkey
     assert devices.distribution_strategy().num_replicas_in_sync == 1
 
 
-def numbers() -> tuple[float, float, float, float]:
+def draw_numbers() -> tuple[float, float, float, float]:
     return (
         random.random(),
         float(np.random.random()),  # noqa: NPY002
@@ -67,10 +67,10 @@ def numbers() -> tuple[float, float, float, float]:
     )
 
 
-def test_a_seed_makes_every_random_number_the_same_again() -> None:
+def test_make_reproducible_same_seed_gives_same_numbers() -> None:
     drawn = []
     for seed in (7, 7, 8):
         devices.make_reproducible(seed)
-        drawn.append(numbers())
+        drawn.append(draw_numbers())
     assert drawn[0] == drawn[1]
     assert all(one != other for one, other in zip(drawn[0], drawn[2], strict=True))

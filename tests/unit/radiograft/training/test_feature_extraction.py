@@ -1,4 +1,4 @@
-"""Features in files: pooled, in stored order, and taken up again where an earlier attempt was stopped."""
+"""Feature extraction: pooled features in stored order, resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def data(shards_folder: Path) -> Shards:
 
 
 def backbone(factor: float = 2.0) -> keras.Model:
-    """Two layers of one channel: the image from 0 to 1, and that times a factor."""
+    """Returns two layers of one channel: the image scaled to 0 to 1, and its product with a factor."""
     inputs = keras.Input((32, 32, 1), dtype="uint8")
     first = keras.layers.Rescaling(1 / 255, name="block1_out")(inputs)
     weighted = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=keras.initializers.Constant(factor))
@@ -50,27 +50,28 @@ def extraction(
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])
-def test_features_are_extracted_in_stored_order(data: Shards, tmp_path: Path, batch_size: int) -> None:
-    found = extraction(data, tmp_path / "features", batch_size=batch_size)
-    assert (found.layers, found.widths) == (["block1_out", "block2_out"], [1, 1])
+def test_extract_features_keeps_stored_order(data: Shards, tmp_path: Path, batch_size: int) -> None:
+    features = extraction(data, tmp_path / "features", batch_size=batch_size)
+    assert (features.layers, features.widths) == (["block1_out", "block2_out"], [1, 1])
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
     for split in ("train", "validation"):
         images = np.concatenate(list(data.images(split, 100))) / 255
-        np.testing.assert_allclose(found.stored[split], images.mean(axis=(1, 2)) * [1, 2], rtol=1e-3)  # half precision
-        np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), found.stored[split])
+        expected = images.mean(axis=(1, 2)) * [1, 2]
+        np.testing.assert_allclose(features.stored[split], expected, rtol=1e-3)  # half precision
+        np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), features.stored[split])
 
 
-def test_one_layers_features_are_activations_of_one_view(data: Shards, tmp_path: Path) -> None:
-    found = extraction(data, tmp_path)
-    kept = found.of("block2_out", "train", data)
-    np.testing.assert_array_equal(kept.parts[0], found.stored["train"][None, :, 1:])
-    np.testing.assert_array_equal(kept.truth, data.truth("train"))
-    assert kept.image_ids == data.split("train")["image_id"].tolist()
+def test_of_returns_activations_with_one_view(data: Shards, tmp_path: Path) -> None:
+    features = extraction(data, tmp_path)
+    activations = features.of("block2_out", "train", data)
+    np.testing.assert_array_equal(activations.parts[0], features.stored["train"][None, :, 1:])
+    np.testing.assert_array_equal(activations.truth, data.truth("train"))
+    assert activations.image_ids == data.split("train")["image_id"].tolist()
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the batches that went through the network; the tenth is interrupted, and a piece holds one batch."""
+    """Sizes of the batches that the network processed. The tenth is interrupted; each has its own checkpoint."""
     sizes: list[int] = []
 
     class Interrupted(Predictor):
@@ -86,42 +87,44 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_a_pass_that_was_interrupted_goes_on_where_it_was(data: Shards, tmp_path: Path, counted: list[int]) -> None:
-    kept = Checkpoints(str(tmp_path / "kept"))
+def test_extract_features_after_interruption_resumes(data: Shards, tmp_path: Path, counted: list[int]) -> None:
+    checkpoints = Checkpoints(str(tmp_path / "kept"))
     with pytest.raises(KeyboardInterrupt):
-        extraction(data, tmp_path / "first", kept)
+        extraction(data, tmp_path / "first", checkpoints)
     assert counted == [8] * 7 + [2] + [8] * 2
-    again = extraction(data, tmp_path / "again", kept)
-    assert counted[10:] == [8] * 3 + [7]  # the last two of training come from the checkpoints too
-    whole = extraction(data, tmp_path / "whole")
+    resumed = extraction(data, tmp_path / "resumed", checkpoints)
+    assert counted[10:] == [8] * 3 + [7]  # the first nine batches come from checkpoints
+    uninterrupted = extraction(data, tmp_path / "uninterrupted")
     for split in ("train", "validation"):
-        np.testing.assert_array_equal(again.stored[split], whole.stored[split])
+        np.testing.assert_array_equal(resumed.stored[split], uninterrupted.stored[split])
 
 
 @pytest.mark.parametrize("other", ["weights", "data", "batch size"])
-def test_features_of_other_work_are_not_taken(data: Shards, tmp_path: Path, other: str, counted: list[int]) -> None:
-    kept = Checkpoints(str(tmp_path / "kept"))
+def test_extract_features_other_inputs_ignore_checkpoints(
+    data: Shards, tmp_path: Path, other: str, counted: list[int]
+) -> None:
+    checkpoints = Checkpoints(str(tmp_path / "kept"))
     with pytest.raises(KeyboardInterrupt):
-        extraction(data, tmp_path / "first", kept)
+        extraction(data, tmp_path / "first", checkpoints)
     renamed = dataclasses.replace(data, summary=data.summary | {"fingerprint": "other"})
     extraction(
         renamed if other == "data" else data,
-        tmp_path / "again",
-        kept,
+        tmp_path / "resumed",
+        checkpoints,
         batch_size=9 if other == "batch size" else BATCH,
         factor=3.0 if other == "weights" else 2.0,
     )
     assert sum(counted[10:]) == 58 + 39
 
 
-def test_a_damaged_piece_and_what_follows_it_is_computed_again(
+def test_extract_features_recomputes_from_corrupt_checkpoint_on(
     data: Shards, tmp_path: Path, counted: list[int]
 ) -> None:
-    kept = Checkpoints(str(tmp_path / "kept"))
+    checkpoints = Checkpoints(str(tmp_path / "kept"))
     with pytest.raises(KeyboardInterrupt):
-        extraction(data, tmp_path / "first", kept)
+        extraction(data, tmp_path / "first", checkpoints)
     (piece,) = (tmp_path / "kept" / "train").glob("*/00000005.state")
     piece.write_bytes(piece.read_bytes()[:-1])
-    again = extraction(data, tmp_path / "again", kept)
+    resumed = extraction(data, tmp_path / "resumed", checkpoints)
     assert counted[10:] == [8] * 3 + [2] + [8] * 3 + [7]
-    np.testing.assert_array_equal(again.stored["train"], extraction(data, tmp_path / "whole").stored["train"])
+    np.testing.assert_array_equal(resumed.stored["train"], extraction(data, tmp_path / "uninterrupted").stored["train"])

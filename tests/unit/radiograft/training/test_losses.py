@@ -1,4 +1,4 @@
-"""The loss: cross-entropy as Keras has it where all labels are known, and blind to those that are not."""
+"""The loss and the validation metrics: equal to Keras and scikit-learn on known labels, blind to unknown ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ shapes = st.tuples(st.integers(1, 6), st.integers(1, 4))
 
 
 @st.composite
-def answers(draw: st.DrawFn, known: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and probabilities, float32 [images, labels]."""
+def examples(draw: st.DrawFn, known: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Draws truth and probabilities, float32 [images, labels]."""
     shape = draw(shapes)
     values = st.sampled_from([0.0, 1.0] if known else [0.0, 1.0, NAN])
     truth = draw(arrays.arrays("float32", shape, elements=values))
@@ -36,104 +36,104 @@ def plain(labels: int, smoothing: float = 0.0) -> MaskedCrossEntropy:
     return MaskedCrossEntropy(np.ones((2, labels)), smoothing)
 
 
-def of(loss: keras.losses.Loss, truth: object, scores: object) -> float:
+def compute(loss: keras.losses.Loss, truth: object, scores: object) -> float:
     return float(loss(np.asarray(truth, "float32"), np.asarray(scores, "float32")))
 
 
 class TestCrossEntropy:
     @settings(max_examples=30, deadline=None)
-    @given(given_answers=answers(known=True), smoothing=st.sampled_from([0.0, 0.1, 0.5]))
-    def test_it_is_keras_where_all_is_known(
-        self, given_answers: tuple[np.ndarray, np.ndarray], smoothing: float
-    ) -> None:
-        truth, scores = given_answers
-        expected = of(keras.losses.BinaryCrossentropy(label_smoothing=smoothing), truth, scores)
-        assert of(plain(truth.shape[1], smoothing), truth, scores) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    @given(example=examples(known=True), smoothing=st.sampled_from([0.0, 0.1, 0.5]))
+    def test_call_known_labels_matches_keras(self, example: tuple[np.ndarray, np.ndarray], smoothing: float) -> None:
+        truth, scores = example
+        expected = compute(keras.losses.BinaryCrossentropy(label_smoothing=smoothing), truth, scores)
+        assert compute(plain(truth.shape[1], smoothing), truth, scores) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
-    def test_it_is_scikit_learns_of_one_label(self) -> None:
+    def test_call_one_label_matches_scikit_learn(self) -> None:
         truth, scores = [1, 0, 0, 1], [0.9, 0.2, 0.6, 0.4]
         expected = log_loss(truth, scores)
-        assert of(plain(1), np.array(truth)[:, None], np.array(scores)[:, None]) == pytest.approx(expected, abs=1e-6)
+        assert compute(plain(1), np.array(truth)[:, None], np.array(scores)[:, None]) == pytest.approx(
+            expected, abs=1e-6
+        )
 
     @settings(max_examples=30, deadline=None)
-    @given(given_answers=answers(known=False))
-    def test_each_image_counts_by_its_known_labels(self, given_answers: tuple[np.ndarray, np.ndarray]) -> None:
-        truth, scores = given_answers
+    @given(example=examples(known=False))
+    def test_call_averages_known_labels_of_each_image(self, example: tuple[np.ndarray, np.ndarray]) -> None:
+        truth, scores = example
         entropies = [
-            log_loss(row[~np.isnan(row)], found[~np.isnan(row)].astype("float64"), labels=[0, 1])
+            log_loss(row[~np.isnan(row)], predicted[~np.isnan(row)].astype("float64"), labels=[0, 1])
             if not np.isnan(row).all()
             else 0.0
-            for row, found in zip(truth, scores, strict=True)
+            for row, predicted in zip(truth, scores, strict=True)
         ]
-        assert of(plain(truth.shape[1]), truth, scores) == pytest.approx(np.mean(entropies), rel=1e-5, abs=1e-6)
+        assert compute(plain(truth.shape[1]), truth, scores) == pytest.approx(np.mean(entropies), rel=1e-5, abs=1e-6)
 
-    def test_an_unknown_label_has_no_gradient(self) -> None:
+    def test_call_unknown_label_has_no_gradient(self) -> None:
         scores = tf.Variable([[0.3, 0.6], [0.2, 0.9], [0.5, 0.5]])
         with tf.GradientTape() as tape:
             loss = plain(2)(tf.constant([[NAN, 1.0], [0.0, NAN], [NAN, NAN]]), scores)
         gradient = tape.gradient(loss, scores).numpy()
         np.testing.assert_allclose(gradient, [[0, -1 / 0.6 / 3], [1 / 0.8 / 3, 0], [0, 0]], rtol=1e-5)
 
-    def test_smoothing_never_wants_a_sure_answer(self) -> None:
-        even = of(plain(1, smoothing=0.5), [[1.0], [0.0]], [[0.75], [0.25]])
-        for sure in (0.7, 0.8, 0.999):
-            assert of(plain(1, smoothing=0.5), [[1.0], [0.0]], [[sure], [1 - sure]]) > even
+    def test_call_with_smoothing_penalizes_certainty(self) -> None:
+        even = compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[0.75], [0.25]])
+        for certain in (0.7, 0.8, 0.999):
+            assert compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[certain], [1 - certain]]) > even
 
-    def test_an_answer_that_is_wrong_and_sure_stays_finite(self) -> None:
-        assert of(plain(1), [[1.0], [0.0]], [[0.0], [1.0]]) == pytest.approx(-np.log(1e-7), rel=0.02)  # in float32
+    def test_call_certain_wrong_prediction_is_finite(self) -> None:
+        assert compute(plain(1), [[1.0], [0.0]], [[0.0], [1.0]]) == pytest.approx(-np.log(1e-7), rel=0.02)  # in float32
 
-    def test_weights_multiply_what_is_present_and_absent(self) -> None:
+    def test_call_applies_weights_of_both_classes(self) -> None:
         weighted = MaskedCrossEntropy(np.array([[0.25, 1.0], [0.75, 2.0]]), 0.0)
         entropies = -np.log([[0.9, 0.8], [0.4, 0.7]])
-        found = of(weighted, [[1, 0], [0, 1]], [[0.9, 0.2], [0.6, 0.7]])
-        assert found == pytest.approx((entropies * [[0.75, 1.0], [0.25, 2.0]]).mean(), rel=1e-5)
+        value = compute(weighted, [[1, 0], [0, 1]], [[0.9, 0.2], [0.6, 0.7]])
+        assert value == pytest.approx((entropies * [[0.75, 1.0], [0.25, 2.0]]).mean(), rel=1e-5)
 
 
 class TestClassWeights:
     TRUTH = np.array([[1, 0], [0, 0], [0, NAN], [0, 1]], dtype="float32")
 
-    def test_balanced_weights_are_chexnets(self) -> None:
-        """Absent: P / (P + N), present: N / (P + N), over the images whose label is known."""
+    def test_class_weights_balanced_follow_chexnet(self) -> None:
+        """P / (P + N) for absent and N / (P + N) for present labels, counted over images with a known label."""
         weights = class_weights(self.TRUTH, balanced=True)
         np.testing.assert_allclose(weights, [[1 / 4, 1 / 3], [3 / 4, 2 / 3]])
         assert weights.dtype == np.float32
 
-    def test_both_classes_together_weigh_the_same(self) -> None:
+    def test_class_weights_balanced_give_both_classes_equal_sum(self) -> None:
         weights = class_weights(self.TRUTH, balanced=True)
         present, absent = (self.TRUTH == 1).sum(axis=0), (self.TRUTH == 0).sum(axis=0)
         np.testing.assert_allclose(present * weights[1], absent * weights[0])
 
-    def test_otherwise_all_weigh_one(self) -> None:
+    def test_class_weights_unbalanced_are_one(self) -> None:
         np.testing.assert_array_equal(class_weights(self.TRUTH, balanced=False), np.ones((2, 2)))
 
 
-def test_accuracy_is_over_known_labels() -> None:
+def test_masked_accuracy_uses_known_labels_only() -> None:
     truth = np.array([[1, 0, NAN], [NAN, 1, 0], [NAN, NAN, NAN]], dtype="float32")
     scores = np.array([[0.6, 0.4, 0.9], [0.1, 0.5, 0.3], [0.1, 0.2, 0.3]], dtype="float32")
     np.testing.assert_allclose(masked_accuracy(truth, scores), [1.0, 0.5, 1.0])
 
 
-class TestValidate:
+class TestValidationMetrics:
     TRUTH = np.array([[1, 0, NAN], [0, NAN, 0], [NAN, 0, 1], [1, 1, 0], [0, 1, 1]], dtype="float32")
     SCORES = np.array(
         [[0.8, 0.3, 0.9], [0.6, 0.2, 0.4], [0.1, 0.7, 0.3], [0.7, 0.6, 0.2], [0.75, 0.9, 0.8]], dtype="float32"
     )
 
-    def test_figures_are_scikit_learns_over_what_is_known(self) -> None:
-        found = validation_metrics(self.TRUTH, self.SCORES)
+    def test_validation_metrics_match_scikit_learn_on_known_labels(self) -> None:
+        metrics = validation_metrics(self.TRUTH, self.SCORES)
         known = ~np.isnan(self.TRUTH)
         truth, scores = self.TRUTH[known], self.SCORES[known].astype("float64")
-        assert found["val_loss"] == pytest.approx(log_loss(truth, scores), abs=1e-9)
-        assert found["val_accuracy"] == accuracy_score(truth, scores > 0.5)
-        each = [roc_auc_score(self.TRUTH[k, i], self.SCORES[k, i]) for i, k in enumerate(known.T)]
-        assert found["val_auroc"] == pytest.approx(np.mean(each))
-        assert set(found) == {"val_loss", "val_auroc", "val_accuracy"}
+        assert metrics["val_loss"] == pytest.approx(log_loss(truth, scores), abs=1e-9)
+        assert metrics["val_accuracy"] == accuracy_score(truth, scores > 0.5)
+        aurocs = [roc_auc_score(self.TRUTH[k, i], self.SCORES[k, i]) for i, k in enumerate(known.T)]
+        assert metrics["val_auroc"] == pytest.approx(np.mean(aurocs))
+        assert set(metrics) == {"val_loss", "val_auroc", "val_accuracy"}
 
-    def test_a_label_of_one_class_does_not_count_for_auroc(self) -> None:
+    def test_mean_auroc_ignores_label_of_one_class(self) -> None:
         truth = self.TRUTH.copy()
         truth[:, 1] = [0, NAN, 0, 0, NAN]
         assert mean_auroc(truth, self.SCORES) == mean_auroc(truth[:, [0, 2]], self.SCORES[:, [0, 2]])
 
-    def test_without_any_label_of_both_classes_it_is_refused(self) -> None:
+    def test_validation_metrics_without_both_classes_raises(self) -> None:
         with pytest.raises(ValueError, match="validation must hold images with and without a finding"):
             validation_metrics(np.array([[1, NAN], [1, 0]], dtype="float32"), np.full((2, 2), 0.5))

@@ -1,4 +1,4 @@
-"""The optimizer: each layer at its own rate, gradients no longer than asked for, weights averaged."""
+"""Optimizers: layer-wise learning rates, gradient clipping and moving averages of weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ from radiograft.training.optimizers import OPTIMIZERS, build_optimizer, layerwis
 from tests.helpers.networks import HEAD
 
 RATE = 0.1
+KERAS_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
 Gradients = list[np.ndarray]
 
 
-def fine_tuned(backbone: str, cut_off: str) -> keras.Model:
-    """What is trained behind a cut-off, as fine-tuning splits it."""
+def suffix(backbone: str, cut_off: str) -> keras.Model:
+    """Returns the part of a network that fine-tuning from a cut-off trains."""
     features = build_feature_extractor(build_backbone(backbone, "none", "", 32))
     head = build_classifier(features.output.shape[-1], 2, dense_units=4, dropout=0.5, l2=0.0, seed=0)
     model = attach_classifier(features, head)
@@ -32,7 +38,7 @@ def fine_tuned(backbone: str, cut_off: str) -> keras.Model:
 
 
 def chain() -> keras.Model:
-    """Three layers of a backbone and the classifier."""
+    """Returns three layers of a backbone with a classifier."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     outputs = inputs
@@ -43,15 +49,15 @@ def chain() -> keras.Model:
 
 
 def step(model: keras.Model, optimizer: keras.optimizers.Optimizer, gradients: Gradients) -> Gradients:
-    """By how much one step with these gradients moves the weights."""
+    """Applies one step with these gradients and returns the change of each weight."""
     before = [weight.numpy() for weight in model.trainable_variables]
     optimizer.learning_rate = RATE
     optimizer.apply([tf.constant(gradient) for gradient in gradients], model.trainable_variables)
     return [weight.numpy() - old for weight, old in zip(model.trainable_variables, before, strict=True)]
 
 
-def like(model: keras.Model, seed: int | None = None) -> Gradients:
-    """A gradient for each weight: ones, or numbers of a seed."""
+def gradients_for(model: keras.Model, seed: int | None = None) -> Gradients:
+    """Returns a gradient for each weight: ones, or random numbers from a seed."""
     shapes = [weight.shape for weight in model.trainable_variables]
     if seed is None:
         return [np.ones(shape, "float32") for shape in shapes]
@@ -91,78 +97,80 @@ class TestLayerDecay:
             ),
         ],
     )
-    def test_a_factor_for_each_layer_from_the_classifier_back(
+    def test_layerwise_rates_decay_from_classifier_to_input(
         self, backbone: str, cut_off: str, expected: dict[str, float]
     ) -> None:
-        model = fine_tuned(backbone, cut_off)
+        model = suffix(backbone, cut_off)
         names = [weight.path.split("/")[-2] for weight in model.trainable_variables]
         assert dict(zip(names, layerwise_rates(model, 0.5, HEAD), strict=True)) == expected
         assert set(layerwise_rates(model, 1.0)) == {1.0}
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
-    def test_a_step_moves_each_layer_by_its_factor(self, name: str) -> None:
+    def test_layer_decay_scales_step_of_each_layer(self, name: str) -> None:
         decayed, plain = chain(), chain()
-        moved = step(decayed, build_optimizer(name, Recipe(layer_decay=0.5), decayed, HEAD), like(decayed))
-        whole = step(plain, build_optimizer(name, Recipe(), plain), like(plain))
+        moved = step(decayed, build_optimizer(name, Recipe(layer_decay=0.5), decayed, HEAD), gradients_for(decayed))
+        whole = step(plain, build_optimizer(name, Recipe(), plain), gradients_for(plain))
         factors = [0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1, 1, 1, 1]  # kernel and bias of each layer
-        if name == "adamw":  # whose decay of the weights keeps the common rate
+        if name == "adamw":  # its weight decay uses the common rate
             decay = [-RATE * 0.004 * weight.numpy() for weight in chain().trainable_variables]
-            moved, whole = ([a - b for a, b in zip(found, decay, strict=True)] for found in (moved, whole))
-        for mine, common, factor in zip(moved, whole, factors, strict=True):
-            np.testing.assert_allclose(mine, factor * common, rtol=2e-3, atol=1e-7)
-            assert np.abs(common).min() > 0.01
+            moved, whole = ([a - b for a, b in zip(changes, decay, strict=True)] for changes in (moved, whole))
+        for decayed_change, plain_change, factor in zip(moved, whole, factors, strict=True):
+            np.testing.assert_allclose(decayed_change, factor * plain_change, rtol=2e-3, atol=1e-7)
+            assert np.abs(plain_change).min() > 0.01
 
-    def test_sgd_moves_by_rate_times_gradient(self) -> None:
+    def test_sgd_step_is_rate_times_gradient(self) -> None:
         model = chain()
-        moved = step(model, build_optimizer("sgd", Recipe(), model), like(model))
+        moved = step(model, build_optimizer("sgd", Recipe(), model), gradients_for(model))
         np.testing.assert_allclose(np.concatenate([part.ravel() for part in moved]), -RATE, rtol=1e-4)
 
 
 class TestClipping:
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 999), largest=st.floats(0.1, 100))
-    def test_a_step_is_bounded_and_keeps_its_direction(self, seed: int, largest: float) -> None:
+    def test_clipped_step_has_bounded_norm_and_same_direction(self, seed: int, largest: float) -> None:
         model = chain()
-        gradients = like(model, seed)
+        gradients = gradients_for(model, seed)
         moved = step(model, build_optimizer("sgd", Recipe(clip_norm=largest), model), gradients)
         assert norm(moved) == pytest.approx(RATE * min(norm(gradients), largest), rel=1e-3)
         share = norm(moved) / norm(gradients)
-        for mine, gradient in zip(moved, gradients, strict=True):
-            np.testing.assert_allclose(mine, -share * gradient, rtol=1e-2, atol=1e-5)
+        for change, gradient in zip(moved, gradients, strict=True):
+            np.testing.assert_allclose(change, -share * gradient, rtol=1e-2, atol=1e-5)
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
-    def test_it_is_keras_global_clipnorm_on_one_device(self, name: str) -> None:
+    def test_clipping_on_one_device_matches_keras(self, name: str) -> None:
         mine, theirs = chain(), chain()
         options = {"momentum": 0.9} if name == "sgd" else {}
-        keras_own = OPTIMIZERS[name](RATE, global_clipnorm=0.7, **options)
+        keras_own = KERAS_OPTIMIZERS[name](RATE, global_clipnorm=0.7, **options)
         keras_own.build(theirs.trainable_variables)
         optimizer = build_optimizer(name, Recipe(clip_norm=0.7), mine)
         for seed in range(3):
-            moved = step(mine, optimizer, like(mine, seed))
-            for one, other in zip(moved, step(theirs, keras_own, like(theirs, seed)), strict=True):
+            moved = step(mine, optimizer, gradients_for(mine, seed))
+            for one, other in zip(moved, step(theirs, keras_own, gradients_for(theirs, seed)), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 class TestAverage:
-    def test_weights_are_judged_averaged_and_trained_on_as_they_are(self) -> None:
+    def test_use_ema_weights_applies_within_context_only(self) -> None:
         recipe, model = Recipe(ema=0.75), chain()
         model.compile(build_optimizer("sgd", recipe, model))
         expected: Gradients = []
         for seed in range(4):
-            step(model, model.optimizer, like(model, seed))
+            step(model, model.optimizer, gradients_for(model, seed))
             weights = [weight.numpy() for weight in model.trainable_variables]
             pairs = zip(expected, weights, strict=True)
-            expected = [0.75 * mean + 0.25 * new for mean, new in pairs] if expected else weights  # the first as it is
+            expected = (
+                [0.75 * mean + 0.25 * new for mean, new in pairs] if expected else weights
+            )  # starts at the first weights
         with use_ema_weights(model, recipe):
             for weight, mean in zip(model.trainable_variables, expected, strict=True):
                 np.testing.assert_allclose(weight, mean, rtol=1e-5, atol=1e-7)
         for weight, own in zip(model.trainable_variables, weights, strict=True):
             np.testing.assert_array_equal(weight, own)
 
-    def test_without_an_average_nothing_changes(self) -> None:
+    def test_use_ema_weights_without_ema_changes_nothing(self) -> None:
         model = chain()
         model.compile(build_optimizer("adam", Recipe(), model))
-        step(model, model.optimizer, like(model, 0))
+        step(model, model.optimizer, gradients_for(model, 0))
         weights = [weight.numpy() for weight in model.trainable_variables]
         with use_ema_weights(model, Recipe()):
             for weight, own in zip(model.trainable_variables, weights, strict=True):

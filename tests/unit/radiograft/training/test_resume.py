@@ -1,4 +1,4 @@
-"""A training that was stopped and is started again ends as one that was not."""
+"""A training that is stopped and resumed gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ BATCH, STEPS, EPOCHS = 8, 4, 4
 RECIPE = Recipe("cosine", 0.2, 0.5, 0.9, 0.5, 0.1, "balanced")
 
 
-class Stopped(Exception):  # noqa: N818  no error of the training's
+class Stopped(Exception):  # noqa: N818  not an error
     """The training was stopped from outside."""
 
 
 class Run:
-    """One training of a classifier with dropout on 32 images; a second attempt has nothing but the checkpoints."""
+    """Training of a classifier with dropout on 32 images; attempts share only the checkpoints."""
 
     def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: float) -> None:
         self.folder, self.checkpoints, self.steps = folder, Checkpoints(str(folder / "kept")).of("run"), list[int]()
-        self.plan = TrainConfig("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
-        self.plan = dataclasses.replace(self.plan, **changes)  # type: ignore[arg-type]
+        self.config = TrainConfig("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
+        self.config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
 
     def attempt(self, stop: int | None = None, logs: str = "logs") -> tuple[keras.Model, History]:
-        """Trains, up to step `stop`; `steps` counts all attempts' together."""
+        """Trains up to step `stop`; `steps` records the steps of all attempts."""
         keras.utils.set_random_seed(0)
         model = build_classifier(6, 2, dense_units=8, dropout=0.4, l2=1e-4, seed=0)
-        material = data_from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
-        plan = dataclasses.replace(self.plan, logs=self.folder / logs)
+        data = data_from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
+        config = dataclasses.replace(self.config, logs=self.folder / logs)
         original = trainer.learning_rate
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trainer, "learning_rate", self._until(stop, original))
-            return model, train(model, material, plan, tf.distribute.get_strategy(), self.checkpoints)
+            return model, train(model, data, config, tf.distribute.get_strategy(), self.checkpoints)
 
     def _until(self, stop: int | None, original: Callable[..., float]) -> Callable[..., float]:
         def rate(recipe: Recipe, highest: float, step: int, *others: object) -> float:
@@ -63,7 +63,7 @@ class Run:
 
 
 def features(images: int, seed: int) -> CachedActivations:
-    """Features and two labels, one of them unknown for every fourth image."""
+    """Returns features and two labels, one of which is unknown for every fourth image."""
     values = np.random.default_rng(seed).normal(size=(1, images, 6)).astype("float16")
     truth = (values[0, :, :2] + 0.5 * values[0, :, 2:4] > 0).astype("float32")
     truth[::4, 1] = np.nan
@@ -76,7 +76,7 @@ def check_equal(one: tuple[keras.Model, History], other: tuple[keras.Model, Hist
         np.testing.assert_array_equal(weight, same)
 
 
-def stopped(run: Run, step: int) -> None:
+def stop_at(run: Run, step: int) -> None:
     with pytest.raises(Stopped):
         run.attempt(stop=step)
 
@@ -88,60 +88,58 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[keras.Mode
 
 @examples(max_examples=3, deadline=None)
 @given(step=st.integers(0, EPOCHS * STEPS - 1))
-def test_stopped_at_any_step_it_ends_the_same_and_repeats_less_than_an_epoch(
+def test_train_stopped_at_any_step_resumes_with_same_result(
     whole: tuple[keras.Model, History], step: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run = Run(tmp_path_factory.mktemp("stopped"))
-    stopped(run, step)
+    stop_at(run, step)
     check_equal(run.attempt(), whole)
-    begun = step - step % STEPS
-    assert run.steps == [*range(step), *range(begun, EPOCHS * STEPS)]
+    epoch_start = step - step % STEPS
+    assert run.steps == [*range(step), *range(epoch_start, EPOCHS * STEPS)]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_goes_on(optimizer: str, tmp_path: Path) -> None:
+def test_train_with_each_optimizer_resumes(optimizer: str, tmp_path: Path) -> None:
     recipe = Recipe(schedule="plateau", clip_norm=0.1)
-    undisturbed = Run(tmp_path / "whole", optimizer, recipe).attempt()
+    uninterrupted = Run(tmp_path / "whole", optimizer, recipe).attempt()
     run = Run(tmp_path / "stopped", optimizer, recipe)
-    stopped(run, 2 * STEPS + 1)
-    check_equal(run.attempt(), undisturbed)
+    stop_at(run, 2 * STEPS + 1)
+    check_equal(run.attempt(), uninterrupted)
 
 
-def test_it_may_be_stopped_again_and_again(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
+def test_train_stopped_several_times_resumes(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
     run = Run(tmp_path)
     for step in (6, 7, 15):
-        stopped(run, step)
+        stop_at(run, step)
     check_equal(run.attempt(), whole)
 
 
-def test_in_half_precision_the_scale_of_the_loss_goes_on_too(tmp_path: Path) -> None:
+def test_train_in_float16_resumes_loss_scale(tmp_path: Path) -> None:
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        undisturbed = Run(tmp_path / "whole").attempt()
+        uninterrupted = Run(tmp_path / "whole").attempt()
         run = Run(tmp_path / "stopped")
-        stopped(run, 2 * STEPS)
-        again = run.attempt()
+        stop_at(run, 2 * STEPS)
+        resumed = run.attempt()
     finally:
         keras.config.set_dtype_policy("float32")
-    assert isinstance(again[0].optimizer, keras.optimizers.LossScaleOptimizer)
-    check_equal(again, undisturbed)
+    assert isinstance(resumed[0].optimizer, keras.optimizers.LossScaleOptimizer)
+    check_equal(resumed, uninterrupted)
     assert run.steps[2 * STEPS :] == [*range(2 * STEPS, EPOCHS * STEPS)]
 
 
-def test_curves_are_complete_where_the_second_attempt_writes(
-    whole: tuple[keras.Model, History], tmp_path: Path
-) -> None:
+def test_train_resumed_writes_complete_curves(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
     run = Run(tmp_path)
-    stopped(run, 3 * STEPS)
+    stop_at(run, 3 * STEPS)
     run.attempt(logs="second")
     for name, prefix in (("train", ""), ("validation", "val_")):
         curves = scalars(tmp_path / "second" / name)
-        for figure in ("loss", "accuracy"):
-            rows = [row[f"{prefix}{figure}"] for row in whole[1].epochs]
-            assert curves[f"epoch_{figure}"] == pytest.approx(rows, abs=1e-6)
+        for metric in ("loss", "accuracy"):
+            rows = [row[f"{prefix}{metric}"] for row in whole[1].epochs]
+            assert curves[f"epoch_{metric}"] == pytest.approx(rows, abs=1e-6)
 
 
-def test_a_training_that_had_ended_is_not_trained_on(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
+def test_train_finished_training_does_no_step(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.attempt()
     trained = len(run.steps)
@@ -150,7 +148,7 @@ def test_a_training_that_had_ended_is_not_trained_on(whole: tuple[keras.Model, H
     assert len(scalars(tmp_path / "second" / "validation")["epoch_auroc"]) == EPOCHS
 
 
-def test_patience_that_had_run_out_is_not_given_anew(tmp_path: Path) -> None:
+def test_train_stopped_by_patience_does_no_step(tmp_path: Path) -> None:
     run = Run(tmp_path, "sgd", Recipe(), learning_rate=0.9, patience=2, epochs=40)
     first = run.attempt()
     trained = len(run.steps)
@@ -159,11 +157,9 @@ def test_patience_that_had_run_out_is_not_given_anew(tmp_path: Path) -> None:
     assert len(run.steps) == trained
 
 
-def test_a_damaged_checkpoint_costs_the_training_done_and_nothing_else(
-    whole: tuple[keras.Model, History], tmp_path: Path
-) -> None:
+def test_train_corrupt_checkpoint_starts_over(whole: tuple[keras.Model, History], tmp_path: Path) -> None:
     run = Run(tmp_path)
-    stopped(run, 3 * STEPS)
+    stop_at(run, 3 * STEPS)
     (file,) = (tmp_path / "kept").rglob("*.state")
     file.write_bytes(file.read_bytes()[:-7])
     check_equal(run.attempt(), whole)

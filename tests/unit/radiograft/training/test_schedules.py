@@ -1,4 +1,4 @@
-"""The recipe: learning rates step by step, and the setting that it is read from."""
+"""Learning-rate schedules, and the setting `train_recipe`."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ def rates(recipe: Recipe, steps: int, *losses: float, highest: float = 0.8) -> l
 
 
 class TestLearningRate:
-    def test_the_posters_is_constant(self) -> None:
+    def test_learning_rate_default_is_constant(self) -> None:
         assert rates(Recipe(), 5, 3.0, 4.0, 5.0) == [0.8] * 5
 
-    def test_it_climbs_from_zero_to_the_highest(self) -> None:
+    def test_learning_rate_warm_up_rises_linearly(self) -> None:
         assert rates(Recipe(warm_up=0.4), 10) == pytest.approx([0.2, 0.4, 0.6, 0.8, *[0.8] * 6])
 
-    def test_a_cosine_falls_from_the_highest_over_half_of_it_to_zero(self) -> None:
-        found = rates(Recipe(schedule="cosine"), 1001)
-        assert [found[step] for step in (0, 500, 1000)] == pytest.approx([0.8, 0.4, 0.0], abs=2e-3)
+    def test_learning_rate_cosine_falls_to_zero(self) -> None:
+        values = rates(Recipe(schedule="cosine"), 1001)
+        assert [values[step] for step in (0, 500, 1000)] == pytest.approx([0.8, 0.4, 0.0], abs=2e-3)
         assert rates(Recipe(schedule="cosine"), 4) == pytest.approx([0.8, 0.682843, 0.4, 0.117157], abs=1e-6)
 
-    def test_a_cosine_begins_where_warm_up_ends(self) -> None:
-        found = rates(Recipe(schedule="cosine", warm_up=0.5), 8)
-        assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.682843, 0.4, 0.117157], abs=1e-6)
+    def test_learning_rate_cosine_starts_after_warm_up(self) -> None:
+        values = rates(Recipe(schedule="cosine", warm_up=0.5), 8)
+        assert values == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.682843, 0.4, 0.117157], abs=1e-6)
 
-    def test_on_a_plateau_it_is_a_tenth(self) -> None:
+    def test_learning_rate_plateau_divides_by_ten(self) -> None:
         recipe = Recipe(schedule="plateau")
-        found = [learning_rate(recipe, 0.8, 0, 9, seen) for seen in ([3.0], [3, 4.0], [3, 4, 3.5], [3, 4, 3.5, 3, 3])]
-        assert found == pytest.approx([0.8, 0.8, 0.08, 0.008])
+        values = [learning_rate(recipe, 0.8, 0, 9, seen) for seen in ([3.0], [3, 4.0], [3, 4, 3.5], [3, 4, 3.5, 3, 3])]
+        assert values == pytest.approx([0.8, 0.8, 0.08, 0.008])
 
     @given(recipe=recipes, steps=st.integers(1, 200), seen=losses)
-    def test_it_stays_between_zero_and_the_highest(self, recipe: Recipe, steps: int, seen: list[float]) -> None:
+    def test_learning_rate_is_between_zero_and_highest(self, recipe: Recipe, steps: int, seen: list[float]) -> None:
         assert all(0 <= rate <= 0.8 * (1 + 1e-12) for rate in rates(recipe, steps, *seen))
 
     @given(warm_up=st.floats(0, 0.5), steps=st.integers(1, 200))
-    def test_it_never_falls_in_warm_up_nor_climbs_on_a_cosine(self, warm_up: float, steps: int) -> None:
-        found = rates(Recipe(schedule="cosine", warm_up=warm_up), steps)
+    def test_learning_rate_rises_in_warm_up_and_falls_on_cosine(self, warm_up: float, steps: int) -> None:
+        values = rates(Recipe(schedule="cosine", warm_up=warm_up), steps)
         warm = round(warm_up * steps)
-        assert found[:warm] == sorted(found[:warm])
-        assert found[warm:] == sorted(found[warm:], reverse=True)
+        assert values[:warm] == sorted(values[:warm])
+        assert values[warm:] == sorted(values[warm:], reverse=True)
 
 
 class TestPlateaus:
@@ -66,11 +66,11 @@ class TestPlateaus:
             ([1.0, 2.0, 2.0, 0.5, 0.6, 0.7], 2),
         ],
     )
-    def test_two_epochs_without_a_lower_loss_are_one(self, seen: list[float], count: int) -> None:
+    def test_count_plateaus_counts_pairs_of_epochs_without_improvement(self, seen: list[float], count: int) -> None:
         assert count_plateaus(seen) == count
 
     @given(seen=losses, loss=st.floats(0, 10))
-    def test_one_epoch_adds_at_most_one(self, seen: list[float], loss: float) -> None:
+    def test_count_plateaus_one_more_epoch_adds_at_most_one(self, seen: list[float], loss: float) -> None:
         assert count_plateaus([*seen, loss]) - count_plateaus(seen) in (0, 1)
         assert count_plateaus(seen) <= len(seen) // 2
 
@@ -80,11 +80,11 @@ def parse(text: str) -> Recipe:
 
 
 class TestSetting:
-    def test_presets(self) -> None:
+    def test_parse_preset_returns_recipe(self) -> None:
         assert parse("poster") == Recipe()
         assert parse("chexnet") == Recipe(schedule="plateau", loss_weights="balanced")
 
-    def test_all_that_a_recipe_has(self) -> None:
+    def test_parse_all_fields_returns_recipe(self) -> None:
         text = "schedule=cosine, warm_up=0.1,layer_decay=0.7,ema=0.99,clip_norm=1,label_smoothing=0.1"
         assert parse(f"{text},loss_weights=balanced") == Recipe("cosine", 0.1, 0.7, 0.99, 1.0, 0.1, "balanced")
 
@@ -105,7 +105,7 @@ class TestSetting:
             ("", "train_recipe must be one of poster, chexnet or name=value,..., got ''"),
         ],
     )
-    def test_what_is_no_recipe_is_refused_when_the_settings_are_made(self, text: str, message: str) -> None:
-        with pytest.raises(ValueError) as error:  # noqa: PT011  the whole beginning is compared
+    def test_settings_invalid_recipe_raises(self, text: str, message: str) -> None:
+        with pytest.raises(ValueError) as error:  # noqa: PT011  the start of the message is compared below
             FineTune(train_recipe=text)
         assert str(error.value).startswith(message)

@@ -1,4 +1,4 @@
-"""TensorBoard's curves count epochs as the log does."""
+"""TensorBoard curves number epochs as the log does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from radiograft.training.trainer import TensorBoardCurves
 
 
 @pytest.mark.parametrize(("run", "tag"), [("train", "epoch_loss"), ("validation", "epoch_auroc")])
-def test_an_epochs_step_is_its_number_in_the_log(tmp_path: Path, run: str, tag: str) -> None:
-    """Fails where the epoch that the log tells to be kept stands one step before itself."""
+def test_add_uses_epoch_number_as_step(tmp_path: Path, run: str, tag: str) -> None:
+    """Fails if the curves are shifted by one epoch relative to the log."""
     curves = TensorBoardCurves(tmp_path)
     for epoch in (1, 2, 3):
         curves.add({"epoch": epoch, "loss": 1 / epoch, "val_auroc": 0.9})

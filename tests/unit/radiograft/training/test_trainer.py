@@ -1,4 +1,4 @@
-"""Training: it keeps the best epoch, stops in time, says why it stopped, and is the same each time."""
+"""Training: it keeps the best epoch, stops early or on divergence, and is reproducible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 8
 
 
 def features(images: int, seed: int) -> CachedActivations:
-    """Features and a label that half of them decide, [1, images, 6] and [images, 1]."""
+    """Returns features [1, images, 6] and a label [images, 1] that depends on half of them."""
     values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :3].sum(axis=1, keepdims=True) > 0).astype("float32")
     return CachedActivations([values[None]], truth, [f"image-{number}" for number in range(images)])
@@ -37,17 +37,17 @@ def classifier(seed: int = 0) -> keras.Model:
     return build_classifier(6, 1, dense_units=8, dropout=0.2, l2=1e-4, seed=seed)
 
 
-def plan(logs: Path, **changes: str | float | Recipe) -> TrainConfig:
-    chosen = {"optimizer": "adam", "learning_rate": 0.02, "epochs": 4, "patience": 10, "recipe": Recipe(), **changes}
-    return TrainConfig(name="a test", logs=logs, **chosen)  # type: ignore[arg-type]
+def make_config(logs: Path, **changes: str | float | Recipe) -> TrainConfig:
+    values = {"optimizer": "adam", "learning_rate": 0.02, "epochs": 4, "patience": 10, "recipe": Recipe(), **changes}
+    return TrainConfig(name="a test", logs=logs, **values)  # type: ignore[arg-type]
 
 
-def material(training: CachedActivations = TRAIN, validation: CachedActivations = VALIDATION) -> TrainingData:
+def training_data(training: CachedActivations = TRAIN, validation: CachedActivations = VALIDATION) -> TrainingData:
     return data_from_activations(training, validation, BATCH, seed=0, replicas=1)
 
 
-def fit(model: keras.Model, chosen: TrainConfig, held_out: CachedActivations = VALIDATION) -> History:
-    return train(model, material(validation=held_out), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+def fit(model: keras.Model, config: TrainConfig, held_out: CachedActivations = VALIDATION) -> History:
+    return train(model, training_data(validation=held_out), config, tf.distribute.get_strategy(), Checkpoints(""))
 
 
 def scores(model: keras.Model, held_out: CachedActivations = VALIDATION) -> np.ndarray:
@@ -59,8 +59,8 @@ def loss(model: keras.Model, held_out: CachedActivations = VALIDATION) -> float:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_learns(optimizer: str, tmp_path: Path) -> None:
-    history = fit(classifier(), plan(tmp_path, optimizer=optimizer))
+def test_train_with_each_optimizer_reduces_loss(optimizer: str, tmp_path: Path) -> None:
+    history = fit(classifier(), make_config(tmp_path, optimizer=optimizer))
     assert [row["epoch"] for row in history.epochs] == [1, 2, 3, 4]
     names = {"epoch", "loss", "accuracy", "learning_rate", "val_loss", "val_auroc", "val_accuracy"}
     assert all(set(row) == names for row in history.epochs)
@@ -69,46 +69,51 @@ def test_every_optimizer_learns(optimizer: str, tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in history.epochs] == [0.02] * 4
 
 
-def test_validation_is_judged_as_scikit_learn_does(tmp_path: Path) -> None:
+def test_train_validation_metrics_match_scikit_learn(tmp_path: Path) -> None:
     model = classifier()
-    history = fit(model, plan(tmp_path))
-    found = scores(model)
-    assert history.best["val_auroc"] == pytest.approx(roc_auc_score(VALIDATION.truth, found), abs=1e-9)
+    history = fit(model, make_config(tmp_path))
+    predicted = scores(model)
+    assert history.best["val_auroc"] == pytest.approx(roc_auc_score(VALIDATION.truth, predicted), abs=1e-9)
     assert history.best["val_loss"] == pytest.approx(loss(model), abs=1e-6)
-    assert history.best["val_accuracy"] == np.mean((found > 0.5) == VALIDATION.truth)
+    assert history.best["val_accuracy"] == np.mean((predicted > 0.5) == VALIDATION.truth)
 
 
-def test_the_epoch_of_highest_auroc_comes_back(tmp_path: Path) -> None:
+def test_train_restores_epoch_of_highest_auroc(tmp_path: Path) -> None:
     model = classifier()
-    history = fit(model, plan(tmp_path, learning_rate=0.3, epochs=8))
-    merits = [(row["val_auroc"], -row["val_loss"]) for row in [history.initial, *history.epochs]]
-    assert history.best_epoch == merits.index(max(merits))
+    history = fit(model, make_config(tmp_path, learning_rate=0.3, epochs=8))
+    keys = [(row["val_auroc"], -row["val_loss"]) for row in [history.initial, *history.epochs]]
+    assert history.best_epoch == keys.index(max(keys))
     assert 0 < history.best_epoch < 8
-    assert (roc_auc_score(VALIDATION.truth, scores(model)), -loss(model)) == pytest.approx(max(merits), abs=1e-6)
+    assert (roc_auc_score(VALIDATION.truth, scores(model)), -loss(model)) == pytest.approx(max(keys), abs=1e-6)
 
 
-def test_of_equal_auroc_the_lowest_loss_wins(tmp_path: Path) -> None:
-    parted = CachedActivations(
+def test_train_of_equal_auroc_keeps_lowest_loss(tmp_path: Path) -> None:
+    separable = CachedActivations(
         [np.array([[[-3.0], [-2.0], [2.0], [3.0]]], dtype="float16")], np.float32([[0], [0], [1], [1]]), []
     )
     keras.utils.set_random_seed(0)
     model = build_classifier(1, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[0.1]]), np.float32([0])])
     data = TrainingData(
-        lambda epochs: parted.training(4, epochs, 0), 1, lambda *_: [], parted.truth, parted.in_order(4), parted.truth
+        lambda epochs: separable.training(4, epochs, 0),
+        1,
+        lambda *_: [],
+        separable.truth,
+        separable.in_order(4),
+        separable.truth,
     )
-    history = train(model, data, plan(tmp_path, epochs=3), tf.distribute.get_strategy(), Checkpoints(""))
+    history = train(model, data, make_config(tmp_path, epochs=3), tf.distribute.get_strategy(), Checkpoints(""))
     assert [row["val_auroc"] for row in [history.initial, *history.epochs]] == [1.0, 1.0, 1.0, 1.0]
     assert history.best_epoch == 3
 
 
-def test_the_state_before_training_counts_as_epoch_0(tmp_path: Path) -> None:
+def test_train_without_improvement_keeps_initial_weights(tmp_path: Path) -> None:
     model = classifier()
-    fit(model, plan(tmp_path / "first", epochs=10))
+    fit(model, make_config(tmp_path / "first", epochs=10))
     before = model.get_weights()[:4]
-    contradiction = material(CachedActivations(TRAIN.parts, 1 - TRAIN.truth, TRAIN.image_ids))
-    chosen = plan(tmp_path / "second", epochs=9, patience=3, learning_rate=0.1)
-    history = train(model, contradiction, chosen, tf.distribute.get_strategy(), Checkpoints(""))
+    contradiction = training_data(CachedActivations(TRAIN.parts, 1 - TRAIN.truth, TRAIN.image_ids))
+    config = make_config(tmp_path / "second", epochs=9, patience=3, learning_rate=0.1)
+    history = train(model, contradiction, config, tf.distribute.get_strategy(), Checkpoints(""))
     assert history.best_epoch == 0
     assert len(history.epochs) == 3
     assert history.best == history.initial
@@ -117,19 +122,19 @@ def test_the_state_before_training_counts_as_epoch_0(tmp_path: Path) -> None:
         np.testing.assert_array_equal(old, new)
 
 
-def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
-    history = fit(classifier(), plan(tmp_path, learning_rate=0.3, epochs=40, patience=2))
+def test_train_stops_after_patience_epochs(tmp_path: Path) -> None:
+    history = fit(classifier(), make_config(tmp_path, learning_rate=0.3, epochs=40, patience=2))
     assert len(history.epochs) == history.best_epoch + 2 < 40
 
 
-def test_a_loss_that_is_no_number_stops_training_and_names_the_images(tmp_path: Path) -> None:
+def test_train_nan_loss_raises_with_image_ids(tmp_path: Path) -> None:
     values = TRAIN.parts[0].copy()
     values[0, 19] = np.nan
     broken = CachedActivations([values], TRAIN.truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
-    chosen = plan(tmp_path, learning_rate=0.015625)
+    config = make_config(tmp_path, learning_rate=0.015625)
     with pytest.raises(FloatingPointError, match="a test: the loss must stay finite and below") as caught:
-        train(model, material(broken), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+        train(model, training_data(broken), config, tf.distribute.get_strategy(), Checkpoints(""))
     order = list(np.random.default_rng([0, 0]).permutation(64))
     step = order.index(19) // BATCH
     assert f"got nan at step {step + 1} of epoch 1 with learning rate 0.0156" in str(caught.value)
@@ -137,36 +142,42 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_images(tmp_path: 
     assert str(caught.value).endswith(f"look at the images of this step and the last: {ids}")
 
 
-def test_a_loss_that_grows_without_bound_stops_training(tmp_path: Path) -> None:
+def test_train_growing_loss_raises(tmp_path: Path) -> None:
     huge = CachedActivations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
     keras.utils.set_random_seed(0)
     model = build_classifier(6, 1, dense_units=8, dropout=0.0, l2=1.0, seed=0)
     with pytest.raises(FloatingPointError, match=r"must stay finite and below 1\d.*, got \d"):
         train(
             model,
-            material(huge),
-            plan(tmp_path, optimizer="sgd", learning_rate=0.9),
+            training_data(huge),
+            make_config(tmp_path, optimizer="sgd", learning_rate=0.9),
             tf.distribute.get_strategy(),
             Checkpoints(""),
         )
 
 
-def test_a_penalty_that_is_large_from_the_start_is_no_divergence(tmp_path: Path) -> None:
-    """Fails where the limit knows of the cross-entropy before training only, and not of the penalty."""
+def test_train_large_initial_penalty_is_accepted(tmp_path: Path) -> None:
+    """Fails if the threshold depends on the initial cross-entropy only, and not on the penalty."""
     wide = build_classifier(6, 1, dense_units=256, dropout=0.0, l2=2.0, seed=0)
-    losses = [row["loss"] for row in fit(wide, plan(tmp_path, learning_rate=1e-3)).epochs]
+    losses = [row["loss"] for row in fit(wide, make_config(tmp_path, learning_rate=1e-3)).epochs]
     assert losses[0] > 20 > losses[-1]
 
 
-def test_a_loss_that_nears_its_worst_stops_training_however_bad_the_start(tmp_path: Path) -> None:
-    """Fails where the limit is a multiple of the loss before training: without a penalty it is 16.1 at most."""
+def test_train_loss_near_maximum_after_bad_start_raises(tmp_path: Path) -> None:
+    """Fails if the threshold is a multiple of the initial loss: without a penalty the loss is at most 16.1."""
     opposite = CachedActivations(VALIDATION.parts, 1 - VALIDATION.truth, VALIDATION.image_ids)
     certain = CachedActivations([TRAIN.parts[0] * 1000], 1 - TRAIN.truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
     assert loss(model, opposite) > 1.5
     with pytest.raises(FloatingPointError, match=r"below 13\.\d, got 1\d\.?\d? at step 1 of epoch 1"):
-        train(model, material(certain, opposite), plan(tmp_path), tf.distribute.get_strategy(), Checkpoints(""))
+        train(
+            model,
+            training_data(certain, opposite),
+            make_config(tmp_path),
+            tf.distribute.get_strategy(),
+            Checkpoints(""),
+        )
 
 
 HALF_UNKNOWN = np.where(np.arange(64)[:, None] % 2, np.float32(np.nan), 1 - TRAIN.truth)
@@ -180,20 +191,18 @@ HALF_UNKNOWN = np.where(np.arange(64)[:, None] % 2, np.float32(np.nan), 1 - TRAI
         (Recipe(), HALF_UNKNOWN),
     ],
 )
-def test_the_worst_is_told_however_low_the_trainings_own_loss_is(
-    recipe: Recipe, truth: np.ndarray, tmp_path: Path
-) -> None:
-    """Fails where the limit is that of plain cross-entropy, 13 and more: these losses cannot exceed 8 to 12."""
+def test_train_loss_near_maximum_of_own_loss_raises(recipe: Recipe, truth: np.ndarray, tmp_path: Path) -> None:
+    """Fails if the threshold is that of plain cross-entropy, at least 13: these losses cannot exceed 8 to 12."""
     wrong = CachedActivations([TRAIN.parts[0] * 1000], truth, TRAIN.image_ids)
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.float32([[1], [1], [1], [0], [0], [0]]), np.float32([0])])
-    chosen = plan(tmp_path, recipe=recipe, learning_rate=1e-6)
+    config = make_config(tmp_path, recipe=recipe, learning_rate=1e-6)
     with pytest.raises(FloatingPointError, match=r"must stay finite and below \d.*, got \d.* of epoch 1"):
-        train(model, material(wrong), chosen, tf.distribute.get_strategy(), Checkpoints(""))
+        train(model, training_data(wrong), config, tf.distribute.get_strategy(), Checkpoints(""))
 
 
-def test_a_step_late_in_an_epoch_is_told_at_once(tmp_path: Path) -> None:
-    """Fails where the mean of the epoch so far is looked at: of the last of eight steps it would tell nothing."""
+def test_train_divergence_late_in_epoch_raises_immediately(tmp_path: Path) -> None:
+    """Fails if the running mean of the epoch is checked: it would hide the last of eight steps."""
     order = np.random.default_rng([0, 0]).permutation(64)
     truth = TRAIN.truth.copy()
     truth[order[-BATCH:]] = 1 - truth[order[-BATCH:]]
@@ -203,54 +212,58 @@ def test_a_step_late_in_an_epoch_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"got 1\d.* at step 8 of epoch 1 with") as caught:
         train(
             model,
-            material(mislabeled),
-            plan(tmp_path, learning_rate=1e-6),
+            training_data(mislabeled),
+            make_config(tmp_path, learning_rate=1e-6),
             tf.distribute.get_strategy(),
             Checkpoints(""),
         )
     assert str(caught.value).endswith(", ".join(f"image-{row}" for row in order[-2 * BATCH :]))
 
 
-def test_a_plateau_is_one_of_what_is_minimized(tmp_path: Path) -> None:
-    """Fails where the plain loss decides: while the balanced one falls, that rises, and the rate would be cut."""
+def test_train_plateau_follows_training_objective(tmp_path: Path) -> None:
+    """Fails if the plain loss is used: it rises while the balanced loss falls, and the rate would be reduced."""
     recipe = Recipe(loss_weights="balanced", schedule="plateau")
-    history = fit(classifier(), plan(tmp_path, recipe=recipe, epochs=3))
+    history = fit(classifier(), make_config(tmp_path, recipe=recipe, epochs=3))
     scores = {name: [row[name] for row in history.epochs] for name in ("val_objective", "val_loss")}
     assert all(0 < one < other for one, other in zip(*scores.values(), strict=True))
     rows = [{"val_loss": 1.0 + n, "val_objective": 1.0 - n / 10} for n in range(4)]
-    course = TrainingLoop(
-        classifier(), material(TRAIN), plan(tmp_path, recipe=recipe), tf.distribute.get_strategy(), Checkpoints("")
+    loop = TrainingLoop(
+        classifier(),
+        training_data(TRAIN),
+        make_config(tmp_path, recipe=recipe),
+        tf.distribute.get_strategy(),
+        Checkpoints(""),
     )
-    course.network.compile("sgd", "mse")
-    course.initial, course.rows, course.epoch = rows[0], rows[1:], 3
-    course.on_train_batch_begin(0)
-    assert course.rate == plan(tmp_path).learning_rate
+    loop.network.compile("sgd", "mse")
+    loop.initial, loop.rows, loop.epoch = rows[0], rows[1:], 3
+    loop.on_train_batch_begin(0)
+    assert loop.rate == make_config(tmp_path).learning_rate
 
 
-def test_a_rare_finding_in_the_first_step_is_no_divergence(tmp_path: Path) -> None:
-    """Fails where the limit is that of all training images, 0.4, though the balanced loss of this step is 0.6."""
+def test_train_rare_label_in_first_step_is_accepted(tmp_path: Path) -> None:
+    """Fails if the threshold is that of all training images, 0.4: the balanced loss of this step is 0.6."""
     truth = np.zeros((64, 1), "float32")
     truth[np.random.default_rng([0, 0]).permutation(64)[0]] = 1.0
     model = build_classifier(6, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
     model.set_weights([np.zeros((6, 1), "float32"), np.float32([-5])])
     rare = CachedActivations(TRAIN.parts, truth, TRAIN.image_ids)
-    chosen = plan(tmp_path, recipe=Recipe(loss_weights="balanced"), epochs=1)
-    history = train(model, material(rare), chosen, tf.distribute.get_strategy(), Checkpoints(""))
-    assert 0.05 < history.epochs[0]["loss"] < 0.1  # of this one image, over eight steps
+    config = make_config(tmp_path, recipe=Recipe(loss_weights="balanced"), epochs=1)
+    history = train(model, training_data(rare), config, tf.distribute.get_strategy(), Checkpoints(""))
+    assert 0.05 < history.epochs[0]["loss"] < 0.1  # one image, averaged over eight steps
 
 
-def test_the_same_seed_gives_the_same_history_and_weights(tmp_path: Path) -> None:
+def test_train_same_seed_gives_same_history_and_weights(tmp_path: Path) -> None:
     models = [classifier() for _ in range(2)]
     histories = []
     for number, model in enumerate(models):
         keras.utils.set_random_seed(0)
-        histories.append(fit(model, plan(tmp_path / str(number))))
+        histories.append(fit(model, make_config(tmp_path / str(number))))
     assert histories[0] == histories[1]
     for one, other in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_steps_are_whole_batches_split_evenly() -> None:
+def test_steps_per_epoch_counts_full_batches_or_raises() -> None:
     assert steps_per_epoch(64, 8, 1) == 8
     assert steps_per_epoch(65, 8, 2) == 8
     assert steps_per_epoch(8, 8, 4) == 1

@@ -1,4 +1,4 @@
-"""Feature extraction on the small data set: what it writes, what it learns, and that two runs are equal."""
+"""The extract-features stage on a small dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def contents(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_it_writes_features_model_and_logs(feature_extraction: Trained) -> None:
+def test_extract_features_writes_features_model_and_logs(feature_extraction: Trained) -> None:
     assert contents(feature_extraction.features) == [
         "curve.json",
         "probe_scores.npy",
@@ -45,19 +45,19 @@ def test_it_writes_features_model_and_logs(feature_extraction: Trained) -> None:
     ]
 
 
-def test_features_are_the_frozen_backbones(feature_extraction: Trained, shards_folder: Path) -> None:
+def test_extract_features_stores_features_of_pretrained_backbone(
+    feature_extraction: Trained, shards_folder: Path
+) -> None:
     data = Shards.read(shards_folder)
     backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "imagenet", "", 32))
     for split in ("train", "validation"):
         images = np.concatenate(list(data.images(split, 100)))
         stored = np.load(feature_extraction.features / f"{split}.npy")
-        assert (stored.shape[1], stored.dtype) == (3088, np.float16)  # all 17 layers, the last one's at the end
+        assert (stored.shape[1], stored.dtype) == (3088, np.float16)  # all 17 layers, the last layer at the end
         np.testing.assert_allclose(stored[:, -1280:], backbone(images), rtol=1e-3, atol=1e-4)
 
 
-def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
-    feature_extraction: Trained, shards_folder: Path
-) -> None:
+def test_extract_features_model_contains_pretrained_backbone(feature_extraction: Trained, shards_folder: Path) -> None:
     model = artifact.load_model(feature_extraction.model)
     assert model.input_shape == (None, 32, 32, 1)
     assert model.output_shape == (None, 3)
@@ -71,9 +71,9 @@ def test_the_model_is_the_whole_network_on_its_pretrained_backbone(
     np.testing.assert_allclose(features(images), stored, rtol=1e-3, atol=1e-4)
 
 
-def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> None:
-    contract = ModelSpec.read(feature_extraction.model)
-    assert contract == ModelSpec(
+def test_extract_features_records_spec_and_settings(feature_extraction: Trained) -> None:
+    spec = ModelSpec.read(feature_extraction.model)
+    assert spec == ModelSpec(
         image_size=32,
         labels=("Pneumonia", "Effusion", "Emphysema"),
         backbone="efficientnet_lite0",
@@ -83,10 +83,10 @@ def test_the_contract_names_what_was_trained(feature_extraction: Trained) -> Non
     )
     recorded = read_settings(feature_extraction.model)
     assert recorded["model_dense_units"] == 16
-    assert recorded["image_augmentation"] == "poster"  # of the stage before
+    assert recorded["image_augmentation"] == "poster"  # a setting of the previous stage
 
 
-def test_the_classifier_has_learned_and_its_best_epoch_is_kept(
+def test_extract_features_trains_classifier_and_keeps_best_epoch(
     feature_extraction: Trained, shards_folder: Path
 ) -> None:
     history = json.loads((feature_extraction.model / "history.json").read_text())
@@ -100,7 +100,7 @@ def test_the_classifier_has_learned_and_its_best_epoch_is_kept(
 
 
 @pytest.mark.parametrize("name", ["feature_extraction", "random_weights"])
-def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(feature_extraction: Trained, name: str) -> None:
+def test_extract_features_logs_accuracy_and_loss_to_tensorboard(feature_extraction: Trained, name: str) -> None:
     history = json.loads((feature_extraction.model / "history.json").read_text())["epochs"]
     for run, prefix in (("train", ""), ("validation", "val_")):
         curves = scalars(feature_extraction.logs / name / run)
@@ -111,9 +111,7 @@ def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(feature_
             assert curves["epoch_accuracy"] == pytest.approx([row[f"{prefix}accuracy"] for row in history], abs=1e-6)
 
 
-def test_the_random_baseline_predicts_validation_on_other_features(
-    feature_extraction: Trained, shards_folder: Path
-) -> None:
+def test_extract_features_random_baseline_predicts_validation(feature_extraction: Trained, shards_folder: Path) -> None:
     data = Shards.read(shards_folder)
     predictions = pd.read_parquet(feature_extraction.features / RANDOM_PREDICTIONS)
     assert predictions["image_id"].tolist() == data.split("validation")["image_id"].tolist()
@@ -125,15 +123,15 @@ def test_the_random_baseline_predicts_validation_on_other_features(
     assert np.abs(pretrained - random).mean() > 0.01
 
 
-def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
+def test_extract_features_same_seed_without_baseline_gives_same_result(
     feature_extraction: Trained, shards_folder: Path, tmp_path: Path
 ) -> None:
     settings = dataclasses.replace(EXTRACT_FEATURES, model_random_baseline=False)
-    again = run_extract_features(settings, shards_folder, tmp_path)
-    assert contents(again.features) == ["curve.json", "probe_scores.npy", "train.npy", "validation.npy"]
-    assert (again.features / "curve.json").read_bytes() == (feature_extraction.features / "curve.json").read_bytes()
-    assert (again.model / "history.json").read_text() == (feature_extraction.model / "history.json").read_text()
-    weights = (artifact.load_model(stage.model).get_weights() for stage in (feature_extraction, again))
+    second = run_extract_features(settings, shards_folder, tmp_path)
+    assert contents(second.features) == ["curve.json", "probe_scores.npy", "train.npy", "validation.npy"]
+    assert (second.features / "curve.json").read_bytes() == (feature_extraction.features / "curve.json").read_bytes()
+    assert (second.model / "history.json").read_text() == (feature_extraction.model / "history.json").read_text()
+    weights = (artifact.load_model(stage.model).get_weights() for stage in (feature_extraction, second))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -144,7 +142,10 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ({"train_batch_size": 59}, r"train_batch_size must be at most .* training images \(58\), got 59"),
         ({"model_cut_off": "conv5_block16_2_conv"}, "model_cut_off must be a layer of efficientnet_lite0"),
         ({"model_cut_off": "top_cnv"}, "got 'top_cnv'; did you mean 'top_conv'"),
-        ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train, behind 'top_activation'"),
+        (
+            {"model_cut_off": "top_activation"},
+            "must leave weights of the backbone to train, but there are none from 'top_activation' on",
+        ),
         ({"model_feature_layer": "block4a"}, r"model_feature_layer must be .*, got 'block4a'; did you mean 'block4"),
         (
             {"model_feature_layer": "block4c_add"},
@@ -152,40 +153,40 @@ def test_two_runs_with_one_seed_are_equal_and_no_baseline_is_made_unasked(
         ),
         (
             {"model_feature_layer": "block4c_add", "model_cut_off": "block4c_add"},
-            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .*, behind 'block4c_add' there",
+            "ends at the feature layer 'block4c_add': model_cut_off must leave weights .* none from 'block4c_add' on",
         ),
         ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused_before_any_work(
+def test_extract_features_invalid_setting_raises_before_work(
     changes: dict[str, str | int], message: str, shards_folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "some.weights.h5"
     path.write_bytes(b"weights")
-    chosen = {name: str(path) if value == "FILE" else value for name, value in changes.items()}
+    values = {name: str(path) if value == "FILE" else value for name, value in changes.items()}
     with pytest.raises(ValueError, match=message):
-        run_extract_features(dataclasses.replace(EXTRACT_FEATURES, **chosen), shards_folder, tmp_path)
+        run_extract_features(dataclasses.replace(EXTRACT_FEATURES, **values), shards_folder, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def taken(cut_off: str, shards_folder: Path, folder: Path) -> keras.Model:
-    """The model on the layer that `auto` takes with this cut-off."""
+def extract_with_auto_layer(cut_off: str, shards_folder: Path, folder: Path) -> keras.Model:
+    """Returns the model on the layer that `auto` selects for a cut-off."""
     changes = {"model_random_baseline": False, "model_feature_layer": "auto", "model_cut_off": cut_off}
     settings = dataclasses.replace(EXTRACT_FEATURES, **changes)  # type: ignore[arg-type]
     return artifact.load_model(run_extract_features(settings, shards_folder, folder).model)
 
 
-def test_the_best_layer_is_sought_behind_the_default_cut_off(
+def test_extract_features_auto_layer_depends_on_cut_off(
     feature_extraction: Trained, shards_folder: Path, tmp_path: Path
 ) -> None:
-    """Fails where `auto` takes the best layer of all, which lies before the cut-off: nothing could be fine-tuned."""
+    """Fails if `auto` selects the best layer of all, which lies before the cut-off: nothing could be fine-tuned."""
     points = json.loads((feature_extraction.features / "curve.json").read_text())
     assert max(points, key=lambda point: point["auroc"])["layer"] != "top_activation"
-    model = taken("top_conv", shards_folder, tmp_path)
+    model = extract_with_auto_layer("top_conv", shards_folder, tmp_path)
     assert {"top_conv", "top_activation"} <= {layer.name for layer in model.layers}
 
 
-def test_the_curve_has_every_block_and_the_layer_asked_for_is_taken(
+def test_extract_features_curve_has_all_blocks_and_auto_selects_best(
     feature_extraction: Trained, shards_folder: Path, tmp_path: Path
 ) -> None:
     points = json.loads((feature_extraction.features / "curve.json").read_text())
@@ -195,6 +196,6 @@ def test_the_curve_has_every_block_and_the_layer_asked_for_is_taken(
     logged = scalars(feature_extraction.logs / "linear_probes")["cut_off_curve/validation_auroc"]
     assert logged == pytest.approx([point["auroc"] for point in points], abs=1e-6)
     best = max(points, key=lambda point: point["auroc"])
-    model = taken("block1a_dwconv", shards_folder, tmp_path)
+    model = extract_with_auto_layer("block1a_dwconv", shards_folder, tmp_path)
     assert model.get_layer("pooled").output.shape[-1] == best["channels"]
     assert "top_conv" not in {layer.name for layer in model.layers}

@@ -1,4 +1,4 @@
-"""Fine-tuning on the small data set: what it changes, what it leaves, what it writes, and that two runs are equal."""
+"""The fine-tune stage on a small dataset."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def changed_layers(one: keras.Model, other: keras.Model) -> list[str]:
         layer.name
         for layer, after in pairs
         if any((old != new).any() for old, new in zip(layer.get_weights(), after.get_weights(), strict=True))
-        and layer.name != "classifier_dropout"  # its random state
+        and layer.name != "classifier_dropout"  # which has a random state
     ]
 
 
-def test_it_writes_the_model_and_what_serves_it(fine_tuning: Trained) -> None:
+def test_fine_tune_writes_model_and_saved_model(fine_tuning: Trained) -> None:
     assert sorted(path.name for path in fine_tuning.model.iterdir()) == [
         *("contract.json", "history.json", "model.keras", "saved_model", "search.json", "settings.json")
     ]
@@ -40,12 +40,12 @@ def test_it_writes_the_model_and_what_serves_it(fine_tuning: Trained) -> None:
     assert [path.name for path in fine_tuning.logs.iterdir()] == ["fine_tuning"]
 
 
-def test_only_what_is_computed_from_the_cut_off_has_changed(feature_extraction: Trained, fine_tuning: Trained) -> None:
+def test_fine_tune_changes_only_layers_from_cut_off(feature_extraction: Trained, fine_tuning: Trained) -> None:
     before, after = (artifact.load_model(stage.model) for stage in (feature_extraction, fine_tuning))
     assert changed_layers(before, after) == ["top_conv", "classifier_dense", "probabilities"]
 
 
-def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
+def test_fine_tune_starts_from_feature_extraction_and_keeps_best_epoch(
     feature_extraction: Trained, fine_tuning: Trained, shards_folder: Path
 ) -> None:
     history = json.loads((fine_tuning.model / "history.json").read_text())
@@ -55,11 +55,13 @@ def test_it_begins_where_feature_extraction_ended_and_keeps_the_best(
     images = np.concatenate(list(data.images("validation", 64)))
     for stage, row in ((feature_extraction, rows[0]), (fine_tuning, rows[history["best_epoch"]])):
         scores = np.asarray(artifact.load_model(stage.model)(images, training=False))
-        found = validation_metrics(data.truth("validation"), scores)
-        assert found == pytest.approx({name: row[name] for name in found}, abs=1e-3)  # cached in half precision
+        metrics = validation_metrics(data.truth("validation"), scores)
+        assert metrics == pytest.approx(
+            {name: row[name] for name in metrics}, abs=1e-3
+        )  # activations are cached in half precision
 
 
-def test_the_contract_and_the_settings_tell_the_whole_way(fine_tuning: Trained, feature_extraction: Trained) -> None:
+def test_fine_tune_records_spec_and_settings_of_all_stages(fine_tuning: Trained, feature_extraction: Trained) -> None:
     start = ModelSpec.read(feature_extraction.model)
     assert ModelSpec.read(fine_tuning.model) == dataclasses.replace(start, cut_off="top_conv", strategy="fine_tuning")
     recorded = read_settings(fine_tuning.model)
@@ -68,7 +70,7 @@ def test_the_contract_and_the_settings_tell_the_whole_way(fine_tuning: Trained, 
     assert recorded["image_size"] == 32
 
 
-def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(fine_tuning: Trained) -> None:
+def test_fine_tune_logs_accuracy_and_loss_to_tensorboard(fine_tuning: Trained) -> None:
     history = json.loads((fine_tuning.model / "history.json").read_text())["epochs"]
     for run, prefix in (("train", ""), ("validation", "val_")):
         curves = scalars(fine_tuning.logs / "fine_tuning" / run)
@@ -76,12 +78,12 @@ def test_tensorboard_shows_accuracy_and_loss_of_training_and_validation(fine_tun
         assert curves["epoch_accuracy"] == pytest.approx([row[f"{prefix}accuracy"] for row in history], abs=1e-6)
 
 
-def test_two_runs_with_one_seed_are_equal(
+def test_fine_tune_same_seed_gives_same_weights(
     fine_tuning: Trained, feature_extraction: Trained, shards_folder: Path, tmp_path: Path
 ) -> None:
-    again = run_fine_tune(FINE_TUNE, shards_folder, feature_extraction.model, tmp_path)
-    assert (again.model / "history.json").read_text() == (fine_tuning.model / "history.json").read_text()
-    weights = (artifact.load_model(stage.model).get_weights() for stage in (fine_tuning, again))
+    second = run_fine_tune(FINE_TUNE, shards_folder, feature_extraction.model, tmp_path)
+    assert (second.model / "history.json").read_text() == (fine_tuning.model / "history.json").read_text()
+    weights = (artifact.load_model(stage.model).get_weights() for stage in (fine_tuning, second))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -94,7 +96,7 @@ def test_two_runs_with_one_seed_are_equal(
         ({"model_cut_off": "topconv"}, r"got 'topconv'; did you mean 'top_conv'"),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_work(
+def test_fine_tune_invalid_setting_raises_before_work(
     changes: dict[str, str | int],
     message: str,
     feature_extraction: Trained,
@@ -106,14 +108,14 @@ def test_what_cannot_work_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cache_larger_than_the_disk_is_refused_before_any_work(
+def test_fine_tune_cache_larger_than_disk_raises_before_work(
     feature_extraction: Trained,
     shards_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One frontier tensor of 320 channels in half precision, of four views of 58 images and one of 39."""
+    """The cache has 320 half-precision channels for four views of 58 images and one view of 39 images."""
     caplog.set_level(logging.DEBUG, "radiograft")
     needed = 2 * 320 * (4 * 58 + 39)
     full = shutil.disk_usage(tmp_path)._replace(free=needed - 1)

@@ -45,4 +45,4 @@ def test_has_corrupt_copy_returns_false_and_logs(
     content = storage.read_bytes(uri)
     storage.write_bytes(uri, content[:-1] + bytes([content[-1] ^ 1]))
     assert not second.has(NAME)
-    assert f"the checkpoint {uri} is damaged and is not used" in caplog.text
+    assert f"ignoring the corrupt checkpoint {uri}" in caplog.text

@@ -1,4 +1,4 @@
-"""The cut-off search in one task: each candidate fares as it would alone, the best is what is written."""
+"""The cut-off search in one task: each trial matches a separate fine-tuning, and the best is saved."""
 
 from __future__ import annotations
 
@@ -19,54 +19,56 @@ CUT_OFFS = ("block6d_expand_conv", "block7a_expand_conv", "top_conv")
 
 
 @pytest.fixture(scope="module")
-def searched(shards_folder: Path, feature_extraction: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Fine-tuning from three cut-offs, on activations that are extended from one to the next."""
+def search(shards_folder: Path, feature_extraction: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Fine-tuning from three cut-offs, with activations that are extended from one to the next."""
     settings = dataclasses.replace(
         FINE_TUNE, model_cut_off="top_conv,block6d_expand_conv,block7a_expand_conv", train_augmentation="cached"
     )
     return run_fine_tune(settings, shards_folder, feature_extraction.model, tmp_path_factory.mktemp("searched"))
 
 
-def test_the_table_has_a_row_of_each_candidate(searched: Trained) -> None:
-    table = search_results.read_trials(searched.model)
-    assert [row["overrides"]["model_cut_off"] for row in table] == list(CUT_OFFS)
-    weights = [row["trainable_weights"] for row in table]
+def test_search_writes_one_trial_per_cut_off(search: Trained) -> None:
+    trials = search_results.read_trials(search.model)
+    assert [trial["overrides"]["model_cut_off"] for trial in trials] == list(CUT_OFFS)
+    weights = [trial["trainable_weights"] for trial in trials]
     assert weights == sorted(weights, reverse=True)
-    assert all(row["epochs"] == 2 and 0 <= row["best_epoch"] <= 2 for row in table)
+    assert all(trial["epochs"] == 2 and 0 <= trial["best_epoch"] <= 2 for trial in trials)
 
 
-def test_the_deepest_candidate_fares_as_it_does_alone(searched: Trained, fine_tuning: Trained) -> None:
-    (alone,) = search_results.read_trials(fine_tuning.model)
-    found = search_results.read_trials(searched.model)[-1]
-    assert (found["overrides"]["model_cut_off"], found["trainable_weights"]) == ("top_conv", alone["trainable_weights"])
-    assert found["metrics"]["val_loss"] == pytest.approx(
-        alone["metrics"]["val_loss"], rel=0.02
-    )  # its activations were rounded thrice
-    assert found["metrics"]["val_auroc"] == pytest.approx(alone["metrics"]["val_auroc"], abs=0.05)
+def test_search_deepest_trial_matches_single_fine_tuning(search: Trained, fine_tuning: Trained) -> None:
+    (separate,) = search_results.read_trials(fine_tuning.model)
+    deepest = search_results.read_trials(search.model)[-1]
+    assert (deepest["overrides"]["model_cut_off"], deepest["trainable_weights"]) == (
+        "top_conv",
+        separate["trainable_weights"],
+    )
+    # Its activations were rounded three times.
+    assert deepest["metrics"]["val_loss"] == pytest.approx(separate["metrics"]["val_loss"], rel=0.02)
+    assert deepest["metrics"]["val_auroc"] == pytest.approx(separate["metrics"]["val_auroc"], abs=0.05)
 
 
-def test_the_best_candidate_is_what_is_written(searched: Trained, shards_folder: Path) -> None:
-    chosen = search_results.best_trial(search_results.read_trials(searched.model))
-    assert ModelSpec.read(searched.model).cut_off == chosen["overrides"]["model_cut_off"]
-    history = json.loads((searched.model / "history.json").read_text())
-    assert history["best_epoch"] == chosen["best_epoch"]
+def test_search_saves_best_trial(search: Trained, shards_folder: Path) -> None:
+    best = search_results.best_trial(search_results.read_trials(search.model))
+    assert ModelSpec.read(search.model).cut_off == best["overrides"]["model_cut_off"]
+    history = json.loads((search.model / "history.json").read_text())
+    assert history["best_epoch"] == best["best_epoch"]
     data = Shards.read(shards_folder)
     images = np.concatenate(list(data.images("validation", 100)))
     truth = data.truth("validation")
-    found = np.clip(np.asarray(artifact.load_model(searched.model)(images)), 1e-7, 1 - 1e-7)
-    loss = -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
-    assert loss == pytest.approx(chosen["metrics"]["val_loss"], rel=0.02)
+    scores = np.clip(np.asarray(artifact.load_model(search.model)(images)), 1e-7, 1 - 1e-7)
+    loss = -np.mean(truth * np.log(scores) + (1 - truth) * np.log(1 - scores))
+    assert loss == pytest.approx(best["metrics"]["val_loss"], rel=0.02)
 
 
-def test_what_no_candidate_trains_is_as_it_came(searched: Trained, feature_extraction: Trained) -> None:
-    before, after = artifact.load_model(feature_extraction.model), artifact.load_model(searched.model)
+def test_search_leaves_frozen_layers_unchanged(search: Trained, feature_extraction: Trained) -> None:
+    before, after = artifact.load_model(feature_extraction.model), artifact.load_model(search.model)
     for layer in before.layers:
         if layer.name == CUT_OFFS[0]:
             break
-        for mine, theirs in zip(after.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+        for actual, expected in zip(after.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
-def test_tensorboard_shows_each_candidate(searched: Trained) -> None:
-    folders = {path.relative_to(searched.logs).parts[:2] for path in searched.logs.rglob("*tfevents*")}
+def test_search_logs_each_trial_to_tensorboard(search: Trained) -> None:
+    folders = {path.relative_to(search.logs).parts[:2] for path in search.logs.rglob("*tfevents*")}
     assert folders == {("fine_tuning", cut_off) for cut_off in CUT_OFFS}
