@@ -67,7 +67,7 @@ class EvaluationResults(PredictionResults):
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
-    localisation: Localization | None
+    localisation: Localization | None  # stored text
     drift: DriftReport
     warnings: list[str]
 

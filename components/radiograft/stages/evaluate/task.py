@@ -60,7 +60,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         schema_version=SCHEMA_VERSION,
         lineage=_read_lineage(data, output),
         gate=gate,
-        localisation=explanations.localization,
+        localisation=explanations.localization,  # stored text
         drift=drift,
         warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )

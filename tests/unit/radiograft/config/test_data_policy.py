@@ -40,6 +40,6 @@ def test_defect_of_all_reasons_covers_all_defects() -> None:
     names = {field.name for field in dataclasses.fields(DataPolicy)}
     assert set(REASONS.values()) | {"unusable"} == names
     assert not set(REASONS) & set(NOT_ASKED_FOR)
-    assert defect_of("modality MR is no radiograph (CR, DX)") == "unusable"
+    assert defect_of("modality MR is not a radiograph (CR, DX)") == "unusable"
     assert defect_of("not a frontal view") == ""
     assert DataPolicy(unusable="fail").treatment("not a frontal view") == "drop"

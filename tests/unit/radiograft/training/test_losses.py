@@ -76,8 +76,8 @@ class TestCrossEntropy:
 
     def test_call_with_smoothing_penalizes_certainty(self) -> None:
         even = compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[0.75], [0.25]])
-        for certain in (0.7, 0.8, 0.999):
-            assert compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[certain], [1 - certain]]) > even
+        for confidence in (0.7, 0.8, 0.999):
+            assert compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[confidence], [1 - confidence]]) > even
 
     def test_call_certain_wrong_prediction_is_finite(self) -> None:
         assert compute(plain(1), [[1.0], [0.0]], [[0.0], [1.0]]) == pytest.approx(-np.log(1e-7), rel=0.02)  # in float32
