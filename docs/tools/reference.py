@@ -15,12 +15,11 @@ from typing import Any, get_args
 import click
 
 from radiograft.config import all_settings
-from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Settings
-from radiograft.config.data import TableLayout
+from radiograft.config.data import Augmentation, TableLayout
 from radiograft.config.data_policy import DataPolicy
-from radiograft.config.gate import OperatingPoint
-from radiograft.config.recipe import Recipe
+from radiograft.config.evaluation import OperatingPoint
+from radiograft.config.training import Recipe
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.dags.parameters import explain_setting
 

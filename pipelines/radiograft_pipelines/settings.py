@@ -12,8 +12,7 @@ import yaml
 from radiograft import storage
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.config import AUTO_CUT_OFF, all_settings, validate_settings
-from radiograft.config.base import Scalar, did_you_mean, read_scalar
-from radiograft.config.shared import check_uri
+from radiograft.config.base import Scalar, check_uri, did_you_mean, read_scalar
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 WHOLE, SEARCH = "transfer_learning", "cutoff_search"  # names of the pipelines

@@ -11,7 +11,7 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
-from radiograft.models.feature_taps import build_tap_model, tap_widths
+from radiograft.models.cut_offs import build_tap_model, tap_widths
 from radiograft.models.heads import build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes

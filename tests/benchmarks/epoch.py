@@ -11,8 +11,7 @@ import tensorflow as tf
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.graph_split import split_model
+from radiograft.models.graph_split import pool_before_concat, split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, cache_activations

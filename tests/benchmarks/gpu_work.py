@@ -13,9 +13,8 @@ import numpy as np
 from radiograft.backbones import get_backbone
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.graph import downstream_layers
-from radiograft.models.graph_split import split_model
+from radiograft.models.graph_split import pool_before_concat, split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from tests.benchmarks.gpu_steps import Step, forward_step, training_step
 

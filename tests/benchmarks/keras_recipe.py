@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from radiograft.config.augmentation import PRESETS
+from radiograft.config.data import AUGMENTATIONS
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.metrics.multilabel import auroc
 from tests.benchmarks.films import LABEL, SIDE
@@ -79,7 +79,7 @@ def _generators(catalog: Path) -> tuple[Any, Any]:
     normalize = keras.applications.densenet.preprocess_input
     data_generator = tf.keras.preprocessing.image.ImageDataGenerator
     generators = {
-        "train": data_generator(preprocessing_function=normalize, **PRESETS["poster"]),
+        "train": data_generator(preprocessing_function=normalize, **AUGMENTATIONS["poster"]),
         "validation": data_generator(preprocessing_function=normalize),
     }
     training, validation = (

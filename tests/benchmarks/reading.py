@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.config import Preprocess
-from radiograft.config.augmentation import PRESETS
+from radiograft.config.data import AUGMENTATIONS
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.stages.preprocess import task as preprocess
@@ -63,7 +63,7 @@ def _drain(batches: Iterator[Any], steps: int) -> None:
 
 
 def _generator(rows: Any) -> Iterator[Any]:
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(**PRESETS["poster"])
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(**AUGMENTATIONS["poster"])
     return iter(
         generator.flow_from_dataframe(
             rows,

@@ -12,7 +12,7 @@ import pytest
 
 from docs.tools import links, notebook, reference
 from radiograft.config import all_settings
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft_pipelines.cli.main import main, settings_table
 from tests.repository import ROOT
 

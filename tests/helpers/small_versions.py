@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from radiograft.config import Publish
-from radiograft.evaluation.golden_predictions import write_golden_predictions
+from radiograft.evaluation.predictions import write_golden_predictions
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone

@@ -21,7 +21,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import FineTune
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.training import trainer

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from radiograft.backbones import get_backbone
-from radiograft.config.base import Scalar, Settings
+from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
-from radiograft.config.shared import RegistrySettings
 from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [

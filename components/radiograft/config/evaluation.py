@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from radiograft.config.base import setting
-from radiograft.config.gate import OPERATING_POINTS, MinimumAuroc, OperatingPoint, parse_min_auroc
-from radiograft.config.shared import GateSettings, RegistrySettings, SeedSettings
+from radiograft.config.base import (
+    GateSettings,
+    RegistrySettings,
+    Scalar,
+    SeedSettings,
+    Settings,
+    did_you_mean,
+    read_scalar,
+    setting,
+)
+
+NAME = "gate_min_auroc"
+
+
+OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +67,56 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
 @dataclasses.dataclass(frozen=True)
 class Publish(RegistrySettings):
     """Settings of the publish stage: the registry and the model name."""
+
+
+class MinimumAuroc(NamedTuple):
+    """Minimum AUROC, 0 to 1, of each label that the promotion gate checks.
+
+    Attributes:
+        by_label: the minimum by label.
+        named: whether the labels were listed explicitly. A listed label must be estimable on the test images. With
+            one minimum for all labels, those that are not estimable are skipped.
+    """
+
+    by_label: Mapping[str, float]
+    named: bool
+
+
+def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
+    """Parses `0.7`, a minimum for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, which checks only these labels.
+
+    Raises:
+        ValueError: the text has neither form, a label is unknown or repeated, or a minimum is outside [0, 1).
+
+    Example:
+        >>> parse_min_auroc("Mass=0.7", ["Mass", "Edema"]).by_label
+        {'Mass': 0.7}
+    """
+    if "=" not in text:
+        return MinimumAuroc(dict.fromkeys(labels, _parse_minimum(NAME, text)), named=False)
+    pairs = [part.partition("=") for part in text.split(",")]
+    values = {name.strip(): value for name, _, value in pairs}
+    if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
+        raise ValueError(f"{NAME} must be a number, or name each label once as label=number,..., got {text!r}")
+    for name in values:
+        if name not in labels:
+            raise ValueError(
+                f"{NAME} must name labels from {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
+            )
+    return MinimumAuroc({name: _parse_minimum(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+
+
+def _parse_minimum(name: str, text: str) -> float:
+    minimum = float(read_scalar(name, text, float))
+    if not 0 <= minimum < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {text}")
+    return minimum
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint(Settings):
+    """Operating point of a label: Youden's index, or the highest specificity at a minimum sensitivity."""
+
+    sensitivity: float = setting(
+        0.0, "Minimum sensitivity on validation; 0 maximizes sensitivity + specificity instead.", low=0.0, high=1.0
+    )

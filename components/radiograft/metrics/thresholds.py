@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from radiograft.config.gate import OperatingPoint
+from radiograft.config.evaluation import OperatingPoint
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray, Ranking, rank_scores, require_both_classes
 

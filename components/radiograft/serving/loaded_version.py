@@ -15,7 +15,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.evaluation import golden_predictions
+from radiograft.evaluation import predictions
 from radiograft.explain import class_activation
 from radiograft.imaging import dicom
 from radiograft.imaging.decode import decode, encode_png, inspect_image
@@ -142,8 +142,8 @@ class LoadedVersion:
         Raises:
             ValueError: the difference exceeds the recorded tolerance.
         """
-        folder = self._extra / golden_predictions.FOLDER
-        recorded = json.loads((folder / golden_predictions.PROBABILITIES_FILE).read_text())
+        folder = self._extra / predictions.GOLDEN_FOLDER
+        recorded = json.loads((folder / predictions.PROBABILITIES_FILE).read_text())
         differences = [
             np.abs(self.probabilities((folder / name).read_bytes()) - expected).max()
             for name, expected in recorded["probabilities"].items()

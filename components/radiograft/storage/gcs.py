@@ -27,7 +27,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.exceptions import ChunkedEncodingError, RequestException, Timeout
 from requests.exceptions import ConnectionError as NoConnectionError
 
-from radiograft.storage import backend, range_reader, retry
+from radiograft.storage import backend, retry
 from radiograft.storage.backend import EMBEDDED_BUCKET, EMBEDDED_ENDPOINT_VARIABLE, Answer, ObjectInfo, StorageError
 
 TRANSIENT_ERRORS = (NoConnectionError, Timeout, ChunkedEncodingError, ConnectionError, TransportError)
@@ -57,7 +57,7 @@ def open_file(uri: str) -> IO[bytes]:
     def fetch(first: int, last: int) -> bytes:
         return send(uri, lambda **once: bytes(blob.download_as_bytes(start=first, end=last, **once)))
 
-    return range_reader.open_ranges(uri, int(blob.size), fetch)
+    return backend.open_ranges(uri, int(blob.size), fetch)
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:

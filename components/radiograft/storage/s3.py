@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from radiograft.storage import backend, range_reader, retry
+from radiograft.storage import backend, retry
 from radiograft.storage.backend import Answer, ObjectInfo, StorageError
 
 PRECONDITION_STATUS_CODES = (409, 412)  # another writer was or is writing
@@ -61,7 +61,7 @@ def open_file(uri: str) -> IO[bytes]:
     def fetch(first: int, last: int) -> bytes:
         return _get(uri, Range=f"bytes={first}-{last}", IfMatch=head["ETag"])[0]
 
-    return range_reader.open_ranges(uri, int(head["ContentLength"]), fetch)
+    return backend.open_ranges(uri, int(head["ContentLength"]), fetch)
 
 
 def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import FeatureSet
-from radiograft.training.losses import mean_auroc
+from radiograft.training.tasks.multilabel import mean_auroc
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.feature_taps import build_tap_model, tap_widths
+from radiograft.models.cut_offs import build_tap_model, tap_widths
 from radiograft.models.predictor import Predictor, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest

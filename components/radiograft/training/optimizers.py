@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.models import variables
 from radiograft.models.keras_internals import GradientHooks
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.models import variables
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints

@@ -91,8 +91,7 @@ def _notes(result: DriftRun) -> list[str]:
 
 
 def _write_report(result: DriftRun, report: Path, name: str, number: int, source: str) -> None:
-    from radiograft.drift.evaluation_drift import drift_section, render_drift_page
-    from radiograft.drift.plots import drift_plots
+    from radiograft.drift.evaluation_drift import drift_plots, drift_section, render_drift_page
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     notes, drift = _notes(result), result.comparison.drift

@@ -11,8 +11,13 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.evaluation import champion, promotion_gate
-from radiograft.evaluation.golden_predictions import write_golden_predictions
-from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs, load_predictors, predict_splits
+from radiograft.evaluation.predictions import (
+    PUBLISHED,
+    EvaluateInputs,
+    load_predictors,
+    predict_splits,
+    write_golden_predictions,
+)
 from radiograft.evaluation.results import analysis_notes, compute_results
 from radiograft.explain.gallery import explain_predictions
 from radiograft.models.spec import ModelSpec

@@ -15,8 +15,7 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone
-from radiograft.models.cut_offs import parse_cut_offs
-from radiograft.models.feature_taps import check_tap
+from radiograft.models.cut_offs import check_tap, parse_cut_offs
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec

@@ -20,8 +20,7 @@ from radiograft.config import FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.graph_split import SplitModel, bridge_model, split_model
+from radiograft.models.graph_split import SplitModel, bridge_model, pool_before_concat, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.registry.result_types import Trial
 from radiograft.training.activation_cache import (

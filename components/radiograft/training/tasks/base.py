@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # stages that choose between finished trainings need no Tenso
     import keras
     import numpy as np
 
-    from radiograft.config.recipe import Recipe
+    from radiograft.config.training import Recipe
 
 
 class Monitor(NamedTuple):

@@ -70,7 +70,7 @@ import numpy as np
 
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import candidate_cut_offs, last_convolution, parse_cut_offs, unfreeze_from
-from radiograft.models.feature_taps import build_tap_model, check_tap, tap_widths
+from radiograft.models.cut_offs import build_tap_model, check_tap, tap_widths
 from radiograft.models.graph_split import split_model
 
 spec, backbone = get_backbone("toy"), build_backbone("toy", weights="none", image_size=32)

@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.config import Preprocess
-from radiograft.config.augmentation import PRESETS, Augmentation
+from radiograft.config.data import AUGMENTATIONS, Augmentation
 
 
 def test_parse_preset_name_returns_preset() -> None:
-    assert Augmentation.parse("image_augmentation", "none", PRESETS) == Augmentation()
-    assert Augmentation.parse("image_augmentation", "poster", PRESETS) == Augmentation(
+    assert Augmentation.parse("image_augmentation", "none", AUGMENTATIONS) == Augmentation()
+    assert Augmentation.parse("image_augmentation", "poster", AUGMENTATIONS) == Augmentation(
         rotation_range=10.0, width_shift_range=0.1, height_shift_range=0.1, zoom_range=0.1
     )
-    assert Augmentation.parse("image_augmentation", "chexnet", PRESETS) == Augmentation(horizontal_flip=True)
+    assert Augmentation.parse("image_augmentation", "chexnet", AUGMENTATIONS) == Augmentation(horizontal_flip=True)
 
 
 def test_parse_image_data_generator_arguments_returns_values() -> None:
     text = "rotation_range=7, horizontal_flip=TRUE, fill_mode=constant, cval=12, brightness_range=0.8:1.25"
-    augmentation = Augmentation.parse("image_augmentation", text, PRESETS)
+    augmentation = Augmentation.parse("image_augmentation", text, AUGMENTATIONS)
     assert augmentation == Augmentation(
         rotation_range=7.0, horizontal_flip=True, fill_mode="constant", cval=12.0, brightness_range="0.8:1.25"
     )
@@ -43,7 +43,7 @@ def test_parse_image_data_generator_arguments_returns_values() -> None:
 )
 def test_parse_formatted_augmentation_round_trips(augmentation: Augmentation) -> None:
     text = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(augmentation).items())
-    assert Augmentation.parse("image_augmentation", text, PRESETS) == augmentation
+    assert Augmentation.parse("image_augmentation", text, AUGMENTATIONS) == augmentation
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.config.gate import MinimumAuroc, parse_min_auroc
+from radiograft.config.evaluation import MinimumAuroc, parse_min_auroc
 
 LABELS = ("Pneumonia", "Mass", "Edema")
 

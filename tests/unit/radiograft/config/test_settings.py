@@ -24,7 +24,7 @@ from radiograft.config import (
     validate_settings,
 )
 from radiograft.config.base import Settings, did_you_mean, read_settings, record_settings
-from radiograft.config.gate import OperatingPoint
+from radiograft.config.evaluation import OperatingPoint
 
 REQUIRED = {"data_source": "/data", "publish_registry": "/registry"}
 BOUNDED = [

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from radiograft.drift.comparison import compare_samples, describe_shift
-from radiograft.drift.plots import drift_plots
+from radiograft.drift.evaluation_drift import drift_plots
 from radiograft.drift.reference import ReferenceSample, describe_rows, draw_sample
 
 LABELS = ("Pneumonia", "Effusion")

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from radiograft.data.synthetic.dataset import generate_phantom_files
-from radiograft.evaluation.golden_predictions import write_golden_predictions
+from radiograft.evaluation.predictions import write_golden_predictions
 from radiograft.imaging.decode import decode
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor

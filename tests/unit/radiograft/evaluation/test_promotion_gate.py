@@ -9,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from radiograft.config.gate import parse_min_auroc
-from radiograft.evaluation.model_comparison import compare_by_delong
-from radiograft.evaluation.promotion_gate import Champion, GatePolicy, decide_promotion, explain_decision
+from radiograft.config.evaluation import parse_min_auroc
+from radiograft.evaluation.promotion_gate import (
+    Champion,
+    GatePolicy,
+    compare_by_delong,
+    decide_promotion,
+    explain_decision,
+)
 from radiograft.metrics.multilabel import evaluate_label
 from radiograft.registry.result_types import GateDecision
 from tests.helpers.samples import each_its_own_patient, frame, noisy_scores, scored_images

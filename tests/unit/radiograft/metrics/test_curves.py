@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
-from radiograft.config.gate import OperatingPoint
+from radiograft.config.evaluation import OperatingPoint
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.metrics.thresholds import choose_threshold, choose_thresholds
 from tests.helpers.samples import UNKNOWN, frame, noisy_scores, scored_images

@@ -8,7 +8,7 @@ import pytest
 
 from radiograft.backbones import get_backbone
 from radiograft.models.backbone import build_backbone
-from radiograft.models.feature_taps import build_tap_model, check_tap, tap_widths
+from radiograft.models.cut_offs import build_tap_model, check_tap, tap_widths
 
 
 @pytest.fixture(scope="module")

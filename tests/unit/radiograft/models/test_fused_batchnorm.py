@@ -8,7 +8,7 @@ import pytest
 
 from radiograft.backbones import list_backbones
 from radiograft.models.backbone import build_backbone
-from radiograft.models.fused_batchnorm import FusedBatchNormalization, fuse_batch_norm
+from radiograft.models.predictor import FusedBatchNormalization, fuse_batch_norm
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
 

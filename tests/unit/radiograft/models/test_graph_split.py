@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.early_pooling import pool_before_concat
 from radiograft.models.graph import downstream_layers
-from radiograft.models.graph_split import ELEMENTWISE_LAYERS, SplitModel, bridge_model, split_model
+from radiograft.models.graph_split import ELEMENTWISE_LAYERS, SplitModel, bridge_model, pool_before_concat, split_model
 from tests.helpers.networks import (
     IMAGES,
     SIZE,

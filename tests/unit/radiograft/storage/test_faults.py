@@ -15,7 +15,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.imaging import dicom
-from radiograft.storage import conditional_write, range_reader, retry
+from radiograft.storage import backend, conditional_write, retry
 from radiograft.storage import s3 as s3_store
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.faulty_proxy import FLAWS, Line, line_to
@@ -174,7 +174,7 @@ def test_write_bytes_sends_checksum(bucket: str, line: Line) -> None:
 
 
 def test_open_file_fetches_only_ranges_read(bucket: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(range_reader, "READ_AHEAD", 1000)
+    monkeypatch.setattr(backend, "READ_AHEAD", 1000)
     storage.write_bytes(f"{bucket}/file", CONTENT)
     with storage.open_file(f"{bucket}/file") as file:
         file.seek(100_000)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radiograft import storage
-from radiograft.storage import range_reader
+from radiograft.storage import backend
 
 names = st.text("abcXYZ019 ._-+%#&?='é", min_size=1, max_size=20).filter(lambda name: name.strip(". "))
 
@@ -129,7 +129,7 @@ def test_read_bytes_missing_file_raises(place: str) -> None:
 
 
 def test_open_file_reads_at_any_position(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(range_reader, "READ_AHEAD", 1000)
+    monkeypatch.setattr(backend, "READ_AHEAD", 1000)
     content = np.random.default_rng(0).bytes(10_000)
     storage.write_bytes(f"{place}/file", content)
     with storage.open_file(f"{place}/file") as file:

@@ -11,12 +11,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.graph_split import SplitModel, split_model
+from radiograft.models.graph_split import SplitModel, pool_before_concat, split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import activation_cache

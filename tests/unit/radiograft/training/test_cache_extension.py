@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radiograft.models.cut_offs import candidate_cut_offs
-from radiograft.models.early_pooling import pool_before_concat
-from radiograft.models.graph_split import SplitModel, bridge_model, split_model
+from radiograft.models.graph_split import SplitModel, bridge_model, pool_before_concat, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
 from tests.helpers.networks import IMAGES, every_backbone, network, outputs, spec

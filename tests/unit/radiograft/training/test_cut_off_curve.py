@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.evaluation.cut_off_curve import read_curve
+from radiograft.evaluation.results import read_curve
 from radiograft.training.cut_off_curve import Point, choose_feature_layer, compute_curve, write_curve
 from radiograft.training.feature_extraction import FeatureSet
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from radiograft.training.losses import (
+from radiograft.training.tasks.multilabel import (
     MaskedCrossEntropy,
     class_weights,
     masked_accuracy,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.models.heads import build_classifier
 from radiograft.training import trainer
 from radiograft.training.activation_cache import CachedActivations

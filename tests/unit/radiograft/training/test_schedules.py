@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.config import FineTune
-from radiograft.config.recipe import PRESETS, Recipe
+from radiograft.config.training import RECIPES, Recipe
 from radiograft.training.optimizers import count_plateaus, learning_rate
 
 recipes = st.builds(
@@ -76,7 +76,7 @@ class TestPlateaus:
 
 
 def parse(text: str) -> Recipe:
-    return Recipe.parse("train_recipe", text, PRESETS)
+    return Recipe.parse("train_recipe", text, RECIPES)
 
 
 class TestSetting:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import log_loss, roc_auc_score
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.models.heads import build_classifier
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints

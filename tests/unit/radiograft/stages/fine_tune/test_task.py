@@ -17,7 +17,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.spec import ModelSpec
 from radiograft.training import activation_cache
-from radiograft.training.losses import validation_metrics
+from radiograft.training.tasks.multilabel import validation_metrics
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from radiograft.config.recipe import Recipe
+from radiograft.config.training import Recipe
 from radiograft.models.heads import build_classifier
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
