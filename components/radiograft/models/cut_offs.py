@@ -1,4 +1,4 @@
-"""Cut-off layers: where fine-tuning can start, and which layers it trains from there."""
+"""Layers of a backbone by name: cut-offs, from which fine-tuning trains, and taps, whose pooled outputs are features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface that the storage backends `local`, `gcs` and `s3` share, and their errors."""
+"""The interface that the storage backends `local`, `gcs` and `s3` share, their errors, and buffered range reads."""
 
 from __future__ import annotations
 
