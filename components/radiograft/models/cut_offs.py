@@ -1,4 +1,4 @@
-"""Layers of a backbone by name: cut-offs, from which fine-tuning trains, and taps, whose pooled outputs are features."""
+"""Layers of a backbone by name: cut-offs, where fine-tuning starts, and taps, whose pooled outputs are features."""
 
 from __future__ import annotations
 
