@@ -1,8 +1,8 @@
-"""The parts of metrics.json: metrics with intervals, analyses of the published strategy, and counts of the data."""
+"""The parts of metrics.json: metrics with intervals, analyses of the published strategy, search trials and drift."""
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
 class Estimate(TypedDict):
@@ -13,16 +13,33 @@ class Estimate(TypedDict):
     high: float | None
 
 
-class LabelMetrics(TypedDict):
+class Metrics(TypedDict):
+    """Metrics of one label, or their means over labels.
+
+    `ppv` and `npv` are the fractions of positive and of negative predictions that are correct. `f1` is the harmonic
+    mean of `ppv` and `sensitivity`. `brier` is the mean squared difference between score and truth, 0 to 1; lower is
+    better. `majority_accuracy` is the accuracy of always predicting the majority class.
+    """
+
+    auroc: Estimate
+    average_precision: Estimate
+    accuracy: Estimate
+    majority_accuracy: float | None
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    f1: Estimate
+    brier: Estimate
+
+
+class LabelMetrics(Metrics):
     """Metrics of one label on one split. Counts cover the images with known ground truth.
 
     `estimable` is False if the split has too few patients with or without the label, or if there is no threshold.
     AUROC and average precision are then None. The other metrics need a threshold and a non-zero denominator.
     `auroc` has a bootstrap interval over patients, `auroc_delong` DeLong's interval (see `delong.auroc_interval`).
-    `ppv` and `npv` are the fractions of positive and of negative predictions that are correct. `f1` is the harmonic
-    mean of `ppv` and `sensitivity`. These three are None if the split lacks a class. `brier` is the mean squared
-    difference between score and truth, 0 to 1; lower is better.
-    `majority_accuracy` is the accuracy of always predicting the majority class.
+    `ppv`, `npv` and `f1` are None if the split lacks a class.
     `confusion` is [[true negatives, false positives], [false negatives, true positives]].
     """
 
@@ -31,36 +48,16 @@ class LabelMetrics(TypedDict):
     positives: int
     positive_patients: int
     negative_patients: int
-    auroc: Estimate
     auroc_delong: Estimate
-    average_precision: Estimate
-    accuracy: Estimate
-    majority_accuracy: float | None
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
-    f1: Estimate
-    brier: Estimate
     threshold: float | None
     confusion: list[list[int]] | None
     estimable: bool
 
 
-class MeanMetrics(TypedDict):
+class MeanMetrics(Metrics):
     """Unweighted means over the estimable labels, listed in `labels`. The means of `accuracy` and `majority_accuracy`
     are over all labels with a threshold."""
 
-    auroc: Estimate
-    average_precision: Estimate
-    accuracy: Estimate
-    majority_accuracy: float | None
-    sensitivity: Estimate
-    specificity: Estimate
-    ppv: Estimate
-    npv: Estimate
-    f1: Estimate
-    brier: Estimate
     labels: list[str]
 
 
@@ -284,44 +281,3 @@ class Trial(TypedDict):
     epochs: int
     best_epoch: int
     metrics: dict[str, float]
-
-
-class SplitSummary(TypedDict):
-    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label."""
-
-    pictures: int
-    patients: int
-    positives: dict[str, int]
-
-
-class ExclusionGroup(TypedDict):
-    """Images that were excluded for one reason, with a few examples."""
-
-    reason: str
-    count: int
-    examples: list[str]
-
-
-class DataSummary(TypedDict):
-    """The data of a run.
-
-    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective.
-    """
-
-    splits: dict[str, SplitSummary]
-    excluded: list[ExclusionGroup]
-    catalogued: NotRequired[dict[str, SplitSummary]]
-    converted: NotRequired[dict[str, int]]
-    notes: NotRequired[list[str]]
-    labels: NotRequired[list[str]]
-    image_size: NotRequired[int]
-    source: NotRequired[str]
-    fingerprint: NotRequired[str]
-
-
-class DataLineage(TypedDict):
-    """Source and fingerprint of the data, and all settings of the run."""
-
-    source: str
-    fingerprint: str
-    settings: dict[str, bool | int | float | str]

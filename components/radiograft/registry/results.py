@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from radiograft.registry.result_types import (
     Calibration,
     CurvePoint,
-    DataLineage,
-    DataSummary,
     DriftReport,
     GateDecision,
     Localization,
@@ -28,6 +26,47 @@ from radiograft.utils import json_io
 
 FILE = "metrics.json"
 SCHEMA_VERSION = 2  # version 1 had no `schema_version`, and its search trials held `cut_off` instead of `overrides`
+
+
+class SplitSummary(TypedDict):
+    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label."""
+
+    pictures: int
+    patients: int
+    positives: dict[str, int]
+
+
+class ExclusionGroup(TypedDict):
+    """Images that were excluded for one reason, with a few examples."""
+
+    reason: str
+    count: int
+    examples: list[str]
+
+
+class DataSummary(TypedDict):
+    """The data of a run.
+
+    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective.
+    """
+
+    splits: dict[str, SplitSummary]
+    excluded: list[ExclusionGroup]
+    catalogued: NotRequired[dict[str, SplitSummary]]
+    converted: NotRequired[dict[str, int]]
+    notes: NotRequired[list[str]]
+    labels: NotRequired[list[str]]
+    image_size: NotRequired[int]
+    source: NotRequired[str]
+    fingerprint: NotRequired[str]
+
+
+class DataLineage(TypedDict):
+    """Source and fingerprint of the data, and all settings of the run."""
+
+    source: str
+    fingerprint: str
+    settings: dict[str, bool | int | float | str]
 
 
 class Analyses(TypedDict):

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
-from radiograft.registry.result_types import DataSummary, Estimate, GateDecision, SplitMetrics
-from radiograft.registry.results import EvaluationResults
+from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
+from radiograft.registry.results import DataSummary, EvaluationResults
 
 Facts = Mapping[str, Any]
 MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity"], str] = {

@@ -16,7 +16,7 @@ from radiograft.config.data import Augmentation
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
-from radiograft.registry.result_types import DataSummary
+from radiograft.registry.results import DataSummary
 
 SHUFFLE_IMAGES = 4096
 READ_BUFFER = 2**20  # bytes, if files are read one after another

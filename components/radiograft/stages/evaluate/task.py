@@ -21,8 +21,8 @@ from radiograft.evaluation.predictions import (
 from radiograft.evaluation.results import analysis_notes, compute_results
 from radiograft.explain.gallery import explain_predictions
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import DataLineage, GateDecision
-from radiograft.registry.results import SCHEMA_VERSION, EvaluationResults, PredictionResults, write_results
+from radiograft.registry.result_types import GateDecision
+from radiograft.registry.results import SCHEMA_VERSION, DataLineage, EvaluationResults, PredictionResults, write_results
 from radiograft.reporting import contact_sheet
 from radiograft.reporting.evaluation_report import render_report
 from radiograft.stages.evaluate import tensorboard
