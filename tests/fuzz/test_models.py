@@ -68,7 +68,7 @@ def read_local_file(config: dict[str, Any], trace: Path) -> None:
 def test_load_model_malicious_config_raises_without_executing(tamper: Tamper, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with_config(tmp_path, tamper, trace)
-    with pytest.raises(ValueError, match=r"model\.keras must be a network of Keras.s own layers"):
+    with pytest.raises(ValueError, match=r"model\.keras must be a Keras file with built-in layers only"):
         artifact.load_model(tmp_path)
     assert not trace.exists() or trace.read_text() == "secret words\n"
 
@@ -84,5 +84,5 @@ def test_load_model_lambda_layer_raises(tmp_path: Path) -> None:
 def test_load_model_hdf5_with_keras_suffix_raises(tmp_path: Path) -> None:
     small_model(keras.layers.Lambda(lambda values: values * 2)).save(tmp_path / "model.h5")
     (tmp_path / "model.h5").rename(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="must be a network of Keras's own layers"):
+    with pytest.raises(ValueError, match="must be a Keras file with built-in layers only"):
         artifact.load_model(tmp_path)
