@@ -71,7 +71,8 @@ def test_run_missing_table_fails(run_fails: Radiograft, source: Path) -> None:
     (source / "Data_Entry_2017_v2020.csv").unlink()
     done = run_fails("format=chestxray14", f"source={source}")
     error = (
-        "FileNotFoundError: data_source must contain Data_Entry_2017_v2020.csv or Data_Entry_2017.csv (plain, .gz or .zip)"
+        "FileNotFoundError: data_source must contain Data_Entry_2017_v2020.csv or Data_Entry_2017.csv "
+        "(plain, .gz or .zip)"
     )
     _assert_task_failed(done, "ingest", error)
 

@@ -55,7 +55,7 @@ PARSERS = {
     "artifact": Parser(
         [Seeds([CATALOG["catalog.parquet"]])],
         _read_artifact_with("catalog.parquet"),
-        required_text="catalog.parquet must be as",
+        required_text="catalog.parquet must match",
     ),
     "checksums": Parser([Seeds([CATALOG[checksums.NAME]])], _read_artifact_with(checksums.NAME)),
     "drift sample": Parser(arrays(SAMPLE, *KINDS), _sample),

@@ -158,7 +158,10 @@ def parse_results(values: Mapping[str, Any], name: str = FILE) -> EvaluationResu
             raise ValueError(f"{name} must have `{key}` of type {kind.__name__}, got {values.get(key)!r:.80}")
     results: Any = {**values, "schema_version": SCHEMA_VERSION}
     if version == 1:
-        results["cut_off_search"] = [_trial_of_version_1(trial) for trial in values.get("cut_off_search", ())]
+        try:
+            results["cut_off_search"] = [_trial_of_version_1(trial) for trial in values.get("cut_off_search", ())]
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{name} must list trials in `cut_off_search`, got a malformed one: {error!r}") from error
     return results  # type: ignore[no-any-return]
 
 

@@ -191,7 +191,10 @@ def _manifest_entry(content: bytes) -> dict[str, Any]:
 
 
 def _read_verified(uri: str, sha256: str) -> bytes:
-    content = storage.read_bytes(uri)
+    try:
+        content = storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{uri} is listed in {MANIFEST} but does not exist") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise ValueError(f"{uri} must have SHA-256 {sha256}, got {digest}")

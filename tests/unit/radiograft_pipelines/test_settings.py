@@ -141,7 +141,8 @@ def test_load_settings_file_not_yaml_raises(tmp_path: Path) -> None:
         ("source: 7", TypeError, "data_source must be of type str, got 7 (int)"),
         ("source: ''", ValueError, "data_source must be given "),
         ("dropout: high", ValueError, "model_dropout must be of type float, got 'high'"),
-        ("image_size: 250", ValueError, "image_size must be a multiple of 32, got 250"),
+        ("image_size: 250", ValueError, "image_size must be a multiple of 16, got 250"),
+        ("image_size: 48", ValueError, "image_size must be a multiple of 32 and at least 32 for densenet121, got 48"),
         ("optimizer: adamm", ValueError, "train_optimizer must be one of adam, adamw, rmsprop, sgd, got 'adamm'"),
     ],
 )

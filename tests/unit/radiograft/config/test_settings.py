@@ -41,7 +41,7 @@ def test_defaults_match_poster() -> None:
 
 
 INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
-    (Preprocess, {"image_size": 250}, "image_size must be a multiple of 32, got 250"),
+    (Preprocess, {"image_size": 250}, "image_size must be a multiple of 16, got 250"),
     (Preprocess, {"image_size": 16}, "image_size must be at least 32 pixels, got 16"),
     (Preprocess, {"image_size": 2048}, "image_size must be at most 1024 pixels, got 2048"),
     (Training, {"train_seed": -1}, "train_seed must be at least 0, got -1"),

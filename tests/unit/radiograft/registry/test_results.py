@@ -53,6 +53,12 @@ def test_parse_results_wrong_type_raises_with_key(key: str, value: Any) -> None:
         parse_results({**METRICS, key: value})
 
 
+@pytest.mark.parametrize("trials", [5, [5], [{}], [{"cut_off": "top_conv"}]])
+def test_parse_results_malformed_trial_raises(trials: Any) -> None:
+    with pytest.raises(ValueError, match=r"^metrics\.json must list trials in `cut_off_search`, got a malformed one"):
+        parse_results({**{k: v for k, v in METRICS.items() if k != "schema_version"}, "cut_off_search": trials})
+
+
 def test_read_results_not_json_raises(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("[]")
     with pytest.raises(ValueError, match=r"metrics\.json"):

@@ -54,7 +54,7 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
         ),
         ("image_size=large", "image_size must be of type int, got 'large'"),
         ("image_size=64.5", "image_size must be of type int, got '64.5'"),
-        ("image_size=250", "image_size must be a multiple of 32, got 250"),
+        ("image_size=250", "image_size must be a multiple of 16, got 250"),
         ("image_size=16", "image_size must be at least 32 pixels, got 16"),
         ("random_baseline=maybe", "model_random_baseline must be of type bool, got 'maybe'"),
         ("dropout=nan", "model_dropout must be a finite number, got nan"),

@@ -18,6 +18,7 @@ from radiograft.registry import versions as registry
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
+from tests.helpers.publish_inputs import METRICS
 from tests.helpers.runs_on_kubernetes import RUN, failed, pod, unschedulable
 from tests.unit.radiograft_pipelines.conftest import Radiograft
 
@@ -192,7 +193,8 @@ def test_runs_empty_reports_no_runs(radiograft: Radiograft) -> None:
 
 def _publish(root: str, number: int, run_id: str, auroc: float, *, promote: bool) -> None:
     """Writes the files of a version that a list of runs reads."""
-    results = {"published": "fine_tuning", "metrics": {"fine_tuning": {"test": {"mean": {"auroc": {"value": auroc}}}}}}
+    metrics = {"fine_tuning": {"test": {"mean": {"auroc": {"value": auroc}}}}}
+    results = {**METRICS, "published": "fine_tuning", "metrics": metrics}
     claim = {"number": number, "run_id": run_id, "created": "2026-11-23T08:00:00+00:00", "parent": None}
     folder = storage.join(root, "chest-radiograph")
     storage.write_bytes(storage.join(folder, "claims", f"{number}.json"), json.dumps(claim).encode())

@@ -168,7 +168,7 @@ def test_submit_pipeline_created_concurrently_is_reused(radiograft: Radiograft, 
          "publish_registry must be in a bucket that the cluster can reach"),
         (("source=gs://d/nih",), "publish_registry must be in a bucket that the cluster can reach, such as gs://..."),
         (("source=gs://d/nih", "registry=gs://m/r", "weights=/w.h5"), "model_weights must be in a bucket"),
-        (("source=gs://d/nih", "registry=gs://m/r", "size=250"), "image_size must be a multiple of 32, got 250"),
+        (("source=gs://d/nih", "registry=gs://m/r", "size=250"), "image_size must be a multiple of 16, got 250"),
     ],
 )  # fmt: skip
 def test_submit_invalid_settings_raises(
