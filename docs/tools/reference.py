@@ -20,6 +20,7 @@ from radiograft.config.data import Augmentation, TableLayout
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
 from radiograft.config.training import Recipe
+from radiograft_pipelines.cli.console import import_tensorflow
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.dags.parameters import explain_setting
 
@@ -157,6 +158,7 @@ def _option_row(option: click.Option, context: click.Context) -> str:
 
 def python_page() -> str:
     """The public API, and the modules that are useful on their own."""
+    import_tensorflow()  # without its startup messages; the API loads it on first use
     package = import_module("radiograft")
     lines = ["# Python API", "", "## radiograft", ""]
     for name in package.__all__:

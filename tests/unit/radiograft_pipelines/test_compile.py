@@ -169,5 +169,5 @@ def test_compile_invalid_cluster_file_writes_nothing(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "compiled"), "--cluster", str(tmp_path / "cluster.yaml")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 1
-    assert "Error: KFP cannot give this to a pod: " in result.output
+    assert "Error: KFP does not support this pod configuration: " in result.output
     assert not (tmp_path / "compiled").exists()

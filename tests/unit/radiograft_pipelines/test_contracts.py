@@ -226,7 +226,14 @@ print(json.dumps(sorted({"keras", "kfp", "tensorflow", "torch"} & set(sys.module
 
 
 def test_select_model_runs_without_tensorflow(tmp_path: Path) -> None:
-    row = {"cut_off": "a", "trainable_weights": 1, "epochs": 1, "best_epoch": 1, "val_auroc": 0.5, "val_loss": 0.5}
+    metrics = {"val_auroc": 0.5, "val_loss": 0.5}
+    row = {
+        "overrides": {"model_cut_off": "a"},
+        "trainable_weights": 1,
+        "epochs": 1,
+        "best_epoch": 1,
+        "metrics": metrics,
+    }
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "search.json").write_text(json.dumps([row]))
     command = [sys.executable, "-c", CHOOSE, str(tmp_path / "model"), str(tmp_path / "chosen")]

@@ -65,7 +65,7 @@ def test_description_lists_parameter_help_alphabetically(
     assert list(explained) == sorted(parameters)
     assert explained["image_size"] == "Width and height of the images that the network sees. From 32 to 1024 pixels."
     assert explained["train_optimizer"] == "Optimizer of both strategies. One of adam, adamw, rmsprop, sgd."
-    assert explained["model_weights_md5"] == "MD5 that a weight file must have; empty: not checked."
+    assert explained["model_weights_md5"] == "Expected MD5 of a weight file; not checked if empty."
     for name, field in all_settings().items():
         assert explained[name].startswith(field.metadata["help"])
 
