@@ -102,19 +102,12 @@ class ModelSpec:
 
     def write(self, folder: Path) -> None:
         """Writes contract.json to `folder`."""
-        described = {
-            name: {key: dataclasses.asdict(info) for key, info in tensors.items()}
-            for name, tensors in (("inputs", self.inputs), ("outputs", self.outputs))
-        }
-        signatures = {
-            name: {key: dataclasses.asdict(info) for key, info in tensors.items()}
-            for name, tensors in self.signatures.items()
-        }
         values = {
             "schema_version": SCHEMA_VERSION,
             **dataclasses.asdict(self),
-            **described,
-            "signatures": signatures,
+            "inputs": _to_json(self.inputs),
+            "outputs": _to_json(self.outputs),
+            "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},
             "purpose": PURPOSE,
         }
         (folder / FILE).write_text(json.dumps(values, indent=2))
@@ -154,3 +147,7 @@ class ModelSpec:
             raise ValueError(f"labels must be names, got {self.labels}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
+
+
+def _to_json(tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, Any]]:
+    return {name: dataclasses.asdict(info) for name, info in tensors.items()}
