@@ -10,29 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from radiograft.config import FINDINGS
 from radiograft.metrics.multilabel import evaluate_predictions, roc_curve
 from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.plots import Curve
-
-FOURTEEN = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
-
 
 Metrics = dict[str, dict[str, SplitMetrics]]
 Curves = dict[str, dict[str, Curve]]
@@ -175,4 +158,4 @@ def build_report() -> Callable[[Sequence[str]], Report]:
 @pytest.fixture(scope="session")
 def full_report() -> Report:
     """Report on 14 findings; the last one, Hernia, has no positive image."""
-    return _report(FOURTEEN)
+    return _report(FINDINGS)
