@@ -51,7 +51,7 @@ API_MODULES = {
     "radiograft.metrics.multilabel": "Metrics of multi-label predictions",
     "radiograft.metrics.bootstrap": "Bootstrap over patients",
     "radiograft.metrics.delong": "DeLong's intervals and tests",
-    "radiograft.metrics.thresholds": "Operating points",
+    "radiograft.metrics.label_metrics": "Operating points",
     "radiograft.drift.two_sample_tests": "Two-sample tests",
     "radiograft.registry.versions": "Versions in a registry",
     "radiograft.registry.production": "The production pointer",

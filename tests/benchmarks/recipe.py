@@ -7,8 +7,8 @@ from pathlib import Path
 from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.models import artifact
 from radiograft.stages.extract_features import task as extract_features
 from radiograft.stages.fine_tune import task as fine_tune

@@ -19,7 +19,7 @@ from radiograft.metrics import delong
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
 from radiograft.registry.result_types import AurocComparison, Estimate, GateDecision
-from radiograft.reporting.narrative import format_number
+from radiograft.reporting.html import format_number
 
 
 class Champion(NamedTuple):

@@ -16,6 +16,7 @@ from radiograft.evaluation import calibration, shortcuts, subgroups
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import (
     FloatArray,
@@ -25,7 +26,6 @@ from radiograft.metrics.ranking import (
     rank_scores,
     roc_vertices,
 )
-from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection

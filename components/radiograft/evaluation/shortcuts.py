@@ -17,8 +17,7 @@ from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics import delong
 from radiograft.metrics.ranking import FloatArray
 from radiograft.registry.result_types import Estimate, Shortcut
-from radiograft.reporting.html import ReportSection
-from radiograft.reporting.narrative import format_number
+from radiograft.reporting.html import ReportSection, format_number
 
 # A variable is marked if the 95% interval of its AUROC lies above 0.5 and its upper limit is at least the AUROC of the
 # model minus this margin.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-
-from radiograft.storage import memmap
 
 MAX_FLOAT16 = 65504.0  # largest finite float16
 
@@ -76,7 +76,7 @@ def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.n
     written, file = 0, None
     for batch in outputs:
         if file is None:
-            file = memmap.create_memmap(path, (rows, batch.shape[1]))
+            file = create_memmap(path, (rows, batch.shape[1]))
         if written + len(batch) > rows:
             break
         largest = np.abs(batch).max(initial=0.0)
@@ -132,3 +132,23 @@ def _can_be_fused(layer: keras.Layer) -> bool:
         and layer.center
         and layer.compute_dtype in ("float32", "float16", "bfloat16")
     )
+
+
+def create_memmap(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
+    """Creates a writable memory-mapped float16 .npy file filled with zeros.
+
+    Disk space is allocated up front. Otherwise pages would be allocated on first write, and if the disk is full then,
+    the kernel kills the process (SIGBUS) without a message.
+
+    Raises:
+        OSError: the disk has too little space.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=shape)
+    size = path.stat().st_size
+    if sys.platform == "linux":
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror} ({size:,} bytes are needed)", str(path)) from None
+    return array

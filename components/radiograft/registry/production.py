@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from radiograft import storage
 from radiograft.registry import versions
-from radiograft.storage import conditional_write
 from radiograft.utils import json_io
 
 POINTER = "production.json"
@@ -48,7 +47,7 @@ def read_production(registry: str, model: str) -> Production | None:
     """
     uri = storage.join(registry, model, POINTER)
     try:
-        content, token = conditional_write.read_versioned(uri)
+        content, token = storage.read_versioned(uri)
     except FileNotFoundError:
         return None
     try:
@@ -124,7 +123,7 @@ def _write_pointer(registry: str, model: str, change: Change, expected: Producti
     uri = storage.join(registry, model, POINTER)
     token = expected.token if expected else None
     try:
-        conditional_write.swap_content(uri, json.dumps(content, indent=2).encode(), token)
+        storage.swap_content(uri, json.dumps(content, indent=2).encode(), token)
     except FileExistsError:
         raise conflict_error(read_production(registry, model), expected.version if expected else None) from None
 

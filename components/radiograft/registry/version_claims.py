@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from radiograft import storage
 from radiograft.registry import production, versions
-from radiograft.storage import conditional_write
 from radiograft.utils import json_io
 
 NAME = re.compile(r"[1-9]\d*\.json")
@@ -57,7 +56,7 @@ def claim_version(registry: str, model: str, run_id: str) -> Claim:
         uri = storage.join(folder, f"{number}.json")
         claim = Claim(number, run_id, production.utc_now(), champion.version if champion else None)
         try:
-            conditional_write.swap_content(uri, json.dumps(claim._asdict()).encode(), None)
+            storage.swap_content(uri, json.dumps(claim._asdict()).encode(), None)
         except FileExistsError:  # claimed by another run, or by another live attempt of this run
             claim = _read_claim(uri)
         if claim.run_id == run_id:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
-from radiograft.reporting import narrative
+from radiograft.reporting import html
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
 from radiograft.training.search.results import best_trial
@@ -118,8 +118,8 @@ def render_report(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            headline=narrative.headline(report.published, report.test),
-            notes=[*narrative.cautions(report.test), *report.notes, *omitted],
+            headline=html.headline(report.published, report.test),
+            notes=[*html.cautions(report.test), *report.notes, *omitted],
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
@@ -140,8 +140,8 @@ def _roc_plots(report: Report) -> list[Plot]:
     for label in report.test["labels"]:
         curves = {name: report.roc[name][label] for name in strategies if label in report.roc.get(name, {})}
         aurocs = [
-            f"{narrative.STRATEGIES[name]} "
-            f"{narrative.format_number(report.metrics[name]['test']['labels'][label]['auroc']['value'])}"
+            f"{html.STRATEGIES[name]} "
+            f"{html.format_number(report.metrics[name]['test']['labels'][label]['auroc']['value'])}"
             for name in curves
         ]
         if curves:
@@ -152,7 +152,7 @@ def _roc_plots(report: Report) -> list[Plot]:
 def _training_plots(report: Report) -> list[Plot]:
     return [
         Plot(
-            f"{narrative.STRATEGIES[strategy]}: {quantity}",
+            f"{html.STRATEGIES[strategy]}: {quantity}",
             training_svg(history, quantity),
             f"{quantity.capitalize()} over {len(history)} epochs; "
             + _describe_kept_epoch(history, report.kept_epochs[strategy], quantity),
@@ -178,7 +178,7 @@ def _curve_plot(report: Report) -> Plot | None:
         "Validation AUROC of a linear probe on each layer, with 95% confidence intervals",
         curve_svg(report.cut_off_curve),
         f"{len(report.cut_off_curve)} layers from input to output; the best is {best[0]['layer']} with "
-        f"{narrative.format_number(best[0]['auroc']['value'])}",
+        f"{html.format_number(best[0]['auroc']['value'])}",
     )
 
 
@@ -190,5 +190,5 @@ def _search_plot(table: Sequence[Trial]) -> Plot | None:
         "Validation AUROC after fine-tuning from each cut-off",
         search_svg(table),
         f"{len(table)} cut-offs from input to output; the best is {best['overrides']['model_cut_off']} with "
-        f"{narrative.format_number(best['metrics']['val_auroc'])}",
+        f"{html.format_number(best['metrics']['val_auroc'])}",
     )

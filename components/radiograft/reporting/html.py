@@ -1,4 +1,4 @@
-"""The Jinja environment of all HTML reports, and the sections that analyses add to the evaluation report."""
+"""What all HTML reports share: the Jinja environment, sections, and sentences about metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from radiograft.reporting import narrative
+from radiograft.registry.result_types import Estimate, SplitMetrics
+
+STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-tuning"}
 
 
 class ReportSection(NamedTuple):
@@ -29,8 +31,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = narrative.format_number
-    environment.filters["strategy"] = narrative.STRATEGIES.__getitem__
+    environment.filters["number"] = format_number
+    environment.filters["strategy"] = STRATEGIES.__getitem__
     environment.filters["plain"] = _plain
     environment.filters["base64"] = _base64
     return environment
@@ -44,3 +46,77 @@ def _plain(value: object) -> str:
 
 def _base64(data: str | bytes) -> str:
     return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def format_number(value: float | None) -> str:
+    """Formats a number with three decimals; None as a dash.
+
+    Example:
+        >>> format_number(0.8125)
+        '0.812'
+    """
+    return "\N{EN DASH}" if value is None else f"{value:.3f}"
+
+
+def headline(strategy: str, test: SplitMetrics) -> str:
+    """Summarizes the test metrics: AUROC with its interval, sample size, and accuracy beside its baseline."""
+    mean, name = test["mean"], STRATEGIES[strategy]
+    estimable, labels = mean["labels"], list(test["labels"])
+    sample = f"{test['n_images']:,} test images from {test['n_patients']:,} patients"
+    accuracy = _accuracy_sentence(mean["accuracy"]["value"], mean["majority_accuracy"])
+    if not estimable:
+        return (
+            f"{name} has no estimable AUROC on the {sample}: no label has enough patients of both classes in "
+            f"validation and test. {accuracy}"
+        )
+    if len(labels) == 1:
+        return f"{name} detects {labels[0]} with an AUROC of {_with_interval(mean['auroc'])} on {sample}. {accuracy}"
+    return (
+        f"{name} reaches a mean AUROC of {_with_interval(mean['auroc'])} over {len(estimable)} of {len(labels)} labels "
+        f"on {sample}. {accuracy}"
+    )
+
+
+def _with_interval(auroc: Estimate) -> str:
+    value, low, high = (format_number(number) for number in (auroc["value"], auroc["low"], auroc["high"]))
+    if auroc["low"] is None:
+        return f"{value} (too few patients for a confidence interval)"
+    return f"{value} (95% CI {low} to {high})"
+
+
+def _accuracy_sentence(accuracy: float | None, majority: float | None) -> str:
+    if accuracy is not None and majority is not None and accuracy <= majority:
+        return (
+            f"Its accuracy of {format_number(accuracy)} does not exceed the majority-class baseline of "
+            f"{format_number(majority)}."
+        )
+    return f"Its accuracy is {format_number(accuracy)}; the majority-class baseline is {format_number(majority)}."
+
+
+def _includes_baseline(accuracy: Estimate, majority: float | None) -> bool:
+    """Returns whether the accuracy exceeds the baseline but its interval includes it."""
+    if accuracy["value"] is None or accuracy["low"] is None or majority is None:
+        return False
+    return accuracy["low"] <= majority < accuracy["value"]
+
+
+def cautions(test: SplitMetrics) -> list[str]:
+    """Returns warnings that qualify the headline."""
+    low = test["mean"]["auroc"]["low"]
+    missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
+    accuracy, majority = test["mean"]["accuracy"], test["mean"]["majority_accuracy"]
+    sentences = []
+    if low is not None and low <= 0.5:
+        sentences.append("The confidence interval of the AUROC includes 0.5: the result may be due to chance.")
+    if _includes_baseline(accuracy, majority):
+        sentences.append(
+            f"The confidence interval of the accuracy ({format_number(accuracy['low'])} to "
+            f"{format_number(accuracy['high'])}) includes the majority-class baseline of {format_number(majority)}: "
+            "the advantage over the baseline may be due to chance."
+        )
+    if missing:
+        sentences.append(
+            "Not estimable and excluded from the mean, because validation or test has too few patients with or "
+            f"without the label: {', '.join(missing)}."
+        )
+    return sentences

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from radiograft.storage.backend import (
     EMBEDDED_BUCKET,
@@ -184,3 +184,49 @@ def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
         for batch in pool.map(lambda batch: [fill(entry) for entry in batch], batches):
             yield from filter(None, batch)
+
+
+class VersionedContent(NamedTuple):
+    """The content of a file and its token, for a compare-and-swap by several processes.
+
+    In `gs://` the token is the object's generation. In `s3://` and on disk it is a content hash, so an A-B-A change
+    is not detected: write append-only content.
+    """
+
+    content: bytes
+    token: str
+
+
+def read_versioned(uri: str) -> VersionedContent:
+    """Reads a file with its token.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    return VersionedContent(*backend_for(uri).read_with_token(uri))
+
+
+def swap_content(uri: str, content: bytes, token: str | None) -> None:
+    """Replaces a file if its token is still current. Exactly one of several writers with the same token succeeds.
+
+    Args:
+        content: must be unique to this writer, for example by an id or a time. A retry after a lost response recognizes
+            its own write by it.
+        token: from `read_versioned`; None if the file did not exist.
+
+    Raises:
+        FileExistsError: the file changed or was created since.
+    """
+    try:
+        backend_for(uri).swap(uri, content, token)
+    except FileExistsError:
+        if not _has_content(uri, content):
+            raise
+
+
+def _has_content(uri: str, content: bytes) -> bool:
+    """Returns whether the file has this content: a retry after a lost response finds its own write."""
+    try:
+        return read_versioned(uri).content == content
+    except FileNotFoundError:
+        return False

@@ -36,7 +36,7 @@ class ObjectInfo(NamedTuple):
 class StorageBackend(Protocol):
     """Serves the URIs of one scheme. Each backend is a module with these functions.
 
-    `radiograft.storage` and `radiograft.storage.conditional_write` document them.
+    `radiograft.storage` documents them.
     """
 
     def exists(self, uri: str) -> bool: ...

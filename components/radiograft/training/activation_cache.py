@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
+from radiograft.models import predictor
 from radiograft.models.predictor import MAX_FLOAT16, Predictor
-from radiograft.storage import memmap
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def _create_files(network: Predictor, folder: Path, split: str, views: int, imag
     """Creates an empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        memmap.create_memmap(folder / f"{split}-{number}.npy", (views, images, *tensor.shape[1:]))
+        predictor.create_memmap(folder / f"{split}-{number}.npy", (views, images, *tensor.shape[1:]))
         for number, tensor in enumerate(network.model.outputs)
     ]
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from radiograft.config import FINDINGS
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions, roc_curve
-from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.plots import Curve

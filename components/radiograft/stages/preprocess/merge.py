@@ -18,7 +18,7 @@ from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
 from radiograft.data.catalog import SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
-from radiograft.data.quality import near_duplicates, summary
+from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
@@ -73,7 +73,7 @@ def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataF
     """Returns the rows that are kept: without defective images, then without near duplicates if these are excluded."""
     stored = data_filter.apply(rows, row_status.by_reason(statuses))
     statuses = statuses.loc[stored.index]
-    near = near_duplicates.find_near_duplicates(
+    near = image_checks.find_near_duplicates(
         stored,
         statuses["hash"].to_numpy(),
         row_status.thumbnails(statuses),

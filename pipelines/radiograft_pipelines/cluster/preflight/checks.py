@@ -9,13 +9,12 @@ from typing import Literal, NamedTuple
 
 from radiograft import storage
 from radiograft.stages.container_image import is_pinned
-from radiograft.storage import conditional_write
 from radiograft_pipelines.cluster import pod_request
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 from radiograft_pipelines.cluster.pod_request import PodRequest
-from radiograft_pipelines.cluster.preflight import nodes, quotas
+from radiograft_pipelines.cluster.preflight import nodes
 
 MIN_KFP_VERSION = (2, 15, 0)
 SERVER = "ml-pipeline"  # KFP's deployment of its API server
@@ -108,7 +107,7 @@ def _check_nodes(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Itera
 
 
 def _check_quotas(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
-    issues = list(quotas.find_quota_issues(cluster, pods))
+    issues = list(nodes.find_quota_issues(cluster, pods))
     yield from (CheckResult("bad", issue.message, issue.remedy) for issue in issues)
     if not issues:
         yield CheckResult("good", f"the quotas of namespace {cluster.namespace} admit every task's pod")
@@ -170,12 +169,12 @@ def check_registry(root: str) -> CheckResult:
 
 
 def _check_conditional_writes(root: str, uri: str) -> CheckResult:
-    conditional_write.swap_content(uri, b"first", None)
-    token = conditional_write.read_versioned(uri).token
-    conditional_write.swap_content(uri, b"second", token)
+    storage.swap_content(uri, b"first", None)
+    token = storage.read_versioned(uri).token
+    storage.swap_content(uri, b"second", token)
     for stale in (None, token):
         try:
-            conditional_write.swap_content(uri, b"third", stale)
+            storage.swap_content(uri, b"third", stale)
         except FileExistsError:
             continue
         return CheckResult(

@@ -10,8 +10,8 @@ import pytest
 
 from radiograft.config import Evaluate
 from radiograft.evaluation import results
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.metrics.thresholds import choose_thresholds
 from radiograft.reporting.evaluation_report import Report, render_report
 from tests.helpers.catalogs import catalog, simulate_predictions
 from tests.helpers.report_page import Page

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from radiograft.config.evaluation import OperatingPoint
+from radiograft.metrics.label_metrics import choose_threshold, choose_thresholds
 from radiograft.metrics.multilabel import roc_curve
-from radiograft.metrics.thresholds import choose_threshold, choose_thresholds
 from tests.helpers.samples import UNKNOWN, frame, noisy_scores, scored_images
 
 

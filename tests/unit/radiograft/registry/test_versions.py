@@ -20,7 +20,6 @@ from radiograft import storage
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.registry.version_claims import claim_version
-from radiograft.storage import conditional_write
 
 MODEL = "chest-radiograph"
 CONTENTS = {
@@ -159,7 +158,7 @@ def test_claim_version_concurrent_attempts_share_a_claim(place: str, monkeypatch
     """Fails if the attempt that loses a number does not check its owner and claims the next one."""
     seconds = itertools.count()
     monkeypatch.setattr(production, "utc_now", lambda: f"2026-01-01T00:00:{next(seconds):02}+00:00")
-    results = _run_during(monkeypatch, conditional_write, "swap_content", lambda: claim_version(place, MODEL, "run-1"))
+    results = _run_during(monkeypatch, storage, "swap_content", lambda: claim_version(place, MODEL, "run-1"))
     assert claim_version(place, MODEL, "run-1") == results[0]
     assert results[0].number == 1
     assert claim_version(place, MODEL, "run-2").number == 2

@@ -6,7 +6,7 @@ import pandas as pd
 
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import SplitMetrics
-from radiograft.reporting import narrative
+from radiograft.reporting import html
 
 SCORES = (0.1, 0.4, 0.35, 0.8)
 
@@ -23,16 +23,16 @@ def metrics(truths: dict[str, list[float]], threshold: float, **mean: object) ->
 
 def test_headline_one_label() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.7, auroc={"value": 0.75, "low": 0.5001, "high": 0.9})
-    assert narrative.headline("fine_tuning", test) == (
+    assert html.headline("fine_tuning", test) == (
         "Fine-tuning detects Mass with an AUROC of 0.750 (95% CI 0.500 to 0.900) on 4 test images from 4 patients. "
         "Its accuracy is 0.750; the majority-class baseline is 0.500."
     )
-    assert narrative.cautions(test) == []
+    assert html.cautions(test) == []
 
 
 def test_headline_accuracy_at_baseline() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.375)
-    assert narrative.headline("feature_extraction", test) == (
+    assert html.headline("feature_extraction", test) == (
         "Feature extraction detects Mass with an AUROC of 0.750 (too few patients for a confidence interval) on 4 test "
         "images from 4 patients. Its accuracy of 0.500 does not exceed the majority-class baseline of 0.500."
     )
@@ -40,19 +40,19 @@ def test_headline_accuracy_at_baseline() -> None:
 
 def test_headline_several_labels() -> None:
     test = metrics({"Mass": [0, 0, 1, 1], "Edema": [0, 0, 0, 1], "Hernia": [0, 0, 0, 0]}, 0.7)
-    assert narrative.headline("fine_tuning", test).startswith(
+    assert html.headline("fine_tuning", test).startswith(
         "Fine-tuning reaches a mean AUROC of 0.875 (too few patients for a confidence interval) over 2 of 3 labels on "
     )
     sentence = (
         "Not estimable and excluded from the mean, because validation or test has too few patients with or without the "
         "label: Hernia."
     )
-    assert narrative.cautions(test) == [sentence]
+    assert html.cautions(test) == [sentence]
 
 
 def test_headline_nothing_estimable() -> None:
     test = metrics({"Mass": [0, 0, 0, 0]}, 0.5)
-    assert narrative.headline("fine_tuning", test) == (
+    assert html.headline("fine_tuning", test) == (
         "Fine-tuning has no estimable AUROC on the 4 test images from 4 patients: no label has enough patients of both "
         "classes in validation and test. Its accuracy of 0.750 does not exceed the majority-class baseline of 1.000."
     )
@@ -65,13 +65,13 @@ def test_cautions_accuracy_interval_includes_baseline() -> None:
             f"The confidence interval of the accuracy ({low:.3f} to 1.000) includes the majority-class baseline of "
             "0.500: the advantage over the baseline may be due to chance."
         )
-        assert narrative.cautions(test) == [sentence] * warned
+        assert html.cautions(test) == [sentence] * warned
     below = metrics({"Mass": [0, 0, 1, 1]}, 0.7, accuracy={"value": 0.5, "low": 0.25, "high": 0.75})
-    assert narrative.cautions(below) == []  # stated in the headline
+    assert html.cautions(below) == []  # stated in the headline
 
 
 def test_cautions_auroc_interval_includes_chance() -> None:
     test = metrics({"Mass": [0, 0, 1, 1]}, 0.5, auroc={"value": 0.75, "low": 0.5, "high": 0.9})
-    assert narrative.cautions(test) == [
+    assert html.cautions(test) == [
         "The confidence interval of the AUROC includes 0.5: the result may be due to chance."
     ]

@@ -13,19 +13,18 @@ import pytest
 from google.cloud.storage import Blob
 
 from radiograft import storage
-from radiograft.storage import conditional_write
 from tests.repository import ROOT
 
 WRITERS = 12
 COUNT = """
 import os, sys
-from radiograft.storage import conditional_write
+from radiograft import storage
 for _ in range(int(sys.argv[2])):
     while True:
-        content, token = conditional_write.read_versioned(sys.argv[1])
+        content, token = storage.read_versioned(sys.argv[1])
         try:
             new = b"%d by %d" % (int(content.split()[0]) + 1, os.getpid())
-            conditional_write.swap_content(sys.argv[1], new, token)
+            storage.swap_content(sys.argv[1], new, token)
             break
         except FileExistsError:
             continue
@@ -34,19 +33,19 @@ for _ in range(int(sys.argv[2])):
 
 def test_swap_current_token_replaces_content(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    current = conditional_write.read_versioned(f"{place}/pointer")
+    current = storage.read_versioned(f"{place}/pointer")
     assert current.content == b"one"
-    conditional_write.swap_content(f"{place}/pointer", b"two", current.token)
-    assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
+    storage.swap_content(f"{place}/pointer", b"two", current.token)
+    assert storage.read_versioned(f"{place}/pointer").content == b"two"
 
 
 def test_swap_used_token_raises(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    token = conditional_write.read_versioned(f"{place}/pointer").token
-    conditional_write.swap_content(f"{place}/pointer", b"two", token)
+    token = storage.read_versioned(f"{place}/pointer").token
+    storage.swap_content(f"{place}/pointer", b"two", token)
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap_content(f"{place}/pointer", b"three", token)
-    assert conditional_write.read_versioned(f"{place}/pointer").content == b"two"
+        storage.swap_content(f"{place}/pointer", b"three", token)
+    assert storage.read_versioned(f"{place}/pointer").content == b"two"
 
 
 def test_swap_retried_after_lost_response_succeeds(embedded: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,34 +57,34 @@ def test_swap_retried_after_lost_response_succeeds(embedded: str, monkeypatch: p
         upload(blob, *args, **kwargs)
 
     monkeypatch.setattr(Blob, "upload_from_string", upload_twice)
-    conditional_write.swap_content(uri, b"one", None)
-    conditional_write.swap_content(uri, b"two", conditional_write.read_versioned(uri).token)
+    storage.swap_content(uri, b"one", None)
+    storage.swap_content(uri, b"two", storage.read_versioned(uri).token)
     assert storage.read_bytes(uri) == b"two"
 
 
 def test_swap_without_token_existing_file_raises(place: str) -> None:
-    conditional_write.swap_content(f"{place}/folder/pointer", b"one", None)
+    storage.swap_content(f"{place}/folder/pointer", b"one", None)
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap_content(f"{place}/folder/pointer", b"two", None)
+        storage.swap_content(f"{place}/folder/pointer", b"two", None)
     assert storage.read_bytes(f"{place}/folder/pointer") == b"one"
 
 
 def test_swap_deleted_file_raises(place: str) -> None:
     storage.write_bytes(f"{place}/pointer", b"one")
-    token = conditional_write.read_versioned(f"{place}/pointer").token
+    token = storage.read_versioned(f"{place}/pointer").token
     storage.delete(f"{place}/pointer")
     with pytest.raises(FileExistsError, match="/pointer changed since it was read"):
-        conditional_write.swap_content(f"{place}/pointer", b"two", token)
+        storage.swap_content(f"{place}/pointer", b"two", token)
     assert not storage.exists(f"{place}/pointer")
 
 
 def test_read_versioned_missing_file_raises(place: str) -> None:
     with pytest.raises(FileNotFoundError, match="/missing"):
-        conditional_write.read_versioned(f"{place}/missing")
+        storage.read_versioned(f"{place}/missing")
 
 
 def test_swap_creates_only_one_listed_file(place: str) -> None:
-    conditional_write.swap_content(f"{place}/pointer", b"one", None)
+    storage.swap_content(f"{place}/pointer", b"one", None)
     assert [entry.name for entry in storage.list_files(place)] == ["pointer"]
 
 
@@ -93,13 +92,13 @@ def test_swap_creates_only_one_listed_file(place: str) -> None:
 def test_swap_concurrent_writers_exactly_one_succeeds(place: str, before: bytes | None) -> None:
     if before:
         storage.write_bytes(f"{place}/pointer", before)
-    token = conditional_write.read_versioned(f"{place}/pointer").token if before else None
+    token = storage.read_versioned(f"{place}/pointer").token if before else None
     start = threading.Barrier(WRITERS)
 
     def write(number: int) -> bool:
         start.wait()
         try:
-            conditional_write.swap_content(f"{place}/pointer", b"%d" % number, token)
+            storage.swap_content(f"{place}/pointer", b"%d" % number, token)
         except FileExistsError:
             return False
         return True

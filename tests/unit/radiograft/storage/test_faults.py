@@ -15,7 +15,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.imaging import dicom
-from radiograft.storage import backend, conditional_write, retry
+from radiograft.storage import backend, retry
 from radiograft.storage import s3 as s3_store
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.faulty_proxy import FLAWS, Line, line_to
@@ -68,8 +68,8 @@ def test_request_failing_once_is_retried(bucket: str, line: Line, flaw: str) -> 
         lambda: storage.open_file(uri).read(),
         lambda: storage.exists(uri),
         lambda: [entry.name for entry in storage.list_files(bucket)],
-        lambda: conditional_write.read_versioned(uri).content,
-        lambda: conditional_write.swap_content(f"{bucket}/new", b"two", None),
+        lambda: storage.read_versioned(uri).content,
+        lambda: storage.swap_content(f"{bucket}/new", b"two", None),
         lambda: storage.delete(uri),
     )
     results = []
@@ -159,7 +159,7 @@ def test_read_bytes_corrupt_or_cut_off_response_is_retried(bucket: str, line: Li
 def test_read_permanently_corrupt_object_raises(bucket: str, line: Line) -> None:
     storage.write_bytes(f"{bucket}/file", CONTENT)
     line.spoiled = 100
-    for read in (storage.read_bytes, conditional_write.read_versioned):
+    for read in (storage.read_bytes, storage.read_versioned):
         with pytest.raises(storage.StorageError, match=rf"^{bucket}/file is corrupt: "):
             read(f"{bucket}/file")
 
@@ -235,7 +235,7 @@ def test_s3_missing_bucket_raises(s3: str) -> None:
     uses: tuple[Callable[[str], object], ...] = (
         storage.read_bytes,
         lambda uri: storage.write_bytes(uri, b"x"),
-        lambda uri: conditional_write.swap_content(uri, b"x", '"5"'),
+        lambda uri: storage.swap_content(uri, b"x", '"5"'),
         lambda uri: list(storage.list_files(uri)),
     )
     for use in uses:

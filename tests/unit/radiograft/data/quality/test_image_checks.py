@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.config.data_policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
-from radiograft.data.quality import near_duplicates
+from radiograft.data.quality import image_checks
 from radiograft.data.quality.image_checks import check_image
 from tests.helpers.images import encode, noise
 
@@ -33,7 +33,7 @@ def repeats(images: list[np.ndarray]) -> dict[int, int]:
     checks = [check_image(image[..., None]) for image in images]
     hashes = np.array([check.hash for check in checks], "uint64")
     thumbnails = np.stack([check.thumbnail for check in checks])
-    return near_duplicates.find_repeats(hashes, thumbnails, np.full(len(checks), True))
+    return image_checks.find_repeats(hashes, thumbnails, np.full(len(checks), True))
 
 
 def as_jpeg(image: np.ndarray) -> np.ndarray:
@@ -96,8 +96,8 @@ def test_find_repeats_of_excluded_repeat_is_kept(leaves: list[bool], found: dict
     """Fails if all repeats are assumed to be excluded. Similar test images are all kept, and the second would hide its
     copies in train."""
     hashes, thumbnails = chain()
-    assert near_duplicates.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
-    assert near_duplicates.find_repeats(hashes, thumbnails, np.array(leaves)) == found
+    assert image_checks.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
+    assert image_checks.find_repeats(hashes, thumbnails, np.array(leaves)) == found
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_find_near_duplicates_compares_with_kept_images(
     splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
 ) -> None:
     """Fails if test images, or images that data_policy only reports, are assumed to be excluded."""
-    masks = near_duplicates.find_near_duplicates(pd.DataFrame({"split": splits}), *chain(), leave=leave)
+    masks = image_checks.find_near_duplicates(pd.DataFrame({"split": splits}), *chain(), leave=leave)
     assert masks[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
     assert masks[NEAR_DUPLICATE].tolist() == within
 
@@ -134,4 +134,4 @@ def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -
         for other in range(one + 1, count)
         if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
     ]
-    assert near_duplicates.similar_pairs(hashes, same).tolist() == expected
+    assert image_checks.similar_pairs(hashes, same).tolist() == expected

@@ -14,7 +14,7 @@ from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from radiograft.data.catalog import no_boxes
 from radiograft.data.shards.dataset import Shards
-from radiograft.metrics.thresholds import choose_thresholds
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.models import artifact
 from radiograft.registry.result_types import Trial
 from radiograft.stages.evaluate import task

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radiograft.storage import memmap
+from radiograft.models import predictor
 from tests.chaos.full_disk import small_disk
 from tests.repository import ROOT
 
@@ -46,7 +46,7 @@ def fill(function: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_create_memmap_writes_npy_file(tmp_path: Path) -> None:
-    array = memmap.create_memmap(tmp_path / "file.npy", (2, 3))
+    array = predictor.create_memmap(tmp_path / "file.npy", (2, 3))
     array[1] = 5
     array.flush()
     np.testing.assert_array_equal(np.load(tmp_path / "file.npy"), np.float16([[0, 0, 0], [5, 5, 5]]))
