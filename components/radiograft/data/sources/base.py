@@ -12,6 +12,7 @@ from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.base import did_you_mean
 from radiograft.data.catalog import no_boxes
 from radiograft.utils.errors import SensitiveValueError
+from radiograft.utils.spelling import is_unknown
 
 NO_PATIENTS = (
     "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
@@ -89,6 +90,13 @@ def _merge_zero_padded_ids(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[s
     count = int(unpadded[mixed].nunique())
     note = f"{count} patient ids occur with and without leading zeros: both forms count as the same patient"
     return ids.mask(mixed, unpadded), (note,) if count else ()
+
+
+def without_unknown(cells: pd.Series[str]) -> pd.Series[str]:
+    """Returns the cells with missing values in place of empty cells and words such as `unknown`, `nan` or `n/a`."""
+    return cells.mask(
+        cells.map({cell: is_unknown(cell) for cell in cells.dropna().unique()}).astype("boolean").fillna(True)
+    )
 
 
 def age_in_years(age: str) -> float:

@@ -103,7 +103,7 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
         {
             "image": cells("image").str.removeprefix("./"),
             "patient_id": cells("patient"),
-            "view": cells("view").str.upper().mask(lambda view: view == ""),
+            "view": base.without_unknown(cells("view")).str.upper(),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
             "official": splits.official_splits(cells("split"), name),
         }

@@ -73,11 +73,24 @@ def build_catalog(settings: Ingest) -> Catalog:
         labels=labels,
         excluded=data_filter.excluded(),
         source=source.uri,
-        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
+        notes=(
+            *source.notes,
+            *row_checks.view_notes(
+                source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
+            ),
+            *row_checks.duplicate_notes(rows),
+            *row_checks.label_notes(source.findings, labels),
+        ),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
     )
+
+
+def _has_public_views(settings: Ingest) -> bool:
+    """Returns whether notes may list views: the tags' come from a fixed list; a table's column may hold anything."""
+    from_tags = settings.data_format == "dicom" and not settings.table_layout().named("view")
+    return from_tags or not settings.deidentifies()
 
 
 def _private_folders(settings: Ingest) -> list[str]:
