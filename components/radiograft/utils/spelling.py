@@ -7,9 +7,9 @@ import unicodedata
 
 UNKNOWN_WORDS = frozenset(
     {"", "?", "-", "--", "nan", "na", "n/a", "#n/a", "<na>", "nat", "none", "null", "nil", "unknown", "unk", "unclear",
-     "uncertain", "undetermined", "indeterminate", "equivocal", "todo", "to do", "tbd", "pending", "missing", "not available",
-     "not known", "not reported", "not specified", "not stated", "not recorded", "not applicable", "unspecified", "undefined",
-     "unlabeled", "unlabelled", "no label"}
+     "uncertain", "undetermined", "indeterminate", "equivocal", "todo", "to do", "tbd", "pending", "missing",
+     "not available", "not known", "not reported", "not specified", "not stated", "not recorded", "not applicable",
+     "unspecified", "undefined", "unlabeled", "unlabelled", "no label"}
 )  # fmt: skip
 INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))  # soft hyphen, zero-width characters, BOM
 
