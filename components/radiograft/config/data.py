@@ -17,6 +17,9 @@ FINDINGS = (
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NO_FINDING = "No Finding"
+FORMATS = (
+    "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table", "vindr",
+)  # fmt: skip
 ALWAYS, DATA_CHANGED = "always", "data_changed"
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
@@ -68,12 +71,9 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_format: str = setting(
         "chestxray14",
         "Layout of the dataset: NIH ChestX-ray14, CheXpert, MIMIC-CXR-JPG, PadChest, RSNA Pneumonia, VinDr-CXR, DICOM "
-        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic images "
-        "at data_source first.",
-        choices=(
-            "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table",
-            "vindr",
-        ),  # fmt: skip
+        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic "
+        "images at data_source first.",
+        choices=FORMATS,
     )
     data_source: str = setting(
         "",

@@ -151,9 +151,11 @@ def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]
     for split in SPLITS:
         part = rows[rows["split"] == split]
         patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
-        single = [f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1]
+        single = [
+            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
+        ]
         if single:
-            notes.append(f"all images of one patient in {split}: {', '.join(single)}")
+            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
     return notes
 
 

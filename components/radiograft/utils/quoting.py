@@ -1,4 +1,4 @@
-"""Lists of names in one line of text: `a, "b, c"`, YAML's and JSON's `[a, 'b, c']`, and the lists that Python prints."""
+"""Lists of names in one line of text, as YAML, JSON and Python write them: `a, "b, c"` or `[a, 'b, c']`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ ESCAPE = r"""\\u([0-9a-fA-F]{4})|\\(["'\\])"""
 def _token(separator: str) -> re.Pattern[str]:
     """Matches a quoted text that fills an item or one side of `name=value`, a separator, or any other character."""
     bound = separator if separator == "," else f"{separator}|,"
-    return re.compile(rf"(?P<quoted>(?<![^\s=,;|/])(?:{QUOTED})(?=\s*(?:=|{bound}|$)))|(?P<end>{separator})|.", re.DOTALL)
+    return re.compile(
+        rf"(?P<quoted>(?<![^\s=,;|/])(?:{QUOTED})(?=\s*(?:=|{bound}|$)))|(?P<end>{separator})|.", re.DOTALL
+    )
 
 
 def split_quoted(text: str, separator: str = ",") -> list[str]:

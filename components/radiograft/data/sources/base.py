@@ -108,8 +108,8 @@ def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str,
         if count:
             listed = ", ".join(map(repr, _without_sentences(others)[:3]))
             notes.append(
-                f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: their {count} images "
-                f"count as negative for {label}"
+                f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: "
+                f"their {count} images count as negative for {label}"
             )
     return tuple(notes)
 
@@ -137,10 +137,13 @@ def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ..
     folded = pd.Series([None if _is_nobody(text) else fold_id(text) for text in distinct], dtype="string")
     mixed = folded.notna() & folded.duplicated(keep=False)
     count = int(folded[mixed].nunique())
-    note = f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): each is one "
+    note = (
+        f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
+        "each is one patient"
+    )
     merged = pd.Series(distinct, dtype="string").str.strip().mask(folded.isna()).mask(mixed, folded)
     found = pd.Series(merged.to_numpy(dtype=object)[codes] if len(distinct) else None, ids.index, dtype="string")
-    return found.mask(ids.isna()), (f"{note}patient",) if count else ()
+    return found.mask(ids.isna()), (note,) if count else ()
 
 
 def _is_nobody(text: str) -> bool:

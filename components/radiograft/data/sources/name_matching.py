@@ -21,8 +21,8 @@ def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -
     """Adds a common `image_id` to a table's rows and to the images.
 
     The id is the part of the path that identifies most images: the whole path, its last components, the file name,
-    the file name without suffix, or the SOPInstanceUID. Remaining rows match if path, name or name without suffix differ
-    only in case, separator, Unicode form or suffix from those of exactly one image.
+    the file name without suffix, or the SOPInstanceUID. Remaining rows match if path, name or name without suffix
+    differ only in case, separator, Unicode form or suffix from those of exactly one image.
 
     Args:
         rows: Rows of the table with the column `image`.
@@ -73,7 +73,9 @@ def _match_alike(
         of_images = pd.Series(image_ids.to_numpy(dtype=object), index=paths.map(key).to_numpy(dtype=object))
         of_images = of_images[~of_images.index.duplicated(keep=False)]
         distinct = keys_of_rows[~names.duplicated()]
-        clear = left & ~keys_of_rows.isin(distinct[distinct.duplicated(keep=False)]) & keys_of_rows.isin(of_images.index)
+        clear = (
+            left & ~keys_of_rows.isin(distinct[distinct.duplicated(keep=False)]) & keys_of_rows.isin(of_images.index)
+        )
         target = keys_of_rows[clear].map(of_images)
         target = target[target.isin(image_ids[free])]
         found[target.index] = target

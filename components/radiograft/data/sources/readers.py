@@ -23,7 +23,9 @@ def read_dicom(settings: Ingest) -> Source:
     """Reads a tree of DICOM files; only this reader imports pydicom."""
     from radiograft.data.sources import dicom
 
-    return dicom.read(settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies())
+    return dicom.read(
+        settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies()
+    )
 
 
 def read_archive(settings: Ingest) -> Source:
@@ -63,9 +65,12 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "dicom": read_dicom,
     "folders": lambda settings: image_folder.read(settings.data_source, settings.findings()),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
+    "mimic": read_archive,
+    "padchest": read_archive,
     "phantom": read_phantom,
+    "rsna": read_archive,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
-    **dict.fromkeys(archives.ARCHIVES, read_archive),
+    "vindr": read_archive,
 }
 
 

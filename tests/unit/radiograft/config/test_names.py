@@ -22,7 +22,7 @@ from radiograft.utils.quoting import format_names, parse_names
         ('["malignant", "normal, benign"]', ("malignant", "normal, benign")),
         ("Barrett's, Crohn's", ("Barrett's", "Crohn's")),
         ('"all"', ("all",)),
-        ("'it''s', \"say \"\"ah\"\"\"", ("it's", 'say "ah"')),
+        ('\'it\'\'s\', "say ""ah"""', ("it's", 'say "ah"')),
         ("Nodule/Mass, COVID-19 (severe)", ("Nodule/Mass", "COVID-19 (severe)")),
     ],
 )
@@ -37,7 +37,9 @@ def test_findings_of_yaml_file_may_be_a_list() -> None:
     assert settings.findings() == ("malignant", "normal, benign")
 
 
-@pytest.mark.parametrize("text", ["", "Mass,,Edema", "[]", "Mass, mass", "Pleural_Thickening, pleural thickening", '""'])
+@pytest.mark.parametrize(
+    "text", ["", "Mass,,Edema", "[]", "Mass, mass", "Pleural_Thickening, pleural thickening", '""']
+)
 def test_findings_empty_or_repeated_raises(text: str) -> None:
     with pytest.raises(ValueError, match="data_labels must name each finding once"):
         Ingest(data_source="/data", data_labels=text).findings()

@@ -127,7 +127,7 @@ def test_check_classes_empty_test_split_raises_with_counts() -> None:
 
 def test_check_classes_counts_what_was_left_out() -> None:
     excluded = pd.concat([exclusion(["a", "b"], "empty file"), exclusion(["c"], "image without a row")])
-    with pytest.raises(ValueError, match="; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
+    with pytest.raises(ValueError, match=r"; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
         check_classes(make_rows().iloc[:0], LABELS, excluded)
 
 

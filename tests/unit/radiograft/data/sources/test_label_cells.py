@@ -35,7 +35,9 @@ def values(findings: pd.DataFrame, label: str) -> list[float | None]:
 @st.composite
 def dialects(draw: st.DrawFn) -> tuple[list[list[str]], list[str], str]:
     """Lists of names, the same in cells of some dialect, and the separator."""
-    lists = draw(st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True), min_size=1, max_size=5))
+    lists = draw(
+        st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True), min_size=1, max_size=5)
+    )
     separator = draw(st.sampled_from(sorted(SEPARATORS)))
     style = draw(st.sampled_from(["plain", "quoted", "python", "json"]))
 
