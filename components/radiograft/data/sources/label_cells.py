@@ -145,7 +145,7 @@ def _spellings(
         if len(written) > MAX_NAMES:
             raise ValueError(
                 f"{layout.label} holds {distinct:,} different texts, and a column of labels at most {MAX_NAMES} "
-                "different findings; name a column of labels in data_table, label=..., or the separator between findings"
+                "different findings; name a column of labels in data_table, label=..., or the separator of findings"
             )
     return {
         key: requested.get(key) or KNOWN.get(key) or min(names, key=lambda name: (-names[name], name))

@@ -20,8 +20,9 @@ LATERAL = (
     "399067008",
 )  # fmt: skip
 NEITHER = (
-    "RAO", "LAO", "LPO", "LLO", "Axial", "Coronal", "SWIMMERS", "COSTAL", "AP LLD", "PA RLD", "LLD", "AP AXIAL", "lordotic",
-    "R", "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest", "399182000", "AP LATERAL",
+    "RAO", "LAO", "LPO", "LLO", "Axial", "Coronal", "SWIMMERS", "COSTAL", "AP LLD", "PA RLD", "LLD", "AP AXIAL",
+    "lordotic", "R", "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest", "399182000",
+    "AP LATERAL",
 )  # fmt: skip
 
 

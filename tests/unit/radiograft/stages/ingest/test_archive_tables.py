@@ -41,8 +41,8 @@ def truth(catalog: Catalog, label: str = "Pneumonia") -> list[float]:
 
 
 SPELLINGS = (
-    "PA", "AP", "AP Supine", "AP semi erect", "PA", "AP", "Axial", "Coronal", "SWIMMERS", "LAO", "Lateral view", "L", "LL",
-    "", "left lateral", "unknown",
+    "PA", "AP", "AP Supine", "AP semi erect", "PA", "AP", "Axial", "Coronal", "SWIMMERS", "LAO", "Lateral view", "L",
+    "LL", "", "left lateral", "unknown",
 )  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_build_catalog_text_column_is_named_without_its_texts(tmp_path: Path, ca
         build(tmp_path, findings_table(reports).rename(columns={"label": "findings"}), "label=findings")
     assert str(error.value) == (
         "findings holds 4,000 different texts, and a column of labels at most 200 different findings; name a column of "
-        "labels in data_table, label=..., or the separator between findings"
+        "labels in data_table, label=..., or the separator of findings"
     )
     few = findings_table(reports[:50])
     with pytest.raises(ValueError, match=r"data_labels must be findings of the dataset \( and 50 more\)"):
