@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -46,7 +47,7 @@ def _describe_single_class(rows: pd.DataFrame, labels: Sequence[str]) -> str:
     return f"{text}: a label needs images with and without it in the dataset"
 
 
-def _changes(rows: pd.DataFrame) -> Iterator[dict[str, float]]:
+def _changes(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yields changes of the settings that alter the splits, the smallest ones first."""
     tests = [] if rows["official"].notna().any() else FRACTIONS
     yield from ({"data_validation_fraction": fraction} for fraction in FRACTIONS)
@@ -55,7 +56,7 @@ def _changes(rows: pd.DataFrame) -> Iterator[dict[str, float]]:
     yield from ({"data_validation_fraction": 0.3, "train_seed": seed} for seed in SEEDS)
 
 
-def _works(rows: pd.DataFrame, settings: Ingest, changes: dict[str, float]) -> bool:
+def _works(rows: pd.DataFrame, settings: Ingest, changes: Mapping[str, Any]) -> bool:
     changed = dataclasses.replace(settings, **changes)
     split = splits.assign_splits(
         rows,

@@ -67,7 +67,7 @@ def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tup
     unknown = views[_projections(views).eq("").fillna(False)].value_counts()
     if wanted == "all" or unknown.empty:
         return ()
-    listed = [f"{view[:40]!r} ({count})" for view, count in unknown.head(MAX_SPELLINGS).items()] if named else []
+    listed = [f"{str(view)[:40]!r} ({count})" for view, count in unknown.head(MAX_SPELLINGS).items()] if named else []
     more = [f"{len(unknown) - len(listed)} spellings"] if len(unknown) > len(listed) else []
     return (f"{unknown.sum()} images have a view that is neither frontal nor lateral: {', '.join(listed + more)}",)
 

@@ -88,11 +88,11 @@ def _match_alike(
 
 
 def _fold_path(path: str) -> str:
-    return fold_case(path).removeprefix("/")
+    return fold_case(path.replace("\\", "/")).removeprefix("/")
 
 
 def _fold_file_name(path: str) -> str:
-    return fold_case(path).rpartition("/")[2]
+    return _fold_path(path).rpartition("/")[2]
 
 
 def _fold_stem(path: str) -> str:

@@ -125,7 +125,7 @@ def parse_rows(
         return ParsedTable(rows, _findings_in_text(rows["image"], cells("label"), layout, labels))
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
     findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
-    label_cells.check_columns_of_labels(other_columns, labels, findings)
+    label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
     if findings.empty:
         message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
         raise SensitiveValueError(

@@ -31,10 +31,10 @@ def test_findings_reads_quotes_and_yaml_lists(text: str, names: tuple[str, ...])
 
 
 def test_findings_of_yaml_file_may_be_a_list() -> None:
-    values = yaml.safe_load("data_source: /data\ndata_labels: [malignant, 'normal, benign']")
+    values = yaml.safe_load("data_source: /data\ndata_labels: [malignant, 'normal, benign', 3]")
     settings = Ingest.of(values)
-    assert settings.data_labels == 'malignant,"normal, benign"'
-    assert settings.findings() == ("malignant", "normal, benign")
+    assert settings.data_labels == 'malignant,"normal, benign",3'
+    assert settings.findings() == ("malignant", "normal, benign", "3")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ LATERAL = (
 )  # fmt: skip
 NEITHER = (
     "RAO", "LAO", "LPO", "LLO", "Axial", "Coronal", "SWIMMERS", "COSTAL", "AP LLD", "PA RLD", "LLD", "AP AXIAL",
-    "lordotic", "R", "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest", "399182000",
-    "AP LATERAL",
+    "lordotic", "R", "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest",
+    "399182000", "AP LATERAL",
 )  # fmt: skip
 
 
