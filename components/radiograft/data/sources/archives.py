@@ -129,7 +129,7 @@ def read_padchest(files: Files, uri: str) -> Archive:
         label="Labels",
         view="Projection",
         sex="PatientSex_DICOM",
-        separator="comma",
+        separator="none",
     )
     return Archive(table.assign(Labels=labels, age=age, manufacturer=manufacturer), layout, name)
 
@@ -163,7 +163,7 @@ def read_vindr(files: Files, uri: str) -> Archive:
     if not tables:
         name, table = _read_table(files, uri, rf"train\.csv{PACKED}", ["image_id", "class_name", "rad_id"])
         table = table[["image_id", "class_name", "rad_id"]].drop_duplicates()
-        return Archive(table, TableLayout(image="image_id", label="class_name"), name)
+        return Archive(table, TableLayout(image="image_id", label="class_name", separator="none"), name)
     return Archive(pd.concat(tables, ignore_index=True).fillna(""), TableLayout(image="image_id"), name)
 
 

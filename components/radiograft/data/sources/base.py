@@ -97,8 +97,14 @@ def _without_sentences(names: Iterable[str]) -> list[str]:
     ]
 
 
-def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
-    """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`."""
+def contained_notes(findings: pd.DataFrame, labels: Iterable[str], *, named: bool = True) -> tuple[str, ...]:
+    """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`.
+
+    Args:
+        findings: As `Source.findings`.
+        labels: Names of columns of `findings`.
+        named: Whether the notes list these findings.
+    """
     notes = []
     for label in labels:
         within = re.compile(rf"(?<!\w){re.escape(fold_name(label))}(?!\w)")
@@ -106,7 +112,7 @@ def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str,
         others = [name for name in others if not fold_name(name).startswith(NEGATIONS)]
         count = int((findings[others].eq(1.0).any(axis="columns") & findings[label].eq(0.0)).sum()) if others else 0
         if count:
-            listed = ", ".join(map(repr, _without_sentences(others)[:3]))
+            listed = ", ".join(map(repr, _without_sentences(others)[:3])) if named else ""
             notes.append(
                 f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: "
                 f"their {count} images count as negative for {label}"
@@ -134,7 +140,7 @@ def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Seri
 def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     """Replaces ids of one patient by one id, and unknown words by missing values."""
     codes, distinct = pd.factorize(ids.astype(object), use_na_sentinel=True)
-    folded = pd.Series([None if _is_nobody(text) else fold_id(text) for text in distinct], dtype="string")
+    folded = pd.Series([_fold_patient(text) for text in distinct], dtype="string")
     mixed = folded.notna() & folded.duplicated(keep=False)
     count = int(folded[mixed].nunique())
     note = (
@@ -146,8 +152,16 @@ def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ..
     return found.mask(ids.isna()), (note,) if count else ()
 
 
-def _is_nobody(text: str) -> bool:
-    return is_unknown(text) or fold_name(text) in ANONYMOUS
+def _fold_patient(text: str) -> str | None:
+    """Returns the id without differences of spelling, or None for a word that means unknown."""
+    if text.isdigit() and text.isascii() and text[0] != "0":
+        return text
+    return None if is_unknown(text) or fold_name(text) in ANONYMOUS else fold_id(text)
+
+
+def ages_in_years(ages: pd.Series[str]) -> pd.Series[float]:
+    """Returns `age_in_years` of each text, float64."""
+    return ages.map({age: age_in_years(age) for age in ages.unique()}).astype("float64")
 
 
 def without_unknown(cells: pd.Series[str]) -> pd.Series[str]:

@@ -15,10 +15,11 @@ import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.data import NO_SEPARATOR, TableLayout
-from radiograft.utils.quoting import QUOTED, split_quoted, unquote, without_brackets
+from radiograft.utils.quoting import list_items, split_quoted, unquote
 from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
+MAX_CELL = 10_000  # characters; a longer cell is no list of labels
 NORMAL = frozenset(
     {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable",
      "healthy", "negative"}
@@ -62,22 +63,16 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
         >>> parse_cell("['pneumonia', ' effusion']", ";"), parse_cell("Mass|todo", r"[|]")
         (Cell(names=('pneumonia', 'effusion'), is_open=False), Cell(names=('Mass',), is_open=True))
     """
+    if len(text) > MAX_CELL:
+        return Cell((), True)
     if fold_name(text) in labels:
         return Cell((text.strip(),), False)
-    inside = without_brackets(text)
-    if inside is None:
-        parts = split_quoted(text, separator)
-    else:
-        parts = re.findall(QUOTED, inside) if _is_printed_array(inside) else split_quoted(inside, f",|{separator}")
-    folded = [(name, fold_name(name)) for part in parts for name in [unquote(part).strip()]]
+    items = list_items(text, separator)
+    parts = map(unquote, split_quoted(text, separator)) if items is None else items
+    folded = [(part.strip(), fold_name(part)) for part in parts]
     names = tuple(name for name, key in folded if key in labels or key not in UNKNOWN_WORDS)
     has_unknown = any(key and key in UNKNOWN_WORDS and key not in labels for _, key in folded)
     return Cell(names, has_unknown or not names)
-
-
-def _is_printed_array(inside: str) -> bool:
-    """Returns whether a list is printed as by NumPy, with white space between the quoted items."""
-    return re.fullmatch(rf"\s*(?:(?:{QUOTED})\s*)+", inside) is not None
 
 
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:

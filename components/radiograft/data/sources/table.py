@@ -18,7 +18,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import base, image_files, label_cells, name_matching
-from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case, fold_name
 
@@ -120,7 +120,7 @@ def parse_rows(
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
             "official": splits.official_splits(base.without_unknown(cells("split")).fillna(""), name),
         }
-    ).assign(age=cells("age").map(age_in_years).astype("float64"))
+    ).assign(age=base.ages_in_years(cells("age")))
     if _has_text_labels(table, layout, labels):
         return ParsedTable(rows, _findings_in_text(rows["image"], cells("label"), layout, labels))
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")

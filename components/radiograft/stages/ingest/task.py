@@ -100,7 +100,11 @@ def build_catalog(settings: Ingest) -> Catalog:
             *row_checks.duplicate_notes(rows),
             *row_checks.label_notes(source.findings, labels),
             *single_patient_notes(rows, labels),
-            *contained_notes(source.findings, [label for label in labels if label in source.findings]),
+            *contained_notes(
+                source.findings,
+                [label for label in labels if label in source.findings],
+                named=not settings.deidentifies(),
+            ),
         ),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
