@@ -64,7 +64,7 @@ def confounder_warnings(found: Sequence[Confounder]) -> list[str]:
         name = NAMES[variable]
         labels = [each["label"] for each in others]
         more = f" and {len(labels) - MAX_NAMED} more labels" if len(labels) > MAX_NAMED else ""
-        also = f", and also with {', '.join(labels[:MAX_NAMED])}{more}" if labels else ""
+        also = f"; also with {', '.join(labels[:MAX_NAMED])}{more}" if labels else ""
         sentences.append(
             f"{name} is associated with {first['label']} in training: {_describe(first)}{also}. "
             f"The model may learn the {name.lower()} instead of the finding."
@@ -162,16 +162,16 @@ def _is_strong(group: ConfounderGroup) -> bool:
 
 def _describe(confounder: Confounder) -> str:
     """Returns the counts of the group whose odds differ most significantly."""
-    group = max(confounder["groups"], key=_significance)
+    group = max(confounder["groups"], key=lambda each: (_significance(each), each["odds_ratio"]["value"] or 0.0))
     with_label = sum(each["positives"] for each in confounder["groups"])
     without = confounder["n_images"] - with_label
     return (
-        f"of the images with it, {group['positives']:,} of {with_label:,} are {group['group']}, of those without, "
-        f"{group['n_images'] - group['positives']:,} of {without:,}"
+        f"{group['positives']:,} of {with_label:,} images with the label have {NAMES[confounder['variable']].lower()} "
+        f"{group['group']}, and {group['n_images'] - group['positives']:,} of {without:,} without"
     )
 
 
 def _significance(group: ConfounderGroup) -> float:
-    """Returns the log odds ratio in units of its standard error."""
+    """Returns the log odds ratio in units of its standard error; equal for two groups that exclude each other."""
     value, high = group["odds_ratio"]["value"] or 1.0, group["odds_ratio"]["high"] or 1.0
-    return abs(math.log(value)) / math.log(high / value)
+    return round(abs(math.log(value)) / math.log(high / value), 6)

@@ -120,8 +120,7 @@ def test_compare_aurocs_residuals_cancel_per_patient_has_exact_bounds() -> None:
     found = delong.compare_aurocs([1, 0, 0, 0, 1], [0, 3, 3, 3, 0], [4, 1, 2, 1, 4], [2, 1, 2, 0, 3])
     assert (found.difference, found.variance) == (-1, 0)
     assert math.isnan(found.p_value)
-    # One pair of patients shares none: each AUROC is known to 0.975 only.
-    high = pytest.approx(2**0.5 * 0.975 - 1)
+    high = pytest.approx(2**0.5 * (1 - 0.025**0.5) - 1)  # two pairs of patients
     assert found.estimate() == {"value": -1, "low": -1, "high": high, "method": "Newcombe"}
 
 
