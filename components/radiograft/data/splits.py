@@ -67,9 +67,10 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
         seed: random seed.
 
     Raises:
-        ValueError: a patient is in several official splits.
+        ValueError: a patient is in several official splits, or there are too few patients for the splits.
     """
     has_official = bool(rows["official"].notna().any())
+    _check_patients(rows, has_official)
     if has_official:
         _check_overlap(rows)
 
@@ -97,6 +98,18 @@ def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     """
     rank = rows["official"].map({name: rank for rank, name in enumerate(HELD_OUT_LEAST)})
     return rank.lt(rank.groupby(rows["patient_id"]).transform("max")).fillna(False).astype(bool)
+
+
+def _check_patients(rows: pd.DataFrame, has_official: bool) -> None:
+    """Checks that there are patients enough to draw the splits from, since all images of a patient share a split."""
+    drawn = rows[rows["official"] == "train_val"] if has_official else rows
+    parts = ("train", "validation") if has_official else SPLITS
+    count = drawn["patient_id"].nunique()
+    if 0 < count < len(parts):
+        raise ValueError(
+            f"images are split by patient, so {', '.join(parts)} need at least {len(parts)} patients, got {count} with "
+            f"{len(drawn)} images; check the column or the names that identify patients, or add patients"
+        )
 
 
 def _check_overlap(rows: pd.DataFrame) -> None:

@@ -116,7 +116,9 @@ def _measure(variable: str, groups: pd.Series[str], label: str, train: pd.DataFr
     return {
         "variable": variable,
         "label": label,
-        "groups": [_describe_group(name, images[images["group"] == name], table, row) for row, name in enumerate(names)],
+        "groups": [
+            _describe_group(name, images[images["group"] == name], table, row) for row, name in enumerate(names)
+        ],
         "n_images": len(images),
         "n_patients": int(images["patient"].nunique()),
         "cramers_v": min(1.0, math.sqrt(statistic / table.sum())),

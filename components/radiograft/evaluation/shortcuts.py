@@ -31,7 +31,6 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
-    "device": "Device",
 }
 
 

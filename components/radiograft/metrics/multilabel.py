@@ -170,9 +170,7 @@ def _check_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
         raise ValueError(f"predictions lack the columns {missing}, got {list(predictions.columns)}")
 
 
-def _mean(
-    metrics: Mapping[str, LabelMetrics], ranked: Sequence[RankedLabel], statistics: FloatArray
-) -> MeanMetrics:
+def _mean(metrics: Mapping[str, LabelMetrics], ranked: Sequence[RankedLabel], statistics: FloatArray) -> MeanMetrics:
     estimable = [label["estimable"] for label in metrics.values()]
     with_accuracy = [label["accuracy"]["value"] is not None for label in metrics.values()]
     majorities = [

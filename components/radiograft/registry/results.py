@@ -49,8 +49,8 @@ class ReaderAgreement(TypedDict):
     """How far the readers of the same images agree about one label.
 
     `images` counts the images with two or more known readings, `disagreements` those whose readings differ, `share` is
-    their ratio. `kappa` is 1 for perfect agreement and 0 for chance; None if all readings are equal. `statistic` says
-    which kappa: `Cohen` for two readers, `Fleiss` for more.
+    their ratio. `kappa` is 1 for perfect agreement and 0 for chance; None if all readings are equal. `statistic` is
+    `Cohen's kappa` for two readers and `Fleiss' kappa` for more.
     """
 
     label: str

@@ -205,7 +205,7 @@ def test_report_without_confounders_says_so(full_report: Report) -> None:
 
 
 def test_find_confounders_real_covid_radiographs_view_is_associated(test_data: Path) -> None:
-    """In covid_views_320, COVID-19 is mostly AP supine; counts are those of its table, without the images of no view."""
+    """Counts are those of the table of covid_views_320."""
     table = pd.read_csv(test_data / "covid_views_320" / "metadata.csv")
     known = table[table["finding"] != "todo"]
     rows = pd.DataFrame(

@@ -140,7 +140,7 @@ def test_compare_by_delong_zero_variance_has_exact_interval() -> None:
 
 
 def test_gate_two_perfect_models_on_few_patients_are_not_known_to_be_equal() -> None:
-    """Fails if a difference that no resample changes counts as certain: twenty patients cannot exclude a loss of 0.02."""
+    """Fails if a difference that no resample changes counts as certain: 20 patients cannot exclude a loss of 0.02."""
     truth = [0.0] * 10 + [1.0] * 10
     patients = each_its_own_patient(20)
     one, other = (
