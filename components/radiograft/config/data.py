@@ -130,8 +130,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     def __post_init__(self) -> None:
         if self.data_readers == "mean":
             raise ValueError(
-                "data_readers must be unanimous, any, all or majority, got 'mean': it would give labels between 0 and 1, "
-                "and thresholds, AUROCs and class weights need labels that are 0 or 1; use majority"
+                "data_readers must be unanimous, any, all or majority, got 'mean': soft labels are not supported, "
+                "because thresholds, AUROCs and class weights need labels of 0 or 1; use majority"
             )
         super().__post_init__()
         check_uri("data_source", self.data_source)

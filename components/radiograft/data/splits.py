@@ -67,10 +67,9 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
         seed: random seed.
 
     Raises:
-        ValueError: a patient is in several official splits, or there are too few patients for the splits.
+        ValueError: a patient is in several official splits.
     """
     has_official = bool(rows["official"].notna().any())
-    _check_patients(rows, has_official)
     if has_official:
         _check_overlap(rows)
 
@@ -100,8 +99,16 @@ def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     return rank.lt(rank.groupby(rows["patient_id"]).transform("max")).fillna(False).astype(bool)
 
 
-def _check_patients(rows: pd.DataFrame, has_official: bool) -> None:
-    """Checks that there are patients enough to draw the splits from, since all images of a patient share a split."""
+def check_patients(rows: pd.DataFrame) -> None:
+    """Checks that there are enough patients to draw the splits from, since all images of a patient share a split.
+
+    Args:
+        rows: `patient_id` and `official`.
+
+    Raises:
+        ValueError: there are fewer patients than splits to draw.
+    """
+    has_official = bool(rows["official"].notna().any())
     drawn = rows[rows["official"] == "train_val"] if has_official else rows
     parts = ("train", "validation") if has_official else SPLITS
     count = drawn["patient_id"].nunique()

@@ -40,12 +40,13 @@ OTHER_MODALITIES = (
 VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO")
 SEXES = ("M", "F", "O")
 MANUFACTURERS = (
-    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG", "SHIMADZU",
-    "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
+    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
+    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
 )  # fmt: skip
 DESCRIPTION = (
-    "Modality", "SOPInstanceUID", "Manufacturer", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
+    "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
+    "BitsAllocated", "BitsStored",
 )  # fmt: skip
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
@@ -73,8 +74,8 @@ class Tags(NamedTuple):
         view: One of VIEWS, or None.
         sex: One of SEXES, or None.
         age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
-        manufacturer: One of MANUFACTURERS, `other`, or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
+        manufacturer: One of MANUFACTURERS, `other`, or None.
     """
 
     patient_id: str
@@ -82,8 +83,8 @@ class Tags(NamedTuple):
     view: str | None
     sex: str | None
     age: str | None
-    manufacturer: str | None
     burned_in: bool
+    manufacturer: str | None = None
 
 
 class Radiograph(NamedTuple):
@@ -219,6 +220,6 @@ def _tags(dataset: Dataset) -> Tags:
         view=one_of(VIEWS, "ViewPosition"),
         sex=one_of(SEXES, "PatientSex"),
         age=age if re.fullmatch(r"\d{1,3}[YMWD]", age) else None,
-        manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
         burned_in=str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES",
+        manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
     )

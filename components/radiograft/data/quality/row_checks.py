@@ -76,24 +76,35 @@ def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
 
 
-def find_exact_duplicates(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
-    """Returns which rows are exact duplicates, by reason.
+def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are identical to an image of any split that has a different label, by reason.
 
-    Identical images with different labels are all defective, in any split. Of others, the first one in the most
-    held-out split is kept. An official test split keeps them all, so that metrics are comparable with those of others.
+    The label of none of them can be trusted. An unknown label differs from none.
 
     Args:
-        rows: `md5`, `split`, `official` and the label columns.
+        rows: `md5` and the label columns.
         labels: names of the labels.
     """
-    truth = rows[[label_column(label) for label in labels]]
-    contradictory = truth.groupby(rows["md5"]).transform("nunique").gt(1).any(axis="columns")
+    copied = rows["md5"].duplicated(keep=False)
+    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
+    return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
+
+
+def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are exact duplicates, by reason.
+
+    Of identical images, the first one in the most held-out split is kept. An official test split stays complete, so
+    that metrics are comparable with those of others.
+
+    Args:
+        rows: `md5`, `split` and `official`.
+    """
     order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
     ordered = rows.loc[order]
     repeated = ordered["md5"].duplicated() & ~_in_official_test(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        CONTRADICTORY_COPIES: contradictory,
         "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
         "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
     }

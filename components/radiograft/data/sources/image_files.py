@@ -160,11 +160,11 @@ def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
     shared = rows["image_id"].duplicated(keep=False)
     findings = [name for name in rows.select_dtypes("float64") if name not in OPTIONAL]
     groups = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
-    merged, differs = groups.first(), groups.nunique().gt(1)
+    merged, differs = groups.first(), groups.nunique().drop(columns="image_id").gt(1)
     for name in rows.columns.intersection(OPTIONAL):
         merged[name] = merged[name].mask(differs[name])
     merged[findings] = groups[findings].max()[findings]
-    conflicting = differs.drop(columns=["image_id", *OPTIONAL, *findings], errors="ignore").any(axis="columns")
+    conflicting = differs.drop(columns=[*OPTIONAL, *findings], errors="ignore").any(axis="columns")
     return pd.concat([rows[~shared], merged[~conflicting]]), merged["image_id"][conflicting]
 
 

@@ -66,7 +66,8 @@ def build_catalog(settings: Ingest) -> Catalog:
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
-    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows, labels))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
+    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
     check_classes(rows, labels)
     return Catalog(
@@ -105,6 +106,7 @@ def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
+    splits.check_patients(rows)
     return rows.assign(split=chosen)
 
 
