@@ -65,7 +65,7 @@ class DataSummary(TypedDict):
     """The data of a run.
 
     `splits` counts the images that are used, `catalogued` also those that are unreadable or defective. `readers` is
-    there if images have several readings.
+    empty if no image has several readings.
     """
 
     splits: dict[str, SplitSummary]
