@@ -111,7 +111,7 @@ def _measure(variable: str, groups: pd.Series[str], label: str, train: pd.DataFr
         return None
     weights = 1 / images.groupby("patient")["truth"].transform("size")
     names = subgroups.sort_groups(variable, images["group"].unique())
-    table = weights.groupby([images["group"], images["truth"]]).sum().unstack(fill_value=0.0).loc[names].to_numpy()
+    table = weights.groupby([images["group"], images["truth"]]).sum().unstack(fill_value=0).loc[names].to_numpy()
     statistic = _chi_square(table)
     return {
         "variable": variable,

@@ -107,8 +107,8 @@ def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: Array
 
 
 def _exact_interval(known: _KnownImages, value: float) -> Estimate:
-    classes = (len(np.unique(known.patients[mask])) for mask in (known.positive, ~known.positive))
-    return exact_intervals.auroc_pair_interval(value, *classes, len(np.unique(known.patients)))
+    positives, negatives = (len(np.unique(known.patients[mask])) for mask in (known.positive, ~known.positive))
+    return exact_intervals.auroc_pair_interval(value, positives, negatives, len(np.unique(known.patients)))
 
 
 def _select_known(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _KnownImages:

@@ -158,10 +158,10 @@ OPTIONAL = ("view", "sex", "age", "manufacturer")  # columns that may differ bet
 def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Merges the rows of each `image_id`. Returns the merged rows, and the ids whose rows contradict each other."""
     shared = rows["image_id"].duplicated(keep=False)
-    findings = [name for name in rows.select_dtypes("float64") if name not in OPTIONAL]
+    findings = [str(name) for name in rows.select_dtypes("float64") if name not in OPTIONAL]
     groups = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
     merged, differs = groups.first(), groups.nunique().drop(columns="image_id").gt(1)
-    for name in rows.columns.intersection(OPTIONAL):
+    for name in rows.columns.intersection(list(OPTIONAL)):
         merged[name] = merged[name].mask(differs[name])
     merged[findings] = groups[findings].max()[findings]
     conflicting = differs.drop(columns=[*OPTIONAL, *findings], errors="ignore").any(axis="columns")

@@ -206,6 +206,16 @@ def test_preprocess_near_equal_images_with_different_labels_are_all_quarantined(
     assert sorted(dict(contents(folder))) == [f"{n:03d}.png" for n in range(GOOD) if n not in (1, 8)]
 
 
+def test_data_report_shows_agreement_of_readers(tmp_path: Path) -> None:
+    facts = json.loads((preprocess_images(tmp_path, []) / "data.json").read_text())
+    assert facts["readers"] == []
+    assert "Agreement of readers" not in Page(data_report.render_data_report(facts)).text
+    differing = {"label": "Mass", "images": 12, "disagreements": 3, "share": 0.25, "statistic": "Cohen's kappa"}
+    for kappa, shown in ((0.4, "0.40 Cohen's kappa"), (None, "–")):
+        page = Page(data_report.render_data_report({**facts, "readers": [{**differing, "kappa": kappa}]}))
+        assert ["Mass", "12", "3 25.0%", shown] in page.rows
+
+
 def test_data_report_is_self_contained_and_shows_defects(tmp_path: Path) -> None:
     bad = [DEFECTS[kind](GOOD + n) for n, kind in enumerate(("blank", "color"))]
     data_report.write_data_report(preprocess_images(tmp_path, bad, "standard"), tmp_path / "data.html")
