@@ -27,11 +27,6 @@ def advise_splits(rows: pd.DataFrame, settings: Ingest) -> str:
     labels = settings.findings()
     if rows.empty:
         return ""
-    if rows["patient_id"].nunique() == 1:
-        return (
-            f"all {len(rows)} images are of one patient, and a patient is in one split only: add images of other "
-            "patients, or correct the column of patient ids"
-        )
     single = [label for label in labels if not has_both_classes(rows[label_column(label)])]
     if len(single) == len(labels):
         return _describe_single_class(rows, single)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Estimate(TypedDict):
-    """A value with its 95% confidence interval. Each number is None if it cannot be estimated."""
+    """A value with its 95% confidence interval. Each number is None if it cannot be estimated.
+
+    `method` is there if the interval is not the one that the field describes: `Clopper-Pearson`, `Garwood` or
+    `Newcombe` where resampling and DeLong's variance give no width (see `exact_intervals`), `identical` for the
+    difference of two models with the same ranking, which is 0 without a sampling error.
+    """
 
     value: float | None
     low: float | None
     high: float | None
+    method: NotRequired[str]
 
 
 class Metrics(TypedDict):
@@ -71,7 +77,7 @@ class SplitMetrics(TypedDict):
 
 
 class CurvePoint(TypedDict):
-    """Linear probe of one layer. `auroc` is the validation mean over the labels that have both classes."""
+    """Linear probe of one layer. `auroc` is the validation mean over the labels that are estimable there."""
 
     layer: str
     channels: int
@@ -155,6 +161,38 @@ class Shortcut(TypedDict):
     auroc: Estimate
     model: Estimate
     lead: Estimate
+    warning: bool
+
+
+class ConfounderGroup(TypedDict):
+    """Training images of one group, such as view AP: how many there are, and how many have the label.
+
+    `odds_ratio` compares the odds of the label in the group with those in all other groups; each patient counts once.
+    """
+
+    group: str
+    n_images: int
+    n_patients: int
+    positives: int
+    odds_ratio: Estimate
+
+
+class Confounder(TypedDict):
+    """Association of a variable with a label among the training images.
+
+    `cramers_v` is 0 for independence and 1 if the variable determines the label. `p` is the p-value of the chi-square
+    test, `adjusted_p` the same after Holm's correction for all pairs of variable and label. In both each patient counts
+    once. `warning` marks an association that is significant and strong (see `confounders`).
+    """
+
+    variable: str
+    label: str
+    groups: list[ConfounderGroup]
+    n_images: int
+    n_patients: int
+    cramers_v: float
+    p: float
+    adjusted_p: float
     warning: bool
 
 

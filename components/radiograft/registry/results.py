@@ -12,6 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 from radiograft.registry.result_types import (
     Calibration,
+    Confounder,
     CurvePoint,
     DriftReport,
     GateDecision,
@@ -44,10 +45,27 @@ class ExclusionGroup(TypedDict):
     examples: list[str]
 
 
+class ReaderAgreement(TypedDict):
+    """How far the readers of the same images agree about one label.
+
+    `images` counts the images with two or more known readings, `disagreements` those whose readings differ, `share` is
+    their ratio. `kappa` is 1 for perfect agreement and 0 for chance; None if all readings are equal. `statistic` is
+    `Cohen's kappa` for two readers and `Fleiss' kappa` for more.
+    """
+
+    label: str
+    images: int
+    disagreements: int
+    share: float
+    kappa: float | None
+    statistic: str
+
+
 class DataSummary(TypedDict):
     """The data of a run.
 
-    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective.
+    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective. `readers` is
+    empty if no image has several readings.
     """
 
     splits: dict[str, SplitSummary]
@@ -55,6 +73,7 @@ class DataSummary(TypedDict):
     catalogued: NotRequired[dict[str, SplitSummary]]
     converted: NotRequired[dict[str, int]]
     notes: NotRequired[list[str]]
+    readers: NotRequired[list[ReaderAgreement]]
     labels: NotRequired[list[str]]
     image_size: NotRequired[int]
     source: NotRequired[str]
@@ -73,13 +92,14 @@ class Analyses(TypedDict):
     """Analyses of the published strategy.
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
-    test.
+    test. `confounders` is about training; versions of older packages lack it.
     """
 
     calibration: Calibration
     judged_on: str
     subgroups: list[Subgroup]
     shortcuts: list[Shortcut]
+    confounders: NotRequired[list[Confounder]]
 
 
 class PredictionResults(Analyses):

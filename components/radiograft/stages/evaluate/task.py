@@ -78,7 +78,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     images = [tensorboard.augmentation_sheet(sheet), *explanations.images()]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
-    return kfp_metrics(results, test, data.labels)
+    return kfp_metrics(results, test)
 
 
 def _write_records(
