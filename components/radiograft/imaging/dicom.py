@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from radiograft.imaging import dicom_pixels
+from radiograft.imaging.formats import UnsupportedFileError
 from radiograft.imaging.limits import check_size
 from radiograft.storage import StorageError
 
@@ -56,7 +57,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 config.settings.reading_validation_mode = config.IGNORE
 
 
-class UnsupportedDicomError(ValueError):
+class UnsupportedDicomError(UnsupportedFileError):
     """The file cannot be used. The message quotes nothing from the file except a known modality."""
 
 

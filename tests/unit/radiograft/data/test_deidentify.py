@@ -19,6 +19,7 @@ from radiograft.data.deidentify import NO_SALT, deidentify
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.sources import chestxray14
 from radiograft.imaging.dicom import Tags
+from radiograft.imaging.geometry import ImageInput
 from radiograft.reporting import data_report
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
@@ -141,7 +142,7 @@ def test_read_error_message_contains_no_name(
         catalog = Catalog.read(tmp_path / "catalog")
         monkeypatch.setattr(storage, reads, fails)
         with pytest.raises(type(error)) as raised:
-            list(decode_rows(catalog.rows, 32))
+            list(decode_rows(catalog.rows, ImageInput(32)))
         assert NAME not in "".join(traceback.format_exception(raised.value))
 
 
