@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from radiograft.config.base import GateSettings, Scalar, SeedSettings, Settings, check_uri, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import parse_min_auroc
+from radiograft.utils.quoting import parse_names
+from radiograft.utils.spelling import fold_name
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -16,8 +19,9 @@ FINDINGS = (
 NO_FINDING = "No Finding"
 ALWAYS, DATA_CHANGED = "always", "data_changed"
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # not allowed in a setting, or easily lost
-
+SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
+NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
+ANY = ",;|/"
 
 STRETCH, PAD = "stretch", "pad"
 AUTO = "auto"
@@ -88,8 +92,9 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_labels: str = setting(
         "Pneumonia",
-        "Labels separated by commas, or `all` for the 14 of ChestX-ray14. MedMNIST: name of class 1, or of all classes "
-        "in order.",
+        "Labels separated by commas, or a YAML list; a name that contains a comma is put in quotes. `all`: the 14 of "
+        "ChestX-ray14. MedMNIST: name of class 1, or of all classes in order.",
+        names=True,
     )
     data_negatives: str = setting(
         "rest",
@@ -138,8 +143,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         """
         if self.data_labels == "all":
             return FINDINGS
-        names = tuple(name.strip() for name in self.data_labels.split(","))
-        if not all(names) or len(set(names)) < len(names):
+        names = parse_names(self.data_labels)
+        if not all(names) or len(set(map(fold_name, names))) < len(names):
             raise ValueError(f"data_labels must name each finding once, got {self.data_labels!r}")
         return names
 
@@ -219,7 +224,11 @@ class TableLayout(Settings):
         "label",
         "Column with the names of the findings; without it, each finding has a column with 1, 0, -1 or no value.",
     )
-    separator: str = setting("|", "Separator between several findings: a character, `comma`, `semicolon` or `space`.")
+    separator: str = setting(
+        "|",
+        "Separator between several findings: a character, `comma`, `semicolon`, `space`, `tab` or `newline`; `any` for "
+        "comma, semicolon, bar and slash; `none` if each cell is one finding. Printed lists are always read.",
+    )
     view: str = setting("view", "Projection column: PA, AP, LL, ...")
     age: str = setting("age", "Age column: 57, 057Y, 011M, 003W, 003D.")
     sex: str = setting("sex", "Sex column.")
@@ -236,8 +245,12 @@ class TableLayout(Settings):
         return bool(getattr(self, field) != getattr(TableLayout, field))
 
     def between(self) -> str:
-        """Returns the separator between findings."""
-        return SEPARATORS.get(self.separator, self.separator)
+        """Returns the separator between findings as a regular expression."""
+        if self.separator == NO_SEPARATOR:
+            return r"(?!)"
+        if self.separator == ANY_SEPARATOR:
+            return f"[{ANY}]"
+        return re.escape(SEPARATORS.get(self.separator, self.separator))
 
 
 @dataclasses.dataclass(frozen=True)

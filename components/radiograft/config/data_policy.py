@@ -24,6 +24,7 @@ LEAK = "patient also in a held-out split"
 MIN_SIDE = 16  # pixels; MedMNIST's smallest images have 28
 TOO_SMALL = f"image with a side shorter than {MIN_SIDE} pixels"
 OUTSIDE = "path outside the data folder"
+UNKNOWN_VIEW = "view that is spelled neither as frontal nor as lateral"
 
 REASONS = {  # reason: kind of defect
     "row without an image": "row_without_image",
@@ -52,6 +53,7 @@ REASONS = {  # reason: kind of defect
     BLANK: "blank",
     COLOR: "color",
     INVERTED: "inverted",
+    UNKNOWN_VIEW: "unknown_view",
 }
 NOT_ASKED_FOR = (  # not defects: excluded by the settings or by the dataset's own split lists
     "in no official split list",
@@ -66,8 +68,12 @@ def _excluded(policy: str, help: str) -> Any:
     return setting(policy, help, choices=(DROP, QUARANTINE, FAIL))
 
 
+def _optional(policy: str, help: str) -> Any:
+    return setting(policy, help, choices=(REPORT, DROP, QUARANTINE, FAIL))
+
+
 def _reported(help: str) -> Any:
-    return setting(REPORT, help, choices=(REPORT, DROP, QUARANTINE, FAIL))
+    return _optional(REPORT, help)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +104,9 @@ class DataPolicy(Settings):
     )
     misspelled_label: str = _reported(
         "Label that looks like a misspelling of a requested one; the image counts as negative."
+    )
+    unknown_view: str = _optional(
+        DROP, "View in no list of frontal or lateral views, such as an oblique or axial one; allowed if views=all."
     )
     empty: str = _excluded(DROP, "Empty file.")
     corrupt: str = _excluded(DROP, "Truncated or corrupt file, non-image, or decompression bomb.")

@@ -25,6 +25,7 @@ from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
+from radiograft.utils.quoting import format_names
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 
@@ -64,7 +65,7 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
     """
     spec, reference = ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
-        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(spec.labels)
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=format_names(spec.labels)
     )
     model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
     new = embed_source(settings, model, spec.labels, spec.image_input)

@@ -11,7 +11,7 @@ from radiograft import storage
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import base, image_files, image_folder
+from radiograft.data.sources import image_files, image_folder, label_cells, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
 from radiograft.data.sources.table import parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
@@ -23,7 +23,7 @@ BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 
 
-def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
+def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, refuse_burned_in: bool) -> Source:
     """Reads a folder or object store prefix; from a bucket only the tags of each file are downloaded.
 
     Findings and official splits come from the table in the root folder, or without one from the folders, as in
@@ -33,6 +33,7 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
     Args:
         uri: Folder or prefix.
         layout: Columns of the table.
+        labels: The requested labels.
         refuse_burned_in: Whether to exclude images whose tags report burned-in annotations.
 
     Raises:
@@ -45,26 +46,30 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
         message = "data_source must contain at most one table, got"
         raise SensitiveValueError(f"{message} {', '.join(table.name for table in tables)}", f"{message} {len(tables)}")
     images, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
-    source = _label_by_table(uri, tables[0], layout, images) if tables else _label_by_folder(uri, images)
+    source = (
+        _label_by_table(uri, tables[0], layout, labels, images) if tables else _label_by_folder(uri, labels, images)
+    )
     return source._replace(excluded=pd.concat([excluded, source.excluded]))
 
 
-def _label_by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, images: pd.DataFrame) -> Source:
-    table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
+def _label_by_table(
+    uri: str, entry: storage.ObjectInfo, layout: TableLayout, labels: Sequence[str], images: pd.DataFrame
+) -> Source:
+    table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name, labels=labels)
     from_table = [column for field, column in TAGS.items() if layout.named(field)]
-    rows, images = image_files.match_images_to_rows(
+    rows, images = name_matching.match_images_to_rows(
         table.rows[["image", "official", *from_table]], images.drop(columns=from_table), entry.name
     )
     return _source(uri, *with_findings(rows, table.findings, images))
 
 
-def _label_by_folder(uri: str, images: pd.DataFrame) -> Source:
+def _label_by_folder(uri: str, labels: Sequence[str], images: pd.DataFrame) -> Source:
     rows = images.rename(columns={"path": "image_id"})
-    labels = image_folder.labels_from_folders(rows["image_id"], uri)
-    labeled = labels.classes.notna()
+    folders = image_folder.labels_from_folders(rows["image_id"], uri)
+    labeled = folders.classes.notna()
     excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
-    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
-    return _source(uri, rows.assign(official=labels.official)[labeled].reset_index(drop=True), findings, excluded)
+    findings = label_cells.findings_from_folders(folders.classes[labeled].reset_index(drop=True), labels)
+    return _source(uri, rows.assign(official=folders.official)[labeled].reset_index(drop=True), findings, excluded)
 
 
 def _source(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, excluded: pd.DataFrame) -> Source:

@@ -71,50 +71,7 @@ def image_frame(entries: Iterable[storage.ObjectInfo]) -> pd.DataFrame:
 
 def file_names(paths: pd.Series[str]) -> pd.Series[str]:
     """Returns the last component of each path."""
-    return _path_ends(paths, 0)
-
-
-def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Adds a common `image_id` to a table's rows and to the images.
-
-    The id is the part of the path that identifies most images: the whole path, its last components, the file name,
-    the file name without suffix, or the SOPInstanceUID.
-
-    Args:
-        rows: Rows of the table with the column `image`.
-        images: Images with `path` and, for DICOM files, `instance_uid`; `path` is dropped.
-        table: Name of the table, for messages.
-
-    Raises:
-        ValueError: The table names none of the images.
-    """
-    names, paths = rows["image"], images["path"]
-    depth = min(column.str.count("/").max() if len(column) else 0 for column in (names, paths))
-    candidates = [(names, paths)]
-    candidates += [(_path_ends(names, folders), _path_ends(paths, folders)) for folders in range(depth, -1, -1)]
-    file_names_in_rows, file_names_of_images = candidates[-1]
-    candidates.append((file_names_in_rows, file_names_of_images.str.replace(r"\.\w+$", "", regex=True)))
-    if "instance_uid" in images:
-        candidates.append((names, images["instance_uid"]))
-    row_ids, image_ids = max(candidates, key=lambda candidate: _count_matches(names, *candidate))
-    if len(images) and not isin(row_ids, image_ids).any():
-        raise ValueError(
-            f"{table} must name images below its folder by path, file name or SOPInstanceUID; none of its "
-            f"{len(rows)} rows names one of the {len(images)} images there"
-        )
-    return rows.assign(image_id=row_ids), images.drop(columns="path").assign(image_id=image_ids)
-
-
-def _path_ends(paths: pd.Series[str], folders: int) -> pd.Series[str]:
-    """Returns the file names, each with up to this number of parent folders."""
-    return paths.map(lambda path: "/".join(path.rsplit("/", folders + 1)[-folders - 1 :])).astype("string")
-
-
-def _count_matches(names: pd.Series[str], row_ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[int, int]:
-    """Counts the images whose id is unique among images and among the table's distinct names, and the matched rows."""
-    distinct = row_ids[~names.duplicated()]
-    unique = isin(image_ids, distinct[~distinct.duplicated(keep=False)]) & ~image_ids.duplicated(keep=False)
-    return int(unique.sum()), int(isin(row_ids, image_ids).sum())
+    return paths.str.rpartition("/")[2].astype("string")
 
 
 def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

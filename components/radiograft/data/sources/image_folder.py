@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.data import splits
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import base, image_files
+from radiograft.data.sources import image_files, label_cells
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
@@ -30,10 +31,14 @@ class FolderLabels(NamedTuple):
     official: pd.Series[str]
 
 
-def read(uri: str) -> Source:
+def read(uri: str, labels: Sequence[str] = ()) -> Source:
     """Reads a folder or object store prefix with one folder per class.
 
     Patient ids are read from file names that follow Kermany's naming.
+
+    Args:
+        uri: Folder or prefix.
+        labels: The requested labels.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -41,12 +46,12 @@ def read(uri: str) -> Source:
     """
     images, excluded_files = image_files.list_images(storage.list_files(uri))
     rows = images.rename(columns={"path": "image_id"})
-    labels = labels_from_folders(rows["image_id"], uri)
-    labeled = labels.classes.notna()
+    folders = labels_from_folders(rows["image_id"], uri)
+    labeled = folders.classes.notna()
     excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
-    rows = rows.assign(official=labels.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
+    rows = rows.assign(official=folders.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
-    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
+    findings = label_cells.findings_from_folders(folders.classes[labeled].reset_index(drop=True), labels)
     excluded = pd.concat([excluded_files, excluded])
     return Source(uri, rows.astype({"view": "string", "sex": "string"}), findings, excluded, notes)
 

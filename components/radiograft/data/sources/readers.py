@@ -23,12 +23,12 @@ def read_dicom(settings: Ingest) -> Source:
     """Reads a tree of DICOM files; only this reader imports pydicom."""
     from radiograft.data.sources import dicom
 
-    return dicom.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
+    return dicom.read(settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies())
 
 
 def read_phantom(settings: Ingest) -> Source:
     """Reads the phantom dataset; generates it first if it is missing."""
-    source = chestxray14.read(generate_phantom(settings))
+    source = chestxray14.read(generate_phantom(settings), settings.findings())
     return source._replace(notes=(SYNTHETIC, *source.notes))
 
 
@@ -52,13 +52,13 @@ def generate_phantom(settings: Ingest) -> str:
 
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
-    "chestxray14": lambda settings: chestxray14.read(settings.data_source),
-    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
+    "chestxray14": lambda settings: chestxray14.read(settings.data_source, settings.findings()),
+    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout(), settings.findings()),
     "dicom": read_dicom,
-    "folders": lambda settings: image_folder.read(settings.data_source),
+    "folders": lambda settings: image_folder.read(settings.data_source, settings.findings()),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
     "phantom": read_phantom,
-    "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
+    "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
 }
 
 

@@ -17,7 +17,7 @@ from radiograft.data.catalog import Catalog, check_classes, label_column, summar
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import row_checks
 from radiograft.data.quality.filter import DataFilter
-from radiograft.data.sources.base import check_known_labels
+from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.storage.pseudonyms import redact_names
 
@@ -54,7 +54,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
     with redact_names(_private_folders(settings)):
-        source = READERS[settings.data_format](settings)
+        source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
     if settings.deidentifies():
@@ -73,11 +73,25 @@ def build_catalog(settings: Ingest) -> Catalog:
         labels=labels,
         excluded=data_filter.excluded(),
         source=source.uri,
-        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
+        notes=(
+            *source.notes,
+            *row_checks.view_notes(
+                source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
+            ),
+            *row_checks.duplicate_notes(rows),
+            *row_checks.label_notes(source.findings, labels),
+            *contained_notes(source.findings, [label for label in labels if label in source.findings]),
+        ),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
     )
+
+
+def _has_public_views(settings: Ingest) -> bool:
+    """Returns whether notes may list views: the tags' come from a fixed list; a table's column may hold anything."""
+    from_tags = settings.data_format == "dicom" and not settings.table_layout().named("view")
+    return from_tags or not settings.deidentifies()
 
 
 def _private_folders(settings: Ingest) -> list[str]:
