@@ -18,7 +18,7 @@ from radiograft.config.data import MAX_GRAY
 from radiograft.imaging.formats import ERRORS
 from radiograft.imaging.geometry import GrayRange
 from radiograft.imaging.limits import check_size
-from radiograft.storage import npz_archive, pseudonyms, tar_archive
+from radiograft.storage import archive, npz_archive, pseudonyms
 
 FILE = "gray_range.json"  # beside the shards of a worker
 MAX_FILES = 256  # files whose first bytes are read
@@ -56,21 +56,21 @@ def _sample(rows: pd.DataFrame) -> Iterator[bytes]:
     files: list[str] = []
     for uri in rows.sort_values(["md5", "image_id"])["uri"]:
         if not npz_archive.ROW_URI.fullmatch(uri):
-            (members if tar_archive.MEMBER_URI.fullmatch(uri) else files).append(uri)
+            (members if archive.MEMBER_URI.fullmatch(uri) else files).append(uri)
     resolved = pseudonyms.resolve_uris(files[:MAX_FILES])
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         may_have = list(pool.map(_may_have_16_bits, resolved))
     for uri in list(itertools.compress(resolved, may_have))[:MAX_IMAGES]:
         with contextlib.suppress(FileNotFoundError):
             yield storage.read_bytes(uri)
-    yield from filter(None, tar_archive.read_members(_first_members(members)))
+    yield from filter(None, archive.read_members(_first_members(members)))
 
 
 def _first_members(uris: Iterable[str]) -> list[str]:
     """Returns the URIs of the first members of each archive, in the order of reading."""
-    numbered = sorted(map(tar_archive.parse_member_uri, uris))
+    numbered = sorted(map(archive.parse_member_uri, uris))
     groups = itertools.groupby(numbered, key=lambda member: member[0])
-    return [f"{archive}#{number}" for _, group in groups for archive, number in itertools.islice(group, MAX_MEMBERS)]
+    return [f"{uri}#{number}" for _, group in groups for uri, number in itertools.islice(group, MAX_MEMBERS)]
 
 
 def _may_have_16_bits(uri: str) -> bool:

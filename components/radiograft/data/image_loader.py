@@ -19,7 +19,7 @@ from radiograft.imaging import formats
 from radiograft.imaging.decode import as_served, decode, encode_png, has_color, inspect_image
 from radiograft.imaging.geometry import ImageInput
 from radiograft.imaging.limits import TooSmallError
-from radiograft.storage import npz_archive, pseudonyms, tar_archive
+from radiograft.storage import archive, npz_archive, pseudonyms
 
 DECODERS = 8  # threads: one per core of the pod. Extra threads are harmless and hide the latency of object stores.
 READ_AHEAD = 32  # images
@@ -57,7 +57,7 @@ def decode_rows(rows: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]
     """
     with pseudonyms.redact_names(pseudonyms.private_folders(rows["uri"])):
         uris = pseudonyms.resolve_uris(list(rows["uri"]))
-        inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
+        inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), archive.read_members(uris), strict=True)
         yield from in_order(lambda image: load(*image, target=target), inputs)
 
 

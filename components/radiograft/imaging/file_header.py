@@ -34,7 +34,9 @@ def parse_header(content: tf.Tensor) -> FileHeader:
 
     Of a PNG, only EXIF data before the pixels is read, where encoders write it.
     """
-    data = tf.pad(tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, MAX_BYTES), tf.uint8), tf.int32), [[0, PADDING]])
+    data = tf.pad(
+        tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, MAX_BYTES), tf.uint8), tf.int32), [[0, PADDING]]
+    )
     is_jpeg = tf.equal(_number(data, 0, 2), START_OF_IMAGE)
     exif, inks = tf.cond(is_jpeg, lambda: _search_jpeg(data), lambda: _search_png(data))
     orientation = tf.cond(exif > 0, lambda: _orientation(data, exif), lambda: 1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from radiograft.config.base import did_you_mean
-from radiograft.data.catalog import no_boxes
+from radiograft.data.catalog import FileCounts, no_boxes
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_id, fold_name, is_unknown
 
@@ -39,6 +39,7 @@ class Source(NamedTuple):
         excluded: `image_id` and `reason` of every excluded image, row or box.
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
+        files: Numbers of the files below `uri`; None if it is a single file.
     """
 
     uri: str
@@ -47,6 +48,7 @@ class Source(NamedTuple):
     excluded: pd.DataFrame
     notes: tuple[str, ...] = ()
     boxes: pd.DataFrame = no_boxes()
+    files: FileCounts | None = None
 
 
 def match_labels(source: Source, labels: Iterable[str]) -> Source:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft import storage
 from radiograft.data import splits
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import image_files, label_cells
+from radiograft.data.sources import label_cells, listing
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
@@ -44,16 +43,17 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
         FileNotFoundError: The folder does not exist.
         ValueError: There are fewer than two classes.
     """
-    images, excluded_files = image_files.list_images(storage.list_files(uri))
-    rows = images.rename(columns={"path": "image_id"})
+    listed = listing.list_images(listing.list_source(uri))
+    rows = listed.images.rename(columns={"path": "image_id"})
     folders = labels_from_folders(rows["image_id"], uri)
     labeled = folders.classes.notna()
     excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
     rows = rows.assign(official=folders.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
     findings = label_cells.findings_from_folders(folders.classes[labeled].reset_index(drop=True), labels)
-    excluded = pd.concat([excluded_files, excluded])
-    return Source(uri, rows.astype({"view": "string", "sex": "string"}), findings, excluded, notes)
+    excluded = pd.concat([listed.excluded, excluded])
+    rows = rows.astype({"view": "string", "sex": "string"})
+    return Source(uri, rows, findings, excluded, notes, files=listed.files)
 
 
 def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
@@ -65,6 +65,7 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
     parts = paths.str.split("/")
     tops = sorted({part[0] for part in parts if len(part) > 1})
     has_splits = bool(tops) and all(top.lower() in splits.NAMES for top in tops)
+    _check_no_class_beside_splits(tops, uri)
     depth = 1 if has_splits else 0
     classes = parts.map(lambda part: part[depth] if len(part) > depth + 1 else None).astype("string")
     if classes.nunique() < 2:
@@ -76,6 +77,23 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
         raise SensitiveValueError(f"{message} {', '.join(names) or 'none'}", f"{message} {len(names)}")
     split_names = parts.map(lambda part: part[0] if has_splits else "").astype("string")
     return FolderLabels(classes, splits.official_splits(split_names, uri))
+
+
+def _check_no_class_beside_splits(folders: list[str], uri: str) -> None:
+    """Rejects a tree that was unpacked into itself, whose splits would be learned as classes.
+
+    Raises:
+        SensitiveValueError: At least two folders name splits, and others do not.
+    """
+    parts = [folder for folder in folders if folder.lower() in splits.NAMES]
+    others = [folder for folder in folders if folder not in parts]
+    if len(parts) < 2 or not others:
+        return
+    message = f"data_source must contain either splits or classes; in {uri}, {', '.join(parts)} stand beside"
+    folder = f"the folder {others[0]}" if len(others) == 1 else f"the folders {', '.join(others)}"
+    raise SensitiveValueError(
+        f"{message} {folder}: give that folder or remove it", f"{message} {len(others)} other folders: remove them"
+    )
 
 
 def kermany_patient(path: str) -> str:

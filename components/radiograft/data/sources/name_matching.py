@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from radiograft.data.sources.image_files import OUTSIDE_PATH, SUFFIXES, UNSUPPORTED, isin
+from radiograft.data.sources.image_files import isin
+from radiograft.data.sources.listing import OUTSIDE_PATH, SUFFIXES, UNSUPPORTED_SUFFIXES
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case
 
 log = logging.getLogger(__name__)
 
-SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *UNSUPPORTED)))})(?:\.gz)?$")
+SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *UNSUPPORTED_SUFFIXES)))})(?:\.gz)?$")
 
 
 def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -45,6 +46,25 @@ def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -
     return rows.assign(image_id=row_ids), images.drop(columns="path").assign(image_id=image_ids)
 
 
+def without_rows_of(rows: pd.DataFrame, set_aside: pd.DataFrame, images: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Returns the rows without those of files that are set aside, which count once, as files.
+
+    Args:
+        rows: Rows with `image` and `image_id` from `match_images_to_rows`.
+        set_aside: `image_id`, the path, and reason of the files.
+        images: Images with `image_id`.
+        table: Name of the table.
+    """
+    left = rows[~isin(rows["image_id"], images["image_id"])]
+    if left.empty or set_aside.empty:
+        return rows
+    try:
+        matched, files = match_images_to_rows(left, set_aside[["image_id"]].set_axis(["path"], axis="columns"), table)
+    except SensitiveValueError:
+        return rows
+    return rows.drop(index=matched.index[isin(matched["image_id"], files["image_id"])])
+
+
 def _match_exactly(names: pd.Series[str], images: pd.DataFrame) -> tuple[pd.Series[str], pd.Series[str]]:
     """Returns the ids of rows and images by the part of the path that identifies most images."""
     paths = images["path"]
@@ -73,7 +93,9 @@ def _match_alike(
         of_images = pd.Series(image_ids.to_numpy(dtype=object), index=paths.map(key).to_numpy(dtype=object))
         of_images = of_images[~of_images.index.duplicated(keep=False)]
         distinct = keys_of_rows[~names.duplicated()]
-        clear = left & ~keys_of_rows.isin(distinct[distinct.duplicated(keep=False)]) & keys_of_rows.isin(of_images.index)
+        clear = (
+            left & ~keys_of_rows.isin(distinct[distinct.duplicated(keep=False)]) & keys_of_rows.isin(of_images.index)
+        )
         target = keys_of_rows[clear].map(of_images)
         target = target[target.isin(image_ids[free])]
         found[target.index] = target

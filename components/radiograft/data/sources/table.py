@@ -17,7 +17,7 @@ from radiograft.config.base import did_you_mean
 from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import base, image_files, label_cells, name_matching
+from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case, fold_name
@@ -50,10 +50,11 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: 
         )
     cells = table_io.read(name, storage.read_bytes(uri))
     table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name, labels=labels)
-    images, excluded = image_files.list_images(storage.list_files(folder))
-    rows, images = name_matching.match_images_to_rows(table.rows, images, name)
+    listed = listing.list_images(listing.list_source(folder))
+    rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
+    rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
     source = join_table(folder, rows, table.findings, images)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]))
+    return source._replace(excluded=pd.concat([listed.excluded, source.excluded]), files=listed.files)
 
 
 def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame) -> Source:

@@ -18,7 +18,15 @@ from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
 from radiograft.data import gray_range
-from radiograft.data.catalog import CORNERS, SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
+from radiograft.data.catalog import (
+    CORNERS,
+    SPLITS,
+    Catalog,
+    check_classes,
+    count_files,
+    count_splits,
+    summarize_exclusions,
+)
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
@@ -149,6 +157,7 @@ def _describe(
         "notes": [*catalog.notes, *check_classes(rows, catalog.labels)],
         "excluded": summarize_exclusions(excluded),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
+        "files": count_files(catalog.files, len(rows), excluded),
     }
     _record_defects(catalog, rows, data_filter, excluded, totals, output)
     boxes = _boxes_of_inputs(catalog.boxes, rows, target)
