@@ -71,9 +71,13 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
 
     data_format: str = setting(
         "chestxray14",
-        "Layout of the dataset: NIH ChestX-ray14, CheXpert, DICOM files, one folder per class, a MedMNIST file, or a "
-        "table (see data_table); `phantom` generates synthetic images at data_source first.",
-        choices=("chestxray14", "chexpert", "dicom", "folders", "medmnist", "phantom", "table"),
+        "Layout of the dataset: NIH ChestX-ray14, CheXpert, MIMIC-CXR-JPG, PadChest, RSNA Pneumonia, VinDr-CXR, DICOM "
+        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic images "
+        "at data_source first.",
+        choices=(
+            "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table",
+            "vindr",
+        ),  # fmt: skip
     )
     data_source: str = setting(
         "",

@@ -108,8 +108,13 @@ def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> l
     return [label for label in labels if has_both_classes(part[label_column(label)])]
 
 
-def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+def check_classes(rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None) -> list[str]:
     """Rejects data that cannot be trained on, and returns a note for each split with labels that are not estimable.
+
+    Args:
+        rows: catalog rows.
+        labels: names of the labels.
+        excluded: image_id and reason of what was left out, for the message.
 
     Raises:
         ValueError: no label has both classes in training and validation, or the test split is empty.
@@ -119,7 +124,7 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if not set(estimable["train"]) & set(estimable["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
             "training and validation must hold images with and without the finding, and test must not be empty; "
-            f"got {_format_counts(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
+            f"got {_format_counts(counts)}" + describe_exclusions(excluded)
         )
     return [
         f"not estimable on {split} ({counts[split]['pictures']} images), where all or no images are positive: "
@@ -127,6 +132,31 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         for split in SPLITS
         if len(estimable[split]) < len(labels)
     ]
+
+
+def describe_exclusions(excluded: pd.DataFrame | None) -> str:
+    """Returns how many images and rows were left out and for which reasons, as the end of a sentence.
+
+    Example:
+        >>> describe_exclusions(exclusion(["1.png", "2.png"], "empty file"))
+        '; 2 images or rows were left out: 2 empty file'
+    """
+    if excluded is None or excluded.empty:
+        return ""
+    reasons = ", ".join(f"{group['count']} {group['reason']}" for group in summarize_exclusions(excluded))
+    return f"; {len(excluded)} images or rows were left out: {reasons}"
+
+
+def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Returns a note for each split in which all images with a label, if any, show one patient."""
+    notes = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
+        single = [f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1]
+        if single:
+            notes.append(f"all images of one patient in {split}: {', '.join(single)}")
+    return notes
 
 
 def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
@@ -222,7 +252,7 @@ class Catalog:
             "fingerprint": self.fingerprint(),
             "splits": count_splits(self.rows, self.labels),
             "source_notes": list(self.notes),
-            "notes": [*self.notes, *check_classes(self.rows, self.labels)],
+            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
             "excluded": summarize_exclusions(self.excluded),
             "files": count_files(self.files, len(self.rows), self.excluded),
         }

@@ -13,7 +13,6 @@ from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
 from radiograft.imaging.views import projection
 
-BESIDE_NO_FINDING = ("Support Devices",)  # compatible with CheXpert's No Finding (Irvin et al. 2019)
 MAX_SPELLINGS = 10  # listed in a note
 MIN_SIMILARITY = 0.8  # difflib's ratio: 0.89 for Pneumonia and `Pnuemonia`, 0.67 for Pneumonia and Pneumothorax
 
@@ -33,7 +32,7 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
         "empty file": rows["bytes"] == 0,
         "in no official split list": rows["split"].isna(),
         **_unwanted_views(rows["view"], settings.table_layout().views),
-        CONTRADICTION: has_contradiction(findings),
+        CONTRADICTION: has_contradiction(findings, settings.findings()),
         MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
         "all requested labels unknown": truth.isna().all(axis="columns"),
     }
@@ -73,10 +72,12 @@ def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tup
     return (f"{unknown.sum()} images have a view that is neither frontal nor lateral: {', '.join(listed + more)}",)
 
 
-def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
-    """Returns which images have both 'No Finding' and a finding."""
-    others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
-    return _any(findings, [NO_FINDING]) & _any(findings, others)
+def has_contradiction(findings: pd.DataFrame, labels: Iterable[str]) -> pd.Series[bool]:
+    """Returns which images have both 'No Finding' and a label.
+
+    Other columns do not count: they may hold findings that nobody requested, or no findings, such as `male`.
+    """
+    return _any(findings, [NO_FINDING]) & _any(findings, labels)
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:

@@ -19,7 +19,8 @@ NO_PATIENTS = (
 )
 
 MAX_AGE = 120.0
-MAX_LISTED, MAX_LISTED_LENGTH = 30, 40  # names in a message, and characters in each
+MAX_LISTED = 30  # names in a message
+MAX_CHARACTERS, MAX_WORDS = 40, 5  # of a name that a message lists; longer ones may be sentences of a report
 NEGATIONS = ("no ", "not ", "without ", "negative for ")
 ANONYMOUS = frozenset({"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified", "removed"})
 YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -76,10 +77,10 @@ def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
 
     Raises:
         SensitiveValueError: A label is unknown. The message lists the findings, which may be names of patients if
-            folders were read as findings. It leaves out names so long that they may be sentences of a report.
+            folders were read as findings. It leaves out names that may be sentences of a report.
     """
     known = sorted(known)
-    short = [name for name in known if len(name) <= MAX_LISTED_LENGTH]
+    short = _without_sentences(known)
     more = f" and {len(known) - len(short[:MAX_LISTED])} more" if len(known) > len(short[:MAX_LISTED]) else ""
     for label in labels:
         if label not in known:
@@ -88,6 +89,14 @@ def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
                 + did_you_mean(label, short),
                 f"data_labels must be findings of the dataset, which has {len(known)}, got {label!r}",
             )
+
+
+def _without_sentences(names: Iterable[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if len(name) <= MAX_CHARACTERS and len(name.split()) <= MAX_WORDS and not name.endswith((".", "!", "?"))
+    ]
 
 
 def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
@@ -99,7 +108,7 @@ def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str,
         others = [name for name in others if not fold_name(name).startswith(NEGATIONS)]
         count = int((findings[others].eq(1.0).any(axis="columns") & findings[label].eq(0.0)).sum()) if others else 0
         if count:
-            listed = ", ".join(repr(name) for name in others[:3] if len(name) <= MAX_LISTED_LENGTH)
+            listed = ", ".join(map(repr, _without_sentences(others)[:3]))
             notes.append(
                 f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: their {count} images "
                 f"count as negative for {label}"

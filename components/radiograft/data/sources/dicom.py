@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -46,7 +46,7 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, refuse_bu
         ValueError: The folder holds more than one table, or the table lacks columns or names none of the images.
     """
     entries = listing.list_source(uri)
-    tables = list(filter(_is_table, entries))
+    tables = [entry for entry in entries if "/" not in entry.name and table_io.is_table(entry.name)]
     if len(tables) > 1:
         message = "data_source must contain at most one table, got"
         raise SensitiveValueError(f"{message} {', '.join(table.name for table in tables)}", f"{message} {len(tables)}")
@@ -89,14 +89,11 @@ def _source(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, excluded: pd.D
     return Source(uri, rows.drop(columns="instance_uid"), findings, excluded, notes)
 
 
-def radiographs(
-    entries: Sequence[storage.ObjectInfo], refuse_burned_in: bool
-) -> tuple[pd.DataFrame, pd.DataFrame, FileCounts]:
-    """Reads the tags of files in parallel.
+def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -> listing.Listing:
+    """Reads the tags of files in parallel, except those of tables, texts and operating systems.
 
     Returns:
-        The radiographs, one row each with path, uri, bytes, md5 and tags, sorted by path; the other files as
-        `exclusion` rows; and the numbers of the files. Tables in the root folder are documents.
+        The radiographs, with the tags as additional columns; the other files; and the numbers.
     """
 
     def read_entry(entry: storage.ObjectInfo) -> Tags | str:
@@ -109,9 +106,10 @@ def radiographs(
             return listing.GONE
         return BURNED_IN if tags.burned_in and refuse_burned_in else tags
 
-    tables = [entry.name for entry in entries if _is_table(entry)]
-    ignored = collections.Counter(name for entry in entries if (name := listing.ignored_as(entry.name)))
-    read = [entry for entry in entries if not _is_table(entry) and not listing.ignored_as(entry.name)]
+    kinds = {entry: listing.kind_of(entry.name) for entry in entries}
+    ignored = collections.Counter(listing.ignored_as(e.name) for e, kind in kinds.items() if kind == listing.IGNORED)
+    documents = list(kinds.values()).count(listing.DOCUMENT)
+    read = [entry for entry, kind in kinds.items() if kind not in (listing.IGNORED, listing.DOCUMENT)]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         tags_by_name = dict(zip([entry.name for entry in read], pool.map(read_entry, read), strict=True))
     reasons = {name: tags for name, tags in tags_by_name.items() if isinstance(tags, str)}
@@ -122,12 +120,8 @@ def radiographs(
     tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
     images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age"]])
-    counts = FileCounts(len(entries), len(tables), 0, dict(sorted(ignored.items())))
-    return images, pd.concat([exclusion([], ""), *excluded]), counts
-
-
-def _is_table(entry: storage.ObjectInfo) -> bool:
-    return "/" not in entry.name and table_io.is_table(entry.name)
+    counts = FileCounts(len(kinds), documents, 0, dict(sorted(ignored.items())))
+    return listing.Listing(images, pd.concat([exclusion([], ""), *excluded]), counts)
 
 
 def _unlike_the_others(tags: Mapping[str, Tags]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from radiograft.data.sources.listing import OUTSIDE_PATH
 
 def file_names(paths: pd.Series[str]) -> pd.Series[str]:
     """Returns the last component of each path."""
-    return paths.str.rpartition("/")[2].astype("string")
+    return paths.map(lambda path: path.rpartition("/")[2]).astype("string")
 
 
 def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

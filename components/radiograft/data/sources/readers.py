@@ -9,7 +9,7 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.data.sources import chestxray14, chexpert, image_folder, listing, medmnist, table
+from radiograft.data.sources import archives, chestxray14, chexpert, image_folder, listing, medmnist, table
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.data.synthetic.dataset import generate_phantom_files
 
@@ -26,6 +26,12 @@ def read_dicom(settings: Ingest) -> Source:
     return dicom.read(
         settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies()
     )
+
+
+def read_archive(settings: Ingest) -> Source:
+    """Reads a dataset in the layout of the archive that `data_format` names."""
+    layout, keeps_burned_in = settings.table_layout(), not settings.deidentifies()
+    return archives.read(settings.data_source, settings.data_format, layout, settings.findings(), keeps_burned_in)
 
 
 def read_phantom(settings: Ingest) -> Source:
@@ -61,6 +67,7 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
     "phantom": read_phantom,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
+    **dict.fromkeys(archives.ARCHIVES, read_archive),
 }
 
 

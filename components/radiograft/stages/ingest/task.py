@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import posixpath
 from collections.abc import Mapping
@@ -13,15 +14,24 @@ from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits
-from radiograft.data.catalog import Catalog, check_classes, label_column, summarize_exclusions
+from radiograft.data.catalog import (
+    Catalog,
+    check_classes,
+    label_column,
+    single_patient_notes,
+    summarize_exclusions,
+)
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
+from radiograft.data.split_advice import advise_splits
 from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
+
+MAX_LISTED = 5  # labels in a line of the log
 
 
 def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
@@ -30,13 +40,18 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
     Returns:
         Whether the run must train; False if `data_changed` is set and neither data nor settings changed.
     """
-    catalog = run(Ingest.of(form), output)
+    catalog = run(Ingest.of(form), output, int(form["train_batch_size"]))
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).train
 
 
-def run(settings: Ingest, output: Path) -> Catalog:
+def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
     """Reads the source, excludes unusable images, splits by patient and writes the catalog to `output`.
+
+    Args:
+        settings: Source, labels and splits.
+        output: Folder.
+        batch_size: `train_batch_size`; a note says if it is larger than the training set.
 
     Raises:
         ValueError: A label is unknown, a defect is set to fail in data_policy, no label has both classes in training
@@ -44,6 +59,10 @@ def run(settings: Ingest, output: Path) -> Catalog:
         FileNotFoundError: The source, its table or an official list is missing.
     """
     catalog = build_catalog(settings)
+    images = int(catalog.rows["split"].eq("train").sum())
+    if batch_size > images:
+        note = f"train_batch_size is {batch_size}, but there are {images} training images: training lowers it"
+        catalog = dataclasses.replace(catalog, notes=(*catalog.notes, note))
     catalog.write(output)
     record_settings(output, settings)
     _report(catalog)
@@ -67,7 +86,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
-    check_classes(rows, labels)
+    _check_classes(rows, settings, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
@@ -80,6 +99,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             ),
             *row_checks.duplicate_notes(rows),
             *row_checks.label_notes(source.findings, labels),
+            *single_patient_notes(rows, labels),
             *contained_notes(source.findings, [label for label in labels if label in source.findings]),
         ),
         boxes=source.boxes,
@@ -87,6 +107,14 @@ def build_catalog(settings: Ingest) -> Catalog:
         suspects=data_filter.flagged(),
         files=source.files,
     )
+
+
+def _check_classes(rows: pd.DataFrame, settings: Ingest, excluded: pd.DataFrame) -> None:
+    try:
+        check_classes(rows, settings.findings(), excluded)
+    except ValueError as error:
+        advice = advise_splits(rows, settings)
+        raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 
 def _has_public_views(settings: Ingest) -> bool:
@@ -125,7 +153,8 @@ def _report(catalog: Catalog) -> None:
         summary["fingerprint"][:12],
     )
     for name, count in summary["splits"].items():
-        log.info("  %-10s %6d images  %6d patients", name, count["pictures"], count["patients"])
+        positives = ", ".join(f"{number} {label}" for label, number in list(count["positives"].items())[:MAX_LISTED])
+        log.info("  %-10s %6d images  %6d patients  %s", name, count["pictures"], count["patients"], positives)
     for note in summary["notes"]:
         log.warning("  warning: %s", note)
     for group in summarize_exclusions(catalog.suspects):

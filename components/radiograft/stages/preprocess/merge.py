@@ -154,7 +154,7 @@ def _describe(
         "fingerprint": catalog.fingerprint(),
         "splits": count_splits(rows, catalog.labels),
         "catalogued": count_splits(catalog.rows, catalog.labels),
-        "notes": [*catalog.notes, *check_classes(rows, catalog.labels)],
+        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded)],
         "excluded": summarize_exclusions(excluded),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
         "files": count_files(catalog.files, len(rows), excluded),

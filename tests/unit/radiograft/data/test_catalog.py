@@ -121,9 +121,14 @@ def test_check_classes_empty_test_split_raises_with_counts() -> None:
     assert str(error.value) == (
         "training and validation must hold images with and without the finding, and test must not be empty; "
         "got train: 2 images, 1 with Mass, 0 with Edema; validation: 2 images, 1 with Mass, 1 with Edema; "
-        "test: 0 images, 0 with Mass, 0 with Edema; "
-        "add images, choose other data_labels or a larger data_validation_fraction"
+        "test: 0 images, 0 with Mass, 0 with Edema"
     )
+
+
+def test_check_classes_counts_what_was_left_out() -> None:
+    excluded = pd.concat([exclusion(["a", "b"], "empty file"), exclusion(["c"], "image without a row")])
+    with pytest.raises(ValueError, match="; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
+        check_classes(make_rows().iloc[:0], LABELS, excluded)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from radiograft.config.data import TableLayout
+from radiograft.data.catalog import FileCounts
 from radiograft.data.sources import dicom
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from tests.helpers.dicom_files import dicom_file
@@ -30,6 +31,8 @@ FILES = {
     "frames.dcm": image(5, NumberOfFrames=2),
     "shown.dcm": image(6, BurnedInAnnotation="YES"),
     "README.txt": b"not a DICOM file",
+    "noise.bin": b"not a DICOM file",
+    "Thumbs.db": b"",
     "DICOMDIR": b"",
 }
 TABLE = "image,Mass\n{},1\n{},0\n{},-1\n"
@@ -57,9 +60,11 @@ def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
         "scan.dcm": "modality CT is not a radiograph (CR, DX, RG)",
         "frames.dcm": "DICOM file with several frames",
         "shown.dcm": "patient identity burned into the pixels",
-        "README.txt": "not a DICOM file",
+        "noise.bin": "not a DICOM file",
         "DICOMDIR": "not a DICOM file",
     }
+    ignored = {"Thumbs.db": 1}
+    assert source.files == FileCounts(total=len(FILES) + 1, documents=2, archives=0, ignored=ignored)
     assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", "patient_id", "view", "sex", "age"]
 
 
