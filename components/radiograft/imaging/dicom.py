@@ -236,7 +236,7 @@ def _complete(dataset: Dataset) -> None:
     if "TransferSyntaxUID" not in dataset.file_meta:
         if dataset["PixelData"].is_undefined_length:
             raise UnsupportedDicomError("compressed DICOM file without a transfer syntax")
-        dataset.file_meta.TransferSyntaxUID = SYNTAXES[dataset.original_encoding]
+        dataset.file_meta.TransferSyntaxUID = SYNTAXES[cast(tuple[bool, bool], dataset.original_encoding)]
     if "HighBit" not in dataset:
         dataset.HighBit = dataset.BitsStored - 1
     if "PixelRepresentation" not in dataset:

@@ -52,7 +52,7 @@ def find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 def _as_stored(value: int, dataset: Dataset) -> int:
     """Returns a padding value as pydicom returns pixels: its low bits, signed if the pixels are."""
     bits = int(dataset.BitsStored)
-    low = int(value) % 2**bits
+    low: int = int(value) % 2**bits
     return low - 2**bits if dataset.PixelRepresentation and low >= 2 ** (bits - 1) else low
 
 

@@ -9,6 +9,9 @@ from radiograft.data.catalog import exclusion
 from radiograft.data.sources.listing import OUTSIDE_PATH
 
 
+NO_ROW = "image without a row"
+
+
 def file_names(paths: pd.Series[str]) -> pd.Series[str]:
     """Returns the last component of each path."""
     return paths.map(lambda path: path.rpartition("/")[2]).astype("string")
@@ -37,9 +40,10 @@ def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame
     reasons = _reasons(images, row_ids, conflicting, ambiguous)
     excluded = [
         exclusion(row_ids[row_ids.duplicated() & ~isin(row_ids, conflicting)], "duplicate row for an image"),
+        *(exclusion(image_ids[reasons == reason], reason) for reason in (CONFLICTING_ROWS, REPEATED_NAME)),
         exclusion(unmatched[~outside], "row without an image"),
         exclusion(unmatched[outside], OUTSIDE),
-        *(exclusion(image_ids[reasons == reason], reason) for reason in reasons.dropna().unique()),
+        exclusion(image_ids[reasons == NO_ROW], NO_ROW),
     ]
     rows = merged.merge(kept, on="image_id", how="inner").sort_values("image_id", ignore_index=True)
     return rows, pd.concat(excluded)
@@ -55,7 +59,7 @@ def _reasons(
         (image_ids.duplicated(), REPEATED_NAME),
         (isin(image_ids, conflicting), CONFLICTING_ROWS),
         (isin(image_ids, ambiguous), REPEATED_NAME),
-        (~isin(image_ids, row_ids), "image without a row"),
+        (~isin(image_ids, row_ids), NO_ROW),
     ):
         reasons = reasons.mask(mask & reasons.isna(), reason)
     return reasons

@@ -75,7 +75,7 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
             f"that contain the class folders; {uri} has"
         )
         raise SensitiveValueError(f"{message} {', '.join(names) or 'none'}", f"{message} {len(names)}")
-    split_names = parts.map(lambda part: part[0] if has_splits else "").astype("string")
+    split_names = parts.map(lambda part: part[0] if has_splits and len(part) > 1 else "").astype("string")
     return FolderLabels(classes, splits.official_splits(split_names, uri))
 
 
@@ -85,15 +85,20 @@ def _check_no_class_beside_splits(folders: list[str], uri: str) -> None:
     Raises:
         SensitiveValueError: At least two folders name splits, and others do not.
     """
-    parts = [folder for folder in folders if folder.lower() in splits.NAMES]
-    others = [folder for folder in folders if folder not in parts]
+    parts = sorted((name for name in folders if name.lower() in splits.NAMES), key=lambda name: list(splits.NAMES).index(name.lower()))
+    others = [name for name in folders if name not in parts]
     if len(parts) < 2 or not others:
         return
-    message = f"data_source must contain either splits or classes; in {uri}, {', '.join(parts)} stand beside"
-    folder = f"the folder {others[0]}" if len(others) == 1 else f"the folders {', '.join(others)}"
+    message = f"data_source must contain splits or classes, got both: in {uri}, {_listed(parts)} stand beside"
+    which = "that folder or remove it" if len(others) == 1 else "one of these folders or remove them"
     raise SensitiveValueError(
-        f"{message} {folder}: give that folder or remove it", f"{message} {len(others)} other folders: remove them"
+        f"{message} the folder{'s' * (len(others) > 1)} {_listed(others)}: give {which}",
+        f"{message} {len(others)} other folders: give {which}",
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def kermany_patient(path: str) -> str:

@@ -29,12 +29,13 @@ def find_masks(paths: Iterable[str]) -> list[str]:
     if not any(map(HINT.search, paths)):
         return []
     folders = {path: folder for path in paths if (folder := _mask_folder(path))}
-    beside = collections.defaultdict(set)  # folders of the images, by stem
+    beside: dict[str, set[str]] = collections.defaultdict(set)  # folders of the images, by stem
     for path in paths:
         if path not in folders:
             beside[_stem(path)].add(path.rpartition("/")[0])
     partners = {path: _has_image_beside(folder, beside[_image_stem(path)]) for path, folder in folders.items()}
-    of_folder, matched = collections.Counter(folders.values()), collections.Counter()
+    of_folder = collections.Counter(folders.values())
+    matched: collections.Counter[str] = collections.Counter()
     for path, folder in folders.items():
         matched[folder] += partners[path]
     in_folders = [path for path, folder in folders.items() if matched[folder] >= MIN_SHARE * of_folder[folder]]

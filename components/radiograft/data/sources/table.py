@@ -51,6 +51,8 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: 
     cells = table_io.read(name, storage.read_bytes(uri))
     table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name, labels=labels)
     listed = listing.list_images(listing.list_source(folder))
+    if listed.images.empty and listed.excluded.empty:
+        raise ValueError(f"{name} must lie in a folder above its images, and no image lies below {folder}: move it up")
     rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
     rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
     source = join_table(folder, rows, table.findings, images)
