@@ -127,7 +127,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     if version.spec.image_input == data.image_input:
         scores = predictor.predict(data.images("test", BATCH_SIZE))
     else:
-        scores = _predict_own_inputs(predictor, test, version.spec.image_input)
+        scores = _predict_own_inputs(predictor, test, version.spec.image_input, data.image_size)
     return prediction_frame(test, version.spec.labels, scores)
 
 
@@ -166,7 +166,7 @@ def _load(version: ChampionVersion) -> keras.Model:
     return model
 
 
-def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageInput) -> np.ndarray:
+def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageInput, size: int) -> np.ndarray:
     """Predicts the original images, converted as the production model expects them."""
     failures: list[str] = []  # TensorFlow would pass on an exception of the generator only as text
 
@@ -184,8 +184,6 @@ def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageI
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.iter_outputs(batches))
     if failures:
-        raise ChampionUnusableError(
-            f"it converts images in its own way, to {target.size} pixels, and the original images cannot be read again "
-            f"({failures[0]})"
-        )
+        own = f"input size is {target.size} pixels" if target.size != size else "images are converted in another way"
+        raise ChampionUnusableError(f"its {own}, and the original images cannot be read again ({failures[0]})")
     return np.concatenate(scores)

@@ -146,3 +146,26 @@ def test_in_order_error_propagates() -> None:
 
     with pytest.raises(ConnectionError, match="no store"):
         list(image_loader.in_order(broken, iter(range(3))))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer instead of an image: run git lfs pull"),
+        (encode(noise(32).astype("float32"), "TIFF"), "TIFF image with more than 16 bits per pixel"),
+        (encode(noise(32), "WEBP")[:100], "WebP image that is truncated, corrupt or of an unsupported kind"),
+    ],
+)
+def test_load_file_of_another_kind_returns_true_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    """Fails if a file that is complete is called truncated."""
+    assert load_content(tmp_path, content) == image_loader.LoadedImage(None, reason)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("WEBP", "RGB"), ("BMP", "L"), ("GIF", "P"), ("TIFF", "L")])
+def test_load_disguised_image_equals_png(tmp_path: Path, kind: str, mode: str) -> None:
+    """Fails if a WebP image named .png is left out."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    loaded = load_content(tmp_path, encode(noise(32), kind, **options))
+    assert loaded[1:] == ("", mode, 32, 32, False)
+    np.testing.assert_array_equal(loaded.image, noise(32)[..., None])  # type: ignore[arg-type]

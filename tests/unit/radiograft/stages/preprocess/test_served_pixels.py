@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from radiograft.config import Ingest, Preprocess
-from radiograft.data.catalog import Catalog
+from radiograft.data.catalog import BOX_COLUMNS, CORNERS, Catalog
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
@@ -134,6 +136,20 @@ def test_workers_use_one_gray_range_and_give_the_same_shards(tmp_path: Path) -> 
     (parts[1] / "gray_range.json").write_text("[0, 1023]")
     with pytest.raises(ValueError, match=r"all parts must use one range of gray values, got \[0, 1023\], \[0, 4095\]"):
         merge.run(settings, tmp_path / "catalog", parts, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"), [("stretch", [0.5, 0.2, 0.25, 0.4]), ("pad", [0.5, 0.3125, 0.25, 0.25])]
+)
+def test_run_maps_boxes_to_the_square(resize: str, expected: list[float], tmp_path: Path) -> None:
+    """Fails if a heat map of a padded image is scored against the box of the original one."""
+    shards_of(tmp_path)
+    catalog = Catalog.read(tmp_path / "catalog")
+    image_id = catalog.rows["image_id"][0]
+    boxes = pd.DataFrame([[image_id, "Mass", 0.5, 0.2, 0.25, 0.4]], columns=list(BOX_COLUMNS)).astype(BOX_COLUMNS)
+    dataclasses.replace(catalog, boxes=boxes).write(tmp_path / "catalog")
+    preprocess.run(Preprocess(image_size=SIDE, image_resize=resize), tmp_path / "catalog", tmp_path / "mapped")
+    assert Shards.read(tmp_path / "mapped").boxes[CORNERS].to_numpy().tolist() == [pytest.approx(expected)]
 
 
 def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
