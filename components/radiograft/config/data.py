@@ -27,6 +27,10 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newlin
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
 ANY = ",;|/"
 
+STRETCH, PAD = "stretch", "pad"
+AUTO = "auto"
+MAX_GRAY = 2**16 - 1
+
 SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
 TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
 
@@ -176,6 +180,17 @@ class Preprocess(DataPolicySettings):
     image_size: int = setting(
         224, "Width and height of the images that the network sees.", unit="pixels", low=32, high=1024
     )
+    image_resize: str = setting(
+        STRETCH,
+        "How an image becomes square: `stretch` ignores its aspect ratio, as the poster; `pad` keeps it and adds black "
+        "borders. The model records it.",
+        choices=(STRETCH, PAD),
+    )
+    image_gray_range: str = setting(
+        AUTO,
+        "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
+        "that the dataset uses. One range for all images, which the model records. DICOM files have their own windows.",
+    )
     image_augmentation: str = setting(
         "poster",
         "`poster`, `chexnet`, `none`, or arguments of ImageDataGenerator such as rotation_range=10,zoom_range=0.1",
@@ -192,7 +207,20 @@ class Preprocess(DataPolicySettings):
         super().__post_init__()
         if self.image_size % SIZE_STEP:
             raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
+        self.gray_range()
         self.augmentation()
+
+    def gray_range(self) -> tuple[int, int] | None:
+        """Returns the parsed `image_gray_range`; None for `auto`."""
+        if self.image_gray_range == AUTO:
+            return None
+        low, _, high = self.image_gray_range.partition(":")
+        if not (low.isdecimal() and high.isdecimal() and int(low) < int(high) <= MAX_GRAY):
+            raise ValueError(
+                f"image_gray_range must be auto or low:high with 0 <= low < high <= {MAX_GRAY}, "
+                f"got {self.image_gray_range!r}"
+            )
+        return int(low), int(high)
 
     def augmentation(self) -> Augmentation:
         """Returns the parsed `image_augmentation`."""

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from radiograft.config.data_policy import OF_ROWS
 from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
@@ -169,6 +170,40 @@ def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     )
 
 
+class FileCounts(NamedTuple):
+    """Numbers of files below a source, with the members of archives. All others are images, used or set aside.
+
+    Attributes:
+        total: all files.
+        documents: tables, lists and texts, whether they are read or not.
+        archives: archives whose members are counted.
+        ignored: files of operating systems and hidden files, by name.
+    """
+
+    total: int
+    documents: int
+    archives: int
+    ignored: dict[str, int]
+
+
+def count_files(files: FileCounts | None, used: int, excluded: pd.DataFrame) -> dict[str, Any] | None:
+    """Returns the number of files by what became of them; `total` is the sum of the others. None without a listing.
+
+    Args:
+        files: numbers of the listing.
+        used: number of images that are used.
+        excluded: image_id and reason; reasons about rows of a table do not count as files.
+    """
+    if files is None:
+        return None
+    set_aside = int((~excluded["reason"].isin(OF_ROWS)).sum())
+    return {**files._asdict(), "used": used, "set_aside": set_aside}
+
+
+def _files_from_json(values: Mapping[str, Any] | None) -> FileCounts | None:
+    return FileCounts(*(values[name] for name in FileCounts._fields)) if values else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """The images of a dataset with labels and splits, and what was excluded.
@@ -176,7 +211,7 @@ class Catalog:
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
             patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
-            `tar_archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
+            `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
             array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
@@ -186,6 +221,7 @@ class Catalog:
         quarantine: the excluded images to review, see `no_suspects`.
         suspects: images that are kept although they may be defective, see `no_suspects`.
         readers: how far readers agree about each label, if images have several readings.
+        files: numbers of the files below the source; None if it is an archive of arrays.
     """
 
     rows: pd.DataFrame
@@ -197,6 +233,7 @@ class Catalog:
     quarantine: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     readers: tuple[ReaderAgreement, ...] = ()
+    files: FileCounts | None = None
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
@@ -223,6 +260,7 @@ class Catalog:
             "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
             "excluded": summarize_exclusions(self.excluded),
             "readers": list(self.readers),
+            "files": count_files(self.files, len(self.rows), self.excluded),
         }
 
     def write(self, folder: Path) -> None:
@@ -241,6 +279,7 @@ class Catalog:
             rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
             source=summary["source"],
+            files=_files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),
             readers=tuple(summary.get("readers", ())),
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},

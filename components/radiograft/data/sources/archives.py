@@ -14,7 +14,7 @@ from radiograft.config import NO_FINDING
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, no_boxes
-from radiograft.data.sources import image_files, name_matching
+from radiograft.data.sources import listing, name_matching
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.table import join_table, parse_rows
 
@@ -61,12 +61,13 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
         FileNotFoundError: The folder or a table is missing.
         ValueError: A table lacks columns or names none of the images.
     """
-    files = {entry.name: entry for entry in storage.list_files(uri)}
+    files = {entry.name: entry for entry in listing.list_source(uri)}
     found = ARCHIVES[archive](files, uri)
     columns = dataclasses.replace(found.columns, uncertain=layout.uncertain)
     parsed = parse_rows(found.table, columns, found.name, found.blank, labels)
-    images, excluded = _list_images(files, burned_in)
+    images, excluded, counts = _list_images(files, burned_in)
     rows, images = name_matching.match_images_to_rows(parsed.rows, images, found.name)
+    rows = name_matching.without_rows_of(rows, excluded, images, found.name)
     ids = dict(zip(rows["image"], rows["image_id"], strict=True))
     from_tags = [name for name in images.columns.intersection(rows.columns) if name != "image_id"]
     if parsed.rows["patient_id"].ne("").any():
@@ -78,17 +79,16 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
     source = join_table(uri, rows, parsed.findings, images.drop(columns="instance_uid", errors="ignore"))
     boxes = found.boxes.assign(image_id=found.boxes["image_id"].map(ids))
     boxes = boxes[boxes["image_id"].isin(source.rows["image_id"])].astype(BOX_COLUMNS).reset_index(drop=True)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]), boxes=boxes)
+    return source._replace(excluded=pd.concat([excluded, source.excluded]), boxes=boxes, files=counts)
 
 
-def _list_images(files: Files, burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _list_images(files: Files, burned_in: bool) -> listing.Listing:
     """Lists the DICOM files, if there are any, otherwise the other images."""
-    dicom_files = [entry for entry in files.values() if entry.name.lower().endswith(DICOM_SUFFIXES)]
-    if not dicom_files:
-        return image_files.list_images(files.values())
+    if not any(name.lower().endswith(DICOM_SUFFIXES) for name in files):
+        return listing.list_images(files.values())
     from radiograft.data.sources.dicom import radiographs  # imports pydicom
 
-    return radiographs(dicom_files, refuse_burned_in=not burned_in)
+    return radiographs(files.values(), refuse_burned_in=not burned_in)
 
 
 def _read_table(files: Files, uri: str, pattern: str, columns: Sequence[str]) -> tuple[str, pd.DataFrame]:

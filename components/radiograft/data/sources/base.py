@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from radiograft.config.base import did_you_mean
-from radiograft.data.catalog import no_boxes
+from radiograft.data.catalog import FileCounts, no_boxes
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_id, fold_name, is_unknown
 
@@ -42,6 +42,7 @@ class Source(NamedTuple):
         boxes: Bounding boxes of findings, see `no_boxes`.
         readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
             the order of `findings`, whose values are the maximum of these.
+        files: Numbers of the files below `uri`; None if it is a single file.
     """
 
     uri: str
@@ -51,6 +52,7 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
     boxes: pd.DataFrame = no_boxes()
     readings: pd.DataFrame | None = None
+    files: FileCounts | None = None
 
 
 def match_labels(source: Source, labels: Iterable[str]) -> Source:

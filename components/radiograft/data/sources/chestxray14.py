@@ -10,7 +10,7 @@ from radiograft import storage
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
-from radiograft.data.sources import image_files, label_cells
+from radiograft.data.sources import image_files, label_cells, listing
 from radiograft.data.sources.base import Source, ages_in_years, patient_ids
 from radiograft.data.sources.image_files import isin
 from radiograft.utils.errors import SensitiveValueError
@@ -50,9 +50,10 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
         FileNotFoundError: The folder, its table or one of the two lists is missing.
         ValueError: A table lacks columns, an image is in both lists, or the lists name none of the images.
     """
-    files = {entry.name: entry for entry in storage.list_files(uri)}
+    files = {entry.name: entry for entry in listing.list_source(uri)}
     table = _read_table(files, uri)
-    images, excluded_files = image_files.list_images(files.values())
+    listed = listing.list_images(files.values())
+    images = listed.images
     images["image_id"] = image_files.file_names(images.pop("path"))
     rows, excluded_rows = image_files.join_labels(table, images)
     boxes, excluded_boxes = _read_boxes(files, rows["image_id"])
@@ -61,8 +62,8 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
     known = label_cells.findings_from_text(table["findings"].drop_duplicates(), LAYOUT, labels).columns
     findings = label_cells.findings_from_text(rows["findings"], LAYOUT, labels)
     findings = findings.reindex(columns=known, fill_value=0.0).mask(findings.isna().all(axis="columns"))
-    excluded = pd.concat([excluded_files, excluded_rows, excluded_boxes])
-    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes)
+    excluded = pd.concat([listed.excluded, excluded_rows, excluded_boxes])
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import image_files
+from radiograft.data.sources import listing
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.table import join_table, parse_rows
 
@@ -37,7 +37,7 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
         FileNotFoundError: The folder, train.csv or valid.csv is missing.
         ValueError: A table lacks columns.
     """
-    files = {entry.name: entry for entry in storage.list_files(uri)}
+    files = {entry.name: entry for entry in listing.list_source(uri)}
     tables = {split: table for split, name in TABLES.items() if (table := _read_table(files, name)) is not None}
     missing = [TABLES[split] for split in ("train", "validation") if split not in tables]
     if missing:
@@ -49,11 +49,14 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
     table = table.reset_index(drop=True).fillna("")
     columns = TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain)
     parsed = parse_rows(table, columns, "train.csv", blank=0.0, labels=[name for name in labels if name in FINDINGS])
-    images, excluded = image_files.list_images(files.values())
+    listed = listing.list_images(files.values())
     rows = parsed.rows.assign(image_id=parsed.rows["image"])
-    source = join_table(uri, rows, parsed.findings.filter(list(FINDINGS)), images.rename(columns={"path": "image_id"}))
+    source = join_table(
+        uri, rows, parsed.findings.filter(list(FINDINGS)), listed.images.rename(columns={"path": "image_id"})
+    )
     notes = source.notes if "test" in tables else (*source.notes, VALID_TESTS)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]), notes=notes)
+    excluded = pd.concat([listed.excluded, source.excluded])
+    return source._replace(excluded=excluded, notes=notes, files=listed.files)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], name: str) -> pd.DataFrame | None:

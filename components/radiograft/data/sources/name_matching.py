@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from radiograft.data.sources.image_files import OUTSIDE_PATH, SUFFIXES, UNSUPPORTED, isin
+from radiograft.data.sources.image_files import isin
+from radiograft.data.sources.listing import OUTSIDE_PATH, SUFFIXES, UNSUPPORTED_SUFFIXES
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case
 
 log = logging.getLogger(__name__)
 
-SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *UNSUPPORTED)))})(?:\.gz)?$")
+SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *UNSUPPORTED_SUFFIXES)))})(?:\.gz)?$")
 
 
 def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -43,6 +44,25 @@ def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -
         example = f", such as {names.iloc[0]!r}; an image is {paths.iloc[0]!r}" if len(names) else ""
         raise SensitiveValueError(message + example, message)
     return rows.assign(image_id=row_ids), images.drop(columns="path").assign(image_id=image_ids)
+
+
+def without_rows_of(rows: pd.DataFrame, set_aside: pd.DataFrame, images: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Returns the rows without those of files that are set aside, which count once, as files.
+
+    Args:
+        rows: Rows with `image` and `image_id` from `match_images_to_rows`.
+        set_aside: `image_id`, the path, and reason of the files.
+        images: Images with `image_id`.
+        table: Name of the table.
+    """
+    left = rows[~isin(rows["image_id"], images["image_id"])]
+    if left.empty or set_aside.empty:
+        return rows
+    try:
+        matched, files = match_images_to_rows(left, set_aside[["image_id"]].set_axis(["path"], axis="columns"), table)
+    except SensitiveValueError:
+        return rows
+    return rows.drop(index=matched.index[isin(matched["image_id"], files["image_id"])])
 
 
 def _match_exactly(names: pd.Series[str], images: pd.DataFrame) -> tuple[pd.Series[str], pd.Series[str]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.data.sources import archives, chestxray14, chexpert, image_files, image_folder, medmnist, table
+from radiograft.data.sources import archives, chestxray14, chexpert, image_folder, listing, medmnist, table
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.data.synthetic.dataset import generate_phantom_files
 
@@ -75,18 +75,19 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
 
 
 def _read_any_images(settings: Ingest) -> Source:
-    """Reads PNG and JPEG files at any depth; patient ids come from file names that follow Kermany's naming."""
-    images, excluded = image_files.list_images(storage.list_files(settings.data_source))
+    """Reads image files at any depth; patient ids come from file names that follow Kermany's naming."""
+    listed = listing.list_images(listing.list_source(settings.data_source))
+    images = listed.images.assign(view=None, sex=None, age=float("nan"))
     images["patient_id"] = images["path"].map(image_folder.kermany_patient).astype("string")
-    return _unlabeled_source(settings.data_source, images.assign(view=None, sex=None, age=float("nan")), excluded)
+    return _unlabeled_source(settings.data_source, images, listed.excluded)
 
 
 def _read_any_dicom(settings: Ingest) -> Source:
     """Reads DICOM files at any depth; patient, view, age and sex come from the tags, and tables are ignored."""
     from radiograft.data.sources.dicom import radiographs
 
-    entries = list(storage.list_files(settings.data_source))
-    return _unlabeled_source(settings.data_source, *radiographs(entries, settings.deidentifies()))
+    images, excluded, _ = radiographs(listing.list_source(settings.data_source), settings.deidentifies())
+    return _unlabeled_source(settings.data_source, images, excluded)
 
 
 def _unlabeled_source(uri: str, images: pd.DataFrame, excluded: pd.DataFrame) -> Source:

@@ -17,7 +17,7 @@ from radiograft.config.base import did_you_mean
 from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import base, image_files, label_cells, name_matching
+from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case, fold_name
@@ -50,10 +50,13 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: 
         )
     cells = table_io.read(name, storage.read_bytes(uri))
     table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name, labels=labels)
-    images, excluded = image_files.list_images(storage.list_files(folder))
-    rows, images = name_matching.match_images_to_rows(table.rows, images, name)
+    listed = listing.list_images(listing.list_source(folder))
+    if listed.images.empty and listed.excluded.empty:
+        raise ValueError(f"{name} must lie in a folder above its images, and no image lies below {folder}: move it up")
+    rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
+    rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
     source = join_table(folder, rows, table.findings, images)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]))
+    return source._replace(excluded=pd.concat([listed.excluded, source.excluded]), files=listed.files)
 
 
 def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame) -> Source:
@@ -66,7 +69,7 @@ def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.
 def find_readings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of images with several, see `Source.readings`, but not those that list parts of one reading."""
     shared = rows["image_id"].duplicated(keep=False) & rows["reader"].notna()
-    return rows.loc[shared, ["image_id", "reader"]].join(findings[shared].add_prefix(FINDING))
+    return rows.loc[shared, ["image_id", "reader"]].join(findings.add_prefix(FINDING))
 
 
 def with_findings(

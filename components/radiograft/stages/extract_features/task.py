@@ -68,6 +68,8 @@ def run(
         cut_off="",
         strategy="feature_extraction",
         head=head,
+        image_resize=data.image_input.resize,
+        gray_range=data.image_input.gray_range,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)

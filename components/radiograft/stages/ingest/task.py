@@ -113,6 +113,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
+        files=source.files,
     )
 
 

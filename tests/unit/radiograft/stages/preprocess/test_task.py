@@ -19,6 +19,7 @@ from radiograft.config.data import Augmentation
 from radiograft.data.catalog import SPLITS, Catalog, exclusion
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.stages.preprocess import task
 from radiograft.storage import npz_archive
 from tests.helpers.archives import pack, packed
@@ -145,7 +146,7 @@ def test_run_split_without_readable_images_raises(catalog: Catalog, tmp_path: Pa
 
 def test_run_resizes_images(catalog: Catalog, tmp_path: Path) -> None:
     data = Shards.read(run(catalog, tmp_path, image_size=64))
-    expected = decode(tf.constant(encode(noise(32, 0))), 64)
+    expected = decode(tf.constant(encode(noise(32, 0))), ImageInput(64))
     stored, _, _ = next(data.examples("train").as_numpy_iterator())
     assert stored.shape == (64, 64, 1)
     np.testing.assert_array_equal(stored, expected)
