@@ -66,7 +66,7 @@ def test_find_confounders_actualmed_counts_label_by_view_and_warns() -> None:
     (sentence,) = confounder_warnings(found)
     assert sentence == (
         "View is associated with COVID-19 in training: 21 of 26 images with the label have view AP, and 4 of 18 "
-        "without. The model may learn the view instead of the finding."
+        "without (odds ratio 12.60, each patient counted once). The model may learn the view instead of the finding."
     )
 
 
@@ -119,7 +119,7 @@ def test_find_confounders_perfect_folder_is_the_strongest(label: float) -> None:
     positives = int(rows["label:Mass"].sum())
     assert sentence.startswith(
         f"Source folder is associated with Mass in training: {positives} of {positives} images with the label have "
-        f"source folder {group}, and 0 of {200 - positives} without. "
+        f"source folder {group}, and 0 of {200 - positives} without (odds ratio "
     )
 
 
@@ -173,8 +173,8 @@ def test_confounder_warnings_many_labels_give_one_sentence() -> None:
     rows = rows.assign(**{f"label:{name}": rows["label:COVID-19"] for name in names})
     (sentence,) = confounder_warnings(find_confounders(rows, names))
     assert sentence.endswith(
-        "and 4 of 18 without; also with label 1, label 2, label 3, label 4, label 5 and 2 more labels. "
-        "The model may learn the view instead of the finding."
+        "and 4 of 18 without (odds ratio 12.60, each patient counted once); also with label 1, label 2, label 3, "
+        "label 4, label 5 and 2 more labels. The model may learn the view instead of the finding."
     )
 
 
@@ -228,4 +228,7 @@ def test_find_confounders_real_covid_radiographs_view_is_associated(test_data: P
     assert found["view"]["warning"]
     assert not found["sex"]["warning"]
     (sentence,) = confounder_warnings(list(found.values()))
-    assert sentence.startswith("View is associated with COVID-19 in training: 152 of 322 images with the label have ")
+    assert sentence.startswith(
+        "View is associated with COVID-19 in training: 80 of 322 images with the label have view AP Supine, and 6 of 85 "
+        "without (odds ratio 5.60, each patient counted once). "
+    )
