@@ -20,7 +20,8 @@ from radiograft.evaluation.shortcuts import NAMES
 from radiograft.metrics.bootstrap import encode_patients
 from radiograft.metrics.delong import NORMAL_975
 from radiograft.metrics.ranking import FloatArray, IntArray
-from radiograft.registry.result_types import Confounder, ConfounderGroup, Estimate
+from radiograft.registry.result_types import Estimate
+from radiograft.registry.results import Confounder, ConfounderGroup
 from radiograft.reporting.html import ReportSection
 
 MIN_PATIENTS = 5  # in a group and in each class; with fewer, the chi-square distribution is a poor approximation
