@@ -19,7 +19,7 @@ from radiograft_pipelines.cluster.package import read_package
 from radiograft_pipelines.cluster.pod_diagnosis import TASK_LABEL
 from tests.cluster.conftest import FOLDER, Radiograft, run_id_in, wait_until
 
-GPU_TASKS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
+GPU_TASKS = ("ingest", "preprocess-share", "extract-features", "fine-tune", "evaluate")
 CPU_TASKS = ("list-workers", "collect-shards", "publish")
 START_MINUTES = 5
 CLUSTER = FOLDER / "cluster.yaml"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from radiograft import storage
+from radiograft.utils import json_io
 
 Scalar = bool | int | float | str
 ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
@@ -70,8 +71,17 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Creates the settings of this stage from a mapping, such as a component's arguments; ignores other keys."""
+        """Creates the settings of this stage from a mapping, such as all settings; ignores other keys."""
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+
+    def to_json(self) -> str:
+        """Returns the settings as one string, as the first task of a run hands them to a stage."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Creates the settings from what `to_json` returned."""
+        return cls.of(json_io.parse_json_object(text.encode(), "settings"))
 
     @classmethod
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from radiograft.config import DATA_CHANGED
 from radiograft.reporting.tensorboard_card import credentials_hint, tensorboard_command
 from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cli import cluster_tables
@@ -37,7 +36,7 @@ from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.preflight import checks
 from radiograft_pipelines.cluster.preflight.checks import check_registry
-from radiograft_pipelines.settings import SEARCH, WHOLE
+from radiograft_pipelines.settings import PIPELINES, RETRAINING
 
 PAST_TENSE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 
@@ -88,7 +87,7 @@ def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, interval
     elif run_id:
         _show(server, run_id)
     else:
-        names = [package.read_package(name).name for name in (WHOLE, SEARCH)]
+        names = [package.read_package(name).name for name in PIPELINES]
         cluster_tables.print_runs(run_list.list_runs(server, names, limit))
 
 
@@ -100,14 +99,14 @@ def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, interval
 @click.option("--pause", "action", flag_value="disable", help="Pause the schedule NAME.")
 @click.option("--resume", "action", flag_value="enable", help="Resume the schedule NAME.")
 @click.option("--delete", "action", flag_value="delete", help="Delete the schedule NAME.")
-@run_options(train_trigger=DATA_CHANGED)
+@run_options(default=RETRAINING)
 @cluster_options
 def schedule(
     server: KfpClient, name: str | None, cron: str | None, allow_subhourly: bool, action: Any, request: Any
 ) -> None:
     """Runs a pipeline on a schedule: one recurring run per NAME, which is replaced if any of its options change.
 
-    Its runs train only if data or settings have changed since the production version, unless train_trigger is `always`.
+    The pipeline `retraining` trains only if data or settings have changed since the production version.
     """
     if action == "list":
         cluster_tables.print_schedules(schedules.list_schedules(server))

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from radiograft.config.base import Scalar
 from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, submit
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
+from radiograft_pipelines.settings import PIPELINES, WHOLE, values_for
 
 Command = Callable[..., Any]
 SINGLE_USER_ACCOUNT, MULTI_USER_ACCOUNT = "pipeline-runner", "default-editor"  # KFP's default service accounts
@@ -62,13 +61,13 @@ def cluster_options(command: Command) -> Command:
     return connected_command
 
 
-def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
+def run_options(default: str = WHOLE) -> Callable[[Command], Command]:
     """Adds the options that describe a run, and passes them to the command as a `RunRequest` named `request`.
 
     Without --settings the request has no values.
 
     Args:
-        defaults: settings whose defaults differ for this command.
+        default: name of the pipeline that the command runs by default.
     """
 
     def decorate(command: Command) -> Command:
@@ -76,7 +75,7 @@ def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
         @click.option(
             "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
         )
-        @click.option("--pipeline", default=WHOLE, show_default=True, type=click.Choice([WHOLE, SEARCH]))
+        @click.option("--pipeline", default=default, show_default=True, type=click.Choice(PIPELINES))
         @click.option(
             "--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]"
         )
@@ -107,10 +106,10 @@ def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
             **arguments: Any,
         ) -> None:
             with cli_errors():
-                values = values_for(pipeline, settings, assignments, defaults) if settings else {}
+                values = values_for(pipeline, settings, assignments) if settings else {}
                 if values:
                     submit.check_uris(values)
-                compiled = package.read_package(pipeline, image, cluster, str(values.get("publish_model_name", "")))
+                compiled = package.read_package(pipeline, image, cluster)
                 request = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
                 command(*positional, request=request, **arguments)
 

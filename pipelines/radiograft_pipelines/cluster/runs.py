@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from radiograft import storage
-from radiograft.config import DATA_CHANGED
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
@@ -108,7 +107,7 @@ def skipped_unchanged(run: Any) -> bool:
     KFP reports a run whose tasks were skipped as succeeded. In a list of runs the tasks are missing; there, the run is
     recognized by not having claimed a version.
     """
-    if run.state != "SUCCEEDED" or _parameters(run).get("train_trigger") != DATA_CHANGED:
+    if run.state != "SUCCEEDED":
         return False
     started = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
     if started:

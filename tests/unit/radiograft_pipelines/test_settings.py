@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from radiograft.config import all_settings
-from radiograft_pipelines.settings import (
+from radiograft.config.resolution import (
     PRESETS_FOLDER,
     apply_overrides,
-    fill_defaults,
     for_search,
     full_name,
     load_settings_file,
 )
+from radiograft_pipelines.settings import fill_defaults
 
 PRESETS = sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
 NEEDED: dict[str, Any] = {"data_source": "/data", "publish_registry": "/registry"}

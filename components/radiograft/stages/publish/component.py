@@ -12,9 +12,8 @@ def publish(
     report: dsl.Input[dsl.HTML],
     version: dsl.Output[dsl.Artifact],
     outcome: dsl.Output[dsl.Metrics],
-    publish_model_name: str,
-    publish_registry: str,
     run_id: str,
+    settings: str,
 ) -> None:
     """Publishes the fine-tuned model as a numbered version and promotes it to production if it passed the gate."""
     from pathlib import Path
@@ -24,6 +23,5 @@ def publish(
     from radiograft.stages.runtime import stage
 
     with stage("publish", version.path, reads=[model.path, evaluation.path]):
-        settings = Publish.of(locals())
         inputs = task.PublishInputs(*(Path(artifact.path) for artifact in (model, evaluation, report)))
-        task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)
+        task.run(Publish.from_json(settings), inputs, run_id, Path(version.path)).log_to(outcome)
