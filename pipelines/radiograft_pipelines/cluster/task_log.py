@@ -17,15 +17,15 @@ OTHER_OUTPUT = re.compile(
 )
 EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)(?:: .*)?")
 IN_GROUP = re.compile(r"\s*[|+] ?")
-FATAL = re.compile(r"F\d{4} \d\d:\d\d:[^\]]*\] (.+)")  # the last words of KFP's launcher and driver
+FATAL = re.compile(r"F\d{4} \d\d:\d\d:[^\]]*\] (.+)")  # the line with which KFP's launcher or driver exits
 SIGNAL = re.compile(r"\bsignal: .+")
 
 
 def failure_reason(log: str) -> str:
-    """Returns why a task failed, on one line of at most 500 characters; empty if the log does not tell.
+    """Returns why a task failed, on one line of at most 500 characters; empty if the log does not contain it.
 
     This is the exception that ended the task. If there is none, it is the signal that killed the task, or else what
-    KFP's launcher or driver reports. A mere exit status is no reason.
+    KFP's launcher or driver reports. An exit status alone is not returned.
 
     >>> failure_reason("Traceback (most recent call last):\\n  File x\\nKeyError: 'a'\\nError: exit status 1")
     "KeyError: 'a'"

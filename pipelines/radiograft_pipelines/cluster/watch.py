@@ -51,11 +51,10 @@ def read_run(server: KfpClient, run_id: str) -> Any:
     return server.call(f"run {run_id}", server.runs.run_service_get_run, run_id=run_id)
 
 
-def run_state(run: Any) -> str:
-    """Returns a run's state in KFP's terms, but CANCELED for a run that a user terminated, which KFP ends as FAILED."""
-    history = [entry.state for entry in run.state_history or ()]
-    terminated = run.state == "FAILED" and history[-2:] == ["CANCELING", "FAILED"]
-    return "CANCELED" if terminated else str(run.state or "PENDING")
+def is_terminated(run: Any) -> bool:
+    """Returns whether a user terminated a run that has not been retried. KFP ends such a run as FAILED."""
+    earlier = [status.state for status in run.state_history or () if status.state not in (None, "FAILED")]
+    return run.state in ("CANCELING", "CANCELED") or (run.state == "FAILED" and earlier[-1:] == ["CANCELING"])
 
 
 def watch_run(server: KfpClient, cluster: KubernetesClient | None, run_id: str, console: Console, every: float) -> Any:
@@ -132,7 +131,7 @@ def _issue_finder(cluster: KubernetesClient | None, console: Console) -> Callabl
         if cluster is None or not readable:
             return []
         try:
-            return diagnose_pods(cluster, run.run_id, terminated=run_state(run) in ("CANCELING", "CANCELED"))
+            return diagnose_pods(cluster, run.run_id, terminated=is_terminated(run))
         except ClusterError as error:
             readable = False
             console.print(f"pods cannot be diagnosed: {error}", style="dim", markup=False, highlight=False)

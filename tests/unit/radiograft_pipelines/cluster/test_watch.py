@@ -108,7 +108,7 @@ def _terminated_run() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return moments[:end], moments[end:]
 
 
-def test_watch_run_terminated_names_cached_task_and_canceled_run(connect: Connect, cluster: Cluster) -> None:
+def test_watch_run_terminated_shows_cached_task(connect: Connect, cluster: Cluster) -> None:
     cluster()  # KFP has deleted the pods
     moments, _ = _terminated_run()
     server = connect(moments)
@@ -121,12 +121,12 @@ def test_watch_run_terminated_names_cached_task_and_canceled_run(connect: Connec
     ]
     assert "list-workers cached 0:00:00" in lines
     run = watch.read_run(server, moments[0]["run_id"])
-    assert (run.state, watch.run_state(run)) == ("FAILED", "CANCELED")
+    assert (run.state, watch.is_terminated(run)) == ("FAILED", True)
 
 
 @pytest.mark.parametrize("spec", [{"activeDeadlineSeconds": 0}, {}])
 def test_watch_run_terminated_is_no_timeout(connect: Connect, cluster: Cluster, spec: dict[str, object]) -> None:
-    """Either Argo's workflow or KFP's history of the run tells that it was terminated."""
+    """Argo's workflow or KFP's history of the run states that it was terminated."""
     moments = _terminated_run()[0][-2:]
     assert [moment["state"] for moment in moments] == ["CANCELING", "FAILED"]
     run_id = moments[0]["run_id"]
@@ -197,16 +197,18 @@ def test_show_board_running_task_shows_state_of_last_attempt(cluster: Cluster, p
 
 
 @pytest.mark.parametrize(
-    ("history", "state"),
+    ("history", "terminated"),
     [
-        (["PENDING", "RUNNING", "CANCELING", "FAILED"], "CANCELED"),
-        (["PENDING", "RUNNING", "CANCELING"], "CANCELING"),
-        (["PENDING", "RUNNING", "FAILED"], "FAILED"),
-        (["RUNNING", "CANCELING", "FAILED", "RUNNING"], "RUNNING"),
-        (["RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"], "FAILED"),
-        (["RUNNING", "CANCELED"], "CANCELED"),
+        (["PENDING", "RUNNING", "CANCELING", "FAILED"], True),
+        (["RUNNING", "CANCELING", None, "FAILED", "FAILED"], True),
+        (["PENDING", "RUNNING", "CANCELING"], True),
+        (["RUNNING", "CANCELED"], True),
+        (["PENDING", "RUNNING", "FAILED"], False),
+        (["RUNNING", "CANCELING", "FAILED", "RUNNING"], False),
+        (["RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"], False),
     ],
 )
-def test_run_state_returns_canceled_for_terminated_run(history: list[str], state: str) -> None:
+def test_is_terminated_reads_history(history: list[str | None], terminated: bool) -> None:
     entries = [kfp_server_api.V2beta1RuntimeStatus(state=each) for each in history]
-    assert watch.run_state(kfp_server_api.V2beta1Run(state=history[-1], state_history=entries)) == state
+    run = kfp_server_api.V2beta1Run(state=history[-1], state_history=entries)
+    assert watch.is_terminated(run) is terminated
