@@ -110,8 +110,8 @@ def _pod_messages(cluster: KubernetesClient, pod: Any, terminated: bool) -> Iter
     yield from reported
     if status.phase == "Pending":
         yield from _event_messages(cluster, pod)
-    if status.phase == "Failed" and not reported:
-        yield from _failure_messages(cluster, pod, terminated)
+    if status.phase == "Failed" and not reported and (message := _failure_message(cluster, pod, terminated)):
+        yield message
 
 
 def _status_messages(status: Any) -> Iterator[str]:
@@ -143,28 +143,28 @@ def _event_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
         yield _join(event.reason, event.message)
 
 
-def _failure_messages(cluster: KubernetesClient, pod: Any, terminated: bool) -> Iterator[str]:
-    """Yields why a pod failed that Kubernetes did not end: the exception in its log, or else its exit code."""
-    name, codes = pod.metadata.name, _exit_codes(pod)
-    try:
-        log = cluster.call(
-            "logs", cluster.core.read_namespaced_pod_log, name, cluster.namespace,
-            container="main", tail_lines=LOG_LINES,
-        )  # fmt: skip
-        reason = failure_reason(log)
-        no_reason = f"exit code {codes[0]}, and no exception in the log of the pod {name}" if codes else ""
-    except (ClusterError, LookupError):
-        reason = ""
-        no_reason = f"exit code {codes[0]}; the log of the pod {name} cannot be read" if codes else ""
+def _failure_message(cluster: KubernetesClient, pod: Any, terminated: bool) -> str:
+    """Returns why a pod failed that Kubernetes did not end: the exception in its log, or else its exit code."""
+    name, log = pod.metadata.name, _read_log(cluster, pod.metadata.name)
+    reason = failure_reason(log or "")
     if terminated and (not reason or reason.startswith("signal: ")):
-        yield TERMINATED
-    elif message := reason or no_reason:
-        yield message
-
-
-def _exit_codes(pod: Any) -> list[int]:
+        return TERMINATED
     states = [container.state.terminated for container in pod.status.container_statuses or ()]
-    return [state.exit_code for state in states if state and state.exit_code]
+    codes = [state.exit_code for state in states if state and state.exit_code]
+    if reason or not codes:
+        return reason
+    if log is None:
+        return f"exit code {codes[0]}; the log of the pod {name} cannot be read"
+    return f"exit code {codes[0]}, and no exception in the log of the pod {name}"
+
+
+def _read_log(cluster: KubernetesClient, pod_name: str) -> str | None:
+    """Returns the end of a task's log; None if the pod or its log no longer exists, or may not be read."""
+    read = cluster.core.read_namespaced_pod_log
+    try:
+        return str(cluster.call("logs", read, pod_name, cluster.namespace, container="main", tail_lines=LOG_LINES))
+    except (ClusterError, LookupError):
+        return None
 
 
 def _list_workflows(cluster: KubernetesClient, label: str) -> list[dict[str, Any]]:

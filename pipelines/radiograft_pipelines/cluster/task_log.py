@@ -18,7 +18,7 @@ OTHER_OUTPUT = re.compile(
 EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)(?:: .*)?")
 IN_GROUP = re.compile(r"\s*[|+] ?")
 FATAL = re.compile(r"F\d{4} \d\d:\d\d:[^\]]*\] (.+)")  # the line with which KFP's launcher or driver exits
-SIGNAL = re.compile(r"\bsignal: .+")
+SIGNAL = re.compile(r"[EF]\d{4} \d\d:\d\d:[^\]]*\] .*?(signal: .+)")  # what the launcher reports of a killed process
 
 
 def failure_reason(log: str) -> str:
@@ -31,7 +31,7 @@ def failure_reason(log: str) -> str:
     "KeyError: 'a'"
     """
     lines = log.splitlines()
-    signals = [match[0] for line in lines if OTHER_OUTPUT.match(line) and (match := SIGNAL.search(line))]
+    signals = [match[1] for line in lines if (match := SIGNAL.match(line))]
     fatal = [match[1] for line in lines if (match := FATAL.match(line)) and "exit status" not in line]
     reason = next(filter(None, (*signals[-1:], _exception(lines), *fatal[-1:])), "")
     return reason if len(reason) <= MAX_LENGTH else reason[: MAX_LENGTH - 3] + "..."
@@ -48,8 +48,7 @@ def _exception(lines: list[str]) -> str:
         return _exception_below_frames(lines)
     after = lines[headers[-1] + 1 :]
     if "Group" in lines[headers[-1]]:
-        group, *members = _group_messages(after)
-        return f"{group}: {'; '.join(members)}"
+        return _group_message(after)
     start = next((number for number, line in enumerate(after) if not _is_frame(line)), len(after))
     return _message(after[start:])
 
@@ -72,8 +71,8 @@ def _exception_below_frames(lines: list[str]) -> str:
     return ""
 
 
-def _group_messages(lines: list[str]) -> list[str]:
-    """Returns the first line of a group's own message, and of the message of each exception in it."""
+def _group_message(lines: list[str]) -> str:
+    """Returns the first line of a group's own message, and those of the exceptions in it."""
     messages, expected = [""], True
     for line in itertools.takewhile(lambda line: not OTHER_OUTPUT.match(line), lines):
         marker = IN_GROUP.match(line)
@@ -84,4 +83,5 @@ def _group_messages(lines: list[str]) -> list[str]:
             expected = True
         elif expected and content and not content.startswith(" "):
             messages[-1], expected = content, False
-    return [message for message in messages if message]
+    group, *members = messages
+    return ": ".join(filter(None, (group, "; ".join(filter(None, members)))))
