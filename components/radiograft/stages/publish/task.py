@@ -17,6 +17,7 @@ from radiograft.config import Publish
 from radiograft.models.spec import ModelSpec
 from radiograft.registry import lineage, model_registry, production, tensorboard_logs, version_claims
 from radiograft.registry import versions as registry
+from radiograft.registry.model_registry_api import RegistrationError
 from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.reporting import model_card
@@ -139,9 +140,11 @@ def _register(settings: Publish, claim: version_claims.Claim) -> str | None:
         return None
     try:
         link = model_registry.register_version(url, root, model, claim.number).link
-    except (model_registry.RegistrationError, OSError, ValueError) as error:
+    except (RegistrationError, OSError, ValueError) as error:
         command = f"radiograft models register {claim.number} --registry {root} --model {model} --model-registry {url}"
-        log.warning("version %s is published, but not registered: %s; then run `%s`", claim.number, error, command)
+        log.warning(
+            "version %s is published, but not registered: %s; to register it, run `%s`", claim.number, error, command
+        )
         return None
     log.info("registered version %s: %s", claim.number, link)
     return link

@@ -222,7 +222,8 @@ def test_kfp_metrics_hold_values_of_metrics_json(results: dict[str, Any], evalua
     scalars = evaluation.outcome.scalars
     tuned, extracted = (results["metrics"][strategy] for strategy in ("fine_tuning", "feature_extraction"))
     auroc = tuned["test"]["mean"]["auroc"]
-    assert [scalars[f"auroc_test{end}"] for end in ("", "_low", "_high")] == [auroc[k] for k in ("value", "low", "high")]
+    limits = {"": auroc["value"], "_low": auroc["low"], "_high": auroc["high"]}
+    assert {end: scalars[f"auroc_test{end}"] for end in limits} == limits
     assert scalars["accuracy_test"] == tuned["test"]["mean"]["accuracy"]["value"]
     assert scalars["majority_test"] == pytest.approx((22 + 27 + 31) / 3 / 31)
     assert scalars["gate_promoted"] == float(results["gate"]["promote"])
