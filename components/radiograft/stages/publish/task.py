@@ -33,13 +33,11 @@ class PublishInputs(NamedTuple):
         model: folder of the model, as `radiograft.models.artifact` writes it.
         evaluation: folder of the evaluation.
         report: HTML file.
-        logs: folders of TensorBoard logs, of as many tasks as have some.
     """
 
     model: Path
     evaluation: Path
     report: Path
-    logs: tuple[Path, ...] = ()
 
 
 class PublishResult(NamedTuple):
@@ -66,7 +64,9 @@ class PublishResult(NamedTuple):
         metrics.log_metric("gate_promoted", int(self.promoted))
 
 
-def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> PublishResult:
+def run(
+    settings: Publish, inputs: PublishInputs, run_id: str, output: Path, logs: tuple[Path, ...] = ()
+) -> PublishResult:
     """Publishes the model with its evaluation, promotes it if approved, and removes the checkpoints of the run.
 
     Copies the TensorBoard logs to the registry and registers the version in the Model Registry, if one is set. The log
@@ -78,6 +78,7 @@ def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> 
         run_id: id of the pipeline run. A retry of the same run completes the version of the first attempt.
         output: JSON file to write: the version, its URI, its standing, the URIs of its TensorBoard logs and of its
             entry in the Model Registry (null without one), and the lineage.
+        logs: folders of TensorBoard logs, of as many tasks as have some.
 
     Raises:
         FileNotFoundError: an input file is missing.
@@ -96,7 +97,7 @@ def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> 
     log.info("published %s version %d at %s", model, claim.number, uri)
     log.info("%s: %s", result.standing, result.reason)
     content = {"model": model, "uri": uri, **result._asdict(), "standing": result.standing}
-    content |= {"tensorboard": _copy_logs(root, model, claim, inputs.logs), "registered": _register(settings, claim)}
+    content |= {"tensorboard": _copy_logs(root, model, claim, logs), "registered": _register(settings, claim)}
     content["lineage"] = origin
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=2))

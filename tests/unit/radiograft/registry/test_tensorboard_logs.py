@@ -90,8 +90,7 @@ def test_publish_logs_are_read_by_tensorboard_as_one_name_a_run(tmp_path: Path) 
     root = str(tmp_path / "registry")
     settings = Publish(publish_registry=root, publish_model_name="chest")
     for run in (RUN, RUN, "20261128-173908-ea952127"):
-        inputs = write_inputs(tmp_path / "inputs")._replace(logs=(tmp_path / "logs",))
-        task.run(settings, inputs, run, tmp_path / "version")
+        task.run(settings, write_inputs(tmp_path / "inputs"), run, tmp_path / "version", (tmp_path / "logs",))
     board = EventMultiplexer().AddRunsFromDirectory(f"{root}/_tensorboard")
     board.Reload()
     date = claim_version(root, "chest", RUN).created[:10]
@@ -105,8 +104,8 @@ def test_publish_logs_are_read_by_tensorboard_as_one_name_a_run(tmp_path: Path) 
 def test_publish_logs_cannot_be_copied_warns_and_publishes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tmp_path / "registry"
     _folder(root, {"_tensorboard": "a file in the place of the folder"})
-    inputs = write_inputs(tmp_path / "inputs")._replace(logs=(_folder(tmp_path / "logs", TRAINING),))
+    logs = (_folder(tmp_path / "logs", TRAINING),)
     settings = Publish(publish_registry=str(root), publish_model_name="chest")
-    assert task.run(settings, inputs, RUN, tmp_path / "version").promoted
+    assert task.run(settings, write_inputs(tmp_path / "inputs"), RUN, tmp_path / "version", logs).promoted
     assert "TensorBoard logs are not copied: " in caplog.text
     assert '"tensorboard": null' in (tmp_path / "version").read_text()
