@@ -1,8 +1,8 @@
 """A double of Kubeflow Model Registry's REST API, as far as registering a version calls it.
 
 Written after api/openapi/model-registry.yaml and internal/core of kubeflow/model-registry (bd07139, April 2026). What
-is created gets 201, a name that exists 409, and a name that is not found 404. `v1`, which the client speaks since 0.3.12,
-has the same requests and responses as `v1alpha3`.
+is created gets 201, a name that exists 409, and a name that is not found 404. `v1`, which the client speaks since
+0.3.12, has the same requests and responses as `v1alpha3`.
 """
 
 from __future__ import annotations
