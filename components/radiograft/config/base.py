@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -187,6 +188,26 @@ def check_uri(name: str, uri: str) -> None:
     bucket = uri.partition("://")[2].partition("/")[0] if storage.is_bucket(uri) else ""
     if SCHEME.match(uri) and not bucket:
         raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {uri!r}")
+
+
+def check_http_url(name: str, url: str) -> None:
+    """Rejects a URL that is not http:// or https:// with a host, or that contains credentials, a query or a fragment.
+
+    Args:
+        name: name of the setting, for the error message, which does not repeat credentials.
+
+    Raises:
+        ValueError: the URL is invalid.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # for a port or an IPv6 address
+        raise ValueError(f"{name} must be http://HOST:PORT or https://HOST, got {url!r}") from None
+    if parts.username is not None:
+        raise ValueError(f"{name} must not contain a user name or password, because settings are logged: remove them")
+    if not known or parts.query or parts.fragment:
+        raise ValueError(f"{name} must be http://HOST:PORT or https://HOST, got {url!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ import click
 
 from radiograft import storage
 from radiograft.config import RegistrySettings
-from radiograft.registry import production
+from radiograft.config.base import check_http_url
+from radiograft.registry import model_registry, production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
 from radiograft_pipelines.cli import model_tables
@@ -56,7 +57,7 @@ def registry_options(command: Callable[..., None]) -> Callable[..., None]:
 @models.command("list")
 @registry_options
 def list_versions(ref: RegistryRef) -> None:
-    """Lists the versions with production status, test AUROC, gate result and data fingerprint."""
+    """Lists the versions with production status, test AUROC, gate result, data fingerprint and registration."""
     current = production.read_production(*ref)  # before listing, so that the list includes the version it names
     numbers = registry.list_versions(*ref)
     if not numbers:
@@ -74,7 +75,8 @@ def show(ref: RegistryRef, number: int) -> None:
     manifest = registry.read_manifest(*ref, number)
     current = production.read_production(*ref)
     ((_, card),) = registry.read_file(*ref, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
-    model_tables.print_version(manifest, card.decode(errors="replace"), current)
+    registration = model_registry.read_registration(*ref, number)
+    model_tables.print_version(manifest, card.decode(errors="replace"), current, registration)
 
 
 @models.command()
@@ -111,6 +113,24 @@ def rollback(ref: RegistryRef, reason: str) -> None:
     """Rolls production back to the previous version. Repeat to go further back."""
     before, now = production.rollback(*ref, reason=reason)
     click.echo(f"version {now} is in production again, replacing version {before}")
+
+
+@models.command()
+@click.argument("number", type=int)
+@click.option(
+    "--model-registry",
+    "url",
+    required=True,
+    envvar="RADIOGRAFT_MODEL_REGISTRY",
+    show_envvar=True,
+    help="URL of the Kubeflow Model Registry, such as http://localhost:8080.",
+)
+@registry_options
+def register(ref: RegistryRef, number: int, url: str) -> None:
+    """Registers a version in a Kubeflow Model Registry. What is registered already is left unchanged."""
+    check_http_url("--model-registry", url)
+    registration = model_registry.register_version(url, *ref, number)
+    click.echo(f"version {number} of {ref.model} is registered: {registration.link}")
 
 
 @models.command()
@@ -163,7 +183,10 @@ def _file_name(label: str) -> str:
 
 def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
     metrics, lineage = registry.read_objects(*ref, number, "metrics.json", "lineage.json")
-    return model_tables.VersionRecord(registry.read_manifest(*ref, number), parse_results(metrics), lineage)
+    registration = model_registry.read_registration(*ref, number)
+    return model_tables.VersionRecord(
+        registry.read_manifest(*ref, number), parse_results(metrics), lineage, registration is not None
+    )
 
 
 @contextlib.contextmanager

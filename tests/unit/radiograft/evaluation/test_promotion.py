@@ -139,7 +139,7 @@ def test_promotion_better_model_becomes_production(registered: Registered) -> No
     assert difference["low"] > -0.02
     assert (better.gate["champion"], better.gate["margin"], better.gate["floors"]) == (1, 0.02, {"Pneumonia": 0.5})
     assert (better.outcome.version, better.outcome.promoted, better.production) == (2, True, 2)
-    assert (better.scalars["gate_promote"], better.scalars["gate_auroc_difference"]) == (1, difference["value"])
+    assert (better.scalars["gate_promoted"], better.scalars["x_auroc_difference"]) == (1, difference["value"])
 
 
 def test_promotion_worse_model_stays_candidate(registered: Registered) -> None:
@@ -153,8 +153,8 @@ def test_promotion_worse_model_stays_candidate(registered: Registered) -> None:
     assert worse.outcome.reason == reason
     assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
     assert registry.verify_version(registered.root, MODEL, 3)["version"] == 3
-    assert worse.scalars["gate_promote"] == 0
-    assert worse.scalars["gate_auroc_difference"] < 0
+    assert worse.scalars["gate_promoted"] == 0
+    assert worse.scalars["x_auroc_difference"] < 0
 
 
 def test_promotion_champion_has_the_metrics_of_its_own_run(registered: Registered) -> None:

@@ -72,7 +72,7 @@ def _production_version(folder: Path) -> int:
 
 def test_list_prints_production_auroc_gate_and_fingerprint(models: Models) -> None:
     head, first, second = models("list").stdout.splitlines()
-    assert head.split() == ["version", "created", "(UTC)", "test", "AUROC", "(95%)", "patients", "gate", "data"]
+    assert " ".join(head.split()) == "version created (UTC) test AUROC (95%) patients gate data registered"
     columns = r"\d{4}-\d\d-\d\d \d\d:\d\d  0\.800 \(0\.700-0\.850\)  30"
     assert re.match(rf"1 +production  {columns} +passed +4f4f4f4f4f4f$", first.strip())
     assert re.match(rf"2 +{columns} +failed +4f4f4f4f4f4f$", second.strip())
