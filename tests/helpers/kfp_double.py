@@ -74,8 +74,8 @@ class KfpDouble(Double):
             ("POST", f"{BASE}/recurringruns/{ID}:(enable|disable)", self._switch_recurring),
         ]
 
-    def error_body(self, status: int, message: str) -> Any:
-        code = CODES[status]
+    def error_body(self, status: int, message: str, code: int | None = None) -> Any:
+        code = code or CODES.get(status, 2)
         detail = {"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": message}
         return {"code": code, "message": f"Failed: {message}", "details": [detail]}
 
@@ -184,7 +184,8 @@ class KfpDouble(Double):
 
     def _retry_run(self, request: Request, run_id: str) -> Any:
         run = self._find(self.runs, run_id, model=True)
-        self._require(run.state in ("FAILED", "CANCELED"), f"a run in state {run.state} cannot be retried")
+        if run.state not in ("FAILED", "CANCELED"):
+            raise ErrorResponse(409, self.error_body(409, "Workflow must be Failed/Error to retry", code=10))
         run.state = "RUNNING"
         self.retried.append(run_id)
         return {}

@@ -23,7 +23,7 @@ from radiograft_pipelines.cluster.watch import ENDED, read_run
 
 
 def list_runs(server: KfpClient, limit: int | None = None, *, unfinished: bool = False) -> list[Any]:
-    """Returns runs (kfp_server_api.V2beta1Run) of this package's pipelines, the newest first. Archived runs are left out.
+    """Returns runs (kfp_server_api.V2beta1Run) of this package's pipelines, the newest first, without archived runs.
 
     A run is recognized by the pipeline's name in its package, because a user may upload a package under any name.
 
@@ -40,11 +40,9 @@ def list_runs(server: KfpClient, limit: int | None = None, *, unfinished: bool =
     def is_listed(run: Any) -> bool:
         if run.storage_state == "ARCHIVED" or (unfinished and run.state in ENDED):
             return False
-        reference = run.pipeline_version_reference
-        name = (
-            name_of(reference.pipeline_id, reference.pipeline_version_id) if reference else _name_in(run.pipeline_spec)
-        )
-        return name in own_names
+        if reference := run.pipeline_version_reference:
+            return name_of(reference.pipeline_id, reference.pipeline_version_id) in own_names
+        return _name_in(run.pipeline_spec) in own_names
 
     return list(itertools.islice(filter(is_listed, _all_runs(server)), limit))
 

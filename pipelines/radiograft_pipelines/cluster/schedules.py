@@ -132,9 +132,8 @@ def list_schedules(server: KfpClient) -> list[Any]:
 
 def replaced_ids(schedules: Sequence[Any]) -> set[str]:
     """Returns the IDs of the recurring runs that a newer one of the same name has replaced."""
-    current = {
-        schedule.display_name: schedule.recurring_run_id for schedule in sorted(schedules, key=_age, reverse=True)
-    }
+    oldest_first = sorted(schedules, key=_age, reverse=True)
+    current = {schedule.display_name: schedule.recurring_run_id for schedule in oldest_first}
     return {schedule.recurring_run_id for schedule in schedules} - set(current.values())
 
 

@@ -28,7 +28,7 @@ from radiograft_pipelines.cluster.errors import ClusterError
     ],
 )
 def test_parse_cron_valid_returns_six_fields(text: str, six_fields: str, completed: bool, subhourly: bool) -> None:
-    assert cron.parse_cron(text) == (six_fields, completed, subhourly)
+    assert cron.parse_cron(text)[:3] == (six_fields, completed, subhourly)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_parse_cron_invalid_raises(text: str, message: str) -> None:
 
 @given(st.integers(0, 59), st.integers(0, 23), st.integers(0, 6))
 def test_parse_cron_weekly_is_not_subhourly(minute: int, hour: int, day: int) -> None:
-    assert cron.parse_cron(f"{minute} {hour} * * {day}") == (f"0 {minute} {hour} * * {day}", True, False)
+    assert cron.parse_cron(f"{minute} {hour} * * {day}")[:3] == (f"0 {minute} {hour} * * {day}", True, False)
 
 
 @given(st.integers(1, 59))
