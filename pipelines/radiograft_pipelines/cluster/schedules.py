@@ -176,7 +176,7 @@ def _is_ours(schedule: Any) -> bool:
 
 
 def _describe(request: submit.RunRequest, cron: Cron, fingerprint: str) -> str:
-    """Returns the description that KFP's UI shows. It ends with the fingerprint that tells whether anything changed."""
+    """Returns the description that KFP's UI shows. It ends with a fingerprint, to recognize changes."""
     values = request.values
     condition = ", if data or settings have changed" if values.get("train_trigger") == DATA_CHANGED else ""
     settings = Path(request.settings).name
