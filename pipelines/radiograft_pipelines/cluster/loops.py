@@ -22,7 +22,7 @@ def loop_labels(run: Any) -> dict[str, str]:
     tasks = [task for task in details if task.display_name]
     children = _children_by_name({task.display_name for task in tasks}, {each for task in tasks for each in _ids(task)})
     loops = [match[1] for name in children if (match := ITERATION.fullmatch(name))]
-    labels = {}
+    labels: dict[str, str] = {}
     for name, child_ids in children.items():
         if (match := ITERATION.match(name)) and (count := loops.count(match[1])) > 1:
             own = (task for task in tasks if task.display_name == _short(name) and child_ids & _ids(task))
