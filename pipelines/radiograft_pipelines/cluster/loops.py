@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 ITERATION = re.compile(r"(.*-iterations)\((\d+):\d+\)")  # the full name of Argo's node for one iteration of a loop
 
 
-def loop_labels(run: Any) -> dict[str, str]:
-    """Returns the iteration of each task that runs in a loop, such as `1 of 2`, by the ID of the task.
+class Iteration(NamedTuple):
+    """Number of an iteration, from 1, and number of iterations of the loop."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.count}"
+
+
+def loop_iterations(run: Any) -> dict[str, Iteration]:
+    """Returns the iteration of each task that runs in a loop, by the ID of the task.
 
     KFP gives each task the IDs of its children. Argo makes these IDs from the full names of its nodes, which contain
-    the iteration. A task that has not started, or is the only one in its loop, has no label.
+    the iteration. A task that has not started, or whose loop has only one iteration, is left out.
 
     Args:
         run: kfp_server_api.V2beta1Run with its tasks.
@@ -22,12 +32,12 @@ def loop_labels(run: Any) -> dict[str, str]:
     tasks = [task for task in details if task.display_name]
     children = _children_by_name({task.display_name for task in tasks}, {each for task in tasks for each in _ids(task)})
     loops = [match[1] for name in children if (match := ITERATION.fullmatch(name))]
-    labels: dict[str, str] = {}
+    iterations: dict[str, Iteration] = {}
     for name, child_ids in children.items():
         if (match := ITERATION.match(name)) and (count := loops.count(match[1])) > 1:
             own = (task for task in tasks if task.display_name == _short(name) and child_ids & _ids(task))
-            labels |= {str(task.task_id): f"{int(match[2]) + 1} of {count}" for task in own}
-    return labels
+            iterations |= {str(task.task_id): Iteration(int(match[2]) + 1, count) for task in own}
+    return iterations
 
 
 def _children_by_name(short_names: Collection[str], ids: Collection[str]) -> dict[str, set[str]]:
