@@ -13,10 +13,10 @@ class Iteration(NamedTuple):
     """Number of an iteration, from 1, and number of iterations of the loop."""
 
     number: int
-    count: int
+    total: int
 
     def __str__(self) -> str:
-        return f"{self.number} of {self.count}"
+        return f"{self.number} of {self.total}"
 
 
 def loop_iterations(run: Any) -> dict[str, Iteration]:

@@ -97,7 +97,7 @@ def _failure(server: KfpClient, cluster: KubernetesClient | None, run: Any) -> s
     except ClusterError:
         issues = []  # the pods cannot be read
     if issues:
-        return _first_line(f"{issues[-1].task}: {issues[-1].message}")
+        return _first_line(f"{issues[0].task}: {issues[0].message}")
     if run.error and run.error.message:
         return _first_line(run.error.message)
     failed = [task.name for task in task_states(read_run(server, run.run_id)) if task.state == "FAILED"]
