@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, submit
 from radiograft_pipelines.cluster.errors import ClusterError
+from radiograft_pipelines.cluster.preflight.checks import check_image
 from radiograft_pipelines.settings import PIPELINES, WHOLE, values_for
 
 Command = Callable[..., Any]
@@ -110,7 +112,9 @@ def run_options(default: str = WHOLE) -> Callable[[Command], Command]:
                 if values:
                     submit.check_uris(values)
                 compiled = package.read_package(pipeline, image, cluster)
-                request = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
+                request = submit.RunRequest(
+                    compiled, values, experiment, pipeline_root, service_account, settings or ""
+                )
                 command(*positional, request=request, **arguments)
 
         return command_with_request
@@ -131,3 +135,15 @@ def service_account(request: submit.RunRequest, server: kfp_client.KfpClient | N
     """Returns the service account of a run's pods."""
     multi_user = server is not None and server.multi_user
     return request.service_account or (MULTI_USER_ACCOUNT if multi_user else SINGLE_USER_ACCOUNT)
+
+
+def check_request(request: submit.RunRequest) -> None:
+    """Checks that a run has settings, and warns of an image that is not pinned.
+
+    Raises:
+        ClusterError: the request has no settings.
+    """
+    if not request.values:
+        raise ClusterError("--settings must be given: a YAML file, or the name of a preset: demo, chestxray14, ...")
+    if not is_pinned(request.package.image):
+        click.echo(f"warning: {check_image(request.package.image).message}", err=True)

@@ -28,6 +28,7 @@ class RunRequest:
         experiment: name of the experiment.
         pipeline_root: URI prefix of the artifacts; empty for KFP's default.
         service_account: service account of the pods; empty for KFP's default.
+        settings: name of the preset or settings file that the values come from, for descriptions.
     """
 
     package: CompiledPipeline
@@ -35,6 +36,7 @@ class RunRequest:
     experiment: str
     pipeline_root: str = ""
     service_account: str = ""
+    settings: str = ""
 
 
 def check_uris(values: Mapping[str, Scalar]) -> None:

@@ -17,6 +17,7 @@ from radiograft_pipelines.cluster import package
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
+from radiograft_pipelines.cluster.loops import Iteration, loop_iterations
 from radiograft_pipelines.cluster.pod_diagnosis import PodIssue, diagnose_pods
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -34,12 +35,19 @@ class TaskState(NamedTuple):
         state: its state in KFP's terms.
         seconds: its duration, up to now if it has not ended.
         cached: whether KFP took its result from an earlier run. Such a task has no pod.
+        iteration: its iteration, such as `1 of 2`, in a loop with several; None for other tasks.
     """
 
     name: str
     state: str
     seconds: float
     cached: bool
+    iteration: Iteration | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, with the iteration if there is one."""
+        return f"{self.name} ({self.iteration})" if self.iteration else self.name
 
 
 def read_run(server: KfpClient, run_id: str) -> Any:
@@ -98,7 +106,10 @@ def task_states(run: Any) -> list[TaskState]:
     names = package.task_names()
     details = (run.run_details.task_details if run.run_details else None) or []
     tasks = [task for task in details if task.display_name in names]
-    tasks.sort(key=lambda task: (not _is_set(task.start_time), str(task.start_time)))
+    iterations = loop_iterations(run)
+    tasks.sort(
+        key=lambda task: (not _is_set(task.start_time), str(task.start_time), iterations.get(task.task_id) or ())
+    )
     cached = {task.start_time for task in details if task.display_name == "executor" and task.state == "SKIPPED"}
     return [
         TaskState(
@@ -106,6 +117,7 @@ def task_states(run: Any) -> list[TaskState]:
             task.state or "PENDING",
             _seconds(task),
             cached=task.state == "SUCCEEDED" and task.start_time == task.end_time and task.start_time in cached,
+            iteration=iterations.get(task.task_id),
         )
         for task in tasks
     ]
@@ -150,7 +162,7 @@ def _print_changes(
         counts[task.name] += 1
         if shown.get(key) != state:
             shown[key] = state
-            console.print(f"{task.name} {state}", markup=False, highlight=False)
+            console.print(f"{task.label} {state}", markup=False, highlight=False)
 
 
 def _board(tasks: list[TaskState], issues: list[PodIssue]) -> Table:
@@ -158,7 +170,7 @@ def _board(tasks: list[TaskState], issues: list[PodIssue]) -> Table:
     for task in tasks:
         state = _shown_state(task, issues)
         duration = str(datetime.timedelta(seconds=round(task.seconds)))
-        table.add_row(task.name, Text(state, style=COLORS.get(state, "")), duration)
+        table.add_row(task.label, Text(state, style=COLORS.get(state, "")), duration)
     return table
 
 

@@ -107,7 +107,7 @@ def evaluate_task(data: dsl.PipelineTask, shards: Any, extraction: dsl.PipelineT
 
 def publish_task(data: dsl.PipelineTask, model: Any, evaluated: dsl.PipelineTask) -> dsl.PipelineTask:
     """Publishes the model to the registry. Never cached, because each run publishes its own version."""
-    inputs = {name: evaluated.outputs[name] for name in ("evaluation", "report")}
+    inputs = {name: evaluated.outputs[name] for name in ("evaluation", "report", "tensorboard")}
     task = publish(model=model, run_id=RUN_ID, settings=data.outputs["publish_settings"], **inputs)
     task.set_caching_options(False)
     task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)

@@ -67,6 +67,7 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "model": dsl.Input[dsl.Model],
         "evaluation": dsl.Input[dsl.Artifact],
         "report": dsl.Input[dsl.HTML],
+        "tensorboard": dsl.Input[dsl.Artifact],
         "version": dsl.Output[dsl.Artifact],
         "outcome": dsl.Output[dsl.Metrics],
     },

@@ -10,6 +10,7 @@ def publish(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
+    tensorboard: dsl.Input[dsl.Artifact],
     version: dsl.Output[dsl.Artifact],
     outcome: dsl.Output[dsl.Metrics],
     run_id: str,
@@ -22,6 +23,7 @@ def publish(
     from radiograft.stages.publish import task
     from radiograft.stages.runtime import stage
 
-    with stage("publish", version.path, reads=[model.path, evaluation.path]):
+    with stage("publish", version.path, reads=[model.path, evaluation.path, tensorboard.path]):
         inputs = task.PublishInputs(*(Path(artifact.path) for artifact in (model, evaluation, report)))
-        task.run(Publish.from_json(settings), inputs, run_id, Path(version.path)).log_to(outcome)
+        logs = (Path(tensorboard.path),)
+        task.run(Publish.from_json(settings), inputs, run_id, Path(version.path), logs).log_to(outcome)

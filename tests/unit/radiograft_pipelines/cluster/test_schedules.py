@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import kfp_server_api as api
@@ -9,6 +10,7 @@ import pytest
 
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
+from tests.helpers.recordings import read_recording
 from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
@@ -178,3 +180,35 @@ def test_schedule_no_name_raises(radiograft: Radiograft) -> None:
     result = radiograft("schedule", "--pause")
     assert result.exit_code == 1
     assert result.output.startswith("Error: a schedule must have a NAME")
+
+
+def test_schedule_description_is_a_sentence(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+    _run(radiograft, *WEEKLY)
+    sentence, _, mark = _only_schedule(kfp).description.partition(" (")
+    assert sentence == (
+        "Trains chest-radiograph with the settings chestxray14 on Mondays at 03:00, if data or settings have changed."
+    )
+    assert re.fullmatch(r"radiograft schedule [0-9a-f]{16}\)", mark)
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("model_name: lungs\ntrain_trigger: always\n")
+    _run(radiograft, "schedule", "daily", "--settings", str(settings), *URIS, "--cron", "0 3 * * *")
+    (daily,) = (schedule for schedule in kfp.recurring.values() if schedule.display_name == "daily")
+    assert daily.description.startswith("Trains lungs with the settings mine.yaml every day at 03:00. (radiograft")
+
+
+def test_schedule_long_description_fits_into_kfp(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+    """Fails if KFP would cut off the fingerprint: it stores 191 characters."""
+    settings = tmp_path / f"{'m' * 200}.yaml"
+    settings.write_text("model_name: lungs\n")
+    command = ("schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
+    _run(radiograft, *command)
+    assert len(_only_schedule(kfp).description) <= 191
+    assert _run(radiograft, *command).startswith("schedule weekly: unchanged (")
+
+
+def test_schedule_created_by_earlier_release_is_replaced(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    """The recorded recurring run has a description of the earlier form, `radiograft schedule` and a hash."""
+    kfp.add_recorded_schedules(read_recording("recurring_runs"))
+    assert "recorded" in _run(radiograft, "schedule", "--list")
+    assert _run(radiograft, "schedule", "recorded", *WEEKLY[2:]).startswith("schedule recorded: replaced (")
+    assert _only_schedule(kfp).description.startswith("Trains chest-radiograph")
