@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import urllib.parse
 import uuid
 
 from radiograft import storage
@@ -24,6 +26,7 @@ def check_registry(root: str) -> CheckResult:
     """
     uri = storage.join(root, "_doctor", uuid.uuid4().hex)
     try:
+        _require_port_forward(root)
         try:
             return _check_conditional_writes(root, uri)
         finally:
@@ -32,6 +35,16 @@ def check_registry(root: str) -> CheckResult:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = f"the registry {root} is not writable, {CREDENTIALS_NOTE}: {text}"
         return CheckResult("bad", message, _access_remedy(root, text))
+
+
+def _require_port_forward(root: str) -> None:
+    """Raises an error if no port-forward is running for a store on this machine, which is retried for minutes."""
+    url = urllib.parse.urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if root.startswith("s3://") and url.hostname in ("localhost", "127.0.0.1"):
+        try:
+            socket.create_connection((url.hostname, url.port or 80), timeout=3).close()
+        except OSError as error:
+            raise ConnectionError(f"AWS_ENDPOINT_URL={url.geturl()} cannot be reached: {error}") from None
 
 
 def _access_remedy(root: str, error: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,12 @@ def test_check_registry_not_writable_is_bad(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
+def endpoint(s3: str) -> str:
+    """The address of the double of S3. Must stand before `fresh_client`, which unsets it."""
+    return os.environ["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture
 def fresh_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     """Environment variables that a new S3 client reads; none of this machine's own credentials is found."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
@@ -83,19 +90,26 @@ def test_check_registry_s3_without_credentials_names_port_forward_and_variables(
     assert "no credentials for s3://mlpipeline" in result.message
 
 
+def test_check_registry_port_forward_not_running_is_reported_at_once(fresh_client: pytest.MonkeyPatch) -> None:
+    """Fails (by the time-out of the suite) if the store's retries, which last minutes, are run first."""
+    fresh_client.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
+    result = check_registry("s3://mlpipeline/radiograft/registry")
+    assert (result.level, result.remedy) == ("bad", OWN_STORE)
+    assert ": AWS_ENDPOINT_URL=http://localhost:1 cannot be reached: " in result.message
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "remedy"),
+    ("variable", "remedy"),
     [
         ("AWS_ENDPOINT_URL", "grant read, write and delete permission"),
         ("AWS_ENDPOINT_URL_S3", f"grant read, write and delete permission; {OWN_STORE}"),
     ],
 )
 def test_check_registry_s3_rejected_names_permission(
-    s3: str, fresh_client: pytest.MonkeyPatch, endpoint: str, remedy: str
+    s3: str, endpoint: str, fresh_client: pytest.MonkeyPatch, variable: str, remedy: str
 ) -> None:
     """Fails if the remedy for an address that is set hides the permission, or one for AWS itself hides KFP's store."""
-    url = s3_store.client().meta.endpoint_url
-    fresh_client.setenv(endpoint, url)
+    fresh_client.setenv(variable, endpoint)
     fresh_client.setenv("AWS_ACCESS_KEY_ID", "key")
     fresh_client.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     s3_store.client.cache_clear()
