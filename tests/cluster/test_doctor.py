@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,8 +80,8 @@ def gpu_holder(kubernetes: KubernetesClient) -> Iterator[Callable[[], str]]:
     core, name = kubernetes.core, "radiograft-test-gpu-holder"
     resources = {"requests": {"cpu": "10m", "memory": "16Mi", GPU: "2"}, "limits": {GPU: "2"}}
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    container = {"name": "main", "image": IMAGE, "command": ["sleep", "600"], "imagePullPolicy": "IfNotPresent"}
-    container |= {"resources": resources, "securityContext": security}
+    container: dict[str, Any] = {"name": "main", "image": IMAGE, "command": ["sleep", "600"]}
+    container |= {"imagePullPolicy": "IfNotPresent", "resources": resources, "securityContext": security}
     spec = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

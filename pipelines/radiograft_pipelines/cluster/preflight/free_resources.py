@@ -72,9 +72,9 @@ def find_shortage(pod: PodRequest, nodes: Sequence[Node], bound: Sequence[BoundP
 
 
 def _format_short(pod: PodRequest, node: Node, bound: Sequence[BoundPod]) -> dict[str, str]:
-    """Formats how much is free of each resource of which the pod requests more."""
+    """Formats how much is free of each resource of which the pod requests more, GPUs first."""
     short = {}
-    for name, quantity in pod.resources.items():
+    for name, quantity in sorted(pod.resources.items(), key=lambda item: "/" not in item[0]):
         used = sum((each.requests.get(name, Decimal(0)) for each in bound), Decimal(0))
         free = max(node.allocatable[name] - used, Decimal(0))
         if free < parse_quantity(quantity):

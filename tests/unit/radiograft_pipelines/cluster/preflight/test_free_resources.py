@@ -51,12 +51,12 @@ def test_run_checks_no_free_cpu_is_warning_with_holders(cluster: Cluster) -> Non
 def test_run_checks_all_short_resources_of_all_nodes_are_named(cluster: Cluster) -> None:
     pods = (
         bound_pod("database", "a", namespace="other", requests={"cpu": "8500m", "memory": "60Gi"}),
-        bound_pod("training", "b", requests={"nvidia.com/gpu": "1"}),
+        bound_pod("training", "b", requests={"nvidia.com/gpu": "1", "memory": "50Gi"}),
     )
     ((message, _),) = _warnings(cluster, node("a", "2"), node("b", "2"), node("c"), *pods)
     assert message == (
         "evaluate: no suitable node has enough free now: a has 7.5 of 16 cpu and 4Gi of 64Gi memory; "
-        "b has 1 of 2 nvidia.com/gpu"
+        "b has 1 of 2 nvidia.com/gpu and 14Gi of 64Gi memory"
     )
 
 

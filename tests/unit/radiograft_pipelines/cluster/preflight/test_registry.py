@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from radiograft import storage
 from radiograft.storage import s3 as s3_store
@@ -115,15 +116,11 @@ def test_check_registry_s3_rejected_names_permission(
     s3_store.client.cache_clear()
 
     def reject(**_: object) -> None:
-        raise _access_denied()
+        raise ClientError(
+            {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}},
+            "PutObject",
+        )
 
     s3_store.client().meta.events.register("before-call.s3.PutObject", reject)
     result = check_registry(f"{s3}/registry")
     assert (result.level, result.remedy) == ("bad", remedy)
-
-
-def _access_denied() -> Exception:
-    from botocore.exceptions import ClientError
-
-    response: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    return ClientError(response, "PutObject")
