@@ -35,7 +35,8 @@ from radiograft_pipelines.cluster import submit as submission
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.preflight import checks
-from radiograft_pipelines.cluster.preflight.checks import check_registry
+from radiograft_pipelines.cluster.preflight.registry import check_registry
+from radiograft_pipelines.cluster.preflight.retries import check_retries
 
 
 @click.command("submit")
@@ -204,6 +205,7 @@ def _run_checks(
         yield checks.CheckResult("bad", str(error))
     if cluster:
         yield from checks.run_checks(cluster, request.package.pods, service_account(request, server))
+        yield check_retries(cluster, kfp_namespace)
     yield checks.check_image(request.package.image)
     if request.values:
         yield check_registry(str(request.values["publish_registry"]))
