@@ -36,7 +36,7 @@ def _root_tasks(version: Any) -> set[str]:
 def test_graph_of_transfer_learning_shows_six_stages(waited: Result, run_id: str, server: KfpClient) -> None:
     """Needs the small run. Fails if a condition or a loop hides stages in KFP's first view."""
     assert _root_tasks(_version_of(server, run_id)) == {
-        *("Ingest", "Preprocess", "Extract features", "Fine tune", "Evaluate", "Publish")
+        *("Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish")
     }
 
 

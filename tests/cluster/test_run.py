@@ -14,7 +14,7 @@ from radiograft_pipelines.cluster.pod_diagnosis import TASK_LABEL
 from tests.cluster.conftest import Radiograft, listed_row, listed_state, run_id_in
 
 STAGES = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate", "publish")
-GPU_TASKS = ("ingest", "preprocess-share", "extract-features", "fine-tune", "evaluate")
+GPU_TASKS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 # KFP reuses the result of any earlier run whose task had the same inputs. Such a task has no pod.
 CACHEABLE = ("list-workers",)
 Pods = dict[str, list[Any]]

@@ -38,7 +38,7 @@ def test_search_runs_one_task_per_candidate(search: Run) -> None:
     assert tasks == {
         "ingest": 1,
         "list-workers": 1,
-        "preprocess_share": 1,
+        "preprocess": 1,
         "collect-shards": 1,
         "extract-features": 1,
         "list-cut-offs": 1,

@@ -20,7 +20,7 @@ from radiograft_pipelines.local.object_store import embedded_store
 from tests.e2e.runs import BUCKET, MODEL, REGISTRY, TwoRuns, read_version
 
 STAGES = [
-    "ingest", "list_workers", "preprocess_share", "collect_shards", "extract_features", "fine_tune", "evaluate",
+    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
     "publish",
 ]  # fmt: skip
 

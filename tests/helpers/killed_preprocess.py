@@ -32,5 +32,5 @@ if __name__ == "__main__":
     catalog, out, kept, module, function, call = sys.argv[1:]
     shard_files.IMAGES_PER_SHARD = IMAGES_A_SHARD
     die_at(module, function, int(call))
-    with stage("preprocess_share"):
+    with stage("preprocess"):
         attempt(Path(catalog), Path(out), kept)

@@ -12,7 +12,7 @@ from tests.repository import ROOT
 
 COMPILED = ROOT / "pipelines" / "radiograft_pipelines" / "compiled"
 PACKAGES = ("transfer_learning", "retraining", "cutoff_search")
-STAGES_ON_GPUS = ("ingest", "preprocess-share", "extract-features", "fine-tune", "evaluate")
+STAGES_ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 ON_NONE = ("list-workers", "collect-shards", "publish")
 OF_THE_SEARCH = ("list-cut-offs", "choose-model")
 TASKS = {

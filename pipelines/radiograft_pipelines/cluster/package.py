@@ -66,15 +66,16 @@ def read_package(pipeline: str, image: str | None = None, cluster: Path | None =
     return _parse_package(text)
 
 
-@functools.cache
-def task_names() -> dict[str, str]:
-    """Maps task names and display names to task names, for all compiled packages.
+def task_name(display_name: str) -> str | None:
+    """Returns the task with this name or display name in a compiled package; None for another node of the run."""
+    name = display_name.lower().replace(" ", "-")
+    return name if name in _task_names() else None
 
-    KFP's list of a run's nodes may contain either name.
-    """
+
+@functools.cache
+def _task_names() -> frozenset[str]:
     specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.glob("*.yaml")]
-    tasks = [(name, display_name) for spec in specs for name, display_name, _ in _iter_tasks(spec)]
-    return {known_name: name for name, display_name in tasks for known_name in (name, display_name)}
+    return frozenset(name for spec in specs for name, _, _ in _iter_tasks(spec))
 
 
 @functools.cache

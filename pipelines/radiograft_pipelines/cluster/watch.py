@@ -103,9 +103,8 @@ def task_states(run: Any) -> list[TaskState]:
 
     KFP also lists Argo's internal nodes. These are left out.
     """
-    names = package.task_names()
     details = (run.run_details.task_details if run.run_details else None) or []
-    tasks = [task for task in details if task.display_name in names]
+    tasks = [task for task in details if package.task_name(task.display_name or "")]
     iterations = loop_iterations(run)
     tasks.sort(
         key=lambda task: (not _is_set(task.start_time), str(task.start_time), iterations.get(task.task_id) or ())
@@ -113,7 +112,7 @@ def task_states(run: Any) -> list[TaskState]:
     cached = {task.start_time for task in details if task.display_name == "executor" and task.state == "SKIPPED"}
     return [
         TaskState(
-            names[task.display_name],
+            str(package.task_name(task.display_name)),
             task.state or "PENDING",
             _seconds(task),
             cached=task.state == "SUCCEEDED" and task.start_time == task.end_time and task.start_time in cached,

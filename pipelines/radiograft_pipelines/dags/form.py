@@ -10,7 +10,7 @@ from typing import Any
 from radiograft.config import all_settings
 from radiograft.config.resolution import FORM_SETTINGS
 
-NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.=]*\w_\w[\w.=]*)*(?<!\.)")  # also name_a=1,name_b=2
+NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.]+=[\w.]+)*(?<!\.)")  # also name_a=1,name_b=2
 FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 FIELD_HELP = {
     "settings": "A preset (`chestxray14`, `pneumoniamnist`, `demo`), or the URI of a YAML file of settings.",

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from radiograft_pipelines.dags.tasks import collect_shards_task, list_workers_task, preprocess_share_task
+from radiograft_pipelines.dags.tasks import collect_shards_task, list_workers_task, preprocess_worker_task
 
 
 @dsl.pipeline(name="preprocess", display_name="Preprocess")
@@ -10,7 +10,7 @@ def preprocess(catalog: dsl.Input[dsl.Dataset], settings: str, checkpoint_root: 
     """Converts the catalog's images to shards."""
     workers = list_workers_task(settings)
     with dsl.ParallelFor(workers.output) as worker:  # unnamed, see `radiograft_pipelines.dags.cutoff_search`
-        share = preprocess_share_task(catalog, settings, checkpoint_root, worker)
+        share = preprocess_worker_task(catalog, settings, checkpoint_root, worker)
     collected = collect_shards_task(catalog, settings, dsl.Collected(share.outputs["part"]))
     return collected.outputs["shards"]
 

@@ -12,7 +12,7 @@ from radiograft.stages.evaluate.component import evaluate
 from radiograft.stages.extract_features.component import extract_features
 from radiograft.stages.fine_tune.component import fine_tune
 from radiograft.stages.ingest.component import ingest
-from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess_share
+from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
 from radiograft.stages.publish.component import publish
 from radiograft.stages.select_model.component import choose_model, list_cut_offs
 from radiograft.storage.pseudonyms import SALT_VARIABLE
@@ -53,11 +53,9 @@ def list_workers_task(settings: Any) -> dsl.PipelineTask:
     return restrict_pod(list_workers(settings=settings), cpu="1", memory="2Gi", hours=1)
 
 
-def preprocess_share_task(catalog: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
+def preprocess_worker_task(catalog: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
     """Converts one worker's images to shards."""
-    task = preprocess_share(
-        catalog=catalog, worker=worker, settings=settings, checkpoint_root=checkpoint_root, run_id=RUN_ID
-    )
+    task = preprocess(catalog=catalog, worker=worker, settings=settings, checkpoint_root=checkpoint_root, run_id=RUN_ID)
     return request_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
 
 

@@ -24,17 +24,17 @@ STAGES = PACKAGE / "stages"
 SCALARS = (bool, int, float, str)
 MAX_STATEMENTS = 10
 STAGES_IN_ORDER = (
-    "ingest", "list_workers", "preprocess_share", "collect_shards", "extract_features", "fine_tune", "evaluate",
+    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
     "publish", "list_cut_offs", "choose_model",
 )  # fmt: skip
 FOLDERS = {name: name for name in STAGES_IN_ORDER} | {
-    **dict.fromkeys(("list_workers", "preprocess_share", "collect_shards"), "preprocess"),
+    **dict.fromkeys(("list_workers", "preprocess", "collect_shards"), "preprocess"),
     **dict.fromkeys(("list_cut_offs", "choose_model"), "select_model"),
 }
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalog": dsl.Output[dsl.Dataset], "resolved_settings": dsl.Output[dsl.Markdown]},
     "list_workers": {},
-    "preprocess_share": {"catalog": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
+    "preprocess": {"catalog": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
     "collect_shards": {
         "catalog": dsl.Input[dsl.Dataset],
         "parts": dsl.Input[list[dsl.Dataset]],
@@ -85,7 +85,7 @@ RUN, ATTEMPT = {"run_id": str}, {"checkpoint_root": str, "run_id": str}
 SCALARS_OF: dict[str, dict[str, type]] = {
     "ingest": {**RUN, "search": bool, **dict.fromkeys(FIELDS, str)},
     "list_workers": SETTINGS,
-    "preprocess_share": {**ATTEMPT, "worker": int, **SETTINGS},
+    "preprocess": {**ATTEMPT, "worker": int, **SETTINGS},
     "collect_shards": SETTINGS,
     "extract_features": {**ATTEMPT, "task_name": str, **SETTINGS},
     "fine_tune": {**ATTEMPT, "task_name": str, "cut_off": str, **SETTINGS},

@@ -172,7 +172,7 @@ def test_apply_overrides_value_may_contain_equals_sign() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("image_size", "--set must be name=value, got 'image_size'"),
+        ("image_size", "an override must be name=value, got 'image_size'"),
         ("image_size=large", "image_size must be of type int, got 'large'"),
         ("image_size=96.5", "image_size must be of type int, got '96.5'"),
         ("random_baseline=yes", "model_random_baseline must be of type bool, got 'yes'"),

@@ -16,7 +16,7 @@ def list_workers(settings: str) -> list[int]:
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def preprocess_share(
+def preprocess(
     catalog: dsl.Input[dsl.Dataset],
     part: dsl.Output[dsl.Dataset],
     checkpoint_root: str,
@@ -34,7 +34,7 @@ def preprocess_share(
     from radiograft.training.checkpoints import Checkpoints
 
     devices.share_cores_by_image()
-    with stage("preprocess_share", part.path, reads=[catalog.path]):
+    with stage("preprocess", part.path, reads=[catalog.path]):
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"preprocess-{worker}")
         task.preprocess_share(Preprocess.from_json(settings), Path(catalog.path), Path(part.path), checkpoints, worker)
 

@@ -12,7 +12,7 @@ from kfp import components as kfp_components
 from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 from tests.helpers.packages import COMPILED, PACKAGES, TASKS
 
-STAGES = ("ingest", "preprocess-share", "extract-features", "fine-tune", "evaluate")
+STAGES = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 
 
 class AdaptedPackage:

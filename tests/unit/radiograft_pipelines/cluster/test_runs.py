@@ -73,19 +73,18 @@ NOTHING_NEW = "the data have not changed since an earlier version: nothing was t
 
 
 @pytest.mark.parametrize(
-    ("trigger", "other_tasks", "skipped"),
+    ("other_tasks", "skipped"),
     [
-        ("data_changed", [], True),
-        ("data_changed", [("condition-1", "SKIPPED"), ("preprocess", "SKIPPED")], True),
-        ("data_changed", [("publish", "SUCCEEDED")], False),
-        ("always", [], False),
+        ([], True),
+        ([("train-and-publish", "SKIPPED"), ("preprocess", "SKIPPED")], True),
+        ([("publish", "SUCCEEDED")], False),
     ],
 )
 def test_submit_wait_unchanged_data_reports_nothing_new(
-    radiograft: Radiograft, kfp: KfpDouble, trigger: str, other_tasks: list[tuple[str, str]], *, skipped: bool
+    radiograft: Radiograft, kfp: KfpDouble, other_tasks: list[tuple[str, str]], *, skipped: bool
 ) -> None:
     kfp.script = [("RUNNING", [("ingest", "RUNNING")]), ("SUCCEEDED", [("ingest", "SUCCEEDED"), *other_tasks])]
-    result = radiograft(*WAIT, "--set", f"trigger={trigger}")
+    result = radiograft(*WAIT, "--pipeline", "retraining")
     assert result.exit_code == 0, result.output
     assert (NOTHING_NEW in result.stdout.splitlines()) is skipped
 
@@ -258,23 +257,22 @@ def test_runs_malformed_metrics_shows_no_version(
 
 def test_runs_unchanged_data_is_listed_as_nothing_new(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
     root = f"{embedded}/nothing-new"
-    for trigger in ("always", "data_changed", "always"):
-        assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", f"trigger={trigger}").exit_code == 0
-    first, second, third = kfp.runs.values()
-    for run in (first, second, third):
+    for _ in range(2):
+        assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline", "retraining").exit_code == 0
+    first, second = kfp.runs.values()
+    for run in (first, second):
         run.state = "SUCCEEDED"
         run.runtime_config.parameters["publish_registry"] = root
     _publish(root, 1, first.run_id, 0.8125, promote=True)
     rows = [line.split() for line in radiograft("runs").output.splitlines()[1:]]
     assert [row[3:] for row in rows] == [
-        ["succeeded", "-", "-"],
         ["succeeded", "-", "nothing", "new"],
         ["succeeded", "0.812", "chest-radiograph", "1", "(production)"],
     ]
 
 
 def test_runs_unreadable_registry_shows_no_version(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", "trigger=data_changed").exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline", "retraining").exit_code == 0
     (run,) = kfp.runs.values()
     run.state = "SUCCEEDED"
     (row,) = radiograft("runs").output.splitlines()[1:]

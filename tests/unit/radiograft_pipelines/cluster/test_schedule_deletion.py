@@ -83,7 +83,7 @@ def test_schedule_old_options_again_replace_the_new_ones(radiograft: Radiograft,
     assert _run(radiograft, *WEEKLY).startswith("schedule weekly: replaced (")
     run.state = "FAILED"
     assert _run(radiograft, *WEEKLY).startswith("schedule weekly: unchanged (")
-    assert (_only_schedule(kfp).status, _only_schedule(kfp).runtime_config.parameters["train_seed"]) == ("ENABLED", 0)
+    assert (_only_schedule(kfp).status, _only_schedule(kfp).runtime_config.parameters["train_seed"]) == ("ENABLED", "0")
 
 
 @pytest.mark.parametrize("field", ["recurring_run_id", "storage_state", "state"])
@@ -95,7 +95,7 @@ def test_schedule_replaced_without_unfinished_run_is_deleted(
     run = _start_run(kfp, _only_schedule(kfp))
     setattr(run, field, {"recurring_run_id": "other", "storage_state": "ARCHIVED", "state": "SUCCEEDED"}[field])
     assert "continues" not in _run(radiograft, *WEEKLY, "--set", "seed=3")
-    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == 3
+    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
 
 
 def _deletes_after_run(kfp: KfpDouble, run: api.V2beta1Run) -> bool:

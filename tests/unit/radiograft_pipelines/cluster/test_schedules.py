@@ -43,17 +43,12 @@ def test_schedule_new_creates_recurring_run_without_catchup(radiograft: Radiogra
     assert schedule.runtime_config.parameters["data_source"] == "gs://data/nih"
 
 
-def test_schedule_train_trigger_defaults_to_data_changed(
-    radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path
-) -> None:
+def test_schedule_runs_retraining_by_default(radiograft: Radiograft, kfp: KfpDouble) -> None:
     _run(radiograft, *WEEKLY)
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "data_changed"
-    assert _run(radiograft, *WEEKLY, "--set", "trigger=always").startswith("schedule weekly: replaced")
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "always"
-    settings = tmp_path / "mine.yaml"
-    settings.write_text("train_trigger: always\n")
-    _run(radiograft, "schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "always"
+    assert [pipeline.display_name for pipeline in kfp.pipelines.values()] == ["radiograft-retraining"]
+    assert _run(radiograft, *WEEKLY, "--pipeline", "transfer_learning").startswith("schedule weekly: replaced")
+    version = kfp.versions[_only_schedule(kfp).pipeline_version_reference.pipeline_version_id]
+    assert kfp.pipelines[version.pipeline_id].display_name == "radiograft-transfer-learning"
 
 
 def test_schedule_same_options_is_unchanged(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -90,7 +85,7 @@ def test_schedule_failed_deletion_is_completed_by_next_call(radiograft: Radiogra
     assert radiograft(*WEEKLY, "--set", "seed=3").exit_code == 1
     assert len(kfp.recurring) == 2
     _run(radiograft, *WEEKLY, "--set", "seed=3")  # the next call deletes the old schedule
-    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == 3
+    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
     assert _only_schedule(kfp).recurring_run_id != before
 
 
@@ -190,8 +185,8 @@ def test_schedule_description_is_a_sentence(radiograft: Radiograft, kfp: KfpDoub
     )
     assert re.fullmatch(r"radiograft schedule [0-9a-f]{16}\)", mark)
     settings = tmp_path / "mine.yaml"
-    settings.write_text("model_name: lungs\ntrain_trigger: always\n")
-    _run(radiograft, "schedule", "daily", "--settings", str(settings), *URIS, "--cron", "0 3 * * *")
+    settings.write_text("model_name: lungs\n")
+    _run(radiograft, "schedule", "daily", "--settings", str(settings), *URIS, "--cron", "0 3 * * *", "--pipeline", "transfer_learning")
     (daily,) = (schedule for schedule in kfp.recurring.values() if schedule.display_name == "daily")
     assert daily.description.startswith("Trains lungs with the settings mine.yaml every day at 03:00. (radiograft")
 

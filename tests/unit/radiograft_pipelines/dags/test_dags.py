@@ -48,7 +48,7 @@ def test_cutoff_search_dag_has_six_stages() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_preprocess_dag_fans_out(package: str) -> None:
-    assert _dependencies(_tasks(package, "comp-preprocess")) == {
+    assert _dependencies(_tasks(package, "comp-preprocess-2")) == {
         "list-workers": [],
         "for-loop-1": ["list-workers"],
         "collect-shards": ["for-loop-1"],
@@ -83,10 +83,10 @@ def _dependencies(dag_tasks: dict[str, Any]) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_preprocess_loop_collects_parts_of_listed_workers(package: str) -> None:
-    loop = _tasks(package, "comp-preprocess")["for-loop-1"]
+    loop = _tasks(package, "comp-preprocess-2")["for-loop-1"]
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"]["producerTask"] == "list-workers"
-    worker = tasks(package)["preprocess-share"].dag["inputs"]["parameters"]["worker"]
+    worker = tasks(package)["preprocess"].dag["inputs"]["parameters"]["worker"]
     assert worker == {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
     parts = tasks(package)["collect-shards"].dag["inputs"]["artifacts"]["parts"]
     assert parts["taskOutputArtifact"]["producerTask"] == "for-loop-1"

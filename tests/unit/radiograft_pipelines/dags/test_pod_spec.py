@@ -17,7 +17,7 @@ every_task = pytest.mark.parametrize(
 PODS: dict[str, tuple[str, str, str | None, str]] = {
     "ingest": ("4", "8Gi", "1Gi", "21600"),
     "list-workers": ("1", "2Gi", None, "3600"),
-    "preprocess-share": ("8", "16Gi", "4Gi", "43200"),
+    "preprocess": ("8", "16Gi", "4Gi", "43200"),
     "collect-shards": ("2", "8Gi", None, "7200"),
     "extract-features": ("8", "32Gi", "8Gi", "86400"),
     "fine-tune": ("8", "32Gi", "8Gi", "259200"),

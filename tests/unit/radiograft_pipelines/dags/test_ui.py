@@ -10,7 +10,7 @@ every_package = pytest.mark.parametrize("package", PACKAGES)
 NAMES = {
     "ingest": "Ingest",
     "list-workers": "List workers",
-    "preprocess-share": "Preprocess share",
+    "preprocess": "Preprocess",
     "collect-shards": "Collect shards",
     "extract-features": "Extract features",
     "fine-tune": "Fine-tune",
@@ -79,7 +79,7 @@ def test_tasks_show_few_artifacts(package: str) -> None:
     expected = {
         "ingest": ["catalog", "resolved_settings"],
         "list-workers": [],
-        "preprocess-share": ["part"],
+        "preprocess": ["part"],
         "collect-shards": ["data_report", "shards"],
         "extract-features": ["feature_model", "features"],
         "fine-tune": ["model"],
