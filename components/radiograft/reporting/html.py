@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from radiograft.registry.result_types import Estimate, SplitMetrics
 
@@ -34,8 +36,43 @@ def environment() -> Environment:
     environment.filters["number"] = format_number
     environment.filters["strategy"] = STRATEGIES.__getitem__
     environment.filters["plain"] = _plain
+    environment.filters["sentence"] = format_sentence
+    environment.filters["with_anchors"] = add_anchors
     environment.filters["base64"] = _base64
     return environment
+
+
+class Anchored(NamedTuple):
+    """HTML whose h2 headings have ids, and (id, title) of each heading for the contents list."""
+
+    html: Markup
+    entries: list[tuple[str, Markup]]
+
+
+def add_anchors(html: str) -> Anchored:
+    """Adds ids to the h2 headings of a page. Text from outside is escaped and cannot contain a heading.
+
+    Example:
+        >>> add_anchors("<h2>Data drift</h2>").html
+        Markup('<h2 id="data-drift">Data drift</h2>')
+    """
+    entries = [
+        (re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), Markup(title))
+        for title in re.findall("<h2>(.*?)</h2>", html)
+    ]
+    anchors = iter(entries)
+    anchored = re.sub("<h2>", lambda _: f'<h2 id="{next(anchors)[0]}">', html)
+    return Anchored(Markup(anchored), entries)
+
+
+def format_sentence(text: str) -> str:
+    """Returns a note as a sentence: with a capital letter and a period.
+
+    Example:
+        >>> format_sentence("the images are synthetic")
+        'The images are synthetic.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
 
 
 def _plain(value: object) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.drift.comparison import compare_samples, describe_shift
-from radiograft.drift.evaluation_drift import drift_plots
+from radiograft.drift.comparison import compare_samples, describe_shift, describe_untested, drift_outcome
+from radiograft.drift.evaluation_drift import drift_plots, drift_section, drift_warnings, render_drift_page
 from radiograft.drift.reference import ReferenceSample, describe_rows, draw_sample
 
 LABELS = ("Pneumonia", "Effusion")
@@ -116,6 +116,36 @@ def test_compare_samples_below_ten_patients_is_not_tested(patients: int) -> None
         assert comparison.drift["shifted"] == []
         drift_plots(comparison, *both)
         json.dumps(comparison.drift, allow_nan=False)
+
+
+def test_drift_outcome_nothing_compared_is_no_all_clear() -> None:
+    """Fails if a comparison of too few patients is reported like one that detected no shift."""
+    drift = compare_samples(sample(1), sample(2, 9), seed=0).drift
+    untested = (
+        "prediction scores, embedding, view, age, sex (fewer than 10 patients in one of the samples)"
+    )
+    assert drift_outcome(drift) == "nothing could be compared"
+    assert describe_untested(drift) == untested
+    assert drift_warnings(drift) == [f"Data drift is unknown, because nothing could be compared: {untested}."]
+    section = drift_section(drift, {}, "data of version 1", "new images")
+    page = render_drift_page(section, title="chest", source="folder", created="2026-01-01", notes=[])
+    assert "Nothing could be compared" in page
+    assert untested in page
+    assert "No shift was detected" not in page
+
+
+def test_drift_outcome_partial_comparison_names_what_is_missing() -> None:
+    new = dataclasses.replace(sample(2), age=np.full(120, np.nan, np.float32), sex=np.full(120, ""))
+    drift = compare_samples(sample(1), new, seed=0).drift
+    assert drift_outcome(drift) == "no shift detected"
+    assert describe_untested(drift) == "age, sex (not recorded)"
+    assert drift_warnings(drift) == []
+
+
+def test_drift_outcome_complete_comparison() -> None:
+    same, shifted = (compare_samples(sample(1), sample(2, score_shift=shift), seed=0).drift for shift in (0, 0.4))
+    assert (drift_outcome(same), drift_outcome(shifted)) == ("no shift detected", "shifted")
+    assert (describe_untested(same), describe_untested(shifted)) == ("", "")
 
 
 def test_compare_samples_ten_patients_is_tested() -> None:
