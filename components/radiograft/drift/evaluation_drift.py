@@ -27,6 +27,7 @@ from radiograft.drift.comparison import (
     drift_outcome,
     known_values,
 )
+from radiograft.drift.image_ranges import measure_ranges
 from radiograft.drift.reference import (
     REFERENCE,
     EmbeddingModel,
@@ -109,7 +110,8 @@ def drift_warnings(drift: DriftReport) -> list[str]:
 def _reference(data: Shards, validation: Embeddings, seed: int) -> ReferenceSample:
     validation_rows, train = data.split("validation").iloc[validation.positions], data.split("train")
     rows = pd.concat([validation_rows, train.iloc[draw_sample(train, seed)]], ignore_index=True)
-    return describe_rows(rows, data.labels, validation.scores, validation.features)
+    ranges = measure_ranges(rows, choose_rows(data, "validation", validation.positions).as_numpy_iterator())
+    return describe_rows(rows, data.labels, validation.scores, validation.features, ranges)
 
 
 def drift_plots(comparison: DriftComparison, reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:

@@ -53,7 +53,7 @@ def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
         "Images": sum(split["pictures"] for split in splits),
         "Patients": sum(split["patients"] for split in splits),
         "Excluded for defects": sum(group["count"] for group in excluded if group["defect"]),
-        "Excluded as not requested": sum(group["count"] for group in excluded if not group["defect"]),
+        "Not requested": sum(group["count"] for group in excluded if not group["defect"]),
         "Quarantined": sum(group["count"] for group in excluded if group["policy"] == QUARANTINE),
         "Flagged but kept": sum(group["count"] for group in facts["suspects"]),
     }
@@ -61,17 +61,19 @@ def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
 
 def _headline(figures: Mapping[str, int]) -> str:
     usable = f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable."
-    defects, others = figures["Excluded for defects"], figures["Excluded as not requested"]
+    defects, others = figures["Excluded for defects"], figures["Not requested"]
     excluded = (
         f"{defects + others:,} images, rows or boxes were excluded: {defects:,} for defects, {others:,} because they were "
         "not requested."
     )
     flagged = f"{figures['Flagged but kept']:,} images are flagged for review and kept."
-    return " ".join([
-        usable,
-        excluded if defects + others else "Nothing was excluded.",
-        flagged if figures["Flagged but kept"] else "No image is flagged.",
-    ])
+    return " ".join(
+        [
+            usable,
+            excluded if defects + others else "Nothing was excluded.",
+            flagged if figures["Flagged but kept"] else "No image is flagged.",
+        ]
+    )
 
 
 def _count_defects(facts: Mapping[str, Any]) -> collections.Counter[str]:

@@ -119,7 +119,9 @@ def render_report(report: Report) -> str:
         .render(
             report=report,
             headline=html.headline(report.published, report.test),
-            notes=list(dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))),
+            notes=list(
+                dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))
+            ),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),

@@ -52,13 +52,14 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
         quantity: `accuracy` or `loss`.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(5.6, 2.7))
-        axes = figure.add_axes((0.12, 0.18, 0.85, 0.77))
+        figure = Figure(figsize=(3.5, 2.5))
+        axes = figure.add_axes((0.18, 0.19, 0.79, 0.77))
         epochs = [row["epoch"] for row in history]
         series = (("validation", f"val_{quantity}"), ("training", quantity))
         for (name, key), (color, dashes) in zip(series, STYLES, strict=True):
             axes.plot(epochs, [row[key] for row in history], color=color, linestyle=dashes, marker=".", label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.legend(loc="best")
         return as_svg(figure)
@@ -109,8 +110,8 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         points: the cut-off curve; at least one point has an estimable AUROC.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(8.4, 2.5))
-        axes = figure.add_axes((0.08, 0.19, 0.91, 0.78))
+        figure = Figure(figsize=(6.6, 2.9))
+        axes = figure.add_axes((0.1, 0.16, 0.88, 0.81))
         numbers = range(1, len(points) + 1)
         bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
         low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn

@@ -84,9 +84,7 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
 
 def _count_split(data: Shards, split: str) -> SplitCount:
     rows, count = data.split(split), data.summary["splits"][split]
-    return SplitCount(
-        split, count["pictures"], count["patients"], count_classes(rows, data.labels), count_pixels(rows)
-    )
+    return SplitCount(split, count["pictures"], count["patients"], count_classes(rows, data.labels), count_pixels(rows))
 
 
 def _roc_curves(test: pd.DataFrame, labels: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:

@@ -121,9 +121,7 @@ def test_compare_samples_below_ten_patients_is_not_tested(patients: int) -> None
 def test_drift_outcome_nothing_compared_is_no_all_clear() -> None:
     """Fails if a comparison of too few patients is reported like one that detected no shift."""
     drift = compare_samples(sample(1), sample(2, 9), seed=0).drift
-    untested = (
-        "prediction scores, embedding, view, age, sex (fewer than 10 patients in one of the samples)"
-    )
+    untested = "prediction scores, embedding, view, age, sex (fewer than 10 patients in one of the samples)"
     assert drift_outcome(drift) == "nothing could be compared"
     assert describe_untested(drift) == untested
     assert drift_warnings(drift) == [f"Data drift is unknown, because nothing could be compared: {untested}."]

@@ -285,5 +285,5 @@ def test_evaluate_scores_heat_maps_against_test_boxes(results: dict[str, Any], e
 def test_evaluate_without_boxes_report_says_so(other_test_labels: Evaluated) -> None:
     assert read(other_test_labels.folder)[0]["localisation"] is None
     page = other_test_labels.report.read_text(encoding="utf-8")
-    assert "Not evaluated: neither test nor validation images have annotated boxes." in page
+    assert "Not evaluated, because neither test nor validation images have annotated boxes." in page
     assert "Control: image center" not in page
