@@ -18,6 +18,7 @@ GRAY_VALUES = {
 }
 QUANTITIES = ("pixels", *GRAY_VALUES)  # rows of the array of ranges
 INSIDE = (0.5, 99.5)  # percentiles: a few defective images in the development data must not widen a range
+GRAY_TOLERANCE = 10  # of 255: bounds from a small sample are too narrow
 SIDE_TOLERANCE = 1.25  # the size of a file matters little, because the image is resized
 
 
@@ -75,18 +76,12 @@ def describe_outliers(ranges: FloatArray, size: ImageSize, image: np.ndarray) ->
     """
     (low, high), *grays = ranges
     (values,) = gray_values(image[np.newaxis])
+    smaller, larger = (math.sqrt(size.height * size.width) * factor for factor in (SIDE_TOLERANCE, 1 / SIDE_TOLERANCE))
     notes = []
-    if _side(low) > _side(size.height * size.width) * SIDE_TOLERANCE or (
-        _side(size.height * size.width) > _side(high) * SIDE_TOLERANCE
-    ):
-        notes.append(
-            f"{size.width} x {size.height} pixels; development images have {low / 1e6:.2f} to {high / 1e6:.2f} megapixels"
-        )
+    if smaller < math.sqrt(low) or larger > math.sqrt(high):
+        bounds = f"{low / 1e6:.2f} to {high / 1e6:.2f} megapixels"
+        notes.append(f"{size.width} x {size.height} pixels; development images have {bounds}")
     for name, value, (darkest, brightest) in zip(GRAY_VALUES.values(), values, grays, strict=True):
-        if value < darkest or value > brightest:
+        if value < darkest - GRAY_TOLERANCE or value > brightest + GRAY_TOLERANCE:
             notes.append(f"{name} is {value:.0f}, outside {darkest:.0f} to {brightest:.0f}")
     return notes
-
-
-def _side(pixels: float) -> float:
-    return math.sqrt(pixels)

@@ -63,8 +63,8 @@ def _headline(figures: Mapping[str, int]) -> str:
     usable = f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable."
     defects, others = figures["Excluded for defects"], figures["Not requested"]
     excluded = (
-        f"{defects + others:,} images, rows or boxes were excluded: {defects:,} for defects, {others:,} because they were "
-        "not requested."
+        f"{defects + others:,} images, rows or boxes were excluded: {defects:,} for defects, {others:,} because they "
+        "were not requested."
     )
     flagged = f"{figures['Flagged but kept']:,} images are flagged for review and kept."
     return " ".join(

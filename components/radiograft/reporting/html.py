@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from radiograft.registry.result_types import Estimate, SplitMetrics
 
@@ -43,10 +42,10 @@ def environment() -> Environment:
 
 
 class Anchored(NamedTuple):
-    """HTML whose h2 headings have ids, and (id, title) of each heading for the contents list."""
+    """HTML whose h2 headings have ids, and the id and the title, as HTML, of each heading for the contents list."""
 
-    html: Markup
-    entries: list[tuple[str, Markup]]
+    html: str
+    entries: list[tuple[str, str]]
 
 
 def add_anchors(html: str) -> Anchored:
@@ -54,15 +53,12 @@ def add_anchors(html: str) -> Anchored:
 
     Example:
         >>> add_anchors("<h2>Data drift</h2>").html
-        Markup('<h2 id="data-drift">Data drift</h2>')
+        '<h2 id="data-drift">Data drift</h2>'
     """
-    entries = [
-        (re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), Markup(title))
-        for title in re.findall("<h2>(.*?)</h2>", html)
-    ]
+    titles = re.findall("<h2>(.*?)</h2>", html)
+    entries = [(re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), title) for title in titles]
     anchors = iter(entries)
-    anchored = re.sub("<h2>", lambda _: f'<h2 id="{next(anchors)[0]}">', html)
-    return Anchored(Markup(anchored), entries)
+    return Anchored(re.sub("<h2>", lambda _: f'<h2 id="{next(anchors)[0]}">', html), entries)
 
 
 def format_sentence(text: str) -> str:

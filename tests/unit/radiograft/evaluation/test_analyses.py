@@ -117,5 +117,5 @@ def test_report_nothing_to_analyze_says_so(full_report: Report) -> None:
     assert (analyses["subgroups"], analyses["shortcuts"]) == ([], [])
     assert results.analysis_notes(analyses) == []
     shown = Page(render_report(replace(full_report, sections=results.analysis_sections(analyses))))
-    assert "No subgroups: the images do not differ in sex, age group, view or source folder" in shown.text
+    assert "No subgroups, because the images do not differ in sex, age group, view or source folder" in shown.text
     assert "Nothing to compare" in shown.text

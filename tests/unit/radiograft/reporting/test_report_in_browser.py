@@ -52,7 +52,7 @@ def test_report_wide_plots_scroll_on_phone(tmp_path: Path, full_report: Report) 
     """Fails if a full-width plot shrinks with the page: its text would be five pixels high."""
     scrolled = open_page(render_report(full_report), 375, tmp_path).scrolled
     assert "Validation AUROC of a linear probe on each layer, with 95% confidence intervals" in scrolled
-    assert "Best layers" in scrolled
+    assert "Results by label" in scrolled
 
 
 def test_report_row_borders_cross_sticky_column(tmp_path: Path, full_report: Report) -> None:
