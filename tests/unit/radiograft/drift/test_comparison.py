@@ -13,6 +13,7 @@ import pytest
 from radiograft.drift.comparison import compare_samples, describe_shift, describe_untested, drift_outcome
 from radiograft.drift.evaluation_drift import drift_plots, drift_section, drift_warnings, render_drift_page
 from radiograft.drift.reference import ReferenceSample, describe_rows, draw_sample
+from tests.helpers.browser import audit_accessibility, needs_chromium
 
 LABELS = ("Pneumonia", "Effusion")
 TESTS = ["score", "embedding", "view", "age", "sex"]
@@ -169,6 +170,18 @@ def test_drift_plots_are_complete_and_self_contained() -> None:
         assert "<svg" in svg
         assert "<script" not in svg
         assert "<image" not in svg
+
+
+@needs_chromium
+@pytest.mark.parametrize("patients", [9, 60])
+def test_drift_page_has_no_accessibility_violation(patients: int, tmp_path: Path) -> None:
+    reference, new = sample(1), sample(2, patients, score_shift=0.4)
+    comparison = compare_samples(reference, new, seed=0)
+    section = drift_section(
+        comparison.drift, drift_plots(comparison, reference, new), "data of version 1", "new images"
+    )
+    page = render_drift_page(section, title="chest", source="folder", created="2026-01-01", notes=["a note"])
+    assert audit_accessibility(page, "light", tmp_path) == []
 
 
 @pytest.fixture(scope="module")
