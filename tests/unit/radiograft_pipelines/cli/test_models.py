@@ -65,7 +65,7 @@ def _error(result: Result) -> str:
     """Returns the error message of a command that must fail without a traceback."""
     assert result.exit_code == 1
     assert "Traceback" not in result.output
-    return result.stderr.removeprefix("Error: ").strip()
+    return result.stderr.removeprefix(UNRECORDED).removeprefix("Error: ").strip()
 
 
 def _production_version(folder: Path) -> int:
