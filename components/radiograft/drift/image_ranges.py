@@ -79,8 +79,8 @@ def describe_outliers(ranges: FloatArray, size: ImageSize, image: np.ndarray) ->
     smaller, larger = (math.sqrt(size.height * size.width) * factor for factor in (SIDE_TOLERANCE, 1 / SIDE_TOLERANCE))
     notes = []
     if smaller < math.sqrt(low) or larger > math.sqrt(high):
-        bounds = f"{low / 1e6:.2f} to {high / 1e6:.2f} megapixels"
-        notes.append(f"{size.width} x {size.height} pixels; development images have {bounds}")
+        bounds = " to ".join(dict.fromkeys(f"{bound / 1e6:.2f}" for bound in (low, high)))
+        notes.append(f"{size.width} x {size.height} pixels; development images have {bounds} megapixels")
     for name, value, (darkest, brightest) in zip(GRAY_VALUES.values(), values, grays, strict=True):
         if value < darkest - GRAY_TOLERANCE or value > brightest + GRAY_TOLERANCE:
             notes.append(f"{name} is {value:.0f}, outside {darkest:.0f} to {brightest:.0f}")

@@ -69,6 +69,13 @@ def test_describe_outliers_other_size_is_named(size: ImageSize, outside: bool) -
     assert notes == ([expected] if outside else [])
 
 
+def test_describe_outliers_development_images_of_one_size() -> None:
+    ranges = unknown_ranges()
+    ranges[0] = 65_536
+    (note,) = describe_outliers(ranges, SIZE, ramp(0, 225))
+    assert note == "1000 x 1000 pixels; development images have 0.07 megapixels"
+
+
 def test_measure_ranges_one_blank_image_does_not_widen_them() -> None:
     """Fails if the range is that of all images: one defective image would hide every other."""
     images = np.stack([ramp(0, 240)] * 400 + [np.full((16, 16, 1), 128, "uint8")])
