@@ -187,8 +187,7 @@ def resolve_form(form: Mapping[str, str], *, search: bool) -> dict[str, Scalar]:
     loaded = load_settings_file(form["settings"]) if form["settings"] else {}
     fields = [f"{name}={form[name]}" for name in FORM_SETTINGS if form[name]]
     overrides = split_overrides(form["overrides"])
-    changed = apply_overrides({}, overrides)
-    for name in changed:
+    for name in (full_name(override.partition("=")[0].strip()) for override in overrides if "=" in override):
         if form.get(name):
             raise ValueError(f"{name} must be given once, got its field and an entry in overrides: clear one of them")
     return fill_defaults(apply_overrides(for_search(loaded) if search else loaded, [*fields, *overrides]))

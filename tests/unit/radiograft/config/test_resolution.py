@@ -37,6 +37,11 @@ def test_resolve_form_settings_file_in_bucket(embedded: str) -> None:
     assert resolve_form(NEEDED | {"settings": f"{embedded}/mine.yaml"}, search=False)["image_size"] == 64
 
 
+def test_resolve_form_backbone_in_overrides_keeps_cut_off_field() -> None:
+    form = NEEDED | {"overrides": "backbone=efficientnet_lite0", "model_cut_off": "block7a_expand_conv"}
+    assert resolve_form(form, search=False)["model_cut_off"] == "block7a_expand_conv"
+
+
 def test_resolve_form_backbone_sets_its_cut_off() -> None:
     settings = resolve_form(NEEDED | {"model_backbone": "efficientnet_lite0"}, search=False)
     assert settings["model_cut_off"] == "top_conv"

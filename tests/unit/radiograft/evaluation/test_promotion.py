@@ -195,6 +195,6 @@ def test_report_states_decision_and_reason(registered: Registered) -> None:
     assert "Approved for promotion: the 95% interval of the AUROC for Pneumonia must lie" in better
     assert "Not promoted: the 95% interval of the AUROC for Pneumonia minus version 2" in worse
     for number, page in ((1, better), (2, worse)):
-        assert page.count("<h2>Comparison with the production model</h2>") == 1
-        assert page.index('class="decision"') < page.index("<h2>Comparison of strategies</h2>")
+        assert page.count(">Comparison with the production model</h2>") == 1
+        assert page.index('class="decision"') < page.index(">Comparison of strategies</h2>")
         assert f'<th scope="col">Version {number}</th>' in page

@@ -186,7 +186,18 @@ def test_schedule_description_is_a_sentence(radiograft: Radiograft, kfp: KfpDoub
     assert re.fullmatch(r"radiograft schedule [0-9a-f]{16}\)", mark)
     settings = tmp_path / "mine.yaml"
     settings.write_text("model_name: lungs\n")
-    _run(radiograft, "schedule", "daily", "--settings", str(settings), *URIS, "--cron", "0 3 * * *", "--pipeline", "transfer_learning")
+    _run(
+        radiograft,
+        "schedule",
+        "daily",
+        "--settings",
+        str(settings),
+        *URIS,
+        "--cron",
+        "0 3 * * *",
+        "--pipeline",
+        "transfer_learning",
+    )
     (daily,) = (schedule for schedule in kfp.recurring.values() if schedule.display_name == "daily")
     assert daily.description.startswith("Trains lungs with the settings mine.yaml every day at 03:00. (radiograft")
 

@@ -19,7 +19,17 @@ ANOTHER = "registry.example/trainer@sha256:" + "b" * 64
 
 
 def test_submit_creates_pipeline_version_experiment_and_run(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    result = radiograft(*SUBMIT, "--set", "seed=7", "--set", "dropout=0.4", "--service-account", "trainer", "--pipeline-root", "gs://a/root")
+    result = radiograft(
+        *SUBMIT,
+        "--set",
+        "seed=7",
+        "--set",
+        "dropout=0.4",
+        "--service-account",
+        "trainer",
+        "--pipeline-root",
+        "gs://a/root",
+    )
     assert result.exit_code == 0, result.output
     (pipeline,) = kfp.pipelines.values()
     (version,) = kfp.versions.values()

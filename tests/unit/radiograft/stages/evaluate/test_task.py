@@ -151,7 +151,7 @@ def test_evaluate_label_without_positives_is_not_estimable(results: dict[str, An
         "label: Emphysema."
     )
     assert sentence in page
-    assert "not estimable on test (31 images), where all or no images are positive: Emphysema" in page
+    assert "Not estimable on test (31 images), where all or no images are positive: Emphysema." in page
 
 
 def test_evaluate_analyzes_published_model_on_test(
@@ -172,7 +172,7 @@ def test_evaluate_analyzes_published_model_on_test(
     assert {found["variable"] for found in results["shortcuts"]} >= {"bytes", "view", "age", "sex"}
     page = evaluation.report.read_text(encoding="utf-8")
     for heading in ("Calibration", "Subgroup analysis", "Shortcut analysis"):
-        assert f"<h2>{heading}</h2>" in page
+        assert f">{heading}</h2>" in page
 
 
 def test_evaluate_random_baseline_only_if_requested(
@@ -297,5 +297,5 @@ def test_evaluate_scores_heat_maps_against_test_boxes(results: dict[str, Any], e
 def test_evaluate_without_boxes_report_says_so(other_test_labels: Evaluated) -> None:
     assert read(other_test_labels.folder)[0]["localisation"] is None
     page = other_test_labels.report.read_text(encoding="utf-8")
-    assert "Not evaluated: neither test nor validation images have annotated boxes." in page
+    assert "Not evaluated, because neither test nor validation images have annotated boxes." in page
     assert "Control: image center" not in page

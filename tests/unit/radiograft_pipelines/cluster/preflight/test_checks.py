@@ -16,7 +16,7 @@ from tests.unit.radiograft_pipelines.conftest import Radiograft
 Cluster = Callable[..., KubernetesDouble]
 DIGEST = "registry.example/trainer@sha256:" + "a" * 64
 DOCTOR = ("doctor", "--image", DIGEST)
-ON_GPUS = "✗ ingest, evaluate, extract-features, fine-tune, preprocess"
+ON_GPUS = "✗ evaluate, extract-features, fine-tune, ingest, preprocess"
 
 
 def test_doctor_complete_cluster_succeeds(radiograft: Radiograft, cluster: Cluster) -> None:
