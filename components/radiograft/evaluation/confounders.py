@@ -30,7 +30,7 @@ LEVEL = 0.05  # of the p-value after Holm's correction
 # about a medium effect (3.47 at a prevalence of 1%, Chen, Cohen and Chen 2010).
 STRONG_ODDS_RATIO = 3.0
 MAX_NAMED = 5  # labels of a warning
-MAX_TABLES = 12  # pairs of variable and label whose groups are listed in the report
+MAX_TABLES = 6  # pairs of variable and label whose groups are listed in the report
 
 
 def find_confounders(train: pd.DataFrame, labels: Sequence[str]) -> list[Confounder]:

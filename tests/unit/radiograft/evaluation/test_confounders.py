@@ -225,7 +225,7 @@ def test_rows_to_analyze_folders_that_are_classes_are_no_source(
 
 def test_report_without_confounders_says_so(full_report: Report) -> None:
     page = Page(render_report(replace(full_report, sections=[confounder_section([])])))
-    assert "Nothing to compare: no variable of the catalog has two groups of 5 or more training patients" in page.text
+    assert "Nothing to compare, because no variable of the catalog has two groups of 5 or more training" in page.text
 
 
 def test_find_confounders_real_covid_radiographs_view_is_associated(test_data: Path) -> None:
