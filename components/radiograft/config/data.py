@@ -20,7 +20,6 @@ NO_FINDING = "No Finding"
 FORMATS = (
     "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table", "vindr",
 )  # fmt: skip
-ALWAYS, DATA_CHANGED = "always", "data_changed"
 UNANIMOUS = "unanimous"
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
@@ -132,12 +131,6 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         unit="patients",
         low=20,
         high=100_000,
-    )
-    train_trigger: str = setting(
-        ALWAYS,
-        "`data_changed` skips training if data and settings are unchanged. Scheduled runs default to it; manual runs "
-        "always train.",
-        choices=(ALWAYS, DATA_CHANGED),
     )
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,11 @@ from scipy.stats import chi2
 from radiograft.data.catalog import label_column
 from radiograft.evaluation import subgroups
 from radiograft.evaluation.shortcuts import NAMES
+from radiograft.metrics.bootstrap import encode_patients
 from radiograft.metrics.delong import NORMAL_975
-from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Confounder, ConfounderGroup, Estimate
+from radiograft.metrics.ranking import FloatArray, IntArray
+from radiograft.registry.result_types import Estimate
+from radiograft.registry.results import Confounder, ConfounderGroup
 from radiograft.reporting.html import ReportSection
 
 MIN_PATIENTS = 5  # in a group and in each class; with fewer, the chi-square distribution is a poor approximation
@@ -27,7 +30,7 @@ LEVEL = 0.05  # of the p-value after Holm's correction
 # about a medium effect (3.47 at a prevalence of 1%, Chen, Cohen and Chen 2010).
 STRONG_ODDS_RATIO = 3.0
 MAX_NAMED = 5  # labels of a warning
-MAX_TABLES = 12  # pairs of variable and label whose groups are listed in the report
+MAX_TABLES = 6  # pairs of variable and label whose groups are listed in the report
 
 
 def find_confounders(train: pd.DataFrame, labels: Sequence[str]) -> list[Confounder]:
@@ -40,12 +43,15 @@ def find_confounders(train: pd.DataFrame, labels: Sequence[str]) -> list[Confoun
         train: catalog rows of the training images.
         labels: all labels.
     """
-    found = [
-        confounder
-        for variable, groups in subgroups.assign_groups(train).items()
-        for label in labels
-        if (confounder := _measure(variable, groups, label, train)) is not None
-    ]
+    patients = encode_patients(train["patient_id"]) if len(train) else np.empty(0, np.int64)
+    found = []
+    for variable, column in subgroups.assign_groups(train).items():
+        names = subgroups.sort_groups(variable, column.dropna().unique())
+        groups = pd.Categorical(column, names).codes.astype(np.int64)
+        for label in labels:
+            counts = _count(groups, train[label_column(label)].to_numpy("float64"), patients, len(names))
+            confounder = _measure(variable, label, counts, names)
+            found += [] if confounder is None else [confounder]
     adjusted = adjust_p_values([confounder["p"] for confounder in found])
     for confounder, p in zip(found, adjusted, strict=True):
         confounder["adjusted_p"] = p
@@ -100,47 +106,82 @@ def adjust_p_values(values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _measure(variable: str, groups: pd.Series[str], label: str, train: pd.DataFrame) -> Confounder | None:
+class _Counts(NamedTuple):
+    """Counts of the images with known group and truth.
+
+    Attributes:
+        images, positives, patients: (groups,) by group.
+        by_class: (2,) patients with an image without, and with, the label.
+        table: (groups, 2) patients without, and with, the label. One of n images of a patient counts 1/n.
+        n_patients: all patients.
+    """
+
+    images: IntArray
+    positives: IntArray
+    patients: IntArray
+    by_class: IntArray
+    table: FloatArray
+    n_patients: int
+
+
+def _count(groups: IntArray, truth: FloatArray, patients: IntArray, n_groups: int) -> _Counts:
+    """Counts images and patients; groups with too few patients count nothing.
+
+    Args:
+        groups: (n,) code of the group of each image, -1 if unknown.
+        truth: (n,) 0, 1 or NaN.
+        patients: (n,) patient code of each image.
+        n_groups: number of groups.
+    """
+    known = (groups >= 0) & ~np.isnan(truth)
+    large = _count_patients(groups[known], patients[known], n_groups) >= MIN_PATIENTS
+    known[known] = large[groups[known]]
+    groups, classes, patients = groups[known], truth[known].astype(np.int64), patients[known]
+    weights = 1 / np.bincount(patients)[patients] if len(patients) else np.empty(0)
+    return _Counts(
+        images=np.bincount(groups, minlength=n_groups),
+        positives=np.bincount(groups[classes == 1], minlength=n_groups),
+        patients=_count_patients(groups, patients, n_groups),
+        by_class=_count_patients(classes, patients, 2),
+        table=np.bincount(2 * groups + classes, weights, 2 * n_groups).astype(np.float64).reshape(n_groups, 2),
+        n_patients=len(np.unique(patients)),
+    )
+
+
+def _count_patients(keys: IntArray, patients: IntArray, n_keys: int) -> IntArray:
+    """Returns the number of different patients of each key, (n_keys,)."""
+    n_patients = int(patients.max(initial=0)) + 1
+    return np.bincount(np.unique(keys * n_patients + patients) // n_patients, minlength=n_keys)
+
+
+def _measure(variable: str, label: str, counts: _Counts, names: Sequence[str]) -> Confounder | None:
     """Returns the association of one variable and one label; None if there are too few patients."""
-    images = pd.DataFrame({"group": groups, "truth": train[label_column(label)], "patient": train["patient_id"]})
-    images = images.dropna()
-    patients = images.groupby("group")["patient"].nunique()
-    images = images[images["group"].isin(patients.index[patients >= MIN_PATIENTS])]
-    by_class = images.groupby("truth")["patient"].nunique()
-    if images["group"].nunique() < 2 or len(by_class) < 2 or by_class.min() < MIN_PATIENTS:
+    used = np.flatnonzero(counts.images).tolist()
+    if len(used) < 2 or counts.by_class.min() < MIN_PATIENTS:
         return None
-    weights = 1 / images.groupby("patient")["truth"].transform("size")
-    names = subgroups.sort_groups(variable, images["group"].unique())
-    table = weights.groupby([images["group"], images["truth"]]).sum().unstack(fill_value=0).loc[names].to_numpy()
-    statistic = _chi_square(table)
+    table = counts.table[used]
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    statistic = float(((table - expected) ** 2 / expected).sum())
     return {
         "variable": variable,
         "label": label,
-        "groups": [
-            _describe_group(name, images[images["group"] == name], table, row) for row, name in enumerate(names)
-        ],
-        "n_images": len(images),
-        "n_patients": int(images["patient"].nunique()),
+        "groups": [_describe_group(names[row], counts, row) for row in used],
+        "n_images": int(counts.images.sum()),
+        "n_patients": counts.n_patients,
         "cramers_v": min(1.0, math.sqrt(statistic / table.sum())),
-        "p": float(chi2.sf(statistic, len(names) - 1)),
+        "p": float(chi2.sf(statistic, len(used) - 1)),
         "adjusted_p": 1.0,
         "warning": False,
     }
 
 
-def _chi_square(table: FloatArray) -> float:
-    """Returns Pearson's chi-square statistic of a table [groups, 2]."""
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    return float(((table - expected) ** 2 / expected).sum())
-
-
-def _describe_group(name: str, images: pd.DataFrame, table: FloatArray, row: int) -> ConfounderGroup:
+def _describe_group(name: str, counts: _Counts, row: int) -> ConfounderGroup:
     return {
         "group": name,
-        "n_images": len(images),
-        "n_patients": int(images["patient"].nunique()),
-        "positives": int(images["truth"].sum()),
-        "odds_ratio": odds_ratio(table[row], table.sum(axis=0) - table[row]),
+        "n_images": int(counts.images[row]),
+        "n_patients": int(counts.patients[row]),
+        "positives": int(counts.positives[row]),
+        "odds_ratio": odds_ratio(counts.table[row], counts.table.sum(axis=0) - counts.table[row]),
     }
 
 
@@ -150,7 +191,7 @@ def odds_ratio(inside: Iterable[float], outside: Iterable[float]) -> Estimate:
     Args:
         inside, outside: number of patients without and with the label, in the group and outside of it.
     """
-    counts = [count + 0.5 for count in (*inside, *outside)]
+    counts = [max(float(count), 0.0) + 0.5 for count in (*inside, *outside)]
     absent, present, others_absent, others_present = counts
     value = present * others_absent / (absent * others_present)
     factor = math.exp(NORMAL_975 * math.sqrt(sum(1 / count for count in counts)))
@@ -163,13 +204,15 @@ def _is_strong(group: ConfounderGroup) -> bool:
 
 
 def _describe(confounder: Confounder) -> str:
-    """Returns the counts of the group whose odds differ most significantly."""
-    group = max(confounder["groups"], key=lambda each: (_significance(each), each["odds_ratio"]["value"] or 0.0))
+    """Returns the counts of the group whose odds differ most significantly among those that differ strongly."""
+    strong = list(filter(_is_strong, confounder["groups"]))
+    group = max(strong, key=lambda each: (_significance(each), each["odds_ratio"]["value"] or 0.0))
     with_label = sum(each["positives"] for each in confounder["groups"])
     without = confounder["n_images"] - with_label
     return (
         f"{group['positives']:,} of {with_label:,} images with the label have {NAMES[confounder['variable']].lower()} "
-        f"{group['group']}, and {group['n_images'] - group['positives']:,} of {without:,} without"
+        f"{group['group']}, and {group['n_images'] - group['positives']:,} of {without:,} without (odds ratio "
+        f"{group['odds_ratio']['value']:.2f}, each patient counted once)"
     )
 
 

@@ -68,11 +68,11 @@ def compute_results(
         random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
-        **analyze(settings, _hide_class_folders(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
+        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
     )
 
 
-def _hide_class_folders(data: Shards) -> pd.DataFrame:
+def rows_to_analyze(data: Shards) -> pd.DataFrame:
     """Returns the catalog rows, without URIs if the folders are the classes: as a source they would give the label."""
     recorded = data.folder / SETTINGS_FILE
     has_class_folders = recorded.exists() and read_settings(data.folder).get("data_format") == "folders"

@@ -164,38 +164,6 @@ class Shortcut(TypedDict):
     warning: bool
 
 
-class ConfounderGroup(TypedDict):
-    """Training images of one group, such as view AP: how many there are, and how many have the label.
-
-    `odds_ratio` compares the odds of the label in the group with those in all other groups; each patient counts once.
-    """
-
-    group: str
-    n_images: int
-    n_patients: int
-    positives: int
-    odds_ratio: Estimate
-
-
-class Confounder(TypedDict):
-    """Association of a variable with a label among the training images.
-
-    `cramers_v` is 0 for independence and 1 if the variable determines the label. `p` is the p-value of the chi-square
-    test, `adjusted_p` the same after Holm's correction for all pairs of variable and label. In both each patient counts
-    once. `warning` marks an association that is significant and strong (see `confounders`).
-    """
-
-    variable: str
-    label: str
-    groups: list[ConfounderGroup]
-    n_images: int
-    n_patients: int
-    cramers_v: float
-    p: float
-    adjusted_p: float
-    warning: bool
-
-
 class AurocComparison(TypedDict):
     """AUROCs of one label, or means over several.
 

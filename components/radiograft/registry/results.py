@@ -12,9 +12,9 @@ from typing import Any, NotRequired, TypedDict
 
 from radiograft.registry.result_types import (
     Calibration,
-    Confounder,
     CurvePoint,
     DriftReport,
+    Estimate,
     GateDecision,
     Localization,
     RandomBaseline,
@@ -86,6 +86,38 @@ class DataLineage(TypedDict):
     source: str
     fingerprint: str
     settings: dict[str, bool | int | float | str]
+
+
+class ConfounderGroup(TypedDict):
+    """Training images of one group, such as view AP: how many there are, and how many have the label.
+
+    `odds_ratio` compares the odds of the label in the group with those in all other groups; each patient counts once.
+    """
+
+    group: str
+    n_images: int
+    n_patients: int
+    positives: int
+    odds_ratio: Estimate
+
+
+class Confounder(TypedDict):
+    """Association of a variable with a label among the training images.
+
+    `cramers_v` is 0 for independence and 1 if the variable determines the label. `p` is the p-value of the chi-square
+    test, `adjusted_p` the same after Holm's correction for all pairs of variable and label. In both each patient counts
+    once. `warning` marks an association that is significant and strong (see `confounders`).
+    """
+
+    variable: str
+    label: str
+    groups: list[ConfounderGroup]
+    n_images: int
+    n_patients: int
+    cramers_v: float
+    p: float
+    adjusted_p: float
+    warning: bool
 
 
 class Analyses(TypedDict):
@@ -193,3 +225,22 @@ def _trial_of_version_1(row: Mapping[str, Any]) -> Trial:
         best_epoch=row["best_epoch"],
         metrics={"val_auroc": row["val_auroc"], "val_loss": row["val_loss"]},
     )
+
+
+def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
+    """Returns the metrics that decide about a version, under the names that KFP and the Model Registry show.
+
+    `auroc_test` with the limits of its 95% interval, `accuracy_test` and `majority_test` (the accuracy of always
+    predicting the majority class) are means over labels of the published strategy on test, 0 to 1. A metric that
+    cannot be estimated is omitted. `gate_promoted` is 1.0 if the gate approved the version, else 0.0.
+    """
+    mean = results["metrics"][results["published"]]["test"]["mean"]
+    metrics = {
+        "auroc_test": mean["auroc"]["value"],
+        "auroc_test_low": mean["auroc"]["low"],
+        "auroc_test_high": mean["auroc"]["high"],
+        "accuracy_test": mean["accuracy"]["value"],
+        "majority_test": mean["majority_accuracy"],
+        "gate_promoted": float(results["gate"]["promote"]),
+    }
+    return {name: value for name, value in metrics.items() if value is not None}

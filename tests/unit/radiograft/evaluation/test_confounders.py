@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, fisher_exact
 
 from radiograft.config import Evaluate
+from radiograft.config.data import Augmentation
+from radiograft.data.catalog import no_boxes
+from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import results
 from radiograft.evaluation.confounders import (
     adjust_p_values,
@@ -24,7 +27,7 @@ from radiograft.evaluation.confounders import (
     odds_ratio,
 )
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.registry.result_types import Confounder
+from radiograft.registry.results import Confounder
 from radiograft.reporting.evaluation_report import Report, render_report
 from tests.helpers.catalogs import catalog, simulate_predictions
 from tests.helpers.report_page import Page
@@ -66,7 +69,7 @@ def test_find_confounders_actualmed_counts_label_by_view_and_warns() -> None:
     (sentence,) = confounder_warnings(found)
     assert sentence == (
         "View is associated with COVID-19 in training: 21 of 26 images with the label have view AP, and 4 of 18 "
-        "without. The model may learn the view instead of the finding."
+        "without (odds ratio 12.60, each patient counted once). The model may learn the view instead of the finding."
     )
 
 
@@ -119,7 +122,7 @@ def test_find_confounders_perfect_folder_is_the_strongest(label: float) -> None:
     positives = int(rows["label:Mass"].sum())
     assert sentence.startswith(
         f"Source folder is associated with Mass in training: {positives} of {positives} images with the label have "
-        f"source folder {group}, and 0 of {200 - positives} without. "
+        f"source folder {group}, and 0 of {200 - positives} without (odds ratio "
     )
 
 
@@ -173,8 +176,8 @@ def test_confounder_warnings_many_labels_give_one_sentence() -> None:
     rows = rows.assign(**{f"label:{name}": rows["label:COVID-19"] for name in names})
     (sentence,) = confounder_warnings(find_confounders(rows, names))
     assert sentence.endswith(
-        "and 4 of 18 without; also with label 1, label 2, label 3, label 4, label 5 and 2 more labels. "
-        "The model may learn the view instead of the finding."
+        "and 4 of 18 without (odds ratio 12.60, each patient counted once); also with label 1, label 2, label 3, "
+        "label 4, label 5 and 2 more labels. The model may learn the view instead of the finding."
     )
 
 
@@ -200,9 +203,29 @@ def test_analyze_test_too_small_still_reports_confounders(full_report: Report) -
     json.dumps(found["confounders"], allow_nan=False)
 
 
+@pytest.mark.parametrize(("data_format", "expected"), [("folders", set()), ("table", {"source"})])
+def test_rows_to_analyze_folders_that_are_classes_are_no_source(
+    data_format: str, expected: set[str], tmp_path: Path
+) -> None:
+    """Fails if a data set of one folder per class always has the warning that the folder predicts the label."""
+    rows = actualmed().assign(view=pd.array([None] * 44, dtype="string"))
+    rows["uri"] = ["/data/" + ("ill" if truth else "well") + "/1.png" for truth in rows["label:COVID-19"]]
+    (tmp_path / "settings.json").write_text(json.dumps({"data_format": data_format}))
+    data = Shards(
+        folder=tmp_path,
+        rows=rows,
+        boxes=no_boxes(),
+        labels=("COVID-19",),
+        image_size=32,
+        augmentation=Augmentation(),
+        summary={"splits": {}, "excluded": []},
+    )
+    assert set(by_variable(results.rows_to_analyze(data), "COVID-19")) == expected
+
+
 def test_report_without_confounders_says_so(full_report: Report) -> None:
     page = Page(render_report(replace(full_report, sections=[confounder_section([])])))
-    assert "Nothing to compare: no variable of the catalog has two groups of 5 or more training patients" in page.text
+    assert "Nothing to compare, because no variable of the catalog has two groups of 5 or more training" in page.text
 
 
 def test_find_confounders_real_covid_radiographs_view_is_associated(test_data: Path) -> None:
@@ -228,4 +251,7 @@ def test_find_confounders_real_covid_radiographs_view_is_associated(test_data: P
     assert found["view"]["warning"]
     assert not found["sex"]["warning"]
     (sentence,) = confounder_warnings(list(found.values()))
-    assert sentence.startswith("View is associated with COVID-19 in training: 152 of 322 images with the label have ")
+    assert sentence.startswith(
+        "View is associated with COVID-19 in training: 80 of 322 images with the label have view AP Supine, and 6 of "
+        "85 without (odds ratio 5.60, each patient counted once). "
+    )

@@ -211,7 +211,7 @@ def test_read_rows_that_differ_in_findings_are_readings(folder: str) -> None:
     assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["1.png", "2.png"]
     assert source.readings is not None
     assert source.readings.fillna(-1).to_numpy().tolist() == [["a/1.png", "", 1, 0], ["a/1.png", "", 0, -1]]
-    assert source.excluded["reason"].tolist() == ["duplicate row for an image", "image without a row"]
+    assert set(source.excluded["reason"]) == {"duplicate row for an image", "image without a row"}
 
 
 def test_read_rows_that_differ_in_view_sex_or_age_are_unknown(folder: str) -> None:
