@@ -94,6 +94,7 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "notes": [],
         "excluded": [{"reason": "row without an image", "count": 1, "examples": ["gone.png"]}],
         "converted": {},
+        "files": None,
     }
     assert Shards.read(folder).augmentation == Augmentation(rotation_range=10)
     assert json.loads((folder / "augmentation.json").read_text())["rotation_range"] == 10
