@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from kfp.dsl.types.type_annotations import OutputPath
 
-from radiograft.config import all_settings
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, all_settings
 from radiograft.config.base import Settings
-from radiograft.config.data import Augmentation, TableLayout
-from radiograft.config.data_policy import DataPolicy
-from radiograft.config.evaluation import OperatingPoint
-from radiograft.config.training import Recipe
+from radiograft.config.resolution import NESTED_SETTINGS
 from radiograft_pipelines.cli.console import import_tensorflow
 from radiograft_pipelines.cli.main import main
-from radiograft_pipelines.dags.parameters import explain_setting
+from radiograft_pipelines.dags.form import explain_setting
 
 ROOT = Path(__file__).parents[2]
 STAGE_FOLDERS = ROOT / "components" / "radiograft" / "stages"
@@ -37,13 +35,6 @@ GROUPS = {
     "evaluate": "Evaluation",
     "gate": "Promotion gate",
     "publish": "Registry",
-}
-NESTED: dict[str, type[Settings]] = {
-    "data_policy": DataPolicy,
-    "data_table": TableLayout,
-    "evaluate_operating_point": OperatingPoint,
-    "image_augmentation": Augmentation,
-    "train_recipe": Recipe,
 }
 # Modules that are useful on their own, besides the public API.
 API_MODULES = {
@@ -63,16 +54,16 @@ ARTIFACTS = {
     "shards": "TFRecord shards of 8-bit gray images with labels, and a description of the data set.",
     "data_report": "HTML page: counts, exclusions with reasons, suspicious images, changes since production.",
     "features": "Pooled features of every candidate layer, and the cut-off curve.",
-    "feature_model": "Backbone with the new classifier: the state before fine-tuning.",
-    "model": "The fine-tuned model as a Keras file and as a SavedModel, with its training history.",
+    "feature_model": "Backbone with the new classifier, the state before fine-tuning, and its TensorBoard logs.",
+    "model": "The fine-tuned model as a Keras file and as a SavedModel, with its history and TensorBoard logs.",
     "models": "The fine-tuned models of all candidates.",
-    "logs": "TensorBoard logs.",
+    "resolved_settings": "Markdown table of the settings of all stages.",
     "evaluation": "`metrics.json`, predictions, explanations, drift reference and the decision of the promotion gate.",
     "metrics": "Figures that KFP shows when runs are compared.",
     "curves": "ROC curve and confusion matrix for the KFP UI.",
     "report": "HTML report on both strategies.",
-    "tensorboard": "Markdown card with the location of the TensorBoard logs and the command that shows them.",
-    "mlpipeline_ui_metadata": "Metadata from which full Kubeflow makes a TensorBoard button.",
+    "tensorboard": "TensorBoard logs of the whole run: training curves, metrics, images and embeddings.",
+    "mlpipeline_ui_metadata": "Card for the KFP UI: how to open TensorBoard, and full Kubeflow's button for it.",
     "version": "Manifest of the published version.",
     "outcome": "Number of the version, and whether it went into production.",
 }
@@ -81,9 +72,20 @@ PARAMETERS = {
     "checkpoint_root": "Registry URI; checkpoints go to `_checkpoints/` below it.",
     "task_name": "Name under which a retried pod finds its checkpoints.",
     "worker": "Number of this worker, from 0.",
+    "cut_off": "Cut-off of this trial; empty for that of the settings.",
+    "search": "Whether the run is a cut-off search.",
+    "settings": "The stage's settings as JSON; for ingest, a preset or the URI of a settings file.",
+    "overrides": "Settings as `name=value`, separated by commas or lines.",
+}
+SETTINGS_OF: dict[str, type[Settings]] = {
+    "preprocess": Preprocess,
+    "extract_features": ExtractFeatures,
+    "fine_tune": FineTune,
+    "evaluate": Evaluate,
+    "publish": Publish,
 }
 RETURNS = {
-    "ingest": "Whether the run has to train: false if `train_trigger` is `data_changed` and nothing changed.",
+    "ingest": "Whether data or settings changed since the production version; `retraining` trains only then.",
     "list_workers": "Numbers of the workers, one per pod.",
     "list_cut_offs": "Names of the candidate cut-off layers.",
 }
@@ -102,8 +104,8 @@ def settings_page() -> str:
         fields = [field for name, field in all_settings().items() if name.partition("_")[0] == prefix]
         lines += [f"## {title}", "", *_fields_table(fields), ""]
     lines += ["## Nested settings", "", "Some settings hold several values: `name=value,name=value`.", ""]
-    for name, nested in NESTED.items():
-        lines += [f"### {name}", "", *_fields_table(dataclasses.fields(nested)), ""]
+    for name, nested in NESTED_SETTINGS.items():
+        lines += [f"### {name}", "", *_fields_table(dataclasses.fields(nested)), ""] if nested else []
     return "\n".join(lines)
 
 
@@ -182,7 +184,12 @@ def _directive(path: str, heading: str) -> list[str]:
 
 def components_page() -> str:
     """The components of all stages on one page."""
-    lines = ["# Components", "", "Every stage is a KFP component. Its settings are parameters of the pipeline.", ""]
+    lines = [
+        "# Components",
+        "",
+        "Every stage is a KFP component. Ingest resolves the settings and hands them out.",
+        "",
+    ]
     for stage in stage_names():
         lines += [_nest_headings(readme(stage)), ""]
     return "\n".join(lines)
@@ -211,6 +218,8 @@ def readme(stage: str) -> str:
         if name in RETURNS:
             lines += ["Returns:", "", RETURNS[name], ""]
         lines += _parameters_table(parameters)
+    if stage in SETTINGS_OF:
+        lines += ["## Settings", "", *_fields_table(dataclasses.fields(SETTINGS_OF[stage]))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -242,16 +251,19 @@ def _artifact_type(annotation: Any) -> str:
 
 
 def _parameters_table(parameters: Any) -> list[str]:
-    plain = [parameter for parameter in parameters if not _direction(parameter.annotation)]
+    outputs = [parameter.name for parameter in parameters if isinstance(parameter.annotation, OutputPath)]
+    texts = ["Text outputs: " + ", ".join(f"`{name}`" for name in outputs) + ".", ""] if outputs else []
+    plain = [parameter for parameter in parameters if isinstance(parameter.annotation, type)]
     rows = [_parameter_row(parameter.name, parameter.annotation) for parameter in plain]
-    return ["Parameters:", "", "| Name | Type | Default | Meaning |", "|---|---|---|---|", *rows, ""] if rows else []
+    table = ["Parameters:", "", "| Name | Type | Meaning |", "|---|---|---|", *rows, ""] if rows else []
+    return [*texts, *table]
 
 
 def _parameter_row(name: str, annotation: type[Any]) -> str:
-    """A setting with its default and help, or another parameter, which KFP or the pipeline fills in."""
+    """A field of the run form, or another parameter, which KFP or the pipeline fills in."""
     field = all_settings().get(name)
-    default, meaning = (_default(field), _cell(explain_setting(field))) if field else ("required", PARAMETERS[name])
-    return f"| `{name}` | `{annotation.__name__}` | {default} | {meaning} |"
+    meaning = f"Field of the run form. {_cell(explain_setting(field))}" if field else PARAMETERS[name]
+    return f"| `{name}` | `{annotation.__name__}` | {meaning} |"
 
 
 def write_readmes() -> None:

@@ -2,12 +2,15 @@
 
 First run `make image TARGET=cpu` and make the image available to the nodes (`kind load docker-image`, or a registry).
 Then run `KFP_ENDPOINT=http://localhost:8080 KUBECONFIG=~/.kube/config make test-cluster`. If the namespace lacks what
-runs require, kubectl applies kustomization.yaml and deletes it at the end. Optional variables, with their defaults:
+runs require, kubectl applies kustomization.yaml and deletes it at the end. The tests can be repeated: each session has
+model, data, registry and experiment of its own, and archives the experiment with its runs at the end. What a test needs
+besides stands in its docstring. Optional variables, with their defaults:
 
 - KFP_NAMESPACE: namespace of the runs (kubeflow; apply the manifests to any other yourself);
 - KFP_TOKEN: token, if KFP requires one;
 - RADIOGRAFT_TRAINER_IMAGE: the CPU image (radiograft/trainer:0.1.0-cpu, which `make image` builds);
-- RADIOGRAFT_TEST_BUCKET: URI prefix of the runs' output, which is kept (s3://mlpipeline/radiograft-tests);
+- RADIOGRAFT_TEST_BUCKET: URI prefix of data and registry, which are deleted at the end (s3://mlpipeline/radiograft-tests);
+- RADIOGRAFT_TEST_MODEL_REGISTRY: URL of a Kubeflow Model Registry that pods reach; without one its test is skipped;
 - RADIOGRAFT_TEST_SERVICE_ACCOUNT: service account of the pods (radiograft, which the manifests create);
 - AWS_ENDPOINT_URL and AWS's other variables: access to the bucket from this machine (KFP's own store, by kubectl).
 """
@@ -22,17 +25,22 @@ import shutil
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from radiograft import storage
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client
 
 FOLDER = Path(__file__).parent
+CLUSTER_FILE = FOLDER / "cluster.yaml"
+IMAGE = os.environ.get("RADIOGRAFT_TRAINER_IMAGE", "radiograft/trainer:0.1.0-cpu")
 NEEDED = ("KFP_ENDPOINT", "KUBECONFIG")
+MODEL_REGISTRY = os.environ.get("RADIOGRAFT_TEST_MODEL_REGISTRY", "")
 STORE, STORE_SECRET = "seaweedfs", "mlpipeline-minio-artifact"  # KFP's own
 COMMAND_MINUTES = 45  # timeout of a command, including one that waits for a run
 Radiograft = Callable[..., Result]
@@ -120,19 +128,53 @@ def store_port_forward(kubernetes: kubernetes_client.KubernetesClient, bucket: s
 
 
 @pytest.fixture(scope="session")
-def model() -> str:
-    """A new model name."""
-    return f"small-{secrets.token_hex(4)}"
+def model(bucket: str, store_port_forward: None) -> Iterator[str]:
+    """A new model name. The data and the registry of its runs are deleted at the end."""
+    name = f"small-{secrets.token_hex(4)}"
+    yield name
+    try:
+        storage.delete_tree(f"{bucket}/{name}")
+    except OSError as error:
+        warnings.warn(f"{bucket}/{name} is left over: {error}", stacklevel=1)
 
 
 @pytest.fixture(scope="session")
-def run_options(model: str, bucket: str) -> tuple[str, ...]:
+def registry_root(bucket: str, model: str) -> str:
+    """The URI of the registry of this session's runs."""
+    return f"{bucket}/{model}/registry"
+
+
+@pytest.fixture(scope="session")
+def readable_registry(registry_root: str) -> str:
+    """As `registry_root`. Skips the test if this machine cannot read it."""
+    try:
+        list(storage.list_files(registry_root))
+    except OSError as error:
+        pytest.skip(f"{registry_root} cannot be read from this machine: {error}")
+    return registry_root
+
+
+@pytest.fixture(scope="session")
+def experiment(server: kfp_client.KfpClient, model: str) -> Iterator[str]:
+    """The name of an experiment, which is archived with its runs at the end."""
+    name = f"radiograft-tests-{model}"
+    yield name
+    found = server.experiments.experiment_service_list_experiments(
+        filter=kfp_client.find_by_name(name), namespace=server.scope
+    )
+    for each in found.experiments or ():
+        server.experiments.experiment_service_archive_experiment(experiment_id=each.experiment_id)
+
+
+@pytest.fixture(scope="session")
+def run_options(model: str, bucket: str, registry_root: str, experiment: str) -> tuple[str, ...]:
     """The options of a small run."""
     return (
-        *("--settings", str(FOLDER / "small.yaml"), "--cluster", str(FOLDER / "cluster.yaml")),
-        *("--set", f"source={bucket}/{model}/phantom", "--set", f"registry={bucket}/registry"),
-        *("--set", f"model_name={model}", "--experiment", "radiograft-tests"),
-        *("--image", os.environ.get("RADIOGRAFT_TRAINER_IMAGE", "radiograft/trainer:0.1.0-cpu")),
+        *("--settings", str(FOLDER / "small.yaml"), "--cluster", str(CLUSTER_FILE)),
+        *("--set", f"source={bucket}/{model}/phantom", "--set", f"registry={registry_root}"),
+        *("--set", f"model_name={model}", "--experiment", experiment),
+        *(("--set", f"publish_model_registry={MODEL_REGISTRY}") if MODEL_REGISTRY else ()),
+        *("--image", IMAGE),
         *("--service-account", os.environ.get("RADIOGRAFT_TEST_SERVICE_ACCOUNT", "radiograft")),
     )
 
@@ -171,8 +213,31 @@ def started(
 
     yield start
     for run_id in run_ids:
-        if server.runs.run_service_get_run(run_id=run_id).state in ("PENDING", "RUNNING"):
-            server.runs.run_service_terminate_run(run_id=run_id)
+        terminate(server, run_id)
+
+
+def terminate(server: kfp_client.KfpClient, run_id: str) -> None:
+    """Terminates a run, unless it has ended."""
+    if state_of(server, run_id) in ("PENDING", "RUNNING"):
+        server.runs.run_service_terminate_run(run_id=run_id)
+
+
+def state_of(server: kfp_client.KfpClient, run_id: str) -> str:
+    """Returns the state of a run in KFP's terms."""
+    return str(server.runs.run_service_get_run(run_id=run_id).state)
+
+
+def listed_row(radiograft: Radiograft, run_id: str) -> str:
+    """Returns the row of a run in the output of `radiograft runs`."""
+    output = radiograft("runs", "--limit", "200").stdout
+    rows = [line for line in output.splitlines() if line.startswith(run_id)]
+    assert len(rows) == 1, output
+    return rows[0]
+
+
+def listed_state(radiograft: Radiograft, run_id: str) -> str:
+    """Returns the state of a run in the output of `radiograft runs`, after its ID, date and time."""
+    return listed_row(radiograft, run_id).split()[3]
 
 
 def wait_until(condition: Callable[[], bool], minutes: float) -> None:

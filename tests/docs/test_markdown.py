@@ -10,8 +10,8 @@ import click
 import pytest
 
 from docs.tools import diagrams, reference
+from radiograft.config.resolution import apply_overrides, load_settings_file
 from radiograft_pipelines.cli.main import main
-from radiograft_pipelines.settings import apply_overrides, load_settings_file
 from tests.docs.markdown import PAGES, commands, links, radiograft_commands, words
 from tests.repository import ROOT
 

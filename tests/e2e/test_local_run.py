@@ -18,9 +18,11 @@ from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft_pipelines.local.object_store import embedded_store
 from tests.e2e.runs import BUCKET, MODEL, REGISTRY, TwoRuns, read_version
+from tests.helpers.browser import needs_chromium, open_page
 
 STAGES = [
-    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate", "publish",
+    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
+    "publish",
 ]  # fmt: skip
 
 
@@ -66,6 +68,14 @@ def test_report_names_run_and_fingerprint(two_runs: TwoRuns) -> None:
     assert page.lstrip().startswith("<!doctype html>")
     assert two_runs.first.summary["run_id"] in page
     assert two_runs.first.summary["data_fingerprint"] in page
+
+
+@needs_chromium
+def test_report_of_one_label_is_at_most_8000_pixels_high(two_runs: TwoRuns, tmp_path: Path) -> None:
+    """Fails if a radiologist must scroll through technical details to read the results of one label."""
+    seen = open_page(Path(two_runs.first.summary["report"]).read_text(), 1280, tmp_path)
+    assert seen.height <= 8000
+    assert (seen.width, seen.scrolled, seen.uncaptioned, seen.console) == (1280, [], 0, [])
 
 
 def test_data_report_is_beside_report(two_runs: TwoRuns) -> None:

@@ -1,4 +1,4 @@
-"""A run with train_trigger=data_changed skips training if the data equal those of the production version."""
+"""A run of the retraining pipeline skips training if the data equal those of the production version."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def out(two_runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(out: Path, small: Path, radiograft: Radiograft) -> subprocess.CompletedProcess[str]:
     """A run as a schedule starts it."""
-    return radiograft(out, small, "trigger=data_changed")
+    return radiograft(out, small, pipeline="retraining")
 
 
 def test_unchanged_data_run_stops_after_ingest(done: subprocess.CompletedProcess[str]) -> None:

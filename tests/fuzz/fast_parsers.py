@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from radiograft.config import resolution
 from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
@@ -187,7 +188,7 @@ def _torch(content: bytes, folder: Path) -> bool:
 CALL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
 TENSORS = state_dict({"w": tensor_opcodes(storage_opcodes("FloatStorage", "7", 6), 0, (2, 3), (3, 1))})
 CHECKPOINT = checkpoint({"7": raw(np.arange(6, dtype="<f4"))}, state=TENSORS)
-SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(settings.PRESETS_FOLDER.glob("*.yaml"))]
+SETTINGS = [b"data_source: /data\n" + path.read_bytes() for path in sorted(resolution.PRESETS_FOLDER.glob("*.yaml"))]
 TAGS = [
     b"image_size: !!python/object/apply:os.system ['true']\n",
     b"gpus: !!python/object/apply:os.system ['true']\n",

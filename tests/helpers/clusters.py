@@ -44,6 +44,18 @@ def kfp_deployment(image: str) -> str:
     return _object("Deployment", "ml-pipeline", "kubeflow", spec={"selector": {}, "template": template})
 
 
+def bound_pod(name: str, node: str, phase: str = "Running", namespace: str = "kubeflow", **spec: Any) -> str:
+    """Returns a pod of one container on a node. `requests` are the container's; the rest is the pod's `spec`."""
+    container = {"name": "main", "image": "i", "resources": {"requests": spec.pop("requests", {})}}
+    spec = {"nodeName": node, "containers": [container], **spec}
+    return _object("Pod", name, namespace, spec=spec, status={"phase": phase})
+
+
+def controller_config(**data: str) -> str:
+    """Returns the config map of Argo's controller."""
+    return _object("ConfigMap", "workflow-controller-configmap", "kubeflow", data=data)
+
+
 def named(kind: str, name: str, namespace: str = "kubeflow") -> str:
     """Returns a service account, config map or secret."""
     return _object(kind, name, namespace)
@@ -56,4 +68,7 @@ def _object(kind: str, name: str, namespace: str | None, labels: Any = None, **p
 
 RUNNER = named("ServiceAccount", "pipeline-runner")
 KFP = kfp_deployment("ghcr.io/kubeflow/kfp-api-server:2.17.0")
-GOOD = (node("gpu-1", "2"), node("cpu-1"), RUNNER, KFP)
+STOCK_CONTROLLER = controller_config(
+    workflowDefaults="spec: {templateDefaults: {retryStrategy: {limit: '2', retryPolicy: OnError}}}"
+)
+GOOD = (node("gpu-1", "2"), node("cpu-1"), RUNNER, KFP, STOCK_CONTROLLER)

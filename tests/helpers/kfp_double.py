@@ -1,7 +1,7 @@
 """A stateful double of KFP 2.17's v2beta1 API, built from kfp-server-api's message types. It rejects invalid calls.
 
-It reproduces the surprising behavior of the real backend: a duplicate returns 409, an unknown ID returns 500, a cron
-expression of five fields is accepted, and several recurring runs may share a name.
+It reproduces the surprising behavior of the real backend: a cron expression of five fields is accepted, several
+recurring runs may share a name, and a run keeps its state forever once its recurring run is deleted.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import yaml
 
 from tests.helpers.http_double import Double, ErrorResponse, Request
 
-NEVER = datetime.datetime(1, 1, 1, tzinfo=datetime.UTC)  # Go's zero time
+NEVER = datetime.datetime(1, 1, 1, tzinfo=datetime.UTC)  # Go's zero time, of tasks
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)  # zero time of runs and experiments
 NOW = datetime.datetime(2026, 11, 23, 8, 0, tzinfo=datetime.UTC)
 LIST_PARAMETERS = {"namespace", "page_token", "page_size", "sort_by", "filter", "experiment_id"}
 BASE = "/apis/v2beta1"
 ID = "([^/:]+)"
+CODES = {400: 3, 401: 16, 404: 5, 409: 6, 500: 13}  # gRPC's codes by HTTP status
 
 
 class KfpDouble(Double):
@@ -49,6 +51,7 @@ class KfpDouble(Double):
         self.recurring: dict[str, Any] = {}
         self.retried: list[str] = []
         self.next_run_id = ""
+        self._created = 0
         self._client = api.ApiClient(api.Configuration())
         self.routes = [
             ("GET", f"{BASE}/healthz", lambda _: {"multi_user": self.multi_user, **self.health}),
@@ -57,21 +60,24 @@ class KfpDouble(Double):
             ("POST", f"{BASE}/pipelines/upload_version", self._upload_version),
             ("GET", f"{BASE}/pipelines/{ID}", lambda _, key: self._find(self.pipelines, key)),
             ("GET", f"{BASE}/pipelines/{ID}/versions", self._list_versions),
+            ("GET", f"{BASE}/pipelines/{ID}/versions/{ID}", lambda _, __, key: self._find(self.versions, key)),
             ("GET", f"{BASE}/experiments", lambda r: self._list(r, self.experiments, "experiments")),
             ("POST", f"{BASE}/experiments", self._create_experiment),
             ("GET", f"{BASE}/runs", lambda r: self._list(r, self.runs, "runs")),
             ("POST", f"{BASE}/runs", self._create_run),
             ("GET", f"{BASE}/runs/{ID}", self._get_run),
             ("POST", f"{BASE}/runs/{ID}:retry", self._retry_run),
+            ("POST", f"{BASE}/runs/{ID}:archive", self._archive_run),
             ("GET", f"{BASE}/recurringruns", lambda r: self._list(r, self.recurring, "recurringRuns")),
             ("POST", f"{BASE}/recurringruns", self._create_recurring),
             ("DELETE", f"{BASE}/recurringruns/{ID}", self._delete_recurring),
             ("POST", f"{BASE}/recurringruns/{ID}:(enable|disable)", self._switch_recurring),
         ]
 
-    def error_body(self, status: int, message: str) -> Any:
-        detail = {"@type": "type.googleapis.com/google.rpc.Status", "message": message}
-        return {"error": f"Failed: {message}", "code": 13, "message": f"Failed: {message}", "details": [detail]}
+    def error_body(self, status: int, message: str, code: int | None = None) -> Any:
+        code = code or CODES.get(status, 2)
+        detail = {"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": message}
+        return {"code": code, "message": f"Failed: {message}", "details": [detail]}
 
     def authorize(self, request: Request) -> None:
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
@@ -84,15 +90,41 @@ class KfpDouble(Double):
 
     def add_run(self, **fields: Any) -> Any:
         """Adds an existing run."""
-        run = api.V2beta1Run(run_id=str(uuid.uuid4()), storage_state="AVAILABLE", created_at=NOW, **fields)
+        run = api.V2beta1Run(run_id=str(uuid.uuid4()), storage_state="AVAILABLE", created_at=self._now(), **fields)
         self.runs[run.run_id] = run
         return run
+
+    def add_recorded_run(self, recording: dict[str, Any]) -> Any:
+        """Adds a run as a real KFP reported it."""
+        run = self._client.deserialize(SimpleNamespace(data=json.dumps(recording)), "V2beta1Run")
+        self.runs[run.run_id] = run
+        return run
+
+    def add_recorded_schedules(self, recording: dict[str, Any]) -> None:
+        """Adds the recurring runs that a real KFP listed."""
+        response = SimpleNamespace(data=json.dumps(recording))
+        for schedule in self._client.deserialize(response, "V2beta1ListRecurringRunsResponse").recurring_runs:
+            self.recurring[schedule.recurring_run_id] = schedule
+
+    def add_version(self, pipeline_id: str, version_id: str, package: str) -> None:
+        """Adds the version of a pipeline that a user uploaded."""
+        spec, *platform = yaml.safe_load_all(package)
+        self.versions[version_id] = api.V2beta1PipelineVersion(
+            pipeline_id=pipeline_id,
+            pipeline_version_id=version_id,
+            pipeline_spec={"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec,
+        )
+
+    def _now(self) -> datetime.datetime:
+        """Returns the time of an object's creation, a second after that of the previous one."""
+        self._created += 1
+        return NOW + datetime.timedelta(seconds=self._created)
 
     def _create_pipeline(self, request: Request) -> Any:
         new = self._parse_body(request, "V2beta1Pipeline")
         self._require(new.name and new.display_name, "a pipeline needs a name")
         self._require_unique(new.name, (pipeline.name for pipeline in self.pipelines.values()))
-        new.pipeline_id, new.created_at = str(uuid.uuid4()), NOW
+        new.pipeline_id, new.created_at = str(uuid.uuid4()), self._now()
         return self._store(self.pipelines, new.pipeline_id, new)
 
     def _upload_version(self, request: Request) -> Any:
@@ -108,11 +140,12 @@ class KfpDouble(Double):
         self._require(part.get_param("name", header="content-disposition") == "uploadfile", "the file is `uploadfile`")
         text = part.get_payload(decode=True).decode()  # type: ignore[union-attr]
         self._require("pipelineInfo" in _parse_package(text), "the file is not a pipeline")
-        new = api.V2beta1PipelineVersion(
-            pipeline_id=pipeline_id, pipeline_version_id=str(uuid.uuid4()), name=name, display_name=name, created_at=NOW
-        )
-        self.packages[new.pipeline_version_id] = text
-        return self._store(self.versions, new.pipeline_version_id, new)
+        version_id = str(uuid.uuid4())
+        self.add_version(pipeline_id, version_id, text)
+        new = self.versions[version_id]
+        new.name, new.display_name, new.created_at = name, name, self._now()
+        self.packages[version_id] = text
+        return self._json(new)
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Any:
         self._find(self.pipelines, pipeline_id)
@@ -126,7 +159,8 @@ class KfpDouble(Double):
         self._require(new.display_name, "an experiment needs a name")
         self._require(bool(new.namespace) == self.multi_user, "a namespace is for multi-user mode only")
         self._require_unique(new.display_name, (experiment.display_name for experiment in self.experiments.values()))
-        new.experiment_id, new.created_at = str(uuid.uuid4()), NOW
+        new.experiment_id, new.created_at = str(uuid.uuid4()), self._now()
+        new.storage_state, new.last_run_created_at = "AVAILABLE", EPOCH
         return self._store(self.experiments, new.experiment_id, new)
 
     def _create_run(self, request: Request) -> Any:
@@ -134,22 +168,30 @@ class KfpDouble(Double):
         self._find(self.experiments, new.experiment_id)
         self._check_parameters(new)
         new.run_id = self.next_run_id or str(uuid.uuid4())
-        new.created_at, new.state, new.storage_state = NOW, "PENDING", "AVAILABLE"
+        new.created_at, new.state, new.storage_state = self._now(), "PENDING", "AVAILABLE"
+        new.scheduled_at, new.finished_at = new.created_at, EPOCH
+        new.state_history = [api.V2beta1RuntimeStatus(update_time=new.created_at, state="PENDING")]
         new.service_account = new.service_account or "pipeline-runner"
         return self._store(self.runs, new.run_id, new)
 
     def _get_run(self, request: Request, run_id: str) -> Any:
         run = self._find(self.runs, run_id, model=True)
-        if run.state in ("PENDING", "RUNNING"):
+        deleted = run.recurring_run_id and run.recurring_run_id not in self.recurring
+        if run.state in ("PENDING", "RUNNING") and not deleted:
             run.state, tasks = self.script[0] if len(self.script) == 1 else self.script.pop(0)
             run.run_details = api.V2beta1RunDetails(task_details=[*_inner_nodes(), *map(_task, tasks)])
         return self._json(run)
 
     def _retry_run(self, request: Request, run_id: str) -> Any:
         run = self._find(self.runs, run_id, model=True)
-        self._require(run.state in ("FAILED", "CANCELED"), f"a run in state {run.state} cannot be retried")
+        if run.state not in ("FAILED", "CANCELED"):
+            raise ErrorResponse(409, self.error_body(409, "Workflow must be Failed/Error to retry", code=10))
         run.state = "RUNNING"
         self.retried.append(run_id)
+        return {}
+
+    def _archive_run(self, request: Request, run_id: str) -> Any:
+        self._find(self.runs, run_id, model=True).storage_state = "ARCHIVED"
         return {}
 
     def _create_recurring(self, request: Request) -> Any:
@@ -158,7 +200,8 @@ class KfpDouble(Double):
         self._check_parameters(new)
         self._require(int(new.max_concurrency or 0) >= 1, "max_concurrency must be at least 1")
         self._require(len(new.trigger.cron_schedule.cron.split()) in (5, 6), "cron needs five or six fields")
-        new.recurring_run_id, new.created_at = str(uuid.uuid4()), NOW
+        new.recurring_run_id, new.created_at = str(uuid.uuid4()), self._now()
+        new.updated_at = new.created_at
         new.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[new.mode]
         new.service_account = new.service_account or "pipeline-runner"
         return self._store(self.recurring, new.recurring_run_id, new)
@@ -188,6 +231,8 @@ class KfpDouble(Double):
         matches = [item for item in objects.values() if self._matches(request.query.get("filter"), item)]
         if experiment := request.query.get("experiment_id"):
             matches = [item for item in matches if item.experiment_id == experiment]
+        if request.query.get("sort_by") == "created_at desc":
+            matches.sort(key=lambda item: item.created_at, reverse=True)
         start, size = int(request.query.get("page_token") or 0), int(request.query.get("page_size") or 10)
         page = {field: [self._json(item) for item in matches[start : start + size]], "total_size": len(matches)}
         return page | ({"next_page_token": str(start + size)} if start + size < len(matches) else {})
@@ -213,7 +258,7 @@ class KfpDouble(Double):
 
     def _find(self, objects: dict[str, Any], key: str, *, model: bool = False) -> Any:
         if key not in objects:
-            raise ErrorResponse(500, self.error_body(500, f"{key} not found"))
+            raise ErrorResponse(404, self.error_body(404, f"{key} not found"))
         return objects[key] if model else self._json(objects[key])
 
     def _json(self, new: Any) -> Any:

@@ -70,7 +70,7 @@ class KubernetesDouble(Double):
         return [
             item
             for item in self.objects
-            if PLURALS[item["kind"]] == plural and item["metadata"].get("namespace") == namespace
+            if PLURALS[item["kind"]] == plural and namespace in (None, item["metadata"].get("namespace"))
         ]
 
     def _list(self, request: Request, namespace: str | None, plural: str) -> Any:
@@ -78,7 +78,7 @@ class KubernetesDouble(Double):
         for label, value in _pairs(request.query.get("labelSelector")):
             items = [item for item in items if item["metadata"].get("labels", {}).get(label) == value]
         for path, value in _pairs(request.query.get("fieldSelector")):
-            items = [item for item in items if _field(item, path) == value]
+            items = [item for item in items if (_field(item, path.removesuffix("!")) == value) != path.endswith("!")]
         return {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}
 
     def _get(self, request: Request, namespace: str | None, plural: str, name: str) -> Any:

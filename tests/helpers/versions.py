@@ -18,7 +18,7 @@ from tests.helpers.publish_inputs import METRICS, write_inputs
 
 def form(source: str, place: str, **values: Scalar) -> dict[str, Scalar]:
     """Returns all settings of a scheduled run on the data set of `nih_source`, with the registry in `place`."""
-    names = {"data_source": source, "publish_registry": f"{place}/registry", "train_trigger": "data_changed"}
+    names = {"data_source": source, "publish_registry": f"{place}/registry"}
     return validate_settings(names | {"data_validation_fraction": 0.5} | values)
 
 

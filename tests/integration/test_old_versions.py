@@ -85,7 +85,10 @@ def test_predict_old_version_equals_its_signature(registry: Path, tmp_path: Path
     (tmp_path / "film.png").write_bytes(encode(noise(40)))
     version = load_version(registry / MODEL / "1")
     table = version.predict([tmp_path / "film.png"])
-    assert list(table.columns) == ["file", "label", "probability", "threshold", "positive"]
+    assert list(table.columns) == ["file", "label", "probability", "threshold", "positive", "note"]
+    assert table["note"].unique().tolist() == [
+        "this version records no sizes and gray values of its development images: files are not compared with them"
+    ]
     assert table["label"].tolist() == ["Pneumonia", "Mass"]
     expected = version.probabilities((tmp_path / "film.png").read_bytes())
     np.testing.assert_array_equal(table["probability"].to_numpy(np.float32), expected)

@@ -71,6 +71,28 @@ def test_cluster_profile_is_valid(path: Path) -> None:
     assert f"secretName: {cluster.secret}" in text
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_tensorboard_reads_logs_below_registry(name: str) -> None:
+    """`publish` copies the logs there, one readable name per run."""
+    documents = render(name)
+    registry = the(documents, "ConfigMap", "radiograft")["data"]["REGISTRY"]
+    deployed = [each for each in documents if each["metadata"]["name"] == "radiograft-tensorboard"]
+    if name == "kubeflow":
+        assert deployed == []
+        assert the(documents, "Tensorboard", "radiograft")["spec"] == {"logspath": f"{registry}/_tensorboard"}
+    else:
+        (container,) = the(documents, "Deployment", "radiograft-tensorboard")["spec"]["template"]["spec"]["containers"]
+        assert container["args"][1].replace("$(REGISTRY)", registry) == f"--logdir={registry}/_tensorboard"
+
+
+def test_serving_fits_beside_runs_and_kserve_scales_by_a_whole_cpu() -> None:
+    """Fails if two replicas occupy a small node, or if KServe's percentage counts from the lowered request."""
+    base = pod_spec(the(render("base"), "Deployment", "radiograft-serving"))
+    kserve = pod_spec(the(render("kserve"), "InferenceService", "radiograft"))
+    requests = [pod["containers"][0]["resources"]["requests"] for pod in (base, kserve) if pod]
+    assert requests == [{"cpu": "250m", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}]
+
+
 def test_cluster_tests_apply_overlay_without_serving() -> None:
     applied = rendered(ROOT / "tests" / "cluster")
     assert [error for document in applied for error in schemas.errors(document)] == []

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from radiograft import backbones
-from radiograft.config import DATA_CHANGED, Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, validate_settings
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, validate_settings
 from radiograft.config.base import Scalar
 from radiograft.data import change_detection
 from radiograft.evaluation.predictions import EvaluateInputs
@@ -46,7 +46,6 @@ SMALL: dict[str, Scalar] = {
     "train_batch_size": 16,
     "train_feature_epochs": 1,
     "train_fine_tune_epochs": 1,
-    "train_trigger": DATA_CHANGED,
 }
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
-from radiograft.config.data import ALWAYS, DATA_CHANGED, FINDINGS, NO_FINDING, Ingest, Preprocess
+from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
-    "ALWAYS", "AUTO_CUT_OFF", "DATA_CHANGED", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
+    "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
     "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Training", "all_settings",
     "split_cut_offs", "validate_settings",
 ]  # fmt: skip

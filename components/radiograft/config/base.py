@@ -7,11 +7,13 @@ import difflib
 import json
 import math
 import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from radiograft import storage
+from radiograft.utils import json_io
 from radiograft.utils.quoting import format_names, split_pair, split_quoted
 
 Scalar = bool | int | float | str
@@ -74,8 +76,17 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Creates the settings of this stage from a mapping, such as a component's arguments; ignores other keys."""
+        """Creates the settings of this stage from a mapping, such as all settings; ignores other keys."""
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+
+    def to_json(self) -> str:
+        """Returns the settings as one string, as the first task of a run hands them to a stage."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Creates the settings from what `to_json` returned."""
+        return cls.of(json_io.parse_json_object(text.encode(), "settings"))
 
     @classmethod
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
@@ -185,6 +196,26 @@ def check_uri(name: str, uri: str) -> None:
     bucket = uri.partition("://")[2].partition("/")[0] if storage.is_bucket(uri) else ""
     if SCHEME.match(uri) and not bucket:
         raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {uri!r}")
+
+
+def check_http_url(name: str, url: str) -> None:
+    """Rejects a URL that is not http:// or https:// with a host, or that contains credentials, a query or a fragment.
+
+    Args:
+        name: name of the setting, for the error message, which does not repeat credentials.
+
+    Raises:
+        ValueError: the URL is invalid.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # for a port or an IPv6 address
+        raise ValueError(f"{name} must be http://HOST:PORT or https://HOST, got {url!r}") from None
+    if parts.username is not None:
+        raise ValueError(f"{name} must not contain a user name or password, because settings are logged: remove them")
+    if not known or parts.query or parts.fragment:
+        raise ValueError(f"{name} must be http://HOST:PORT or https://HOST, got {url!r}")
 
 
 @dataclasses.dataclass(frozen=True)

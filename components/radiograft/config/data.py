@@ -17,7 +17,6 @@ FINDINGS = (
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NO_FINDING = "No Finding"
-ALWAYS, DATA_CHANGED = "always", "data_changed"
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
@@ -125,12 +124,6 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         unit="patients",
         low=20,
         high=100_000,
-    )
-    train_trigger: str = setting(
-        ALWAYS,
-        "`data_changed` skips training if data and settings are unchanged. Scheduled runs default to it; manual runs "
-        "always train.",
-        choices=(ALWAYS, DATA_CHANGED),
     )
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from radiograft.config.base import (
     Scalar,
     SeedSettings,
     Settings,
+    check_http_url,
     did_you_mean,
     read_scalar,
     setting,
@@ -67,7 +68,18 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Publish(RegistrySettings):
-    """Settings of the publish stage: the registry and the model name."""
+    """Settings of the publish stage: the registry, the model name, and where versions are also registered."""
+
+    publish_model_registry: str = setting(
+        "",
+        "URL of a Kubeflow Model Registry in which each version is registered, such as "
+        "http://model-registry-service.kubeflow:8080; empty for none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.publish_model_registry:
+            check_http_url("publish_model_registry", self.publish_model_registry)
 
 
 class MinimumAuroc(NamedTuple):

@@ -142,6 +142,10 @@ class FineTune(Training):
         high=1000,
     )
 
+    def with_cut_off(self, cut_off: str) -> FineTune:
+        """Returns a copy with another `model_cut_off`, or the same settings if `cut_off` is empty."""
+        return dataclasses.replace(self, model_cut_off=cut_off) if cut_off else self
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(Settings):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radiograft.config import ALWAYS, RegistrySettings
+from radiograft.config import RegistrySettings
 from radiograft.config.base import Scalar
 from radiograft.data.catalog import SPLITS, Catalog
 from radiograft.registry import production
@@ -23,7 +23,8 @@ from radiograft.registry.results import parse_results
 log = logging.getLogger(__name__)
 
 FILE = "news.json"  # in the catalog's folder
-# The fingerprint identifies the data regardless of location. The others do not affect the model.
+# The fingerprint identifies the data regardless of location. The others do not affect the model; versions of older
+# packages record `train_trigger`.
 IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_trigger")
 
 METADATA_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)  # raised if metadata are malformed
@@ -53,20 +54,21 @@ class ChangeReport(NamedTuple):
     """The result of change detection.
 
     Attributes:
-        train: whether the run continues with training.
+        changed: whether training could give another result than an earlier version. The pipeline `retraining` trains
+            only then.
         reason: why, as a clause.
         earlier: number and data summary of the version in production; None if there is none or it cannot be read.
     """
 
-    train: bool
+    changed: bool
     reason: str
     earlier: Mapping[str, Any] | None
 
 
 def detect_changes(form: Mapping[str, Scalar], catalog: Catalog, output: Path, run_id: str) -> ChangeReport:
-    """Decides whether the run trains, logs the reason, and writes the report beside the catalog.
+    """Decides whether training is needed, logs the reason, and writes the report beside the catalog.
 
-    The run trains if the version in production cannot be read.
+    It is needed if the version in production cannot be read.
 
     Args:
         form: all settings.
@@ -77,7 +79,7 @@ def detect_changes(form: Mapping[str, Scalar], catalog: Catalog, output: Path, r
     version, error = _read_champion(RegistrySettings.of(form), run_id)
     repetition = "" if error else _reason_to_skip(form, catalog, version, run_id)
     report = ChangeReport(
-        train=not repetition or form["train_trigger"] == ALWAYS,
+        changed=not repetition,
         reason=repetition or error or _changes(form, catalog, version),
         earlier={"version": version.number, **version.data} if version else None,
     )
@@ -85,7 +87,7 @@ def detect_changes(form: Mapping[str, Scalar], catalog: Catalog, output: Path, r
     if error:
         log.warning("  warning: %s", error)
     else:
-        log.info("%s%s", report.reason, "" if report.train else ": skipping training")
+        log.info("%s%s", report.reason, "" if report.changed else "; the retraining pipeline skips training")
     return report
 
 

@@ -24,6 +24,8 @@ MIN_PATIENTS = 10  # per sample
 MAX_EMBEDDED = 500  # images per sample in the embedding test, whose kernel grows quadratically
 
 SHIFTED, NOT_SHIFTED, TOO_FEW, UNKNOWN_VARIABLE = "shifted", "no shift detected", "too few patients", "not recorded"
+NOT_COMPARED = "nothing could be compared"
+REASONS = {TOO_FEW: f"fewer than {MIN_PATIENTS} patients in one of the samples", UNKNOWN_VARIABLE: "not recorded"}
 KS, TV, MMD = "Kolmogorov-Smirnov distance", "total variation", "maximum mean discrepancy"
 MEASURES: dict[str, Callable[[np.ndarray], Statistic]] = {
     KS: kolmogorov_smirnov,
@@ -85,6 +87,22 @@ def describe_shift(drift: DriftReport) -> str:
     if reference is not None and new is not None:
         details["age"] = f" (median from {reference:.0f} to {new:.0f})"
     return ", ".join(NAMES[name] + details.get(name, "") for name in drift["shifted"])
+
+
+def drift_outcome(drift: DriftReport) -> str:
+    """Returns SHIFTED, NOT_SHIFTED, or NOT_COMPARED if no test had enough images with known values."""
+    if drift["shifted"]:
+        return SHIFTED
+    return NOT_SHIFTED if any(test["p"] is not None for test in drift["tests"].values()) else NOT_COMPARED
+
+
+def describe_untested(drift: DriftReport) -> str:
+    """Describes what was not tested, for example `age, sex (not recorded)`; empty if every test was made."""
+    untested = {
+        reason: [NAMES[name] for name, test in drift["tests"].items() if test["verdict"] == verdict]
+        for verdict, reason in REASONS.items()
+    }
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in untested.items() if names)
 
 
 def _test(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.comparison import NAMES, DriftComparison, compare_samples, describe_shift, known_values
+from radiograft.drift.comparison import (
+    NAMES,
+    NOT_COMPARED,
+    DriftComparison,
+    compare_samples,
+    describe_shift,
+    describe_untested,
+    drift_outcome,
+    known_values,
+)
+from radiograft.drift.image_ranges import measure_ranges
 from radiograft.drift.reference import (
     REFERENCE,
     EmbeddingModel,
@@ -33,7 +44,7 @@ from radiograft.reporting.plots import BLUE, SETTINGS, STYLES, VERMILION, as_svg
 
 log = logging.getLogger(__name__)
 
-SIZE, INSIDE = (4.0, 2.4), (0.16, 0.2, 0.81, 0.74)  # inches; left, bottom, width, height
+SIZE, INSIDE = (4.0, 2.4), (0.17, 0.2, 0.8, 0.74)  # inches; left, bottom, width, height
 
 
 class Embeddings(NamedTuple):
@@ -75,8 +86,9 @@ def compare_validation_and_test(
 
 def drift_section(drift: DriftReport, svgs: dict[str, str], reference: str, new: str) -> ReportSection:
     """Returns the report section; `reference` and `new` are the displayed names of the two samples."""
-    content = {"drift": drift, "plots": svgs, "shift": describe_shift(drift), "reference": reference, "new": new}
-    return ReportSection("drift.html.j2", {**content, "names": NAMES, "permutations": PERMUTATIONS})
+    content = {"drift": drift, "plots": svgs, "reference": reference, "new": new}
+    sentences = {"outcome": drift_outcome(drift), "shift": describe_shift(drift), "untested": describe_untested(drift)}
+    return ReportSection("drift.html.j2", {**content, **sentences, "names": NAMES, "permutations": PERMUTATIONS})
 
 
 def render_drift_page(section: ReportSection, *, title: str, source: str, created: str, notes: Sequence[str]) -> str:
@@ -86,7 +98,9 @@ def render_drift_page(section: ReportSection, *, title: str, source: str, create
 
 
 def drift_warnings(drift: DriftReport) -> list[str]:
-    """Returns a warning for the report summary if a shift was detected, else an empty list."""
+    """Returns a warning for the report summary if a shift was detected or nothing was compared, else an empty list."""
+    if drift_outcome(drift) == NOT_COMPARED:
+        return [f"Data drift is unknown, because {NOT_COMPARED}: {describe_untested(drift)}."]
     if not drift["shifted"]:
         return []
     sentence = f"The test images differ from the development images: {describe_shift(drift)}."
@@ -96,13 +110,14 @@ def drift_warnings(drift: DriftReport) -> list[str]:
 def _reference(data: Shards, validation: Embeddings, seed: int) -> ReferenceSample:
     validation_rows, train = data.split("validation").iloc[validation.positions], data.split("train")
     rows = pd.concat([validation_rows, train.iloc[draw_sample(train, seed)]], ignore_index=True)
-    return describe_rows(rows, data.labels, validation.scores, validation.features)
+    ranges = measure_ranges(rows, choose_rows(data, "validation", validation.positions).as_numpy_iterator())
+    return describe_rows(rows, data.labels, validation.scores, validation.features, ranges)
 
 
 def drift_plots(comparison: DriftComparison, reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:
-    """Returns one SVG per test, by test name. Scores are shown for the label that differs most."""
+    """Returns one SVG per variable that was tested, by its name. Scores are shown for the label that differs most."""
     drift, tests = comparison.drift, comparison.drift["tests"]
-    plots = {name: shares_svg(shares) for name, shares in drift["shares"].items() if shares}
+    plots = {name: shares_svg(drift["shares"][name]) for name in ("view", "sex") if tests[name]["value"] is not None}
     if tests["score"]["value"] is not None:
         index = list(drift["labels"]).index(drift["label"])
         plots["score"] = cumulative_svg(reference.scores[:, index], new.scores[:, index], f"score for {drift['label']}")
@@ -134,7 +149,7 @@ def shares_svg(shares: Mapping[str, tuple[float, float]]) -> str:
             for bar in bars:
                 bar.set(edgecolor=color, linewidth=1.8, linestyle=dashes)
             axes.bar_label(bars, [f"{height:.0%}" for height in heights])
-        axes.set_xticks(positions, list(shares))
+        axes.set_xticks(positions, [textwrap.fill(textwrap.shorten(name, 24, placeholder="…"), 9) for name in shares])
         axes.set(ylabel="fraction of images", ylim=(0, 1.12))
         axes.grid(visible=False)
         return as_svg(figure)

@@ -17,6 +17,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
+from radiograft.drift.image_ranges import QUANTITIES, unknown_ranges
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage import npz_archive
@@ -31,7 +32,7 @@ BATCH_SIZE = 64
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceSample:
-    """Sampled images; row i of every array except `labels` belongs to image i.
+    """Sampled images; row i of every array except `labels` and `ranges` belongs to image i.
 
     Attributes:
         labels: (labels,) the model's label names.
@@ -41,6 +42,7 @@ class ReferenceSample:
         scores: float32 (n, labels) probabilities; NaN for training images, on which the model is more confident than on
             new images.
         features: float16 (n, channels) input of the model's classifier; NaN for training images.
+        ranges: float64 (4, 2), see `image_ranges.measure_ranges`; NaN if unknown.
     """
 
     labels: np.ndarray
@@ -50,10 +52,11 @@ class ReferenceSample:
     age: np.ndarray
     scores: np.ndarray
     features: np.ndarray
+    ranges: np.ndarray = dataclasses.field(default_factory=unknown_ranges)
 
     def write(self, path: Path) -> None:
         """Writes a compressed .npz file of arrays without pickled objects."""
-        np.savez_compressed(path, **{name: getattr(self, name) for name in KINDS})
+        np.savez_compressed(path, **{name: getattr(self, name) for name in (*KINDS, *LATER_KINDS)})
 
     @classmethod
     def read(cls, content: bytes) -> Self:
@@ -64,7 +67,8 @@ class ReferenceSample:
         """
         try:
             with npz_archive.open_npz_file(REFERENCE, io.BytesIO(content)) as archive:
-                sample = cls(**{name: archive.read(name) for name in KINDS})
+                names = [*KINDS, *(name for name in LATER_KINDS if name in archive.names())]
+                sample = cls(**{name: archive.read(name) for name in names})
             sample._check()
         except (ValueError, SystemError) as error:  # NumPy raises SystemError for text of length 0
             raise ValueError(f"{REFERENCE} must contain the arrays {', '.join(KINDS)}, got: {error}") from error
@@ -72,8 +76,8 @@ class ReferenceSample:
 
     def _check(self) -> None:
         arrays = {name: getattr(self, name) for name in KINDS}
-        kinds = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
-        if kinds != KINDS:
+        kinds = {name: (array.dtype.kind, array.ndim) for name, array in {**arrays, "ranges": self.ranges}.items()}
+        if kinds != KINDS | LATER_KINDS or self.ranges.shape != (len(QUANTITIES), 2):
             raise ValueError(f"unexpected kinds or dimensions {kinds}")
         text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
         "".join(text).encode()  # raises for unpaired surrogates
@@ -88,6 +92,8 @@ KINDS = {  # name -> NumPy's kind (U text, i integer, f floating point) and numb
     "features": ("f", 2),
 }  # fmt: skip
 
+LATER_KINDS = {"ranges": ("f", 2)}  # older versions lack them
+
 
 def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Draws the positions of at most MAX_SAMPLE rows uniformly at random; returns them in ascending order.
@@ -100,7 +106,11 @@ def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def describe_rows(
-    rows: pd.DataFrame, labels: Sequence[str], scores: np.ndarray, features: np.ndarray
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    scores: np.ndarray,
+    features: np.ndarray,
+    ranges: np.ndarray | None = None,
 ) -> ReferenceSample:
     """Builds a sample from catalog rows and the model's scores and features.
 
@@ -109,6 +119,7 @@ def describe_rows(
         labels: the model's label names.
         scores: [m, labels] probabilities of the first m rows.
         features: [m, channels] features of the first m rows.
+        ranges: see `image_ranges.measure_ranges`; unknown by default.
     """
     padding = ((0, len(rows) - len(scores)), (0, 0))
     half = np.clip(features, -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
@@ -120,6 +131,7 @@ def describe_rows(
         age=rows["age"].to_numpy(np.float32, na_value=np.nan),
         scores=np.pad(np.asarray(scores, np.float32), padding, constant_values=np.nan),
         features=np.pad(half, padding, constant_values=np.nan),
+        ranges=unknown_ranges() if ranges is None else ranges,
     )
 
 

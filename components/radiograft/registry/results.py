@@ -173,3 +173,22 @@ def _trial_of_version_1(row: Mapping[str, Any]) -> Trial:
         best_epoch=row["best_epoch"],
         metrics={"val_auroc": row["val_auroc"], "val_loss": row["val_loss"]},
     )
+
+
+def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
+    """Returns the metrics that decide about a version, under the names that KFP and the Model Registry show.
+
+    `auroc_test` with the limits of its 95% interval, `accuracy_test` and `majority_test` (the accuracy of always
+    predicting the majority class) are means over labels of the published strategy on test, 0 to 1. A metric that
+    cannot be estimated is omitted. `gate_promoted` is 1.0 if the gate approved the version, else 0.0.
+    """
+    mean = results["metrics"][results["published"]]["test"]["mean"]
+    metrics = {
+        "auroc_test": mean["auroc"]["value"],
+        "auroc_test_low": mean["auroc"]["low"],
+        "auroc_test_high": mean["auroc"]["high"],
+        "accuracy_test": mean["accuracy"]["value"],
+        "majority_test": mean["majority_accuracy"],
+        "gate_promoted": float(results["gate"]["promote"]),
+    }
+    return {name: value for name, value in metrics.items() if value is not None}

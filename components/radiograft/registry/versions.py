@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 COMMIT_MARKER = "saved_model.pb"
 SHA256_PLACEHOLDER = "0" * 64
 CHECKPOINTS = "_checkpoints"  # checkpoints of runs that have not published yet; no model name starts like this
+TENSORBOARD = "_tensorboard"  # logs of all published runs, by model
 EXTRA_ASSETS = "assets.extra"  # where the SavedModel format expects additional files
 
 

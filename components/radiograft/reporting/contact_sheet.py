@@ -13,7 +13,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.augment import augment, draw_parameters
 
 IMAGES = 6
-AUGMENTED_COPIES = 5
+AUGMENTED_COPIES = 3
 GAP = 4
 MAX_HEIGHT = 160
 

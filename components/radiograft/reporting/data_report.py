@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from radiograft.config.data_policy import QUARANTINE, DataPolicy
-from radiograft.data.quality.summary import DECADES, FILE
+from radiograft.data.quality.summary import DECADES, FILE, UNKNOWN
 from radiograft.reporting.html import environment
 from radiograft.reporting.plots import BLUE, GRAY, SETTINGS, VERMILION, as_svg
 
@@ -42,26 +42,37 @@ def render_data_report(facts: Mapping[str, Any]) -> str:
         found=_count_defects(facts),
         helps={field.name: field.metadata["help"] for field in dataclasses.fields(DataPolicy)},
         ages=ages_svg(facts["splits"]) if known_ages else "",
+        decades=[name for name in (*DECADES, UNKNOWN) if any(facts["splits"][split]["ages"][name] for split in LINES)],
     )
 
 
 def _key_figures(facts: Mapping[str, Any]) -> dict[str, int]:
-    """Counts images, patients and defects. Rows and images that were not requested are not defects."""
-    splits, defects = facts["splits"].values(), [group for group in facts["excluded"] if group["defect"]]
+    """Counts images and patients, and what was excluded: for a defect, or because the settings do not request it."""
+    splits, excluded = facts["splits"].values(), facts["excluded"]
     return {
         "Images": sum(split["pictures"] for split in splits),
         "Patients": sum(split["patients"] for split in splits),
-        "Excluded": sum(group["count"] for group in defects),
-        "Quarantined": sum(group["count"] for group in defects if group["policy"] == QUARANTINE),
+        "Excluded for defects": sum(group["count"] for group in excluded if group["defect"]),
+        "Not requested": sum(group["count"] for group in excluded if not group["defect"]),
+        "Quarantined": sum(group["count"] for group in excluded if group["policy"] == QUARANTINE),
         "Flagged but kept": sum(group["count"] for group in facts["suspects"]),
     }
 
 
 def _headline(figures: Mapping[str, int]) -> str:
-    return (
-        f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable. "
-        f"Images, rows or boxes excluded for defects: {figures['Excluded']:,}. "
-        f"Images kept but flagged for review: {figures['Flagged but kept']:,}."
+    usable = f"{figures['Images']:,} images from {figures['Patients']:,} patients are usable."
+    defects, others = figures["Excluded for defects"], figures["Not requested"]
+    excluded = (
+        f"{defects + others:,} images, rows or boxes were excluded: {defects:,} for defects, {others:,} because they "
+        "were not requested."
+    )
+    flagged = f"{figures['Flagged but kept']:,} images are flagged for review and kept."
+    return " ".join(
+        [
+            usable,
+            excluded if defects + others else "Nothing was excluded.",
+            flagged if figures["Flagged but kept"] else "No image is flagged.",
+        ]
     )
 
 
@@ -69,7 +80,8 @@ def _count_defects(facts: Mapping[str, Any]) -> collections.Counter[str]:
     """Counts the occurrences of each defect."""
     counts = collections.Counter[str]()
     for group in (*facts["excluded"], *facts["suspects"]):
-        counts[group["defect"]] += group["count"]
+        if group["defect"]:
+            counts[group["defect"]] += group["count"]
     return counts
 
 

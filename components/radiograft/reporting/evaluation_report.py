@@ -20,12 +20,13 @@ MAX_BEST_LAYERS = 5
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Size of a split; `positives` counts the positive images of each label."""
+    """Size of a split, its labels as `count_classes` counts them, and `count_pixels` of its files if recorded."""
 
     split: str
     images: int
     patients: int
-    positives: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int]]
+    pixels: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ class Report:
         created: ISO 8601 time.
         published: the published strategy.
         metrics: strategy -> split (`validation`, `test`) -> metrics.
-        roc: strategy -> label -> (false positive rates, true positive rates) on test; labels that lack a class are
-            omitted.
+        roc: strategy -> label -> (false positive rates, true positive rates) on test, of the estimable labels.
         histories: strategy -> one mapping per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
         kept_epochs: strategy -> the epoch whose weights were kept; 0 stands for the weights before training.
         random_baseline: comparison with random weights, or None.
@@ -119,7 +119,9 @@ def render_report(report: Report) -> str:
         .render(
             report=report,
             headline=html.headline(report.published, report.test),
-            notes=[*html.cautions(report.test), *report.notes, *omitted],
+            notes=list(
+                dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))
+            ),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),

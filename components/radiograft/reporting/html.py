@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -34,8 +35,40 @@ def environment() -> Environment:
     environment.filters["number"] = format_number
     environment.filters["strategy"] = STRATEGIES.__getitem__
     environment.filters["plain"] = _plain
+    environment.filters["sentence"] = format_sentence
+    environment.filters["with_anchors"] = add_anchors
     environment.filters["base64"] = _base64
     return environment
+
+
+class Anchored(NamedTuple):
+    """HTML whose h2 headings have ids, and the id and the title, as HTML, of each heading for the contents list."""
+
+    html: str
+    entries: list[tuple[str, str]]
+
+
+def add_anchors(html: str) -> Anchored:
+    """Adds ids to the h2 headings of a page. Text from outside is escaped and cannot contain a heading.
+
+    Example:
+        >>> add_anchors("<h2>Data drift</h2>").html
+        '<h2 id="data-drift">Data drift</h2>'
+    """
+    titles = re.findall("<h2>(.*?)</h2>", html)
+    entries = [(re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), title) for title in titles]
+    anchors = iter(entries)
+    return Anchored(re.sub("<h2>", lambda _: f'<h2 id="{next(anchors)[0]}">', html), entries)
+
+
+def format_sentence(text: str) -> str:
+    """Returns a note as a sentence: with a capital letter and a period.
+
+    Example:
+        >>> format_sentence("the images are synthetic")
+        'The images are synthetic.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
 
 
 def _plain(value: object) -> str:

@@ -20,6 +20,8 @@ from radiograft.training.search.results import best_trial
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
 STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
 
+SQUARE, SQUARE_AXES = (3.8, 3.8), (0.17, 0.14, 0.81, 0.84)  # inches; left, bottom, width, height
+
 SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "radiograft",
@@ -50,14 +52,15 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
         quantity: `accuracy` or `loss`.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(4.8, 2.9))
-        axes = figure.add_axes((0.13, 0.18, 0.84, 0.76))
+        figure = Figure(figsize=(3.5, 2.5))
+        axes = figure.add_axes((0.18, 0.19, 0.79, 0.77))
         epochs = [row["epoch"] for row in history]
         series = (("validation", f"val_{quantity}"), ("training", quantity))
         for (name, key), (color, dashes) in zip(series, STYLES, strict=True):
             axes.plot(epochs, [row[key] for row in history], color=color, linestyle=dashes, marker=".", label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set(xlabel="epoch", ylabel=quantity)
         axes.legend(loc="best")
         return as_svg(figure)
 
@@ -69,12 +72,12 @@ def roc_svg(curves: Sequence[Curve]) -> str:
         curves: at most two pairs (false positive rates, true positive rates), each 0 to 1.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(2.5, 2.5))
-        axes = figure.add_axes((0.22, 0.2, 0.76, 0.76))
+        figure = Figure(figsize=SQUARE)
+        axes = figure.add_axes(SQUARE_AXES)
         axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
         for (false_positive_rate, true_positive_rate), (color, dashes) in zip(curves, STYLES, strict=False):
             axes.plot(false_positive_rate, true_positive_rate, color=color, linestyle=dashes)
-        _format_roc_axes(axes)
+        _format_unit_square(axes, "false positive rate", "true positive rate")
         return as_svg(figure)
 
 
@@ -85,15 +88,12 @@ def reliability_svg(before: Curve, after: Curve) -> str:
         before, after: (mean scores, observed frequencies) by bin, each 0 to 1.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(2.5, 2.5))
-        axes = figure.add_axes((0.24, 0.2, 0.74, 0.76))
-        top = max(value for curve in (before, after) for column in curve for value in column) * 1.06
-        axes.plot([0, top], [0, top], color=GRAY, linewidth=0.8)
+        figure = Figure(figsize=SQUARE)
+        axes = figure.add_axes(SQUARE_AXES)
+        axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
         for (predicted, observed), (color, dashes) in zip((before, after), STYLES, strict=True):
             axes.plot(predicted, observed, color=color, linestyle=dashes, marker=".")
-        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="score", ylabel="observed frequency")
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        _format_unit_square(axes, "score", "observed frequency")
         return as_svg(figure)
 
 
@@ -110,8 +110,8 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         points: the cut-off curve; at least one point has an estimable AUROC.
     """
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(8.4, 3.0))
-        axes = figure.add_axes((0.08, 0.17, 0.91, 0.78))
+        figure = Figure(figsize=(6.6, 2.9))
+        axes = figure.add_axes((0.1, 0.16, 0.88, 0.81))
         numbers = range(1, len(points) + 1)
         bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
         low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
@@ -120,9 +120,10 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         best = best_layers(points)[0]
         index = points.index(best)
         axes.plot(index + 1, value[index], color=VERMILION, marker="o")
-        axes.annotate(best["layer"], (index + 1, value[index]), (0, 7), textcoords="offset points", ha="center")
+        side = "left" if index < len(points) / 4 else "right" if index >= 3 * len(points) / 4 else "center"
+        axes.annotate(best["layer"], (index + 1, value[index]), (0, 7), textcoords="offset points", ha=side)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("layer (from input to output)")
+        axes.set(xlabel="layer (from input to output)", ylabel="validation AUROC")
         axes.margins(y=0.15)
         return as_svg(figure)
 
@@ -143,11 +144,11 @@ def search_svg(table: Sequence[Trial]) -> str:
         return as_svg(figure)
 
 
-def _format_roc_axes(axes: Axes) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+def _format_unit_square(axes: Axes, x: str, y: str) -> None:
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=x, ylabel=y)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def as_svg(figure: Figure) -> str:

@@ -11,28 +11,25 @@ S3_HINT = (
 )
 
 
-def write_card(uri: str, run_id: str, card: Path, button: Path) -> None:
-    """Writes the card as Markdown, and the JSON from which the full Kubeflow UI creates its TensorBoard button.
+def write_card(uri: str, file: Path) -> None:
+    """Writes the card as KFP's UI metadata: a TensorBoard button, which the full Kubeflow shows, and instructions.
 
     Args:
-        uri: URI of the logs of one task.
-        run_id: id of the pipeline run; KFP stores all outputs of the run in a folder of this name.
-        card: Markdown file to write.
-        button: JSON file to write.
+        uri: URI of the TensorBoard logs of the run.
+        file: JSON file to write. KFP recognizes it by the name of its artifact, `mlpipeline_ui_metadata`.
     """
-    root, separator, _ = uri.partition(f"/{run_id}/")
-    logs = readable_uri(f"{root}/{run_id}" if separator else uri)
+    logs = readable_uri(uri)
     paragraphs = (
         "# TensorBoard",
-        "The curves, images and embeddings of all tasks of this run are stored in",
+        "The curves, images and embeddings of this run are stored in",
         f"    {logs}",
         "With read access to that location, run the following command and open http://localhost:6006:",
         f"    {tensorboard_command(logs)}",
         credentials_hint(logs),
         "Radiograft's manifests also deploy a TensorBoard for all runs: the service `radiograft-tensorboard`.",
     )
-    card.write_text("\n\n".join(filter(None, paragraphs)) + "\n", encoding="utf-8")
-    button.write_text(json.dumps({"outputs": [{"type": "tensorboard", "source": logs}]}))
+    card = {"type": "markdown", "storage": "inline", "source": "\n\n".join(filter(None, paragraphs)) + "\n"}
+    file.write_text(json.dumps({"outputs": [{"type": "tensorboard", "source": logs}, card]}), encoding="utf-8")
 
 
 def readable_uri(uri: str) -> str:

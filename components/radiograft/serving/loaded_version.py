@@ -21,6 +21,7 @@ from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
 from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
+from radiograft.serving.training_images import TrainingImages
 
 VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-9]*)/?")
 
@@ -43,6 +44,8 @@ class LoadedVersion:
 
     Attributes:
         spec: specification of the model: labels, image size, thresholds.
+        training_images: what the version records of the images it was made from; its `warnings` hold for every
+            prediction, for example that the images were synthetic.
     """
 
     def __init__(self, registry: str, model: str, number: int, folder: Path | None = None) -> None:
@@ -59,6 +62,7 @@ class LoadedVersion:
         versions.fetch_version(registry, model, number, names, folder)
         self._extra = folder / versions.EXTRA_ASSETS
         self.spec = ModelSpec.read(self._extra)
+        self.training_images = TrainingImages.read(self._extra)
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
     def predict(self, files: Iterable[str | Path]) -> pd.DataFrame:
@@ -69,18 +73,20 @@ class LoadedVersion:
 
         Returns:
             One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
-            validation, NaN if there is none) and `positive` (whether the probability reaches the threshold, or NA).
+            validation, NaN if there is none), `positive` (whether the probability reaches the threshold, or NA) and
+            `note`: why the prediction may not hold, because the version was made from synthetic images, or the image
+            differs from the development images in kind, size or gray values; empty if no reason is known.
 
         Raises:
             FileNotFoundError: a file does not exist.
             ValueError: a file is not an image that can be decoded.
         """
-        rows = [
-            (str(file), *prediction, prediction.positive)
-            for file in files
-            for prediction in self.predict_image(self.read_image(Path(file)))
-        ]
-        table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive"])
+        rows = []
+        for file in files:
+            content = self.read_image(Path(file))
+            note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
+            rows += [(str(file), *each, each.positive, note) for each in self.predict_image(content)]
+        table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
     @staticmethod
@@ -113,6 +119,11 @@ class LoadedVersion:
         thresholds: Mapping[str, float] = self.spec.thresholds or {}
         pairs = zip(self.spec.labels, self.probabilities(content), strict=True)
         return [Prediction(label, float(value), thresholds.get(label)) for label, value in pairs]
+
+    def compare_with_training(self, content: bytes) -> list[str]:
+        """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
+        image = decode(tf.constant(content), self.spec.image_size).numpy()
+        return self.training_images.describe_differences(content, image)
 
     @staticmethod
     def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:
@@ -169,7 +180,7 @@ def load_version(uri: str | Path) -> LoadedVersion:
     Example:
         >>> version = load_version("registry/chest-radiograph/3")  # doctest: +SKIP
         >>> version.predict(["film.png"])  # doctest: +SKIP
-               file      label  probability  threshold  positive
+               file      label  probability  threshold  positive note
         0  film.png  Pneumonia     0.123456        0.5     False
     """
     match = VERSION_URI.fullmatch(str(uri))

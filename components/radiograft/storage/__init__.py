@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import itertools
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -163,10 +163,15 @@ def is_hidden(name: str) -> bool:
 
 def upload_tree(folder: Path, uri: str) -> None:
     """Copies every file below a local folder to the same relative path below `uri`, in parallel."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    upload_files({path.relative_to(folder).as_posix(): path for path in paths}, uri)
 
-    def copy(path: Path) -> None:
-        write_bytes(join(uri, path.relative_to(folder).as_posix()), path.read_bytes())
+
+def upload_files(files: Mapping[str, Path], uri: str) -> None:
+    """Copies local files to the names below `uri` by which they are given, in parallel."""
+
+    def copy(name: str) -> None:
+        write_bytes(join(uri, name), files[name].read_bytes())
 
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
         for _ in pool.map(copy, files):

@@ -1,4 +1,4 @@
-"""The commands for a cluster: submit, retry, runs, schedule, doctor, tensorboard.
+"""The commands for a cluster: submit, retry, runs, doctor, tensorboard.
 
 KFP and Kubernetes are imported when a command needs them.
 """
@@ -13,15 +13,14 @@ from typing import Any
 
 import click
 
-from radiograft.config import DATA_CHANGED
 from radiograft.reporting.tensorboard_card import credentials_hint, tensorboard_command
-from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cli import cluster_tables
 from radiograft_pipelines.cli.cluster_options import (
     HOST,
     INTERVAL,
     NAMESPACE,
     TIMEOUT,
+    check_request,
     cluster_options,
     cluster_or_none,
     require_text,
@@ -29,17 +28,15 @@ from radiograft_pipelines.cli.cluster_options import (
     service_account,
 )
 from radiograft_pipelines.cli.console import SafeConsole, cli_errors, out_option
-from radiograft_pipelines.cluster import cron as cron_fields
-from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, schedules, tensorboard, watch
+from radiograft_pipelines.cli.schedule import schedule
+from radiograft_pipelines.cluster import kfp_client, kubernetes_client, run_states, tensorboard, watch
 from radiograft_pipelines.cluster import runs as run_list
 from radiograft_pipelines.cluster import submit as submission
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.preflight import checks
-from radiograft_pipelines.cluster.preflight.checks import check_registry
-from radiograft_pipelines.settings import SEARCH, WHOLE
-
-PAST_TENSE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
+from radiograft_pipelines.cluster.preflight.registry import check_registry
+from radiograft_pipelines.cluster.preflight.retries import check_retries
 
 
 @click.command("submit")
@@ -49,7 +46,7 @@ PAST_TENSE = {"disable": "paused", "enable": "resumed", "delete": "deleted"}
 @cluster_options
 def submit(server: KfpClient, request: submission.RunRequest, wait: bool, interval: float) -> None:
     """Starts a run on Kubeflow Pipelines, after uploading the pipeline's version if it does not exist yet."""
-    _check(request)
+    check_request(request)
     run = submission.submit_run(server, request)
     click.echo(
         f"version: {request.package.name} {request.package.version}\nrun: {run.run_id}\n{server.link(run.run_id)}"
@@ -77,47 +74,26 @@ def retry(server: KfpClient, run_id: str, wait: bool, interval: float) -> None:
     "--limit", default=20, show_default=True, type=click.IntRange(1), help="Maximum number of runs, the newest first."
 )
 @click.option("--wait", is_flag=True, help="With RUN_ID: watch the run, and exit with 0 only if it succeeds.")
+@click.option("--forget", is_flag=True, help="Archive lost runs, which will never end; with RUN_ID, only that one.")
 @INTERVAL
 @cluster_options
-def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, interval: float) -> None:
-    """Lists runs with state, model version and AUROC. With RUN_ID, shows its tasks and what blocks them."""
+def runs(server: KfpClient, run_id: str | None, limit: int, wait: bool, forget: bool, interval: float) -> None:
+    """Lists runs with state, model version and AUROC. With RUN_ID, shows its tasks and what blocks them.
+
+    A run is lost if its Workflow and pods no longer exist, for example because its schedule was deleted. KFP reports it
+    as running forever.
+    """
     if wait and not run_id:
         raise click.UsageError("--wait needs a RUN_ID, the run to watch")
-    if run_id and wait:
-        _wait(server, run_id, interval)
+    if forget:
+        _forget(server, run_id)
+    elif run_id and wait:
+        _wait(server, run_id, interval, may_be_lost=True)
     elif run_id:
         _show(server, run_id)
     else:
-        names = [package.read_package(name).name for name in (WHOLE, SEARCH)]
-        cluster_tables.print_runs(run_list.list_runs(server, names, limit))
-
-
-@click.command("schedule")
-@click.argument("name", required=False)
-@click.option("--cron", help="Six fields, seconds first, or five. '0 0 3 * * 1': Mondays at three.")
-@click.option("--allow-subhourly", is_flag=True, help="Allow more than one run an hour.")
-@click.option("--list", "action", flag_value="list", help="List all schedules.")
-@click.option("--pause", "action", flag_value="disable", help="Pause the schedule NAME.")
-@click.option("--resume", "action", flag_value="enable", help="Resume the schedule NAME.")
-@click.option("--delete", "action", flag_value="delete", help="Delete the schedule NAME.")
-@run_options(train_trigger=DATA_CHANGED)
-@cluster_options
-def schedule(
-    server: KfpClient, name: str | None, cron: str | None, allow_subhourly: bool, action: Any, request: Any
-) -> None:
-    """Runs a pipeline on a schedule: one recurring run per NAME, which is replaced if any of its options change.
-
-    Its runs train only if data or settings have changed since the production version, unless train_trigger is `always`.
-    """
-    if action == "list":
-        cluster_tables.print_schedules(schedules.list_schedules(server))
-    elif not name:
-        raise ClusterError("a schedule must have a NAME: radiograft schedule weekly --settings ... --cron ...")
-    elif action:
-        schedules.update_schedule(server, action, name)
-        click.echo(f"schedule {name}: {PAST_TENSE[action]}")
-    else:
-        _schedule(server, name, request, cron or "", allow_subhourly)
+        listed = run_list.list_runs(server, limit)
+        cluster_tables.print_runs(listed, _describe_states(server, listed))
 
 
 @click.command("doctor")
@@ -159,43 +135,58 @@ def tensorboard_(run_id: str | None, port: int, host: str | None, namespace: str
 COMMANDS = (submit, retry, runs, schedule, doctor, tensorboard_)
 
 
-def _check(request: submission.RunRequest) -> None:
-    if not request.values:
-        raise ClusterError("--settings must be given: a YAML file, or the name of a preset: demo, chestxray14, ...")
-    if not is_pinned(request.package.image):
-        click.echo(f"warning: {checks.check_image(request.package.image).message}", err=True)
-
-
-def _wait(server: KfpClient, run_id: str, interval: float) -> None:
-    console = SafeConsole(soft_wrap=True)
+def _wait(server: KfpClient, run_id: str, interval: float, *, may_be_lost: bool = False) -> None:
+    console, cluster = SafeConsole(soft_wrap=True), cluster_or_none(server.namespace)
+    if may_be_lost:
+        _require_not_lost(run_states.describe_state(server, cluster, watch.read_run(server, run_id)), run_id)
     try:
-        run = watch.watch_run(server, cluster_or_none(server.namespace), run_id, console, interval)
+        run = watch.watch_run(server, cluster, run_id, console, interval)
     except (KeyboardInterrupt, ClusterError) as error:
         click.echo(f"the run continues; watch it with radiograft runs {run_id} --wait", err=True)
         if isinstance(error, ClusterError):
             raise
         sys.exit(130)
-    cluster_tables.print_summary(console, run)
+    cluster_tables.print_summary(console, run, run_states.describe_state(server, cluster, run))
     sys.exit(0 if run.state == "SUCCEEDED" else 1)
 
 
 def _show(server: KfpClient, run_id: str) -> None:
     console, run = SafeConsole(soft_wrap=True), watch.read_run(server, run_id)
-    watch.show_board(run, cluster_or_none(server.namespace), console)
-    cluster_tables.print_summary(console, run)
+    cluster = cluster_or_none(server.namespace)
+    watch.show_board(run, cluster, console)
+    cluster_tables.print_summary(console, run, run_states.describe_state(server, cluster, run))
     console.print(server.link(run_id), highlight=False)
 
 
-def _schedule(server: KfpClient, name: str, request: submission.RunRequest, text: str, allow_subhourly: bool) -> None:
-    cron = cron_fields.parse_cron(text)
-    if cron.completed:
-        click.echo(f"--cron has five fields, but KFP expects the second first: using '{cron.text}'")
-    if cron.subhourly and not allow_subhourly:
-        raise ClusterError(f"'{cron.text}' fires more than once an hour; add --allow-subhourly to allow this")
-    _check(request)
-    result = schedules.create_schedule(server, name, request, cron)
-    paused = ", still paused" if result.paused else ""
-    click.echo(f"schedule {name}: {result.change}{paused} ({cron.text}, {result.recurring_run_id})")
+def _describe_states(server: KfpClient, listed: list[Any]) -> list[run_states.RunState]:
+    """Returns the states of runs. Connects to Kubernetes only if a run has failed or not ended."""
+    succeeded = all(run.state == "SUCCEEDED" for run in listed)
+    cluster = None if succeeded else cluster_or_none(server.namespace)
+    return run_states.describe_states(server, cluster, listed)
+
+
+def _require_not_lost(state: run_states.RunState, run_id: str) -> None:
+    if state.word == run_states.LOST:
+        raise ClusterError(
+            f"run {run_id} will never end: {state.reason}. Remove it with radiograft runs {run_id} --forget"
+        )
+
+
+def _forget(server: KfpClient, run_id: str | None) -> None:
+    """Archives lost runs: the one with this ID, or all."""
+    listed = [watch.read_run(server, run_id)] if run_id else run_list.list_runs(server, unfinished=True)
+    states = _describe_states(server, listed)
+    if run_id and states[0].word != run_states.LOST:
+        raise ClusterError(
+            f"a run to forget must be lost, that is unfinished without Workflow and pods, got {states[0].word} for "
+            f"{run_id}: terminate a running run, or archive an ended one, in KFP's UI"
+        )
+    lost = [(run, state) for run, state in zip(listed, states, strict=True) if state.word == run_states.LOST]
+    for run, state in lost:
+        run_list.archive_run(server, run.run_id)
+        click.echo(f"run {run.run_id} archived: {state.reason}")
+    if not lost:
+        click.echo("no lost runs")
 
 
 def _run_checks(
@@ -214,6 +205,7 @@ def _run_checks(
         yield checks.CheckResult("bad", str(error))
     if cluster:
         yield from checks.run_checks(cluster, request.package.pods, service_account(request, server))
+        yield check_retries(cluster, kfp_namespace)
     yield checks.check_image(request.package.image)
     if request.values:
         yield check_registry(str(request.values["publish_registry"]))

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from radiograft.config.base import Scalar
+from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, submit
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
+from radiograft_pipelines.cluster.preflight.checks import check_image
+from radiograft_pipelines.settings import PIPELINES, WHOLE, values_for
 
 Command = Callable[..., Any]
 SINGLE_USER_ACCOUNT, MULTI_USER_ACCOUNT = "pipeline-runner", "default-editor"  # KFP's default service accounts
@@ -62,13 +63,13 @@ def cluster_options(command: Command) -> Command:
     return connected_command
 
 
-def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
+def run_options(default: str = WHOLE) -> Callable[[Command], Command]:
     """Adds the options that describe a run, and passes them to the command as a `RunRequest` named `request`.
 
     Without --settings the request has no values.
 
     Args:
-        defaults: settings whose defaults differ for this command.
+        default: name of the pipeline that the command runs by default.
     """
 
     def decorate(command: Command) -> Command:
@@ -76,7 +77,7 @@ def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
         @click.option(
             "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
         )
-        @click.option("--pipeline", default=WHOLE, show_default=True, type=click.Choice([WHOLE, SEARCH]))
+        @click.option("--pipeline", default=default, show_default=True, type=click.Choice(PIPELINES))
         @click.option(
             "--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]"
         )
@@ -107,11 +108,13 @@ def run_options(**defaults: Scalar) -> Callable[[Command], Command]:
             **arguments: Any,
         ) -> None:
             with cli_errors():
-                values = values_for(pipeline, settings, assignments, defaults) if settings else {}
+                values = values_for(pipeline, settings, assignments) if settings else {}
                 if values:
                     submit.check_uris(values)
-                compiled = package.read_package(pipeline, image, cluster, str(values.get("publish_model_name", "")))
-                request = submit.RunRequest(compiled, values, experiment, pipeline_root, service_account)
+                compiled = package.read_package(pipeline, image, cluster)
+                request = submit.RunRequest(
+                    compiled, values, experiment, pipeline_root, service_account, settings or ""
+                )
                 command(*positional, request=request, **arguments)
 
         return command_with_request
@@ -132,3 +135,15 @@ def service_account(request: submit.RunRequest, server: kfp_client.KfpClient | N
     """Returns the service account of a run's pods."""
     multi_user = server is not None and server.multi_user
     return request.service_account or (MULTI_USER_ACCOUNT if multi_user else SINGLE_USER_ACCOUNT)
+
+
+def check_request(request: submit.RunRequest) -> None:
+    """Checks that a run has settings, and warns of an image that is not pinned.
+
+    Raises:
+        ClusterError: the request has no settings.
+    """
+    if not request.values:
+        raise ClusterError("--settings must be given: a YAML file, or the name of a preset: demo, chestxray14, ...")
+    if not is_pinned(request.package.image):
+        click.echo(f"warning: {check_image(request.package.image).message}", err=True)

@@ -20,7 +20,7 @@ from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, Regis
 if TYPE_CHECKING:
     from radiograft.drift.monitor import DriftRun
 
-DRIFT_FOUND = 3  # exit code; 0 means no shift, 1 and 2 are errors
+DRIFT_FOUND, NOT_COMPARABLE = 3, 4  # exit codes; 0 means no shift, 1 and 2 are errors
 FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "data_table"))
 
 
@@ -56,16 +56,17 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
 def drift(source: str, number: int, data_format: str, table: str, uri: str, name: str, report: Path, out: Path) -> None:
     """Compares new images with the data of a version.
 
-    Exit code 0: no shift detected. Exit code 3: shift detected.
+    Exit code 0: no shift detected. Exit code 3: shift detected. Exit code 4: nothing could be compared, because no
+    variable is known for 10 patients in both samples. Exit codes 1 and 2: errors.
     """
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"--report must not end in .json, where the results are written, got {report}")
     with cli_errors(), open_registry(uri, name, out) as ref:
         result = _compare(ref, number, data_format, source, table)
         _write_report(result, report, name, number, source)
-    _print_result(result)
+    outcome = _print_result(result)
     click.echo(f"{report}, {report.with_suffix('.json')}\n{DISCLAIMER}")
-    sys.exit(DRIFT_FOUND if result.comparison.drift["shifted"] else 0)
+    sys.exit(_exit_code(outcome))
 
 
 def _compare(ref: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
@@ -77,6 +78,12 @@ def _compare(ref: RegistryRef, number: int, data_format: str, source: str, table
         names = [f"{registry.EXTRA_ASSETS}/{file}" for file in VERSION_FILES]
         registry.fetch_version(*ref, number, names, Path(folder))
         return compare_with_version(Path(folder) / registry.EXTRA_ASSETS, data_format, source, table)
+
+
+def _exit_code(outcome: str) -> int:
+    from radiograft.drift.comparison import NOT_COMPARED, SHIFTED
+
+    return {SHIFTED: DRIFT_FOUND, NOT_COMPARED: NOT_COMPARABLE}.get(outcome, 0)
 
 
 def _notes(result: DriftRun) -> list[str]:
@@ -91,6 +98,7 @@ def _notes(result: DriftRun) -> list[str]:
 
 
 def _write_report(result: DriftRun, report: Path, name: str, number: int, source: str) -> None:
+    from radiograft.drift.comparison import drift_outcome
     from radiograft.drift.evaluation_drift import drift_plots, drift_section, render_drift_page
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -100,13 +108,14 @@ def _write_report(result: DriftRun, report: Path, name: str, number: int, source
     page = render_drift_page(section, title=f"{name} version {number}", source=source, created=created, notes=notes)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(page, encoding="utf-8")
-    record = {"model": name, "version": number, "source": source, "created": created, "notes": notes, "drift": drift}
-    text = json.dumps(record, indent=2, allow_nan=False)
+    record = {"model": name, "version": number, "source": source, "created": created, "notes": notes}
+    text = json.dumps({**record, "outcome": drift_outcome(drift), "drift": drift}, indent=2, allow_nan=False)
     report.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-def _print_result(result: DriftRun) -> None:
-    from radiograft.drift.comparison import NAMES, describe_shift
+def _print_result(result: DriftRun) -> str:
+    """Prints the tests and the outcome, and returns the outcome."""
+    from radiograft.drift.comparison import NAMES, SHIFTED, describe_shift, describe_untested, drift_outcome
 
     drift = result.comparison.drift
     table = Table("", "distance", "by chance", "p", "n (patients)", "", box=None, pad_edge=False)
@@ -118,4 +127,8 @@ def _print_result(result: DriftRun) -> None:
     console.print(table)
     for note in _notes(result):
         click.echo(note)
-    click.echo(f"shifted: {describe_shift(drift)}" if drift["shifted"] else "no shift detected")
+    outcome, untested = drift_outcome(drift), describe_untested(drift)
+    click.echo(f"{outcome}: {describe_shift(drift)}" if outcome == SHIFTED else outcome)
+    if untested:
+        click.echo(f"not compared: {untested}")
+    return outcome

@@ -15,8 +15,8 @@ from radiograft_pipelines.cli import cluster as cluster_commands
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.models import models
-from radiograft_pipelines.dags.parameters import explain_setting
-from radiograft_pipelines.settings import SEARCH, WHOLE, values_for
+from radiograft_pipelines.dags.form import explain_setting
+from radiograft_pipelines.settings import PIPELINES, RETRAINING, SEARCH, WHOLE, values_for
 
 
 @click.group()
@@ -38,8 +38,8 @@ for command in cluster_commands.COMMANDS:
     "--pipeline",
     default=WHOLE,
     show_default=True,
-    type=click.Choice([WHOLE, SEARCH]),
-    help=f"{SEARCH} fine-tunes from several cut-offs in parallel: those in the settings, or all candidates.",
+    type=click.Choice(PIPELINES),
+    help=f"{RETRAINING} trains only if data or settings changed; {SEARCH} tries several cut-offs in parallel.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:

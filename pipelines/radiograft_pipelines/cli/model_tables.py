@@ -14,6 +14,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from radiograft.registry.model_registry import Registration
 from radiograft.registry.production import Production
 from radiograft.registry.result_types import Estimate, SplitMetrics
 from radiograft.registry.results import EvaluationResults
@@ -35,11 +36,12 @@ METRICS = {
 
 
 class VersionRecord(NamedTuple):
-    """The metadata of a version."""
+    """The metadata of a version, and whether it is registered in a Kubeflow Model Registry."""
 
     manifest: Mapping[str, Any]
     results: EvaluationResults
     lineage: Mapping[str, Any]
+    registered: bool
 
     @property
     def number(self) -> int:
@@ -63,7 +65,7 @@ class VersionRecord(NamedTuple):
 
 def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
     """Prints one line per version, the newest last."""
-    table = _table("version", "", "created (UTC)", "test AUROC (95%)", "patients", "gate", "data")
+    table = _table("version", "", "created (UTC)", "test AUROC (95%)", "patients", "gate", "data", "registered")
     for version in versions:
         with _metadata_errors(version.number):
             _add_row(table, *_version_row(version, current))
@@ -80,6 +82,7 @@ def _version_row(version: VersionRecord, current: Production | None) -> list[obj
         test["n_patients"],
         _gate(version),
         version.lineage["fingerprint"][:FINGERPRINT_DIGITS],
+        "yes" if version.registered else "",
     ]
 
 
@@ -95,8 +98,10 @@ def _metadata_errors(*numbers: int) -> Iterator[None]:
         ) from error
 
 
-def print_version(manifest: Mapping[str, Any], card: str, current: Production | None) -> None:
-    """Prints the model card, the promotion history of the version, and its files."""
+def print_version(
+    manifest: Mapping[str, Any], card: str, current: Production | None, registration: Registration | None
+) -> None:
+    """Prints the model card, the promotion history of the version, its link in the Model Registry, and its files."""
     _print(Markdown(card))
     number = manifest["version"]
     changes = [change for change in current.history if change.version == number] if current else []
@@ -105,6 +110,8 @@ def print_version(manifest: Mapping[str, Any], card: str, current: Production | 
     for change in changes:
         by = f" by run {change.run_id}" if change.run_id else ""
         _print(Text(f"{change.time} {'rolled back to' if change.rollback else 'promoted'}{by}: {change.reason}"))
+    if registration:
+        _print(Text(f"registered: {registration.link}"))
     table = _table("file", "bytes", "SHA-256")
     with _metadata_errors(number):
         for name, check in manifest["files"].items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ import click
 
 from radiograft import storage
 from radiograft.config import RegistrySettings
-from radiograft.registry import production
+from radiograft.config.base import check_http_url
+from radiograft.registry import model_registry, production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
+from radiograft.utils.text import escape_control_characters
 from radiograft_pipelines.cli import model_tables
 from radiograft_pipelines.cli.console import cli_errors, import_tensorflow, out_option
 from radiograft_pipelines.local.object_store import embedded_store
@@ -56,7 +59,7 @@ def registry_options(command: Callable[..., None]) -> Callable[..., None]:
 @models.command("list")
 @registry_options
 def list_versions(ref: RegistryRef) -> None:
-    """Lists the versions with production status, test AUROC, gate result and data fingerprint."""
+    """Lists the versions with production status, test AUROC, gate result, data fingerprint and registration."""
     current = production.read_production(*ref)  # before listing, so that the list includes the version it names
     numbers = registry.list_versions(*ref)
     if not numbers:
@@ -74,7 +77,8 @@ def show(ref: RegistryRef, number: int) -> None:
     manifest = registry.read_manifest(*ref, number)
     current = production.read_production(*ref)
     ((_, card),) = registry.read_file(*ref, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
-    model_tables.print_version(manifest, card.decode(errors="replace"), current)
+    registration = model_registry.read_registration(*ref, number)
+    model_tables.print_version(manifest, card.decode(errors="replace"), current, registration)
 
 
 @models.command()
@@ -114,6 +118,24 @@ def rollback(ref: RegistryRef, reason: str) -> None:
 
 
 @models.command()
+@click.argument("number", type=int)
+@click.option(
+    "--model-registry",
+    "url",
+    required=True,
+    envvar="RADIOGRAFT_MODEL_REGISTRY",
+    show_envvar=True,
+    help="URL of the Kubeflow Model Registry, such as http://localhost:8080.",
+)
+@registry_options
+def register(ref: RegistryRef, number: int, url: str) -> None:
+    """Registers a version in a Kubeflow Model Registry. What is registered already is left unchanged."""
+    check_http_url("--model-registry", url)
+    registration = model_registry.register_version(url, *ref, number)
+    click.echo(f"version {number} of {ref.model} is registered: {registration.link}")
+
+
+@models.command()
 @click.argument("one", type=int)
 @click.argument("other", type=int)
 @registry_options
@@ -133,27 +155,51 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
     type=click.Path(path_type=Path),
     help="Folder for the class activation maps.",
 )
+@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
 @registry_options
-def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
+def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None) -> None:
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
-    If no label is positive, the heat map shows the most probable label. Research only. Not for diagnosis.
+    If no label is positive, the heat map shows the most probable label. Reasons to distrust a prediction are written
+    to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that differs
+    from the development images in color, size or gray values. They do not change the exit code. Research only. Not for
+    diagnosis.
     """
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
     with _load_version(ref, number) as loaded:
-        for position, path in enumerate(files, start=1):
-            content = loaded.read_image(path)
-            predictions = loaded.predict_image(content)
-            heat_maps = {
-                label: folder / f"{position}-{path.stem}-{_file_name(label)}.png"
-                for label in loaded.labels_to_explain(predictions)
-            }
-            for label, heat_map in heat_maps.items():
-                storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
-            model_tables.print_predictions(path, predictions, heat_maps)
+        warnings = loaded.training_images.warnings
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        images = [_predict_file(loaded, path, f"{folder / str(position)}-") for position, path in enumerate(files, 1)]
+    if report:
+        content = {"model": ref.model, "version": number, "warnings": warnings, "images": images}
+        storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
     click.echo(DISCLAIMER)
+
+
+def _predict_file(loaded: Any, path: Path, prefix: str) -> dict[str, Any]:
+    """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
+    content = loaded.read_image(path)
+    predictions, notes = loaded.predict_image(content), loaded.compare_with_training(content)
+    heat_maps = {
+        label: Path(f"{prefix}{path.stem}-{_file_name(label)}.png") for label in loaded.labels_to_explain(predictions)
+    }
+    for label, heat_map in heat_maps.items():
+        storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
+    model_tables.print_predictions(path, predictions, heat_maps)
+    for note in notes:
+        click.echo(escape_control_characters(f"{path}: {note}"), err=True)
+    calls = [
+        {
+            **each._asdict(),
+            "positive": each.positive,
+            "heat_map": str(heat_maps[each.label]) if each.label in heat_maps else None,
+        }
+        for each in predictions
+    ]
+    return {"file": str(path), "notes": notes, "predictions": calls}
 
 
 def _file_name(label: str) -> str:
@@ -163,7 +209,10 @@ def _file_name(label: str) -> str:
 
 def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
     metrics, lineage = registry.read_objects(*ref, number, "metrics.json", "lineage.json")
-    return model_tables.VersionRecord(registry.read_manifest(*ref, number), parse_results(metrics), lineage)
+    registration = model_registry.read_registration(*ref, number)
+    return model_tables.VersionRecord(
+        registry.read_manifest(*ref, number), parse_results(metrics), lineage, registration is not None
+    )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ cluster's: UTC unless its administrator configured another.
 
 from __future__ import annotations
 
+import calendar
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from radiograft_pipelines.cluster.errors import ClusterError
@@ -42,11 +44,13 @@ class Cron(NamedTuple):
         text: the expression with six fields.
         completed: whether it was given with five fields.
         subhourly: whether it fires more than once an hour.
+        words: when it fires, in words, such as `on Mondays at 03:00`.
     """
 
     text: str
     completed: bool
     subhourly: bool
+    words: str
 
 
 def parse_cron(text: str) -> Cron:
@@ -58,6 +62,8 @@ def parse_cron(text: str) -> Cron:
     Example:
         >>> parse_cron("0 3 * * 1").text
         '0 0 3 * * 1'
+        >>> parse_cron("0 3 * * 1").words
+        'on Mondays at 03:00'
 
     Raises:
         ClusterError: the number of fields is wrong, or a field is invalid.
@@ -71,7 +77,57 @@ def parse_cron(text: str) -> Cron:
     fields = parts if len(parts) == 6 else ["0", *parts]
     values = [_parse_field(field, part) for field, part in zip(FIELDS, fields, strict=True)]
     times_per_hour = len(values[0]) * len(values[1])
-    return Cron(" ".join(fields), completed=len(parts) == 5, subhourly=times_per_hour > 1)
+    expression = " ".join(fields)
+    return Cron(expression, len(parts) == 5, times_per_hour > 1, _describe(values) or f"at the times '{expression}'")
+
+
+def _describe(values: list[set[int]]) -> str:
+    """Returns when an expression fires, in words; empty if there is no short description."""
+    seconds, minutes, hours, days, months, weekdays = values
+    times = _describe_times(sorted(minutes), sorted(hours)) if seconds == {0} else ""
+    dates = _describe_dates(sorted(days), sorted(months), sorted(weekdays))
+    if times.startswith("every") and dates == "every day":
+        return times
+    return f"{dates} {times}" if times and dates else ""
+
+
+def _describe_times(minutes: list[int], hours: list[int]) -> str:
+    if len(minutes) == 1 and len(hours) <= 3:
+        return "at " + _join([f"{hour:02}:{minutes[0]:02}" for hour in hours])
+    if len(minutes) == 1 and (step := _step(hours, 24)):
+        past = f" at minute {minutes[0]}" if minutes != [0] else ""
+        return ("every hour" if step == 1 else f"every {step} hours") + past
+    if len(hours) == 24 and (step := _step(minutes, 60)):
+        return "every minute" if step == 1 else f"every {step} minutes"
+    return ""
+
+
+def _describe_dates(days: list[int], months: list[int], weekdays: list[int]) -> str:
+    """Describes the days. If days of the month and of the week are both given, either is enough."""
+    every_month = len(months) == 12
+    in_months = "every month" if every_month else _join([calendar.month_name[month] for month in months])
+    parts = []
+    if len(days) < 31:
+        number = "day" if len(days) == 1 else "days"
+        parts.append(f"on {number} {_join(days)} of {in_months}")
+    if len(weekdays) < 7:
+        names = _join([calendar.day_name[(day - 1) % 7] + "s" for day in weekdays])
+        parts.append("from Monday to Friday" if weekdays == [1, 2, 3, 4, 5] else f"on {names}")
+    if len(days) == 31 and not every_month:
+        parts.append(f"{'' if parts else 'every day '}in {in_months}")
+        return " ".join(parts)
+    return " and ".join(parts) or "every day"
+
+
+def _step(numbers: list[int], count: int) -> int:
+    """Returns the step of numbers that divide the range from 0 to `count` evenly; 0 for others."""
+    step = count // len(numbers)
+    return step if numbers == list(range(0, count, step)) and count % step == 0 else 0
+
+
+def _join(parts: Collection[object]) -> str:
+    *first, last = map(str, parts)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _parse_field(field: Field, text: str) -> set[int]:

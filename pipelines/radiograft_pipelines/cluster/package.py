@@ -43,15 +43,12 @@ class CompiledPipeline(NamedTuple):
         return f"{importlib.metadata.version('radiograft')}-{digest}"
 
 
-def read_package(
-    pipeline: str, image: str | None = None, cluster: Path | None = None, model: str = ""
-) -> CompiledPipeline:
+def read_package(pipeline: str, image: str | None = None, cluster: Path | None = None) -> CompiledPipeline:
     """Reads the compiled package of a pipeline and adapts it to a cluster.
 
     Args:
         image: container image that replaces the compiled one.
         cluster: cluster file, see `radiograft_pipelines.cluster.profile`.
-        model: name under which the run publishes, added as a pod label; empty for no label.
 
     Raises:
         FileNotFoundError: the cluster file is missing.
@@ -62,23 +59,23 @@ def read_package(
         if not IMAGE.fullmatch(image):
             raise ValueError(f"--image must be a reference such as registry/name:tag or name@sha256:..., got {image!r}")
         text = text.replace(compiled_image, image)  # also in the environment variable that the lineage records
-    if cluster or model:
+    if cluster:
         from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
 
-        profile = ClusterProfile.read(cluster) if cluster else ClusterProfile()
-        text = apply_profile(text, profile.with_model_label(model) if model else profile)
+        text = apply_profile(text, ClusterProfile.read(cluster))
     return _parse_package(text)
 
 
-@functools.cache
-def task_names() -> dict[str, str]:
-    """Maps task names and display names to task names, for all compiled packages.
+def task_name(display_name: str) -> str | None:
+    """Returns the task with this name or display name in a compiled package; None for another node of the run."""
+    name = display_name.lower().replace(" ", "-")
+    return name if name in _task_names() else None
 
-    KFP's list of a run's nodes may contain either name.
-    """
+
+@functools.cache
+def _task_names() -> frozenset[str]:
     specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.glob("*.yaml")]
-    tasks = [(name, display_name) for spec in specs for name, display_name, _ in _iter_tasks(spec)]
-    return {known_name: name for name, display_name in tasks for known_name in (name, display_name)}
+    return frozenset(name for spec in specs for name, _, _ in _iter_tasks(spec))
 
 
 @functools.cache

@@ -1,59 +1,29 @@
-"""Finds what blocks a run, in its pods, their events and Argo's workflow.
+"""Finds what blocks a run's tasks or made them fail, in its pods, their events and logs, and Argo's workflow.
 
-KFP itself does not report why a pod cannot start.
+KFP itself does not report why a pod cannot start or why a task failed. A task that KFP took from its cache has no pod.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
+from radiograft_pipelines.cluster.remedies import TERMINATED, remedy
+from radiograft_pipelines.cluster.task_log import failure_reason
 
+Item = TypeVar("Item")
 RUN_LABEL = "pipeline/runid"
 TASK_LABEL = "app.kubernetes.io/component"
 NODE_NAME = "workflows.argoproj.io/node-name"
 NORMAL_WAITING_REASONS = ("", "ContainerCreating", "PodInitializing", "Completed")
-LOG_LINES = 60
-EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit): .+", re.MULTILINE)
-
-# Patterns of messages of Kubernetes and Argo, each with its remedy. The pattern's groups fill {0}, {1}.
-REMEDIES = (
-    (r'configmaps? "([^"]+)" not found', "create the config map {0} in the run's namespace (manifests/base has it)"),
-    (r'secrets? "([^"]+)" not found', "create the secret {0} in the run's namespace"),
-    (r'serviceaccounts? "([^"]+)" not found', "create the service account {0}, or name another with --service-account"),
-    (r'persistentvolumeclaims? "([^"]+)" not found', "create the persistent volume claim {0}"),
-    (r"couldn't find key (\S+) in", "add the key {0} to the config map or secret"),
-    (r"exceeded quota: ([\w.-]+)", "raise the resource quota {0}, or wait until other pods have ended and retry"),
-    (
-        r"failed quota: ([\w.-]+): must specify",
-        "add a LimitRange with default requests and limits to the namespace: KFP's own containers declare none",
-    ),
-    (r"violates PodSecurity", "the namespace rejects the pod: use the pipelines that this package compiles"),
-    (r"quantities must match|unable to parse quantity", "write quantities in Kubernetes's notation: 500m, 8, 16Gi"),
-    (
-        r"InvalidImageName|ErrImageNeverPull|ErrImagePull|ImagePullBackOff|Failed to pull image",
-        "check the image's name and digest, and the image pull secret",
-    ),
-    (
-        r"Insufficient nvidia\.com/gpu",
-        "no node has enough free GPUs: add a node with two nvidia.com/gpu, or wait for other pods to end",
-    ),
-    (r"Insufficient (cpu|memory|ephemeral-storage|pods)", "no node has enough free {0}: add a larger node, or wait"),
-    (r"untolerated taint \{([^:}]+)", "add a toleration for the taint {0} of the nodes"),
-    (r"didn't match Pod's node affinity/selector", "label a node to match the node selector, or change the selector"),
-    (r"Unschedulable|FailedScheduling", "no node can run the pod: see kubectl describe nodes"),
-    (r"OOMKilled", "the task exceeded its memory limit: lower train_batch_size or image_size, or raise the limit"),
-    (
-        r"DeadlineExceeded|longer than the specified deadline|exceeded its deadline",
-        "the task exceeded its timeout: resume it from its checkpoint with radiograft retry",
-    ),
-    (r"Evicted|Preempt|NodeLost|node shutdown", "the node evicted the pod: resume the run with radiograft retry"),
-    (r"FailedMount|FailedAttachVolume", "a volume cannot be mounted: see kubectl describe pod"),
-    (r"CreateContainer|RunContainerError|CrashLoopBackOff", "the container does not start: see kubectl describe pod"),
-)  # fmt: skip
+ATTEMPT = re.compile(r"\((\d+)\)$")  # the end of Argo's name of a node: the number of the attempt
+LOG_LINES = 400  # the launcher's last lines, and a long traceback
+# KFP terminates a run by setting its deadline to 0; Argo's own tools shut it down with a strategy.
+DEADLINE_OF_RUN = "Step exceeded its deadline"
+SHUTDOWN = re.compile(r"(?:shutdown|[Ss]topped) with strategy")
 
 
 class PodIssue(NamedTuple):
@@ -63,56 +33,88 @@ class PodIssue(NamedTuple):
         task: name of the task.
         message: the message of Kubernetes, Argo or the task.
         remedy: how to fix it; empty if unknown.
+        state: whether the task cannot start, has failed, or was ended because a user terminated the run.
     """
 
     task: str
     message: str
     remedy: str
+    state: Literal["blocked", "failed", "terminated"]
 
 
-def diagnose_pods(cluster: KubernetesClient, run_id: str) -> list[PodIssue]:
+def diagnose_pods(cluster: KubernetesClient, run_id: str, *, terminated: bool = False) -> list[PodIssue]:
     """Returns what blocks a run's tasks or made them fail, one issue per task and remedy.
+
+    Of a task that was retried, only the last attempt counts.
+
+    Args:
+        terminated: whether KFP reports that a user terminated the run. A task that then reached the run's deadline did
+            not time out.
 
     Raises:
         ClusterError: pods cannot be read.
     """
     label = f"{RUN_LABEL}={run_id}"
     pods = cluster.list_items("pods", cluster.core.list_namespaced_pod, cluster.namespace, label_selector=label)
-    messages = [(_task_name(pod), message) for pod in pods for message in _pod_messages(cluster, pod)]
-    messages += _workflow_messages(cluster, label)
+    workflows = _list_workflows(cluster, label)
+    terminated = terminated or any(_is_terminated(workflow) for workflow in workflows)
+    found = [
+        (_task_name(pod), message, pod.status.phase == "Failed")
+        for pod in _last_attempts(pods, _node_name)
+        for message in _pod_messages(cluster, pod, terminated)
+    ]
     issues: dict[tuple[str, str], PodIssue] = {}
-    for task, message in messages:
-        issue = PodIssue(task, message, remedy(message))
-        issues.setdefault((task, issue.remedy), issue)
+    for task, message, failed in [*found, *_workflow_messages(workflows, terminated)]:
+        issue = _issue(task, message, failed)
+        issues.setdefault((task, issue.remedy or issue.message), issue)
     return list(issues.values())
 
 
-def remedy(message: str) -> str:
-    """Returns the remedy for a message of Kubernetes or Argo; empty if unknown."""
-    for pattern, text in REMEDIES:
-        if match := re.search(pattern, message):
-            return text.format(*match.groups())
-    return ""
+def _issue(task: str, message: str, failed: bool) -> PodIssue:
+    state: Literal["blocked", "failed", "terminated"] = "failed" if failed else "blocked"
+    return PodIssue(task, message, remedy(message), "terminated" if message == TERMINATED else state)
+
+
+def _last_attempts(items: Iterable[Item], node_name: Callable[[Item], str]) -> list[Item]:
+    """Returns the items without those of which a later attempt exists: `executor(1)` replaces `executor(0)`."""
+
+    def attempt(item: Item) -> int:
+        match = ATTEMPT.search(node_name(item))
+        return int(match[1]) if match else 0
+
+    last = {ATTEMPT.sub("", node_name(item)): item for item in sorted(items, key=attempt)}
+    return list(last.values())
+
+
+def _node_name(pod: Any) -> str:
+    return str((pod.metadata.annotations or {}).get(NODE_NAME, pod.metadata.name))
 
 
 def _task_name(pod: Any) -> str:
     """Returns the name of a pod's task, from its label or else from Argo's node name."""
-    if task := (pod.metadata.labels or {}).get(TASK_LABEL):
-        return str(task)
-    return _task_of_node((pod.metadata.annotations or {}).get(NODE_NAME, pod.metadata.name))
+    return str((pod.metadata.labels or {}).get(TASK_LABEL) or _task_of_node(_node_name(pod)))
 
 
 def _task_of_node(name: str) -> str:
-    """Extracts `fine-tune` from `workflow.root.fine-tune.executor(0)` or `workflow.root.fine-tune-driver`."""
+    """Extracts `fine-tune` from `workflow(0).root(0).fine-tune(0).executor(0)` or `workflow.root.fine-tune-driver`."""
     parts = [part.partition("(")[0] for part in name.split(".")]
     tasks = [part for part in parts if part not in ("executor", "driver", "root")]
     return tasks[-1].removesuffix("-driver") if tasks else name
 
 
-def _pod_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
+def _pod_messages(cluster: KubernetesClient, pod: Any, terminated: bool) -> Iterator[str]:
     status = pod.status
     if status.phase == "Succeeded":
         return
+    reported = list(_status_messages(status))
+    yield from reported
+    if status.phase == "Pending":
+        yield from _event_messages(cluster, pod)
+    if status.phase == "Failed" and not reported and (message := _failure_message(cluster, pod, terminated)):
+        yield message
+
+
+def _status_messages(status: Any) -> Iterator[str]:
     if status.reason:
         yield _join(status.reason, status.message)
     for condition in status.conditions or ():
@@ -120,10 +122,6 @@ def _pod_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
             yield _join(condition.reason, condition.message)
     for container in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
         yield from _container_messages(container)
-    if status.phase == "Pending":
-        yield from _event_messages(cluster, pod)
-    if status.phase == "Failed":
-        yield from _log_messages(cluster, pod)
 
 
 def _container_messages(container: Any) -> Iterator[str]:
@@ -145,34 +143,55 @@ def _event_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
         yield _join(event.reason, event.message)
 
 
-def _log_messages(cluster: KubernetesClient, pod: Any) -> Iterator[str]:
-    """Yields the last exception in a failed pod's log, or the quantity that KFP's driver could not parse."""
+def _failure_message(cluster: KubernetesClient, pod: Any, terminated: bool) -> str:
+    """Returns why a pod failed that Kubernetes did not end: the exception in its log, or else its exit code."""
+    name, log = pod.metadata.name, _read_log(cluster, pod.metadata.name)
+    reason = failure_reason(log or "")
+    if terminated and (not reason or reason.startswith("signal: ")):
+        return TERMINATED
+    states = [container.state.terminated for container in pod.status.container_statuses or ()]
+    codes = [state.exit_code for state in states if state and state.exit_code]
+    if reason or not codes:
+        return reason
+    if log is None:
+        return f"exit code {codes[0]}; the log of the pod {name} cannot be read"
+    return f"exit code {codes[0]}, and no exception in the log of the pod {name}"
+
+
+def _read_log(cluster: KubernetesClient, pod_name: str) -> str | None:
+    """Returns the end of a task's log; None if the pod or its log no longer exists, or may not be read."""
+    read = cluster.core.read_namespaced_pod_log
     try:
-        log = cluster.call(
-            "logs", cluster.core.read_namespaced_pod_log, pod.metadata.name, cluster.namespace,
-            container="main", tail_lines=LOG_LINES,
-        )  # fmt: skip
+        return str(cluster.call("logs", read, pod_name, cluster.namespace, container="main", tail_lines=LOG_LINES))
     except (ClusterError, LookupError):
-        return  # the pod or its log no longer exists
-    exceptions = EXCEPTION.findall(log)
-    invalid_quantities = [line.strip() for line in log.splitlines() if "quantities must match" in line]
-    yield from (exceptions or invalid_quantities)[-1:]
+        return None
 
 
-def _workflow_messages(cluster: KubernetesClient, label: str) -> list[tuple[str, str]]:
-    """Returns Argo's messages for nodes whose pods could not be created, or that exceeded their deadline."""
+def _list_workflows(cluster: KubernetesClient, label: str) -> list[dict[str, Any]]:
+    """Returns Argo's workflow of the run; nothing for users who may not read it: the pods are diagnosed without."""
     try:
-        workflows = cluster.list_custom_objects(
+        return cluster.list_custom_objects(
             "argoproj.io", "v1alpha1", cluster.namespace, "workflows", label_selector=label
         )
     except (ClusterError, LookupError):
-        return []  # some users may not read Argo's objects; the pods are diagnosed without them
+        return []
+
+
+def _is_terminated(workflow: dict[str, Any]) -> bool:
+    """Returns whether a user terminated the run: KFP sets its deadline to 0, and Argo's own tools set `shutdown`."""
+    spec = workflow.get("spec", {})
+    return bool(spec.get("shutdown")) or spec.get("activeDeadlineSeconds") == 0
+
+
+def _workflow_messages(workflows: list[dict[str, Any]], terminated: bool) -> Iterator[tuple[str, str, bool]]:
+    """Yields task, message and whether it failed, of nodes whose pods could not be created or that met a deadline."""
     nodes = [node for workflow in workflows for node in workflow.get("status", {}).get("nodes", {}).values()]
-    return [
-        (_task_of_node(node["name"]), node["message"])
-        for node in nodes
-        if node.get("type") == "Pod" and node.get("message") and remedy(node["message"])
-    ]
+    for node in _last_attempts((node for node in nodes if node.get("type") == "Pod"), lambda node: str(node["name"])):
+        message = str(node.get("message", ""))
+        if SHUTDOWN.search(message) or (terminated and message == DEADLINE_OF_RUN):
+            message = TERMINATED
+        if message and remedy(message):
+            yield _task_of_node(node["name"]), message, node.get("phase") in ("Failed", "Error")
 
 
 def _join(reason: str | None, message: str | None) -> str:

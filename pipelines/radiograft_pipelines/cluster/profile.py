@@ -17,7 +17,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from radiograft.config.base import did_you_mean
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
-from radiograft_pipelines import settings
+from radiograft.utils.yaml_io import parse_yaml_mapping
 from radiograft_pipelines.cluster.pod_request import is_positive_quantity
 from radiograft_pipelines.dags import tasks
 
@@ -61,11 +61,6 @@ class ClusterProfile:
     scratch_class: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def with_model_label(self, model: str) -> ClusterProfile:
-        """Returns a copy that labels the pods with the name of the model that their run publishes."""
-        value = model.rstrip("_-")  # a label value may contain these characters, but not end with them
-        return dataclasses.replace(self, labels={tasks.MODEL_LABEL: value, **self.labels})
-
     def __post_init__(self) -> None:
         if self.gpus < 0:
             raise ValueError(f"gpus must be 0 or more, got {self.gpus}")
@@ -89,7 +84,7 @@ class ClusterProfile:
             FileNotFoundError: the file is missing.
             ValueError: the file is malformed, or contains an unknown key or an invalid value.
         """
-        content = settings.read_mapping(path, may_be_empty=True)
+        content = parse_yaml_mapping(path.read_bytes(), str(path), may_be_empty=True)
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in content.items():
             if name not in names:

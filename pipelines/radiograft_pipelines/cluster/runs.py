@@ -1,4 +1,4 @@
-"""Lists the runs of Radiograft's pipelines on KFP with their results, and retries failed runs."""
+"""Lists the runs of Radiograft's pipelines on KFP with their results, retries failed runs, and archives runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from radiograft import storage
-from radiograft.config import DATA_CHANGED
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
@@ -17,19 +16,34 @@ from radiograft.registry.version_claims import Claim
 from radiograft.utils import json_io
 from radiograft_pipelines.cluster import watch
 from radiograft_pipelines.cluster.errors import ClusterError
-from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient, find_by_name
+from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient
+from radiograft_pipelines.cluster.package import COMPILED, read_package
 from radiograft_pipelines.cluster.watch import ENDED, read_run
 
 
-def list_runs(server: KfpClient, names: list[str], limit: int) -> list[Any]:
-    """Returns the newest runs (kfp_server_api.V2beta1Run) of the pipelines with these names, at most `limit`.
+def list_runs(server: KfpClient, limit: int | None = None, *, unfinished: bool = False) -> list[Any]:
+    """Returns runs (kfp_server_api.V2beta1Run) of this package's pipelines, the newest first, without archived runs.
+
+    A run is recognized by the pipeline's name in its package, because a user may upload a package under any name.
+
+    Args:
+        limit: maximum number of runs; None for all.
+        unfinished: whether to return only runs that have not ended.
 
     Raises:
         ClusterError: KFP cannot be reached, or rejects a request.
     """
-    pipeline_ids = {pipeline.pipeline_id for name in names for pipeline in _pipelines(server, name)}
-    runs = (run for run in _all_runs(server) if pipeline_of(run) in pipeline_ids)
-    return list(itertools.islice(runs, limit))
+    own_names = {read_package(path.stem).name for path in COMPILED.glob("*.yaml")}
+    name_of = functools.cache(functools.partial(_name_in_version, server))
+
+    def is_listed(run: Any) -> bool:
+        if run.storage_state == "ARCHIVED" or (unfinished and run.state in ENDED):
+            return False
+        if reference := run.pipeline_version_reference:
+            return name_of(reference.pipeline_id, reference.pipeline_version_id) in own_names
+        return _name_in(run.pipeline_spec) in own_names
+
+    return list(itertools.islice(filter(is_listed, _all_runs(server)), limit))
 
 
 def pipeline_of(run: Any) -> str | None:
@@ -56,6 +70,11 @@ def retry_run(server: KfpClient, run_id: str) -> None:
     )
 
 
+def archive_run(server: KfpClient, run_id: str) -> None:
+    """Archives a run, which removes it from the list of runs. The UI can restore it."""
+    server.call(f"run {run_id}", server.runs.run_service_archive_run, run_id=run_id)
+
+
 def _all_runs(server: KfpClient) -> Iterator[Any]:
     return server.iter_items(
         "the list of runs",
@@ -66,14 +85,24 @@ def _all_runs(server: KfpClient) -> Iterator[Any]:
     )
 
 
-def _pipelines(server: KfpClient, name: str) -> list[Any]:
-    response = server.call(
-        f"the pipeline {name!r}",
-        server.pipelines.pipeline_service_list_pipelines,
-        filter=find_by_name(name),
-        namespace=server.scope,
-    )
-    return list(response.pipelines or [])
+def _name_in_version(server: KfpClient, pipeline_id: str, version_id: str) -> str:
+    """Returns the name in the package of a pipeline version; empty if the version was deleted."""
+    try:
+        version = server.call(
+            f"version {version_id} of pipeline {pipeline_id}",
+            server.pipelines.pipeline_service_get_pipeline_version,
+            pipeline_id=pipeline_id,
+            pipeline_version_id=version_id,
+        )
+    except ClusterError:
+        return ""
+    return _name_in(version.pipeline_spec)
+
+
+def _name_in(package: dict[str, Any] | None) -> str:
+    """Returns the pipeline's name in a package. KFP nests the specification if there is one for the platform too."""
+    spec = (package or {}).get("pipeline_spec", package or {})
+    return str(spec.get("pipelineInfo", {}).get("name", ""))
 
 
 class RunResult(NamedTuple):
@@ -108,7 +137,7 @@ def skipped_unchanged(run: Any) -> bool:
     KFP reports a run whose tasks were skipped as succeeded. In a list of runs the tasks are missing; there, the run is
     recognized by not having claimed a version.
     """
-    if run.state != "SUCCEEDED" or _parameters(run).get("train_trigger") != DATA_CHANGED:
+    if run.state != "SUCCEEDED":
         return False
     started = {task.name for task in watch.task_states(run) if task.state not in ("PENDING", "SKIPPED")}
     if started:

@@ -11,6 +11,7 @@ from typing import Any
 
 from radiograft import storage
 from radiograft.config.base import Scalar
+from radiograft.config.resolution import fill_form
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import TIMEOUTS, KfpClient, find_by_name
 from radiograft_pipelines.cluster.package import CompiledPipeline
@@ -23,10 +24,11 @@ class RunRequest:
 
     Attributes:
         package: the compiled pipeline.
-        values: its parameters by name.
+        values: settings of all stages by name.
         experiment: name of the experiment.
         pipeline_root: URI prefix of the artifacts; empty for KFP's default.
         service_account: service account of the pods; empty for KFP's default.
+        settings: name of the preset or settings file that the values come from, for descriptions.
     """
 
     package: CompiledPipeline
@@ -34,6 +36,7 @@ class RunRequest:
     experiment: str
     pipeline_root: str = ""
     service_account: str = ""
+    settings: str = ""
 
 
 def check_uris(values: Mapping[str, Scalar]) -> None:
@@ -80,10 +83,10 @@ def submit_run(server: KfpClient, request: RunRequest) -> Any:
 
 
 def runtime_config(request: RunRequest) -> Any:
-    """Returns the request's parameters and pipeline root (kfp_server_api.V2beta1RuntimeConfig)."""
+    """Returns the fields of the run form and the pipeline root (kfp_server_api.V2beta1RuntimeConfig)."""
     from kfp_server_api import V2beta1RuntimeConfig
 
-    return V2beta1RuntimeConfig(parameters=dict(request.values), pipeline_root=request.pipeline_root or None)
+    return V2beta1RuntimeConfig(parameters=fill_form(request.values), pipeline_root=request.pipeline_root or None)
 
 
 def find_experiment(server: KfpClient, name: str) -> str:

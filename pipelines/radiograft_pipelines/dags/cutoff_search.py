@@ -4,40 +4,55 @@
 pipeline finishes sooner if there are GPUs for several pods.
 """
 
+from typing import Any
+
 from kfp import dsl
 
-from radiograft.config import AUTO_CUT_OFF
-from radiograft.stages.select_model.component import choose_model, list_cut_offs
-from radiograft_pipelines.dags.parameters import PipelineParameters, pipeline_from_settings
+from radiograft_pipelines.dags.form import describe_pipeline, pipeline_with_form
+from radiograft_pipelines.dags.preprocess import preprocess_task
 from radiograft_pipelines.dags.tasks import (
+    choose_model_task,
     evaluate_task,
     extract_features_task,
     fine_tune_task,
     ingest_task,
-    preprocess_task,
+    list_cut_offs_task,
     publish_task,
-    restrict_pod,
-    should_train,
 )
 
 MAX_PARALLEL_CANDIDATES = 4  # each uses two GPUs
 
 
-@dsl.pipeline(name="radiograft-cutoff-search", display_name="Radiograft: cut-off search")
-@pipeline_from_settings(model_cut_off=AUTO_CUT_OFF)
-def cutoff_search(parameters: PipelineParameters) -> None:
-    """Transfer learning for medical images: fine-tuning from several cut-offs, the best is kept. Not for diagnosis."""
-    data = ingest_task(parameters)
-    with dsl.If(should_train(data), name="Worth training"):
-        shards = preprocess_task(parameters, data.outputs["catalog"]).outputs["shards"]
-        extraction = extract_features_task(parameters, shards)
-        start = extraction.outputs["feature_model"]
-        candidates = list_cut_offs(feature_model=start, model_cut_off=parameters.values["model_cut_off"])
-        # unnamed: KFP 2.17 cannot collect outputs of a named loop (github.com/kubeflow/pipelines/issues/13239)
-        with dsl.ParallelFor(candidates.output, parallelism=MAX_PARALLEL_CANDIDATES) as cut_off:
-            candidate = fine_tune_task(parameters, shards, start, cut_off)
-        best = choose_model(models=dsl.Collected(candidate.outputs["model"]))
-        evaluation = evaluate_task(parameters, shards, extraction, best.outputs["model"])
-        publish_task(parameters, best.outputs["model"], evaluation)
-    for task in (candidates, best):
-        restrict_pod(task, cpu="2", memory="8Gi", hours=1)
+@dsl.pipeline(name="fine-tune-candidates")
+def fine_tune_candidates(
+    shards: dsl.Input[dsl.Dataset], feature_model: dsl.Input[dsl.Model], settings: str, checkpoint_root: str
+) -> dsl.Model:
+    """Fine-tunes from each candidate cut-off and keeps the best model."""
+    candidates = list_cut_offs_task(feature_model, settings)
+    # unnamed: KFP 2.17 cannot collect outputs of a named loop (github.com/kubeflow/pipelines/issues/13239)
+    with dsl.ParallelFor(candidates.output, parallelism=MAX_PARALLEL_CANDIDATES) as cut_off:
+        candidate = fine_tune_task(shards, feature_model, settings, checkpoint_root, cut_off)
+    return choose_model_task(dsl.Collected(candidate.outputs["model"])).outputs["model"]
+
+
+@dsl.pipeline(
+    name="radiograft-cutoff-search",
+    display_name="Radiograft: cut-off search",
+    description=describe_pipeline(
+        "Transfer learning for medical images: fine-tunes from several cut-offs and keeps the best."
+    ),
+)
+@pipeline_with_form
+def cutoff_search(form: dict[str, Any]) -> None:
+    """Fine-tunes from several cut-offs and keeps the best."""
+    data = ingest_task(form, search=True)
+    shards = preprocess_task(data).output
+    extraction = extract_features_task(data, shards)
+    best = fine_tune_candidates(
+        shards=shards,
+        feature_model=extraction.outputs["feature_model"],
+        settings=data.outputs["fine_tune_settings"],
+        checkpoint_root=data.outputs["registry"],
+    ).set_display_name("Fine-tune")
+    evaluation = evaluate_task(data, shards, extraction, best.output)
+    publish_task(data, best.output, evaluation)

@@ -6,7 +6,6 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish
 from radiograft.registry.lineage import IMAGE_VARIABLE
 from radiograft.stages.container_image import TRAINER_IMAGE
 from radiograft.stages.evaluate.component import evaluate
@@ -15,13 +14,12 @@ from radiograft.stages.fine_tune.component import fine_tune
 from radiograft.stages.ingest.component import ingest
 from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
 from radiograft.stages.publish.component import publish
+from radiograft.stages.select_model.component import choose_model, list_cut_offs
 from radiograft.storage.pseudonyms import SALT_VARIABLE
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
-from radiograft_pipelines.dags.parameters import PipelineParameters
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
-MODEL_LABEL = "radiograft/model"  # set on submission, see `radiograft_pipelines.cluster.profile`
 GPU_TYPE = "nvidia.com/gpu"
 GPUS = 2
 USER = 10001  # the user of the image; above the range of ids that nodes use themselves
@@ -35,74 +33,88 @@ SECRET, SECRET_KEYS = "radiograft-store", {"accesskey": "AWS_ACCESS_KEY_ID", "se
 SALT, SALT_KEYS = "radiograft-salt", {"salt": SALT_VARIABLE}
 
 
-def ingest_task(parameters: PipelineParameters) -> dsl.PipelineTask:
-    """Reads the data source. Never cached, because the data behind `data_source` may have changed."""
-    task = ingest(run_id=RUN_ID, **parameters.values)
+def ingest_task(form: dict[str, Any], *, search: bool = False) -> dsl.PipelineTask:
+    """Resolves the settings and reads the data. Never cached, because the data behind a URI may have changed."""
+    task = ingest(run_id=RUN_ID, search=search, **form)
     task.set_caching_options(False)
     return request_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 
 
-def should_train(data: dsl.PipelineTask) -> Any:
-    """Returns the condition for continuing after ingest: the return value of the component.
+def data_changed(data: dsl.PipelineTask) -> Any:
+    """Returns the condition of retraining: the return value of ingest.
 
     KFP calls a return value `Output`. Its local runner evaluates a condition on an output of any other name to false.
     """
     return data.outputs["Output"] == True  # noqa: E712  evaluated when the pipeline runs
 
 
-def preprocess_task(parameters: PipelineParameters, catalog: Any) -> dsl.PipelineTask:
-    """Converts the catalog's images to shards with parallel workers, one pod each, and merges the results."""
-    settings, attempt = parameters.for_stage(Preprocess), _attempt(parameters, "preprocess")
-    workers = list_workers(preprocess_workers=parameters.values["preprocess_workers"])
-    with dsl.ParallelFor(workers.output) as worker:  # unnamed, see `radiograft_pipelines.dags.cutoff_search`
-        part = preprocess(catalog=catalog, worker=worker, **attempt, **settings)
-    collected = collect_shards(catalog=catalog, parts=dsl.Collected(part.outputs["part"]), **settings)
-    request_gpus(part, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
-    restrict_pod(workers, cpu="1", memory="2Gi", hours=1)
-    return restrict_pod(collected, cpu="2", memory="8Gi", hours=2)
+def list_workers_task(settings: Any) -> dsl.PipelineTask:
+    """Lists the workers of the preprocess stage."""
+    return restrict_pod(list_workers(settings=settings), cpu="1", memory="2Gi", hours=1)
 
 
-def extract_features_task(parameters: PipelineParameters, shards: Any) -> dsl.PipelineTask:
+def preprocess_worker_task(catalog: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
+    """Converts one worker's images to shards."""
+    task = preprocess(catalog=catalog, worker=worker, settings=settings, checkpoint_root=checkpoint_root, run_id=RUN_ID)
+    return request_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
+
+
+def collect_shards_task(catalog: Any, settings: Any, parts: Any) -> dsl.PipelineTask:
+    """Merges the shards of all workers."""
+    task = collect_shards(catalog=catalog, parts=parts, settings=settings)
+    return restrict_pod(task, cpu="2", memory="8Gi", hours=2)
+
+
+def extract_features_task(data: dsl.PipelineTask, shards: Any) -> dsl.PipelineTask:
     """Runs the frozen backbone and trains a classifier on its features."""
-    attempt = _attempt(parameters, dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
-    task = extract_features(shards=shards, **attempt, **parameters.for_stage(ExtractFeatures))
+    attempt = _attempt(data.outputs["registry"])
+    task = extract_features(shards=shards, settings=data.outputs["extract_features_settings"], **attempt)
     return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
 
 
-def fine_tune_task(parameters: PipelineParameters, shards: Any, start: Any, cut_off: Any = None) -> dsl.PipelineTask:
-    """Fine-tunes from the pipeline's cut-off, or from `cut_off` inside a loop.
+def fine_tune_task(shards: Any, start: Any, settings: Any, checkpoint_root: Any, cut_off: Any = "") -> dsl.PipelineTask:
+    """Fine-tunes from the cut-off in the settings, or from `cut_off` inside a loop.
 
     All tasks of a loop have the same name, so there the cut-off names the checkpoints.
     """
-    settings = parameters.for_stage(FineTune) | ({"model_cut_off": cut_off} if cut_off is not None else {})
-    attempt = _attempt(parameters, dsl.PIPELINE_TASK_NAME_PLACEHOLDER if cut_off is None else cut_off)
-    task = fine_tune(shards=shards, feature_model=start, **attempt, **settings)
-    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
+    attempt = _attempt(checkpoint_root, cut_off or dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
+    task = fine_tune(shards=shards, feature_model=start, cut_off=cut_off, settings=settings, **attempt)
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72).set_display_name("Fine-tune")
 
 
-def evaluate_task(
-    parameters: PipelineParameters, shards: Any, extraction: dsl.PipelineTask, model: Any
-) -> dsl.PipelineTask:
+def list_cut_offs_task(feature_model: Any, settings: Any) -> dsl.PipelineTask:
+    """Lists the candidates of a cut-off search."""
+    return restrict_pod(list_cut_offs(feature_model=feature_model, settings=settings), cpu="2", memory="8Gi", hours=1)
+
+
+def choose_model_task(models: Any) -> dsl.PipelineTask:
+    """Selects the best model of a cut-off search."""
+    return restrict_pod(choose_model(models=models), cpu="2", memory="8Gi", hours=1)
+
+
+def evaluate_task(data: dsl.PipelineTask, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
     """Evaluates the fine-tuned model. Never cached, because the production model may have changed."""
     features, start = (extraction.outputs[name] for name in ("features", "feature_model"))
-    settings = parameters.for_stage(Evaluate)
-    task = evaluate(shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, **settings)
+    settings = data.outputs["evaluate_settings"]
+    task = evaluate(
+        shards=shards, features=features, feature_model=start, model=model, run_id=RUN_ID, settings=settings
+    )
     task.set_caching_options(False)
     return request_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
 
 
-def publish_task(parameters: PipelineParameters, model: Any, evaluated: dsl.PipelineTask) -> dsl.PipelineTask:
+def publish_task(data: dsl.PipelineTask, model: Any, evaluated: dsl.PipelineTask) -> dsl.PipelineTask:
     """Publishes the model to the registry. Never cached, because each run publishes its own version."""
-    evaluation, report = (evaluated.outputs[name] for name in ("evaluation", "report"))
-    task = publish(model=model, evaluation=evaluation, report=report, run_id=RUN_ID, **parameters.for_stage(Publish))
+    inputs = {name: evaluated.outputs[name] for name in ("evaluation", "report", "tensorboard")}
+    task = publish(model=model, run_id=RUN_ID, settings=data.outputs["publish_settings"], **inputs)
     task.set_caching_options(False)
     task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
     return restrict_pod(task, cpu="1", memory="2Gi", hours=1)
 
 
-def _attempt(parameters: PipelineParameters, task_name: Any) -> dict[str, Any]:
+def _attempt(checkpoint_root: Any, task_name: Any = dsl.PIPELINE_TASK_NAME_PLACEHOLDER) -> dict[str, Any]:
     """Returns the arguments that locate a stage's checkpoints. They are the same for every retry."""
-    return {"checkpoint_root": parameters.values["publish_registry"], "run_id": RUN_ID, "task_name": task_name}
+    return {"checkpoint_root": checkpoint_root, "run_id": RUN_ID, "task_name": task_name}
 
 
 def request_gpus(task: dsl.PipelineTask, *, cpu: str, memory: str, shared_memory: str, hours: int) -> dsl.PipelineTask:

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from radiograft import storage
 from radiograft.config.base import Scalar
+from radiograft.config.resolution import fill_form
 from radiograft.data import change_detection
 from radiograft.registry.result_types import SplitMetrics
 from radiograft.registry.results import read_results
@@ -28,7 +29,7 @@ from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
 from radiograft_pipelines.local.progress import Progress, show_progress
-from radiograft_pipelines.settings import SEARCH, WHOLE, fill_defaults
+from radiograft_pipelines.settings import PIPELINES, RETRAINING, fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
@@ -101,9 +102,10 @@ def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Con
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
     (root,) = (folder / "artifacts").iterdir()
     changes = change_detection.read(root / "ingest" / "catalog")
-    outcome = _summarize(root, folder, values) if changes.train else {"reason": changes.reason, "artifacts": str(root)}
-    summary = {"run_id": folder.name, "trained": changes.train, **outcome, "seconds": seconds}
-    if changes.train:
+    trained = changes.changed or pipeline != RETRAINING
+    outcome = _summarize(root, folder, values) if trained else {"reason": changes.reason, "artifacts": str(root)}
+    summary = {"run_id": folder.name, "trained": trained, **outcome, "seconds": seconds}
+    if trained:
         _replace_link(folder.parent / "latest", folder)
     storage.write_bytes(str(folder / SUMMARY), json.dumps(summary, indent=2).encode())
     return summary
@@ -117,7 +119,7 @@ def _read_record(path: Path) -> tuple[str, dict[str, Scalar]]:
         pipeline, values = record["pipeline"], record["values"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{constraint}; it is malformed ({error}), so start a new run") from None
-    if pipeline not in (WHOLE, SEARCH) or not isinstance(values, dict):
+    if pipeline not in PIPELINES or not isinstance(values, dict):
         raise ValueError(f"{constraint}, got {pipeline!r} with {type(values).__name__}; start a new run")
     return pipeline, fill_defaults(values)
 
@@ -140,7 +142,7 @@ def _execute(name: str, values: Mapping[str, Scalar], folder: Path, progress: Pr
     try:
         with warnings.catch_warnings(), show_progress(progress):
             warnings.simplefilter("ignore")
-            pipeline(**values)
+            pipeline(**fill_form(values))
     except RuntimeError as error:
         raise RunFailedError(f"{progress.failure() or error}\n\nfull log: {folder / LOG}") from error
     return progress.seconds
@@ -165,7 +167,8 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
     """Copies the reports and TensorBoard logs to the run's folder and returns the summary of the artifacts."""
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
     shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
-    _collect_logs(root, folder / "tensorboard")
+    logs = root / "evaluate" / "tensorboard"
+    shutil.copytree(logs, folder / "tensorboard", dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
     version = json.loads((root / "publish" / "version").read_text())
     results = read_results(root / "evaluate" / "evaluation")
     strategies = results["metrics"]
@@ -186,15 +189,6 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
         "tensorboard": str(folder / "tensorboard"),
         "artifacts": str(root),
     }
-
-
-def _collect_logs(root: Path, target: Path) -> None:
-    """Copies the TensorBoard logs of all tasks to one folder; the tasks of a loop get subfolders named by cut-off."""
-    for logs in root.glob("*/logs"):
-        shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
-    for logs in root.glob("*/fine-tune/logs/fine_tuning"):
-        contract = json.loads((logs.parents[1] / "model" / "contract.json").read_text())
-        shutil.copytree(logs, target / logs.name / contract["cut_off"], dirs_exist_ok=True)
 
 
 def _flatten_splits(splits: Mapping[str, SplitMetrics]) -> dict[str, Any]:

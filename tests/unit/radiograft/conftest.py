@@ -79,7 +79,17 @@ def _metrics_and_curves(labels: Sequence[str], images: int) -> tuple[Metrics, Cu
 
 def _report(labels: Sequence[str], images: int = 600) -> Report:
     metrics, roc = _metrics_and_curves(labels, images)
-    positives = {name: label["positives"] for name, label in metrics["fine_tuning"]["test"]["labels"].items()}
+    test = metrics["fine_tuning"]["test"]["labels"]
+    counts = {
+        name: {
+            "positives": label["positives"],
+            "negatives": label["n_images"] - label["positives"],
+            "unknown": 0,
+            "positive_patients": label["positive_patients"],
+        }
+        for name, label in test.items()
+    }
+    pixels = {"min": 65_536, "median": 1_048_576, "max": 4_194_304}
     return Report(
         title="Chest radiographs, DenseNet-121",
         run_id="20261123-021841-7f3a",
@@ -121,9 +131,9 @@ def _report(labels: Sequence[str], images: int = 600) -> Report:
         decision="Approved for promotion: no version is in production yet.",
         sections=[],
         data_counts=[
-            SplitCount("train", 2400, 800, positives),
-            SplitCount("validation", images, images // 3, positives),
-            SplitCount("test", images, images // 3, positives),
+            SplitCount("train", 2400, 800, counts, pixels),
+            SplitCount("validation", images, images // 3, counts, pixels),
+            SplitCount("test", images, images // 3, counts, pixels),
         ],
         exclusions=[
             Exclusion(

@@ -72,7 +72,7 @@ def test_compile_applies_image_and_cluster_profile(compile_package: Callable[...
     (tmp_path / "cluster.yaml").write_text("image_pull_policy: Always\n")
     folder, warnings = compile_package("--cluster", str(tmp_path / "cluster.yaml"), RADIOGRAFT_TRAINER_IMAGE=image)
     assert "named by a tag" not in warnings
-    for package, count in (("transfer_learning", 8), ("cutoff_search", 10)):
+    for package, count in (("transfer_learning", 8), ("retraining", 8), ("cutoff_search", 10)):
         compiled, platform = yaml.safe_load_all((folder / f"{package}.yaml").read_text())
         executors = compiled["deploymentSpec"]["executors"]
         images = [executor["container"]["image"] for executor in executors.values()]
@@ -96,7 +96,7 @@ def test_gpu_stages_require_two_gpus(package: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("package", "name"),
     [
-        *(("transfer_learning", name) for name in ON_NONE),
+        *((package, name) for package in ("transfer_learning", "retraining") for name in ON_NONE),
         *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
     ],
 )
@@ -145,12 +145,12 @@ def test_container_installs_nothing(package: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["extract-features", "fine-tune"])
 def test_training_tasks_have_stable_checkpoint_arguments(package: str, name: str) -> None:
     inputs = tasks(package)[name].dag["inputs"]["parameters"]
-    assert inputs["checkpoint_root"]["componentInputParameter"].endswith("publish_registry")
+    registry = {"taskOutputParameter": {"outputParameterKey": "registry", "producerTask": "ingest"}}
+    if package == "transfer_learning":
+        assert inputs["checkpoint_root"] == registry
     assert inputs["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-    if (package, name) == (
-        "cutoff_search",
-        "fine-tune",
-    ):  # per cut-off, because all tasks of the loop have the same name
+    # per cut-off, because all tasks of the loop have the same name
+    if (package, name) == ("cutoff_search", "fine-tune"):
         assert inputs["task_name"] == {"componentInputParameter": "pipelinechannel--list-cut-offs-Output-loop-item"}
     else:
         assert inputs["task_name"] == {"runtimeValue": {"constant": "{{$.pipeline_task_name}}"}}

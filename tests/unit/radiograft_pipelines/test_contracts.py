@@ -1,9 +1,8 @@
-"""Rules for every component: parameters come from settings, components are thin, and stages do not import KFP."""
+"""Rules for every component: settings are one string, components are thin, and stages do not import KFP."""
 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import json
 import subprocess
@@ -14,33 +13,26 @@ from typing import Any
 
 import pytest
 from kfp import dsl
+from kfp.dsl.types.type_annotations import OutputPath
 
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish, all_settings
-from radiograft.config.base import Settings
+from radiograft.stages.ingest.resolve import STAGE_SETTINGS
+from radiograft_pipelines.dags.form import FIELDS
 from tests.repository import ROOT
 
 PACKAGE = ROOT / "components" / "radiograft"
 STAGES = PACKAGE / "stages"
 SCALARS = (bool, int, float, str)
 MAX_STATEMENTS = 10
-SETTINGS: dict[str, type[Settings]] = {
-    "ingest": Ingest,
-    "list_workers": Settings,
-    "preprocess": Preprocess,
-    "collect_shards": Preprocess,
-    "extract_features": ExtractFeatures,
-    "fine_tune": FineTune,
-    "evaluate": Evaluate,
-    "publish": Publish,
-    "list_cut_offs": Settings,
-    "choose_model": Settings,
-}
-FOLDERS = {name: name for name in SETTINGS} | {
-    **dict.fromkeys(("list_workers", "collect_shards"), "preprocess"),
+STAGES_IN_ORDER = (
+    "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
+    "publish", "list_cut_offs", "choose_model",
+)  # fmt: skip
+FOLDERS = {name: name for name in STAGES_IN_ORDER} | {
+    **dict.fromkeys(("list_workers", "preprocess", "collect_shards"), "preprocess"),
     **dict.fromkeys(("list_cut_offs", "choose_model"), "select_model"),
 }
 ARTIFACTS: dict[str, dict[str, Any]] = {
-    "ingest": {"catalog": dsl.Output[dsl.Dataset]},
+    "ingest": {"catalog": dsl.Output[dsl.Dataset], "resolved_settings": dsl.Output[dsl.Markdown]},
     "list_workers": {},
     "preprocess": {"catalog": dsl.Input[dsl.Dataset], "part": dsl.Output[dsl.Dataset]},
     "collect_shards": {
@@ -53,13 +45,11 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "shards": dsl.Input[dsl.Dataset],
         "features": dsl.Output[dsl.Dataset],
         "feature_model": dsl.Output[dsl.Model],
-        "logs": dsl.Output[dsl.Artifact],
     },
     "fine_tune": {
         "shards": dsl.Input[dsl.Dataset],
         "feature_model": dsl.Input[dsl.Model],
         "model": dsl.Output[dsl.Model],
-        "logs": dsl.Output[dsl.Artifact],
     },
     "evaluate": {
         "shards": dsl.Input[dsl.Dataset],
@@ -70,14 +60,14 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "metrics": dsl.Output[dsl.Metrics],
         "curves": dsl.Output[dsl.ClassificationMetrics],
         "report": dsl.Output[dsl.HTML],
-        "logs": dsl.Output[dsl.Artifact],
-        "tensorboard": dsl.Output[dsl.Markdown],
+        "tensorboard": dsl.Output[dsl.Artifact],
         "mlpipeline_ui_metadata": dsl.Output[dsl.Artifact],
     },
     "publish": {
         "model": dsl.Input[dsl.Model],
         "evaluation": dsl.Input[dsl.Artifact],
         "report": dsl.Input[dsl.HTML],
+        "tensorboard": dsl.Input[dsl.Artifact],
         "version": dsl.Output[dsl.Artifact],
         "outcome": dsl.Output[dsl.Metrics],
     },
@@ -90,18 +80,21 @@ READ_AS_FOLDERS = [
     *(dsl.Input[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.Model)),
     *(dsl.Input[list[kind]] for kind in (dsl.Dataset, dsl.Model)),
 ]
-OF_AN_ATTEMPT = {"checkpoint_root": str, "run_id": str, "task_name": str}
-OTHER_SCALARS = {
-    "list_workers": {"preprocess_workers": int},
-    "preprocess": {"worker": int, **OF_AN_ATTEMPT},
-    "extract_features": OF_AN_ATTEMPT,
-    "fine_tune": OF_AN_ATTEMPT,
-    "ingest": {"run_id": str},
-    "evaluate": {"run_id": str},
-    "publish": {"run_id": str},
-    "list_cut_offs": {"model_cut_off": str},
+SETTINGS = {"settings": str}
+RUN, ATTEMPT = {"run_id": str}, {"checkpoint_root": str, "run_id": str}
+SCALARS_OF: dict[str, dict[str, type]] = {
+    "ingest": {**RUN, "search": bool, **dict.fromkeys(FIELDS, str)},
+    "list_workers": SETTINGS,
+    "preprocess": {**ATTEMPT, "worker": int, **SETTINGS},
+    "collect_shards": SETTINGS,
+    "extract_features": {**ATTEMPT, "task_name": str, **SETTINGS},
+    "fine_tune": {**ATTEMPT, "task_name": str, "cut_off": str, **SETTINGS},
+    "evaluate": {**RUN, **SETTINGS},
+    "publish": {**RUN, **SETTINGS},
+    "list_cut_offs": SETTINGS,
+    "choose_model": {},
 }
-every_stage = pytest.mark.parametrize("stage", list(SETTINGS))
+every_stage = pytest.mark.parametrize("stage", STAGES_IN_ORDER)
 
 
 def _parameters(stage: str) -> dict[str, inspect.Parameter]:
@@ -134,20 +127,19 @@ def test_contract_covers_all_components() -> None:
 
 
 @every_stage
-def test_component_scalars_equal_settings(stage: str) -> None:
+def test_component_takes_settings_as_one_string(stage: str) -> None:
     annotations = {name: parameter.annotation for name, parameter in _parameters(stage).items()}
     scalars = {name: annotation for name, annotation in annotations.items() if annotation in SCALARS}
-    # ingest validates the settings of all stages
-    fields = all_settings().values() if stage == "ingest" else dataclasses.fields(SETTINGS[stage])
-    declared = {field.name: type(field.default) for field in fields}
-    assert scalars == declared | OTHER_SCALARS.get(stage, {})
+    assert scalars == SCALARS_OF[stage]
 
 
 @every_stage
-def test_component_other_parameters_are_artifacts(stage: str) -> None:
+def test_component_other_parameters_are_outputs_and_artifacts(stage: str) -> None:
     annotations = {name: parameter.annotation for name, parameter in _parameters(stage).items()}
     others = {name: annotation for name, annotation in annotations.items() if annotation not in SCALARS}
-    assert others == ARTIFACTS[stage]
+    texts = {name for name, annotation in others.items() if isinstance(annotation, OutputPath)}
+    assert texts == ({"registry", *STAGE_SETTINGS} if stage == "ingest" else set())
+    assert {name: kind for name, kind in others.items() if name not in texts} == ARTIFACTS[stage]
 
 
 @every_stage

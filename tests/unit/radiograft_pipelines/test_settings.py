@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from radiograft.config import all_settings
-from radiograft_pipelines.settings import (
+from radiograft.config.resolution import (
     PRESETS_FOLDER,
     apply_overrides,
-    fill_defaults,
     for_search,
     full_name,
     load_settings_file,
 )
+from radiograft_pipelines.settings import fill_defaults
 
 PRESETS = sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
 NEEDED: dict[str, Any] = {"data_source": "/data", "publish_registry": "/registry"}
@@ -172,7 +172,7 @@ def test_apply_overrides_value_may_contain_equals_sign() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("image_size", "--set must be name=value, got 'image_size'"),
+        ("image_size", "an override must be name=value, got 'image_size'"),
         ("image_size=large", "image_size must be of type int, got 'large'"),
         ("image_size=96.5", "image_size must be of type int, got '96.5'"),
         ("random_baseline=yes", "model_random_baseline must be of type bool, got 'yes'"),

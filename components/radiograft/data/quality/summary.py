@@ -12,7 +12,7 @@ import pandas as pd
 
 from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
-from radiograft.data.catalog import SPLITS, count_splits, label_column, summarize_exclusions
+from radiograft.data.catalog import SPLITS, count_classes, count_splits, label_column, summarize_exclusions
 
 FILE = "data.json"  # in the folder of shards
 FEW_PATIENTS = 10  # default of evaluate_min_patients
@@ -28,15 +28,21 @@ def summarize_data(
     """Returns the contents of the data report, serializable as JSON. They include image IDs but no image content.
 
     Args:
-        rows: the images that are kept: patient_id, view, sex, age (years), split and the label columns.
+        rows: the images that are kept: patient_id, view, sex, age (years), split, the label columns and, if recorded,
+            pixels.
         labels: names of the labels.
         excluded: image_id and reason of the excluded images.
         suspects: image_id and reason of images that are kept although they may be defective.
         policy: how each kind of defect is handled.
     """
-    counts = count_splits(rows, labels)
+    counts, parts = count_splits(rows, labels), {split: rows[rows["split"] == split] for split in SPLITS}
     return {
-        "splits": {split: counts[split] | _demographics(rows[rows["split"] == split]) for split in SPLITS},
+        "splits": {
+            split: counts[split]
+            | _demographics(part)
+            | {"labels": count_classes(part, labels), "pixels": count_pixels(part)}
+            for split, part in parts.items()
+        },
         "excluded": _group_by_reason(excluded, policy),
         "suspects": _group_by_reason(suspects, policy),
         "rare": rare_labels(rows, labels),
@@ -54,6 +60,14 @@ def rare_labels(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         if few:
             notes.append(f"rare in {split} (fewer than {FEW_PATIENTS} patients): {', '.join(few)}")
     return notes
+
+
+def count_pixels(rows: pd.DataFrame) -> dict[str, int] | None:
+    """Returns min, median and max of the number of pixels of the files before resizing; None if it is not recorded."""
+    known = rows["pixels"][rows["pixels"] > 0] if "pixels" in rows else rows.iloc[:0]
+    if not len(known):
+        return None
+    return {name: int(getattr(known, name)()) for name in ("min", "median", "max")}
 
 
 def _demographics(part: pd.DataFrame) -> dict[str, Any]:

@@ -15,18 +15,10 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
-    logs: dsl.Output[dsl.Artifact],
-    tensorboard: dsl.Output[dsl.Markdown],
+    tensorboard: dsl.Output[dsl.Artifact],
     mlpipeline_ui_metadata: dsl.Output[dsl.Artifact],
-    evaluate_bootstrap_samples: int,
-    evaluate_min_patients: int,
-    evaluate_operating_point: str,
-    gate_min_auroc: str,
-    gate_noninferiority_margin: float,
-    publish_model_name: str,
-    publish_registry: str,
-    train_seed: int,
     run_id: str,
+    settings: str,
 ) -> None:
     """Evaluates both strategies, decides whether the model may replace the production model, and writes a report."""
     from pathlib import Path
@@ -41,13 +33,11 @@ def evaluate(
         "evaluate",
         evaluation.path,
         report.path,
-        logs.path,
         tensorboard.path,
         mlpipeline_ui_metadata.path,
         reads=[shards.path, features.path, feature_model.path, model.path],
     ):
-        settings = Evaluate.of(locals())
         inputs = EvaluateInputs(*(Path(artifact.path) for artifact in (shards, features, feature_model, model)))
-        results = task.run(settings, inputs, run_id, Path(evaluation.path), Path(report.path), Path(logs.path))
-        results.log_to(metrics, curves)
-        write_card(logs.uri, run_id, Path(tensorboard.path), Path(mlpipeline_ui_metadata.path))
+        outputs = (Path(artifact.path) for artifact in (evaluation, report, tensorboard))
+        task.run(Evaluate.from_json(settings), inputs, run_id, *outputs).log_to(metrics, curves)
+        write_card(tensorboard.uri, Path(mlpipeline_ui_metadata.path))

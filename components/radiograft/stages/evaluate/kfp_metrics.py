@@ -1,9 +1,15 @@
-"""Metrics of an evaluation for the KFP UI, which compares them between runs."""
+"""Metrics of an evaluation for the KFP UI, which compares them between runs.
+
+KFP sorts metrics by name, shows ten a page, and "Compare runs" cuts long names. Names therefore have at most 20
+characters. The metrics that decide about a version (`registry.results.deciding_metrics`, and `version` of the publish
+stage) come first. All others begin with `x_`. Together they are at most 20, so these are left out; metrics.json and the
+report have them: accuracy and average precision on validation, and all metrics of feature extraction except its AUROC
+on test.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,11 +17,9 @@ import pandas as pd
 from radiograft.data.catalog import label_column, score_column
 from radiograft.evaluation.predictions import PUBLISHED
 from radiograft.metrics.multilabel import roc_curve
-from radiograft.registry.result_types import GateDecision, SplitMetrics
-from radiograft.registry.results import EvaluationResults
+from radiograft.registry.results import EvaluationResults, deciding_metrics
 
-MEASURES: tuple[Literal["auroc", "average_precision", "accuracy"], ...] = ("auroc", "average_precision", "accuracy")
-PUBLISHED_MEASURES: tuple[Literal["sensitivity", "specificity", "brier"], ...] = ("sensitivity", "specificity", "brier")
+FURTHER = "x_"  # sorts after `version`, which the publish stage adds
 
 
 class KfpMetrics(NamedTuple):
@@ -41,7 +45,7 @@ class KfpMetrics(NamedTuple):
 
 
 def kfp_metrics(results: EvaluationResults, test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
-    """Collects the metrics of both strategies and of the gate.
+    """Collects the metrics that decide about the version, and the further ones.
 
     The ROC curve and the confusion matrix pool the predictions of all labels.
 
@@ -56,32 +60,21 @@ def kfp_metrics(results: EvaluationResults, test: pd.DataFrame, labels: tuple[st
     by_label = results["metrics"][PUBLISHED]["test"]["labels"].values()
     confusions = [metrics["confusion"] for metrics in by_label if metrics["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
-    scalars = _strategy_metrics(results["metrics"]) | _published_metrics(results) | _gate_metrics(results["gate"])
-    return KfpMetrics({name: value for name, value in scalars.items() if value is not None}, roc, confusion)
+    further = {f"{FURTHER}{name}": value for name, value in _further_metrics(results).items() if value is not None}
+    return KfpMetrics(deciding_metrics(results) | further, roc, confusion)
 
 
-def _strategy_metrics(metrics: Mapping[str, Mapping[str, SplitMetrics]]) -> dict[str, float | None]:
+def _further_metrics(results: EvaluationResults) -> dict[str, float | None]:
+    strategies, difference = results["metrics"], results["gate"]["mean"] and results["gate"]["mean"]["difference"]
+    validation, test = strategies[PUBLISHED]["validation"]["mean"], strategies[PUBLISHED]["test"]["mean"]
     return {
-        f"{split}_{measure}_{strategy}": split_metrics["mean"][measure]["value"]
-        for strategy, splits in metrics.items()
-        for split, split_metrics in splits.items()
-        for measure in MEASURES
-    }
-
-
-def _published_metrics(results: EvaluationResults) -> dict[str, float | None]:
-    mean = results["metrics"][PUBLISHED]["test"]["mean"]
-    return {
-        **{f"test_{name}_{PUBLISHED}": mean[name]["value"] for name in PUBLISHED_MEASURES},
-        "test_majority_accuracy": mean["majority_accuracy"],
-        f"test_calibration_error_{PUBLISHED}": results["calibration"]["expected_error"],
-        **{f"drift_{name}_p": test["p"] for name, test in results["drift"]["tests"].items()},
-    }
-
-
-def _gate_metrics(decision: GateDecision) -> dict[str, float | None]:
-    difference = decision["mean"] and decision["mean"]["difference"]
-    return {
-        "gate_promote": float(decision["promote"]),
-        "gate_auroc_difference": difference["value"] if difference else None,
+        "auroc_difference": difference["value"] if difference else None,
+        "auroc_features": strategies["feature_extraction"]["test"]["mean"]["auroc"]["value"],
+        "auroc_validation": validation["auroc"]["value"],
+        "avg_precision": test["average_precision"]["value"],
+        "brier": test["brier"]["value"],
+        "calibration_error": results["calibration"]["expected_error"],
+        **{f"drift_{name}_p": check["p"] for name, check in results["drift"]["tests"].items()},
+        "sensitivity": test["sensitivity"]["value"],
+        "specificity": test["specificity"]["value"],
     }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from radiograft.data.catalog import label_column, score_column
+from radiograft.data.catalog import count_classes, label_column, score_column
+from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import promotion_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
@@ -45,7 +46,10 @@ def build_report(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         published=PUBLISHED,
         metrics=results["metrics"],
-        roc={str(name): _roc_curves(frame, data.labels) for name, frame in test.groupby("strategy", sort=False)},
+        roc={
+            str(name): _roc_curves(frame, results["metrics"][str(name)]["test"]["mean"]["labels"])
+            for name, frame in test.groupby("strategy", sort=False)
+        },
         histories={name: history["epochs"] for name, history in inputs.histories().items()},
         random_baseline=results["random_baseline"],
         kept_epochs=results["kept_epochs"],
@@ -53,10 +57,7 @@ def build_report(
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
         sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],
-        data_counts=[
-            SplitCount(split, count["pictures"], count["patients"], count["positives"])
-            for split, count in data.summary["splits"].items()
-        ],
+        data_counts=[_count_split(data, split) for split in data.summary["splits"]],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=results["lineage"]["settings"],
         lineage={
@@ -81,6 +82,10 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
     return notes
 
 
-def _roc_curves(test: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, tuple[list[float], list[float]]]:
-    estimable = [label for label in labels if test[label_column(label)].nunique() > 1]
-    return {label: roc_curve(test[label_column(label)], test[score_column(label)])[:2] for label in estimable}
+def _count_split(data: Shards, split: str) -> SplitCount:
+    rows, count = data.split(split), data.summary["splits"][split]
+    return SplitCount(split, count["pictures"], count["patients"], count_classes(rows, data.labels), count_pixels(rows))
+
+
+def _roc_curves(test: pd.DataFrame, labels: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:
+    return {label: roc_curve(test[label_column(label)], test[score_column(label)])[:2] for label in labels}

@@ -41,7 +41,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         run_id: id of the pipeline run.
         output: folder for predictions, metrics.json, seen.parquet, golden predictions and the drift reference.
         report: HTML file for the report.
-        logs: folder for TensorBoard.
+        logs: folder for TensorBoard; the curves of both trainings are copied to it.
 
     Raises:
         RuntimeError: GPUs were requested and are missing.
@@ -78,6 +78,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     images = [tensorboard.augmentation_sheet(sheet), *explanations.images()]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
+    tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)
     return kfp_metrics(results, test, data.labels)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
 from radiograft.drift.reference import choose_rows
 from radiograft.registry.results import EvaluationResults
+from radiograft.storage import checksums
 
 RUN = "evaluation"
 MEASURES = ("auroc", "average_precision", "accuracy")
@@ -79,6 +81,18 @@ def write_embeddings(folder: Path, strategy: str, data: Shards, embeddings: Mapp
     embedding.sprite.image_path = "sprite.png"
     embedding.sprite.single_image_dim.extend([THUMBNAIL, THUMBNAIL])
     projector.visualize_embeddings(str(target), projector.ProjectorConfig(embeddings=[embedding]))
+
+
+def copy_training_logs(models: Iterable[Path], folder: Path) -> None:
+    """Copies the training curves in the models' folders, so that one folder shows everything about the run.
+
+    Args:
+        models: folders that extract_features and fine_tune wrote.
+        folder: log folder of the run.
+    """
+    for logs in (model / "logs" for model in models):
+        if logs.is_dir():
+            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
 
 
 def augmentation_sheet(png: bytes) -> NamedImage:

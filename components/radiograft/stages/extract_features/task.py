@@ -171,7 +171,11 @@ def _random_baseline(
     logs: Path,
     checkpoints: Checkpoints,
 ) -> None:
-    """Trains the same classifier on a backbone with random weights and writes its validation predictions."""
+    """Trains the same classifier on a backbone with random weights and writes its validation predictions.
+
+    The seed is set again, because a resumed attempt drew fewer random numbers before this point.
+    """
+    keras.utils.set_random_seed(settings.train_seed)
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)

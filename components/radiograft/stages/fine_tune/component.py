@@ -10,21 +10,11 @@ def fine_tune(
     shards: dsl.Input[dsl.Dataset],
     feature_model: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
-    logs: dsl.Output[dsl.Artifact],
     checkpoint_root: str,
     run_id: str,
     task_name: str,
-    model_cut_off: str,
-    train_augmentation: str,
-    train_batch_size: int,
-    train_fine_tune_epochs: int,
-    train_fine_tune_learning_rate: float,
-    train_optimizer: str,
-    train_patience: int,
-    train_precision: str,
-    train_recipe: str,
-    train_seed: int,
-    train_cached_augmentations: int,
+    cut_off: str,
+    settings: str,
 ) -> None:
     """Fine-tunes the network from the cut-off layer with real-time augmentation."""
     from pathlib import Path
@@ -34,7 +24,8 @@ def fine_tune(
     from radiograft.stages.runtime import stage
     from radiograft.training.checkpoints import Checkpoints
 
-    with stage("fine_tune", model.path, logs.path, reads=[shards.path, feature_model.path]):
-        settings = FineTune.of(locals())
+    with stage("fine_tune", model.path, reads=[shards.path, feature_model.path]):
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
-        task.run(settings, Path(shards.path), Path(feature_model.path), Path(model.path), Path(logs.path), checkpoints)
+        chosen = FineTune.from_json(settings).with_cut_off(cut_off)
+        output = Path(model.path)
+        task.run(chosen, Path(shards.path), Path(feature_model.path), output, output / "logs", checkpoints)

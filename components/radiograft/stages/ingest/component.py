@@ -1,7 +1,7 @@
-"""The KFP component of the ingest stage.
+"""The KFP component of the ingest stage, the first of every run.
 
-It takes the settings of all stages: an invalid setting fails here instead of after hours of training, and
-`data_changed` compares all settings with those of the production version.
+It resolves the settings of all stages: an invalid setting fails here instead of after hours of training. It hands each
+stage its own settings as one string, so that KFP's cache distinguishes no more than it must.
 """
 
 from kfp import dsl
@@ -12,56 +12,41 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def ingest(
     catalog: dsl.Output[dsl.Dataset],
+    resolved_settings: dsl.Output[dsl.Markdown],
+    registry: dsl.OutputPath(str),  # type: ignore[valid-type]
+    preprocess_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    extract_features_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    fine_tune_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    evaluate_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    publish_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     run_id: str,
-    data_deidentify: str,
+    search: bool,
+    settings: str,
+    overrides: str,
+    data_source: str,
     data_format: str,
     data_labels: str,
-    data_negatives: str,
-    data_phantom_patients: int,
-    data_policy: str,
-    data_source: str,
-    data_table: str,
-    data_test_fraction: float,
-    data_validation_fraction: float,
-    evaluate_bootstrap_samples: int,
-    evaluate_min_patients: int,
-    evaluate_operating_point: str,
-    image_augmentation: str,
-    image_size: int,
-    model_backbone: str,
-    model_cut_off: str,
-    model_dense_units: int,
-    model_dropout: float,
-    model_feature_layer: str,
-    model_l2: float,
-    model_random_baseline: bool,
-    model_weights: str,
-    model_weights_md5: str,
-    preprocess_workers: int,
-    gate_min_auroc: str,
-    gate_noninferiority_margin: float,
-    publish_model_name: str,
     publish_registry: str,
-    train_augmentation: str,
-    train_batch_size: int,
-    train_feature_epochs: int,
-    train_feature_learning_rate: float,
-    train_fine_tune_epochs: int,
-    train_fine_tune_learning_rate: float,
-    train_optimizer: str,
-    train_patience: int,
-    train_precision: str,
-    train_recipe: str,
-    train_seed: int,
-    train_cached_augmentations: int,
-    train_trigger: str,
+    publish_model_name: str,
+    model_backbone: str,
+    model_weights: str,
+    model_cut_off: str,
+    image_size: str,
+    train_fine_tune_epochs: str,
+    train_batch_size: str,
+    train_seed: str,
 ) -> bool:
-    """Catalogs the images with their labels and splits them by patient. Returns whether the run must train."""
+    """Resolves all settings, catalogs the images with their labels and splits them by patient.
+
+    Returns whether data or settings changed since the production version.
+    """
     from pathlib import Path
 
-    from radiograft.config import validate_settings
-    from radiograft.stages.ingest import task
+    from radiograft.stages.ingest import resolve, task
     from radiograft.stages.runtime import stage
 
-    with stage("ingest", catalog.path):
-        return task.run_with_all_settings(validate_settings(locals()), Path(catalog.path), run_id)
+    fields = locals()
+    with stage("ingest", catalog.path, resolved_settings.path):
+        resolved = resolve.resolve(fields, search, Path(resolved_settings.path))
+        resolve.write_stage_settings(resolved, fields)
+        return task.run_with_all_settings(resolved, Path(catalog.path), run_id)

@@ -38,11 +38,11 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
     """Runs ingest and records the settings of all stages.
 
     Returns:
-        Whether the run must train; False if `data_changed` is set and neither data nor settings changed.
+        Whether data or settings changed since the version in production.
     """
     catalog = run(Ingest.of(form), output, int(form["train_batch_size"]))
     record(output, form)
-    return change_detection.detect_changes(form, catalog, output, run_id).train
+    return change_detection.detect_changes(form, catalog, output, run_id).changed
 
 
 def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:

@@ -6,12 +6,13 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def list_workers(preprocess_workers: int) -> list[int]:
+def list_workers(settings: str) -> list[int]:
     """Returns the worker numbers, one per preprocess pod."""
+    from radiograft.config import Preprocess
     from radiograft.stages.runtime import stage
 
     with stage("list_workers"):
-        return list(range(preprocess_workers))
+        return list(range(Preprocess.from_json(settings).preprocess_workers))
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
@@ -20,12 +21,8 @@ def preprocess(
     part: dsl.Output[dsl.Dataset],
     checkpoint_root: str,
     run_id: str,
-    task_name: str,
     worker: int,
-    data_policy: str,
-    image_augmentation: str,
-    image_size: int,
-    preprocess_workers: int,
+    settings: str,
 ) -> None:
     """Decodes, resizes and stores the images of one worker."""
     from pathlib import Path
@@ -38,9 +35,8 @@ def preprocess(
 
     devices.share_cores_by_image()
     with stage("preprocess", part.path, reads=[catalog.path]):
-        settings = Preprocess.of(locals())
-        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"{task_name}-{worker}")
-        task.preprocess_share(settings, Path(catalog.path), Path(part.path), checkpoints, worker)
+        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, f"preprocess-{worker}")
+        task.preprocess_share(Preprocess.from_json(settings), Path(catalog.path), Path(part.path), checkpoints, worker)
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
@@ -49,10 +45,7 @@ def collect_shards(
     parts: dsl.Input[list[dsl.Dataset]],
     shards: dsl.Output[dsl.Dataset],
     data_report: dsl.Output[dsl.HTML],
-    data_policy: str,
-    image_augmentation: str,
-    image_size: int,
-    preprocess_workers: int,
+    settings: str,
 ) -> None:
     """Merges the shards of all workers and writes the data report."""
     from pathlib import Path
@@ -63,6 +56,6 @@ def collect_shards(
     from radiograft.stages.runtime import stage
 
     with stage("collect_shards", shards.path, data_report.path, reads=[catalog.path, *(part.path for part in parts)]):
-        settings = Preprocess.of(locals())
-        merge.run(settings, Path(catalog.path), [Path(part.path) for part in parts], Path(shards.path))
+        sources = [Path(part.path) for part in parts]
+        merge.run(Preprocess.from_json(settings), Path(catalog.path), sources, Path(shards.path))
         write_data_report(Path(shards.path), Path(data_report.path))

@@ -10,11 +10,11 @@ def publish(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
+    tensorboard: dsl.Input[dsl.Artifact],
     version: dsl.Output[dsl.Artifact],
     outcome: dsl.Output[dsl.Metrics],
-    publish_model_name: str,
-    publish_registry: str,
     run_id: str,
+    settings: str,
 ) -> None:
     """Publishes the fine-tuned model as a numbered version and promotes it to production if it passed the gate."""
     from pathlib import Path
@@ -23,7 +23,7 @@ def publish(
     from radiograft.stages.publish import task
     from radiograft.stages.runtime import stage
 
-    with stage("publish", version.path, reads=[model.path, evaluation.path]):
-        settings = Publish.of(locals())
+    with stage("publish", version.path, reads=[model.path, evaluation.path, tensorboard.path]):
         inputs = task.PublishInputs(*(Path(artifact.path) for artifact in (model, evaluation, report)))
-        task.run(settings, inputs, run_id, Path(version.path)).log_to(outcome)
+        logs = (Path(tensorboard.path),)
+        task.run(Publish.from_json(settings), inputs, run_id, Path(version.path), logs).log_to(outcome)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from radiograft import storage
 from radiograft.config import Publish
 from radiograft.models.spec import ModelSpec
-from radiograft.registry import lineage, production, version_claims
+from radiograft.registry import lineage, model_registry, production, tensorboard_logs, version_claims
 from radiograft.registry import versions as registry
+from radiograft.registry.model_registry_api import RegistrationError
 from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.reporting import model_card
@@ -58,19 +59,26 @@ class PublishResult(NamedTuple):
         return "production" if self.promoted else "candidate"
 
     def log_to(self, metrics: Any) -> None:
-        """Logs to KFP's Metrics artifact."""
+        """Logs to KFP's Metrics artifact, under names of `radiograft.registry.results.deciding_metrics`."""
         metrics.log_metric("version", self.version)
-        metrics.log_metric("promoted", int(self.promoted))
+        metrics.log_metric("gate_promoted", int(self.promoted))
 
 
-def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> PublishResult:
+def run(
+    settings: Publish, inputs: PublishInputs, run_id: str, output: Path, logs: tuple[Path, ...] = ()
+) -> PublishResult:
     """Publishes the model with its evaluation, promotes it if approved, and removes the checkpoints of the run.
+
+    Copies the TensorBoard logs to the registry and registers the version in the Model Registry, if one is set. The log
+    warns if these fail; the version is published nevertheless.
 
     Args:
         settings: settings of the stage.
         inputs: artifacts of the earlier stages.
         run_id: id of the pipeline run. A retry of the same run completes the version of the first attempt.
-        output: JSON file to write: the version, its URI, its standing and the lineage.
+        output: JSON file to write: the version, its URI, its standing, the URIs of its TensorBoard logs and of its
+            entry in the Model Registry (null without one), and the lineage.
+        logs: folders of TensorBoard logs, of as many tasks as have some.
 
     Raises:
         FileNotFoundError: an input file is missing.
@@ -88,7 +96,9 @@ def run(settings: Publish, inputs: PublishInputs, run_id: str, output: Path) -> 
     result = _promote_if_approved(root, model, claim, results["gate"])
     log.info("published %s version %d at %s", model, claim.number, uri)
     log.info("%s: %s", result.standing, result.reason)
-    content = {"model": model, "uri": uri, **result._asdict(), "standing": result.standing, "lineage": origin}
+    content = {"model": model, "uri": uri, **result._asdict(), "standing": result.standing}
+    content |= {"tensorboard": _copy_logs(root, model, claim, logs), "registered": _register(settings, claim)}
+    content["lineage"] = origin
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=2))
     # Earlier stages keep theirs: one that is killed before its outputs are uploaded resumes from its checkpoints.
@@ -113,6 +123,32 @@ def _promote_if_approved(root: str, model: str, claim: version_claims.Claim, dec
         if not _was_promoted(production.read_production(root, model), claim):
             return PublishResult(claim.number, False, f"{conflict}; run the pipeline again")
     return PublishResult(claim.number, True, reason)
+
+
+def _copy_logs(root: str, model: str, claim: version_claims.Claim, folders: tuple[Path, ...]) -> str | None:
+    """Copies the TensorBoard logs to the registry and returns their URI, None if there are none or it failed."""
+    try:
+        return tensorboard_logs.write_logs(root, model, claim, folders) if folders else None
+    except OSError as error:
+        log.warning("TensorBoard logs are not copied: %s; those of the tasks remain in the run's artifacts", error)
+        return None
+
+
+def _register(settings: Publish, claim: version_claims.Claim) -> str | None:
+    """Registers the version in the Model Registry and returns its link, None without one or if it failed."""
+    url, root, model = settings.publish_model_registry, settings.publish_registry, settings.publish_model_name
+    if not url:
+        return None
+    try:
+        link = model_registry.register_version(url, root, model, claim.number).link
+    except (RegistrationError, OSError, ValueError) as error:
+        command = f"radiograft models register {claim.number} --registry {root} --model {model} --model-registry {url}"
+        log.warning(
+            "version %s is published, but not registered: %s; to register it, run `%s`", claim.number, error, command
+        )
+        return None
+    log.info("registered version %s: %s", claim.number, link)
+    return link
 
 
 def _was_promoted(current: production.Production | None, claim: version_claims.Claim) -> bool:

@@ -6,15 +6,16 @@ from radiograft.stages.container_image import TRAINER_IMAGE
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def list_cut_offs(feature_model: dsl.Input[dsl.Model], model_cut_off: str) -> list[str]:
+def list_cut_offs(feature_model: dsl.Input[dsl.Model], settings: str) -> list[str]:
     """Lists the layers from which fine-tuning is tried."""
     from pathlib import Path
 
+    from radiograft.config import FineTune
     from radiograft.stages.runtime import stage
     from radiograft.stages.select_model import task
 
     with stage("list_cut_offs", reads=[feature_model.path]):
-        return task.list_cut_offs(model_cut_off, Path(feature_model.path))
+        return task.list_cut_offs(FineTune.from_json(settings).model_cut_off, Path(feature_model.path))
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)

@@ -11,6 +11,8 @@ from radiograft.backbones import get_backbone
 from radiograft.models.spec import ModelSpec
 from radiograft.training.search import results as search_results
 
+CURVES = Path("logs", "fine_tuning")  # TensorBoard logs in a model's folder
+
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,9 @@ def list_cut_offs(text: str, feature_model: Path) -> list[str]:
 
 
 def select_model(models: Sequence[Path], model: Path) -> None:
-    """Copies the model of the best trial to the folder `model` and writes all trials to its search.json.
+    """Copies the model of the best trial to the folder `model`, with the training curves of all trials.
+
+    Its search.json contains all trials.
 
     Args:
         models: folders that fine_tune wrote, one for each cut-off.
@@ -42,7 +46,10 @@ def select_model(models: Sequence[Path], model: Path) -> None:
         )
     trials = [trial for (trial,) in by_model]
     best = search_results.best_trial(trials)
-    shutil.copytree(models[trials.index(best)], model, dirs_exist_ok=True)
+    shutil.copytree(models[trials.index(best)], model, ignore=shutil.ignore_patterns("logs"), dirs_exist_ok=True)
+    for folder, trial in zip(models, trials, strict=True):
+        if (folder / CURVES).is_dir():
+            shutil.copytree(folder / CURVES, model / CURVES / str(trial["overrides"]["model_cut_off"]))
     search_results.write_trials(model, trials)
     log.info(
         "cut-off search: best of %d is %s, validation AUROC %.3f",

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from radiograft import storage
 from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cluster import pod_request
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
 from radiograft_pipelines.cluster.pod_request import PodRequest
-from radiograft_pipelines.cluster.preflight import nodes
+from radiograft_pipelines.cluster.preflight import free_resources, nodes
 
 MIN_KFP_VERSION = (2, 15, 0)
 SERVER = "ml-pipeline"  # KFP's deployment of its API server
-
-CREDENTIALS_NOTE = "with this machine's credentials; pods use those of their service account"
 
 
 class CheckResult(NamedTuple):
@@ -95,15 +91,39 @@ def _check_quantities(pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
 
 
 def _check_nodes(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
+    """Checks the pods against what the nodes have, and those that fit also against what is free now."""
     all_nodes = nodes.list_nodes(cluster)
-    tasks_by_issue: dict[nodes.SchedulingIssue, list[str]] = {}
-    for pod in pods:
-        if issue := nodes.find_scheduling_issue(pod, all_nodes):
-            tasks_by_issue.setdefault(issue, []).append(pod.task)
-    for issue, tasks in tasks_by_issue.items():
-        yield CheckResult("bad", f"{', '.join(tasks)}: {issue.message}", issue.remedy)
-    if not tasks_by_issue:
+    issues = {pod.task: issue for pod in pods if (issue := nodes.find_scheduling_issue(pod, all_nodes))}
+    yield from _group_by_issue("bad", issues)
+    if not issues:
         yield CheckResult("good", f"every task's pod fits on one of {len(all_nodes)} nodes")
+    yield from _check_free(cluster, [pod for pod in pods if pod.task not in issues], all_nodes)
+
+
+def _check_free(
+    cluster: KubernetesClient, pods: Sequence[PodRequest], all_nodes: Sequence[nodes.Node]
+) -> Iterator[CheckResult]:
+    try:
+        bound = free_resources.list_bound_pods(cluster)
+    except ClusterError as error:
+        permission = "doctor needs the permission to list pods in all namespaces for it"
+        yield CheckResult("warning", f"free resources were not checked: {error}", permission)
+        return
+    issues = {pod.task: issue for pod in pods if (issue := free_resources.find_shortage(pod, all_nodes, bound))}
+    yield from _group_by_issue("warning", issues)
+    if pods and not issues:
+        yield CheckResult("good", "the nodes have enough free resources now for each of these pods")
+
+
+def _group_by_issue(
+    level: Literal["bad", "warning"], issues: Mapping[str, nodes.SchedulingIssue]
+) -> Iterator[CheckResult]:
+    """Yields one result per issue, with all its tasks."""
+    tasks_by_issue: dict[nodes.SchedulingIssue, list[str]] = {}
+    for task, issue in issues.items():
+        tasks_by_issue.setdefault(issue, []).append(task)
+    for issue, tasks in tasks_by_issue.items():
+        yield CheckResult(level, f"{', '.join(tasks)}: {issue.message}", issue.remedy)
 
 
 def _check_quotas(cluster: KubernetesClient, pods: Sequence[PodRequest]) -> Iterator[CheckResult]:
@@ -146,41 +166,3 @@ def _image_tag(cluster: KubernetesClient, kfp_namespace: str) -> str:
     except (ClusterError, LookupError):
         return ""
     return str(deployment.spec.template.spec.containers[0].image).partition("@")[0].rpartition(":")[2]
-
-
-def check_registry(root: str) -> CheckResult:
-    """Checks that the registry is writable, and that it rejects a conditional write against an outdated state.
-
-    Writes a small file below the registry, and deletes it.
-    """
-    uri = storage.join(root, "_doctor", uuid.uuid4().hex)
-    try:
-        try:
-            return _check_conditional_writes(root, uri)
-        finally:
-            storage.delete(uri)
-    except Exception as error:  # any error of the store's client is the result
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return CheckResult(
-            "bad",
-            f"the registry {root} is not writable, {CREDENTIALS_NOTE}: {text}",
-            "grant read, write and delete permission",
-        )
-
-
-def _check_conditional_writes(root: str, uri: str) -> CheckResult:
-    storage.swap_content(uri, b"first", None)
-    token = storage.read_versioned(uri).token
-    storage.swap_content(uri, b"second", token)
-    for stale in (None, token):
-        try:
-            storage.swap_content(uri, b"third", stale)
-        except FileExistsError:
-            continue
-        return CheckResult(
-            "bad",
-            f"the registry {root} accepted a conditional write against an outdated state: concurrent runs could "
-            "publish the same version",
-            "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
-        )
-    return CheckResult("good", f"the registry {root} is writable and supports conditional writes, {CREDENTIALS_NOTE}")

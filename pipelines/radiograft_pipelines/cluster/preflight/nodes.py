@@ -6,8 +6,8 @@ The rules are those of Kubernetes's scheduler: resources, selectors and taints.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import ROUND_DOWN, Decimal
 from typing import Any, NamedTuple
 
 from radiograft_pipelines.cluster.kubernetes_client import KubernetesClient
@@ -71,6 +71,11 @@ def find_scheduling_issue(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingI
     return _check_placement(pod, candidates)
 
 
+def parse_quantities(quantities: Mapping[str, str] | None) -> dict[str, Decimal]:
+    """Converts the quantities of resources, of a node or of a container, to numbers."""
+    return {name: parse_quantity(quantity) for name, quantity in (quantities or {}).items()}
+
+
 def _check_placement(pod: PodRequest, nodes: Sequence[Node]) -> SchedulingIssue | None:
     """Checks node selector and tolerations against nodes that are large enough."""
     selected = [node for node in nodes if pod.selector.items() <= node.labels.items()]
@@ -124,7 +129,7 @@ def _parse_node(node: Any) -> Node:
         schedulable=ready and not node.spec.unschedulable,
         labels=node.metadata.labels or {},
         taints=[taint for taint in node.spec.taints or () if taint.effect in BLOCKING_TAINT_EFFECTS],
-        allocatable={name: parse_quantity(quantity) for name, quantity in (node.status.allocatable or {}).items()},
+        allocatable=parse_quantities(node.status.allocatable),
     )
 
 
@@ -163,12 +168,12 @@ def _find_exceeded(quota: Any, pods: Sequence[PodRequest]) -> Iterator[QuotaIssu
         in_use = used.get(entry, "0")
         if request > parse_quantity(hard):
             yield QuotaIssue(
-                f"{task} requests {_format_quantity(request)} of {entry}, but the quota {name!r} allows {hard}",
+                f"{task} requests {format_quantity(request)} of {entry}, but the quota {name!r} allows {hard}",
                 f"raise {entry} in the resource quota {name!r}",
             )
         elif request > parse_quantity(hard) - parse_quantity(in_use):
             yield QuotaIssue(
-                f"{task} requests {_format_quantity(request)} of {entry}, but {in_use} of {hard} in the quota {name!r} "
+                f"{task} requests {format_quantity(request)} of {entry}, but {in_use} of {hard} in the quota {name!r} "
                 "are in use",
                 f"wait until other pods have ended, or raise {entry} in the resource quota {name!r}",
             )
@@ -200,7 +205,7 @@ def _find_above_limit(limit_range: Any, pods: Sequence[PodRequest]) -> Iterator[
             request, task = _largest_request(entry, pods)
             if limit.type in ("Container", "Pod") and request > parse_quantity(maximum):
                 yield QuotaIssue(
-                    f"{task} requests {_format_quantity(request)} of {entry}, but the limit range {name!r} allows "
+                    f"{task} requests {format_quantity(request)} of {entry}, but the limit range {name!r} allows "
                     f"{maximum} per pod",
                     f"raise max {entry} in the limit range {name!r}",
                 )
@@ -212,7 +217,8 @@ def _largest_request(resource: str, pods: Sequence[PodRequest]) -> tuple[Decimal
     return max(requests, key=lambda request: request[0])
 
 
-def _format_quantity(number: Decimal) -> str:
-    """Formats 8 as `8`, and a number of bytes as `32Gi`."""
-    gibibytes = number / 2**30
-    return f"{gibibytes.normalize():f}Gi" if number >= 2**20 else f"{number.normalize():f}"
+def format_quantity(number: Decimal) -> str:
+    """Formats 8 as `8`, and a number of bytes as `32Gi`, rounded down to two decimals."""
+    if number < 2**20:
+        return f"{number.normalize():f}"
+    return f"{(number / 2**30).quantize(Decimal('0.01'), ROUND_DOWN).normalize():f}Gi"

@@ -96,6 +96,19 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
         )
         for name in ("", "../other", "7th", "a" * 64)
     ),
+    *(
+        (
+            Publish,
+            {"publish_model_registry": url},
+            f"publish_model_registry must be http://HOST:PORT or https://HOST, got '{url}'",
+        )
+        for url in ("models:8080", "ftp://models", "http://", "http://models:80x", "http://[::1", "http://models?a=b")
+    ),
+    (
+        Publish,
+        {"publish_model_registry": "https://alice:secret@models"},
+        "publish_model_registry must not contain a user name or password, because settings are logged: remove them",
+    ),
 ]
 
 
@@ -278,6 +291,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "gate_min_auroc": "0.5",
         "gate_noninferiority_margin": 0.02,
         "publish_model_name": "chest-radiograph",
+        "publish_model_registry": "",
         "publish_registry": "/registry",
         "train_seed": 1,
     }

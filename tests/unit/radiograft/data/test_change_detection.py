@@ -41,7 +41,7 @@ def detect(tmp_path: Path) -> Detect:
     def ingest(settings: dict[str, Scalar], run_id: str = "another run") -> change_detection.ChangeReport:
         trains = task.run_with_all_settings(settings, tmp_path / "catalog", run_id)
         report = change_detection.read(tmp_path / "catalog")
-        assert trains is report.train
+        assert trains is report.changed
         return report
 
     return ingest
@@ -51,7 +51,7 @@ def test_detect_changes_unchanged_skips_training(place: str, detect: Detect) -> 
     settings = form(put(nih_files(), f"{place}/data"), place)
     publish_version(settings)
     report = detect(settings)
-    assert (report.train, report.reason) == (
+    assert (report.changed, report.reason) == (
         False,
         "data and settings have not changed since version 1, which is in production",
     )
@@ -70,20 +70,11 @@ def test_detect_changes_resumed_run_ignores_own_version(here: str, source: str, 
         == change_detection.ChangeReport(True, "no version is in production yet", None)
     )
     publish_version(form(source, here), promote=False)  # as run-2, evaluated against version 1
-    assert not detect(form(source, here), "run-2").train
+    assert not detect(form(source, here), "run-2").changed
     publish_version(form(source, here, image_size=256))
     expected = "data and settings have not changed since version 1, which is in production"
     assert detect(form(source, here), "run-3").reason == expected
-    assert detect(form(source, here, image_size=256), "run-3").train
-
-
-def test_detect_changes_trigger_always_trains(here: str, source: str, detect: Detect) -> None:
-    publish_version(form(source, here))
-    report = detect(form(source, here, train_trigger="always"))
-    assert (report.train, report.reason) == (
-        True,
-        "data and settings have not changed since version 1, which is in production",
-    )
+    assert detect(form(source, here, image_size=256), "run-3").changed
 
 
 def test_detect_changes_no_production_version_trains(place: str, source: str, detect: Detect) -> None:
@@ -98,8 +89,7 @@ def test_detect_changes_rejected_candidate_skips_training(place: str, source: st
     publish_version(form(source, place), promote=False)
     expected = "data and settings have not changed since version 1, which was evaluated"
     assert detect(form(source, place)) == change_detection.ChangeReport(False, expected, None)
-    assert detect(form(source, place, train_trigger="always")).train
-    assert detect(form(source, place, image_size=256)).train
+    assert detect(form(source, place, image_size=256)).changed
 
 
 def test_detect_changes_rolled_back_version_skips_training(here: str, source: str, detect: Detect) -> None:
@@ -107,7 +97,7 @@ def test_detect_changes_rolled_back_version_skips_training(here: str, source: st
     publish_version(form(source, here, image_size=256))
     production.rollback(f"{here}/registry", MODEL, reason="by hand")
     report = detect(form(source, here, image_size=256))
-    assert not report.train
+    assert not report.changed
     assert report.reason == (
         "data and settings have not changed since version 2, which was evaluated against version 1, which is in "
         "production"
@@ -120,7 +110,7 @@ def test_detect_changes_candidate_of_other_champion_trains(here: str, source: st
     production.promote(
         f"{here}/registry", MODEL, 2, production.read_production(f"{here}/registry", MODEL), reason="by hand"
     )
-    assert detect(form(source, here)).train
+    assert detect(form(source, here)).changed
 
 
 CHANGES: dict[str, tuple[dict[str, bytes], str]] = {
@@ -152,14 +142,17 @@ def test_detect_changes_changed_data_trains(
     publish_version(settings)
     put(changes, str(tmp_path / "data"))
     report = detect(settings)
-    assert (report.train, report.reason) == (True, f"the data changed since version 1, which is in production{counts}")
+    assert (report.changed, report.reason) == (
+        True,
+        f"the data changed since version 1, which is in production{counts}",
+    )
 
 
 def test_detect_changes_changed_settings_trains(here: str, source: str, detect: Detect) -> None:
     publish_version(form(source, here))
     report = detect(form(source, here, image_size=256, train_optimizer="sgd", gate_min_auroc="0.7"))
     expected = "settings changed since version 1, which is in production: gate_min_auroc, image_size, train_optimizer"
-    assert (report.train, report.reason) == (True, expected)
+    assert (report.changed, report.reason) == (True, expected)
 
 
 def test_detect_changes_reason_lists_data_and_settings(here: str, source: str, detect: Detect) -> None:
@@ -171,7 +164,7 @@ def test_detect_changes_reason_lists_data_and_settings(here: str, source: str, d
 
 def test_detect_changes_moved_data_skips_training(here: str, source: str, detect: Detect, embedded: str) -> None:
     publish_version(form(source, here))
-    assert not detect(form(put(nih_files(), f"{embedded}/{uuid.uuid4()}"), here)).train
+    assert not detect(form(put(nih_files(), f"{embedded}/{uuid.uuid4()}"), here)).changed
 
 
 def test_detect_changes_after_rollback_compares_with_production(here: str, source: str, detect: Detect) -> None:
@@ -188,7 +181,7 @@ def test_detect_changes_after_rollback_compares_with_production(here: str, sourc
 def test_detect_changes_unrecorded_setting_is_unchanged(here: str, source: str, detect: Detect) -> None:
     settings = form(source, here)
     publish_version({name: value for name, value in settings.items() if name != "model_l2"}, catalogued=None)
-    assert not detect(settings).train
+    assert not detect(settings).changed
     put({f"{IMAGES}/00000002_000.png": b"other pixels"}, source)
     assert detect(settings).reason == "the data changed since version 1, which is in production"
 
@@ -219,7 +212,7 @@ def test_detect_changes_malformed_version_trains(
     with caplog.at_level(logging.WARNING, "radiograft"):
         report = detect(form(source, here))
     expected = "the metadata of chest-radiograph in production cannot be read: "
-    assert (report.train, report.earlier) == (True, None)
+    assert (report.changed, report.earlier) == (True, None)
     assert report.reason.startswith(expected)
     assert [record.message for record in caplog.records] == [f"  warning: {report.reason}"]
 
@@ -227,7 +220,7 @@ def test_detect_changes_malformed_version_trains(
 def test_detect_changes_unusable_registry_trains(here: str, source: str, detect: Detect) -> None:
     Path(here, "registry").write_text("a file where the folder should be")
     report = detect(form(source, here))
-    assert (report.train, report.earlier) == (True, None)
+    assert (report.changed, report.earlier) == (True, None)
     assert "cannot be read: " in report.reason
 
 
@@ -235,7 +228,8 @@ def test_detect_changes_logs_reason(here: str, source: str, detect: Detect, capl
     publish_version(form(source, here))
     with caplog.at_level(logging.INFO, "radiograft"):
         detect(form(source, here))
-    expected = "data and settings have not changed since version 1, which is in production: skipping training"
+    reason = "data and settings have not changed since version 1, which is in production"
+    expected = f"{reason}; the retraining pipeline skips training"
     assert expected in [record.message for record in caplog.records]
 
 

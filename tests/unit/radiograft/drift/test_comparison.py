@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.drift.comparison import compare_samples, describe_shift
-from radiograft.drift.evaluation_drift import drift_plots
+from radiograft.drift.comparison import compare_samples, describe_shift, describe_untested, drift_outcome
+from radiograft.drift.evaluation_drift import drift_plots, drift_section, drift_warnings, render_drift_page
 from radiograft.drift.reference import ReferenceSample, describe_rows, draw_sample
+from tests.helpers.browser import audit_accessibility, needs_chromium
 
 LABELS = ("Pneumonia", "Effusion")
 TESTS = ["score", "embedding", "view", "age", "sex"]
@@ -118,6 +119,34 @@ def test_compare_samples_below_ten_patients_is_not_tested(patients: int) -> None
         json.dumps(comparison.drift, allow_nan=False)
 
 
+def test_drift_outcome_nothing_compared_is_no_all_clear() -> None:
+    """Fails if a comparison of too few patients is reported like one that detected no shift."""
+    drift = compare_samples(sample(1), sample(2, 9), seed=0).drift
+    untested = "prediction scores, embedding, view, age, sex (fewer than 10 patients in one of the samples)"
+    assert drift_outcome(drift) == "nothing could be compared"
+    assert describe_untested(drift) == untested
+    assert drift_warnings(drift) == [f"Data drift is unknown, because nothing could be compared: {untested}."]
+    section = drift_section(drift, {}, "data of version 1", "new images")
+    page = render_drift_page(section, title="chest", source="folder", created="2026-01-01", notes=[])
+    assert "Nothing could be compared" in page
+    assert untested in page
+    assert "No shift was detected" not in page
+
+
+def test_drift_outcome_partial_comparison_names_what_is_missing() -> None:
+    new = dataclasses.replace(sample(2), age=np.full(120, np.nan, np.float32), sex=np.full(120, ""))
+    drift = compare_samples(sample(1), new, seed=0).drift
+    assert drift_outcome(drift) == "no shift detected"
+    assert describe_untested(drift) == "age, sex (not recorded)"
+    assert drift_warnings(drift) == []
+
+
+def test_drift_outcome_complete_comparison() -> None:
+    same, shifted = (compare_samples(sample(1), sample(2, score_shift=shift), seed=0).drift for shift in (0, 0.4))
+    assert (drift_outcome(same), drift_outcome(shifted)) == ("no shift detected", "shifted")
+    assert (describe_untested(same), describe_untested(shifted)) == ("", "")
+
+
 def test_compare_samples_ten_patients_is_tested() -> None:
     assert "too few patients" not in verdicts(sample(1, 10), sample(2, 10)).values()
 
@@ -141,6 +170,18 @@ def test_drift_plots_are_complete_and_self_contained() -> None:
         assert "<svg" in svg
         assert "<script" not in svg
         assert "<image" not in svg
+
+
+@needs_chromium
+@pytest.mark.parametrize("patients", [9, 60])
+def test_drift_page_has_no_accessibility_violation(patients: int, tmp_path: Path) -> None:
+    reference, new = sample(1), sample(2, patients, score_shift=0.4)
+    comparison = compare_samples(reference, new, seed=0)
+    section = drift_section(
+        comparison.drift, drift_plots(comparison, reference, new), "data of version 1", "new images"
+    )
+    page = render_drift_page(section, title="chest", source="folder", created="2026-01-01", notes=["a note"])
+    assert audit_accessibility(page, "light", tmp_path) == []
 
 
 @pytest.fixture(scope="module")

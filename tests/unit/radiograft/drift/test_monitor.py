@@ -28,7 +28,7 @@ def test_drift_same_hospital_detects_no_shift(registry: Path, same_hospital: Pat
     assert "Not for diagnosis" in result.output
     figures = json.loads((tmp_path / "drift.json").read_text())
     assert (figures["model"], figures["version"], figures["source"]) == ("chest", 1, str(same_hospital))
-    assert figures["drift"]["shifted"] == []
+    assert (figures["outcome"], figures["drift"]["shifted"]) == ("no shift detected", [])
     tests = figures["drift"]["tests"]
     assert {test["verdict"] for test in tests.values()} == {"no shift detected"}
     assert tests["score"]["reference"] == {"pictures": 39, "patients": 15}  # validation
@@ -87,6 +87,29 @@ def test_drift_unlabeled_images_are_compared(registry: Path, same_hospital: Path
     result = drift(registry, tmp_path / "empty", tmp_path / "none.html", "--format", "folders")
     assert result.exit_code == 1
     assert "Error: the source must contain readable images, got 0 images" in result.output
+
+
+def test_drift_five_images_exits_4_and_says_nothing_was_compared(
+    registry: Path, same_hospital: Path, tmp_path: Path
+) -> None:
+    """Row 38: `no shift detected` with exit code 0 would be a false all-clear."""
+    (tmp_path / "five").mkdir()
+    for path in sorted(same_hospital.rglob("*.png"))[:5]:
+        shutil.copy(path, tmp_path / "five")
+    result = drift(registry, tmp_path / "five", tmp_path / "drift.html", "--format", "folders")
+    assert result.exit_code == 4, result.output
+    assert "nothing could be compared\nnot compared: prediction scores, embedding (fewer than 10" in result.output
+    assert "no shift" not in result.output
+    figures = json.loads((tmp_path / "drift.json").read_text())
+    assert figures["outcome"] == "nothing could be compared"
+    page = (tmp_path / "drift.html").read_text()
+    assert "Nothing could be compared" in page
+    assert "No shift" not in page
+
+
+def test_drift_help_documents_exit_codes() -> None:
+    text = " ".join(CliRunner().invoke(main, ["drift", "--help"]).output.split())
+    assert "Exit code 4: nothing could be compared" in text
 
 
 def test_drift_table_option_maps_columns(registry: Path, same_hospital: Path, tmp_path: Path) -> None:

@@ -67,6 +67,22 @@ def test_read_written_sample_round_trips(tmp_path: Path) -> None:
     assert (sample.scores.dtype, sample.features.dtype) == (np.float32, np.float16)
 
 
+def test_read_file_of_older_version_has_unknown_ranges() -> None:
+    """Fails if versions that were published before the ranges were recorded can no longer be compared."""
+    content = io.BytesIO()
+    np.savez(
+        content, allow_pickle=False, **{name: each for name, each in vars(small_sample()).items() if name != "ranges"}
+    )
+    assert np.isnan(ReferenceSample.read(content.getvalue()).ranges).all()
+
+
+def test_read_malformed_ranges_raises() -> None:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **vars(small_sample()) | {"ranges": np.zeros((1, 2))})
+    with pytest.raises(ValueError, match=r"drift_reference\.npz must contain"):
+        ReferenceSample.read(content.getvalue())
+
+
 def test_write_stores_no_patient_id(tmp_path: Path) -> None:
     small_sample().write(tmp_path / REFERENCE)
     with zipfile.ZipFile(tmp_path / REFERENCE) as archive:

@@ -139,7 +139,7 @@ def test_promotion_better_model_becomes_production(registered: Registered) -> No
     assert difference["low"] > -0.02
     assert (better.gate["champion"], better.gate["margin"], better.gate["floors"]) == (1, 0.02, {"Pneumonia": 0.5})
     assert (better.outcome.version, better.outcome.promoted, better.production) == (2, True, 2)
-    assert (better.scalars["gate_promote"], better.scalars["gate_auroc_difference"]) == (1, difference["value"])
+    assert (better.scalars["gate_promoted"], better.scalars["x_auroc_difference"]) == (1, difference["value"])
 
 
 def test_promotion_worse_model_stays_candidate(registered: Registered) -> None:
@@ -153,8 +153,8 @@ def test_promotion_worse_model_stays_candidate(registered: Registered) -> None:
     assert worse.outcome.reason == reason
     assert (worse.outcome.version, worse.outcome.promoted, worse.production) == (3, False, 2)
     assert registry.verify_version(registered.root, MODEL, 3)["version"] == 3
-    assert worse.scalars["gate_promote"] == 0
-    assert worse.scalars["gate_auroc_difference"] < 0
+    assert worse.scalars["gate_promoted"] == 0
+    assert worse.scalars["x_auroc_difference"] < 0
 
 
 def test_promotion_champion_has_the_metrics_of_its_own_run(registered: Registered) -> None:
@@ -195,6 +195,6 @@ def test_report_states_decision_and_reason(registered: Registered) -> None:
     assert "Approved for promotion: the 95% interval of the AUROC for Pneumonia must lie" in better
     assert "Not promoted: the 95% interval of the AUROC for Pneumonia minus version 2" in worse
     for number, page in ((1, better), (2, worse)):
-        assert page.count("<h2>Comparison with the production model</h2>") == 1
-        assert page.index('class="decision"') < page.index("<h2>Comparison of strategies</h2>")
+        assert page.count(">Comparison with the production model</h2>") == 1
+        assert page.index('class="decision"') < page.index(">Comparison of strategies</h2>")
         assert f'<th scope="col">Version {number}</th>' in page

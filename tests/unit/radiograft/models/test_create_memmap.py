@@ -19,9 +19,9 @@ from tests.repository import ROOT
 FILL = """
 import sys, numpy as np
 from pathlib import Path
-from radiograft.storage import memmap
+from radiograft.models import predictor
 create = {
-    "create": memmap.create_memmap,
+    "create": predictor.create_memmap,
     "plain": lambda path, shape: np.lib.format.open_memmap(path, mode="w+", dtype="float16", shape=shape),
 }[sys.argv[1]]
 create(Path(sys.argv[2]), (2_000_000,))[:] = 1

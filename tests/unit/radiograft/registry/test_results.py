@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from radiograft.registry.results import parse_results, read_results, write_results
+from radiograft.registry.results import deciding_metrics, parse_results, read_results, write_results
 from tests.helpers.publish_inputs import METRICS
 
 TRIAL_OF_VERSION_1 = {
@@ -63,3 +63,22 @@ def test_read_results_not_json_raises(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("[]")
     with pytest.raises(ValueError, match=r"metrics\.json"):
         read_results(tmp_path)
+
+
+def test_deciding_metrics_have_names_of_kfp_and_values_of_test() -> None:
+    assert deciding_metrics(parse_results(METRICS)) == {
+        "auroc_test": 0.8,
+        "auroc_test_low": pytest.approx(0.7),
+        "auroc_test_high": pytest.approx(0.85),
+        "accuracy_test": 0.72,
+        "majority_test": 0.7,
+        "gate_promoted": 1.0,
+    }
+
+
+def test_deciding_metrics_not_estimable_are_omitted() -> None:
+    test = METRICS["metrics"]["fine_tuning"]["test"]
+    mean = test["mean"] | {"auroc": {"value": None, "low": None, "high": None}}
+    metrics = {"fine_tuning": {"validation": test, "test": test | {"mean": mean}}}
+    results = parse_results({**METRICS, "metrics": metrics, "gate": METRICS["gate"] | {"promote": False}})
+    assert deciding_metrics(results) == {"accuracy_test": 0.72, "majority_test": 0.7, "gate_promoted": 0.0}

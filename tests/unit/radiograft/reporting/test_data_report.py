@@ -13,7 +13,7 @@ from radiograft.data.catalog import SPLITS
 from radiograft.reporting import data_report
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
-from tests.helpers.browser import Seen, needs_chromium, open_page
+from tests.helpers.browser import Seen, audit_accessibility, needs_chromium, open_page
 from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import put
 from tests.helpers.report_page import Page
@@ -35,16 +35,28 @@ def files() -> dict[str, bytes]:
     return {name: encode(pixels) for name, pixels in (valid | defective).items()} | {"t.csv": table.encode()}
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of that data set, stored in a folder with a hostile name."""
-    folder = tmp_path_factory.mktemp("page")
-    uri = put(files(), str(folder / EVIL))
-    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=SCRIPT)
+def findings(unlabeled: int) -> dict[str, bytes]:
+    """Twelve images with and without Mass, and further ones whose row has no finding."""
+    rows = [f"{n}.png,p{n},{'Mass' if n % 2 else 'No Finding'},{SPLITS[n % 3]}" for n in range(12)]
+    rows += [f"{n}.png,p{n},,train" for n in range(12, 12 + unlabeled)]
+    images = {f"{n}.png": encode(noise(32, n)) for n in range(12 + unlabeled)}
+    return images | {"t.csv": "\n".join(["image,patient,label,split", *rows]).encode()}
+
+
+def write_report(folder: Path, uri: str, label: str) -> str:
+    """Runs ingest and preprocess on a table below `uri`, and returns the report."""
+    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=label)
     ingest.run(source, folder / "catalog")
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     data_report.write_data_report(folder / "shards", folder / "data.html")
     return (folder / "data.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of that data set, stored in a folder with a hostile name."""
+    folder = tmp_path_factory.mktemp("page")
+    return write_report(folder, put(files(), str(folder / EVIL)), SCRIPT)
 
 
 def test_report_hostile_text_is_escaped_and_complete(text: str) -> None:
@@ -52,9 +64,26 @@ def test_report_hostile_text_is_escaped_and_complete(text: str) -> None:
     assert not {"script", "iframe", "link", "object"} & {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert all((image["src"] or "").startswith("data:") for image in page.images())
-    assert [SCRIPT, "2", "2", "2"] in page.rows
+    counts = "2 positive 2 negative, 0 unknown 2 positive patients"
+    assert [SCRIPT, counts, counts, counts] in page.rows
+    assert ["Pixels of a file median, minimum to maximum", *["1,024 1,024 to 1,024"] * 3] in page.rows
     assert [f"View {EVIL.upper()}", "4", "4", "4"] in page.rows
     assert ["row without an image", "1", "row_without_image=drop", f"gone{EVIL}.png"] in page.rows
+
+
+def test_report_rows_without_finding_are_counted_as_excluded(tmp_path: Path) -> None:
+    """Row 39: `Nothing was left out` stood above a table of 10."""
+    text = Page(write_report(tmp_path, put(findings(unlabeled=10), str(tmp_path / "source")), "Mass")).text
+    assert "12 images from 12 patients are usable." in text
+    assert "10 images, rows or boxes were excluded: 0 for defects, 10 because they were not requested." in text
+    assert "Nothing was excluded" not in text
+
+
+def test_report_without_exclusions_says_so_once(tmp_path: Path) -> None:
+    text = Page(write_report(tmp_path, put(findings(unlabeled=0), str(tmp_path / "source")), "Mass")).text
+    assert "12 images from 12 patients are usable. Nothing was excluded." in text
+    assert text.count("Nothing was excluded") == 1
+    assert "were excluded" not in text
 
 
 def test_report_loads_no_external_resource(text: str) -> None:
@@ -71,6 +100,12 @@ def test_report_images_and_tables_are_accessible(text: str) -> None:
     headings = [tag for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
     assert headings[0] == "h1"
     assert headings.count("h1") == 1
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_has_no_accessibility_violation(text: str, scheme: str, tmp_path: Path) -> None:
+    assert audit_accessibility(text, scheme, tmp_path) == []
 
 
 @needs_chromium

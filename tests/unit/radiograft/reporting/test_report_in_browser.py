@@ -11,7 +11,8 @@ import pytest
 from radiograft.evaluation import subgroups
 from radiograft.registry.result_types import Contrast, Subgroup
 from radiograft.reporting.evaluation_report import Report, render_report
-from tests.helpers.browser import Seen, needs_chromium, open_page, photograph
+from tests.helpers.browser import Seen, audit_accessibility, needs_chromium, open_page, photograph
+from tests.helpers.stages import Evaluated
 
 pytestmark = needs_chromium
 
@@ -51,7 +52,7 @@ def test_report_wide_plots_scroll_on_phone(tmp_path: Path, full_report: Report) 
     """Fails if a full-width plot shrinks with the page: its text would be five pixels high."""
     scrolled = open_page(render_report(full_report), 375, tmp_path).scrolled
     assert "Validation AUROC of a linear probe on each layer, with 95% confidence intervals" in scrolled
-    assert "Best layers" in scrolled
+    assert "Results by label" in scrolled
 
 
 def test_report_row_borders_cross_sticky_column(tmp_path: Path, full_report: Report) -> None:
@@ -60,8 +61,35 @@ def test_report_row_borders_cross_sticky_column(tmp_path: Path, full_report: Rep
     inside, beside = (
         sum(image.getpixel((x, y)) == (0xDD, 0xE2, 0xE7) for y in range(image.height)) for x in (168, 180)
     )
-    assert beside > 50
+    assert beside > 40
     assert abs(inside - beside) <= 2  # a text pixel may have the color of a border
+
+
+def test_report_plots_are_legible_and_captioned(tmp_path: Path, full_report: Report, evaluation: Evaluated) -> None:
+    """Fails if ROC curves of many labels shrink to thumbnails, or an image has no caption."""
+    many, complete = (
+        open_page(page, 1280, tmp_path) for page in (render_report(full_report), evaluation.report.read_text())
+    )
+    assert len(many.squares) == 13
+    assert min(many.squares + complete.squares) >= 360
+    assert complete.images > 20
+    assert (many.uncaptioned, complete.uncaptioned) == (0, 0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_has_no_accessibility_violation(tmp_path: Path, evaluation: Evaluated, scheme: str) -> None:
+    assert audit_accessibility(evaluation.report.read_text(), scheme, tmp_path) == []
+
+
+def test_audit_accessibility_detects_violations(tmp_path: Path) -> None:
+    """Fails if axe-core does not run, does not unfold details, or ignores the color scheme."""
+    page = """<!doctype html><html lang="en"><head><title>x</title>
+    <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+    <style>@media (prefers-color-scheme: dark) { main { background: #000; color: #111 } }</style></head>
+    <body><main><h1>Report</h1><details><summary>More</summary><img src="data:,"></details></main></body></html>"""
+    light, dark = (audit_accessibility(page, scheme, tmp_path) for scheme in ("light", "dark"))
+    assert {violation.partition(":")[0] for violation in light} == {"image-alt"}
+    assert {violation.partition(":")[0] for violation in dark} == {"image-alt", "color-contrast"}
 
 
 def test_open_page_detects_overflow_and_console_messages(tmp_path: Path) -> None:

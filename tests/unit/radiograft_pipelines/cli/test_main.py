@@ -44,7 +44,7 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
         ("bakbone=densenet121", "unknown setting 'bakbone'; did you mean 'backbone'"),
         ("fine_tune=1", "unknown setting 'fine_tune'; did you mean 'fine_tune_epochs'"),
         ("qqqq=1", "unknown setting 'qqqq'"),
-        ("image_size", "--set must be name=value, got 'image_size'"),
+        ("image_size", "an override must be name=value, got 'image_size'"),
         (
             "backbone=densenet12",
             (

@@ -28,6 +28,10 @@ from tests.helpers.images import encode, noise
 from tests.helpers.small_versions import SIZE, publish_small
 
 MODEL = "chest-radiograph"
+UNRECORDED = (
+    "Warning: this version records no sizes and gray values of its development images: files are not compared with "
+    "them\n"
+)
 Models = Callable[..., Result]
 
 
@@ -61,7 +65,7 @@ def _error(result: Result) -> str:
     """Returns the error message of a command that must fail without a traceback."""
     assert result.exit_code == 1
     assert "Traceback" not in result.output
-    return result.stderr.removeprefix("Error: ").strip()
+    return result.stderr.removeprefix(UNRECORDED).removeprefix("Error: ").strip()
 
 
 def _production_version(folder: Path) -> int:
@@ -72,7 +76,7 @@ def _production_version(folder: Path) -> int:
 
 def test_list_prints_production_auroc_gate_and_fingerprint(models: Models) -> None:
     head, first, second = models("list").stdout.splitlines()
-    assert head.split() == ["version", "created", "(UTC)", "test", "AUROC", "(95%)", "patients", "gate", "data"]
+    assert " ".join(head.split()) == "version created (UTC) test AUROC (95%) patients gate data registered"
     columns = r"\d{4}-\d\d-\d\d \d\d:\d\d  0\.800 \(0\.700-0\.850\)  30"
     assert re.match(rf"1 +production  {columns} +passed +4f4f4f4f4f4f$", first.strip())
     assert re.match(rf"2 +{columns} +failed +4f4f4f4f4f4f$", second.strip())
@@ -220,6 +224,25 @@ def test_predict_prints_probabilities_and_writes_heat_maps(
         assert Image.open(path).size == (SIZE, SIZE)
 
 
+def test_predict_notes_color_on_stderr_and_in_json(models: Models, tmp_path: Path) -> None:
+    """Fails if a photograph is called without a note, or a note changes the exit code."""
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 200
+    (tmp_path / "red.png").write_bytes(encode(red))
+    (tmp_path / "gray.png").write_bytes(encode(noise(64)))
+    options = ["--heat-maps", str(tmp_path / "maps"), "--json", str(tmp_path / "out.json")]
+    result = models("predict", "1", str(tmp_path / "red.png"), str(tmp_path / "gray.png"), *options)
+    assert result.exit_code == 0
+    assert result.stderr == f"{UNRECORDED}{tmp_path}/red.png: in color; development images are gray\n"
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert (written["model"], written["version"], len(written["warnings"])) == (MODEL, 1, 1)
+    assert [image["notes"] for image in written["images"]] == [["in color; development images are gray"], []]
+    (pneumonia, mass) = written["images"][0]["predictions"]
+    assert (pneumonia["label"], pneumonia["threshold"], pneumonia["positive"]) == ("Pneumonia", 0.0001, True)
+    assert pneumonia["heat_map"] == f"{tmp_path}/maps/1-red-Pneumonia.png"
+    assert (mass["threshold"], mass["positive"], mass["heat_map"]) == (None, None, None)
+
+
 def test_predict_16_bit_image_equals_8_bit(models: Models, tmp_path: Path) -> None:
     (tmp_path / "8.png").write_bytes(encode(noise(50)))
     (tmp_path / "16.png").write_bytes(encode(noise(50).astype(np.uint16) * 257))
@@ -260,7 +283,7 @@ def test_predict_prints_no_tensorflow_messages(registry_folder: Path, films: lis
     options = ["--registry", str(registry_folder), "--heat-maps", str(tmp_path / "maps")]
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, UNRECORDED)
     assert done.stdout.endswith("Research only. Not for diagnosis.\n")
 
 

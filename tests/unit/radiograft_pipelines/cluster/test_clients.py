@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from radiograft_pipelines.cluster.errors import short_message
 from tests.helpers.http_double import Double, Fault, serve
 from tests.helpers.kfp_double import KfpDouble
+from tests.helpers.recordings import read_recording
 from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 RUNS = "/apis/v2beta1/runs"
@@ -162,3 +165,15 @@ print({"tensorflow", "keras"} & sys.modules.keys())
     first, message, last = done.stdout.splitlines()
     assert (first, last) == ("set()", "set()")
     assert message.startswith("http://127.0.0.1:1 cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("recording", "message"),
+    [
+        ("run_unknown", "Run 00000000-0000-0000-0000-000000000000 not found"),
+        ("retry_of_running", "Workflow must be Failed/Error to retry"),
+        ("terminate_answers_500", "Failed to terminate a run 0cdf24fe-012a-4720-8251-020709ea1320. Row not found"),
+    ],
+)
+def test_short_message_recorded_error_returns_detail(recording: str, message: str) -> None:
+    assert short_message(json.dumps(read_recording(recording))) == message

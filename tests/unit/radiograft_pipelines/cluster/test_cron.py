@@ -28,7 +28,7 @@ from radiograft_pipelines.cluster.errors import ClusterError
     ],
 )
 def test_parse_cron_valid_returns_six_fields(text: str, six_fields: str, completed: bool, subhourly: bool) -> None:
-    assert cron.parse_cron(text) == (six_fields, completed, subhourly)
+    assert cron.parse_cron(text)[:3] == (six_fields, completed, subhourly)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,43 @@ def test_parse_cron_invalid_raises(text: str, message: str) -> None:
 
 @given(st.integers(0, 59), st.integers(0, 23), st.integers(0, 6))
 def test_parse_cron_weekly_is_not_subhourly(minute: int, hour: int, day: int) -> None:
-    assert cron.parse_cron(f"{minute} {hour} * * {day}") == (f"0 {minute} {hour} * * {day}", True, False)
+    assert cron.parse_cron(f"{minute} {hour} * * {day}")[:3] == (f"0 {minute} {hour} * * {day}", True, False)
 
 
 @given(st.integers(1, 59))
 def test_parse_cron_step_is_subhourly_if_it_fires_twice(step: int) -> None:
     assert cron.parse_cron(f"0 */{step} * * * *").subhourly == (len(range(0, 60, step)) > 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0 3 * * 1", "on Mondays at 03:00"),
+        ("30 15 * * *", "every day at 15:30"),
+        ("0 6,18 * * *", "every day at 06:00 and 18:00"),
+        ("0 3 * * 0,6", "on Sundays and Saturdays at 03:00"),
+        ("0 3 * * mon-fri", "from Monday to Friday at 03:00"),
+        ("0 3 1 * *", "on day 1 of every month at 03:00"),
+        ("0 3 1,15 jan,jul *", "on days 1 and 15 of January and July at 03:00"),
+        ("0 3 * 6 1", "on Mondays in June at 03:00"),
+        ("0 3 * 6 *", "every day in June at 03:00"),
+        ("0 3 1 * 1", "on day 1 of every month and on Mondays at 03:00"),
+        ("0 * * * *", "every hour"),
+        ("5 * * * *", "every hour at minute 5"),
+        ("0 */6 * * 1", "on Mondays every 6 hours"),
+        ("*/10 * * * *", "every 10 minutes"),
+        ("* * * * *", "every minute"),
+        ("*/7 * * * *", "at the times '0 */7 * * * *'"),
+        ("30 0 3 * * 1", "at the times '30 0 3 * * 1'"),
+    ],
+)
+def test_parse_cron_words_describe_when_it_fires(text: str, words: str) -> None:
+    """Fails if the description of a recurring run names another time than the one at which KFP starts it."""
+    assert cron.parse_cron(text).words == words
+
+
+@given(st.integers(0, 23), st.integers(1, 24))
+def test_parse_cron_steps_in_words_only_if_even(first: int, step: int) -> None:
+    """Fails if hours that do not repeat evenly, such as */5, are described as every five hours."""
+    words = cron.parse_cron(f"0 {first}/{step} * * *").words
+    assert ("hours" in words or words == "every hour") <= (24 % step == 0 and first == 0)

@@ -9,7 +9,21 @@ import pytest
 from radiograft_pipelines.cluster import kubernetes_client
 from radiograft_pipelines.cluster.pod_diagnosis import PodIssue, diagnose_pods
 from tests.helpers.kubernetes_double import KubernetesDouble
-from tests.helpers.runs_on_kubernetes import RUN, creating, event, failed, pod, unschedulable, waiting, workflow
+from tests.helpers.recorded_runs import recorded_objects
+from tests.helpers.recordings import read_recorded_log
+from tests.helpers.runs_on_kubernetes import (
+    RUN,
+    creating,
+    event,
+    failed,
+    node,
+    pod,
+    pod_name,
+    unschedulable,
+    waiting,
+    workflow,
+    workflow_of,
+)
 
 Cluster = Callable[..., KubernetesDouble]
 GPUS = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available"
@@ -23,9 +37,13 @@ FULL = "0/2 nodes are available: 2 Insufficient memory."
 NO_ACCOUNT = 'error looking up service account kubeflow/trainer: serviceaccount "trainer" not found'
 
 
+def _diagnosed() -> list[PodIssue]:
+    return diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
+
+
 def _diagnose(*manifests: str, cluster: Cluster) -> list[PodIssue]:
     cluster(*manifests)
-    return diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
+    return _diagnosed()
 
 
 @pytest.mark.parametrize(
@@ -86,27 +104,164 @@ def test_diagnose_pods_unmountable_volume_is_read_from_events(cluster: Cluster) 
     warning, of_others = event("publish", "FailedMount", message), event("ingest", "FailedMount", "elsewhere")
     (issue,) = _diagnose(pod("publish", creating()), warning, of_others, cluster=cluster)
     assert issue == (
-        "publish", f"FailedMount: {message}", "create the secret bucket-key in the run's namespace",
+        "publish", f"FailedMount: {message}", "create the secret bucket-key in the run's namespace", "blocked",
     )  # fmt: skip
 
 
 def test_diagnose_pods_failed_task_returns_last_exception(cluster: Cluster) -> None:
     double = cluster(pod("ingest", failed("Error", 1)))
-    double.logs["radiograft-transfer-learning-x7k2p-ingest"] = (
+    double.logs[pod_name("ingest")] = (
         "Traceback (most recent call last):\n  File x\nKeyError: 'first'\n\nTraceback (most recent call last):\n"
-        "FileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv\nF1123 main.go:49] exit status 1\n"
+        "  File x\nFileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv\n"
+        "F1123 09:00:00.000000      17 main.go:59] failed to execute component: exit status 1\nError: exit status 1\n"
     )
-    assert diagnose_pods(kubernetes_client.connect("kubeflow"), RUN) == [
-        ("ingest", "FileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv", "")
+    assert _diagnosed() == [
+        ("ingest", "FileNotFoundError: no such object: gs://data/nih/Data_Entry_2017.csv", "", "failed")
     ]
 
 
+def test_diagnose_pods_failed_task_without_exception_returns_exit_code(cluster: Cluster) -> None:
+    double, name = cluster(pod("ingest", failed("Error", 3))), pod_name("ingest")
+    double.logs[name] = "epoch 3\nError: exit status 3\n"
+    message = f"exit code 3, and no exception in the log of the pod {name}"
+    assert _diagnosed() == [("ingest", message, f"see kubectl logs {name} --container main", "failed")]
+
+
+def test_diagnose_pods_failed_task_without_log_returns_exit_code(cluster: Cluster) -> None:
+    cluster(pod("ingest", failed("Error", 3)))
+    message = f"exit code 3; the log of the pod {pod_name('ingest')} cannot be read"
+    assert _diagnosed() == [("ingest", message, "", "failed")]
+
+
+def test_diagnose_pods_killed_process_returns_memory_remedy(cluster: Cluster) -> None:
+    double = cluster(pod("fine-tune", failed("Error", 1)))
+    double.logs[pod_name("fine-tune")] = (
+        "E1123 09:00:00.129017      16 launcher_v2.go:449] Component failed to execute successfully: signal: killed\n"
+        "F1123 09:00:00.206296      16 main.go:59] failed to execute component: signal: killed\nError: exit status 1\n"
+    )
+    (issue,) = _diagnosed()
+    assert issue.message == "signal: killed"
+    assert issue.remedy.startswith("the task most likely exceeded its memory limit: lower train_batch_size")
+
+
+def test_diagnose_pods_out_of_memory_ignores_exceptions_in_log(cluster: Cluster) -> None:
+    double = cluster(pod("fine-tune", failed("OOMKilled", 137)))
+    double.logs[pod_name("fine-tune")] = "Traceback (most recent call last):\n  File x\nTimeoutError: read again\n"
+    assert [issue.message for issue in _diagnosed()] == ["OOMKilled: exit code 137"]
+
+
 def test_diagnose_pods_driver_log_returns_invalid_quantity(cluster: Cluster) -> None:
-    double = cluster(pod("fine-tune-driver", failed("Error", 1), node=""))
-    double.logs["radiograft-transfer-learning-x7k2p-fine-tune-driver"] = f"F1123 driver: {QUANTITY}\nbye\n"
-    (issue,) = diagnose_pods(kubernetes_client.connect("kubeflow"), RUN)
+    double = cluster(pod("fine-tune", failed("Error", 1), node=""))
+    double.logs[pod_name("fine-tune", "")] = f"F1123 09:00:00.000000      17 main.go:90] driver: {QUANTITY}\nbye\n"
+    (issue,) = _diagnosed()
     assert issue.task == "fine-tune"
     assert issue.remedy == "write quantities in Kubernetes's notation: 500m, 8, 16Gi"
+
+
+TERMINATED = ("evaluate", "the run was terminated", "resume it with radiograft retry", "terminated")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"activeDeadlineSeconds": 0}, "Step exceeded its deadline"),
+        ({"shutdown": "Terminate"}, "Step exceeded its deadline"),
+        ({"shutdown": "Stop"}, "workflow shutdown with strategy:  Stop"),
+        ({"shutdown": "Terminate"}, "Stopped with strategy 'Terminate'"),
+    ],
+)
+def test_diagnose_pods_terminated_workflow_is_not_a_timeout(
+    cluster: Cluster, spec: dict[str, object], message: str
+) -> None:
+    assert _diagnose(workflow("evaluate", "Failed", message, spec), cluster=cluster) == [TERMINATED]
+
+
+@pytest.mark.parametrize("log", ["", "E1123 09:00:00.1 1 launcher_v2.go:449] failed: signal: terminated\n"])
+def test_diagnose_pods_pod_of_terminated_run_is_terminated(cluster: Cluster, log: str) -> None:
+    cluster(pod("evaluate", failed("Error", 143))).logs[pod_name("evaluate")] = log
+    assert diagnose_pods(kubernetes_client.connect("kubeflow"), RUN, terminated=True) == [TERMINATED]
+
+
+def test_diagnose_pods_terminated_run_keeps_exceptions_and_timeouts(cluster: Cluster) -> None:
+    """A run may be terminated because a task failed or timed out."""
+    timeout = {"phase": "Failed", "reason": "DeadlineExceeded", "message": DEADLINE}
+    double = cluster(pod("ingest", failed("Error", 1)), pod("fine-tune", timeout))
+    double.logs[pod_name("ingest")] = "Traceback (most recent call last):\n  File x\nValueError: no images\n"
+    issues = diagnose_pods(kubernetes_client.connect("kubeflow"), RUN, terminated=True)
+    assert [(issue.task, issue.message, issue.state) for issue in issues] == [
+        ("ingest", "ValueError: no images", "failed"),
+        ("fine-tune", f"DeadlineExceeded: {DEADLINE}", "failed"),
+    ]
+
+
+def test_diagnose_pods_deadline_of_running_workflow_is_a_timeout(cluster: Cluster) -> None:
+    manifest = workflow("evaluate", "Failed", "Step exceeded its deadline", {"activeDeadlineSeconds": 3600})
+    (issue,) = _diagnose(manifest, cluster=cluster)
+    assert (issue.message, issue.state) == ("Step exceeded its deadline", "failed")
+    assert issue.remedy.startswith("the task exceeded its timeout")
+
+
+def test_diagnose_pods_only_last_attempt_counts(cluster: Cluster) -> None:
+    earlier = pod("fine-tune", failed("OOMKilled", 137))
+    last = pod("fine-tune", {"phase": "Running"}, node="executor(1)")
+    nodes = [node("fine-tune", "Error", "pod deleted"), node("fine-tune", "Running", "", attempt=1)]
+    assert _diagnose(earlier, last, workflow_of(nodes, {}), cluster=cluster) == []
+
+
+def test_diagnose_pods_deleted_pod_is_reported(cluster: Cluster) -> None:
+    (issue,) = _diagnose(workflow("fine-tune", "Error", "pod deleted"), cluster=cluster)
+    assert (issue.task, issue.state) == ("fine-tune", "failed")
+    assert issue.remedy.startswith("the pod was deleted")
+
+
+def test_diagnose_pods_different_exceptions_of_a_loop_are_all_returned(cluster: Cluster) -> None:
+    double = cluster(pod("preprocess", failed("Error", 1)), pod("preprocess-2", failed("Error", 1)))
+    first, second = double.objects
+    second["metadata"]["labels"]["app.kubernetes.io/component"] = "preprocess"
+    for item, message in ((first, "shard 1"), (second, "shard 2")):
+        log = f"Traceback (most recent call last):\n  File x\nValueError: {message}\n"
+        double.logs[item["metadata"]["name"]] = log
+    assert [(issue.task, issue.message) for issue in _diagnosed()] == [
+        ("preprocess", "ValueError: shard 1"),
+        ("preprocess", "ValueError: shard 2"),
+    ]
+
+
+NO_BUCKET = (
+    "components.storage.contract.StoreError: there is no bucket s3://nosuchbucket at http://seaweedfs.kubeflow:9000"
+    ", asked for s3://nosuchbucket/x"
+)
+NO_GPUS = (
+    "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes are "
+    "available: 1 Preemption is not helpful for scheduling."
+)
+
+
+@pytest.mark.parametrize(
+    ("recording", "issues"),
+    [
+        ("succeeded", []),
+        ("terminated_then_retried", []),
+        ("failed_no_such_bucket", [("ingest", NO_BUCKET, "", "failed")]),
+        (
+            "held_no_gpus",
+            [
+                (
+                    "ingest",
+                    f"Unschedulable: {NO_GPUS}",
+                    "no node has enough free GPUs: add a node with two nvidia.com/gpu, or wait for other pods to end",
+                    "blocked",
+                )
+            ],
+        ),
+    ],
+)
+def test_diagnose_pods_recorded_pods_returns_issues(cluster: Cluster, recording: str, issues: list[PodIssue]) -> None:
+    double = cluster(*recorded_objects(f"pods_{recording}"))
+    first = double.objects[0]["metadata"]
+    double.logs[first["name"]] = read_recorded_log("failed_task")
+    run_id = first["labels"]["pipeline/runid"]
+    assert diagnose_pods(kubernetes_client.connect("kubeflow"), run_id) == issues
 
 
 def test_diagnose_pods_same_remedy_is_returned_once_per_task(cluster: Cluster) -> None:

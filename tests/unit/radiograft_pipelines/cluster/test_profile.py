@@ -141,18 +141,6 @@ def test_apply_profile_scratch_mounts_volume(storage_class: str, class_field: di
         assert [mount["mountPath"] for mount in changed.pods[name]["emptyDirMounts"]] == ["/tmp"]
 
 
-@pytest.mark.parametrize("model", ["chest-radiograph", "chest-radiograph_-"])
-def test_with_model_label_labels_pods(model: str) -> None:
-    changed = AdaptedPackage("transfer_learning", ClusterProfile(labels={"team": "chest"}).with_model_label(model))
-    for name, pod in changed.pods.items():
-        assert pod["podMetadata"]["labels"] == {
-            "app.kubernetes.io/part-of": "radiograft",
-            "app.kubernetes.io/component": name,
-            "radiograft/model": "chest-radiograph",
-            "team": "chest",
-        }
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

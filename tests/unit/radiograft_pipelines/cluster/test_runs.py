@@ -19,7 +19,7 @@ from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
 from tests.helpers.kubernetes_double import KubernetesDouble
 from tests.helpers.publish_inputs import METRICS
-from tests.helpers.runs_on_kubernetes import RUN, failed, pod, unschedulable
+from tests.helpers.runs_on_kubernetes import RUN, creating, failed, pod, unschedulable
 from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 Cluster = Callable[..., KubernetesDouble]
@@ -38,11 +38,15 @@ def _set_script(kfp: KfpDouble, state: str, task_state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "task_state", "code"),
-    [("SUCCEEDED", "SUCCEEDED", 0), ("FAILED", "FAILED", 1), ("CANCELED", "RUNNING", 1)],
+    ("state", "task_state", "word", "code"),
+    [
+        ("SUCCEEDED", "SUCCEEDED", "succeeded", 0),
+        ("FAILED", "FAILED", "failed", 1),
+        ("CANCELED", "RUNNING", "terminated", 1),
+    ],
 )
 def test_submit_wait_exits_with_run_state(
-    radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster, state: str, task_state: str, code: int
+    radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster, state: str, task_state: str, word: str, code: int
 ) -> None:
     cluster()
     _set_script(kfp, state, task_state)
@@ -51,7 +55,7 @@ def test_submit_wait_exits_with_run_state(
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     changes = ["ingest running", "ingest succeeded", "fine-tune running"]
     assert [line for line in lines if line in changes] == changes
-    assert f"run {next(iter(kfp.runs))} {state.lower()}" in lines
+    assert f"run {next(iter(kfp.runs))} {word}" in lines
     assert ["ingest", "succeeded", "0:01:30"] in [line.split() for line in lines]
     assert not [line for line in lines if line.startswith(("root", "executor", "ingest-driver", "radiograft-x7k2p"))]
 
@@ -69,19 +73,18 @@ NOTHING_NEW = "the data have not changed since an earlier version: nothing was t
 
 
 @pytest.mark.parametrize(
-    ("trigger", "other_tasks", "skipped"),
+    ("other_tasks", "skipped"),
     [
-        ("data_changed", [], True),
-        ("data_changed", [("condition-1", "SKIPPED"), ("preprocess", "SKIPPED")], True),
-        ("data_changed", [("publish", "SUCCEEDED")], False),
-        ("always", [], False),
+        ([], True),
+        ([("train-and-publish", "SKIPPED"), ("preprocess", "SKIPPED")], True),
+        ([("publish", "SUCCEEDED")], False),
     ],
 )
 def test_submit_wait_unchanged_data_reports_nothing_new(
-    radiograft: Radiograft, kfp: KfpDouble, trigger: str, other_tasks: list[tuple[str, str]], *, skipped: bool
+    radiograft: Radiograft, kfp: KfpDouble, other_tasks: list[tuple[str, str]], *, skipped: bool
 ) -> None:
     kfp.script = [("RUNNING", [("ingest", "RUNNING")]), ("SUCCEEDED", [("ingest", "SUCCEEDED"), *other_tasks])]
-    result = radiograft(*WAIT, "--set", f"trigger={trigger}")
+    result = radiograft(*WAIT, "--pipeline", "retraining")
     assert result.exit_code == 0, result.output
     assert (NOTHING_NEW in result.stdout.splitlines()) is skipped
 
@@ -210,7 +213,9 @@ def _publish(root: str, number: int, run_id: str, auroc: float, *, promote: bool
         )
 
 
-def test_runs_lists_state_version_and_auroc(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
+def test_runs_lists_state_version_and_auroc(
+    radiograft: Radiograft, kfp: KfpDouble, cluster: Cluster, embedded: str
+) -> None:
     root = f"{embedded}/listed-runs"
     for _ in range(4):
         assert radiograft("submit", "--settings", "chestxray14", *URIS).exit_code == 0
@@ -221,15 +226,16 @@ def test_runs_lists_state_version_and_auroc(radiograft: Radiograft, kfp: KfpDoub
         run.runtime_config.parameters["publish_registry"] = root
     _publish(root, 1, first.run_id, 0.8125, promote=True)
     _publish(root, 2, second.run_id, 0.75, promote=False)
+    cluster(pod("ingest", creating(), run_id=fourth.run_id))
     result = radiograft("runs")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.output.splitlines()]
-    assert rows[0] == ["run", "started", "state", "version", "test", "AUROC"]
+    assert rows[0] == ["run", "started", "state", "test", "AUROC", "version", "or", "reason"]
     assert rows[1:] == [
-        [first.run_id, "2026-11-23", "08:00", "succeeded", "chest-radiograph", "1", "(production)", "0.812"],
-        [second.run_id, "2026-11-23", "08:00", "succeeded", "chest-radiograph", "2", "(candidate)", "0.750"],
-        [third.run_id, "2026-11-23", "08:00", "failed", "-", "-"],
         [fourth.run_id, "2026-11-23", "08:00", "running", "-", "-"],
+        [third.run_id, "2026-11-23", "08:00", "failed", "-", "-"],
+        [second.run_id, "2026-11-23", "08:00", "succeeded", "0.750", "chest-radiograph", "2", "(candidate)"],
+        [first.run_id, "2026-11-23", "08:00", "succeeded", "0.812", "chest-radiograph", "1", "(production)"],
     ]
 
 
@@ -251,23 +257,22 @@ def test_runs_malformed_metrics_shows_no_version(
 
 def test_runs_unchanged_data_is_listed_as_nothing_new(radiograft: Radiograft, kfp: KfpDouble, embedded: str) -> None:
     root = f"{embedded}/nothing-new"
-    for trigger in ("always", "data_changed", "always"):
-        assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", f"trigger={trigger}").exit_code == 0
-    first, second, third = kfp.runs.values()
-    for run in (first, second, third):
+    for _ in range(2):
+        assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline", "retraining").exit_code == 0
+    first, second = kfp.runs.values()
+    for run in (first, second):
         run.state = "SUCCEEDED"
         run.runtime_config.parameters["publish_registry"] = root
     _publish(root, 1, first.run_id, 0.8125, promote=True)
     rows = [line.split() for line in radiograft("runs").output.splitlines()[1:]]
     assert [row[3:] for row in rows] == [
-        ["succeeded", "chest-radiograph", "1", "(production)", "0.812"],
-        ["succeeded", "nothing", "new", "-"],
-        ["succeeded", "-", "-"],
+        ["succeeded", "-", "nothing", "new"],
+        ["succeeded", "0.812", "chest-radiograph", "1", "(production)"],
     ]
 
 
 def test_runs_unreadable_registry_shows_no_version(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--set", "trigger=data_changed").exit_code == 0
+    assert radiograft("submit", "--settings", "chestxray14", *URIS, "--pipeline", "retraining").exit_code == 0
     (run,) = kfp.runs.values()
     run.state = "SUCCEEDED"
     (row,) = radiograft("runs").output.splitlines()[1:]
@@ -279,5 +284,5 @@ def test_runs_limit_reads_pages_up_to_limit(radiograft: Radiograft, kfp: KfpDoub
     (run,) = kfp.runs.values()
     for _ in range(149):
         kfp.add_run(display_name="r", state="FAILED", pipeline_version_reference=run.pipeline_version_reference)
-    assert len(radiograft("runs", "--limit", "130").output.splitlines()) == 131
+    assert len(radiograft("runs", "--limit", "130").stdout.splitlines()) == 131
     assert kfp.paths("GET").count(RUNS) == 2 + 1  # one request while the run was submitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import kfp_server_api as api
@@ -9,6 +10,7 @@ import pytest
 
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
+from tests.helpers.recordings import read_recording
 from tests.unit.radiograft_pipelines.conftest import Radiograft
 
 URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
@@ -41,17 +43,12 @@ def test_schedule_new_creates_recurring_run_without_catchup(radiograft: Radiogra
     assert schedule.runtime_config.parameters["data_source"] == "gs://data/nih"
 
 
-def test_schedule_train_trigger_defaults_to_data_changed(
-    radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path
-) -> None:
+def test_schedule_runs_retraining_by_default(radiograft: Radiograft, kfp: KfpDouble) -> None:
     _run(radiograft, *WEEKLY)
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "data_changed"
-    assert _run(radiograft, *WEEKLY, "--set", "trigger=always").startswith("schedule weekly: replaced")
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "always"
-    settings = tmp_path / "mine.yaml"
-    settings.write_text("train_trigger: always\n")
-    _run(radiograft, "schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
-    assert _only_schedule(kfp).runtime_config.parameters["train_trigger"] == "always"
+    assert [pipeline.display_name for pipeline in kfp.pipelines.values()] == ["radiograft-retraining"]
+    assert _run(radiograft, *WEEKLY, "--pipeline", "transfer_learning").startswith("schedule weekly: replaced")
+    version = kfp.versions[_only_schedule(kfp).pipeline_version_reference.pipeline_version_id]
+    assert kfp.pipelines[version.pipeline_id].display_name == "radiograft-transfer-learning"
 
 
 def test_schedule_same_options_is_unchanged(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -88,7 +85,7 @@ def test_schedule_failed_deletion_is_completed_by_next_call(radiograft: Radiogra
     assert radiograft(*WEEKLY, "--set", "seed=3").exit_code == 1
     assert len(kfp.recurring) == 2
     _run(radiograft, *WEEKLY, "--set", "seed=3")  # the next call deletes the old schedule
-    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == 3
+    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
     assert _only_schedule(kfp).recurring_run_id != before
 
 
@@ -178,3 +175,46 @@ def test_schedule_no_name_raises(radiograft: Radiograft) -> None:
     result = radiograft("schedule", "--pause")
     assert result.exit_code == 1
     assert result.output.startswith("Error: a schedule must have a NAME")
+
+
+def test_schedule_description_is_a_sentence(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+    _run(radiograft, *WEEKLY)
+    sentence, _, mark = _only_schedule(kfp).description.partition(" (")
+    assert sentence == (
+        "Trains chest-radiograph with the settings chestxray14 on Mondays at 03:00, if data or settings have changed."
+    )
+    assert re.fullmatch(r"radiograft schedule [0-9a-f]{16}\)", mark)
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("model_name: lungs\n")
+    _run(
+        radiograft,
+        "schedule",
+        "daily",
+        "--settings",
+        str(settings),
+        *URIS,
+        "--cron",
+        "0 3 * * *",
+        "--pipeline",
+        "transfer_learning",
+    )
+    (daily,) = (schedule for schedule in kfp.recurring.values() if schedule.display_name == "daily")
+    assert daily.description.startswith("Trains lungs with the settings mine.yaml every day at 03:00. (radiograft")
+
+
+def test_schedule_long_description_fits_into_kfp(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
+    """Fails if KFP would cut off the fingerprint: it stores 191 characters."""
+    settings = tmp_path / f"{'m' * 200}.yaml"
+    settings.write_text("model_name: lungs\n")
+    command = ("schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
+    _run(radiograft, *command)
+    assert len(_only_schedule(kfp).description) <= 191
+    assert _run(radiograft, *command).startswith("schedule weekly: unchanged (")
+
+
+def test_schedule_created_by_earlier_release_is_replaced(radiograft: Radiograft, kfp: KfpDouble) -> None:
+    """The recorded recurring run has a description of the earlier form, `radiograft schedule` and a hash."""
+    kfp.add_recorded_schedules(read_recording("recurring_runs"))
+    assert "recorded" in _run(radiograft, "schedule", "--list")
+    assert _run(radiograft, "schedule", "recorded", *WEEKLY[2:]).startswith("schedule recorded: replaced (")
+    assert _only_schedule(kfp).description.startswith("Trains chest-radiograph")

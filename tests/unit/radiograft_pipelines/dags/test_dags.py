@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.helpers.packages import PACKAGES, pipeline, tasks
 
+STAGES = {
+    "ingest": [],
+    "preprocess": ["ingest"],
+    "extract-features": ["ingest", "preprocess"],
+    "fine-tune": ["extract-features", "ingest", "preprocess"],
+    "evaluate": ["extract-features", "fine-tune", "ingest", "preprocess"],
+    "publish": ["evaluate", "fine-tune", "ingest"],
+}
 
-def test_transfer_learning_dag_has_expected_dependencies() -> None:
-    assert _dependencies(_root_tasks("transfer_learning")) == {"ingest": [], "condition-1": ["ingest"]}
-    assert _dependencies(_condition_tasks("transfer_learning")) == {
-        "list-workers": [],
-        "for-loop-2": ["list-workers"],
-        "collect-shards": ["for-loop-2"],
-        "extract-features": ["collect-shards"],
-        "fine-tune": ["collect-shards", "extract-features"],
-        "evaluate": ["collect-shards", "extract-features", "fine-tune"],
-        "publish": ["evaluate", "fine-tune"],
+
+def test_transfer_learning_dag_has_six_stages() -> None:
+    assert _dependencies(_tasks("transfer_learning")) == STAGES
+
+
+def test_retraining_dag_has_ingest_and_one_nested_pipeline() -> None:
+    assert _dependencies(_tasks("retraining")) == {"ingest": [], "train-and-publish": ["ingest"]}
+    assert _dependencies(_tasks("retraining", "comp-train-and-publish")) == {
+        name: [other for other in others if other != "ingest"] for name, others in STAGES.items() if name != "ingest"
     }
 
 
-def test_cutoff_search_dag_has_expected_dependencies() -> None:
-    assert _dependencies(_root_tasks("cutoff_search")) == {"ingest": [], "condition-1": ["ingest"]}
-    assert _dependencies(_condition_tasks("cutoff_search")) == {
-        "list-workers": [],
-        "for-loop-2": ["list-workers"],
-        "collect-shards": ["for-loop-2"],
-        "extract-features": ["collect-shards"],
-        "list-cut-offs": ["extract-features"],
-        "for-loop-3": ["collect-shards", "extract-features", "list-cut-offs"],
-        "choose-model": ["for-loop-3"],
-        "evaluate": ["choose-model", "collect-shards", "extract-features"],
-        "publish": ["choose-model", "evaluate"],
+def test_cutoff_search_dag_has_six_stages() -> None:
+    assert _dependencies(_tasks("cutoff_search")) == {
+        "ingest": [],
+        "preprocess": ["ingest"],
+        "extract-features": ["ingest", "preprocess"],
+        "fine-tune-candidates": ["extract-features", "ingest", "preprocess"],
+        "evaluate": ["extract-features", "fine-tune-candidates", "ingest", "preprocess"],
+        "publish": ["evaluate", "fine-tune-candidates", "ingest"],
+    }
+    assert _dependencies(_tasks("cutoff_search", "comp-fine-tune-candidates")) == {
+        "list-cut-offs": [],
+        "for-loop-1": ["list-cut-offs"],
+        "choose-model": ["for-loop-1"],
     }
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_stages_after_ingest_depend_on_its_decision(package: str) -> None:
-    group = _root_tasks(package)["condition-1"]
+def test_preprocess_dag_fans_out(package: str) -> None:
+    assert _dependencies(_tasks(package, "comp-preprocess-2")) == {
+        "list-workers": [],
+        "for-loop-1": ["list-workers"],
+        "collect-shards": ["for-loop-1"],
+    }
+
+
+def test_retraining_depends_on_decision_of_ingest() -> None:
+    group = _tasks("retraining")["train-and-publish"]
     # kfp.local evaluates a condition on an output of any name but `Output` to false.
     output = "pipelinechannel--ingest-Output"
     assert group["triggerPolicy"] == {"condition": f"inputs.parameter_values['{output}'] == true"}
     assert group["inputs"]["parameters"][output] == {
         "taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "ingest"}
     }
-    outputs = pipeline(package)["components"]["comp-ingest"]["outputDefinitions"]["parameters"]
-    assert outputs == {"Output": {"parameterType": "BOOLEAN"}}
 
 
-def _root_tasks(package: str) -> dict[str, Any]:
-    root: dict[str, Any] = pipeline(package)["root"]["dag"]["tasks"]
-    return root
+@pytest.mark.parametrize("package", ["transfer_learning", "cutoff_search"])
+def test_other_pipelines_have_no_condition(package: str) -> None:
+    assert "triggerPolicy" not in json.dumps(pipeline(package))
 
 
-def _condition_tasks(package: str) -> dict[str, Any]:
-    condition: dict[str, Any] = pipeline(package)["components"]["comp-condition-1"]["dag"]["tasks"]
-    return condition
+def _tasks(package: str, component: str = "") -> dict[str, Any]:
+    """Returns the tasks of the root DAG, or of a component."""
+    holder = pipeline(package)["components"][component] if component else pipeline(package)["root"]
+    dag_tasks: dict[str, Any] = holder["dag"]["tasks"]
+    return dag_tasks
 
 
 def _dependencies(dag_tasks: dict[str, Any]) -> dict[str, list[str]]:
@@ -66,17 +83,17 @@ def _dependencies(dag_tasks: dict[str, Any]) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_preprocess_loop_collects_parts_of_listed_workers(package: str) -> None:
-    loop = _condition_tasks(package)["for-loop-2"]
+    loop = _tasks(package, "comp-preprocess-2")["for-loop-1"]
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"]["producerTask"] == "list-workers"
     worker = tasks(package)["preprocess"].dag["inputs"]["parameters"]["worker"]
     assert worker == {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
     parts = tasks(package)["collect-shards"].dag["inputs"]["artifacts"]["parts"]
-    assert parts["taskOutputArtifact"]["producerTask"] == "for-loop-2"
+    assert parts["taskOutputArtifact"]["producerTask"] == "for-loop-1"
 
 
 def test_cutoff_search_loop_runs_four_cut_offs_in_parallel() -> None:
-    loop = _condition_tasks("cutoff_search")["for-loop-3"]
+    loop = _tasks("cutoff_search", "comp-fine-tune-candidates")["for-loop-1"]
     assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
     listed = loop["parameterIterator"]["items"]["inputParameter"]
     assert loop["inputs"]["parameters"][listed]["taskOutputParameter"] == {
@@ -85,13 +102,13 @@ def test_cutoff_search_loop_runs_four_cut_offs_in_parallel() -> None:
     }
     item = {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
     inputs = tasks("cutoff_search")["fine-tune"].dag["inputs"]["parameters"]
-    assert inputs["model_cut_off"] == item
+    assert inputs["cut_off"] == item
     assert inputs["task_name"] == item  # separates the checkpoints
 
 
 def test_cutoff_search_best_model_is_evaluated_and_published() -> None:
     models = tasks("cutoff_search")["choose-model"].dag["inputs"]["artifacts"]["models"]
-    assert models["taskOutputArtifact"]["producerTask"] == "for-loop-3"
+    assert models["taskOutputArtifact"]["producerTask"] == "for-loop-1"
     for name in ("evaluate", "publish"):
         model = tasks("cutoff_search")[name].dag["inputs"]["artifacts"]["model"]
-        assert model["taskOutputArtifact"] == {"outputArtifactKey": "model", "producerTask": "choose-model"}
+        assert model["taskOutputArtifact"] == {"outputArtifactKey": "Output", "producerTask": "fine-tune-candidates"}

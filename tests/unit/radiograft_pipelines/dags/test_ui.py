@@ -13,7 +13,7 @@ NAMES = {
     "preprocess": "Preprocess",
     "collect-shards": "Collect shards",
     "extract-features": "Extract features",
-    "fine-tune": "Fine tune",
+    "fine-tune": "Fine-tune",
     "evaluate": "Evaluate",
     "publish": "Publish",
     "list-cut-offs": "List cut offs",
@@ -32,10 +32,14 @@ def test_tasks_have_display_names(package: str) -> None:
 @pytest.mark.parametrize(
     ("package", "boxes"),
     [
-        ("transfer_learning", {"condition-1": "Worth training", "for-loop-2": "for-loop-2"}),
+        ("transfer_learning", {"preprocess": "Preprocess", "for-loop-1": "for-loop-1"}),
+        (
+            "retraining",
+            {"train-and-publish": "Train and publish", "preprocess": "Preprocess", "for-loop-1": "for-loop-1"},
+        ),
         (
             "cutoff_search",
-            {"condition-1": "Worth training", "for-loop-2": "for-loop-2", "for-loop-3": "for-loop-3"},
+            {"preprocess": "Preprocess", "fine-tune-candidates": "Fine-tune", "for-loop-1": "for-loop-1"},
         ),
     ],
 )
@@ -51,6 +55,42 @@ def test_groups_have_expected_display_names(package: str, boxes: dict[str, str])
     assert names == boxes
 
 
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ("transfer_learning", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
+        ("cutoff_search", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
+        ("retraining", ["Ingest", "Train and publish"]),
+    ],
+)
+def test_root_graph_shows_stages(package: str, names: list[str]) -> None:
+    shown = [task["taskInfo"]["name"] for task in pipeline(package)["root"]["dag"]["tasks"].values()]
+    assert sorted(shown) == sorted(names)
+
+
+@every_package
+def test_tasks_show_few_artifacts(package: str) -> None:
+    """Each is a box in the graph. Metrics are boxes too, but a run of KFP compares only them."""
+    parts = pipeline(package)["components"]
+    outputs = {
+        name: sorted(parts[task.dag["componentRef"]["name"]].get("outputDefinitions", {}).get("artifacts", {}))
+        for name, task in tasks(package).items()
+    }
+    expected = {
+        "ingest": ["catalog", "resolved_settings"],
+        "list-workers": [],
+        "preprocess": ["part"],
+        "collect-shards": ["data_report", "shards"],
+        "extract-features": ["feature_model", "features"],
+        "fine-tune": ["model"],
+        "evaluate": ["curves", "evaluation", "metrics", "mlpipeline_ui_metadata", "report", "tensorboard"],
+        "publish": ["outcome", "version"],
+        "list-cut-offs": [],
+        "choose-model": ["model"],
+    }
+    assert outputs == {name: expected[name] for name in outputs}
+
+
 @every_package
 def test_tasks_show_expected_artifacts(package: str) -> None:
     parts = pipeline(package)["components"]
@@ -62,12 +102,12 @@ def test_tasks_show_expected_artifacts(package: str) -> None:
         # KFP shows a button for an artifact of this name and type
         assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if name == "evaluate" else None)
     assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
+        "ingest": {"resolved_settings": "system.Markdown"},
         "collect-shards": {"data_report": "system.HTML"},
         "evaluate": {
             "metrics": "system.Metrics",
             "curves": "system.ClassificationMetrics",
             "report": "system.HTML",
-            "tensorboard": "system.Markdown",
         },
         "publish": {"outcome": "system.Metrics"},
     }

@@ -55,6 +55,8 @@ def test_compare_with_previous_no_version_returns_empty_tables() -> None:
 def _page(folder: Path, report: change_detection.ChangeReport | None) -> Page:
     """Renders the data report of NOW with this change report."""
     people = {"views": {"PA": 1}, "sexes": {"M": 1}, "ages": dict.fromkeys((*summary.DECADES, summary.UNKNOWN), 0)}
+    classes = dict.fromkeys(("positives", "negatives", "unknown", "positive_patients"), 1)
+    people |= {"labels": dict.fromkeys(("Mass", "Hernia"), classes), "pixels": None}
     facts = NOW | {
         "splits": {split: counts | people for split, counts in NOW["splits"].items()},
         "excluded": [group | {"defect": "", "policy": "", "examples": []} for group in NOW["excluded"]],
@@ -85,11 +87,11 @@ def test_data_report_shows_changes(tmp_path: Path) -> None:
 
 def test_data_report_no_version_says_so(tmp_path: Path) -> None:
     found = _page(tmp_path, change_detection.ChangeReport(True, "no version is in production yet", None))
-    assert "Changes since the last version No version is in production yet." in found.text
+    assert "Changes since the last version: No version is in production yet." in found.text
     assert ["Included", "Version 3", "Now", "Difference"] not in found.rows
 
 
 def test_data_report_no_change_report_says_so(tmp_path: Path) -> None:
     assert (
-        "Changes since the last version No comparison with an earlier version was made." in _page(tmp_path, None).text
+        "Changes since the last version: No comparison with an earlier version was made." in _page(tmp_path, None).text
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import build_feature_extractor
 from radiograft.models.spec import ModelSpec
+from radiograft.stages.extract_features import task
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
 from tests.helpers.tensorboard_scalars import scalars
@@ -134,6 +137,22 @@ def test_extract_features_same_seed_without_baseline_gives_same_result(
     weights = (artifact.load_model(stage.model).get_weights() for stage in (feature_extraction, second))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_extract_features_random_baseline_is_independent_of_work_before_it(
+    feature_extraction: Trained, shards_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed attempt skips work that drew random numbers; the baseline must get the same weights."""
+    compute_curve = task.compute_curve
+
+    def draw_and_compute(*args: Any) -> Any:
+        random.random()
+        return compute_curve(*args)
+
+    monkeypatch.setattr(task, "compute_curve", draw_and_compute)
+    second = run_extract_features(EXTRACT_FEATURES, shards_folder, tmp_path)
+    for name in ("random_weights/train.npy", RANDOM_PREDICTIONS):
+        assert (second.features / name).read_bytes() == (feature_extraction.features / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,8 @@ def test_publish_output_holds_uri_and_standing(inputs: task.PublishInputs, setti
         "promoted": True,
         "standing": "production",
         "reason": "the lower bound is above the floor",
+        "tensorboard": None,
+        "registered": None,
     }
 
 
@@ -224,7 +226,7 @@ def test_publish_modified_report_raises(inputs: task.PublishInputs, settings: Pu
 def test_publish_result_logs_version_and_promotion(settings: Publish, tmp_path: Path, promote: bool) -> None:
     metrics = dsl.Metrics()
     _publish(settings, tmp_path, "run-1", promote=promote).log_to(metrics)
-    assert metrics.metadata == {"version": 1, "promoted": int(promote)}
+    assert metrics.metadata == {"version": 1, "gate_promoted": int(promote)}
 
 
 def test_publish_retry_keeps_version_and_new_run_increments_it(

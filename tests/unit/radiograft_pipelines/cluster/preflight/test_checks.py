@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from radiograft import storage
-from radiograft.storage import s3 as s3_store
-from radiograft_pipelines.cluster.preflight.checks import check_registry
 from tests.helpers.clusters import GOOD, KFP, RUNNER, kfp_deployment, node
 from tests.helpers.http_double import Fault
 from tests.helpers.kfp_double import KfpDouble
@@ -21,7 +16,7 @@ from tests.unit.radiograft_pipelines.conftest import Radiograft
 Cluster = Callable[..., KubernetesDouble]
 DIGEST = "registry.example/trainer@sha256:" + "a" * 64
 DOCTOR = ("doctor", "--image", DIGEST)
-ON_GPUS = "✗ ingest, evaluate, extract-features, fine-tune, preprocess"
+ON_GPUS = "✗ evaluate, extract-features, fine-tune, ingest, preprocess"
 
 
 def test_doctor_complete_cluster_succeeds(radiograft: Radiograft, cluster: Cluster) -> None:
@@ -30,8 +25,17 @@ def test_doctor_complete_cluster_succeeds(radiograft: Radiograft, cluster: Clust
     assert result.exit_code == 0, result.output
     assert [line for line in result.output.splitlines() if "127.0.0.1" not in line] == [
         "✓ every task's pod fits on one of 2 nodes",
+        "✓ the nodes have enough free resources now for each of these pods",
         "✓ the quotas of namespace kubeflow admit every task's pod",
         "✓ namespace kubeflow has the service account 'pipeline-runner'",
+        (
+            "! a task is retried if its pod is deleted, but not if it exits with an error: it gets one attempt, and "
+            "the run stands as running through the backoff (retryPolicy OnError of workflow-controller-configmap)"
+        ),
+        (
+            "  → resume a failed run with radiograft retry, or set retryPolicy: Always in the config map "
+            "workflow-controller-configmap"
+        ),
         f"✓ the image is pinned by digest: {DIGEST}",
         "! the registry was not checked",
         "  → add --settings, and --set registry=gs://...",
@@ -133,53 +137,29 @@ def test_doctor_nodes_denied_is_warning(radiograft: Radiograft, cluster: Cluster
     assert f"! not checked: Kubernetes at {double.url} denies access to nodes (403)" in result.output
 
 
+def test_doctor_pods_of_all_namespaces_denied_still_checks_capacity(radiograft: Radiograft, cluster: Cluster) -> None:
+    double = cluster(*GOOD)
+    double.denied = {"pods"}
+    result = radiograft(*DOCTOR)
+    assert result.exit_code == 0
+    assert "✓ every task's pod fits on one of 2 nodes" in result.output
+    denied = f"Kubernetes at {double.url} denies access to the pods of all namespaces (403)"
+    assert f"! free resources were not checked: {denied}" in result.output
+    assert "  → doctor needs the permission to list pods in all namespaces for it" in result.output
+
+
+def test_doctor_controller_config_of_other_namespace_is_read(radiograft: Radiograft, cluster: Cluster) -> None:
+    """Fails if `doctor` reads the config map in the namespace of the runs instead of KFP's."""
+    cluster(*GOOD)
+    result = radiograft(*DOCTOR, "--namespace", "team", "--kfp-namespace", "kubeflow")
+    assert "! a task is retried if its pod is deleted, but not if it exits with an error" in result.output
+
+
 def test_doctor_kubernetes_error_is_warning(radiograft: Radiograft, cluster: Cluster) -> None:
     cluster(*GOOD).faults = [Fault("GET", "/api/v1/nodes", 500)]
     result = radiograft(*DOCTOR)
     assert "! not checked: http://127.0.0.1:" in result.output
     assert "returned 500 for nodes" in result.output
-
-
-def test_check_registry_conditional_writes_is_good(place: str) -> None:
-    result = check_registry(place)
-    assert (result.level, result.remedy) == ("good", "")
-    assert result.message.startswith(
-        f"the registry {place} is writable and supports conditional writes, with this machine's"
-    )
-
-
-@pytest.fixture
-def unconditional(s3: str) -> Iterator[str]:
-    """A registry in a store that ignores conditions of writes, like SeaweedFS before 3.97."""
-
-    def remove_conditions(request: Any, **_: object) -> None:
-        for name in ("If-Match", "If-None-Match"):
-            del request.headers[name]
-
-    events = s3_store.client().meta.events
-    events.register("before-sign.s3.PutObject", remove_conditions)
-    yield f"{s3}/{uuid.uuid4()}"
-    events.unregister("before-sign.s3.PutObject", remove_conditions)
-
-
-def test_check_registry_no_conditional_writes_is_bad(unconditional: str) -> None:
-    result = check_registry(unconditional)
-    assert (result.level, result.remedy) == (
-        "bad",
-        "use a store with conditional writes: gs://, or S3 with If-Match and If-None-Match",
-    )
-    assert result.message.startswith(
-        f"the registry {unconditional} accepted a conditional write against an outdated state"
-    )
-    assert list(storage.list_files(unconditional)) == []
-
-
-def test_check_registry_not_writable_is_bad(tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.mktemp("registry") / "file"
-    file.write_text("no folder")
-    result = check_registry(str(file))
-    assert (result.level, result.remedy) == ("bad", "grant read, write and delete permission")
-    assert result.message.startswith(f"the registry {file} is not writable, with this machine's credentials")
 
 
 def test_doctor_settings_given_checks_registry(radiograft: Radiograft, cluster: Cluster) -> None:

@@ -1,0 +1,208 @@
+"""Resolves settings: a preset or settings file, overrides as `name=value`, and defaults.
+
+The command line resolves the settings before it starts a run. The first task of a run resolves those of the run form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from radiograft import storage
+from radiograft.backbones import get_backbone, list_backbones
+from radiograft.config import AUTO_CUT_OFF, all_settings, validate_settings
+from radiograft.config.base import Scalar, did_you_mean, read_scalar
+from radiograft.config.data import Augmentation, TableLayout
+from radiograft.config.data_policy import DataPolicy
+from radiograft.config.evaluation import OperatingPoint
+from radiograft.config.training import Recipe
+from radiograft.utils.yaml_io import parse_yaml_mapping
+
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+# Settings whose text contains `name=value`, with the names that are known in advance.
+NESTED_SETTINGS: dict[str, type[Any] | None] = {
+    "data_policy": DataPolicy,
+    "data_table": TableLayout,
+    "evaluate_operating_point": OperatingPoint,
+    "gate_min_auroc": None,  # names of labels
+    "image_augmentation": Augmentation,
+    "train_recipe": Recipe,
+}
+# The settings that have a field in the KFP run form. All others stand in a settings file or in `overrides`.
+FORM_SETTINGS = (
+    "data_source", "data_format", "data_labels", "publish_registry", "publish_model_name", "model_backbone",
+    "model_weights", "model_cut_off", "image_size", "train_fine_tune_epochs", "train_batch_size", "train_seed",
+)  # fmt: skip
+
+
+def load_settings_file(name: str) -> dict[str, Scalar]:
+    """Reads settings from a YAML file.
+
+    Args:
+        name: path or URI of the file, or name of a preset such as `demo`. Setting names in the file may lack their
+            prefix.
+
+    Raises:
+        FileNotFoundError: there is no such file or preset.
+        ValueError: the file is not a YAML mapping, a setting is unknown or given twice, or text is given for a number.
+    """
+    presets = {path.stem: path for path in PRESETS_FOLDER.glob("*.yaml")}
+    path = str(presets.get(name, name))
+    if not storage.is_bucket(path) and not Path(path).is_file():
+        known = ", ".join(sorted(presets))
+        raise FileNotFoundError(f"settings must be a file or one of {known}, got {name!r}{did_you_mean(name, presets)}")
+    values: dict[str, Scalar] = {}
+    for key, value in parse_yaml_mapping(storage.read_bytes(path), path).items():
+        full = full_name(key)
+        if full in values:
+            raise ValueError(f"{path} must set {full} only once, got it again as {key!r}")
+        values[full] = _parse_float(full, value)
+    return values
+
+
+def _parse_float(name: str, value: Any) -> Any:
+    """Converts text to a number where the setting is a float, because YAML 1.1 reads 1e-4 as text."""
+    kind = type(all_settings()[name].default)
+    return read_scalar(name, value, kind) if kind is float and isinstance(value, str) else value
+
+
+def full_name(name: str) -> str:
+    """Returns the full name of a setting whose prefix may be missing.
+
+    Example:
+        >>> full_name("backbone")
+        'model_backbone'
+
+    Raises:
+        ValueError: the setting is unknown, or several settings have this short name.
+    """
+    names = list(all_settings())
+    if name in names:
+        return name
+    matches = [full for full in names if full.partition("_")[2] == name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ValueError(f"setting {name!r} is ambiguous, use {' or '.join(matches)}")
+    short_names = [full.partition("_")[2] for full in names]
+    raise ValueError(f"unknown setting {name!r}{did_you_mean(name, [*names, *short_names])}")
+
+
+def split_overrides(text: str) -> list[str]:
+    """Splits `name=value` assignments that are separated by lines or commas.
+
+    A comma inside a value does not separate: in quotes, in a list of names, or in a setting that holds several values.
+
+    Raises:
+        ValueError: a part that looks like an assignment names an unknown setting.
+
+    Example:
+        >>> split_overrides("labels=Mass,Nodule, image_augmentation=zoom_range=0.1,rotation_range=5, seed=3")
+        ['labels=Mass,Nodule', 'image_augmentation=zoom_range=0.1,rotation_range=5', 'seed=3']
+    """
+    assignments: list[str] = []
+    for line in text.splitlines():
+        current: list[str] = []
+        for part in re.findall(r"(?:'[^']*'|\"[^\"]*\"|[^,])+", line):
+            if current and _continues_value(current[0], part):
+                current.append(part)
+            else:
+                assignments += [",".join(current).strip()] if current else []
+                current = [part]
+        assignments.append(",".join(current).strip())
+    return [assignment for assignment in assignments if assignment]
+
+
+def _continues_value(assignment: str, part: str) -> bool:
+    """Returns whether a part after a comma belongs to the value of the assignment before it."""
+    name, separator, _ = part.partition("=")
+    if not separator:
+        return True
+    owner = full_name(assignment.partition("=")[0].strip())
+    if owner not in NESTED_SETTINGS:
+        return False
+    nested = NESTED_SETTINGS[owner]
+    if nested and name.strip() in {field.name for field in dataclasses.fields(nested)}:
+        return True
+    short_names = {full.partition("_")[2] for full in all_settings()}
+    return name.strip() not in short_names | set(all_settings())
+
+
+def apply_overrides(values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
+    """Applies `name=value` assignments to settings.
+
+    A new backbone also sets its default cut-off, unless a cut-off is assigned or the settings search for one.
+
+    Raises:
+        ValueError: an assignment lacks `=`, names an unknown setting, or has a value of the wrong type.
+    """
+    changes: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"an override must be name=value, got {assignment!r}")
+        full = full_name(name.strip())
+        changes[full] = read_scalar(full, text.strip(), type(all_settings()[full].default))
+    backbone = changes.get("model_backbone")
+    default = all_settings()["model_backbone"].default
+    if backbone in list_backbones() and backbone != values.get("model_backbone", default):
+        own = get_backbone(str(backbone)).default_cut_off
+        changes.setdefault("model_cut_off", AUTO_CUT_OFF if values.get("model_cut_off") == AUTO_CUT_OFF else own)
+    return {**values, **changes}
+
+
+def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Returns the settings for the cut-off search, which tries all candidates unless several cut-offs are given."""
+    several = "," in str(values.get("model_cut_off", ""))
+    return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
+
+
+def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Fills in defaults and validates the settings of all stages. The default cut-off depends on the backbone.
+
+    Raises:
+        ValueError, TypeError: a value is invalid.
+    """
+    full: dict[str, Any] = {name: field.default for name, field in all_settings().items()} | dict(values)
+    if "model_cut_off" not in values:
+        backbone = str(full["model_backbone"])
+        full["model_cut_off"] = get_backbone(backbone).default_cut_off if backbone in list_backbones() else ""
+    return validate_settings(full)
+
+
+def resolve_form(form: Mapping[str, str], *, search: bool) -> dict[str, Scalar]:
+    """Returns the settings of all stages from the fields of the run form. An empty field changes nothing.
+
+    Args:
+        form: text by field: `settings` (a preset, or path or URI of a settings file), `overrides`, FORM_SETTINGS.
+        search: whether the run is a cut-off search.
+
+    Raises:
+        FileNotFoundError: the settings file does not exist.
+        ValueError, TypeError: a setting is unknown, invalid, or given both in its field and in `overrides`.
+    """
+    loaded = load_settings_file(form["settings"]) if form["settings"] else {}
+    fields = [f"{name}={form[name]}" for name in FORM_SETTINGS if form[name]]
+    overrides = split_overrides(form["overrides"])
+    for name in (full_name(override.partition("=")[0].strip()) for override in overrides if "=" in override):
+        if form.get(name):
+            raise ValueError(f"{name} must be given once, got its field and an entry in overrides: clear one of them")
+    return fill_defaults(apply_overrides(for_search(loaded) if search else loaded, [*fields, *overrides]))
+
+
+def fill_form(values: Mapping[str, Scalar]) -> dict[str, str]:
+    """Returns the fields of the run form that `resolve_form` resolves to these settings.
+
+    Settings without a field stand in `overrides`, one a line, if they differ from their defaults.
+    """
+    defaults = {name: field.default for name, field in all_settings().items()}
+    others = [name for name in values if name not in FORM_SETTINGS and values[name] != defaults[name]]
+    overrides = "\n".join(f"{name}={_format(values[name])}" for name in others)
+    return {"settings": "", "overrides": overrides, **{name: _format(values[name]) for name in FORM_SETTINGS}}
+
+
+def _format(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,85 @@
+"""The KFP run form: the fields of every pipeline, and the description that explains them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from radiograft.config import all_settings
+from radiograft.config.resolution import FORM_SETTINGS
+
+NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.]+=[\w.]+)*(?<!\.)")  # also name_a=1,name_b=2
+FIELDS = ("settings", "overrides", *FORM_SETTINGS)
+FIELD_HELP = {
+    "settings": "A preset (`chestxray14`, `pneumoniamnist`, `demo`), or the URI of a YAML file of settings.",
+    "overrides": "Any other settings as `name=value`, separated by commas or lines.",
+}
+GROUPS = {
+    "data": "Data",
+    "image": "Images",
+    "preprocess": "Preprocessing",
+    "model": "Model",
+    "train": "Training",
+    "evaluate": "Evaluation",
+    "gate": "Promotion gate",
+    "publish": "Registry",
+}
+
+
+def pipeline_with_form(pipeline: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """Gives a pipeline function, which takes all fields by name, one text parameter a field.
+
+    KFP reads the new signature and shows the parameters in its run form. Each is empty by default.
+    """
+
+    def with_fields(*values: Any) -> None:
+        pipeline(dict(zip(FIELDS, values, strict=True)))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind, default="", annotation=str) for name in FIELDS]
+    with_fields.__name__ = pipeline.__name__
+    with_fields.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_fields
+
+
+def describe_pipeline(summary: str) -> str:
+    """Returns a pipeline's description: its summary, the fields of the form, and all settings by group.
+
+    KFP shows the description as Markdown, and no help beside a field.
+    """
+    lines = [f"{summary} Research only, not for diagnosis.", "", "## Run form", ""]
+    lines += ["An empty field takes its value from the settings.", "", *map(_describe_field, FIELDS), ""]
+    lines += ["## Settings", "", "These names are valid in `overrides` and in a file of settings.", ""]
+    for prefix, title in GROUPS.items():
+        names = [name for name in all_settings() if name.partition("_")[0] == prefix]
+        lines += [f"### {title}", "", *map(_describe_field, names), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _describe_field(name: str) -> str:
+    text = FIELD_HELP.get(name) or explain_setting(all_settings()[name])
+    return f"- `{name}`: {mark_names(text)}"
+
+
+def mark_names(text: str) -> str:
+    """Puts backticks around names with an underscore, which Markdown would take for emphasis.
+
+    Example:
+        >>> mark_names("see data_table or `data_source`")
+        'see `data_table` or `data_source`'
+    """
+    parts = text.split("`")  # every second part stands in backticks already
+    parts[::2] = [NAME.sub(r"`\g<0>`", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def explain_setting(field: Any) -> str:
+    """Returns the help of a setting with its choices, or with its range and unit."""
+    meta = field.metadata
+    if meta["choices"]:
+        return f"{meta['help']} One of {', '.join(f'`{choice}`' for choice in meta['choices'])}."
+    if meta["low"] is None or meta["high"] is None:
+        return str(meta["help"])
+    return f"{meta['help']} From {meta['low']:.10g} to {meta['high']:.10g} {meta['unit']}".rstrip() + "."
