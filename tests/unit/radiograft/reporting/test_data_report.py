@@ -45,7 +45,7 @@ def findings(unlabeled: int) -> dict[str, bytes]:
 
 def write_report(folder: Path, uri: str, label: str) -> str:
     """Runs ingest and preprocess on a table below `uri`, and returns the report."""
-    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=label)
+    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=label, data_table="views=all")
     ingest.run(source, folder / "catalog")
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     data_report.write_data_report(folder / "shards", folder / "data.html")

@@ -87,6 +87,8 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
         "image_size": 32,
+        "image_resize": "stretch",
+        "gray_range": None,
         "source": "a source",
         "fingerprint": catalog.fingerprint(),
         "splits": splits,
