@@ -122,7 +122,7 @@ class LoadedVersion:
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
-        image = decode(tf.constant(content), self.spec.image_size).numpy()
+        image = decode(tf.constant(content), self.spec.image_input).numpy()
         return self.training_images.describe_differences(content, image)
 
     @staticmethod

@@ -113,14 +113,16 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
         parts = [_list_folder(entries), *pool.map(_list_archive, archives)]
     images = image_frame(image for part in parts for image in part.images)
     reasons = _reasons(images)
-    set_aside = [*zip(images["path"], reasons, strict=True), *(pair for part in parts for pair in part.reasons)]
-    excluded = pd.DataFrame([pair for pair in set_aside if pair[1]], columns=["image_id", "reason"], dtype="string")
+    is_used = reasons.eq("")
+    others_aside = [pair for part in parts for pair in part.reasons]
+    set_aside = [*zip(images["path"][~is_used], reasons[~is_used], strict=True), *others_aside]
+    excluded = pd.DataFrame(set_aside, columns=["image_id", "reason"], dtype="string")
     others = sum((part.others for part in parts), collections.Counter())
     return Listing(
-        images[reasons.eq("")].reset_index(drop=True),
+        images[is_used].reset_index(drop=True),
         excluded.sort_values(["reason", "image_id"], kind="stable", ignore_index=True),
         FileCounts(
-            total=len(set_aside) + others.total(),
+            total=len(images) + len(others_aside) + others.total(),
             documents=others[DOCUMENT, ""],
             archives=others[ARCHIVE, ""],
             ignored={name: count for (kind, name), count in sorted(others.items()) if kind == IGNORED},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -16,7 +17,9 @@ from pandas.testing import assert_frame_equal
 
 from radiograft.data.catalog import (
     Catalog,
+    FileCounts,
     check_classes,
+    count_files,
     count_splits,
     estimable_labels,
     exclusion,
@@ -204,3 +207,17 @@ def test_fingerprint_depends_on_training_columns(column: str, value: Any) -> Non
     rows = make_rows()
     rows.loc[0, column] = value
     assert make_catalog(rows).fingerprint() != make_catalog().fingerprint()
+
+
+@pytest.mark.parametrize("files", [None, FileCounts(total=9, documents=1, archives=0, ignored={"Thumbs.db": 2})])
+def test_catalog_read_returns_numbers_of_files(files: FileCounts | None, tmp_path: Path) -> None:
+    dataclasses.replace(make_catalog(), files=files).write(tmp_path)
+    assert Catalog.read(tmp_path).files == files
+
+
+def test_count_files_rows_of_a_table_are_no_files() -> None:
+    reasons = ["empty file", "row without an image", "duplicate row for an image", "bounding box outside its image",
+               "path outside the data folder", "color image"]  # fmt: skip
+    excluded = pd.concat([exclusion(["x"], reason) for reason in reasons])
+    counts = count_files(FileCounts(total=9, documents=1, archives=0, ignored={}), 6, excluded)
+    assert counts == {"total": 9, "documents": 1, "archives": 0, "ignored": {}, "used": 6, "set_aside": 2}

@@ -87,6 +87,8 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
         "image_size": 32,
+        "image_resize": "stretch",
+        "gray_range": None,
         "source": "a source",
         "readers": [],
         "fingerprint": catalog.fingerprint(),
@@ -95,6 +97,7 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "notes": [],
         "excluded": [{"reason": "row without an image", "count": 1, "examples": ["gone.png"]}],
         "converted": {},
+        "files": None,
     }
     assert Shards.read(folder).augmentation == Augmentation(rotation_range=10)
     assert json.loads((folder / "augmentation.json").read_text())["rotation_range"] == 10
