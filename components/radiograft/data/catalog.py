@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from radiograft.registry.results import ReaderAgreement
+
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
@@ -170,6 +172,7 @@ class Catalog:
         boxes: bounding boxes of findings, see `no_boxes`. They are not trained on and not part of the fingerprint.
         quarantine: the excluded images to review, see `no_suspects`.
         suspects: images that are kept although they may be defective, see `no_suspects`.
+        readers: how far readers agree about each label, if images have several readings.
     """
 
     rows: pd.DataFrame
@@ -180,6 +183,7 @@ class Catalog:
     boxes: pd.DataFrame = dataclasses.field(default_factory=no_boxes)
     quarantine: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
+    readers: tuple[ReaderAgreement, ...] = ()
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
@@ -205,6 +209,7 @@ class Catalog:
             "source_notes": list(self.notes),
             "notes": [*self.notes, *check_classes(self.rows, self.labels)],
             "excluded": summarize_exclusions(self.excluded),
+            "readers": list(self.readers),
         }
 
     def write(self, folder: Path) -> None:
@@ -224,5 +229,6 @@ class Catalog:
             labels=tuple(summary["labels"]),
             source=summary["source"],
             notes=tuple(summary["source_notes"]),
+            readers=tuple(summary.get("readers", ())),
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
         )

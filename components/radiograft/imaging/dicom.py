@@ -39,9 +39,14 @@ OTHER_MODALITIES = (
 )  # fmt: skip
 VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO")
 SEXES = ("M", "F", "O")
+MANUFACTURERS = (
+    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
+    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
+)  # fmt: skip
 DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
+    "BitsAllocated", "BitsStored",
 )  # fmt: skip
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
@@ -70,6 +75,7 @@ class Tags(NamedTuple):
         sex: One of SEXES, or None.
         age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
+        manufacturer: One of MANUFACTURERS, `other`, or None.
     """
 
     patient_id: str
@@ -78,6 +84,7 @@ class Tags(NamedTuple):
     sex: str | None
     age: str | None
     burned_in: bool
+    manufacturer: str | None = None
 
 
 class Radiograph(NamedTuple):
@@ -194,6 +201,13 @@ def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
     return rows, columns, components
 
 
+def _manufacturer(text: str) -> str | None:
+    """Returns the known manufacturer whose name is a word of the text, which may contain anything."""
+    words = re.findall(r"[A-Z]+", text.upper())
+    known = [name for name in MANUFACTURERS for word in words if word == name or word.startswith(f"{name}FILM")]
+    return known[0] if known else "other" if words else None
+
+
 def _tags(dataset: Dataset) -> Tags:
     def one_of(known: tuple[str, ...], tag: str) -> str | None:
         value = str(dataset.get(tag, "")).strip().upper()
@@ -207,4 +221,5 @@ def _tags(dataset: Dataset) -> Tags:
         sex=one_of(SEXES, "PatientSex"),
         age=age if re.fullmatch(r"\d{1,3}[YMWD]", age) else None,
         burned_in=str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES",
+        manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
     )

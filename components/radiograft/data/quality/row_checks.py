@@ -8,12 +8,11 @@ from collections.abc import Iterable
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
-from radiograft.config.data_policy import CONTRADICTION, MISSPELLED
+from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED
 from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
 
 UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP", "FRONTAL"), "all": ()}
-BESIDE_NO_FINDING = ("Support Devices",)  # compatible with CheXpert's No Finding (Irvin et al. 2019)
 MIN_SIMILARITY = 0.8  # difflib's ratio: 0.89 for Pneumonia and `Pnuemonia`, 0.67 for Pneumonia and Pneumothorax
 
 HELD_OUT_MOST = ("test", "validation", "train")
@@ -33,21 +32,22 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
         "empty file": rows["bytes"] == 0,
         "in no official split list": rows["split"].isna(),
         f"not a {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
-        CONTRADICTION: has_contradiction(findings),
+        CONTRADICTION: has_contradiction(findings, settings.findings()),
         MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
         "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
         positive = truth.eq(1.0).any(axis="columns")
-        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~marked
+        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~_any(findings, [NO_FINDING])
     return flawed
 
 
-def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
-    """Returns which images have both 'No Finding' and a finding."""
-    others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
-    return _any(findings, [NO_FINDING]) & _any(findings, others)
+def has_contradiction(findings: pd.DataFrame, labels: Iterable[str]) -> pd.Series[bool]:
+    """Returns which images have both 'No Finding' and a label.
+
+    Other columns do not count: they may hold findings that nobody requested, or no findings, such as `male`.
+    """
+    return _any(findings, [NO_FINDING]) & _any(findings, labels)
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
@@ -74,6 +74,21 @@ def _similar(name: str, label: str) -> bool:
 
 def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
+
+
+def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are identical to an image of any split that has a different label, by reason.
+
+    The label of none of them can be trusted. An unknown label differs from none.
+
+    Args:
+        rows: `md5` and the label columns.
+        labels: names of the labels.
+    """
+    copied = rows["md5"].duplicated(keep=False)
+    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
+    return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 
 
 def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:

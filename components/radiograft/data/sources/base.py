@@ -40,6 +40,8 @@ class Source(NamedTuple):
         excluded: `image_id` and `reason` of every excluded image, row or box.
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
+        readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
+            the order of `findings`, whose values are the maximum of these.
     """
 
     uri: str
@@ -48,6 +50,7 @@ class Source(NamedTuple):
     excluded: pd.DataFrame
     notes: tuple[str, ...] = ()
     boxes: pd.DataFrame = no_boxes()
+    readings: pd.DataFrame | None = None
 
 
 def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:

@@ -13,12 +13,12 @@ from radiograft.data import table_files as table_io
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources import base, image_files, image_folder
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
-from radiograft.data.sources.table import parse_rows, with_findings
+from radiograft.data.sources.table import find_readings, parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
 # Fields of TableLayout and the columns of tags that they replace.
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}
+TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex", "manufacturer": "manufacturer"}
 BURNED_IN = "patient identity burned into the pixels"
 GONE = "gone since it was listed"
 
@@ -53,9 +53,10 @@ def _label_by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, im
     table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
     from_table = [column for field, column in TAGS.items() if layout.named(field)]
     rows, images = image_files.match_images_to_rows(
-        table.rows[["image", "official", *from_table]], images.drop(columns=from_table), entry.name
+        table.rows[["image", "official", "reader", *from_table]], images.drop(columns=from_table), entry.name
     )
-    return _source(uri, *with_findings(rows, table.findings, images))
+    source = _source(uri, *with_findings(rows, table.findings, images))
+    return source._replace(readings=find_readings(rows, table.findings))
 
 
 def _label_by_folder(uri: str, images: pd.DataFrame) -> Source:

@@ -20,7 +20,7 @@ from radiograft.utils.errors import SensitiveValueError
 FINDING = "finding:"  # prefix of findings' columns, whose names may clash with other columns
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
-COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
+COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer")
 
 
 def read(uri: str, layout: TableLayout, *, labeled: bool = True) -> Source:
@@ -52,7 +52,13 @@ def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.
     """Joins rows and findings, which share an index, with the images by `image_id`."""
     kept, kept_findings, excluded = with_findings(rows, findings, images)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
-    return Source(uri, kept, kept_findings, excluded, notes)
+    return Source(uri, kept, kept_findings, excluded, notes, readings=find_readings(rows, findings))
+
+
+def find_readings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of images with several, see `Source.readings`, but not those that list parts of one reading."""
+    shared = rows["image_id"].duplicated(keep=False) & rows["reader"].notna()
+    return rows.loc[shared, ["image_id", "reader"]].join(findings[shared].add_prefix(FINDING))
 
 
 def with_findings(
@@ -63,7 +69,7 @@ def with_findings(
     Returns:
         The rows that have an image, their findings with the same index, and the excluded rows and images.
     """
-    table = rows.drop(columns="image").join(findings.add_prefix(FINDING))
+    table = rows.drop(columns=["image", "reader"]).join(findings.add_prefix(FINDING))
     kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
     kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
@@ -73,7 +79,8 @@ def with_findings(
 class ParsedTable(NamedTuple):
     """Rows and findings of a table, with the same index.
 
-    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex and official.
+    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
+    ("" if unknown, missing if the rows of an image are parts of one reading) and, if the table has it, manufacturer.
     """
 
     rows: pd.DataFrame
@@ -106,11 +113,16 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
             "view": cells("view").str.upper().mask(lambda view: view == ""),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
             "official": splits.official_splits(cells("split"), name),
+            "reader": cells("reader"),
         }
     ).assign(age=cells("age").map(age_in_years).astype("float64"))
+    if layout.manufacturer in table:
+        rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
     if layout.label in table:
         findings = base.findings_from_text(cells("label"), layout.between())
-        return ParsedTable(rows, _merge_findings(rows["image"], findings))
+        merged = _merge_findings(rows["image"] + "\n" + rows["reader"], findings)
+        has_readers = layout.reader in table
+        return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), merged)
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
     findings = base.findings_from_columns(other_columns, layout.uncertain, blank)
     if findings.empty:
@@ -122,7 +134,12 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
 
 
 def _merge_findings(images: pd.Series[str], findings: pd.DataFrame) -> pd.DataFrame:
-    """Gives every row of an image the findings of all its rows, since some tables have one row per finding."""
+    """Gives every row of an image the findings of all its rows, since some tables have one row per finding.
+
+    Args:
+        images: Image and reader of each row; readers are merged later.
+        findings: Findings of each row.
+    """
     shared = images.duplicated(keep=False)
     merged = findings[shared].groupby(images[shared]).transform("max")
     return pd.concat([findings[~shared], merged]).loc[findings.index]

@@ -15,7 +15,7 @@ from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits
 from radiograft.data.catalog import Catalog, check_classes, label_column, summarize_exclusions
 from radiograft.data.deidentify import deidentify
-from radiograft.data.quality import row_checks
+from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.sources.base import check_known_labels
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
@@ -57,6 +57,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         source = READERS[settings.data_format](settings)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
+    source, agreement = readers.merge_readings(source, settings)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
@@ -65,6 +66,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
     check_classes(rows, labels)
@@ -73,7 +75,13 @@ def build_catalog(settings: Ingest) -> Catalog:
         labels=labels,
         excluded=data_filter.excluded(),
         source=source.uri,
-        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
+        notes=(
+            *source.notes,
+            *readers.agreement_notes(agreement, settings.data_readers),
+            *row_checks.duplicate_notes(rows),
+            *row_checks.label_notes(source.findings, labels),
+        ),
+        readers=tuple(agreement),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
@@ -98,6 +106,7 @@ def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
+    splits.check_patients(rows)
     return rows.assign(split=chosen)
 
 

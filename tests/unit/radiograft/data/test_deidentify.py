@@ -206,4 +206,4 @@ def test_deidentifies_auto_is_on_for_dicom_only(tmp_path: Path) -> None:
 
 
 def test_dicom_tags_contain_only_used_fields() -> None:
-    assert Tags._fields == ("patient_id", "instance_uid", "view", "sex", "age", "burned_in")
+    assert Tags._fields == ("patient_id", "instance_uid", "view", "sex", "age", "burned_in", "manufacturer")

@@ -122,7 +122,7 @@ def test_build_catalog_any_table_keeps_patients_in_one_split(
 
 
 def test_build_catalog_contradiction_is_quarantined_with_uri(tmp_path: Path) -> None:
-    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
+    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Pneumonia,train\n7.png,7,Mass|Pneumonia,train\n")
     assert found.quarantine.to_numpy().tolist() == [
         ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
     ]
@@ -146,7 +146,7 @@ def test_build_catalog_misspelled_finding_is_suspect_and_kept(tmp_path: Path) ->
 
 
 def test_build_catalog_failing_defect_raises_with_images(tmp_path: Path) -> None:
-    rows = ROWS + "6.png,6,No Finding|Mass,train\n"
+    rows = ROWS + "6.png,6,No Finding|Pneumonia,train\n"
     with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 

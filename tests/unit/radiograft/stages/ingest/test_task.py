@@ -83,7 +83,7 @@ def test_build_catalog_negatives_follow_setting(folder: str) -> None:
 
 def test_build_catalog_excludes_and_counts_unusable_images(folder: str) -> None:
     rows = "".join(f"00000001_{number:03d}.png,Mass,{number},1,58,M,PA,1,1,1,1\n" for number in range(2, 8))
-    extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_000.png", "005": b"unlisted", "006": b"unlisted"}
+    extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_001.png", "005": b"unlisted", "006": b"unlisted"}
     files = nih_files() | {f"{IMAGES}/00000001_{name}.png": content for name, content in extra.items()}
     files[TABLE] = (TABLE_V2020 + rows).encode()
     listed = [*TRAIN_VAL, *(f"00000001_{name}.png" for name in ("002", "003", "004", "006"))]

@@ -87,6 +87,7 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "labels": ["Mass"],
         "image_size": 32,
         "source": "a source",
+        "readers": [],
         "fingerprint": catalog.fingerprint(),
         "splits": splits,
         "catalogued": splits,
