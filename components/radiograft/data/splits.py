@@ -12,9 +12,9 @@ from radiograft.utils.errors import SensitiveValueError
 
 NAMES = {  # split names used by datasets
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
-    "train_val": "train_val",
+    **dict.fromkeys(("train_val", "trainval"), "train_val"),
 }
 NAMED = 100  # maximum number of patients listed in an error message
 HELD_OUT_LEAST = ("train_val", "train", "validation", "test")

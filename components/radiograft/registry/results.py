@@ -76,6 +76,9 @@ class DataSummary(TypedDict):
     readers: NotRequired[list[ReaderAgreement]]
     labels: NotRequired[list[str]]
     image_size: NotRequired[int]
+    image_resize: NotRequired[str]
+    gray_range: NotRequired[list[int] | None]
+    files: NotRequired[dict[str, Any] | None]
     source: NotRequired[str]
     fingerprint: NotRequired[str]
 

@@ -293,10 +293,10 @@ INVALID = {
         r"must have findings in a text column .*columns image$",
     ),
     "unknown split": (
-        TEXT_COLUMN.replace("valid", "dev"),
+        TEXT_COLUMN.replace("valid", "fold1"),
         "standard",
         "t.csv",
-        r"a split in t\.csv must be one of .*got 'dev'",
+        r"a split in t\.csv must be one of .*got 'fold1'",
     ),
     "other images": (
         TEXT_COLUMN.replace("/", "/x"),

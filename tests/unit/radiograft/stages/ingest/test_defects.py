@@ -156,7 +156,10 @@ def test_build_catalog_zero_padded_ids_are_one_patient(tmp_path: Path) -> None:
     found = catalog(tmp_path, rows)
     ids = dict(zip(found.rows["image_id"], found.rows["patient_id"], strict=True))
     assert (ids["0.png"], ids["1.png"], ids["6.png"]) == ("1", "1", "007")
-    assert "1 patient ids occur with and without leading zeros: both forms count as the same patient" in found.notes
+    assert (
+        "1 patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
+        "each is one patient" in found.notes
+    )
 
 
 def test_build_catalog_zero_padded_ids_in_two_splits_raises(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ INVALID: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "nothing to test on": (
         {"test_list.txt": ""},
         {},
-        "test: 0 images, 0 with Pneumonia; add images, choose other data_labels or a larger",
+        "test: 0 images, 0 with Pneumonia; 2 images or rows were left out: 2 in no official split list",
     ),
 }
 
@@ -180,7 +180,8 @@ def test_build_catalog_test_split_of_one_class_is_noted(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
     catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalog.summary()["notes"] == [
-        "not estimable on test (2 images), where all or no images are positive: Pneumonia"
+        "in test, the images with a label show one patient: Pneumonia (2 images)",
+        "not estimable on test (2 images), where all or no images are positive: Pneumonia",
     ]
 
 
