@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import html
 import json
@@ -21,6 +23,7 @@ SOURCE = ROOT / "tests" / "browser"
 FILES = (".npmrc", "package-lock.json", "package.json")
 PACKAGES = ROOT / "build" / "browser"  # git ignores it; `make clean` removes it
 OTHER_PACKAGES = ("EINTEGRITY", "EUSAGE")  # npm's codes for packages or a package.json that differ from the lock file
+NPM_CI = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
 TOOLS = {"chromium": CHROMIUM, "node": shutil.which("node"), "npm": shutil.which("npm")}
 MISSING = " and ".join(name for name, found in TOOLS.items() if not found)
 needs_renderer = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING} (apt-get install chromium nodejs npm)")
@@ -80,27 +83,29 @@ def install_packages() -> Path:
     """Returns the folder of the locked npm packages, which the first call installs; skips the test if npm cannot."""
     version = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in FILES)).hexdigest()[:12]
     folder = PACKAGES / version
-    if not folder.exists():
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=PACKAGES) as new:
-            _install(Path(new))
-            try:
-                (Path(new) / "done").rename(folder)
-            except OSError:  # another process was first
-                assert folder.exists()
+    if not folder.exists() and (problem := _install(folder)):
+        pytest.skip(f"npm could not install tests/browser/package.json: {problem}")
     return folder
 
 
-def _install(new: Path) -> None:
-    (new / "done").mkdir()
-    for name in FILES:
-        shutil.copy(SOURCE / name, new / "done")
-    try:
-        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], new / "done")
-    except subprocess.CalledProcessError as error:
-        if any(code in error.stderr for code in OTHER_PACKAGES):
-            raise AssertionError(f"npm rejected tests/browser/package-lock.json: {error.stderr}") from error
-        pytest.skip(f"npm could not install tests/browser/package.json: {error.stderr[-500:]}")
+@functools.cache  # a test after the first does not wait for a network that is missing
+def _install(folder: Path) -> str:
+    """Installs the packages, in another folder until they are complete. Returns what prevented it."""
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PACKAGES) as parent:
+        new = Path(parent) / "new"
+        new.mkdir()
+        for name in FILES:
+            shutil.copy(SOURCE / name, new)
+        try:
+            _run(NPM_CI, new)
+        except subprocess.CalledProcessError as error:
+            problem = str(error.stderr)
+            assert not any(code in problem for code in OTHER_PACKAGES), f"npm rejected package-lock.json: {problem}"
+            return problem[:300]
+        with contextlib.suppress(OSError):  # another process was first
+            new.rename(folder)
+    return ""
 
 
 def _run(command: list[str], folder: Path, content: str = "") -> str:
