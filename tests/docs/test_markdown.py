@@ -79,8 +79,8 @@ def test_component_readme_evaluate_lists_inputs_outputs_and_settings() -> None:
         ("shards", "Dataset"), ("features", "Dataset"), ("feature_model", "Model"), ("model", "Model"),
     ]  # fmt: skip
     assert "| `report` | HTML |" in outputs
-    assert "| `gate_min_auroc` | `str` | `0.5` |" in outputs
-    assert "| `run_id` | `str` | required |" in outputs
+    assert "| `run_id` | `str` | ID of the pipeline run. |" in outputs
+    assert "| `gate_min_auroc` | `0.5` | Minimum test AUROC" in outputs
 
 
 @pytest.mark.parametrize("name", list(diagrams.DIAGRAMS))
