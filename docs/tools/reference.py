@@ -96,10 +96,11 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Settings files, `--set NAME=VALUE` and the KFP run form share these names. `radiograft settings` prints them. Files,",
-        "`--set` and `overrides` also accept a name without its prefix where that is unambiguous: `--set source=/data`.",
-        f"These have a field in the run form: {', '.join(f'`{name}`' for name in FORM_SETTINGS)}. All others are set in its",
-        "field `overrides`, or in the file that its field `settings` names.",
+        "Settings files, `--set NAME=VALUE` and the KFP run form share these names. `radiograft settings` prints them.",
+        "A name may lack its prefix where that is unambiguous, except as a field of the form: `--set source=/data`.",
+        "",
+        f"These have a field in the run form: {', '.join(f'`{name}`' for name in FORM_SETTINGS)}.",
+        "All others are set in its field `overrides`, or in the file that its field `settings` names.",
         "",
     ]
     for prefix, title in GROUPS.items():

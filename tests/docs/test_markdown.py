@@ -12,6 +12,7 @@ import pytest
 from docs.tools import diagrams, reference
 from radiograft.config.resolution import apply_overrides, load_settings_file
 from radiograft_pipelines.cli.main import main
+from radiograft_pipelines.dags.form import FIELDS
 from tests.docs.markdown import PAGES, commands, links, radiograft_commands, words
 from tests.repository import ROOT
 
@@ -93,6 +94,14 @@ def test_diagram_of_layers_shows_every_package() -> None:
     shown = [name for layer in diagrams.LAYERS for name in layer]
     assert packages <= set(shown)
     assert len(shown) == len(set(shown))
+
+
+def test_page_of_the_ui_lists_all_fields_of_the_form() -> None:
+    text = (ROOT / "docs" / "how-to" / "kfp_ui.md").read_text()
+    table = text.partition("| Field | Content |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == list(FIELDS)
+    assert f"{len(FIELDS)} text fields" in text
 
 
 def test_changelog_has_sections_of_keep_a_changelog() -> None:

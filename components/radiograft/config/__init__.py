@@ -1,7 +1,7 @@
 """Settings of all stages. Each is defined once, with its name, default, unit, range and help text.
 
-The command line, the pipelines' descriptions and the reference are generated from these definitions. Defaults follow the
-poster where it states a value: DenseNet-121, ImageNet weights, 224 px and cut-off `conv5_block16_2_conv`.
+The command line, the pipelines' descriptions and the reference are generated from these definitions. Defaults follow
+the poster where it states a value: DenseNet-121, ImageNet weights, 224 px and cut-off `conv5_block16_2_conv`.
 """
 
 from __future__ import annotations
