@@ -15,6 +15,7 @@ from PIL import Image
 
 from radiograft.data.catalog import Catalog
 from radiograft.data.image_loader import decode_rows
+from radiograft.imaging.geometry import ImageInput
 from radiograft.training import devices
 from tests.benchmarks import large_films
 from tests.benchmarks.films import SIDE
@@ -68,7 +69,7 @@ def decode(file: str) -> np.ndarray:
 
 
 def _ours(folder: Path) -> int:
-    return sum(decoded.image is not None for decoded in decode_rows(Catalog.read(folder).rows, SIDE))
+    return sum(decoded.image is not None for decoded in decode_rows(Catalog.read(folder).rows, ImageInput(SIDE)))
 
 
 def _pool(processes: Executor, files: list[str]) -> list[np.ndarray]:

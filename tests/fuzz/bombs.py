@@ -76,6 +76,21 @@ def _jpeg_with_many_scans() -> bytes:
     return content[:last] + content[last:-2] * 5000 + content[-2:]
 
 
+def _vast_webp() -> bytes:
+    content = bytearray(encode(noise(64), "WEBP", exif=b"Exif\0\0"))
+    place = content.index(b"VP8X") + 12
+    content[place : place + 6] = b"\xff" * 6
+    return bytes(content)
+
+
+def _zip_of_zeros(megabytes: int) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.png", "w") as member:
+        for _ in range(megabytes):
+            member.write(bytes(MILLION))
+    return content.getvalue()
+
+
 def _billion_laughs(name: bytes) -> bytes:
     lines = [b"  a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
     lines += [b"  a%d: &a%d [%s]" % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)]
@@ -102,12 +117,17 @@ BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {
         "fast_parsers", "tar.gz", lambda: _gz(_tar(tarfile.GNUTYPE_LONGNAME, 400 * MILLION), *[b"x" * MILLION] * 400),
     ),
     "many members": ("fast_parsers", "tar.gz", _many_members),
+    "zeros in zip": ("fast_parsers", "zip", lambda: _zip_of_zeros(400)),
     "nested tuples": ("fast_parsers", "torch", _nested_tuple_key),
     "a memo of 2 GB": ("fast_parsers", "torch", lambda: b"\x80\x02Nr" + (2**27).to_bytes(4, "little") + b"."),
     "a billion laughs": ("fast_parsers", "settings", lambda: b"data_source: /data\n" + _billion_laughs(b"image_size")),
     "a billion laughs for a cluster": ("fast_parsers", "cluster", lambda: _billion_laughs(b"labels")),
     "nested JSON": ("versions", "manifest", lambda: b'{"files":' + b"[" * MILLION),
     "many scans": ("slow_parsers", "image", _jpeg_with_many_scans),
+    "a WebP canvas of 16 million by 16 million": ("slow_parsers", "image", _vast_webp),
+    "more pixels than allowed in TIFF": (
+        "slow_parsers", "image", lambda: encode(Image.new("1", (20_000, 20_000)), "TIFF", compression="group4"),
+    ),
     "more pixels than allowed": ("slow_parsers", "image", lambda: encode(Image.new("1", (20_000, 20_000)))),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom
-from radiograft.storage import npz_archive, tar_archive
+from radiograft.storage import archive, npz_archive
 from radiograft.storage.torch_checkpoint import read_tensors
 from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
@@ -100,10 +100,14 @@ def _tar(format: int, folder: str = "") -> bytes:
 TARS = [_tar(kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)] + [_tar(1, "../../")]
 
 
-def _archive(content: bytes, folder: Path) -> bool:
-    put({"a.tar.gz": content}, str(folder))
-    uris = [member.uri for member in tar_archive.iter_members(f"{folder}/a.tar.gz", (".png",))]
-    return sum(len(content or b"") for content in tar_archive.read_members(uris)) >= 0
+def _archive(suffix: str) -> Callable[[bytes, Path], bool]:
+    def read(content: bytes, folder: Path) -> bool:
+        put({f"a{suffix}": content}, str(folder))
+        members = archive.iter_members(f"{folder}/a{suffix}", lambda name: name.endswith(".png"))
+        uris = [member.uri for member in members if member.content is not None]
+        return sum(len(content or b"") for content in archive.read_members(uris)) >= 0
+
+    return read
 
 
 def _npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -225,7 +229,10 @@ PARSERS = {
     "nih list": Parser([Seeds([nih_files()["test_list.txt"]])], _nih("test_list.txt")),
     "nih boxes": Parser([Seeds([BOXES])], _nih("BBox_List_2017.csv")),
     "chexpert": Parser([Seeds([chexpert_files(train=TRAIN, valid=VALID)["train.csv"]])], _chexpert),
-    "tar.gz": Parser([Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive, megabytes=96),
+    "tar.gz": Parser(
+        [Seeds([tar_gz({"a.png": encode(noise())})]), Seeds(TARS, gzip.compress)], _archive(".tar.gz"), megabytes=96
+    ),
+    "zip": Parser([Seeds([_zipped("a.png")(encode(noise()))])], _archive(".zip"), megabytes=512),
     "npz": Parser(arrays(IMAGES, "train_images", "val_labels"), _medmnist),
     "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
     "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from radiograft.data.image_loader import load
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess.task import SUFFIXES, FinishedShards
@@ -50,7 +51,7 @@ def _images() -> list[Seeds]:
 
 def _image(content: bytes, folder: Path) -> bool:
     put({"a.png": content}, str(folder))
-    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), size=32).image is not None
+    return load(f"{folder}/a.png", hashlib.md5(content).hexdigest(), target=ImageInput(32)).image is not None
 
 
 STATE = {

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from radiograft import storage
 from radiograft.utils import json_io
+from radiograft.utils.quoting import format_names, split_pair, split_quoted
 
 Scalar = bool | int | float | str
 ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
@@ -33,10 +34,12 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     required: bool = False,
+    names: bool = False,
 ) -> Any:
     """Defines a setting as a dataclass field with default, help text, unit and either inclusive range or choices.
 
-    A required setting has an empty default, which is rejected.
+    A required setting has an empty default, which is rejected. A setting of `names` accepts a list of texts, which is
+    converted to one text, see `format_names`.
     """
     return dataclasses.field(
         default=default,
@@ -47,6 +50,7 @@ def setting(
             "high": high,
             "choices": choices,
             "required": required,
+            "names": names,
         },
     )
 
@@ -88,6 +92,8 @@ class Settings:
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
         """Parses a setting that holds several values: the name of a preset, or `name=value,...`.
 
+        A value that contains a comma is put in quotes.
+
         Args:
             setting: name of the setting, for error messages.
 
@@ -96,7 +102,7 @@ class Settings:
         """
         if text in presets:
             return cls(**presets[text])
-        pairs = [part.partition("=") for part in text.split(",")]
+        pairs = [split_pair(part) for part in split_quoted(text)]
         if not all(separator for _, separator, _ in pairs):
             raise ValueError(
                 f"{setting} must be one of {', '.join(presets)} or name=value,..., got {text!r}"
@@ -104,7 +110,7 @@ class Settings:
             )
         types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
-        for name, value in ((name.strip(), value.strip()) for name, _, value in pairs):
+        for name, _, value in pairs:
             if name not in types:
                 raise ValueError(f"{setting} has no {name!r}{did_you_mean(name, types)}")
             if name in values or not value:
@@ -130,6 +136,8 @@ def read_scalar(name: str, text: str, scalar_type: type[Any]) -> Scalar:
 def _validate(field: dataclasses.Field[Any], value: Any) -> Any:
     """Returns the value, converted between int and float without loss; raises if it is invalid."""
     field_type = type(field.default)
+    if field.metadata["names"] and isinstance(value, (list, tuple)) and all(type(name) in (str, int) for name in value):
+        value = format_names(map(str, value))  # a YAML list
     if field_type is float and type(value) is int:
         _check_range(field, value)  # first, because float() overflows for huge integers
         value = float(value)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from radiograft.config.base import GateSettings, Scalar, SeedSettings, Settings, check_uri, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import parse_min_auroc
+from radiograft.utils.quoting import parse_names
+from radiograft.utils.spelling import fold_name
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NO_FINDING = "No Finding"
+FORMATS = (
+    "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table", "vindr",
+)  # fmt: skip
+UNANIMOUS = "unanimous"
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "space": " "}  # not allowed in a setting, or easily lost
+SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
+NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
+ANY = ",;|/"
 
+STRETCH, PAD = "stretch", "pad"
+AUTO = "auto"
+MAX_GRAY = 2**16 - 1
 
 SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
 TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
@@ -62,9 +74,10 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
 
     data_format: str = setting(
         "chestxray14",
-        "Layout of the dataset: NIH ChestX-ray14, CheXpert, DICOM files, one folder per class, a MedMNIST file, or a "
-        "table (see data_table); `phantom` generates synthetic images at data_source first.",
-        choices=("chestxray14", "chexpert", "dicom", "folders", "medmnist", "phantom", "table"),
+        "Layout of the dataset: NIH ChestX-ray14, CheXpert, MIMIC-CXR-JPG, PadChest, RSNA Pneumonia, VinDr-CXR, DICOM "
+        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic "
+        "images at data_source first.",
+        choices=FORMATS,
     )
     data_source: str = setting(
         "",
@@ -83,13 +96,20 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_labels: str = setting(
         "Pneumonia",
-        "Labels separated by commas, or `all` for the 14 of ChestX-ray14. MedMNIST: name of class 1, or of all classes "
-        "in order.",
+        "Labels separated by commas, or a YAML list; a name that contains a comma is put in quotes. `all`: the 14 of "
+        "ChestX-ray14. MedMNIST: name of class 1, or of all classes in order.",
+        names=True,
     )
     data_negatives: str = setting(
         "rest",
         "Which images are negatives: all without the labels (`rest`), or only those marked 'No Finding'.",
         choices=("rest", "no_finding"),
+    )
+    data_readers: str = setting(
+        UNANIMOUS,
+        "Which label an image has if several readers labeled it: the one they agree about, else the image is excluded "
+        "(`unanimous`); the one that `any` or `all` of them see; or that of the `majority`, where a tie is unknown.",
+        choices=(UNANIMOUS, "any", "all", "majority"),
     )
     data_validation_fraction: float = setting(
         0.125,
@@ -114,6 +134,11 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
 
     def __post_init__(self) -> None:
+        if self.data_readers == "mean":
+            raise ValueError(
+                "data_readers must be unanimous, any, all or majority, got 'mean': soft labels are not supported, "
+                "because thresholds, AUROCs and class weights need labels of 0 or 1; use majority"
+            )
         super().__post_init__()
         check_uri("data_source", self.data_source)
         parse_min_auroc(self.gate_min_auroc, self.findings())
@@ -127,8 +152,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         """
         if self.data_labels == "all":
             return FINDINGS
-        names = tuple(name.strip() for name in self.data_labels.split(","))
-        if not all(names) or len(set(names)) < len(names):
+        names = parse_names(self.data_labels)
+        if not all(names) or len(set(map(fold_name, names))) < len(names):
             raise ValueError(f"data_labels must name each finding once, got {self.data_labels!r}")
         return names
 
@@ -148,6 +173,17 @@ class Preprocess(DataPolicySettings):
     image_size: int = setting(
         224, "Width and height of the images that the network sees.", unit="pixels", low=32, high=1024
     )
+    image_resize: str = setting(
+        STRETCH,
+        "How an image becomes square: `stretch` ignores its aspect ratio, as the poster; `pad` keeps it and adds black "
+        "borders. The model records it.",
+        choices=(STRETCH, PAD),
+    )
+    image_gray_range: str = setting(
+        AUTO,
+        "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
+        "that the dataset uses. One range for all images, which the model records. DICOM files have their own windows.",
+    )
     image_augmentation: str = setting(
         "poster",
         "`poster`, `chexnet`, `none`, or arguments of ImageDataGenerator such as rotation_range=10,zoom_range=0.1",
@@ -164,7 +200,20 @@ class Preprocess(DataPolicySettings):
         super().__post_init__()
         if self.image_size % SIZE_STEP:
             raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
+        self.gray_range()
         self.augmentation()
+
+    def gray_range(self) -> tuple[int, int] | None:
+        """Returns the parsed `image_gray_range`; None for `auto`."""
+        if self.image_gray_range == AUTO:
+            return None
+        low, _, high = self.image_gray_range.partition(":")
+        if not (low.isdecimal() and high.isdecimal() and int(low) < int(high) <= MAX_GRAY):
+            raise ValueError(
+                f"image_gray_range must be auto or low:high with 0 <= low < high <= {MAX_GRAY}, "
+                f"got {self.image_gray_range!r}"
+            )
+        return int(low), int(high)
 
     def augmentation(self) -> Augmentation:
         """Returns the parsed `image_augmentation`."""
@@ -184,10 +233,18 @@ class TableLayout(Settings):
         "label",
         "Column with the names of the findings; without it, each finding has a column with 1, 0, -1 or no value.",
     )
-    separator: str = setting("|", "Separator between several findings: a character, `comma`, `semicolon` or `space`.")
+    separator: str = setting(
+        "|",
+        "Separator between several findings: a character, `comma`, `semicolon`, `space`, `tab` or `newline`; `any` for "
+        "comma, semicolon, bar and slash; `none` if each cell is one finding. Printed lists are always read.",
+    )
     view: str = setting("view", "Projection column: PA, AP, LL, ...")
     age: str = setting("age", "Age column: 57, 057Y, 011M, 003W, 003D.")
     sex: str = setting("sex", "Sex column.")
+    reader: str = setting(
+        "rad_id", "Column that names who labeled the image; without it, each row of an image counts as a reading."
+    )
+    manufacturer: str = setting("manufacturer", "Column of the device's manufacturer, a possible confounder.")
     split: str = setting("split", "Column with the dataset's own splits: train, validation, test or train_val.")
     uncertain: str = setting(
         "ignore", "How -1 is read: as unknown, 0 or 1.", choices=("ignore", "zeros", "ones")
@@ -201,8 +258,12 @@ class TableLayout(Settings):
         return bool(getattr(self, field) != getattr(TableLayout, field))
 
     def between(self) -> str:
-        """Returns the separator between findings."""
-        return SEPARATORS.get(self.separator, self.separator)
+        """Returns the separator between findings as a regular expression."""
+        if self.separator == NO_SEPARATOR:
+            return r"(?!)"
+        if self.separator == ANY_SEPARATOR:
+            return f"[{ANY}]"
+        return re.escape(SEPARATORS.get(self.separator, self.separator))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,24 +19,40 @@ NEAR_DUPLICATE_ELSEWHERE = "near duplicate of an image in a held-out split"
 UNREADABLE = "unreadable or truncated image"
 CONTRADICTION = "'No Finding' together with a finding"
 CONFLICTING_ROWS = "conflicting rows for one image"
+CONTRADICTORY_COPIES = "equal images with different labels"
+CONTRADICTORY_NEAR_COPIES = "near-equal images with different labels"
 MISSPELLED = "label that looks like a misspelling of a requested one"
 LEAK = "patient also in a held-out split"
 MIN_SIDE = 16  # pixels; MedMNIST's smallest images have 28
 TOO_SMALL = f"image with a side shorter than {MIN_SIDE} pixels"
-OUTSIDE = "path outside the data folder"
+OUTSIDE = "path outside the data folder"  # in a table
+OUTSIDE_MEMBER = "member of an archive with a path outside the data folder"
+REPEATED_NAME = "file name used in more than one folder"
+ARCHIVED_COPY = "copy of another file, in an archive"
+MASK = "segmentation mask beside its image"
+OTHER_BODY_PART = "another body part than that of the dataset"
+FOR_PROCESSING = "raw detector image, for processing"
+UNKNOWN_VIEW = "view that is spelled neither as frontal nor as lateral"
 
 REASONS = {  # reason: kind of defect
     "row without an image": "row_without_image",
     "image without a row": "image_without_row",
     "image outside the class folders": "image_without_row",
     OUTSIDE: "outside",
+    OUTSIDE_MEMBER: "outside",
     "duplicate row for an image": "repeated_row",
-    "file name used in more than one folder": "repeated_name",
+    REPEATED_NAME: "repeated_name",
+    ARCHIVED_COPY: "repeated_name",
+    OTHER_BODY_PART: "body_part",
+    FOR_PROCESSING: "for_processing",
+    MASK: "mask",
     "bounding box for a missing image": "stray_box",
     "bounding box outside its image": "stray_box",
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
     CONFLICTING_ROWS: "contradictory_labels",
+    CONTRADICTORY_COPIES: "contradictory_labels",
+    CONTRADICTORY_NEAR_COPIES: "contradictory_labels",
     MISSPELLED: "misspelled_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
@@ -52,7 +68,15 @@ REASONS = {  # reason: kind of defect
     BLANK: "blank",
     COLOR: "color",
     INVERTED: "inverted",
+    UNKNOWN_VIEW: "unknown_view",
 }
+OF_ROWS = (  # reasons that name a row of a table or a box instead of a file
+    "row without an image",
+    "duplicate row for an image",
+    "bounding box for a missing image",
+    "bounding box outside its image",
+    OUTSIDE,
+)
 NOT_ASKED_FOR = (  # not defects: excluded by the settings or by the dataset's own split lists
     "in no official split list",
     "not a frontal view",
@@ -66,8 +90,12 @@ def _excluded(policy: str, help: str) -> Any:
     return setting(policy, help, choices=(DROP, QUARANTINE, FAIL))
 
 
+def _optional(policy: str, help: str) -> Any:
+    return setting(policy, help, choices=(REPORT, DROP, QUARANTINE, FAIL))
+
+
 def _reported(help: str) -> Any:
-    return setting(REPORT, help, choices=(REPORT, DROP, QUARANTINE, FAIL))
+    return _optional(REPORT, help)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +122,23 @@ class DataPolicy(Settings):
         "validation before training.",
     )
     contradictory_labels: str = _excluded(
-        QUARANTINE, "'No Finding' together with a finding, or conflicting rows for one image."
+        QUARANTINE,
+        "'No Finding' together with a requested label, conflicting rows for one image, or equal or near-equal images "
+        "with different labels, of which no copy is kept.",
     )
     misspelled_label: str = _reported(
         "Label that looks like a misspelling of a requested one; the image counts as negative."
     )
+    unknown_view: str = _optional(
+        DROP, "View in no list of frontal or lateral views, such as an oblique or axial one; allowed if views=all."
+    )
+    body_part: str = _excluded(
+        QUARANTINE, "DICOM file that shows another body part than at least 90% of the files that name one."
+    )
+    for_processing: str = _excluded(
+        DROP, "DICOM file with raw detector values, if the dataset also has images for presentation."
+    )
+    mask: str = _excluded(DROP, "Segmentation mask in a folder such as `masks`, or named x_mask, beside its image.")
     empty: str = _excluded(DROP, "Empty file.")
     corrupt: str = _excluded(DROP, "Truncated or corrupt file, non-image, or decompression bomb.")
     changed: str = _excluded(DROP, "File that was changed or deleted after ingest.")

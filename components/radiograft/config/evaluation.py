@@ -17,6 +17,7 @@ from radiograft.config.base import (
     read_scalar,
     setting,
 )
+from radiograft.utils.quoting import split_pair, split_quoted
 
 NAME = "gate_min_auroc"
 
@@ -106,8 +107,8 @@ def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
     """
     if "=" not in text:
         return MinimumAuroc(dict.fromkeys(labels, _parse_minimum(NAME, text)), named=False)
-    pairs = [part.partition("=") for part in text.split(",")]
-    values = {name.strip(): value for name, _, value in pairs}
+    pairs = [split_pair(part) for part in split_quoted(text)]
+    values = {name: value for name, _, value in pairs}
     if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
         raise ValueError(f"{NAME} must be a number, or name each label once as label=number,..., got {text!r}")
     for name in values:

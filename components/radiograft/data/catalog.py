@@ -6,13 +6,16 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+
+from radiograft.config.data_policy import OF_ROWS
+from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
@@ -125,8 +128,13 @@ def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> l
     return [label for label in labels if has_both_classes(part[label_column(label)])]
 
 
-def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+def check_classes(rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None) -> list[str]:
     """Rejects data that cannot be trained on, and returns a note for each split with labels that are not estimable.
+
+    Args:
+        rows: catalog rows.
+        labels: names of the labels.
+        excluded: image_id and reason of what was left out, for the message.
 
     Raises:
         ValueError: no label has both classes in training and validation, or the test split is empty.
@@ -136,7 +144,7 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if not set(estimable["train"]) & set(estimable["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
             "training and validation must hold images with and without the finding, and test must not be empty; "
-            f"got {_format_counts(counts)}; add images, choose other data_labels or a larger data_validation_fraction"
+            f"got {_format_counts(counts)}" + describe_exclusions(excluded)
         )
     return [
         f"not estimable on {split} ({counts[split]['pictures']} images), where all or no images are positive: "
@@ -144,6 +152,33 @@ def check_classes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         for split in SPLITS
         if len(estimable[split]) < len(labels)
     ]
+
+
+def describe_exclusions(excluded: pd.DataFrame | None) -> str:
+    """Returns how many images and rows were left out and for which reasons, as the end of a sentence.
+
+    Example:
+        >>> describe_exclusions(exclusion(["1.png", "2.png"], "empty file"))
+        '; 2 images or rows were left out: 2 empty file'
+    """
+    if excluded is None or excluded.empty:
+        return ""
+    reasons = ", ".join(f"{group['count']} {group['reason']}" for group in summarize_exclusions(excluded))
+    return f"; {len(excluded)} images or rows were left out: {reasons}"
+
+
+def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Returns a note for each split in which all images with a label, if any, show one patient."""
+    notes = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
+        single = [
+            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
+        ]
+        if single:
+            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
+    return notes
 
 
 def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
@@ -154,6 +189,40 @@ def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     )
 
 
+class FileCounts(NamedTuple):
+    """Numbers of files below a source, with the members of archives. All others are images, used or set aside.
+
+    Attributes:
+        total: all files.
+        documents: tables, lists and texts, whether they are read or not.
+        archives: archives whose members are counted.
+        ignored: files of operating systems and hidden files, by name.
+    """
+
+    total: int
+    documents: int
+    archives: int
+    ignored: dict[str, int]
+
+
+def count_files(files: FileCounts | None, used: int, excluded: pd.DataFrame) -> dict[str, Any] | None:
+    """Returns the number of files by what became of them; `total` is the sum of the others. None without a listing.
+
+    Args:
+        files: numbers of the listing.
+        used: number of images that are used.
+        excluded: image_id and reason; reasons about rows of a table do not count as files.
+    """
+    if files is None:
+        return None
+    set_aside = int((~excluded["reason"].isin(OF_ROWS)).sum())
+    return {**files._asdict(), "used": used, "set_aside": set_aside}
+
+
+def _files_from_json(values: Mapping[str, Any] | None) -> FileCounts | None:
+    return FileCounts(*(values[name] for name in FileCounts._fields)) if values else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """The images of a dataset with labels and splits, and what was excluded.
@@ -161,7 +230,7 @@ class Catalog:
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
             patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
-            `tar_archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
+            `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
             array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
@@ -170,6 +239,8 @@ class Catalog:
         boxes: bounding boxes of findings, see `no_boxes`. They are not trained on and not part of the fingerprint.
         quarantine: the excluded images to review, see `no_suspects`.
         suspects: images that are kept although they may be defective, see `no_suspects`.
+        readers: how far readers agree about each label, if images have several readings.
+        files: numbers of the files below the source; None if it is an archive of arrays.
     """
 
     rows: pd.DataFrame
@@ -180,6 +251,8 @@ class Catalog:
     boxes: pd.DataFrame = dataclasses.field(default_factory=no_boxes)
     quarantine: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
+    readers: tuple[ReaderAgreement, ...] = ()
+    files: FileCounts | None = None
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
@@ -203,8 +276,10 @@ class Catalog:
             "fingerprint": self.fingerprint(),
             "splits": count_splits(self.rows, self.labels),
             "source_notes": list(self.notes),
-            "notes": [*self.notes, *check_classes(self.rows, self.labels)],
+            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
             "excluded": summarize_exclusions(self.excluded),
+            "readers": list(self.readers),
+            "files": count_files(self.files, len(self.rows), self.excluded),
         }
 
     def write(self, folder: Path) -> None:
@@ -223,6 +298,8 @@ class Catalog:
             rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
             source=summary["source"],
+            files=_files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),
+            readers=tuple(summary.get("readers", ())),
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
         )

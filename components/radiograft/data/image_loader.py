@@ -15,9 +15,11 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
-from radiograft.imaging.decode import decode, encode_png, has_color, inspect_image
-from radiograft.imaging.limits import TooSmallError, check_not_too_small
-from radiograft.storage import npz_archive, pseudonyms, tar_archive
+from radiograft.imaging import formats
+from radiograft.imaging.decode import as_served, decode, encode_png, has_color, inspect_image
+from radiograft.imaging.geometry import ImageInput
+from radiograft.imaging.limits import TooSmallError
+from radiograft.storage import archive, npz_archive, pseudonyms
 
 DECODERS = 8  # threads: one per core of the pod. Extra threads are harmless and hide the latency of object stores.
 READ_AHEAD = 32  # images
@@ -31,35 +33,36 @@ class LoadedImage(NamedTuple):
         image: uint8 [size, size, 1], or None.
         reason: why there is no image; otherwise empty.
         mode: Pillow mode of the file, or "DICOM".
-        pixels: number of pixels before resizing.
+        height, width: upright sides in pixels, before resizing.
         in_color: whether the channels of the file differ.
     """
 
     image: np.ndarray | None
     reason: str
     mode: str = ""
-    pixels: int = 0
+    height: int = 0
+    width: int = 0
     in_color: bool = False
 
 
-def decode_rows(rows: pd.DataFrame, size: int) -> Iterator[LoadedImage]:
+def decode_rows(rows: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]:
     """Yields the images of catalog rows in their order.
 
     Args:
         rows: in the order of `files.sort_for_reading`, in which shards store them.
-        size: width and height of the images in pixels.
+        target: size of the images, and how they are converted.
 
     Raises:
         FileNotFoundError, ValueError: an archive of images is missing or corrupt.
     """
     with pseudonyms.redact_names(pseudonyms.private_folders(rows["uri"])):
         uris = pseudonyms.resolve_uris(list(rows["uri"]))
-        inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), tar_archive.read_members(uris), strict=True)
-        yield from in_order(lambda image: load(*image, size=size), inputs)
+        inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), archive.read_members(uris), strict=True)
+        yield from in_order(lambda image: load(*image, target=target), inputs)
 
 
 def load(
-    uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, size: int
+    uri: str, md5: str, pixels: np.ndarray | None = None, member: bytes | None = None, *, target: ImageInput
 ) -> LoadedImage:
     """Reads and decodes one image. Defects of the image are returned as a reason and never raised.
 
@@ -69,7 +72,7 @@ def load(
         pixels: uint8 [height, width] or [height, width, 3], for a row of an array. It is encoded as PNG first, so that
             conversion to gray and size limits are those of image files.
         member: content of the file, if it is a member of an archive.
-        size: width and height of the result in pixels.
+        target: size of the result, and how the image is converted.
     """
     try:
         content = pixels.tobytes() if pixels is not None else storage.read_bytes(uri) if member is None else member
@@ -77,36 +80,32 @@ def load(
         return LoadedImage(None, "deleted since ingest")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         return LoadedImage(None, "changed since ingest")
-    return _decode_dicom(content, size) if content[128:132] == b"DICM" else _decode(content, pixels, size)
-
-
-def _decode_dicom(content: bytes, size: int) -> LoadedImage:
-    from radiograft.imaging import dicom
-
     try:
-        pixels = dicom.read(content).pixels
-        check_not_too_small(*pixels.shape)
-    except (dicom.UnsupportedDicomError, TooSmallError) as error:
-        return LoadedImage(None, str(error))
-    return LoadedImage(_decoder(size)(encode_png(pixels)), "", "DICOM", pixels.size)
-
-
-def _decode(content: bytes, pixels: np.ndarray | None, size: int) -> LoadedImage:
-    try:
-        content = content if pixels is None else encode_png(pixels)
-        mode, height, width = inspect_image(content)
-        image = _decoder(size)(content)
-        return LoadedImage(image, "", mode, height * width, mode in COLOR_MODES and has_color(content))
-    except TooSmallError as error:
+        return decode_content(content if pixels is None else encode_png(pixels), target)
+    except (formats.UnsupportedFileError, TooSmallError) as error:
         return LoadedImage(None, str(error))
     except (ValueError, OSError, tf.errors.InvalidArgumentError):
         return LoadedImage(None, UNREADABLE)
 
 
+def decode_content(content: bytes, target: ImageInput) -> LoadedImage:
+    """Decodes an image file.
+
+    Raises:
+        TooSmallError, UnsupportedFileError: the message is the reason.
+        ValueError, OSError, tf.errors.InvalidArgumentError: the file is corrupt or too large.
+    """
+    png = as_served(content)
+    header = inspect_image(png.content)
+    image = _decoder(target)(png.content)
+    in_color = png.mode != formats.DICOM and header.mode in COLOR_MODES and has_color(png.content)
+    return LoadedImage(image, "", png.mode or header.mode, header.height, header.width, in_color)
+
+
 @functools.cache
-def _decoder(size: int) -> Callable[[bytes], np.ndarray]:
+def _decoder(target: ImageInput) -> Callable[[bytes], np.ndarray]:
     """Returns `decode` compiled to a graph, which takes 10% less time than eager execution."""
-    graph = tf.function(lambda content: decode(content, size)).get_concrete_function(tf.TensorSpec([], tf.string))
+    graph = tf.function(lambda content: decode(content, target)).get_concrete_function(tf.TensorSpec([], tf.string))
     return lambda content: np.asarray(graph(tf.constant(content)))
 
 

@@ -12,9 +12,9 @@ from radiograft.utils.errors import SensitiveValueError
 
 NAMES = {  # split names used by datasets
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
-    "train_val": "train_val",
+    **dict.fromkeys(("train_val", "trainval"), "train_val"),
 }
 NAMED = 100  # maximum number of patients listed in an error message
 HELD_OUT_LEAST = ("train_val", "train", "validation", "test")
@@ -97,6 +97,26 @@ def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     """
     rank = rows["official"].map({name: rank for rank, name in enumerate(HELD_OUT_LEAST)})
     return rank.lt(rank.groupby(rows["patient_id"]).transform("max")).fillna(False).astype(bool)
+
+
+def check_patients(rows: pd.DataFrame) -> None:
+    """Checks that there are enough patients to draw the splits from, since all images of a patient share a split.
+
+    Args:
+        rows: `patient_id` and `official`.
+
+    Raises:
+        ValueError: there are fewer patients than splits to draw.
+    """
+    has_official = bool(rows["official"].notna().any())
+    drawn = rows[rows["official"] == "train_val"] if has_official else rows
+    parts = ("train", "validation") if has_official else SPLITS
+    count = drawn["patient_id"].nunique()
+    if 0 < count < len(parts):
+        raise ValueError(
+            f"images are split by patient, so {', '.join(parts)} need at least {len(parts)} patients, got {count} with "
+            f"{len(drawn)} images; check the column or the names that identify patients, or add patients"
+        )
 
 
 def _check_overlap(rows: pd.DataFrame) -> None:

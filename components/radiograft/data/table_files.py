@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import lzma
 import zipfile
 import zlib
@@ -92,8 +93,9 @@ def read(name: str, content: bytes) -> pd.DataFrame:
     if not name.lower().endswith(".parquet"):
         return read_csv(name, unpack(name, content))
     try:
-        table: pd.DataFrame = _read_parquet(name, content).to_pandas(ignore_metadata=True, types_mapper=INTEGERS.get)
-        return table.astype("string").fillna("")
+        lists = _lists_as_text(_read_parquet(name, content))
+        table: pd.DataFrame = lists.to_pandas(ignore_metadata=True, types_mapper=INTEGERS.get)
+        return strip_columns(name, table.astype("string").fillna(""))
     except (ValueError, OSError, TypeError, pa.ArrowException) as error:
         raise ValueError(f"{name} must be a Parquet table, got: {error}") from None
 
@@ -123,9 +125,37 @@ def read_csv(name: str, content: bytes) -> pd.DataFrame:
     text = decode_text(name, content)
     try:
         _check_lines(name, text)
-        return pd.read_csv(io.StringIO(text), dtype="string", keep_default_na=False, index_col=False)
+        table = pd.read_csv(io.StringIO(text), dtype="string", keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise ValueError(f"{name} must be a table, got: {error}") from None
+    return strip_columns(name, table)
+
+
+def strip_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Removes white space around the names of columns.
+
+    Raises:
+        ValueError: Two names differ only in it.
+    """
+    stripped = table.columns.str.strip()
+    if stripped.has_duplicates:
+        raise ValueError(
+            f"{name} must name each column once, got two names that differ only in white space; rename one"
+        )
+    return table.set_axis(stripped, axis="columns")
+
+
+def _lists_as_text(table: pa.Table) -> pa.Table:
+    """Returns the table with JSON text in place of lists."""
+    for place, field in enumerate(table.schema):
+        if (
+            pa.types.is_list(field.type)
+            or pa.types.is_large_list(field.type)
+            or pa.types.is_fixed_size_list(field.type)
+        ):
+            cells = [None if cell is None else json.dumps(list(map(str, cell))) for cell in table[place].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(cells, pa.string()))
+    return table
 
 
 def decode_text(name: str, content: bytes) -> str:

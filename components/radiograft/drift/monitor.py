@@ -21,9 +21,11 @@ from radiograft.drift.reference import (
     describe_rows,
     draw_sample,
 )
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
+from radiograft.utils.quoting import format_names
 
 VERSION_FILES = ("model.keras", "contract.json", REFERENCE)
 
@@ -63,21 +65,21 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
     """
     spec, reference = ModelSpec.read(version), ReferenceSample.read((version / REFERENCE).read_bytes())
     settings = Ingest(
-        data_format=data_format, data_source=source, data_table=data_table, data_labels=",".join(spec.labels)
+        data_format=data_format, data_source=source, data_table=data_table, data_labels=format_names(spec.labels)
     )
     model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
-    new = embed_source(settings, model, spec.labels, spec.image_size)
+    new = embed_source(settings, model, spec.labels, spec.image_input)
     return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
 
 
-def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...], image_size: int) -> NewImages:
+def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...], target: ImageInput) -> NewImages:
     """Samples images from a source and computes their scores and features.
 
     Args:
         settings: format and location of the source; `train_seed` seeds the sample.
         model: the model of the version.
         labels: the labels of the model.
-        image_size: height and width of the model's input, pixels.
+        target: the model's input.
 
     Raises:
         FileNotFoundError: if the source does not exist.
@@ -85,7 +87,7 @@ def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...
     """
     source = UNLABELED_READERS[settings.data_format](settings)
     rows = sort_for_reading(source.rows.iloc[draw_sample(source.rows, settings.train_seed)])
-    images = [decoded.image for decoded in decode_rows(rows, image_size)]
+    images = [decoded.image for decoded in decode_rows(rows, target)]
     readable = np.array([image is not None for image in images], bool)
     if not readable.any():
         raise ValueError(f"the source must contain readable images, got {len(source.rows)} images in {source.uri}")

@@ -22,6 +22,7 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.promotion_gate import Champion
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
@@ -123,10 +124,10 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     log.debug("production model: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
-    if version.spec.image_size == data.image_size:
+    if version.spec.image_input == data.image_input:
         scores = predictor.predict(data.images("test", BATCH_SIZE))
     else:
-        scores = _predict_at_own_size(predictor, test, version.spec.image_size)
+        scores = _predict_own_inputs(predictor, test, version.spec.image_input, data.image_size)
     return prediction_frame(test, version.spec.labels, scores)
 
 
@@ -165,13 +166,13 @@ def _load(version: ChampionVersion) -> keras.Model:
     return model
 
 
-def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) -> np.ndarray:
-    """Predicts the original images, decoded at the input size of the production model."""
+def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageInput, size: int) -> np.ndarray:
+    """Predicts the original images, converted as the production model expects them."""
     failures: list[str] = []  # TensorFlow would pass on an exception of the generator only as text
 
     def images() -> Iterator[np.ndarray]:
         try:
-            for image_id, decoded in zip(test["image_id"], decode_rows(test, size), strict=True):
+            for image_id, decoded in zip(test["image_id"], decode_rows(test, target), strict=True):
                 if decoded.image is None:
                     failures.append(f"{image_id}: {decoded.reason}")
                     return
@@ -179,11 +180,10 @@ def _predict_at_own_size(predictor: Predictor, test: pd.DataFrame, size: int) ->
         except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
             failures.append(str(error))
 
-    signature = tf.TensorSpec((size, size, 1), tf.uint8)
+    signature = tf.TensorSpec((target.size, target.size, 1), tf.uint8)
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.iter_outputs(batches))
     if failures:
-        raise ChampionUnusableError(
-            f"its input size is {size} pixels, and the original images cannot be read again ({failures[0]})"
-        )
+        own = f"input size is {target.size} pixels" if target.size != size else "images are converted in another way"
+        raise ChampionUnusableError(f"its {own}, and the original images cannot be read again ({failures[0]})")
     return np.concatenate(scores)

@@ -16,6 +16,7 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 
@@ -75,14 +76,14 @@ def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFra
 
 def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
-    size = int(predictor.model.input.shape[1])
+    target = ImageInput(int(predictor.model.input.shape[1]))  # the files are square and have 8 bits
     files = [
         content
         for _, content in itertools.islice(
             generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES
         )
     ]
-    images = np.stack([decode(tf.constant(content), size).numpy() for content in files])
+    images = np.stack([decode(tf.constant(content), target).numpy() for content in files])
     probabilities = predictor.predict(tf.data.Dataset.from_tensors(images))
     sample = folder / GOLDEN_FOLDER
     sample.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
+from radiograft.config.data import PAD
+from radiograft.imaging import file_header, formats
+from radiograft.imaging.geometry import ImageInput
 from radiograft.imaging.limits import check_not_too_small, check_size
 
-FORMATS = ("PNG", "JPEG")  # Pillow supports fifty more, some of which run external programs
 # Pillow wraps exceptions raised in a header but not those raised in chunks after the pixels.
 CORRUPTION_ERRORS = (
     OSError,
@@ -24,27 +26,28 @@ CORRUPTION_ERRORS = (
     struct.error,
 )
 MAX_SCANS = 100  # of a JPEG: encoders write about ten, and decoding takes one pass over all pixels per scan
+FLIPPED, MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations whose rows and columns are reversed
 START_OF_SCAN = b"\xff\xda"  # cannot occur within a scan
 COLOR_THRESHOLD = 24  # difference between a pixel's channels; JPEG artifacts in gray images stay below
 MIN_COLOR_FRACTION = 0.01  # of the pixels; a colored marker stays below
 
 
 class ImageHeader(NamedTuple):
-    """Pillow's mode of an image, such as `L`, `I;16`, `RGB` or `RGBA`, and its sides in pixels."""
+    """Pillow's mode of an image, such as `L`, `I;16`, `RGB` or `RGBA`, and its upright sides in pixels."""
 
     mode: str
     height: int
     width: int
 
 
-def decode(content: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes a PNG or JPEG and resizes it to a square with antialiasing, ignoring the aspect ratio.
+def decode(content: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Decodes a PNG or JPEG, turns it upright as its EXIF orientation says, and resizes it with antialiasing.
 
     Color becomes luminance, alpha is dropped and 16 bits are reduced to 8.
 
     Args:
         content: Scalar string tensor, the encoded file.
-        size: Side of the square in pixels.
+        target: Side of the square, treatment of the aspect ratio, and range of 16-bit values.
 
     Returns:
         uint8 [size, size, 1].
@@ -52,22 +55,58 @@ def decode(content: tf.Tensor, size: int) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: The content is not a PNG or JPEG, or is truncated.
     """
-    image = tf.io.decode_image(content, channels=1, expand_animations=False)
+    header = file_header.parse_header(content)
+    image = tf.cond(
+        header.inks > 3,
+        lambda: _decode_cmyk(content),
+        lambda: tf.io.decode_image(content, channels=1, expand_animations=False),
+    )
+    if target.gray_range:
+        image = tf.cond(
+            header.has_16_bits,
+            lambda: _scale(tf.io.decode_png(content, channels=1, dtype=tf.uint16), *target.gray_range),
+            lambda: tf.cast(image, tf.float32),
+        )
+    image.set_shape([None, None, 1])
+    image = tf.cond(header.orientation > 1, lambda: _turn_upright(image, header.orientation), lambda: image)
     image.set_shape([None, None, 1])
     height, width = tf.unstack(tf.shape(image)[:2])
     # Resizing rows, then columns, with the other axis as channels is faster and bit-identical to tf.image.resize.
-    resized_rows = _resize_rows(tf.reshape(image, [height, width]), height, size)
-    resized = tf.transpose(_resize_rows(tf.transpose(resized_rows), width, size))
+    resized_rows = _resize_rows(tf.reshape(image, [height, width]), height, width, target)
+    resized = tf.transpose(_resize_rows(tf.transpose(resized_rows), width, height, target))
     return tf.cast(tf.round(resized[..., tf.newaxis]), tf.uint8)  # weighted means stay within 0 to 255
 
 
-def _resize_rows(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes [count, columns] to float32 [size, columns] with antialiasing."""
+def _decode_cmyk(content: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG with four inks; TensorFlow converts them to RGB, but not to gray."""
+    return tf.image.rgb_to_grayscale(tf.io.decode_jpeg(content, channels=3))
+
+
+def _scale(image: tf.Tensor, low: int, high: int) -> tf.Tensor:
+    """Scales gray values to float32 from 0 to 255; those outside the range become black or white."""
+    return tf.clip_by_value((tf.cast(image, tf.float32) - low) * (255.0 / (high - low)), 0.0, 255.0)
+
+
+def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Applies an EXIF orientation, 2 to 8, to [height, width, 1]: first a transposition, then the mirrors."""
+    image = tf.cond(orientation > 4, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    steps = [tf.where(tf.reduce_any(tf.equal(orientation, mirrored)), -1, 1) for mirrored in (FLIPPED, MIRRORED)]
+    return image[:: steps[0], :: steps[1]]
+
+
+def _resize_rows(rows: tf.Tensor, count: tf.Tensor, columns: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Resizes [count, columns] to float32 [size, columns] with antialiasing; rows outside the image are black."""
+    start, length = tf.constant(0.0), tf.constant(float(target.size))
+    if target.resize == PAD:  # as `place_in_square`
+        longest = tf.cast(tf.maximum(count, columns), tf.float64)
+        scaled = tf.round(target.size * tf.cast(count, tf.float64) / longest)
+        length = tf.maximum(tf.cast(scaled, tf.float32), 1.0)
+        start = tf.floor((target.size - length) / 2)
     resized = tf.raw_ops.ScaleAndTranslate(
         images=rows[tf.newaxis, :, tf.newaxis, :],
-        size=[size, 1],
-        scale=tf.stack([size / tf.cast(count, tf.float32), 1.0]),
-        translation=[0.0, 0.0],
+        size=[target.size, 1],
+        scale=tf.stack([length / tf.cast(count, tf.float32), 1.0]),
+        translation=tf.stack([start, 0.0]),
         kernel_type="triangle",
         antialias=True,
     )
@@ -75,8 +114,36 @@ def _resize_rows(rows: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 [height, width] or [height, width, 3] as an uncompressed PNG."""
+    """Encodes uint8 or uint16 [height, width] or [height, width, 3] as an uncompressed PNG."""
     return bytes(tf.io.encode_png(pixels.reshape(*pixels.shape[:2], -1), compression=0).numpy())
+
+
+class ServedImage(NamedTuple):
+    """An image as the served model takes it, and the mode of a file of another format: `DICOM`, or Pillow's mode."""
+
+    content: bytes
+    mode: str = ""
+
+
+def as_served(content: bytes) -> ServedImage:
+    """Returns a PNG or JPEG file unchanged, and BMP, DICOM, GIF, TIFF and WebP images encoded as PNG.
+
+    Raises:
+        TooSmallError: A side of a converted image is below MIN_SIDE.
+        UnsupportedFileError: The content is no image, or of an unsupported kind; the message is the reason.
+        ValueError: A converted image has more than MAX_PIXELS pixels.
+    """
+    kind = formats.recognize(content)
+    if kind == formats.DICOM:
+        from radiograft.imaging import dicom
+
+        return ServedImage(encode_png(dicom.read(content).pixels), kind)
+    if kind in formats.CONVERTED:
+        pixels, mode = formats.to_pixels(content, kind)
+        return ServedImage(encode_png(pixels), mode)
+    if kind not in formats.SERVED:
+        raise formats.UnsupportedFileError(formats.reason_unsupported(kind))
+    return ServedImage(content)
 
 
 def inspect_image(content: bytes) -> ImageHeader:
@@ -88,15 +155,25 @@ def inspect_image(content: bytes) -> ImageHeader:
             than MAX_PIXELS pixels.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            header, is_png = ImageHeader(image.mode, image.height, image.width), image.format == "PNG"
+        with Image.open(io.BytesIO(content), formats=formats.SERVED) as image:
+            is_png, exif = image.format == "PNG", image.info.get("exif", b"")
+            header = ImageHeader(image.mode, image.height, image.width)
     except CORRUPTION_ERRORS as error:
         raise ValueError("not a readable image") from error
     if not is_png and content.count(START_OF_SCAN) > MAX_SCANS:
         raise ValueError(f"a JPEG must have at most {MAX_SCANS} scans")
     check_size(header.height, header.width)
     check_not_too_small(header.height, header.width)
-    return header
+    return ImageHeader(header.mode, header.width, header.height) if _is_transposed(exif) else header
+
+
+def _is_transposed(exif: bytes) -> bool:
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        return tags.get(ExifTags.Base.Orientation) in range(5, 9)
+    except CORRUPTION_ERRORS:
+        return False
 
 
 def has_color(content: bytes) -> bool:
@@ -107,7 +184,7 @@ def has_color(content: bytes) -> bool:
             PNG, which TensorFlow ignores.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats.SERVED) as image:
             image.draft("RGB", (256, 256))
             channels = np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
     except CORRUPTION_ERRORS as error:

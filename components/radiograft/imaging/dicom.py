@@ -13,7 +13,7 @@ import logging
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -23,13 +23,18 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
 )
 
 from radiograft.imaging import dicom_pixels
+from radiograft.imaging.formats import DICOM, HEAD_BYTES, UnsupportedFileError, recognize
 from radiograft.imaging.limits import check_size
+from radiograft.imaging.views import CODES, projection
 from radiograft.storage import StorageError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
@@ -37,17 +42,49 @@ OTHER_MODALITIES = (
     "CT", "DOC", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "PX", "RF", "RTDOSE", "RTIMAGE", "RTPLAN",
     "RTSTRUCT", "SC", "SEG", "SR", "US", "XA", "XC",
 )  # fmt: skip
-VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO")
+OTHER_VIEW = "OTHER"
+VIEWS = (
+    "PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "L",
+    "XTABLE LATERAL", "CROSS TABLE LATERAL", "LPO", "RPO", "LAO", "RAO", "SWIMMERS", "OBLIQUE", "AXIAL", "LORDOTIC",
+    "AP AXIAL", "AP LORDOTIC", "DECUBITUS", "LATERAL DECUBITUS", "AP SUPINE", "AP ERECT", "AP PORTABLE", "PA ERECT",
+    "PA LATERAL", "TANGENTIAL", "STENVERS", "TOWNE", "CALDWELL", "WATERS", OTHER_VIEW,
+)  # fmt: skip
+BODY_PARTS = {  # PS3.16 annex L, and spellings of manufacturers: the part they name
+    **dict.fromkeys(("CHEST", "THORAX", "LUNG", "LUNGS", "PORT CHEST", "CHEST PORT", "CHEST PA", "CHEST AP",
+                     "CHEST LAT", "CHEST LATERAL", "PA CHEST", "AP CHEST", "TORAX", "BRUSTKORB"), "CHEST"),
+    **dict.fromkeys(("ABDOMEN", "KUB", "ABDOMENPELVIS"), "ABDOMEN"),
+    **dict.fromkeys(("CSPINE", "C SPINE", "CERVICAL SPINE", "TSPINE", "T SPINE", "LSPINE", "L SPINE", "SPINE", "SSPINE",
+                     "LUMBAR SPINE", "THORACIC SPINE", "COCCYX"), "SPINE"),
+    **dict.fromkeys(("HIP", "PELVIS"), "PELVIS"),
+    **dict.fromkeys(("SKULL", "HEAD", "JAW", "SINUS", "ORBIT", "ZYGOMA"), "HEAD"),
+    **{part: part for part in ("ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "FEMUR", "FINGER", "FOOT",
+                               "FOREARM", "HAND", "HUMERUS", "KNEE", "LEG", "NECK", "PATELLA", "RIB", "SCAPULA",
+                               "SHOULDER", "STERNUM", "THIGH", "THUMB", "TIBIA FIBULA", "TOE", "WRIST", "WHOLEBODY")},
+}  # fmt: skip
+LATERALITIES = ("L", "R", "B", "U")
+FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
+MANUFACTURERS = (
+    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
+    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
+)  # fmt: skip
 DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "ViewCodeSequence", "BodyPartExamined", "ImageLaterality", "Laterality",
+    "PresentationIntentType",
 )  # fmt: skip
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
+    "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
 )  # fmt: skip
 DISK_ERRORS = (errno.EIO, errno.ESTALE)  # the file itself may be intact
+SYNTAXES = {  # by whether the value representation is implicit, and whether the bytes are in little-endian order
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # frame markers: baseline, extended, lossless, JPEG-LS
 
 # Warnings and logs of pydicom quote tags, including names.
@@ -56,7 +93,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 config.settings.reading_validation_mode = config.IGNORE
 
 
-class UnsupportedDicomError(ValueError):
+class UnsupportedDicomError(UnsupportedFileError):
     """The file cannot be used. The message quotes nothing from the file except a known modality."""
 
 
@@ -66,10 +103,14 @@ class Tags(NamedTuple):
     Attributes:
         patient_id: PatientID, "" if missing.
         instance_uid: SOPInstanceUID, which identifies the image, "" if missing.
-        view: One of VIEWS, or None.
+        view: One of VIEWS, a code of `imaging.views`, or None; OTHER_VIEW stands for an unknown spelling.
+        body_part: A body part of BODY_PARTS, or None.
+        laterality: One of LATERALITIES, or None.
+        for_processing: Whether the pixels are raw detector values (PresentationIntentType), which viewers do not show.
         sex: One of SEXES, or None.
         age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
+        manufacturer: One of MANUFACTURERS, `other`, or None.
     """
 
     patient_id: str
@@ -78,6 +119,10 @@ class Tags(NamedTuple):
     sex: str | None
     age: str | None
     burned_in: bool
+    manufacturer: str | None = None
+    body_part: str | None = None
+    laterality: str | None = None
+    for_processing: bool = False
 
 
 class Radiograph(NamedTuple):
@@ -129,17 +174,32 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
-    """Reads the given tags of a file and checks that it contains a single gray radiograph of supported size."""
-    _refuse_deflated(file)
-    dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags))
+    """Reads the given tags of a file and checks that it contains a single gray radiograph of supported size.
+
+    A preamble may be missing. Missing tags get the values with which viewers display such files.
+    """
+    _refuse_other_files(file)
+    dataset = dcmread(file, stop_before_pixels="PixelData" not in tags, specific_tags=list(tags), force=True)
+    for keyword, value in (("SamplesPerPixel", 1), ("PhotometricInterpretation", "MONOCHROME2")):
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, value)
+    if not dataset.get("BitsStored"):
+        dataset.BitsStored = dataset.BitsAllocated
     _check_kind(dataset)
     return dataset
 
 
-def _refuse_deflated(file: IO[bytes]) -> None:
-    """Rejects deflated files, because pydicom would inflate the whole file without a limit."""
+def _refuse_other_files(file: IO[bytes]) -> None:
+    """Rejects deflated files, because pydicom would inflate the whole file without a limit, and files of other formats.
+
+    Raises:
+        InvalidDicomError: The file is not a DICOM file.
+    """
     stream = cast(BinaryIO, file)
-    read_preamble(stream, force=False)
+    if recognize(stream.read(HEAD_BYTES)) != DICOM:
+        raise InvalidDicomError
+    stream.seek(0)
+    read_preamble(stream, force=True)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise UnsupportedDicomError("unsupported deflated DICOM file")
@@ -169,12 +229,25 @@ def _check_stream(dataset: Dataset) -> None:
     """Checks that a compressed stream has the size in the tags, since decoders allocate memory by the stream."""
     if "PixelData" not in dataset:
         raise UnsupportedDicomError("DICOM file without pixels")
+    _complete(dataset)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in (*JPEG2000TransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         stated = _jpeg2000_size(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg_size(frame)
         if stated != (dataset.Rows, dataset.Columns, 1):
             raise UnsupportedDicomError("corrupt DICOM file")
+
+
+def _complete(dataset: Dataset) -> None:
+    """Adds the transfer syntax with which pydicom read a file that states none, and tags that follow from others."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        if dataset["PixelData"].is_undefined_length:
+            raise UnsupportedDicomError("compressed DICOM file without a transfer syntax")
+        dataset.file_meta.TransferSyntaxUID = SYNTAXES[cast(tuple[bool, bool], dataset.original_encoding)]
+    if "HighBit" not in dataset:
+        dataset.HighBit = dataset.BitsStored - 1
+    if "PixelRepresentation" not in dataset:
+        dataset.PixelRepresentation = 0
 
 
 def _jpeg2000_size(stream: bytes) -> tuple[int, int, int]:
@@ -194,17 +267,41 @@ def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
     return rows, columns, components
 
 
-def _tags(dataset: Dataset) -> Tags:
-    def one_of(known: tuple[str, ...], tag: str) -> str | None:
-        value = str(dataset.get(tag, "")).strip().upper()
-        return value if value in known else None
+def _manufacturer(text: str) -> str | None:
+    """Returns the known manufacturer whose name is a word of the text, which may contain anything."""
+    words = re.findall(r"[A-Z]+", text.upper())
+    known = [name for name in MANUFACTURERS for word in words if word == name or word.startswith(f"{name}FILM")]
+    return known[0] if known else "other" if words else None
 
-    age = str(dataset.get("PatientAge", "")).strip().upper()
+
+def _tags(dataset: Dataset) -> Tags:
+    def text(tag: str) -> str:
+        return " ".join(re.split(r"[\s_-]+", str(dataset.get(tag) or "").upper())).strip()
+
+    def one_of(known: Sequence[str], tag: str) -> str | None:
+        return text(tag) if text(tag) in known else None
+
+    age = text("PatientAge")
     return Tags(
         patient_id=str(dataset.get("PatientID") or "").strip(),
         instance_uid=str(dataset.get("SOPInstanceUID") or "").strip(),
-        view=one_of(VIEWS, "ViewPosition"),
+        view=_view(text("ViewPosition"), dataset),
         sex=one_of(SEXES, "PatientSex"),
         age=age if re.fullmatch(r"\d{1,3}[YMWD]", age) else None,
-        burned_in=str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES",
+        burned_in=text("BurnedInAnnotation") == "YES",
+        body_part=BODY_PARTS.get(text("BodyPartExamined")),
+        laterality=one_of(LATERALITIES, "ImageLaterality") or one_of(LATERALITIES, "Laterality"),
+        for_processing=text("PresentationIntentType") == FOR_PROCESSING,
+        manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
     )
+
+
+def _view(position: str, dataset: Dataset) -> str | None:
+    """Returns ViewPosition in a fixed vocabulary, or without it the code in ViewCodeSequence."""
+    if not position:
+        items = dataset.get("ViewCodeSequence") or []
+        codes = (str(item.get("CodeValue") or "").strip().upper() for item in items)
+        return next((code for code in codes if code in CODES), None)
+    if position in VIEWS:
+        return position
+    return {"frontal": "FRONTAL", "lateral": "LATERAL"}.get(projection(position), OTHER_VIEW)

@@ -22,13 +22,43 @@ def to_gray(dataset: Dataset) -> np.ndarray:
         Exception: Any error of pydicom or NumPy, if the pixels or lookup tables are corrupt.
     """
     dataset.pixel_array_options(index=0)  # a stream may contain more frames than the tags declare
-    stored = dataset.pixel_array
+    stored = dataset.pixel_array.astype(np.int32)
+    is_padding = find_padding(stored, dataset)
     # The pipeline maps value to value, so it is computed once per possible value instead of once per pixel.
-    lowest, highest = int(stored.min()), int(stored.max())
+    lowest, highest = _range(stored, ~is_padding)
     table = np.rint(255.0 * _apply_window(np.arange(lowest, highest + 1), dataset)).astype(np.uint8)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
-    return orient_upright(table[stored.astype(np.int32) - lowest], dataset.get("PatientOrientation") or ())
+    pixels = table[np.clip(stored, lowest, highest) - lowest]
+    pixels[is_padding] = 0
+    return orient_upright(pixels, dataset.get("PatientOrientation") or ())
+
+
+def find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Returns which pixels are padding (PS3.3 C.7.5.1.1.2), bool [height, width]; none if all would be.
+
+    Args:
+        stored: stored values, int32 [height, width].
+        dataset: PixelPaddingValue and PixelPaddingRangeLimit, each as a signed or unsigned number.
+    """
+    value, limit = (dataset.get(f"PixelPadding{name}") for name in ("Value", "RangeLimit"))
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    ends = sorted(_as_stored(end, dataset) for end in (value, value if limit is None else limit))
+    is_padding: np.ndarray = (stored >= ends[0]) & (stored <= ends[1])
+    return np.zeros(stored.shape, bool) if is_padding.all() else is_padding
+
+
+def _as_stored(value: int, dataset: Dataset) -> int:
+    """Returns a padding value as pydicom returns pixels: its low bits, signed if the pixels are."""
+    bits = int(dataset.BitsStored)
+    low: int = int(value) % 2**bits
+    return low - 2**bits if dataset.PixelRepresentation and low >= 2 ** (bits - 1) else low
+
+
+def _range(stored: np.ndarray, shown: np.ndarray) -> tuple[int, int]:
+    values = stored if shown.all() else stored[shown]
+    return int(values.min()), int(values.max())
 
 
 def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
@@ -63,10 +93,19 @@ def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     if dataset.get("VOILUTSequence"):
         values, bits = _apply_lut(values, dataset.VOILUTSequence[0], dataset)
         return np.asarray(values / (2**bits - 1))
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
+    if _has_window(dataset):
         return np.asarray(apply_windowing(values, _window_of_8_bits(dataset)) / 255.0)
     lowest, highest = values.min(), values.max()
     return np.asarray((values - lowest) / ((highest - lowest) or 1))
+
+
+def _has_window(dataset: Dataset) -> bool:
+    """Returns whether there is a window; a width below 1, or of 0 if not linear, is invalid (PS3.3 C.11.2.1.2)."""
+    centers, widths = dataset.get("WindowCenter"), dataset.get("WindowWidth")
+    if centers is None or widths is None:
+        return False
+    width = float(widths[0] if isinstance(widths, Sequence) else widths)
+    return width >= 1 if dataset.get("VOILUTFunction", "LINEAR") in ("LINEAR", "") else width > 0
 
 
 def _window_of_8_bits(dataset: Dataset) -> Dataset:

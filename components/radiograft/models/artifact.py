@@ -61,7 +61,7 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
-            lambda content: decode(content, spec.image_size),
+            lambda content: decode(content, spec.image_input),
             image_bytes,
             fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
         )

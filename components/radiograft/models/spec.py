@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from radiograft.config import Preprocess
+from radiograft.config.data import AUTO, STRETCH
+from radiograft.imaging.geometry import GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
 FILE = "contract.json"
@@ -63,6 +65,8 @@ class ModelSpec:
         strategy: `feature_extraction` or `fine_tuning`.
         head: names of the layers after the pooled features, which every strategy trains.
         tensors: names of the tensors that other parts of the program use.
+        image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
+        gray_range: values of 16-bit images that are black and white, see `ImageInput`.
         thresholds: decision threshold by label; only published models have them.
     """
 
@@ -75,6 +79,13 @@ class ModelSpec:
     head: tuple[str, ...] = ("classifier_dense", "classifier_dropout", "probabilities")
     tensors: TensorNames = DEFAULT_NAMES
     thresholds: Mapping[str, float] | None = None
+    image_resize: str = STRETCH
+    gray_range: GrayRange | None = None
+
+    @property
+    def image_input(self) -> ImageInput:
+        """Size of the input, and how images are converted to it."""
+        return ImageInput(self.image_size, self.image_resize, self.gray_range)
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
@@ -135,6 +146,7 @@ class ModelSpec:
         names = ("image_size", "backbone", "weights", "cut_off", "strategy")
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
+        known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)
@@ -142,7 +154,8 @@ class ModelSpec:
         return spec
 
     def _check(self) -> None:
-        Preprocess(image_size=self.image_size)  # checks the range of image sizes
+        gray = ":".join(map(str, self.gray_range)) if self.gray_range else AUTO
+        Preprocess(image_size=self.image_size, image_resize=self.image_resize, image_gray_range=gray)  # checks ranges
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be names, got {self.labels}")
         if not isinstance(self.thresholds, Mapping | None):

@@ -40,6 +40,7 @@ def render_data_report(facts: Mapping[str, Any]) -> str:
         headline=_headline(figures),
         figures=figures,
         found=_count_defects(facts),
+        files=describe_files(facts.get("files")),
         helps={field.name: field.metadata["help"] for field in dataclasses.fields(DataPolicy)},
         ages=ages_svg(facts["splits"]) if known_ages else "",
         decades=[name for name in (*DECADES, UNKNOWN) if any(facts["splits"][split]["ages"][name] for split in LINES)],
@@ -74,6 +75,26 @@ def _headline(figures: Mapping[str, int]) -> str:
             flagged if figures["Flagged but kept"] else "No image is flagged.",
         ]
     )
+
+
+def describe_files(files: Mapping[str, Any] | None) -> str:
+    """Returns what became of every file below the source, in numbers that add up; "" if it is a single file.
+
+    Args:
+        files: the numbers from `catalog.count_files`.
+    """
+    if not files:
+        return ""
+    ignored = ", ".join(f"{name}: {count:,}" for name, count in files["ignored"].items())
+    parts = (
+        ("images in use", files["used"]),
+        ("set aside", files["set_aside"]),
+        ("tables and texts", files["documents"]),
+        ("archives, besides their members", files["archives"]),
+        (f"ignored by name ({ignored})", sum(files["ignored"].values())),
+    )
+    listed = "; ".join(f"{name}: {count:,}" for name, count in parts if count)
+    return f"Files below the source: {files['total']:,} ({listed})."
 
 
 def _count_defects(facts: Mapping[str, Any]) -> collections.Counter[str]:

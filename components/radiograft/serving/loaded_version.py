@@ -17,14 +17,12 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.evaluation import predictions
 from radiograft.explain import class_activation
-from radiograft.imaging import dicom
-from radiograft.imaging.decode import decode, encode_png, inspect_image
+from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
 from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
 from radiograft.serving.training_images import TrainingImages
 
-DICOM_PREFIX = slice(128, 132)
 VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-9]*)/?")
 
 
@@ -71,7 +69,7 @@ class LoadedVersion:
         """Predicts all labels of image files.
 
         Args:
-            files: paths of PNG, JPEG or DICOM files.
+            files: paths of PNG, JPEG, DICOM, TIFF, BMP, GIF or WebP files.
 
         Returns:
             One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
@@ -81,7 +79,7 @@ class LoadedVersion:
 
         Raises:
             FileNotFoundError: a file does not exist.
-            ValueError: a file is not a PNG, JPEG or DICOM image that can be decoded.
+            ValueError: a file is not an image that can be decoded.
         """
         rows = []
         for file in files:
@@ -93,16 +91,15 @@ class LoadedVersion:
 
     @staticmethod
     def read_image(path: Path) -> bytes:
-        """Reads an image file as the model takes it: PNG and JPEG unchanged, DICOM decoded and encoded as PNG.
+        """Reads an image file as the model takes it: PNG and JPEG unchanged, other images decoded and encoded as PNG.
 
         Raises:
             FileNotFoundError: the file does not exist.
-            ValueError: the file is not a PNG, JPEG or DICOM image, is corrupt, or is too large.
+            ValueError: the file is not a radiograph that can be read, is corrupt, or is too large.
         """
         content = path.read_bytes()
         try:
-            if content[DICOM_PREFIX] == b"DICM":
-                return encode_png(dicom.read(content).pixels)
+            content = as_served(content).content
             inspect_image(content)
             tf.io.decode_image(content, expand_animations=False)
         except tf.errors.InvalidArgumentError:
@@ -125,7 +122,7 @@ class LoadedVersion:
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
-        image = decode(tf.constant(content), self.spec.image_size).numpy()
+        image = decode(tf.constant(content), self.spec.image_input).numpy()
         return self.training_images.describe_differences(content, image)
 
     @staticmethod
@@ -136,7 +133,7 @@ class LoadedVersion:
 
     def heat_map(self, content: bytes, label: str) -> bytes:
         """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label."""
-        image = decode(tf.constant(content), self.spec.image_size).numpy()
+        image = decode(tf.constant(content), self.spec.image_input).numpy()
         (heat,) = self._heat_maps.grad_cam(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
 

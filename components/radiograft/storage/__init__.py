@@ -131,17 +131,24 @@ def _raise_unless_missing(_: object, _path: str, failure: tuple[type[BaseExcepti
         raise failure[1]
 
 
-def list_files(uri: str) -> Iterator[ObjectInfo]:
+def list_files(uri: str, *, hidden: bool = False) -> Iterator[ObjectInfo]:
     """Lists every file below a folder or prefix, at any depth, sorted by name.
 
-    Hidden files are omitted: those with a path component below the folder that starts with a dot. On disk, symbolic
-    links are followed, and each folder is listed once: by the path with the fewest links, then by the first in order.
+    On disk, symbolic links are followed, and each folder is listed once: by the path with the fewest links, then by the
+    first in order.
+
+    Args:
+        hidden: whether to include hidden files: those with a path component below the folder that starts with a dot.
 
     Raises:
         FileNotFoundError: a local folder does not exist.
         SensitiveValueError: the name of a local file is not valid UTF-8.
     """
-    return (entry for entry in backend_for(uri).list_files(uri) if not is_hidden(entry.name))
+    if hidden and not is_bucket(uri):
+        from radiograft.storage import local
+
+        return local.list_files(uri, hidden=True)
+    return (entry for entry in backend_for(uri).list_files(uri) if hidden or not is_hidden(entry.name))
 
 
 def is_hidden(name: str) -> bool:

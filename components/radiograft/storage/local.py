@@ -73,18 +73,18 @@ def delete(uri: str) -> None:
     Path(uri).unlink(missing_ok=True)
 
 
-def list_files(uri: str) -> Iterator[ObjectInfo]:
-    """Lists the files below a folder, except those in hidden folders."""
+def list_files(uri: str, hidden: bool = False) -> Iterator[ObjectInfo]:
+    """Lists the files below a folder; those in hidden folders only if `hidden` is set."""
     folder = Path(uri)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
     # Sorted by the whole name, as buckets do, so that the same data result in the same catalog.
-    yield from sorted(_iter_entries(str(folder)), key=lambda entry: entry.name)
+    yield from sorted(_iter_entries(str(folder), hidden), key=lambda entry: entry.name)
 
 
-def _iter_entries(folder: str) -> Iterator[ObjectInfo]:
+def _iter_entries(folder: str, hidden: bool) -> Iterator[ObjectInfo]:
     """Yields the files below a folder. Other processes may rename and delete files meanwhile."""
-    for parent, names in _walk_folders(folder):
+    for parent, names in _walk_folders(folder, hidden):
         prefix = "" if parent == folder else f"{parent[len(folder) :].strip('/')}/"
         for name in names:
             path = f"{parent.rstrip('/')}/{name}"
@@ -103,7 +103,7 @@ def _stat(path: str) -> os.stat_result | None:
         raise
 
 
-def _walk_folders(folder: str) -> Iterator[tuple[str, list[str]]]:
+def _walk_folders(folder: str, hidden: bool) -> Iterator[tuple[str, list[str]]]:
     """Yields each folder once, with the names of its files.
 
     Folders are visited breadth first by the number of links on their path: first those without links, then those behind
@@ -121,7 +121,8 @@ def _walk_folders(folder: str) -> Iterator[tuple[str, list[str]]]:
                     folders.clear()
                     continue
                 visited.add(real_parent)
-                folders[:] = (name for name in folders if not name.startswith("."))  # drafts of versions
+                if not hidden:
+                    folders[:] = (name for name in folders if not name.startswith("."))  # drafts of versions
                 paths = (f"{parent.rstrip('/')}/{name}" for name in folders)
                 links += filter(os.path.islink, paths)  # os.walk does not follow them
                 yield parent, files
@@ -138,8 +139,8 @@ def _require_utf8(name: str) -> str:
 
 
 def _raise_unless_ignored(error: OSError) -> None:
-    is_lost_and_found = Path(str(error.filename)).name == "lost+found"  # belongs to root on a mounted volume
-    if not isinstance(error, FileNotFoundError) and not is_lost_and_found:
+    name = Path(str(error.filename)).name  # folders of the system belong to root on a mounted volume
+    if not isinstance(error, FileNotFoundError) and name != "lost+found" and not name.startswith("."):
         raise error
 
 

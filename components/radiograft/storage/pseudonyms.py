@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from radiograft import storage
-from radiograft.storage import npz_archive, tar_archive
+from radiograft.storage import archive, npz_archive
 from radiograft.utils.errors import SensitiveValueError
 
 SALT_VARIABLE = "RADIOGRAFT_SALT"
@@ -40,7 +40,7 @@ def pseudonymous_uri(folder: str, uri: str) -> str:
 
     URIs of archive members and array rows are returned unchanged, because they contain only a number.
     """
-    if tar_archive.MEMBER_URI.fullmatch(uri) or npz_archive.ROW_URI.fullmatch(uri):
+    if archive.MEMBER_URI.fullmatch(uri) or npz_archive.ROW_URI.fullmatch(uri):
         return uri
     return f"{folder}/#{pseudonymize(uri.removeprefix(folder))}"
 

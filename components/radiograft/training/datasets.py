@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from radiograft.config import Training
 from radiograft.data.shards.dataset import Shards
 from radiograft.training.activation_cache import CachedActivations
+
+log = logging.getLogger(__name__)
 
 
 class TrainingData(NamedTuple):
@@ -66,6 +71,35 @@ def data_from_activations(
         validation=validation.in_order(batch_size),
         validation_truth=validation.truth,
     )
+
+
+SettingsT = TypeVar("SettingsT", bound=Training)
+
+
+def fit_batch_size(settings: SettingsT, images: int, replicas: int) -> SettingsT:
+    """Returns the settings with a batch of at most the training set, and logs a warning if the batch is lowered.
+
+    Args:
+        settings: `train_batch_size` may be lowered.
+        images: number of training images.
+        replicas: number of GPUs, by which a lowered batch can be divided.
+
+    Raises:
+        ValueError: as `steps_per_epoch`.
+
+    Example:
+        >>> fit_batch_size(Training(train_batch_size=32), images=31, replicas=2).train_batch_size
+        30
+    """
+    batch_size = settings.train_batch_size
+    if batch_size > images >= replicas:
+        settings = dataclasses.replace(settings, train_batch_size=images - images % replicas)
+        log.warning(
+            "train_batch_size is lowered from %d to %d, since there are %d training images",
+            batch_size, settings.train_batch_size, images,
+        )  # fmt: skip
+    steps_per_epoch(images, settings.train_batch_size, replicas)
+    return settings
 
 
 def steps_per_epoch(images: int, batch_size: int, replicas: int) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
-from radiograft.config.data_policy import CONTRADICTION, MISSPELLED
+from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
 from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
+from radiograft.imaging.views import projection
 
-UNWANTED_VIEWS = {"frontal": ("L", "LL", "RL", "LAT", "LATERAL"), "lateral": ("PA", "AP", "FRONTAL"), "all": ()}
-BESIDE_NO_FINDING = ("Support Devices",)  # compatible with CheXpert's No Finding (Irvin et al. 2019)
+MAX_SPELLINGS = 10  # listed in a note
 MIN_SIMILARITY = 0.8  # difflib's ratio: 0.89 for Pneumonia and `Pnuemonia`, 0.67 for Pneumonia and Pneumothorax
 
 HELD_OUT_MOST = ("test", "validation", "train")
@@ -28,26 +28,55 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
         settings: labels, views and negatives.
     """
     truth = rows[[label_column(label) for label in settings.findings()]]
-    views = settings.table_layout().views
     flawed = {
         "empty file": rows["bytes"] == 0,
         "in no official split list": rows["split"].isna(),
-        f"not a {views} view": rows["view"].isin(UNWANTED_VIEWS[views]),
-        CONTRADICTION: has_contradiction(findings),
+        **_unwanted_views(rows["view"], settings.table_layout().views),
+        CONTRADICTION: has_contradiction(findings, settings.findings()),
         MISSPELLED: _any(findings, has_misspelled_label(findings, settings.findings())),
         "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
         positive = truth.eq(1.0).any(axis="columns")
-        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~marked
+        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~_any(findings, [NO_FINDING])
     return flawed
 
 
-def has_contradiction(findings: pd.DataFrame) -> pd.Series[bool]:
-    """Returns which images have both 'No Finding' and a finding."""
-    others = [name for name in map(str, findings) if name not in (NO_FINDING, *BESIDE_NO_FINDING)]
-    return _any(findings, [NO_FINDING]) & _any(findings, others)
+def _unwanted_views(views: pd.Series[str], wanted: str) -> dict[str, pd.Series[bool]]:
+    if wanted == "all":
+        return {}
+    shown = _projections(views)
+    unknown = shown.eq("").fillna(False).astype(bool)
+    return {f"not a {wanted} view": shown.notna() & shown.ne(wanted) & ~unknown, UNKNOWN_VIEW: unknown}
+
+
+def _projections(views: pd.Series[str]) -> pd.Series[str]:
+    """Returns the projection of each view, missing if the view is."""
+    return views.map({view: projection(view) for view in views.dropna().unique()}).astype("string")
+
+
+def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tuple[str, ...]:
+    """Returns a note that counts the spellings that are neither frontal nor lateral, unless all views are wanted.
+
+    Args:
+        views: view of each image, missing if unknown.
+        wanted: the option `views` of data_table.
+        named: whether the note lists the spellings.
+    """
+    unknown = views[_projections(views).eq("").fillna(False)].value_counts()
+    if wanted == "all" or unknown.empty:
+        return ()
+    listed = [f"{str(view)[:40]!r} ({count})" for view, count in unknown.head(MAX_SPELLINGS).items()] if named else []
+    more = [f"{len(unknown) - len(listed)} spellings"] if len(unknown) > len(listed) else []
+    return (f"{unknown.sum()} images have a view that is neither frontal nor lateral: {', '.join(listed + more)}",)
+
+
+def has_contradiction(findings: pd.DataFrame, labels: Iterable[str]) -> pd.Series[bool]:
+    """Returns which images have both 'No Finding' and a label.
+
+    Other columns do not count: they may hold findings that nobody requested, or no findings, such as `male`.
+    """
+    return _any(findings, [NO_FINDING]) & _any(findings, labels)
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
@@ -74,6 +103,21 @@ def _similar(name: str, label: str) -> bool:
 
 def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
+
+
+def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are identical to an image of any split that has a different label, by reason.
+
+    The label of none of them can be trusted. An unknown label differs from none.
+
+    Args:
+        rows: `md5` and the label columns.
+        labels: names of the labels.
+    """
+    copied = rows["md5"].duplicated(keep=False)
+    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
+    return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 
 
 def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:

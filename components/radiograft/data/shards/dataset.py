@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from radiograft.config.data import Augmentation
+from radiograft.config.data import STRETCH, Augmentation
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
+from radiograft.imaging.geometry import ImageInput, as_range
 from radiograft.registry.results import DataSummary
 
 SHUFFLE_IMAGES = 4096
@@ -33,7 +34,7 @@ class Shards:
         rows: catalog rows of the stored images, split after split in stored order.
         boxes: bounding boxes of the catalog (see `no_boxes`), including those of images that are not stored.
         labels: names of the labels.
-        image_size: width and height in pixels.
+        image_input: size of the images, and how they were converted.
         augmentation: augmentation of training images.
         summary: contents of shards.json.
     """
@@ -42,7 +43,7 @@ class Shards:
     rows: pd.DataFrame
     boxes: pd.DataFrame
     labels: tuple[str, ...]
-    image_size: int
+    image_input: ImageInput
     augmentation: Augmentation
     summary: DataSummary
 
@@ -55,10 +56,17 @@ class Shards:
             rows=pd.read_parquet(folder / "rows.parquet"),
             boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
-            image_size=summary["image_size"],
+            image_input=ImageInput(
+                summary["image_size"], summary.get("image_resize", STRETCH), as_range(summary.get("gray_range"))
+            ),
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,
         )
+
+    @property
+    def image_size(self) -> int:
+        """Width and height in pixels."""
+        return self.image_input.size
 
     def split(self, split: str) -> pd.DataFrame:
         """Returns the rows of a split in stored order."""
@@ -125,7 +133,7 @@ class Shards:
         """Returns what identifies these shards: data, image size, augmentation and number of stored images."""
         return {
             "fingerprint": self.summary["fingerprint"],
-            "image_size": self.image_size,
+            "image_input": self.image_input,
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
         }

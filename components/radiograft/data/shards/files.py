@@ -17,7 +17,7 @@ import pandas as pd
 
 from radiograft.config.data import Augmentation
 from radiograft.data.catalog import SPLITS, no_boxes
-from radiograft.storage import npz_archive, tar_archive
+from radiograft.storage import archive, npz_archive
 
 RECORDS_SUFFIX = ".tfrecord"
 # A record consists of its length, the checksum of the length, its content and the checksum of the content (see
@@ -106,7 +106,7 @@ def plan_shards(rows: pd.DataFrame) -> list[Shard]:
 
 def sort_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
     """Sorts rows so that each archive can be read in one pass. Rows of individual files keep their order."""
-    keys = [(npz_archive.parse_row_uri(uri), tar_archive.parse_member_uri(uri)) for uri in rows["uri"]]
+    keys = [(npz_archive.parse_row_uri(uri), archive.parse_member_uri(uri)) for uri in rows["uri"]]
     return rows.iloc[sorted(range(len(rows)), key=keys.__getitem__)].reset_index(drop=True)
 
 

@@ -19,7 +19,8 @@ SCHEMA = pa.schema(
         ("image_id", pa.string()),
         ("stored", pa.bool_()),
         ("mode", pa.string()),  # Pillow mode; empty if the file is unreadable
-        ("pixels", pa.int64()),  # number of pixels of the file; 0 if not stored
+        ("height", pa.int64()),  # upright sides of the image before resizing; 0 if not stored
+        ("width", pa.int64()),
         ("reasons", pa.list_(pa.string())),  # why it is not stored, or which defects it may have
         ("hash", pa.uint64()),  # perceptual hash (see image_checks); 0 if not stored
         ("thumbnail", pa.binary()),
@@ -34,13 +35,14 @@ class RowStatus(NamedTuple):
         mode: Pillow mode of the file.
         reasons: why the image is not stored, or which defects a stored image may have.
         look: result of `check_image`; None if the image is not stored.
-        pixels: number of pixels of the file; 0 if the image is not stored.
+        height, width: upright sides of the image before resizing; 0 if the image is not stored.
     """
 
     mode: str
     reasons: tuple[str, ...]
     look: ImageCheck | None = None
-    pixels: int = 0
+    height: int = 0
+    width: int = 0
 
 
 def write(path: Path, image_ids: Iterable[str], statuses: Sequence[RowStatus]) -> None:
@@ -51,7 +53,8 @@ def write(path: Path, image_ids: Iterable[str], statuses: Sequence[RowStatus]) -
             "image_id": list(image_ids),
             "stored": [check is not None for check in checks],
             "mode": [status.mode for status in statuses],
-            "pixels": [status.pixels for status in statuses],
+            "height": [status.height for status in statuses],
+            "width": [status.width for status in statuses],
             "reasons": [list(status.reasons) for status in statuses],
             "hash": np.array([check.hash if check else 0 for check in checks], "uint64"),
             "thumbnail": [check.thumbnail.tobytes() if check else b"" for check in checks],

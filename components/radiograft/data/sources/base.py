@@ -1,4 +1,4 @@
-"""What every dataset reader returns, and the functions that readers share: patient ids, ages and findings."""
+"""What every dataset reader returns, and the functions that readers share: patient ids, ages and labels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.base import did_you_mean
-from radiograft.data.catalog import no_boxes
+from radiograft.data.catalog import FileCounts, no_boxes
 from radiograft.utils.errors import SensitiveValueError
+from radiograft.utils.spelling import fold_id, fold_name, is_unknown
 
 NO_PATIENTS = (
     "the dataset has no patient ids: each image counts as its own patient; if several images show one patient, "
@@ -19,11 +19,11 @@ NO_PATIENTS = (
 )
 
 MAX_AGE = 120.0
+MAX_LISTED = 30  # names in a message
+MAX_CHARACTERS, MAX_WORDS = 40, 5  # of a name that a message lists; longer ones may be sentences of a report
+NEGATIONS = ("no ", "not ", "without ", "negative for ")
+ANONYMOUS = frozenset({"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified", "removed"})
 YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-
-NORMAL = ("normal", "no finding", "nofinding", "healthy", "negative")
-TRUTH = dict.fromkeys(("1", "1.0", "true"), 1.0) | dict.fromkeys(("0", "0.0", "false"), 0.0)
-UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
 
 
 class Source(NamedTuple):
@@ -40,6 +40,9 @@ class Source(NamedTuple):
         excluded: `image_id` and `reason` of every excluded image, row or box.
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
+        readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
+            the order of `findings`, whose values are the maximum of these.
+        files: Numbers of the files below `uri`; None if it is a single file.
     """
 
     uri: str
@@ -48,6 +51,28 @@ class Source(NamedTuple):
     excluded: pd.DataFrame
     notes: tuple[str, ...] = ()
     boxes: pd.DataFrame = no_boxes()
+    readings: pd.DataFrame | None = None
+    files: FileCounts | None = None
+
+
+def match_labels(source: Source, labels: Iterable[str]) -> Source:
+    """Returns the source with its findings spelled as the labels that differ only in case, white space or Unicode form.
+
+    Raises:
+        SensitiveValueError: Several findings differ from a label only in this, and none is spelled like it.
+    """
+    names = [str(name) for name in source.findings]
+    spellings: dict[str, str] = {}
+    for label in labels:
+        alike = [name for name in names if fold_name(name) == fold_name(label)]
+        if label in alike or not alike:
+            continue
+        if len(alike) > 1:
+            message = f"data_labels must be spelled as in the dataset, got {label!r}, which may be"
+            raise SensitiveValueError(f"{message} {' or '.join(map(repr, alike))}", f"{message} {len(alike)} findings")
+        spellings[alike[0]] = label
+    boxes = source.boxes.assign(finding=source.boxes["finding"].replace(spellings))
+    return source._replace(findings=source.findings.rename(columns=spellings), boxes=boxes)
 
 
 def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
@@ -55,40 +80,100 @@ def check_known_labels(labels: Iterable[str], known: Iterable[str]) -> None:
 
     Raises:
         SensitiveValueError: A label is unknown. The message lists the findings, which may be names of patients if
-            folders were read as findings.
+            folders were read as findings. It leaves out names that may be sentences of a report.
     """
     known = sorted(known)
+    short = _without_sentences(known)
+    more = f" and {len(known) - len(short[:MAX_LISTED])} more" if len(known) > len(short[:MAX_LISTED]) else ""
     for label in labels:
         if label not in known:
             raise SensitiveValueError(
-                f"data_labels must be findings of the dataset ({', '.join(known)}), got {label!r}"
-                + did_you_mean(label, known),
+                f"data_labels must be findings of the dataset ({', '.join(short[:MAX_LISTED])}{more}), got {label!r}"
+                + did_you_mean(label, short),
                 f"data_labels must be findings of the dataset, which has {len(known)}, got {label!r}",
             )
+
+
+def _without_sentences(names: Iterable[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if len(name) <= MAX_CHARACTERS and len(name.split()) <= MAX_WORDS and not name.endswith((".", "!", "?"))
+    ]
+
+
+def contained_notes(findings: pd.DataFrame, labels: Iterable[str], *, named: bool = True) -> tuple[str, ...]:
+    """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`.
+
+    Args:
+        findings: As `Source.findings`.
+        labels: Names of columns of `findings`.
+        named: Whether the notes list these findings.
+    """
+    notes = []
+    for label in labels:
+        within = re.compile(rf"(?<!\w){re.escape(fold_name(label))}(?!\w)")
+        others = [name for name in map(str, findings) if name != label and within.search(fold_name(name))]
+        others = [name for name in others if not fold_name(name).startswith(NEGATIONS)]
+        count = int((findings[others].eq(1.0).any(axis="columns") & findings[label].eq(0.0)).sum()) if others else 0
+        if count:
+            listed = ", ".join(map(repr, _without_sentences(others)[:3])) if named else ""
+            notes.append(
+                f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: "
+                f"their {count} images count as negative for {label}"
+            )
+    return tuple(notes)
 
 
 def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     """Normalizes patient ids and replaces missing ids by the image's id.
 
-    `00000012` and `12` in one dataset become one patient, who would otherwise be in two splits.
+    Ids such as `00000012`, `12` and `12.0` in one dataset become one patient, who would otherwise be in two splits; see
+    `fold_id`. Words such as `unknown` and `anonymous` are no ids.
 
     Returns:
         The patient ids, and notes about replaced and merged ids.
     """
-    ids, notes = _merge_zero_padded_ids(ids)
-    missing = ids.eq("") | ids.isna()
+    ids, notes = _merge_spellings(ids.astype("string"))
+    missing = ids.isna()
     if missing.any():
         some_missing = f"{missing.sum()} images have no patient id: each counts as its own patient"
         notes = (NO_PATIENTS if missing.all() else some_missing, *notes)
     return ids.mask(missing, image_ids), notes
 
 
-def _merge_zero_padded_ids(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
-    unpadded = ids.str.replace(r"^0+(?=\d+$)", "", regex=True)
-    mixed = ids.groupby(unpadded).transform("nunique") > 1
-    count = int(unpadded[mixed].nunique())
-    note = f"{count} patient ids occur with and without leading zeros: both forms count as the same patient"
-    return ids.mask(mixed, unpadded), (note,) if count else ()
+def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
+    """Replaces ids of one patient by one id, and unknown words by missing values."""
+    codes, distinct = pd.factorize(ids.astype(object), use_na_sentinel=True)
+    folded = pd.Series([_fold_patient(text) for text in distinct], dtype="string")
+    mixed = folded.notna() & folded.duplicated(keep=False)
+    count = int(folded[mixed].nunique())
+    note = (
+        f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
+        "each is one patient"
+    )
+    merged = pd.Series(distinct, dtype="string").str.strip().mask(folded.isna()).mask(mixed, folded)
+    found = pd.Series(merged.to_numpy(dtype=object)[codes] if len(distinct) else None, ids.index, dtype="string")
+    return found.mask(ids.isna()), (note,) if count else ()
+
+
+def _fold_patient(text: str) -> str | None:
+    """Returns the id without differences of spelling, or None for a word that means unknown."""
+    if text.isdigit() and text.isascii() and text[0] != "0":
+        return text
+    return None if is_unknown(text) or fold_name(text) in ANONYMOUS else fold_id(text)
+
+
+def ages_in_years(ages: pd.Series[str]) -> pd.Series[float]:
+    """Returns `age_in_years` of each text, float64."""
+    return ages.map({age: age_in_years(age) for age in ages.unique()}).astype("float64")
+
+
+def without_unknown(cells: pd.Series[str]) -> pd.Series[str]:
+    """Returns the cells with missing values in place of empty cells and words such as `unknown`, `nan` or `n/a`."""
+    return cells.mask(
+        cells.map({cell: is_unknown(cell) for cell in cells.dropna().unique()}).astype("boolean").fillna(True)
+    )
 
 
 def age_in_years(age: str) -> float:
@@ -106,40 +191,3 @@ def age_in_years(age: str) -> float:
         return float("nan")
     value = int(match[1]) * YEARS[match[2]]
     return value if value <= MAX_AGE else float("nan")
-
-
-def normalize_finding(name: str) -> str:
-    """Returns the spelling of a finding in ChestX-ray14; other findings keep their name.
-
-    Example:
-        >>> normalize_finding("PNEUMONIA"), normalize_finding("normal")
-        ('Pneumonia', 'No Finding')
-    """
-    key = name.strip().casefold().replace("_", " ")
-    if key in NORMAL:
-        return NO_FINDING
-    return next((known for known in FINDINGS if known.casefold().replace("_", " ") == key), name.strip())
-
-
-def findings_from_text(cells: pd.Series[str], separator: str) -> pd.DataFrame:
-    """Returns one column per finding from cells that list findings; in an empty cell every finding is unknown."""
-    names = cells.map(lambda cell: "|".join(normalize_finding(name) for name in cell.split(separator) if name.strip()))
-    columns = names.str.get_dummies(sep="|").astype("float64")
-    return columns.mask(names == "")
-
-
-def findings_from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
-    """Returns the columns that contain only 1, 0, -1 and blanks as findings.
-
-    Args:
-        table: Cells as text.
-        uncertain: Meaning of -1, a key of UNCERTAIN.
-        blank: Value of an empty cell.
-    """
-    values = {**TRUTH, **dict.fromkeys(("-1", "-1.0"), UNCERTAIN[uncertain]), "": blank}
-    columns = {}
-    for name in table.columns:
-        cells = table[name].str.strip().str.lower()
-        if cells.isin(list(values)).all():
-            columns[NO_FINDING if normalize_finding(name) == NO_FINDING else name] = cells.map(values).astype("float64")
-    return pd.DataFrame(columns, index=table.index)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from radiograft import storage
+from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
-from radiograft.data.sources import image_files
-from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources import image_files, label_cells, listing
+from radiograft.data.sources.base import Source, ages_in_years, patient_ids
 from radiograft.data.sources.image_files import isin
 from radiograft.utils.errors import SensitiveValueError
 
@@ -25,6 +26,8 @@ COLUMNS = {
     "View Position": "view",
 }
 
+LAYOUT = TableLayout(label="Finding Labels")
+
 BOX_TABLE = "BBox_List_2017.csv"
 # The commas in the column name "Bbox [x,y,w,h]" split it into four.
 BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")
@@ -32,31 +35,35 @@ IMAGE_SIDE = 1024  # pixels per side of the square images on which the boxes wer
 BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that differ from those in the label table
 
 
-def read(uri: str) -> Source:
+def read(uri: str, labels: Sequence[str] = ()) -> Source:
     """Reads a folder or object store prefix in NIH's layout.
 
     `official` is `train_val` or `test`, or missing if the dataset has no lists. Every finding in the table gets a
     column, even if no image shows it. Boxes come from `BBox_List_2017.csv`, if present. Image files are read only to
     compute checksums that the storage does not provide; archives are read once.
 
+    Args:
+        uri: Folder or prefix.
+        labels: The requested labels.
+
     Raises:
         FileNotFoundError: The folder, its table or one of the two lists is missing.
         ValueError: A table lacks columns, an image is in both lists, or the lists name none of the images.
     """
-    files = {entry.name: entry for entry in storage.list_files(uri)}
+    files = {entry.name: entry for entry in listing.list_source(uri)}
     table = _read_table(files, uri)
-    images, excluded_files = image_files.list_images(files.values())
+    listed = listing.list_images(files.values())
+    images = listed.images
     images["image_id"] = image_files.file_names(images.pop("path"))
     rows, excluded_rows = image_files.join_labels(table, images)
     boxes, excluded_boxes = _read_boxes(files, rows["image_id"])
     rows["official"] = _official_splits(rows["image_id"], _read_lists(files, uri), uri)
     rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
-    known = sorted(set("|".join(table["findings"].unique()).split("|")) - {""})
-    names = rows["findings"].fillna("")
-    findings = names.str.get_dummies(sep="|").astype("float64").reindex(columns=known, fill_value=0.0)
-    findings = findings.mask(names == "")
-    excluded = pd.concat([excluded_files, excluded_rows, excluded_boxes])
-    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes)
+    known = label_cells.findings_from_text(table["findings"].drop_duplicates(), LAYOUT, labels).columns
+    findings = label_cells.findings_from_text(rows["findings"], LAYOUT, labels)
+    findings = findings.reindex(columns=known, fill_value=0.0).mask(findings.isna().all(axis="columns"))
+    excluded = pd.concat([listed.excluded, excluded_rows, excluded_boxes])
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
@@ -73,7 +80,7 @@ def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
         raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
     frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # v2020 writes 1 for 00000001
-    frame["age"] = frame["age"].map(age_in_years).astype("float64")
+    frame["age"] = ages_in_years(frame["age"])
     return frame
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from radiograft import storage
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import image_files
+from radiograft.data.sources import listing
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.table import join_table, parse_rows
 
@@ -20,7 +22,7 @@ FINDINGS = (
 VALID_TESTS = "CheXpert's test.csv is missing: valid.csv, which radiologists labeled, is the test split"
 
 
-def read(uri: str, layout: TableLayout) -> Source:
+def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
     """Reads a folder or object store prefix in CheXpert's layout.
 
     A finding that a report does not mention is absent. If test.csv is missing, valid.csv is the test split and the
@@ -29,12 +31,13 @@ def read(uri: str, layout: TableLayout) -> Source:
     Args:
         uri: Folder or prefix.
         layout: Only `uncertain`, the meaning of -1, is used; the columns are CheXpert's own.
+        labels: The requested labels.
 
     Raises:
         FileNotFoundError: The folder, train.csv or valid.csv is missing.
         ValueError: A table lacks columns.
     """
-    files = {entry.name: entry for entry in storage.list_files(uri)}
+    files = {entry.name: entry for entry in listing.list_source(uri)}
     tables = {split: table for split, name in TABLES.items() if (table := _read_table(files, name)) is not None}
     missing = [TABLES[split] for split in ("train", "validation") if split not in tables]
     if missing:
@@ -44,14 +47,16 @@ def read(uri: str, layout: TableLayout) -> Source:
     official = {} if "test" in tables else {"train": "train_val", "validation": "test"}
     table = pd.concat([part.assign(split=official.get(split, split)) for split, part in tables.items()])
     table = table.reset_index(drop=True).fillna("")
-    parsed = parse_rows(
-        table, TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain), "train.csv", blank=0.0
-    )
-    images, excluded = image_files.list_images(files.values())
+    columns = TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain)
+    parsed = parse_rows(table, columns, "train.csv", blank=0.0, labels=[name for name in labels if name in FINDINGS])
+    listed = listing.list_images(files.values())
     rows = parsed.rows.assign(image_id=parsed.rows["image"])
-    source = join_table(uri, rows, parsed.findings.filter(list(FINDINGS)), images.rename(columns={"path": "image_id"}))
+    source = join_table(
+        uri, rows, parsed.findings.filter(list(FINDINGS)), listed.images.rename(columns={"path": "image_id"})
+    )
     notes = source.notes if "test" in tables else (*source.notes, VALID_TESTS)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]), notes=notes)
+    excluded = pd.concat([listed.excluded, source.excluded])
+    return source._replace(excluded=excluded, notes=notes, files=listed.files)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], name: str) -> pd.DataFrame | None:
@@ -63,6 +68,7 @@ def _read_table(files: dict[str, storage.ObjectInfo], name: str) -> pd.DataFrame
     missing = [column for column in ("Path", *FINDINGS) if column not in table]
     if missing:
         raise ValueError(f"{name} must have CheXpert's columns; missing: {', '.join(missing)}")
+    table["Path"] = table["Path"].str.replace("\\", "/", regex=False)
     parts = table["Path"].str.extract(PATH)
     table["Path"], table["patient"] = parts[0].fillna(table["Path"]), parts[1].fillna("")
     lateral = table["Path"].str.contains("lateral")

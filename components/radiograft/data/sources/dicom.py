@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
 from radiograft import storage
 from radiograft.config.data import TableLayout
+from radiograft.config.data_policy import FOR_PROCESSING, OTHER_BODY_PART
 from radiograft.data import table_files as table_io
-from radiograft.data.catalog import exclusion
-from radiograft.data.sources import base, image_files, image_folder
+from radiograft.data.catalog import FileCounts, exclusion
+from radiograft.data.sources import image_folder, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
-from radiograft.data.sources.table import parse_rows, with_findings
+from radiograft.data.sources.table import find_readings, parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
 # Fields of TableLayout and the columns of tags that they replace.
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}
+TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex", "manufacturer": "manufacturer"}
 BURNED_IN = "patient identity burned into the pixels"
-GONE = "gone since it was listed"
+MIN_SHARE = 0.9  # of the files that name a body part; a dataset of several parts is left as it is
+
+log = logging.getLogger(__name__)
 
 
-def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
+def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, refuse_burned_in: bool) -> Source:
     """Reads a folder or object store prefix; from a bucket only the tags of each file are downloaded.
 
     Findings and official splits come from the table in the root folder, or without one from the folders, as in
@@ -33,38 +38,51 @@ def read(uri: str, layout: TableLayout, *, refuse_burned_in: bool) -> Source:
     Args:
         uri: Folder or prefix.
         layout: Columns of the table.
+        labels: The requested labels.
         refuse_burned_in: Whether to exclude images whose tags report burned-in annotations.
 
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: The folder holds more than one table, or the table lacks columns or names none of the images.
     """
-    entries = list(storage.list_files(uri))
+    entries = listing.list_source(uri)
     tables = [entry for entry in entries if "/" not in entry.name and table_io.is_table(entry.name)]
     if len(tables) > 1:
         message = "data_source must contain at most one table, got"
         raise SensitiveValueError(f"{message} {', '.join(table.name for table in tables)}", f"{message} {len(tables)}")
-    images, excluded = radiographs([entry for entry in entries if entry not in tables], refuse_burned_in)
-    source = _label_by_table(uri, tables[0], layout, images) if tables else _label_by_folder(uri, images)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]))
+    images, excluded, files = radiographs(entries, refuse_burned_in)
+    if tables:
+        source = _label_by_table(uri, tables[0], layout, labels, images, excluded)
+    else:
+        source = _label_by_folder(uri, labels, images)
+    return source._replace(excluded=pd.concat([excluded, source.excluded]), files=files)
 
 
-def _label_by_table(uri: str, entry: storage.ObjectInfo, layout: TableLayout, images: pd.DataFrame) -> Source:
-    table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name)
+def _label_by_table(
+    uri: str,
+    entry: storage.ObjectInfo,
+    layout: TableLayout,
+    labels: Sequence[str],
+    images: pd.DataFrame,
+    set_aside: pd.DataFrame,
+) -> Source:
+    table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name, labels=labels)
     from_table = [column for field, column in TAGS.items() if layout.named(field)]
-    rows, images = image_files.match_images_to_rows(
-        table.rows[["image", "official", *from_table]], images.drop(columns=from_table), entry.name
+    rows, images = name_matching.match_images_to_rows(
+        table.rows[["image", "official", "reader", *from_table]], images.drop(columns=from_table), entry.name
     )
-    return _source(uri, *with_findings(rows, table.findings, images))
+    rows = name_matching.without_rows_of(rows, set_aside, images, entry.name)
+    source = _source(uri, *with_findings(rows, table.findings, images))
+    return source._replace(readings=find_readings(rows, table.findings))
 
 
-def _label_by_folder(uri: str, images: pd.DataFrame) -> Source:
+def _label_by_folder(uri: str, labels: Sequence[str], images: pd.DataFrame) -> Source:
     rows = images.rename(columns={"path": "image_id"})
-    labels = image_folder.labels_from_folders(rows["image_id"], uri)
-    labeled = labels.classes.notna()
+    folders = image_folder.labels_from_folders(rows["image_id"], uri)
+    labeled = folders.classes.notna()
     excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
-    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
-    return _source(uri, rows.assign(official=labels.official)[labeled].reset_index(drop=True), findings, excluded)
+    findings = label_cells.findings_from_folders(folders.classes[labeled].reset_index(drop=True), labels)
+    return _source(uri, rows.assign(official=folders.official)[labeled].reset_index(drop=True), findings, excluded)
 
 
 def _source(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, excluded: pd.DataFrame) -> Source:
@@ -72,12 +90,11 @@ def _source(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, excluded: pd.D
     return Source(uri, rows.drop(columns="instance_uid"), findings, excluded, notes)
 
 
-def radiographs(entries: Sequence[storage.ObjectInfo], refuse_burned_in: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Reads the tags of files in parallel.
+def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -> listing.Listing:
+    """Reads the tags of files in parallel, except those of tables, texts and operating systems.
 
     Returns:
-        The radiographs, one row each with path, uri, bytes, md5 and tags, sorted by path; and the other files as
-        `exclusion` rows.
+        The radiographs, with the tags as additional columns; the other files; and the numbers.
     """
 
     def read_entry(entry: storage.ObjectInfo) -> Tags | str:
@@ -87,15 +104,35 @@ def radiographs(entries: Sequence[storage.ObjectInfo], refuse_burned_in: bool) -
         except UnsupportedDicomError as error:
             return str(error)
         except FileNotFoundError:  # the message would contain the file's name
-            return GONE
+            return listing.GONE
         return BURNED_IN if tags.burned_in and refuse_burned_in else tags
 
+    kinds = {entry: listing.kind_of(entry.name) for entry in entries}
+    ignored = collections.Counter(listing.ignored_as(e.name) for e, kind in kinds.items() if kind == listing.IGNORED)
+    documents = list(kinds.values()).count(listing.DOCUMENT)
+    read = [entry for entry, kind in kinds.items() if kind not in (listing.IGNORED, listing.DOCUMENT)]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        tags_by_name = dict(zip([entry.name for entry in entries], pool.map(read_entry, entries), strict=True))
+        tags_by_name = dict(zip([entry.name for entry in read], pool.map(read_entry, read), strict=True))
     reasons = {name: tags for name, tags in tags_by_name.items() if isinstance(tags, str)}
-    kept = image_files.image_frame(storage.with_md5(entry for entry in entries if entry.name not in reasons))
-    reasons |= dict.fromkeys(sorted(tags_by_name.keys() - reasons.keys() - set(kept["path"])), GONE)
+    reasons |= _unlike_the_others({name: tags for name, tags in tags_by_name.items() if isinstance(tags, Tags)})
+    kept = listing.image_frame(storage.with_md5(entry for entry in read if entry.name not in reasons))
+    reasons |= dict.fromkeys(sorted(tags_by_name.keys() - reasons.keys() - set(kept["path"])), listing.GONE)
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
-    return kept.join(tags.drop(columns="burned_in")), pd.concat([exclusion([], ""), *excluded])
+    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age", "manufacturer"]])
+    counts = FileCounts(len(kinds), documents, 0, dict(sorted(ignored.items())))
+    return listing.Listing(images, pd.concat([exclusion([], ""), *excluded]), counts)
+
+
+def _unlike_the_others(tags: Mapping[str, Tags]) -> dict[str, str]:
+    """Returns the reason of each file that shows another body part than the dataset, or raw values beside images."""
+    parts = collections.Counter(tag.body_part for tag in tags.values() if tag.body_part)
+    usual, count = next(iter(parts.most_common(1)), ("", 0))
+    is_chosen = count >= MIN_SHARE * parts.total()
+    if len(parts) > 1:
+        log.info("BodyPartExamined: %s", ", ".join(f"{part} {number}" for part, number in parts.most_common()))
+    has_presentation = any(not tag.for_processing for tag in tags.values())
+    reasons = {name: FOR_PROCESSING for name, tag in tags.items() if tag.for_processing and has_presentation}
+    others = [name for name, tag in tags.items() if is_chosen and tag.body_part not in (None, usual)]
+    return dict.fromkeys(others, OTHER_BODY_PART) | reasons

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft import storage
 from radiograft.data import splits
 from radiograft.data.catalog import exclusion
-from radiograft.data.sources import base, image_files
+from radiograft.data.sources import label_cells, listing
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 
@@ -30,25 +30,30 @@ class FolderLabels(NamedTuple):
     official: pd.Series[str]
 
 
-def read(uri: str) -> Source:
+def read(uri: str, labels: Sequence[str] = ()) -> Source:
     """Reads a folder or object store prefix with one folder per class.
 
     Patient ids are read from file names that follow Kermany's naming.
+
+    Args:
+        uri: Folder or prefix.
+        labels: The requested labels.
 
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: There are fewer than two classes.
     """
-    images, excluded_files = image_files.list_images(storage.list_files(uri))
-    rows = images.rename(columns={"path": "image_id"})
-    labels = labels_from_folders(rows["image_id"], uri)
-    labeled = labels.classes.notna()
+    listed = listing.list_images(listing.list_source(uri))
+    rows = listed.images.rename(columns={"path": "image_id"})
+    folders = labels_from_folders(rows["image_id"], uri)
+    labeled = folders.classes.notna()
     excluded = exclusion(rows["image_id"][~labeled], "image outside the class folders")
-    rows = rows.assign(official=labels.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
+    rows = rows.assign(official=folders.official, view=None, sex=None, age=float("nan"))[labeled].reset_index(drop=True)
     rows["patient_id"], notes = patient_ids(rows["image_id"].map(kermany_patient).astype("string"), rows["image_id"])
-    findings = base.findings_from_text(labels.classes[labeled].reset_index(drop=True), separator="|")
-    excluded = pd.concat([excluded_files, excluded])
-    return Source(uri, rows.astype({"view": "string", "sex": "string"}), findings, excluded, notes)
+    findings = label_cells.findings_from_folders(folders.classes[labeled].reset_index(drop=True), labels)
+    excluded = pd.concat([listed.excluded, excluded])
+    rows = rows.astype({"view": "string", "sex": "string"})
+    return Source(uri, rows, findings, excluded, notes, files=listed.files)
 
 
 def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
@@ -60,6 +65,7 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
     parts = paths.str.split("/")
     tops = sorted({part[0] for part in parts if len(part) > 1})
     has_splits = bool(tops) and all(top.lower() in splits.NAMES for top in tops)
+    _check_no_class_beside_splits(tops, uri)
     depth = 1 if has_splits else 0
     classes = parts.map(lambda part: part[depth] if len(part) > depth + 1 else None).astype("string")
     if classes.nunique() < 2:
@@ -69,8 +75,33 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
             f"that contain the class folders; {uri} has"
         )
         raise SensitiveValueError(f"{message} {', '.join(names) or 'none'}", f"{message} {len(names)}")
-    split_names = parts.map(lambda part: part[0] if has_splits else "").astype("string")
+    split_names = parts.map(lambda part: part[0] if has_splits and len(part) > 1 else "").astype("string")
     return FolderLabels(classes, splits.official_splits(split_names, uri))
+
+
+def _check_no_class_beside_splits(folders: list[str], uri: str) -> None:
+    """Rejects a tree that was unpacked into itself, whose splits would be learned as classes.
+
+    Raises:
+        SensitiveValueError: At least two folders name splits, and others do not.
+    """
+    parts = sorted(
+        (name for name in folders if name.lower() in splits.NAMES),
+        key=lambda name: list(splits.NAMES).index(name.lower()),
+    )
+    others = [name for name in folders if name not in parts]
+    if len(parts) < 2 or not others:
+        return
+    message = f"data_source must contain splits or classes, got both: in {uri}, {_listed(parts)} stand beside"
+    which = "that folder or remove it" if len(others) == 1 else "one of these folders or remove them"
+    raise SensitiveValueError(
+        f"{message} the folder{'s' * (len(others) > 1)} {_listed(others)}: give {which}",
+        f"{message} {len(others)} other folders: give {which}",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def kermany_patient(path: str) -> str:

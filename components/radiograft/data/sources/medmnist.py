@@ -6,6 +6,7 @@ The images stay in the file: a row's `uri` names the file, the array and the row
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from radiograft.config import NO_FINDING
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from radiograft.storage import npz_archive
+
+log = logging.getLogger(__name__)
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -38,6 +41,7 @@ def read(uri: str, names: Sequence[str]) -> Source:
     with npz_archive.open_npz(uri) as archive:
         labels = np.concatenate([_read_labels(archive, part, names) for part in SPLITS])
         present = _decode_labels(labels, names, uri)
+        _log_classes(labels, names)
         rows = pd.concat([_image_rows(archive, part) for part in SPLITS], ignore_index=True)
     findings = pd.DataFrame(present.astype("float64"), columns=list(names))
     if NO_FINDING not in findings:
@@ -68,6 +72,17 @@ def _read_labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str
             f"separated by commas, got {len(names)}: {', '.join(names)}"
         )
     return archive.read(f"{part}_labels")
+
+
+def _log_classes(labels: np.ndarray, names: Sequence[str]) -> None:
+    """Logs the number or column and the count of each name, so that names in a wrong order stand out."""
+    if labels.shape[1] > 1:
+        for column, name in enumerate(names):
+            log.info("column %d is %r: %d of %d images", column, name, labels[:, column].sum(), len(labels))
+        return
+    meanings = dict(enumerate(names)) if len(names) > 1 else {0: f"not {names[0]}", 1: names[0]}
+    for number, name in meanings.items():
+        log.info("class %d is %r: %d of %d images", number, name, (labels == number).sum(), len(labels))
 
 
 def _describe(header: npz_archive.NpyHeader) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.data.sources import chestxray14, chexpert, image_files, image_folder, medmnist, table
+from radiograft.data.sources import archives, chestxray14, chexpert, image_folder, listing, medmnist, table
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.data.synthetic.dataset import generate_phantom_files
 
@@ -23,12 +23,20 @@ def read_dicom(settings: Ingest) -> Source:
     """Reads a tree of DICOM files; only this reader imports pydicom."""
     from radiograft.data.sources import dicom
 
-    return dicom.read(settings.data_source, settings.table_layout(), refuse_burned_in=settings.deidentifies())
+    return dicom.read(
+        settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies()
+    )
+
+
+def read_archive(settings: Ingest) -> Source:
+    """Reads a dataset in the layout of the archive that `data_format` names."""
+    layout, keeps_burned_in = settings.table_layout(), not settings.deidentifies()
+    return archives.read(settings.data_source, settings.data_format, layout, settings.findings(), keeps_burned_in)
 
 
 def read_phantom(settings: Ingest) -> Source:
     """Reads the phantom dataset; generates it first if it is missing."""
-    source = chestxray14.read(generate_phantom(settings))
+    source = chestxray14.read(generate_phantom(settings), settings.findings())
     return source._replace(notes=(SYNTHETIC, *source.notes))
 
 
@@ -52,29 +60,34 @@ def generate_phantom(settings: Ingest) -> str:
 
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
-    "chestxray14": lambda settings: chestxray14.read(settings.data_source),
-    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout()),
+    "chestxray14": lambda settings: chestxray14.read(settings.data_source, settings.findings()),
+    "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout(), settings.findings()),
     "dicom": read_dicom,
-    "folders": lambda settings: image_folder.read(settings.data_source),
+    "folders": lambda settings: image_folder.read(settings.data_source, settings.findings()),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
+    "mimic": read_archive,
+    "padchest": read_archive,
     "phantom": read_phantom,
-    "table": lambda settings: table.read(settings.data_source, settings.table_layout()),
+    "rsna": read_archive,
+    "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
+    "vindr": read_archive,
 }
 
 
 def _read_any_images(settings: Ingest) -> Source:
-    """Reads PNG and JPEG files at any depth; patient ids come from file names that follow Kermany's naming."""
-    images, excluded = image_files.list_images(storage.list_files(settings.data_source))
+    """Reads image files at any depth; patient ids come from file names that follow Kermany's naming."""
+    listed = listing.list_images(listing.list_source(settings.data_source))
+    images = listed.images.assign(view=None, sex=None, age=float("nan"))
     images["patient_id"] = images["path"].map(image_folder.kermany_patient).astype("string")
-    return _unlabeled_source(settings.data_source, images.assign(view=None, sex=None, age=float("nan")), excluded)
+    return _unlabeled_source(settings.data_source, images, listed.excluded)
 
 
 def _read_any_dicom(settings: Ingest) -> Source:
     """Reads DICOM files at any depth; patient, view, age and sex come from the tags, and tables are ignored."""
     from radiograft.data.sources.dicom import radiographs
 
-    entries = list(storage.list_files(settings.data_source))
-    return _unlabeled_source(settings.data_source, *radiographs(entries, settings.deidentifies()))
+    images, excluded, _ = radiographs(listing.list_source(settings.data_source), settings.deidentifies())
+    return _unlabeled_source(settings.data_source, images, excluded)
 
 
 def _unlabeled_source(uri: str, images: pd.DataFrame, excluded: pd.DataFrame) -> Source:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import posixpath
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from radiograft import storage
@@ -13,22 +17,26 @@ from radiograft.config.base import did_you_mean
 from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import base, image_files
-from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
+from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
+from radiograft.utils.spelling import fold_case, fold_name
+
+log = logging.getLogger(__name__)
 
 FINDING = "finding:"  # prefix of findings' columns, whose names may clash with other columns
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
-COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
+COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer")
 
 
-def read(uri: str, layout: TableLayout, *, labeled: bool = True) -> Source:
+def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: bool = True) -> Source:
     """Reads a table and the images below its folder.
 
     Args:
         uri: The table.
         layout: Names of the columns.
+        labels: The requested labels.
         labeled: Whether the table must contain findings. Otherwise every image counts as normal.
 
     Raises:
@@ -41,18 +49,27 @@ def read(uri: str, layout: TableLayout, *, labeled: bool = True) -> Source:
             f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; pass the file"
         )
     cells = table_io.read(name, storage.read_bytes(uri))
-    table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name)
-    images, excluded = image_files.list_images(storage.list_files(folder))
-    rows, images = image_files.match_images_to_rows(table.rows, images, name)
+    table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name, labels=labels)
+    listed = listing.list_images(listing.list_source(folder))
+    if listed.images.empty and listed.excluded.empty:
+        raise ValueError(f"{name} must lie in a folder above its images, and no image lies below {folder}: move it up")
+    rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
+    rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
     source = join_table(folder, rows, table.findings, images)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]))
+    return source._replace(excluded=pd.concat([listed.excluded, source.excluded]), files=listed.files)
 
 
 def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame) -> Source:
     """Joins rows and findings, which share an index, with the images by `image_id`."""
     kept, kept_findings, excluded = with_findings(rows, findings, images)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
-    return Source(uri, kept, kept_findings, excluded, notes)
+    return Source(uri, kept, kept_findings, excluded, notes, readings=find_readings(rows, findings))
+
+
+def find_readings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of images with several, see `Source.readings`, but not those that list parts of one reading."""
+    shared = rows["image_id"].duplicated(keep=False) & rows["reader"].notna()
+    return rows.loc[shared, ["image_id", "reader"]].join(findings.add_prefix(FINDING))
 
 
 def with_findings(
@@ -63,7 +80,7 @@ def with_findings(
     Returns:
         The rows that have an image, their findings with the same index, and the excluded rows and images.
     """
-    table = rows.drop(columns="image").join(findings.add_prefix(FINDING))
+    table = rows.drop(columns=["image", "reader"]).join(findings.add_prefix(FINDING))
     kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
     kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
@@ -73,26 +90,32 @@ def with_findings(
 class ParsedTable(NamedTuple):
     """Rows and findings of a table, with the same index.
 
-    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex and official.
+    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
+    ("" if unknown, missing if the rows of an image are parts of one reading) and, if the table has it, manufacturer.
     """
 
     rows: pd.DataFrame
     findings: pd.DataFrame
 
 
-def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan")) -> ParsedTable:
+def parse_rows(
+    table: pd.DataFrame, layout: TableLayout, name: str, blank: float = float("nan"), labels: Sequence[str] = ()
+) -> ParsedTable:
     """Parses a table whose cells are text.
 
     Args:
         table: Cells as text.
-        layout: Names of the columns.
+        layout: Names of the columns, which match regardless of case, white space and Unicode form.
         name: Name of the table, for messages.
         blank: Value of an empty cell in a finding's column.
+        labels: The requested labels.
 
     Raises:
         SensitiveValueError: A column that `layout` names is missing, a split is unknown, or no column contains
             findings. Column names are sensitive: if the header is missing, they are the first image's cells.
+        ValueError: The column of a label holds no labels, see `label_cells`.
     """
+    layout = _match_columns(table, layout)
     _check_columns(table, layout, name)
 
     def cells(field: str) -> pd.Series[str]:
@@ -101,18 +124,24 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
 
     rows = pd.DataFrame(
         {
-            "image": cells("image").str.removeprefix("./"),
+            "image": cells("image").str.replace("\\", "/", regex=False).str.removeprefix("./"),
             "patient_id": cells("patient"),
-            "view": cells("view").str.upper().mask(lambda view: view == ""),
+            "view": base.without_unknown(cells("view")).str.upper(),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
-            "official": splits.official_splits(cells("split"), name),
+            "official": splits.official_splits(base.without_unknown(cells("split")).fillna(""), name),
+            "reader": cells("reader"),
         }
-    ).assign(age=cells("age").map(age_in_years).astype("float64"))
-    if layout.label in table:
-        findings = base.findings_from_text(cells("label"), layout.between())
-        return ParsedTable(rows, _merge_findings(rows["image"], findings))
+    ).assign(age=base.ages_in_years(cells("age")))
+    if layout.manufacturer in table:
+        rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
+    if _has_text_labels(table, layout, labels):
+        readings = rows["image"] + "\n" + rows["reader"]
+        findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels), cells("label"))
+        has_readers = layout.reader in table
+        return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
-    findings = base.findings_from_columns(other_columns, layout.uncertain, blank)
+    findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
+    label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
     if findings.empty:
         message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
         raise SensitiveValueError(
@@ -121,11 +150,53 @@ def parse_rows(table: pd.DataFrame, layout: TableLayout, name: str, blank: float
     return ParsedTable(rows, findings)
 
 
-def _merge_findings(images: pd.Series[str], findings: pd.DataFrame) -> pd.DataFrame:
-    """Gives every row of an image the findings of all its rows, since some tables have one row per finding."""
+def _has_text_labels(table: pd.DataFrame, layout: TableLayout, labels: Sequence[str]) -> bool:
+    """Returns whether the column `label` is read: it was named, or a label has no column of its own."""
+    own_columns = bool(labels) and set(map(fold_name, labels)) <= set(map(fold_name, table.columns)) - {"label"}
+    return layout.label in table and (fold_case(layout.label) != TableLayout.label or not own_columns)
+
+
+def _findings_in_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str]) -> pd.DataFrame:
+    """Reads a column of findings; one of only yes and no, or 1 and 0, is that of a single label."""
+    truth = label_cells.truth_column(cells, layout.uncertain) if len(labels) == 1 else None
+    if truth is not None and not cells.map(fold_name).isin(list(map(fold_name, labels))).any():
+        log.info(
+            "%s: yes or 1 is %r (%d rows), no or 0 is without it (%d rows)",
+            layout.label, labels[0], truth.eq(1.0).sum(), truth.eq(0.0).sum(),
+        )  # fmt: skip
+        return truth.to_frame(labels[0])
+    return label_cells.findings_from_text(cells, layout, labels)
+
+
+def _merge_findings(images: pd.Series[str], findings: pd.DataFrame, cells: pd.Series[str]) -> pd.DataFrame:
+    """Gives every row of an image the findings of all its rows, since some tables have one row per finding.
+
+    A finding is unknown if a row that is not empty leaves it open and no row has it.
+
+    Args:
+        images: Image and reader of each row; readers are merged later.
+        findings: Findings of each row.
+        cells: The cells from which they were read.
+    """
     shared = images.duplicated(keep=False)
-    merged = findings[shared].groupby(images[shared]).transform("max")
+    groups = findings[shared].groupby(images[shared])
+    merged = groups.transform("max")
+    is_open = findings[shared].isna() & (cells[shared] != "").to_numpy()[:, np.newaxis]
+    left_open = is_open.groupby(images[shared]).transform("any")
+    merged = merged.mask(left_open & merged.ne(1.0))
     return pd.concat([findings[~shared], merged]).loc[findings.index]
+
+
+def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
+    """Returns the layout with the table's own spelling of the columns."""
+    folded = table.columns.map(fold_case)
+    spelled = {}
+    for field in COLUMNS:
+        column = getattr(layout, field)
+        alike = table.columns[folded == fold_case(column)]
+        if column not in table and len(alike) == 1:
+            spelled[field] = str(alike[0])
+    return dataclasses.replace(layout, **spelled)
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:

@@ -22,7 +22,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import AUTO, LAST, choose_feature_layer, compute_curve, write_curve
-from radiograft.training.datasets import data_from_activations, steps_per_epoch
+from radiograft.training.datasets import data_from_activations, fit_batch_size
 from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
 from radiograft.training.history import History
 from radiograft.training.tasks.multilabel import MultilabelTask
@@ -39,13 +39,13 @@ def run(
 
     Raises:
         ValueError: the cut-off or the feature layer is not a layer, the feature layer does not depend on the cut-off, a
-            weight file does not fit, or the batch exceeds the training set.
+            weight file does not fit, or the training set is empty.
         RuntimeError: the ImageNet weights are not available, or GPUs are missing.
     """
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
-    steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
         points, scores = compute_curve(extraction, {split: data.truth(split) for split in FITTED_SPLITS})
@@ -68,6 +68,8 @@ def run(
         cut_off="",
         strategy="feature_extraction",
         head=head,
+        image_resize=data.image_input.resize,
+        gray_range=data.image_input.gray_range,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)

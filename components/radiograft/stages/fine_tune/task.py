@@ -17,7 +17,7 @@ from radiograft.models.heads import cast_to_policy
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import steps_per_epoch
+from radiograft.training.datasets import fit_batch_size
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.trainer import TrainConfig
@@ -33,14 +33,14 @@ def run(
     Training resumes from `checkpoints` of an earlier attempt.
 
     Raises:
-        ValueError: a cut-off is not a layer or leaves no weights to train, or the batch exceeds the training set.
+        ValueError: a cut-off is not a layer or leaves no weights to train, or the training set is empty.
         FloatingPointError: training diverged, or an activation is too large for the cache.
         OSError: `train_augmentation=cached` does not fit on the scratch disk.
     """
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
-    steps_per_epoch(len(data.split("train")), settings.train_batch_size, strategy.num_replicas_in_sync)
+    settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     spec = ModelSpec.read(start)
     config = TrainConfig(
         name="fine tuning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import posixpath
 from collections.abc import Mapping
@@ -13,15 +14,24 @@ from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits
-from radiograft.data.catalog import Catalog, check_classes, label_column, summarize_exclusions
+from radiograft.data.catalog import (
+    Catalog,
+    check_classes,
+    label_column,
+    single_patient_notes,
+    summarize_exclusions,
+)
 from radiograft.data.deidentify import deidentify
-from radiograft.data.quality import row_checks
+from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
-from radiograft.data.sources.base import check_known_labels
+from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
+from radiograft.data.split_advice import advise_splits
 from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
+
+MAX_LISTED = 5  # labels in a line of the log
 
 
 def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
@@ -30,13 +40,18 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
     Returns:
         Whether data or settings changed since the version in production.
     """
-    catalog = run(Ingest.of(form), output)
+    catalog = run(Ingest.of(form), output, int(form["train_batch_size"]))
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).changed
 
 
-def run(settings: Ingest, output: Path) -> Catalog:
+def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
     """Reads the source, excludes unusable images, splits by patient and writes the catalog to `output`.
+
+    Args:
+        settings: Source, labels and splits.
+        output: Folder.
+        batch_size: `train_batch_size`; a note says if it is larger than the training set.
 
     Raises:
         ValueError: A label is unknown, a defect is set to fail in data_policy, no label has both classes in training
@@ -44,6 +59,10 @@ def run(settings: Ingest, output: Path) -> Catalog:
         FileNotFoundError: The source, its table or an official list is missing.
     """
     catalog = build_catalog(settings)
+    images = int(catalog.rows["split"].eq("train").sum())
+    if batch_size > images:
+        note = f"train_batch_size is {batch_size}, but there are {images} training images: training lowers it"
+        catalog = dataclasses.replace(catalog, notes=(*catalog.notes, note))
     catalog.write(output)
     record_settings(output, settings)
     _report(catalog)
@@ -54,9 +73,10 @@ def build_catalog(settings: Ingest) -> Catalog:
     """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
     with redact_names(_private_folders(settings)):
-        source = READERS[settings.data_format](settings)
+        source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
+    source, agreement = readers.merge_readings(source, settings)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
@@ -65,19 +85,50 @@ def build_catalog(settings: Ingest) -> Catalog:
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
-    check_classes(rows, labels)
+    _check_classes(rows, settings, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
         excluded=data_filter.excluded(),
         source=source.uri,
-        notes=(*source.notes, *row_checks.duplicate_notes(rows), *row_checks.label_notes(source.findings, labels)),
+        notes=(
+            *source.notes,
+            *row_checks.view_notes(
+                source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
+            ),
+            *readers.agreement_notes(agreement, settings.data_readers),
+            *row_checks.duplicate_notes(rows),
+            *row_checks.label_notes(source.findings, labels),
+            *single_patient_notes(rows, labels),
+            *contained_notes(
+                source.findings,
+                [label for label in labels if label in source.findings],
+                named=not settings.deidentifies(),
+            ),
+        ),
+        readers=tuple(agreement),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
+        files=source.files,
     )
+
+
+def _check_classes(rows: pd.DataFrame, settings: Ingest, excluded: pd.DataFrame) -> None:
+    try:
+        check_classes(rows, settings.findings(), excluded)
+    except ValueError as error:
+        advice = advise_splits(rows, settings)
+        raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
+
+
+def _has_public_views(settings: Ingest) -> bool:
+    """Returns whether notes may list views: the tags' come from a fixed list; a table's column may hold anything."""
+    from_tags = settings.data_format == "dicom" and not settings.table_layout().named("view")
+    return from_tags or not settings.deidentifies()
 
 
 def _private_folders(settings: Ingest) -> list[str]:
@@ -98,6 +149,7 @@ def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
+    splits.check_patients(rows)
     return rows.assign(split=chosen)
 
 
@@ -110,7 +162,8 @@ def _report(catalog: Catalog) -> None:
         summary["fingerprint"][:12],
     )
     for name, count in summary["splits"].items():
-        log.info("  %-10s %6d images  %6d patients", name, count["pictures"], count["patients"])
+        positives = ", ".join(f"{number} {label}" for label, number in list(count["positives"].items())[:MAX_LISTED])
+        log.info("  %-10s %6d images  %6d patients  %s", name, count["pictures"], count["patients"], positives)
     for note in summary["notes"]:
         log.warning("  warning: %s", note)
     for group in summarize_exclusions(catalog.suspects):

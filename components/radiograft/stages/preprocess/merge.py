@@ -17,12 +17,22 @@ import pandas as pd
 from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
-from radiograft.data.catalog import SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
+from radiograft.data import gray_range
+from radiograft.data.catalog import (
+    CORNERS,
+    SPLITS,
+    Catalog,
+    check_classes,
+    count_files,
+    count_splits,
+    summarize_exclusions,
+)
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.files import Shard, plan_shards
+from radiograft.imaging.geometry import GrayRange, ImageInput, as_range, boxes_in_square
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +58,16 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     if list(statuses["image_id"]) != list(rows["image_id"]):
         raise ValueError("the parts must be made from this catalog, got parts with other images; run preprocess again")
     data_filter = DataFilter(settings.policy())
-    kept = _apply_policy(rows, statuses, data_filter)
+    kept = _apply_policy(rows, statuses, catalog.labels, data_filter)
     _log_counts(rows, kept)
     data_filter.raise_on_failures()
     output.mkdir(parents=True, exist_ok=True)
     _copy_images(shards, paths, statuses["stored"], rows.index.isin(kept.index), output)
     record_settings(output, settings, catalog_folder)
-    kept = kept.assign(pixels=statuses["pixels"]).reset_index(drop=True)
-    _describe(settings, catalog, kept, statuses["mode"], data_filter, output)
+    kept = kept.assign(height=statuses["height"], width=statuses["width"])
+    kept = kept.assign(pixels=kept["height"] * kept["width"]).reset_index(drop=True)
+    target = ImageInput(settings.image_size, settings.image_resize, _gray_range(parts))
+    _describe(settings, target, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
 
 
@@ -69,9 +81,32 @@ def _find_shard(name: str, parts: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataFilter) -> pd.DataFrame:
-    """Returns the rows that are kept: without defective images, then without near duplicates if these are excluded."""
+def _gray_range(parts: Sequence[Path]) -> GrayRange | None:
+    """Returns the range of 16-bit gray values that the workers used."""
+    ranges = {(part / gray_range.FILE).read_text() for part in parts}
+    if len(ranges) != 1:
+        raise ValueError(
+            f"all parts must use one range of gray values, got {', '.join(sorted(ranges))}; run preprocess again"
+        )
+    return as_range(json.loads(ranges.pop()))
+
+
+def _apply_policy(
+    rows: pd.DataFrame, statuses: pd.DataFrame, labels: Sequence[str], data_filter: DataFilter
+) -> pd.DataFrame:
+    """Returns the rows that are kept.
+
+    These are without defective images, without near-equal images that have different labels, and without other near
+    duplicates if these are excluded.
+    """
     stored = data_filter.apply(rows, row_status.by_reason(statuses))
+    statuses = statuses.loc[stored.index]
+    stored = data_filter.apply(
+        stored,
+        image_checks.find_contradictory_copies(
+            stored, statuses["hash"].to_numpy(), row_status.thumbnails(statuses), labels
+        ),
+    )
     statuses = statuses.loc[stored.index]
     near = image_checks.find_near_duplicates(
         stored,
@@ -109,6 +144,7 @@ def _copy_images(
 
 def _describe(
     settings: Preprocess,
+    target: ImageInput,
     catalog: Catalog,
     rows: pd.DataFrame,
     modes: pd.Series[str],
@@ -124,17 +160,29 @@ def _describe(
     converted = modes[~modes.isin(["", "L"])].value_counts().sort_index()
     totals = {
         "labels": list(catalog.labels),
-        "image_size": settings.image_size,
+        "image_size": target.size,
+        "image_resize": target.resize,
+        "gray_range": target.gray_range,
         "source": catalog.source,
         "fingerprint": catalog.fingerprint(),
         "splits": count_splits(rows, catalog.labels),
         "catalogued": count_splits(catalog.rows, catalog.labels),
-        "notes": [*catalog.notes, *check_classes(rows, catalog.labels)],
+        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded)],
         "excluded": summarize_exclusions(excluded),
+        "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
+        "files": count_files(catalog.files, len(rows), excluded),
     }
     _record_defects(catalog, rows, data_filter, excluded, totals, output)
-    shard_files.write_description(output, rows, settings.augmentation(), totals, catalog.boxes)
+    boxes = _boxes_of_inputs(catalog.boxes, rows, target)
+    shard_files.write_description(output, rows, settings.augmentation(), totals, boxes)
+
+
+def _boxes_of_inputs(boxes: pd.DataFrame, rows: pd.DataFrame, target: ImageInput) -> pd.DataFrame:
+    """Returns the boxes as fractions of the square images; those of images that are not stored are not converted."""
+    sides = boxes[["image_id"]].merge(rows[["image_id", "height", "width"]], on="image_id", how="left")
+    mapped = boxes_in_square(boxes[CORNERS].to_numpy(), sides[["height", "width"]].fillna(1).to_numpy(), target)
+    return boxes.assign(**dict(zip(CORNERS, mapped.T, strict=True)))
 
 
 def _record_defects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.config import Preprocess
 from radiograft.config.data_policy import COLOR, REPORT, DataPolicy
+from radiograft.data import gray_range
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.data.image_loader import LoadedImage, decode_rows
 from radiograft.data.quality.image_checks import check_image
@@ -24,6 +26,7 @@ from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
+from radiograft.imaging.geometry import ImageInput
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
@@ -61,13 +64,23 @@ def preprocess_share(
     catalog = Catalog.read(catalog_folder)
     all_shards = plan_shards(catalog.rows)
     own_shards = shards_of_worker(all_shards, worker, settings.preprocess_workers)
+    target = choose_input(settings, catalog.rows)
     policy = dataclasses.asdict(settings.policy())
-    finished = FinishedShards.open(part, kept, layout_digest(all_shards), catalog.labels, settings.image_size, policy)
+    finished = FinishedShards.open(part, kept, layout_digest(all_shards), catalog.labels, target, policy)
+    (part / gray_range.FILE).write_text(json.dumps(target.gray_range))
     missing = [shard for shard in own_shards if not finished.has(shard.name)]
     if len(missing) < len(own_shards):
         log.info("resuming: %d of %d shards are finished", len(own_shards) - len(missing), len(own_shards))
     for _, shards in itertools.groupby(missing, key=_split_of):
-        _write_shards(list(shards), catalog.labels, settings, finished)
+        _write_shards(list(shards), catalog.labels, settings.policy(), target, finished)
+
+
+def choose_input(settings: Preprocess, rows: pd.DataFrame) -> ImageInput:
+    """Returns how images are converted. All workers choose the same range of gray values."""
+    chosen = settings.gray_range() or gray_range.measure(rows)
+    if chosen:
+        log.info("16-bit images: gray values from %d to %d are scaled to 8 bits", *chosen)
+    return ImageInput(settings.image_size, settings.image_resize, chosen)
 
 
 def _split_of(shard: Shard) -> str:
@@ -75,16 +88,16 @@ def _split_of(shard: Shard) -> str:
 
 
 def _write_shards(
-    shards: Sequence[Shard], labels: Sequence[str], settings: Preprocess, finished: FinishedShards
+    shards: Sequence[Shard], labels: Sequence[str], policy: DataPolicy, target: ImageInput, finished: FinishedShards
 ) -> None:
     """Writes shards in one pass over their source files and archives."""
     rows = pd.concat([shard.rows for shard in shards])
-    decoded = decode_rows(rows, settings.image_size)
+    decoded = decode_rows(rows, target)
     for done, shard in enumerate(shards, 1):
         truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
         statuses: list[RowStatus] = []
         images = itertools.islice(decoded, len(truth))
-        examples = _select_examples(shard.rows["image_id"], truth, images, settings.policy(), statuses)
+        examples = _select_examples(shard.rows["image_id"], truth, images, policy, statuses)
         write_shard(finished.folder / (shard.name + RECORDS_SUFFIX), examples)
         row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], statuses)
         finished.copy(shard.name)
@@ -118,7 +131,7 @@ def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
     for flaw in flaws:
         if policy.treatment(flaw) != REPORT:
             return RowStatus(mode, (flaw,))
-    return RowStatus(mode, flaws, check, decoded.pixels)
+    return RowStatus(mode, flaws, check, decoded.height, decoded.width)
 
 
 @dataclasses.dataclass(frozen=True)

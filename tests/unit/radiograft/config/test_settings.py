@@ -195,7 +195,8 @@ def test_stage_invalid_value_raises_with_constraint(
         (ExtractFeatures, {"model_random_baseline": 1}, "model_random_baseline must be of type bool, got 1 (int)"),
         (ExtractFeatures, {"model_dropout": True}, "model_dropout must be of type float, got True (bool)"),
         (ExtractFeatures, {"model_weights": None}, "model_weights must be of type str, got None (NoneType)"),
-        (Ingest, {"data_labels": ["Mass"]}, "data_labels must be of type str, got ['Mass'] (list)"),
+        (Ingest, {"data_labels": ["Mass", True]}, "data_labels must be of type str, got ['Mass', True] (list)"),
+        (Ingest, {"data_source": ["Mass"]}, "data_source must be of type str, got ['Mass'] (list)"),
     ],
 )
 def test_stage_wrong_type_raises(stage: type[Settings], values: dict[str, Any], message: str) -> None:
@@ -283,6 +284,8 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "evaluate_min_patients": 10,
         "evaluate_operating_point": "youden",
         "image_augmentation": "poster",
+        "image_gray_range": "auto",
+        "image_resize": "stretch",
         "image_size": 64,
         "preprocess_workers": 1,
         "gate_min_auroc": "0.5",
@@ -305,3 +308,15 @@ def test_operating_point_parses_youden_and_sensitivity() -> None:
 def test_read_settings_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"settings\.json"):
         read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("auto", None), ("0:4095", (0, 4095)), ("1000:65535", (1000, 65535))])
+def test_gray_range_returns_ends(text: str, expected: tuple[int, int] | None) -> None:
+    assert Preprocess(image_gray_range=text).gray_range() == expected
+
+
+@pytest.mark.parametrize("text", ["", "4095", "4095:0", "5:5", "-1:9", "0:65536", "0:1:2", "a:b", "0.5:9"])
+def test_gray_range_malformed_raises(text: str) -> None:
+    message = "image_gray_range must be auto or low:high with 0 <= low < high <= 65535, got"
+    with pytest.raises(ValueError, match=message):
+        Preprocess(image_gray_range=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -16,7 +17,9 @@ from pandas.testing import assert_frame_equal
 
 from radiograft.data.catalog import (
     Catalog,
+    FileCounts,
     check_classes,
+    count_files,
     count_splits,
     estimable_labels,
     exclusion,
@@ -121,9 +124,14 @@ def test_check_classes_empty_test_split_raises_with_counts() -> None:
     assert str(error.value) == (
         "training and validation must hold images with and without the finding, and test must not be empty; "
         "got train: 2 images, 1 with Mass, 0 with Edema; validation: 2 images, 1 with Mass, 1 with Edema; "
-        "test: 0 images, 0 with Mass, 0 with Edema; "
-        "add images, choose other data_labels or a larger data_validation_fraction"
+        "test: 0 images, 0 with Mass, 0 with Edema"
     )
+
+
+def test_check_classes_counts_what_was_left_out() -> None:
+    excluded = pd.concat([exclusion(["a", "b"], "empty file"), exclusion(["c"], "image without a row")])
+    with pytest.raises(ValueError, match=r"; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
+        check_classes(make_rows().iloc[:0], LABELS, excluded)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -156,7 +164,8 @@ def test_catalog_write_creates_summary_json(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path)
     summary = json.loads((tmp_path / "catalog.json").read_text())
-    assert list(summary) == ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"]
+    keys = ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded", "readers", "files"]
+    assert list(summary) == keys
     assert summary["fingerprint"] == catalog.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2
@@ -198,3 +207,17 @@ def test_fingerprint_depends_on_training_columns(column: str, value: Any) -> Non
     rows = make_rows()
     rows.loc[0, column] = value
     assert make_catalog(rows).fingerprint() != make_catalog().fingerprint()
+
+
+@pytest.mark.parametrize("files", [None, FileCounts(total=9, documents=1, archives=0, ignored={"Thumbs.db": 2})])
+def test_catalog_read_returns_numbers_of_files(files: FileCounts | None, tmp_path: Path) -> None:
+    dataclasses.replace(make_catalog(), files=files).write(tmp_path)
+    assert Catalog.read(tmp_path).files == files
+
+
+def test_count_files_rows_of_a_table_are_no_files() -> None:
+    reasons = ["empty file", "row without an image", "duplicate row for an image", "bounding box outside its image",
+               "path outside the data folder", "color image"]  # fmt: skip
+    excluded = pd.concat([exclusion(["x"], reason) for reason in reasons])
+    counts = count_files(FileCounts(total=9, documents=1, archives=0, ignored={}), 6, excluded)
+    assert counts == {"total": 9, "documents": 1, "archives": 0, "ignored": {}, "used": 6, "set_aside": 2}

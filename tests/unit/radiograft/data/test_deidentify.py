@@ -19,6 +19,7 @@ from radiograft.data.deidentify import NO_SALT, deidentify
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.sources import chestxray14
 from radiograft.imaging.dicom import Tags
+from radiograft.imaging.geometry import ImageInput
 from radiograft.reporting import data_report
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
@@ -54,12 +55,12 @@ def named_files(place: str) -> Ingest:
     corrupt = dicom_file(CASES[0].pixels, PatientID=f"{NAME}99", **tags)[:-9]
     files |= {
         f"{NAME}/torn.dcm": corrupt,
-        f"{NAME}.txt": b"x",
+        f"{NAME}.bin": b"x",
         f"{NAME}/ct.dcm": dicom_file(CASES[1].pixels, Modality="CT"),
     }
     rows += [f"{NAME}/torn.dcm,1,train", f"{NAME}/missing.dcm,1,train"]
     files["labels.csv"] = "\n".join(["image,Pneumonia,split", *rows]).encode()
-    return Ingest(data_format="dicom", data_source=put(files, place))
+    return Ingest(data_format="dicom", data_source=put(files, place), data_table="views=all")
 
 
 def test_ingest_and_preprocess_write_and_log_no_names(
@@ -141,7 +142,7 @@ def test_read_error_message_contains_no_name(
         catalog = Catalog.read(tmp_path / "catalog")
         monkeypatch.setattr(storage, reads, fails)
         with pytest.raises(type(error)) as raised:
-            list(decode_rows(catalog.rows, 32))
+            list(decode_rows(catalog.rows, ImageInput(32)))
         assert NAME not in "".join(traceback.format_exception(raised.value))
 
 
@@ -157,7 +158,7 @@ def test_build_catalog_hashes_patients_images_and_files(tmp_path: Path) -> None:
     assert rows["image_id"].is_monotonic_increasing
     assert rows["age"].eq(90).all()
     assert rows["sex"].isna().all()
-    assert rows["view"].isna().all()
+    assert rows["view"].eq("OTHER").all()
 
 
 def test_deidentify_hashes_depend_on_salt_and_keep_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,4 +207,7 @@ def test_deidentifies_auto_is_on_for_dicom_only(tmp_path: Path) -> None:
 
 
 def test_dicom_tags_contain_only_used_fields() -> None:
-    assert Tags._fields == ("patient_id", "instance_uid", "view", "sex", "age", "burned_in")
+    assert Tags._fields == (
+        "patient_id", "instance_uid", "view", "sex", "age", "burned_in", "manufacturer", "body_part", "laterality",
+        "for_processing",
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from PIL import Image
 
 from radiograft import storage
 from radiograft.data import image_loader
+from radiograft.imaging.geometry import ImageInput
 from tests.helpers.images import encode, noise, png_of_header_only, with_chunk_at_its_end
 
 UNREADABLE, TOO_SMALL = "unreadable or truncated image", "image with a side shorter than 16 pixels"
@@ -30,7 +31,7 @@ def load_content(folder: Path, content: bytes) -> image_loader.LoadedImage:
     """Loads a file with this content, unchanged since ingest."""
     path = folder / "image.png"
     path.write_bytes(content)
-    return image_loader.load(str(path), md5(content), size=32)
+    return image_loader.load(str(path), md5(content), target=ImageInput(32))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,6 @@ def load_content(folder: Path, content: bytes) -> image_loader.LoadedImage:
         pytest.param(b"P5 no image", id="text"),
         pytest.param(encode(noise(32))[:-1], id="last byte missing"),
         pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
-        pytest.param(encode(noise(32), "GIF"), id="GIF"),
         pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
     ],
 )
@@ -61,7 +61,7 @@ CHUNKS = {
 def test_load_corrupt_chunk_after_pixels_returns_reason(tmp_path: Path, chunk: bytes) -> None:
     """Fails if `has_color` raises Pillow's error: TensorFlow does not read beyond the pixels and has decoded the image
     before, so one such image would stop preprocess."""
-    assert load_content(tmp_path, COLORS)[1:] == ("", "RGB", 32 * 32, True)
+    assert load_content(tmp_path, COLORS)[1:] == ("", "RGB", 32, 32, True)
     assert load_content(tmp_path, with_chunk_at_its_end(COLORS, chunk)) == image_loader.LoadedImage(None, UNREADABLE)
 
 
@@ -90,23 +90,25 @@ def test_load_random_corruption_never_raises(
 def test_load_object_storage_uri_returns_image(embedded: str) -> None:
     uri = storage.join(embedded, "preprocess", "image.png")
     content = encode(noise(32))
-    assert image_loader.load(uri, md5(content), size=32) == image_loader.LoadedImage(None, "deleted since ingest")
+    assert image_loader.load(uri, md5(content), target=ImageInput(32)) == image_loader.LoadedImage(
+        None, "deleted since ingest"
+    )
     storage.write_bytes(uri, content)
-    loaded = image_loader.load(uri, md5(content), size=32)
-    assert loaded[1:] == ("", "L", 32 * 32, False)
+    loaded = image_loader.load(uri, md5(content), target=ImageInput(32))
+    assert loaded[1:] == ("", "L", 32, 32, False)
     np.testing.assert_array_equal(loaded.image, noise(32)[..., None])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((28, 28), "L"), ((40, 25, 3), "RGB"), ((224, 224), "L")])
 def test_load_pixels_equals_loading_png(tmp_path: Path, shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    loaded = image_loader.load("set.npz#images/0", md5(pixels.tobytes()), pixels, size=32)
+    loaded = image_loader.load("set.npz#images/0", md5(pixels.tobytes()), pixels, target=ImageInput(32))
     np.testing.assert_array_equal(loaded.image, load_content(tmp_path, encode(pixels)).image)  # type: ignore[arg-type]
-    assert loaded[1:] == ("", mode, shape[0] * shape[1], mode == "RGB")
+    assert loaded[1:] == ("", mode, shape[0], shape[1], mode == "RGB")
 
 
 def test_load_changed_pixels_returns_reason() -> None:
-    outcome = image_loader.load("set.npz#images/0", md5(noise(32).tobytes()), noise(32, 1), size=32)
+    outcome = image_loader.load("set.npz#images/0", md5(noise(32).tobytes()), noise(32, 1), target=ImageInput(32))
     assert outcome == image_loader.LoadedImage(None, "changed since ingest")
 
 
@@ -144,3 +146,26 @@ def test_in_order_error_propagates() -> None:
 
     with pytest.raises(ConnectionError, match="no store"):
         list(image_loader.in_order(broken, iter(range(3))))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer instead of an image: run git lfs pull"),
+        (encode(noise(32).astype("float32"), "TIFF"), "TIFF image with more than 16 bits per pixel"),
+        (encode(noise(32), "WEBP")[:100], "WebP image that is truncated, corrupt or of an unsupported kind"),
+    ],
+)
+def test_load_file_of_another_kind_returns_true_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    """Fails if a file that is complete is called truncated."""
+    assert load_content(tmp_path, content) == image_loader.LoadedImage(None, reason)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("WEBP", "RGB"), ("BMP", "L"), ("GIF", "P"), ("TIFF", "L")])
+def test_load_disguised_image_equals_png(tmp_path: Path, kind: str, mode: str) -> None:
+    """Fails if a WebP image named .png is left out."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    loaded = load_content(tmp_path, encode(noise(32), kind, **options))
+    assert loaded[1:] == ("", mode, 32, 32, False)
+    np.testing.assert_array_equal(loaded.image, noise(32)[..., None])  # type: ignore[arg-type]

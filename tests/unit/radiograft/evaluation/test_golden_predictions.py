@@ -13,6 +13,7 @@ import tensorflow as tf
 from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.evaluation.predictions import write_golden_predictions
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from tests.helpers.killed_stage import small_network
@@ -45,7 +46,7 @@ def test_golden_predictions_match_the_network(model: keras.Model, folder: Path) 
     recorded = json.loads((folder / "probabilities.json").read_text())
     assert sorted(recorded["probabilities"]) == [f"{number}.png" for number in range(6)]
     for name, expected in recorded["probabilities"].items():
-        image = decode(tf.constant((folder / name).read_bytes()), 32)
+        image = decode(tf.constant((folder / name).read_bytes()), ImageInput(32))
         probabilities = model(image[None]).numpy()[0]
         assert probabilities == pytest.approx(expected, abs=recorded["tolerance"] / 2)
 

@@ -10,14 +10,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from radiograft.imaging.decode import decode, encode_png, inspect_image
+from radiograft.imaging.geometry import ImageInput, boxes_in_square
 from tests.helpers.images import encode, noise, png_of_header_only
 
 
 def decoded(content: bytes, size: int = 32) -> np.ndarray:
-    gray: np.ndarray = decode(tf.constant(content), size).numpy()
+    gray: np.ndarray = decode(tf.constant(content), ImageInput(size)).numpy()
     assert gray.dtype == np.uint8
     assert gray.shape == (size, size, 1)
     return gray[..., 0]
@@ -54,6 +55,9 @@ GRAYS: list[tuple[str, Image.Image, str, int]] = [
     ("palette of grays", palette((50, 50, 50)), "PNG", 50),
     ("palette of colors", palette((255, 0, 0)), "PNG", 76),
     ("16 bits", SIXTEEN_BITS, "PNG", 0xAB),
+    ("white of four inks", flat("CMYK", (0, 0, 0, 0)), "JPEG", 255),
+    ("half black of four inks", flat("CMYK", (0, 0, 0, 128)), "JPEG", 127),
+    ("red of four inks", flat("CMYK", (0, 255, 255, 0)), "JPEG", 76),
 ]
 
 
@@ -120,7 +124,7 @@ def test_decode_in_graph_equals_eager() -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def serve(encoded: tf.Tensor) -> tf.Tensor:
         signature = tf.TensorSpec([32, 32, 1], tf.uint8)
-        return tf.map_fn(lambda content: decode(content, 32), encoded, fn_output_signature=signature)
+        return tf.map_fn(lambda content: decode(content, ImageInput(32)), encoded, fn_output_signature=signature)
 
     served = serve(tf.constant(contents)).numpy()[..., 0]
     np.testing.assert_array_equal(served, [decoded(content) for content in contents])
@@ -132,7 +136,6 @@ UNSUPPORTED = {
     "GIF": encode(flat("L", 7), "GIF"),
     "BMP": encode(flat("L", 7), "BMP"),
     "TIFF": encode(flat("L", 7), "TIFF"),
-    "CMYK JPEG": encode(flat("CMYK", (1, 2, 3, 4)), "JPEG"),
     "PNG without pixels": png_of_header_only(32, 32),
 }
 
@@ -140,7 +143,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("content", UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_decode_unsupported_content_raises(content: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(tf.constant(content), 32)
+        decode(tf.constant(content), ImageInput(32))
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +152,7 @@ def test_decode_truncated_file_raises(format: str, data: st.DataObject) -> None:
     content = encode(noise(40), format)
     length = data.draw(st.integers(0, len(content) - 1))
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(tf.constant(content[:length]), 32)
+        decode(tf.constant(content[:length]), ImageInput(32))
 
 
 @pytest.mark.parametrize(
@@ -199,3 +202,71 @@ def test_encode_png_is_lossless(height: int, width: int, color: bool, seed: int)
     with Image.open(io.BytesIO(encode_png(pixels))) as image:
         assert (image.format, image.mode) == ("PNG", "RGB" if color else "L")
         np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    orientation=st.integers(0, 9),
+    format=st.sampled_from(["PNG", "JPEG"]),
+    endian=st.sampled_from("<>"),
+    others=st.dictionaries(st.sampled_from([0x010E, 0x010F, 0x0131]), st.text("abc", max_size=9), max_size=3),
+    target=st.sampled_from([ImageInput(32), ImageInput(32, "pad")]),
+)
+def test_decode_applies_exif_orientation_as_pillow(
+    orientation: int, format: str, endian: str, others: dict[int, str], target: ImageInput
+) -> None:
+    """Fails if photographs of films are learned lying on their side."""
+    tags = Image.Exif()
+    tags.endian = endian
+    for tag, value in (others | {0x0112: orientation}).items():
+        tags[tag] = value
+    content = encode(np.kron(noise(6)[:4], np.ones((8, 8), np.uint8)), format, exif=tags)
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image)
+    np.testing.assert_array_equal(
+        decode(tf.constant(content), target), decode(tf.constant(encode(upright, "PNG")), target)
+    )
+    assert inspect_image(content)[1:] == (upright.height, upright.width)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_decode_corrupt_exif_decodes_pixels(data: st.DataObject) -> None:
+    """Fails if a malformed tag makes an image unreadable, in training or in a server."""
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010E] = 6, "text"
+    content = bytearray(encode(noise(32), "JPEG", exif=tags))
+    start = content.index(b"Exif") + 6
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[start + data.draw(st.integers(0, len(tags.tobytes()) - 7))] = data.draw(st.integers(0, 255))
+    pixels, plain = decoded(bytes(content)), decoded(encode(noise(32), "JPEG"))
+    turned = [np.rot90(flipped, turns) for flipped in (plain, plain[:, ::-1]) for turns in range(4)]
+    assert any(np.array_equal(pixels, candidate) for candidate in turned)
+
+
+def test_decode_gray_range_scales_16_bit_values_only() -> None:
+    """Fails if 12 bits in 16 keep 16 of 256 gray levels, or if images of 8 bits change."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype(np.uint16)
+    target = ImageInput(32, gray_range=(0, 4095))
+    np.testing.assert_array_equal(decode(tf.constant(encode(values)), target)[..., 0], np.round(values * (255 / 4095)))
+    np.testing.assert_array_equal(decode(tf.constant(encode(noise(32))), target)[..., 0], noise(32))
+    shifted = ImageInput(32, gray_range=(1000, 2000))
+    expected = np.round((np.clip(values, 1000, 2000) - 1000.0) * 0.255)
+    np.testing.assert_allclose(decode(tf.constant(encode(values)), shifted)[..., 0], expected, atol=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(16, 200), width=st.integers(16, 200), size=st.sampled_from([32, 96]))
+def test_decode_pad_keeps_aspect_ratio(height: int, width: int, size: int) -> None:
+    """A white image fills exactly the rectangle into which boxes are mapped."""
+    target = ImageInput(size, "pad")
+    pixels = decode(tf.constant(encode(np.full((height, width), 255, np.uint8))), target).numpy()[..., 0]
+    ((x, y, columns, rows),) = np.round(
+        size * boxes_in_square(np.array([[0, 0, 1, 1]]), np.array([[height, width]]), target)
+    ).astype(int)
+    assert max(columns, rows) == size
+    assert abs(columns * height - rows * width) <= max(height, width)
+    np.testing.assert_array_equal(pixels[y : y + rows, x : x + columns], 255)
+    assert pixels.sum() == 255 * rows * columns
+    assert abs(pixels.shape[0] - 2 * y - rows) <= 1
+    assert abs(pixels.shape[1] - 2 * x - columns) <= 1

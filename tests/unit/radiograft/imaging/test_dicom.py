@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -231,7 +234,23 @@ def test_read_tags_equals_tags_of_read(tmp_path: Path) -> None:
 def test_read_missing_or_unknown_tags_are_empty() -> None:
     assert read(dicom_file(GRADIENT)).tags == Tags("", "1.2.3", None, None, None, False)
     free_text = {"PatientSex": "DOE", "PatientAge": "DOE^", "ViewPosition": "JANE DOE", "BurnedInAnnotation": "DOE"}
-    assert read(dicom_file(GRADIENT, **free_text)).tags == Tags("", "1.2.3", None, None, None, False)
+    assert read(dicom_file(GRADIENT, **free_text)).tags == Tags("", "1.2.3", "OTHER", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("GE MEDICAL SYSTEMS", "GE"),
+        ("GE Healthcare", "GE"),
+        ("FUJIFILM Corporation", "FUJI"),
+        ("Philips Medical Systems", "PHILIPS"),
+        ("GERMANY^JANE", "other"),
+        ("", None),
+    ],
+)
+def test_read_manufacturer_is_a_known_name_or_other(text: str, name: str | None) -> None:
+    """Fails if the text itself is kept: it may contain anything."""
+    assert read(dicom_file(GRADIENT, Manufacturer=text)).tags.manufacturer == name
 
 
 def file_with(**tags: Any) -> bytes:
@@ -266,9 +285,130 @@ def jpeg2000_header(width: int, height: int, components: int) -> bytes:
     return b"\xff\x4f\xff\x51" + size + b"\x0f\x01\x01" * components
 
 
+def bare(content: bytes, *, implicit: bool = True) -> bytes:
+    """Returns the data set without preamble and group 2, as scanners and old exports leave it."""
+    dataset = dcmread(io.BytesIO(content))
+    del dataset.file_meta
+    dataset.preamble = None  # type: ignore[assignment]
+    out = io.BytesIO()
+    dcmwrite(out, dataset, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    return out.getvalue()
+
+
+def without_syntax(content: bytes) -> bytes:
+    """Returns a file with preamble and group 2, in which the transfer syntax is missing."""
+    dataset = dcmread(io.BytesIO(content))
+    del dataset.file_meta.TransferSyntaxUID
+    out = io.BytesIO()
+    dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return out.getvalue()
+
+
+def big_endian() -> bytes:
+    dataset = dicom_dataset(GRADIENT.byteswap())
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dataset["PixelData"].VR = "OW"
+    return written(dataset)
+
+
+INCOMPLETE = {
+    "no preamble, implicit": lambda: bare(dicom_file(GRADIENT)),
+    "no preamble, explicit": lambda: bare(dicom_file(GRADIENT), implicit=False),
+    "no transfer syntax": lambda: without_syntax(dicom_file(GRADIENT)),
+    "big endian": big_endian,
+    **{f"no {keyword}": partial(without, keyword) for keyword in (
+        "PhotometricInterpretation", "SamplesPerPixel", "HighBit", "BitsStored", "PixelRepresentation"
+    )},
+    "window of width 0": lambda: file_with(WindowCenter=0, WindowWidth=0),
+    "window of width 0.5": lambda: file_with(WindowCenter=900, WindowWidth=0.5),
+    "exact window of width 0": lambda: file_with(WindowCenter=9, WindowWidth=0, VOILUTFunction="LINEAR_EXACT"),
+    "two invalid windows": lambda: file_with(WindowCenter=[0, 1], WindowWidth=[0, 0]),
+    "window without a width": lambda: file_with(WindowCenter=5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_read_incomplete_file_returns_pixels_as_viewers_do(make: Callable[[], bytes]) -> None:
+    content = make()
+    expected = read(dicom_file(GRADIENT))
+    found = read(content)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.tags == expected.tags == read_tags(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("tags", "padding"),
+    [
+        ({"PixelPaddingValue": 65535}, [65535]),
+        ({"PixelPaddingValue": 0}, [0]),
+        ({"PixelPaddingValue": 60000, "PixelPaddingRangeLimit": 65535}, [60000, 61000, 65535]),
+        ({"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 60000}, [60000, 61000, 65535]),
+    ],
+    ids=["high", "low", "range", "range from above"],
+)
+def test_read_padding_is_black_and_outside_the_range(
+    tags: dict[str, Any], padding: list[int], photometric: str
+) -> None:
+    """Fails if the borders of a rotated detector leave the chest 6 of 255 gray levels."""
+    plain = shown([1000, 1500, 2000], PhotometricInterpretation=photometric)
+    assert plain == {"MONOCHROME1": [255, 127, 0], "MONOCHROME2": [0, 128, 255]}[photometric]
+    assert shown([*padding, 1000, 1500, 2000], PhotometricInterpretation=photometric, **tags) == [
+        *(0 for _ in padding), *plain,
+    ]  # fmt: skip
+
+
+def test_read_signed_padding_beyond_bits_stored_is_black() -> None:
+    assert shown([-2000, 0, 100], "int16", PixelPaddingValue=-2000) == [0, 0, 255]
+    unsigned = dicom_dataset(np.array([[-2000, 0, 100]], "int16"))
+    unsigned.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    assert read(written(unsigned)).pixels.tolist() == [[0, 0, 255]]
+    assert shown([4095, 0, 100], bits=12, PixelPaddingValue=65535) == [0, 0, 255]
+
+
+def test_read_image_of_padding_only_is_black() -> None:
+    assert shown([7, 7, 7], PixelPaddingValue=7) == [0, 0, 0]
+
+
+def code(value: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue = value
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("tags", "view"),
+    [
+        ({"ViewPosition": "LATERAL"}, "LATERAL"),
+        ({"ViewPosition": "Left Lateral"}, "LEFT LATERAL"),
+        ({"ViewPosition": "XTABLE_LATERAL"}, "XTABLE LATERAL"),
+        ({"ViewPosition": "SWIMMERS"}, "SWIMMERS"),
+        ({"ViewPosition": "AP bedside"}, "FRONTAL"),
+        ({"ViewPosition": "DOE JANE"}, "OTHER"),
+        ({"ViewCodeSequence": code("R-10236")}, "R-10236"),
+        ({"ViewCodeSequence": code("DOE")}, None),
+        ({"ViewPosition": "PA", "ViewCodeSequence": code("R-10236")}, "PA"),
+    ],
+)
+def test_read_view_is_known_spelling_or_code(tags: dict[str, Any], view: str | None) -> None:
+    """Fails if a lateral image counts as one of unknown view, which is kept, or if free text leaves the module."""
+    assert read(dicom_file(GRADIENT, **tags)).tags.view == view
+
+
+def test_read_body_part_laterality_and_intent() -> None:
+    tags = {"BodyPartExamined": "Thorax", "ImageLaterality": "R", "PresentationIntentType": "FOR PROCESSING"}
+    assert read(dicom_file(GRADIENT, **tags)).tags[-3:] == ("CHEST", "R", True)
+    tags = {"BodyPartExamined": "DOE", "Laterality": "L", "PresentationIntentType": "FOR PRESENTATION"}
+    assert read(dicom_file(GRADIENT, **tags)).tags[-3:] == (None, "L", False)
+
+
 LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
 CORRUPT = "corrupt DICOM file"
 UNSUPPORTED = {
+    "compressed without a transfer syntax": (
+        without_syntax(claiming(JPEGLosslessSV1, jpeg_lossless(GRADIENT))),
+        "compressed DICOM file without a transfer syntax",
+    ),
     "empty": (b"", "not a DICOM file"),
     "text": (b"not an image at all" * 20, "not a DICOM file"),
     "ultrasound": (file_with(Modality="US"), "modality US is not a radiograph (CR, DX, RG)"),

@@ -17,6 +17,7 @@ from PIL import Image
 from radiograft.data.catalog import score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
 from tests.helpers.images import encode, noise
@@ -104,7 +105,7 @@ def test_serving_signature_each_file_type_matches_preprocessing(
 ) -> None:
     color = Image.fromarray(noise(90)).convert("RGBA")
     contents = [encode(noise(50)), encode(noise(70), "JPEG"), encode(color), encode(noise(32).astype(np.uint16) * 257)]
-    images = np.stack([decode(tf.constant(content), 32) for content in contents])
+    images = np.stack([decode(tf.constant(content), ImageInput(32)) for content in contents])
     served = serve(image_bytes=tf.constant(contents))["probabilities"]
     assert served.dtype == tf.float32
     np.testing.assert_allclose(served, small_network()(images), atol=1e-6)

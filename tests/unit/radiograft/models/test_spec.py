@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
 
 SPEC = ModelSpec(
@@ -99,3 +100,37 @@ def test_read_missing_field_raises_with_field(tmp_path: Path) -> None:
 def test_model_spec_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPEC.image_size = 32  # type: ignore[misc]
+
+
+def test_read_returns_how_images_are_converted(tmp_path: Path) -> None:
+    """Fails if a model that was trained on padded images of 12 bits is served stretched ones of 16."""
+    spec = dataclasses.replace(SPEC, image_resize="pad", gray_range=(0, 4095))
+    spec.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert (written["image_resize"], written["gray_range"]) == ("pad", [0, 4095])
+    assert ModelSpec.read(tmp_path) == spec
+    assert ModelSpec.read(tmp_path).image_input == ImageInput(64, "pad", (0, 4095))
+
+
+def test_read_contract_without_conversion_returns_that_of_old_models(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    del written["image_resize"], written["gray_range"]
+    (tmp_path / "contract.json").write_text(json.dumps(written))
+    assert ModelSpec.read(tmp_path).image_input == ImageInput(64, "stretch", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_resize": "crop"}, "image_resize must be one of stretch, pad, got 'crop'"),
+        ({"gray_range": [4095, 0]}, "image_gray_range must be auto or low:high"),
+        ({"gray_range": [0, 70_000]}, "image_gray_range must be auto or low:high"),
+        ({"gray_range": [0]}, "contract.json must be the specification of a model"),
+        ({"gray_range": 4095}, "contract.json must be the specification of a model"),
+    ],
+)
+def test_read_malformed_conversion_raises(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text(json.dumps(OLD | change))
+    with pytest.raises(ValueError, match=message):
+        ModelSpec.read(tmp_path)

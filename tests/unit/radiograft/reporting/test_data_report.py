@@ -45,7 +45,7 @@ def findings(unlabeled: int) -> dict[str, bytes]:
 
 def write_report(folder: Path, uri: str, label: str) -> str:
     """Runs ingest and preprocess on a table below `uri`, and returns the report."""
-    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=label)
+    source = Ingest(data_format="table", data_source=f"{uri}/t.csv", data_labels=label, data_table="views=all")
     ingest.run(source, folder / "catalog")
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
     data_report.write_data_report(folder / "shards", folder / "data.html")
@@ -75,6 +75,7 @@ def test_report_rows_without_finding_are_counted_as_excluded(tmp_path: Path) -> 
     """Row 39: `Nothing was left out` stood above a table of 10."""
     text = Page(write_report(tmp_path, put(findings(unlabeled=10), str(tmp_path / "source")), "Mass")).text
     assert "12 images from 12 patients are usable." in text
+    assert "Files below the source: 23 (images in use: 12; set aside: 10; tables and texts: 1)." in text
     assert "10 images, rows or boxes were excluded: 0 for defects, 10 because they were not requested." in text
     assert "Nothing was excluded" not in text
 
@@ -119,3 +120,17 @@ def test_report_age_plot_scrolls_on_phone(text: str, tmp_path: Path) -> None:
     """Fails if the plot shrinks with the page: its text would be five pixels high."""
     assert "Fraction of images by decade of age" in open_page(text, 375, tmp_path).scrolled
     assert "Fraction of images by decade of age" not in open_page(text, 1280, tmp_path).scrolled
+
+
+def test_describe_files_names_every_group_that_is_not_empty() -> None:
+    files = {
+        "total": 1302, "documents": 2, "archives": 1, "ignored": {"Thumbs.db": 1, "__MACOSX": 3}, "used": 1240,
+        "set_aside": 55,
+    }  # fmt: skip
+    assert data_report.describe_files(files) == (
+        "Files below the source: 1,302 (images in use: 1,240; set aside: 55; tables and texts: 2; archives, besides "
+        "their members: 1; ignored by name (Thumbs.db: 1, __MACOSX: 3): 4)."
+    )
+    plain = dict.fromkeys(files, 0) | {"total": 5, "used": 5, "ignored": {}}
+    assert data_report.describe_files(plain) == "Files below the source: 5 (images in use: 5)."
+    assert data_report.describe_files(None) == ""

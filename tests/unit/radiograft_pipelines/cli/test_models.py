@@ -256,8 +256,9 @@ def _unreadable() -> dict[str, tuple[bytes | None, str]]:
     Image.fromarray(noise(50)).save(png, "PNG")
     kinds = "must be a PNG, JPEG or DICOM radiograph: "
     return {
-        "text.png": (b"no image", kinds + "not a readable image"),
-        "empty.png": (b"", kinds + "not a readable image"),
+        "text.png": (b"no image", kinds + "unreadable or truncated image"),
+        "empty.png": (b"", kinds + "unreadable or truncated image"),
+        "pointer.png": (b"version https://git-lfs.github.com/spec/v1", kinds + "Git LFS pointer instead of an image"),
         "cut.png": (png.getvalue()[:300], kinds + "unreadable or truncated"),
         "cut.dcm": (b"\0" * 128 + b"DICM" + b"\0" * 9, kinds),
         "missing.png": (None, ""),

@@ -17,6 +17,7 @@ from radiograft.config.data import Augmentation
 from radiograft.data.shards.dataset import Shards, write_shard
 from radiograft.data.shards.files import copy_records, write_description
 from radiograft.imaging.augment import augment, draw_parameters
+from radiograft.imaging.geometry import ImageInput
 
 SIZE = 8
 TRAIN = 11
@@ -227,7 +228,7 @@ def test_identity_depends_on_data_size_and_augmentation(plain: Shards, varied: S
     assert again.identity() == plain.identity()
     others = [
         dataclasses.replace(plain, summary=plain.summary | {"fingerprint": "abd"}),
-        dataclasses.replace(plain, image_size=SIZE + 1),
+        dataclasses.replace(plain, image_input=ImageInput(SIZE + 1)),
         dataclasses.replace(plain, augmentation=varied.augmentation),
         dataclasses.replace(plain, rows=plain.rows[1:]),
     ]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from radiograft.config.data import TableLayout
+from radiograft.data.catalog import FileCounts, count_files
 from radiograft.data.sources import dicom
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from tests.helpers.dicom_files import dicom_file
@@ -30,6 +31,8 @@ FILES = {
     "frames.dcm": image(5, NumberOfFrames=2),
     "shown.dcm": image(6, BurnedInAnnotation="YES"),
     "README.txt": b"not a DICOM file",
+    "noise.bin": b"not a DICOM file",
+    "Thumbs.db": b"",
     "DICOMDIR": b"",
 }
 TABLE = "image,Mass\n{},1\n{},0\n{},-1\n"
@@ -57,10 +60,13 @@ def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
         "scan.dcm": "modality CT is not a radiograph (CR, DX, RG)",
         "frames.dcm": "DICOM file with several frames",
         "shown.dcm": "patient identity burned into the pixels",
-        "README.txt": "not a DICOM file",
+        "noise.bin": "not a DICOM file",
         "DICOMDIR": "not a DICOM file",
     }
-    assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", "patient_id", "view", "sex", "age"]
+    ignored = {"Thumbs.db": 1}
+    assert source.files == FileCounts(total=len(FILES) + 1, documents=2, archives=0, ignored=ignored)
+    tags = ["patient_id", "view", "sex", "age", "manufacturer"]
+    assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", *tags]
 
 
 @pytest.mark.parametrize(
@@ -136,3 +142,46 @@ def test_read_two_tables_raises(tmp_path: str) -> None:
 def test_read_table_of_other_images_raises(tmp_path: str) -> None:
     with pytest.raises(ValueError, match=r"labels\.csv must name images .* none of its 3 rows names one of the 3 imag"):
         read(f"{tmp_path}/dicom", with_table("x", "y", "z"))
+
+
+def labels_of(*names: str) -> bytes:
+    return "\n".join(["image,Mass", *(f"{name},{number % 2}" for number, name in enumerate(names))]).encode()
+
+
+def test_read_other_body_part_is_set_aside(tmp_path: str) -> None:
+    """Fails if a hand in a set of chests is learned as a chest without a finding."""
+    files = {f"{number}.dcm": image(number, BodyPartExamined="CHEST") for number in range(18)}
+    files |= {"18.dcm": image(18, BodyPartExamined="HAND"), "19.dcm": image(19)}
+    files |= {"20.dcm": image(20, BodyPartExamined="free text")}
+    source = read(f"{tmp_path}/chests", files | {"t.csv": labels_of(*files)})
+    assert source.excluded.to_numpy().tolist() == [["18.dcm", "another body part than that of the dataset"]]
+    assert len(source.rows) == 20
+
+
+def test_read_dataset_of_several_body_parts_keeps_all(tmp_path: str) -> None:
+    parts = ["HAND", "HAND", "HAND", "FOOT"]
+    files = {f"{number}.dcm": image(number, BodyPartExamined=part) for number, part in enumerate(parts)}
+    assert len(read(f"{tmp_path}/limbs", files | {"t.csv": labels_of(*files)}).rows) == 4
+
+
+@pytest.mark.parametrize(("intents", "used"), [(["PRESENTATION", "PROCESSING"], 1), (["PROCESSING", "PROCESSING"], 2)])
+def test_read_raw_values_beside_presentation_are_set_aside(intents: list[str], used: int, tmp_path: str) -> None:
+    """Fails if each exposure is learned twice, once as raw detector values."""
+    files = {f"{n}.dcm": image(n, PresentationIntentType=f"FOR {intent}") for n, intent in enumerate(intents)}
+    source = read(f"{tmp_path}/dx", files | {"t.csv": labels_of(*files)})
+    assert len(source.rows) == used
+    assert source.excluded["reason"].tolist() == ["raw detector image, for processing"] * (2 - used)
+
+
+def test_read_row_of_unusable_file_is_counted_once_as_file(tmp_path: str) -> None:
+    files = {"a.dcm": image(1), "b.dcm": image(2), "ct.dcm": image(3, Modality="CT"), "text.dcm": b"no DICOM file"}
+    source = read(f"{tmp_path}/once", files | {"t.csv": labels_of(*files, "gone.dcm")})
+    assert sorted(source.excluded.to_numpy().tolist()) == [
+        ["ct.dcm", "modality CT is not a radiograph (CR, DX, RG)"],
+        ["gone.dcm", "row without an image"],
+        ["text.dcm", "not a DICOM file"],
+    ]
+    assert source.files is not None
+    assert count_files(source.files, len(source.rows), source.excluded) == {
+        "total": 5, "documents": 1, "archives": 0, "ignored": {}, "used": 2, "set_aside": 2,
+    }  # fmt: skip

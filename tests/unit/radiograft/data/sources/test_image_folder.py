@@ -6,6 +6,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import Ingest
+from radiograft.data.catalog import FileCounts
 from radiograft.data.sources import image_folder
 from radiograft.data.sources.base import NO_PATIENTS
 from radiograft.stages.ingest import task
@@ -58,17 +59,24 @@ def test_read_mendeley_layout_without_validation_split(tmp_path: str) -> None:
 
 
 def test_read_unsupported_formats_are_excluded_unread(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails if they disappear silently: half a dataset may be TIFF. Their content is not read."""
-    kinds = ["BMP", "dcm", "dicom", "gif", "jp2", "npy", "tif", "tiff", "webp"]
-    others = [f"NORMAL/{number}.{kind}" for number, kind in enumerate(kinds)]
+    """Fails if they disappear silently, or if a million DICOM files in a bucket are opened one by one."""
+    reasons = {
+        "dcm": "DICOM file: set data_format=dicom",
+        "dicom": "DICOM file: set data_format=dicom",
+        "heic": "HEIC file: convert it to PNG",
+        "jp2": "JPEG 2000 file: convert it to PNG",
+        "npy": "NumPy file: convert it to PNG",
+    }
+    others = {f"NORMAL/{number}.{kind.upper()}": reason for number, (kind, reason) in enumerate(reasons.items())}
     files = {"NORMAL/a.PNG": b"1", "Mass/b.jpeg": b"2", "Mass/notes.txt": b"3", **dict.fromkeys(others, b"x")}
-    read, uri = storage.read_bytes, put(files, place)
     touched: list[str] = []
-    monkeypatch.setattr(storage, "read_bytes", lambda uri: (touched.append(uri), read(uri))[1])
-    source = image_folder.read(uri)
+    for name in ("read_bytes", "open_file"):
+        use = getattr(storage, name)
+        monkeypatch.setattr(storage, name, lambda uri, use=use: (touched.append(uri), use(uri))[1])
+    source = image_folder.read(put(files, place))
     assert source.rows["image_id"].tolist() == ["Mass/b.jpeg", "NORMAL/a.PNG"]
-    assert source.excluded.to_numpy().tolist() == [[name, "not a PNG or JPEG file"] for name in others]
-    assert not [uri for uri in touched if uri.endswith(tuple(kinds))]
+    assert dict(source.excluded.to_numpy().tolist()) == others
+    assert not [uri for uri in touched if uri.endswith(tuple(others))]
 
 
 def test_read_without_split_folders_leaves_split_and_patients_unknown(tmp_path: str) -> None:
@@ -99,3 +107,37 @@ def test_build_catalog_unknown_class_raises_with_known_classes(tmp_path: str) ->
     for labels in ("Mass", "all"):
         with pytest.raises(ValueError, match=r"must be findings of the dataset \(Pneumonia\), got"):
             task.build_catalog(Ingest(data_format="folders", data_source=uri, data_labels=labels))
+
+
+def test_read_splits_beside_a_class_folder_raises(tmp_path: str) -> None:
+    """Kaggle's chest_xray as unzipped: a copy of the dataset inside itself. Fails if splits are learned as classes."""
+    parts = [f"{place}{part}/{kind}/1.png" for place in ("", "chest_xray/") for part in ("train", "val", "test")
+             for kind in ("NORMAL", "PNEUMONIA")]  # fmt: skip
+    files = {**dict.fromkeys(parts, b"1"), "__MACOSX/chest_xray/train/NORMAL/._1.png": b"m", "a.csv": b""}
+    message = "train, val and test stand beside the folder chest_xray: give that folder or remove it$"
+    with pytest.raises(ValueError, match=message):
+        image_folder.read(put(files, f"{tmp_path}/nested"))
+    files = {name: content for name, content in files.items() if not name.startswith("chest_xray")}
+    assert len(image_folder.read(put(files, f"{tmp_path}/clean")).rows) == 6
+
+
+def test_read_class_named_as_a_split_is_a_class(tmp_path: str) -> None:
+    source = image_folder.read(put({"test/1.png": b"1", "control/2.png": b"2"}, f"{tmp_path}/classes"))
+    assert sorted(source.findings) == ["control", "test"]
+
+
+def test_read_loose_image_beside_splits_is_set_aside(tmp_path: str) -> None:
+    """Fails if its name is taken for that of a split."""
+    source = image_folder.read(put({**KAGGLE, "sample.png": b"s"}, f"{tmp_path}/kaggle"))
+    assert len(source.rows) == 9
+    assert source.excluded.to_numpy().tolist() == [["sample.png", "image outside the class folders"]]
+
+
+def test_read_masks_beside_images_are_set_aside(tmp_path: str) -> None:
+    files = {f"{kind}/{part}/{kind}-{n}.png": b"%d" % n for kind in ("COVID", "Normal") for part in ("images", "masks")
+             for n in range(3)}  # fmt: skip
+    source = image_folder.read(put({**files, "COVID.metadata.csv": b"FILE NAME\n"}, f"{tmp_path}/covid"))
+    assert len(source.rows) == 6
+    assert source.rows["image_id"].str.contains("/images/").all()
+    assert source.excluded["reason"].tolist() == ["segmentation mask beside its image"] * 6
+    assert source.files == FileCounts(total=13, documents=1, archives=0, ignored={})

@@ -43,7 +43,7 @@ def test_unlabeled_dicom_needs_neither_table_nor_classes(tmp_path: Path) -> None
         tags = {"PatientID": f"p{number // 2}", "ViewPosition": view, "PatientSex": "F", "PatientAge": "057Y"}
         content = dicom_file(np.zeros((32, 32), np.uint16), SOPInstanceUID=f"1.2.{number}", **tags)
         (tmp_path / f"{number}.dcm").write_bytes(content)
-    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "notes").write_text("nothing")
     with pytest.raises(ValueError, match="one folder per class, for at least two classes"):
         readers.READERS["dicom"](settings("dicom", tmp_path))
     source = readers.UNLABELED_READERS["dicom"](settings("dicom", tmp_path))
@@ -52,7 +52,7 @@ def test_unlabeled_dicom_needs_neither_table_nor_classes(tmp_path: Path) -> None
         ["1.dcm", "p0", "AP", "F", 57.0],
         ["2.dcm", "p1", "AP", "F", 57.0],
     ]
-    assert source.excluded["image_id"].tolist() == ["notes.txt"]
+    assert source.excluded["image_id"].tolist() == ["notes"]
 
 
 @pytest.mark.parametrize("column", ["", ",words"])

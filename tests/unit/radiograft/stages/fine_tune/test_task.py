@@ -91,7 +91,6 @@ def test_fine_tune_same_seed_gives_same_weights(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_batch_size": 59}, r"at most the number of training images \(58\), got 59"),
         ({"model_cut_off": "top_activation"}, "must leave weights of the backbone to train"),
         ({"model_cut_off": "topconv"}, r"got 'topconv'; did you mean 'top_conv'"),
     ],

@@ -15,12 +15,13 @@ from tests.helpers.nih_source import half_validating, nih_files, put
 from tests.helpers.tar_files import tar_gz
 
 OUTSIDE = "path outside the data folder"
+OUTSIDE_MEMBER = "member of an archive with a path outside the data folder"
 ROWS = "image,label\na/1.png,Mass\na/2.png,No Finding\n"
 IMAGES = {"a/1.png": b"1", "a/2.png": b"2"}
 
 
-def outside(*names: str) -> list[list[str]]:
-    return exclusion(names, OUTSIDE).to_numpy().tolist()
+def outside(name: str, reason: str = OUTSIDE) -> list[list[str]]:
+    return exclusion([name], reason).to_numpy().tolist()
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "a/../../secret.png", "/secret.png", "a/.."])
@@ -43,7 +44,7 @@ def test_read_archive_member_outside_folder_is_excluded(tmp_path: Path, path: st
     packed = tar_gz({"PNEUMONIA/1.png": b"1", "NORMAL/2.png": b"2", path: b"3"})
     source = image_folder.read(put({"all.tar.gz": packed}, str(tmp_path)))
     assert source.rows["image_id"].tolist() == ["NORMAL/2.png", "PNEUMONIA/1.png"]
-    assert source.excluded.to_numpy().tolist() == outside(path)
+    assert source.excluded.to_numpy().tolist() == outside(path, OUTSIDE_MEMBER)
 
 
 def test_build_catalog_path_outside_follows_policy(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_build_catalog_path_outside_follows_policy(tmp_path: Path) -> None:
     source = put(files, str(tmp_path))
     found = task.build_catalog(half_validating(source))
     assert len(found.rows) == 8
-    assert found.excluded.to_numpy().tolist() == outside("../00000001_000.png")
+    assert found.excluded.to_numpy().tolist() == outside("../00000001_000.png", OUTSIDE_MEMBER)
     message = r"got 1 \(outside: .*\): \.\./00000001_000\.png; repair the data, or set outside=drop"
     with pytest.raises(ValueError, match=message):
         task.build_catalog(Ingest(data_source=source, data_validation_fraction=0.5, data_policy="outside=fail"))

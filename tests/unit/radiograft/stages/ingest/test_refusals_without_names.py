@@ -64,8 +64,8 @@ def nih(folder: Path, train_val: str, test: str) -> Ingest:
         ),
         (
             lambda folder: tables(folder, ("t.csv", f"image,Mass,split\n1.dcm,1,{NAME}")),
-            "must be one of train, training, val, valid, validation, test, testing, train_val, got 1 others",
-            f"train_val, got '{NAME.lower()}'",
+            "test, testing, train_val, trainval, got 1 others",
+            f"trainval, got '{NAME.lower()}'",
         ),
         (
             lambda folder: tables(folder, ("t.csv", f"1.dcm,{NAME},1")),

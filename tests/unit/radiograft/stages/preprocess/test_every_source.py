@@ -14,6 +14,7 @@ import tensorflow as tf
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.images import encode
@@ -38,7 +39,7 @@ def contents(shards: Shards, *splits: str) -> list[tuple[str, float]]:
 def expected(format: str, *splits: str) -> list[tuple[str, float]]:
     images = []
     for case in (case for case in CASES if case.split in splits):
-        image = decode(tf.constant(encode(case.pixels, format)), 32).numpy()
+        image = decode(tf.constant(encode(case.pixels, format)), ImageInput(32)).numpy()
         images.append((hashlib.md5(image.tobytes()).hexdigest(), float(case.sick)))
     return sorted(images)
 

@@ -19,6 +19,7 @@ from radiograft.config.data import Augmentation
 from radiograft.data.catalog import SPLITS, Catalog, exclusion
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.stages.preprocess import task
 from radiograft.storage import npz_archive
 from tests.helpers.archives import pack, packed
@@ -86,13 +87,17 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
         "image_size": 32,
+        "image_resize": "stretch",
+        "gray_range": None,
         "source": "a source",
+        "readers": [],
         "fingerprint": catalog.fingerprint(),
         "splits": splits,
         "catalogued": splits,
         "notes": [],
         "excluded": [{"reason": "row without an image", "count": 1, "examples": ["gone.png"]}],
         "converted": {},
+        "files": None,
     }
     assert Shards.read(folder).augmentation == Augmentation(rotation_range=10)
     assert json.loads((folder / "augmentation.json").read_text())["rotation_range"] == 10
@@ -144,7 +149,7 @@ def test_run_split_without_readable_images_raises(catalog: Catalog, tmp_path: Pa
 
 def test_run_resizes_images(catalog: Catalog, tmp_path: Path) -> None:
     data = Shards.read(run(catalog, tmp_path, image_size=64))
-    expected = decode(tf.constant(encode(noise(32, 0))), 64)
+    expected = decode(tf.constant(encode(noise(32, 0))), ImageInput(64))
     stored, _, _ = next(data.examples("train").as_numpy_iterator())
     assert stored.shape == (64, 64, 1)
     np.testing.assert_array_equal(stored, expected)

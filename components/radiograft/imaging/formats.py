@@ -1,0 +1,107 @@
+"""Recognizes files by their content, and converts BMP, GIF, TIFF and WebP images to PNG with Pillow's decoders."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from radiograft.config.data_policy import UNREADABLE
+from radiograft.imaging.limits import check_not_too_small, check_size
+
+HEAD_BYTES = 512  # enough for `recognize`
+SERVED = ("PNG", "JPEG")  # those that the served model decodes
+CONVERTED = ("BMP", "GIF", "TIFF", "WEBP")
+DICOM = "DICOM"
+MAGIC = {  # the first that matches counts
+    DICOM: rb".{128}DICM|[\x02\x08]\0..(?:[A-Z]{2}|..\0\0)|\0[\x02\x08]..[A-Z]{2}",  # also without a preamble
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "BMP": rb"BM.{4}\0{4}",
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "HEIC": rb".{4}ftyp(?:hei|hev|mif1|msf1)",
+    "AVIF": rb".{4}ftypavi",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\0\0\0\x0cJXL |\xff\x0a",
+    "PNM": rb"P[1-7]\s+(?:#|\d|WIDTH)",
+    "NumPy": rb"\x93NUMPY",
+    "HDF5": rb"\x89HDF\r\n",
+    "NIfTI": rb"\x5c\x01\0\0.{340}n[i+]1",
+    "PDF": rb"%PDF",
+    "ZIP": rb"PK\x03\x04",
+    "gzip": rb"\x1f\x8b",
+    "Git LFS": rb"version https://git-lfs",
+    "HTML": rb"\s*<(?i:!doctype html|html|head)",
+}
+REASONS = {
+    "Git LFS": "Git LFS pointer instead of an image: run git lfs pull",
+    "HTML": "web page instead of an image: download the file again",
+    DICOM: "DICOM file: set data_format=dicom",
+}
+ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
+          OverflowError, EOFError)  # fmt: skip
+
+
+class UnsupportedFileError(ValueError):
+    """The file cannot be used; the message says why, without its name."""
+
+
+def recognize(content: bytes) -> str:
+    """Returns the format of a file, a key of MAGIC, by its first HEAD_BYTES; "" if it is unknown.
+
+    Example:
+        >>> recognize(b"GIF89a")
+        'GIF'
+    """
+    head = content[:HEAD_BYTES]
+    return next((name for name, pattern in MAGIC.items() if re.match(pattern, head, re.DOTALL)), "")
+
+
+def reason_unsupported(kind: str) -> str:
+    """Returns why a file of this format, from `recognize`, is not used."""
+    return REASONS.get(kind, f"{kind} file: convert it to PNG" if kind else UNREADABLE)
+
+
+def to_pixels(content: bytes, kind: str) -> tuple[np.ndarray, str]:
+    """Decodes an image whose format is in CONVERTED, upright as its EXIF orientation says.
+
+    Returns:
+        uint8 or uint16 [height, width], or uint8 [height, width, 3], and Pillow's mode of the file.
+
+    Raises:
+        TooSmallError: A side is below MIN_SIDE.
+        UnsupportedFileError: The file is truncated or corrupt, or has several frames or more than 16 bits.
+        ValueError: The image has more than MAX_PIXELS pixels.
+    """
+    name = kind.replace("WEBP", "WebP")
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+            mode, width, height = image.mode, image.width, image.height
+            frames = getattr(image, "is_animated", False)
+            if not frames and mode not in ("I", "F") and _is_allowed(height, width):
+                return _pixels(ImageOps.exif_transpose(image)), mode
+    except ERRORS as error:
+        raise UnsupportedFileError(f"{name} image that is truncated, corrupt or of an unsupported kind") from error
+    check_size(height, width)
+    check_not_too_small(height, width)
+    more = "several frames" if frames else "more than 16 bits per pixel"
+    raise UnsupportedFileError(f"{name} image with {more}")
+
+
+def _is_allowed(height: int, width: int) -> bool:
+    try:
+        check_size(height, width)
+        check_not_too_small(height, width)
+    except ValueError:
+        return False
+    return True
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))

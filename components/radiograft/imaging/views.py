@@ -1,0 +1,43 @@
+"""Which projection a radiograph shows, from the spellings of NIH, CheXpert, MIMIC-CXR, PadChest and DICOM."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+FRONTAL, LATERAL = "frontal", "lateral"
+
+# A spelling is accepted if all its words are in the list, and at least one names the projection.
+WORDS = {
+    FRONTAL: frozenset({"pa", "ap", "frontal", "antero", "postero", "anterior", "posterior", "anteroposterior",
+                        "posteroanterior"}),
+    LATERAL: frozenset({"l", "ll", "rl", "lat", "llat", "rlat", "lateral", "laterolateral", "latero"}),
+}  # fmt: skip
+PATIENT_POSITION = frozenset(
+    {"supine", "erect", "semi", "semierect", "semisupine", "upright", "semiupright", "standing", "sitting", "seated",
+     "portable", "mobile", "bedside", "horizontal", "inspiration", "expiration", "chest", "cxr", "view", "projection"}
+)  # fmt: skip
+SIDES = frozenset({"left", "right", "cross", "table", "xtable"})  # of lateral views only
+CODES = {  # CID 4010, DX View: SNOMED CT, and SNOMED RT as older files write it
+    **dict.fromkeys(("399348003", "272479007", "399033003", "R-10206", "R-40888", "R-10214", "R-10202"), FRONTAL),
+    **dict.fromkeys(("399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"), LATERAL),
+}
+
+
+def projection(view: str) -> str:
+    """Returns `frontal`, `lateral`, or "" if the spelling is in neither list.
+
+    Oblique, axial, lordotic and decubitus views are in neither list.
+
+    Example:
+        >>> projection("AP semi-erect"), projection("left lateral"), projection("RAO")
+        ('frontal', 'lateral', '')
+    """
+    text = unicodedata.normalize("NFKC", view).replace(".", "").strip()
+    if text.upper() in CODES:
+        return CODES[text.upper()]
+    words = frozenset(re.findall(r"[^\W_]+", text.casefold()))
+    if words & WORDS[FRONTAL] and words <= WORDS[FRONTAL] | PATIENT_POSITION:
+        return FRONTAL
+    is_lateral = words & WORDS[LATERAL] and words <= WORDS[LATERAL] | PATIENT_POSITION | SIDES
+    return LATERAL if is_lateral else ""

@@ -1,0 +1,45 @@
+"""Boxes of an image in the square input of a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radiograft.imaging.geometry import ImageInput, boxes_in_square
+
+BOX = [0.25, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("target", "sides", "expected"),
+    [
+        (ImageInput(64), (100, 50), BOX),
+        (ImageInput(64, "pad"), (80, 80), BOX),
+        (ImageInput(64, "pad"), (100, 50), [0.375, 0.5, 0.25, 0.25]),
+        (ImageInput(64, "pad"), (50, 100), [0.25, 0.5, 0.5, 0.125]),
+    ],
+    ids=["stretched", "square", "upright", "wide"],
+)
+def test_boxes_in_square_maps_box(target: ImageInput, sides: tuple[int, int], expected: list[float]) -> None:
+    assert boxes_in_square(np.array([BOX]), np.array([sides]), target).tolist() == [expected]
+
+
+def test_boxes_in_square_without_boxes_is_empty() -> None:
+    assert boxes_in_square(np.empty((0, 4)), np.empty((0, 2)), ImageInput(32, "pad")).shape == (0, 4)
+
+
+@given(
+    sides=st.tuples(st.integers(16, 5000), st.integers(16, 5000)),
+    corner=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    lengths=st.tuples(st.floats(0.01, 0.5), st.floats(0.01, 0.5)),
+)
+def test_boxes_in_square_stay_inside_and_stretch_changes_nothing(
+    sides: tuple[int, int], corner: tuple[float, float], lengths: tuple[float, float]
+) -> None:
+    box = np.array([[*corner, *lengths]])
+    ((x, y, width, height),) = boxes_in_square(box, np.array([sides]), ImageInput(224, "pad"))
+    assert 0 <= x <= x + width <= 1 + 1e-9
+    assert 0 <= y <= y + height <= 1 + 1e-9
+    np.testing.assert_array_equal(boxes_in_square(box, np.array([sides]), ImageInput(224)), box)
