@@ -64,13 +64,13 @@ def match_labels(source: Source, labels: Iterable[str]) -> Source:
     names = [str(name) for name in source.findings]
     spellings: dict[str, str] = {}
     for label in labels:
-        alike = [name for name in names if fold_name(name) == fold_name(label)]
-        if label in alike or not alike:
+        matches = [name for name in names if fold_name(name) == fold_name(label)]
+        if label in matches or not matches:
             continue
-        if len(alike) > 1:
+        if len(matches) > 1:
             message = f"data_labels must be spelled as in the dataset, got {label!r}, which may be"
-            raise SensitiveValueError(f"{message} {' or '.join(map(repr, alike))}", f"{message} {len(alike)} findings")
-        spellings[alike[0]] = label
+            raise SensitiveValueError(f"{message} {' or '.join(map(repr, matches))}", f"{message} {len(matches)} findings")
+        spellings[matches[0]] = label
     boxes = source.boxes.assign(finding=source.boxes["finding"].replace(spellings))
     return source._replace(findings=source.findings.rename(columns=spellings), boxes=boxes)
 

@@ -19,7 +19,7 @@ from radiograft.utils.quoting import list_items, split_quoted, unquote
 from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
-MAX_CELL = 10_000  # characters; a longer cell is no list of labels
+MAX_CELL = 10_000  # characters; a longer cell cannot be a list of labels
 NORMAL = frozenset(
     {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable",
      "healthy", "negative"}

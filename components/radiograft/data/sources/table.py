@@ -193,9 +193,9 @@ def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
     spelled = {}
     for field in COLUMNS:
         column = getattr(layout, field)
-        alike = table.columns[folded == fold_case(column)]
-        if column not in table and len(alike) == 1:
-            spelled[field] = str(alike[0])
+        matches = table.columns[folded == fold_case(column)]
+        if column not in table and len(matches) == 1:
+            spelled[field] = str(matches[0])
     return dataclasses.replace(layout, **spelled)
 
 
