@@ -69,7 +69,9 @@ def match_labels(source: Source, labels: Iterable[str]) -> Source:
             continue
         if len(matches) > 1:
             message = f"data_labels must be spelled as in the dataset, got {label!r}, which may be"
-            raise SensitiveValueError(f"{message} {' or '.join(map(repr, matches))}", f"{message} {len(matches)} findings")
+            raise SensitiveValueError(
+                f"{message} {' or '.join(map(repr, matches))}", f"{message} {len(matches)} findings"
+            )
         spellings[matches[0]] = label
     boxes = source.boxes.assign(finding=source.boxes["finding"].replace(spellings))
     return source._replace(findings=source.findings.rename(columns=spellings), boxes=boxes)
