@@ -8,7 +8,6 @@ from radiograft.config.data_policy import CONFLICTING_ROWS, OUTSIDE, REPEATED_NA
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources.listing import OUTSIDE_PATH
 
-
 NO_ROW = "image without a row"
 
 

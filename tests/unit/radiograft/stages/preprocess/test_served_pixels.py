@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -152,6 +153,13 @@ def test_run_maps_boxes_to_the_square(resize: str, expected: list[float], tmp_pa
     assert Shards.read(tmp_path / "mapped").boxes[CORNERS].to_numpy().tolist() == [pytest.approx(expected)]
 
 
+def test_run_padded_blank_image_is_excluded(tmp_path: Path) -> None:
+    shards_of(tmp_path)
+    put({"train/Mass/blank.png": encode(np.full((40, 64), 90, np.uint8))}, str(tmp_path / "data"))
+    data = preprocess_again(tmp_path, image_resize="pad")
+    assert [(group["reason"], group["count"]) for group in data["excluded"]] == [("blank image: a single gray level", 1)]
+
+
 def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
     """Fails if the data report cannot say what became of each file."""
     shards_of(tmp_path)
@@ -173,9 +181,9 @@ def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
     assert Catalog.read(tmp_path / "catalog-2").files is not None
 
 
-def preprocess_again(place: Path) -> dict[str, object]:
+def preprocess_again(place: Path, **values: str) -> dict[str, Any]:
     settings = Ingest(data_format="folders", data_source=str(place / "data"), data_labels="Mass")
     ingest.run(settings, place / "catalog-2")
-    preprocess.run(Preprocess(image_size=SIDE), place / "catalog-2", place / "shards-2")
-    data: dict[str, object] = json.load(io.BytesIO((place / "shards-2" / "data.json").read_bytes()))
+    preprocess.run(Preprocess.of({"image_size": SIDE, **values}), place / "catalog-2", place / "shards-2")
+    data: dict[str, Any] = json.load(io.BytesIO((place / "shards-2" / "data.json").read_bytes()))
     return data
