@@ -136,8 +136,8 @@ def read_scalar(name: str, text: str, scalar_type: type[Any]) -> Scalar:
 def _validate(field: dataclasses.Field[Any], value: Any) -> Any:
     """Returns the value, converted between int and float without loss; raises if it is invalid."""
     field_type = type(field.default)
-    if field.metadata["names"] and isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
-        value = format_names(value)  # a YAML list
+    if field.metadata["names"] and isinstance(value, (list, tuple)) and all(type(name) in (str, int) for name in value):
+        value = format_names(map(str, value))  # a YAML list
     if field_type is float and type(value) is int:
         _check_range(field, value)  # first, because float() overflows for huge integers
         value = float(value)

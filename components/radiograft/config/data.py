@@ -17,6 +17,10 @@ FINDINGS = (
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NO_FINDING = "No Finding"
+FORMATS = (
+    "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table", "vindr",
+)  # fmt: skip
+UNANIMOUS = "unanimous"
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
@@ -71,12 +75,9 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_format: str = setting(
         "chestxray14",
         "Layout of the dataset: NIH ChestX-ray14, CheXpert, MIMIC-CXR-JPG, PadChest, RSNA Pneumonia, VinDr-CXR, DICOM "
-        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic images "
-        "at data_source first.",
-        choices=(
-            "chestxray14", "chexpert", "dicom", "folders", "medmnist", "mimic", "padchest", "phantom", "rsna", "table",
-            "vindr",
-        ),  # fmt: skip
+        "files, one folder per class, a MedMNIST file, or a table (see data_table); `phantom` generates synthetic "
+        "images at data_source first.",
+        choices=FORMATS,
     )
     data_source: str = setting(
         "",
@@ -104,6 +105,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         "Which images are negatives: all without the labels (`rest`), or only those marked 'No Finding'.",
         choices=("rest", "no_finding"),
     )
+    data_readers: str = setting(
+        UNANIMOUS,
+        "Which label an image has if several readers labeled it: the one they agree about, else the image is excluded "
+        "(`unanimous`); the one that `any` or `all` of them see; or that of the `majority`, where a tie is unknown.",
+        choices=(UNANIMOUS, "any", "all", "majority"),
+    )
     data_validation_fraction: float = setting(
         0.125,
         "Fraction of the training patients held out for validation if the dataset has no validation split.",
@@ -127,6 +134,11 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
 
     def __post_init__(self) -> None:
+        if self.data_readers == "mean":
+            raise ValueError(
+                "data_readers must be unanimous, any, all or majority, got 'mean': soft labels are not supported, "
+                "because thresholds, AUROCs and class weights need labels of 0 or 1; use majority"
+            )
         super().__post_init__()
         check_uri("data_source", self.data_source)
         parse_min_auroc(self.gate_min_auroc, self.findings())
@@ -229,6 +241,10 @@ class TableLayout(Settings):
     view: str = setting("view", "Projection column: PA, AP, LL, ...")
     age: str = setting("age", "Age column: 57, 057Y, 011M, 003W, 003D.")
     sex: str = setting("sex", "Sex column.")
+    reader: str = setting(
+        "rad_id", "Column that names who labeled the image; without it, each row of an image counts as a reading."
+    )
+    manufacturer: str = setting("manufacturer", "Column of the device's manufacturer, a possible confounder.")
     split: str = setting("split", "Column with the dataset's own splits: train, validation, test or train_val.")
     uncertain: str = setting(
         "ignore", "How -1 is read: as unknown, 0 or 1.", choices=("ignore", "zeros", "ones")

@@ -19,6 +19,8 @@ NEAR_DUPLICATE_ELSEWHERE = "near duplicate of an image in a held-out split"
 UNREADABLE = "unreadable or truncated image"
 CONTRADICTION = "'No Finding' together with a finding"
 CONFLICTING_ROWS = "conflicting rows for one image"
+CONTRADICTORY_COPIES = "equal images with different labels"
+CONTRADICTORY_NEAR_COPIES = "near-equal images with different labels"
 MISSPELLED = "label that looks like a misspelling of a requested one"
 LEAK = "patient also in a held-out split"
 MIN_SIDE = 16  # pixels; MedMNIST's smallest images have 28
@@ -49,6 +51,8 @@ REASONS = {  # reason: kind of defect
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
     CONFLICTING_ROWS: "contradictory_labels",
+    CONTRADICTORY_COPIES: "contradictory_labels",
+    CONTRADICTORY_NEAR_COPIES: "contradictory_labels",
     MISSPELLED: "misspelled_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
@@ -118,7 +122,9 @@ class DataPolicy(Settings):
         "validation before training.",
     )
     contradictory_labels: str = _excluded(
-        QUARANTINE, "'No Finding' together with a finding, or conflicting rows for one image."
+        QUARANTINE,
+        "'No Finding' together with a requested label, conflicting rows for one image, or equal or near-equal images "
+        "with different labels, of which no copy is kept.",
     )
     misspelled_label: str = _reported(
         "Label that looks like a misspelling of a requested one; the image counts as negative."

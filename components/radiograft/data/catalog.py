@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.config.data_policy import OF_ROWS
+from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
@@ -172,9 +173,11 @@ def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]
     for split in SPLITS:
         part = rows[rows["split"] == split]
         patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
-        single = [f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1]
+        single = [
+            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
+        ]
         if single:
-            notes.append(f"all images of one patient in {split}: {', '.join(single)}")
+            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
     return notes
 
 
@@ -236,6 +239,7 @@ class Catalog:
         boxes: bounding boxes of findings, see `no_boxes`. They are not trained on and not part of the fingerprint.
         quarantine: the excluded images to review, see `no_suspects`.
         suspects: images that are kept although they may be defective, see `no_suspects`.
+        readers: how far readers agree about each label, if images have several readings.
         files: numbers of the files below the source; None if it is an archive of arrays.
     """
 
@@ -247,6 +251,7 @@ class Catalog:
     boxes: pd.DataFrame = dataclasses.field(default_factory=no_boxes)
     quarantine: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
+    readers: tuple[ReaderAgreement, ...] = ()
     files: FileCounts | None = None
 
     def fingerprint(self) -> str:
@@ -273,6 +278,7 @@ class Catalog:
             "source_notes": list(self.notes),
             "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
             "excluded": summarize_exclusions(self.excluded),
+            "readers": list(self.readers),
             "files": count_files(self.files, len(self.rows), self.excluded),
         }
 
@@ -294,5 +300,6 @@ class Catalog:
             source=summary["source"],
             files=_files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),
+            readers=tuple(summary.get("readers", ())),
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
         )

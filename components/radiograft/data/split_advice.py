@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -26,11 +27,6 @@ def advise_splits(rows: pd.DataFrame, settings: Ingest) -> str:
     labels = settings.findings()
     if rows.empty:
         return ""
-    if rows["patient_id"].nunique() == 1:
-        return (
-            f"all {len(rows)} images are of one patient, and a patient is in one split only: add images of other patients, "
-            "or correct the column of patient ids"
-        )
     single = [label for label in labels if not has_both_classes(rows[label_column(label)])]
     if len(single) == len(labels):
         return _describe_single_class(rows, single)
@@ -46,7 +42,7 @@ def _describe_single_class(rows: pd.DataFrame, labels: Sequence[str]) -> str:
     return f"{text}: a label needs images with and without it in the dataset"
 
 
-def _changes(rows: pd.DataFrame) -> Iterator[dict[str, float]]:
+def _changes(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yields changes of the settings that alter the splits, the smallest ones first."""
     tests = [] if rows["official"].notna().any() else FRACTIONS
     yield from ({"data_validation_fraction": fraction} for fraction in FRACTIONS)
@@ -55,7 +51,7 @@ def _changes(rows: pd.DataFrame) -> Iterator[dict[str, float]]:
     yield from ({"data_validation_fraction": 0.3, "train_seed": seed} for seed in SEEDS)
 
 
-def _works(rows: pd.DataFrame, settings: Ingest, changes: dict[str, float]) -> bool:
+def _works(rows: pd.DataFrame, settings: Ingest, changes: Mapping[str, Any]) -> bool:
     changed = dataclasses.replace(settings, **changes)
     split = splits.assign_splits(
         rows,

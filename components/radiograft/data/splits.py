@@ -99,6 +99,26 @@ def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     return rank.lt(rank.groupby(rows["patient_id"]).transform("max")).fillna(False).astype(bool)
 
 
+def check_patients(rows: pd.DataFrame) -> None:
+    """Checks that there are enough patients to draw the splits from, since all images of a patient share a split.
+
+    Args:
+        rows: `patient_id` and `official`.
+
+    Raises:
+        ValueError: there are fewer patients than splits to draw.
+    """
+    has_official = bool(rows["official"].notna().any())
+    drawn = rows[rows["official"] == "train_val"] if has_official else rows
+    parts = ("train", "validation") if has_official else SPLITS
+    count = drawn["patient_id"].nunique()
+    if 0 < count < len(parts):
+        raise ValueError(
+            f"images are split by patient, so {', '.join(parts)} need at least {len(parts)} patients, got {count} with "
+            f"{len(drawn)} images; check the column or the names that identify patients, or add patients"
+        )
+
+
 def _check_overlap(rows: pd.DataFrame) -> None:
     leaking = sorted(rows["patient_id"][find_leaks(rows)].unique(), key=lambda patient: (len(patient), patient))
     if leaking:

@@ -139,14 +139,20 @@ def strip_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """
     stripped = table.columns.str.strip()
     if stripped.has_duplicates:
-        raise ValueError(f"{name} must name each column once, got two names that differ only in white space; rename one")
+        raise ValueError(
+            f"{name} must name each column once, got two names that differ only in white space; rename one"
+        )
     return table.set_axis(stripped, axis="columns")
 
 
 def _lists_as_text(table: pa.Table) -> pa.Table:
     """Returns the table with JSON text in place of lists."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type) or pa.types.is_fixed_size_list(field.type):
+        if (
+            pa.types.is_list(field.type)
+            or pa.types.is_large_list(field.type)
+            or pa.types.is_fixed_size_list(field.type)
+        ):
             cells = [None if cell is None else json.dumps(list(map(str, cell))) for cell in table[place].to_pylist()]
             table = table.set_column(place, field.name, pa.array(cells, pa.string()))
     return table

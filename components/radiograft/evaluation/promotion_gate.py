@@ -8,15 +8,19 @@ with a minimum must pass, so no correction for multiple labels is needed (an int
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from radiograft.config.evaluation import MinimumAuroc
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics import delong
+from radiograft.metrics import delong, multilabel
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.exact_intervals import difference_interval, mean_interval, no_difference
+from radiograft.metrics.label_metrics import exact_estimate, rank_label
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
 from radiograft.registry.result_types import AurocComparison, Estimate, GateDecision
 from radiograft.reporting.html import format_number
@@ -116,7 +120,11 @@ def decide_promotion(
     """
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     aurocs = bootstrap_aurocs(models, estimable, samples, seed)
-    comparisons = {label: compare_models(aurocs[:, column]) for column, label in enumerate(estimable)}
+    terms = {label: [_exact_auroc(model, label) for model in models] for label in estimable}
+    same = {label: all(_has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
+    comparisons = {
+        label: compare_models(aurocs[:, column], terms[label], same[label]) for column, label in enumerate(estimable)
+    }
     compared = {label: result for label, result in comparisons.items() if result["challenger"]["low"] is not None}
     required = [label in compared and label in policy.min_auroc.by_label for label in estimable]
     checks = _make_checks(compared, champion, policy)
@@ -132,7 +140,13 @@ def decide_promotion(
         "floors": dict(policy.min_auroc.by_label),
         "labels": compared,
         "delong": {label: compare_by_delong(models, label) for label in compared if len(models) == 2},
-        "mean": compare_models(aurocs[:, required].mean(axis=1)) if any(required) else None,
+        "mean": compare_models(
+            aurocs[:, required].mean(axis=1),
+            [mean_interval(list(column)) for column in zip(*compress(terms.values(), required), strict=True)],
+            all(compress(same.values(), required)),
+        )
+        if any(required)
+        else None,
     }
 
 
@@ -232,19 +246,37 @@ def bootstrap_aurocs(models: Sequence[pd.DataFrame], labels: Sequence[str], samp
     return bootstrap_by_patient(encode_patients(models[0]["patient_id"]), statistic, samples, seed)
 
 
-def compare_models(aurocs: FloatArray) -> AurocComparison:
+def compare_models(aurocs: FloatArray, exact: Sequence[Estimate], same: bool) -> AurocComparison:
     """Computes intervals of the AUROCs and of their difference.
 
     Args:
         aurocs: (1 + samples, models) of one label or of a mean: the challenger and, if there is one, the champion.
+        exact: the same AUROCs with exact intervals, used where resampling does not change a value.
+        same: whether all models rank the images equally.
     """
-    if aurocs.shape[1] == 1:
-        return {"challenger": percentile_interval(aurocs[:, 0]), "champion": None, "difference": None}
+    columns = zip(aurocs.T, exact, strict=True)
+    challenger, *others = [percentile_interval(values, lambda _, term=term: term) for values, term in columns]  # type: ignore[misc]
+    if not others:
+        return {"challenger": challenger, "champion": None, "difference": None}
+    difference = no_difference() if same else difference_interval(*exact)
     return {
-        "challenger": percentile_interval(aurocs[:, 0]),
-        "champion": percentile_interval(aurocs[:, 1]),
-        "difference": percentile_interval(aurocs[:, 0] - aurocs[:, 1]),
+        "challenger": challenger,
+        "champion": others[0],
+        "difference": percentile_interval(aurocs[:, 0] - aurocs[:, 1], lambda _: difference),
     }
+
+
+def _exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
+    """Returns the AUROC of a model for one label with an exact interval."""
+    ranked = rank_label(
+        model[label_column(label)], model[score_column(label)], encode_patients(model["patient_id"]), None
+    )
+    value = multilabel.auroc(model[label_column(label)], model[score_column(label)])
+    return exact_estimate(ranked, "auroc", value)
+
+
+def _has_same_order(first: pd.DataFrame, second: pd.DataFrame, label: str) -> bool:
+    return np.array_equal(*(rankdata(model[score_column(label)]) for model in (first, second)))
 
 
 def compare_by_delong(models: Sequence[pd.DataFrame], label: str) -> Estimate:

@@ -10,28 +10,24 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import Evaluate
-from radiograft.data.catalog import has_both_classes, label_column
+from radiograft.config.base import SETTINGS_FILE, read_settings
+from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import calibration, shortcuts, subgroups
+from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
-from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.label_metrics import choose_thresholds
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.metrics.ranking import (
-    FloatArray,
-    Ranking,
-    area_under_roc,
-    cumulative_counts,
-    rank_scores,
-    roc_vertices,
-)
-from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics
+from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
+from radiograft.registry.result_types import CurvePoint, Estimate, RandomBaseline, SplitMetrics
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
+
+ANY_THRESHOLD = 0.5  # an AUROC does not depend on it
 
 
 def compute_results(
@@ -60,13 +56,27 @@ def compute_results(
         operating_point=settings.evaluate_operating_point,
         thresholds=thresholds,
         metrics=metrics,
-        cut_off_curve=read_curve(inputs.features, validation, data.labels, samples, settings.train_seed),
+        cut_off_curve=read_curve(
+            inputs.features,
+            validation,
+            data.labels,
+            samples,
+            settings.train_seed,
+            settings.evaluate_min_patients,
+        ),
         cut_off_search=search_results.read_trials(inputs.model),
         random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
-        **analyze(settings, data.rows, published, thresholds[PUBLISHED], metrics[PUBLISHED]),
+        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
     )
+
+
+def rows_to_analyze(data: Shards) -> pd.DataFrame:
+    """Returns the catalog rows, without URIs if the folders are the classes: as a source they would give the label."""
+    recorded = data.folder / SETTINGS_FILE
+    has_class_folders = recorded.exists() and read_settings(data.folder).get("data_format") == "folders"
+    return data.rows.assign(uri="") if has_class_folders else data.rows
 
 
 def compute_split_metrics(
@@ -109,7 +119,7 @@ def analyze(
     thresholds: Mapping[str, float],
     metrics: Mapping[str, SplitMetrics],
 ) -> Analyses:
-    """Analyzes calibration, subgroups and shortcuts of one strategy.
+    """Analyzes calibration, subgroups and shortcuts of one strategy, and confounders in training.
 
     Subgroups and shortcuts are analyzed on test, or on validation if no label is estimable on test.
 
@@ -130,22 +140,27 @@ def analyze(
         "judged_on": split,
         "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
         "shortcuts": shortcuts.find_shortcuts(_select_split(rows, "train"), evaluated, estimable[split]),
+        "confounders": confounders.find_confounders(_select_split(rows, "train"), list(metrics[split]["labels"])),
     }
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on calibration, subgroups and shortcuts."""
+    """Returns the report sections on calibration, subgroups, shortcuts and confounders."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     return [
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
         shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),
+        confounders.confounder_section(results["confounders"]),
     ]
 
 
 def analysis_notes(results: PredictionResults) -> list[str]:
     """Returns the warnings of the analyses for the summary of the report."""
-    return shortcuts.shortcut_warnings(results["shortcuts"], results["judged_on"])
+    return [
+        *shortcuts.shortcut_warnings(results["shortcuts"], results["judged_on"]),
+        *confounders.confounder_warnings(results["confounders"]),
+    ]
 
 
 def _select_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -153,41 +168,51 @@ def _select_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def read_curve(
-    features: Path, validation: pd.DataFrame, labels: Sequence[str], bootstrap_samples: int, seed: int
+    features: Path,
+    validation: pd.DataFrame,
+    labels: Sequence[str],
+    bootstrap_samples: int,
+    seed: int,
+    min_patients: int = 1,
 ) -> list[CurvePoint]:
     """Reads the curve that extract_features wrote and adds 95% intervals.
 
     Args:
         features: folder of the features artifact.
         validation: the validation rows in stored order, with `patient_id` and `label:<name>`.
-        labels: labels in the order of the scores. Those without both classes are skipped.
+        labels: labels in the order of the scores. Those that are not estimable on validation are skipped.
         bootstrap_samples: number of patient resamples.
         seed: seed of the resampling.
+        min_patients: minimum number of patients with, and without, a label for it to be estimable.
     """
     points = json.loads((features / CURVE).read_text())
     scores = np.load(features / SCORES, mmap_mode="r")
+    patients = encode_patients(validation["patient_id"])
     truth = [validation[label_column(label)].to_numpy() for label in labels]
-    estimable = [index for index, column in enumerate(truth) if has_both_classes(column)]
-    by_layer = [[rank_scores(truth[index], layer[:, index]) for index in estimable] for layer in scores]
-    aurocs = bootstrap_by_patient(
-        encode_patients(validation["patient_id"]),
-        lambda weights: np.stack([_mean_auroc(rankings, weights) for rankings in by_layer], axis=1),
-        bootstrap_samples,
-        seed,
-    )
+    by_layer = [
+        [
+            ranked
+            for index, column in enumerate(truth)
+            if (ranked := rank_label(column, layer[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
+        ]
+        for layer in scores
+    ]
+    aurocs = [_mean_auroc_estimate(layer, patients, bootstrap_samples, seed) for layer in by_layer]
     return [
-        CurvePoint(
-            layer=point["layer"],
-            channels=point["channels"],
-            penalty=point["penalty"],
-            auroc=percentile_interval(aurocs[:, index]),
-        )
-        for index, point in enumerate(points)
+        CurvePoint(layer=point["layer"], channels=point["channels"], penalty=point["penalty"], auroc=auroc)
+        for point, auroc in zip(points, aurocs, strict=True)
     ]
 
 
-def _mean_auroc(rankings: Sequence[Ranking], weights: FloatArray) -> FloatArray:
-    """Returns the mean AUROC (samples,) over the labels, for image weights (samples, images)."""
-    areas = [area_under_roc(*cumulative_counts(ranking, roc_vertices(ranking), weights)) for ranking in rankings]
-    mean: FloatArray = np.mean(areas, axis=0)
-    return mean
+def _mean_auroc_estimate(labels: Sequence[RankedLabel], patients: IntArray, samples: int, seed: int) -> Estimate:
+    if not labels:
+        return NOT_ESTIMABLE
+
+    def areas(weights: FloatArray) -> FloatArray:
+        rankings = [label.ranking for label in labels]
+        columns = [area_under_roc(*cumulative_counts(each, roc_vertices(each), weights)) for each in rankings]
+        return np.array(columns)
+
+    values = bootstrap_by_patient(patients, lambda weights: np.mean(areas(weights), axis=0), samples, seed)
+    original = areas(np.ones((1, len(patients))))[:, 0]
+    return percentile_interval(values, lambda _: mean_exact_estimate(labels, "auroc", original))

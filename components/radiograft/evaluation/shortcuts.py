@@ -30,6 +30,7 @@ NAMES = {
     "source": "Source folder",
     "age": "Age",
     "sex": "Sex",
+    "manufacturer": "Manufacturer",
 }
 
 
@@ -78,7 +79,8 @@ def shortcut_section(shortcuts: Sequence[Shortcut], split: str) -> ReportSection
 def _variables(train: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     """Returns the training and the evaluated column of every variable that varies between training images."""
     folders = subgroups.source_folders(pd.concat([train["uri"], rows["uri"]], ignore_index=True))
-    columns = {name: (train[name], rows[name]) for name in ("bytes", "pixels", "view", "age", "sex")}
+    names = ("bytes", "pixels", "view", "age", "sex", *subgroups.ACQUISITION)
+    columns = {name: (train[name], rows[name]) for name in names if name in train}
     columns["source"] = (folders[: len(train)].set_axis(train.index), folders[len(train) :].set_axis(rows.index))
     return {name: pair for name, pair in columns.items() if pair[0].nunique() > 1}
 
@@ -117,7 +119,7 @@ def _measure_shortcut(variable: str, label: str, scores: FloatArray, evaluated: 
 
 
 def _is_nearly_as_good(variable: Estimate, model: Estimate) -> bool:
-    # Without an interval the value counts: a variable that separates the classes perfectly has none.
+    # Without an interval the value counts: a class with a single patient has none.
     value = variable["value"] or 0.0
     low = value if variable["low"] is None else variable["low"]
     high = value if variable["high"] is None else variable["high"]

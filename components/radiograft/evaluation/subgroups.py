@@ -13,15 +13,24 @@ import pandas as pd
 from radiograft.config import Evaluate
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.label_metrics import STATISTICS, RankedLabel, compute_statistics, rank_label, summarize_label
+from radiograft.metrics.exact_intervals import difference_interval
+from radiograft.metrics.label_metrics import (
+    STATISTICS,
+    RankedLabel,
+    compute_statistics,
+    mean_exact_estimate,
+    rank_label,
+    summarize_label,
+)
 from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Contrast, LabelMetrics, Subgroup
+from radiograft.registry.result_types import Contrast, Estimate, LabelMetrics, Subgroup
 from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
+ACQUISITION = ("manufacturer",)  # columns that a catalog may have
 
 
 class EvaluatedSplit(NamedTuple):
@@ -58,7 +67,8 @@ def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) 
 
 
 def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
-    """Assigns each image to a group of each variable: `sex`, `age`, `view` and `source` (folder of the file).
+    """Assigns each image to a group of each variable: `sex`, `age`, `view`, `source` (folder of the file), and
+    `manufacturer` if the catalog has it.
 
     Only the 20 largest groups of a variable are kept. Variables with fewer than two groups are omitted.
 
@@ -74,6 +84,7 @@ def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
         "age": ages.astype("string"),
         "view": rows["view"].astype("string"),
         "source": source_folders(rows["uri"]),
+        **{name: rows[name].astype("string") for name in ACQUISITION if name in rows},
     }
     groups = {name: column.where(column.isin(_largest_groups(column))) for name, column in columns.items()}
     return {name: column for name, column in groups.items() if column.nunique() > 1}
@@ -145,23 +156,44 @@ def _evaluate_subgroup(
         "n_images": int(inside.sum()),
         "n_patients": len(np.unique(patients[inside.to_numpy()])),
         "compared": list(compress(labels, estimable)),
-        "mean": _contrast(group_values[:, estimable], rest_values[:, estimable]) if any(estimable) else {},
+        "mean": _contrast(
+            list(compress(zip(group_ranked, rest_ranked, strict=True), estimable)),
+            group_values[:, estimable],
+            rest_values[:, estimable],
+        ),
         "labels": _summarize_labels(labels, group_ranked, group_values),
     }
 
 
-def _contrast(group: FloatArray, rest: FloatArray) -> dict[str, Contrast]:
-    """Compares means over labels. Both arrays are (1 + samples, labels, STATISTICS)."""
-    group_mean, rest_mean = group.mean(axis=1), rest.mean(axis=1)
-    contrasts: dict[str, Contrast] = {}
-    for name in SHOWN:
-        index = STATISTICS.index(name)
-        difference = group_mean[:, index] - rest_mean[:, index]
-        contrasts[name] = {
-            "group": percentile_interval(group_mean[:, index]),
-            "difference": percentile_interval(difference),
+def _contrast(
+    labels: Sequence[tuple[RankedLabel, RankedLabel]], group: FloatArray, rest: FloatArray
+) -> dict[str, Contrast]:
+    """Compares means over labels; empty without labels.
+
+    Args:
+        labels: each label in the group and in the rest.
+        group, rest: (1 + samples, labels, STATISTICS).
+    """
+    if not labels:
+        return {}
+    ours, others = zip(*labels, strict=True)
+
+    def contrast(name: str) -> Contrast:
+        group_values, rest_values = (values[:, :, STATISTICS.index(name)] for values in (group, rest))
+
+        def exact(_: float) -> Estimate:
+            return mean_exact_estimate(ours, name, group_values[0])
+
+        def exact_difference(_: float) -> Estimate:
+            return difference_interval(exact(0.0), mean_exact_estimate(others, name, rest_values[0]))
+
+        group_mean, rest_mean = group_values.mean(axis=1), rest_values.mean(axis=1)
+        return {
+            "group": percentile_interval(group_mean, exact),
+            "difference": percentile_interval(group_mean - rest_mean, exact_difference),
         }
-    return contrasts
+
+    return {name: contrast(name) for name in SHOWN}
 
 
 def _summarize_labels(

@@ -8,6 +8,7 @@ if a predicted box overlaps it by more than a given fraction. A predicted box th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, class_activation
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.exact_intervals import proportion_interval, rate_interval
 from radiograft.metrics.ranking import FloatArray
 from radiograft.registry.result_types import LabelLocalization, Localization, Score
 
@@ -117,18 +119,21 @@ def _score_label(
         n_patients=int(patients.max()) + 1,
         n_boxes=int(sizes[:, 0].sum()),
         maps={
-            name: {measure: _scores(rates[:, row, column]) for column, measure in enumerate(MEASURES)}
+            name: {
+                measure: _scores(rates[:, row, column], int(patients.max()) + 1)
+                for column, measure in enumerate(MEASURES)
+            }
             for row, name in enumerate(MAPS)
         },
     )
 
 
-def _scores(rates: FloatArray) -> list[Score]:
+def _scores(rates: FloatArray, n_patients: int) -> list[Score]:
     return [
         Score(
             overlap=overlap,
-            accuracy=percentile_interval(rates[:, index, 0]),
-            false_positives=percentile_interval(rates[:, index, 1]),
+            accuracy=percentile_interval(rates[:, index, 0], partial(proportion_interval, trials=n_patients)),
+            false_positives=percentile_interval(rates[:, index, 1], partial(rate_interval, trials=n_patients)),
         )
         for index, overlap in enumerate(OVERLAPS)
     ]

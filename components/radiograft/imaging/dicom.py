@@ -64,10 +64,15 @@ BODY_PARTS = {  # PS3.16 annex L, and spellings of manufacturers: the part they 
 LATERALITIES = ("L", "R", "B", "U")
 FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
+MANUFACTURERS = (
+    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
+    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
+)  # fmt: skip
 DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "ViewCodeSequence", "BodyPartExamined", "ImageLaterality", "Laterality", "PresentationIntentType",
+    "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "ViewCodeSequence", "BodyPartExamined", "ImageLaterality", "Laterality",
+    "PresentationIntentType",
 )  # fmt: skip
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
@@ -105,6 +110,7 @@ class Tags(NamedTuple):
         sex: One of SEXES, or None.
         age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
+        manufacturer: One of MANUFACTURERS, `other`, or None.
     """
 
     patient_id: str
@@ -113,6 +119,7 @@ class Tags(NamedTuple):
     sex: str | None
     age: str | None
     burned_in: bool
+    manufacturer: str | None = None
     body_part: str | None = None
     laterality: str | None = None
     for_processing: bool = False
@@ -260,6 +267,13 @@ def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
     return rows, columns, components
 
 
+def _manufacturer(text: str) -> str | None:
+    """Returns the known manufacturer whose name is a word of the text, which may contain anything."""
+    words = re.findall(r"[A-Z]+", text.upper())
+    known = [name for name in MANUFACTURERS for word in words if word == name or word.startswith(f"{name}FILM")]
+    return known[0] if known else "other" if words else None
+
+
 def _tags(dataset: Dataset) -> Tags:
     def text(tag: str) -> str:
         return " ".join(re.split(r"[\s_-]+", str(dataset.get(tag) or "").upper())).strip()
@@ -278,6 +292,7 @@ def _tags(dataset: Dataset) -> Tags:
         body_part=BODY_PARTS.get(text("BodyPartExamined")),
         laterality=one_of(LATERALITIES, "ImageLaterality") or one_of(LATERALITIES, "Laterality"),
         for_processing=text("PresentationIntentType") == FOR_PROCESSING,
+        manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
     )
 
 

@@ -15,6 +15,7 @@ from radiograft.registry.result_types import Estimate
 
 # With fewer resamples, less than one falls into each 2.5% tail and the interval would be the range of the values.
 MIN_RESAMPLES = 40
+ROUNDING = 1e-12  # equal values of a statistic differ by less
 
 # This many weights (1.6 MB) fit into a core's cache. Chunks eight times larger were two to five times slower.
 CHUNK_SIZE = 200_000
@@ -76,19 +77,21 @@ def _resample_weights(patients: IntArray, resamples: range, seed: int) -> FloatA
     return np.take(times_drawn.astype(np.float64), patients, axis=1)
 
 
-def percentile_interval(values: FloatArray) -> Estimate:
+def percentile_interval(values: FloatArray, exact: Callable[[float], Estimate]) -> Estimate:
     """Returns the value on the original sample with the 2.5th and 97.5th percentiles of the resamples.
 
-    Resamples that lack a class are NaN and are skipped. If no resample changes the statistic (for example, because
-    every prediction is correct), the interval has zero width.
+    Resamples that lack a class are NaN and are skipped.
 
     Args:
         values: (1 + samples,) from `bootstrap_by_patient`.
+        exact: returns the estimate for the value if both percentiles are equal, for example because every prediction
+            is correct; see `exact_intervals`.
     """
+    value = None if np.isnan(values[0]) else float(values[0])
     usable = values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) >= MIN_RESAMPLES else (None, None)
-    return {
-        "value": None if np.isnan(values[0]) else float(values[0]),
-        "low": None if low is None else float(low),
-        "high": None if high is None else float(high),
-    }
+    if len(usable) < MIN_RESAMPLES:
+        return {"value": value, "low": None, "high": None}
+    low, high = (float(bound) for bound in np.percentile(usable, [2.5, 97.5]))
+    if value is not None and high - low <= ROUNDING:
+        return exact(value)
+    return {"value": value, "low": low, "high": high}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
+from radiograft.metrics import exact_intervals
 from radiograft.metrics.bootstrap import encode_patients
 from radiograft.metrics.ranking import FloatArray, IntArray
 from radiograft.registry.result_types import Estimate
@@ -27,15 +28,19 @@ class DeLongResult(NamedTuple):
         difference: -1 to 1.
         variance: variance of the difference, 0 or more; NaN with fewer than two patients in a class.
         p_value: two-sided, for equal AUROCs. NaN if the variance is NaN, or if it is 0 and the AUROCs differ.
+        exact: the difference with an exact interval if the variance is 0, otherwise None.
     """
 
     difference: float
     variance: float
     p_value: float
+    exact: Estimate | None = None
 
     def estimate(self) -> Estimate:
-        """Returns the difference with its 95% normal interval; the bounds are None if `p_value` is NaN."""
-        if math.isnan(self.p_value):
+        """Returns the difference with its 95% normal interval; the bounds are None if the variance is NaN."""
+        if self.exact is not None:
+            return self.exact
+        if math.isnan(self.variance):
             return {"value": self.difference, "low": None, "high": None}
         half_width = NORMAL_975 * math.sqrt(self.variance)
         return {"value": self.difference, "low": self.difference - half_width, "high": self.difference + half_width}
@@ -58,8 +63,8 @@ def auroc_interval(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | No
         patients: (n,) patient ids; None if every image has its own patient.
 
     Returns:
-        The bounds are None with fewer than two patients in a class, and if the variance is 0. The variance is 0 if
-        the scores separate the classes perfectly, or if both classes cancel out within every patient.
+        The bounds are None with fewer than two patients in a class. They are exact (see `auroc_pair_interval`) if the
+        variance is 0: the scores separate the classes perfectly, or both classes cancel out within every patient.
 
     Raises:
         ValueError: if the lengths differ, a truth is not 0, 1 or NaN, an image with known truth has a NaN score, or
@@ -68,8 +73,10 @@ def auroc_interval(truth: ArrayLike, scores: ArrayLike, patients: ArrayLike | No
     known = _select_known(truth, patients, scores)
     value, residuals = _residuals(known, scores)
     variance = _variance(known, residuals)
-    if not variance > 0:
+    if math.isnan(variance):
         return {"value": value, "low": None, "high": None}
+    if variance == 0:
+        return _exact_interval(known, value)
     center, half_width = math.log(value / (1 - value)), NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-bound)) for bound in (center - half_width, center + half_width))
     return {"value": value, "low": low, "high": high}
@@ -91,7 +98,17 @@ def compare_aurocs(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: Array
     difference, variance = area_a - area_b, _variance(known, residuals_a - residuals_b)
     if variance > 0:
         return DeLongResult(difference, variance, float(2 * norm.sf(abs(difference) / math.sqrt(variance))))
-    return DeLongResult(difference, variance, 1.0 if difference == 0 and variance == 0 else math.nan)
+    exact = None
+    if variance == 0:
+        same = np.array_equal(*(rankdata(np.asarray(scores)[known.rows]) for scores in (a, b)))
+        terms = [_exact_interval(known, area) for area in (area_a, area_b)]
+        exact = exact_intervals.no_difference() if same else exact_intervals.difference_interval(*terms)
+    return DeLongResult(difference, variance, 1.0 if difference == 0 and variance == 0 else math.nan, exact)
+
+
+def _exact_interval(known: _KnownImages, value: float) -> Estimate:
+    positives, negatives = (len(np.unique(known.patients[mask])) for mask in (known.positive, ~known.positive))
+    return exact_intervals.auroc_pair_interval(value, positives, negatives, len(np.unique(known.patients)))
 
 
 def _select_known(truth: ArrayLike, patients: ArrayLike | None, *scores: ArrayLike) -> _KnownImages:

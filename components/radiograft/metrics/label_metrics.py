@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from radiograft.config.evaluation import OperatingPoint
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics import delong
+from radiograft.metrics import delong, exact_intervals
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, percentile_interval
 from radiograft.metrics.ranking import (
     FloatArray,
@@ -126,7 +127,10 @@ def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
     """
     if label.n_patients < 2:
         statistics = statistics[:1]
-    estimates = {name: percentile_interval(values) for name, values in zip(STATISTICS, statistics.T, strict=True)}
+    estimates = {
+        name: percentile_interval(values, partial(exact_estimate, label, name))
+        for name, values in zip(STATISTICS, statistics.T, strict=True)
+    }
     if not label.estimable:
         estimates |= dict.fromkeys(NEEDS_BOTH_CLASSES, NOT_ESTIMABLE)
     known = len(label.ranking.truth)
@@ -151,6 +155,35 @@ def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
         "confusion": _confusion_matrix(label.ranking, label.threshold),
         "estimable": label.estimable,
     }
+
+
+def exact_estimate(label: RankedLabel, name: str, value: float) -> Estimate:
+    """Returns a value of one of STATISTICS with an exact interval, for the case that resampling does not change it."""
+    if name == "auroc":
+        classes = (label.count_patients(1.0), label.count_patients(0.0))
+        return exact_intervals.auroc_pair_interval(value, *classes, label.n_patients)
+    truth, predicted = label.ranking.truth == 1, label.ranking.scores >= (label.threshold or 0.0)
+    if name == "f1":
+        return exact_intervals.f1_interval(value, len(np.unique(label.patients[truth | predicted])))
+    denominators = {
+        "average_precision": truth,  # Boyd et al. 2013 take the number of positives, too
+        "sensitivity": truth,
+        "specificity": ~truth,
+        "ppv": predicted,
+        "npv": ~predicted,
+    }
+    mask = denominators.get(name, np.ones_like(truth))
+    return exact_intervals.proportion_interval(value, len(np.unique(label.patients[mask])))
+
+
+def mean_exact_estimate(labels: Sequence[RankedLabel], name: str, values: FloatArray) -> Estimate:
+    """Returns the mean over labels of one of STATISTICS with the mean bounds of the labels' exact intervals.
+
+    Args:
+        values: (labels,) the statistic of each label.
+    """
+    pairs = zip(labels, values, strict=True)
+    return exact_intervals.mean_interval([exact_estimate(label, name, float(value)) for label, value in pairs])
 
 
 def _delong_estimate(label: RankedLabel) -> Estimate:

@@ -11,8 +11,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.data.catalog import label_column, score_column
-from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.label_metrics import STATISTICS, compute_statistics, rank_label, summarize_label
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.label_metrics import (
+    STATISTICS,
+    RankedLabel,
+    compute_statistics,
+    mean_exact_estimate,
+    rank_label,
+    summarize_label,
+)
 from radiograft.metrics.ranking import (
     FloatArray,
     area_under_roc,
@@ -149,7 +156,7 @@ def evaluate_predictions(
         "n_images": len(predictions),
         "n_patients": len(np.unique(patients)),
         "labels": metrics,
-        "mean": _mean(metrics, statistics),
+        "mean": _mean(metrics, ranked, statistics),
     }
 
 
@@ -163,7 +170,7 @@ def _check_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:
         raise ValueError(f"predictions lack the columns {missing}, got {list(predictions.columns)}")
 
 
-def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMetrics:
+def _mean(metrics: Mapping[str, LabelMetrics], ranked: Sequence[RankedLabel], statistics: FloatArray) -> MeanMetrics:
     estimable = [label["estimable"] for label in metrics.values()]
     with_accuracy = [label["accuracy"]["value"] is not None for label in metrics.values()]
     majorities = [
@@ -173,8 +180,11 @@ def _mean(metrics: Mapping[str, LabelMetrics], statistics: FloatArray) -> MeanMe
     ]
 
     def mean(name: str, included: list[bool]) -> Estimate:
+        if not any(included):
+            return NOT_ESTIMABLE
         values = statistics[:, included, STATISTICS.index(name)]
-        return percentile_interval(values.mean(axis=1) if any(included) else np.full(len(values), np.nan))
+        labels = list(compress(ranked, included))
+        return percentile_interval(values.mean(axis=1), lambda _: mean_exact_estimate(labels, name, values[0]))
 
     return MeanMetrics(
         auroc=mean("auroc", estimable),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Estimate(TypedDict):
-    """A value with its 95% confidence interval. Each number is None if it cannot be estimated."""
+    """A value with its 95% confidence interval. Each number is None if it cannot be estimated.
+
+    `method` is there if the interval is not the one that the field describes: `Clopper-Pearson`, `Garwood` or
+    `Newcombe` where resampling and DeLong's variance give no width (see `exact_intervals`), `identical` for the
+    difference of two models with the same ranking, which is 0 without a sampling error.
+    """
 
     value: float | None
     low: float | None
     high: float | None
+    method: NotRequired[str]
 
 
 class Metrics(TypedDict):
@@ -71,7 +77,7 @@ class SplitMetrics(TypedDict):
 
 
 class CurvePoint(TypedDict):
-    """Linear probe of one layer. `auroc` is the validation mean over the labels that have both classes."""
+    """Linear probe of one layer. `auroc` is the validation mean over the labels that are estimable there."""
 
     layer: str
     channels: int

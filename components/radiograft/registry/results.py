@@ -14,6 +14,7 @@ from radiograft.registry.result_types import (
     Calibration,
     CurvePoint,
     DriftReport,
+    Estimate,
     GateDecision,
     Localization,
     RandomBaseline,
@@ -44,10 +45,27 @@ class ExclusionGroup(TypedDict):
     examples: list[str]
 
 
+class ReaderAgreement(TypedDict):
+    """How far the readers of the same images agree about one label.
+
+    `images` counts the images with two or more known readings, `disagreements` those whose readings differ, `share` is
+    their ratio. `kappa` is 1 for perfect agreement and 0 for chance; None if all readings are equal. `statistic` is
+    `Cohen's kappa` for two readers and `Fleiss' kappa` for more.
+    """
+
+    label: str
+    images: int
+    disagreements: int
+    share: float
+    kappa: float | None
+    statistic: str
+
+
 class DataSummary(TypedDict):
     """The data of a run.
 
-    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective.
+    `splits` counts the images that are used, `catalogued` also those that are unreadable or defective. `readers` is
+    empty if no image has several readings.
     """
 
     splits: dict[str, SplitSummary]
@@ -55,6 +73,7 @@ class DataSummary(TypedDict):
     catalogued: NotRequired[dict[str, SplitSummary]]
     converted: NotRequired[dict[str, int]]
     notes: NotRequired[list[str]]
+    readers: NotRequired[list[ReaderAgreement]]
     labels: NotRequired[list[str]]
     image_size: NotRequired[int]
     image_resize: NotRequired[str]
@@ -72,17 +91,50 @@ class DataLineage(TypedDict):
     settings: dict[str, bool | int | float | str]
 
 
+class ConfounderGroup(TypedDict):
+    """Training images of one group, such as view AP: how many there are, and how many have the label.
+
+    `odds_ratio` compares the odds of the label in the group with those in all other groups; each patient counts once.
+    """
+
+    group: str
+    n_images: int
+    n_patients: int
+    positives: int
+    odds_ratio: Estimate
+
+
+class Confounder(TypedDict):
+    """Association of a variable with a label among the training images.
+
+    `cramers_v` is 0 for independence and 1 if the variable determines the label. `p` is the p-value of the chi-square
+    test, `adjusted_p` the same after Holm's correction for all pairs of variable and label. In both each patient counts
+    once. `warning` marks an association that is significant and strong (see `confounders`).
+    """
+
+    variable: str
+    label: str
+    groups: list[ConfounderGroup]
+    n_images: int
+    n_patients: int
+    cramers_v: float
+    p: float
+    adjusted_p: float
+    warning: bool
+
+
 class Analyses(TypedDict):
     """Analyses of the published strategy.
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
-    test.
+    test. `confounders` is about training; versions of older packages lack it.
     """
 
     calibration: Calibration
     judged_on: str
     subgroups: list[Subgroup]
     shortcuts: list[Shortcut]
+    confounders: NotRequired[list[Confounder]]
 
 
 class PredictionResults(Analyses):

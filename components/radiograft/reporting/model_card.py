@@ -167,7 +167,8 @@ def _decision(gate: GateDecision) -> list[str]:
 def _format_estimate(estimate: Estimate) -> str:
     if estimate["value"] is None:
         return "not estimable"
-    interval = "" if estimate["low"] is None else f" ({estimate['low']:.3f} to {estimate['high']:.3f})"
+    method = f", {estimate['method']}" if "method" in estimate else ""
+    interval = "" if estimate["low"] is None else f" ({estimate['low']:.3f} to {estimate['high']:.3f}{method})"
     return f"{estimate['value']:.3f}{interval}"
 
 

@@ -1,4 +1,4 @@
-"""Lists of names in one line of text: `a, "b, c"`, YAML's and JSON's `[a, 'b, c']`, and the lists that Python prints."""
+"""Lists of names in one line of text, as YAML, JSON and Python write them: `a, "b, c"` or `[a, 'b, c']`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 QUOTED = r""""(?:[^"\\]|\\.|"")*"|'(?:[^'\\]|\\.|'')*'"""
+GAP = r"[\s,\[\](){}]"
 BRACKETS = {"[": "]", "(": ")", "{": "}"}
 ESCAPE = r"""\\u([0-9a-fA-F]{4})|\\(["'\\])"""
 
@@ -15,7 +16,9 @@ ESCAPE = r"""\\u([0-9a-fA-F]{4})|\\(["'\\])"""
 def _token(separator: str) -> re.Pattern[str]:
     """Matches a quoted text that fills an item or one side of `name=value`, a separator, or any other character."""
     bound = separator if separator == "," else f"{separator}|,"
-    return re.compile(rf"(?P<quoted>(?<![^\s=,;|/])(?:{QUOTED})(?=\s*(?:=|{bound}|$)))|(?P<end>{separator})|.", re.DOTALL)
+    return re.compile(
+        rf"(?P<quoted>(?<![^\s=,;|/])(?:{QUOTED})(?=\s*(?:=|{bound}|$)))|(?P<end>{separator})|.", re.DOTALL
+    )
 
 
 def split_quoted(text: str, separator: str = ",") -> list[str]:
@@ -51,10 +54,26 @@ def unquote(text: str) -> str:
     return escape.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2] or quote, text[1:-1])
 
 
-def without_brackets(text: str) -> str | None:
-    """Returns the inside of a list in brackets, or None if the text is no list."""
+def list_items(text: str, separator: str = ",") -> list[str] | None:
+    """Returns the items of a list in brackets, without their quotes, or None if the text is no list.
+
+    Args:
+        text: a list as Python, NumPy, JSON or YAML writes it; nested lists are joined.
+        separator: regular expression, at which items without quotes are split besides commas.
+
+    Example:
+        >>> list_items("['a', 'b, c']"), list_items("[a, b]"), list_items("(left) effusion (small)")
+        (['a', 'b, c'], ['a', 'b'], None)
+    """
     text = text.strip()
-    return text[1:-1] if len(text) > 1 and BRACKETS.get(text[0]) == text[-1] else None
+    if len(text) < 2 or BRACKETS.get(text[0]) != text[-1]:
+        return None
+    inside = text[1:-1]
+    if re.fullmatch(rf"{GAP}*(?:{QUOTED})(?:{GAP}+(?:{QUOTED}))*{GAP}*", inside, re.DOTALL):
+        return [unquote(item) for item in re.findall(QUOTED, inside, re.DOTALL)]
+    if text[0] != "[" or re.search(r"[][]", inside):
+        return None
+    return [unquote(item) for item in split_quoted(inside, separator if separator == "," else f",|{separator}")]
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -64,8 +83,8 @@ def parse_names(text: str) -> tuple[str, ...]:
         >>> parse_names('Mass, Edema'), parse_names("[malignant, 'normal, benign']")
         (('Mass', 'Edema'), ('malignant', 'normal, benign'))
     """
-    inside = without_brackets(text) if text.startswith("[") else None
-    return tuple(map(unquote, split_quoted(text if inside is None else inside)))
+    items = list_items(text) if text.startswith("[") else None
+    return tuple(map(unquote, split_quoted(text)) if items is None else items)
 
 
 def format_names(names: Iterable[str]) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.fft import dctn
 
-from radiograft.config.data_policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
-from radiograft.data.catalog import SPLITS
+from radiograft.config.data_policy import (
+    BLANK,
+    CONTRADICTORY_NEAR_COPIES,
+    INVERTED,
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_ELSEWHERE,
+)
+from radiograft.data.catalog import SPLITS, label_column
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8
@@ -87,6 +93,26 @@ def perceptual_hash(means: np.ndarray) -> int:
     bits = frequencies > np.median(frequencies[1:])  # the first is the mean, which dominates all others
     bits[0] = False
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def find_contradictory_copies(
+    rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, labels: Iterable[str]
+) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are near-equal to a row of any split with a different label, by reason.
+
+    Unlike for other near duplicates, the label of none of them can be trusted, and test images count, too.
+
+    Args:
+        rows: the label columns: 1.0, 0.0 or missing.
+        hashes: uint64 [rows], perceptual hashes from `check_image`.
+        thumbnails: uint8 [rows, side, side].
+        labels: names of the labels.
+    """
+    truth = rows[[label_column(label) for label in labels]].to_numpy("float64")
+    first, second = similar_pairs(hashes, thumbnails).T
+    different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
+    positions = np.union1d(first[different], second[different])
+    return {CONTRADICTORY_NEAR_COPIES: pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)}
 
 
 def find_near_duplicates(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
-from radiograft.config.data_policy import CONTRADICTION, MISSPELLED, UNKNOWN_VIEW
+from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
 from radiograft.data.catalog import label_column
 from radiograft.data.sources import chexpert
 from radiograft.imaging.views import projection
@@ -38,8 +38,7 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
     }
     if settings.data_negatives == "no_finding":
         positive = truth.eq(1.0).any(axis="columns")
-        marked = (findings.get(NO_FINDING, 0.0) == 1.0) & (findings.sum(axis="columns") == 1.0)
-        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~marked
+        flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~_any(findings, [NO_FINDING])
     return flawed
 
 
@@ -67,7 +66,7 @@ def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tup
     unknown = views[_projections(views).eq("").fillna(False)].value_counts()
     if wanted == "all" or unknown.empty:
         return ()
-    listed = [f"{view[:40]!r} ({count})" for view, count in unknown.head(MAX_SPELLINGS).items()] if named else []
+    listed = [f"{str(view)[:40]!r} ({count})" for view, count in unknown.head(MAX_SPELLINGS).items()] if named else []
     more = [f"{len(unknown) - len(listed)} spellings"] if len(unknown) > len(listed) else []
     return (f"{unknown.sum()} images have a view that is neither frontal nor lateral: {', '.join(listed + more)}",)
 
@@ -104,6 +103,21 @@ def _similar(name: str, label: str) -> bool:
 
 def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
+
+
+def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
+    """Returns which rows are identical to an image of any split that has a different label, by reason.
+
+    The label of none of them can be trusted. An unknown label differs from none.
+
+    Args:
+        rows: `md5` and the label columns.
+        labels: names of the labels.
+    """
+    copied = rows["md5"].duplicated(keep=False)
+    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
+    return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 
 
 def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:

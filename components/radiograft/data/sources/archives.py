@@ -71,7 +71,10 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
     ids = dict(zip(rows["image"], rows["image_id"], strict=True))
     from_tags = [name for name in images.columns.intersection(rows.columns) if name != "image_id"]
     if parsed.rows["patient_id"].ne("").any():
-        images, from_tags = images.drop(columns="patient_id", errors="ignore"), [n for n in from_tags if n != "patient_id"]
+        images, from_tags = (
+            images.drop(columns="patient_id", errors="ignore"),
+            [n for n in from_tags if n != "patient_id"],
+        )
     rows = rows.drop(columns=from_tags)
     source = join_table(uri, rows, parsed.findings, images.drop(columns="instance_uid", errors="ignore"))
     boxes = found.boxes.assign(image_id=found.boxes["image_id"].map(ids))
@@ -121,7 +124,12 @@ def read_padchest(files: Files, uri: str) -> Archive:
     labels = table["Labels"].str.replace(OPEN_LABELS, "'unknown'", regex=True)
     manufacturer = table.get("Manufacturer_DICOM", "")
     layout = TableLayout(
-        image="ImageID", patient="PatientID", label="Labels", view="Projection", sex="PatientSex_DICOM", separator="comma"
+        image="ImageID",
+        patient="PatientID",
+        label="Labels",
+        view="Projection",
+        sex="PatientSex_DICOM",
+        separator="none",
     )
     return Archive(table.assign(Labels=labels, age=age, manufacturer=manufacturer), layout, name)
 
@@ -132,7 +140,9 @@ def read_mimic(files: Files, uri: str) -> Archive:
     name, labels = _read_table(files, uri, rf"mimic-cxr-[\d.]+-chexpert\.csv{PACKED}", keys)
     _, split = _read_table(files, uri, rf"mimic-cxr-[\d.]+-split\.csv{PACKED}", ["dicom_id", *keys, "split"])
     _, views = _read_table(files, uri, rf"mimic-cxr-[\d.]+-metadata\.csv{PACKED}", ["dicom_id", "ViewPosition"])
-    table = split.merge(views[["dicom_id", "ViewPosition"]], on="dicom_id", how="left").merge(labels, on=keys, how="left")
+    table = split.merge(views[["dicom_id", "ViewPosition"]], on="dicom_id", how="left").merge(
+        labels, on=keys, how="left"
+    )
     findings = labels.columns.difference(keys)
     table[findings] = table[findings].fillna("unknown")  # the study has no report
     layout = TableLayout(image="dicom_id", patient="subject_id", view="ViewPosition")
@@ -140,7 +150,7 @@ def read_mimic(files: Files, uri: str) -> Archive:
 
 
 def read_vindr(files: Files, uri: str) -> Archive:
-    """VinDr-CXR (Nguyen et al. 2022): three readers of each training image in `rad_id`, a consensus for each test image.
+    """VinDr-CXR (Nguyen et al. 2022): `rad_id` names the three readers of a training image; tests have a consensus.
 
     Kaggle's version, a row for each box, has no labels of test images.
     """
@@ -153,7 +163,7 @@ def read_vindr(files: Files, uri: str) -> Archive:
     if not tables:
         name, table = _read_table(files, uri, rf"train\.csv{PACKED}", ["image_id", "class_name", "rad_id"])
         table = table[["image_id", "class_name", "rad_id"]].drop_duplicates()
-        return Archive(table, TableLayout(image="image_id", label="class_name"), name)
+        return Archive(table, TableLayout(image="image_id", label="class_name", separator="none"), name)
     return Archive(pd.concat(tables, ignore_index=True).fillna(""), TableLayout(image="image_id"), name)
 
 

@@ -40,6 +40,8 @@ class Source(NamedTuple):
         excluded: `image_id` and `reason` of every excluded image, row or box.
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
+        readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
+            the order of `findings`, whose values are the maximum of these.
         files: Numbers of the files below `uri`; None if it is a single file.
     """
 
@@ -49,6 +51,7 @@ class Source(NamedTuple):
     excluded: pd.DataFrame
     notes: tuple[str, ...] = ()
     boxes: pd.DataFrame = no_boxes()
+    readings: pd.DataFrame | None = None
     files: FileCounts | None = None
 
 
@@ -99,8 +102,14 @@ def _without_sentences(names: Iterable[str]) -> list[str]:
     ]
 
 
-def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str, ...]:
-    """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`."""
+def contained_notes(findings: pd.DataFrame, labels: Iterable[str], *, named: bool = True) -> tuple[str, ...]:
+    """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`.
+
+    Args:
+        findings: As `Source.findings`.
+        labels: Names of columns of `findings`.
+        named: Whether the notes list these findings.
+    """
     notes = []
     for label in labels:
         within = re.compile(rf"(?<!\w){re.escape(fold_name(label))}(?!\w)")
@@ -108,10 +117,10 @@ def contained_notes(findings: pd.DataFrame, labels: Iterable[str]) -> tuple[str,
         others = [name for name in others if not fold_name(name).startswith(NEGATIONS)]
         count = int((findings[others].eq(1.0).any(axis="columns") & findings[label].eq(0.0)).sum()) if others else 0
         if count:
-            listed = ", ".join(map(repr, _without_sentences(others)[:3]))
+            listed = ", ".join(map(repr, _without_sentences(others)[:3])) if named else ""
             notes.append(
-                f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: their {count} images "
-                f"count as negative for {label}"
+                f"{label!r} is also part of {len(others)} other findings{listed and f' ({listed})'}: "
+                f"their {count} images count as negative for {label}"
             )
     return tuple(notes)
 
@@ -136,17 +145,28 @@ def patient_ids(ids: pd.Series[str], image_ids: pd.Series[str]) -> tuple[pd.Seri
 def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ...]]:
     """Replaces ids of one patient by one id, and unknown words by missing values."""
     codes, distinct = pd.factorize(ids.astype(object), use_na_sentinel=True)
-    folded = pd.Series([None if _is_nobody(text) else fold_id(text) for text in distinct], dtype="string")
+    folded = pd.Series([_fold_patient(text) for text in distinct], dtype="string")
     mixed = folded.notna() & folded.duplicated(keep=False)
     count = int(folded[mixed].nunique())
-    note = f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): each is one "
+    note = (
+        f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
+        "each is one patient"
+    )
     merged = pd.Series(distinct, dtype="string").str.strip().mask(folded.isna()).mask(mixed, folded)
     found = pd.Series(merged.to_numpy(dtype=object)[codes] if len(distinct) else None, ids.index, dtype="string")
-    return found.mask(ids.isna()), (f"{note}patient",) if count else ()
+    return found.mask(ids.isna()), (note,) if count else ()
 
 
-def _is_nobody(text: str) -> bool:
-    return is_unknown(text) or fold_name(text) in ANONYMOUS
+def _fold_patient(text: str) -> str | None:
+    """Returns the id without differences of spelling, or None for a word that means unknown."""
+    if text.isdigit() and text.isascii() and text[0] != "0":
+        return text
+    return None if is_unknown(text) or fold_name(text) in ANONYMOUS else fold_id(text)
+
+
+def ages_in_years(ages: pd.Series[str]) -> pd.Series[float]:
+    """Returns `age_in_years` of each text, float64."""
+    return ages.map({age: age_in_years(age) for age in ages.unique()}).astype("float64")
 
 
 def without_unknown(cells: pd.Series[str]) -> pd.Series[str]:

@@ -11,7 +11,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
 from radiograft.data.sources import image_files, label_cells, listing
-from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources.base import Source, ages_in_years, patient_ids
 from radiograft.data.sources.image_files import isin
 from radiograft.utils.errors import SensitiveValueError
 
@@ -63,7 +63,7 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
     findings = label_cells.findings_from_text(rows["findings"], LAYOUT, labels)
     findings = findings.reindex(columns=known, fill_value=0.0).mask(findings.isna().all(axis="columns"))
     excluded = pd.concat([listed.excluded, excluded_rows, excluded_boxes])
-    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, listed.files)
+    return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)
 
 
 def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
         raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
     frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # v2020 writes 1 for 00000001
-    frame["age"] = frame["age"].map(age_in_years).astype("float64")
+    frame["age"] = ages_in_years(frame["age"])
     return frame
 
 

@@ -16,12 +16,12 @@ from radiograft.data import table_files as table_io
 from radiograft.data.catalog import FileCounts, exclusion
 from radiograft.data.sources import image_folder, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
-from radiograft.data.sources.table import parse_rows, with_findings
+from radiograft.data.sources.table import find_readings, parse_rows, with_findings
 from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
 # Fields of TableLayout and the columns of tags that they replace.
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex"}
+TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex", "manufacturer": "manufacturer"}
 BURNED_IN = "patient identity burned into the pixels"
 MIN_SHARE = 0.9  # of the files that name a body part; a dataset of several parts is left as it is
 
@@ -69,10 +69,11 @@ def _label_by_table(
     table = parse_rows(table_io.read(entry.name, storage.read_bytes(entry.uri)), layout, entry.name, labels=labels)
     from_table = [column for field, column in TAGS.items() if layout.named(field)]
     rows, images = name_matching.match_images_to_rows(
-        table.rows[["image", "official", *from_table]], images.drop(columns=from_table), entry.name
+        table.rows[["image", "official", "reader", *from_table]], images.drop(columns=from_table), entry.name
     )
     rows = name_matching.without_rows_of(rows, set_aside, images, entry.name)
-    return _source(uri, *with_findings(rows, table.findings, images))
+    source = _source(uri, *with_findings(rows, table.findings, images))
+    return source._replace(readings=find_readings(rows, table.findings))
 
 
 def _label_by_folder(uri: str, labels: Sequence[str], images: pd.DataFrame) -> Source:
@@ -119,7 +120,7 @@ def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
-    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age"]])
+    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age", "manufacturer"]])
     counts = FileCounts(len(kinds), documents, 0, dict(sorted(ignored.items())))
     return listing.Listing(images, pd.concat([exclusion([], ""), *excluded]), counts)
 

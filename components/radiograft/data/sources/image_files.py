@@ -19,11 +19,13 @@ def file_names(paths: pd.Series[str]) -> pd.Series[str]:
 def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Joins a table's rows with the images by `image_id`.
 
-    Rows of one image are merged if they agree. Of several images with the same id and content the first is kept.
-    Images with contradictory rows, and images with the same id but different content, are excluded.
+    Rows of one image are merged if they name one patient and split; a view, sex or age that differs becomes unknown.
+    Of several images with the same id and content the first is kept. Images with contradictory rows, and images with
+    the same id but different content, are excluded.
 
     Args:
-        table: `image_id` and other columns; missing values and "" are unknown.
+        table: `image_id` and other columns; missing values and "" are unknown. Of columns of numbers but age, which
+            hold findings, the maximum counts.
         images: `image_id`, `md5` and other columns.
 
     Returns:
@@ -48,6 +50,9 @@ def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame
     return rows, pd.concat(excluded)
 
 
+OPTIONAL = ("view", "sex", "age", "manufacturer")  # columns that may differ between rows of an image
+
+
 def _reasons(
     images: pd.DataFrame, row_ids: pd.Series[str], conflicting: pd.Series[str], ambiguous: pd.Series[str]
 ) -> pd.Series[str]:
@@ -67,9 +72,13 @@ def _reasons(
 def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Merges the rows of each `image_id`. Returns the merged rows, and the ids whose rows contradict each other."""
     shared = rows["image_id"].duplicated(keep=False)
+    findings = [str(name) for name in rows.select_dtypes("float64") if name not in OPTIONAL]
     groups = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
-    merged = groups.first()
-    conflicting = groups.nunique().drop(columns="image_id").gt(1).any(axis="columns")
+    merged, differs = groups.first(), groups.nunique().drop(columns="image_id").gt(1)
+    for name in rows.columns.intersection(list(OPTIONAL)):
+        merged[name] = merged[name].mask(differs[name])
+    merged[findings] = groups[findings].max()[findings]
+    conflicting = differs.drop(columns=[*OPTIONAL, *findings], errors="ignore").any(axis="columns")
     return pd.concat([rows[~shared], merged[~conflicting]]), merged["image_id"][conflicting]
 
 

@@ -15,13 +15,14 @@ import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.data import NO_SEPARATOR, TableLayout
-from radiograft.utils.quoting import QUOTED, split_quoted, unquote, without_brackets
+from radiograft.utils.quoting import list_items, split_quoted, unquote
 from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
+MAX_CELL = 10_000  # characters; a longer cell is no list of labels
 NORMAL = frozenset(
-    {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable", "healthy",
-     "negative"}
+    {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable",
+     "healthy", "negative"}
 )  # fmt: skip
 YES = frozenset({"yes", "y", "true", "t", "positive", "pos", "present", "+"})
 NO = frozenset({"no", "n", "false", "f", "negative", "neg", "absent"})
@@ -62,22 +63,16 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
         >>> parse_cell("['pneumonia', ' effusion']", ";"), parse_cell("Mass|todo", r"[|]")
         (Cell(names=('pneumonia', 'effusion'), is_open=False), Cell(names=('Mass',), is_open=True))
     """
+    if len(text) > MAX_CELL:
+        return Cell((), True)
     if fold_name(text) in labels:
         return Cell((text.strip(),), False)
-    inside = without_brackets(text)
-    if inside is None:
-        parts = split_quoted(text, separator)
-    else:
-        parts = re.findall(QUOTED, inside) if _is_printed_array(inside) else split_quoted(inside, f",|{separator}")
-    folded = [(name, fold_name(name)) for part in parts for name in [unquote(part).strip()]]
+    items = list_items(text, separator)
+    parts = map(unquote, split_quoted(text, separator)) if items is None else items
+    folded = [(part.strip(), fold_name(part)) for part in parts]
     names = tuple(name for name, key in folded if key in labels or key not in UNKNOWN_WORDS)
     has_unknown = any(key and key in UNKNOWN_WORDS and key not in labels for _, key in folded)
     return Cell(names, has_unknown or not names)
-
-
-def _is_printed_array(inside: str) -> bool:
-    """Returns whether a list is printed as by NumPy, with white space between the quoted items."""
-    return re.fullmatch(rf"\s*(?:(?:{QUOTED})\s*)+", inside) is not None
 
 
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:
@@ -119,7 +114,9 @@ def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -
     """
     count = classes.nunique()
     if count > MAX_NAMES:
-        raise ValueError(f"data_source must have at most {MAX_NAMES} class folders, got {count:,}; use data_format=table")
+        raise ValueError(
+            f"data_source must have at most {MAX_NAMES} class folders, got {count:,}; use data_format=table"
+        )
     return findings_from_text(classes, TableLayout(separator=NO_SEPARATOR), labels)
 
 
@@ -127,8 +124,8 @@ def _check_words(distinct: Iterable[str], layout: TableLayout, requested: Mappin
     texts = [text for text in map(fold_name, distinct) if text not in UNKNOWN_WORDS]
     if requested and texts and not set(texts) & set(requested) and all(as_number(text) is not None for text in texts):
         raise ValueError(
-            f"the column {layout.label!r} holds numbers ({len(texts):,} different), and data_labels names none of them: "
-            "numbers are not learned; name a column of findings, or one of 1 and 0"
+            f"the column {layout.label!r} holds numbers ({len(texts):,} different), and data_labels names none of "
+            "them: numbers are not learned; name a column of findings, or one of 1 and 0"
         )
 
 
@@ -142,8 +139,8 @@ def _spellings(
             written.setdefault(fold_name(name), Counter())[name] += count
         if len(written) > MAX_NAMES:
             raise ValueError(
-                f"{layout.label} holds {distinct:,} different texts, and a column of labels at most {MAX_NAMES} different "
-                "findings; name a column of labels in data_table, label=..., or the separator between findings"
+                f"{layout.label} holds {distinct:,} different texts, and a column of labels at most {MAX_NAMES} "
+                "different findings; name a column of labels in data_table, label=..., or the separator of findings"
             )
     return {
         key: requested.get(key) or KNOWN.get(key) or min(names, key=lambda name: (-names[name], name))
@@ -192,8 +189,8 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
         blank: value of an empty cell.
 
     Example:
-        >>> truth_value("Yes", "ignore"), truth_value("0.0", "ignore"), truth_value("-1", "ones"), truth_value("7", "ones")
-        (1.0, 0.0, 1.0, None)
+        >>> [truth_value(text, uncertain="ones") for text in ("Yes", "0.0", "-1", "7")]
+        [1.0, 0.0, 1.0, None]
     """
     key = fold_name(unquote(text.strip()))
     if not key:
@@ -259,8 +256,8 @@ def describe_column(name: str, cells: pd.Series[str]) -> str:
     count = int(cells.isin(others).sum())
     if all(as_number(text) is not None for text in others):
         return (
-            f"{name} holds numbers ({len(others):,} other than 1, 0 and -1), and a label is present or absent: numbers are "
-            "not learned; add a column of 1 and 0, such as whether the number exceeds a threshold"
+            f"{name} holds numbers ({len(others):,} other than 1, 0 and -1), and a label is present or absent: numbers "
+            "are not learned; add a column of 1 and 0, such as whether the number exceeds a threshold"
         )
     return (
         f"{name} must hold 1 and 0, yes and no, -1 or words for unknown, got {len(others):,} other texts in {count:,} "

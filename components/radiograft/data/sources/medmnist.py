@@ -75,7 +75,7 @@ def _read_labels(archive: npz_archive.NpzArchive, part: str, names: Sequence[str
 
 
 def _log_classes(labels: np.ndarray, names: Sequence[str]) -> None:
-    """Logs which number or column each name stands for, and how many images have it: names in a wrong order stand out."""
+    """Logs the number or column and the count of each name, so that names in a wrong order stand out."""
     if labels.shape[1] > 1:
         for column, name in enumerate(names):
             log.info("column %d is %r: %d of %d images", column, name, labels[:, column].sum(), len(labels))

@@ -22,8 +22,8 @@ def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -
     """Adds a common `image_id` to a table's rows and to the images.
 
     The id is the part of the path that identifies most images: the whole path, its last components, the file name,
-    the file name without suffix, or the SOPInstanceUID. Remaining rows match if path, name or name without suffix differ
-    only in case, separator, Unicode form or suffix from those of exactly one image.
+    the file name without suffix, or the SOPInstanceUID. Remaining rows match if path, name or name without suffix
+    differ only in case, separator, Unicode form or suffix from those of exactly one image.
 
     Args:
         rows: Rows of the table with the column `image`.
@@ -108,11 +108,11 @@ def _match_alike(
 
 
 def _fold_path(path: str) -> str:
-    return fold_case(path).removeprefix("/")
+    return fold_case(path.replace("\\", "/")).removeprefix("/")
 
 
 def _fold_file_name(path: str) -> str:
-    return fold_case(path).rpartition("/")[2]
+    return _fold_path(path).rpartition("/")[2]
 
 
 def _fold_stem(path: str) -> str:

@@ -65,9 +65,12 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "dicom": read_dicom,
     "folders": lambda settings: image_folder.read(settings.data_source, settings.findings()),
     "medmnist": lambda settings: medmnist.read(settings.data_source, settings.findings()),
+    "mimic": read_archive,
+    "padchest": read_archive,
     "phantom": read_phantom,
+    "rsna": read_archive,
     "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
-    **dict.fromkeys(archives.ARCHIVES, read_archive),
+    "vindr": read_archive,
 }
 
 

@@ -18,7 +18,7 @@ from radiograft.config.data import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
-from radiograft.data.sources.base import Source, age_in_years, patient_ids
+from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case, fold_name
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FINDING = "finding:"  # prefix of findings' columns, whose names may clash with other columns
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
-COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split")
+COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer")
 
 
 def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: bool = True) -> Source:
@@ -63,7 +63,13 @@ def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.
     """Joins rows and findings, which share an index, with the images by `image_id`."""
     kept, kept_findings, excluded = with_findings(rows, findings, images)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
-    return Source(uri, kept, kept_findings, excluded, notes)
+    return Source(uri, kept, kept_findings, excluded, notes, readings=find_readings(rows, findings))
+
+
+def find_readings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of images with several, see `Source.readings`, but not those that list parts of one reading."""
+    shared = rows["image_id"].duplicated(keep=False) & rows["reader"].notna()
+    return rows.loc[shared, ["image_id", "reader"]].join(findings.add_prefix(FINDING))
 
 
 def with_findings(
@@ -74,7 +80,7 @@ def with_findings(
     Returns:
         The rows that have an image, their findings with the same index, and the excluded rows and images.
     """
-    table = rows.drop(columns="image").join(findings.add_prefix(FINDING))
+    table = rows.drop(columns=["image", "reader"]).join(findings.add_prefix(FINDING))
     kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
     kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
@@ -84,7 +90,8 @@ def with_findings(
 class ParsedTable(NamedTuple):
     """Rows and findings of a table, with the same index.
 
-    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex and official.
+    `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
+    ("" if unknown, missing if the rows of an image are parts of one reading) and, if the table has it, manufacturer.
     """
 
     rows: pd.DataFrame
@@ -122,13 +129,19 @@ def parse_rows(
             "view": base.without_unknown(cells("view")).str.upper(),
             "sex": cells("sex").str.lower().map(SEXES).astype("string"),
             "official": splits.official_splits(base.without_unknown(cells("split")).fillna(""), name),
+            "reader": cells("reader"),
         }
-    ).assign(age=cells("age").map(age_in_years).astype("float64"))
+    ).assign(age=base.ages_in_years(cells("age")))
+    if layout.manufacturer in table:
+        rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
     if _has_text_labels(table, layout, labels):
-        return ParsedTable(rows, _findings_in_text(rows["image"], cells("label"), layout, labels))
+        readings = rows["image"] + "\n" + rows["reader"]
+        findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels), cells("label"))
+        has_readers = layout.reader in table
+        return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
     findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
-    label_cells.check_columns_of_labels(other_columns, labels, findings)
+    label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
     if findings.empty:
         message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
         raise SensitiveValueError(
@@ -143,9 +156,7 @@ def _has_text_labels(table: pd.DataFrame, layout: TableLayout, labels: Sequence[
     return layout.label in table and (fold_case(layout.label) != TableLayout.label or not own_columns)
 
 
-def _findings_in_text(
-    images: pd.Series[str], cells: pd.Series[str], layout: TableLayout, labels: Sequence[str]
-) -> pd.DataFrame:
+def _findings_in_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str]) -> pd.DataFrame:
     """Reads a column of findings; one of only yes and no, or 1 and 0, is that of a single label."""
     truth = label_cells.truth_column(cells, layout.uncertain) if len(labels) == 1 else None
     if truth is not None and not cells.map(fold_name).isin(list(map(fold_name, labels))).any():
@@ -153,14 +164,19 @@ def _findings_in_text(
             "%s: yes or 1 is %r (%d rows), no or 0 is without it (%d rows)",
             layout.label, labels[0], truth.eq(1.0).sum(), truth.eq(0.0).sum(),
         )  # fmt: skip
-        return _merge_findings(images, truth.to_frame(labels[0]), cells)
-    return _merge_findings(images, label_cells.findings_from_text(cells, layout, labels), cells)
+        return truth.to_frame(labels[0])
+    return label_cells.findings_from_text(cells, layout, labels)
 
 
 def _merge_findings(images: pd.Series[str], findings: pd.DataFrame, cells: pd.Series[str]) -> pd.DataFrame:
     """Gives every row of an image the findings of all its rows, since some tables have one row per finding.
 
     A finding is unknown if a row that is not empty leaves it open and no row has it.
+
+    Args:
+        images: Image and reader of each row; readers are merged later.
+        findings: Findings of each row.
+        cells: The cells from which they were read.
     """
     shared = images.duplicated(keep=False)
     groups = findings[shared].groupby(images[shared])

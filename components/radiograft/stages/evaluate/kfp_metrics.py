@@ -27,7 +27,7 @@ class KfpMetrics(NamedTuple):
 
     Attributes:
         scalars: name -> value.
-        roc: false positive rates, true positive rates and thresholds; None if the test images lack a class.
+        roc: false positive rates, true positive rates and thresholds; None if no label is estimable.
         confusion: [[true negatives, false positives], [false negatives, true positives]].
     """
 
@@ -44,19 +44,20 @@ class KfpMetrics(NamedTuple):
             curves.log_roc_curve(*self.roc)
 
 
-def kfp_metrics(results: EvaluationResults, test: pd.DataFrame, labels: tuple[str, ...]) -> KfpMetrics:
+def kfp_metrics(results: EvaluationResults, test: pd.DataFrame) -> KfpMetrics:
     """Collects the metrics that decide about the version, and the further ones.
 
-    The ROC curve and the confusion matrix pool the predictions of all labels.
+    The ROC curve pools the predictions of the estimable labels, the confusion matrix those of all labels with a
+    threshold.
 
     Args:
         results: content of metrics.json.
         test: predictions of the published strategy on test.
-        labels: all labels.
     """
+    labels = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
-    roc = roc_curve(truth, scores) if len(np.unique(truth[~np.isnan(truth)])) > 1 else None
+    roc = roc_curve(truth, scores) if labels else None
     by_label = results["metrics"][PUBLISHED]["test"]["labels"].values()
     confusions = [metrics["confusion"] for metrics in by_label if metrics["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]

@@ -79,7 +79,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)
-    return kfp_metrics(results, test, data.labels)
+    return kfp_metrics(results, test)
 
 
 def _write_records(

@@ -22,7 +22,7 @@ from radiograft.data.catalog import (
     summarize_exclusions,
 )
 from radiograft.data.deidentify import deidentify
-from radiograft.data.quality import row_checks
+from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
@@ -76,6 +76,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
+    source, agreement = readers.merge_readings(source, settings)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
@@ -84,6 +85,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
     _check_classes(rows, settings, data_filter.excluded())
@@ -97,11 +99,17 @@ def build_catalog(settings: Ingest) -> Catalog:
             *row_checks.view_notes(
                 source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
             ),
+            *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
             *row_checks.label_notes(source.findings, labels),
             *single_patient_notes(rows, labels),
-            *contained_notes(source.findings, [label for label in labels if label in source.findings]),
+            *contained_notes(
+                source.findings,
+                [label for label in labels if label in source.findings],
+                named=not settings.deidentifies(),
+            ),
         ),
+        readers=tuple(agreement),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
@@ -141,6 +149,7 @@ def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.
         test_fraction=settings.data_test_fraction,
         seed=settings.train_seed,
     )
+    splits.check_patients(rows)
     return rows.assign(split=chosen)
 
 

@@ -58,7 +58,7 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     if list(statuses["image_id"]) != list(rows["image_id"]):
         raise ValueError("the parts must be made from this catalog, got parts with other images; run preprocess again")
     data_filter = DataFilter(settings.policy())
-    kept = _apply_policy(rows, statuses, data_filter)
+    kept = _apply_policy(rows, statuses, catalog.labels, data_filter)
     _log_counts(rows, kept)
     data_filter.raise_on_failures()
     output.mkdir(parents=True, exist_ok=True)
@@ -91,9 +91,22 @@ def _gray_range(parts: Sequence[Path]) -> GrayRange | None:
     return as_range(json.loads(ranges.pop()))
 
 
-def _apply_policy(rows: pd.DataFrame, statuses: pd.DataFrame, data_filter: DataFilter) -> pd.DataFrame:
-    """Returns the rows that are kept: without defective images, then without near duplicates if these are excluded."""
+def _apply_policy(
+    rows: pd.DataFrame, statuses: pd.DataFrame, labels: Sequence[str], data_filter: DataFilter
+) -> pd.DataFrame:
+    """Returns the rows that are kept.
+
+    These are without defective images, without near-equal images that have different labels, and without other near
+    duplicates if these are excluded.
+    """
     stored = data_filter.apply(rows, row_status.by_reason(statuses))
+    statuses = statuses.loc[stored.index]
+    stored = data_filter.apply(
+        stored,
+        image_checks.find_contradictory_copies(
+            stored, statuses["hash"].to_numpy(), row_status.thumbnails(statuses), labels
+        ),
+    )
     statuses = statuses.loc[stored.index]
     near = image_checks.find_near_duplicates(
         stored,
@@ -156,6 +169,7 @@ def _describe(
         "catalogued": count_splits(catalog.rows, catalog.labels),
         "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded)],
         "excluded": summarize_exclusions(excluded),
+        "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
         "files": count_files(catalog.files, len(rows), excluded),
     }

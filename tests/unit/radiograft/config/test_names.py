@@ -22,7 +22,7 @@ from radiograft.utils.quoting import format_names, parse_names
         ('["malignant", "normal, benign"]', ("malignant", "normal, benign")),
         ("Barrett's, Crohn's", ("Barrett's", "Crohn's")),
         ('"all"', ("all",)),
-        ("'it''s', \"say \"\"ah\"\"\"", ("it's", 'say "ah"')),
+        ('\'it\'\'s\', "say ""ah"""', ("it's", 'say "ah"')),
         ("Nodule/Mass, COVID-19 (severe)", ("Nodule/Mass", "COVID-19 (severe)")),
     ],
 )
@@ -31,13 +31,15 @@ def test_findings_reads_quotes_and_yaml_lists(text: str, names: tuple[str, ...])
 
 
 def test_findings_of_yaml_file_may_be_a_list() -> None:
-    values = yaml.safe_load("data_source: /data\ndata_labels: [malignant, 'normal, benign']")
+    values = yaml.safe_load("data_source: /data\ndata_labels: [malignant, 'normal, benign', 3]")
     settings = Ingest.of(values)
-    assert settings.data_labels == 'malignant,"normal, benign"'
-    assert settings.findings() == ("malignant", "normal, benign")
+    assert settings.data_labels == 'malignant,"normal, benign",3'
+    assert settings.findings() == ("malignant", "normal, benign", "3")
 
 
-@pytest.mark.parametrize("text", ["", "Mass,,Edema", "[]", "Mass, mass", "Pleural_Thickening, pleural thickening", '""'])
+@pytest.mark.parametrize(
+    "text", ["", "Mass,,Edema", "[]", "Mass, mass", "Pleural_Thickening, pleural thickening", '""']
+)
 def test_findings_empty_or_repeated_raises(text: str) -> None:
     with pytest.raises(ValueError, match="data_labels must name each finding once"):
         Ingest(data_source="/data", data_labels=text).findings()

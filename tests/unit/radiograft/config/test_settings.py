@@ -195,7 +195,7 @@ def test_stage_invalid_value_raises_with_constraint(
         (ExtractFeatures, {"model_random_baseline": 1}, "model_random_baseline must be of type bool, got 1 (int)"),
         (ExtractFeatures, {"model_dropout": True}, "model_dropout must be of type float, got True (bool)"),
         (ExtractFeatures, {"model_weights": None}, "model_weights must be of type str, got None (NoneType)"),
-        (Ingest, {"data_labels": ["Mass", 1]}, "data_labels must be of type str, got ['Mass', 1] (list)"),
+        (Ingest, {"data_labels": ["Mass", True]}, "data_labels must be of type str, got ['Mass', True] (list)"),
         (Ingest, {"data_source": ["Mass"]}, "data_source must be of type str, got ['Mass'] (list)"),
     ],
 )

@@ -130,7 +130,7 @@ def test_check_classes_empty_test_split_raises_with_counts() -> None:
 
 def test_check_classes_counts_what_was_left_out() -> None:
     excluded = pd.concat([exclusion(["a", "b"], "empty file"), exclusion(["c"], "image without a row")])
-    with pytest.raises(ValueError, match="; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
+    with pytest.raises(ValueError, match=r"; 3 images or rows were left out: 2 empty file, 1 image without a row$"):
         check_classes(make_rows().iloc[:0], LABELS, excluded)
 
 
@@ -164,7 +164,8 @@ def test_catalog_write_creates_summary_json(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path)
     summary = json.loads((tmp_path / "catalog.json").read_text())
-    assert list(summary) == ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded", "files"]
+    keys = ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded", "readers", "files"]
+    assert list(summary) == keys
     assert summary["fingerprint"] == catalog.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2

@@ -207,10 +207,10 @@ MALFORMED = {
 def test_detect_changes_malformed_version_trains(
     here: str, source: str, detect: Detect, caplog: pytest.LogCaptureFixture, name: str, content: bytes
 ) -> None:
-    publish_version(form(source, here))
+    publish_version(form(source, here, train_batch_size=2))
     storage.write_bytes(f"{here}/registry/{MODEL}/{name}", content)
     with caplog.at_level(logging.WARNING, "radiograft"):
-        report = detect(form(source, here))
+        report = detect(form(source, here, train_batch_size=2))
     expected = "the metadata of chest-radiograph in production cannot be read: "
     assert (report.changed, report.earlier) == (True, None)
     assert report.reason.startswith(expected)

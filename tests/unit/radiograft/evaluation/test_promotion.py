@@ -175,7 +175,7 @@ def test_promotion_same_model_again_is_not_inferior(registered: Registered, shar
         for opponent in (champion, None)
     )
     assert again["champion"] == 2
-    assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert again["labels"]["Pneumonia"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0, "method": "identical"}
     assert again["promote"]
     assert alone["promote"]
 

@@ -76,10 +76,13 @@ def test_gate_random_scores_are_rejected() -> None:
 def test_gate_constant_scores_are_rejected() -> None:
     same = predictions(1.0).assign(**{"score:Mass": 0.5})
     decision = decide(same, None)
-    assert decision["labels"]["Mass"]["challenger"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    estimate = decision["labels"]["Mass"]["challenger"]
+    assert (estimate["value"], estimate["method"]) == (0.5, "Clopper-Pearson")
+    assert estimate["low"] < 0.5 < estimate["high"]  # type: ignore[operator]
     (reason,) = decision["reasons"]
     assert reason == (
-        "the 95% interval of the AUROC for Mass must lie above 0.5, and is 0.500 to 0.500: a better model is needed"
+        f"the 95% interval of the AUROC for Mass must lie above 0.5, and is {estimate['low']:.3f} to "
+        f"{estimate['high']:.3f}: a better model is needed"
     )
 
 
@@ -127,11 +130,31 @@ def test_gate_difference_uses_paired_resamples() -> None:
     assert widths["difference"] < widths["challenger"] / 4
 
 
-def test_compare_by_delong_zero_variance_has_no_interval() -> None:
+def test_compare_by_delong_zero_variance_has_exact_interval() -> None:
     """Fails if a variance of 0 with different AUROCs gives an interval of zero width."""
     patients, truth = ["a", "b", "c", "d"], [0.0, 0.0, 1.0, 1.0]
     models = [frame(patients, Mass=(truth, scores)) for scores in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1])]
-    assert compare_by_delong(models, "Mass") == {"value": 1, "low": None, "high": None}
+    estimate = compare_by_delong(models, "Mass")
+    assert (estimate["value"], estimate["high"], estimate["method"]) == (1, 1, "Newcombe")
+    assert estimate["low"] == pytest.approx(1 - 2**0.5 * (1 - 0.025**0.5))
+
+
+def test_gate_two_perfect_models_on_few_patients_are_not_known_to_be_equal() -> None:
+    """Fails if a difference that no resample changes counts as certain: 20 patients cannot exclude a loss of 0.02."""
+    truth = [0.0] * 10 + [1.0] * 10
+    patients = each_its_own_patient(20)
+    one, other = (
+        frame(patients, Mass=(truth, scores))
+        for scores in ([number / 40 for number in range(20)], [0.1] * 10 + [0.9] * 10)
+    )
+    decision = decide(one, other, margin=0.02)
+    difference = decision["labels"]["Mass"]["difference"]
+    assert difference is not None
+    assert difference["value"] == 0.0
+    assert difference["low"] == pytest.approx(0.025**0.1 - 1)
+    assert not decision["promote"]
+    assert decision["reasons"][-1].endswith("more test patients may narrow it")
+    assert decide(one, one, margin=0.0)["promote"]
 
 
 def test_gate_delong_agrees_with_bootstrap() -> None:
@@ -222,7 +245,7 @@ def test_gate_model_is_not_inferior_to_itself(images: tuple[list[float], list[fl
     against_itself, alone = (decide(own, champion, margin, floors="0") for champion in (own, None))
     assert against_itself["promote"] == alone["promote"]
     for decision in against_itself["labels"].values():
-        assert decision["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert decision["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0, "method": "identical"}
 
 
 @settings(max_examples=40, deadline=None)

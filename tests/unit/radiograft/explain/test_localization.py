@@ -84,8 +84,10 @@ def test_localize_square_detector_outperforms_controls(tmp_path: Path, maps: Any
         for measure in ("iou", "iobb"):
             scores = bright["maps"][name][measure]
             assert [score["overlap"] for score in scores] == [0.1, 0.25, 0.5]
-            assert [score["accuracy"] for score in scores] == [{"value": 1.0, "low": 1.0, "high": 1.0}] * 3
-            assert scores[0]["false_positives"]["value"] == 0.0
+            exact = {"value": 1.0, "low": pytest.approx(0.025 ** (1 / 3)), "high": 1.0, "method": "Clopper-Pearson"}
+            assert [score["accuracy"] for score in scores] == [exact] * 3
+            none_of_three = {"value": 0.0, "low": 0.0, "high": pytest.approx(3.689 / 3, abs=1e-3), "method": "Garwood"}
+            assert scores[0]["false_positives"] == none_of_three
     for name in ("centre", "random"):
         quarter = bright["maps"][name]["iou"][1]
         assert quarter["accuracy"]["value"] < 0.35

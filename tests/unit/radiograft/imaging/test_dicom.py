@@ -237,6 +237,22 @@ def test_read_missing_or_unknown_tags_are_empty() -> None:
     assert read(dicom_file(GRADIENT, **free_text)).tags == Tags("", "1.2.3", "OTHER", None, None, False)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("GE MEDICAL SYSTEMS", "GE"),
+        ("GE Healthcare", "GE"),
+        ("FUJIFILM Corporation", "FUJI"),
+        ("Philips Medical Systems", "PHILIPS"),
+        ("GERMANY^JANE", "other"),
+        ("", None),
+    ],
+)
+def test_read_manufacturer_is_a_known_name_or_other(text: str, name: str | None) -> None:
+    """Fails if the text itself is kept: it may contain anything."""
+    assert read(dicom_file(GRADIENT, Manufacturer=text)).tags.manufacturer == name
+
+
 def file_with(**tags: Any) -> bytes:
     return dicom_file(GRADIENT, **tags)
 

@@ -12,14 +12,17 @@ from radiograft.imaging.views import projection
 
 FRONTAL = (
     "PA", "AP", "ap", " Pa ", "AP Supine", "AP semi erect", "AP_horizontal", "A.P.", "PA/AP", "Frontal", "FRONTAL VIEW",
-    "POSTEROANTERIOR", "antero-posterior", "postero anterior", "PA erect", "portable AP", "R-10206", "272479007", "399348003",
+    "POSTEROANTERIOR", "antero-posterior", "postero anterior", "PA erect", "portable AP", "R-10206", "272479007",
+    "399348003",
 )  # fmt: skip
 LATERAL = (
-    "L", "LL", "RL", "LAT", "LATERAL", "Lateral view", "left lateral", "LATERAL-LEFT", "XTABLE LATERAL", "R-10236", "399067008",
+    "L", "LL", "RL", "LAT", "LATERAL", "Lateral view", "left lateral", "LATERAL-LEFT", "XTABLE LATERAL", "R-10236",
+    "399067008",
 )  # fmt: skip
 NEITHER = (
-    "RAO", "LAO", "LPO", "LLO", "Axial", "Coronal", "SWIMMERS", "COSTAL", "AP LLD", "PA RLD", "LLD", "AP AXIAL", "lordotic", "R",
-    "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest", "399182000", "AP LATERAL",
+    "RAO", "LAO", "LPO", "LLO", "Axial", "Coronal", "SWIMMERS", "COSTAL", "AP LLD", "PA RLD", "LLD", "AP AXIAL",
+    "lordotic", "R", "supine", "PA and lateral", "left", "PAUL", "EXCLUDE", "left anterior oblique", "chest",
+    "399182000", "AP LATERAL",
 )  # fmt: skip
 
 

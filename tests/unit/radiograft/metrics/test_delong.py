@@ -93,8 +93,14 @@ def test_auroc_interval_uses_only_order_of_scores_and_known_truth() -> None:
     assert padded == pytest.approx(delong.auroc_interval(truth, scores))
 
 
-def test_auroc_interval_perfect_separation_has_no_bounds() -> None:
-    assert delong.auroc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == {"value": 1.0, "low": None, "high": None}
+def test_auroc_interval_perfect_separation_has_exact_bounds() -> None:
+    """Fails if a variance of 0 counts as certainty: two pairs of patients say little."""
+    assert delong.auroc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == {
+        "value": 1.0,
+        "low": pytest.approx(0.025**0.5),
+        "high": 1.0,
+        "method": "Clopper-Pearson",
+    }
 
 
 def test_delong_one_patient_in_class_has_no_variance() -> None:
@@ -105,8 +111,8 @@ def test_delong_one_patient_in_class_has_no_variance() -> None:
     assert math.isnan(found.p_value)
 
 
-def test_compare_aurocs_residuals_cancel_per_patient_has_no_bounds() -> None:
-    """Fails if the variance keeps rounding errors, or if unequal AUROCs with variance 0 get an interval."""
+def test_compare_aurocs_residuals_cancel_per_patient_has_exact_bounds() -> None:
+    """Fails if the variance keeps rounding errors, or if unequal AUROCs with variance 0 get an interval of no width."""
     # In each patient, the residual of the positive image cancels those of the negative images.
     truth, patients = [1, 0, 1, 0, 1, 0, 0, 0], [1, 2, 2, 2, 0, 1, 1, 0]
     one = [0.86, 0.81, 0.48, 0.39, 0.33, 0.73, 0.99, 0.23]
@@ -114,18 +120,35 @@ def test_compare_aurocs_residuals_cancel_per_patient_has_no_bounds() -> None:
     found = delong.compare_aurocs([1, 0, 0, 0, 1], [0, 3, 3, 3, 0], [4, 1, 2, 1, 4], [2, 1, 2, 0, 3])
     assert (found.difference, found.variance) == (-1, 0)
     assert math.isnan(found.p_value)
-    assert found.estimate() == {"value": -1, "low": None, "high": None}
+    high = pytest.approx(2**0.5 * (1 - 0.025**0.5) - 1)  # two pairs of patients
+    assert found.estimate() == {"value": -1, "low": -1, "high": high, "method": "Newcombe"}
 
 
-def test_compare_aurocs_same_model_has_zero_width_interval() -> None:
+def test_compare_aurocs_same_ranking_has_difference_without_error() -> None:
     """Fails if a variance of 0 is always treated as not estimable."""
     truth, scores = noisy_scores(60)
-    assert delong.compare_aurocs(truth, scores, scores).estimate() == {"value": 0, "low": 0, "high": 0}
+    for other in (scores, scores**2):
+        estimate = delong.compare_aurocs(truth, scores, other).estimate()
+        assert estimate == {"value": 0, "low": 0, "high": 0, "method": "identical"}
+
+
+def test_compare_aurocs_two_perfect_models_have_an_interval() -> None:
+    """Fails if two models that make no error on ten patients count as equal without doubt."""
+    truth = [0] * 5 + [1] * 5
+    estimate = delong.compare_aurocs(truth, range(10), [0, 0, 0, 0, 0, 9, 8, 7, 6, 5]).estimate()
+    loss = 1 - 0.025**0.2
+    assert estimate == {
+        "value": 0,
+        "low": pytest.approx(-loss),
+        "high": pytest.approx(loss),
+        "method": "Newcombe",
+    }
 
 
 def test_compare_aurocs_same_model_has_p_value_1() -> None:
     truth, scores = noisy_scores(60)
-    assert delong.compare_aurocs(truth, scores, scores) == (0.0, 0.0, 1.0)
+    found = delong.compare_aurocs(truth, scores, scores)
+    assert (found.difference, found.variance, found.p_value) == (0.0, 0.0, 1.0)
 
 
 def test_compare_aurocs_swapped_models_flips_sign() -> None:

@@ -101,7 +101,7 @@ def test_evaluate_label_resamples_without_positives_are_skipped() -> None:
     got = evaluate_label([1, 0, 0, 0], [0.6, 0.1, 0.2, 0.9], ["a", "b", "c", "d"], 0.5, 500, 0)
     assert got["auroc"]["value"] == pytest.approx(2 / 3)
     assert (got["auroc"]["low"], got["auroc"]["high"]) == (0.0, 1.0)
-    assert (got["sensitivity"]["low"], got["sensitivity"]["high"]) == (1.0, 1.0)
+    assert (got["sensitivity"]["low"], got["sensitivity"]["high"]) == (pytest.approx(0.025), 1.0)
 
 
 def test_evaluate_predictions_labels_share_resamples() -> None:

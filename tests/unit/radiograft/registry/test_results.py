@@ -42,6 +42,13 @@ def test_parse_results_version_1_converts_trials() -> None:
     ]
 
 
+def test_parse_results_of_older_version_has_no_confounders() -> None:
+    """Fails if a version that was published before confounders were measured can no longer be read."""
+    assert "confounders" not in METRICS
+    assert "confounders" not in parse_results(METRICS)
+    assert parse_results({**METRICS, "confounders": []})["confounders"] == []
+
+
 def test_parse_results_newer_schema_raises() -> None:
     with pytest.raises(ValueError, match=r"^metrics\.json must have schema_version 1 or 2, got 3$"):
         parse_results({**METRICS, "schema_version": 3})

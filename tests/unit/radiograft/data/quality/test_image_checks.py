@@ -118,6 +118,39 @@ def test_find_near_duplicates_compares_with_kept_images(
     assert masks[NEAR_DUPLICATE].tolist() == within
 
 
+@pytest.mark.parametrize(
+    ("truth", "found"),
+    [
+        ([1, 0, 0], [True, True, False]),
+        ([0, 0, 1], [False, True, True]),
+        ([1, 0, 1], [True, True, True]),
+        ([1, 1, 1], [False] * 3),
+        ([1, np.nan, 0], [False] * 3),
+    ],
+)
+def test_find_contradictory_copies_returns_all_copies_with_different_labels(
+    truth: list[float], found: list[bool]
+) -> None:
+    """Fails if a copy stays, or if the first and third image, which are not similar, are compared."""
+    rows = pd.DataFrame({"label:Mass": truth, "label:Edema": 0.0}, index=[7, 8, 9], dtype="float64")
+    (mask,) = image_checks.find_contradictory_copies(rows, *chain(), ["Mass", "Edema"]).values()
+    assert mask.tolist() == found
+    assert list(mask.index) == [7, 8, 9]
+
+
+@pytest.mark.parametrize(("name", "images"), [("chestxray14/images_001/images", 730), ("ham10000_224", 533)])
+def test_find_contradictory_copies_real_images_are_none(test_data: Path, name: str, images: int) -> None:
+    """Fails if different images of different classes count as copies: each image here has a label of its own."""
+    paths = sorted(path for path in (test_data / name).rglob("*") if path.suffix in (".png", ".jpg"))
+    opened = (Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BOX) for path in paths)
+    checks = [check_image(np.asarray(image)[..., None]) for image in opened]
+    pairs = image_checks.similar_pairs(
+        np.array([check.hash for check in checks], "uint64"), np.stack([check.thumbnail for check in checks])
+    )
+    assert len(paths) == images
+    assert len(pairs) <= 1  # NIH repeats an image
+
+
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), count=st.integers(2, 40))
 def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -> None:

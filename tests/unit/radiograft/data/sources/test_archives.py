@@ -28,7 +28,9 @@ PADCHEST_ROWS = """,ImageID,ImageDir,StudyDate_DICOM,PatientID,PatientBirth,Pati
 LABELS = "subject_id,study_id,Atelectasis,No Finding,Pneumonia"
 MIMIC = {
     "mimic-cxr-2.0.0-chexpert.csv": f"{LABELS}\n10,50,1.0,,-1.0\n10,51,,1.0,\n",
-    "mimic-cxr-2.0.0-split.csv": "dicom_id,study_id,subject_id,split\nd1,50,10,train\nd2,51,10,validate\nd3,52,11,test\n",
+    "mimic-cxr-2.0.0-split.csv": (
+        "dicom_id,study_id,subject_id,split\nd1,50,10,train\nd2,51,10,validate\nd3,52,11,test\n"
+    ),
     "mimic-cxr-2.0.0-metadata.csv": "dicom_id,subject_id,ViewPosition\nd1,10,PA\nd2,10,LATERAL\nd3,11,AP\n",
 }
 VINDR_TRAIN = """image_id,rad_id,Nodule/Mass,Pneumonia,No finding
@@ -54,7 +56,10 @@ def packed(tables: dict[str, str]) -> dict[str, bytes]:
 def dicom_files(paths: dict[str, str], **tags: str) -> dict[str, bytes]:
     """DICOM files by path; the values are SOP instance UIDs."""
     pixels = np.arange(1024, dtype=np.uint8).reshape(32, 32)
-    return {path: dicom_file(pixels + number, SOPInstanceUID=uid, **tags) for number, (path, uid) in enumerate(paths.items())}
+    return {
+        path: dicom_file(pixels + number, SOPInstanceUID=uid, **tags)
+        for number, (path, uid) in enumerate(paths.items())
+    }
 
 
 def read(folder: Path, archive: str, files: dict[str, bytes], *labels: str, uncertain: str = "ignore") -> Source:
@@ -100,14 +105,17 @@ def test_read_mimic(tmp_path: Path, uncertain: str, value: float | None) -> None
 def test_read_vindr_physionet_and_kaggle(tmp_path: Path) -> None:
     files = dicom_files({"train/t1.dicom": "1.1", "train/t2.dicom": "1.2", "test/t3.dicom": "1.3"}, PatientSex="F")
     tables = {"image_labels_train.csv": VINDR_TRAIN.encode(), "image_labels_test.csv": VINDR_TEST.encode()}
-    source = read(tmp_path / "physionet", "vindr", files | {f"annotations/{n}": t for n, t in tables.items()}, "Pneumonia")
+    source = read(
+        tmp_path / "physionet", "vindr", files | {f"annotations/{n}": t for n, t in tables.items()}, "Pneumonia"
+    )
     assert facts(source, "patient_id", "sex", "official") == [
         ["t1", "t1", "F", "train_val"],
         ["t2", "t2", "F", "train_val"],
         ["t3", "t3", "F", "test"],
     ]
     assert truth(source, "Pneumonia") == [1.0, 0.0, 0.0]
-    kaggle = "image_id,class_name,class_id,rad_id,x_min\nt1,Nodule/Mass,8,R1,3\nt1,Nodule/Mass,8,R1,9\nt2,No finding,14,R2,\n"
+    rows = "t1,Nodule/Mass,8,R1,3\nt1,Nodule/Mass,8,R1,9\nt2,No finding,14,R2,\n"
+    kaggle = f"image_id,class_name,class_id,rad_id,x_min\n{rows}"
     source = read(tmp_path / "kaggle", "vindr", files | {"train.csv": kaggle.encode()}, "Nodule/Mass")
     assert truth(source, "Nodule/Mass") == [1.0, 0.0]
     assert truth(source, "No Finding") == [0.0, 1.0]
@@ -118,7 +126,9 @@ def test_read_rsna(tmp_path: Path) -> None:
     tables = {"stage_2_train_labels.csv": RSNA.encode(), "stage_2_detailed_class_info.csv": RSNA_CLASSES.encode()}
     files = dicom_files(paths, PatientSex="M", PatientAge="051Y", ViewPosition="PA") | tables
     source = read(tmp_path, "rsna", files, "Pneumonia")
-    assert facts(source, "patient_id", "view", "age", "sex") == [[name, name, "PA", 51.0, "M"] for name in ("u1", "u2", "u3")]
+    assert facts(source, "patient_id", "view", "age", "sex") == [
+        [name, name, "PA", 51.0, "M"] for name in ("u1", "u2", "u3")
+    ]
     assert (truth(source, "Pneumonia"), truth(source, "No Finding")) == ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     assert source.boxes.to_numpy().tolist() == [
         ["u1", "Pneumonia", 0.25, 0.125, 0.5, 0.25],
@@ -152,7 +162,11 @@ def test_padchest_full_table_has_published_counts(shipped: Path) -> None:
     found = archives.read_padchest(files, "")
     parsed = parse_rows(found.table, found.columns, found.name, labels=["pneumonia"])
     assert (len(parsed.rows), parsed.rows["patient_id"].nunique()) == (160_861, 67_625)
-    assert parsed.findings[["pneumonia", "No Finding", "atypical pneumonia"]].eq(1.0).sum().tolist() == [7_953, 50_616, 244]
+    assert parsed.findings[["pneumonia", "No Finding", "atypical pneumonia"]].eq(1.0).sum().tolist() == [
+        7_953,
+        50_616,
+        244,
+    ]
     assert parsed.findings.shape[1] == 191  # 193 without `unchanged` and `exclude`
     assert parsed.findings["pneumonia"].isna().sum() > 14_334 - 7_953
 

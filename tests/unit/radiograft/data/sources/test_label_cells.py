@@ -35,7 +35,9 @@ def values(findings: pd.DataFrame, label: str) -> list[float | None]:
 @st.composite
 def dialects(draw: st.DrawFn) -> tuple[list[list[str]], list[str], str]:
     """Lists of names, the same in cells of some dialect, and the separator."""
-    lists = draw(st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True), min_size=1, max_size=5))
+    lists = draw(
+        st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True), min_size=1, max_size=5)
+    )
     separator = draw(st.sampled_from(sorted(SEPARATORS)))
     style = draw(st.sampled_from(["plain", "quoted", "python", "json"]))
 
@@ -75,6 +77,7 @@ def test_findings_from_text_unknown_word_is_never_negative(
     assert values(findings, "Pneumonia")[0] == (1.0 if other == "Pneumonia" and "{1}" in form else None)
 
 
+@settings(deadline=None)
 @given(st.permutations(["image", "patient", "Pneumonia", "male", "comment", "label"]))
 def test_parse_rows_any_order_of_columns_gives_same_labels(order: list[str]) -> None:
     table = pd.DataFrame(
@@ -88,6 +91,7 @@ def test_parse_rows_any_order_of_columns_gives_same_labels(order: list[str]) -> 
     assert values(findings, "Pneumonia") == [1.0, None, 0.0]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8), st.sampled_from(CASES), st.sampled_from(FORMS))
 def test_fold_name_is_stable(name: str, case: Callable[[str], str], form: str) -> None:
     folded = fold_name(name)
@@ -99,6 +103,28 @@ def test_findings_from_text_label_that_is_an_unknown_word_is_a_label() -> None:
     cells = pd.Series(["None", "COVID", "todo"], dtype="string")
     findings = label_cells.findings_from_text(cells, TableLayout(), ["None"])
     assert values(findings, "None") == [1.0, 0.0, None]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("(left) effusion (small)", ["(left) effusion (small)"]),
+        ("[R] effusion [L]", ["[R] effusion [L]"]),
+        ("('Mass', 'Edema')", ["Edema", "Mass"]),
+        ("{'Mass'}", ["Mass"]),
+        ("[['Mass'], ['Edema', 'Mass']]", ["Edema", "Mass"]),
+        ("['Mass' 'Edema']", ["Edema", "Mass"]),
+        ("[Mass, nan]", ["Mass"]),
+        ('["caf\\u00e9"]', ["café"]),
+        ('["Barrett\'s"]', ["Barrett's"]),
+        ("Barrett's|Crohn's", ["Barrett's", "Crohn's"]),
+        ("x" * 10_001, []),
+        ('"' * 9_000, ['"' * 4_499]),
+    ],
+)
+def test_findings_from_text_brackets_and_quotes(cell: str, names: list[str]) -> None:
+    findings = label_cells.findings_from_text(pd.Series([cell], dtype="string"), TableLayout())
+    assert [name for name in findings if findings[name].eq(1.0).all()] == names
 
 
 def test_findings_from_text_spelling_without_label_is_most_frequent_one() -> None:

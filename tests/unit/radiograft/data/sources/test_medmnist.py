@@ -96,6 +96,29 @@ def test_read_names_follow_class_numbers(uri: str) -> None:
     assert findings(uri, ["Healthy", "Ill"], BINARY)[:3] == [["Healthy"], ["Ill"], ["Ill"]]
 
 
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (BINARY, "Pneumonia", ["class 0 is 'not Pneumonia': 6 of 12 images", "class 1 is 'Pneumonia': 6 of 12 images"]),
+        (
+            BINARY,
+            'malignant, "normal, benign"',
+            ["class 0 is 'malignant': 6 of 12 images", "class 1 is 'normal, benign': 6 of 12 images"],
+        ),
+        (COLUMNS, "Mass, Edema", ["column 0 is 'Mass': 5 of 12 images", "column 1 is 'Edema': 5 of 12 images"]),
+    ],
+    ids=["one name", "class numbers", "columns"],
+)
+def test_read_logs_meaning_and_count_of_each_class(
+    uri: str, labels: Any, names: str, expected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After BreastMNIST, whose class 0 is malignant and class 1 `normal, benign`."""
+    pack(uri, **medmnist_arrays(labels=labels))
+    with caplog.at_level("INFO", "radiograft"):
+        medmnist.read(uri, settings(uri, data_labels=names).findings())
+    assert [record.message for record in caplog.records] == expected
+
+
 def test_read_names_follow_columns(uri: str) -> None:
     assert findings(uri, ["Mass", "Edema"], COLUMNS) == [
         ["No Finding"], ["Mass"], ["Edema"], ["Mass", "Edema"], ["No Finding"], ["Mass"],

@@ -191,10 +191,9 @@ def test_read_partial_data_set_keeps_present_images(folder: str) -> None:
     "content",
     [
         "image,patient,label\na/1.png,1,Mass\na/1.png,2,Mass\na/2.png,2,Mass\n",
-        "image,patient,Mass\na/1.png,1,1\na/1.png,1,0\na/2.png,2,1\n",
         "image,patient,Mass\n/a/b/1.png,1,1\n/a/c/1.png,2,1\na/2.png,2,1\n",
     ],
-    ids=["patients", "findings", "images"],
+    ids=["patients", "images"],
 )
 def test_read_contradictory_rows_of_image_are_excluded(folder: str, content: str) -> None:
     """Fails if the first row counts: it may be wrong or belong to another image."""
@@ -204,6 +203,42 @@ def test_read_contradictory_rows_of_image_are_excluded(folder: str, content: str
         "conflicting rows for one image": 1,
         "image without a row": 2,
     }
+
+
+def test_read_rows_that_differ_in_findings_are_readings(folder: str) -> None:
+    """Fails if an image is excluded for findings that nobody may have requested: ingest decides with the labels."""
+    source = read(folder, "image,patient,Mass,Edema\na/1.png,1,1,0\na/1.png,1,0,\na/2.png,2,1,0\n")
+    assert [name.rpartition("/")[2] for name in source.rows["image_id"]] == ["1.png", "2.png"]
+    assert source.readings is not None
+    assert source.readings.fillna(-1).to_numpy().tolist() == [["a/1.png", "", 1, 0], ["a/1.png", "", 0, -1]]
+    assert set(source.excluded["reason"]) == {"duplicate row for an image", "image without a row"}
+
+
+def test_read_rows_that_differ_in_view_sex_or_age_are_unknown(folder: str) -> None:
+    source = read(
+        folder, "image,patient,view,sex,age,Mass\na/1.png,1,PA,M,50,1\na/1.png,1,AP,F,51,1\na/2.png,2,PA,M,7,0\n"
+    )
+    assert source.rows["view"].fillna("?").tolist() == ["?", "PA"]
+    assert source.rows["sex"].fillna("?").tolist() == ["?", "M"]
+    assert source.rows["age"].fillna(-1).tolist() == [-1, 7]
+
+
+def test_read_rows_of_findings_by_reader_are_merged_for_each_reader(folder: str) -> None:
+    """Fails if the findings of all readers are merged, or if each row of one reader is a reading of its own."""
+    source = read(
+        folder, "image,rad_id,label\na/1.png,R1,Mass\na/1.png,R1,Edema\na/1.png,R2,No Finding\na/2.png,R1,Mass\n"
+    )
+    assert source.readings is not None
+    names = ["image_id", "reader", *source.findings]
+    readings = source.readings.set_axis(names, axis="columns").drop_duplicates().set_index("reader")
+    assert readings.loc["R1", ["Mass", "Edema", "No Finding"]].tolist() == [1, 1, 0]
+    assert readings.loc["R2", ["Mass", "Edema", "No Finding"]].tolist() == [0, 0, 1]
+
+
+def test_read_one_row_per_finding_without_reader_is_one_reading(folder: str) -> None:
+    source = read(folder, "image,patient,label\na/1.png,1,Mass\na/1.png,1,Nodule\na/2.png,2,Mass\n")
+    assert source.readings is not None
+    assert source.readings.empty
 
 
 def test_read_same_file_names_are_distinguished_by_common_path(folder: str) -> None:

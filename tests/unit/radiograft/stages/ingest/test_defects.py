@@ -122,7 +122,7 @@ def test_build_catalog_any_table_keeps_patients_in_one_split(
 
 
 def test_build_catalog_contradiction_is_quarantined_with_uri(tmp_path: Path) -> None:
-    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Mass,train\n7.png,7,Mass|Pneumonia,train\n")
+    found = catalog(tmp_path, ROWS + "6.png,6,No Finding|Pneumonia,train\n7.png,7,Mass|Pneumonia,train\n")
     assert found.quarantine.to_numpy().tolist() == [
         ["6.png", f"{tmp_path}/6.png", "'No Finding' together with a finding"]
     ]
@@ -146,7 +146,7 @@ def test_build_catalog_misspelled_finding_is_suspect_and_kept(tmp_path: Path) ->
 
 
 def test_build_catalog_failing_defect_raises_with_images(tmp_path: Path) -> None:
-    rows = ROWS + "6.png,6,No Finding|Mass,train\n"
+    rows = ROWS + "6.png,6,No Finding|Pneumonia,train\n"
     with pytest.raises(ValueError, match=r"got 1 \(contradictory_labels: 'No Finding' together with .*\): 6\.png;"):
         catalog(tmp_path, rows, "contradictory_labels=fail")
 
@@ -157,8 +157,8 @@ def test_build_catalog_zero_padded_ids_are_one_patient(tmp_path: Path) -> None:
     ids = dict(zip(found.rows["image_id"], found.rows["patient_id"], strict=True))
     assert (ids["0.png"], ids["1.png"], ids["6.png"]) == ("1", "1", "007")
     assert (
-        "1 patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): each is one patient"
-        in found.notes
+        "1 patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
+        "each is one patient" in found.notes
     )
 
 

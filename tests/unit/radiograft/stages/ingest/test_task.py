@@ -83,7 +83,7 @@ def test_build_catalog_negatives_follow_setting(folder: str) -> None:
 
 def test_build_catalog_excludes_and_counts_unusable_images(folder: str) -> None:
     rows = "".join(f"00000001_{number:03d}.png,Mass,{number},1,58,M,PA,1,1,1,1\n" for number in range(2, 8))
-    extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_000.png", "005": b"unlisted", "006": b"unlisted"}
+    extra = {"002": b"", "003": b"", "004": b"pixels of 00000001_001.png", "005": b"unlisted", "006": b"unlisted"}
     files = nih_files() | {f"{IMAGES}/00000001_{name}.png": content for name, content in extra.items()}
     files[TABLE] = (TABLE_V2020 + rows).encode()
     listed = [*TRAIN_VAL, *(f"00000001_{name}.png" for name in ("002", "003", "004", "006"))]
@@ -136,7 +136,7 @@ INVALID: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "nothing to test on": (
         {"test_list.txt": ""},
         {},
-        "test: 0 images, 0 with Pneumonia; add images, choose other data_labels or a larger",
+        "test: 0 images, 0 with Pneumonia; 2 images or rows were left out: 2 in no official split list",
     ),
 }
 
@@ -180,7 +180,8 @@ def test_build_catalog_test_split_of_one_class_is_noted(folder: str) -> None:
     table = TABLE_V2020.replace("No Finding,1,3", "Pneumonia,1,3")
     catalog = task.build_catalog(half_validating(put(nih_files() | {TABLE: table.encode()}, folder)))
     assert catalog.summary()["notes"] == [
-        "not estimable on test (2 images), where all or no images are positive: Pneumonia"
+        "in test, the images with a label show one patient: Pneumonia (2 images)",
+        "not estimable on test (2 images), where all or no images are positive: Pneumonia",
     ]
 
 

@@ -38,6 +38,10 @@ def colored(number: int) -> np.ndarray:
     return color
 
 
+def label_of(number: int) -> str:
+    return "Mass" if number % 2 else "No Finding"
+
+
 DEFECTS: dict[str, Callable[[int], Bad]] = {
     "row_without_image": lambda _: (None, "Mass", "row without an image"),
     "empty": lambda _: (b"", "Mass", "empty file"),
@@ -47,15 +51,15 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
     "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: a single gray level"),
     "too_small": lambda n: (encode(noise(15, n)), "Mass", "image with a side shorter than 16 pixels"),
     "color": lambda n: (encode(colored(n)), "Mass", "color image"),
-    "copy": lambda n: (encode(pixels(n % 4 + 8)), "Mass", "byte-identical to an image in a held-out split"),
+    "copy": lambda n: (encode(pixels(n % 4 + 8)), label_of(n % 4), "byte-identical to an image in a held-out split"),
     "near_copy": lambda n: (
         encode(pixels(8) + np.uint8(n % 30 + 1)),
-        "Mass",
+        "No Finding",
         "near duplicate of an image in a held-out split",
     ),
     "near_copy_in_train": lambda n: (
         encode(pixels(0) + np.uint8(n % 30 + 1)),
-        "Mass",
+        "No Finding",
         "near duplicate of another image",
     ),
     "contradictory": lambda n: (encode(pixels(n)), "No Finding|Mass", "'No Finding' together with a finding"),
@@ -64,7 +68,7 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
 
 def source(place: Path, bad: list[Bad]) -> str:
     """Writes a table of GOOD valid images, followed by the defective ones, all of which are in train."""
-    rows = [f"{n:03d}.png,{n},{'Mass' if n % 2 else 'No Finding'},{SPLITS[n // 4]}" for n in range(GOOD)]
+    rows = [f"{n:03d}.png,{n},{label_of(n)},{SPLITS[n // 4]}" for n in range(GOOD)]
     files = {f"{n:03d}.png": encode(pixels(n)) for n in range(GOOD)}
     for number, (content, label, _) in enumerate(bad, GOOD):
         rows.append(f"{number:03d}.png,{number},{label},train")
@@ -176,12 +180,40 @@ def test_preprocess_inverted_films_follow_policy(nih_folder: Path, tmp_path: Pat
 def test_preprocess_near_duplicate_test_images_are_kept(tmp_path: Path) -> None:
     place = source(tmp_path / "data", [])
     near_duplicate = Image.fromarray(pixels(8) + np.uint8(2))
-    near_duplicate.save(tmp_path / "data" / "009.png")
+    near_duplicate.save(tmp_path / "data" / "010.png")
     settings = Ingest(data_format="table", data_source=place, data_labels="Mass")
     ingest.run(settings, tmp_path / "catalog")
     policy = "near_duplicate=drop"
     preprocess.run(Preprocess(image_size=32, data_policy=policy), tmp_path / "catalog", tmp_path / "shards")
     assert len(list(contents(tmp_path / "shards"))) == GOOD
+
+
+def test_preprocess_near_equal_images_with_different_labels_are_all_quarantined(tmp_path: Path) -> None:
+    """Fails if one copy stays by chance, or because it is in test or in another split than the other."""
+    brighter = [
+        (encode(pixels(n) + np.uint8(3)), label_of(n + 1), "") for n in (8, 1)
+    ]  # originals in test and in train
+    folder = preprocess_images(tmp_path, brighter, "standard")
+    summary = json.loads((folder / "data.json").read_text())
+    groups = {group["reason"]: (group["defect"], group["policy"], group["examples"]) for group in summary["excluded"]}
+    assert groups["near-equal images with different labels"] == (
+        "contradictory_labels",
+        "quarantine",
+        ["001.png", "008.png", "012.png", "013.png"],
+    )
+    quarantine = pd.read_parquet(folder / "quarantine.parquet")
+    assert quarantine["uri"].tolist() == [f"{tmp_path}/data/{n:03d}.png" for n in (1, 12, 13, 8)]
+    assert sorted(dict(contents(folder))) == [f"{n:03d}.png" for n in range(GOOD) if n not in (1, 8)]
+
+
+def test_data_report_shows_agreement_of_readers(tmp_path: Path) -> None:
+    facts = json.loads((preprocess_images(tmp_path, []) / "data.json").read_text())
+    assert facts["readers"] == []
+    assert "Agreement of readers" not in Page(data_report.render_data_report(facts)).text
+    differing = {"label": "Mass", "images": 12, "disagreements": 3, "share": 0.25, "statistic": "Cohen's kappa"}
+    for kappa, shown in ((0.4, "0.40 Cohen's kappa"), (None, "–")):
+        page = Page(data_report.render_data_report({**facts, "readers": [{**differing, "kappa": kappa}]}))
+        assert ["Mass", "12", "3 25.0%", shown] in page.rows
 
 
 def test_data_report_is_self_contained_and_shows_defects(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "image_resize": "stretch",
         "gray_range": None,
         "source": "a source",
+        "readers": [],
         "fingerprint": catalog.fingerprint(),
         "splits": splits,
         "catalogued": splits,

@@ -33,7 +33,10 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def flawed(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Catalog of phantom images. In train, the first is truncated and the third is a near duplicate of the second."""
+    """Catalog of phantom images. In train, the first is truncated, and the third is near-equal to the second.
+
+    Their labels differ, so that neither is kept.
+    """
     folder = tmp_path_factory.mktemp("flawed")
     shutil.copytree(nih_folder, folder / "nih")
     train = Path(folder / "nih" / "train_val_list.txt").read_text().split()
@@ -91,7 +94,7 @@ def test_training_set_excludes_only_defective_images(flawed: Path, alone: Path) 
     gone = sorted(set(rows["image_id"]) - set(stored))
     excluded = {group["reason"]: group["examples"] for group in data.summary["excluded"]}
     assert excluded["unreadable or truncated image"] == gone[:1]
-    assert "near duplicate of another image" in excluded
+    assert excluded["near-equal images with different labels"] == gone[1:3]
     near_duplicates = sum(group["count"] for group in data.summary["excluded"] if "near" in group["reason"])
     assert len(gone) == 1 + near_duplicates
 

@@ -1,0 +1,155 @@
+"""Several readings of one image: how far the readers agree about each label, and one reference standard from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from radiograft.config import NO_FINDING, Ingest
+from radiograft.config.data import UNANIMOUS
+from radiograft.config.data_policy import CONFLICTING_ROWS
+from radiograft.data.catalog import exclusion
+from radiograft.data.sources.base import Source
+from radiograft.registry.results import ReaderAgreement
+
+COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
+
+
+def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[ReaderAgreement]]:
+    """Merges the readings of each image as `data_readers` says; `unanimous` excludes images whose readings differ.
+
+    Only what was requested must agree: the labels and, if it decides which images are negatives, `No Finding`.
+
+    Returns:
+        The source with the merged findings, and the agreement about each label; none if no image has several readings.
+    """
+    requested = [label for label in settings.findings() if label in source.findings]
+    if source.readings is None or source.readings.empty or not requested:
+        return source, []
+    readings = _by_reader(source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns"))
+    readings = readings[readings["image_id"].isin(source.rows["image_id"])]
+    agreement = [measure_agreement(readings[["image_id", "reader", label]]) for label in requested]
+    if settings.data_readers == UNANIMOUS:
+        decisive = [NO_FINDING] if settings.data_negatives == "no_finding" and NO_FINDING in readings else []
+        return _without_disagreement(source, readings, [*requested, *decisive]), agreement
+    names = list(dict.fromkeys([*requested, *({NO_FINDING} & set(readings))]))
+    merged = RULES[settings.data_readers](readings.set_index("image_id")[names])
+    findings = source.findings.set_axis(source.rows["image_id"])
+    findings.loc[merged.index, names] = merged
+    return source._replace(findings=findings.set_axis(source.findings.index)), agreement
+
+
+def _by_reader(readings: pd.DataFrame) -> pd.DataFrame:
+    """Merges the rows of one reader, who may have a row for each finding; a row without a reader is a reading."""
+    named = readings["reader"].fillna("") != ""
+    merged = readings[named].groupby(["image_id", "reader"], as_index=False).max()
+    return pd.concat([merged, readings[~named]], ignore_index=True)
+
+
+def _without_disagreement(source: Source, readings: pd.DataFrame, names: Sequence[str]) -> Source:
+    different = readings.groupby("image_id")[list(names)].nunique().gt(1).any(axis="columns")
+    ids = different.index[different]
+    kept = ~source.rows["image_id"].isin(ids)
+    return source._replace(
+        rows=source.rows[kept].reset_index(drop=True),
+        findings=source.findings[kept].reset_index(drop=True),
+        excluded=pd.concat([source.excluded, exclusion(ids, CONFLICTING_ROWS)]),
+    )
+
+
+def _any(readings: pd.DataFrame) -> pd.DataFrame:
+    return _merge(readings, finding="max", normal="min")
+
+
+def _all(readings: pd.DataFrame) -> pd.DataFrame:
+    return _merge(readings, finding="min", normal="max")
+
+
+def _majority(readings: pd.DataFrame) -> pd.DataFrame:
+    """Returns 1.0 or 0.0 as more than half of the known readings say, and a missing value for a tie."""
+    share = readings.groupby(level=0).mean()
+    return share.round().where(share.ne(0.5) & share.notna())
+
+
+def _merge(readings: pd.DataFrame, finding: str, normal: str) -> pd.DataFrame:
+    """Merges findings by one rule, `max` or `min`, and `No Finding`, their opposite, by the other."""
+    rules = {name: normal if name == NO_FINDING else finding for name in readings}
+    return readings.groupby(level=0).agg(rules)
+
+
+RULES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"any": _any, "all": _all, "majority": _majority}
+
+
+def measure_agreement(readings: pd.DataFrame) -> ReaderAgreement:
+    """Measures how far readers agree about one label: share of images with different readings, and kappa.
+
+    Kappa is Cohen's for two readers, each with a reading of every image; otherwise Fleiss', in Fleiss and Cuzick's form
+    (1979) for varying numbers of readers. Without names of readers, the order of the rows stands for the reader.
+
+    Args:
+        readings: image_id, reader and the label's column: 1.0, 0.0 or missing.
+    """
+    label = str(readings.columns[-1])
+    known = readings.dropna(subset=[label])
+    known = known[known["image_id"].duplicated(keep=False)]
+    groups = known.groupby("image_id")[label]
+    sizes, positives = groups.size().to_numpy(), groups.sum().to_numpy()
+    disagreements = int(((positives > 0) & (positives < sizes)).sum())
+    order = "row " + known.groupby("image_id").cumcount().astype("string")
+    reader = known["reader"].fillna("").astype("string")
+    pairs = known.assign(reader=reader.mask(reader == "", order)).pivot(
+        index="image_id", columns="reader", values=label
+    )
+    two_readers = pairs.shape[1] == 2 and not pairs.isna().to_numpy().any()
+    return {
+        "label": label,
+        "images": len(sizes),
+        "disagreements": disagreements,
+        "share": disagreements / len(sizes) if len(sizes) else 0.0,
+        "kappa": cohen_kappa(*pairs.to_numpy().T) if two_readers else fleiss_kappa(positives, sizes),
+        "statistic": COHEN if two_readers else FLEISS,
+    }
+
+
+def cohen_kappa(first: Iterable[float], second: Iterable[float]) -> float | None:
+    """Computes Cohen's kappa (1960) of two readers, -1 to 1; None if both give every image the same single label.
+
+    Example:
+        >>> round(cohen_kappa([1, 1, 0, 0], [1, 0, 0, 0]), 3)
+        0.5
+    """
+    one, other = (np.asarray(list(values), np.float64) for values in (first, second))
+    chance = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
+    return None if chance == 1 else float(((one == other).mean() - chance) / (1 - chance))
+
+
+def fleiss_kappa(positives: Sequence[float] | np.ndarray, readings: Sequence[int] | np.ndarray) -> float | None:
+    """Computes Fleiss' kappa for one label and any number of readings of an image; None if all readings are equal.
+
+    Args:
+        positives: (n,) number of readers who see the label in each image.
+        readings: (n,) number of readers of each image, 2 or more.
+    """
+    counts, sizes = np.asarray(positives, np.float64), np.asarray(readings, np.float64)
+    share = counts.sum() / sizes.sum() if len(sizes) else 0.0
+    if share in (0.0, 1.0):
+        return None
+    observed = (counts * (sizes - counts) / sizes).sum() / (len(sizes) * (sizes.mean() - 1) * share * (1 - share))
+    return float(1 - observed)
+
+
+def agreement_notes(agreement: Sequence[ReaderAgreement], rule: str) -> tuple[str, ...]:
+    """Returns a note for each label about which readers differ."""
+    outcome = (
+        "these images are excluded; data_readers=majority, any or all merges the readings"
+        if rule == UNANIMOUS
+        else f"data_readers={rule} decides" + (", a tie is unknown" if rule == "majority" else "")
+    )
+    return tuple(
+        f"readers differ about {each['label']} in {each['disagreements']:,} of {each['images']:,} images that several "
+        f"read ({100 * each['share']:.1f}%, {each['statistic']} {each['kappa']:.2f}): {outcome}"
+        for each in agreement
+        if each["disagreements"]
+    )
