@@ -153,11 +153,23 @@ def test_run_maps_boxes_to_the_square(resize: str, expected: list[float], tmp_pa
     assert Shards.read(tmp_path / "mapped").boxes[CORNERS].to_numpy().tolist() == [pytest.approx(expected)]
 
 
+def test_run_turned_copies_with_other_labels_raise_with_reason(tmp_path: Path) -> None:
+    """Fails if preprocess stops without a reason where no image is left: upright, all are copies of each other."""
+    files = {f"normal/{n}.jpg": encode(pixels(n), "JPEG", quality=95) for n in range(12)}
+    files |= {f"Mass/{n}.jpg": turned(n) for n in range(12)}
+    source = put(files, str(tmp_path / "data"))
+    settings = Ingest(data_format="folders", data_source=source, data_labels="Mass", data_validation_fraction=0.3)
+    ingest.run(settings, tmp_path / "catalog")
+    with pytest.raises(ValueError, match=r"training and validation must hold images .* 24 "):
+        preprocess.run(Preprocess(image_size=SIDE), tmp_path / "catalog", tmp_path / "shards")
+
+
 def test_run_padded_blank_image_is_excluded(tmp_path: Path) -> None:
     shards_of(tmp_path)
     put({"train/Mass/blank.png": encode(np.full((40, 64), 90, np.uint8))}, str(tmp_path / "data"))
     data = preprocess_again(tmp_path, image_resize="pad")
-    assert [(group["reason"], group["count"]) for group in data["excluded"]] == [("blank image: a single gray level", 1)]
+    found = [(group["reason"], group["count"]) for group in data["excluded"]]
+    assert found == [("blank image: a single gray level", 1)]
 
 
 def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
