@@ -28,7 +28,7 @@ from radiograft.stages.preprocess import merge
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints
 from tests.helpers.dicom_files import dicom_file
-from tests.helpers.images import encode
+from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import put
 
 SIDE = 32
@@ -42,16 +42,17 @@ def pixels(number: int) -> np.ndarray:
     return wave.astype(np.uint8)
 
 
-def turned(number: int) -> bytes:
+def turned(image: np.ndarray) -> bytes:
+    """Returns a JPEG that lies on its side, with the EXIF orientation that turns it upright."""
     tags = Image.Exif()
     tags[0x0112] = 6
-    return encode(np.rot90(pixels(number)), "JPEG", quality=95, exif=tags)
+    return encode(np.rot90(image), "JPEG", quality=95, exif=tags)
 
 
 KINDS: dict[str, Callable[[int], bytes]] = {
     "png": lambda number: encode(pixels(number)),
     "jpg": lambda number: encode(pixels(number), "JPEG", quality=95),
-    "jfif": turned,
+    "jfif": lambda number: turned(pixels(number)),
     "jpe": lambda number: encode(Image.fromarray(pixels(number)).convert("CMYK"), "JPEG", quality=95),
     "PNG": lambda number: encode(pixels(number).astype(np.uint16) * 16),
     "tif": lambda number: encode(Image.fromarray(pixels(number).astype(np.uint16) * 16), "TIFF"),
@@ -155,8 +156,9 @@ def test_run_maps_boxes_to_the_square(resize: str, expected: list[float], tmp_pa
 
 def test_run_turned_copies_with_other_labels_raise_with_reason(tmp_path: Path) -> None:
     """Fails if preprocess stops without a reason where no image is left: upright, all are copies of each other."""
-    files = {f"normal/{n}.jpg": encode(pixels(n), "JPEG", quality=95) for n in range(12)}
-    files |= {f"Mass/{n}.jpg": turned(n) for n in range(12)}
+    images = [np.kron(noise(8, n)[:5], np.ones((8, 8), np.uint8)) for n in range(12)]
+    files = {f"normal/{n}.jpg": encode(image, "JPEG", quality=95) for n, image in enumerate(images)}
+    files |= {f"Mass/{n}.jpg": turned(image) for n, image in enumerate(images)}
     source = put(files, str(tmp_path / "data"))
     settings = Ingest(data_format="folders", data_source=source, data_labels="Mass", data_validation_fraction=0.3)
     ingest.run(settings, tmp_path / "catalog")
