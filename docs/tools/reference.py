@@ -17,7 +17,7 @@ from kfp.dsl.types.type_annotations import OutputPath
 
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, all_settings
 from radiograft.config.base import Settings
-from radiograft.config.resolution import NESTED_SETTINGS
+from radiograft.config.resolution import FORM_SETTINGS, NESTED_SETTINGS
 from radiograft_pipelines.cli.console import import_tensorflow
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.dags.form import explain_setting
@@ -96,8 +96,11 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "The KFP run form, settings files and `--set NAME=VALUE` share these names. `radiograft settings` prints them.",
-        "`--set` also accepts a name without its prefix where that is unambiguous: `--set source=/data`.",
+        "Settings files, `--set NAME=VALUE` and the KFP run form share these names. `radiograft settings` prints them.",
+        "A name may lack its prefix where that is unambiguous, except as a field of the form: `--set source=/data`.",
+        "",
+        f"These have a field in the run form: {', '.join(f'`{name}`' for name in FORM_SETTINGS)}.",
+        "All others are set in its field `overrides`, or in the file that its field `settings` names.",
         "",
     ]
     for prefix, title in GROUPS.items():

@@ -24,7 +24,9 @@ EPOCH = re.compile(r"\| ([a-z ]+: epoch \d+ of \d+)")
 # Files that differ between runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,
 # SHA256SUMS contain digests of .keras files, and the order of a SavedModel's functions varies. Of .keras files, times
 # and addresses are ignored. The variables of SavedModels are compared.
-IGNORED = re.compile(rf".*/logs/.*|.*/executor_output\.json|.*(saved_model|fingerprint)\.pb|.*{checksums.NAME}")
+IGNORED = re.compile(
+    rf".*/(logs|tensorboard)/.*|.*/executor_output\.json|.*(saved_model|fingerprint)\.pb|.*{checksums.NAME}"
+)
 
 
 def digests(summary: dict[str, Any], out: Path) -> dict[str, str]:

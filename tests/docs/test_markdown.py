@@ -12,6 +12,7 @@ import pytest
 from docs.tools import diagrams, reference
 from radiograft.config.resolution import apply_overrides, load_settings_file
 from radiograft_pipelines.cli.main import main
+from radiograft_pipelines.dags.form import FIELDS
 from tests.docs.markdown import PAGES, commands, links, radiograft_commands, words
 from tests.repository import ROOT
 
@@ -79,8 +80,8 @@ def test_component_readme_evaluate_lists_inputs_outputs_and_settings() -> None:
         ("shards", "Dataset"), ("features", "Dataset"), ("feature_model", "Model"), ("model", "Model"),
     ]  # fmt: skip
     assert "| `report` | HTML |" in outputs
-    assert "| `gate_min_auroc` | `str` | `0.5` |" in outputs
-    assert "| `run_id` | `str` | required |" in outputs
+    assert "| `run_id` | `str` | ID of the pipeline run. |" in outputs
+    assert "| `gate_min_auroc` | `0.5` | Minimum test AUROC" in outputs
 
 
 @pytest.mark.parametrize("name", list(diagrams.DIAGRAMS))
@@ -93,6 +94,14 @@ def test_diagram_of_layers_shows_every_package() -> None:
     shown = [name for layer in diagrams.LAYERS for name in layer]
     assert packages <= set(shown)
     assert len(shown) == len(set(shown))
+
+
+def test_page_of_the_ui_lists_all_fields_of_the_form() -> None:
+    text = (ROOT / "docs" / "how-to" / "kfp_ui.md").read_text()
+    table = text.partition("| Field | Content |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == list(FIELDS)
+    assert f"{len(FIELDS)} text fields" in text
 
 
 def test_changelog_has_sections_of_keep_a_changelog() -> None:

@@ -80,6 +80,10 @@ def test_concurrent_runs_have_identical_results(concurrent_runs: ConcurrentRuns)
 
 def test_concurrent_runs_leave_only_versions(concurrent_runs: ConcurrentRuns) -> None:
     """Fails if a published run leaves its checkpoints. Their parent folder stays for other runs."""
-    assert {path.name for path in Path(concurrent_runs.registry).iterdir()} == {MODEL, registry.CHECKPOINTS}
+    assert {path.name for path in Path(concurrent_runs.registry).iterdir()} == {
+        MODEL,
+        registry.CHECKPOINTS,
+        registry.TENSORBOARD,
+    }
     assert list(Path(concurrent_runs.registry, registry.CHECKPOINTS).iterdir()) == []
     assert list(concurrent_runs.scratch.iterdir()) == []

@@ -77,7 +77,7 @@ def _jpeg_with_many_scans() -> bytes:
 
 
 def _vast_webp() -> bytes:
-    content = bytearray(encode(noise(64), "WEBP", exif=b"Exif\0\0"))
+    content = bytearray(encode(noise(64), "WEBP", icc_profile=bytes(128)))
     place = content.index(b"VP8X") + 12
     content[place : place + 6] = b"\xff" * 6
     return bytes(content)

@@ -1,6 +1,6 @@
 """Settings of all stages. Each is defined once, with its name, default, unit, range and help text.
 
-The KFP run form, the component signatures and the command line are generated from these definitions. Defaults follow
+The command line, the pipelines' descriptions and the reference are generated from these definitions. Defaults follow
 the poster where it states a value: DenseNet-121, ImageNet weights, 224 px and cut-off `conv5_block16_2_conv`.
 """
 
@@ -26,7 +26,7 @@ STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineT
 
 
 def all_settings() -> dict[str, dataclasses.Field[object]]:
-    """Returns all settings by name, in the alphabetical order of the KFP run form."""
+    """Returns all settings by name, in alphabetical order."""
     fields = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
     return dict(sorted(fields.items()))
 

@@ -130,7 +130,7 @@ def as_served(content: bytes) -> ServedImage:
 
     Raises:
         TooSmallError: A side of a converted image is below MIN_SIDE.
-        UnsupportedFileError: The content is no image, or of an unsupported kind; the message is the reason.
+        UnsupportedFileError: The content is not an image, or of an unsupported kind; the message is the reason.
         ValueError: A converted image has more than MAX_PIXELS pixels.
     """
     kind = formats.recognize(content)

@@ -37,6 +37,7 @@ MAGIC = {  # the first that matches counts
     "Git LFS": rb"version https://git-lfs",
     "HTML": rb"\s*<(?i:!doctype html|html|head)",
 }
+IMAGES = ("HEIC", "AVIF", "JPEG 2000", "JPEG XL", "PNM", "NumPy", "NIfTI", "MetaImage", "NRRD", "SVG")  # not read here
 REASONS = {
     "Git LFS": "Git LFS pointer instead of an image: run git lfs pull",
     "HTML": "web page instead of an image: download the file again",
@@ -63,7 +64,8 @@ def recognize(content: bytes) -> str:
 
 def reason_unsupported(kind: str) -> str:
     """Returns why a file of this format, from `recognize`, is not used."""
-    return REASONS.get(kind, f"{kind} file: convert it to PNG" if kind else UNREADABLE)
+    other = f"{kind} file: convert it to PNG" if kind in IMAGES else f"{kind} file, which is no image"
+    return REASONS.get(kind, other if kind else UNREADABLE)
 
 
 def to_pixels(content: bytes, kind: str) -> tuple[np.ndarray, str]:

@@ -57,6 +57,19 @@ def place_in_square(length: float, other: float, target: ImageInput) -> tuple[fl
     return (target.size - scaled) // 2, scaled
 
 
+def without_borders(square: np.ndarray, height: int, width: int, target: ImageInput) -> np.ndarray:
+    """Returns the part of a square that shows the image, stretched to the square by repeating or leaving out pixels.
+
+    Args:
+        square: [size, size, 1], an image that was converted to `target`.
+        height, width: sides of the original image in pixels.
+        target: the square.
+    """
+    parts = (place_in_square(height, width, target), place_in_square(width, height, target))
+    positions = [np.arange(target.size) * int(length) // target.size + int(start) for start, length in parts]
+    return square[np.ix_(*positions)]
+
+
 def boxes_in_square(boxes: np.ndarray, sides: np.ndarray, target: ImageInput) -> np.ndarray:
     """Maps boxes of images to the square.
 

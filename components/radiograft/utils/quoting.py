@@ -55,7 +55,7 @@ def unquote(text: str) -> str:
 
 
 def list_items(text: str, separator: str = ",") -> list[str] | None:
-    """Returns the items of a list in brackets, without their quotes, or None if the text is not a list.
+    """Returns the items of a list in brackets, without their quotes, or None if the text is not such a list.
 
     Args:
         text: a list as Python, NumPy, JSON or YAML writes it; nested lists are joined.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from radiograft.config import all_settings
@@ -45,17 +45,24 @@ def pipeline_with_form(pipeline: Callable[[dict[str, Any]], None]) -> Callable[.
 
 
 def describe_pipeline(summary: str) -> str:
-    """Returns a pipeline's description: its summary, the fields of the form, and all settings by group.
+    """Returns a pipeline's description: its summary, the names of the other settings by group, and the form's fields.
 
-    KFP shows the description as Markdown, and no help beside a field.
+    KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
+    bottom of the page and does not scroll. The description is therefore short, and the fields come last.
     """
-    lines = [f"{summary} Research only, not for diagnosis.", "", "## Run form", ""]
-    lines += ["An empty field takes its value from the settings.", "", *map(_describe_field, FIELDS), ""]
-    lines += ["## Settings", "", "These names are valid in `overrides` and in a file of settings.", ""]
-    for prefix, title in GROUPS.items():
-        names = [name for name in all_settings() if name.partition("_")[0] == prefix]
-        lines += [f"### {title}", "", *map(_describe_field, names), ""]
-    return "\n".join(lines).rstrip()
+    names = [name for name in all_settings() if name not in FORM_SETTINGS]
+    groups = {title: [name for name in names if name.partition("_")[0] == prefix] for prefix, title in GROUPS.items()}
+    return "\n".join(
+        [
+            f"{summary} Research only, not for diagnosis.",
+            "\n## **Other settings**\n",
+            "Names for `overrides` and settings files; `radiograft settings` explains them.\n",
+            *(f"- {title}: {_code(members)}" for title, members in groups.items() if members),
+            "\n## **Run form**\n",
+            "An empty field takes its value from the settings.\n",
+            *map(_describe_field, FIELDS),
+        ]
+    )
 
 
 def _describe_field(name: str) -> str:
@@ -79,7 +86,11 @@ def explain_setting(field: Any) -> str:
     """Returns the help of a setting with its choices, or with its range and unit."""
     meta = field.metadata
     if meta["choices"]:
-        return f"{meta['help']} One of {', '.join(f'`{choice}`' for choice in meta['choices'])}."
+        return f"{meta['help']} One of {_code(meta['choices'])}."
     if meta["low"] is None or meta["high"] is None:
         return str(meta["help"])
     return f"{meta['help']} From {meta['low']:.10g} to {meta['high']:.10g} {meta['unit']}".rstrip() + "."
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

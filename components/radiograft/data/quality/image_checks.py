@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -162,7 +163,7 @@ def similar_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
         hashes: uint64 [n].
         thumbnails: uint8 [n, side, side].
     """
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(len(thumbnails), math.prod(thumbnails.shape[1:]))
     similar = [pairs[_correlate(flat, pairs)] for pairs in _close_hashes(hashes)]
     empty = np.empty((0, 2), "int64")
     return np.unique(np.concatenate([empty, *similar]), axis=0)

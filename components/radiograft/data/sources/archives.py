@@ -168,7 +168,7 @@ def read_vindr(files: Files, uri: str) -> Archive:
 
 
 def read_rsna(files: Files, uri: str) -> Archive:
-    """RSNA Pneumonia Detection Challenge (Shih et al. 2019), stage 2: a row for each box; Normal means No Finding."""
+    """RSNA Pneumonia Detection Challenge (Shih et al. 2019), stage 2: a row for each box; `Normal` means No Finding."""
     columns = ["patientId", *CORNERS, "Target"]
     name, boxes = _read_table(files, uri, rf"stage_2_train_labels\.csv{PACKED}", columns)
     table = boxes[["patientId", "Target"]].drop_duplicates("patientId").rename(columns={"Target": "Pneumonia"})

@@ -64,15 +64,15 @@ def match_labels(source: Source, labels: Iterable[str]) -> Source:
     names = [str(name) for name in source.findings]
     spellings: dict[str, str] = {}
     for label in labels:
-        similar = [name for name in names if fold_name(name) == fold_name(label)]
-        if label in similar or not similar:
+        matches = [name for name in names if fold_name(name) == fold_name(label)]
+        if label in matches or not matches:
             continue
-        if len(similar) > 1:
+        if len(matches) > 1:
             message = f"data_labels must be spelled as in the dataset, got {label!r}, which may be"
             raise SensitiveValueError(
-                f"{message} {' or '.join(map(repr, similar))}", f"{message} {len(similar)} findings"
+                f"{message} {' or '.join(map(repr, matches))}", f"{message} {len(matches)} findings"
             )
-        spellings[similar[0]] = label
+        spellings[matches[0]] = label
     boxes = source.boxes.assign(finding=source.boxes["finding"].replace(spellings))
     return source._replace(findings=source.findings.rename(columns=spellings), boxes=boxes)
 

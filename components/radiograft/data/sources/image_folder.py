@@ -85,10 +85,9 @@ def _check_no_class_beside_splits(folders: list[str], uri: str) -> None:
     Raises:
         SensitiveValueError: At least two folders name splits, and others do not.
     """
-    parts = sorted(
-        (name for name in folders if name.lower() in splits.NAMES),
-        key=lambda name: list(splits.NAMES).index(name.lower()),
-    )
+    order = list(splits.NAMES)
+    parts = [name for name in folders if name.lower() in order]
+    parts.sort(key=lambda name: order.index(name.lower()))
     others = [name for name in folders if name not in parts]
     if len(parts) < 2 or not others:
         return

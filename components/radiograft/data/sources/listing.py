@@ -40,7 +40,7 @@ IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as t
 }  # fmt: skip
 HIDDEN = "hidden files"
 GONE = "gone since it was listed"
-NO_IMAGE = "file that is no image by its name and content"
+NO_IMAGE = "not an image by its name and content"
 OUTSIDE_PATH = r"^/|(?:^|/)\.\.(?:/|$)"  # absolute paths and paths with ..
 COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
 

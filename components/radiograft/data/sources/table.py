@@ -193,9 +193,9 @@ def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
     spelled = {}
     for field in COLUMNS:
         column = getattr(layout, field)
-        similar = table.columns[folded == fold_case(column)]
-        if column not in table and len(similar) == 1:
-            spelled[field] = str(similar[0])
+        matches = table.columns[folded == fold_case(column)]
+        if column not in table and len(matches) == 1:
+            spelled[field] = str(matches[0])
     return dataclasses.replace(layout, **spelled)
 
 

@@ -26,7 +26,7 @@ from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
-from radiograft.imaging.geometry import ImageInput
+from radiograft.imaging.geometry import ImageInput, without_borders
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
@@ -97,7 +97,7 @@ def _write_shards(
         truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
         statuses: list[RowStatus] = []
         images = itertools.islice(decoded, len(truth))
-        examples = _select_examples(shard.rows["image_id"], truth, images, policy, statuses)
+        examples = _select_examples(shard.rows["image_id"], truth, images, policy, target, statuses)
         write_shard(finished.folder / (shard.name + RECORDS_SUFFIX), examples)
         row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], statuses)
         finished.copy(shard.name)
@@ -109,11 +109,12 @@ def _select_examples(
     truth: np.ndarray,
     decoded: Iterator[LoadedImage],
     policy: DataPolicy,
+    target: ImageInput,
     statuses: list[RowStatus],
 ) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
     """Yields the examples to store in a shard, and appends the status of each row to `statuses`."""
     for image_id, labels, loaded in zip(image_ids, truth, decoded, strict=True):
-        status = check_loaded_image(loaded, policy)
+        status = check_loaded_image(loaded, policy, target)
         statuses.append(status)
         if status.look is None or loaded.image is None:
             log.warning("  excluded %s: %s", image_id, status.reasons[0])
@@ -121,12 +122,12 @@ def _select_examples(
             yield loaded.image, image_id, labels
 
 
-def check_loaded_image(decoded: LoadedImage, policy: DataPolicy) -> RowStatus:
+def check_loaded_image(decoded: LoadedImage, policy: DataPolicy, target: ImageInput) -> RowStatus:
     """Checks a loaded image and applies the data policy to its defects."""
     mode = f"{decoded.mode} in color" if decoded.in_color else decoded.mode
     if decoded.image is None:
         return RowStatus(mode, (decoded.reason,))
-    check = check_image(decoded.image)
+    check = check_image(without_borders(decoded.image, decoded.height, decoded.width, target))
     flaws = (*check.flaws, COLOR) if decoded.in_color else check.flaws
     for flaw in flaws:
         if policy.treatment(flaw) != REPORT:

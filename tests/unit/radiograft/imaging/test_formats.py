@@ -39,7 +39,7 @@ LOSSLESS = {"BMP": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "Git LFS"),
         (b"\n<!DOCTYPE HTML><title>Sign in</title>", "HTML"),
         (b"%PDF-1.7", "PDF"),
-        (b"BMW is no bitmap", ""),
+        (b"BMW is not a bitmap", ""),
         (b"P5 no image", ""),
         (b"", ""),
     ],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.imaging.geometry import ImageInput, boxes_in_square
+from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput, boxes_in_square, without_borders
+from tests.helpers.images import encode
 
 BOX = [0.25, 0.5, 0.5, 0.25]
 
@@ -43,3 +46,11 @@ def test_boxes_in_square_stay_inside_and_stretch_changes_nothing(
     assert 0 <= x <= x + width <= 1 + 1e-9
     assert 0 <= y <= y + height <= 1 + 1e-9
     np.testing.assert_array_equal(boxes_in_square(box, np.array([sides]), ImageInput(224)), box)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 80), (80, 40), (64, 64), (16, 5000)])
+def test_without_borders_returns_only_the_image(height: int, width: int) -> None:
+    """Fails if black borders hide that an image is blank."""
+    square = decode(tf.constant(encode(np.full((height, width), 90, np.uint8))), ImageInput(32, "pad")).numpy()
+    np.testing.assert_array_equal(without_borders(square, height, width, ImageInput(32, "pad")), 90)
+    np.testing.assert_array_equal(without_borders(square, height, width, ImageInput(32)), square)

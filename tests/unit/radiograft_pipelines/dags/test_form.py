@@ -27,19 +27,21 @@ def test_form_has_few_empty_text_fields(package: str) -> None:
 
 
 @every_package
-def test_description_explains_fields_then_settings_by_group(package: str) -> None:
+def test_description_names_other_settings_by_group_then_explains_fields(package: str) -> None:
     summary, *lines = pipeline(package)["pipelineInfo"]["description"].splitlines()
     assert summary.endswith("Research only, not for diagnosis.")
-    start = lines.index("## Settings")
-    fields, settings = ([line for line in part if line.startswith("- ")] for part in (lines[:start], lines[start:]))
+    start = lines.index("## **Run form**")
+    groups, fields = ([line for line in part if line.startswith("- ")] for part in (lines[:start], lines[start:]))
     assert [line.split("`")[1] for line in fields] == FIELDS
-    assert sorted(line.split("`")[1] for line in settings) == list(all_settings())
-    assert [line for line in lines if line.startswith("### ")] == [
-        "### Data", "### Images", "### Preprocessing", "### Model", "### Training", "### Evaluation",
-        "### Promotion gate", "### Registry",
+    others = [name for line in groups for name in line.split("`")[1::2]]
+    assert sorted([*others, *FIELDS[2:]]) == list(all_settings())
+    assert [line.partition(":")[0] for line in groups] == [
+        "- Data", "- Images", "- Preprocessing", "- Model", "- Training", "- Evaluation", "- Promotion gate",
+        "- Registry",
     ]  # fmt: skip
-    assert ("- `image_size`: Width and height of the images that the network sees. From 32 to 1024 pixels.") in settings
-    assert "- `train_optimizer`: Optimizer of both strategies. One of `adam`, `adamw`, `rmsprop`, `sgd`." in settings
+    assert "- Evaluation: `evaluate_bootstrap_samples`, `evaluate_min_patients`, `evaluate_operating_point`" in groups
+    assert "- `image_size`: Width and height of the images that the network sees. From 32 to 1024 pixels." in fields
+    assert "- `model_backbone`: Pretrained network. One of `densenet121`, `efficientnet_lite0`." in fields
 
 
 @every_package

@@ -54,7 +54,7 @@ def test_list_images_recognizes_files_by_suffix_or_content(place: str) -> None:
         "a/10.dcm": "DICOM file: set data_format=dicom",
         "a/9.img": "DICOM file: set data_format=dicom",
         "a/7.pgm": "PNM file: convert it to PNG",
-        "a/8": "file that is no image by its name and content",
+        "a/8": "not an image by its name and content",
     }
     ignored = {".DS_Store": 1, "Thumbs.db": 1, "__MACOSX": 1, "desktop.ini": 1, "hidden files": 1}
     assert found.files == FileCounts(total=17, documents=2, archives=0, ignored=ignored)
@@ -70,7 +70,7 @@ def test_list_images_counts_members_of_archives(suffix: str, pack: object, tmp_p
     assert found.images["path"].tolist() == ["sub/x/1.png", "sub/x/2", "sub/y.png"]
     assert reasons(found) == {
         "sub/../4.png": "member of an archive with a path outside the data folder",
-        "sub/x/3": "file that is no image by its name and content",
+        "sub/x/3": "not an image by its name and content",
         "sub/x/a.dcm": "DICOM file: set data_format=dicom",
         "sub/x/more.zip": "archive inside an archive: unpack it",
     }

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ from radiograft.stages.preprocess import merge
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints
 from tests.helpers.dicom_files import dicom_file
-from tests.helpers.images import encode
+from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import put
 
 SIDE = 32
@@ -41,16 +42,17 @@ def pixels(number: int) -> np.ndarray:
     return wave.astype(np.uint8)
 
 
-def turned(number: int) -> bytes:
+def turned(image: np.ndarray) -> bytes:
+    """Returns a JPEG that lies on its side, with the EXIF orientation that turns it upright."""
     tags = Image.Exif()
     tags[0x0112] = 6
-    return encode(np.rot90(pixels(number)), "JPEG", quality=95, exif=tags)
+    return encode(np.rot90(image), "JPEG", quality=95, exif=tags)
 
 
 KINDS: dict[str, Callable[[int], bytes]] = {
     "png": lambda number: encode(pixels(number)),
     "jpg": lambda number: encode(pixels(number), "JPEG", quality=95),
-    "jfif": turned,
+    "jfif": lambda number: turned(pixels(number)),
     "jpe": lambda number: encode(Image.fromarray(pixels(number)).convert("CMYK"), "JPEG", quality=95),
     "PNG": lambda number: encode(pixels(number).astype(np.uint16) * 16),
     "tif": lambda number: encode(Image.fromarray(pixels(number).astype(np.uint16) * 16), "TIFF"),
@@ -152,6 +154,26 @@ def test_run_maps_boxes_to_the_square(resize: str, expected: list[float], tmp_pa
     assert Shards.read(tmp_path / "mapped").boxes[CORNERS].to_numpy().tolist() == [pytest.approx(expected)]
 
 
+def test_run_turned_copies_with_other_labels_raise_with_reason(tmp_path: Path) -> None:
+    """Fails if preprocess stops without a reason where no image is left: upright, all are copies of each other."""
+    images = [np.kron(noise(8, n)[:5], np.ones((8, 8), np.uint8)) for n in range(12)]
+    files = {f"normal/{n}.jpg": encode(image, "JPEG", quality=95) for n, image in enumerate(images)}
+    files |= {f"Mass/{n}.jpg": turned(image) for n, image in enumerate(images)}
+    source = put(files, str(tmp_path / "data"))
+    settings = Ingest(data_format="folders", data_source=source, data_labels="Mass", data_validation_fraction=0.3)
+    ingest.run(settings, tmp_path / "catalog")
+    with pytest.raises(ValueError, match=r"training and validation must hold images .* 24 "):
+        preprocess.run(Preprocess(image_size=SIDE), tmp_path / "catalog", tmp_path / "shards")
+
+
+def test_run_padded_blank_image_is_excluded(tmp_path: Path) -> None:
+    shards_of(tmp_path)
+    put({"train/Mass/blank.png": encode(np.full((40, 64), 90, np.uint8))}, str(tmp_path / "data"))
+    data = preprocess_again(tmp_path, image_resize="pad")
+    found = [(group["reason"], group["count"]) for group in data["excluded"]]
+    assert found == [("blank image: a single gray level", 1)]
+
+
 def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
     """Fails if the data report cannot say what became of each file."""
     shards_of(tmp_path)
@@ -173,9 +195,9 @@ def test_run_counts_every_file_of_the_source(tmp_path: Path) -> None:
     assert Catalog.read(tmp_path / "catalog-2").files is not None
 
 
-def preprocess_again(place: Path) -> dict[str, object]:
+def preprocess_again(place: Path, **values: str) -> dict[str, Any]:
     settings = Ingest(data_format="folders", data_source=str(place / "data"), data_labels="Mass")
     ingest.run(settings, place / "catalog-2")
-    preprocess.run(Preprocess(image_size=SIDE), place / "catalog-2", place / "shards-2")
-    data: dict[str, object] = json.load(io.BytesIO((place / "shards-2" / "data.json").read_bytes()))
+    preprocess.run(Preprocess.of({"image_size": SIDE, **values}), place / "catalog-2", place / "shards-2")
+    data: dict[str, Any] = json.load(io.BytesIO((place / "shards-2" / "data.json").read_bytes()))
     return data
