@@ -64,7 +64,7 @@ def recognize(content: bytes) -> str:
 
 def reason_unsupported(kind: str) -> str:
     """Returns why a file of this format, from `recognize`, is not used."""
-    other = f"{kind} file: convert it to PNG" if kind in IMAGES else f"{kind} file, which is no image"
+    other = f"{kind} file: convert it to PNG" if kind in IMAGES else f"{kind} file, which is not an image"
     return REASONS.get(kind, other if kind else UNREADABLE)
 
 
