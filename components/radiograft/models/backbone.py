@@ -25,7 +25,7 @@ def normalized_input(
     gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
     channels = [
         keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(gray)
-        for color, mean, std in zip(("red", "green", "blue"), normalization.mean, normalization.std, strict=True)
+        for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
     return gray, keras.layers.Concatenate(name=names.normalized, dtype="float32")(channels)
 
@@ -42,7 +42,7 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
 
     Returns:
         A network from uint8 [n, image_size, image_size, 1], 0 black to 255 white, to the last feature map, float32
-        [n, image_size / 32, image_size / 32, channels].
+        [n, height, width, channels]; its sides are image_size / 32 except in AlexNet, SqueezeNet and InceptionV3.
 
     Raises:
         ValueError: the name is unknown, the network does not support the image size, or the weight file has another MD5
@@ -56,9 +56,9 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
     """
     spec = get_backbone(name)
     spec.check_image_size(image_size)
-    gray, normalized = normalized_input(image_size, spec.normalization)
-    output = spec.build(include_top=False, weights=None, input_tensor=normalized).output
-    model = keras.Model(gray, output, name=name)
+    _, normalized = normalized_input(image_size, spec.normalization)
+    network = spec.build(include_top=False, weights=None, input_tensor=normalized)
+    model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
     if weights != "none":
         model.set_weights(_pretrained(spec, weights, md5).get_weights())
     return model
