@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+_OLD_NAME = re.compile(r"\.(norm|conv)\.([12])\.")
 _NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -20,13 +22,15 @@ def set_torch_weights(
     Args:
         network: has the layers.
         names: each layer with its prefix in the state dict.
-        tensors: the state dict, in PyTorch's layout.
+        tensors: the state dict, in PyTorch's layout. All names may have a common prefix, such as `module.` of
+            DataParallel, and DenseNet's layers may have their names from before PyTorch 0.4, such as `norm.1`.
 
     Raises:
         ValueError: a tensor is missing or has another shape than the layer needs. No layer was changed.
     """
     layers = [(network.get_layer(name), prefix) for name, prefix in names]
     needed = {key: shape for layer, prefix in layers for key, shape in _shapes(layer, prefix).items()}
+    tensors = _current_names(tensors, next(iter(needed)))
     missing = [key for key in needed if key not in tensors]
     misshapen = [
         f"{key} {list(tensors[key].shape)} instead of {list(shape)}"
@@ -40,6 +44,13 @@ def set_torch_weights(
         )
     for layer, prefix in layers:
         layer.set_weights([_keras_layout(layer, tensors[key]) for key in _shapes(layer, prefix)])
+
+
+def _current_names(tensors: Mapping[str, NDArray[Any]], first: str) -> dict[str, NDArray[Any]]:
+    """Returns the tensors under torchvision's names; `first` is one of these."""
+    renamed = {_OLD_NAME.sub(r".\1\2.", name): tensor for name, tensor in tensors.items()}
+    prefixes = [name.removesuffix(first) for name in renamed if name == first or name.endswith(f".{first}")]
+    return {name.removeprefix(prefixes[0]): tensor for name, tensor in renamed.items()} if prefixes else renamed
 
 
 def _examples(items: list[str]) -> str:

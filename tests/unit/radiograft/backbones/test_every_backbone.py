@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,6 +22,12 @@ from radiograft.models.cut_offs import build_tap_model, parse_cut_offs, tap_widt
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
+from tests.unit.radiograft.storage.test_torch_checkpoint import (
+    state_dict,
+    tensor_opcodes,
+    zip_checkpoint,
+    zip_storage,
+)
 
 LABELS = ("A", "B")
 # Parameters with the statistics of normalizations, the map of the smallest image, and weights trained from the cut-off.
@@ -30,11 +38,11 @@ EXPECTED = {
     "densenet169": (12_642_880, (1, 1, 1664), 36_864),
     "densenet201": (18_321_984, (1, 1, 1920), 36_864),
     "efficientnet_lite0": (3_413_024, (1, 1, 1280), 409_600),
-    "efficientnet_lite1": (4_165_520, (1, 1, 1280), 409_600),
+    "efficientnet_lite1": (4_189_344, (1, 1, 1280), 409_600),
     "efficientnet_lite2": (4_869_168, (1, 1, 1280), 450_560),
     "efficientnet_v2_b0": (5_919_312, (1, 1, 1280), 245_760),
     "efficientnet_v2_s": (20_331_360, (1, 1, 1280), 327_680),
-    "googlenet": (5_614_352, (1, 1, 1024), 1_444_352),
+    "googlenet": (5_614_464, (1, 1, 1024), 1_444_352),
     "inception_v3": (21_802_784, (1, 1, 2048), 6_070_272),
     "mobilenet_v2": (2_257_984, (1, 1, 1280), 409_600),
     "resnet50": (23_587_712, (1, 1, 2048), 1_050_624),
@@ -238,3 +246,72 @@ def test_set_torch_weights_unfit_state_dict_raises_and_changes_nothing() -> None
         set_torch_weights(model, spec.torchvision.names, tensors)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def old_name(name: str) -> str:
+    """Returns the name that DenseNet's tensors had before PyTorch 0.4, with the prefix of DataParallel."""
+    return "module." + name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2.")
+
+
+@pytest.mark.parametrize("rename", [str, old_name])
+def test_build_backbone_torch_checkpoint_is_loaded(rename: Callable[[str], str], tmp_path: Path) -> None:
+    spec = get_backbone("densenet121")
+    assert spec.torchvision is not None
+    keras.utils.set_random_seed(4)
+    expected = spec.build(include_top=False, weights=None, input_shape=(32, 32, 3))
+    tensors = {rename(name): array for name, array in torch_state(expected, spec.torchvision.names).items()}
+    write_torch_zip(tmp_path / "weights.pth", tensors)
+    model = build_backbone("densenet121", str(tmp_path / "weights.pth"), "", 32)
+    for one, other in zip(expected.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_build_backbone_torch_checkpoint_brings_its_normalization(tmp_path: Path) -> None:
+    """Keras's VGG-16 expects BGR from 0 to 255 less the mean; torchvision's expects mean and deviation."""
+    spec = get_backbone("vgg16")
+    assert spec.torchvision is not None
+    original = spec.build(include_top=False, weights=None, input_shape=(32, 32, 3))
+    write_torch_zip(tmp_path / "vgg16.pt", torch_state(original, spec.torchvision.names))
+    images = gray(32)
+    color = (np.repeat(images, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    model = build_backbone("vgg16", str(tmp_path / "vgg16.pt"), "", 32)
+    np.testing.assert_allclose(model(images), original(color.astype("float32")), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet50", "it is a PyTorch checkpoint, whose network is another one; give a file of Keras"),
+        ("squeezenet", r"the 50 tensors of squeezenet, but 49 are missing .* and 1 have another shape"),
+    ],
+)
+def test_build_backbone_unfit_torch_checkpoint_raises(name: str, message: str, tmp_path: Path) -> None:
+    write_torch_zip(tmp_path / "other.pth", {"features.0.bias": np.zeros(3, "float32")})
+    with pytest.raises(ValueError, match=f"model_weights must fit {name} without its classifier, .*other.pth.*{message}"):
+        build_backbone(name, str(tmp_path / "other.pth"), "", 64)
+
+
+def torch_state(model: keras.Model, names: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
+    """Returns a network's weights as PyTorch keeps them."""
+    state = {}
+    for layer, prefix in names:
+        arrays = model.get_layer(layer).get_weights()
+        parts = ("weight", "bias", "running_mean", "running_var")
+        for part, array in zip(parts, arrays, strict=False):
+            state[f"{prefix}.{part}"] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    return state
+
+
+def write_torch_zip(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    keys = {name: str(number) for number, name in enumerate(tensors)}
+    opcodes = {
+        name: tensor_opcodes(
+            zip_storage("FloatStorage", keys[name], array.size),
+            0,
+            array.shape,
+            tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)),
+        )
+        for name, array in tensors.items()
+    }
+    storages = {keys[name]: np.ascontiguousarray(array).tobytes() for name, array in tensors.items()}
+    path.write_bytes(zip_checkpoint(state_dict(opcodes), storages))

@@ -114,7 +114,7 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
 
 INVALID_URI = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
 NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
-INVALID_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
+INVALID_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, .pt, .pth, got"
 INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
     ({"model_l2": 10**400}, f"model_l2 must be at most 1, got {10**400}"),
