@@ -53,9 +53,9 @@ def alexnet(
 def _convolution(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> keras.KerasTensor:
     from keras import layers
 
-    return layers.Conv2D(
-        filters, kernel, padding="same", activation="relu", kernel_initializer="he_normal", name=name
-    )(x)
+    return layers.Conv2D(filters, kernel, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(
+        x
+    )
 
 
 BACKBONES = (

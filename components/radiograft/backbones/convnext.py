@@ -1,7 +1,7 @@
 """ConvNeXt-Tiny (Liu et al. 2022) of built-in layers, with the weights of keras.applications.
 
-Keras's own network has a layer of its own, which a saved model could not contain, and nested models, which cannot be cut.
-This one computes the same, and its layers have the same names.
+Keras's network has a layer type of its own, which safe mode does not load, and nested models, which cannot be cut. This
+one computes the same, and its layers have the same names.
 """
 
 from __future__ import annotations

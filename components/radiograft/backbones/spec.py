@@ -103,7 +103,5 @@ def keras_file_help(file: str, md5: str = "") -> str:
 
 
 def torch_file_help(file: str) -> str:
-    """Returns `weights_help` for a network whose ImageNet weights only torchvision publishes, in a file of this name."""
-    return (
-        f"give the path or URI of torchvision's file {file} as model_weights, or choose model_weights=none"
-    )
+    """Returns `weights_help` for a network whose ImageNet weights are only in this file of torchvision."""
+    return f"give the path or URI of torchvision's file {file} as model_weights, or choose model_weights=none"

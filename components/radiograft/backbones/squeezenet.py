@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 _MIN_SIZE = 32
-# Number of each fire module: filters of the squeeze and of each of the two expand convolutions, and torchvision's index.
+# By fire module: filters of the squeeze and of each expand convolution, and torchvision's index.
 _FIRES = {
     2: (16, 64, 3),
     3: (16, 64, 4),

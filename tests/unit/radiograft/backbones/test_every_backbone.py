@@ -64,8 +64,11 @@ ORIGINALS = {
 }
 ONE_OF_EACH_FAMILY = ("alexnet", "efficientnet_lite1", "googlenet", "squeezenet", *ORIGINALS)
 
-every_backbone = pytest.mark.parametrize("name", list_backbones())
-one_of_each_family = pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
+OTHERS = tuple(name for name in list_backbones() if name not in ONE_OF_EACH_FAMILY)
+
+# With this scope, all tests of a network run in a row, and it is built once. For that, both lists start alike.
+every_backbone = pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY + OTHERS, scope="module")
+one_of_each_family = pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY, scope="module")
 
 
 def gray(size: int, count: int = 2) -> np.ndarray:
@@ -102,11 +105,9 @@ def test_expected_sizes_cover_every_backbone() -> None:
 @every_backbone
 def test_build_backbone_has_expected_size_and_map(name: str) -> None:
     parameters, feature_map, _ = EXPECTED[name]
-    spec = get_backbone(name)
-    keras.utils.set_random_seed(0)
-    model = build_backbone(name, "none", "", spec.min_size)
+    model = backbone(name)
     assert (model.count_params(), model.output_shape[1:]) == (parameters, feature_map)
-    assert model.output is model.get_layer(spec.taps[-1]).output
+    assert network(name).get_layer("pooled").input is network(name).get_layer(get_backbone(name).taps[-1]).output
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
@@ -183,9 +184,7 @@ def test_build_backbone_matches_keras_network_with_its_preprocessing(name: str) 
     images = gray(size)
     color = np.repeat(images, 3, axis=-1).astype("float32")
     expected = np.array(original(preprocess(color) if preprocess else color, training=False))
-    np.testing.assert_allclose(
-        model(images, training=False), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
-    )
+    np.testing.assert_allclose(model(images, training=False), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_inception_v3_layer_names_do_not_depend_on_earlier_networks() -> None:
@@ -197,7 +196,9 @@ def test_inception_v3_layer_names_do_not_depend_on_earlier_networks() -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "squeezenet"])
 def test_network_without_keras_weights_refuses_imagenet(name: str) -> None:
-    with pytest.raises(RuntimeError, match=rf"ImageNet weights of {name}: .*; give .* torchvision's file {name}.*\.pth"):
+    with pytest.raises(
+        RuntimeError, match=rf"ImageNet weights of {name}: .*; give .* torchvision's file {name}.*\.pth"
+    ):
         build_backbone(name, "imagenet", "", 64)
     with pytest.raises(ValueError, match=f"include_top must be False for {name}"):
         get_backbone(name).build(include_top=True)
@@ -242,7 +243,9 @@ def test_set_torch_weights_unfit_state_dict_raises_and_changes_nothing() -> None
     tensors = {"features.0.weight": np.zeros((64, 3, 3, 3)), "features.0.bias": np.zeros(63)}
     with pytest.raises(ValueError, match=r"the 50 tensors of squeezenet, but 48 are missing \(such as features\.3\."):
         set_torch_weights(model, spec.torchvision.names, tensors)
-    with pytest.raises(ValueError, match=r"1 have another shape \(such as features\.0\.bias \[63\] instead of \[64\]\)"):
+    with pytest.raises(
+        ValueError, match=r"1 have another shape \(such as features\.0\.bias \[63\] instead of \[64\]\)"
+    ):
         set_torch_weights(model, spec.torchvision.names, tensors)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -287,7 +290,9 @@ def test_build_backbone_torch_checkpoint_brings_its_normalization(tmp_path: Path
 )
 def test_build_backbone_unfit_torch_checkpoint_raises(name: str, message: str, tmp_path: Path) -> None:
     write_torch_zip(tmp_path / "other.pth", {"features.0.bias": np.zeros(3, "float32")})
-    with pytest.raises(ValueError, match=f"model_weights must fit {name} without its classifier, .*other.pth.*{message}"):
+    with pytest.raises(
+        ValueError, match=f"model_weights must fit {name} without its classifier, .*other.pth.*{message}"
+    ):
         build_backbone(name, str(tmp_path / "other.pth"), "", 64)
 
 
