@@ -18,7 +18,7 @@ from radiograft.backbones import get_backbone, list_backbones
 from radiograft.backbones.torch_layers import set_torch_weights
 from radiograft.models.artifact import export_saved_model, load_model, save_model
 from radiograft.models.backbone import build_backbone
-from radiograft.models.cut_offs import build_tap_model, parse_cut_offs, tap_widths, unfreeze_from
+from radiograft.models.cut_offs import build_tap_model, last_convolution, parse_cut_offs, tap_widths, unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
@@ -33,7 +33,7 @@ LABELS = ("A", "B")
 # Parameters with the statistics of normalizations, the map of the smallest image, and weights trained from the cut-off.
 EXPECTED = {
     "alexnet": (2_469_696, (1, 1, 256), 590_080),
-    "convnext_tiny": (27_820_128, (1, 1, 768), 4_765_440),
+    "convnext_tiny": (27_820_128, (1, 1, 768), 4_764_672),
     "densenet121": (7_037_504, (1, 1, 1024), 36_864),
     "densenet169": (12_642_880, (1, 1, 1664), 36_864),
     "densenet201": (18_321_984, (1, 1, 1920), 36_864),
@@ -42,7 +42,7 @@ EXPECTED = {
     "efficientnet_lite2": (4_869_168, (1, 1, 1280), 450_560),
     "efficientnet_v2_b0": (5_919_312, (1, 1, 1280), 245_760),
     "efficientnet_v2_s": (20_331_360, (1, 1, 1280), 327_680),
-    "googlenet": (5_614_464, (1, 1, 1024), 1_444_352),
+    "googlenet": (5_614_464, (1, 1, 1024), 1_344_512),
     "inception_v3": (21_802_784, (1, 1, 2048), 6_070_272),
     "mobilenet_v2": (2_257_984, (1, 1, 1280), 409_600),
     "resnet50": (23_587_712, (1, 1, 2048), 1_050_624),
@@ -118,6 +118,15 @@ def test_cut_offs_and_taps_are_layers_in_order(name: str) -> None:
     assert names_in_order(model, spec.taps) == list(spec.taps)
     candidates = parse_cut_offs("auto", model, spec, ("classifier_dense", "probabilities"))
     assert spec.default_cut_off in candidates
+
+
+@one_of_each_family
+def test_network_that_ends_at_any_tap_has_cut_offs(name: str) -> None:
+    spec, model = get_backbone(name), backbone(name)
+    for tap in spec.taps:
+        shortened = build_feature_extractor(model, tap)
+        candidates = parse_cut_offs("auto", shortened, spec)
+        assert candidates[-1] == last_convolution(shortened)
 
 
 @every_backbone

@@ -139,3 +139,12 @@ def test_new_backbone_needs_one_file(tmp_path: Path) -> None:
     command = [sys.executable, "-c", USE_TOY_BACKBONE, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_backbones_in_method_document_are_those_of_registry() -> None:
+    text = (ROOT / "docs" / "explanation" / "method.md").read_text()
+    table = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]
+    rows = [tuple(cell.strip(" `") for cell in row) for row in table]
+    specs = [get_backbone(name) for name in list_backbones()]
+    expected = [(spec.name, spec.default_cut_off, f"{spec.min_size}, {spec.stride}") for spec in specs]
+    assert [row for row in rows if row[0] in list_backbones()] == expected
