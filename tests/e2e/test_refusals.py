@@ -120,9 +120,9 @@ def test_run_patient_in_two_splits_fails(run_fails: Radiograft, source: Path) ->
 
 def test_run_unknown_backbone_fails_before_start(run_fails: Radiograft, two_runs: TwoRuns) -> None:
     runs = sorted(two_runs.out.glob(RUN_FOLDERS))
-    done = run_fails("backbone=alexnett")
+    done = run_fails("backbone=vgg1")
     names = ", ".join(list_backbones())
-    message = f"model_backbone must be one of {names}, got 'alexnett'; did you mean 'alexnet'?"
+    message = f"model_backbone must be one of {names}, got 'vgg1'; did you mean 'vgg16'?"
     assert (done.stdout, done.stderr) == ("", f"Error: {message}\n")
     assert sorted(two_runs.out.glob(RUN_FOLDERS)) == runs
 

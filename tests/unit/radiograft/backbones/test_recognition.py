@@ -35,7 +35,9 @@ def set_folded_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> Non
     for convolution, normalization, kernel, bias in zip(
         convolutions, normalizations, kernels[:-1], biases[:-1], strict=True
     ):
-        convolution.set_weights([kernel.transpose(1, 2, 3, 0)])  # from (output, height, width, input), depthwise (1, height, width, channel)
+        convolution.set_weights(
+            [kernel.transpose(1, 2, 3, 0)]
+        )  # from (output, height, width, input), depthwise (1, height, width, channel)
         one, zero = np.ones_like(bias), np.zeros_like(bias)
         normalization.set_weights([one, bias, zero, one - normalization.epsilon])
 

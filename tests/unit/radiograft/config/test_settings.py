@@ -59,8 +59,8 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (ExtractFeatures, {"model_l2": float("inf")}, "model_l2 must be a finite number, got inf"),
     (
         ExtractFeatures,
-        {"model_backbone": "alexnett"},
-        f"model_backbone must be one of {', '.join(list_backbones())}, got 'alexnett'; did you mean 'alexnet'?",
+        {"model_backbone": "vgg1"},
+        f"model_backbone must be one of {', '.join(list_backbones())}, got 'vgg1'; did you mean 'vgg16'?",
     ),
     (Training, {"train_optimizer": "qqq"}, "train_optimizer must be one of adam, adamw, rmsprop, sgd, got 'qqq'"),
     (
