@@ -75,6 +75,7 @@ def _read_zip(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArray[
     """Reads the members data.pkl, the state dict, and data/KEY, the raw storages."""
     try:
         with zipfile.ZipFile(stream) as zipped:
+            _check_sizes(zipped, len(stream.getvalue()))
             root = _root_folder(zipped)
             _check_byte_order(zipped, root)
             state, declared = load_pickle(io.BytesIO(_read_member(zipped, f"{root}data.pkl")), "state dict")
@@ -83,6 +84,12 @@ def _read_zip(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArray[
     except _ZIP_ERRORS as error:
         raise ValueError(f"the zip archive of the checkpoint is corrupt: {error}") from error
     return tensors, {key: _as_array(declared[key], content) for key, content in raw.items()}
+
+
+def _check_sizes(zipped: zipfile.ZipFile, file_size: int) -> None:
+    total = sum(member.compress_size for member in zipped.infolist())
+    if total > file_size:  # many members could share the same bytes and become arrays of any size
+        raise ValueError(f"the members of a checkpoint must not overlap, got {total} bytes in a file of {file_size}")
 
 
 def _root_folder(zipped: zipfile.ZipFile) -> str:
