@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from radiograft.backbones import list_backbones
 from radiograft.registry import versions as registry
 from tests.e2e.runs import TwoRuns
 
@@ -119,10 +120,9 @@ def test_run_patient_in_two_splits_fails(run_fails: Radiograft, source: Path) ->
 
 def test_run_unknown_backbone_fails_before_start(run_fails: Radiograft, two_runs: TwoRuns) -> None:
     runs = sorted(two_runs.out.glob(RUN_FOLDERS))
-    done = run_fails("backbone=resnet50")
-    message = (
-        "model_backbone must be one of densenet121, efficientnet_lite0, got 'resnet50'; did you mean 'densenet121'?"
-    )
+    done = run_fails("backbone=vgg1")
+    names = ", ".join(list_backbones())
+    message = f"model_backbone must be one of {names}, got 'vgg1'; did you mean 'vgg16'?"
     assert (done.stdout, done.stderr) == ("", f"Error: {message}\n")
     assert sorted(two_runs.out.glob(RUN_FOLDERS)) == runs
 

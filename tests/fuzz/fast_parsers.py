@@ -40,6 +40,7 @@ from tests.unit.radiograft.storage.test_torch_checkpoint import (
     storage_opcodes,
     tensor_opcodes,
 )
+from tests.unit.radiograft.storage.test_torch_zip import WHOLE_ZIP, zip_checkpoint
 
 TEXT_COLUMN = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
 FINDING_COLUMNS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
@@ -236,7 +237,7 @@ PARSERS = {
     "npz": Parser(arrays(IMAGES, "train_images", "val_labels"), _medmnist),
     "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
     "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),
-    "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL)])], _torch),
+    "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL), WHOLE_ZIP, zip_checkpoint(CALL, {})])], _torch),
     "settings": Parser([Seeds([*SETTINGS, *TAGS])], _settings),
     "cluster": Parser([Seeds([CLUSTER, *TAGS])], _cluster),
 }

@@ -34,7 +34,7 @@ def test_parsers_fulfill_contract(group: str, tmp_path: Path) -> None:
     """Fails with any of many mutations.
 
     Examples: yaml.UnsafeLoader for settings, storage.join without its check of names, np.load in drift/reference.py,
-    pickle's own find_class in torch_legacy.py, no `except` there, in json_io.py or in artifact.load_model, no `_check`
+    pickle's own find_class in torch_pickle.py, no `except` there, in json_io.py or in artifact.load_model, no `_check`
     in drift/reference.py or artifact.py, and checksums.verify_checksums, checkpoints.verify_digest,
     version_claims._read or versions.read_manifest without their checks.
     """

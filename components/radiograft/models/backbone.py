@@ -12,8 +12,10 @@ import keras
 from radiograft import storage
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import Normalization
+from radiograft.backbones.torch_layers import set_torch_weights
 from radiograft.models import hdf5_check
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
+from radiograft.storage.torch_checkpoint import is_torch_checkpoint, read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ def normalized_input(
     gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
     channels = [
         keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(gray)
-        for color, mean, std in zip(("red", "green", "blue"), normalization.mean, normalization.std, strict=True)
+        for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
     return gray, keras.layers.Concatenate(name=names.normalized, dtype="float32")(channels)
 
@@ -35,14 +37,14 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
 
     Args:
         name: one of `radiograft.backbones.list_backbones()`.
-        weights: `imagenet`, `none` (random, from the global seed), or the path, gs:// or s3:// URI of a Keras weight
-            file.
+        weights: `imagenet`, `none` (random, from the global seed), or the path, gs:// or s3:// URI of a weight file
+            of Keras or of a PyTorch checkpoint with torchvision's names.
         md5: the MD5 that the weight file must have; empty to accept any.
         image_size: side of the square input in pixels.
 
     Returns:
         A network from uint8 [n, image_size, image_size, 1], 0 black to 255 white, to the last feature map, float32
-        [n, image_size / 32, image_size / 32, channels].
+        [n, height, width, channels]; its sides are image_size / 32 except in AlexNet, SqueezeNet and InceptionV3.
 
     Raises:
         ValueError: the name is unknown, the network does not support the image size, or the weight file has another MD5
@@ -56,32 +58,46 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
     """
     spec = get_backbone(name)
     spec.check_image_size(image_size)
-    gray, normalized = normalized_input(image_size, spec.normalization)
-    output = spec.build(include_top=False, weights=None, input_tensor=normalized).output
-    model = keras.Model(gray, output, name=name)
-    if weights != "none":
-        model.set_weights(_pretrained(spec, weights, md5).get_weights())
+    pretrained, normalization = (None, spec.normalization) if weights == "none" else _pretrained(spec, weights, md5)
+    _, normalized = normalized_input(image_size, normalization)
+    network = spec.build(include_top=False, weights=None, input_tensor=normalized)
+    model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
+    if pretrained is not None:
+        model.set_weights(pretrained.get_weights())
     return model
 
 
-def _pretrained(spec: BackboneSpec, weights: str, md5: str) -> keras.Model:
-    """Returns the backbone for RGB input with pretrained weights, which have the same order as in the flat graph."""
+def _pretrained(spec: BackboneSpec, weights: str, md5: str) -> tuple[keras.Model, Normalization]:
+    """Returns the backbone for RGB input with pretrained weights, and what these expect of the input.
+
+    The weights have the same order as in the flat graph.
+    """
     if weights == "imagenet":
         try:
-            return spec.build(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
+            return spec.build(include_top=False, weights="imagenet", input_shape=(224, 224, 3)), spec.normalization
         except Exception as error:  # Keras raises a bare Exception when a download fails
             raise RuntimeError(f"cannot get ImageNet weights of {spec.name}: {error}; {spec.weights_help}") from error
     bare = spec.build(include_top=False, weights=None, input_shape=(224, 224, 3))
     with tempfile.TemporaryDirectory() as folder:
         path = _fetch(weights, md5, Path(folder))
         try:
-            hdf5_check.check_hdf5(path)
-            bare.load_weights(path)
+            return bare, _load(bare, spec, path)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(
                 f"model_weights must fit {spec.name} without its classifier, {weights} does not: {error}"
             ) from error
-    return bare
+
+
+def _load(bare: keras.Model, spec: BackboneSpec, path: Path) -> Normalization:
+    """Loads a weight file of Keras or PyTorch, whatever its name is; returns what the weights expect of the input."""
+    if not is_torch_checkpoint(path):
+        hdf5_check.check_hdf5(path)
+        bare.load_weights(path)
+        return spec.normalization
+    if spec.torchvision is None:
+        raise ValueError("it is a PyTorch checkpoint, whose network is another one; give a file of Keras")
+    set_torch_weights(bare, spec.torchvision.names, read_tensors(path))
+    return spec.torchvision.normalization
 
 
 def _fetch(weights: str, md5: str, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import keras
 from radiograft.backbones import BackboneSpec
 from radiograft.config import AUTO_CUT_OFF, split_cut_offs
 from radiograft.config.base import did_you_mean
-from radiograft.models.graph import downstream_layers
+from radiograft.models.graph import downstream_layers, upstream_layers
 from radiograft.models.keras_internals import input_tensors, producing_layer
 
 MAX_CANDIDATES = 16
@@ -20,10 +20,11 @@ MAX_CANDIDATES = 16
 def candidate_cut_offs(network: keras.Model, backbone: BackboneSpec) -> list[str]:
     """Returns the layers that `model_cut_off=auto` tries, from the input to the output.
 
-    They are the backbone's cut-offs that the network has, and its last convolution; at most the last MAX_CANDIDATES.
-    The network may end at a feature layer and may have a classifier.
+    They are the network's last convolution and the backbone's cut-offs on which it depends; at most the last
+    MAX_CANDIDATES. The network may end at a feature layer and may have a classifier.
     """
-    names = {*backbone.cut_offs, last_convolution(network)}
+    last = last_convolution(network)
+    names = {last, *upstream_layers(network, last).intersection(backbone.cut_offs)}
     return [layer.name for layer in network.layers if layer.name in names][-MAX_CANDIDATES:]
 
 

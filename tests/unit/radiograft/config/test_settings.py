@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from radiograft.backbones import list_backbones
 from radiograft.config import (
     STAGES,
     Evaluate,
@@ -58,8 +59,8 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
     (ExtractFeatures, {"model_l2": float("inf")}, "model_l2 must be a finite number, got inf"),
     (
         ExtractFeatures,
-        {"model_backbone": "densnet121"},
-        "model_backbone must be one of densenet121, efficientnet_lite0, got 'densnet121'; did you mean 'densenet121'?",
+        {"model_backbone": "vgg1"},
+        f"model_backbone must be one of {', '.join(list_backbones())}, got 'vgg1'; did you mean 'vgg16'?",
     ),
     (Training, {"train_optimizer": "qqq"}, "train_optimizer must be one of adam, adamw, rmsprop, sgd, got 'qqq'"),
     (
@@ -114,7 +115,9 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
 
 INVALID_URI = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
 NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
-INVALID_WEIGHTS = "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, got"
+INVALID_WEIGHTS = (
+    "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, .pt, .pth, got"
+)
 INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
     ({"model_l2": 10**400}, f"model_l2 must be at most 1, got {10**400}"),

@@ -7,8 +7,9 @@ import dataclasses
 import keras
 import pytest
 
+from radiograft.backbones import get_backbone
 from radiograft.models.cut_offs import candidate_cut_offs, parse_cut_offs
-from tests.helpers.networks import HEAD, RESNET50, network, spec
+from tests.helpers.networks import HEAD, network
 
 DENSENET = [*(f"conv5_block{block}_1_conv" for block in range(2, 17)), "conv5_block16_2_conv"]
 LITE = [
@@ -21,8 +22,8 @@ LITE = [
 
 @pytest.mark.parametrize(("name", "expected"), [("densenet121", DENSENET), ("efficientnet_lite0", LITE)])
 def test_parse_cut_offs_auto_returns_last_blocks_and_last_convolution(name: str, expected: list[str]) -> None:
-    assert candidate_cut_offs(network(name), spec(name)) == expected
-    assert parse_cut_offs("auto", network(name), spec(name)) == expected
+    assert candidate_cut_offs(network(name), get_backbone(name)) == expected
+    assert parse_cut_offs("auto", network(name), get_backbone(name)) == expected
 
 
 def test_candidate_cut_offs_of_small_network_are_fewer() -> None:
@@ -32,20 +33,20 @@ def test_candidate_cut_offs_of_small_network_are_fewer() -> None:
     outputs = keras.layers.Conv2D(2, 1, name="block1a_conv")(outputs)
     outputs = keras.layers.Conv2D(2, 1, name="block1a_project_conv")(outputs)
     assert candidate_cut_offs(
-        keras.Model(inputs, outputs), dataclasses.replace(RESNET50, cut_offs=("block1a_conv",))
+        keras.Model(inputs, outputs), dataclasses.replace(get_backbone("resnet50"), cut_offs=("block1a_conv",))
     ) == ["block1a_conv", "block1a_project_conv"]
 
 
 def test_parse_cut_offs_auto_with_other_backbone_returns_chain() -> None:
-    cut_offs = parse_cut_offs("auto", network("resnet50"), spec("resnet50"))
+    cut_offs = parse_cut_offs("auto", network("resnet50"), get_backbone("resnet50"))
     assert (len(cut_offs), cut_offs[0], cut_offs[-1]) == (16, "conv2_block2_1_conv", "conv5_block3_3_conv")
 
 
 def test_parse_cut_offs_sorts_names_from_input_to_output() -> None:
     text = "conv5_block16_2_conv, conv4_block1_1_conv,conv5_block16_0_bn"
     names = ["conv4_block1_1_conv", "conv5_block16_0_bn", "conv5_block16_2_conv"]
-    assert parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD) == names
-    assert parse_cut_offs("conv5_block16_2_conv", network("densenet121"), spec("densenet121"), HEAD) == [
+    assert parse_cut_offs(text, network("densenet121"), get_backbone("densenet121"), HEAD) == names
+    assert parse_cut_offs("conv5_block16_2_conv", network("densenet121"), get_backbone("densenet121"), HEAD) == [
         "conv5_block16_2_conv"
     ]
 
@@ -67,15 +68,15 @@ def test_parse_cut_offs_sorts_names_from_input_to_output() -> None:
 )
 def test_parse_cut_offs_invalid_text_raises(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_cut_offs(text, network("densenet121"), spec("densenet121"), HEAD)
+        parse_cut_offs(text, network("densenet121"), get_backbone("densenet121"), HEAD)
 
 
 def test_parse_cut_offs_in_different_branches_raises() -> None:
     with pytest.raises(ValueError, match="got 'conv5_block1_0_conv' in another branch than 'conv5_block1_1_conv'"):
-        parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"), spec("resnet50"))
+        parse_cut_offs("conv5_block1_0_conv,conv5_block1_1_conv", network("resnet50"), get_backbone("resnet50"))
 
 
 def test_parse_cut_offs_leaves_network_unchanged() -> None:
     before = [layer.trainable for layer in network("densenet121").layers]
-    parse_cut_offs("auto", network("densenet121"), spec("densenet121"), HEAD)
+    parse_cut_offs("auto", network("densenet121"), get_backbone("densenet121"), HEAD)
     assert [layer.trainable for layer in network("densenet121").layers] == before

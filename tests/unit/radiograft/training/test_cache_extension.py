@@ -12,11 +12,12 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from radiograft.backbones import get_backbone
 from radiograft.models.cut_offs import candidate_cut_offs
 from radiograft.models.graph_split import SplitModel, bridge_model, pool_before_concat, split_model
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
-from tests.helpers.networks import IMAGES, every_backbone, network, outputs, spec
+from tests.helpers.networks import IMAGES, every_backbone, network, outputs
 
 VIEWS = np.stack([IMAGES, IMAGES[:, ::-1]])
 HALF = 2.0**-11  # largest relative rounding error of half precision
@@ -44,7 +45,9 @@ def test_extend_activations_matches_cache_at_deeper_cut_off(
     name: str, chosen: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = pool_before_concat(network(name))
-    cuts = [split_model(model, candidate_cut_offs(network(name), spec(name))[number]) for number in sorted(chosen)]
+    cuts = [
+        split_model(model, candidate_cut_offs(network(name), get_backbone(name))[number]) for number in sorted(chosen)
+    ]
     activations = extend_over(cache(cuts[0]), cuts, tmp_path_factory.mktemp("extended"))
     for part, expected in zip(activations.parts, cache(cuts[-1]).parts, strict=True):
         assert (part.dtype, part.shape) == (np.float16, expected.shape)

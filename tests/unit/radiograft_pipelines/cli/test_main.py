@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from radiograft.backbones import list_backbones
 from radiograft.config import all_settings
 from radiograft_pipelines.cli.main import main
 from radiograft_pipelines.compile import PIPELINES
@@ -46,11 +47,8 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
         ("qqqq=1", "unknown setting 'qqqq'"),
         ("image_size", "an override must be name=value, got 'image_size'"),
         (
-            "backbone=densenet12",
-            (
-                "model_backbone must be one of densenet121, efficientnet_lite0, got 'densenet12'; "
-                "did you mean 'densenet121'?"
-            ),
+            "backbone=vgg1",
+            f"model_backbone must be one of {', '.join(list_backbones())}, got 'vgg1'; did you mean 'vgg16'?",
         ),
         ("image_size=large", "image_size must be of type int, got 'large'"),
         ("image_size=64.5", "image_size must be of type int, got '64.5'"),
