@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.base import GateSettings, Scalar, SeedSettings, Settings, check_uri, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
 from radiograft.config.data_policy import DataPolicy
@@ -32,21 +33,6 @@ MAX_GRAY = 2**16 - 1
 
 SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
 TABLE_PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
-
-MAX_FACTOR = 255.0  # maps the darkest non-black gray level to white
-
-
-# The poster names ImageDataGenerator but no values. These are moderate enough for an upright chest radiograph.
-AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
-    "poster": {
-        "rotation_range": 10.0,
-        "width_shift_range": 0.1,
-        "height_shift_range": 0.1,
-        "zoom_range": 0.1,
-    },
-    "chexnet": {"horizontal_flip": True},  # Rajpurkar et al. 2017
-    "none": {},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,44 +250,3 @@ class TableLayout(Settings):
         if self.separator == ANY_SEPARATOR:
             return f"[{ANY}]"
         return re.escape(SEPARATORS.get(self.separator, self.separator))
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation(Settings):
-    """Ranges of the random transformations applied to training images, sampled uniformly for each augmented view.
-
-    Names and meanings are those of `ImageDataGenerator`. `contrast_range` is an addition; its syntax is that of
-    `brightness_range`.
-    """
-
-    rotation_range: float = setting(0.0, "Maximum rotation in either direction.", unit="degrees", low=0, high=180)
-    width_shift_range: float = setting(0.0, "Maximum horizontal shift, as a fraction of the width.", low=0, high=0.9)
-    height_shift_range: float = setting(0.0, "Maximum vertical shift, as a fraction of the height.", low=0, high=0.9)
-    shear_range: float = setting(0.0, "Maximum shear in either direction.", unit="degrees", low=0, high=60)
-    zoom_range: float = setting(0.0, "Zoom factor from 1 - z to 1 + z, sampled for each axis.", low=0, high=0.9)
-    brightness_range: str = setting("1:1", "Range low:high of the brightness factor.")
-    contrast_range: str = setting("1:1", "Range low:high of the contrast factor, applied about the image mean.")
-    horizontal_flip: bool = setting(
-        False, "Flip horizontally with probability 0.5; this moves the heart to the other side."
-    )
-    vertical_flip: bool = setting(False, "Flip vertically with probability 0.5.")
-    fill_mode: str = setting(
-        "nearest", "How points outside the image are filled.", choices=("nearest", "constant", "reflect", "wrap")
-    )
-    cval: float = setting(0.0, "Gray value outside the image if fill_mode=constant.", low=0, high=255)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.factors("brightness_range")
-        self.factors("contrast_range")
-
-    def factors(self, name: str) -> tuple[float, float]:
-        """Returns the lowest and highest factor of `brightness_range` or `contrast_range`."""
-        text = getattr(self, name)
-        try:
-            low, high = (float(part) for part in text.split(":"))
-        except ValueError:
-            low, high = 0.0, -1.0
-        if not 0 < low <= high <= MAX_FACTOR:
-            raise ValueError(f"{name} must be low:high with 0 < low <= high <= {MAX_FACTOR:g}, got {text!r}")
-        return low, high

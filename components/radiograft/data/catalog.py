@@ -6,15 +6,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from radiograft.config.data_policy import OF_ROWS
+from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
@@ -189,40 +189,6 @@ def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     )
 
 
-class FileCounts(NamedTuple):
-    """Numbers of files below a source, with the members of archives. All others are images, used or set aside.
-
-    Attributes:
-        total: all files.
-        documents: tables, lists and texts, whether they are read or not.
-        archives: archives whose members are counted.
-        ignored: files of operating systems and hidden files, by name.
-    """
-
-    total: int
-    documents: int
-    archives: int
-    ignored: dict[str, int]
-
-
-def count_files(files: FileCounts | None, used: int, excluded: pd.DataFrame) -> dict[str, Any] | None:
-    """Returns the number of files by what became of them; `total` is the sum of the others. None without a listing.
-
-    Args:
-        files: numbers of the listing.
-        used: number of images that are used.
-        excluded: image_id and reason; reasons about rows of a table do not count as files.
-    """
-    if files is None:
-        return None
-    set_aside = int((~excluded["reason"].isin(OF_ROWS)).sum())
-    return {**files._asdict(), "used": used, "set_aside": set_aside}
-
-
-def _files_from_json(values: Mapping[str, Any] | None) -> FileCounts | None:
-    return FileCounts(*(values[name] for name in FileCounts._fields)) if values else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """The images of a dataset with labels and splits, and what was excluded.
@@ -298,7 +264,7 @@ class Catalog:
             rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
             source=summary["source"],
-            files=_files_from_json(summary.get("files")),
+            files=files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),
             readers=tuple(summary.get("readers", ())),
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},

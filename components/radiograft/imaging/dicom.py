@@ -34,7 +34,7 @@ from pydicom.uid import (
 from radiograft.imaging import dicom_pixels
 from radiograft.imaging.formats import DICOM, HEAD_BYTES, UnsupportedFileError, recognize
 from radiograft.imaging.limits import check_size
-from radiograft.imaging.views import CODES, projection
+from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, projection
 from radiograft.storage import StorageError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
@@ -49,19 +49,6 @@ VIEWS = (
     "AP AXIAL", "AP LORDOTIC", "DECUBITUS", "LATERAL DECUBITUS", "AP SUPINE", "AP ERECT", "AP PORTABLE", "PA ERECT",
     "PA LATERAL", "TANGENTIAL", "STENVERS", "TOWNE", "CALDWELL", "WATERS", OTHER_VIEW,
 )  # fmt: skip
-BODY_PARTS = {  # PS3.16 annex L, and spellings of manufacturers: the part they name
-    **dict.fromkeys(("CHEST", "THORAX", "LUNG", "LUNGS", "PORT CHEST", "CHEST PORT", "CHEST PA", "CHEST AP",
-                     "CHEST LAT", "CHEST LATERAL", "PA CHEST", "AP CHEST", "TORAX", "BRUSTKORB"), "CHEST"),
-    **dict.fromkeys(("ABDOMEN", "KUB", "ABDOMENPELVIS"), "ABDOMEN"),
-    **dict.fromkeys(("CSPINE", "C SPINE", "CERVICAL SPINE", "TSPINE", "T SPINE", "LSPINE", "L SPINE", "SPINE", "SSPINE",
-                     "LUMBAR SPINE", "THORACIC SPINE", "COCCYX"), "SPINE"),
-    **dict.fromkeys(("HIP", "PELVIS"), "PELVIS"),
-    **dict.fromkeys(("SKULL", "HEAD", "JAW", "SINUS", "ORBIT", "ZYGOMA"), "HEAD"),
-    **{part: part for part in ("ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "FEMUR", "FINGER", "FOOT",
-                               "FOREARM", "HAND", "HUMERUS", "KNEE", "LEG", "NECK", "PATELLA", "RIB", "SCAPULA",
-                               "SHOULDER", "STERNUM", "THIGH", "THUMB", "TIBIA FIBULA", "TOE", "WRIST", "WHOLEBODY")},
-}  # fmt: skip
-LATERALITIES = ("L", "R", "B", "U")
 FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
 MANUFACTURERS = (

@@ -22,6 +22,19 @@ CODES = {  # CID 4010, DX View: SNOMED CT, and SNOMED RT as older files write it
     **dict.fromkeys(("399348003", "272479007", "399033003", "R-10206", "R-40888", "R-10214", "R-10202"), FRONTAL),
     **dict.fromkeys(("399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"), LATERAL),
 }
+BODY_PARTS = {  # PS3.16 annex L, and spellings of manufacturers: the part they name
+    **dict.fromkeys(("CHEST", "THORAX", "LUNG", "LUNGS", "PORT CHEST", "CHEST PORT", "CHEST PA", "CHEST AP",
+                     "CHEST LAT", "CHEST LATERAL", "PA CHEST", "AP CHEST", "TORAX", "BRUSTKORB"), "CHEST"),
+    **dict.fromkeys(("ABDOMEN", "KUB", "ABDOMENPELVIS"), "ABDOMEN"),
+    **dict.fromkeys(("CSPINE", "C SPINE", "CERVICAL SPINE", "TSPINE", "T SPINE", "LSPINE", "L SPINE", "SPINE", "SSPINE",
+                     "LUMBAR SPINE", "THORACIC SPINE", "COCCYX"), "SPINE"),
+    **dict.fromkeys(("HIP", "PELVIS"), "PELVIS"),
+    **dict.fromkeys(("SKULL", "HEAD", "JAW", "SINUS", "ORBIT", "ZYGOMA"), "HEAD"),
+    **{part: part for part in ("ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "FEMUR", "FINGER", "FOOT",
+                               "FOREARM", "HAND", "HUMERUS", "KNEE", "LEG", "NECK", "PATELLA", "RIB", "SCAPULA",
+                               "SHOULDER", "STERNUM", "THIGH", "THUMB", "TIBIA FIBULA", "TOE", "WRIST", "WHOLEBODY")},
+}  # fmt: skip
+LATERALITIES = ("L", "R", "B", "U")
 
 
 def projection(view: str) -> str:

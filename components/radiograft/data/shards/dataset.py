@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from radiograft.config.data import STRETCH, Augmentation
+from radiograft.config.augmentation import Augmentation
+from radiograft.config.data import STRETCH
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters

@@ -13,7 +13,8 @@ from radiograft import storage
 from radiograft.config.data import TableLayout
 from radiograft.config.data_policy import FOR_PROCESSING, OTHER_BODY_PART
 from radiograft.data import table_files as table_io
-from radiograft.data.catalog import FileCounts, exclusion
+from radiograft.data.catalog import exclusion
+from radiograft.data.file_counts import FileCounts
 from radiograft.data.sources import image_folder, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
 from radiograft.data.sources.table import find_readings, parse_rows, with_findings

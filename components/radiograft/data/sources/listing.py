@@ -13,7 +13,7 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config.data_policy import ARCHIVED_COPY, MASK, OUTSIDE_MEMBER, REPEATED_NAME
-from radiograft.data.catalog import FileCounts
+from radiograft.data.file_counts import FileCounts
 from radiograft.data.sources import masks
 from radiograft.imaging import formats
 from radiograft.storage import archive

@@ -18,15 +18,8 @@ from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
 from radiograft.data import gray_range
-from radiograft.data.catalog import (
-    CORNERS,
-    SPLITS,
-    Catalog,
-    check_classes,
-    count_files,
-    count_splits,
-    summarize_exclusions,
-)
+from radiograft.data.catalog import CORNERS, SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
+from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files

@@ -17,9 +17,7 @@ from pandas.testing import assert_frame_equal
 
 from radiograft.data.catalog import (
     Catalog,
-    FileCounts,
     check_classes,
-    count_files,
     count_splits,
     estimable_labels,
     exclusion,
@@ -28,6 +26,7 @@ from radiograft.data.catalog import (
     score_column,
     summarize_exclusions,
 )
+from radiograft.data.file_counts import FileCounts, count_files
 
 LABELS = ("Mass", "Edema")
 ROWS: list[tuple[str, str, str, float, float]] = [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, fisher_exact
 
 from radiograft.config import Evaluate
-from radiograft.config.data import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import no_boxes
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import results
@@ -26,6 +26,7 @@ from radiograft.evaluation.confounders import (
     find_confounders,
     odds_ratio,
 )
+from radiograft.imaging.geometry import ImageInput
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.results import Confounder
 from radiograft.reporting.evaluation_report import Report, render_report
@@ -216,7 +217,7 @@ def test_rows_to_analyze_folders_that_are_classes_are_no_source(
         rows=rows,
         boxes=no_boxes(),
         labels=("COVID-19",),
-        image_size=32,
+        image_input=ImageInput(32),
         augmentation=Augmentation(),
         summary={"splits": {}, "excluded": []},
     )

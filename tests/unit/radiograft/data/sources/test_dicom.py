@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from radiograft.config.data import TableLayout
-from radiograft.data.catalog import FileCounts, count_files
+from radiograft.data.file_counts import FileCounts, count_files
 from radiograft.data.sources import dicom
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from tests.helpers.dicom_files import dicom_file

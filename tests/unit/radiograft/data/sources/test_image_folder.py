@@ -6,7 +6,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.data.catalog import FileCounts
+from radiograft.data.file_counts import FileCounts
 from radiograft.data.sources import image_folder
 from radiograft.data.sources.base import NO_PATIENTS
 from radiograft.stages.ingest import task

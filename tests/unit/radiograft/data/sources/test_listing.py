@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.data.catalog import FileCounts, count_files
+from radiograft.data.file_counts import FileCounts, count_files
 from radiograft.data.sources.listing import Listing, list_images, list_source
 from tests.helpers.archives import zipped
 from tests.helpers.dicom_files import dicom_file
