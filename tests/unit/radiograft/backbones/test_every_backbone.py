@@ -58,7 +58,8 @@ ONE_OF_EACH_FAMILY = (  # DenseNet-121 is used in many other tests
 
 OTHERS = tuple(name for name in list_backbones() if name not in ONE_OF_EACH_FAMILY)
 
-# With this scope, all tests of a network run in a row, and it is built once. For that, both lists start with the same names.
+# With this scope, all tests of a network run in a row, and it is built once. For that, both lists start with the same
+# names.
 every_backbone = pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY + OTHERS, scope="module")
 one_of_each_family = pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY, scope="module")
 
