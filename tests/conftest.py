@@ -41,6 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             item.add_marker(marker)
 
 
+MAX_BYTES_IN_ID = 40  # of a parameter in the name of a test
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real data, which is not part of the repository."""
@@ -81,3 +84,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path)
     return f"{request.getfixturevalue({'gs': 'embedded', 's3': 's3'}[request.param])}/{uuid.uuid4()}"
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Names long bytes by their argument. The content of a zip file contains the time at which it was written."""
+    return argname if isinstance(val, bytes) and len(val) > MAX_BYTES_IN_ID else None

@@ -52,7 +52,7 @@ def _build() -> keras.Model:
 
 
 def _search(network: keras.Model, data: Shards, folder: Path) -> None:
-    plan = TrainConfig(
+    config = TrainConfig(
         name="search",
         optimizer=SETTINGS.train_optimizer,
         learning_rate=SETTINGS.train_fine_tune_learning_rate,
@@ -62,5 +62,5 @@ def _search(network: keras.Model, data: Shards, folder: Path) -> None:
         logs=folder,
     )
     fine_tune_each(
-        network, CUT_OFFS, SearchContext(SETTINGS, data, plan, tf.distribute.get_strategy(), Checkpoints(""))
+        network, CUT_OFFS, SearchContext(SETTINGS, data, config, tf.distribute.get_strategy(), Checkpoints(""))
     )

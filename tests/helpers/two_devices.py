@@ -57,12 +57,12 @@ def features(images: int, seed: int, unknown: bool = False) -> CachedActivations
 
 
 def trained(
-    model: keras.Model, material: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+    model: keras.Model, training_data: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
 ) -> dict[str, Any]:
     """Trains for three epochs; returns history and weights. The full recipe uses SGD, which clipping affects."""
     optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
-    plan = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
-    history = train(model, material, plan, strategy, Checkpoints(""))
+    config = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    history = train(model, training_data, config, strategy, Checkpoints(""))
     weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
     return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
 
@@ -72,10 +72,10 @@ def classifier(
 ) -> dict[str, Any]:
     """Trains a classifier without dropout, whose masks would differ between devices."""
     training, validation = features(27, 1, unknown), features(held_out, 2, unknown)
-    material = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+    training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.01, seed=1)
-        return trained(model, material, strategy, folder, recipe)
+        return trained(model, training_data, strategy, folder, recipe)
 
 
 def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -86,8 +86,8 @@ def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 
 def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains the first blocks of a backbone, half of them frozen, on augmented images with unknown labels."""
-    material = data_from_images(data, BATCH, 0, strategy.num_replicas_in_sync)
-    material = material._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
+    training_data = data_from_images(data, BATCH, 0, strategy.num_replicas_in_sync)
+    training_data = training_data._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
         backbone = build_feature_extractor(
             build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add"
@@ -95,7 +95,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
         head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
         unfreeze_from(model, "block3a_project_conv")
-        result = trained(model, material, strategy, folder, FULL)
+        result = trained(model, training_data, strategy, folder, FULL)
     predictions = Predictor(model, strategy).predict(data.images("test", BATCH))
     sample = [weight[::101] for weight in result["weights"]]
     return {**result, "weights": sample, "predictions": predictions.tolist()}
@@ -111,8 +111,8 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
             cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
             for part, views in (("train", 2), ("validation", 0))
         )
-        material = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        return trained(cut.suffix, material, strategy, folder, FULL)
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
 def branched(size: int, labels: int) -> keras.Model:
