@@ -18,7 +18,7 @@ from radiograft_pipelines.local.object_store import embedded_store
 from radiograft_pipelines.local.progress import TASK_STARTED
 
 MODEL = "chest-radiograph"
-TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
+TIME = re.compile(r"\d{4}(-\d\d){5}-\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
 ADDRESS = re.compile(rb'"shared_object_id": \d+')
 EPOCH = re.compile(r"\| ([a-z ]+: epoch \d+ of \d+)")
 # Files that differ between runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,
@@ -79,5 +79,6 @@ def _digest(name: str, data: bytes, folder: str) -> str:
             data = ADDRESS.sub(b"", zipped.read("config.json")) + zipped.read("model.weights.h5")
     elif not name.endswith((".parquet", ".tfrecord", ".npy", ".png")):
         text = data.decode("latin-1").replace(folder, "RUN").replace(Path(folder).name, "RUN")
+        text = text.replace(Path(folder).name.rpartition("-")[2], "RUN")  # in the name of the TensorBoard folder
         data = TIME.sub("TIME", text).encode()
     return hashlib.sha256(data).hexdigest()

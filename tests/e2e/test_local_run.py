@@ -88,11 +88,11 @@ def test_data_report_is_beside_report(two_runs: TwoRuns) -> None:
 
 
 def test_evaluate_outputs_name_tensorboard_folder(two_runs: TwoRuns) -> None:
-    folder, logs = two_runs.first.artifacts / "evaluate", str(two_runs.first.artifacts.parents[1])
-    assert logs.endswith(f"/{two_runs.first.summary['run_id']}")
-    assert f"--logdir {logs}\n" in (folder / "tensorboard").read_text()
-    button = {"outputs": [{"type": "tensorboard", "source": logs}]}
-    assert json.loads((folder / "mlpipeline_ui_metadata").read_text()) == button
+    folder = two_runs.first.artifacts / "evaluate"
+    logs = str(folder / "tensorboard")
+    button, card = json.loads((folder / "mlpipeline_ui_metadata").read_text())["outputs"]
+    assert button == {"type": "tensorboard", "source": logs}
+    assert f"--logdir {logs}\n" in card["source"]
 
 
 def test_tensorboard_has_embedding_projector(two_runs: TwoRuns) -> None:
