@@ -40,7 +40,9 @@ def data_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     gone = [f'"{attack.replace(chr(34), chr(34) * 2)}",g,No Finding,train,PA' for attack in ATTACKS]
     files = {f"{case.number}.png": encode(case.pixels) for case in CASES}
     put(files | {"labels.csv": "\n".join(["image,patient,label,split,view", *rows, *gone]).encode()}, str(place / "in"))
-    settings = Ingest(data_format="table", data_source=f"{place}/in/labels.csv", data_labels=label)
+    settings = Ingest(
+        data_format="table", data_source=f"{place}/in/labels.csv", data_labels=label, data_table="views=all"
+    )
     ingest.run(settings, place / "catalog")
     preprocess.run(Preprocess(image_size=32), place / "catalog", place / "shards")
     data_report.write_data_report(place / "shards", place / "data.html")

@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from radiograft.config.resolution import fill_form
+from radiograft.stages.ingest.resolve import STAGE_SETTINGS
 from radiograft_pipelines.dags.tasks import USER
 from radiograft_pipelines.settings import fill_defaults
 from tests.helpers.packages import tasks
@@ -90,13 +92,16 @@ def test_image_runs_compiled_task(in_trainer: Run) -> None:
 
 def _executor_input() -> dict[str, object]:
     uris = {"data_source": "/tmp/films", "publish_registry": "/tmp/registry"}
-    values = {"run_id": "run-1", **fill_defaults({**uris, "data_format": "phantom", "data_phantom_patients": 20})}
+    settings = fill_defaults({**uris, "data_format": "phantom", "data_phantom_patients": 20})
     catalog = {"name": "catalog", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalog"}
+    page = {"name": "resolved_settings", "type": {"schemaTitle": "system.Markdown"}, "uri": "/tmp/out/settings"}
     return {
-        "inputs": {"parameterValues": values},
+        "inputs": {"parameterValues": {"run_id": "run-1", "search": False, **fill_form(settings)}},
         "outputs": {
-            "artifacts": {"catalog": {"artifacts": [catalog]}},
-            "parameters": {"Output": {"outputFile": "/tmp/out/Output"}},
+            "artifacts": {"catalog": {"artifacts": [catalog]}, "resolved_settings": {"artifacts": [page]}},
+            "parameters": {
+                name: {"outputFile": f"/tmp/out/{name}"} for name in ("Output", "registry", *STAGE_SETTINGS)
+            },
             "outputFile": "/tmp/out/executor_output.json",
         },
     }

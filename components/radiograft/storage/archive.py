@@ -47,7 +47,8 @@ def iter_members(uri: str, is_wanted: Callable[[str], bool]) -> Iterator[Member]
     """
     with _open(uri) as entries:
         for entry in entries:
-            name = entry.name.encode(errors="backslashreplace").decode()  # may contain bytes that are not UTF-8
+            # A name may have Windows's separators, and bytes that are not UTF-8.
+            name = entry.name.replace("\\", "/").encode(errors="backslashreplace").decode()
             yield Member(name, f"{uri}#{entry.number}", _read_content(entry, uri) if is_wanted(name) else None)
 
 

@@ -162,7 +162,7 @@ def _list_archive(entry: storage.ObjectInfo) -> _Part:
 
 def _relative(name: str) -> str:
     """Returns the path of a member without `./` at its beginning, which is hidden neither on disk nor in buckets."""
-    return name.replace("\\", "/").removeprefix("./")
+    return name.removeprefix("./")
 
 
 def _add(part: _Part, entry: storage.ObjectInfo, kind: str, recognized: str) -> None:
