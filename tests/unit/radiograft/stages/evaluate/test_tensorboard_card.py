@@ -13,7 +13,7 @@ from radiograft.reporting import tensorboard_card
 @pytest.mark.parametrize(
     ("uri", "logs"),
     [
-        ("gs://bucket/root/run/evaluate/0f1e/tensorboard", "gs://bucket/root/run/evaluate/0f1e/tensorboard"),
+        ("gs://bucket/artifacts/run/evaluate/0f1e/tensorboard", "gs://bucket/artifacts/run/evaluate/0f1e/tensorboard"),
         ("minio://mlpipeline/v2/run/tensorboard", "s3://mlpipeline/v2/run/tensorboard"),
         ("/home/me/runs/evaluate/tensorboard", "/home/me/runs/evaluate/tensorboard"),
     ],
