@@ -12,9 +12,17 @@ from radiograft.config.resolution import FORM_SETTINGS
 
 NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.]+=[\w.]+)*(?<!\.)")  # also name_a=1,name_b=2
 FIELDS = ("settings", "overrides", *FORM_SETTINGS)
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 FIELD_HELP = {
     "settings": "A preset (`chestxray14`, `pneumoniamnist`, `demo`), or the URI of a YAML file of settings.",
     "overrides": "Any other settings as `name=value`, separated by commas or lines.",
+    "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
+    "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
 }
 GROUPS = {
     "data": "Data",
@@ -90,7 +98,3 @@ def explain_setting(field: Any) -> str:
     if meta["low"] is None or meta["high"] is None:
         return str(meta["help"])
     return f"{meta['help']} From {meta['low']:.10g} to {meta['high']:.10g} {meta['unit']}".rstrip() + "."
-
-
-def _code(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

@@ -137,7 +137,7 @@ def test_load_settings_file_not_yaml_raises(tmp_path: Path) -> None:
         ("image_size: '224'", TypeError, "image_size must be of type int, got '224' (str)"),
         ("image_size: 224.5", TypeError, "image_size must be of type int, got 224.5 (float)"),
         ("image_size:", TypeError, "image_size must be of type int, got None (NoneType)"),
-        ("data_labels: [Mass, Edema]", TypeError, "data_labels must be of type str, got ['Mass', 'Edema'] (list)"),
+        ("model_backbone: [a, b]", TypeError, "model_backbone must be of type str, got ['a', 'b'] (list)"),
         ("source: 7", TypeError, "data_source must be of type str, got 7 (int)"),
         ("source: ''", ValueError, "data_source must be given "),
         ("dropout: high", ValueError, "model_dropout must be of type float, got 'high'"),

@@ -242,4 +242,4 @@ def test_ingest_records_all_settings(tmp_path: Path, detect: Detect) -> None:
 def test_detect_changes_writes_json(tmp_path: Path, detect: Detect) -> None:
     detect(form(put(nih_files(), str(tmp_path / "data")), str(tmp_path)))
     report = json.loads((tmp_path / "catalog" / "news.json").read_text())
-    assert report == {"train": True, "reason": "no version is in production yet", "earlier": None}
+    assert report == {"changed": True, "reason": "no version is in production yet", "earlier": None}

@@ -158,7 +158,6 @@ def test_extract_features_random_baseline_is_independent_of_work_before_it(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_batch_size": 59}, r"train_batch_size must be at most .* training images \(58\), got 59"),
         ({"model_cut_off": "conv5_block16_2_conv"}, "model_cut_off must be a layer of efficientnet_lite0"),
         ({"model_cut_off": "top_cnv"}, "got 'top_cnv'; did you mean 'top_conv'"),
         (
