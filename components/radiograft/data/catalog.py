@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.registry.results import ReaderAgreement
 
+PandasT = TypeVar("PandasT", "pd.Series[float]", pd.DataFrame)
+
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
@@ -24,14 +26,42 @@ CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
 
+TIE = 0.5  # half of the readers see the label
+
+
 def label_column(label: str) -> str:
-    """Returns the name of a label's ground-truth column, whose values are 1.0 (present) and 0.0 (absent).
+    """Returns the name of a label's ground-truth column: 1.0 (present), 0.0 (absent) or, if soft, between them.
 
     Example:
         >>> label_column("Mass")
         'label:Mass'
     """
     return f"label:{label}"
+
+
+def majority_class(labels: PandasT) -> PandasT:
+    """Returns the class of each label: 1.0 if more than half of the readers see it, 0.0 if less, NaN for a tie.
+
+    This is where a soft label becomes a class. Only training uses the share itself.
+
+    Args:
+        labels: 0 to 1, NaN where unknown.
+
+    Example:
+        >>> majority_class(pd.Series([0.0, 1 / 3, 0.5, 1.0])).tolist()
+        [0.0, 0.0, nan, 1.0]
+    """
+    return labels.gt(TIE).astype("float64").mask(labels.isna() | labels.eq(TIE))
+
+
+def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
+    """Returns the class of each catalog row: 1.0, 0.0 or NaN, see `majority_class`."""
+    return majority_class(rows[label_column(label)])
+
+
+def with_classes(rows: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
+    """Returns the catalog rows with classes in place of soft labels, see `majority_class`."""
+    return rows.assign(**{label_column(label): label_class(rows, label) for label in labels})
 
 
 def score_column(label: str) -> str:
@@ -86,7 +116,7 @@ def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[st
         split: {
             "pictures": len(part),
             "patients": int(part["patient_id"].nunique()),
-            "positives": {label: int(part[label_column(label)].sum()) for label in labels},
+            "positives": {label: int(label_class(part, label).sum()) for label in labels},
         }
         for split in SPLITS
         for part in [rows[rows["split"] == split]]
@@ -97,10 +127,10 @@ def count_classes(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[s
     """Returns the numbers of positive, negative and unknown images and of positive patients of each label.
 
     Args:
-        rows: patient_id and the label columns.
+        rows: patient_id and the label columns; a soft label counts as its class.
         labels: names of the labels.
     """
-    truths = {label: rows[label_column(label)] for label in labels}
+    truths = {label: label_class(rows, label) for label in labels}
     return {
         label: {
             "positives": int(truth.eq(1).sum()),
@@ -125,7 +155,7 @@ def has_both_classes(truth: ArrayLike) -> bool:
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
     """Returns the labels that have both positives and negatives in the split."""
     part = rows[rows["split"] == split]
-    return [label for label in labels if has_both_classes(part[label_column(label)])]
+    return [label for label in labels if has_both_classes(label_class(part, label))]
 
 
 def check_classes(rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None) -> list[str]:
@@ -172,7 +202,7 @@ def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]
     notes = []
     for split in SPLITS:
         part = rows[rows["split"] == split]
-        patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
+        patients = {label: part["patient_id"][label_class(part, label) == 1.0] for label in labels}
         single = [
             f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
         ]
@@ -195,7 +225,7 @@ class Catalog:
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a member of an archive (see
             `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
             array, md5 and bytes are those of its pixels.
         labels: names of the labels.

@@ -45,7 +45,7 @@ class FeatureSet:
         number = self.layers.index(layer)
         start = sum(self.widths[:number])
         features = self.stored[split][None, :, start : start + self.widths[number]]
-        return CachedActivations([features], data.truth(split), list(data.split(split)["image_id"]))
+        return CachedActivations([features], data.split_targets(split), list(data.split(split)["image_id"]))
 
 
 def extract_features(

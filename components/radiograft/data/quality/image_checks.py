@@ -17,7 +17,7 @@ from radiograft.config.data_policy import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ELSEWHERE,
 )
-from radiograft.data.catalog import SPLITS, label_column
+from radiograft.data.catalog import SPLITS, label_column, majority_class
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8
@@ -104,12 +104,12 @@ def find_contradictory_copies(
     Unlike for other near duplicates, the label of none of them can be trusted, and test images count, too.
 
     Args:
-        rows: the label columns: 1.0, 0.0 or missing.
+        rows: the label columns.
         hashes: uint64 [rows], perceptual hashes from `check_image`.
         thumbnails: uint8 [rows, side, side].
         labels: names of the labels.
     """
-    truth = rows[[label_column(label) for label in labels]].to_numpy("float64")
+    truth = majority_class(rows[list(map(label_column, labels))]).to_numpy("float64")
     first, second = similar_pairs(hashes, thumbnails).T
     different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
     positions = np.union1d(first[different], second[different])

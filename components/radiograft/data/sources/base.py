@@ -42,7 +42,7 @@ class Source(NamedTuple):
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
         readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
-            the order of `findings`, whose values are the maximum of these.
+            the order of `findings`: 1.0, 0.0, `label_cells.UNKNOWN` if the row says so, NaN if it says nothing.
         files: Numbers of the files below `uri`; None if it is a single file.
     """
 

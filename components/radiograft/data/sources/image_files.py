@@ -24,7 +24,7 @@ def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame
     the same id but different content, are excluded.
 
     Args:
-        table: `image_id` and other columns; missing values and "" are unknown. Of columns of numbers but age, which
+        table: `image_id` and other columns; missing values and "" say nothing. Of columns of numbers but age, which
             hold findings, the maximum counts.
         images: `image_id`, `md5` and other columns.
 

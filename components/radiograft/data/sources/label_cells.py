@@ -26,7 +26,10 @@ NORMAL = frozenset(
 )  # fmt: skip
 YES = frozenset({"yes", "y", "true", "t", "positive", "pos", "present", "+"})
 NO = frozenset({"no", "n", "false", "f", "negative", "neg", "absent"})
-UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
+# What a word that means unknown, or an uncertain mark, says of a finding. An empty cell says nothing and is NaN. Of the
+# rows of an image the maximum counts: present, then unknown, then absent.
+UNKNOWN = 0.5
+UNCERTAIN = {"ignore": UNKNOWN, "zeros": 0.0, "ones": 1.0}
 SEPARATORS = {  # regular expressions by the value of `separator`
     name: TableLayout(separator=name).between()
     for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "any")
@@ -78,7 +81,8 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:
     """Returns one column per finding from cells that list findings.
 
-    Values are 1.0 and 0.0. In an empty cell every finding is NaN, and in a cell with an unknown word every other one.
+    Values are 1.0 and 0.0. In an empty cell every finding is NaN; in a cell with an unknown word every other finding is
+    UNKNOWN.
 
     Args:
         cells: Text, lists of findings.
@@ -101,13 +105,18 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
     values = np.zeros((len(distinct), len(columns)))
     for row, cell in enumerate(parsed):
         if cell.is_open:
-            values[row] = np.nan
+            values[row] = UNKNOWN if distinct[row].strip() else np.nan
         values[row, [place[spellings[fold_name(name)]] for name in cell.names]] = 1.0
     return pd.DataFrame(values[codes], columns=columns, index=cells.index)
 
 
+def known_only(findings: pd.DataFrame) -> pd.DataFrame:
+    """Returns the findings with NaN in place of UNKNOWN."""
+    return findings.mask(findings == UNKNOWN)
+
+
 def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -> pd.DataFrame:
-    """Returns one column per class folder, as `findings_from_text`; a name is one finding, whatever signs it contains.
+    """Returns one column per class folder: 1.0, 0.0 or NaN. A name is one finding, whatever signs it contains.
 
     Raises:
         ValueError: There are more than MAX_NAMES folders.
@@ -117,7 +126,7 @@ def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -
         raise ValueError(
             f"data_source must have at most {MAX_NAMES} class folders, got {count:,}; use data_format=table"
         )
-    return findings_from_text(classes, TableLayout(separator=NO_SEPARATOR), labels)
+    return known_only(findings_from_text(classes, TableLayout(separator=NO_SEPARATOR), labels))
 
 
 def _check_words(distinct: Iterable[str], layout: TableLayout, requested: Mapping[str, str]) -> None:
@@ -181,7 +190,7 @@ def _has_any(distinct: Sequence[str], separator: str, labels: Iterable[str]) -> 
 
 
 def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float | None:
-    """Returns 1.0, 0.0 or NaN (unknown) for a cell of yes or no, and None for any other text.
+    """Returns 1.0, 0.0 or UNKNOWN for a cell of yes or no, and None for any other text.
 
     Args:
         text: such as `1`, `0.0`, `-1`, `Yes`, `FALSE`, `n/a`.
@@ -189,8 +198,8 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
         blank: value of an empty cell.
 
     Example:
-        >>> [truth_value(text, uncertain="ones") for text in ("Yes", "0.0", "-1", "7")]
-        [1.0, 0.0, 1.0, None]
+        >>> [truth_value(text, uncertain="ones") for text in ("Yes", "0.0", "-1", "todo", "7")]
+        [1.0, 0.0, 1.0, 0.5, None]
     """
     key = fold_name(unquote(text.strip()))
     if not key:
@@ -198,7 +207,7 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
     if key in YES or key in NO:
         return float(key in YES)
     if key in UNKNOWN_WORDS:
-        return float("nan")
+        return UNKNOWN
     number = as_number(key)
     return {1.0: 1.0, 0.0: 0.0, -1.0: UNCERTAIN[uncertain]}.get(number) if number is not None else None
 
@@ -212,7 +221,7 @@ def as_number(text: str) -> float | None:
 
 
 def truth_column(cells: pd.Series[str], uncertain: str, blank: float = float("nan")) -> pd.Series[float] | None:
-    """Returns a column of yes and no as 1.0, 0.0 and NaN, or None if it holds any other text; see `truth_value`."""
+    """Returns a column of yes and no as numbers, see `truth_value`, or None if it holds any other text."""
     distinct = cells.unique()
     if len(distinct) > MAX_NAMES:
         return None

@@ -18,6 +18,7 @@ from radiograft.data.catalog import (
     Catalog,
     check_classes,
     label_column,
+    majority_class,
     single_patient_notes,
     summarize_exclusions,
 )
@@ -84,7 +85,8 @@ def build_catalog(settings: Ingest) -> Catalog:
     rows = _split(source.rows, settings, data_filter)
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
+    classes = majority_class(source.findings)
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, classes.loc[rows.index], settings))
     rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
@@ -101,11 +103,12 @@ def build_catalog(settings: Ingest) -> Catalog:
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
-            *row_checks.label_notes(source.findings, labels),
+            *readers.soft_notes(source, labels),
+            *row_checks.label_notes(classes, labels),
             *single_patient_notes(rows, labels),
             *contained_notes(
-                source.findings,
-                [label for label in labels if label in source.findings],
+                classes,
+                [label for label in labels if label in classes],
                 named=not settings.deidentifies(),
             ),
         ),

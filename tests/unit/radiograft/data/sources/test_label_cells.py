@@ -29,7 +29,7 @@ def read(cells: list[str], separator: str = "|") -> pd.DataFrame:
 
 def values(findings: pd.DataFrame, label: str) -> list[float | None]:
     column = findings.get(label, pd.Series(0.0, findings.index))
-    return [None if math.isnan(value) else value for value in column]
+    return [None if math.isnan(value) or value == label_cells.UNKNOWN else value for value in column]
 
 
 @st.composite
@@ -97,6 +97,20 @@ def test_fold_name_is_stable(name: str, case: Callable[[str], str], form: str) -
     folded = fold_name(name)
     assert fold_name(folded) == folded
     assert fold_name(unicodedata.normalize(form, name)) == folded  # type: ignore[arg-type]
+
+
+def test_findings_from_text_empty_cell_says_nothing_and_word_says_unknown() -> None:
+    findings = read(["", " ", "todo", "Mass|todo", "Mass"])
+    assert findings["Mass"].fillna(-1).tolist() == [-1, -1, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("", None), (" ", None), ("nan", 0.5), ("NA", 0.5), ("-1", 0.5), ("?", 0.5), ("yes", 1), ("0", 0)]
+)
+def test_truth_value_empty_cell_says_nothing_and_word_says_unknown(text: str, value: float | None) -> None:
+    found = label_cells.truth_value(text, uncertain="ignore")
+    assert found is not None
+    assert (None if math.isnan(found) else found) == value
 
 
 def test_findings_from_text_label_that_is_an_unknown_word_is_a_label() -> None:
