@@ -112,14 +112,16 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the number of images, patients and positives of each label by split."""
+    positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
+    positives = positives.reindex(list(SPLITS), fill_value=0.0).set_axis(list(labels), axis="columns").astype("int64")
     return {
         split: {
-            "pictures": len(part),
-            "patients": int(part["patient_id"].nunique()),
-            "positives": {label: int(label_class(part, label).sum()) for label in labels},
+            "pictures": len(patients),
+            "patients": int(patients.nunique()),
+            "positives": {label: int(count) for label, count in positives.loc[split].items()},
         }
         for split in SPLITS
-        for part in [rows[rows["split"] == split]]
+        for patients in [rows["patient_id"][rows["split"] == split]]
     }
 
 
@@ -149,12 +151,13 @@ def has_both_classes(truth: ArrayLike) -> bool:
         >>> has_both_classes([0.0, 1.0, float("nan")])
         True
     """
-    return {0.0, 1.0} <= set(np.unique(truth))
+    values = np.asarray(truth, np.float64)
+    return bool((values == 0.0).any() and (values == 1.0).any())
 
 
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
     """Returns the labels that have both positives and negatives in the split."""
-    part = rows[rows["split"] == split]
+    part = rows.loc[rows["split"] == split, list(map(label_column, labels))]
     return [label for label in labels if has_both_classes(label_class(part, label))]
 
 
@@ -266,6 +269,10 @@ class Catalog:
         Raises:
             ValueError: the data cannot be trained on, see `check_classes`.
         """
+        return self._summary
+
+    @functools.cached_property
+    def _summary(self) -> dict[str, Any]:
         return {
             "labels": list(self.labels),
             "source": self.source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import pandas as pd
@@ -73,6 +74,7 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
     if has_official:
         _check_overlap(rows)
 
+    @functools.cache  # hashes each patient once
     def split(patient: str, official: str | None) -> str | None:
         if has_official and official is None:
             return None

@@ -19,6 +19,7 @@ from radiograft.utils.quoting import list_items, split_quoted, unquote
 from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
+MAX_NAME = 100  # characters of a name that is searched for marks of doubt
 MAX_CELL = 10_000  # characters; a longer cell cannot be a list of labels
 NORMAL = frozenset(
     {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable",
@@ -32,8 +33,13 @@ UNKNOWN = 0.5
 UNCERTAIN = {"ignore": UNKNOWN, "zeros": 0.0, "ones": 1.0}
 SEPARATORS = {  # regular expressions by the value of `separator`
     name: TableLayout(separator=name).between()
-    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "any")
+    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "\\", "any")
 }
+HEDGE = (
+    r"possibl[ey]|probabl[ey]|likely|suspected|suspicious for|suspicion of|questionable|query|uncertain|equivocal|"
+    r"cannot exclude|cannot rule out|rule out|r/o"
+)
+HEDGED = re.compile(rf"(?:\?|(?:{HEDGE})\b)+\s*(?P<after>.+)|(?P<before>.+?)\s*(?:\(\?\)|\?|\((?:{HEDGE})\))+")
 KNOWN = {fold_name(name): name for name in FINDINGS} | dict.fromkeys(NORMAL, NO_FINDING)
 
 
@@ -78,11 +84,22 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
     return Cell(names, has_unknown or not names)
 
 
+def doubted_finding(name: str) -> str:
+    """Returns the folded name of a finding that is only suspected, or "" if the name has no mark of doubt.
+
+    Example:
+        >>> doubted_finding("Pneumonia?"), doubted_finding("possible  Mass"), doubted_finding("Mass")
+        ('pneumonia', 'mass', '')
+    """
+    match = HEDGED.fullmatch(fold_name(name))
+    return (match["after"] or match["before"]) if match else ""
+
+
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:
     """Returns one column per finding from cells that list findings.
 
     Values are 1.0 and 0.0. In an empty cell every finding is NaN; in a cell with an unknown word every other finding is
-    UNKNOWN.
+    UNKNOWN, and so is a label that is only suspected, such as `Mass?` or `possible Mass`.
 
     Args:
         cells: Text, lists of findings.
@@ -97,6 +114,9 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
     requested = {fold_name(label): label for label in labels}
     _check_words(distinct, layout, requested)
     parsed = [parse_cell(text, layout.between(), requested) for text in distinct]
+    doubted = _doubted_labels({name for cell in parsed for name in cell.names}, requested)
+    doubts = [{doubted[name] for name in cell.names if name in doubted} for cell in parsed]
+    parsed = [cell._replace(names=tuple(name for name in cell.names if name not in doubted)) for cell in parsed]
     spellings = _spellings(parsed, counts, requested, layout, len(distinct))
     if layout.separator != NO_SEPARATOR:
         _check_labels_are_whole(list(distinct), counts, layout, requested, {n for cell in parsed for n in cell.names})
@@ -106,8 +126,15 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
     for row, cell in enumerate(parsed):
         if cell.is_open:
             values[row] = UNKNOWN if distinct[row].strip() else np.nan
+        values[row, [place[spellings[key]] for key in doubts[row] & set(spellings)]] = UNKNOWN
         values[row, [place[spellings[fold_name(name)]] for name in cell.names]] = 1.0
     return pd.DataFrame(values[codes], columns=columns, index=cells.index)
+
+
+def _doubted_labels(names: Iterable[str], requested: Mapping[str, str]) -> dict[str, str]:
+    """Returns the folded label of each name that only suspects one; a label that is spelled like that is certain."""
+    short = {name for name in names if len(name) <= MAX_NAME and fold_name(name) not in requested}
+    return {name: label for name in short if (label := doubted_finding(name)) in requested}
 
 
 def known_only(findings: pd.DataFrame) -> pd.DataFrame:
@@ -213,9 +240,9 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
 
 
 def as_number(text: str) -> float | None:
-    """Returns the number that a text represents, or None."""
+    """Returns the number that a text represents, with a decimal point or comma, or None."""
     try:
-        return float(text) if "_" not in text else None
+        return float(re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text)) if "_" not in text else None
     except ValueError:
         return None
 

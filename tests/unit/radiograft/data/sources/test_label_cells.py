@@ -146,6 +146,26 @@ def test_findings_from_text_spelling_without_label_is_most_frequent_one() -> Non
     assert list(label_cells.findings_from_text(cells, TableLayout())) == ["Viral"]
 
 
+@pytest.mark.parametrize(
+    "cell", ["Pneumonia?", "? Pneumonia", "possible PNEUMONIA", "suspected  pneumonia", "Pneumonia (?)", "Mass|r/o Pneumonia"]
+)
+def test_findings_from_text_label_with_mark_of_doubt_is_unknown(cell: str) -> None:
+    """Fails if `Pneumonia?` is another finding, with which an image counts as negative for Pneumonia."""
+    findings = read([cell, "Pneumonia", "No Finding", f"{cell}|Pneumonia"])
+    assert findings["Pneumonia"].tolist() == [0.5, 1, 0, 1]
+    assert set(findings) <= {"Pneumonia", "No Finding", "Mass"}
+
+
+def test_findings_from_text_label_that_is_spelled_with_doubt_is_a_label() -> None:
+    cells = pd.Series(["possible mass", "Mass", "normal"], dtype="string")
+    findings = label_cells.findings_from_text(cells, TableLayout(), ["Possible Mass", "Mass"])
+    assert findings[["Possible Mass", "Mass"]].to_numpy().tolist() == [[1, 0], [0, 1], [0, 0]]
+
+
+def test_truth_value_decimal_comma_is_a_number() -> None:
+    assert [label_cells.truth_value(text, "ignore") for text in ("1,0", "0,00", "0,5", "1,0,0")] == [1, 0, None, None]
+
+
 def test_findings_from_folders_many_classes_raises() -> None:
     with pytest.raises(ValueError, match="must have at most 200 class folders, got 201; use data_format=table"):
         label_cells.findings_from_folders(pd.Series(map(str, range(201)), dtype="string"))
