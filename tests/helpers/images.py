@@ -20,7 +20,7 @@ def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any)
 
 
 def tiff(values: np.ndarray) -> bytes:
-    """Encodes [height, width] or [height, width, 3] of any integer type as an uncompressed TIFF, which Pillow cannot."""
+    """Encodes [height, width] or [height, width, 3] of any integer type as a TIFF, which Pillow cannot."""
     height, width, *channels = values.shape
     samples, bits = (channels or [1])[0], 8 * values.itemsize
     entries = 10

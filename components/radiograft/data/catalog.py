@@ -222,15 +222,19 @@ def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     )
 
 
+def _csv_lines(rows: pd.DataFrame, index: bool = False) -> list[str]:
+    return rows.to_csv(header=False, index=index, lineterminator="\0").split("\0")[:-1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """The images of a dataset with labels and splits, and what was excluded.
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a member of an archive (see
-            `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
-            array, md5 and bytes are those of its pixels.
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a
+            member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
+            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
         source: URI of the dataset.
@@ -259,9 +263,15 @@ class Catalog:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        columns = ["image_id", "md5", "patient_id", "split", *map(label_column, self.labels)]
-        text = self.rows.sort_values("image_id")[columns].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256(text.encode()).hexdigest()
+        rows = self.rows.sort_values("image_id")
+        names, labels = ["image_id", "md5", "patient_id", "split"], list(map(label_column, self.labels))
+        # The text of all columns at once, but combinations of labels are formatted once instead of in each row.
+        combinations = rows[labels].drop_duplicates()
+        endings = _csv_lines(combinations.set_axis(pd.Index([""] * len(combinations))), index=True)
+        ending_of = rows[labels].groupby(labels, sort=False, dropna=False).ngroup()
+        lines = map("".join, zip(_csv_lines(rows[names]), map(endings.__getitem__, ending_of), strict=True))
+        header = rows[:0][[*names, *labels]].to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256((header + "\n".join([*lines, ""])).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
         """Returns counts for reports and logs. They include image IDs but no image content.

@@ -69,7 +69,7 @@ def unpack(name: str, content: bytes) -> bytes:
     """Decompresses a .gz or .zip file; other content is returned unchanged.
 
     Raises:
-        ValueError: The file is corrupt, unpacks to more than MAX_BYTES, or does not contain exactly one .csv or .tsv file.
+        ValueError: The file is corrupt, unpacks to more than MAX_BYTES, or does not contain one .csv or .tsv file.
     """
     try:
         if name.lower().endswith(".gz"):

@@ -43,6 +43,7 @@ REASONS = {
     "Git LFS": "Git LFS pointer instead of an image: run git lfs pull",
     "HTML": "web page instead of an image: download the file again",
     DICOM: "DICOM file: set data_format=dicom",
+    **{kind: f"{kind} archive, which is not read: unpack it" for kind in ("RAR", "7z", "tar")},
 }
 ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
           OverflowError, EOFError)  # fmt: skip

@@ -28,7 +28,7 @@ from radiograft.storage.backend import (
 
 __all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "ObjectInfo", "StorageError"]
 PARALLEL_TRANSFERS = 8
-FILES_PER_TASK = 16  # handing one small file to a thread takes longer than reading it
+FILES_PER_TASK = 32  # handing one small file to a thread takes longer than reading it
 
 
 def join(base: str, *names: str) -> str:

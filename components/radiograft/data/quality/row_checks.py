@@ -129,13 +129,13 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     Args:
         rows: `md5`, `split` and `official`.
     """
-    order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
-    ordered = rows.loc[order]
+    copied = rows[rows["md5"].duplicated(keep=False)]
+    ordered = copied.loc[copied["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index]
     repeated = ordered["md5"].duplicated() & ~_in_official_test(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
-        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
+        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index, fill_value=False),
+        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index, fill_value=False),
     }
 
 

@@ -30,8 +30,8 @@ UNSUPPORTED_SUFFIXES = {  # suffixes of files that are set aside unread, and the
     ".7z": "7z", ".rar": "RAR", ".svg": "SVG", ".mp4": "video", ".avi": "video",
 }  # fmt: skip
 DOCUMENTS = (
-    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz", ".tsv.zip", ".parquet", ".feather", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".txt",
-    ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc", ".docx", ".bib", ".py",
+    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz", ".tsv.zip", ".parquet", ".feather", ".xls", ".xlsx", ".ods",
+    ".json", ".jsonl", ".txt", ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc", ".docx", ".bib", ".py",
     ".ipynb", ".md5", ".sha256",
 )  # fmt: skip
 IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as they are reported
@@ -144,8 +144,12 @@ def _list_folder(kinds: Mapping[storage.ObjectInfo, str]) -> _Part:
     for entry, kind in kinds.items():
         _add(part, entry, kind, recognized.get(entry.name, ""))
     images = list(storage.with_md5(part.images))
-    gone = {entry.name for entry in part.images} - {entry.name for entry in images}
+    gone = _names(part.images) - _names(images) if len(images) < len(part.images) else set()
     return part._replace(images=images, reasons=part.reasons + [(name, GONE) for name in sorted(gone)])
+
+
+def _names(entries: Iterable[storage.ObjectInfo]) -> set[str]:
+    return {entry.name for entry in entries}
 
 
 def _list_archive(entry: storage.ObjectInfo) -> _Part:
@@ -199,7 +203,7 @@ def _reasons(images: pd.DataFrame) -> pd.Series[str]:
     """Returns why images are set aside by their paths, "" for those that are used."""
     paths = images["path"]
     reasons = pd.Series("", index=paths.index, dtype="string")
-    reasons = reasons.mask(paths.isin(list(masks.find_masks(paths))), MASK)
+    reasons = reasons.mask(paths.isin(masks.find_masks(paths.tolist())), MASK)
     shared = images[paths.duplicated(keep=False)]  # a file that lies unpacked beside its archive
     differ = shared.groupby("path")["md5"].transform("nunique").gt(1)
     reasons[shared.index[shared["path"].duplicated()]] = ARCHIVED_COPY

@@ -82,7 +82,7 @@ def _match_exactly(names: pd.Series[str], images: pd.DataFrame) -> tuple[pd.Seri
 def _match_alike(
     names: pd.Series[str], row_ids: pd.Series[str], paths: pd.Series[str], image_ids: pd.Series[str]
 ) -> pd.Series[str]:
-    """Gives the remaining rows the id of the only image with the same path, name, stem or number in another spelling."""
+    """Gives the remaining rows the id of the only image with the same path, name, stem or number, spelled otherwise."""
     left = ~isin(row_ids, image_ids)
     free = ~isin(image_ids, row_ids) & ~image_ids.duplicated(keep=False)
     if not left.any() or not free.any():

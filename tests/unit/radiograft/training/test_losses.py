@@ -76,7 +76,9 @@ class TestCrossEntropy:
 
     @settings(max_examples=30, deadline=None)
     @given(
-        votes=arrays.arrays("float32", st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.sampled_from([0, 1])),
+        votes=arrays.arrays(
+            "float32", st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.sampled_from([0, 1])
+        ),
         weights=arrays.arrays("float32", (2, 4), elements=st.floats(0.125, 1, width=32)),
         smoothing=st.sampled_from([0.0, 0.1]),
     )

@@ -105,7 +105,8 @@ def test_findings_from_text_empty_cell_says_nothing_and_word_says_unknown() -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("", None), (" ", None), ("nan", 0.5), ("NA", 0.5), ("-1", 0.5), ("?", 0.5), ("yes", 1), ("0", 0)]
+    ("text", "value"),
+    [("", None), (" ", None), ("nan", 0.5), ("NA", 0.5), ("-1", 0.5), ("?", 0.5), ("yes", 1), ("0", 0)],
 )
 def test_truth_value_empty_cell_says_nothing_and_word_says_unknown(text: str, value: float | None) -> None:
     found = label_cells.truth_value(text, uncertain="ignore")
@@ -147,7 +148,8 @@ def test_findings_from_text_spelling_without_label_is_most_frequent_one() -> Non
 
 
 @pytest.mark.parametrize(
-    "cell", ["Pneumonia?", "? Pneumonia", "possible PNEUMONIA", "suspected  pneumonia", "Pneumonia (?)", "Mass|r/o Pneumonia"]
+    "cell",
+    ["Pneumonia?", "? Pneumonia", "possible PNEUMONIA", "suspected  pneumonia", "Pneumonia (?)", "Mass|r/o Pneumonia"],
 )
 def test_findings_from_text_label_with_mark_of_doubt_is_unknown(cell: str) -> None:
     """Fails if `Pneumonia?` is another finding, with which an image counts as negative for Pneumonia."""

@@ -327,7 +327,7 @@ INVALID = {
         "image,patient,Mass, Mass\na/1.png,1,1,0\n",
         "standard",
         "t.csv",
-        r"t\.csv must name each column once, got one name for the columns 3, 4; rename one; the first line must be the h",
+        r"t\.csv must name each column once, got one name for the columns 3, 4; rename one; the first line",
     ),
     "UTF-16 without mark": (
         TEXT_COLUMN.encode("utf-16-le"),
@@ -351,7 +351,7 @@ INVALID = {
         "image,patient,label\na/1.png,1,Effusion,Mass\na/2.png,2,Mass,Hernia\n",
         "separator=comma",
         "t.csv",
-        r"t\.csv must have at most as many cells in each row as in its header, 3, got 4 in line 2; put double quotes around",
+        r"t\.csv must have at most as many cells in each row as in its header, 3, got 4 in line 2; put double quo",
     ),
     "duplicate columns": (
         parquet_duplicate_columns(),

@@ -47,7 +47,12 @@ def others(rows: pd.DataFrame) -> pd.DataFrame:
 def read(place: Path, *readings: str, rule: str = "unanimous", **settings: Any) -> Catalog:
     """Builds a catalog of images whose readers see pneumonia (1), do not (0), say nothing (?) or cannot tell (u)."""
     rows = [
-        {"image": f"{n}.png", "patient": n, "rad_id": f"R{reader}", "Pneumonia": {"?": "", "u": "unclear"}.get(value, value)}
+        {
+            "image": f"{n}.png",
+            "patient": n,
+            "rad_id": f"R{reader}",
+            "Pneumonia": {"?": "", "u": "unclear"}.get(value, value),
+        }
         for n, values in enumerate(readings)
         for reader, value in enumerate(values)
     ]
