@@ -196,8 +196,10 @@ def test_catalog_write_creates_summary_json(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path)
     summary = json.loads((tmp_path / "catalog.json").read_text())
-    keys = ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded", "readers", "files"]
-    assert list(summary) == keys
+    assert list(summary) == [
+        *("labels", "task", "task_reason", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"),
+        *("readers", "files"),
+    ]
     assert summary["fingerprint"] == catalog.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2
