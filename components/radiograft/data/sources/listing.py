@@ -31,8 +31,8 @@ UNSUPPORTED_SUFFIXES = {  # suffixes of files that are set aside unread, and the
 }  # fmt: skip
 DOCUMENTS = (
     ".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz", ".tsv.zip", ".parquet", ".feather", ".xls", ".xlsx", ".ods",
-    ".json", ".jsonl", ".txt", ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc", ".docx", ".bib", ".py",
-    ".ipynb", ".md5", ".sha256",
+    ".json", ".jsonl", ".txt", ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc",
+    ".docx", ".bib", ".py", ".ipynb", ".md5", ".sha256",
 )  # fmt: skip
 IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as they are reported
     name.lower(): name

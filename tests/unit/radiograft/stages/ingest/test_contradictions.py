@@ -208,6 +208,11 @@ def test_build_catalog_mean_of_readers_copies_of_one_class_are_no_contradiction(
     assert found.quarantine[["image_id", "reason"]].to_numpy().tolist() == [["c.png", DIFFERENT], ["d.png", DIFFERENT]]
 
 
+def test_ingest_mean_of_readers_for_exclusive_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match="data_readers=mean gives soft labels, and data_task=multiclass needs images"):
+        Ingest(data_source="data", data_readers="mean", data_task="multiclass", data_labels="a,b")
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
