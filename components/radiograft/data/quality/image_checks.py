@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -35,6 +36,9 @@ MAX_HASH_DISTANCE = BYTES - 1
 # downsampling by 2 and with noise of 8 gray levels, and in 99.6% of the images after brightening by 15%.
 MIN_CORRELATION = 0.99
 CHUNK_SIZE = 2**20  # pairs
+MAX_LOGGED = 3  # pairs
+
+log = logging.getLogger(__name__)
 
 
 class ImageCheck(NamedTuple):
@@ -104,7 +108,7 @@ def find_contradictory_copies(
     Unlike for other near duplicates, the label of none of them can be trusted, and test images count, too.
 
     Args:
-        rows: the label columns.
+        rows: image_id and the label columns.
         hashes: uint64 [rows], perceptual hashes from `check_image`.
         thumbnails: uint8 [rows, side, side].
         labels: names of the labels.
@@ -113,6 +117,8 @@ def find_contradictory_copies(
     first, second = similar_pairs(hashes, thumbnails).T
     different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
     positions = np.union1d(first[different], second[different])
+    for one, other in zip(first[different][:MAX_LOGGED], second[different][:MAX_LOGGED], strict=True):
+        log.warning("  near-equal, with different labels: %s and %s", *rows["image_id"].iloc[[one, other]])
     return {CONTRADICTORY_NEAR_COPIES: pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)}
 
 
