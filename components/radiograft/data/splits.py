@@ -85,7 +85,7 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
         return "validation" if draw_split(patient, "validation", seed) < validation_fraction else "train"
 
     official = rows["official"].astype(object).where(rows["official"].notna(), None)
-    assigned = [split(*pair) for pair in zip(rows["patient_id"], official, strict=True)]
+    assigned = [split(*pair) for pair in zip(rows["patient_id"].astype(object), official, strict=True)]
     return pd.Series(assigned, index=rows.index, dtype="string")
 
 
