@@ -24,8 +24,14 @@ def exists(uri: str) -> bool:
 
 def read_bytes(uri: str) -> bytes:
     """Reads a whole file."""
-    with open(uri, "rb", buffering=0) as file:  # noqa: PTH123  half the time of a Path and a buffer for a small file
-        return file.readall()
+    file = os.open(uri, os.O_RDONLY)  # a third of the time of a Path and a file object for a small file
+    try:
+        content = os.read(file, os.fstat(file).st_size + 1)
+        while more := os.read(file, max(len(content), 1)):  # of a file beyond 2 GB, or one that grows
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:
