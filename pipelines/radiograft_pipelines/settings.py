@@ -10,8 +10,6 @@ from radiograft import storage
 from radiograft.config import resolution
 from radiograft.config.base import Scalar, check_uri
 
-WHOLE, RETRAINING, SEARCH = "transfer_learning", "retraining", "cutoff_search"  # names of the pipelines
-PIPELINES = (WHOLE, RETRAINING, SEARCH)
 URI_SETTINGS = ("data_source", "publish_registry", "model_weights")
 NOT_URIS = ("", "imagenet", "none")
 
@@ -25,12 +23,9 @@ def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str
         assignments: overrides as `name=value`.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: as `load_settings_file`, `apply_overrides` and `fill_defaults`.
+        FileNotFoundError, ValueError, TypeError: as `load_settings_file`, `combine` and `fill_defaults`.
     """
-    loaded = resolution.load_settings_file(name)
-    if pipeline == SEARCH:
-        loaded = resolution.for_search(loaded)
-    return fill_defaults(resolution.apply_overrides(loaded, assignments))
+    return fill_defaults(resolution.combine(pipeline, resolution.load_settings_file(name), assignments))
 
 
 def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:

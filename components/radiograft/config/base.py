@@ -88,6 +88,19 @@ class Settings:
         """Creates the settings from what `to_json` returned."""
         return cls.of(json_io.parse_json_object(text.encode(), "settings"))
 
+    def with_overrides(self, assignments: str) -> Self:
+        """Returns a copy with `name=value,...` applied, as a trial of a search; an empty text changes nothing.
+
+        Settings of other stages are ignored.
+
+        Raises:
+            ValueError, TypeError: a value is invalid.
+        """
+        pairs = [split_pair(part) for part in split_quoted(assignments)] if assignments else []
+        own = {field.name: type(field.default) for field in dataclasses.fields(self)}
+        values = {name: read_scalar(name, value, own[name]) for name, _, value in pairs if name in own}
+        return dataclasses.replace(self, **values)
+
     @classmethod
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
         """Parses a setting that holds several values: the name of a preset, or `name=value,...`.

@@ -7,6 +7,7 @@ import re
 
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, setting
+from radiograft.utils.quoting import parse_names
 
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
 DEFAULT_BACKBONE = "densenet121"
@@ -59,10 +60,30 @@ class Training(SeedSettings):
         "First layer that fine-tuning trains; of several separated by commas, or with `auto`, the best is kept.",
     )
 
+    compare_backbones: str = setting(
+        "", "Backbones that the pipeline backbone_comparison trains, separated by commas; empty otherwise.", names=True
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.backbones_to_compare()
         self.recipe()
         split_cut_offs(self.model_cut_off)
+
+    def backbones_to_compare(self) -> tuple[str, ...]:
+        """Returns the names in `compare_backbones`.
+
+        Raises:
+            ValueError: there is a single name, or a name is unknown or given twice.
+        """
+        names = parse_names(self.compare_backbones) if self.compare_backbones else ()
+        for name in names:
+            get_backbone(name)
+        if len(names) == 1 or len(set(names)) < len(names):
+            raise ValueError(
+                f"compare_backbones must name at least two backbones, each once, got {self.compare_backbones!r}"
+            )
+        return names
 
     def recipe(self) -> Recipe:
         """Returns the parsed `train_recipe`."""
@@ -141,10 +162,6 @@ class FineTune(Training):
         low=1,
         high=1000,
     )
-
-    def with_cut_off(self, cut_off: str) -> FineTune:
-        """Returns a copy with another `model_cut_off`, or the same settings if `cut_off` is empty."""
-        return dataclasses.replace(self, model_cut_off=cut_off) if cut_off else self
 
 
 @dataclasses.dataclass(frozen=True)

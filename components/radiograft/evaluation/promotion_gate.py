@@ -120,8 +120,8 @@ def decide_promotion(
     """
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     aurocs = bootstrap_aurocs(models, estimable, samples, seed)
-    terms = {label: [_exact_auroc(model, label) for model in models] for label in estimable}
-    same = {label: all(_has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
+    terms = {label: [exact_auroc(model, label) for model in models] for label in estimable}
+    same = {label: all(has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
     comparisons = {
         label: compare_models(aurocs[:, column], terms[label], same[label]) for column, label in enumerate(estimable)
     }
@@ -266,8 +266,13 @@ def compare_models(aurocs: FloatArray, exact: Sequence[Estimate], same: bool) ->
     }
 
 
-def _exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
-    """Returns the AUROC of a model for one label with an exact interval."""
+def exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
+    """Returns the AUROC of a model for one label with an exact interval.
+
+    Args:
+        model: predictions with the columns of `prediction_frame`.
+        label: a label that has both classes.
+    """
     ranked = rank_label(
         model[label_column(label)], model[score_column(label)], encode_patients(model["patient_id"]), None
     )
@@ -275,7 +280,8 @@ def _exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
     return exact_estimate(ranked, "auroc", value)
 
 
-def _has_same_order(first: pd.DataFrame, second: pd.DataFrame, label: str) -> bool:
+def has_same_order(first: pd.DataFrame, second: pd.DataFrame, label: str) -> bool:
+    """Returns whether two models rank the images equally for a label."""
     return np.array_equal(*(rankdata(model[score_column(label)]) for model in (first, second)))
 
 

@@ -14,6 +14,7 @@ from radiograft.config.base import SETTINGS_FILE, read_settings
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
+from radiograft.evaluation.backbone_comparison import compare_backbones, comparison_section
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
@@ -65,6 +66,7 @@ def compute_results(
             settings.evaluate_min_patients,
         ),
         cut_off_search=search_results.read_trials(inputs.model),
+        backbone_comparison=compare_backbones(inputs.model, validation, data.labels, samples, settings.train_seed),
         random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
@@ -145,9 +147,11 @@ def analyze(
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on calibration, subgroups, shortcuts and confounders."""
+    """Returns the report sections on compared backbones, calibration, subgroups, shortcuts and confounders."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
+    comparison = results.get("backbone_comparison")
     return [
+        *([comparison_section(comparison)] if comparison else []),
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
         shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),

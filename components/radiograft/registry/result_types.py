@@ -271,6 +271,45 @@ class RandomBaseline(TypedDict):
     split: str
 
 
+class BackboneCandidate(TypedDict):
+    """One backbone of a comparison.
+
+    Attributes:
+        backbone: its name.
+        trial: its fine-tuning from the best cut-off.
+        parameters: number of weights (scalars) of the network.
+        bytes: size of the SavedModel.
+        seconds_features, seconds_fine_tuning: duration of the last attempt of each stage.
+        curve: validation AUROC of a linear probe by layer, from input to output.
+    """
+
+    backbone: str
+    trial: Trial
+    parameters: int
+    bytes: int
+    seconds_features: float
+    seconds_fine_tuning: float
+    curve: list[tuple[str, float]]
+
+
+class ComparedBackbone(BackboneCandidate):
+    """A backbone with its mean validation AUROC over the estimable labels, and the best one's minus its own (paired).
+
+    The difference of the best one is None.
+    """
+
+    auroc: Estimate
+    difference: Estimate | None
+
+
+class BackboneComparison(TypedDict):
+    """Backbones trained on the same data, the best first, compared on the same validation images."""
+
+    backbones: list[ComparedBackbone]
+    n_images: int
+    n_patients: int
+
+
 class Trial(TypedDict):
     """One training of a search.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from radiograft.registry.result_types import (
+    BackboneComparison,
     Calibration,
     CurvePoint,
     DriftReport,
@@ -141,7 +142,8 @@ class PredictionResults(Analyses):
     """The part of metrics.json that follows from the predictions.
 
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
-    before training. `random_baseline` is None if it was not requested.
+    before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
+    backbone; versions of older packages lack it.
     """
 
     published: str
@@ -150,6 +152,7 @@ class PredictionResults(Analyses):
     metrics: dict[str, dict[str, SplitMetrics]]
     cut_off_curve: list[CurvePoint]
     cut_off_search: list[Trial]
+    backbone_comparison: NotRequired[BackboneComparison | None]
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary

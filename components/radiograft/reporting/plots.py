@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ from radiograft.training.search.results import best_trial
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
 STYLES = ((BLUE, "-"), (VERMILION, (0, (4, 1.5))))
+# Of many curves, each has one of Okabe and Ito's colors in a solid, dashed or dotted line.
+MANY_STYLES = tuple(
+    (color, dashes)
+    for dashes in ("-", (0, (4, 1.5)), (0, (1, 1.5)))
+    for color in (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#000000")
+)
 
 SQUARE, SQUARE_AXES = (3.8, 3.8), (0.17, 0.14, 0.81, 0.84)  # inches; left, bottom, width, height
 
@@ -125,6 +132,22 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="layer (from input to output)", ylabel="validation AUROC")
         axes.margins(y=0.15)
+        return as_svg(figure)
+
+
+def compared_curves_svg(curves: Mapping[str, Sequence[float]]) -> str:
+    """Plots the cut-off curves of several networks over each other.
+
+    Args:
+        curves: AUROC by layer, from input to output, of each network, whose name the legend shows.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8.4, 3.4))
+        axes = figure.add_axes((0.08, 0.15, 0.66, 0.82))
+        for (name, values), (color, dashes) in zip(curves.items(), itertools.cycle(MANY_STYLES), strict=False):
+            axes.plot(np.linspace(0, 1, len(values)), values, color=color, linestyle=dashes, marker=".", label=name)
+        axes.set(xlabel="depth of the layer (0 input, 1 output)", ylabel="validation AUROC")
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         return as_svg(figure)
 
 

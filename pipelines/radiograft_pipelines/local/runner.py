@@ -21,7 +21,7 @@ from rich.console import Console
 
 from radiograft import storage
 from radiograft.config.base import Scalar
-from radiograft.config.resolution import fill_form
+from radiograft.config.resolution import PIPELINES, RETRAINING, fill_form
 from radiograft.data import change_detection
 from radiograft.registry.result_types import SplitMetrics
 from radiograft.registry.results import read_results
@@ -29,7 +29,7 @@ from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
 from radiograft_pipelines.local.progress import Progress, show_progress
-from radiograft_pipelines.settings import PIPELINES, RETRAINING, fill_defaults
+from radiograft_pipelines.settings import fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import keras
@@ -25,6 +26,7 @@ from radiograft.training.cut_off_curve import AUTO, LAST, choose_feature_layer, 
 from radiograft.training.datasets import data_from_activations, fit_batch_size
 from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
 from radiograft.training.history import History
+from radiograft.training.search import comparison
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
 
@@ -42,6 +44,7 @@ def run(
             weight file does not fit, or the training set is empty.
         RuntimeError: the ImageNet weights are not available, or GPUs are missing.
     """
+    started = time.monotonic()
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
@@ -73,6 +76,8 @@ def run(
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
+    if settings.backbones_to_compare():
+        comparison.write_cost(model, time.monotonic() - started, network.count_params())
 
 
 def _extract(
