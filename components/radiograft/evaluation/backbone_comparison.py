@@ -38,7 +38,8 @@ def compare_backbones(
     candidates: list[BackboneCandidate] = json.loads((model / COMPARISON).read_text())
     frames = [prediction_frame(validation, labels, scores) for scores in np.load(model / ALL_SCORES)]
     estimable = [label for label in labels if has_both_classes(validation[label_column(label)])]
-    results = [_compare([frames[0], frame], estimable, samples, seed) for frame in frames]
+    models = [frames[:1], *([frames[0], frame] for frame in frames[1:])]
+    results = [_compare(pair, estimable, samples, seed) for pair in models]
     return BackboneComparison(
         backbones=[
             {**candidate, "auroc": result["champion"] or result["challenger"], "difference": result["difference"]}
@@ -50,10 +51,10 @@ def compare_backbones(
 
 
 def _compare(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
-    """Returns the AUROC of the best network and of another one, and the difference between them."""
+    """Returns the AUROC of the best network and, if there is a second one, its AUROC and the difference."""
     aurocs = bootstrap_aurocs(models, labels, samples, seed).mean(axis=1)
     exact = [mean_interval([exact_auroc(model, label) for label in labels]) for model in models]
-    return compare_models(aurocs, exact, all(has_same_order(models[0], models[1], label) for label in labels))
+    return compare_models(aurocs, exact, all(has_same_order(models[0], models[-1], label) for label in labels))
 
 
 def comparison_section(comparison: BackboneComparison) -> ReportSection:

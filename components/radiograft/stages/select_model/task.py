@@ -6,13 +6,16 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from radiograft.backbones import get_backbone
 from radiograft.config import AUTO_CUT_OFF, ExtractFeatures
 from radiograft.models.spec import ModelSpec
 from radiograft.training.search import results as search_results
-from radiograft.training.search.comparison import BackboneTrial, choose_candidate
 from radiograft.utils.quoting import quote_name
+
+if TYPE_CHECKING:
+    from radiograft.training.search.comparison import BackboneTrial
 
 CURVES = Path("logs", "fine_tuning")  # TensorBoard logs in a model's folder
 
@@ -40,6 +43,8 @@ def list_backbones(settings: ExtractFeatures) -> list[str]:
 
 def select_backbone(trials: Sequence[BackboneTrial], chosen: BackboneTrial) -> None:
     """Copies the best backbone to `chosen`, with a comparison of all; see `choose_candidate`."""
+    from radiograft.training.search.comparison import choose_candidate  # TensorFlow, which the other tasks do not need
+
     candidates = choose_candidate(trials, chosen)
     for candidate in candidates:
         log.info("%s: validation AUROC %.3f", candidate["backbone"], candidate["trial"]["metrics"]["val_auroc"])

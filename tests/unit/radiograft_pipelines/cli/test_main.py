@@ -137,7 +137,7 @@ def test_run_help_lists_options() -> None:
     text = _radiograft("run", "--help").stdout
     assert re.search(r"--settings TEXT +YAML file, or a preset: demo,", text)
     assert "--set NAME=VALUE" in text
-    assert "--pipeline [transfer_learning|retraining|cutoff_search]" in text
+    assert "--pipeline [transfer_learning|retraining|cutoff_search|backbone_comparison]" in text
     assert "[default: runs]" in text
 
 
