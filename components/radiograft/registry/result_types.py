@@ -146,12 +146,44 @@ class LabelCalibration(TypedDict):
     after: Reliability
 
 
+class ClassReliability(TypedDict):
+    """Reliability of the scores of exclusive classes.
+
+    `curve` and `expected_error` compare the highest score with the accuracy of the class that it predicts, as in
+    `Reliability`. `brier`, 0 to 2, and `log_loss`, in nats, are of all scores of an image (see `ClassMetrics`).
+    """
+
+    expected_error: float
+    brier: float
+    log_loss: float
+    curve: list[Bin]
+
+
+class ClassCalibration(TypedDict):
+    """Calibration of exclusive classes, before and after all logits were divided by one temperature.
+
+    `uninformed_brier` and `uninformed_log_loss` are those of predicting the shares of the classes for every image.
+    """
+
+    temperature: float
+    n_images: int
+    n_patients: int
+    uninformed_brier: float
+    uninformed_log_loss: float
+    before: ClassReliability
+    after: ClassReliability
+
+
 class Calibration(TypedDict):
-    """Calibration on test with temperatures from validation. The means are None if no label is estimable."""
+    """Calibration on test with temperatures from validation. The means are None if no label is estimable.
+
+    `classes` is there for exclusive classes; all labels then have its temperature.
+    """
 
     labels: dict[str, LabelCalibration]
     expected_error: float | None
     scaled_expected_error: float | None
+    classes: NotRequired[ClassCalibration]
 
 
 class Contrast(TypedDict):
@@ -161,11 +193,19 @@ class Contrast(TypedDict):
     difference: Estimate
 
 
+class GroupAccuracy(TypedDict):
+    """Accuracy of exclusive classes in a group, and that of always predicting the majority class of training."""
+
+    accuracy: Contrast
+    majority_accuracy: Estimate
+
+
 class Subgroup(TypedDict):
     """Metrics of one group of a variable.
 
     `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
     in the group and in the rest. It is empty if there are none. `labels` holds the metrics of every label in the group.
+    `classes` is there for exclusive classes if both the group and the rest have enough patients.
     """
 
     variable: str
@@ -175,6 +215,7 @@ class Subgroup(TypedDict):
     compared: list[str]
     mean: dict[str, Contrast]
     labels: dict[str, LabelMetrics]
+    classes: NotRequired[GroupAccuracy]
 
 
 class Shortcut(TypedDict):

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
@@ -40,6 +41,8 @@ SETTINGS: dict[RcKeyType, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
+
+MAX_NAME = 16  # characters of a class beside a confusion matrix
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -95,6 +98,35 @@ def reliability_svg(before: Curve, after: Curve) -> str:
             axes.plot(predicted, observed, color=color, linestyle=dashes, marker=".")
         _format_unit_square(axes, "score", "observed frequency")
         return as_svg(figure)
+
+
+def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Plots a confusion matrix: each cell has its number of images, and a color by its share of the row.
+
+    Args:
+        names: the classes.
+        counts: images by true class (rows) and predicted class (columns).
+    """
+    matrix = np.asarray(counts, np.float64)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
+        side = max(2.2, 0.5 * len(names))
+        figure = Figure(figsize=(side + 1.9, side + 1.5))
+        axes = figure.add_axes((1.8 / (side + 1.9), 1.4 / (side + 1.5), side / (side + 1.9), side / (side + 1.5)))
+        axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", ["#ffffff", BLUE]), vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{count:,.0f}", ha="center", va="center", color=color, fontsize=9)
+        shown = [_shorten(name) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), shown)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        axes.tick_params(length=0)
+        return as_svg(figure)
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
