@@ -75,6 +75,8 @@ class DataSummary(TypedDict):
     notes: NotRequired[list[str]]
     readers: NotRequired[list[ReaderAgreement]]
     labels: NotRequired[list[str]]
+    task: NotRequired[str]
+    task_reason: NotRequired[str]
     image_size: NotRequired[int]
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
