@@ -11,6 +11,7 @@ import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.config.base import SETTINGS_FILE, read_settings
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
@@ -28,7 +29,6 @@ from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results
 
-MULTICLASS = "multiclass"  # of `data_task`
 ANY_THRESHOLD = 0.5  # an AUROC does not depend on it
 
 
@@ -79,7 +79,7 @@ def compute_results(
 
 def exclusive_classes(settings: Evaluate, data: Shards) -> ExclusiveClasses | None:
     """Returns the majority class of training and whether the classes are ordered; None if labels are not exclusive."""
-    if data.summary.get("task") != MULTICLASS:
+    if data.task != MULTICLASS:
         return None
     positives = data.summary["splits"]["train"]["positives"]
     return ExclusiveClasses(max(data.labels, key=positives.__getitem__), settings.evaluate_ordered_classes)

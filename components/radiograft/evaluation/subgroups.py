@@ -71,7 +71,8 @@ def evaluate_subgroups(evaluated: EvaluatedSplit, settings: Evaluate) -> list[Su
 
 def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) -> ReportSection:
     """Returns the report section on subgroups."""
-    content = {"groups": groups, "split": split, "shown": SHOWN, "min_patients": min_patients}
+    exclusive = any("classes" in group for group in groups)
+    content = {"groups": groups, "split": split, "shown": SHOWN, "min_patients": min_patients, "exclusive": exclusive}
     return ReportSection("subgroups.html.j2", content)
 
 

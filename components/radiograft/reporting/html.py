@@ -122,10 +122,11 @@ def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics) -> str
         if estimable
         else "No class has enough patients for an AUROC."
     )
+    majority, accuracy = classes["majority_class"], _with_interval(classes["accuracy"])
     return (
         f"{name} predicts the class of {classes['n_images']:,} test images from {classes['n_patients']:,} patients "
-        f"with an accuracy of {_with_interval(classes['accuracy'])}. Always predicting {classes['majority_class']}, the "
-        f"most frequent of {len(classes['names'])} classes in training, has {_with_interval(classes['majority_accuracy'])}. "
+        f"with an accuracy of {accuracy}. Always predicting {majority}, the most frequent of {len(classes['names'])} "
+        f"classes in training, has {_with_interval(classes['majority_accuracy'])}. "
         f"The balanced accuracy is {_with_interval(classes['balanced_accuracy'])}. {ranking}"
     )
 

@@ -13,6 +13,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
+from numpy.typing import NDArray
+from PIL import Image
 
 from radiograft.registry.result_types import CurvePoint, Trial
 from radiograft.training.search.results import best_trial
@@ -107,6 +109,19 @@ def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         names: the classes.
         counts: images by true class (rows) and predicted class (columns).
     """
+    with matplotlib.rc_context(SETTINGS):
+        return as_svg(_confusion_figure(names, counts))
+
+
+def confusion_pixels(names: Sequence[str], counts: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+    """Plots a confusion matrix as `confusion_svg`; returns uint8 [height, width, 3]."""
+    with io.BytesIO() as content:
+        _confusion_figure(names, counts).savefig(content, format="png")
+        with Image.open(content) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _confusion_figure(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
     matrix = np.asarray(counts, np.float64)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
@@ -122,7 +137,7 @@ def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         axes.set_yticks(range(len(names)), shown)
         axes.set(xlabel="predicted class", ylabel="true class")
         axes.tick_params(length=0)
-        return as_svg(figure)
+        return figure
 
 
 def _shorten(name: str) -> str:
