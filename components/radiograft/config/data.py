@@ -23,6 +23,9 @@ FORMATS = (
 )  # fmt: skip
 UNANIMOUS = "unanimous"
 
+MULTILABEL, MULTICLASS, BINARY = "multilabel", "multiclass", "binary"
+TASKS = (MULTILABEL, MULTICLASS, BINARY)
+
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
 ANY = ",;|/"
@@ -86,6 +89,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         "ChestX-ray14. MedMNIST: name of class 1, or of all classes in order.",
         names=True,
     )
+    data_task: str = setting(
+        AUTO,
+        "What the labels are: independent (`multilabel`, a sigmoid each), classes of which every image has exactly one "
+        "(`multiclass`, a softmax), or a single one (`binary`). `auto` decides from the labels of the images.",
+        choices=(AUTO, *TASKS),
+    )
     data_negatives: str = setting(
         "rest",
         "Which images are negatives: all without the labels (`rest`), or only those marked 'No Finding'.",
@@ -129,6 +138,21 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         check_uri("data_source", self.data_source)
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
+        self._check_task()
+
+    def _check_task(self) -> None:
+        """Rejects a task that does not suit the number of labels."""
+        count = len(self.findings())
+        if self.data_task == MULTICLASS and count < 2:
+            raise ValueError(
+                f"data_task=multiclass needs at least two classes in data_labels, got {self.data_labels!r}: name them, "
+                "or set data_task=binary"
+            )
+        if self.data_task == BINARY and count > 1:
+            raise ValueError(
+                f"data_task=binary needs one label in data_labels, got {count}: name the label whose presence is "
+                "predicted, or set data_task=multiclass or multilabel"
+            )
 
     def findings(self) -> tuple[str, ...]:
         """Returns the labels in the order of `data_labels`. Ingest checks whether the dataset has them.

@@ -45,6 +45,11 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
         "youden",
         "How thresholds are chosen on validation: `youden`, or a minimum sensitivity such as sensitivity=0.9",
     )
+    evaluate_ordered_classes: bool = setting(
+        False,
+        "Whether the exclusive classes (`data_task=multiclass`) are ordered as in `data_labels`, such as grades of a "
+        "disease. If so, Cohen's kappa with quadratic weights is also reported.",
+    )
     gate_noninferiority_margin: float = setting(
         0.02,
         "Non-inferiority margin: maximum loss in test AUROC relative to the production model, tested at the "

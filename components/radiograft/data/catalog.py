@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from radiograft.config.data import MULTICLASS, MULTILABEL
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.registry.results import ReaderAgreement
 
@@ -128,19 +129,29 @@ def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> l
     return [label for label in labels if has_both_classes(part[label_column(label)])]
 
 
-def check_classes(rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None) -> list[str]:
+def check_classes(
+    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None, task: str = MULTILABEL
+) -> list[str]:
     """Rejects data that cannot be trained on, and returns a note for each split with labels that are not estimable.
 
     Args:
         rows: catalog rows.
         labels: names of the labels.
         excluded: image_id and reason of what was left out, for the message.
+        task: `multiclass` requires every class in training.
 
     Raises:
-        ValueError: no label has both classes in training and validation, or the test split is empty.
+        ValueError: no label has both classes in training and validation, the test split is empty, or training lacks an
+            exclusive class.
     """
     estimable = {split: estimable_labels(rows, labels, split) for split in SPLITS}
     counts = count_splits(rows, labels)
+    missing = [label for label, number in counts["train"]["positives"].items() if not number]
+    if task == MULTICLASS and missing and len(missing) < len(labels):
+        raise ValueError(
+            f"training must hold images of every class, and has none of {', '.join(missing)}; "
+            f"got {_format_counts(counts)}" + describe_exclusions(excluded)
+        )
     if not set(estimable["train"]) & set(estimable["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
             "training and validation must hold images with and without the finding, and test must not be empty; "
@@ -207,6 +218,9 @@ class Catalog:
         suspects: images that are kept although they may be defective, see `no_suspects`.
         readers: how far readers agree about each label, if images have several readings.
         files: numbers of the files below the source; None if it is an archive of arrays.
+        task: what is learned from the labels, one of `radiograft.config.data.TASKS`. The columns of the classes of
+            `multiclass` hold 1.0 for the class of the image and 0.0 for all others, or NaN if its class is unknown.
+        task_reason: why, as a clause.
     """
 
     rows: pd.DataFrame
@@ -219,6 +233,8 @@ class Catalog:
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     readers: tuple[ReaderAgreement, ...] = ()
     files: FileCounts | None = None
+    task: str = MULTILABEL
+    task_reason: str = ""
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
@@ -238,11 +254,13 @@ class Catalog:
         """
         return {
             "labels": list(self.labels),
+            "task": self.task,
+            "task_reason": self.task_reason,
             "source": self.source,
             "fingerprint": self.fingerprint(),
             "splits": count_splits(self.rows, self.labels),
             "source_notes": list(self.notes),
-            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
+            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded, self.task)],
             "excluded": summarize_exclusions(self.excluded),
             "readers": list(self.readers),
             "files": count_files(self.files, len(self.rows), self.excluded),
@@ -263,6 +281,8 @@ class Catalog:
         return cls(
             rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
+            task=summary.get("task", MULTILABEL),
+            task_reason=summary.get("task_reason", ""),
             source=summary["source"],
             files=files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),

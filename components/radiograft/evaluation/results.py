@@ -11,17 +11,19 @@ import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.config.base import SETTINGS_FILE, read_settings
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
+from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
 from radiograft.evaluation.backbone_comparison import compare_backbones, comparison_section
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
+from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
-from radiograft.registry.result_types import CurvePoint, Estimate, RandomBaseline, SplitMetrics
+from radiograft.registry.result_types import Calibration, CurvePoint, Estimate, RandomBaseline, SplitMetrics
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
@@ -43,11 +45,14 @@ def compute_results(
         predictions: as `predict_splits` returns them.
     """
     thresholds, metrics = {}, {}
+    classes = exclusive_classes(settings, data)
     for strategy, frame in predictions.groupby("strategy", sort=False):
         by_split = dict(list(frame.groupby("split", sort=False)))
-        thresholds[str(strategy)] = choose_thresholds(by_split["validation"], data.labels, settings.operating_point())
+        thresholds[str(strategy)] = (
+            {} if classes else choose_thresholds(by_split["validation"], data.labels, settings.operating_point())
+        )
         metrics[str(strategy)] = {
-            str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)])
+            str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)], classes)
             for split, part in by_split.items()
         }
     validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
@@ -67,11 +72,19 @@ def compute_results(
         ),
         cut_off_search=search_results.read_trials(inputs.model),
         backbone_comparison=compare_backbones(inputs.model, validation, data.labels, samples, settings.train_seed),
-        random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
+        random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels, classes),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
-        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
+        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED], classes),
     )
+
+
+def exclusive_classes(settings: Evaluate, data: Shards) -> ExclusiveClasses | None:
+    """Returns the majority class of training and whether the classes are ordered; None if labels are not exclusive."""
+    if data.task != MULTICLASS:
+        return None
+    positives = data.summary["splits"]["train"]["positives"]
+    return ExclusiveClasses(max(data.labels, key=positives.__getitem__), settings.evaluate_ordered_classes)
 
 
 def rows_to_analyze(data: Shards) -> pd.DataFrame:
@@ -82,15 +95,23 @@ def rows_to_analyze(data: Shards) -> pd.DataFrame:
 
 
 def compute_split_metrics(
-    settings: Evaluate, predictions: pd.DataFrame, labels: tuple[str, ...], thresholds: Mapping[str, float]
+    settings: Evaluate,
+    predictions: pd.DataFrame,
+    labels: tuple[str, ...],
+    thresholds: Mapping[str, float],
+    classes: ExclusiveClasses | None = None,
 ) -> SplitMetrics:
     """Computes the metrics of one strategy on one split with the bootstrap settings of the run."""
-    samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
-    return evaluate_predictions(predictions, labels, thresholds, samples, seed, settings.evaluate_min_patients)
+    samples, seed, patients = settings.evaluate_bootstrap_samples, settings.train_seed, settings.evaluate_min_patients
+    return evaluate_predictions(predictions, labels, thresholds, samples, seed, patients, classes)
 
 
 def evaluate_random_baseline(
-    settings: Evaluate, inputs: EvaluateInputs, predictions: pd.DataFrame, labels: tuple[str, ...]
+    settings: Evaluate,
+    inputs: EvaluateInputs,
+    predictions: pd.DataFrame,
+    labels: tuple[str, ...],
+    classes: ExclusiveClasses | None = None,
 ) -> RandomBaseline | None:
     """Compares a linear classifier on pretrained and on randomly initialized features, by validation AUROC.
 
@@ -102,7 +123,7 @@ def evaluate_random_baseline(
         return None
     is_pretrained = (predictions["strategy"] == "feature_extraction") & (predictions["split"] == "validation")
     pretrained, random = (
-        compute_split_metrics(settings, frame, labels, choose_thresholds(frame, labels))
+        compute_split_metrics(settings, frame, labels, {} if classes else choose_thresholds(frame, labels), classes)
         for frame in (predictions[is_pretrained], pd.read_parquet(path))
     )
     return RandomBaseline(
@@ -120,6 +141,7 @@ def analyze(
     predictions: pd.DataFrame,
     thresholds: Mapping[str, float],
     metrics: Mapping[str, SplitMetrics],
+    classes: ExclusiveClasses | None = None,
 ) -> Analyses:
     """Analyzes calibration, subgroups and shortcuts of one strategy, and confounders in training.
 
@@ -132,18 +154,28 @@ def analyze(
             `prediction_frame`.
         thresholds: label -> threshold.
         metrics: metrics of validation and test.
+        classes: describes the labels if they are exclusive classes, else None.
     """
     parts = {split: _select_split(predictions, split) for split in ("validation", "test")}
     estimable = {split: metrics[split]["mean"]["labels"] for split in parts}
     split = "test" if estimable["test"] else "validation"
-    evaluated = EvaluatedSplit(parts[split], _select_split(rows, split), thresholds, list(metrics[split]["labels"]))
+    labels = list(metrics[split]["labels"])
+    evaluated = EvaluatedSplit(parts[split], _select_split(rows, split), thresholds, labels, classes)
     return {
-        "calibration": calibration.calibrate(parts["validation"], parts["test"], estimable["test"]),
+        "calibration": _calibrate(parts, labels, estimable["test"], classes),
         "judged_on": split,
         "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
         "shortcuts": shortcuts.find_shortcuts(_select_split(rows, "train"), evaluated, estimable[split]),
-        "confounders": confounders.find_confounders(_select_split(rows, "train"), list(metrics[split]["labels"])),
+        "confounders": confounders.find_confounders(_select_split(rows, "train"), labels),
     }
+
+
+def _calibrate(
+    parts: Mapping[str, pd.DataFrame], labels: Sequence[str], estimable: Sequence[str], classes: ExclusiveClasses | None
+) -> Calibration:
+    if classes is None:
+        return calibration.calibrate(parts["validation"], parts["test"], estimable)
+    return class_calibration.calibrate_classes(parts["validation"], parts["test"], labels, estimable)
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:

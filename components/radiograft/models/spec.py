@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from radiograft.config import Preprocess
-from radiograft.config.data import AUTO, STRETCH
+from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
 from radiograft.imaging.geometry import GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
@@ -67,7 +67,9 @@ class ModelSpec:
         tensors: names of the tensors that other parts of the program use.
         image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
         gray_range: values of 16-bit images that are black and white, see `ImageInput`.
-        thresholds: decision threshold by label; only published models have them.
+        thresholds: decision threshold by label; only published models have them, and those of exclusive classes have
+            none.
+        task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
     """
 
     image_size: int
@@ -81,6 +83,12 @@ class ModelSpec:
     thresholds: Mapping[str, float] | None = None
     image_resize: str = STRETCH
     gray_range: GrayRange | None = None
+    task: str = MULTILABEL
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the labels are classes of which every image has exactly one, so that probabilities sum to 1."""
+        return self.task == MULTICLASS
 
     @property
     def image_input(self) -> ImageInput:
@@ -98,6 +106,8 @@ class ModelSpec:
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs of the Keras network and of both signatures by name."""
         meaning = "probability of each label; labels are independent"
+        if self.is_exclusive:
+            meaning = "probability of each class; they sum to 1"
         return {"probabilities": TensorInfo("float32", (None, len(self.labels)), meaning)}
 
     @property
@@ -146,6 +156,7 @@ class ModelSpec:
         names = ("image_size", "backbone", "weights", "cut_off", "strategy")
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
+        known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
@@ -158,6 +169,8 @@ class ModelSpec:
         Preprocess(image_size=self.image_size, image_resize=self.image_resize, image_gray_range=gray)  # checks ranges
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be names, got {self.labels}")
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
 from radiograft.reporting import html
+from radiograft.reporting.classes import class_rows, confusion_plot
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
 from radiograft.training.search.results import best_trial
@@ -119,6 +120,8 @@ def render_report(report: Report) -> str:
         .render(
             report=report,
             headline=html.headline(report.published, report.test),
+            class_rows=class_rows(report.test),
+            confusion=confusion_plot(report.test["classes"]) if "classes" in report.test else None,
             notes=list(
                 dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))
             ),

@@ -10,9 +10,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
+from numpy.typing import NDArray
+from PIL import Image
 
 from radiograft.registry.result_types import CurvePoint, Trial
 from radiograft.training.search.results import best_trial
@@ -47,6 +50,8 @@ SETTINGS: dict[RcKeyType, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
+
+MAX_NAME = 16  # characters of a class beside a confusion matrix
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -102,6 +107,50 @@ def reliability_svg(before: Curve, after: Curve) -> str:
             axes.plot(predicted, observed, color=color, linestyle=dashes, marker=".")
         _format_unit_square(axes, "score", "observed frequency")
         return as_svg(figure)
+
+
+def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Plots a confusion matrix: each cell has its number of images, and a color by its share of the row.
+
+    Args:
+        names: the classes.
+        counts: images by true class (rows) and predicted class (columns).
+    """
+    with matplotlib.rc_context(SETTINGS):
+        return as_svg(_confusion_figure(names, counts))
+
+
+def confusion_pixels(names: Sequence[str], counts: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+    """Plots a confusion matrix as `confusion_svg`; returns uint8 [height, width, 3]."""
+    with io.BytesIO() as content:
+        _confusion_figure(names, counts).savefig(content, format="png")
+        with Image.open(content) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _confusion_figure(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
+    matrix = np.asarray(counts, np.float64)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
+        shown = [_shorten(name) for name in names]
+        side, longest = max(2.2, 0.5 * len(names)), max(map(len, shown))
+        left, below = 0.55 + 0.085 * longest, 0.6 + 0.06 * longest  # inches
+        width, height = left + side + 0.1, below + side + 0.1
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((left / width, below / height, side / width, side / height))
+        axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", ["#ffffff", BLUE]), vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{count:,.0f}", ha="center", va="center", color=color, fontsize=9)
+        axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), shown)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        axes.tick_params(length=0)
+        return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:

@@ -72,11 +72,11 @@ def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tup
 
 
 def has_contradiction(findings: pd.DataFrame, labels: Iterable[str]) -> pd.Series[bool]:
-    """Returns which images have both 'No Finding' and a label.
+    """Returns which images have both 'No Finding' and another label.
 
     Other columns do not count: they may hold findings that nobody requested, or no findings, such as `male`.
     """
-    return _any(findings, [NO_FINDING]) & _any(findings, labels)
+    return _any(findings, [NO_FINDING]) & _any(findings, set(labels) - {NO_FINDING})
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.config.data import STRETCH
+from radiograft.config.data import MULTILABEL, STRETCH
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
@@ -63,6 +63,11 @@ class Shards:
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,
         )
+
+    @property
+    def task(self) -> str:
+        """What is learned from the labels, one of `radiograft.config.data.TASKS`."""
+        return self.summary.get("task", MULTILABEL)
 
     @property
     def image_size(self) -> int:
@@ -131,9 +136,10 @@ class Shards:
         return [image_id.numpy().decode() for image_id in ids.skip(step * batch_size).take(batch_size)]
 
     def identity(self) -> dict[str, Any]:
-        """Returns what identifies these shards: data, image size, augmentation and number of stored images."""
+        """Returns what identifies these shards: data, task, image size, augmentation and number of stored images."""
         return {
             "fingerprint": self.summary["fingerprint"],
+            "task": self.task,
             "image_input": self.image_input,
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),

@@ -27,7 +27,7 @@ from radiograft.training.datasets import data_from_activations, fit_batch_size
 from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
 from radiograft.training.history import History
 from radiograft.training.search import comparison
-from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainConfig, train
 
 
@@ -51,7 +51,8 @@ def run(
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
-        points, scores = compute_curve(extraction, {split: data.truth(split) for split in FITTED_SPLITS})
+        truth = {split: data.truth(split) for split in FITTED_SPLITS}
+        points, scores = compute_curve(extraction, truth, get_task(data.task, data.labels).activation)
         write_curve(features, points, scores, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
@@ -73,6 +74,7 @@ def run(
         head=head,
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
+        task=data.task,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -141,6 +143,7 @@ def _fit(
     extractor = _build_extractor(extraction.backbone, backbone_spec, layer, settings.model_cut_off)
     training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
+    task = get_task(data.task, data.labels)
     classifier = build_classifier(
         extractor.output.shape[-1],
         len(data.labels),
@@ -148,7 +151,7 @@ def _fit(
         dropout=settings.model_dropout,
         l2=settings.model_l2,
         seed=seed,
-        activation=MultilabelTask().activation,
+        activation=task.activation,
     )
     config = TrainConfig(
         name=logs.name.replace("_", " "),
@@ -159,6 +162,7 @@ def _fit(
         patience=settings.train_patience,
         logs=logs,
         head=head_layers(classifier),
+        task=task,
     )
     network = attach_classifier(extractor, classifier)
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)

@@ -24,6 +24,7 @@ from radiograft.training.datasets import fit_batch_size
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainConfig
 
 
@@ -56,6 +57,7 @@ def run(
         patience=settings.train_patience,
         logs=logs / "fine_tuning",
         head=spec.head,
+        task=get_task(spec.task, spec.labels),
     )
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)

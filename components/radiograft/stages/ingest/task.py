@@ -12,8 +12,9 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
+from radiograft.config.data import MULTICLASS
 from radiograft.config.data_policy import FAIL, LEAK
-from radiograft.data import change_detection, splits
+from radiograft.data import change_detection, splits, tasks
 from radiograft.data.catalog import (
     Catalog,
     check_classes,
@@ -54,7 +55,8 @@ def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
         batch_size: `train_batch_size`; a note says if it is larger than the training set.
 
     Raises:
-        ValueError: A label is unknown, a defect is set to fail in data_policy, no label has both classes in training
+        ValueError: A label is unknown, a defect is set to fail in data_policy, images do not have
+            exactly one class although data_task requires it, no label has both classes in training
             and in validation, the test split is empty, or the reader rejects the source. Nothing is written.
         FileNotFoundError: The source, its table or an official list is missing.
     """
@@ -75,7 +77,8 @@ def build_catalog(settings: Ingest) -> Catalog:
     with redact_names(_private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
-            check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
+            alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
+            check_known_labels(labels, set(map(str, source.findings)) - alone)
     source, agreement = readers.merge_readings(source, settings)
     if settings.deidentifies():
         source = deidentify(source)
@@ -84,11 +87,15 @@ def build_catalog(settings: Ingest) -> Catalog:
     rows = _split(source.rows, settings, data_filter)
     for label in labels:
         rows[label_column(label)] = source.findings.get(label, 0.0)
+    if settings.data_task == MULTICLASS:
+        columns = [label_column(label) for label in labels]
+        rows[columns] = tasks.exclude_other_classes(rows[columns])
     rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
     rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
-    _check_classes(rows, settings, data_filter.excluded())
+    choice = _resolve_task(rows, settings, source.findings.loc[rows.index])
+    _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
@@ -103,6 +110,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             *row_checks.duplicate_notes(rows),
             *row_checks.label_notes(source.findings, labels),
             *single_patient_notes(rows, labels),
+            *tasks.exclusive_pair_notes(choice.task, labels),
             *contained_notes(
                 source.findings,
                 [label for label in labels if label in source.findings],
@@ -114,14 +122,22 @@ def build_catalog(settings: Ingest) -> Catalog:
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
         files=source.files,
+        task=choice.task,
+        task_reason=choice.reason,
     )
 
 
-def _check_classes(rows: pd.DataFrame, settings: Ingest, excluded: pd.DataFrame) -> None:
+def _resolve_task(rows: pd.DataFrame, settings: Ingest, findings: pd.DataFrame) -> tasks.TaskChoice:
+    labels = settings.findings()
+    truth = rows[[label_column(label) for label in labels]].set_axis(list(labels), axis="columns")
+    return tasks.resolve_task(settings.data_task, truth, findings, named=not settings.deidentifies())
+
+
+def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd.DataFrame) -> None:
     try:
-        check_classes(rows, settings.findings(), excluded)
+        check_classes(rows, settings.findings(), excluded, task)
     except ValueError as error:
-        advice = advise_splits(rows, settings)
+        advice = advise_splits(rows, settings, task)
         raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 
@@ -161,6 +177,7 @@ def _report(catalog: Catalog) -> None:
         catalog.rows["patient_id"].nunique(),
         summary["fingerprint"][:12],
     )
+    log.info("task: %s, because %s", catalog.task, catalog.task_reason)
     for name, count in summary["splits"].items():
         positives = ", ".join(f"{number} {label}" for label, number in list(count["positives"].items())[:MAX_LISTED])
         log.info("  %-10s %6d images  %6d patients  %s", name, count["pictures"], count["patients"], positives)

@@ -153,6 +153,8 @@ def _describe(
     converted = modes[~modes.isin(["", "L"])].value_counts().sort_index()
     totals = {
         "labels": list(catalog.labels),
+        "task": catalog.task,
+        "task_reason": catalog.task_reason,
         "image_size": target.size,
         "image_resize": target.resize,
         "gray_range": target.gray_range,
@@ -160,7 +162,7 @@ def _describe(
         "fingerprint": catalog.fingerprint(),
         "splits": count_splits(rows, catalog.labels),
         "catalogued": count_splits(catalog.rows, catalog.labels),
-        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded)],
+        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded, catalog.task)],
         "excluded": summarize_exclusions(excluded),
         "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
