@@ -173,7 +173,7 @@ def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -
 def tinted(seed: int, tint: tuple[float, float, float]) -> np.ndarray:
     """Returns tissue of one hue: smooth noise times a color, uint8 [SIZE, SIZE, 3]."""
     coarse = Image.fromarray(noise(8, seed)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    return (np.asarray(coarse)[..., None] * 0.2 * np.array(tint) + 150 * np.array(tint)).astype("uint8")
+    return (np.asarray(coarse)[..., None] * 0.5 * np.array(tint) + 90 * np.array(tint)).astype("uint8")
 
 
 PINK, GREEN_TINT = (1.0, 0.6, 0.5), (0.5, 1.0, 0.4)
