@@ -13,27 +13,46 @@ from radiograft import storage
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import Normalization
 from radiograft.backbones.torch_layers import set_torch_weights
+from radiograft.imaging.geometry import GRAY, RGB
 from radiograft.models import hdf5_check
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage.torch_checkpoint import is_torch_checkpoint, read_tensors
 
 log = logging.getLogger(__name__)
 
+COLORS = ("red", "green", "blue")  # order of the channels of an RGB image
+
 
 def normalized_input(
-    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES
+    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES, channels: int = GRAY
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [n, size, size, 1], and the normalized image, float32 [n, size, size, 3]."""
-    gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
-    channels = [
-        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(gray)
+    """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32 [n, size, size, 3].
+
+    Each channel of the network reads the gray image, or its own color of an RGB image.
+    """
+    image = keras.Input((image_size, image_size, channels), dtype="uint8", name=names.image)
+    normalized = [
+        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"normalise_{color}")(
+            image if channels == GRAY else select_color(image, color)
+        )
         for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
-    return gray, keras.layers.Concatenate(name=names.normalized, dtype="float32")(channels)
+    return image, keras.layers.Concatenate(name=names.normalized, dtype="float32")(normalized)
 
 
-def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_size: int = 224) -> keras.Model:
-    """Builds a backbone without its classifier as one flat graph, from gray 8-bit images to the last feature map.
+def select_color(image: keras.KerasTensor, color: str) -> keras.KerasTensor:
+    """Returns `red`, `green` or `blue` of an RGB image, [n, size, size, 1], by layers that are built into Keras."""
+    size, place = image.shape[1], COLORS.index(color)
+    planes = keras.layers.Reshape((size, size, RGB, 1), dtype="float32", name=f"planes_for_{color}")(image)
+    cropping = ((0, 0), (0, 0), (place, RGB - 1 - place))
+    plane = keras.layers.Cropping3D(cropping, dtype="float32", name=f"select_{color}")(planes)
+    return keras.layers.Reshape((size, size, 1), dtype="float32", name=color)(plane)
+
+
+def build_backbone(
+    name: str, weights: str = "imagenet", md5: str = "", image_size: int = 224, channels: int = GRAY
+) -> keras.Model:
+    """Builds a backbone without its classifier as one flat graph, from 8-bit images to the last feature map.
 
     Args:
         name: one of `radiograft.backbones.list_backbones()`.
@@ -41,10 +60,12 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
             of Keras or of a PyTorch checkpoint with torchvision's names.
         md5: the MD5 that the weight file must have; empty to accept any.
         image_size: side of the square input in pixels.
+        channels: of the input: 1 for gray images, which all channels of the network read, or 3 for RGB.
 
     Returns:
-        A network from uint8 [n, image_size, image_size, 1], 0 black to 255 white, to the last feature map, float32
-        [n, height, width, channels]; its sides are image_size / 32 except in AlexNet, SqueezeNet and InceptionV3.
+        A network from uint8 [n, image_size, image_size, channels], 0 black to 255 white, to the last feature map,
+        float32 [n, height, width, features]; its sides are image_size / 32 except in AlexNet, SqueezeNet and
+        InceptionV3.
 
     Raises:
         ValueError: the name is unknown, the network does not support the image size, or the weight file has another MD5
@@ -59,7 +80,7 @@ def build_backbone(name: str, weights: str = "imagenet", md5: str = "", image_si
     spec = get_backbone(name)
     spec.check_image_size(image_size)
     pretrained, normalization = (None, spec.normalization) if weights == "none" else _pretrained(spec, weights, md5)
-    _, normalized = normalized_input(image_size, normalization)
+    _, normalized = normalized_input(image_size, normalization, channels=channels)
     network = spec.build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
     if pretrained is not None:

@@ -75,6 +75,7 @@ def run(
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
         task=data.task,
+        channels=data.image_input.channels,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -91,7 +92,9 @@ def _extract(
     checkpoints: Checkpoints,
 ) -> FeatureSet:
     """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
-    backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
+    backbone = build_backbone(
+        settings.model_backbone, weights, settings.model_weights_md5, data.image_size, data.image_input.channels
+    )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
     if settings.model_feature_layer not in (AUTO, LAST):
