@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, STRETCH
 from radiograft.imaging.geometry import GrayRange, ImageInput, as_range
@@ -67,6 +68,7 @@ class ModelSpec:
         tensors: names of the tensors that other parts of the program use.
         image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
         gray_range: values of 16-bit images that are black and white, see `ImageInput`.
+        normalization: what the network does to its input before the backbone; None in contracts of older versions.
         thresholds: decision threshold by label; only published models have them.
     """
 
@@ -81,6 +83,7 @@ class ModelSpec:
     thresholds: Mapping[str, float] | None = None
     image_resize: str = STRETCH
     gray_range: GrayRange | None = None
+    normalization: Normalization | None = None
 
     @property
     def image_input(self) -> ImageInput:
@@ -147,6 +150,8 @@ class ModelSpec:
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
+        if stored := values.get("normalization"):
+            known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)

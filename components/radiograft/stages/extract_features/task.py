@@ -14,7 +14,7 @@ from radiograft.config.base import record_settings
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.models.backbone import build_backbone
+from radiograft.models.backbone import build_backbone, read_normalization
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
 from radiograft.models.predictor import Predictor
@@ -70,6 +70,7 @@ def run(
         head=head,
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
+        normalization=read_normalization(extraction.backbone),
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -84,7 +85,9 @@ def _extract(
     checkpoints: Checkpoints,
 ) -> FeatureSet:
     """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
-    backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
+    backbone = build_backbone(
+        settings.model_backbone, weights, settings.model_weights_md5, data.image_size, settings.model_normalization
+    )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
     if settings.model_feature_layer not in (AUTO, LAST):
