@@ -106,7 +106,7 @@ def fit_torch(
     entries = [(network.get_layer(name), prefix) for name, prefix in names]
     pairs = [(layer, _torch_entries(layer, prefix, has_biases)) for layer, prefix in entries]
     needed = [entry.name for _, group in pairs for entry in group]
-    return _fit(network, pairs, _current_names(tensors, needed))
+    return _fit(network, pairs, current_names(tensors, needed))
 
 
 def fit_keras(network: keras.Model, names: Iterable[tuple[str, str]], tensors: Tensors) -> WeightFit:
@@ -185,7 +185,7 @@ def _fit(network: keras.Model, pairs: Sequence[tuple[keras.Layer, list[_Entry]]]
     )
 
 
-def _current_names(tensors: Tensors, needed: Sequence[str]) -> Tensors:
+def current_names(tensors: Tensors, needed: Sequence[str]) -> Tensors:
     """Returns the tensors under torchvision's names, without the prefix with which most of the needed ones fit."""
     renamed = {_OLD_NAME.sub(r".\1\2.", name): tensor for name, tensor in tensors.items()}
     ends = {needed[0], needed[-1]}

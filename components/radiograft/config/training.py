@@ -127,7 +127,7 @@ class ExtractFeatures(Training):
             if not self.model_weights.endswith(WEIGHT_FILES):
                 raise ValueError(
                     f"model_weights must be {', '.join(NAMED_WEIGHTS)}, or a file whose name ends in "
-                    f"{', '.join(WEIGHT_FILES)}, got {self.model_weights!r}; a SavedModel cannot be cut at a layer"
+                    f"{', '.join(WEIGHT_FILES)}; a SavedModel cannot be cut at a layer; got {self.model_weights!r}"
                 )
         if not re.fullmatch(r"([0-9A-Fa-f]{32})?", self.model_weights_md5):
             raise ValueError(f"model_weights_md5 must be 32 hexadecimal digits, got {self.model_weights_md5!r}")

@@ -59,11 +59,15 @@ def open_weights(weights: str, md5: str = "") -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ModuleNotFoundError: the package is not installed.
+        RuntimeError: the package is not installed.
         ValueError: the file has another checksum.
     """
     if weights in PACKAGES:
-        with open_package(weights) as path:
+        with contextlib.ExitStack() as stack:
+            try:
+                path = stack.enter_context(open_package(weights))
+            except ModuleNotFoundError as error:
+                raise RuntimeError(str(error)) from error
             _check_md5(weights, path.read_bytes(), md5)
             yield path
         return

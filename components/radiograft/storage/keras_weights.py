@@ -51,10 +51,10 @@ def read_hdf5(path: Path) -> KerasFile:
             link = file.get("model_weights", getlink=True)
             root = file["model_weights"] if isinstance(link, h5py.HardLink) else file
             layers = list(_legacy_layers(root) if "layer_names" in root.attrs else _layers(root))
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name} must be an HDF5 file of Keras: {error}") from error
+    except Exception as error:  # h5py raises many types
+        raise ValueError(f"the HDF5 file must be one of Keras: {error}") from error
     if not any(layer.arrays for layer in layers):
-        raise ValueError(f"{path.name} must be an HDF5 file of Keras, but it has no weights")
+        raise ValueError("the HDF5 file must be one of Keras, but it has no weights")
     return KerasFile(layers, {})
 
 
@@ -64,7 +64,7 @@ def read_keras(path: Path) -> KerasFile:
     Raises:
         ValueError: the file is corrupt.
     """
-    with open_members(io.BytesIO(path.read_bytes())) as zipped, tempfile.TemporaryDirectory() as folder:
+    with open_members(io.BytesIO(path.read_bytes())) as zipped, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         config = parse_json_object(read_member(zipped, KERAS_CONFIG), KERAS_CONFIG)
         weights = Path(folder) / f"{path.stem}.weights.h5"
         weights.write_bytes(read_member(zipped, KERAS_WEIGHTS))

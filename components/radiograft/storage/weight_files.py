@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from radiograft.storage import keras_weights, npz_archive, numpy_pickle, torch_checkpoint
 from radiograft.storage.keras_weights import HDF5_START, KERAS_WEIGHTS, KerasFile, KerasLayer
+from radiograft.storage.safe_pickle import UnsafeCheckpointError
 from radiograft.storage.zip_members import ZIP_START, member_names
 
 TORCH, KERAS, TFLITE = "torch", "keras", "tflite"  # names and axes of tensors
@@ -62,7 +63,8 @@ def read_weight_file(path: Path) -> WeightFile:
     try:
         return _read(path)
     except ValueError as error:
-        raise type(error)(f"{path.name} must be a readable weight file: {error}") from error
+        kind = UnsafeCheckpointError if isinstance(error, UnsafeCheckpointError) else ValueError
+        raise kind(f"{path.name} must be a readable weight file: {error}") from error
 
 
 def _read(path: Path) -> WeightFile:
