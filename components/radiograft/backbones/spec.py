@@ -45,16 +45,17 @@ class Normalization:
         return Normalization(self.mean[:1] * count, self.std[:1] * count, channels)
 
     def describe(self) -> str:
-        """Returns the normalization as a sentence for people.
+        """Returns the normalization for people: its name, if it has one, and the calculation.
 
         Example:
             >>> TORCHXRAYVISION.describe()
-            'gray: x / 255 less 0.5, divided by 0.000488281 (-1024 to 1024)'
+            'torchxrayvision: gray, x / 255 less 0.5, divided by 0.000488281 (-1024 to 1024)'
         """
+        name = next((f"{name}: " for name, known in NORMALIZATIONS.items() if known == self), "")
         mean, std = (", ".join(f"{value:.6g}" for value in dict.fromkeys(values)) for values in (self.mean, self.std))
         low = min((0 - m) / s for m, s in zip(self.mean, self.std, strict=True))
         high = max((1 - m) / s for m, s in zip(self.mean, self.std, strict=True))
-        return f"{', '.join(self.channels)}: x / 255 less {mean}, divided by {std} ({low:.4g} to {high:.4g})"
+        return f"{name}{', '.join(self.channels)}, x / 255 less {mean}, divided by {std} ({low:.4g} to {high:.4g})"
 
 
 GRAY = ("gray",)
@@ -83,7 +84,7 @@ class WeightLayout:
         family: the origin, such as `torchvision`.
         names: each layer that has weights, with its prefix in the file.
         normalization: what these weights expect of the input.
-        order: order of axes and names of tensors, `torch` or `keras`, see `radiograft.storage.weight_files`.
+        order: order of axes and names of tensors: `torch`, `keras` or `tflite`, see `radiograft.storage.weight_files`.
         build: constructor of the network of this origin, if it differs from the backbone's.
         marker: a layer that only this constructor's network has; Keras files with it are of this network.
         has_biases: whether the convolutions have biases in the file where they have them in Keras.

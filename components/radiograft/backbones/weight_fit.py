@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from radiograft.storage.weight_files import TFLITE, WeightFile
+from radiograft.storage.weight_files import WeightFile
 
 if TYPE_CHECKING:
     import keras
@@ -163,11 +163,6 @@ def fit_folded(network: keras.Model, tensors: Tensors) -> WeightFit:
         )  # from (output, height, width, input)
         renamed |= {f"{layer.name}/{n}": part for n, part in enumerate((one, bias, zero, one - layer.epsilon))}
     return fit_keras(network, [(layer.name, layer.name) for layer in network.layers if layer.weights], renamed)
-
-
-def fit_file(network: keras.Model, file: WeightFile) -> WeightFit:
-    """Fits a file of Keras, or one with folded normalizations."""
-    return fit_folded(network, file.tensors) if file.order == TFLITE else fit_keras_file(network, file)
 
 
 def _fit(network: keras.Model, pairs: Sequence[tuple[keras.Layer, list[_Entry]]], tensors: Tensors) -> WeightFit:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from radiograft.backbones import BackboneSpec, get_backbone, list_backbones
 from radiograft.backbones.weight_fit import current_names
 from radiograft.config.training import AUTO_NORMALIZATION
-from radiograft.models.pretrained import FittedNetwork, choose_normalization, fit_backbone
+from radiograft.models.pretrained import SOURCES, FittedNetwork, choose_normalization, fit_backbone
 from radiograft.storage.weight_files import TORCH, WeightFile, read_weight_file
 
+_NUMBER = re.compile(r"_\d+(?=/)")
 MAX_MISFITS = 3  # backbones that are listed if none fits
 FAMILIES = {
     "keras": "Keras (layers of keras.applications)",
@@ -98,13 +100,13 @@ def _problems(match: BackboneMatch) -> int:
 
 
 def _candidates(file: WeightFile) -> list[BackboneSpec]:
-    """Returns the backbones of which at least half of the known layers are in the file, or all that might fit."""
+    """Returns the backbones of which at least half of the known layers are in the file, or the closest."""
     specs = [get_backbone(name) for name in list_backbones()]
-    if file.order == TORCH:
-        specs = [spec for spec in specs if any(layout.order == TORCH for layout in spec.layouts)]
+    if file.order in SOURCES:
+        specs = [spec for spec in specs if any(layout.order == file.order for layout in spec.layouts)]
     shares = {spec.name: _share(spec, file) for spec in specs}
-    likely = [spec for spec in specs if shares[spec.name] >= 0.5]
-    return likely or specs
+    specs.sort(key=lambda spec: -shares[spec.name])
+    return [spec for spec in specs if shares[spec.name] >= 0.5] or specs[:MAX_MISFITS]
 
 
 def _share(spec: BackboneSpec, file: WeightFile) -> float:
@@ -116,7 +118,10 @@ def _share(spec: BackboneSpec, file: WeightFile) -> float:
         layers = [prefix for layout in spec.layouts if layout.order == file.order for _, prefix in layout.names]
         needed = [f"{name}/0" for name in (layers if not file.layers and layers else spec.cut_offs)]
         names = set(file.tensors)
-    return len(names.intersection(needed)) / len(needed)
+    # Keras numbers some layers by a counter of the process.
+    unnumbered = {_NUMBER.sub("", name) for name in names}
+    exact = len(names.intersection(needed))
+    return max(exact, sum(name in unnumbered for name in needed)) / max(len(needed), 1)
 
 
 def _scaling(fitted: FittedNetwork, file: WeightFile, name: str) -> str:

@@ -16,7 +16,7 @@ from radiograft import storage
 from radiograft.backbones import BackboneSpec
 from radiograft.backbones.packages import PACKAGES, open_package
 from radiograft.backbones.spec import GRAY, NORMALIZATIONS, TORCHXRAYVISION, Normalization, WeightLayout
-from radiograft.backbones.weight_fit import WeightFit, fit_file, fit_keras, fit_torch
+from radiograft.backbones.weight_fit import WeightFit, fit_folded, fit_keras, fit_keras_file, fit_torch
 from radiograft.config.training import AUTO_NORMALIZATION
 from radiograft.storage.keras_weights import RESCALING_PREFIX
 from radiograft.storage.weight_files import TFLITE, TORCH, WeightFile, read_weight_file
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Build = Callable[..., keras.Model]
 INPUT_SIDE = 224  # of the network into which weights are loaded; it changes no weight
+SOURCES = {TORCH: "PyTorch", TFLITE: "TFLite"}  # without a layout, these fit no network
 UNKNOWN_SCALING = "radimagenet"  # in the name of files whose publishers do not say how the input is scaled
 
 
@@ -117,7 +118,7 @@ def fit_backbone(spec: BackboneSpec, file: WeightFile) -> FittedNetwork:
     variants = [_fit_variant(spec, file, layout) for layout in _layouts(spec, file)]
     if not variants:
         raise ValueError(
-            f"its tensors have the names of PyTorch, but there is no name map from PyTorch to {spec.name}; "
+            f"its tensors are named as in {SOURCES[file.order]}, but there is no name map from that to {spec.name}; "
             "give a file of Keras"
         )
     return min(variants, key=lambda fitted: fitted.fit.problems)
@@ -125,8 +126,8 @@ def fit_backbone(spec: BackboneSpec, file: WeightFile) -> FittedNetwork:
 
 def _layouts(spec: BackboneSpec, file: WeightFile) -> list[WeightLayout | None]:
     """Returns the layouts to try; None is Keras's own."""
-    if file.order == TORCH:
-        return [layout for layout in spec.layouts if layout.order == TORCH]
+    if file.order in SOURCES:
+        return [layout for layout in spec.layouts if layout.order == file.order]
     names = {layer.name for layer in file.layers}
     marked = [layout for layout in spec.layouts if layout.marker and layout.marker in names]
     others = [layout for layout in spec.layouts if layout.order == file.order and not file.layers]
@@ -135,7 +136,7 @@ def _layouts(spec: BackboneSpec, file: WeightFile) -> list[WeightLayout | None]:
 
 def _fit_variant(spec: BackboneSpec, file: WeightFile, layout: WeightLayout | None) -> FittedNetwork:
     build = (layout.build if layout else None) or spec.build
-    family = layout.family if layout else TFLITE if file.order == TFLITE else "keras"
+    family = layout.family if layout else "keras"
     fit = _fit(build, file, layout, 3)
     if fit.input_channels() == 1:
         fit, family = _fit(build, file, layout, 1), "torchxrayvision" if file.order == TORCH else family
@@ -147,7 +148,9 @@ def _fit_variant(spec: BackboneSpec, file: WeightFile, layout: WeightLayout | No
 def _fit(build: Build, file: WeightFile, layout: WeightLayout | None, channels: int) -> WeightFit:
     network = build(include_top=False, weights=None, input_shape=(INPUT_SIDE, INPUT_SIDE, channels))
     if layout is None or layout.order != file.order:
-        return fit_file(network, file)
+        return fit_keras_file(network, file)
+    if layout.order == TFLITE:
+        return fit_folded(network, file.tensors)
     if layout.order == TORCH:
         return fit_torch(network, layout.names, file.tensors, has_biases=layout.has_biases)
     return fit_keras(network, layout.names, file.tensors)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from radiograft_pipelines.cli.console import cli_errors, console, import_tensorflow
+from radiograft_pipelines.cli.console import SafeConsole, cli_errors, import_tensorflow
+from radiograft_pipelines.cli.model_tables import FILE_WIDTH
 
 if TYPE_CHECKING:
     from radiograft.models.inspection import Inspection
@@ -46,6 +48,7 @@ def _print_inspection(name: str, inspection: Inspection) -> None:
         ("input", inspection.scaling),
     ):
         facts.add_row(Text(fact), Text(value, overflow="fold"))
+    console = SafeConsole(width=None if sys.stdout.isatty() else FILE_WIDTH)
     console.print(facts)
     table = Table("backbone", "fits", "missing", "misshapen", "surplus", box=None, pad_edge=False)
     for match in inspection.matches:

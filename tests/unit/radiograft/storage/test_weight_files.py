@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import struct
 import tarfile
@@ -88,7 +87,7 @@ def test_read_weight_file_hostile_pickle_is_refused_and_runs_nothing(
     call = opcodes.replace(code("FOLDER"), code(made))
     if opcodes is CALL:
         pickle.loads(b"\x80\x02" + call + b".")
-        os.rmdir(made)  # the standard unpickler runs the call
+        Path(made).rmdir()  # the standard unpickler runs the call
     path = write(tmp_path / "weights.pth", CONTAINERS[container](call))
     with pytest.raises(UnsafeCheckpointError, match=r"weights.pth must be .*refused the global"):
         read_weight_file(path)
@@ -98,9 +97,9 @@ def test_read_weight_file_hostile_pickle_is_refused_and_runs_nothing(
 def test_read_weight_file_function_of_torch_is_never_called(tmp_path: Path) -> None:
     """A stand-in takes the place of anything that a file names in torch.nn, and calling it does nothing."""
     call = global_opcodes("torch.nn.functional", "os") + b"(" + code("true") + b"tR"
-    with pytest.raises(ValueError, match=r"must hold|tensors") as caught:
-        state = b"\x80\x02}(" + code("w") + call + b"u."
-        read_weight_file(write(tmp_path / "a.pth", zip_checkpoint(state, {})))
+    path = write(tmp_path / "a.pth", zip_checkpoint(b"\x80\x02}(" + code("w") + call + b"u.", {}))
+    with pytest.raises(ValueError, match="must map names to tensors, got a Module") as caught:
+        read_weight_file(path)
     assert not isinstance(caught.value, UnsafeCheckpointError)
 
 
@@ -136,8 +135,9 @@ def described(**offsets: list[int]) -> bytes:
 def test_read_weight_file_malformed_safetensors_raises(content: bytes, tmp_path: Path) -> None:
     whole = write(tmp_path / "whole", safetensors_of(described(a=[0, 8])))
     assert read_weight_file(whole).tensors["a"].tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"a\.safetensors must be a readable weight file: the \.safetensors file is corr"):
-        read_weight_file(write(tmp_path / "a.safetensors", content))
+    path = write(tmp_path / "a.safetensors", content)
+    with pytest.raises(ValueError, match=r"a\.safetensors must be a readable weight file: the \.safetensors file is"):
+        read_weight_file(path)
 
 
 def keras_zip(weights: bytes, config: bytes = b"{}", compression: int = zipfile.ZIP_STORED) -> bytes:
