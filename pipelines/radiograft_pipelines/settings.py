@@ -9,9 +9,10 @@ from typing import Any
 from radiograft import storage
 from radiograft.config import resolution
 from radiograft.config.base import Scalar, check_uri
+from radiograft.config.training import NAMED_WEIGHTS
 
 URI_SETTINGS = ("data_source", "publish_registry", "model_weights")
-NOT_URIS = ("", "imagenet", "none")
+NOT_URIS = ("", *NAMED_WEIGHTS)
 
 
 def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str, Scalar]:

@@ -6,13 +6,17 @@ import dataclasses
 import re
 
 from radiograft.backbones import get_backbone, list_backbones
+from radiograft.backbones.packages import PACKAGES
+from radiograft.backbones.spec import NORMALIZATIONS
 from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, setting
 from radiograft.utils.quoting import parse_names
 
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
 DEFAULT_BACKBONE = "densenet121"
-WEIGHT_FILES = (".h5", ".hdf5", ".keras", ".pt", ".pth")  # suffixes of Keras and PyTorch
-
+AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
+# Suffixes of weight files. They reject misspelled names early; the format is read from the content.
+WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
+NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
 
 RECIPES: dict[str, dict[str, Scalar]] = {
     "poster": {},
@@ -95,8 +99,16 @@ class ExtractFeatures(Training):
     """Settings of strategy 1: a new classifier on the features of the frozen backbone."""
 
     model_backbone: str = setting(DEFAULT_BACKBONE, "Pretrained network.", choices=list_backbones())
-    model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
+    model_weights: str = setting(
+        "imagenet",
+        "`imagenet`, `none`, a weight file's path, gs:// or s3:// URI, or an installed package with weights.",
+    )
     model_weights_md5: str = setting("", "Expected MD5 of a weight file; not checked if empty.")
+    model_normalization: str = setting(
+        AUTO_NORMALIZATION,
+        "What the weights expect of the input; `auto` is that of the file's origin.",
+        choices=(AUTO_NORMALIZATION, *NORMALIZATIONS),
+    )
     model_feature_layer: str = setting(
         "last",
         "Layer whose pooled output the classifier reads: `last`, a block's last layer, or `auto`, the best from which "
@@ -131,12 +143,12 @@ class ExtractFeatures(Training):
                 )
 
     def _check_weights(self) -> None:
-        if self.model_weights not in ("imagenet", "none"):
+        if self.model_weights not in NAMED_WEIGHTS:
             check_uri("model_weights", self.model_weights)
             if not self.model_weights.endswith(WEIGHT_FILES):
                 raise ValueError(
-                    f"model_weights must be `imagenet`, `none` or a file whose name ends in {', '.join(WEIGHT_FILES)}, "
-                    f"got {self.model_weights!r}"
+                    f"model_weights must be {', '.join(NAMED_WEIGHTS)}, or a file whose name ends in "
+                    f"{', '.join(WEIGHT_FILES)}; a SavedModel cannot be cut at a layer; got {self.model_weights!r}"
                 )
         if not re.fullmatch(r"([0-9A-Fa-f]{32})?", self.model_weights_md5):
             raise ValueError(f"model_weights_md5 must be 32 hexadecimal digits, got {self.model_weights_md5!r}")

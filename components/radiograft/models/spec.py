@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
@@ -67,6 +68,7 @@ class ModelSpec:
         tensors: names of the tensors that other parts of the program use.
         image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
         gray_range: values of 16-bit images that are black and white, see `ImageInput`.
+        normalization: what the network does to its input before the backbone; None in contracts of older versions.
         thresholds: decision threshold by label; only published models have them, and those of exclusive classes have
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
@@ -84,6 +86,7 @@ class ModelSpec:
     thresholds: Mapping[str, float] | None = None
     image_resize: str = STRETCH
     gray_range: GrayRange | None = None
+    normalization: Normalization | None = None
     task: str = MULTILABEL
     channels: int = GRAY
 
@@ -165,6 +168,8 @@ class ModelSpec:
         known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        if stored := values.get("normalization"):
+            known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)

@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `resume`, `settings`, `models ...`, `drift` and the cluster commands."""
+"""The command line: `radiograft run` and `resume`, and commands for models, weights, drift and clusters."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from radiograft_pipelines.cli import cluster as cluster_commands
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.models import models
+from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
 from radiograft_pipelines.settings import values_for
 
@@ -34,6 +35,7 @@ def main() -> None:
 
 main.add_command(models)
 main.add_command(drift)
+main.add_command(weights)
 for command in cluster_commands.COMMANDS:
     main.add_command(command)
 

@@ -15,7 +15,7 @@ from radiograft.config.base import record_settings
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.models.backbone import build_backbone
+from radiograft.models.backbone import build_backbone, read_normalization
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
 from radiograft.models.predictor import Predictor
@@ -76,6 +76,7 @@ def run(
         gray_range=data.image_input.gray_range,
         task=data.task,
         channels=data.image_input.channels,
+        normalization=read_normalization(extraction.backbone),
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -93,7 +94,12 @@ def _extract(
 ) -> FeatureSet:
     """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
     backbone = build_backbone(
-        settings.model_backbone, weights, settings.model_weights_md5, data.image_size, data.image_input.channels
+        settings.model_backbone,
+        weights,
+        settings.model_weights_md5,
+        data.image_size,
+        data.image_input.channels,
+        settings.model_normalization,
     )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)

