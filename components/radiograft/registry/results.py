@@ -18,6 +18,7 @@ from radiograft.registry.result_types import (
     GateDecision,
     Localization,
     RandomBaseline,
+    ReducedCurvePoint,
     Shortcut,
     SplitMetrics,
     Subgroup,
@@ -141,7 +142,8 @@ class PredictionResults(Analyses):
     """The part of metrics.json that follows from the predictions.
 
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
-    before training. `random_baseline` is None if it was not requested.
+    before training. `random_baseline` is None if it was not requested. `reduced_curve` is there if the run
+    compared reductions of the features.
     """
 
     published: str
@@ -149,6 +151,7 @@ class PredictionResults(Analyses):
     thresholds: dict[str, dict[str, float]]
     metrics: dict[str, dict[str, SplitMetrics]]
     cut_off_curve: list[CurvePoint]
+    reduced_curve: NotRequired[list[ReducedCurvePoint]]
     cut_off_search: list[Trial]
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]

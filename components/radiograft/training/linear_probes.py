@@ -56,7 +56,7 @@ class Probes:
         return np.stack([probe.predict(part) for probe, part in zip(self.layers, parts, strict=True)])
 
 
-def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Probes:
+def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int], *, standardize: bool = True) -> Probes:
     """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
     Args:
@@ -64,18 +64,20 @@ def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Pr
             layer is read at a time.
         truth: float32 [n, labels], NaN where unknown; an unknown label does not contribute to the loss.
         widths: number of channels of each layer.
+        standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
-    return Probes(widths, [_fit(part, truth) for part in _by_layer(features, widths)])
+    return Probes(widths, [_fit(part, truth, standardize) for part in _by_layer(features, widths)])
 
 
 def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
     return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
-def _fit(features: np.ndarray, truth: np.ndarray) -> Probe:
+def _fit(features: np.ndarray, truth: np.ndarray, standardize: bool) -> Probe:
     """Fits the probe of one layer; constant features are scaled to zero."""
     inputs = np.asarray(features, dtype="float32")
     mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
+    deviation = deviation if standardize else np.ones_like(deviation)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
     weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
