@@ -51,8 +51,7 @@ def split_feature_layers(text: str) -> list[str]:
     keywords = {AUTO_LAYER, LAST_LAYER, ALL_LAYERS}.intersection(names)
     if not all(names) or len(set(names)) < len(names) or (keywords and len(names) > 1):
         raise ValueError(
-            "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once and separated "
-            f"by commas, got {text!r}"
+            f"model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got {text!r}"
         )
     return names
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -17,6 +18,7 @@ import tensorflow as tf
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
 
 from radiograft.data.catalog import has_both_classes
 from radiograft.training import linear_probes
@@ -28,7 +30,8 @@ log = logging.getLogger(__name__)
 REDUCED_CURVE, REDUCED_SCORES = "reduced_curve.json", "reduced_scores.npy"
 
 COMPONENTS = {"pca": (16, 64, 256), "pls": (4, 16, 64)}  # tried for each layer; LDA has one for each label
-MAX_FITTED = 20_000  # images; bounds memory: three copies of one layer's features, at most 0.5 GB for 2,048 channels
+PLS_ITERATIONS = 100  # for each component
+MAX_FITTED = 10_000  # images; bounds memory: three copies of one layer in float64, 0.5 GB for 2,048 channels
 
 
 class ReducedPoint(TypedDict):
@@ -97,16 +100,20 @@ def fit_projection(method: str, features: np.ndarray, truth: np.ndarray, compone
     if method == "pca":
         axes = PCA(components, random_state=seed).fit(inputs).components_.T
     elif method == "pls":
-        axes = PLSRegression(components, scale=False).fit(inputs, _impute(labels)).x_rotations_
+        axes = _fit_partial_least_squares(inputs, labels, components)
     else:
         axes = np.stack([_discriminant(inputs, column) for column in labels.T], axis=1)
     return Projection(mean, scale[:, None] * axes.astype("float32"))
 
 
-def _impute(labels: np.ndarray) -> np.ndarray:
-    """Returns standardized labels with 0, the mean, where a label is unknown."""
-    mean, deviation = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
-    return np.nan_to_num((labels - mean) / deviation)
+def _fit_partial_least_squares(inputs: np.ndarray, labels: np.ndarray, components: int) -> np.ndarray:
+    """Returns the axes of PLS2, [channels, components], for standardized inputs; unknown labels count as the mean."""
+    targets = np.nan_to_num((labels - np.nanmean(labels, axis=0)) / np.nanstd(labels, axis=0))
+    with warnings.catch_warnings():  # labels that are hardly related to the rest converge slowly, to equally good axes
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = PLSRegression(components, scale=False, max_iter=PLS_ITERATIONS).fit(inputs, targets)
+    axes: np.ndarray = fitted.x_rotations_
+    return axes
 
 
 def _discriminant(inputs: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ def test_fit_projection_lda_finds_direction_of_two_gaussian_classes(seed: int) -
     """The direction is the inverse covariance times the difference of the means, whatever the scales are."""
     random = np.random.default_rng(seed)
     mixing = random.normal(size=(5, 5)) + 3 * np.eye(5)
-    difference, label = random.normal(size=5), np.arange(4000) % 2 == 1
+    standardized, label = random.normal(size=5), np.arange(4000) % 2 == 1
+    difference = mixing @ standardized * 3 / np.linalg.norm(standardized)  # three standard deviations
     features = random.normal(size=(4000, 5)) @ mixing.T + label[:, None] * difference
     projection = fit_projection("lda", features, label[:, None].astype("float32"), 1)
     expected = np.linalg.solve(mixing @ mixing.T, difference)
