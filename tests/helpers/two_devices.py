@@ -139,6 +139,24 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def on_joined_features(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Fine-tunes a classifier on three layers, two of them frozen, whose pooled features are cached too."""
+    with strategy.scope():
+        backbone = build_backbone("efficientnet_lite0", "none", "", data.image_size)
+        features = build_feature_extractor(backbone, "block1a_project_bn", "block2b_add", "block3a_project_bn")
+        head = build_classifier(16 + 24 + 40, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(features, head)
+        unfreeze_from(model, "block3a_project_conv")
+        cut = split_model(model, "block3a_project_conv")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -201,6 +219,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "streamed": lambda strategy, _: streamed(strategy),
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
+        "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }
     # One strategy for all works: a second one would reuse the numbers of collective operations.

@@ -17,6 +17,8 @@ AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
 # Suffixes of weight files. They reject misspelled names early; the format is read from the content.
 WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
 NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
+AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
     "poster": {},
@@ -37,6 +39,25 @@ def split_cut_offs(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"model_cut_off must name each layer once, got {text!r}")
+    return names
+
+
+def split_feature_layers(text: str) -> list[str]:
+    """Splits `model_feature_layer` into layer names, without checking that these layers exist.
+
+    Raises:
+        ValueError: a name is empty or occurs twice, or a keyword is combined with other names.
+
+    Example:
+        >>> split_feature_layers("fire5, fire9")
+        ['fire5', 'fire9']
+    """
+    names = [name.strip() for name in text.split(",")]
+    keywords = {AUTO_LAYER, LAST_LAYER, ALL_LAYERS}.intersection(names)
+    if not all(names) or len(set(names)) < len(names) or (keywords and len(names) > 1):
+        raise ValueError(
+            f"model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got {text!r}"
+        )
     return names
 
 
@@ -111,8 +132,13 @@ class ExtractFeatures(Training):
     )
     model_feature_layer: str = setting(
         "last",
-        "Layer whose pooled output the classifier reads: `last`, a block's last layer, or `auto`, the best from which "
-        "the cut-off can be fine-tuned.",
+        "Layers whose pooled outputs the classifier reads: `last`, `all`, blocks' last layers separated by commas, or "
+        "`auto`, the best from which the cut-off can be fine-tuned.",
+    )
+    model_feature_reduction: str = setting(
+        "none",
+        "Reductions of each layer's features that the cut-off curve compares: `none`, or any of pca, pls and lda, "
+        "separated by commas.",
     )
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
@@ -128,9 +154,25 @@ class ExtractFeatures(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_weights()
-        if not self.model_feature_layer:
-            raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
+        split_feature_layers(self.model_feature_layer)
+        self.feature_reductions()
         self._check_cut_off()
+
+    def feature_reductions(self) -> list[str]:
+        """Returns the parsed `model_feature_reduction`.
+
+        Example:
+            >>> ExtractFeatures(model_feature_reduction="pls, pca").feature_reductions()
+            ['pls', 'pca']
+        """
+        text = self.model_feature_reduction
+        names = [] if text == NO_REDUCTION else [name.strip() for name in text.split(",")]
+        if not set(names) <= set(REDUCTIONS) or len(set(names)) < len(names):
+            raise ValueError(
+                f"model_feature_reduction must be `{NO_REDUCTION}` or any of {', '.join(REDUCTIONS)}, each named once, "
+                f"got {text!r}"
+            )
+        return names
 
     def _check_cut_off(self) -> None:
         """Rejects the default cut-off of another backbone, which remains if only the backbone is changed in the UI."""

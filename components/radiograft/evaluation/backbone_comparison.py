@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from radiograft.data.catalog import has_both_classes, label_column, prediction_frame
+from radiograft.data.catalog import label_column, prediction_frame
 from radiograft.evaluation.promotion_gate import bootstrap_aurocs, compare_models, exact_auroc, has_same_order
 from radiograft.metrics.exact_intervals import mean_interval
 from radiograft.registry.result_types import AurocComparison, BackboneCandidate, BackboneComparison
@@ -19,7 +19,7 @@ from radiograft.training.search.comparison import ALL_SCORES, COMPARISON
 
 
 def compare_backbones(
-    model: Path, validation: pd.DataFrame, labels: Sequence[str], samples: int, seed: int
+    model: Path, validation: pd.DataFrame, labels: Sequence[str], samples: int, seed: int, min_patients: int = 1
 ) -> BackboneComparison | None:
     """Returns the backbones of a comparison with intervals; None if the model is not the best of a comparison.
 
@@ -32,12 +32,13 @@ def compare_backbones(
         labels: labels in the order of the scores.
         samples: number of patient resamples.
         seed: seed of the resampling.
+        min_patients: minimum number of patients with, and without, a label for it to be estimable.
     """
     if not (model / COMPARISON).exists():
         return None
     candidates: list[BackboneCandidate] = json.loads((model / COMPARISON).read_text())
     frames = [prediction_frame(validation, labels, scores) for scores in np.load(model / ALL_SCORES)]
-    estimable = [label for label in labels if has_both_classes(validation[label_column(label)])]
+    estimable = [label for label in labels if _is_estimable(validation, label, min_patients)]
     models = [frames[:1], *([frames[0], frame] for frame in frames[1:])]
     results = [_compare(pair, estimable, samples, seed) for pair in models]
     return BackboneComparison(
@@ -48,6 +49,11 @@ def compare_backbones(
         n_images=len(validation),
         n_patients=int(validation["patient_id"].nunique()),
     )
+
+
+def _is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
+    by_class = validation["patient_id"].groupby(validation[label_column(label)]).nunique()
+    return all(by_class.get(truth, 0) >= max(min_patients, 1) for truth in (0.0, 1.0))
 
 
 def _compare(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:

@@ -23,11 +23,19 @@ from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mea
 from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
-from radiograft.registry.result_types import Calibration, CurvePoint, Estimate, RandomBaseline, SplitMetrics
+from radiograft.registry.result_types import (
+    Calibration,
+    CurvePoint,
+    Estimate,
+    RandomBaseline,
+    ReducedCurvePoint,
+    SplitMetrics,
+)
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
+from radiograft.training.reduced_curve import REDUCED_CURVE, REDUCED_SCORES
 from radiograft.training.search import results as search_results
 
 ANY_THRESHOLD = 0.5  # an AUROC does not depend on it
@@ -55,28 +63,26 @@ def compute_results(
             str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)], classes)
             for split, part in by_split.items()
         }
-    validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
+    curve_options = data.split("validation"), data.labels, *_interval_options(settings)
     published = predictions[predictions["strategy"] == PUBLISHED]
     return PredictionResults(
         published=PUBLISHED,
         operating_point=settings.evaluate_operating_point,
         thresholds=thresholds,
         metrics=metrics,
-        cut_off_curve=read_curve(
-            inputs.features,
-            validation,
-            data.labels,
-            samples,
-            settings.train_seed,
-            settings.evaluate_min_patients,
-        ),
+        cut_off_curve=read_curve(inputs.features, *curve_options),
+        reduced_curve=read_reduced_curve(inputs.features, *curve_options),
         cut_off_search=search_results.read_trials(inputs.model),
-        backbone_comparison=compare_backbones(inputs.model, validation, data.labels, samples, settings.train_seed),
+        backbone_comparison=compare_backbones(inputs.model, *curve_options),
         random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels, classes),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
         **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED], classes),
     )
+
+
+def _interval_options(settings: Evaluate) -> tuple[int, int, int]:
+    return settings.evaluate_bootstrap_samples, settings.train_seed, settings.evaluate_min_patients
 
 
 def exclusive_classes(settings: Evaluate, data: Shards) -> ExclusiveClasses | None:
@@ -102,8 +108,7 @@ def compute_split_metrics(
     classes: ExclusiveClasses | None = None,
 ) -> SplitMetrics:
     """Computes the metrics of one strategy on one split with the bootstrap settings of the run."""
-    samples, seed, patients = settings.evaluate_bootstrap_samples, settings.train_seed, settings.evaluate_min_patients
-    return evaluate_predictions(predictions, labels, thresholds, samples, seed, patients, classes)
+    return evaluate_predictions(predictions, labels, thresholds, *_interval_options(settings), classes)
 
 
 def evaluate_random_baseline(
@@ -221,23 +226,60 @@ def read_curve(
         seed: seed of the resampling.
         min_patients: minimum number of patients with, and without, a label for it to be estimable.
     """
-    points = json.loads((features / CURVE).read_text())
-    scores = np.load(features / SCORES, mmap_mode="r")
-    patients = encode_patients(validation["patient_id"])
-    truth = [validation[label_column(label)].to_numpy() for label in labels]
-    by_layer = [
-        [
-            ranked
-            for index, column in enumerate(truth)
-            if (ranked := rank_label(column, layer[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
-        ]
-        for layer in scores
-    ]
-    aurocs = [_mean_auroc_estimate(layer, patients, bootstrap_samples, seed) for layer in by_layer]
+    points, scores = json.loads((features / CURVE).read_text()), np.load(features / SCORES, mmap_mode="r")
+    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
     return [
         CurvePoint(layer=point["layer"], channels=point["channels"], penalty=point["penalty"], auroc=auroc)
         for point, auroc in zip(points, aurocs, strict=True)
     ]
+
+
+def read_reduced_curve(
+    features: Path,
+    validation: pd.DataFrame,
+    labels: Sequence[str],
+    bootstrap_samples: int,
+    seed: int,
+    min_patients: int = 1,
+) -> list[ReducedCurvePoint]:
+    """Reads the curve of reduced features and adds 95% intervals; see `read_curve`. It is empty if none was requested."""
+    if not (features / REDUCED_CURVE).exists():
+        return []
+    points = json.loads((features / REDUCED_CURVE).read_text())
+    scores = np.load(features / REDUCED_SCORES, mmap_mode="r")
+    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
+    return [
+        ReducedCurvePoint(
+            layer=point["layer"],
+            method=point["method"],
+            components=point["components"],
+            penalty=point["penalty"],
+            auroc=auroc,
+        )
+        for point, auroc in zip(points, aurocs, strict=True)
+    ]
+
+
+def _probe_aurocs(
+    scores: np.ndarray,
+    validation: pd.DataFrame,
+    labels: Sequence[str],
+    bootstrap_samples: int,
+    seed: int,
+    min_patients: int,
+) -> list[Estimate]:
+    """Returns the mean AUROC over the estimable labels for each probe, from scores [probes, images, labels]."""
+    patients = encode_patients(validation["patient_id"])
+    truth = [validation[label_column(label)].to_numpy() for label in labels]
+    by_probe = [
+        [
+            ranked
+            for index, column in enumerate(truth)
+            if (ranked := rank_label(column, probe[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
+        ]
+        for probe in scores
+    ]
+    return [_mean_auroc_estimate(ranked, patients, bootstrap_samples, seed) for ranked in by_probe]
 
 
 def _mean_auroc_estimate(labels: Sequence[RankedLabel], patients: IntArray, samples: int, seed: int) -> Estimate:

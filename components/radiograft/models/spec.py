@@ -40,7 +40,8 @@ class TensorNames:
     Attributes:
         image: the input.
         normalized: the input of the backbone; all layers up to it compute in float32.
-        pooling: the pooled features; its input is the activation that Grad-CAM weights.
+        pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
+            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
         probabilities: the last layer, whose activation converts logits to probabilities.
     """
 

@@ -113,6 +113,16 @@ class CurvePoint(TypedDict):
     auroc: Estimate
 
 
+class ReducedCurvePoint(TypedDict):
+    """Linear probe of one layer after a dimensionality reduction, `pca`, `pls` or `lda`; `auroc` as in `CurvePoint`."""
+
+    layer: str
+    method: str
+    components: int
+    penalty: float
+    auroc: Estimate
+
+
 class Bin(TypedDict):
     """Images with similar scores: their number, mean score, and fraction of positives."""
 

@@ -19,6 +19,7 @@ from radiograft.registry.result_types import (
     GateDecision,
     Localization,
     RandomBaseline,
+    ReducedCurvePoint,
     Shortcut,
     SplitMetrics,
     Subgroup,
@@ -156,7 +157,7 @@ class PredictionResults(Analyses):
 
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
-    backbone; versions of older packages lack it.
+    backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
     """
 
     published: str
@@ -164,6 +165,7 @@ class PredictionResults(Analyses):
     thresholds: dict[str, dict[str, float]]
     metrics: dict[str, dict[str, SplitMetrics]]
     cut_off_curve: list[CurvePoint]
+    reduced_curve: NotRequired[list[ReducedCurvePoint]]
     cut_off_search: list[Trial]
     backbone_comparison: NotRequired[BackboneComparison | None]
     random_baseline: RandomBaseline | None

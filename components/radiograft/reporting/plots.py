@@ -17,7 +17,7 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 from PIL import Image
 
-from radiograft.registry.result_types import CurvePoint, Trial
+from radiograft.registry.result_types import CurvePoint, ReducedCurvePoint, Trial
 from radiograft.training.search.results import best_trial
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
@@ -29,6 +29,7 @@ MANY_STYLES = tuple(
     for dashes in ("-", (0, (4, 1.5)), (0, (1, 1.5)))
     for color in (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#000000")
 )
+REDUCTION_STYLES = (("#009E73", "--"), ("#CC79A7", "-."), ("#E69F00", ":"))
 
 SQUARE, SQUARE_AXES = (3.8, 3.8), (0.17, 0.14, 0.81, 0.84)  # inches; left, bottom, width, height
 
@@ -159,11 +160,12 @@ def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     return sorted(estimated, key=lambda point: -(point["auroc"]["value"] or 0))
 
 
-def curve_svg(points: Sequence[CurvePoint]) -> str:
+def curve_svg(points: Sequence[CurvePoint], reduced: Sequence[ReducedCurvePoint] = ()) -> str:
     """Plots the AUROC by layer with its interval as a band; the best layer is marked.
 
     Args:
         points: the cut-off curve; at least one point has an estimable AUROC.
+        reduced: the same layers after dimensionality reductions, each method a line without a band.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(6.6, 2.9))
@@ -172,7 +174,8 @@ def curve_svg(points: Sequence[CurvePoint]) -> str:
         bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
         low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
         axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
-        axes.plot(numbers, value, color=BLUE, marker=".")
+        axes.plot(numbers, value, color=BLUE, marker=".", label="all channels")
+        _plot_reductions(axes, reduced)
         best = best_layers(points)[0]
         index = points.index(best)
         axes.plot(index + 1, value[index], color=VERMILION, marker="o")
@@ -198,6 +201,18 @@ def compared_curves_svg(curves: Mapping[str, Sequence[float]]) -> str:
         axes.set(xlabel="depth of the layer (0 input, 1 output)", ylabel="validation AUROC")
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         return as_svg(figure)
+
+
+def _plot_reductions(axes: Axes, reduced: Sequence[ReducedCurvePoint]) -> None:
+    """Adds a line for each method, and a legend if there is any."""
+    methods = dict.fromkeys(point["method"] for point in reduced)
+    for method, (color, dashes) in zip(methods, REDUCTION_STYLES, strict=False):
+        values = [point["auroc"]["value"] for point in reduced if point["method"] == method]
+        numbers = range(1, len(values) + 1)
+        series = np.array(values, dtype="float64")  # None becomes NaN, which is not drawn
+        axes.plot(numbers, series, color=color, linestyle=dashes, linewidth=1.2, label=method.upper())
+    if methods:
+        axes.legend(loc="lower right")
 
 
 def search_svg(table: Sequence[Trial]) -> str:

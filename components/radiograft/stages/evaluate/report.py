@@ -55,6 +55,7 @@ def build_report(
         random_baseline=results["random_baseline"],
         kept_epochs=results["kept_epochs"],
         cut_off_curve=results["cut_off_curve"],
+        reduced_curve=results.get("reduced_curve", []),
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
         sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],

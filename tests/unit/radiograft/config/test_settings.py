@@ -154,7 +154,26 @@ INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
             "got 'conv5_block16_2_conv' of densenet121"
         ),
     ),
-    ({"model_feature_layer": ""}, "model_feature_layer must be `auto`, `last` or a block's last layer, got ''"),
+    (
+        {"model_feature_layer": ""},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got ''",
+    ),
+    (
+        {"model_feature_layer": "relu,relu"},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got 'relu,relu'",
+    ),
+    (
+        {"model_feature_reduction": "pca,ica"},
+        "model_feature_reduction must be `none` or any of pca, pls, lda, each named once, got 'pca,ica'",
+    ),
+    (
+        {"model_feature_reduction": "pca,pca"},
+        "model_feature_reduction must be `none` or any of pca, pls, lda, each named once, got 'pca,pca'",
+    ),
+    (
+        {"model_feature_layer": "all,relu"},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got 'all,relu'",
+    ),
 ]
 
 
