@@ -120,7 +120,7 @@ def decide_promotion(
     """
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     aurocs = bootstrap_aurocs(models, estimable, samples, seed)
-    terms = {label: [_exact_auroc(model, label) for model in models] for label in estimable}
+    terms = {label: [exact_auroc(model, label) for model in models] for label in estimable}
     same = {label: all(_has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
     comparisons = {
         label: compare_models(aurocs[:, column], terms[label], same[label]) for column, label in enumerate(estimable)
@@ -266,7 +266,7 @@ def compare_models(aurocs: FloatArray, exact: Sequence[Estimate], same: bool) ->
     }
 
 
-def _exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
+def exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
     """Returns the AUROC of a model for one label with an exact interval."""
     ranked = rank_label(
         model[label_column(label)], model[score_column(label)], encode_patients(model["patient_id"]), None

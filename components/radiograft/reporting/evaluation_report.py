@@ -62,6 +62,7 @@ class Report:
         lineage: name -> value.
         contact_sheet_png: sample of the training images as an encoded PNG, or None.
         notes: warnings in plain text.
+        place: what the metrics of the split `test` were measured on: `test`, or another set that has its place.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Report:
     lineage: Mapping[str, object]
     contact_sheet_png: bytes | None
     notes: Sequence[str]
+    place: str = "test"
 
     @property
     def test(self) -> SplitMetrics:
@@ -118,9 +120,11 @@ def render_report(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            headline=html.headline(report.published, report.test),
+            headline=html.headline(report.published, report.test, report.place),
             notes=list(
-                dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))
+                dict.fromkeys(
+                    map(html.format_sentence, [*html.cautions(report.test, report.place), *report.notes, *omitted])
+                )
             ),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),

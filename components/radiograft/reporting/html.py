@@ -91,16 +91,18 @@ def format_number(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
-def headline(strategy: str, test: SplitMetrics) -> str:
-    """Summarizes the test metrics: AUROC with its interval, sample size, and accuracy beside its baseline."""
+def headline(strategy: str, test: SplitMetrics, place: str = "test") -> str:
+    """Summarizes the metrics on test or another set: AUROC with interval, sample size, accuracy beside its baseline."""
     mean, name = test["mean"], STRATEGIES[strategy]
     estimable, labels = mean["labels"], list(test["labels"])
-    sample = f"{test['n_images']:,} test images from {test['n_patients']:,} patients"
+    sample = (
+        f"{test['n_images']:,} {'test' if place == 'test' else 'external'} images from {test['n_patients']:,} patients"
+    )
     accuracy = _accuracy_sentence(mean["accuracy"]["value"], mean["majority_accuracy"])
     if not estimable:
         return (
             f"{name} has no estimable AUROC on the {sample}: no label has enough patients of both classes in "
-            f"validation and test. {accuracy}"
+            f"validation and {place}. {accuracy}"
         )
     if len(labels) == 1:
         return f"{name} detects {labels[0]} with an AUROC of {_with_interval(mean['auroc'])} on {sample}. {accuracy}"
@@ -133,7 +135,7 @@ def _includes_baseline(accuracy: Estimate, majority: float | None) -> bool:
     return accuracy["low"] <= majority < accuracy["value"]
 
 
-def cautions(test: SplitMetrics) -> list[str]:
+def cautions(test: SplitMetrics, place: str = "test") -> list[str]:
     """Returns warnings that qualify the headline."""
     low = test["mean"]["auroc"]["low"]
     missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
@@ -149,7 +151,7 @@ def cautions(test: SplitMetrics) -> list[str]:
         )
     if missing:
         sentences.append(
-            "Not estimable and excluded from the mean, because validation or test has too few patients with or "
+            f"Not estimable and excluded from the mean, because validation or {place} has too few patients with or "
             f"without the label: {', '.join(missing)}."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `resume`, `settings`, `models ...`, `drift` and the cluster commands."""
+"""The command line: `run`, `resume`, `settings`, `models ...`, `evaluate`, `drift` and the cluster commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from radiograft.config import all_settings
 from radiograft_pipelines.cli import cluster as cluster_commands
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
+from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
 from radiograft_pipelines.dags.form import explain_setting
 from radiograft_pipelines.settings import PIPELINES, RETRAINING, SEARCH, WHOLE, values_for
@@ -26,6 +27,7 @@ def main() -> None:
 
 
 main.add_command(models)
+main.add_command(evaluate)
 main.add_command(drift)
 for command in cluster_commands.COMMANDS:
     main.add_command(command)

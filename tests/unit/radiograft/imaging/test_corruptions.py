@@ -117,7 +117,11 @@ def test_corrupt_gaussian_blur_has_torchvision_kernel() -> None:
     """A kernel of 3 has the standard deviation 0.8; its weights are 0.239, 0.522 and 0.239."""
     image = np.zeros((5, 5, 1), np.uint8)
     image[2, 2] = 255
-    assert corrupt(image, "gaussian_blur", 3, "a.png")[1:4, 1:4, 0].tolist() == [[15, 32, 15], [32, 69, 32], [15, 32, 15]]
+    assert corrupt(image, "gaussian_blur", 3, "a.png")[1:4, 1:4, 0].tolist() == [
+        [15, 32, 15],
+        [32, 69, 32],
+        [15, 32, 15],
+    ]
 
 
 def test_corrupt_pixelate_averages_blocks() -> None:
@@ -134,7 +138,7 @@ def test_corrupt_other_dtype_or_shape_raises(image: np.ndarray) -> None:
 
 
 def test_corruption_names_unknown_set_raises() -> None:
-    with pytest.raises(ValueError, match="corruptions must be one of chestmnist, .*got 'chest'"):
+    with pytest.raises(ValueError, match=r"corruptions must be one of chestmnist, .*got 'chest'"):
         corruption_names("chest")
-    with pytest.raises(ValueError, match="corruption must be one of pixelate, .*got 'fog'"):
+    with pytest.raises(ValueError, match=r"corruption must be one of pixelate, .*got 'fog'"):
         corrupt(radiograph(), "fog", 1.0, "a.png")
