@@ -178,7 +178,7 @@ def _warnings(
 ) -> list[str]:
     warnings = [*archive.notes]
     if archive.source == version.seen.source:
-        warnings.append("the archive is the version's own data source: this is no external validation")
+        warnings.append("the archive is the version's own data source: internal and external images may be the same")
     if archive.labels["version_only"]:
         missing = ", ".join(archive.labels["version_only"])
         warnings.append(f"not evaluated, because the archive has no such finding: {missing}")

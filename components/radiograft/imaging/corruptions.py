@@ -120,8 +120,8 @@ def _to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
 
 
-def _from_pillow(picture: Image.Image) -> np.ndarray:
-    pixels = np.asarray(picture)
+def _from_pillow(pillow_image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(pillow_image)
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
@@ -132,17 +132,17 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _pixelate(image: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
-    picture = _to_pillow(image)
-    small = (max(1, int(picture.width * factor)), max(1, int(picture.height * factor)))
-    shrunk = picture.resize(small, Image.Resampling.BOX)
-    return _from_pillow(shrunk.resize(picture.size, Image.Resampling.BOX))
+    original = _to_pillow(image)
+    small = (max(1, int(original.width * factor)), max(1, int(original.height * factor)))
+    shrunk = original.resize(small, Image.Resampling.BOX)
+    return _from_pillow(shrunk.resize(original.size, Image.Resampling.BOX))
 
 
 def _jpeg(image: np.ndarray, quality: float, _: np.random.Generator) -> np.ndarray:
     content = io.BytesIO()
     _to_pillow(image).save(content, "JPEG", quality=int(quality))
-    with Image.open(content) as picture:
-        return _from_pillow(picture)
+    with Image.open(content) as compressed:
+        return _from_pillow(compressed)
 
 
 def _gaussian_noise(image: np.ndarray, scale: float, generator: np.random.Generator) -> np.ndarray:

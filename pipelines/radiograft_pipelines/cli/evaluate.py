@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from radiograft.external.evaluate import ExternalEvaluation, ExternalRequest
 
 FORMAT = Ingest.__dataclass_fields__["data_format"]
-FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")  # so that intervals are alike
+FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")  # so that both sets have the same intervals
 
 
 @click.command()
