@@ -18,6 +18,7 @@ from radiograft.config.base import (
     setting,
 )
 from radiograft.utils.quoting import split_pair, split_quoted
+from radiograft.utils.text import check_record_name
 
 NAME = "gate_min_auroc"
 
@@ -75,6 +76,12 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
 class Publish(RegistrySettings):
     """Settings of the publish stage: the registry, the model name, and where versions are also registered."""
 
+    gate_external: str = setting(
+        "",
+        "External sets that promotion requires, each with the AUROC that the whole 95% interval must exceed, such as "
+        "covid=0.7,nih=0.65; empty for none. A version is then a candidate until `radiograft evaluate` has recorded "
+        "them and `radiograft models promote` finds them high enough.",
+    )
     publish_model_registry: str = setting(
         "",
         "URL of a Kubeflow Model Registry in which each version is registered, such as "
@@ -85,6 +92,11 @@ class Publish(RegistrySettings):
         super().__post_init__()
         if self.publish_model_registry:
             check_http_url("publish_model_registry", self.publish_model_registry)
+        self.external_minimums()
+
+    def external_minimums(self) -> dict[str, float]:
+        """Returns the parsed `gate_external`: the minimum AUROC by external set."""
+        return parse_external_minimums(self.gate_external)
 
 
 class MinimumAuroc(NamedTuple):
@@ -122,6 +134,25 @@ def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
                 f"{NAME} must name labels from {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
             )
     return MinimumAuroc({name: _parse_minimum(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+
+
+def parse_external_minimums(text: str) -> dict[str, float]:
+    """Parses `gate_external`, such as `covid=0.7,nih=0.65`.
+
+    Raises:
+        ValueError: the text has another form, a set is repeated or has an invalid name, or a minimum is outside [0, 1).
+
+    Example:
+        >>> parse_external_minimums("covid=0.7")
+        {'covid': 0.7}
+    """
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    values = {name.strip(): value.strip() for name, _, value in pairs}
+    if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
+        raise ValueError(f"gate_external must name each external set once as set=minimum,..., got {text!r}")
+    for name in values:
+        check_record_name("gate_external", name)
+    return {name: _parse_minimum(f"gate_external's {name}", value) for name, value in values.items()}
 
 
 def _parse_minimum(name: str, text: str) -> float:

@@ -32,6 +32,7 @@ NESTED_SETTINGS: dict[str, type[Any] | None] = {
     "data_policy": DataPolicy,
     "data_table": TableLayout,
     "evaluate_operating_point": OperatingPoint,
+    "gate_external": None,  # names of external sets
     "gate_min_auroc": None,  # names of labels
     "image_augmentation": Augmentation,
     "train_recipe": Recipe,

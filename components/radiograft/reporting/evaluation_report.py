@@ -64,6 +64,7 @@ class Report:
         contact_sheet_png: sample of the training images as an encoded PNG, or None.
         notes: warnings in plain text.
         reduced_curve: the same after a dimensionality reduction, one entry for each layer and method.
+        place: what the metrics of the split `test` were measured on: `test`, or another set that has its place.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Report:
     contact_sheet_png: bytes | None
     notes: Sequence[str]
     reduced_curve: Sequence[ReducedCurvePoint] = ()
+    place: str = "test"
 
     @property
     def test(self) -> SplitMetrics:
@@ -121,11 +123,13 @@ def render_report(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            headline=html.headline(report.published, report.test),
             class_rows=class_rows(report.test),
             confusion=confusion_plot(report.test["classes"]) if "classes" in report.test else None,
+            headline=html.headline(report.published, report.test, report.place),
             notes=list(
-                dict.fromkeys(map(html.format_sentence, [*html.cautions(report.test), *report.notes, *omitted]))
+                dict.fromkeys(
+                    map(html.format_sentence, [*html.cautions(report.test, report.place), *report.notes, *omitted])
+                )
             ),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),

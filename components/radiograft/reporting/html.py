@@ -92,18 +92,18 @@ def format_number(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
-def headline(strategy: str, test: SplitMetrics) -> str:
-    """Summarizes the test metrics: AUROC with its interval, sample size, and accuracy beside its baseline."""
+def headline(strategy: str, test: SplitMetrics, place: str = "test") -> str:
+    """Summarizes the metrics on test or another set: AUROC with interval, sample size, accuracy beside its baseline."""
     if "classes" in test:
-        return _class_headline(STRATEGIES[strategy], test, test["classes"])
+        return _class_headline(STRATEGIES[strategy], test, test["classes"], place)
     mean, name = test["mean"], STRATEGIES[strategy]
     estimable, labels = mean["labels"], list(test["labels"])
-    sample = f"{test['n_images']:,} test images from {test['n_patients']:,} patients"
+    sample = f"{test['n_images']:,} {_kind(place)} images from {test['n_patients']:,} patients"
     accuracy = _accuracy_sentence(mean["accuracy"]["value"], mean["majority_accuracy"])
     if not estimable:
         return (
             f"{name} has no estimable AUROC on the {sample}: no label has enough patients of both classes in "
-            f"validation and test. {accuracy}"
+            f"validation and {place}. {accuracy}"
         )
     if len(labels) == 1:
         return f"{name} detects {labels[0]} with an AUROC of {_with_interval(mean['auroc'])} on {sample}. {accuracy}"
@@ -113,8 +113,12 @@ def headline(strategy: str, test: SplitMetrics) -> str:
     )
 
 
-def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics) -> str:
-    """Summarizes the test metrics of exclusive classes: accuracy beside its baseline, balanced accuracy and AUROC."""
+def _kind(place: str) -> str:
+    return "test" if place == "test" else "external"
+
+
+def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics, place: str) -> str:
+    """Summarizes the metrics of exclusive classes: accuracy beside its baseline, balanced accuracy and AUROC."""
     estimable, auroc = test["mean"]["labels"], _with_interval(test["mean"]["auroc"])
     ranking = (
         f"The mean AUROC of one class against the rest is {auroc} over {len(estimable)} of {len(classes['names'])} "
@@ -124,7 +128,7 @@ def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics) -> str
     )
     majority, accuracy = classes["majority_class"], _with_interval(classes["accuracy"])
     return (
-        f"{name} predicts the class of {classes['n_images']:,} test images from {classes['n_patients']:,} patients "
+        f"{name} predicts the class of {classes['n_images']:,} {_kind(place)} images from {classes['n_patients']:,} patients "
         f"with an accuracy of {accuracy}. Always predicting {majority}, the most frequent of {len(classes['names'])} "
         f"classes in training, has {_with_interval(classes['majority_accuracy'])}. "
         f"The balanced accuracy is {_with_interval(classes['balanced_accuracy'])}. {ranking}"
@@ -154,7 +158,7 @@ def _includes_baseline(accuracy: Estimate, majority: float | None) -> bool:
     return accuracy["low"] <= majority < accuracy["value"]
 
 
-def cautions(test: SplitMetrics) -> list[str]:
+def cautions(test: SplitMetrics, place: str = "test") -> list[str]:
     """Returns warnings that qualify the headline."""
     low = test["mean"]["auroc"]["low"]
     missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
@@ -172,7 +176,7 @@ def cautions(test: SplitMetrics) -> list[str]:
         )
     if missing:
         sentences.append(
-            "Not estimable and excluded from the mean, because validation or test has too few patients with or "
+            f"Not estimable and excluded from the mean, because validation or {place} has too few patients with or "
             f"without the label: {', '.join(missing)}."
         )
     return sentences

@@ -17,7 +17,7 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 from PIL import Image
 
-from radiograft.registry.result_types import CurvePoint, ReducedCurvePoint, Trial
+from radiograft.registry.result_types import CurvePoint, Estimate, ReducedCurvePoint, Trial
 from radiograft.training.search.results import best_trial
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
@@ -213,6 +213,21 @@ def _plot_reductions(axes: Axes, reduced: Sequence[ReducedCurvePoint]) -> None:
         axes.plot(numbers, series, color=color, linestyle=dashes, linewidth=1.2, label=method.upper())
     if methods:
         axes.legend(loc="lower right")
+
+
+def robustness_svg(severities: Sequence[int], estimates: Sequence[Estimate]) -> str:
+    """Plots the AUROC by severity of the corruptions, with its interval as a band. Severity 0 is without corruption."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(6.6, 2.9))
+        axes = figure.add_axes((0.1, 0.16, 0.88, 0.81))
+        bounds = [[estimate["low"], estimate["value"], estimate["high"]] for estimate in estimates]
+        low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
+        axes.fill_between(severities, low, high, color=BLUE, alpha=0.15, linewidth=0)
+        axes.plot(severities, value, color=BLUE, marker=".")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="severity of the corruptions", ylabel="AUROC")
+        axes.margins(y=0.15)
+        return as_svg(figure)
 
 
 def search_svg(table: Sequence[Trial]) -> str:

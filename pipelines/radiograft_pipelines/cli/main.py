@@ -21,6 +21,7 @@ from radiograft.config.resolution import (
 from radiograft_pipelines.cli import cluster as cluster_commands
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
+from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 main.add_command(models)
+main.add_command(evaluate)
 main.add_command(drift)
 main.add_command(weights)
 for command in cluster_commands.COMMANDS:

@@ -14,6 +14,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from radiograft.registry.external import ExternalRecord
 from radiograft.registry.model_registry import Registration
 from radiograft.registry.production import Production
 from radiograft.registry.result_types import Estimate, SplitMetrics
@@ -104,9 +105,13 @@ def _metadata_errors(*numbers: int) -> Iterator[None]:
 
 
 def print_version(
-    manifest: Mapping[str, Any], card: str, current: Production | None, registration: Registration | None
+    manifest: Mapping[str, Any],
+    card: str,
+    current: Production | None,
+    registration: Registration | None,
+    records: Sequence[ExternalRecord] = (),
 ) -> None:
-    """Prints the model card, the promotion history of the version, its link in the Model Registry, and its files."""
+    """Prints the model card, promotion history, link in the Model Registry, files and external evaluations."""
     _print(Markdown(card))
     number = manifest["version"]
     changes = [change for change in current.history if change.version == number] if current else []
@@ -121,6 +126,18 @@ def print_version(
     with _metadata_errors(number):
         for name, check in manifest["files"].items():
             _add_row(table, name, f"{check['bytes']:,}", check["sha256"])
+    _print(table)
+    if records:
+        _print_external(records)
+
+
+def _print_external(records: Sequence[ExternalRecord]) -> None:
+    _print(Text("\nexternal evaluations", style="bold"))
+    table = _table("set", "created (UTC)", "AUROC (95%)", "internal test", "loss", "images (patients)", "labels")
+    for record in records:
+        aurocs = map(_interval, (record.auroc, record.internal, record.loss))
+        count = f"{record.n_images} ({record.n_patients})"
+        _add_row(table, record.name, record.created[:16].replace("T", " "), *aurocs, count, ", ".join(record.labels))
     _print(table)
 
 

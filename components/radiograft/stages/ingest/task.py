@@ -74,7 +74,7 @@ def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
 def build_catalog(settings: Ingest) -> Catalog:
     """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
-    with redact_names(_private_folders(settings)):
+    with redact_names(private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
@@ -85,15 +85,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     data_filter = DataFilter(settings.policy())
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
-    for label in labels:
-        rows[label_column(label)] = source.findings.get(label, 0.0)
-    if settings.data_task == MULTICLASS:
-        columns = [label_column(label) for label in labels]
-        rows[columns] = tasks.exclude_other_classes(rows[columns])
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, source.findings.loc[rows.index], settings))
-    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
-    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
-    data_filter.raise_on_failures()
+    rows = select_rows(rows, source.findings, settings, data_filter)
     choice = _resolve_task(rows, settings, source.findings.loc[rows.index])
     _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
@@ -104,7 +96,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         notes=(
             *source.notes,
             *row_checks.view_notes(
-                source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
+                source.rows["view"], settings.table_layout().views, named=has_public_views(settings)
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
@@ -133,6 +125,30 @@ def _resolve_task(rows: pd.DataFrame, settings: Ingest, findings: pd.DataFrame) 
     return tasks.resolve_task(settings.data_task, truth, findings, named=not settings.deidentifies())
 
 
+def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
+    """Adds the label columns and excludes rows that are unusable, contradictory or exact duplicates.
+
+    Args:
+        rows: rows with a split, as `Source.rows`.
+        findings: as `Source.findings`; may have more rows.
+        settings: labels, views and negatives.
+        data_filter: records what is excluded.
+
+    Raises:
+        ValueError: a defect is set to fail in data_policy.
+    """
+    labels = settings.findings()
+    rows = rows.assign(**{label_column(label): findings.get(label, 0.0) for label in labels})
+    if settings.data_task == MULTICLASS:
+        columns = [label_column(label) for label in labels]
+        rows[columns] = tasks.exclude_other_classes(rows[columns])
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
+    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
+    data_filter.raise_on_failures()
+    return rows
+
+
 def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd.DataFrame) -> None:
     try:
         check_classes(rows, settings.findings(), excluded, task)
@@ -141,13 +157,13 @@ def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd
         raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 
-def _has_public_views(settings: Ingest) -> bool:
+def has_public_views(settings: Ingest) -> bool:
     """Returns whether notes may list views: the tags' come from a fixed list; a table's column may hold anything."""
     from_tags = settings.data_format == "dicom" and not settings.table_layout().named("view")
     return from_tags or not settings.deidentifies()
 
 
-def _private_folders(settings: Ingest) -> list[str]:
+def private_folders(settings: Ingest) -> list[str]:
     """Returns the folder whose file names must not appear in errors, if data are deidentified."""
     if not settings.deidentifies():
         return []

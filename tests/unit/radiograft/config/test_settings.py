@@ -312,6 +312,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "image_resize": "stretch",
         "image_size": 64,
         "preprocess_workers": 1,
+        "gate_external": "",
         "gate_min_auroc": "0.5",
         "gate_noninferiority_margin": 0.02,
         "publish_model_name": "chest-radiograph",
