@@ -1,4 +1,4 @@
-"""The interface that the storage backends `local`, `gcs`, `s3` and `dicomweb` share, their errors, and buffered range reads."""
+"""The interface that the storage backends share, their errors, and buffered range reads."""
 
 from __future__ import annotations
 

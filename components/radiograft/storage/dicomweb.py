@@ -61,17 +61,17 @@ def open_file(uri: str) -> IO[bytes]:
     return io.BytesIO(read_bytes(uri))
 
 
-def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:
+def write_bytes(uri: str, data: bytes, only_if_absent: bool) -> None:  # noqa: ARG001  the interface of a backend
     """Raises StorageError."""
     _refuse_to_write()
 
 
-def swap(uri: str, content: bytes, token: str | None) -> None:
+def swap(uri: str, content: bytes, token: str | None) -> None:  # noqa: ARG001
     """Raises StorageError."""
     _refuse_to_write()
 
 
-def delete(uri: str) -> None:
+def delete(uri: str) -> None:  # noqa: ARG001
     """Raises StorageError."""
     _refuse_to_write()
 
@@ -87,7 +87,9 @@ def list_files(uri: str) -> Iterator[ObjectInfo]:
         FileNotFoundError: no study has a radiograph.
     """
     root = uri.rstrip("/")
-    studies = _search(root, partial(DICOMwebClient.search_for_studies, search_filters=parse_service(root).filters), STUDY)
+    studies = _search(
+        root, partial(DICOMwebClient.search_for_studies, search_filters=parse_service(root).filters), STUDY
+    )
     chosen = [_text(study, STUDY) for study in studies if _is_radiograph(study, MODALITIES_IN_STUDY)]
     log.info("%d of %d studies have images of the modalities CR, DX or RG", len(chosen), len(studies))
     with ThreadPoolExecutor(PARALLEL_SEARCHES) as pool:
@@ -123,13 +125,17 @@ def _search(root: str, search: Search, key: str) -> list[Result]:
     offset = 0
     while True:
         results = send(root, partial(search, limit=PAGE, offset=offset))
-        if not all(isinstance(item, dict) and _text(item, key) for item in results):
+        if not _is_results(results, key):
             raise no_service_error(root)
         new = {_text(item, key): item for item in results if _text(item, key) not in found}
         if not new:
             return list(found.values())
         found |= new
         offset += len(results)
+
+
+def _is_results(results: object, key: str) -> bool:
+    return isinstance(results, list) and all(isinstance(item, dict) and _text(item, key) for item in results)
 
 
 def _values(item: Result, tag: str) -> list[str]:
@@ -160,5 +166,3 @@ def _retrieve(client: DICOMwebClient, uids: ObjectUids) -> bytes:
     if len(parts) != 1:
         raise ValueError(f"{len(parts)} parts instead of one")
     return bytes(parts[0])
-
-

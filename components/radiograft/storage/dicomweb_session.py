@@ -82,9 +82,7 @@ def _client_at(url: str, credentials: Credentials) -> DICOMwebClient:
         log.warning("credentials are sent without encryption: use dicomweb:// if the service supports HTTPS")
     session.headers["Accept-Encoding"] = "identity"  # compression takes longer than it saves
     session.hooks["response"].append(_limit_size)
-    client = DICOMwebClient(
-        url, session, permissive_uid=True, timeout=(retry.CONNECT_TIMEOUT, retry.READ_TIMEOUT)
-    )
+    client = DICOMwebClient(url, session, permissive_uid=True, timeout=(retry.CONNECT_TIMEOUT, retry.READ_TIMEOUT))
     client.set_http_retry_params(retry=False)
     return client
 
@@ -111,9 +109,7 @@ def is_retryable(error: Exception) -> bool:
         return error.response.status_code in retry.RETRYABLE_STATUS_CODES
     if isinstance(error, requests.exceptions.SSLError):
         return False
-    return isinstance(
-        error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
-    )
+    return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
 
 
 @contextlib.contextmanager
@@ -145,12 +141,12 @@ def _explain(status: int, root: str, uri: str) -> OSError:
         return backend.missing_error(uri)
     if status in MISSING:
         return no_service_error(root)
-    return StorageError(f"{root} rejected the {'retrieval' if uri else 'search'} (HTTP {status})")
+    hint = "" if uri else ": check that it is the root of a DICOMweb service, and the filters"
+    return StorageError(f"{root} rejected the {'retrieval of an image' if uri else 'search'} (HTTP {status}){hint}")
 
 
 def no_service_error(root: str) -> StorageError:
     """Returns the error for a server whose responses are not those of a DICOMweb service."""
     return StorageError(
-        f"data_source must be the root of a DICOMweb service, such as dicomweb://HOST/dicom-web; {root} "
-        "is none"
+        f"data_source must be the root of a DICOMweb service, such as dicomweb://HOST/dicom-web; {root} is none"
     )

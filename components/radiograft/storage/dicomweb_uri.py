@@ -1,7 +1,7 @@
 """URIs of DICOMweb services: `dicomweb://HOST/PATH` by HTTPS, `dicomweb+http://HOST/PATH` without encryption.
 
-A query restricts the studies: `dicomweb://pacs/dicom-web?StudyDate=20200101-20201231`. An object is named by the UIDs of
-its study, series and instance.
+A query restricts the studies: `dicomweb://pacs/dicom-web?StudyDate=20200101-20201231`. An object is named by the UIDs
+of its study, series and instance.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import urllib.parse
 from typing import NamedTuple
 
 USER_VARIABLE, PASSWORD_VARIABLE = "RADIOGRAFT_DICOMWEB_USER", "RADIOGRAFT_DICOMWEB_PASSWORD"
-TOKEN_VARIABLE = "RADIOGRAFT_DICOMWEB_TOKEN"
+TOKEN_VARIABLE = "RADIOGRAFT_DICOMWEB_TOKEN"  # noqa: S105  the name of a variable
 SCHEMES = {"dicomweb": "https", "dicomweb+http": "http"}
 UID = r"[A-Za-z0-9][\w.-]{0,63}"  # some archives write letters, which the standard does not allow
 OBJECT = re.compile(rf"(?P<root>dicomweb(?:\+http)?://.+)/(?P<study>{UID})/(?P<series>{UID})/(?P<instance>{UID})")
 KEY = re.compile(r"[A-Z][A-Za-z]+|[0-9A-Fa-f]{8}")  # an attribute's keyword or tag
-IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "00100010", "00100020", "00100030")  # settings are logged
+IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "00100010",
+    "00100020",
+    "00100030",
+)  # settings are logged
 MODALITIES = ("Modality", "ModalitiesInStudy", "00080060", "00080061")
 
 
