@@ -79,7 +79,7 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_table_file: str = setting(
         "",
-        "Table with the labels of DICOM files if it is not in their folder: path, gs:// or s3:// URI. Required for a PACS.",
+        "Table with the labels of DICOM files, if it is elsewhere: path, gs:// or s3:// URI. A PACS needs it.",
     )
     data_deidentify: str = setting(
         "auto",

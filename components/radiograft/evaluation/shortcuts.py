@@ -31,6 +31,7 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
+    "laterality": "Side of the body",
 }
 
 

@@ -154,7 +154,7 @@ def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
-    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age", "manufacturer"]])
+    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age", "manufacturer", "laterality"]])
     counts = FileCounts(len(kinds), documents, 0, dict(sorted(ignored.items())))
     return listing.Listing(images, pd.concat([exclusion([], ""), *excluded]), counts)
 

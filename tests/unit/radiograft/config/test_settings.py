@@ -140,8 +140,8 @@ INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
             "dicomweb://pacs/dicom-web#x": "be dicomweb://HOST/PATH, or dicomweb+http://HOST/PATH without encryption",
             "dicomweb://pacs:80x/dicom-web": "be dicomweb://HOST:PORT/PATH with a valid host and port",
             "dicomweb://[::1/dicom-web": "be dicomweb://HOST:PORT/PATH with a valid host and port",
-            "dicomweb://alice:secret@pacs/x": "not contain a user name or password, because settings are logged: set the "
-            "environment variables RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD",
+            "dicomweb://alice:secret@pacs/x": "not contain a user name or password, because settings are logged: set "
+            "the environment variables RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD",
             "dicomweb://pacs/x?Modality=CT": "not filter by Modality: images of the modalities CR, DX and RG are read",
             "dicomweb://pacs/x?PatientID=7": "not filter by PatientID, because settings are logged: select the images "
             "by the table of labels",
