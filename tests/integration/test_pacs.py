@@ -159,8 +159,8 @@ def test_ingest_wrong_password_raises_without_it(
     monkeypatch.setenv("RADIOGRAFT_DICOMWEB_PASSWORD", "hunter2")
     with pytest.raises(storage.StorageError) as error:
         ingest.build_catalog(from_pacs(from_files, pacs))
-    assert str(error.value).endswith(
-        "rejected credentials (HTTP 401): set RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD, or "
+    assert str(error.value) == (
+        f"dicomweb+http://{pacs}/dicom-web rejected credentials (HTTP 401): set RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD, or "
         "RADIOGRAFT_DICOMWEB_TOKEN"
     )
     assert "hunter2" not in str(error.value)

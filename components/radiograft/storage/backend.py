@@ -10,6 +10,7 @@ from typing import IO, Any, NamedTuple, Protocol, TypeVar, cast
 EMBEDDED_BUCKET = "radiograft-embedded"
 EMBEDDED_ENDPOINT_VARIABLE = "RADIOGRAFT_EMBEDDED_STORE"
 READ_ATTEMPTS = 4
+MAX_MEMBER_BYTES = 256_000_000  # more than the largest image that preprocess accepts, with color and alpha
 UNKNOWN_SIZE = -1
 Answer = TypeVar("Answer")
 

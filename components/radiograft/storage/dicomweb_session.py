@@ -16,8 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from radiograft.storage import backend, retry
-from radiograft.storage.archive import MAX_MEMBER_BYTES
-from radiograft.storage.backend import Answer, StorageError, TooLargeError
+from radiograft.storage.backend import MAX_MEMBER_BYTES, Answer, StorageError, TooLargeError
 from radiograft.storage.dicomweb_uri import PASSWORD_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE, parse_service
 
 DENIED, MISSING = (401, 403), (404, 410)
@@ -148,5 +147,5 @@ def _explain(status: int, root: str, uri: str) -> OSError:
 def no_service_error(root: str) -> StorageError:
     """Returns the error for a server whose responses are not those of a DICOMweb service."""
     return StorageError(
-        f"data_source must be the root of a DICOMweb service, such as dicomweb://HOST/dicom-web; {root} is none"
+        f"data_source must be the root of a DICOMweb service, such as dicomweb://HOST/dicom-web, got {root}"
     )

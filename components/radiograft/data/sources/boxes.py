@@ -34,7 +34,7 @@ def place_boxes(boxes: pd.DataFrame, uris: pd.Series[str]) -> tuple[pd.DataFrame
 
 
 def _place(boxes: pd.DataFrame, uri: str) -> pd.DataFrame | None:
-    """Places the boxes of one image; None if it is no DICOM file."""
+    """Places the boxes of one image; None if it is not a DICOM file."""
     from radiograft.imaging.dicom import UnsupportedDicomError, read_frame  # imports pydicom
     from radiograft.imaging.dicom_pixels import orient_boxes
 
@@ -59,7 +59,7 @@ def without_refuted_boxes(source: Source) -> Source:
     findings = source.findings.set_axis(source.rows["image_id"])
 
     def is_refuted(image_id: str, name: str) -> bool:
-        return name in findings and image_id in findings.index and findings.at[image_id, name] == 0.0
+        return name in findings and image_id in findings.index and bool(findings.at[image_id, name] == 0.0)
 
     kept = [not is_refuted(*pair) for pair in zip(source.boxes["image_id"], source.boxes["finding"], strict=True)]
     return source._replace(boxes=source.boxes[np.array(kept, bool)].reset_index(drop=True))

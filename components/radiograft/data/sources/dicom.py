@@ -160,7 +160,7 @@ def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -
 
 
 def _read_entry(entry: storage.ObjectInfo, *, refuse_burned_in: bool) -> tuple[storage.ObjectInfo, Tags | str]:
-    """Returns the tags of a file or the reason why it cannot be used, and the entry with what reading it told."""
+    """Returns a file's entry, with the checksum if the whole file was read, and its tags or why it cannot be used."""
     try:
         if entry.size == storage.UNKNOWN_SIZE:  # a PACS, whose files are read as a whole: once
             content = storage.read_bytes(entry.uri)

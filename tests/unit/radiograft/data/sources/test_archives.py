@@ -146,7 +146,7 @@ def stray_boxes(source: Source) -> list[list[str]]:
 
 
 def test_read_vindr_boxes_become_fractions_of_upright_image(tmp_path: Path) -> None:
-    """Fails if a box is on the wrong side of an image that is turned, or counts once per reader who drew it alike."""
+    """Fails if a box is on the wrong side of an image that is turned, or an identical box counts once per reader."""
     files = dicom_files({"train/t1.dicom": "1.1", "train/t2.dicom": "1.2"})  # 32 x 32 pixels
     files |= dicom_files({"test/t3.dicom": "1.3"}, PatientOrientation=["R", "F"])
     source = read(tmp_path, "vindr", files | vindr_tables(), "Pneumonia", "Nodule/Mass")

@@ -109,6 +109,22 @@ def test_read_burned_in_image_kept_without_deidentification(tmp_path: str) -> No
     assert "shown.dcm" in read(f"{tmp_path}/dicom", files, refuse_burned_in=False).rows["image_id"].tolist()
 
 
+def test_read_named_table_elsewhere_is_used(tmp_path: Path) -> None:
+    """Fails if a table that was named is ignored for the one beside the files."""
+    other = put({"more.csv": TABLE.format("1.2.1", "1.2.2", "1.2.3").encode()}, f"{tmp_path}/elsewhere")
+    place = put(with_table("x", "y", "z"), f"{tmp_path}/dicom")
+    layout = TableLayout(views="all")
+    source = dicom.read(place, layout, table_uri=f"{other}/more.csv", refuse_burned_in=True)
+    assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        dicom.read(place, layout, table_uri=f"{other}/none.csv", refuse_burned_in=True)
+
+
+def test_read_pacs_without_table_raises() -> None:
+    with pytest.raises(ValueError, match=r"^data_table_file must name the table of labels, since a dicomweb:// source"):
+        dicom.read("dicomweb://pacs.invalid/x", TableLayout(), refuse_burned_in=True)
+
+
 def test_read_age_without_letter_is_years_and_laterality_is_a_column(tmp_path: Path) -> None:
     """RSNA's and other archives write `51` where the standard has `051Y`."""
     files = {
