@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 
 from radiograft import storage
-from radiograft.config import Ingest
+from radiograft.config import Ingest, Preprocess
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.sources.dicom import radiographs
 from radiograft.data.sources.listing import list_source
+from radiograft.data.sources.readers import UNLABELED_READERS
 from radiograft.imaging.geometry import ImageInput
 from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
 from radiograft.storage import dicomweb, dicomweb_session, retry
 from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless
 from tests.helpers.faulty_proxy import line_to
@@ -117,6 +119,24 @@ def test_decode_rows_of_pacs_gives_pixels_of_files(pacs: str, from_files: Ingest
         np.testing.assert_array_equal(file.image, remote.image)
 
 
+def test_choose_input_of_pacs_sends_no_request(pacs: str, from_files: Ingest) -> None:
+    """Fails if hundreds of images are downloaded to look for 16-bit PNG files."""
+    with line_to(f"http://{pacs}") as line:
+        rows = ingest.build_catalog(from_pacs(from_files, line.endpoint.removeprefix("http://"))).rows
+        line.requests.clear()
+        assert preprocess.choose_input(Preprocess(image_size=32), rows) == ImageInput(32, "stretch", None)
+        assert line.requests == []
+
+
+def test_unlabeled_reader_of_pacs_needs_no_table(pacs: str) -> None:
+    """Drift compares new images with the training set; they have no labels."""
+    source = UNLABELED_READERS["dicom"](
+        Ingest(data_format="dicom", data_source=f"dicomweb+http://{pacs}/dicom-web?StudyDate=20120101-20131231")
+    )
+    assert source.rows["image_id"].tolist() == [f"1.2.4.{n // 2}/1.2.5.{n}/1.2.3.{n}" for n in (4, 5, 6, 7)]
+    assert source.rows["patient_id"].tolist() == ["Quackenbush 1"] * 4
+
+
 def test_list_files_returns_radiographs_of_all_pages(pacs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if a study is lost at the border of two pages, or CT images are listed."""
     monkeypatch.setattr(dicomweb, "PAGE", 2)
@@ -160,8 +180,8 @@ def test_ingest_wrong_password_raises_without_it(
     with pytest.raises(storage.StorageError) as error:
         ingest.build_catalog(from_pacs(from_files, pacs))
     assert str(error.value) == (
-        f"dicomweb+http://{pacs}/dicom-web rejected credentials (HTTP 401): set RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD, or "
-        "RADIOGRAFT_DICOMWEB_TOKEN"
+        f"dicomweb+http://{pacs}/dicom-web rejected credentials (HTTP 401): set RADIOGRAFT_DICOMWEB_USER and "
+        "RADIOGRAFT_DICOMWEB_PASSWORD, or RADIOGRAFT_DICOMWEB_TOKEN"
     )
     assert "hunter2" not in str(error.value)
     for name in ("RADIOGRAFT_DICOMWEB_USER", "RADIOGRAFT_DICOMWEB_PASSWORD"):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -88,8 +93,8 @@ def test_list_files_invalid_uid_raises(pacs: Pacs, uid: str) -> None:
 
 
 @contextlib.contextmanager
-def responding(respond: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[int]:
-    """Starts a server and yields its port."""
+def responding(respond: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> Iterator[int]:
+    """Starts a server, with HTTPS if it has a certificate, and yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -99,6 +104,10 @@ def responding(respond: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[in
             """Logs nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server.server_port
@@ -161,6 +170,36 @@ def test_read_bytes_single_part_without_envelope_is_read() -> None:
 
     with responding(content) as port:
         assert storage.read_bytes(f"dicomweb+http://127.0.0.1:{port}/1.2/1.3/1.4") == b"DICM"
+
+
+def test_read_bytes_certificate_must_be_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if any server that answers in place of the PACS gets the password."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed: no certificate to test with")
+    certificate = tmp_path / "server.pem"
+    key = tmp_path / "key.pem"
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *named]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    requests_with_password: list[str] = []
+
+    def content(handler: BaseHTTPRequestHandler) -> None:
+        requests_with_password.append(handler.headers["Authorization"])
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/dicom")
+        handler.end_headers()
+        handler.wfile.write(b"DICM")
+
+    monkeypatch.setenv("RADIOGRAFT_DICOMWEB_TOKEN", "secret")
+    with responding(content, certificate) as port:
+        root = f"dicomweb://127.0.0.1:{port}"
+        message = re.escape(f"the certificate of {root} must be valid; set REQUESTS_CA_BUNDLE to the file of your own ")
+        with pytest.raises(storage.StorageError, match=f"^{message}"):
+            storage.read_bytes(f"{root}/1.2/1.3/1.4")
+        assert requests_with_password == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert storage.read_bytes(f"{root}/1.2/1.3/1.4") == b"DICM"
 
 
 def test_send_password_without_encryption_warns(
