@@ -11,7 +11,7 @@ from radiograft.config import resolution
 from radiograft.config.base import Scalar, check_uri
 from radiograft.config.training import NAMED_WEIGHTS
 
-URI_SETTINGS = ("data_source", "publish_registry", "model_weights")
+URI_SETTINGS = ("data_source", "data_table_file", "publish_registry", "model_weights")
 NOT_URIS = ("", *NAMED_WEIGHTS)
 
 
@@ -41,14 +41,14 @@ def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def absolute_uri(name: str, uri: str) -> str:
-    """Returns a bucket URI unchanged, and a path as an absolute path with `~` expanded.
+    """Returns the URI of a bucket or PACS unchanged, and a path as an absolute path with `~` expanded.
 
     Args:
         name: name of the setting or option, for the error message.
-        uri: path, gs:// or s3:// URI.
+        uri: path, gs:// or s3:// URI; of `data_source` also dicomweb://.
 
     Raises:
         ValueError: as `check_uri`.
     """
     check_uri(name, uri)
-    return uri if storage.is_bucket(uri) else str(Path(uri).expanduser().absolute())
+    return uri if storage.is_remote(uri) else str(Path(uri).expanduser().absolute())

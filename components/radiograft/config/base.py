@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from radiograft import storage
+from radiograft.storage import dicomweb_uri
 from radiograft.utils import json_io
 from radiograft.utils.quoting import format_names, split_pair, split_quoted
 
@@ -201,11 +202,18 @@ def check_uri(name: str, uri: str) -> None:
     """Rejects URIs with an unsupported scheme, which would be mistaken for local paths.
 
     Args:
-        name: name of the setting, for the error message.
+        name: name of the setting; only `data_source` may be a DICOMweb service.
 
     Raises:
-        ValueError: the scheme is not gs:// or s3:// (gs:/x included), or the bucket is missing.
+        ValueError: the scheme is not supported (gs:/x included), the bucket is missing, or the URI of a DICOMweb
+            service is invalid. A message about credentials does not repeat them.
     """
+    if name == "data_source" and storage.is_dicomweb(uri):
+        try:
+            dicomweb_uri.parse_service(uri)
+        except ValueError as error:
+            raise ValueError(f"{name} must {error}") from None
+        return
     bucket = uri.partition("://")[2].partition("/")[0] if storage.is_bucket(uri) else ""
     if SCHEME.match(uri) and not bucket:
         raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {uri!r}")

@@ -55,7 +55,7 @@ def _sample(rows: pd.DataFrame) -> Iterator[bytes]:
     members: list[str] = []
     files: list[str] = []
     for uri in rows.sort_values(["md5", "image_id"])["uri"]:
-        if not npz_archive.ROW_URI.fullmatch(uri):
+        if not npz_archive.ROW_URI.fullmatch(uri) and not storage.is_dicomweb(uri):  # DICOM files have their windows
             (members if archive.MEMBER_URI.fullmatch(uri) else files).append(uri)
     resolved = pseudonyms.resolve_uris(files[:MAX_FILES])
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:

@@ -32,6 +32,7 @@ NAMES = {
     "sex": "Sex",
     "manufacturer": "Manufacturer",
     "color": "Color or gray",
+    "laterality": "Side of the body",
 }
 
 

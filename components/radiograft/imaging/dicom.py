@@ -34,7 +34,7 @@ from radiograft.imaging import dicom_pixels, stream_size
 from radiograft.imaging.formats import DICOM, HEAD_BYTES, UnsupportedFileError, recognize
 from radiograft.imaging.geometry import GRAY, RGB
 from radiograft.imaging.limits import check_size
-from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, projection
+from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, MANUFACTURERS, OTHER_VIEW, VIEWS, projection
 from radiograft.storage import StorageError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
@@ -45,19 +45,8 @@ OTHER_MODALITIES = (
 )  # fmt: skip
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # photometric interpretations that become RGB
 IN_COLOR = "DICOM file in color"
-OTHER_VIEW = "OTHER"
-VIEWS = (
-    "PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "L",
-    "XTABLE LATERAL", "CROSS TABLE LATERAL", "LPO", "RPO", "LAO", "RAO", "SWIMMERS", "OBLIQUE", "AXIAL", "LORDOTIC",
-    "AP AXIAL", "AP LORDOTIC", "DECUBITUS", "LATERAL DECUBITUS", "AP SUPINE", "AP ERECT", "AP PORTABLE", "PA ERECT",
-    "PA LATERAL", "TANGENTIAL", "STENVERS", "TOWNE", "CALDWELL", "WATERS", OTHER_VIEW,
-)  # fmt: skip
 FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
-MANUFACTURERS = (
-    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
-    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
-)  # fmt: skip
 DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
     "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
@@ -97,7 +86,7 @@ class Tags(NamedTuple):
         laterality: One of LATERALITIES, or None.
         for_processing: Whether the pixels are raw detector values (PresentationIntentType), which viewers do not show.
         sex: One of SEXES, or None.
-        age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
+        age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, also years without the letter; or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
         manufacturer: One of MANUFACTURERS, `other`, or None.
     """
@@ -114,6 +103,14 @@ class Tags(NamedTuple):
     for_processing: bool = False
 
 
+class Frame(NamedTuple):
+    """Size of the stored pixels, and the directions of their rows and columns (PatientOrientation), () if unknown."""
+
+    height: int
+    width: int
+    orientation: tuple[str, ...]
+
+
 class Radiograph(NamedTuple):
     """Upright pixels and the tags: uint8 [height, width] with bright bones, or RGB, uint8 [height, width, 3]."""
 
@@ -125,6 +122,13 @@ def read_tags(file: IO[bytes]) -> Tags:
     """Reads the tags without reading the pixels; raises UnsupportedDicomError as `read` does."""
     with _translate_errors():
         return _tags(_dataset(file, DESCRIPTION))
+
+
+def read_frame(file: IO[bytes]) -> Frame:
+    """Reads how the pixels are stored without reading them; raises UnsupportedDicomError as `read` does."""
+    with _translate_errors():
+        dataset = _dataset(file, (*DESCRIPTION, "PatientOrientation"))
+        return Frame(int(dataset.Rows), int(dataset.Columns), tuple(dataset.get("PatientOrientation") or ()))
 
 
 def read(content: bytes, channels: int = GRAY) -> Radiograph:
@@ -271,7 +275,7 @@ def _tags(dataset: Dataset) -> Tags:
         instance_uid=str(dataset.get("SOPInstanceUID") or "").strip(),
         view=_view(text("ViewPosition"), dataset),
         sex=one_of(SEXES, "PatientSex"),
-        age=age if re.fullmatch(r"\d{1,3}[YMWD]", age) else None,
+        age=age if re.fullmatch(r"\d{1,3}[YMWD]?", age) else None,
         burned_in=text("BurnedInAnnotation") == "YES",
         body_part=BODY_PARTS.get(text("BodyPartExamined")),
         laterality=one_of(LATERALITIES, "ImageLaterality") or one_of(LATERALITIES, "Laterality"),

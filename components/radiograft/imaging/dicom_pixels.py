@@ -94,6 +94,26 @@ def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray
     return np.ascontiguousarray(pixels)
 
 
+def orient_boxes(corners: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
+    """Returns boxes on the stored image as boxes on the image that `orient_upright` returns.
+
+    Args:
+        corners: float64 [boxes, 4]: x and y of the upper left corner, width and height, as fractions of the image.
+        orientation: As in `orient_upright`.
+    """
+    if len(orientation) != 2:
+        return corners
+    along, down = (direction[:1] for direction in orientation)
+    x, y, width, height = np.asarray(corners, np.float64).T
+    if along in ("H", "F"):
+        x, y, width, height, along, down = y, x, height, width, down, along
+    if down == "H":
+        y = 1 - y - height
+    if along == "R":
+        x = 1 - x - width
+    return np.stack([x, y, width, height], axis=1)
+
+
 def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Maps stored values, int [n], to brightness from 0 to 1.
 

@@ -15,6 +15,7 @@ from radiograft.stages.ingest.component import ingest
 from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
 from radiograft.stages.publish.component import publish
 from radiograft.stages.select_model.component import choose_backbone, choose_model, list_backbones, list_cut_offs
+from radiograft.storage.dicomweb_uri import PASSWORD_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE
 from radiograft.storage.pseudonyms import SALT_VARIABLE
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
@@ -31,12 +32,15 @@ CONFIG_MAP, CONFIG_KEYS = "radiograft", ("AWS_ENDPOINT_URL", "AWS_REGION")
 SECRET, SECRET_KEYS = "radiograft-store", {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 # Salt for hashing patient ids, see `radiograft.storage.pseudonyms`.
 SALT, SALT_KEYS = "radiograft-salt", {"salt": SALT_VARIABLE}
+# Credentials of a PACS, for the stages that read the images.
+PACS, PACS_KEYS = "radiograft-pacs", {"user": USER_VARIABLE, "password": PASSWORD_VARIABLE, "token": TOKEN_VARIABLE}
 
 
 def ingest_task(form: dict[str, Any], pipeline: str) -> dsl.PipelineTask:
     """Resolves the settings and reads the data. Never cached, because the data behind a URI may have changed."""
     task = ingest(run_id=RUN_ID, pipeline=pipeline, **form)
     task.set_caching_options(False)
+    _set_pacs_credentials(task)
     return request_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 
 
@@ -56,6 +60,7 @@ def list_workers_task(settings: Any) -> dsl.PipelineTask:
 def preprocess_worker_task(catalog: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
     """Converts one worker's images to shards."""
     task = preprocess(catalog=catalog, worker=worker, settings=settings, checkpoint_root=checkpoint_root, run_id=RUN_ID)
+    _set_pacs_credentials(task)
     return request_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
 
 
@@ -162,6 +167,10 @@ def _set_labels(task: dsl.PipelineTask) -> None:
     """Sets labels for selectors. KFP itself sets the run's id as `pipeline/runid`."""
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "radiograft")
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.name)
+
+
+def _set_pacs_credentials(task: dsl.PipelineTask) -> None:
+    kubernetes.use_secret_as_env(task, PACS, PACS_KEYS, optional=True)
 
 
 def _set_environment(task: dsl.PipelineTask) -> None:

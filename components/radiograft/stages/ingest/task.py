@@ -26,6 +26,7 @@ from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
+from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.storage.pseudonyms import redact_names
@@ -80,6 +81,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
             check_known_labels(labels, set(map(str, source.findings)) - alone)
     source, agreement = readers.merge_readings(source, settings)
+    source = without_refuted_boxes(source)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
