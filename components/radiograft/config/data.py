@@ -110,8 +110,9 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_readers: str = setting(
         UNANIMOUS,
         "Which label an image has if several readers labeled it: the one they agree about, else the image is excluded "
-        "(`unanimous`); the one that `any` or `all` of them see; or that of the `majority`, where a tie is unknown.",
-        choices=(UNANIMOUS, "any", "all", "majority"),
+        "(`unanimous`); the one that `any` or `all` of them see; that of the `majority`, where a tie is unknown; or "
+        "the share of those who see it (`mean`), which training learns and which counts as the majority elsewhere.",
+        choices=(UNANIMOUS, "any", "all", "majority", "mean"),
     )
     data_validation_fraction: float = setting(
         0.125,
@@ -136,11 +137,6 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
 
     def __post_init__(self) -> None:
-        if self.data_readers == "mean":
-            raise ValueError(
-                "data_readers must be unanimous, any, all or majority, got 'mean': soft labels are not supported, "
-                "because thresholds, AUROCs and class weights need labels of 0 or 1; use majority"
-            )
         super().__post_init__()
         check_uri("data_source", self.data_source)
         self._check_table_file()
@@ -155,6 +151,11 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
             raise ValueError(
                 f"data_task=multiclass needs at least two classes in data_labels, got {self.data_labels!r}: name them, "
                 "or set data_task=binary"
+            )
+        if self.data_task == MULTICLASS and self.data_readers == "mean":
+            raise ValueError(
+                "data_readers=mean gives soft labels, and data_task=multiclass needs images of exactly one class: set "
+                "data_readers=majority, or data_task=multilabel"
             )
         if self.data_task == BINARY and count > 1:
             raise ValueError(

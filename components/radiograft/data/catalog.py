@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from radiograft.config.data import MULTICLASS, MULTILABEL
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.registry.results import ReaderAgreement
 
+PandasT = TypeVar("PandasT", "pd.Series[float]", pd.DataFrame)
+
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
@@ -25,14 +27,42 @@ CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
 
+TIE = 0.5  # half of the readers see the label
+
+
 def label_column(label: str) -> str:
-    """Returns the name of a label's ground-truth column, whose values are 1.0 (present) and 0.0 (absent).
+    """Returns the name of a label's ground-truth column: 1.0 (present), 0.0 (absent) or, if soft, between them.
 
     Example:
         >>> label_column("Mass")
         'label:Mass'
     """
     return f"label:{label}"
+
+
+def majority_class(labels: PandasT) -> PandasT:
+    """Returns the class of each label: 1.0 if more than half of the readers see it, 0.0 if less, NaN for a tie.
+
+    This is where a soft label becomes a class. Only training uses the share itself.
+
+    Args:
+        labels: 0 to 1, NaN where unknown.
+
+    Example:
+        >>> majority_class(pd.Series([0.0, 1 / 3, 0.5, 1.0])).tolist()
+        [0.0, 0.0, nan, 1.0]
+    """
+    return labels.gt(TIE).astype("float64").mask(labels.isna() | labels.eq(TIE))
+
+
+def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
+    """Returns the class of each catalog row: 1.0, 0.0 or NaN, see `majority_class`."""
+    return majority_class(rows[label_column(label)])
+
+
+def with_classes(rows: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
+    """Returns the catalog rows with classes in place of soft labels, see `majority_class`."""
+    return rows.assign(**{label_column(label): label_class(rows, label) for label in labels})
 
 
 def score_column(label: str) -> str:
@@ -83,14 +113,16 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the number of images, patients and positives of each label by split."""
+    positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
+    positives = positives.reindex(list(SPLITS), fill_value=0.0).set_axis(list(labels), axis="columns").astype("int64")
     return {
         split: {
-            "pictures": len(part),
-            "patients": int(part["patient_id"].nunique()),
-            "positives": {label: int(part[label_column(label)].sum()) for label in labels},
+            "pictures": len(patients),
+            "patients": int(patients.nunique()),
+            "positives": {label: int(count) for label, count in positives.loc[split].items()},
         }
         for split in SPLITS
-        for part in [rows[rows["split"] == split]]
+        for patients in [rows["patient_id"][rows["split"] == split]]
     }
 
 
@@ -98,10 +130,10 @@ def count_classes(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[s
     """Returns the numbers of positive, negative and unknown images and of positive patients of each label.
 
     Args:
-        rows: patient_id and the label columns.
+        rows: patient_id and the label columns; a soft label counts as its class.
         labels: names of the labels.
     """
-    truths = {label: rows[label_column(label)] for label in labels}
+    truths = {label: label_class(rows, label) for label in labels}
     return {
         label: {
             "positives": int(truth.eq(1).sum()),
@@ -120,13 +152,14 @@ def has_both_classes(truth: ArrayLike) -> bool:
         >>> has_both_classes([0.0, 1.0, float("nan")])
         True
     """
-    return {0.0, 1.0} <= set(np.unique(truth))
+    values = np.asarray(truth, np.float64)
+    return bool((values == 0.0).any() and (values == 1.0).any())
 
 
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
     """Returns the labels that have both positives and negatives in the split."""
-    part = rows[rows["split"] == split]
-    return [label for label in labels if has_both_classes(part[label_column(label)])]
+    part = rows.loc[rows["split"] == split, list(map(label_column, labels))]
+    return [label for label in labels if has_both_classes(label_class(part, label))]
 
 
 def check_classes(
@@ -183,7 +216,7 @@ def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]
     notes = []
     for split in SPLITS:
         part = rows[rows["split"] == split]
-        patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
+        patients = {label: part["patient_id"][label_class(part, label) == 1.0] for label in labels}
         single = [
             f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
         ]
@@ -200,15 +233,19 @@ def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     )
 
 
+def _csv_lines(rows: pd.DataFrame, index: bool = False) -> list[str]:
+    return rows.to_csv(header=False, index=index, lineterminator="\0").split("\0")[:-1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalog:
     """The images of a dataset with labels and splits, and what was excluded.
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
-            `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
-            array, md5 and bytes are those of its pixels.
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a
+            member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
+            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
         source: URI of the dataset.
@@ -242,9 +279,15 @@ class Catalog:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        columns = ["image_id", "md5", "patient_id", "split", *map(label_column, self.labels)]
-        text = self.rows.sort_values("image_id")[columns].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256(text.encode()).hexdigest()
+        rows = self.rows.sort_values("image_id")
+        names, labels = ["image_id", "md5", "patient_id", "split"], list(map(label_column, self.labels))
+        # The text of all columns at once, but combinations of labels are formatted once instead of in each row.
+        combinations = rows[labels].drop_duplicates()
+        endings = _csv_lines(combinations.set_axis(pd.Index([""] * len(combinations))), index=True)
+        ending_of = rows[labels].groupby(labels, sort=False, dropna=False).ngroup()
+        lines = map("".join, zip(_csv_lines(rows[names]), map(endings.__getitem__, ending_of), strict=True))
+        header = rows[:0][[*names, *labels]].to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256((header + "\n".join([*lines, ""])).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
         """Returns counts for reports and logs. They include image IDs but no image content.
@@ -252,6 +295,10 @@ class Catalog:
         Raises:
             ValueError: the data cannot be trained on, see `check_classes`.
         """
+        return self._summary
+
+    @functools.cached_property
+    def _summary(self) -> dict[str, Any]:
         return {
             "labels": list(self.labels),
             "task": self.task,

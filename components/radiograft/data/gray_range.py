@@ -83,13 +83,16 @@ def _may_have_16_bits(uri: str) -> bool:
 
 
 def _used_range(content: bytes) -> tuple[float, float] | None:
-    """Returns the lowest and highest value of a 16-bit image without outliers; None for other files."""
+    """Returns the lowest and highest value of an image of 16 bits or more without outliers; None for other files."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image.height, image.width)
-            if not image.mode.startswith("I;16"):
+            if not image.mode.startswith("I"):
                 return None
-            low, high = np.percentile(np.asarray(image), PERCENTILES)
+            values = np.asarray(image)
+            if values.min() < 0 or values.max() > MAX_GRAY:  # a TIFF of 32 bits that is set aside
+                return None
+            low, high = np.percentile(values, PERCENTILES)
     except ERRORS:
         return None
     return float(low), float(high)

@@ -34,7 +34,7 @@ __all__ = [
     "is_dicomweb",
 ]  # fmt: skip
 PARALLEL_TRANSFERS = 8
-FILES_PER_TASK = 16  # handing one small file to a thread takes longer than reading it
+FILES_PER_TASK = 32  # handing one small file to a thread takes longer than reading it
 
 
 def join(base: str, *names: str) -> str:

@@ -35,7 +35,7 @@ def is_archive(name: str) -> bool:
         >>> is_archive("Images.ZIP"), is_archive("labels.csv.zip")
         (True, False)
     """
-    return name.lower().endswith(SUFFIXES) and not name.lower().endswith(".csv.zip")
+    return name.lower().endswith(SUFFIXES) and not name.lower().endswith((".csv.zip", ".tsv.zip"))
 
 
 def iter_members(uri: str, is_wanted: Callable[[str], bool]) -> Iterator[Member]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from radiograft.config.data_policy import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ELSEWHERE,
 )
-from radiograft.data.catalog import SPLITS, label_column
+from radiograft.data.catalog import SPLITS, label_column, majority_class
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8
@@ -36,6 +37,9 @@ MAX_HASH_DISTANCE = BYTES - 1
 # downsampling by 2 and with noise of 8 gray levels, and in 99.6% of the images after brightening by 15%.
 MIN_CORRELATION = 0.99
 CHUNK_SIZE = 2**20  # pairs
+MAX_LOGGED = 3  # pairs
+
+log = logging.getLogger(__name__)
 
 
 class ImageCheck(NamedTuple):
@@ -108,15 +112,17 @@ def find_contradictory_copies(
     Unlike for other near duplicates, the label of none of them can be trusted, and test images count, too.
 
     Args:
-        rows: the label columns: 1.0, 0.0 or missing.
+        rows: image_id and the label columns.
         hashes: uint64 [rows], perceptual hashes from `check_image`.
         thumbnails: uint8 [rows, side, side, channels].
         labels: names of the labels.
     """
-    truth = rows[[label_column(label) for label in labels]].to_numpy("float64")
+    truth = majority_class(rows[list(map(label_column, labels))]).to_numpy("float64")
     first, second = similar_pairs(hashes, thumbnails).T
     different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
     positions = np.union1d(first[different], second[different])
+    for one, other in zip(first[different][:MAX_LOGGED], second[different][:MAX_LOGGED], strict=True):
+        log.warning("  near-equal, with different labels: %s and %s", *rows["image_id"].iloc[[one, other]])
     return {CONTRADICTORY_NEAR_COPIES: pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)}
 
 

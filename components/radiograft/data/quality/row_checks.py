@@ -9,7 +9,7 @@ import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
 from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
-from radiograft.data.catalog import label_column
+from radiograft.data.catalog import label_column, majority_class
 from radiograft.data.sources import chexpert
 from radiograft.imaging.views import projection
 
@@ -24,10 +24,10 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
 
     Args:
         rows: image_id, bytes, view, split and the label columns.
-        findings: all findings of the dataset, indexed as `rows`.
+        findings: classes of all findings of the dataset, indexed as `rows`.
         settings: labels, views and negatives.
     """
-    truth = rows[[label_column(label) for label in settings.findings()]]
+    truth = rows[list(map(label_column, settings.findings()))]
     flawed = {
         "empty file": rows["bytes"] == 0,
         "in no official split list": rows["split"].isna(),
@@ -37,7 +37,7 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
         "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
-        positive = truth.eq(1.0).any(axis="columns")
+        positive = majority_class(truth).eq(1.0).any(axis="columns")
         flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~_any(findings, [NO_FINDING])
     return flawed
 
@@ -115,7 +115,7 @@ def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict
         labels: names of the labels.
     """
     copied = rows["md5"].duplicated(keep=False)
-    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    truth = majority_class(rows.loc[copied, list(map(label_column, labels))])
     different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
     return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 
@@ -129,13 +129,13 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     Args:
         rows: `md5`, `split` and `official`.
     """
-    order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
-    ordered = rows.loc[order]
+    copied = rows[rows["md5"].duplicated(keep=False)]
+    ordered = copied.loc[copied["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index]
     repeated = ordered["md5"].duplicated() & ~_in_official_test(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
-        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
+        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index, fill_value=False),
+        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index, fill_value=False),
     }
 
 

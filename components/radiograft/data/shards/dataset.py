@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.config.data import MULTILABEL, STRETCH
-from radiograft.data.catalog import label_column
+from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.imaging.geometry import GRAY, ImageInput, as_range
@@ -32,7 +32,9 @@ class Shards:
 
     Attributes:
         folder: the folder.
-        rows: catalog rows of the stored images, split after split in stored order.
+        rows: catalog rows of the stored images, split after split in stored order. Soft labels are replaced by their
+            class, see `majority_class`.
+        targets: labels that training learns, float32 [images, labels]: 0 to 1, NaN where unknown.
         boxes: bounding boxes of the catalog (see `no_boxes`), including those of images that are not stored.
         labels: names of the labels.
         image_input: size of the images, and how they were converted.
@@ -42,6 +44,7 @@ class Shards:
 
     folder: Path
     rows: pd.DataFrame
+    targets: np.ndarray
     boxes: pd.DataFrame
     labels: tuple[str, ...]
     image_input: ImageInput
@@ -52,9 +55,11 @@ class Shards:
     def read(cls, folder: Path) -> Self:
         """Opens a folder of shards. Images are streamed when needed."""
         summary = json.loads((folder / "shards.json").read_text())
+        rows = pd.read_parquet(folder / "rows.parquet")
         return cls(
             folder=folder,
-            rows=pd.read_parquet(folder / "rows.parquet"),
+            rows=with_classes(rows, summary["labels"]),
+            targets=rows[list(map(label_column, summary["labels"]))].to_numpy("float32"),
             boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
             image_input=ImageInput(
@@ -81,8 +86,12 @@ class Shards:
         """Returns the rows of a split in stored order."""
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
 
+    def split_targets(self, split: str) -> np.ndarray:
+        """Returns the labels that training learns, in stored order, float32 [images, labels]: 0 to 1, or NaN."""
+        return self.targets[self.rows["split"].eq(split).to_numpy()]
+
     def truth(self, split: str) -> np.ndarray:
-        """Returns the ground truth of a split in stored order, float32 [images, labels]: 1 present, 0 absent."""
+        """Returns the classes of a split in stored order, float32 [images, labels]: 1 present, 0 absent, or NaN."""
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:

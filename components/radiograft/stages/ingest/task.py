@@ -19,6 +19,7 @@ from radiograft.data.catalog import (
     Catalog,
     check_classes,
     label_column,
+    majority_class,
     single_patient_notes,
     summarize_exclusions,
 )
@@ -88,7 +89,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
     rows = select_rows(rows, source.findings, settings, data_filter)
-    choice = _resolve_task(rows, settings, source.findings.loc[rows.index])
+    choice = _resolve_task(rows, settings, majority_class(source.findings.loc[rows.index]))
     _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
@@ -102,12 +103,13 @@ def build_catalog(settings: Ingest) -> Catalog:
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
-            *row_checks.label_notes(source.findings, labels),
+            *readers.soft_notes(source, labels),
+            *row_checks.label_notes(classes, labels),
             *single_patient_notes(rows, labels),
             *tasks.exclusive_pair_notes(choice.task, labels),
             *contained_notes(
-                source.findings,
-                [label for label in labels if label in source.findings],
+                classes,
+                [label for label in labels if label in classes],
                 named=not settings.deidentifies(),
             ),
         ),
@@ -144,7 +146,7 @@ def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, da
     if settings.data_task == MULTICLASS:
         columns = [label_column(label) for label in labels]
         rows[columns] = tasks.exclude_other_classes(rows[columns])
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, findings.loc[rows.index], settings))
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, majority_class(findings.loc[rows.index]), settings))
     rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()

@@ -223,6 +223,7 @@ def test_rows_to_analyze_folders_that_are_classes_are_no_source(
     data = Shards(
         folder=tmp_path,
         rows=rows,
+        targets=rows[["label:COVID-19"]].to_numpy("float32"),
         boxes=no_boxes(),
         labels=("COVID-19",),
         image_input=ImageInput(32),

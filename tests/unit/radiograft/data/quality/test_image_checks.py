@@ -129,13 +129,17 @@ def test_find_near_duplicates_compares_with_kept_images(
     ],
 )
 def test_find_contradictory_copies_returns_all_copies_with_different_labels(
-    truth: list[float], found: list[bool]
+    truth: list[float], found: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fails if a copy stays, or if the first and third image, which are not similar, are compared."""
     rows = pd.DataFrame({"label:Mass": truth, "label:Edema": 0.0}, index=[7, 8, 9], dtype="float64")
+    rows["image_id"] = ["a.png", "b.png", "c.png"]
     (mask,) = image_checks.find_contradictory_copies(rows, *chain(), ["Mass", "Edema"]).values()
     assert mask.tolist() == found
     assert list(mask.index) == [7, 8, 9]
+    pairs = [record.getMessage() for record in caplog.records]
+    assert len(pairs) == sum(found) // 2 + sum(found) % 2
+    assert all(" a.png and b.png" in pair or " b.png and c.png" in pair for pair in pairs)
 
 
 @pytest.mark.parametrize(("name", "images"), [("chestxray14/images_001/images", 730), ("ham10000_224", 533)])
