@@ -52,21 +52,19 @@ def compute_results(
         }
     curve_options = data.split("validation"), data.labels, *_interval_options(settings)
     published = predictions[predictions["strategy"] == PUBLISHED]
-    results = PredictionResults(
+    return PredictionResults(
         published=PUBLISHED,
         operating_point=settings.evaluate_operating_point,
         thresholds=thresholds,
         metrics=metrics,
         cut_off_curve=read_curve(inputs.features, *curve_options),
+        reduced_curve=read_reduced_curve(inputs.features, *curve_options),
         cut_off_search=search_results.read_trials(inputs.model),
         random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
         **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
     )
-    if (inputs.features / REDUCED_CURVE).exists():
-        results["reduced_curve"] = read_reduced_curve(inputs.features, *curve_options)
-    return results
 
 
 def _interval_options(settings: Evaluate) -> tuple[int, int, int]:
@@ -201,7 +199,9 @@ def read_reduced_curve(
     seed: int,
     min_patients: int = 1,
 ) -> list[ReducedCurvePoint]:
-    """Reads the curve of reduced features that extract_features wrote and adds 95% intervals; see `read_curve`."""
+    """Reads the curve of reduced features and adds 95% intervals, as `read_curve`; empty if the run has none."""
+    if not (features / REDUCED_CURVE).exists():
+        return []
     points = json.loads((features / REDUCED_CURVE).read_text())
     scores = np.load(features / REDUCED_SCORES, mmap_mode="r")
     aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)

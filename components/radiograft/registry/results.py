@@ -142,8 +142,8 @@ class PredictionResults(Analyses):
     """The part of metrics.json that follows from the predictions.
 
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
-    before training. `random_baseline` is None if it was not requested. `reduced_curve` is there if the run
-    compared reductions of the features.
+    before training. `random_baseline` is None if it was not requested. `reduced_curve` is empty if the run
+    compared no reductions of the features; versions of older packages lack it.
     """
 
     published: str
