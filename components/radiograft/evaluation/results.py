@@ -242,7 +242,7 @@ def read_reduced_curve(
     seed: int,
     min_patients: int = 1,
 ) -> list[ReducedCurvePoint]:
-    """Reads the curve of reduced features and adds 95% intervals; see `read_curve`. It is empty if none was requested."""
+    """Reads the curve of reduced features and adds 95% intervals, as `read_curve`; empty if the run has none."""
     if not (features / REDUCED_CURVE).exists():
         return []
     points = json.loads((features / REDUCED_CURVE).read_text())

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 FITTED_SPLITS = ("train", "validation")
 BATCHES_PER_PIECE = 16  # batches of features in a checkpoint
 ROWS_PER_CHUNK = 4096
-MIN_DEVIATION = 0.01
+MIN_DEVIATION = 0.1
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 

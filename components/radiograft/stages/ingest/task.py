@@ -89,7 +89,8 @@ def build_catalog(settings: Ingest) -> Catalog:
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
     rows = select_rows(rows, source.findings, settings, data_filter)
-    choice = _resolve_task(rows, settings, majority_class(source.findings.loc[rows.index]))
+    classes = majority_class(source.findings)
+    choice = _resolve_task(rows, settings, classes.loc[rows.index])
     _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),

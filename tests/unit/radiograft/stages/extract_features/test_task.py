@@ -112,8 +112,10 @@ def test_extract_features_all_layers_standardizes_with_training_images_and_fine_
     stored = np.load(stage.features / "train.npy").astype("float64")
     mean, variance = model.get_layer("pooled").get_weights()
     np.testing.assert_allclose(mean, stored.mean(axis=0), rtol=1e-5, atol=1e-6)
-    assert (variance >= stored.var(axis=0) * (1 - 1e-5)).all()
-    assert np.mean(np.isclose(variance, stored.var(axis=0), rtol=1e-4)) > 0.9  # the others have the lower bound
+    widths = [point["channels"] for point in json.loads((stage.features / "curve.json").read_text())]
+    layers = np.split(stored.var(axis=0), np.cumsum(widths)[:-1])
+    bounded = [np.maximum(part, 0.1**2 * part.mean()) for part in layers]  # many channels are constant at 32 px
+    np.testing.assert_allclose(variance, np.concatenate(bounded), rtol=1e-4)
     images = np.concatenate(list(data.images("train", 100)))
     pooled = keras.Model(model.input, model.get_layer("pooled").output)(images)
     np.testing.assert_allclose(pooled, (stored - mean) / np.sqrt(variance), atol=0.05)  # stored in half precision
