@@ -128,9 +128,9 @@ def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics, place:
     )
     majority, accuracy = classes["majority_class"], _with_interval(classes["accuracy"])
     return (
-        f"{name} predicts the class of {classes['n_images']:,} {_kind(place)} images from {classes['n_patients']:,} patients "
-        f"with an accuracy of {accuracy}. Always predicting {majority}, the most frequent of {len(classes['names'])} "
-        f"classes in training, has {_with_interval(classes['majority_accuracy'])}. "
+        f"{name} predicts the class of {classes['n_images']:,} {_kind(place)} images from {classes['n_patients']:,} "
+        f"patients with an accuracy of {accuracy}. Always predicting {majority}, the most frequent of "
+        f"{len(classes['names'])} classes in training, has {_with_interval(classes['majority_accuracy'])}. "
         f"The balanced accuracy is {_with_interval(classes['balanced_accuracy'])}. {ranking}"
     )
 
