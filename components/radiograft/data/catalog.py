@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,18 +15,15 @@ from numpy.typing import ArrayLike
 
 from radiograft.config.data import MULTICLASS, MULTILABEL
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
+from radiograft.data.fingerprint import fingerprint
+from radiograft.data.soft_labels import majority_class
 from radiograft.registry.results import ReaderAgreement
-
-PandasT = TypeVar("PandasT", "pd.Series[float]", pd.DataFrame)
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
-
-
-TIE = 0.5  # half of the readers see the label
 
 
 def label_column(label: str) -> str:
@@ -38,21 +34,6 @@ def label_column(label: str) -> str:
         'label:Mass'
     """
     return f"label:{label}"
-
-
-def majority_class(labels: PandasT) -> PandasT:
-    """Returns the class of each label: 1.0 if more than half of the readers see it, 0.0 if less, NaN for a tie.
-
-    This is where a soft label becomes a class. Only training uses the share itself.
-
-    Args:
-        labels: 0 to 1, NaN where unknown.
-
-    Example:
-        >>> majority_class(pd.Series([0.0, 1 / 3, 0.5, 1.0])).tolist()
-        [0.0, 0.0, nan, 1.0]
-    """
-    return labels.gt(TIE).astype("float64").mask(labels.isna() | labels.eq(TIE))
 
 
 def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
@@ -114,12 +95,12 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the number of images, patients and positives of each label by split."""
     positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
-    positives = positives.reindex(list(SPLITS), fill_value=0.0).set_axis(list(labels), axis="columns").astype("int64")
+    positives = positives.reindex(list(SPLITS), fill_value=0.0).astype("int64")
     return {
         split: {
             "pictures": len(patients),
             "patients": int(patients.nunique()),
-            "positives": {label: int(count) for label, count in positives.loc[split].items()},
+            "positives": dict(zip(labels, positives.loc[split].tolist(), strict=True)),
         }
         for split in SPLITS
         for patients in [rows["patient_id"][rows["split"] == split]]
@@ -211,30 +192,12 @@ def describe_exclusions(excluded: pd.DataFrame | None) -> str:
     return f"; {len(excluded)} images or rows were left out: {reasons}"
 
 
-def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Returns a note for each split in which all images with a label, if any, show one patient."""
-    notes = []
-    for split in SPLITS:
-        part = rows[rows["split"] == split]
-        patients = {label: part["patient_id"][label_class(part, label) == 1.0] for label in labels}
-        single = [
-            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
-        ]
-        if single:
-            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
-    return notes
-
-
 def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     return "; ".join(
         f"{split}: {count['pictures']} images, "
         + ", ".join(f"{number} with {label}" for label, number in count["positives"].items())
         for split, count in counts.items()
     )
-
-
-def _csv_lines(rows: pd.DataFrame, index: bool = False) -> list[str]:
-    return rows.to_csv(header=False, index=index, lineterminator="\0").split("\0")[:-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,15 +242,7 @@ class Catalog:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        rows = self.rows.sort_values("image_id")
-        names, labels = ["image_id", "md5", "patient_id", "split"], list(map(label_column, self.labels))
-        # The text of all columns at once, but combinations of labels are formatted once instead of in each row.
-        combinations = rows[labels].drop_duplicates()
-        endings = _csv_lines(combinations.set_axis(pd.Index([""] * len(combinations))), index=True)
-        ending_of = rows[labels].groupby(labels, sort=False, dropna=False).ngroup()
-        lines = map("".join, zip(_csv_lines(rows[names]), map(endings.__getitem__, ending_of), strict=True))
-        header = rows[:0][[*names, *labels]].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256((header + "\n".join([*lines, ""])).encode()).hexdigest()
+        return fingerprint(self.rows.sort_values("image_id"), list(map(label_column, self.labels)))
 
     def summary(self) -> dict[str, Any]:
         """Returns counts for reports and logs. They include image IDs but no image content.

@@ -18,7 +18,8 @@ from radiograft.config.data_policy import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ELSEWHERE,
 )
-from radiograft.data.catalog import SPLITS, label_column, majority_class
+from radiograft.data.catalog import SPLITS, label_column
+from radiograft.data.soft_labels import majority_class
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8

@@ -10,7 +10,8 @@ import pandas as pd
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.data import UNANIMOUS
 from radiograft.config.data_policy import CONFLICTING_ROWS
-from radiograft.data.catalog import TIE, exclusion, majority_class
+from radiograft.data.catalog import exclusion
+from radiograft.data.soft_labels import TIE, majority_class
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.label_cells import UNKNOWN, known_only
 from radiograft.registry.results import ReaderAgreement
@@ -35,11 +36,11 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
     readings = _by_reader(source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns"))
     readings = readings[readings["image_id"].isin(source.rows["image_id"])]
     rule = settings.data_readers
-    names = list(dict.fromkeys([*requested, *({NO_FINDING} & set(readings) if rule != UNANIMOUS else ())]))
+    names = list(dict.fromkeys([*requested, *({NO_FINDING} & set(readings))]))
     votes = readings.set_index("image_id")[names]
     known = known_only(votes)
     merged, left_open = _merge_votes(votes, known, rule)
-    source = _with_findings(source, merged)
+    source = _with_findings(source, merged[requested] if rule == UNANIMOUS else merged)
     source = source._replace(notes=(*source.notes, *_open_notes(left_open[requested])))
     readings = readings[["image_id", "reader"]].join(known.set_axis(readings.index))
     agreement = [measure_agreement(readings[["image_id", "reader", label]]) for label in requested]
@@ -102,7 +103,7 @@ def _all(votes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(votes: pd.DataFrame) -> pd.DataFrame:
-    """Returns the share of the votes that are 1.0; `No Finding`, which is not trained on, as the majority says."""
+    """Returns the share of the votes that are 1.0; `No Finding`, which decides about negatives, by majority."""
     share = votes.groupby(level=0).mean()
     return share.assign(**{NO_FINDING: majority_class(share[NO_FINDING])}) if NO_FINDING in share else share
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
 from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
-from radiograft.data.catalog import label_column, majority_class
+from radiograft.data.catalog import SPLITS, label_class, label_column
+from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources import chexpert
 from radiograft.imaging.views import projection
 
@@ -145,6 +146,20 @@ def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
     if not count:
         return ()
     return (f"{count} images of the official test split are byte-identical to others in it and stay",)
+
+
+def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Returns a note for each split in which all images with a label, if any, show one patient."""
+    notes = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        patients = {label: part["patient_id"][label_class(part, label) == 1.0] for label in labels}
+        single = [
+            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
+        ]
+        if single:
+            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
+    return notes
 
 
 def _in_official_test(rows: pd.DataFrame) -> pd.Series[bool]:

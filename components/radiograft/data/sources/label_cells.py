@@ -16,7 +16,7 @@ import pandas as pd
 from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.data import NO_SEPARATOR, TableLayout
 from radiograft.utils.quoting import list_items, split_quoted, unquote
-from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
+from radiograft.utils.spelling import UNKNOWN_WORDS, doubted_name, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
 MAX_NAME = 100  # characters of a name that is searched for marks of doubt
@@ -35,11 +35,6 @@ SEPARATORS = {  # regular expressions by the value of `separator`
     name: TableLayout(separator=name).between()
     for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "\\", "any")
 }
-HEDGE = (
-    r"possibl[ey]|probabl[ey]|likely|suspected|suspicious for|suspicion of|questionable|query|uncertain|equivocal|"
-    r"cannot exclude|cannot rule out|rule out|r/o"
-)
-HEDGED = re.compile(rf"(?:\?|(?:{HEDGE})\b)+\s*(?P<after>.+)|(?P<before>.+?)\s*(?:\(\?\)|\?|\((?:{HEDGE})\))+")
 KNOWN = {fold_name(name): name for name in FINDINGS} | dict.fromkeys(NORMAL, NO_FINDING)
 
 
@@ -84,17 +79,6 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
     return Cell(names, has_unknown or not names)
 
 
-def doubted_finding(name: str) -> str:
-    """Returns the folded name of a finding that is only suspected, or "" if the name has no mark of doubt.
-
-    Example:
-        >>> doubted_finding("Pneumonia?"), doubted_finding("possible  Mass"), doubted_finding("Mass")
-        ('pneumonia', 'mass', '')
-    """
-    match = HEDGED.fullmatch(fold_name(name))
-    return (match["after"] or match["before"]) if match else ""
-
-
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:
     """Returns one column per finding from cells that list findings.
 
@@ -134,7 +118,7 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
 def _doubted_labels(names: Iterable[str], requested: Mapping[str, str]) -> dict[str, str]:
     """Returns the folded label of each name that only suspects one; a label that is spelled like that is certain."""
     short = {name for name in names if len(name) <= MAX_NAME and fold_name(name) not in requested}
-    return {name: label for name in short if (label := doubted_finding(name)) in requested}
+    return {name: label for name in short if (label := doubted_name(name)) in requested}
 
 
 def known_only(findings: pd.DataFrame) -> pd.DataFrame:

@@ -19,13 +19,12 @@ from radiograft.data.catalog import (
     Catalog,
     check_classes,
     label_column,
-    majority_class,
-    single_patient_notes,
     summarize_exclusions,
 )
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
+from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
@@ -106,7 +105,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             *row_checks.duplicate_notes(rows),
             *readers.soft_notes(source, labels),
             *row_checks.label_notes(classes, labels),
-            *single_patient_notes(rows, labels),
+            *row_checks.single_patient_notes(rows, labels),
             *tasks.exclusive_pair_notes(choice.task, labels),
             *contained_notes(
                 classes,

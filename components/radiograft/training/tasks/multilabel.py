@@ -13,7 +13,8 @@ import pandas as pd
 from keras import ops
 
 from radiograft.config.training import Recipe
-from radiograft.data.catalog import TIE, has_both_classes, majority_class
+from radiograft.data.catalog import has_both_classes
+from radiograft.data.soft_labels import TIE, majority_class
 from radiograft.metrics.multilabel import auroc
 from radiograft.training.tasks.base import AUROC, Monitor
 

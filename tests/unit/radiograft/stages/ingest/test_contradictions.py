@@ -240,6 +240,19 @@ def test_build_catalog_reader_who_says_unknown_is_counted(tmp_path: Path) -> Non
     assert not [note for note in notes if note.startswith("readers differ")]
 
 
+def test_build_catalog_unanimous_readers_who_differ_about_no_finding_are_excluded_if_it_decides(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        [("a.png", 1, "R1", 0, 1), ("a.png", 1, "R2", 0, 0), ("b.png", 2, "R1", 0, 1), ("b.png", 2, "R2", 0, 1)],
+        columns=["image", "patient", "rad_id", "Pneumonia", "No Finding"],
+    )
+    plain = others(pd.DataFrame()).assign(**{"No Finding": lambda table: 1 - table["Pneumonia"]})
+    kept = {
+        negatives: set(truth(catalog(tmp_path / negatives, pd.concat([plain, rows]), data_negatives=negatives)))
+        for negatives in ("rest", "no_finding")
+    }
+    assert kept["rest"] - kept["no_finding"] == {"a.png"}
+
+
 WORDS = sorted(UNKNOWN_WORDS - {""})
 
 
