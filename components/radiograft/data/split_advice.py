@@ -11,7 +11,7 @@ import pandas as pd
 from radiograft.config import Ingest
 from radiograft.config.data import MULTILABEL
 from radiograft.data import splits
-from radiograft.data.catalog import check_classes, has_both_classes, label_column
+from radiograft.data.catalog import check_classes, has_both_classes, label_class
 
 MAX_ROWS = 100_000  # each trial hashes every patient
 FRACTIONS = (0.125, 0.2, 0.3, 0.4, 0.5)
@@ -29,7 +29,7 @@ def advise_splits(rows: pd.DataFrame, settings: Ingest, task: str = MULTILABEL) 
     labels = settings.findings()
     if rows.empty:
         return ""
-    single = [label for label in labels if not has_both_classes(rows[label_column(label)])]
+    single = [label for label in labels if not has_both_classes(label_class(rows, label))]
     if len(single) == len(labels):
         return _describe_single_class(rows, single)
     if len(rows) > MAX_ROWS:
@@ -39,7 +39,7 @@ def advise_splits(rows: pd.DataFrame, settings: Ingest, task: str = MULTILABEL) 
 
 
 def _describe_single_class(rows: pd.DataFrame, labels: Sequence[str]) -> str:
-    counts = {label: int(rows[label_column(label)].eq(1.0).sum()) for label in labels}
+    counts = {label: int(label_class(rows, label).eq(1.0).sum()) for label in labels}
     text = ", ".join(f"{count} of {len(rows)} images have {label}" for label, count in counts.items())
     return f"{text}: a label needs images with and without it in the dataset"
 
