@@ -59,7 +59,7 @@ def find_confounders(train: pd.DataFrame, labels: Sequence[str]) -> list[Confoun
     return sorted(found, key=lambda confounder: -confounder["cramers_v"])
 
 
-def confounder_warnings(found: Sequence[Confounder]) -> list[str]:
+def confounder_warnings(found: Sequence[Confounder], place: str = "training") -> list[str]:
     """Returns one sentence for each variable that is associated with labels, with the counts of the first label."""
     by_variable: dict[str, list[Confounder]] = {}
     for confounder in found:
@@ -72,16 +72,23 @@ def confounder_warnings(found: Sequence[Confounder]) -> list[str]:
         more = f" and {len(labels) - MAX_NAMED} more labels" if len(labels) > MAX_NAMED else ""
         also = f"; also with {', '.join(labels[:MAX_NAMED])}{more}" if labels else ""
         sentences.append(
-            f"{name} is associated with {first['label']} in training: {_describe(first)}{also}. "
-            f"The model may learn the {name.lower()} instead of the finding."
+            f"{name} is associated with {first['label']} in {place}: {_describe(first)}{also}. "
+            + _consequence(name.lower(), place)
         )
     return sentences
 
 
-def confounder_section(found: Sequence[Confounder]) -> ReportSection:
-    """Returns the report section on confounders."""
+def _consequence(variable: str, place: str) -> str:
+    if place == "training":
+        return f"The model may learn the {variable} instead of the finding."
+    return f"A model that has learned the {variable} instead of the finding would score well there."
+
+
+def confounder_section(found: Sequence[Confounder], place: str = "training") -> ReportSection:
+    """Returns the report section on confounders among the images of `place`."""
     shown = [each for each in found if each["warning"]] + [each for each in found if not each["warning"]]
     content = {
+        "place": place,
         "found": shown[:MAX_TABLES],
         "others": shown[MAX_TABLES:],
         "names": NAMES,

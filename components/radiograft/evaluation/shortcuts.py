@@ -31,6 +31,8 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
+    "color": "Color or gray",
+    "laterality": "Side of the body",
 }
 
 
@@ -70,9 +72,15 @@ def shortcut_warnings(shortcuts: Sequence[Shortcut], split: str) -> list[str]:
     return sentences
 
 
-def shortcut_section(shortcuts: Sequence[Shortcut], split: str) -> ReportSection:
-    """Returns the report section on shortcuts."""
-    content = {"found": shortcuts, "split": split, "names": NAMES, "lead": SHORTCUT_MARGIN}
+def shortcut_section(shortcuts: Sequence[Shortcut], split: str, estimated_on: str = "training") -> ReportSection:
+    """Returns the report section on shortcuts, whose directions were estimated on the images that are named."""
+    content = {
+        "found": shortcuts,
+        "split": split,
+        "names": NAMES,
+        "lead": SHORTCUT_MARGIN,
+        "estimated_on": estimated_on,
+    }
     return ReportSection("shortcuts.html.j2", content)
 
 

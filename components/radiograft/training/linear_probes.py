@@ -65,7 +65,14 @@ class Probes:
         return np.stack([probe.predict(part) for probe, part in zip(self.layers, parts, strict=True)])
 
 
-def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int], activation: str = "sigmoid") -> Probes:
+def fit_probes(
+    features: np.ndarray,
+    truth: np.ndarray,
+    widths: list[int],
+    activation: str = "sigmoid",
+    *,
+    standardize: bool = True,
+) -> Probes:
     """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
     Args:
@@ -74,8 +81,9 @@ def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int], activ
         truth: float32 [n, labels], NaN where unknown; an unknown label does not contribute to the loss.
         widths: number of channels of each layer.
         activation: `sigmoid` for independent labels, `softmax` for exclusive classes, whose `truth` is one-hot.
+        standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
-    return Probes(widths, [_fit(part, truth, activation) for part in _by_layer(features, widths)])
+    return Probes(widths, [_fit(part, truth, activation, standardize) for part in _by_layer(features, widths)])
 
 
 def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
@@ -90,10 +98,11 @@ def _activate(logits: Any, activation: str) -> Any:
     return ops.reshape(ops.softmax(by_class, axis=1), logits.shape)
 
 
-def _fit(features: np.ndarray, truth: np.ndarray, activation: str) -> Probe:
+def _fit(features: np.ndarray, truth: np.ndarray, activation: str, standardize: bool) -> Probe:
     """Fits the probe of one layer; constant features are scaled to zero."""
     inputs = np.asarray(features, dtype="float32")
     mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
+    deviation = deviation if standardize else np.ones_like(deviation)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
     weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")

@@ -14,6 +14,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from radiograft.registry.external import ExternalRecord
 from radiograft.registry.model_registry import Registration
 from radiograft.registry.production import Production
 from radiograft.registry.result_types import Estimate, SplitMetrics
@@ -57,9 +58,14 @@ class VersionRecord(NamedTuple):
         for split in ("validation", "test"):
             metrics = self.split_metrics(split)
             formatted[f"{split}: images (patients)"] = f"{metrics['n_images']} ({metrics['n_patients']})"
+            formatted |= {f"{split}: {name}": value for name, value in _format_classes(metrics).items()}
             groups: dict[str, Mapping[str, Any]] = {"mean": metrics["mean"], **metrics["labels"]}
             for group, values in groups.items():
-                formatted |= {f"{split}: {group} {name}": _interval(values[key]) for key, name in METRICS.items()}
+                formatted |= {
+                    f"{split}: {group} {name}": _interval(values[key])
+                    for key, name in METRICS.items()
+                    if not ("classes" in metrics and (group, key) == ("mean", "accuracy"))  # not that of the classes
+                }
         return formatted
 
 
@@ -99,9 +105,13 @@ def _metadata_errors(*numbers: int) -> Iterator[None]:
 
 
 def print_version(
-    manifest: Mapping[str, Any], card: str, current: Production | None, registration: Registration | None
+    manifest: Mapping[str, Any],
+    card: str,
+    current: Production | None,
+    registration: Registration | None,
+    records: Sequence[ExternalRecord] = (),
 ) -> None:
-    """Prints the model card, the promotion history of the version, its link in the Model Registry, and its files."""
+    """Prints the model card, promotion history, link in the Model Registry, files and external evaluations."""
     _print(Markdown(card))
     number = manifest["version"]
     changes = [change for change in current.history if change.version == number] if current else []
@@ -116,6 +126,18 @@ def print_version(
     with _metadata_errors(number):
         for name, check in manifest["files"].items():
             _add_row(table, name, f"{check['bytes']:,}", check["sha256"])
+    _print(table)
+    if records:
+        _print_external(records)
+
+
+def _print_external(records: Sequence[ExternalRecord]) -> None:
+    _print(Text("\nexternal evaluations", style="bold"))
+    table = _table("set", "created (UTC)", "AUROC (95%)", "internal test", "loss", "images (patients)", "labels")
+    for record in records:
+        aurocs = map(_interval, (record.auroc, record.internal, record.loss))
+        count = f"{record.n_images} ({record.n_patients})"
+        _add_row(table, record.name, record.created[:16].replace("T", " "), *aurocs, count, ", ".join(record.labels))
     _print(table)
 
 
@@ -158,6 +180,23 @@ def print_predictions(
         heat_map = heat_maps.get(prediction.label, "")
         _add_row(table, prediction.label, f"{prediction.probability:.4f}", threshold, call, heat_map)
     _print(table)
+
+
+def _format_classes(metrics: SplitMetrics) -> dict[str, str]:
+    """Returns the metrics of exclusive classes with their baselines by name; empty for independent labels."""
+    if "classes" not in metrics:
+        return {}
+    classes = metrics["classes"]
+    baseline = f"accuracy of always predicting {classes['majority_class']}"
+    estimates = {
+        "accuracy": classes["accuracy"],
+        baseline: classes["majority_accuracy"],
+        "balanced accuracy": classes["balanced_accuracy"],
+        "kappa": classes["kappa"],
+        "Brier score": classes["brier"],
+        "log loss": classes["log_loss"],
+    }
+    return {f"classes {name}": _interval(estimate) for name, estimate in estimates.items() if estimate}
 
 
 def _origin(version: VersionRecord) -> dict[str, Any]:

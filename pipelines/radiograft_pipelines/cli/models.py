@@ -17,7 +17,8 @@ import click
 from radiograft import storage
 from radiograft.config import RegistrySettings
 from radiograft.config.base import check_http_url
-from radiograft.registry import model_registry, production
+from radiograft.config.evaluation import parse_external_minimums
+from radiograft.registry import external, model_registry, production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
 from radiograft.utils.text import escape_control_characters
@@ -73,21 +74,27 @@ def list_versions(ref: RegistryRef) -> None:
 @click.argument("number", type=int)
 @registry_options
 def show(ref: RegistryRef, number: int) -> None:
-    """Prints the model card, promotion history and files of a version."""
+    """Prints the model card, promotion history, external evaluations and files of a version."""
     manifest = registry.read_manifest(*ref, number)
     current = production.read_production(*ref)
     ((_, card),) = registry.read_file(*ref, number, [f"{registry.EXTRA_ASSETS}/model_card.md"])
     registration = model_registry.read_registration(*ref, number)
-    model_tables.print_version(manifest, card.decode(errors="replace"), current, registration)
+    records = external.read_records(*ref, number)
+    model_tables.print_version(manifest, card.decode(errors="replace"), current, registration, records)
+    for record in records:
+        click.echo(f"report on {record.name}: {external.file_uri(*ref, record, 'report.html')}")
 
 
 @models.command()
 @click.argument("number", type=int)
 @registry_options
 def verify(ref: RegistryRef, number: int) -> None:
-    """Verifies the checksums of a version's files and its predictions on the stored sample images."""
+    """Verifies the checksums of a version, its predictions on the sample images, and its external evaluations."""
     files = registry.verify_version(*ref, number)["files"]
     click.echo(f"version {number}: {len(files)} files match their SHA-256")
+    evaluated = external.verify_records(*ref, number)
+    if evaluated:
+        click.echo(f"version {number}: {evaluated} files of external evaluations match their SHA-256")
     with _load_version(ref, number) as loaded:
         difference = loaded.verify_golden_predictions()
     click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
@@ -96,16 +103,39 @@ def verify(ref: RegistryRef, number: int) -> None:
 @models.command()
 @click.argument("number", type=int)
 @click.option("--reason", default="manual promotion", show_default=True, help="Recorded in the promotion history.")
+@click.option("--force", is_flag=True, help="Promote even if gate_external is not met.")
 @registry_options
-def promote(ref: RegistryRef, number: int, reason: str) -> None:
-    """Promotes a version to production, regardless of its gate result."""
+def promote(ref: RegistryRef, number: int, reason: str, force: bool) -> None:
+    """Promotes a version to production, regardless of the gate's decision at publication.
+
+    The external evaluations that its setting gate_external names must be recorded and high enough.
+    """
     before = production.read_production(*ref)
     if before and before.version == number:
         click.echo(f"version {number} is already in production")
         return
-    production.promote(*ref, number, before, reason=reason)
+    unmet = _unmet_external_minimums(ref, number)
+    if unmet and not force:
+        raise ValueError(
+            f"version {number} must meet gate_external before it is promoted, but {'; '.join(unmet)}: run `radiograft "
+            f"evaluate --registry {ref.uri} --model {ref.model} --version {number} --name NAME --source ...`, or "
+            "promote with --force"
+        )
+    production.promote(
+        *ref, number, before, reason=f"{reason}; forced although {'; '.join(unmet)}" if unmet else reason
+    )
     replaced = f", replacing version {before.version}" if before else ""
     click.echo(f"version {number} is now in production{replaced}")
+
+
+def _unmet_external_minimums(ref: RegistryRef, number: int) -> list[str]:
+    """Returns why the external evaluations of a version do not meet the `gate_external` of its run."""
+    if f"{registry.EXTRA_ASSETS}/lineage.json" not in registry.read_manifest(*ref, number)["files"]:
+        return []
+    (lineage,) = registry.read_objects(*ref, number, "lineage.json")
+    settings = lineage.get("settings")
+    minimums = parse_external_minimums(str(settings.get("gate_external", "")) if isinstance(settings, dict) else "")
+    return external.unmet_minimums(external.read_records(*ref, number), minimums) if minimums else []
 
 
 @models.command()

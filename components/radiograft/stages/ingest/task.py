@@ -26,6 +26,7 @@ from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
+from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.storage.pseudonyms import redact_names
@@ -74,27 +75,20 @@ def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
 def build_catalog(settings: Ingest) -> Catalog:
     """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
-    with redact_names(_private_folders(settings)):
+    with redact_names(private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
             check_known_labels(labels, set(map(str, source.findings)) - alone)
     source, agreement = readers.merge_readings(source, settings)
+    source = without_refuted_boxes(source)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
-    for label in labels:
-        rows[label_column(label)] = source.findings.get(label, 0.0)
-    if settings.data_task == MULTICLASS:
-        columns = [label_column(label) for label in labels]
-        rows[columns] = tasks.exclude_other_classes(rows[columns])
+    rows = select_rows(rows, source.findings, settings, data_filter)
     classes = majority_class(source.findings)
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, classes.loc[rows.index], settings))
-    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
-    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
-    data_filter.raise_on_failures()
     choice = _resolve_task(rows, settings, classes.loc[rows.index])
     _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
@@ -105,7 +99,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         notes=(
             *source.notes,
             *row_checks.view_notes(
-                source.rows["view"], settings.table_layout().views, named=_has_public_views(settings)
+                source.rows["view"], settings.table_layout().views, named=has_public_views(settings)
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
@@ -135,6 +129,30 @@ def _resolve_task(rows: pd.DataFrame, settings: Ingest, findings: pd.DataFrame) 
     return tasks.resolve_task(settings.data_task, truth, findings, named=not settings.deidentifies())
 
 
+def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
+    """Adds the label columns and excludes rows that are unusable, contradictory or exact duplicates.
+
+    Args:
+        rows: rows with a split, as `Source.rows`.
+        findings: as `Source.findings`; may have more rows.
+        settings: labels, views and negatives.
+        data_filter: records what is excluded.
+
+    Raises:
+        ValueError: a defect is set to fail in data_policy.
+    """
+    labels = settings.findings()
+    rows = rows.assign(**{label_column(label): findings.get(label, 0.0) for label in labels})
+    if settings.data_task == MULTICLASS:
+        columns = [label_column(label) for label in labels]
+        rows[columns] = tasks.exclude_other_classes(rows[columns])
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, majority_class(findings.loc[rows.index]), settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
+    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
+    data_filter.raise_on_failures()
+    return rows
+
+
 def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd.DataFrame) -> None:
     try:
         check_classes(rows, settings.findings(), excluded, task)
@@ -143,13 +161,13 @@ def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd
         raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 
-def _has_public_views(settings: Ingest) -> bool:
+def has_public_views(settings: Ingest) -> bool:
     """Returns whether notes may list views: the tags' come from a fixed list; a table's column may hold anything."""
     from_tags = settings.data_format == "dicom" and not settings.table_layout().named("view")
     return from_tags or not settings.deidentifies()
 
 
-def _private_folders(settings: Ingest) -> list[str]:
+def private_folders(settings: Ingest) -> list[str]:
     """Returns the folder whose file names must not appear in errors, if data are deidentified."""
     if not settings.deidentifies():
         return []

@@ -93,7 +93,7 @@ def run(
         files = _collect_files(inputs, Path(folder), model, results, origin)
         metadata = {"model": model, "created": claim.created}
         uri = registry.write_version(root, model, claim.number, files, metadata)
-    result = _promote_if_approved(root, model, claim, results["gate"])
+    result = _promote_if_approved(settings, claim, results["gate"])
     log.info("published %s version %d at %s", model, claim.number, uri)
     log.info("%s: %s", result.standing, result.reason)
     content = {"model": model, "uri": uri, **result._asdict(), "standing": result.standing}
@@ -106,11 +106,17 @@ def run(
     return result
 
 
-def _promote_if_approved(root: str, model: str, claim: version_claims.Claim, decision: GateDecision) -> PublishResult:
-    """Promotes the version if the gate approved it and the production version is still the one it was compared with."""
+def _promote_if_approved(settings: Publish, claim: version_claims.Claim, decision: GateDecision) -> PublishResult:
+    """Promotes the version if the gate approved it and the production version is still the one it was compared with.
+
+    If `gate_external` is set, the version stays a candidate: it has no external evaluation yet.
+    """
+    root, model = settings.publish_registry, settings.publish_model_name
     reason = "; ".join(decision["reasons"])
     if not decision["promote"]:
         return PublishResult(claim.number, False, reason)
+    if settings.gate_external:
+        return PublishResult(claim.number, False, _describe_external_gate(settings, claim.number))
     current = production.read_production(root, model)
     if _was_promoted(current, claim):
         return PublishResult(claim.number, True, reason)  # by an earlier attempt of this run
@@ -123,6 +129,15 @@ def _promote_if_approved(root: str, model: str, claim: version_claims.Claim, dec
         if not _was_promoted(production.read_production(root, model), claim):
             return PublishResult(claim.number, False, f"{conflict}; run the pipeline again")
     return PublishResult(claim.number, True, reason)
+
+
+def _describe_external_gate(settings: Publish, number: int) -> str:
+    place = f"--registry {settings.publish_registry} --model {settings.publish_model_name}"
+    return (
+        f"the gate approved it, and gate_external requires {settings.gate_external}: run `radiograft evaluate {place} "
+        f"--version {number} --name NAME --source ...` for {', '.join(settings.external_minimums())}, then "
+        f"`radiograft models promote {number} {place}`"
+    )
 
 
 def _copy_logs(root: str, model: str, claim: version_claims.Claim, folders: tuple[Path, ...]) -> str | None:

@@ -90,7 +90,7 @@ def test_build_catalog_unrequested_class_is_refused_with_its_count(place: str) -
 
 @pytest.mark.parametrize("normal", ["normal", "No Finding"])
 def test_build_catalog_normal_images_can_be_a_class(normal: str, place: str) -> None:
-    """Fails if No Finding contradicts a label that is No Finding itself, or cannot be requested."""
+    """Fails if the label `No Finding` contradicts itself, or cannot be requested."""
     settings = class_folders(place, data_labels=f"benign,malignant,{normal}", data_task="multiclass")
     catalog = task.build_catalog(settings)
     assert catalog.labels == ("benign", "malignant", normal)

@@ -147,6 +147,19 @@ def test_publish_approved_version_becomes_production(settings: Publish, tmp_path
     assert current.history[1].reason == "better; and above the floor"
 
 
+def test_publish_gate_external_leaves_approved_version_a_candidate(settings: Publish, tmp_path: Path) -> None:
+    required = dataclasses.replace(settings, gate_external="covid=0.7,nih=0.6")
+    result = task.run(required, write_inputs(tmp_path), "run-1", tmp_path / "version.json")
+    root = settings.publish_registry
+    assert not result.promoted
+    assert production.read_production(root, "chest") is None
+    assert result.reason == (
+        "the gate approved it, and gate_external requires covid=0.7,nih=0.6: run `radiograft evaluate --registry "
+        f"{root} --model chest --version 1 --name NAME --source ...` for covid, nih, then `radiograft models promote 1 "
+        f"--registry {root} --model chest`"
+    )
+
+
 def test_publish_rejected_version_is_candidate_with_reason(settings: Publish, tmp_path: Path) -> None:
     _publish(settings, tmp_path, "run-1")
     outcome = _publish(settings, tmp_path, "run-2", champion=1, promote=False, reasons=["worse"])
