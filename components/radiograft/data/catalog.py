@@ -100,9 +100,9 @@ def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[st
         split: {
             "pictures": len(patients),
             "patients": int(patients.nunique()),
-            "positives": dict(zip(labels, positives.loc[split].tolist(), strict=True)),
+            "positives": dict(zip(labels, numbers, strict=True)),
         }
-        for split in SPLITS
+        for split, numbers in zip(SPLITS, positives.to_numpy().tolist(), strict=True)
         for patients in [rows["patient_id"][rows["split"] == split]]
     }
 
