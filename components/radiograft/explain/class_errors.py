@@ -54,16 +54,17 @@ def find_errors(predictions: pd.DataFrame, labels: Sequence[str]) -> list[ErrorP
         labels: the classes.
     """
     truth, scores = read_classes(predictions, labels)
-    predicted, counts = predict_classes(scores), np.bincount(truth[truth != UNKNOWN_CLASS], minlength=len(labels))
-    (wrong,) = np.nonzero((truth != UNKNOWN_CLASS) & (truth != predicted))
-    positions = pd.DataFrame({"truth": truth[wrong], "predicted": predicted[wrong], "position": wrong})
+    predicted, is_known = predict_classes(scores), truth != UNKNOWN_CLASS
+    cells = np.where(is_known & (truth != predicted), truth * len(labels) + predicted, UNKNOWN_CLASS)
     image_ids, patients = predictions["image_id"].to_numpy(), predictions["patient_id"].to_numpy()
     pairs = []
-    for (one, other), rows in positions.groupby(["truth", "predicted"]):
-        chosen = rows["position"].to_numpy()
+    for cell in np.unique(cells[cells != UNKNOWN_CLASS]).tolist():
+        one, other = divmod(cell, len(labels))
+        (chosen,) = np.nonzero(cells == cell)
         ordered = chosen[np.argsort(-scores[chosen, other], kind="stable")]
         calls = [Call(int(row), str(image_ids[row]), float(scores[row, other])) for row in ordered]
-        pairs.append(ErrorPair(labels[one], labels[other], calls, len(np.unique(patients[chosen])), int(counts[one])))
+        n_patients, n_images = len(np.unique(patients[chosen])), int(np.count_nonzero(truth == one))
+        pairs.append(ErrorPair(labels[one], labels[other], calls, n_patients, n_images))
     return sorted(pairs, key=lambda pair: -len(pair.calls))
 
 

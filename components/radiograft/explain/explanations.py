@@ -46,7 +46,8 @@ class Explanations(NamedTuple):
 
     def images(self) -> list[tuple[str, np.ndarray]]:
         """Returns group name and pixels, uint8 [height, width, 3], of every figure."""
-        return [image for figures in [*self.figures, *self.pairs] for image in figures.images()]
+        of_labels = [image for figures in self.figures for image in figures.images()]
+        return [*of_labels, *(image for figures in self.pairs for image in figures.images())]
 
 
 def explain_predictions(

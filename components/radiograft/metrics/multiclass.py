@@ -141,7 +141,8 @@ def read_classes(predictions: pd.DataFrame, names: Sequence[str]) -> tuple[IntAr
 
 def predict_classes(scores: FloatArray) -> IntArray:
     """Returns the index of the highest score of each image, and of equal scores the first."""
-    return np.argmax(scores, axis=1).astype(np.int64)
+    highest: IntArray = np.argmax(scores, axis=1).astype(np.int64)
+    return highest
 
 
 def decide_classes(
