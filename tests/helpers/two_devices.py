@@ -29,6 +29,9 @@ from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.tasks.base import TrainingTask
+from radiograft.training.tasks.multiclass import MulticlassTask
+from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
 
 BATCH = 8
@@ -47,21 +50,32 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def features(images: int, seed: int, unknown: bool = False) -> CachedActivations:
-    """Returns six features and two labels per image. If `unknown`, every third second label and one pair are NaN."""
+def features(images: int, seed: int, unknown: bool = False, exclusive: bool = False) -> CachedActivations:
+    """Returns six features and two labels per image. If `unknown`, every third second label and one pair are NaN.
+
+    If `exclusive`, the labels are three classes, unknown for every fifth image.
+    """
     values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :2] > 0).astype("float32")
     if unknown:
         truth[::3, 1] = truth[4] = np.nan
+    if exclusive:
+        truth = np.eye(3, dtype="float32")[values[:, :3].argmax(axis=1)]
+        truth[::5] = np.nan
     return CachedActivations([aligned(values)[None]], aligned(truth), [f"image-{number}" for number in range(images)])
 
 
 def trained(
-    model: keras.Model, training_data: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+    model: keras.Model,
+    training_data: TrainingData,
+    strategy: tf.distribute.Strategy,
+    folder: Path,
+    recipe: Recipe,
+    task: TrainingTask = MultilabelTask(),  # noqa: B008  immutable
 ) -> dict[str, Any]:
     """Trains for three epochs; returns history and weights. The full recipe uses SGD, which clipping affects."""
     optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
-    config = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    config = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs", task=task)
     history = train(model, training_data, config, strategy, Checkpoints(""))
     weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
     return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
@@ -76,6 +90,16 @@ def classifier(
     with strategy.scope():
         model = build_classifier(6, 2, dense_units=5, dropout=0.0, l2=0.01, seed=1)
         return trained(model, training_data, strategy, folder, recipe)
+
+
+def exclusive_classes(strategy: tf.distribute.Strategy, folder: Path) -> dict[str, Any]:
+    """Trains a softmax classifier with class weights, label smoothing and unknown classes."""
+    training, validation = features(27, 1, exclusive=True), features(17, 2, exclusive=True)
+    training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+    task = MulticlassTask(3)
+    with strategy.scope():
+        model = build_classifier(6, 3, dense_units=5, dropout=0.0, l2=0.01, seed=1, activation=task.activation)
+        return trained(model, training_data, strategy, folder, FULL, task)
 
 
 def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -171,6 +195,7 @@ def main(shards: Path, out: Path) -> None:
         "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
         "few_validation_images": lambda strategy, folder: classifier(strategy, folder, held_out=3),
         "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
+        "exclusive_classes": exclusive_classes,
         "evaluated_again": lambda strategy, _: evaluated_again(strategy),
         "streamed": lambda strategy, _: streamed(strategy),
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),

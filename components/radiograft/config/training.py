@@ -85,7 +85,7 @@ class ExtractFeatures(Training):
         False, "Also train the classifier on a backbone with random weights, for comparison."
     )
     model_dense_units: int = setting(256, "Width of the new ReLU layer; 0 omits it.", unit="units", low=0, high=8192)
-    model_dropout: float = setting(0.5, "Dropout rate before the sigmoid layer.", low=0.0, high=0.95)
+    model_dropout: float = setting(0.5, "Dropout rate before the last layer.", low=0.0, high=0.95)
     model_l2: float = setting(1e-4, "L2 penalty on the kernels of the new layers.", low=0.0, high=1.0)
     train_feature_epochs: int = setting(
         30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
@@ -172,5 +172,7 @@ class Recipe(Settings):
     clip_norm: float = setting(0.0, "Maximum global norm of the gradients; 0 disables clipping.", low=0.0, high=1000.0)
     label_smoothing: float = setting(0.0, "Label smoothing factor.", low=0.0, high=0.5)
     loss_weights: str = setting(
-        "none", "`balanced` weights positives and negatives of each label equally.", choices=("none", "balanced")
+        "none",
+        "`balanced` weights positives and negatives of each label equally, or all exclusive classes.",
+        choices=("none", "balanced"),
     )

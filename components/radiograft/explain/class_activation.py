@@ -93,8 +93,8 @@ class HeatMaps:
 class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
     """Computes the heat maps of the selected labels from the activation that LayerCAM uses.
 
-    Gradients are those of the logit, because the gradient of the sigmoid vanishes for confident predictions. Up to its
-    bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
+    Gradients are those of the logit, because the gradients of sigmoid and softmax vanish for confident predictions. Up
+    to its bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
     """
 
     def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.layers.Dense, size: int) -> None:

@@ -62,6 +62,7 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
     return _items(
         {
             "Network [22]": f"{spec.backbone}, one probability for each of {', '.join(spec.labels)}",
+            "Task": spec.task,
             "Input": _tensors(spec.inputs),
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),
             "Output": _tensors(spec.outputs),

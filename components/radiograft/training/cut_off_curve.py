@@ -37,12 +37,15 @@ class Point(TypedDict):
     auroc: float
 
 
-def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
+def compute_curve(
+    extraction: FeatureSet, truth: dict[str, np.ndarray], activation: str = "sigmoid"
+) -> tuple[list[Point], np.ndarray]:
     """Fits a probe on each tapped layer and selects its penalty on validation.
 
     Args:
         extraction: training and validation features.
         truth: labels by split, float32 [images, labels], NaN where unknown.
+        activation: of the training task.
 
     Returns:
         One point per layer from the input to the output, and the validation probabilities, float32 [layers, images,
@@ -51,7 +54,7 @@ def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple
     Raises:
         ValueError: no label has both classes on validation.
     """
-    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths)
+    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths, activation)
     scores = probes.predict(extraction.stored["validation"])
     points, selected = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):

@@ -138,13 +138,23 @@ def print_difference(one: VersionRecord, other: VersionRecord) -> None:
     _print(table)
 
 
-def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping[str, Path]) -> None:
+def print_predictions(
+    path: Path, predictions: Sequence[Any], heat_maps: Mapping[str, Path], predicted_class: str | None = None
+) -> None:
     """Prints the predictions for one image.
 
     Args:
         predictions: One `radiograft.serving.loaded_version.Prediction` per label.
         heat_maps: Paths of the heat maps by label.
+        predicted_class: Of exclusive classes, which are printed in the order of their probabilities.
     """
+    if predicted_class is not None:
+        _print(Text(f"{path}: {predicted_class}", style="bold"))
+        table = _table("class", "probability", "heat map")
+        for each in sorted(predictions, key=lambda prediction: -prediction.probability):
+            _add_row(table, each.label, f"{each.probability:.4f}", heat_maps.get(each.label, ""))
+        _print(table)
+        return
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
     for prediction in predictions:

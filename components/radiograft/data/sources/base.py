@@ -105,7 +105,7 @@ def _without_sentences(names: Iterable[str]) -> list[str]:
     ]
 
 
-def most_frequent_findings(findings: pd.DataFrame, count: int = 3) -> str:
+def most_frequent_findings(findings: pd.DataFrame, count: int = 10) -> str:
     """Returns the most frequent findings with their numbers of images, such as `No Finding: 20, Hernia: 3`."""
     numbers = findings.eq(1.0).sum().sort_values(ascending=False, kind="stable")
     names = _without_sentences(str(name) for name in numbers.index[numbers > 0])

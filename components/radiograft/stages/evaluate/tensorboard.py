@@ -19,6 +19,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
@@ -28,6 +29,7 @@ from radiograft.reporting.plots import confusion_pixels
 from radiograft.storage import checksums
 
 RUN = "evaluation"
+UNKNOWN = "unknown"
 MEASURES = ("auroc", "average_precision", "accuracy")
 CLASS_MEASURES = ("majority_accuracy", "balanced_accuracy", "kappa", "brier", "log_loss")
 MAX_EMBEDDED = 500  # images of a split; the projector loads all of them into the browser
@@ -139,8 +141,15 @@ def _stack_groups(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarra
 def _image_metadata(data: Shards, split: str, part: Embeddings) -> pd.DataFrame:
     rows = data.split(split).iloc[part.positions]
     table: dict[str, Any] = {"picture": [f"{split} {position}" for position in part.positions], "split": split}
+    if data.task == MULTICLASS:
+        truth = rows[[label_column(label) for label in data.labels]].to_numpy()
+        table["class"] = [
+            UNKNOWN if np.isnan(row).any() else data.labels[place]
+            for row, place in zip(truth, np.nan_to_num(truth).argmax(axis=1), strict=True)
+        ]
+        table["predicted class"] = [data.labels[place] for place in part.scores.argmax(axis=1)]
     for number, label in enumerate(data.labels):
-        table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna("unknown").to_numpy()
+        table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna(UNKNOWN).to_numpy()
         table[f"score of {label}"] = part.scores[:, number].round(4)
     return pd.DataFrame(table)
 

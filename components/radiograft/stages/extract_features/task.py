@@ -48,7 +48,8 @@ def run(
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
-        points, scores = compute_curve(extraction, {split: data.truth(split) for split in FITTED_SPLITS})
+        truth = {split: data.truth(split) for split in FITTED_SPLITS}
+        points, scores = compute_curve(extraction, truth, get_task(data.task, data.labels).activation)
         write_curve(features, points, scores, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)

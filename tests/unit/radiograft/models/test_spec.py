@@ -83,6 +83,7 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
         ({"labels": []}, "labels must be names"),
         ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
+        ({"task": "ranking"}, "task must be one of multilabel, multiclass, binary, got 'ranking'"),
     ],
 )
 def test_read_malformed_file_raises_with_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -118,6 +119,25 @@ def test_read_contract_without_conversion_returns_that_of_old_models(tmp_path: P
     del written["image_resize"], written["gray_range"]
     (tmp_path / "contract.json").write_text(json.dumps(written))
     assert ModelSpec.read(tmp_path).image_input == ImageInput(64, "stretch", None)
+
+
+def test_write_exclusive_classes_says_that_probabilities_sum_to_1(tmp_path: Path) -> None:
+    spec = dataclasses.replace(SPEC, task="multiclass", thresholds=None)
+    spec.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert written["task"] == "multiclass"
+    assert written["outputs"]["probabilities"]["meaning"] == "probability of each class; they sum to 1"
+    assert ModelSpec.read(tmp_path) == spec
+    assert spec.is_exclusive
+
+
+def test_read_contract_without_task_returns_multilabel(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    del written["task"]
+    (tmp_path / "contract.json").write_text(json.dumps(written))
+    assert ModelSpec.read(tmp_path).task == "multilabel"
+    assert not ModelSpec.read(tmp_path).is_exclusive
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,11 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from radiograft.config.training import Recipe
+from radiograft.models.heads import build_classifier
+from radiograft.training.activation_cache import CachedActivations
+from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.datasets import data_from_activations
+from radiograft.training.history import History
 from radiograft.training.tasks.multiclass import (
     MaskedCategoricalCrossEntropy,
     MulticlassTask,
@@ -22,6 +28,7 @@ from radiograft.training.tasks.multiclass import (
     validation_metrics,
 )
 from radiograft.training.tasks.registry import get_task
+from radiograft.training.trainer import TrainConfig, train
 
 NAN = float("nan")
 UNKNOWN = [NAN, NAN, NAN]
@@ -148,3 +155,36 @@ def test_task_chance_loss_is_that_of_equal_scores() -> None:
     assert task.chance_loss == pytest.approx(math.log(5)) == pytest.approx(metrics["val_loss"])
     assert task.format(metrics) == "validation AUROC 0.5000, accuracy 0.2000, loss 1.6094"
     assert task.loss(np.eye(5), Recipe(label_smoothing=0.1)).smoothing == 0.1
+
+
+def features(images: int, seed: int) -> CachedActivations:
+    """Six features and the class of the highest of the first three."""
+    values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
+    truth = np.eye(3, dtype="float32")[values[:, :3].argmax(axis=1)]
+    return CachedActivations([values[None]], truth, [f"image-{number}" for number in range(images)])
+
+
+def fit(training: CachedActivations, folder: Path, rate: float, kernel: np.ndarray | None = None) -> History:
+    keras.utils.set_random_seed(0)
+    model = build_classifier(6, 3, dense_units=0, dropout=0.0, l2=0.0, seed=0, activation="softmax")
+    if kernel is not None:
+        model.set_weights([kernel, np.zeros(3)])
+    task = get_task("multiclass", list("abc"))
+    config = TrainConfig("a test", "adam", rate, Recipe(loss_weights="balanced"), 5, 9, folder, task=task)
+    data = data_from_activations(training, features(48, 2), 8, seed=0, replicas=1)
+    return train(model, data, config, tf.distribute.get_strategy(), Checkpoints(""))
+
+
+def test_train_exclusive_classes_learns(tmp_path: Path) -> None:
+    history = fit(features(96, 1), tmp_path, rate=0.1)
+    assert history.best["val_auroc"] > 0.95 > history.initial["val_auroc"]
+    assert history.best["val_accuracy"] > 0.8
+    assert history.best["val_loss"] < history.initial["val_loss"]
+
+
+def test_train_wrong_class_with_certainty_raises(tmp_path: Path) -> None:
+    """Fails if the limit is not that of the softmax loss: the classes are permuted, and the features are large."""
+    right = features(64, 1)
+    wrong = CachedActivations([right.parts[0] * 1000], np.roll(right.truth, 1, axis=1), right.image_ids)
+    with pytest.raises(FloatingPointError, match=r"a test: the loss must stay finite and below 1\d\.\d, got 1\d"):
+        fit(wrong, tmp_path, rate=1e-6, kernel=np.eye(6, 3, dtype="float32"))
