@@ -125,14 +125,16 @@ def _confusion_figure(names: Sequence[str], counts: Sequence[Sequence[int]]) -> 
     matrix = np.asarray(counts, np.float64)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
-        side = max(2.2, 0.5 * len(names))
-        figure = Figure(figsize=(side + 1.9, side + 1.5))
-        axes = figure.add_axes((1.8 / (side + 1.9), 1.4 / (side + 1.5), side / (side + 1.9), side / (side + 1.5)))
+        shown = [_shorten(name) for name in names]
+        side, longest = max(2.2, 0.5 * len(names)), max(map(len, shown))
+        left, below = 0.55 + 0.085 * longest, 0.6 + 0.06 * longest  # inches
+        width, height = left + side + 0.1, below + side + 0.1
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((left / width, below / height, side / width, side / height))
         axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", ["#ffffff", BLUE]), vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(matrix):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count:,.0f}", ha="center", va="center", color=color, fontsize=9)
-        shown = [_shorten(name) for name in names]
         axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), shown)
         axes.set(xlabel="predicted class", ylabel="true class")

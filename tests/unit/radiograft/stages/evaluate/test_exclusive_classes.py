@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,20 @@ from tests.helpers.report_page import Page
 from tests.helpers.stages import Evaluated, run_extract_features, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
 
-COUNTS = {"left": 4, "middle": 6, "right": 9}  # images of a split
+# Images of a split. The labels of HAM10000, so that the page is as long as that of real data.
+COUNTS = {"akiec": 3, "bcc": 4, "bkl": 5, "df": 2, "mel": 6, "nv": 9, "vasc": 2}
 NAMES = tuple(COUNTS)
 
 
 def drawn_classes(place: str) -> Ingest:
-    """Squares in one of three places on noise, a folder for each place."""
+    """Squares in one of seven places on noise, a folder for each place."""
     files = {}
     for part, split in enumerate(("train", "val", "test")):
         for corner, (name, count) in enumerate(COUNTS.items()):
             for number in range(count):
                 pixels = noise(40, 1000 * part + 100 * corner + number) // 4
-                pixels[10:20, 13 * corner : 13 * corner + 13] = 250
+                row, column = divmod(corner, 3)
+                pixels[13 * row : 13 * row + 13, 13 * column : 13 * column + 13] = 250
                 files[f"{split}/{name}/{number}.png"] = encode(pixels)
     return Ingest(data_format="folders", data_source=put(files, place), data_labels=",".join(NAMES))
 
@@ -82,14 +85,15 @@ def test_evaluate_classes_match_scikit_learn(results: dict[str, Any], on_test: t
     predicted = scores.argmax(axis=1)
     test = results["metrics"]["fine_tuning"]["test"]
     found = test["classes"]
-    assert (found["names"], found["n_images"], found["n_patients"]) == (list(NAMES), 19, 19)
-    assert (found["majority_class"], found["majority_accuracy"]["value"]) == ("right", pytest.approx(9 / 19))
+    assert (found["names"], found["n_images"], found["n_patients"]) == (list(NAMES), 31, 31)
+    assert (found["majority_class"], found["majority_accuracy"]["value"]) == ("nv", pytest.approx(9 / 31))
     assert found["accuracy"]["value"] == pytest.approx(reference.accuracy_score(truth, predicted))
     assert found["balanced_accuracy"]["value"] == pytest.approx(reference.balanced_accuracy_score(truth, predicted))
     assert found["confusion"] == reference.confusion_matrix(truth, predicted).tolist()
-    assert found["log_loss"]["value"] == pytest.approx(reference.log_loss(truth, scores), rel=1e-5)
+    distribution = scores.astype("float64") / scores.sum(axis=1, keepdims=True, dtype="float64")
+    assert found["log_loss"]["value"] == pytest.approx(reference.log_loss(truth, distribution), rel=1e-5)
     assert found["kappa"] is not None
-    auroc = reference.roc_auc_score(truth, scores / scores.sum(axis=1, keepdims=True), multi_class="ovr")
+    auroc = reference.roc_auc_score(truth, distribution, multi_class="ovr")
     assert test["mean"]["auroc"]["value"] == pytest.approx(auroc)
     assert all(found["accuracy"][bound] is not None for bound in ("low", "high"))
 
@@ -99,13 +103,13 @@ def test_evaluate_classes_have_no_thresholds(results: dict[str, Any]) -> None:
     for splits in results["metrics"].values():
         for split in splits.values():
             assert split["mean"]["labels"] == list(NAMES)
-            assert [label["threshold"] for label in split["labels"].values()] == [None] * 3
+            assert [label["threshold"] for label in split["labels"].values()] == [None] * 7
     assert results["schema_version"] == 2
 
 
 def test_evaluate_classes_are_calibrated_together(results: dict[str, Any]) -> None:
     calibration = results["calibration"]
-    assert calibration["classes"]["n_images"] == 19
+    assert calibration["classes"]["n_images"] == 31
     assert {label["temperature"] for label in calibration["labels"].values()} == {calibration["classes"]["temperature"]}
     log_loss = results["metrics"]["fine_tuning"]["test"]["classes"]["log_loss"]["value"]
     assert calibration["classes"]["before"]["log_loss"] == pytest.approx(log_loss)
@@ -119,7 +123,7 @@ def test_evaluate_classes_gate_checks_every_class(results: dict[str, Any]) -> No
 def test_kfp_metrics_of_classes_hold_accuracy_beside_baseline(results: dict[str, Any], evaluated: Evaluated) -> None:
     found, classes = evaluated.outcome.scalars, results["metrics"]["fine_tuning"]["test"]["classes"]
     assert found["accuracy_test"] == classes["accuracy"]["value"]
-    assert found["majority_test"] == pytest.approx(9 / 19)
+    assert found["majority_test"] == pytest.approx(9 / 31)
     assert found["balanced_test"] == classes["balanced_accuracy"]["value"]
     assert found["auroc_test"] == results["metrics"]["fine_tuning"]["test"]["mean"]["auroc"]["value"]
     assert found["x_brier"] == classes["brier"]["value"]
@@ -152,20 +156,20 @@ def test_report_of_classes_shows_metrics_beside_baselines(results: dict[str, Any
     classes = results["metrics"]["fine_tuning"]["test"]["classes"]
 
     def shown(estimate: dict[str, Any]) -> str:
-        dagger = "†" if "method" in estimate else ""
+        dagger = " †" if "method" in estimate else ""
         return f"{estimate['value']:.3f} {estimate['low']:.3f} to {estimate['high']:.3f}{dagger}"
 
-    baseline = f"{shown(classes['majority_accuracy'])} always right, the most frequent class in training"
+    baseline = f"{shown(classes['majority_accuracy'])} always nv, the most frequent class in training"
     assert page.row("Accuracy") == [["Accuracy", shown(classes["accuracy"]), baseline]]
-    assert page.row("Balanced accuracy")[0][2] == "0.333 one class"
+    assert page.row("Balanced accuracy")[0][2] == "0.143 always one class"
     assert len(page.row("Quadratic-weighted kappa")) == 1
-    assert "19 test images of known class from 19 patients" in page.text
+    assert "31 test images of known class from 31 patients" in page.text
     cells = [
         f"{count} {shown(share)}" for count, share in zip(classes["confusion"][0], classes["shares"][0], strict=True)
     ]
-    assert ["left", *cells, "4"] in page.row("left")
+    assert ["akiec", *cells, "3"] in page.row("akiec")
     descriptions = [str(attributes["alt"]) for attributes in page.images()]
-    assert any(text.startswith("Confusion matrix of 3 classes") for text in descriptions)
+    assert any(text.startswith("Confusion matrix of 7 classes") for text in descriptions)
     assert any(text.startswith("Reliability diagram of the highest score") for text in descriptions)
     assert "Threshold" not in page.text.split("Settings")[0]
 
@@ -174,12 +178,13 @@ def test_report_of_classes_shows_most_frequent_errors(
     evaluated: Evaluated, on_test: tuple[np.ndarray, np.ndarray]
 ) -> None:
     truth, scores = on_test
-    pairs = {(one, int(other)) for one, other in zip(truth, scores.argmax(axis=1), strict=True) if one != other}
-    html = evaluated.report.read_text(encoding="utf-8")
-    for one, other in sorted(pairs)[:4]:
-        assert f"<h3>{NAMES[one]} predicted as {NAMES[other]}</h3>" in html
-    if not pairs:
-        assert "All test images of known class are predicted correctly." in html
+    wrong = [
+        (one, other) for one, other in zip(truth.tolist(), scores.argmax(axis=1).tolist(), strict=True) if one != other
+    ]
+    ((one, other), count), *_ = Counter(sorted(wrong)).most_common()
+    page = Page(evaluated.report.read_text(encoding="utf-8"))
+    assert f"{NAMES[one]} predicted as {NAMES[other]}" in page.text
+    assert [NAMES[one], NAMES[other], f"{count} of {COUNTS[NAMES[one]]}", str(count)] in page.row(NAMES[one])
 
 
 @needs_chromium
