@@ -233,8 +233,9 @@ class GateSettings(Settings):
 
     gate_min_auroc: str = setting(
         "0.5",
-        "Minimum test AUROC for promotion, which the whole 95% interval must exceed: one for all labels, or one for "
-        "each label that counts, such as Pneumonia=0.8,Mass=0.7",
+        "Minimum test AUROC for promotion, which the whole 95% interval must exceed: one for all labels, one for each "
+        "label that counts, such as Pneumonia=0.8,Mass=0.7, or mean=0.8 for the mean over labels. Exclusive classes "
+        "are each compared with the rest.",
     )
 
 

@@ -250,6 +250,7 @@ class GateDecision(TypedDict):
     `champion` is the version in production, None if there is none. `floors` holds the minimum AUROC of each label that
     the gate checks. `labels` holds every label with an interval, with or without a minimum, and `delong` its difference
     by DeLong's method if two models were compared. `mean` is over the labels with a minimum, None if there are none.
+    If the mean itself has a minimum, `mean_floor`, it is over all labels with an interval.
     """
 
     promote: bool
@@ -260,6 +261,7 @@ class GateDecision(TypedDict):
     labels: dict[str, AurocComparison]
     delong: dict[str, Estimate]
     mean: AurocComparison | None
+    mean_floor: NotRequired[float]
 
 
 class Score(TypedDict):

@@ -151,7 +151,7 @@ def test_subgroups_of_exclusive_classes_compare_accuracy_beside_baseline() -> No
 
 
 def test_subgroups_of_few_patients_have_no_accuracy() -> None:
-    evaluated = exclusive_split(24)  # 12 patients
+    evaluated = exclusive_split(16)  # 8 patients
     assert all("classes" not in group for group in evaluate_subgroups(evaluated, SETTINGS))
 
 
