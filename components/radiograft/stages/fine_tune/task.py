@@ -59,7 +59,7 @@ def run(
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
         context = SearchContext(settings, data, config, strategy, checkpoints)
         history, trials = fine_tune_each(network, cut_offs, context)
-    cut_off = str(search_results.best_trial(trials)["overrides"]["model_cut_off"])
+    cut_off = str(search_results.best_trial(trials, config.task.monitor)["overrides"]["model_cut_off"])
     spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning")
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     search_results.write_trials(model, trials)

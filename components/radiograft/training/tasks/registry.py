@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from radiograft.config.data import MULTICLASS
+from radiograft.config.data import BINARY, MULTICLASS, MULTILABEL
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
+
+BUILDERS: dict[str, Callable[[Sequence[str]], TrainingTask]] = {
+    BINARY: lambda labels: MultilabelTask(),  # noqa: ARG005
+    MULTICLASS: lambda labels: MulticlassTask(len(labels)),
+    MULTILABEL: lambda labels: MultilabelTask(),  # noqa: ARG005
+}
 
 
 def get_task(name: str, labels: Sequence[str]) -> TrainingTask:
@@ -21,4 +27,4 @@ def get_task(name: str, labels: Sequence[str]) -> TrainingTask:
         >>> get_task("multiclass", ["a", "b"]).activation, get_task("binary", ["a"]).activation
         ('softmax', 'sigmoid')
     """
-    return MulticlassTask(len(labels)) if name == MULTICLASS else MultilabelTask()
+    return BUILDERS[name](labels)

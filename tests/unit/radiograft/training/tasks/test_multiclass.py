@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
+from radiograft.config.data import TASKS
 from radiograft.config.training import Recipe
 from radiograft.models.heads import build_classifier
 from radiograft.training.activation_cache import CachedActivations
@@ -147,6 +148,10 @@ class TestValidationMetrics:
 def test_get_task_softmax_only_for_multiclass() -> None:
     assert get_task("multiclass", ["a", "b", "c"]) == MulticlassTask(3)
     assert [get_task(name, ["a"]).activation for name in ("binary", "multilabel")] == ["sigmoid", "sigmoid"]
+
+
+def test_get_task_knows_every_task_of_the_settings() -> None:
+    assert [get_task(name, ["a", "b"]).monitor.metric for name in TASKS] == ["val_auroc"] * 3
 
 
 def test_task_chance_loss_is_that_of_equal_scores() -> None:
