@@ -223,11 +223,12 @@ def test_training_ids_match_batches(plain: Shards) -> None:
     assert named == [[f"train-{number}.png" for number in batch] for batch in batches]
 
 
-def test_identity_depends_on_data_size_and_augmentation(plain: Shards, varied: Shards, tmp_path: Path) -> None:
+def test_identity_depends_on_data_task_size_and_augmentation(plain: Shards, varied: Shards, tmp_path: Path) -> None:
     again = write(tmp_path, Augmentation(), train=TRAIN, validation=3, test=0)
     assert again.identity() == plain.identity()
     others = [
         dataclasses.replace(plain, summary=plain.summary | {"fingerprint": "abd"}),
+        dataclasses.replace(plain, summary=plain.summary | {"task": "multiclass"}),
         dataclasses.replace(plain, image_input=ImageInput(SIZE + 1)),
         dataclasses.replace(plain, augmentation=varied.augmentation),
         dataclasses.replace(plain, rows=plain.rows[1:]),

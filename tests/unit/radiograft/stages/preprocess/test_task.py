@@ -86,6 +86,8 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
     assert json.loads((folder / "shards.json").read_text()) == {
         "labels": ["Mass"],
+        "task": "multilabel",
+        "task_reason": "",
         "image_size": 32,
         "image_resize": "stretch",
         "gray_range": None,
