@@ -16,13 +16,7 @@ from scipy.special import log_softmax, softmax
 
 from radiograft.data.catalog import score_column
 from radiograft.evaluation import calibration
-from radiograft.metrics.multiclass import (
-    MIN_SCORE,
-    UNKNOWN_CLASS,
-    predict_classes,
-    read_classes,
-    score_losses,
-)
+from radiograft.metrics.class_decisions import MIN_SCORE, UNKNOWN_CLASS, predict_classes, read_classes, score_losses
 from radiograft.metrics.ranking import FloatArray, IntArray
 from radiograft.registry.result_types import Calibration, ClassCalibration, ClassReliability
 

@@ -25,6 +25,8 @@ from radiograft.metrics.label_metrics import exact_estimate, rank_label
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
 from radiograft.registry.result_types import AurocComparison, Estimate, GateDecision
 
+MEAN_MISSING = "no label has a confidence interval of its AUROC, so the mean has none"
+
 
 class Champion(NamedTuple):
     """The production model.

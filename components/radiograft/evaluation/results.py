@@ -19,8 +19,8 @@ from radiograft.evaluation.backbone_comparison import compare_backbones, compari
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
-from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
 from radiograft.registry.result_types import (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from radiograft.config import Evaluate
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.class_decisions import UNKNOWN_CLASS, ExclusiveClasses, decide_classes, read_classes
 from radiograft.metrics.exact_intervals import difference_interval, proportion_interval
 from radiograft.metrics.label_metrics import (
     STATISTICS,
@@ -21,13 +22,7 @@ from radiograft.metrics.label_metrics import (
     mean_exact_estimate,
     summarize_label,
 )
-from radiograft.metrics.multiclass import (
-    UNKNOWN_CLASS,
-    ExclusiveClasses,
-    compute_class_statistics,
-    decide_classes,
-    read_classes,
-)
+from radiograft.metrics.multiclass import compute_class_statistics
 from radiograft.metrics.multilabel import rank_labels
 from radiograft.metrics.ranking import FloatArray, IntArray
 from radiograft.registry.result_types import Contrast, Estimate, GroupAccuracy, LabelMetrics, Subgroup

@@ -10,7 +10,7 @@ import pandas as pd
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.gallery import WORST_ERRORS, Call, Figure, draw_images
-from radiograft.metrics.multiclass import UNKNOWN_CLASS, predict_classes, read_classes
+from radiograft.metrics.class_decisions import UNKNOWN_CLASS, predict_classes, read_classes
 
 MAX_PAIRS = 4  # with images; keeps the page small
 MAX_LISTED = 10

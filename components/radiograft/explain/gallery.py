@@ -15,7 +15,7 @@ from PIL import Image
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
-from radiograft.metrics.multiclass import predict_classes
+from radiograft.metrics.class_decisions import predict_classes
 
 MAX_LABELS = 3  # keeps the page small
 WORST_ERRORS = 5

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
+from radiograft.metrics.class_decisions import ExclusiveClasses, decide_classes, predict_classes, read_classes
 from radiograft.metrics.label_metrics import (
     STATISTICS,
     RankedLabel,
@@ -21,14 +22,7 @@ from radiograft.metrics.label_metrics import (
     rank_label,
     summarize_label,
 )
-from radiograft.metrics.multiclass import (
-    ExclusiveClasses,
-    compute_class_statistics,
-    decide_classes,
-    predict_classes,
-    read_classes,
-    summarize_classes,
-)
+from radiograft.metrics.multiclass import compute_class_statistics, summarize_classes
 from radiograft.metrics.ranking import (
     FloatArray,
     IntArray,

@@ -11,7 +11,7 @@ import pytest
 from radiograft.config import Evaluate
 from radiograft.evaluation import subgroups
 from radiograft.evaluation.subgroups import EvaluatedSplit, evaluate_subgroups
-from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import Subgroup
 from tests.helpers.catalogs import catalog, simulate_predictions

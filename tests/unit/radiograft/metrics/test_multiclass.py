@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
-from radiograft.metrics.multiclass import ExclusiveClasses, evaluate_classes, read_classes
+from radiograft.metrics.class_decisions import ExclusiveClasses, read_classes
+from radiograft.metrics.multiclass import evaluate_classes
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import ClassMetrics
 from tests.helpers.samples import UNKNOWN, class_frame, each_its_own_patient

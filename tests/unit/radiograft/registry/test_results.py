@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.results import deciding_metrics, parse_results, read_results, split_accuracy, write_results
 from tests.helpers.publish_inputs import METRICS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.models.spec import ModelSpec
 from radiograft.reporting import model_card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import SplitMetrics
 from radiograft.reporting import html

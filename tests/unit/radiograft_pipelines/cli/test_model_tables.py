@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.results import EvaluationResults
 from radiograft_pipelines.cli.model_tables import VersionRecord

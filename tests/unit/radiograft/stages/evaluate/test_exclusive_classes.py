@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn import metrics as reference  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess
 from radiograft.stages.evaluate import task as evaluate
@@ -48,7 +50,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     ingest.run(drawn_classes(str(folder / "data")), catalog)
     preprocess.run(Preprocess(image_size=32), catalog, shards)
     extract = ExtractFeatures(
-        model_backbone="efficientnet_lite0", model_cut_off="top_conv", model_dense_units=8, train_feature_epochs=2
+        model_backbone="efficientnet_lite0",
+        model_cut_off="top_conv",
+        model_dense_units=8,
+        train_feature_epochs=2,
+        model_random_baseline=True,
     )
     extracted = run_extract_features(extract, shards, folder / "extracted")
     tune = FineTune(model_cut_off="top_conv", train_fine_tune_epochs=1)
@@ -149,6 +155,24 @@ def test_tensorboard_scalars_of_classes(results: dict[str, Any], evaluated: Eval
     classes = results["metrics"]["fine_tuning"]["test"]["classes"]
     for name in ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa", "log_loss"):
         assert logged[f"test/{name}"] == pytest.approx([classes[name]["value"]], rel=1e-5)
+
+
+def test_tensorboard_shows_confusion_matrix(evaluated: Evaluated) -> None:
+    events = EventAccumulator(str(evaluated.logs / "evaluation" / "fine_tuning"), size_guidance={"tensors": 0})
+    events.Reload()
+    (event,) = events.Tensors("confusion matrix")
+    width, height, png = tf.make_ndarray(event.tensor_proto)
+    assert tf.io.decode_png(png).shape == (int(height), int(width), 3)
+    names = [tag for tag in events.Tags()["tensors"] if tag.startswith("worst calls/")]
+    assert names
+    assert all("/predicted as " in name and ".png" not in name for name in names)
+
+
+def test_random_baseline_of_classes_is_on_validation(results: dict[str, Any]) -> None:
+    baseline = results["random_baseline"]
+    assert (baseline["split"], baseline["n_images"]) == ("validation", 31)
+    assert baseline["pretrained"] == results["metrics"]["feature_extraction"]["validation"]["mean"]["auroc"]
+    assert 0 <= baseline["random"]["value"] <= 1
 
 
 def test_report_of_classes_shows_metrics_beside_baselines(results: dict[str, Any], evaluated: Evaluated) -> None:
