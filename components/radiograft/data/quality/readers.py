@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
-from radiograft.config.data import UNANIMOUS
+from radiograft.config.data import MULTICLASS, UNANIMOUS
 from radiograft.config.data_policy import CONFLICTING_ROWS
 from radiograft.data.catalog import exclusion
 from radiograft.data.soft_labels import TIE, majority_class
@@ -40,6 +40,8 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
     votes = readings.set_index("image_id")[names]
     known = known_only(votes)
     merged, left_open = _merge_votes(votes, known, rule)
+    if settings.data_task == MULTICLASS:
+        merged[requested] = _without_undecided(merged[requested], known[requested])
     source = _with_findings(source, merged[requested] if rule == UNANIMOUS else merged)
     source = source._replace(notes=(*source.notes, *_open_notes(left_open[requested])))
     readings = readings[["image_id", "reader"]].join(known.set_axis(readings.index))
@@ -75,6 +77,12 @@ def _merge_votes(votes: pd.DataFrame, known: pd.DataFrame, rule: str) -> tuple[p
     is_present = majority_class(RULES[rule](votes.replace(UNKNOWN, 0.0))).eq(1.0)
     left_open = is_open & ~is_present & merged.notna()
     return merged.mask(left_open), left_open
+
+
+def _without_undecided(merged: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Returns exclusive classes that are unknown for the images whose readers see a class, but not the same one."""
+    has_vote = known.eq(1.0).any(axis="columns").groupby(level=0).any().reindex(merged.index)
+    return merged.mask(has_vote & ~merged.eq(1.0).any(axis="columns"))
 
 
 def _with_findings(source: Source, merged: pd.DataFrame) -> Source:

@@ -122,6 +122,35 @@ def test_build_catalog_several_classes_are_refused_with_labels(place: str) -> No
         task.build_catalog(dataclasses.replace(settings, data_task="multiclass"))
 
 
+def test_build_catalog_class_that_readers_disagree_about_is_unknown(place: str) -> None:
+    """Fails if three readers with three opinions leave an image without a class, which would be refused."""
+    names = {split: [f"{split}-{number}.png" for number in range(4)] for split in SPLITS}
+    votes = [("benign", "benign", "normal"), ("malignant",) * 3, ("normal",) * 3, CLASSES]
+    rows = [
+        f"{name},{name},{cell},{split},reader {reader}"
+        for split in SPLITS
+        for name, cells in zip(names[split], votes, strict=True)
+        for reader, cell in enumerate(cells)
+    ]
+    files = {
+        name: encode(noise(40, seed)) for seed, name in enumerate(name for each in names.values() for name in each)
+    }
+    files["labels.csv"] = "\n".join(["image,patient,label,split,rad_id", *rows]).encode()
+    put(files, place)
+    settings = Ingest(
+        data_format="table",
+        data_source=f"{place}/labels.csv",
+        data_labels=",".join(CLASSES),
+        data_readers="majority",
+        data_task="multiclass",
+    )
+    catalog = task.build_catalog(settings)
+    assert one_hot(catalog).sum(axis=0).tolist() == [3.0, 3.0, 3.0]
+    assert catalog.excluded["reason"].tolist().count("all requested labels unknown") == 3
+    with pytest.raises(ValueError, match=r"got 6 with several \(benign and normal: 6\)"):
+        task.build_catalog(dataclasses.replace(settings, data_readers="any"))
+
+
 def test_build_catalog_class_without_training_images_raises(place: str) -> None:
     settings = class_folders(place)
     for image in Path(place, "train", "benign").iterdir():
