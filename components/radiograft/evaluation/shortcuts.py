@@ -31,7 +31,7 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
-    "color": "Color or gray",
+    "color": "Color",
     "laterality": "Side of the body",
 }
 

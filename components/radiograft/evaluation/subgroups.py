@@ -32,7 +32,7 @@ SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
-ACQUISITION = ("manufacturer", "laterality", "color")  # columns that a catalog may have; `color` is color or gray
+ACQUISITION = ("manufacturer", "laterality", "color")  # columns that a catalog may have; `color` is yes or no
 
 
 class EvaluatedSplit(NamedTuple):

@@ -1,4 +1,4 @@
-"""Tells images in color from gray ones; it does not import TensorFlow."""
+"""Finds out whether an image is in color; it does not import TensorFlow."""
 
 from __future__ import annotations
 

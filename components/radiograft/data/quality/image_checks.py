@@ -199,16 +199,16 @@ def _close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
 def _correlate(flat: np.ndarray, pairs: np.ndarray, channels: int) -> np.ndarray:
     """Returns whether the thumbnails of each pair correlate, bool [pairs]. Thumbnails without contrast never do.
 
-    Those in color must correlate as a whole, and also after the mean of each channel is removed: tissue of one hue
-    makes all its images alike as a whole, and a change of hue leaves the patterns of the channels alike.
+    Those in color must correlate as a whole, and also after the mean of each channel is removed: images of tissue
+    of one hue correlate as a whole, and those of one pattern in two hues correlate without the means.
     """
-    alike = _correlate_values(flat, pairs)
+    correlated = _correlate_values(flat, pairs)
     if channels == 1:
-        return alike
+        return correlated
     centered = flat.reshape(len(flat), -1, channels).astype("float32")
     centered -= centered.mean(axis=1, keepdims=True)
-    alike[alike] = _correlate_values(centered.reshape(len(flat), -1), pairs[alike])
-    return alike
+    correlated[correlated] = _correlate_values(centered.reshape(len(flat), -1), pairs[correlated])
+    return correlated
 
 
 def _correlate_values(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     record_settings(output, settings, catalog_folder)
     kept = kept.assign(height=statuses["height"], width=statuses["width"])
     is_colored = statuses["mode"].str.endswith(color.IN_COLOR)
-    kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "color", "gray"))
+    kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "yes", "no"))
     kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
     values = as_range(_read_common(parts, gray_range.FILE))
     target = ImageInput(settings.image_size, settings.image_resize, values, channels["channels"])
@@ -166,7 +166,7 @@ def _describe(
         "image_channels": target.channels,
         "color": {
             "images": len(rows),
-            "in_color": int((rows["color"] == "color").sum()),
+            "in_color": int((rows["color"] == "yes").sum()),
             "sampled": sample.images,
             "sampled_in_color": sample.in_color,
         },

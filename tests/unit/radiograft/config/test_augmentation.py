@@ -51,7 +51,7 @@ def test_parse_formatted_augmentation_round_trips(augmentation: Augmentation) ->
     [
         (
             "rotation=10",
-            "image_augmentation has no 'rotation'; did you mean 'rotation_range'?",
+            "image_augmentation has no 'rotation'; did you mean 'rotation_range' or 'saturation_range'?",
         ),
         (
             "postre",

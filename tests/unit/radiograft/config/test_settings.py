@@ -349,6 +349,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "evaluate_min_patients": 10,
         "evaluate_operating_point": "youden",
         "image_augmentation": "poster",
+        "image_channels": "auto",
         "image_gray_range": "auto",
         "image_resize": "stretch",
         "image_size": 64,

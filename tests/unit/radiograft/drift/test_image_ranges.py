@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.drift.image_ranges import ImageSize, describe_outliers, gray_values, measure_ranges, unknown_ranges
+from tests.helpers.colors import GREEN, RED, disk
 
 SIZE = ImageSize(1000, 1000)
 
@@ -86,3 +87,25 @@ def test_measure_ranges_one_blank_image_does_not_widen_them() -> None:
 def test_describe_outliers_unknown_ranges_contain_every_image(gray: int, height: int, width: int) -> None:
     image = np.full((16, 16, 1), gray, "uint8")
     assert describe_outliers(unknown_ranges(), ImageSize(height, width), image) == []
+
+
+def test_gray_values_of_color_are_those_of_luminance_and_three_means() -> None:
+    image = np.empty((1, 10, 10, 3), "uint8")
+    image[...] = (200, 100, 50)
+    luminance = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    np.testing.assert_allclose(gray_values(image), [[luminance] * 3 + [200, 100, 50]])
+
+
+def test_describe_outliers_image_of_another_hue_and_equal_luminance_is_noted() -> None:
+    """Fails if a model of color sees stains of another hue without a note."""
+    images = np.stack([disk(RED, seed, 32) for seed in range(50)])
+    ranges = measure_ranges(pd.DataFrame({"pixels": [1_000_000]}), [images[:20], images[20:]])
+    assert ranges.shape == (7, 2)
+    assert describe_outliers(ranges, SIZE, images[7]) == []
+    green = np.broadcast_to(np.array(GREEN, "uint8"), (32, 32, 3))
+    notes = describe_outliers(ranges, SIZE, green)
+    assert [note for note in notes if note.startswith("mean red is 20, outside")]
+
+
+def test_describe_outliers_unknown_ranges_contain_every_image_in_color() -> None:
+    assert describe_outliers(unknown_ranges(), SIZE, disk(RED, 0, 32)) == []

@@ -52,6 +52,17 @@ def actualmed(split: str = "train") -> pd.DataFrame:
     )
 
 
+def test_find_confounders_color_that_goes_with_the_label_is_named() -> None:
+    """Fails if all photographs of the sick and only radiographs of the healthy pass without a warning."""
+    rows = actualmed().assign(view="AP", color=["yes"] * 20 + ["no"] * 24)
+    found = find_confounders(rows, ["COVID-19"])
+    assert [each["variable"] for each in found] == ["color"]
+    (sentence,) = confounder_warnings(found)
+    assert sentence.startswith(
+        "Color is associated with COVID-19 in training: 20 of 26 images with the label have color yes"
+    )
+
+
 def by_variable(rows: pd.DataFrame, label: str = "Mass") -> dict[str, Confounder]:
     return {found["variable"]: found for found in find_confounders(rows, [label])}
 

@@ -55,3 +55,17 @@ def test_golden_predictions_mixed_precision_has_wider_tolerance(model: keras.Mod
     recorded = json.loads((folder / "probabilities.json").read_text())
     mixed = "bfloat16" in {layer.compute_dtype for layer in model.layers}
     assert recorded["tolerance"] == (0.1 if mixed else 0.001)
+
+
+def test_golden_predictions_of_a_model_of_color_differ_between_channels(tmp_path: Path) -> None:
+    """Fails if the images are gray: then predictions agree in whatever order a server reads the channels."""
+    image = keras.Input((32, 32, 3), dtype="uint8", name="picture")
+    means = keras.layers.GlobalAveragePooling2D(dtype="float32")(image)
+    network = keras.Model(image, keras.layers.Rescaling(1 / 255, dtype="float32", name="probabilities")(means))
+    write_golden_predictions(Predictor(network, tf.distribute.get_strategy()), tmp_path)
+    recorded = json.loads((tmp_path / "sample" / "probabilities.json").read_text())
+    for name, (red, green, blue) in recorded["probabilities"].items():
+        pixels = tf.io.decode_png((tmp_path / "sample" / name).read_bytes()).numpy()
+        assert pixels.shape == (256, 256, 3)
+        assert (pixels[..., 0] != pixels[..., 1]).mean() > 0.5
+        assert [green, 1 - blue] == pytest.approx([red, red], abs=0.005)

@@ -14,6 +14,7 @@ from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.reporting.contact_sheet import draw_contact_sheet, training_contact_sheet
+from tests.helpers.colors import RED, disk
 from tests.helpers.images import noise
 
 GAP = 4
@@ -80,3 +81,13 @@ def test_training_contact_sheet_shows_first_training_images(shards_folder: Path)
     sheet = decode(training_contact_sheet(data, 0))
     for column, (image, _, _) in enumerate(data.examples("train").take(6).as_numpy_iterator()):
         np.testing.assert_array_equal(cell(sheet, 0, column, 32), image[..., 0])
+
+
+def test_draw_contact_sheet_of_images_in_color_is_in_color() -> None:
+    images = np.stack([disk(RED, seed, 32) for seed in range(2)])
+    png = draw_contact_sheet(tf.constant(images), tf.constant(["a", "b"]), Augmentation(), 0)
+    with Image.open(io.BytesIO(png)) as opened:
+        assert opened.mode == "RGB"
+        sheet = np.asarray(opened)
+    assert sheet.shape == (4 * 36, 2 * 36, 3)
+    np.testing.assert_array_equal(cell(sheet, 2, 1, 32), images[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radiograft.config import Preprocess
+from radiograft.config.base import record_settings
+from radiograft.stages.preprocess import task as preprocess
+from tests.helpers.colors import GREEN, RED, catalog_of, disk
+from tests.helpers.images import encode
 from tests.helpers.two_devices import features
 from tests.repository import ROOT
 
@@ -19,8 +25,11 @@ Results = dict[str, dict[str, dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    out = tmp_path_factory.mktemp("two_devices") / "results.json"
-    command = [sys.executable, "-m", "tests.helpers.two_devices", str(shards_folder), str(out)]
+    return run_works(shards_folder, tmp_path_factory.mktemp("two_devices") / "results.json")
+
+
+def run_works(shards: Path, out: Path, *works: str) -> Results:
+    command = [sys.executable, "-m", "tests.helpers.two_devices", str(shards), str(out), *works]
     subprocess.run(command, cwd=ROOT, check=True)
     loaded: Results = json.loads(out.read_text())
     return loaded
@@ -30,6 +39,19 @@ CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
     *("on_joined_features", "fine_tuned"),
 ]
+@pytest.fixture(scope="module")
+def color_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Results on twenty images in color in each split, whose hue and saturation are augmented."""
+    folder = tmp_path_factory.mktemp("two_devices_color")
+    files = {f"{number}.png": encode(disk((RED, GREEN)[number % 2], number)) for number in range(60)}
+    catalog = catalog_of(files, folder / "images", [1.0, 0.0] * 30)
+    rows = catalog.rows.assign(**{"label:Green": 1 - catalog.rows["label:Red"]})
+    dataclasses.replace(catalog, rows=rows, labels=("Red", "Green")).write(folder / "catalog")
+    record_settings(folder / "catalog", Preprocess())
+    settings = Preprocess(image_size=32, image_augmentation="rotation_range=10,hue_range=0.1,saturation_range=0.5:1.5")
+    preprocess.run(settings, folder / "catalog", folder / "shards")
+    return run_works(folder / "shards", folder / "results.json", "on_activations", "fine_tuned", "heat_maps")
+
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,3 +98,17 @@ def test_heat_maps_on_two_devices_match_one(results: Results, method: str) -> No
     assert [len(part) for part in two] == [3, 3, 1]
     assert np.concatenate(one).max() > 0.5
     np.testing.assert_allclose(np.concatenate(two), np.concatenate(one), atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["on_activations", "fine_tuned"])
+def test_train_in_color_on_two_devices_matches_one(color_results: Results, case: str) -> None:
+    one, two = color_results[case]["one"], color_results[case]["two"]
+    for row, other in zip([one["initial"], *one["epochs"]], [two["initial"], *two["epochs"]], strict=True):
+        assert row == pytest.approx(other, abs=1e-4)
+    for weight, other in zip(one["weights"], two["weights"], strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
+def test_heat_maps_in_color_on_two_devices_match_one(color_results: Results) -> None:
+    one, two = (np.concatenate(color_results["heat_maps"][count]["grad_cam"]) for count in ("one", "two"))
+    np.testing.assert_allclose(two, one, atol=1e-4)

@@ -195,7 +195,7 @@ def test_find_repeats_color_copies_are_found() -> None:
 
 
 def test_find_repeats_tissue_of_one_hue_is_not_repeated() -> None:
-    """Fails if the common hue of all images makes them alike."""
+    """Fails if the common hue of all images makes them near duplicates."""
     assert color_repeats([tinted(seed, PINK) for seed in range(4)]) == {}
 
 
