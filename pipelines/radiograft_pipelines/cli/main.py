@@ -1,4 +1,4 @@
-"""The command line: `radiograft run`, `resume`, `settings`, `models ...`, `drift`, `weights` and the cluster commands."""
+"""The command line: `radiograft run`, `resume`, `settings`, `models ...`, `drift`, `weights ...` and the cluster's."""
 
 from __future__ import annotations
 

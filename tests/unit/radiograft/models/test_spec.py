@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from radiograft.imaging.geometry import ImageInput
 from radiograft.backbones.spec import CAFFE
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
 
 SPEC = ModelSpec(
