@@ -1,14 +1,14 @@
 """Runs the same work on one device and on two logical CPU devices, and writes the results as JSON.
 
 TensorFlow can split the CPU only before its first use, so this runs in a separate process:
-`python -m tests.helpers.two_devices SHARDS OUT`.
+`python -m tests.helpers.two_devices SHARDS OUT [WORK ...]`, by default all works.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
     training_data = training_data._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
         backbone = build_feature_extractor(
-            build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add"
+            build_backbone("efficientnet_lite0", "none", "", data.image_size, data.image_input.channels), "block3b_add"
         )
         head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
@@ -104,7 +104,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains on cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
-        cut = split_model(branched(data.image_size, len(data.labels)), "tuned")
+        cut = split_model(branched(data.image_size, data.image_input.channels, len(data.labels)), "tuned")
         cut.prefix.trainable = False
         prefix = Predictor(cut.prefix, strategy)
         training, validation = (
@@ -115,8 +115,8 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
-def branched(size: int, labels: int) -> keras.Model:
-    image = keras.Input((size, size, 1), dtype="uint8")
+def branched(size: int, channels: int, labels: int) -> keras.Model:
+    image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
     frozen = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="frozen")(scaled)
     tuned = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="tuned")(frozen)
@@ -152,7 +152,8 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
     """Returns some values of both heat maps of seven images in batches of 3, 3 and 1."""
     with strategy.scope():
-        backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "none", "", data.image_size))
+        network = build_backbone("efficientnet_lite0", "none", "", data.image_size, data.image_input.channels)
+        backbone = build_feature_extractor(network)
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
@@ -163,7 +164,7 @@ def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
     }
 
 
-def main(shards: Path, out: Path) -> None:
+def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     data = Shards.read(shards)
@@ -179,8 +180,9 @@ def main(shards: Path, out: Path) -> None:
     }
     # One strategy for all works: a second one would reuse the numbers of collective operations.
     strategies = {"one": devices.distribution_strategy(), "two": devices.distribution_strategy(["/cpu:0", "/cpu:1"])}
-    results: dict[str, dict[str, Any]] = {name: {} for name in works}
-    for name, work in works.items():
+    chosen = {name: works[name] for name in names or works}
+    results: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    for name, work in chosen.items():
         for count, strategy in strategies.items():
             devices.make_reproducible(0)
             results[name][count] = work(strategy, out.parent / name / count)
@@ -188,4 +190,4 @@ def main(shards: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

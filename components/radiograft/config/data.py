@@ -29,6 +29,7 @@ ANY = ",;|/"
 
 STRETCH, PAD = "stretch", "pad"
 AUTO = "auto"
+CHANNELS = {"gray": 1, "rgb": 3}
 MAX_GRAY = 2**16 - 1
 
 SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
@@ -165,6 +166,12 @@ class Preprocess(DataPolicySettings):
         "borders. The model records it.",
         choices=(STRETCH, PAD),
     )
+    image_channels: str = setting(
+        AUTO,
+        "Whether images are stored and trained in gray, with one channel, or in color, with three. `auto` chooses rgb "
+        "if more than half of a sample of the images are in color. The model records it.",
+        choices=(AUTO, *CHANNELS),
+    )
     image_gray_range: str = setting(
         AUTO,
         "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
@@ -187,7 +194,10 @@ class Preprocess(DataPolicySettings):
         if self.image_size % SIZE_STEP:
             raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
         self.gray_range()
-        self.augmentation()
+        if self.channels() != CHANNELS["gray"]:
+            self.augmentation()
+        else:
+            self.augmentation().check_channels(CHANNELS["gray"])
 
     def gray_range(self) -> tuple[int, int] | None:
         """Returns the parsed `image_gray_range`; None for `auto`."""
@@ -200,6 +210,10 @@ class Preprocess(DataPolicySettings):
                 f"got {self.image_gray_range!r}"
             )
         return int(low), int(high)
+
+    def channels(self) -> int | None:
+        """Returns 1 or 3 as `image_channels` says; None for `auto`."""
+        return CHANNELS.get(self.image_channels)
 
     def augmentation(self) -> Augmentation:
         """Returns the parsed `image_augmentation`."""

@@ -150,7 +150,7 @@ class DataPolicy(Settings):
     near_duplicate: str = _reported("Image that looks like an earlier one, or like one in a held-out split.")
     too_small: str = _excluded(QUARANTINE, "Image with a side shorter than 16 pixels.")
     blank: str = _excluded(QUARANTINE, "Image with a single gray level.")
-    color: str = _reported("Image whose color channels differ; converted to gray if kept.")
+    color: str = _reported("Image in color in a set of gray images; converted to gray if kept.")
     inverted: str = _reported("Image whose gray levels appear to be inverted.")
 
     def treatment(self, reason: str) -> str:

@@ -63,14 +63,14 @@ def _sample(rows: pd.DataFrame) -> Iterator[bytes]:
     for uri in list(itertools.compress(resolved, may_have))[:MAX_IMAGES]:
         with contextlib.suppress(FileNotFoundError):
             yield storage.read_bytes(uri)
-    yield from filter(None, archive.read_members(_first_members(members)))
+    yield from filter(None, archive.read_members(first_members(members, MAX_MEMBERS)))
 
 
-def _first_members(uris: Iterable[str]) -> list[str]:
-    """Returns the URIs of the first members of each archive, in the order of reading."""
+def first_members(uris: Iterable[str], count: int) -> list[str]:
+    """Returns the URIs of the first `count` members of each archive, in the order of reading."""
     numbered = sorted(map(archive.parse_member_uri, uris))
     groups = itertools.groupby(numbered, key=lambda member: member[0])
-    return [f"{uri}#{number}" for _, group in groups for uri, number in itertools.islice(group, MAX_MEMBERS)]
+    return [f"{uri}#{number}" for _, group in groups for uri, number in itertools.islice(group, count)]
 
 
 def _may_have_16_bits(uri: str) -> bool:

@@ -180,7 +180,7 @@ def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageI
         except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
             failures.append(str(error))
 
-    signature = tf.TensorSpec((target.size, target.size, 1), tf.uint8)
+    signature = tf.TensorSpec((target.size, target.size, target.channels), tf.uint8)
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.iter_outputs(batches))
     if failures:

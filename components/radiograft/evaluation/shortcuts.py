@@ -31,6 +31,7 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
+    "color": "Color or gray",
 }
 
 

@@ -30,7 +30,7 @@ SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
-ACQUISITION = ("manufacturer",)  # columns that a catalog may have
+ACQUISITION = ("manufacturer", "color")  # columns that a catalog may have; `color` is color or gray
 
 
 class EvaluatedSplit(NamedTuple):
@@ -68,7 +68,7 @@ def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) 
 
 def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
     """Assigns each image to a group of each variable: `sex`, `age`, `view`, `source` (folder of the file), and
-    `manufacturer` if the catalog has it.
+    `manufacturer` and `color` if the catalog has them.
 
     Only the 20 largest groups of a variable are kept. Variables with fewer than two groups are omitted.
 

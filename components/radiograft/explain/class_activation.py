@@ -69,7 +69,7 @@ class HeatMaps:
         """Returns the Grad-CAM maps of one label.
 
         Args:
-            images: uint8 [n, size, size, 1].
+            images: uint8 [n, size, size, channels].
             label: index of the label.
 
         Returns:
@@ -82,7 +82,7 @@ class HeatMaps:
         """Yields the Grad-CAM and LayerCAM maps of one label, batch by batch.
 
         Args:
-            batches: uint8 [n, size, size, 1], for any n.
+            batches: uint8 [n, size, size, channels], for any n.
             label: index of the label.
         """
         one_hot = tf.one_hot(label, self._labels)
@@ -154,7 +154,7 @@ def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (),
     """Overlays a heat map and box outlines on an image.
 
     Args:
-        image: uint8 [size, size] or [size, size, 1].
+        image: uint8 [size, size] or [size, size, channels], gray or RGB.
         heat: float32 [size, size], 0 to 1, or None.
         boxes: boxes to outline.
         side: height and width of the result, pixels; by default those of the image.
@@ -162,7 +162,7 @@ def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (),
     Returns:
         uint8 [side, side, 3].
     """
-    color = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1).astype("float32")
+    color = np.broadcast_to(image.reshape(*image.shape[:2], -1), (*image.shape[:2], 3)).astype("float32")
     if heat is not None:
         opacity = OPACITY * heat[..., None]
         color = (1 - opacity) * color + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]

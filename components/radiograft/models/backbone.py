@@ -7,24 +7,30 @@ import keras
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import NORMALIZATIONS, Normalization
 from radiograft.config.training import AUTO_NORMALIZATION
-from radiograft.models.pretrained import Build, from_rescaling, load_pretrained, open_weights
+from radiograft.imaging.geometry import GRAY, RGB
+from radiograft.models.pretrained import Build, check_colors, from_rescaling, load_pretrained, open_weights
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage.keras_weights import RESCALING_PREFIX
 
+COLORS = ("red", "green", "blue")  # order of the channels of an RGB image
+
 
 def normalized_input(
-    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES
+    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES, channels: int = GRAY
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [n, size, size, 1], and the normalized image, float32 [n, size, size, channels].
+    """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32 [n, size, size, 3 or 1].
 
-    It has a channel for each of `normalization.channels`: 3, or 1 for a network that reads gray images.
+    Each channel of the network reads the gray image, or its own color of an RGB image. A network whose normalization
+    has one channel reads gray images only.
     """
-    gray = keras.Input((image_size, image_size, 1), dtype="uint8", name=names.image)
-    channels = [
-        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"{RESCALING_PREFIX}{color}")(gray)
+    image = keras.Input((image_size, image_size, channels), dtype="uint8", name=names.image)
+    normalized = [
+        keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"{RESCALING_PREFIX}{color}")(
+            image if channels == GRAY else select_color(image, color)
+        )
         for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
-    return gray, keras.layers.Concatenate(name=names.normalized, dtype="float32")(channels)
+    return image, keras.layers.Concatenate(name=names.normalized, dtype="float32")(normalized)
 
 
 def read_normalization(network: keras.Model) -> Normalization:
@@ -38,14 +44,24 @@ def read_normalization(network: keras.Model) -> Normalization:
     )
 
 
+def select_color(image: keras.KerasTensor, color: str) -> keras.KerasTensor:
+    """Returns `red`, `green` or `blue` of an RGB image, [n, size, size, 1], by layers that are built into Keras."""
+    size, place = image.shape[1], COLORS.index(color)
+    planes = keras.layers.Reshape((size, size, RGB, 1), dtype="float32", name=f"planes_for_{color}")(image)
+    cropping = ((0, 0), (0, 0), (place, RGB - 1 - place))
+    plane = keras.layers.Cropping3D(cropping, dtype="float32", name=f"select_{color}")(planes)
+    return keras.layers.Reshape((size, size, 1), dtype="float32", name=color)(plane)
+
+
 def build_backbone(
     name: str,
     weights: str = "imagenet",
     md5: str = "",
     image_size: int = 224,
+    channels: int = GRAY,
     normalization: str = AUTO_NORMALIZATION,
 ) -> keras.Model:
-    """Builds a backbone without its classifier as one flat graph, from gray 8-bit images to the last feature map.
+    """Builds a backbone without its classifier as one flat graph, from 8-bit images to the last feature map.
 
     Args:
         name: one of `radiograft.backbones.list_backbones()`.
@@ -53,12 +69,14 @@ def build_backbone(
             the name of an installed package, see `radiograft.backbones.packages`.
         md5: the MD5 that the weight file must have; empty to accept any.
         image_size: side of the square input in pixels.
+        channels: of the input: 1 for gray images, which all channels of the network read, or 3 for RGB.
         normalization: what the weights expect of the input: `auto`, or a name in
             `radiograft.backbones.spec.NORMALIZATIONS`.
 
     Returns:
-        A network from uint8 [n, image_size, image_size, 1], 0 black to 255 white, to the last feature map, float32
-        [n, height, width, channels]; its sides are image_size / 32 except in AlexNet, SqueezeNet and InceptionV3.
+        A network from uint8 [n, image_size, image_size, channels], 0 black to 255 white, to the last feature map,
+        float32 [n, height, width, features]; its sides are image_size / 32 except in AlexNet, SqueezeNet and
+        InceptionV3.
 
     Raises:
         ValueError: the name is unknown, the network does not support the image size, the weight file has another MD5 or
@@ -73,7 +91,8 @@ def build_backbone(
     spec = get_backbone(name)
     spec.check_image_size(image_size)
     build, pretrained, chosen = _pretrained(spec, weights, md5, normalization)
-    _, normalized = normalized_input(image_size, chosen)
+    check_colors(chosen, weights, channels)
+    _, normalized = normalized_input(image_size, chosen, channels=channels)
     network = build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
     if pretrained is not None:

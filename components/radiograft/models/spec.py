@@ -14,7 +14,7 @@ from typing import Any, Self
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, STRETCH
-from radiograft.imaging.geometry import GrayRange, ImageInput, as_range
+from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
 FILE = "contract.json"
@@ -69,6 +69,7 @@ class ModelSpec:
         image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
         gray_range: values of 16-bit images that are black and white, see `ImageInput`.
         normalization: what the network does to its input before the backbone; None in contracts of older versions.
+        channels: channels of the images: 1 for gray, 3 for RGB.
         thresholds: decision threshold by label; only published models have them.
     """
 
@@ -84,18 +85,26 @@ class ModelSpec:
     image_resize: str = STRETCH
     gray_range: GrayRange | None = None
     normalization: Normalization | None = None
+    channels: int = GRAY
 
     @property
     def image_input(self) -> ImageInput:
         """Size of the input, and how images are converted to it."""
-        return ImageInput(self.image_size, self.image_resize, self.gray_range)
+        return ImageInput(self.image_size, self.image_resize, self.gray_range, self.channels)
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
         """Inputs of the Keras network by name."""
-        side = self.image_size
-        meaning = "gray, 0 black to 255 white; the network normalizes it"
-        return {self.tensors.image: TensorInfo("uint8", (None, side, side, 1), meaning)}
+        meaning = f"{self._meaning}; the network normalizes it"
+        return {self.tensors.image: TensorInfo("uint8", self._shape, meaning)}
+
+    @property
+    def _shape(self) -> tuple[int | None, ...]:
+        return (None, self.image_size, self.image_size, self.channels)
+
+    @property
+    def _meaning(self) -> str:
+        return "gray, 0 black to 255 white" if self.channels == GRAY else "red, green and blue, 0 dark to 255 bright"
 
     @property
     def outputs(self) -> dict[str, TensorInfo]:
@@ -106,12 +115,9 @@ class ModelSpec:
     @property
     def signatures(self) -> dict[str, dict[str, TensorInfo]]:
         """Inputs of the SavedModel's signatures by name."""
-        side = self.image_size
         return {
             SERVING_SIGNATURE: {"image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")},
-            IMAGES_SIGNATURE: {
-                "pictures": TensorInfo("float32", (None, side, side, 1), "gray, 0 black to 255 white"),
-            },
+            IMAGES_SIGNATURE: {"pictures": TensorInfo("float32", self._shape, self._meaning)},
         }
 
     def write(self, folder: Path) -> None:
@@ -152,6 +158,7 @@ class ModelSpec:
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
+        known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)
@@ -161,6 +168,8 @@ class ModelSpec:
     def _check(self) -> None:
         gray = ":".join(map(str, self.gray_range)) if self.gray_range else AUTO
         Preprocess(image_size=self.image_size, image_resize=self.image_resize, image_gray_range=gray)  # checks ranges
+        if self.channels not in (GRAY, RGB):
+            raise ValueError(f"channels must be {GRAY} or {RGB}, got {self.channels!r}")
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be names, got {self.labels}")
         if not isinstance(self.thresholds, Mapping | None):

@@ -61,6 +61,15 @@ class ReaderAgreement(TypedDict):
     statistic: str
 
 
+class ColorCounts(TypedDict):
+    """Images that are used and those in color among them; the same of the sample that decided, 0 without a sample."""
+
+    images: int
+    in_color: int
+    sampled: int
+    sampled_in_color: int
+
+
 class DataSummary(TypedDict):
     """The data of a run.
 
@@ -78,6 +87,8 @@ class DataSummary(TypedDict):
     image_size: NotRequired[int]
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
+    image_channels: NotRequired[int]
+    color: NotRequired[ColorCounts]
     files: NotRequired[dict[str, Any] | None]
     source: NotRequired[str]
     fingerprint: NotRequired[str]

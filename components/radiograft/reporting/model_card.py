@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.results import DataSummary, EvaluationResults
@@ -83,7 +84,8 @@ def _tensors(tensors: Mapping[str, TensorInfo]) -> str:
 
 def _data(data: DataSummary, lineage: Facts) -> list[str]:
     excluded = [f"{group['count']:,} {group['reason']}" for group in data.get("excluded", [])]
-    converted = [f"{count:,} {mode} to grayscale" for mode, count in data.get("converted", {}).items()]
+    kind = "RGB" if data.get("image_channels") == RGB else "grayscale"
+    converted = [f"{count:,} {mode} to {kind}" for mode, count in data.get("converted", {}).items()]
     items = {
         "Source [7]": lineage["source"],
         "Fingerprint": lineage["fingerprint"],

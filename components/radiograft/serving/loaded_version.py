@@ -89,8 +89,7 @@ class LoadedVersion:
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
-    @staticmethod
-    def read_image(path: Path) -> bytes:
+    def read_image(self, path: Path) -> bytes:
         """Reads an image file as the model takes it: PNG and JPEG unchanged, other images decoded and encoded as PNG.
 
         Raises:
@@ -99,7 +98,7 @@ class LoadedVersion:
         """
         content = path.read_bytes()
         try:
-            content = as_served(content).content
+            content = as_served(content, self.spec.channels).content
             inspect_image(content)
             tf.io.decode_image(content, expand_animations=False)
         except tf.errors.InvalidArgumentError:

@@ -1,4 +1,4 @@
-"""Shards: 8-bit grayscale images of equal size with IDs and labels in TFRecord files, and their catalog rows."""
+"""Shards: 8-bit images, gray or RGB, of equal size with IDs and labels in TFRecord files, and their catalog rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from radiograft.config.data import STRETCH
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
-from radiograft.imaging.geometry import ImageInput, as_range
+from radiograft.imaging.geometry import GRAY, ImageInput, as_range
 from radiograft.registry.results import DataSummary
 
 SHUFFLE_IMAGES = 4096
@@ -58,7 +58,10 @@ class Shards:
             boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
             image_input=ImageInput(
-                summary["image_size"], summary.get("image_resize", STRETCH), as_range(summary.get("gray_range"))
+                summary["image_size"],
+                summary.get("image_resize", STRETCH),
+                as_range(summary.get("gray_range")),
+                summary.get("image_channels", GRAY),
             ),
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,
@@ -78,16 +81,16 @@ class Shards:
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:
-        """Streams (uint8 [size, size, 1], string image ID, float32 [labels]) in stored order."""
+        """Streams (uint8 [size, size, channels], string image ID, float32 [labels]) in stored order."""
         return self._records(split).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def images(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """Streams batches of images in stored order, uint8 [batch, size, size, 1]. The last batch may be smaller."""
+        """Streams batches of images in stored order, uint8 [batch, size, size, channels]; the last may be smaller."""
         images = self.examples(split).map(lambda image, *_: image)
         return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
-        """Streams the images at these indices in stored order, uint8 [size, size, 1].
+        """Streams the images at these indices in stored order, uint8 [size, size, channels].
 
         Args:
             split: name of the split.
@@ -174,12 +177,13 @@ class Shards:
             record,
             FIELDS | {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)},
         )
-        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), [self.image_size, self.image_size, 1])
+        shape = [self.image_size, self.image_size, self.image_input.channels]
+        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), shape)
         return image, fields["image_id"], fields["labels"]
 
 
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a TFRecord file of (uint8 [size, size, 1], image ID, float32 [labels]) atomically."""
+    """Writes a TFRecord file of (uint8 [size, size, channels], image ID, float32 [labels]) atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
         for image, image_id, labels in examples:
             writer.write(_serialize(image, image_id, labels))

@@ -132,11 +132,11 @@ def _image_metadata(data: Shards, split: str, part: Embeddings) -> pd.DataFrame:
 
 
 def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
-    """Returns the images as uint8 [n, THUMBNAIL, THUMBNAIL]."""
+    """Returns the images as uint8 [n, THUMBNAIL, THUMBNAIL, channels]."""
 
     def shrink(images: tf.Tensor) -> tf.Tensor:
         resized = tf.image.resize(images, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
-        return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
 
     return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(shrink)])
 
@@ -144,7 +144,8 @@ def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
     """Arranges the thumbnails row by row in one square image, as the projector requires."""
     side = int(np.ceil(np.sqrt(len(thumbnails))))
-    padded = np.zeros((side * side, THUMBNAIL, THUMBNAIL), np.uint8)
+    padded = np.zeros((side * side, *thumbnails.shape[1:]), np.uint8)
     padded[: len(thumbnails)] = thumbnails
-    sprite: np.ndarray = padded.reshape(side, side, THUMBNAIL, THUMBNAIL).swapaxes(1, 2).reshape(side * THUMBNAIL, -1)
-    return sprite
+    rows = padded.reshape(side, side, *thumbnails.shape[1:]).swapaxes(1, 2)
+    sprite: np.ndarray = rows.reshape(side * THUMBNAIL, side * THUMBNAIL, -1)
+    return sprite[..., 0] if sprite.shape[-1] == 1 else sprite

@@ -71,6 +71,7 @@ def run(
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
         normalization=read_normalization(extraction.backbone),
+        channels=data.image_input.channels,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -86,7 +87,12 @@ def _extract(
 ) -> FeatureSet:
     """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
     backbone = build_backbone(
-        settings.model_backbone, weights, settings.model_weights_md5, data.image_size, settings.model_normalization
+        settings.model_backbone,
+        weights,
+        settings.model_weights_md5,
+        data.image_size,
+        data.image_input.channels,
+        settings.model_normalization,
     )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)

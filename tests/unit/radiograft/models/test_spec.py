@@ -94,6 +94,7 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
         ({"labels": []}, "labels must be names"),
         ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
+        ({"channels": 4}, "channels must be 1 or 3, got 4"),
     ],
 )
 def test_read_malformed_file_raises_with_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -145,3 +146,17 @@ def test_read_malformed_conversion_raises(change: dict[str, Any], message: str, 
     (tmp_path / "contract.json").write_text(json.dumps(OLD | change))
     with pytest.raises(ValueError, match=message):
         ModelSpec.read(tmp_path)
+
+
+def test_write_rgb_spec_describes_three_channels(tmp_path: Path) -> None:
+    dataclasses.replace(SPEC, channels=3).write(tmp_path)
+    spec = ModelSpec.read(tmp_path)
+    assert spec.image_input.channels == 3
+    assert spec.inputs["image"].shape == spec.signatures["pictures"]["pictures"].shape == (None, 64, 64, 3)
+    assert spec.inputs["image"].meaning == "red, green and blue, 0 dark to 255 bright; the network normalizes it"
+
+
+def test_read_contract_without_channels_is_gray(tmp_path: Path) -> None:
+    """Fails if a version that was published before models of color existed cannot be served."""
+    (tmp_path / "contract.json").write_text(json.dumps(OLD))
+    assert ModelSpec.read(tmp_path).channels == 1

@@ -89,6 +89,8 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "image_size": 32,
         "image_resize": "stretch",
         "gray_range": None,
+        "image_channels": 1,
+        "color": {"images": 24, "in_color": 0, "sampled": 24, "sampled_in_color": 0},
         "source": "a source",
         "readers": [],
         "fingerprint": catalog.fingerprint(),
