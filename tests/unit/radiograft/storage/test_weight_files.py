@@ -98,7 +98,8 @@ def test_read_weight_file_hostile_pickle_is_refused_and_runs_nothing(
 def test_read_weight_file_numbers_beside_the_tensors_are_ignored(best_loss: object, tmp_path: Path) -> None:
     array = np.zeros(2, "float32")
     content = torch_legacy({"w": array}, wrapped_in="state_dict")
-    assert (other := code("epoch") + code(3)) in content
+    other = code("epoch") + code(3)
+    assert other in content
     content = content.replace(other, code("best_loss") + pickle.dumps(best_loss, protocol=2)[2:-1])
     assert list(read_weight_file(write(tmp_path / "a.tar", content)).tensors) == ["w"]
 
