@@ -102,6 +102,16 @@ def _nested_tuple_key() -> bytes:
     return b"\x80\x02})" + b"2\x86" * 60 + b"Ns."
 
 
+def _module_in_itself() -> bytes:
+    """Returns a pickled module that contains itself twice, so that its tensors would have any number of names."""
+    empty = b"ccollections\nOrderedDict\n)R"
+    modules = b"X\x08\x00\x00\x00_modules" + empty + b"(X\x01\x00\x00\x00ah\x63X\x01\x00\x00\x00bh\x63u"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("a/data.pkl", b"\x80\x02ctorch.nn.modules\nA\n)\x81q\x63}(" + modules + b"ub.")
+    return content.getvalue()
+
+
 # Group and name of the parser, and a function that returns the file.
 BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {
     "a million columns": ("fast_parsers", "csv", lambda: b"image," + b"a," * MILLION),
@@ -120,6 +130,9 @@ BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {
     "zeros in zip": ("fast_parsers", "zip", lambda: _zip_of_zeros(400)),
     "nested tuples": ("fast_parsers", "torch", _nested_tuple_key),
     "a memo of 2 GB": ("fast_parsers", "torch", lambda: b"\x80\x02Nr" + (2**27).to_bytes(4, "little") + b"."),
+    "a module in itself": ("fast_parsers", "torch module", _module_in_itself),
+    "a header of 2**62 bytes": ("fast_parsers", "safetensors", lambda: (2**62).to_bytes(8, "little") + b"{" * 1000),
+    "arrays of 10 GB": ("fast_parsers", "torch", lambda: _npz(weight=_npy_header(VAST))),
     "a billion laughs": ("fast_parsers", "settings", lambda: b"data_source: /data\n" + _billion_laughs(b"image_size")),
     "a billion laughs for a cluster": ("fast_parsers", "cluster", lambda: _billion_laughs(b"labels")),
     "nested JSON": ("versions", "manifest", lambda: b'{"files":' + b"[" * MILLION),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom
 from radiograft.storage import archive, npz_archive
-from radiograft.storage.torch_checkpoint import read_tensors
+from radiograft.storage.weight_files import read_weight_file
 from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
 from tests.fuzz.contract import Parser
-from tests.fuzz.mutations import Seeds
+from tests.fuzz.mutations import Seeds, of_json
 from tests.helpers.archives import packed
 from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, written
 from tests.helpers.dicom_files import table as lookup_table
@@ -31,6 +32,7 @@ from tests.helpers.images import encode, noise
 from tests.helpers.medmnist_source import medmnist_arrays
 from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
 from tests.helpers.tar_files import tar_gz
+from tests.helpers.weight_files import safetensors_file, torch_legacy, torch_zip
 from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
 from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files
 from tests.unit.radiograft.storage.test_torch_checkpoint import (
@@ -41,6 +43,7 @@ from tests.unit.radiograft.storage.test_torch_checkpoint import (
     tensor_opcodes,
 )
 from tests.unit.radiograft.storage.test_torch_zip import WHOLE_ZIP, zip_checkpoint
+from tests.unit.radiograft.storage.test_weight_files import hdf5, keras_zip, one_layer
 
 TEXT_COLUMN = b"image,patient,label,view,age,sex,split\na.png,1,Pneumonia|Mass,PA,57,M,train\nb.png,2,,AP,011M,F,test\n"
 FINDING_COLUMNS = b'image,Pneumonia,Mass,age\n"a.png",1,0,3\nb.png,-1,,058Y\n'
@@ -181,9 +184,25 @@ def _dicom_tree(content: bytes, folder: Path) -> bool:
     return len(dicom_source.read(str(folder), TableLayout(), refuse_burned_in=True).rows) == 2
 
 
-def _torch(content: bytes, folder: Path) -> bool:
-    put({"a.pth": content}, str(folder))
-    return bool(read_tensors(folder / "a.pth"))
+def _weights(content: bytes, folder: Path) -> bool:
+    put({"a.bin": content}, str(folder))
+    return bool(read_weight_file(folder / "a.bin").tensors)
+
+
+def _weight_parser(*seeds: Seeds, allowed_events: Sequence[str] = ()) -> Parser:
+    return Parser(seeds, _weights, required_text="a.bin must be", allowed_events=allowed_events)
+
+
+FLOATS = {"conv.weight": np.arange(6, dtype="<f4").reshape(3, 2, 1, 1), "conv.bias": np.zeros(3, "<f4")}
+MODULE = "torchxrayvision.models.DenseNet"
+MODULES = [torch_zip(FLOATS, module=MODULE), torch_legacy(FLOATS, module=MODULE), torch_zip(FLOATS, wrapped_in="model")]
+LARGE = torch_legacy({"w": np.zeros(500, "<f4")})  # most changes are in its numbers, which may have any value
+SAFETENSORS = safetensors_file(FLOATS)
+HEADER_END = 8 + int.from_bytes(SAFETENSORS[:8], "little")
+
+
+def _safetensors(header: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + SAFETENSORS[HEADER_END:]
 
 
 CALL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
@@ -237,7 +256,18 @@ PARSERS = {
     "npz": Parser(arrays(IMAGES, "train_images", "val_labels"), _medmnist),
     "dicom": Parser([Seeds(_dicoms())], _dicom, megabytes=1024),
     "dicom tree": Parser([Seeds(_dicoms()[:2])], _dicom_tree),
-    "torch": Parser([Seeds([CHECKPOINT, checkpoint({}, state=CALL), WHOLE_ZIP, zip_checkpoint(CALL, {})])], _torch),
+    "torch": _weight_parser(
+        Seeds([CHECKPOINT, LARGE, checkpoint({}, state=CALL), WHOLE_ZIP, zip_checkpoint(CALL, {})])
+    ),
+    "torch module": _weight_parser(Seeds(MODULES)),
+    "safetensors": _weight_parser(Seeds([SAFETENSORS]), *of_json(SAFETENSORS[8:HEADER_END], _safetensors)),
+    "numpy pickle": _weight_parser(Seeds([pickle.dumps({"conv1": [*FLOATS.values()]}, 3), b"\x80\x03" + CALL])),
+    "keras weights": _weight_parser(
+        Seeds([keras_zip(hdf5(one_layer))]),
+        Seeds([hdf5(one_layer)]),
+        Seeds([b'{"config": {"layers": []}}'], lambda config: keras_zip(hdf5(one_layer), config)),
+        allowed_events=["subprocess.Popen"],  # HDF5's library can hang or crash
+    ),
     "settings": Parser([Seeds([*SETTINGS, *TAGS])], _settings),
     "cluster": Parser([Seeds([CLUSTER, *TAGS])], _cluster),
 }

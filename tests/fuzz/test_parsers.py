@@ -16,7 +16,8 @@ from tests.repository import ROOT
 PARSERS = {
     "fast_parsers": [
         *("csv", "csv.gz", "csv.zip", "parquet", "nih table", "nih list", "nih boxes", "chexpert", "tar.gz", "zip"),
-        *("npz", "dicom", "dicom tree", "torch", "settings", "cluster"),
+        *("npz", "dicom", "dicom tree", "torch", "torch module", "safetensors", "numpy pickle", "keras weights"),
+        *("settings", "cluster"),
     ],
     "stored": ["artifact", "checksums", "drift sample"],
     "versions": ["manifest", "pointer", "claim", "metrics", "lineage"],

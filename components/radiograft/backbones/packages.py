@@ -53,7 +53,7 @@ def open_package(name: str) -> Iterator[Path]:
         folder = files(package.module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"these weights need the package {name}: install it, or choose other weights"
+            f"loading these weights needs the package {name}: install it, or choose other weights"
         ) from error
     with as_file(folder.joinpath(*package.path.split("/"))) as path:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import NORMALIZATIONS, Normalization
 from radiograft.config.training import AUTO_NORMALIZATION
 from radiograft.imaging.geometry import GRAY, RGB
-from radiograft.models.pretrained import Build, from_rescaling, load_pretrained, open_weights
+from radiograft.models.pretrained import Build, check_colors, from_rescaling, load_pretrained, open_weights
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage.keras_weights import RESCALING_PREFIX
 
@@ -18,16 +18,11 @@ COLORS = ("red", "green", "blue")  # order of the channels of an RGB image
 def normalized_input(
     image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES, channels: int = GRAY
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32.
+    """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32 [n, size, size, 3 or 1].
 
-    The normalized image, [n, size, size, 3 or 1], has a channel for each of `normalization.channels`. Each reads the
-    gray image, or its own color of an RGB image.
-
-    Raises:
-        ValueError: the network has one channel, and the images are RGB.
+    Each channel of the network reads the gray image, or its own color of an RGB image. A network whose normalization
+    has one channel reads gray images only.
     """
-    if channels == RGB and not set(normalization.channels) <= set(COLORS):
-        raise ValueError("image_channels must be `gray` for weights of a network of one channel, got RGB images")
     image = keras.Input((image_size, image_size, channels), dtype="uint8", name=names.image)
     normalized = [
         keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"{RESCALING_PREFIX}{color}")(
@@ -36,15 +31,6 @@ def normalized_input(
         for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
     return image, keras.layers.Concatenate(name=names.normalized, dtype="float32")(normalized)
-
-
-def select_color(image: keras.KerasTensor, color: str) -> keras.KerasTensor:
-    """Returns `red`, `green` or `blue` of an RGB image, [n, size, size, 1], by layers that are built into Keras."""
-    size, place = image.shape[1], COLORS.index(color)
-    planes = keras.layers.Reshape((size, size, RGB, 1), dtype="float32", name=f"planes_for_{color}")(image)
-    cropping = ((0, 0), (0, 0), (place, RGB - 1 - place))
-    plane = keras.layers.Cropping3D(cropping, dtype="float32", name=f"select_{color}")(planes)
-    return keras.layers.Reshape((size, size, 1), dtype="float32", name=color)(plane)
 
 
 def read_normalization(network: keras.Model) -> Normalization:
@@ -56,6 +42,15 @@ def read_normalization(network: keras.Model) -> Normalization:
             if isinstance(layer, keras.layers.Rescaling) and layer.name.startswith(RESCALING_PREFIX)
         }
     )
+
+
+def select_color(image: keras.KerasTensor, color: str) -> keras.KerasTensor:
+    """Returns `red`, `green` or `blue` of an RGB image, [n, size, size, 1], by layers that are built into Keras."""
+    size, place = image.shape[1], COLORS.index(color)
+    planes = keras.layers.Reshape((size, size, RGB, 1), dtype="float32", name=f"planes_for_{color}")(image)
+    cropping = ((0, 0), (0, 0), (place, RGB - 1 - place))
+    plane = keras.layers.Cropping3D(cropping, dtype="float32", name=f"select_{color}")(planes)
+    return keras.layers.Reshape((size, size, 1), dtype="float32", name=color)(plane)
 
 
 def build_backbone(
@@ -96,6 +91,7 @@ def build_backbone(
     spec = get_backbone(name)
     spec.check_image_size(image_size)
     build, pretrained, chosen = _pretrained(spec, weights, md5, normalization)
+    check_colors(chosen, weights, channels)
     _, normalized = normalized_input(image_size, chosen, channels=channels)
     network = build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph

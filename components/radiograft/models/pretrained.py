@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -181,7 +182,7 @@ def choose_normalization(fitted: FittedNetwork, file: WeightFile, name: str, set
 
 
 def from_rescaling(rescaling: Mapping[str, tuple[float, float]]) -> Normalization:
-    """Returns the normalization that layers compute as `image * scale + offset`, by channel.
+    """Returns the normalization that layers compute as `image * scale + offset`, by channel, without rounding errors.
 
     Example:
         >>> from_rescaling({"gray": (2 / 255, -1.0)})
@@ -189,7 +190,13 @@ def from_rescaling(rescaling: Mapping[str, tuple[float, float]]) -> Normalizatio
     """
     std = tuple(1 / (255 * scale) for scale, _ in rescaling.values())
     mean = tuple(-offset * scale for (_, offset), scale in zip(rescaling.values(), std, strict=True))
-    return Normalization(mean, std, tuple(rescaling))
+    computed = Normalization(mean, std, tuple(rescaling))
+    return next((known for known in NORMALIZATIONS.values() if _is_close(known, computed)), computed)
+
+
+def _is_close(one: Normalization, other: Normalization) -> bool:
+    pairs = zip(one.mean + one.std, other.mean + other.std, strict=False)
+    return one.channels == other.channels and all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)
 
 
 def check_colors(normalization: Normalization, weights: str, image_channels: int) -> None:

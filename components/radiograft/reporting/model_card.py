@@ -68,6 +68,7 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),
             "Output": _tensors(spec.outputs),
             "Initial weights [24]": spec.weights,
+            "Normalization in the network": spec.normalization and spec.normalization.describe(),
             "Software [23]": versions,
             "Container image": lineage["image"],
             "Pipeline run": lineage["run_id"],

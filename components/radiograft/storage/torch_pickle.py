@@ -103,6 +103,11 @@ _ADMITTED: dict[tuple[str, str], object] = {
     ("torch", "CharStorage"): _StorageType("|i1"),
     ("torch", "ByteStorage"): _StorageType("|u1"),
     ("torch", "BoolStorage"): _StorageType("|b1"),
+    # Beside the tensors, checkpoints have numbers of NumPy, such as the best loss, and modules have sizes and dtypes.
+    **{(f"numpy.{core}.multiarray", name): Module for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+    **{("numpy", name): Module for name in ("dtype", "ndarray")},
+    **{("torch", name): Module for name in ("Size", "device", "float32")},
+    ("_codecs", "encode"): Module,
 }
 
 

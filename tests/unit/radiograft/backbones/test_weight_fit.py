@@ -113,6 +113,11 @@ def test_build_backbone_reads_as_many_channels_as_file(channels: int, tmp_path: 
     assert_equal_weights(model, original)
     assert model.get_layer("normalised").output.shape[-1] == channels
     assert model.output_shape == (None, 1, 1, 512)
+    if channels == 3:
+        assert build_backbone("squeezenet", str(path), "", 32, channels=3).input_shape == (None, 32, 32, 3)
+        return
+    with pytest.raises(ValueError, match=r"a.pth reads one gray channel; set image_channels=gray"):
+        build_backbone("squeezenet", str(path), "", 32, channels=3)
 
 
 def test_build_backbone_vgg16_of_torchvision_brings_its_normalization(tmp_path: Path) -> None:
@@ -123,7 +128,11 @@ def test_build_backbone_vgg16_of_torchvision_brings_its_normalization(tmp_path: 
     color = (np.repeat(images, 3, axis=-1) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     model = build_backbone("vgg16", str(path), "", 32)
     np.testing.assert_allclose(model(images), original(color.astype("float32")), rtol=1e-4, atol=1e-6)
-    assert read_normalization(build_backbone("vgg16", str(path), "", 32, "caffe")).channels == ("blue", "green", "red")
+    assert read_normalization(build_backbone("vgg16", str(path), "", 32, normalization="caffe")).channels == (
+        "blue",
+        "green",
+        "red",
+    )
 
 
 def keras_files(model: keras.Model, folder: Path) -> dict[str, Path]:
@@ -184,7 +193,11 @@ def test_build_backbone_radimagenet_file_needs_normalization(squeezenet: keras.M
     squeezenet.save_weights(path)
     with pytest.raises(ValueError, match="set model_normalization to imagenet, caffe, minus_one_to_one, zero_to_one"):
         build_backbone("squeezenet", str(path), "", 32)
-    assert read_normalization(build_backbone("squeezenet", str(path), "", 32, "zero_to_one")).std == (1, 1, 1)
+    assert read_normalization(build_backbone("squeezenet", str(path), "", 32, normalization="zero_to_one")).std == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_build_backbone_package_is_loaded() -> None:

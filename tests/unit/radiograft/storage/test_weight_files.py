@@ -94,6 +94,16 @@ def test_read_weight_file_hostile_pickle_is_refused_and_runs_nothing(
     assert not Path(made).exists()
 
 
+@pytest.mark.parametrize("best_loss", [np.float64(0.5), np.arange(3.0), 0.5])
+def test_read_weight_file_numbers_beside_the_tensors_are_ignored(best_loss: object, tmp_path: Path) -> None:
+    array = np.zeros(2, "float32")
+    content = torch_legacy({"w": array}, wrapped_in="state_dict")
+    other = code("epoch") + code(3)
+    assert other in content
+    content = content.replace(other, code("best_loss") + pickle.dumps(best_loss, protocol=2)[2:-1])
+    assert list(read_weight_file(write(tmp_path / "a.tar", content)).tensors) == ["w"]
+
+
 def test_read_weight_file_function_of_torch_is_never_called(tmp_path: Path) -> None:
     """A stand-in takes the place of anything that a file names in torch.nn, and calling it does nothing."""
     call = global_opcodes("torch.nn.functional", "os") + b"(" + code("true") + b"tR"

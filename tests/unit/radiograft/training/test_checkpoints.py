@@ -191,3 +191,15 @@ def test_weights_digest_differs_for_other_weights() -> None:
         return keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=weights)(inputs))
 
     assert weights_digest(network(0.5)) == weights_digest(network(0.5)) != weights_digest(network(0.5000001))
+
+
+@pytest.mark.parametrize("other", [{"scale": 2.0}, {"strides": 2}])
+def test_weights_digest_differs_for_other_scaling_or_strides(other: dict[str, float]) -> None:
+    """Weights of another origin may be the same numbers in a network that scales its input or strides otherwise."""
+
+    def network(scale: float = 1.0, strides: int = 1) -> keras.Model:
+        inputs = keras.Input((4, 4, 1))
+        scaled = keras.layers.Rescaling(scale)(inputs)
+        return keras.Model(inputs, keras.layers.Conv2D(1, 1, strides=strides, kernel_initializer="ones")(scaled))
+
+    assert weights_digest(network()) == weights_digest(network()) != weights_digest(network(**other))

@@ -39,6 +39,8 @@ CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
     *("on_joined_features", "fine_tuned"),
 ]
+
+
 @pytest.fixture(scope="module")
 def color_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Results on twenty images in color in each split, whose hue and saturation are augmented."""
@@ -51,7 +53,6 @@ def color_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     settings = Preprocess(image_size=32, image_augmentation="rotation_range=10,hue_range=0.1,saturation_range=0.5:1.5")
     preprocess.run(settings, folder / "catalog", folder / "shards")
     return run_works(folder / "shards", folder / "results.json", "on_activations", "fine_tuned", "heat_maps")
-
 
 
 @pytest.mark.parametrize("case", CASES)

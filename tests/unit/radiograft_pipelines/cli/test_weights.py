@@ -62,8 +62,10 @@ def test_weights_inspect_misfit_prints_closest_backbone(tensors: dict[str, np.nd
         "input unknown, because no backbone fits",
         "backbone fits missing misshapen surplus",
         "squeezenet no 1 1 1",
-        "squeezenet: 1 missing (features.3.squeeze.bias), 1 of another shape (features.0.bias [5] instead of [64]), "
-        "1 surplus (features.13.weight)",
+        (
+            "squeezenet: 1 missing (features.3.squeeze.bias), "
+            "1 of another shape (features.0.bias [5] instead of [64]), 1 surplus (features.13.weight)"
+        ),
     ]
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from radiograft.backbones.spec import IMAGENET
 from radiograft.config.base import read_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
@@ -83,6 +84,7 @@ def test_extract_features_records_spec_and_settings(feature_extraction: Trained)
         weights="imagenet",
         cut_off="",
         strategy="feature_extraction",
+        normalization=IMAGENET,
     )
     recorded = read_settings(feature_extraction.model)
     assert recorded["model_dense_units"] == 16
