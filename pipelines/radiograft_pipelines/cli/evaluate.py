@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from radiograft.external.evaluate import ExternalEvaluation, ExternalRequest
 
 FORMAT = Ingest.__dataclass_fields__["data_format"]
-FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")  # so that both sets have the same intervals
+# Taken from the version, so that the intervals of both sets are computed in one way.
+FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")
 
 
 @click.command()
