@@ -199,7 +199,9 @@ def _to_json(results: ExternalResults) -> bytes:
 def _print_results(results: ExternalResults) -> None:
     table = Table("label", "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False)
     comparison = results["comparison"]
-    rows = {**comparison["labels"], **({"mean": comparison["mean"]} if comparison["mean"] else {})}
+    rows = dict(comparison["labels"])
+    if comparison["mean"] and len(rows) > 1:
+        rows["mean"] = comparison["mean"]
     for label, row in rows.items():
         cells = (format_interval(each["value"], each["low"], each["high"]) for each in row.values())
         table.add_row(label, *cells)
