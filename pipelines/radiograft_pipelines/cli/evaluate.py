@@ -174,7 +174,7 @@ def _record(ref: RegistryRef, evaluation: ExternalEvaluation) -> None:
     mean = results["comparison"]["mean"]
     unknown = {"value": None, "low": None, "high": None}
     summary = {
-        **{key: results[key] for key in ("name", "version", "created", "source")},  # type: ignore[literal-required]
+        **{key: results[key] for key in ("name", "version", "created", "source")},
         "labels": results["labels"]["common"],
         "n_images": results["metrics"]["n_images"],
         "n_patients": results["metrics"]["n_patients"],
@@ -203,8 +203,8 @@ def _print_results(results: ExternalResults) -> None:
     if comparison["mean"] and len(rows) > 1:
         rows["mean"] = comparison["mean"]
     for label, row in rows.items():
-        cells = (format_interval(each["value"], each["low"], each["high"]) for each in row.values())
-        table.add_row(label, *cells)
+        estimates = (row["internal"], row["external"], row["loss"])
+        table.add_row(label, *(format_interval(each["value"], each["low"], each["high"]) for each in estimates))
     console.print(table)
     labels, overlap, metrics = results["labels"], results["overlap"], results["metrics"]
     click.echo(f"{metrics['n_images']:,} external images of {metrics['n_patients']:,} patients")
