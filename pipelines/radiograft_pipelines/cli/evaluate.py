@@ -58,8 +58,7 @@ FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_se
 @click.option("--official-test", is_flag=True, help="Use only the archive's own test split; otherwise all images.")
 @click.option(
     "--corruptions",
-    default="",
-    type=click.Choice(("", *CORRUPTIONS)),
+    type=click.Choice(tuple(CORRUPTIONS)),
     help="Also measure the robustness to the corruptions that MedMNIST-C defines for this dataset.",
 )
 @click.option("--record/--no-record", default=True, show_default=True, help="Record the result beside the version.")
@@ -93,12 +92,12 @@ def evaluate(
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"--report must not end in .json, where the results are written, got {report}")
     with cli_errors(), open_registry(uri, model, out) as ref:
+        values = apply_overrides(load_settings_file(settings) if settings else {}, assignments)
         options["source"] = absolute_uri("--source", options["source"])
         name = name or default_name(options["source"], str(options["data_format"]))
         check_record_name("--name", name)
         if record:
             external.check_new_record(*ref, number, name)
-        values = apply_overrides(load_settings_file(settings) if settings else {}, assignments)
         evaluation = _evaluate(ref, number, name, values, options)
         _write_report(evaluation, report)
         _print_results(evaluation.results)
@@ -165,7 +164,7 @@ def _build_request(
         evaluate=Evaluate.of({**kept, **values, "publish_registry": ref.uri}),
         renamed=renamed,
         official_test=options["official_test"],
-        corruption_set=options["corruptions"],
+        corruption_set=options["corruptions"] or "",
     )
 
 
