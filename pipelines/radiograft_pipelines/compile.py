@@ -11,6 +11,7 @@ from kfp import compiler
 from radiograft.stages.container_image import TRAINER_IMAGE, is_pinned
 from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
+from radiograft_pipelines.dags.backbone_comparison import backbone_comparison
 from radiograft_pipelines.dags.cutoff_search import cutoff_search
 from radiograft_pipelines.dags.transfer_learning import retraining, transfer_learning
 
@@ -19,6 +20,7 @@ PIPELINES = {
     "transfer_learning.yaml": transfer_learning,
     "retraining.yaml": retraining,
     "cutoff_search.yaml": cutoff_search,
+    "backbone_comparison.yaml": backbone_comparison,
 }
 # KFP's compiler numbers the group of a condition. The UI shows this name when the group is open.
 CONDITION, NESTED_PIPELINE = "condition-1", "train-and-publish"

@@ -9,11 +9,10 @@ from typing import Any
 from radiograft import storage
 from radiograft.config import resolution
 from radiograft.config.base import Scalar, check_uri
+from radiograft.config.training import NAMED_WEIGHTS
 
-WHOLE, RETRAINING, SEARCH = "transfer_learning", "retraining", "cutoff_search"  # names of the pipelines
-PIPELINES = (WHOLE, RETRAINING, SEARCH)
-URI_SETTINGS = ("data_source", "publish_registry", "model_weights")
-NOT_URIS = ("", "imagenet", "none")
+URI_SETTINGS = ("data_source", "data_table_file", "publish_registry", "model_weights")
+NOT_URIS = ("", *NAMED_WEIGHTS)
 
 
 def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str, Scalar]:
@@ -25,12 +24,9 @@ def values_for(pipeline: str, name: str, assignments: Sequence[str]) -> dict[str
         assignments: overrides as `name=value`.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: as `load_settings_file`, `apply_overrides` and `fill_defaults`.
+        FileNotFoundError, ValueError, TypeError: as `load_settings_file`, `combine` and `fill_defaults`.
     """
-    loaded = resolution.load_settings_file(name)
-    if pipeline == SEARCH:
-        loaded = resolution.for_search(loaded)
-    return fill_defaults(resolution.apply_overrides(loaded, assignments))
+    return fill_defaults(resolution.combine(pipeline, resolution.load_settings_file(name), assignments))
 
 
 def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -45,14 +41,14 @@ def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def absolute_uri(name: str, uri: str) -> str:
-    """Returns a bucket URI unchanged, and a path as an absolute path with `~` expanded.
+    """Returns the URI of a bucket or PACS unchanged, and a path as an absolute path with `~` expanded.
 
     Args:
         name: name of the setting or option, for the error message.
-        uri: path, gs:// or s3:// URI.
+        uri: path, gs:// or s3:// URI; of `data_source` also dicomweb://.
 
     Raises:
         ValueError: as `check_uri`.
     """
     check_uri(name, uri)
-    return uri if storage.is_bucket(uri) else str(Path(uri).expanduser().absolute())
+    return uri if storage.is_remote(uri) else str(Path(uri).expanduser().absolute())

@@ -20,6 +20,8 @@ SECRETS = {  # in the environment of every run, which must not reveal them
     "RADIOGRAFT_SALT": "a-salt-that-nobody-sees",
     "AWS_ACCESS_KEY_ID": "AKIAQUACKENBUSH12345",
     "AWS_SECRET_ACCESS_KEY": "a-key/that+nobody/sees",
+    "RADIOGRAFT_DICOMWEB_PASSWORD": "a-password-that-nobody-sees",
+    "RADIOGRAFT_DICOMWEB_TOKEN": "a-bearer-token-that-nobody-sees",
     "KFP_TOKEN": "eyJhbGciOiJub25lIn0.a-token-that-nobody-sees",
 }
 

@@ -19,6 +19,28 @@ def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any)
     return content.getvalue()
 
 
+def tiff(values: np.ndarray) -> bytes:
+    """Encodes [height, width] or [height, width, 3] of any integer type as a TIFF, which Pillow cannot."""
+    height, width, *channels = values.shape
+    samples, bits = (channels or [1])[0], 8 * values.itemsize
+    entries = 10
+    lists = 8 + 2 + 12 * entries + 4  # behind the directory: bits and formats of the samples, then the pixels
+    kinds = [2 if values.dtype.kind == "i" else 1] * samples
+    pixels = values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+    def entry(tag: int, kind: int, count: int, value: int) -> bytes:
+        return struct.pack("<HHII", tag, kind, count, value)
+
+    directory = [
+        entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, samples, bits if samples == 1 else lists),
+        entry(259, 3, 1, 1), entry(262, 3, 1, 1 if samples == 1 else 2),
+        entry(273, 4, 1, lists + 4 * samples), entry(277, 3, 1, samples), entry(278, 4, 1, height),
+        entry(279, 4, 1, len(pixels)), entry(339, 3, samples, kinds[0] if samples == 1 else lists + 2 * samples),
+    ]  # fmt: skip
+    after = struct.pack(f"<I{2 * samples}H", 0, *[bits] * samples, *kinds)
+    return b"II*\0" + struct.pack("<IH", 8, entries) + b"".join(directory) + after + pixels
+
+
 def noise(size: int = 32, seed: int = 0) -> np.ndarray:
     """Returns incompressible noise, uint8 [size, size]."""
     return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)

@@ -42,8 +42,10 @@ FINE_TUNE = FineTune(
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
+JOINED = dataclasses.replace(EXTRACT_FEATURES, model_feature_layer="all", model_random_baseline=False)
 STAGES: dict[str, Run] = {
     "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
+    "joined_features": lambda shards, _, kept, out: run_extract_features(JOINED, shards, out, kept),
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 UNKNOWN = float("nan")
 
@@ -34,3 +36,21 @@ def noisy_scores(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     truth = (generator.random(images) < 0.3).astype(float)
     return truth, 1 / (1 + np.exp(-generator.normal(1.5 * truth - 1)))
+
+
+def class_frame(names: Sequence[str], truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
+    """Returns predictions of exclusive classes, each image of its own patient.
+
+    Args:
+        truth: (n,) class indices; -1 for unknown, whose labels are NaN.
+        scores: (n, classes).
+    """
+    indices, distribution = np.asarray(truth), np.asarray(scores, dtype=float)
+    columns: dict[str, object] = {
+        "image_id": [f"{number}.png" for number in range(len(indices))],
+        "patient_id": each_its_own_patient(len(indices)),
+    }
+    for index, name in enumerate(names):
+        columns[f"label:{name}"] = np.where(indices < 0, UNKNOWN, indices == index)
+        columns[f"score:{name}"] = distribution[:, index]
+    return pd.DataFrame(columns)

@@ -44,6 +44,7 @@ SLOW_PATHS = (
     "unit/radiograft/storage/test_interrupted.py",
     "unit/radiograft/training",
     "unit/radiograft_pipelines/cli/test_models.py",
+    "unit/radiograft_pipelines/cli/test_weights.py",
     "unit/radiograft_pipelines/cluster/test_profile.py",
     "unit/radiograft_pipelines/cluster/test_schedules.py",
     "unit/radiograft_pipelines/cluster/test_submit.py",

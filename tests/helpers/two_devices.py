@@ -1,14 +1,14 @@
 """Runs the same work on one device and on two logical CPU devices, and writes the results as JSON.
 
 TensorFlow can split the CPU only before its first use, so this runs in a separate process:
-`python -m tests.helpers.two_devices SHARDS OUT`.
+`python -m tests.helpers.two_devices SHARDS OUT [WORK ...]`, by default all works.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.tasks.base import TrainingTask
+from radiograft.training.tasks.multiclass import MulticlassTask
+from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
 
 BATCH = 8
@@ -47,21 +50,32 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def features(images: int, seed: int, unknown: bool = False) -> CachedActivations:
-    """Returns six features and two labels per image. If `unknown`, every third second label and one pair are NaN."""
+def features(images: int, seed: int, unknown: bool = False, exclusive: bool = False) -> CachedActivations:
+    """Returns six features and two labels per image. If `unknown`, every third second label and one pair are NaN.
+
+    If `exclusive`, the labels are three classes, unknown for every fifth image.
+    """
     values = np.random.default_rng(seed).normal(size=(images, 6)).astype("float16")
     truth = (values[:, :2] > 0).astype("float32")
     if unknown:
         truth[::3, 1] = truth[4] = np.nan
+    if exclusive:
+        truth = np.eye(3, dtype="float32")[values[:, :3].argmax(axis=1)]
+        truth[::5] = np.nan
     return CachedActivations([aligned(values)[None]], aligned(truth), [f"image-{number}" for number in range(images)])
 
 
 def trained(
-    model: keras.Model, training_data: TrainingData, strategy: tf.distribute.Strategy, folder: Path, recipe: Recipe
+    model: keras.Model,
+    training_data: TrainingData,
+    strategy: tf.distribute.Strategy,
+    folder: Path,
+    recipe: Recipe,
+    task: TrainingTask = MultilabelTask(),  # noqa: B008  immutable
 ) -> dict[str, Any]:
     """Trains for three epochs; returns history and weights. The full recipe uses SGD, which clipping affects."""
     optimizer, rate = ("adam", 0.05) if recipe == PLAIN else ("sgd", 0.5)
-    config = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs")
+    config = TrainConfig("test", optimizer, rate, recipe, epochs=3, patience=9, logs=folder / "logs", task=task)
     history = train(model, training_data, config, strategy, Checkpoints(""))
     weights = [weight.numpy().ravel().tolist() for weight in model.trainable_weights]
     return {"epochs": history.epochs, "initial": history.initial, "best_epoch": history.best_epoch, "weights": weights}
@@ -78,6 +92,16 @@ def classifier(
         return trained(model, training_data, strategy, folder, recipe)
 
 
+def exclusive_classes(strategy: tf.distribute.Strategy, folder: Path) -> dict[str, Any]:
+    """Trains a softmax classifier with class weights, label smoothing and unknown classes."""
+    training, validation = features(27, 1, exclusive=True), features(17, 2, exclusive=True)
+    training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+    task = MulticlassTask(3)
+    with strategy.scope():
+        model = build_classifier(6, 3, dense_units=5, dropout=0.0, l2=0.01, seed=1, activation=task.activation)
+        return trained(model, training_data, strategy, folder, FULL, task)
+
+
 def with_unknown(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Sets a third of the labels of a batch to NaN."""
     row, column = tf.range(BATCH)[:, None], tf.range(truth.shape[1])
@@ -90,7 +114,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
     training_data = training_data._replace(batches=lambda epochs: data.training(BATCH, epochs, 0).map(with_unknown))
     with strategy.scope():
         backbone = build_feature_extractor(
-            build_backbone("efficientnet_lite0", "none", "", data.image_size), "block3b_add"
+            build_backbone("efficientnet_lite0", "none", "", data.image_size, data.image_input.channels), "block3b_add"
         )
         head = build_classifier(40, len(data.labels), dense_units=0, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
@@ -104,7 +128,7 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains on cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
-        cut = split_model(branched(data.image_size, len(data.labels)), "tuned")
+        cut = split_model(branched(data.image_size, data.image_input.channels, len(data.labels)), "tuned")
         cut.prefix.trainable = False
         prefix = Predictor(cut.prefix, strategy)
         training, validation = (
@@ -115,8 +139,26 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
-def branched(size: int, labels: int) -> keras.Model:
-    image = keras.Input((size, size, 1), dtype="uint8")
+def on_joined_features(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Fine-tunes a classifier on three layers, two of them frozen, whose pooled features are cached too."""
+    with strategy.scope():
+        backbone = build_backbone("efficientnet_lite0", "none", "", data.image_size)
+        features = build_feature_extractor(backbone, "block1a_project_bn", "block2b_add", "block3a_project_bn")
+        head = build_classifier(16 + 24 + 40, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(features, head)
+        unfreeze_from(model, "block3a_project_conv")
+        cut = split_model(model, "block3a_project_conv")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
+
+
+def branched(size: int, channels: int, labels: int) -> keras.Model:
+    image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
     frozen = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="frozen")(scaled)
     tuned = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="tuned")(frozen)
@@ -152,7 +194,8 @@ def streamed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
     """Returns some values of both heat maps of seven images in batches of 3, 3 and 1."""
     with strategy.scope():
-        backbone = build_feature_extractor(build_backbone("efficientnet_lite0", "none", "", data.image_size))
+        network = build_backbone("efficientnet_lite0", "none", "", data.image_size, data.image_input.channels)
+        backbone = build_feature_extractor(network)
         head = build_classifier(1280, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
         model = attach_classifier(backbone, head)
     batches = data.chosen("test", range(7)).batch(3)
@@ -163,7 +206,7 @@ def heat_maps(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
     }
 
 
-def main(shards: Path, out: Path) -> None:
+def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     data = Shards.read(shards)
@@ -171,16 +214,19 @@ def main(shards: Path, out: Path) -> None:
         "classifier": lambda strategy, folder: classifier(strategy, folder, held_out=17),
         "few_validation_images": lambda strategy, folder: classifier(strategy, folder, held_out=3),
         "unknown_labels": lambda strategy, folder: classifier(strategy, folder, 17, FULL, unknown=True),
+        "exclusive_classes": exclusive_classes,
         "evaluated_again": lambda strategy, _: evaluated_again(strategy),
         "streamed": lambda strategy, _: streamed(strategy),
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
+        "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }
     # One strategy for all works: a second one would reuse the numbers of collective operations.
     strategies = {"one": devices.distribution_strategy(), "two": devices.distribution_strategy(["/cpu:0", "/cpu:1"])}
-    results: dict[str, dict[str, Any]] = {name: {} for name in works}
-    for name, work in works.items():
+    chosen = {name: works[name] for name in names or works}
+    results: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    for name, work in chosen.items():
         for count, strategy in strategies.items():
             devices.make_reproducible(0)
             results[name][count] = work(strategy, out.parent / name / count)
@@ -188,4 +234,4 @@ def main(shards: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -140,6 +140,16 @@ def test_feature_extraction_killed_resumes(feature_extraction: Trained, shards_f
     attempts.run_again(last)
 
 
+def test_feature_extraction_on_all_layers_killed_resumes(shards_folder: Path, tmp_path: Path) -> None:
+    """Fails if the standardization of the joined features depends on where the attempt resumed."""
+    attempts = Attempts("joined_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{SAVE} {8 + 5 + 2}")
+    last = attempts.run()
+    assert attempts.epochs() == [("feature extraction", n) for n in (1, 2, 3)]
+    whole = STAGES["joined_features"](shards_folder, Path(), NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    check_same_model(last, whole)
+
+
 class Stopped(Exception):  # noqa: N818  not an error
     """The test stopped the training."""
 

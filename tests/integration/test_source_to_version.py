@@ -11,16 +11,21 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
 from radiograft import backbones
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.registry import versions as registry
+from radiograft.reporting.data_report import write_data_report
+from radiograft.serving.loaded_version import LoadedVersion
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft.storage import npz_archive
+from radiograft_pipelines.cli.main import main
 from tests.helpers.archives import packed
+from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import put
 from tests.helpers.sources import EVERY
 from tests.helpers.stages import run_extract_features, run_fine_tune
@@ -129,6 +134,65 @@ def test_stages_publish_version_of_every_source(source: str, tmp_path: Path, req
     settings = EVERY[source](f"{request.getfixturevalue(place)}/{uuid.uuid4()}")
     assert run_stages(settings, tmp_path).version == 1
     assert_published(tmp_path, images)
+
+
+def drawn_classes(place: str) -> Ingest:
+    """Squares in one of three places on noise, a folder for each place; the classes have 3, 6 and 9 images a split."""
+    files = {}
+    for part, split in enumerate(("train", "val", "test")):
+        for corner, (name, count) in enumerate({"left": 3, "middle": 6, "right": 9}.items()):
+            for number in range(count):
+                pixels = noise(40, 1000 * part + 100 * corner + number) // 4
+                pixels[10:20, 13 * corner : 13 * corner + 13] = 250
+                files[f"{split}/{name}/{number}.png"] = encode(pixels)
+    return Ingest(data_format="folders", data_source=put(files, place), data_labels="left,middle,right")
+
+
+def test_stages_publish_version_of_exclusive_classes(tmp_path: Path) -> None:
+    """Softmax from ingest to the published version and its predictions."""
+    assert run_stages(drawn_classes(str(tmp_path / "data")), tmp_path).version == 1
+    extra = tmp_path / "registry" / MODEL / "1" / registry.EXTRA_ASSETS
+    contract = json.loads((extra / "contract.json").read_text())
+    assert (contract["task"], contract["thresholds"]) == ("multiclass", None)
+    assert contract["outputs"]["probabilities"]["meaning"] == "probability of each class; they sum to 1"
+    predictions = pd.read_parquet(extra / "predictions.parquet")
+    scores = predictions[["score:left", "score:middle", "score:right"]]
+    np.testing.assert_allclose(scores.sum(axis="columns"), 1.0, rtol=1e-5)
+    assert len(predictions) == 2 * 2 * 18
+    history = json.loads((extra / "history.json").read_text())
+    assert {"val_loss", "val_auroc", "val_accuracy"} <= set(history["initial"])
+    metadata = pd.read_csv(tmp_path / "logs" / "evaluation" / "fine_tuning" / "metadata.tsv", sep="\t")
+    assert metadata["class"].value_counts().to_dict() == {"left": 6, "middle": 12, "right": 18}
+    assert "- Task: multiclass\n" in (extra / "model_card.md").read_text()
+    assert "<code>multiclass</code>, because every image has exactly one of the 3 labels" in _data_report(tmp_path)
+    version = LoadedVersion(str(tmp_path / "registry"), MODEL, 1)
+    assert version.verify_golden_predictions() < 1e-3
+    films = sorted((tmp_path / "data" / "test").rglob("*.png"))[:5]
+    called = version.predict(films)
+    assert called["threshold"].isna().all()
+    assert called.groupby("file")["positive"].sum().tolist() == [1] * 5
+    highest = called.loc[called.groupby("file")["probability"].idxmax(), "positive"]
+    assert highest.all()
+    shown = _predict_on_command_line(tmp_path, films[0])
+    winner = str(called[(called["file"] == str(films[0])) & called["positive"]]["label"].item())
+    assert f"{films[0].name}: {winner}\n" in shown.stdout
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == [f"1-{films[0].stem}-{winner}.png"]
+    written = json.loads((tmp_path / "calls.json").read_text())["images"][0]
+    assert written["class"] == winner
+    assert [(each["label"], each["positive"]) for each in written["predictions"]] == [
+        (label, label == winner) for label in ("left", "middle", "right")
+    ]
+
+
+def _data_report(folder: Path) -> str:
+    write_data_report(folder / "shards", folder / "data_report.html")
+    return (folder / "data_report.html").read_text()
+
+
+def _predict_on_command_line(folder: Path, film: Path) -> Result:
+    options = ("--registry", str(folder / "registry"), "--model", MODEL, "--heat-maps", str(folder / "maps"))
+    arguments = ["models", "predict", "1", str(film), *options, "--json", str(folder / "calls.json")]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False, env={"COLUMNS": "400"})
 
 
 def test_stages_publish_version_of_pneumoniamnist(test_data: Path, tmp_path: Path) -> None:

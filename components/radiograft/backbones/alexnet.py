@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from radiograft.backbones.inputs import check_without_weights, image_and_inputs
-from radiograft.backbones.spec import IMAGENET, BackboneSpec, TorchWeights, torch_file_help
+from radiograft.backbones.spec import IMAGENET, BackboneSpec, WeightLayout, torch_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -58,6 +58,8 @@ def _convolution(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> 
     )
 
 
+_TORCH_NAMES = tuple((f"conv{n}", f"features.{index}") for n, index in enumerate((0, 3, 6, 8, 10), start=1))
+
 BACKBONES = (
     BackboneSpec(
         name="alexnet",
@@ -69,8 +71,6 @@ BACKBONES = (
         min_size=_MIN_SIZE,
         stride=16,
         weights_help=torch_file_help("alexnet-owt-7be5be79.pth"),
-        torchvision=TorchWeights(
-            tuple((f"conv{n}", f"features.{index}") for n, index in enumerate((0, 3, 6, 8, 10), start=1)), IMAGENET
-        ),
+        layouts=(WeightLayout("torchvision", _TORCH_NAMES, IMAGENET),),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from radiograft.backbones.spec import IMAGENET, BackboneSpec, TorchWeights, keras_file_help
+from radiograft.backbones.spec import IMAGENET, BackboneSpec, WeightLayout, keras_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -80,7 +80,7 @@ def _spec(layers: int, build: Callable[..., keras.Model]) -> BackboneSpec:
         min_size=32,
         stride=32,
         weights_help=keras_file_help(f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5", _MD5[layers]),
-        torchvision=TorchWeights(tuple(_torch_names(stages)), IMAGENET),
+        layouts=(WeightLayout("torchvision", tuple(_torch_names(stages)), IMAGENET),),
     )
 
 

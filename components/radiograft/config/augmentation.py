@@ -26,8 +26,8 @@ AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
 class Augmentation(Settings):
     """Ranges of the random transformations applied to training images, sampled uniformly for each augmented view.
 
-    Names and meanings are those of `ImageDataGenerator`. `contrast_range` is an addition; its syntax is that of
-    `brightness_range`.
+    Names and meanings are those of `ImageDataGenerator`. `contrast_range`, `hue_range` and `saturation_range` are
+    additions.
     """
 
     rotation_range: float = setting(0.0, "Maximum rotation in either direction.", unit="degrees", low=0, high=180)
@@ -37,6 +37,17 @@ class Augmentation(Settings):
     zoom_range: float = setting(0.0, "Zoom factor from 1 - z to 1 + z, sampled for each axis.", low=0, high=0.9)
     brightness_range: str = setting("1:1", "Range low:high of the brightness factor.")
     contrast_range: str = setting("1:1", "Range low:high of the contrast factor, applied about the image mean.")
+    channel_shift_range: float = setting(
+        0.0,
+        "Maximum number that is added to, or subtracted from, all channels; the result stays in the image's own range.",
+        unit="of 255",
+        low=0,
+        high=255,
+    )
+    hue_range: float = setting(
+        0.0, "Maximum change of the hue in either direction; RGB only.", unit="of the color circle", low=0, high=0.5
+    )
+    saturation_range: str = setting("1:1", "Range low:high of the factor of the saturation; RGB only.")
     horizontal_flip: bool = setting(
         False, "Flip horizontally with probability 0.5; this moves the heart to the other side."
     )
@@ -50,9 +61,28 @@ class Augmentation(Settings):
         super().__post_init__()
         self.factors("brightness_range")
         self.factors("contrast_range")
+        self.factors("saturation_range")
+
+    @property
+    def changes_color(self) -> bool:
+        """Whether hue or saturation change, which gray images do not have."""
+        return self.hue_range > 0 or self.factors("saturation_range") != (1, 1)
+
+    def check_channels(self, channels: int) -> None:
+        """Checks that images with this number of channels have what is to be augmented.
+
+        Raises:
+            ValueError: hue or saturation are to change, and the images are gray.
+        """
+        if channels == 1 and self.changes_color:
+            raise ValueError(
+                "image_augmentation must not have hue_range or saturation_range for gray images, which have neither, "
+                f"got hue_range={self.hue_range:g},saturation_range={self.saturation_range}: set image_channels=rgb or "
+                "remove them"
+            )
 
     def factors(self, name: str) -> tuple[float, float]:
-        """Returns the lowest and highest factor of `brightness_range` or `contrast_range`."""
+        """Returns the lowest and highest factor of `brightness_range`, `contrast_range` or `saturation_range`."""
         text = getattr(self, name)
         try:
             low, high = (float(part) for part in text.split(":"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from radiograft import storage
+from radiograft.storage import dicomweb_uri
 from radiograft.utils import json_io
 from radiograft.utils.quoting import format_names, split_pair, split_quoted
 
@@ -87,6 +88,19 @@ class Settings:
     def from_json(cls, text: str) -> Self:
         """Creates the settings from what `to_json` returned."""
         return cls.of(json_io.parse_json_object(text.encode(), "settings"))
+
+    def with_overrides(self, assignments: str) -> Self:
+        """Returns a copy with `name=value,...` applied, as a trial of a search; an empty text changes nothing.
+
+        Settings of other stages are ignored.
+
+        Raises:
+            ValueError, TypeError: a value is invalid.
+        """
+        pairs = [split_pair(part) for part in split_quoted(assignments)] if assignments else []
+        own = {field.name: type(field.default) for field in dataclasses.fields(self)}
+        values = {name: read_scalar(name, value, own[name]) for name, _, value in pairs if name in own}
+        return dataclasses.replace(self, **values)
 
     @classmethod
     def parse(cls, setting: str, text: str, presets: Mapping[str, Mapping[str, Scalar]]) -> Self:
@@ -188,11 +202,18 @@ def check_uri(name: str, uri: str) -> None:
     """Rejects URIs with an unsupported scheme, which would be mistaken for local paths.
 
     Args:
-        name: name of the setting, for the error message.
+        name: name of the setting; only `data_source` may be a DICOMweb service.
 
     Raises:
-        ValueError: the scheme is not gs:// or s3:// (gs:/x included), or the bucket is missing.
+        ValueError: the scheme is not supported (gs:/x included), the bucket is missing, or the URI of a DICOMweb
+            service is invalid. A message about credentials does not repeat them.
     """
+    if name == "data_source" and storage.is_dicomweb(uri):
+        try:
+            dicomweb_uri.parse_service(uri)
+        except ValueError as error:
+            raise ValueError(f"{name} must {error}") from None
+        return
     bucket = uri.partition("://")[2].partition("/")[0] if storage.is_bucket(uri) else ""
     if SCHEME.match(uri) and not bucket:
         raise ValueError(f"{name} must be a path, gs://BUCKET/... or s3://BUCKET/..., got {uri!r}")
@@ -233,8 +254,9 @@ class GateSettings(Settings):
 
     gate_min_auroc: str = setting(
         "0.5",
-        "Minimum test AUROC for promotion, which the whole 95% interval must exceed: one for all labels, or one for "
-        "each label that counts, such as Pneumonia=0.8,Mass=0.7",
+        "Minimum test AUROC for promotion, which the whole 95% interval must exceed: one for all labels, one for each "
+        "label that counts, such as Pneumonia=0.8,Mass=0.7, or mean=0.8 for the mean over labels. Exclusive classes "
+        "are each compared with the rest.",
     )
 
 

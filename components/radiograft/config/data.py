@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from radiograft import storage
 from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.base import GateSettings, Scalar, SeedSettings, Settings, check_uri, setting
 from radiograft.config.data_policy import PRESETS as POLICIES
@@ -23,12 +24,16 @@ FORMATS = (
 )  # fmt: skip
 UNANIMOUS = "unanimous"
 
+MULTILABEL, MULTICLASS, BINARY = "multilabel", "multiclass", "binary"
+TASKS = (MULTILABEL, MULTICLASS, BINARY)
+
 SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
 ANY = ",;|/"
 
 STRETCH, PAD = "stretch", "pad"
 AUTO = "auto"
+CHANNELS = {"gray": 1, "rgb": 3}
 MAX_GRAY = 2**16 - 1
 
 SIZE_STEP = 16  # pixels; the thumbnails of the data checks average whole cells; backbones may ask for more
@@ -67,13 +72,18 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
     data_source: str = setting(
         "",
-        "Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself.",
+        "Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file itself; for dicom also "
+        "dicomweb://HOST/PATH, a PACS.",
         required=True,
     )
     data_table: str = setting(
         "standard",
         "Columns of a table and how to read them, such as image=Path,patient=PatientID,label=Finding. Also: separator, "
         "view, age, sex, split, uncertain (of -1: ignore, zeros or ones), views (frontal, lateral or all).",
+    )
+    data_table_file: str = setting(
+        "",
+        "Table with the labels of DICOM files, if it is elsewhere: path, gs:// or s3:// URI. A PACS needs it.",
     )
     data_deidentify: str = setting(
         "auto",
@@ -86,6 +96,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         "ChestX-ray14. MedMNIST: name of class 1, or of all classes in order.",
         names=True,
     )
+    data_task: str = setting(
+        AUTO,
+        "What the labels are: independent (`multilabel`, a sigmoid each), classes of which every image has exactly one "
+        "(`multiclass`, a softmax), or a single one (`binary`). `auto` decides from the labels of the images.",
+        choices=(AUTO, *TASKS),
+    )
     data_negatives: str = setting(
         "rest",
         "Which images are negatives: all without the labels (`rest`), or only those marked 'No Finding'.",
@@ -94,8 +110,9 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_readers: str = setting(
         UNANIMOUS,
         "Which label an image has if several readers labeled it: the one they agree about, else the image is excluded "
-        "(`unanimous`); the one that `any` or `all` of them see; or that of the `majority`, where a tie is unknown.",
-        choices=(UNANIMOUS, "any", "all", "majority"),
+        "(`unanimous`); the one that `any` or `all` of them see; that of the `majority`, where a tie is unknown; or "
+        "the share of those who see it (`mean`), which training learns and which counts as the majority elsewhere.",
+        choices=(UNANIMOUS, "any", "all", "majority", "mean"),
     )
     data_validation_fraction: float = setting(
         0.125,
@@ -120,15 +137,41 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     )
 
     def __post_init__(self) -> None:
-        if self.data_readers == "mean":
-            raise ValueError(
-                "data_readers must be unanimous, any, all or majority, got 'mean': soft labels are not supported, "
-                "because thresholds, AUROCs and class weights need labels of 0 or 1; use majority"
-            )
         super().__post_init__()
         check_uri("data_source", self.data_source)
+        self._check_table_file()
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
+        self._check_task()
+
+    def _check_task(self) -> None:
+        """Rejects a task that does not suit the number of labels."""
+        count = len(self.findings())
+        if self.data_task == MULTICLASS and count < 2:
+            raise ValueError(
+                f"data_task=multiclass needs at least two classes in data_labels, got {self.data_labels!r}: name them, "
+                "or set data_task=binary"
+            )
+        if self.data_task == MULTICLASS and self.data_readers == "mean":
+            raise ValueError(
+                "data_readers=mean gives soft labels, and data_task=multiclass needs images of exactly one class: set "
+                "data_readers=majority, or data_task=multilabel"
+            )
+        if self.data_task == BINARY and count > 1:
+            raise ValueError(
+                f"data_task=binary needs one label in data_labels, got {count}: name the label whose presence is "
+                "predicted, or set data_task=multiclass or multilabel"
+            )
+
+    def _check_table_file(self) -> None:
+        check_uri("data_table_file", self.data_table_file)
+        if self.data_format != "dicom" and storage.is_dicomweb(self.data_source):
+            raise ValueError(f"data_format must be dicom for a dicomweb:// source, got {self.data_format!r}")
+        if self.data_format != "dicom" and self.data_table_file:
+            raise ValueError(
+                f"data_table_file must be empty unless data_format is dicom, got {self.data_table_file!r} with "
+                f"{self.data_format!r}; for data_format=table, data_source is the table"
+            )
 
     def findings(self) -> tuple[str, ...]:
         """Returns the labels in the order of `data_labels`. Ingest checks whether the dataset has them.
@@ -165,6 +208,12 @@ class Preprocess(DataPolicySettings):
         "borders. The model records it.",
         choices=(STRETCH, PAD),
     )
+    image_channels: str = setting(
+        AUTO,
+        "Whether images are stored and trained in gray, with one channel, or in color, with three. `auto` chooses rgb "
+        "if more than half of a sample of the images are in color. The model records it.",
+        choices=(AUTO, *CHANNELS),
+    )
     image_gray_range: str = setting(
         AUTO,
         "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
@@ -187,7 +236,10 @@ class Preprocess(DataPolicySettings):
         if self.image_size % SIZE_STEP:
             raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
         self.gray_range()
-        self.augmentation()
+        if self.channels() != CHANNELS["gray"]:
+            self.augmentation()
+        else:
+            self.augmentation().check_channels(CHANNELS["gray"])
 
     def gray_range(self) -> tuple[int, int] | None:
         """Returns the parsed `image_gray_range`; None for `auto`."""
@@ -200,6 +252,10 @@ class Preprocess(DataPolicySettings):
                 f"got {self.image_gray_range!r}"
             )
         return int(low), int(high)
+
+    def channels(self) -> int | None:
+        """Returns 1 or 3 as `image_channels` says; None for `auto`."""
+        return CHANNELS.get(self.image_channels)
 
     def augmentation(self) -> Augmentation:
         """Returns the parsed `image_augmentation`."""

@@ -29,6 +29,8 @@ OUTSIDE = "path outside the data folder"  # in a table
 OUTSIDE_MEMBER = "member of an archive with a path outside the data folder"
 REPEATED_NAME = "file name used in more than one folder"
 ARCHIVED_COPY = "copy of another file, in an archive"
+BOX_OUTSIDE = "bounding box outside its image"
+BOX_WITHOUT_SIZE = "bounding box in pixels of a DICOM file that the dataset does not have"
 MASK = "segmentation mask beside its image"
 OTHER_BODY_PART = "another body part than that of the dataset"
 FOR_PROCESSING = "raw detector image, for processing"
@@ -47,7 +49,8 @@ REASONS = {  # reason: kind of defect
     FOR_PROCESSING: "for_processing",
     MASK: "mask",
     "bounding box for a missing image": "stray_box",
-    "bounding box outside its image": "stray_box",
+    BOX_OUTSIDE: "stray_box",
+    BOX_WITHOUT_SIZE: "stray_box",
     LEAK: "patient_overlap",
     CONTRADICTION: "contradictory_labels",
     CONFLICTING_ROWS: "contradictory_labels",
@@ -74,7 +77,8 @@ OF_ROWS = (  # reasons that name a row of a table or a box instead of a file
     "row without an image",
     "duplicate row for an image",
     "bounding box for a missing image",
-    "bounding box outside its image",
+    BOX_OUTSIDE,
+    BOX_WITHOUT_SIZE,
     OUTSIDE,
 )
 NOT_ASKED_FOR = (  # not defects: excluded by the settings or by the dataset's own split lists
@@ -150,7 +154,7 @@ class DataPolicy(Settings):
     near_duplicate: str = _reported("Image that looks like an earlier one, or like one in a held-out split.")
     too_small: str = _excluded(QUARANTINE, "Image with a side shorter than 16 pixels.")
     blank: str = _excluded(QUARANTINE, "Image with a single gray level.")
-    color: str = _reported("Image whose color channels differ; converted to gray if kept.")
+    color: str = _reported("Image in color in a set of gray images; converted to gray if kept.")
     inverted: str = _reported("Image whose gray levels appear to be inverted.")
 
     def treatment(self, reason: str) -> str:

@@ -21,6 +21,7 @@ from radiograft.utils.quoting import split_pair, split_quoted
 from radiograft.utils.text import check_record_name
 
 NAME = "gate_min_auroc"
+MEAN = "mean"  # unless a label has this name
 
 
 OPERATING_POINTS: dict[str, dict[str, Scalar]] = {"youden": {}}
@@ -45,6 +46,11 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     evaluate_operating_point: str = setting(
         "youden",
         "How thresholds are chosen on validation: `youden`, or a minimum sensitivity such as sensitivity=0.9",
+    )
+    evaluate_ordered_classes: bool = setting(
+        False,
+        "Whether the exclusive classes (`data_task=multiclass`) are ordered as in `data_labels`, such as grades of a "
+        "disease. If so, Cohen's kappa with quadratic weights is also reported.",
     )
     gate_noninferiority_margin: float = setting(
         0.02,
@@ -101,14 +107,17 @@ class MinimumAuroc(NamedTuple):
         by_label: the minimum by label.
         named: whether the labels were listed explicitly. A listed label must be estimable on the test images. With
             one minimum for all labels, those that are not estimable are skipped.
+        mean: the minimum of the mean over the estimable labels, None for none.
     """
 
     by_label: Mapping[str, float]
     named: bool
+    mean: float | None = None
 
 
 def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
-    """Parses `0.7`, a minimum for all of `labels`, or `Pneumonia=0.8,Mass=0.7`, which checks only these labels.
+    """Parses `0.7`, a minimum for all of `labels`, or `Pneumonia=0.8,mean=0.7`, which checks only these labels and the
+    mean over labels.
 
     Raises:
         ValueError: the text has neither form, a label is unknown or repeated, or a minimum is outside [0, 1).
@@ -123,12 +132,14 @@ def parse_min_auroc(text: str, labels: Sequence[str]) -> MinimumAuroc:
     values = {name: value for name, _, value in pairs}
     if not all(separator for _, separator, _ in pairs) or len(values) < len(pairs):
         raise ValueError(f"{NAME} must be a number, or name each label once as label=number,..., got {text!r}")
+    mean = None if MEAN in labels else values.pop(MEAN, None)
     for name in values:
         if name not in labels:
             raise ValueError(
                 f"{NAME} must name labels from {', '.join(labels)}, got {name!r}{did_you_mean(name, labels)}"
             )
-    return MinimumAuroc({name: _parse_minimum(f"{NAME}'s {name}", value) for name, value in values.items()}, named=True)
+    by_label = {name: _parse_minimum(f"{NAME}'s {name}", value) for name, value in values.items()}
+    return MinimumAuroc(by_label, named=True, mean=None if mean is None else _parse_minimum(f"{NAME}'s {MEAN}", mean))
 
 
 def parse_external_minimums(text: str) -> dict[str, float]:

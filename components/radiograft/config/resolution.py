@@ -19,9 +19,13 @@ from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.data import TableLayout
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
-from radiograft.config.training import Recipe
+from radiograft.config.training import Recipe, Training
 from radiograft.utils.yaml_io import parse_yaml_mapping
 
+# The pipelines.
+TRANSFER_LEARNING, RETRAINING = "transfer_learning", "retraining"
+CUTOFF_SEARCH, BACKBONE_COMPARISON = "cutoff_search", "backbone_comparison"
+PIPELINES = (TRANSFER_LEARNING, RETRAINING, CUTOFF_SEARCH, BACKBONE_COMPARISON)
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # Settings whose text contains `name=value`, with the names that are known in advance.
 NESTED_SETTINGS: dict[str, type[Any] | None] = {
@@ -156,10 +160,27 @@ def apply_overrides(values: Mapping[str, Scalar], assignments: Sequence[str]) ->
     return {**values, **changes}
 
 
-def for_search(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Returns the settings for the cut-off search, which tries all candidates unless several cut-offs are given."""
-    several = "," in str(values.get("model_cut_off", ""))
-    return {**values, "model_cut_off": values["model_cut_off"] if several else AUTO_CUT_OFF}
+def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[str]) -> dict[str, Scalar]:
+    """Returns the settings of a settings file, with assignments applied, for one of PIPELINES.
+
+    The cut-off search tries all candidates, unless the file or an assignment names several cut-offs. In a backbone
+    comparison, `model_backbone` is one of the compared backbones, by default the first.
+
+    Raises:
+        ValueError: as `apply_overrides`, or `compare_backbones` does not suit the pipeline.
+    """
+    if pipeline == CUTOFF_SEARCH and "," not in str(values.get("model_cut_off", "")):
+        values = {**values, "model_cut_off": AUTO_CUT_OFF}
+    combined = apply_overrides(values, assignments)
+    backbones = Training.of({**combined, "model_cut_off": AUTO_CUT_OFF}).backbones_to_compare()
+    if (pipeline == BACKBONE_COMPARISON) != bool(backbones):
+        raise ValueError(
+            f"compare_backbones must name backbones for the pipeline {BACKBONE_COMPARISON} and be empty for others, "
+            f"got {', '.join(backbones) or 'none'} for {pipeline}"
+        )
+    if not backbones or combined.get("model_backbone") in backbones:
+        return combined
+    return apply_overrides(combined, [f"model_backbone={backbones[0]}"])
 
 
 def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -175,12 +196,12 @@ def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
     return validate_settings(full)
 
 
-def resolve_form(form: Mapping[str, str], *, search: bool) -> dict[str, Scalar]:
+def resolve_form(form: Mapping[str, str], pipeline: str) -> dict[str, Scalar]:
     """Returns the settings of all stages from the fields of the run form. An empty field changes nothing.
 
     Args:
         form: text by field: `settings` (a preset, or path or URI of a settings file), `overrides`, FORM_SETTINGS.
-        search: whether the run is a cut-off search.
+        pipeline: one of PIPELINES.
 
     Raises:
         FileNotFoundError: the settings file does not exist.
@@ -192,7 +213,7 @@ def resolve_form(form: Mapping[str, str], *, search: bool) -> dict[str, Scalar]:
     for name in (full_name(override.partition("=")[0].strip()) for override in overrides if "=" in override):
         if form.get(name):
             raise ValueError(f"{name} must be given once, got its field and an entry in overrides: clear one of them")
-    return fill_defaults(apply_overrides(for_search(loaded) if search else loaded, [*fields, *overrides]))
+    return fill_defaults(combine(pipeline, loaded, [*fields, *overrides]))
 
 
 def fill_form(values: Mapping[str, Scalar]) -> dict[str, str]:

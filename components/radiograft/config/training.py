@@ -6,12 +6,19 @@ import dataclasses
 import re
 
 from radiograft.backbones import get_backbone, list_backbones
+from radiograft.backbones.packages import PACKAGES
+from radiograft.backbones.spec import NORMALIZATIONS
 from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, setting
+from radiograft.utils.quoting import parse_names
 
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
 DEFAULT_BACKBONE = "densenet121"
-WEIGHT_FILES = (".h5", ".hdf5", ".keras", ".pt", ".pth")  # suffixes of Keras and PyTorch
-
+AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
+# Suffixes of weight files. They reject misspelled names early; the format is read from the content.
+WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
+NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
+AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
     "poster": {},
@@ -32,6 +39,25 @@ def split_cut_offs(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"model_cut_off must name each layer once, got {text!r}")
+    return names
+
+
+def split_feature_layers(text: str) -> list[str]:
+    """Splits `model_feature_layer` into layer names, without checking that these layers exist.
+
+    Raises:
+        ValueError: a name is empty or occurs twice, or a keyword is combined with other names.
+
+    Example:
+        >>> split_feature_layers("fire5, fire9")
+        ['fire5', 'fire9']
+    """
+    names = [name.strip() for name in text.split(",")]
+    keywords = {AUTO_LAYER, LAST_LAYER, ALL_LAYERS}.intersection(names)
+    if not all(names) or len(set(names)) < len(names) or (keywords and len(names) > 1):
+        raise ValueError(
+            f"model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got {text!r}"
+        )
     return names
 
 
@@ -59,10 +85,30 @@ class Training(SeedSettings):
         "First layer that fine-tuning trains; of several separated by commas, or with `auto`, the best is kept.",
     )
 
+    compare_backbones: str = setting(
+        "", "Backbones that the pipeline backbone_comparison trains, separated by commas; empty otherwise.", names=True
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.backbones_to_compare()
         self.recipe()
         split_cut_offs(self.model_cut_off)
+
+    def backbones_to_compare(self) -> tuple[str, ...]:
+        """Returns the names in `compare_backbones`.
+
+        Raises:
+            ValueError: there is a single name, or a name is unknown or given twice.
+        """
+        names = parse_names(self.compare_backbones) if self.compare_backbones else ()
+        for name in names:
+            get_backbone(name)
+        if len(names) == 1 or len(set(names)) < len(names):
+            raise ValueError(
+                f"compare_backbones must name at least two backbones, each once, got {self.compare_backbones!r}"
+            )
+        return names
 
     def recipe(self) -> Recipe:
         """Returns the parsed `train_recipe`."""
@@ -74,18 +120,31 @@ class ExtractFeatures(Training):
     """Settings of strategy 1: a new classifier on the features of the frozen backbone."""
 
     model_backbone: str = setting(DEFAULT_BACKBONE, "Pretrained network.", choices=list_backbones())
-    model_weights: str = setting("imagenet", "`imagenet`, `none`, or a weight file's path, gs:// or s3:// URI.")
+    model_weights: str = setting(
+        "imagenet",
+        "`imagenet`, `none`, a weight file's path, gs:// or s3:// URI, or an installed package with weights.",
+    )
     model_weights_md5: str = setting("", "Expected MD5 of a weight file; not checked if empty.")
+    model_normalization: str = setting(
+        AUTO_NORMALIZATION,
+        "What the weights expect of the input; `auto` is that of the file's origin.",
+        choices=(AUTO_NORMALIZATION, *NORMALIZATIONS),
+    )
     model_feature_layer: str = setting(
         "last",
-        "Layer whose pooled output the classifier reads: `last`, a block's last layer, or `auto`, the best from which "
-        "the cut-off can be fine-tuned.",
+        "Layers whose pooled outputs the classifier reads: `last`, `all`, blocks' last layers separated by commas, or "
+        "`auto`, the best from which the cut-off can be fine-tuned.",
+    )
+    model_feature_reduction: str = setting(
+        "none",
+        "Reductions of each layer's features that the cut-off curve compares: `none`, or any of pca, pls and lda, "
+        "separated by commas.",
     )
     model_random_baseline: bool = setting(
         False, "Also train the classifier on a backbone with random weights, for comparison."
     )
     model_dense_units: int = setting(256, "Width of the new ReLU layer; 0 omits it.", unit="units", low=0, high=8192)
-    model_dropout: float = setting(0.5, "Dropout rate before the sigmoid layer.", low=0.0, high=0.95)
+    model_dropout: float = setting(0.5, "Dropout rate before the last layer.", low=0.0, high=0.95)
     model_l2: float = setting(1e-4, "L2 penalty on the kernels of the new layers.", low=0.0, high=1.0)
     train_feature_epochs: int = setting(
         30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
@@ -95,9 +154,25 @@ class ExtractFeatures(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_weights()
-        if not self.model_feature_layer:
-            raise ValueError("model_feature_layer must be `auto`, `last` or a block's last layer, got ''")
+        split_feature_layers(self.model_feature_layer)
+        self.feature_reductions()
         self._check_cut_off()
+
+    def feature_reductions(self) -> list[str]:
+        """Returns the parsed `model_feature_reduction`.
+
+        Example:
+            >>> ExtractFeatures(model_feature_reduction="pls, pca").feature_reductions()
+            ['pls', 'pca']
+        """
+        text = self.model_feature_reduction
+        names = [] if text == NO_REDUCTION else [name.strip() for name in text.split(",")]
+        if not set(names) <= set(REDUCTIONS) or len(set(names)) < len(names):
+            raise ValueError(
+                f"model_feature_reduction must be `{NO_REDUCTION}` or any of {', '.join(REDUCTIONS)}, each named once, "
+                f"got {text!r}"
+            )
+        return names
 
     def _check_cut_off(self) -> None:
         """Rejects the default cut-off of another backbone, which remains if only the backbone is changed in the UI."""
@@ -110,12 +185,12 @@ class ExtractFeatures(Training):
                 )
 
     def _check_weights(self) -> None:
-        if self.model_weights not in ("imagenet", "none"):
+        if self.model_weights not in NAMED_WEIGHTS:
             check_uri("model_weights", self.model_weights)
             if not self.model_weights.endswith(WEIGHT_FILES):
                 raise ValueError(
-                    f"model_weights must be `imagenet`, `none` or a file whose name ends in {', '.join(WEIGHT_FILES)}, "
-                    f"got {self.model_weights!r}"
+                    f"model_weights must be {', '.join(NAMED_WEIGHTS)}, or a file whose name ends in "
+                    f"{', '.join(WEIGHT_FILES)}; a SavedModel cannot be cut at a layer; got {self.model_weights!r}"
                 )
         if not re.fullmatch(r"([0-9A-Fa-f]{32})?", self.model_weights_md5):
             raise ValueError(f"model_weights_md5 must be 32 hexadecimal digits, got {self.model_weights_md5!r}")
@@ -141,10 +216,6 @@ class FineTune(Training):
         low=1,
         high=1000,
     )
-
-    def with_cut_off(self, cut_off: str) -> FineTune:
-        """Returns a copy with another `model_cut_off`, or the same settings if `cut_off` is empty."""
-        return dataclasses.replace(self, model_cut_off=cut_off) if cut_off else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,5 +243,7 @@ class Recipe(Settings):
     clip_norm: float = setting(0.0, "Maximum global norm of the gradients; 0 disables clipping.", low=0.0, high=1000.0)
     label_smoothing: float = setting(0.0, "Label smoothing factor.", low=0.0, high=0.5)
     loss_weights: str = setting(
-        "none", "`balanced` weights positives and negatives of each label equally.", choices=("none", "balanced")
+        "none",
+        "`balanced` weights positives and negatives of each label equally, or all exclusive classes.",
+        choices=("none", "balanced"),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from radiograft.config.data import MULTICLASS, MULTILABEL
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
+from radiograft.data.fingerprint import fingerprint
+from radiograft.data.soft_labels import majority_class
 from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
@@ -25,13 +27,23 @@ BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(C
 
 
 def label_column(label: str) -> str:
-    """Returns the name of a label's ground-truth column, whose values are 1.0 (present) and 0.0 (absent).
+    """Returns the name of a label's ground-truth column: 1.0 (present), 0.0 (absent) or, if soft, between them.
 
     Example:
         >>> label_column("Mass")
         'label:Mass'
     """
     return f"label:{label}"
+
+
+def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
+    """Returns the class of each catalog row: 1.0, 0.0 or NaN, see `majority_class`."""
+    return majority_class(rows[label_column(label)])
+
+
+def with_classes(rows: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
+    """Returns the catalog rows with classes in place of soft labels, see `majority_class`."""
+    return rows.assign(**{label_column(label): label_class(rows, label) for label in labels})
 
 
 def score_column(label: str) -> str:
@@ -82,14 +94,16 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the number of images, patients and positives of each label by split."""
+    positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
+    positives = positives.reindex(list(SPLITS), fill_value=0.0).astype("int64")
     return {
         split: {
-            "pictures": len(part),
-            "patients": int(part["patient_id"].nunique()),
-            "positives": {label: int(part[label_column(label)].sum()) for label in labels},
+            "pictures": len(patients),
+            "patients": int(patients.nunique()),
+            "positives": dict(zip(labels, positives.loc[split].tolist(), strict=True)),
         }
         for split in SPLITS
-        for part in [rows[rows["split"] == split]]
+        for patients in [rows["patient_id"][rows["split"] == split]]
     }
 
 
@@ -97,10 +111,10 @@ def count_classes(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[s
     """Returns the numbers of positive, negative and unknown images and of positive patients of each label.
 
     Args:
-        rows: patient_id and the label columns.
+        rows: patient_id and the label columns; a soft label counts as its class.
         labels: names of the labels.
     """
-    truths = {label: rows[label_column(label)] for label in labels}
+    truths = {label: label_class(rows, label) for label in labels}
     return {
         label: {
             "positives": int(truth.eq(1).sum()),
@@ -119,28 +133,39 @@ def has_both_classes(truth: ArrayLike) -> bool:
         >>> has_both_classes([0.0, 1.0, float("nan")])
         True
     """
-    return {0.0, 1.0} <= set(np.unique(truth))
+    values = np.asarray(truth, np.float64)
+    return bool((values == 0.0).any() and (values == 1.0).any())
 
 
 def estimable_labels(rows: pd.DataFrame, labels: Sequence[str], split: str) -> list[str]:
     """Returns the labels that have both positives and negatives in the split."""
-    part = rows[rows["split"] == split]
-    return [label for label in labels if has_both_classes(part[label_column(label)])]
+    part = rows.loc[rows["split"] == split, list(map(label_column, labels))]
+    return [label for label in labels if has_both_classes(label_class(part, label))]
 
 
-def check_classes(rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None) -> list[str]:
+def check_classes(
+    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame | None = None, task: str = MULTILABEL
+) -> list[str]:
     """Rejects data that cannot be trained on, and returns a note for each split with labels that are not estimable.
 
     Args:
         rows: catalog rows.
         labels: names of the labels.
         excluded: image_id and reason of what was left out, for the message.
+        task: `multiclass` requires every class in training.
 
     Raises:
-        ValueError: no label has both classes in training and validation, or the test split is empty.
+        ValueError: no label has both classes in training and validation, the test split is empty, or training lacks an
+            exclusive class.
     """
     estimable = {split: estimable_labels(rows, labels, split) for split in SPLITS}
     counts = count_splits(rows, labels)
+    missing = [label for label, number in counts["train"]["positives"].items() if not number]
+    if task == MULTICLASS and missing and len(missing) < len(labels):
+        raise ValueError(
+            f"training must hold images of every class, and has none of {', '.join(missing)}; "
+            f"got {_format_counts(counts)}" + describe_exclusions(excluded)
+        )
     if not set(estimable["train"]) & set(estimable["validation"]) or not counts["test"]["pictures"]:
         raise ValueError(
             "training and validation must hold images with and without the finding, and test must not be empty; "
@@ -167,20 +192,6 @@ def describe_exclusions(excluded: pd.DataFrame | None) -> str:
     return f"; {len(excluded)} images or rows were left out: {reasons}"
 
 
-def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Returns a note for each split in which all images with a label, if any, show one patient."""
-    notes = []
-    for split in SPLITS:
-        part = rows[rows["split"] == split]
-        patients = {label: part["patient_id"][part[label_column(label)] == 1.0] for label in labels}
-        single = [
-            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
-        ]
-        if single:
-            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
-    return notes
-
-
 def _format_counts(counts: dict[str, dict[str, Any]]) -> str:
     return "; ".join(
         f"{split}: {count['pictures']} images, "
@@ -195,9 +206,9 @@ class Catalog:
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>`. A `uri` names a file, a member of an archive (see
-            `archive`), a hashed path (see `pseudonyms`) or a row of an array (see `npz_archive`). For a row of an
-            array, md5 and bytes are those of its pixels.
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a
+            member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
+            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
         source: URI of the dataset.
@@ -207,6 +218,9 @@ class Catalog:
         suspects: images that are kept although they may be defective, see `no_suspects`.
         readers: how far readers agree about each label, if images have several readings.
         files: numbers of the files below the source; None if it is an archive of arrays.
+        task: what is learned from the labels, one of `radiograft.config.data.TASKS`. The columns of the classes of
+            `multiclass` hold 1.0 for the class of the image and 0.0 for all others, or NaN if its class is unknown.
+        task_reason: why, as a clause.
     """
 
     rows: pd.DataFrame
@@ -219,6 +233,8 @@ class Catalog:
     suspects: pd.DataFrame = dataclasses.field(default_factory=no_suspects)
     readers: tuple[ReaderAgreement, ...] = ()
     files: FileCounts | None = None
+    task: str = MULTILABEL
+    task_reason: str = ""
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of images, patients, labels and splits. Equal data give equal values on any machine."""
@@ -226,9 +242,7 @@ class Catalog:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        columns = ["image_id", "md5", "patient_id", "split", *map(label_column, self.labels)]
-        text = self.rows.sort_values("image_id")[columns].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint(self.rows.sort_values("image_id"), list(map(label_column, self.labels)))
 
     def summary(self) -> dict[str, Any]:
         """Returns counts for reports and logs. They include image IDs but no image content.
@@ -236,13 +250,19 @@ class Catalog:
         Raises:
             ValueError: the data cannot be trained on, see `check_classes`.
         """
+        return self._summary
+
+    @functools.cached_property
+    def _summary(self) -> dict[str, Any]:
         return {
             "labels": list(self.labels),
+            "task": self.task,
+            "task_reason": self.task_reason,
             "source": self.source,
             "fingerprint": self.fingerprint(),
             "splits": count_splits(self.rows, self.labels),
             "source_notes": list(self.notes),
-            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded)],
+            "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded, self.task)],
             "excluded": summarize_exclusions(self.excluded),
             "readers": list(self.readers),
             "files": count_files(self.files, len(self.rows), self.excluded),
@@ -263,6 +283,8 @@ class Catalog:
         return cls(
             rows=pd.read_parquet(folder / "catalog.parquet"),
             labels=tuple(summary["labels"]),
+            task=summary.get("task", MULTILABEL),
+            task_reason=summary.get("task_reason", ""),
             source=summary["source"],
             files=files_from_json(summary.get("files")),
             notes=tuple(summary["source_notes"]),

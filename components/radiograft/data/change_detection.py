@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 FILE = "news.json"  # in the catalog's folder
 # The fingerprint identifies the data regardless of location. The others do not affect the model; versions of older
 # packages record `train_trigger`.
-IGNORED_SETTINGS = ("data_source", "preprocess_workers", "publish_registry", "publish_model_name", "train_trigger")
+IGNORED_SETTINGS = (
+    "data_source", "data_table_file", "preprocess_workers", "publish_registry", "publish_model_name", "train_trigger",
+)  # fmt: skip
 
 METADATA_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)  # raised if metadata are malformed
 

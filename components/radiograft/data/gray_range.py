@@ -55,7 +55,7 @@ def _sample(rows: pd.DataFrame) -> Iterator[bytes]:
     members: list[str] = []
     files: list[str] = []
     for uri in rows.sort_values(["md5", "image_id"])["uri"]:
-        if not npz_archive.ROW_URI.fullmatch(uri):
+        if not npz_archive.ROW_URI.fullmatch(uri) and not storage.is_dicomweb(uri):  # DICOM files have their windows
             (members if archive.MEMBER_URI.fullmatch(uri) else files).append(uri)
     resolved = pseudonyms.resolve_uris(files[:MAX_FILES])
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
@@ -63,14 +63,14 @@ def _sample(rows: pd.DataFrame) -> Iterator[bytes]:
     for uri in list(itertools.compress(resolved, may_have))[:MAX_IMAGES]:
         with contextlib.suppress(FileNotFoundError):
             yield storage.read_bytes(uri)
-    yield from filter(None, archive.read_members(_first_members(members)))
+    yield from filter(None, archive.read_members(first_members(members, MAX_MEMBERS)))
 
 
-def _first_members(uris: Iterable[str]) -> list[str]:
-    """Returns the URIs of the first members of each archive, in the order of reading."""
+def first_members(uris: Iterable[str], count: int) -> list[str]:
+    """Returns the URIs of the first `count` members of each archive, in the order of reading."""
     numbered = sorted(map(archive.parse_member_uri, uris))
     groups = itertools.groupby(numbered, key=lambda member: member[0])
-    return [f"{uri}#{number}" for _, group in groups for uri, number in itertools.islice(group, MAX_MEMBERS)]
+    return [f"{uri}#{number}" for _, group in groups for uri, number in itertools.islice(group, count)]
 
 
 def _may_have_16_bits(uri: str) -> bool:
@@ -83,13 +83,16 @@ def _may_have_16_bits(uri: str) -> bool:
 
 
 def _used_range(content: bytes) -> tuple[float, float] | None:
-    """Returns the lowest and highest value of a 16-bit image without outliers; None for other files."""
+    """Returns the lowest and highest value of an image of 16 bits or more without outliers; None for other files."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image.height, image.width)
-            if not image.mode.startswith("I;16"):
+            if not image.mode.startswith("I"):
                 return None
-            low, high = np.percentile(np.asarray(image), PERCENTILES)
+            values = np.asarray(image)
+            if values.min() < 0 or values.max() > MAX_GRAY:  # a TIFF of 32 bits that is set aside
+                return None
+            low, high = np.percentile(values, PERCENTILES)
     except ERRORS:
         return None
     return float(low), float(high)

@@ -16,21 +16,21 @@ import tensorflow as tf
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
 from radiograft.imaging import formats
-from radiograft.imaging.decode import as_served, decode, encode_png, has_color, inspect_image
+from radiograft.imaging.color import COLOR_MODES, has_color
+from radiograft.imaging.decode import as_served, decode, encode_png, inspect_image
 from radiograft.imaging.geometry import ImageInput
 from radiograft.imaging.limits import TooSmallError
 from radiograft.storage import archive, npz_archive, pseudonyms
 
 DECODERS = 8  # threads: one per core of the pod. Extra threads are harmless and hide the latency of object stores.
 READ_AHEAD = 32  # images
-COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")  # Pillow modes that can represent color
 
 
 class LoadedImage(NamedTuple):
     """A decoded image, or the reason why it could not be loaded.
 
     Attributes:
-        image: uint8 [size, size, 1], or None.
+        image: uint8 [size, size, channels], or None.
         reason: why there is no image; otherwise empty.
         mode: Pillow mode of the file, or "DICOM".
         height, width: upright sides in pixels, before resizing.
@@ -70,7 +70,7 @@ def load(
         uri: location of the image.
         md5: checksum recorded by ingest, in hexadecimal digits.
         pixels: uint8 [height, width] or [height, width, 3], for a row of an array. It is encoded as PNG first, so that
-            conversion to gray and size limits are those of image files.
+            conversion of color and size limits are those of image files.
         member: content of the file, if it is a member of an archive.
         target: size of the result, and how the image is converted.
     """
@@ -95,10 +95,10 @@ def decode_content(content: bytes, target: ImageInput) -> LoadedImage:
         TooSmallError, UnsupportedFileError: the message is the reason.
         ValueError, OSError, tf.errors.InvalidArgumentError: the file is corrupt or too large.
     """
-    png = as_served(content)
+    png = as_served(content, target.channels)
     header = inspect_image(png.content)
     image = _decoder(target)(png.content)
-    in_color = png.mode != formats.DICOM and header.mode in COLOR_MODES and has_color(png.content)
+    in_color = header.mode in COLOR_MODES and has_color(png.content)
     return LoadedImage(image, "", png.mode or header.mode, header.height, header.width, in_color)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import pandas as pd
@@ -73,6 +74,7 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
     if has_official:
         _check_overlap(rows)
 
+    @functools.cache  # hashes each patient once
     def split(patient: str, official: str | None) -> str | None:
         if has_official and official is None:
             return None
@@ -83,7 +85,7 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
         return "validation" if draw_split(patient, "validation", seed) < validation_fraction else "train"
 
     official = rows["official"].astype(object).where(rows["official"].notna(), None)
-    assigned = [split(*pair) for pair in zip(rows["patient_id"], official, strict=True)]
+    assigned = [split(*pair) for pair in zip(rows["patient_id"].astype(object), official, strict=True)]
     return pd.Series(assigned, index=rows.index, dtype="string")
 
 

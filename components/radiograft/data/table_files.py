@@ -1,12 +1,15 @@
-"""Reads tables with every cell as text: CSV, plain or packed as .gz or .zip, and Parquet."""
+"""Reads tables with every cell as text: CSV with any usual delimiter, plain or packed as .gz or .zip, and Parquet."""
 
 from __future__ import annotations
 
+import codecs
+import collections
 import csv
 import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -19,10 +22,13 @@ from pyarrow import parquet
 from radiograft import storage
 
 PACKED = ("", ".gz", ".zip")
-SUFFIXES = (*(f".csv{packed}" for packed in PACKED), ".parquet")
+SUFFIXES = (*(f".csv{packed}" for packed in PACKED), *(f".tsv{packed}" for packed in PACKED), ".parquet")
+DELIMITERS = ",;\t"
+BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_BYTES = 2**28  # of an unpacked table; NIH's has 8 million bytes, CheXpert's 23 million
 MAX_COLUMNS = 10_000
 MAX_CELLS = 2**25  # each takes up to 100 bytes; CheXpert's table has 4 million
+MAX_HEADER = 2**20  # characters
 CHUNK_ROWS = 1024
 csv.field_size_limit(MAX_BYTES)  # a cell may contain a whole radiology report
 INTEGERS = {  # nullable types: otherwise an empty cell turns a column of patient ids into floats
@@ -63,7 +69,7 @@ def unpack(name: str, content: bytes) -> bytes:
     """Decompresses a .gz or .zip file; other content is returned unchanged.
 
     Raises:
-        ValueError: The file is corrupt, unpacks to more than MAX_BYTES, or does not contain exactly one .csv file.
+        ValueError: The file is corrupt, unpacks to more than MAX_BYTES, or does not contain one .csv or .tsv file.
     """
     try:
         if name.lower().endswith(".gz"):
@@ -71,7 +77,7 @@ def unpack(name: str, content: bytes) -> bytes:
                 return _read_bounded(name, file)
         if name.lower().endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                tables = [member for member in archive.infolist() if member.filename.lower().endswith(".csv")]
+                tables = [member for member in archive.infolist() if member.filename.lower().endswith((".csv", ".tsv"))]
                 tables = [member for member in tables if not member.filename.startswith("__")]
                 if len(tables) != 1:
                     raise ValueError(f"{name} must contain exactly one .csv file, got {len(tables)}")
@@ -88,7 +94,7 @@ def read(name: str, content: bytes) -> pd.DataFrame:
     """Reads a table with every cell as text; missing cells are "".
 
     Raises:
-        ValueError: The table is malformed or not UTF-8, or it exceeds MAX_BYTES, MAX_COLUMNS or MAX_CELLS.
+        ValueError: The table is malformed or not Unicode, or it exceeds MAX_BYTES, MAX_COLUMNS or MAX_CELLS.
     """
     if not name.lower().endswith(".parquet"):
         return read_csv(name, unpack(name, content))
@@ -120,15 +126,27 @@ def _read_parquet(name: str, content: bytes) -> pa.Table:
 
 
 def read_csv(name: str, content: bytes) -> pd.DataFrame:
-    """Reads an unpacked .csv file with every cell as text; raises as `read`."""
+    """Reads an unpacked .csv or .tsv file with every cell as text; raises as `read`."""
     _check_bytes(name, len(content))
-    text = decode_text(name, content)
+    text = re.sub(r"^sep=.\r?\n", "", decode_text(name, content), count=1)  # Excel's first line
     try:
-        _check_lines(name, text)
-        table = pd.read_csv(io.StringIO(text), dtype="string", keep_default_na=False, index_col=False)
+        delimiter = find_delimiter(text)
+        _check_lines(name, text, delimiter)
+        table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype="string", keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise ValueError(f"{name} must be a table, got: {error}") from None
     return strip_columns(name, table)
+
+
+def find_delimiter(text: str) -> str:
+    """Returns the delimiter that splits the header into most columns; a comma if several do.
+
+    Example:
+        >>> find_delimiter("image;age;weight, kg")
+        ';'
+    """
+    header = text[:MAX_HEADER].lstrip("\r\n").splitlines()[:1]
+    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader(header, delimiter=delimiter), [])))
 
 
 def strip_columns(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -159,15 +177,18 @@ def _lists_as_text(table: pa.Table) -> pa.Table:
 
 
 def decode_text(name: str, content: bytes) -> str:
-    """Decodes a text file and removes the byte order mark.
+    """Decodes a text file, UTF-8 or, with its byte order mark, UTF-16, and removes the byte order mark.
 
     Raises:
-        ValueError: The content is not UTF-8.
+        ValueError: The content is neither, or it contains null characters, as UTF-16 without the mark does.
     """
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode(BYTE_ORDER_MARKS.get(content[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} must be UTF-8 text, got invalid bytes at {error.start}; save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{name} must be UTF-8 text, got a null character at {text.index(chr(0))}; save it as UTF-8")
+    return text
 
 
 def _read_bounded(name: str, file: gzip.GzipFile | IO[bytes]) -> bytes:
@@ -181,22 +202,35 @@ def _check_bytes(name: str, count: int) -> None:
         raise ValueError(f"{name} must have at most {MAX_BYTES:,} bytes unpacked")
 
 
-def _check_lines(name: str, text: str) -> None:
-    """Checks the number of cells and that no row is longer than the header.
+def _check_lines(name: str, text: str, delimiter: str) -> None:
+    """Checks the number of cells, that no row is longer than the header, and that no two columns have one name.
 
     pandas pads short rows, so that a small file can fill the memory, and silently truncates long rows.
     """
-    _check_cells(name, 1, text.count(","))
-    reader = csv.reader(io.StringIO(text, newline=None))
+    _check_cells(name, 1, text.count(delimiter))
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
     rows = filter(None, reader)
     header = next(rows, [])
+    _check_names(name, header)
     _check_cells(name, len(header), len(header) * (text.count("\n") + text.count("\r")))
     for row in rows:
-        if any(cell.strip() for cell in row[len(header) :]):
+        if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+            remedy = f"put double quotes around cells that contain {delimiter!r}"
             raise ValueError(
                 f"{name} must have at most as many cells in each row as in its header, {len(header)}, got {len(row)} "
-                f"in line {reader.line_num}; put double quotes around cells that contain a comma"
+                f"in line {reader.line_num}; {'the first line must name the columns' if len(header) == 1 else remedy}"
             )
+
+
+def _check_names(name: str, header: list[str]) -> None:
+    """Checks that no two columns have one name; pandas would number them, and only the first would be read."""
+    counts = collections.Counter(column.strip() for column in header)
+    repeated = [place for place, column in enumerate(header, 1) if column.strip() and counts[column.strip()] > 1]
+    if repeated:
+        raise ValueError(
+            f"{name} must name each column once, got one name for the columns {', '.join(map(str, repeated))}; rename "
+            "one; the first line must be the header"
+        )
 
 
 def _check_cells(name: str, columns: int, cells: int) -> None:

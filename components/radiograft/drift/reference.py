@@ -17,7 +17,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.drift.image_ranges import QUANTITIES, unknown_ranges
+from radiograft.drift.image_ranges import COLOR_QUANTITIES, QUANTITIES, unknown_ranges
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage import npz_archive
@@ -42,7 +42,7 @@ class ReferenceSample:
         scores: float32 (n, labels) probabilities; NaN for training images, on which the model is more confident than on
             new images.
         features: float16 (n, channels) input of the model's classifier; NaN for training images.
-        ranges: float64 (4, 2), see `image_ranges.measure_ranges`; NaN if unknown.
+        ranges: float64 (4, 2), of RGB images (7, 2), see `image_ranges.measure_ranges`; NaN if unknown.
     """
 
     labels: np.ndarray
@@ -77,7 +77,7 @@ class ReferenceSample:
     def _check(self) -> None:
         arrays = {name: getattr(self, name) for name in KINDS}
         kinds = {name: (array.dtype.kind, array.ndim) for name, array in {**arrays, "ranges": self.ranges}.items()}
-        if kinds != KINDS | LATER_KINDS or self.ranges.shape != (len(QUANTITIES), 2):
+        if kinds != KINDS | LATER_KINDS or self.ranges.shape not in ((len(QUANTITIES), 2), (len(COLOR_QUANTITIES), 2)):
             raise ValueError(f"unexpected kinds or dimensions {kinds}")
         text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
         "".join(text).encode()  # raises for unpaired surrogates
@@ -156,7 +156,7 @@ class EmbeddingModel:
         """Returns probabilities float32 [n, labels] and features float32 [n, channels] of all images, in order.
 
         Args:
-            batches: uint8 [batch, size, size, 1].
+            batches: uint8 [batch, size, size, channels].
         """
         scores, features = zip(*self._predictor.iter_batches(batches), strict=True)
         return np.concatenate(scores), np.concatenate(features)

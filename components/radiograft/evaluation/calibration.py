@@ -7,7 +7,7 @@ AUROC nor the predictions at a threshold that is scaled as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Bin, Calibration, LabelCalibration, Reliability
+from radiograft.registry.result_types import Bin, Calibration, ClassCalibration, LabelCalibration, Reliability
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import reliability_svg
 
@@ -35,11 +35,15 @@ def calibrate(validation: pd.DataFrame, test: pd.DataFrame, labels: Sequence[str
         test: predictions with the same columns.
         labels: the labels that are estimable on test. They also have both classes in validation.
     """
-    by_label = {label: _calibrate_label(*_known(validation, label), *_known(test, label)) for label in labels}
+    return summarize({label: _calibrate_label(*_known(validation, label), *_known(test, label)) for label in labels})
+
+
+def summarize(by_label: Mapping[str, LabelCalibration]) -> Calibration:
+    """Returns the calibration of all labels with the means of their expected errors."""
     before = [result["before"]["expected_error"] for result in by_label.values()]
     after = [result["after"]["expected_error"] for result in by_label.values()]
     return {
-        "labels": by_label,
+        "labels": dict(by_label),
         "expected_error": float(np.mean(before)) if before else None,
         "scaled_expected_error": float(np.mean(after)) if after else None,
     }
@@ -110,10 +114,28 @@ def reliability(truth: ArrayLike, scores: ArrayLike) -> Reliability:
     }
 
 
+def compare(temperature: float, before: pd.DataFrame, after: pd.DataFrame, label: str) -> LabelCalibration:
+    """Compares the calibration of a label before and after scaling by a temperature.
+
+    Args:
+        before, after: predictions on the same images, with the columns of `prediction_frame`.
+    """
+    truth, scores = _known(before, label)
+    return {
+        "temperature": temperature,
+        "uninformed_brier": float(truth.var()),
+        "before": reliability(truth, scores),
+        "after": reliability(*_known(after, label)),
+    }
+
+
 def calibration_section(calibration: Calibration) -> ReportSection:
     """Returns the report section on calibration."""
     plots = {label: reliability_svg(*_curves(result)) for label, result in calibration["labels"].items()}
-    return ReportSection("calibration.html.j2", {**calibration, "plots": plots})
+    classes = calibration.get("classes")
+    plot = reliability_svg(*_curves(classes)) if classes else ""
+    template = "class_calibration.html.j2" if classes else "calibration.html.j2"
+    return ReportSection(template, {**calibration, "plots": plots, "plot": plot})
 
 
 def _calibrate_label(
@@ -134,7 +156,7 @@ def _known(predictions: pd.DataFrame, label: str) -> tuple[FloatArray, FloatArra
     return known[label_column(label)].to_numpy("float64"), known[score_column(label)].to_numpy("float64")
 
 
-def _curves(result: LabelCalibration) -> list[tuple[list[float], list[float]]]:
+def _curves(result: LabelCalibration | ClassCalibration) -> list[tuple[list[float], list[float]]]:
     return [
         ([point["predicted"] for point in curve], [point["observed"] for point in curve])
         for curve in (result["before"]["curve"], result["after"]["curve"])

@@ -18,6 +18,7 @@ import tensorflow as tf
 from pyarrow.lib import ArrowException
 
 from radiograft.config import RegistrySettings
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.dataset import Shards
@@ -121,6 +122,11 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
             f"it must predict the labels of this run, {', '.join(data.labels)}, got {', '.join(version.spec.labels)}"
         )
     _check_no_test_patient_seen(version, test, data.summary["source"])
+    if version.spec.is_exclusive != (data.task == MULTICLASS):
+        raise ChampionUnusableError(
+            f"it must have been trained with data_task={data.task} as this run, got {version.spec.task}; publish "
+            "models of another task under another publish_model_name"
+        )
     log.debug("production model: predicting test")
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
@@ -180,7 +186,7 @@ def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageI
         except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
             failures.append(str(error))
 
-    signature = tf.TensorSpec((target.size, target.size, 1), tf.uint8)
+    signature = tf.TensorSpec((target.size, target.size, target.channels), tf.uint8)
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.iter_outputs(batches))
     if failures:

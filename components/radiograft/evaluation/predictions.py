@@ -15,8 +15,8 @@ import tensorflow as tf
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.synthetic.dataset import generate_phantom_files
-from radiograft.imaging.decode import decode
-from radiograft.imaging.geometry import ImageInput
+from radiograft.imaging.decode import decode, encode_png
+from radiograft.imaging.geometry import GRAY, ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 
@@ -74,15 +74,21 @@ def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFra
     return pd.concat(frames, ignore_index=True)
 
 
+def color_phantom(content: bytes) -> bytes:
+    """Returns a PNG file whose red is the gray image of a PNG file, green its mirror image and blue its negative.
+
+    No two channels are equal, so that predictions show in which order a model reads them.
+    """
+    gray = tf.io.decode_png(content, channels=GRAY).numpy()
+    return encode_png(np.concatenate([gray, gray[:, ::-1], 255 - gray], axis=-1))
+
+
 def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
-    target = ImageInput(int(predictor.model.input.shape[1]))  # the files are square and have 8 bits
-    files = [
-        content
-        for _, content in itertools.islice(
-            generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES
-        )
-    ]
+    _, _, size, channels = predictor.model.input.shape
+    target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
+    phantoms = itertools.islice(generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES)
+    files = [content if channels == GRAY else color_phantom(content) for _, content in phantoms]
     images = np.stack([decode(tf.constant(content), target).numpy() for content in files])
     probabilities = predictor.predict(tf.data.Dataset.from_tensors(images))
     sample = folder / GOLDEN_FOLDER

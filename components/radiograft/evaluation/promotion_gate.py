@@ -17,13 +17,13 @@ from scipy.stats import rankdata
 
 from radiograft.config.evaluation import MinimumAuroc
 from radiograft.data.catalog import label_column, score_column
+from radiograft.evaluation.gate_checks import GateCheck, describe_worst
 from radiograft.metrics import delong, multilabel
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.exact_intervals import difference_interval, mean_interval, no_difference
 from radiograft.metrics.label_metrics import exact_estimate, rank_label
 from radiograft.metrics.ranking import FloatArray, area_under_roc, cumulative_counts, rank_scores, roc_vertices
 from radiograft.registry.result_types import AurocComparison, Estimate, GateDecision
-from radiograft.reporting.html import format_number
 
 
 class Champion(NamedTuple):
@@ -55,48 +55,6 @@ class GatePolicy(NamedTuple):
     min_patients: int
 
 
-class GateCheck(NamedTuple):
-    """Requires the lower limit of an interval to lie above `bound`, or for a difference, not below it.
-
-    So a model compared with itself passes at a margin of 0, and a model that guesses fails at a minimum of 0.5.
-
-    Attributes:
-        label: the label.
-        quantity: description of the estimated quantity.
-        estimate: its estimate.
-        bound: lower bound of the interval.
-        is_difference: whether the quantity is a difference of AUROCs.
-    """
-
-    label: str
-    quantity: str
-    estimate: Estimate
-    bound: float
-    is_difference: bool
-
-    @property
-    def slack(self) -> float:
-        """Lower limit of the interval minus `bound`; -1 if there is no interval."""
-        low = self.estimate["low"]
-        return -1.0 if low is None else low - self.bound
-
-    @property
-    def passed(self) -> bool:
-        """Whether the requirement is met."""
-        return self.slack >= 0 if self.is_difference else self.slack > 0
-
-    def describe(self) -> str:
-        """Returns the requirement and the interval and, if the check failed, what would help."""
-        low, high = format_number(self.estimate["low"]), format_number(self.estimate["high"])
-        requirement = f"must {'not reach below' if self.is_difference else 'lie above'} {self.bound:g}"
-        sentence = f"the 95% interval of {self.quantity} {requirement}, and is {low} to {high}"
-        if self.passed:
-            return sentence
-        value = self.estimate["value"]
-        inconclusive = value is not None and value > self.bound
-        return f"{sentence}: {'more test patients may narrow it' if inconclusive else 'a better model is needed'}"
-
-
 def decide_promotion(
     challenger: pd.DataFrame,
     champion: Champion | None,
@@ -121,33 +79,45 @@ def decide_promotion(
     models = [challenger] if champion is None or champion.predictions is None else [challenger, champion.predictions]
     aurocs = bootstrap_aurocs(models, estimable, samples, seed)
     terms = {label: [exact_auroc(model, label) for model in models] for label in estimable}
-    same = {label: all(_has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
+    same = {label: all(has_same_order(models[0], model, label) for model in models[1:]) for label in estimable}
     comparisons = {
         label: compare_models(aurocs[:, column], terms[label], same[label]) for column, label in enumerate(estimable)
     }
     compared = {label: result for label, result in comparisons.items() if result["challenger"]["low"] is not None}
-    required = [label in compared and label in policy.min_auroc.by_label for label in estimable]
-    checks = _make_checks(compared, champion, policy)
+    floor = policy.min_auroc.mean
+    required = [label in compared and (floor is not None or label in policy.min_auroc.by_label) for label in estimable]
+    mean = _compare_means(aurocs, terms, same, required) if any(required) else None
+    checks = [*_make_checks(compared, champion, policy), *_make_mean_checks(mean, champion, policy)]
     objections = [
         *_explain_missing(compared, champion, estimable, policy),
-        *_describe_worst([check for check in checks if not check.passed]),
+        *(
+            ["no label has a confidence interval of its AUROC, so the mean has none"]
+            if floor is not None and mean is None
+            else []
+        ),
+        *describe_worst([check for check in checks if not check.passed]),
     ]
-    return {
+    decision: GateDecision = {
         "promote": not objections,
-        "reasons": objections or [*_describe_worst(checks), *([] if champion else ["no version is in production yet"])],
+        "reasons": objections or [*describe_worst(checks), *([] if champion else ["no version is in production yet"])],
         "champion": None if champion is None else champion.version,
         "margin": policy.margin,
         "floors": dict(policy.min_auroc.by_label),
         "labels": compared,
         "delong": {label: compare_by_delong(models, label) for label in compared if len(models) == 2},
-        "mean": compare_models(
-            aurocs[:, required].mean(axis=1),
-            [mean_interval(list(column)) for column in zip(*compress(terms.values(), required), strict=True)],
-            all(compress(same.values(), required)),
-        )
-        if any(required)
-        else None,
+        "mean": mean,
     }
+    if floor is not None:
+        decision["mean_floor"] = floor
+    return decision
+
+
+def _compare_means(
+    aurocs: FloatArray, terms: Mapping[str, list[Estimate]], same: Mapping[str, bool], required: Sequence[bool]
+) -> AurocComparison:
+    """Compares the means over the required labels; see `bootstrap_aurocs` and `compare_models`."""
+    exact = [mean_interval(list(column)) for column in zip(*compress(terms.values(), required), strict=True)]
+    return compare_models(aurocs[:, required].mean(axis=1), exact, all(compress(same.values(), required)))
 
 
 def explain_decision(decision: GateDecision) -> str:
@@ -173,6 +143,17 @@ def _make_checks(
     return minimums + differences
 
 
+def _make_mean_checks(mean: AurocComparison | None, champion: Champion | None, policy: GatePolicy) -> list[GateCheck]:
+    """Returns the checks of the mean over labels if it has a minimum."""
+    if mean is None or policy.min_auroc.mean is None:
+        return []
+    checks = [GateCheck("the mean", "the mean AUROC", mean["challenger"], policy.min_auroc.mean, is_difference=False)]
+    if champion is not None and mean["difference"] is not None:
+        quantity = f"the mean AUROC minus version {champion.version}'s"
+        checks.append(GateCheck("the mean", quantity, mean["difference"], 0 - policy.margin, is_difference=True))
+    return checks
+
+
 def _explain_missing(
     compared: Mapping[str, AurocComparison], champion: Champion | None, estimable: Sequence[str], policy: GatePolicy
 ) -> list[str]:
@@ -196,18 +177,6 @@ def _explain_missing(
         names = ", ".join(without_interval)
         reasons.append(f"the AUROC for {names} has no confidence interval: more test patients are needed")
     return reasons
-
-
-def _describe_worst(checks: Sequence[GateCheck]) -> list[str]:
-    """Describes the check with the least slack of each kind and names the labels of the others."""
-    sentences = []
-    for is_difference in (False, True):
-        of_kind = [check for check in checks if check.is_difference == is_difference]
-        if of_kind:
-            worst, *others = sorted(of_kind, key=lambda check: check.slack)
-            also = f" (also {', '.join(check.label for check in others)})" if others else ""
-            sentences.append(worst.describe() + also)
-    return sentences
 
 
 def bootstrap_aurocs(models: Sequence[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> FloatArray:
@@ -267,7 +236,12 @@ def compare_models(aurocs: FloatArray, exact: Sequence[Estimate], same: bool) ->
 
 
 def exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
-    """Returns the AUROC of a model for one label with an exact interval."""
+    """Returns the AUROC of a model for one label with an exact interval.
+
+    Args:
+        model: predictions with the columns of `prediction_frame`.
+        label: a label that has both classes.
+    """
     ranked = rank_label(
         model[label_column(label)], model[score_column(label)], encode_patients(model["patient_id"]), None
     )
@@ -275,7 +249,8 @@ def exact_auroc(model: pd.DataFrame, label: str) -> Estimate:
     return exact_estimate(ranked, "auroc", value)
 
 
-def _has_same_order(first: pd.DataFrame, second: pd.DataFrame, label: str) -> bool:
+def has_same_order(first: pd.DataFrame, second: pd.DataFrame, label: str) -> bool:
+    """Returns whether two models rank the images equally for a label."""
     return np.array_equal(*(rankdata(model[score_column(label)]) for model in (first, second)))
 
 

@@ -11,20 +11,31 @@ import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.config.base import SETTINGS_FILE, read_settings
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
+from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
+from radiograft.evaluation.backbone_comparison import compare_backbones, comparison_section
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
+from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
-from radiograft.registry.result_types import CurvePoint, Estimate, RandomBaseline, SplitMetrics
+from radiograft.registry.result_types import (
+    Calibration,
+    CurvePoint,
+    Estimate,
+    RandomBaseline,
+    ReducedCurvePoint,
+    SplitMetrics,
+)
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
+from radiograft.training.reduced_curve import REDUCED_CURVE, REDUCED_SCORES
 from radiograft.training.search import results as search_results
 
 ANY_THRESHOLD = 0.5  # an AUROC does not depend on it
@@ -42,34 +53,44 @@ def compute_results(
         predictions: as `predict_splits` returns them.
     """
     thresholds, metrics = {}, {}
+    classes = exclusive_classes(settings, data)
     for strategy, frame in predictions.groupby("strategy", sort=False):
         by_split = dict(list(frame.groupby("split", sort=False)))
-        thresholds[str(strategy)] = choose_thresholds(by_split["validation"], data.labels, settings.operating_point())
+        thresholds[str(strategy)] = (
+            {} if classes else choose_thresholds(by_split["validation"], data.labels, settings.operating_point())
+        )
         metrics[str(strategy)] = {
-            str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)])
+            str(split): compute_split_metrics(settings, part, data.labels, thresholds[str(strategy)], classes)
             for split, part in by_split.items()
         }
-    validation, samples = data.split("validation"), settings.evaluate_bootstrap_samples
+    curve_options = data.split("validation"), data.labels, *_interval_options(settings)
     published = predictions[predictions["strategy"] == PUBLISHED]
     return PredictionResults(
         published=PUBLISHED,
         operating_point=settings.evaluate_operating_point,
         thresholds=thresholds,
         metrics=metrics,
-        cut_off_curve=read_curve(
-            inputs.features,
-            validation,
-            data.labels,
-            samples,
-            settings.train_seed,
-            settings.evaluate_min_patients,
-        ),
+        cut_off_curve=read_curve(inputs.features, *curve_options),
+        reduced_curve=read_reduced_curve(inputs.features, *curve_options),
         cut_off_search=search_results.read_trials(inputs.model),
-        random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels),
+        backbone_comparison=compare_backbones(inputs.model, *curve_options),
+        random_baseline=evaluate_random_baseline(settings, inputs, predictions, data.labels, classes),
         kept_epochs={name: int(history["best_epoch"]) for name, history in inputs.histories().items()},
         data=data.summary,
-        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED]),
+        **analyze(settings, rows_to_analyze(data), published, thresholds[PUBLISHED], metrics[PUBLISHED], classes),
     )
+
+
+def _interval_options(settings: Evaluate) -> tuple[int, int, int]:
+    return settings.evaluate_bootstrap_samples, settings.train_seed, settings.evaluate_min_patients
+
+
+def exclusive_classes(settings: Evaluate, data: Shards) -> ExclusiveClasses | None:
+    """Returns the majority class of training and whether the classes are ordered; None if labels are not exclusive."""
+    if data.task != MULTICLASS:
+        return None
+    positives = data.summary["splits"]["train"]["positives"]
+    return ExclusiveClasses(max(data.labels, key=positives.__getitem__), settings.evaluate_ordered_classes)
 
 
 def rows_to_analyze(data: Shards) -> pd.DataFrame:
@@ -80,15 +101,22 @@ def rows_to_analyze(data: Shards) -> pd.DataFrame:
 
 
 def compute_split_metrics(
-    settings: Evaluate, predictions: pd.DataFrame, labels: tuple[str, ...], thresholds: Mapping[str, float]
+    settings: Evaluate,
+    predictions: pd.DataFrame,
+    labels: tuple[str, ...],
+    thresholds: Mapping[str, float],
+    classes: ExclusiveClasses | None = None,
 ) -> SplitMetrics:
     """Computes the metrics of one strategy on one split with the bootstrap settings of the run."""
-    samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
-    return evaluate_predictions(predictions, labels, thresholds, samples, seed, settings.evaluate_min_patients)
+    return evaluate_predictions(predictions, labels, thresholds, *_interval_options(settings), classes)
 
 
 def evaluate_random_baseline(
-    settings: Evaluate, inputs: EvaluateInputs, predictions: pd.DataFrame, labels: tuple[str, ...]
+    settings: Evaluate,
+    inputs: EvaluateInputs,
+    predictions: pd.DataFrame,
+    labels: tuple[str, ...],
+    classes: ExclusiveClasses | None = None,
 ) -> RandomBaseline | None:
     """Compares a linear classifier on pretrained and on randomly initialized features, by validation AUROC.
 
@@ -100,7 +128,7 @@ def evaluate_random_baseline(
         return None
     is_pretrained = (predictions["strategy"] == "feature_extraction") & (predictions["split"] == "validation")
     pretrained, random = (
-        compute_split_metrics(settings, frame, labels, choose_thresholds(frame, labels))
+        compute_split_metrics(settings, frame, labels, {} if classes else choose_thresholds(frame, labels), classes)
         for frame in (predictions[is_pretrained], pd.read_parquet(path))
     )
     return RandomBaseline(
@@ -118,6 +146,7 @@ def analyze(
     predictions: pd.DataFrame,
     thresholds: Mapping[str, float],
     metrics: Mapping[str, SplitMetrics],
+    classes: ExclusiveClasses | None = None,
 ) -> Analyses:
     """Analyzes calibration, subgroups and shortcuts of one strategy, and confounders in training.
 
@@ -130,24 +159,36 @@ def analyze(
             `prediction_frame`.
         thresholds: label -> threshold.
         metrics: metrics of validation and test.
+        classes: describes the labels if they are exclusive classes, else None.
     """
     parts = {split: _select_split(predictions, split) for split in ("validation", "test")}
     estimable = {split: metrics[split]["mean"]["labels"] for split in parts}
     split = "test" if estimable["test"] else "validation"
-    evaluated = EvaluatedSplit(parts[split], _select_split(rows, split), thresholds, list(metrics[split]["labels"]))
+    labels = list(metrics[split]["labels"])
+    evaluated = EvaluatedSplit(parts[split], _select_split(rows, split), thresholds, labels, classes)
     return {
-        "calibration": calibration.calibrate(parts["validation"], parts["test"], estimable["test"]),
+        "calibration": _calibrate(parts, labels, estimable["test"], classes),
         "judged_on": split,
         "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
         "shortcuts": shortcuts.find_shortcuts(_select_split(rows, "train"), evaluated, estimable[split]),
-        "confounders": confounders.find_confounders(_select_split(rows, "train"), list(metrics[split]["labels"])),
+        "confounders": confounders.find_confounders(_select_split(rows, "train"), labels),
     }
 
 
+def _calibrate(
+    parts: Mapping[str, pd.DataFrame], labels: Sequence[str], estimable: Sequence[str], classes: ExclusiveClasses | None
+) -> Calibration:
+    if classes is None:
+        return calibration.calibrate(parts["validation"], parts["test"], estimable)
+    return class_calibration.calibrate_classes(parts["validation"], parts["test"], labels, estimable)
+
+
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on calibration, subgroups, shortcuts and confounders."""
+    """Returns the report sections on compared backbones, calibration, subgroups, shortcuts and confounders."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
+    comparison = results.get("backbone_comparison")
     return [
+        *([comparison_section(comparison)] if comparison else []),
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
         shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),
@@ -185,23 +226,60 @@ def read_curve(
         seed: seed of the resampling.
         min_patients: minimum number of patients with, and without, a label for it to be estimable.
     """
-    points = json.loads((features / CURVE).read_text())
-    scores = np.load(features / SCORES, mmap_mode="r")
-    patients = encode_patients(validation["patient_id"])
-    truth = [validation[label_column(label)].to_numpy() for label in labels]
-    by_layer = [
-        [
-            ranked
-            for index, column in enumerate(truth)
-            if (ranked := rank_label(column, layer[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
-        ]
-        for layer in scores
-    ]
-    aurocs = [_mean_auroc_estimate(layer, patients, bootstrap_samples, seed) for layer in by_layer]
+    points, scores = json.loads((features / CURVE).read_text()), np.load(features / SCORES, mmap_mode="r")
+    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
     return [
         CurvePoint(layer=point["layer"], channels=point["channels"], penalty=point["penalty"], auroc=auroc)
         for point, auroc in zip(points, aurocs, strict=True)
     ]
+
+
+def read_reduced_curve(
+    features: Path,
+    validation: pd.DataFrame,
+    labels: Sequence[str],
+    bootstrap_samples: int,
+    seed: int,
+    min_patients: int = 1,
+) -> list[ReducedCurvePoint]:
+    """Reads the curve of reduced features and adds 95% intervals, as `read_curve`; empty if the run has none."""
+    if not (features / REDUCED_CURVE).exists():
+        return []
+    points = json.loads((features / REDUCED_CURVE).read_text())
+    scores = np.load(features / REDUCED_SCORES, mmap_mode="r")
+    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
+    return [
+        ReducedCurvePoint(
+            layer=point["layer"],
+            method=point["method"],
+            components=point["components"],
+            penalty=point["penalty"],
+            auroc=auroc,
+        )
+        for point, auroc in zip(points, aurocs, strict=True)
+    ]
+
+
+def _probe_aurocs(
+    scores: np.ndarray,
+    validation: pd.DataFrame,
+    labels: Sequence[str],
+    bootstrap_samples: int,
+    seed: int,
+    min_patients: int,
+) -> list[Estimate]:
+    """Returns the mean AUROC over the estimable labels for each probe, from scores [probes, images, labels]."""
+    patients = encode_patients(validation["patient_id"])
+    truth = [validation[label_column(label)].to_numpy() for label in labels]
+    by_probe = [
+        [
+            ranked
+            for index, column in enumerate(truth)
+            if (ranked := rank_label(column, probe[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
+        ]
+        for probe in scores
+    ]
+    return [_mean_auroc_estimate(ranked, patients, bootstrap_samples, seed) for ranked in by_probe]
 
 
 def _mean_auroc_estimate(labels: Sequence[RankedLabel], patients: IntArray, samples: int, seed: int) -> Estimate:

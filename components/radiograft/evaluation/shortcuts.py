@@ -31,6 +31,8 @@ NAMES = {
     "age": "Age",
     "sex": "Sex",
     "manufacturer": "Manufacturer",
+    "color": "Color or gray",
+    "laterality": "Side of the body",
 }
 
 

@@ -9,28 +9,35 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from radiograft.config import Evaluate
-from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.metrics.exact_intervals import difference_interval
+from radiograft.metrics.exact_intervals import difference_interval, proportion_interval
 from radiograft.metrics.label_metrics import (
     STATISTICS,
     RankedLabel,
     compute_statistics,
     mean_exact_estimate,
-    rank_label,
     summarize_label,
 )
-from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Contrast, Estimate, LabelMetrics, Subgroup
+from radiograft.metrics.multiclass import (
+    UNKNOWN_CLASS,
+    ExclusiveClasses,
+    compute_class_statistics,
+    decide_classes,
+    read_classes,
+)
+from radiograft.metrics.multilabel import rank_labels
+from radiograft.metrics.ranking import FloatArray, IntArray
+from radiograft.registry.result_types import Contrast, Estimate, GroupAccuracy, LabelMetrics, Subgroup
 from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
-ACQUISITION = ("manufacturer",)  # columns that a catalog may have
+ACQUISITION = ("manufacturer", "laterality", "color")  # columns that a catalog may have; `color` is color or gray
 
 
 class EvaluatedSplit(NamedTuple):
@@ -41,12 +48,14 @@ class EvaluatedSplit(NamedTuple):
         rows: the catalog rows of the same images.
         thresholds: label -> threshold.
         labels: all labels.
+        classes: describes the labels if they are exclusive classes, else None.
     """
 
     predictions: pd.DataFrame
     rows: pd.DataFrame
     thresholds: Mapping[str, float]
     labels: Sequence[str]
+    classes: ExclusiveClasses | None = None
 
 
 def evaluate_subgroups(evaluated: EvaluatedSplit, settings: Evaluate) -> list[Subgroup]:
@@ -62,13 +71,14 @@ def evaluate_subgroups(evaluated: EvaluatedSplit, settings: Evaluate) -> list[Su
 
 def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) -> ReportSection:
     """Returns the report section on subgroups."""
-    content = {"groups": groups, "split": split, "shown": SHOWN, "min_patients": min_patients}
+    exclusive = any("classes" in group for group in groups)
+    content = {"groups": groups, "split": split, "shown": SHOWN, "min_patients": min_patients, "exclusive": exclusive}
     return ReportSection("subgroups.html.j2", content)
 
 
 def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
     """Assigns each image to a group of each variable: `sex`, `age`, `view`, `source` (folder of the file), and
-    `manufacturer` if the catalog has it.
+    `manufacturer`, `laterality` and `color` if the catalog has them.
 
     Only the 20 largest groups of a variable are kept. Variables with fewer than two groups are omitted.
 
@@ -130,16 +140,12 @@ def _evaluate_subgroup(
     rest: pd.Series[bool],
 ) -> Subgroup:
     patients, labels = encode_patients(evaluated.predictions["patient_id"]), evaluated.labels
+    masks, min_patients = [mask.to_numpy() for mask in (inside, rest)], settings.evaluate_min_patients
+    predictions, thresholds, classes = evaluated.predictions, evaluated.thresholds, evaluated.classes
     ranked = [
-        rank_label(
-            evaluated.predictions[label_column(name)].where(mask.to_numpy()),  # unknown truth outside the mask
-            evaluated.predictions[score_column(name)],
-            patients,
-            evaluated.thresholds.get(name),
-            settings.evaluate_min_patients,
-        )
-        for mask in (inside, rest)
-        for name in labels
+        label
+        for mask in masks
+        for label in rank_labels(predictions, labels, patients, thresholds, min_patients, classes, mask)
     ]
     values = bootstrap_by_patient(
         patients,
@@ -150,18 +156,58 @@ def _evaluate_subgroup(
     group_ranked, rest_ranked = ranked[: len(labels)], ranked[len(labels) :]
     group_values, rest_values = values[:, : len(labels)], values[:, len(labels) :]
     estimable = [ours.estimable and others.estimable for ours, others in zip(group_ranked, rest_ranked, strict=True)]
-    return {
-        "variable": variable,
-        "group": group,
-        "n_images": int(inside.sum()),
-        "n_patients": len(np.unique(patients[inside.to_numpy()])),
-        "compared": list(compress(labels, estimable)),
-        "mean": _contrast(
+    found = Subgroup(
+        variable=variable,
+        group=group,
+        n_images=int(inside.sum()),
+        n_patients=len(np.unique(patients[masks[0]])),
+        compared=list(compress(labels, estimable)),
+        mean=_contrast(
             list(compress(zip(group_ranked, rest_ranked, strict=True), estimable)),
             group_values[:, estimable],
             rest_values[:, estimable],
         ),
-        "labels": _summarize_labels(labels, group_ranked, group_values),
+        labels=_summarize_labels(labels, group_ranked, group_values),
+    )
+    if classes is not None and (accuracy := _compare_accuracies(evaluated, settings, patients, masks, classes)):
+        found["classes"] = accuracy
+    return found
+
+
+def _compare_accuracies(
+    evaluated: EvaluatedSplit,
+    settings: Evaluate,
+    patients: IntArray,
+    masks: Sequence[NDArray[np.bool_]],
+    classes: ExclusiveClasses,
+) -> GroupAccuracy | None:
+    """Compares the accuracy of exclusive classes in a group and in the rest; None if one has too few patients."""
+    truth, scores = read_classes(evaluated.predictions, evaluated.labels)
+    group, rest = (
+        decide_classes(np.where(mask, truth, UNKNOWN_CLASS), scores, patients, evaluated.labels, classes)
+        for mask in masks
+    )
+    if min(each.count_patients() for each in (group, rest)) < settings.evaluate_min_patients:
+        return None
+    values = bootstrap_by_patient(
+        patients,
+        lambda weights: np.stack([compute_class_statistics(each, weights)[:, :2] for each in (group, rest)], axis=1),
+        settings.evaluate_bootstrap_samples,
+        settings.train_seed,
+    )
+    (accuracies, majorities), others = values[:, 0].T, values[:, 1, 0]
+    exact, exact_other = (
+        proportion_interval(float(column[0]), each.count_patients())
+        for column, each in ((accuracies, group), (others, rest))
+    )
+    return {
+        "accuracy": {
+            "group": percentile_interval(accuracies, lambda _: exact),
+            "difference": percentile_interval(accuracies - others, lambda _: difference_interval(exact, exact_other)),
+        },
+        "majority_accuracy": percentile_interval(
+            majorities, lambda value: proportion_interval(value, group.count_patients())
+        ),
     }
 
 

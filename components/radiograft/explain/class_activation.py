@@ -1,7 +1,8 @@
 """Grad-CAM and LayerCAM heat maps, computed on all devices, and their overlay on images.
 
 Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
-block with at least twice that resolution, which gives a finer map.
+block with at least twice that resolution, which gives a finer map. If the classifier reads several layers, Grad-CAM
+uses the deepest of them, and LayerCAM the gradient through its block and all later ones.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image, ImageDraw
 
-from radiograft.models.graph import input_of
+from radiograft.models.feature_layers import last_activation, pooled_parts
+from radiograft.models.graph import downstream_layers, input_of
+from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
@@ -59,17 +62,17 @@ class HeatMaps:
         names: TensorNames = DEFAULT_NAMES,
         blocks: Sequence[str] = (),
     ) -> None:
-        pooled = input_of(model, names.pooling)
-        self.cells: tuple[int, int] = pooled.shape[1:3]
+        late = last_activation(model, names.pooling)
+        self.cells: tuple[int, int] = late.shape[1:3]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
-            self._predictor = Predictor(_activation_model(model, pooled, names, blocks), strategy)
+            self._predictor = Predictor(_activation_model(model, late, names, blocks), strategy)
 
     def grad_cam(self, images: np.ndarray, label: int) -> np.ndarray:
         """Returns the Grad-CAM maps of one label.
 
         Args:
-            images: uint8 [n, size, size, 1].
+            images: uint8 [n, size, size, channels].
             label: index of the label.
 
         Returns:
@@ -82,7 +85,7 @@ class HeatMaps:
         """Yields the Grad-CAM and LayerCAM maps of one label, batch by batch.
 
         Args:
-            batches: uint8 [n, size, size, 1], for any n.
+            batches: uint8 [n, size, size, channels], for any n.
             label: index of the label.
         """
         one_hot = tf.one_hot(label, self._labels)
@@ -93,8 +96,8 @@ class HeatMaps:
 class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
     """Computes the heat maps of the selected labels from the activation that LayerCAM uses.
 
-    Gradients are those of the logit, because the gradient of the sigmoid vanishes for confident predictions. Up to its
-    bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
+    Gradients are those of the logit, because the gradients of sigmoid and softmax vanish for confident predictions. Up
+    to its bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
     """
 
     def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.layers.Dense, size: int) -> None:
@@ -102,12 +105,12 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
         self._middle, self._head, self._last, self._size = middle, head, last, size
 
     def call(self, inputs: Any) -> list[Any]:
-        """Maps [float32 [n, h, w, channels], one-hot float32 [n, labels]] to Grad-CAM and LayerCAM."""
-        early, one_hot = inputs
+        """Maps the early activation, one-hot float32 [n, labels] and earlier pooled features to the heat maps."""
+        early, one_hot, *earlier = inputs
         with tf.GradientTape() as tape:
             tape.watch(early)
-            late = self._middle(early, training=False)
-            hidden = ops.cast(self._head(late, training=False), "float32")
+            late, *later = tf.nest.flatten(self._middle(early, training=False))
+            hidden = ops.cast(self._head([late, *later, *earlier], training=False), "float32")
             logits = ops.sum(hidden * ops.matmul(one_hot, ops.transpose(self._last.kernel)))
         early_gradient, late_gradient = (
             ops.cast(gradient, "float32") for gradient in tape.gradient(logits, [early, late])
@@ -137,10 +140,13 @@ def _activation_model(
     """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
     early, last = _finer_activation(model, late, blocks), model.get_layer(names.probabilities)
     hidden = input_of(model, names.probabilities)
-    middle = keras.layers.Identity() if early is late else keras.Model(early, late)
-    heat = _ClassActivation(middle, keras.Model(late, hidden), last, int(model.input.shape[1]))
+    behind, others = downstream_layers(model, producing_layer(early).name), pooled_parts(model, names.pooling)[:-1]
+    later = [pooled for pooled in others if producing_layer(pooled).name in behind]
+    earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
+    middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
+    heat = _ClassActivation(middle, keras.Model([late, *later, *earlier], hidden), last, int(model.input.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    return keras.Model([model.input, one_hot], heat([early, one_hot]))
+    return keras.Model([model.input, one_hot], heat([early, one_hot, *earlier]))
 
 
 def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:
@@ -154,7 +160,7 @@ def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (),
     """Overlays a heat map and box outlines on an image.
 
     Args:
-        image: uint8 [size, size] or [size, size, 1].
+        image: uint8 [size, size] or [size, size, channels], gray or RGB.
         heat: float32 [size, size], 0 to 1, or None.
         boxes: boxes to outline.
         side: height and width of the result, pixels; by default those of the image.
@@ -162,7 +168,7 @@ def blend(image: np.ndarray, heat: np.ndarray | None, boxes: Sequence[Box] = (),
     Returns:
         uint8 [side, side, 3].
     """
-    color = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1).astype("float32")
+    color = np.broadcast_to(image.reshape(*image.shape[:2], -1), (*image.shape[:2], 3)).astype("float32")
     if heat is not None:
         opacity = OPACITY * heat[..., None]
         color = (1 - opacity) * color + opacity * 255 * matplotlib.colormaps[COLORS](heat)[..., :3]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image
 
-from radiograft.backbones import get_backbone
 from radiograft.data.catalog import CORNERS, label_column, score_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import BATCH_SIZE, Box, HeatMaps, blend
-from radiograft.explain.localization import localize
-from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import Localization
-from radiograft.reporting.html import ReportSection
+from radiograft.metrics.multiclass import predict_classes
 
 MAX_LABELS = 3  # keeps the page small
 WORST_ERRORS = 5
@@ -59,7 +55,6 @@ class LabelFigures(NamedTuple):
     """
 
     label: str
-    threshold: float
     worst: Mapping[str, Sequence[Figure]]
     heat_maps: Mapping[str, Sequence[Figure]]
 
@@ -74,16 +69,33 @@ class LabelFigures(NamedTuple):
                     yield f"{kind}/{self.label}/{outcome}", figure.pixels
 
 
-def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float) -> dict[str, list[Call]]:
+def decide_labels(
+    predictions: pd.DataFrame, labels: Sequence[str], thresholds: Mapping[str, float], *, exclusive: bool
+) -> dict[str, NDArray[np.bool_]]:
+    """Returns which images are predicted positive, (n,), by label: at or above its threshold, or by highest score.
+
+    Args:
+        predictions: predictions with the columns of `prediction_frame`.
+        labels: all labels.
+        thresholds: label -> threshold; a label without one is left out.
+        exclusive: whether the labels are exclusive classes, which have no thresholds.
+    """
+    if exclusive:
+        highest = predict_classes(predictions[[score_column(label) for label in labels]].to_numpy("float64"))
+        return {label: highest == index for index, label in enumerate(labels)}
+    return {label: predictions[score_column(label)].to_numpy() >= value for label, value in thresholds.items()}
+
+
+def classify_predictions(predictions: pd.DataFrame, label: str, positive: NDArray[np.bool_]) -> dict[str, list[Call]]:
     """Groups the predictions for a label by outcome, the most confident first.
 
     Positive predictions are sorted by descending score, negative predictions by ascending score.
 
     Args:
         predictions: predictions of one model on one split in stored order, with the columns of `prediction_frame`.
+        positive: (n,) which images are predicted positive.
     """
     truth, scores = predictions[label_column(label)].to_numpy(), predictions[score_column(label)].to_numpy()
-    positive = scores >= threshold
     outcomes = {
         "true positives": positive & (truth == 1),
         "false positives": positive & (truth == 0),
@@ -98,28 +110,32 @@ def classify_predictions(predictions: pd.DataFrame, label: str, threshold: float
     return calls
 
 
-def labels_to_show(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[str]:
-    """Returns up to MAX_LABELS labels with a threshold and known truth, those with the most positive images first."""
-    truth = {label: predictions[label_column(label)] for label in thresholds}
+def labels_to_show(predictions: pd.DataFrame, labels: Iterable[str]) -> list[str]:
+    """Returns up to MAX_LABELS of the labels with known truth, those with the most positive images first."""
+    truth = {label: predictions[label_column(label)] for label in labels}
     positives = {label: column.sum() for label, column in truth.items() if column.notna().any()}
     return sorted(positives, key=lambda label: -positives[label])[:MAX_LABELS]
 
 
 def draw_gallery(
-    data: Shards, split: str, predictions: pd.DataFrame, thresholds: Mapping[str, float], heat_maps: HeatMaps
+    data: Shards,
+    split: str,
+    predictions: pd.DataFrame,
+    decisions: Mapping[str, NDArray[np.bool_]],
+    heat_maps: HeatMaps,
 ) -> list[LabelFigures]:
     """Draws the figures of the labels to show. Reads the split once and keeps only the selected images in memory.
 
     Args:
         predictions: predictions of the published model on the split in stored order.
-        thresholds: label -> threshold of the published model.
+        decisions: which images are predicted positive, by label, from `decide_labels`.
     """
     selected = {
         label: {
             outcome: calls[:WORST_ERRORS]
-            for outcome, calls in classify_predictions(predictions, label, thresholds[label]).items()
+            for outcome, calls in classify_predictions(predictions, label, decisions[label]).items()
         }
-        for label in labels_to_show(predictions, thresholds)
+        for label in labels_to_show(predictions, decisions)
     }
     positions = sorted(
         {call.position for outcomes in selected.values() for calls in outcomes.values() for call in calls}
@@ -128,8 +144,7 @@ def draw_gallery(
     return [
         LabelFigures(
             label,
-            thresholds[label],
-            {name: _draw_images(outcomes[name], images, label) for name in ("false positives", "false negatives")},
+            {name: draw_images(outcomes[name], images, label) for name in ("false positives", "false negatives")},
             _draw_heat_maps(
                 {name: calls[:EXAMPLES] for name, calls in outcomes.items()}, images, data, label, heat_maps
             ),
@@ -138,7 +153,8 @@ def draw_gallery(
     ]
 
 
-def _draw_images(calls: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
+def draw_images(calls: Sequence[Call], images: Mapping[int, np.ndarray], label: str) -> list[Figure]:
+    """Draws images without heat maps. `images` are by position in the split."""
     return [
         Figure(call, blend(images[call.position], None, side=SIDE), f"{call.image_id}, {label} {call.score:.3f}")
         for call in calls
@@ -180,43 +196,3 @@ def _strip(image: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box
     panels = [blend(image, heat, boxes, SIDE) for heat in (None, *heats)]
     gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
     return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-
-
-class Explanations(NamedTuple):
-    """`figures` show test images for a few of the `labels`. `localization` is None if no boxes are annotated."""
-
-    labels: tuple[str, ...]
-    figures: list[LabelFigures]
-    localization: Localization | None
-
-    def sections(self) -> list[ReportSection]:
-        """Returns the report sections: error analysis, and explanations with localization scores."""
-        return [ReportSection(f"{name}.html.j2", self._asdict()) for name in ("error_analysis", "explanations")]
-
-    def images(self) -> list[tuple[str, np.ndarray]]:
-        """Returns group name and pixels, uint8 [height, width, 3], of every figure."""
-        return [image for figures in self.figures for image in figures.images()]
-
-
-def explain_predictions(
-    model: keras.Model,
-    spec: ModelSpec,
-    strategy: tf.distribute.Strategy,
-    data: Shards,
-    test: pd.DataFrame,
-    thresholds: Mapping[str, float],
-    samples: int,
-    seed: int,
-) -> Explanations:
-    """Computes heat maps of the published model for all images with boxes and for a few others.
-
-    Args:
-        model: the model, built in the scope of `strategy`.
-        test: its predictions on test in stored order.
-        thresholds: label -> threshold.
-        samples: number of patient resamples for each interval.
-        seed: seed of the resampling and of the random control.
-    """
-    heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
-    figures = draw_gallery(data, "test", test, thresholds, heat_maps)
-    return Explanations(data.labels, figures, localize(data, heat_maps, samples, seed))

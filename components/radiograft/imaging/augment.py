@@ -12,7 +12,7 @@ from keras import ops
 
 from radiograft.config.augmentation import Augmentation
 
-DRAWS = 10
+DRAWS = 13
 RESOLUTION = 2**24  # float32 represents every multiple of 2**-24 below 1 exactly
 
 
@@ -34,10 +34,12 @@ def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tens
 
 
 def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Rotates, shifts, shears, zooms and flips each image about its center, then scales contrast and brightness.
+    """Rotates, shifts, shears, zooms and flips each image about its center, then changes its values.
+
+    The order of the latter is channel shift, contrast, brightness, hue and saturation.
 
     Args:
-        images: uint8 [n, size, size, channels].
+        images: uint8 [n, size, size, channels]; three channels for hue and saturation.
         draws: float32 [n, DRAWS] in [0, 1).
         augmentation: Ranges of the transformations.
 
@@ -55,11 +57,30 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> 
         fill_value=augmentation.cval,
         data_format="channels_last",
     )
+    if augmentation.channel_shift_range:
+        moved = _shift_channels(moved, draws[:, 10], augmentation.channel_shift_range)
     contrast, brightness = augmentation.factors("contrast_range"), augmentation.factors("brightness_range")
     if contrast != (1, 1):
         mean = ops.mean(moved, axis=(1, 2, 3), keepdims=True)
         moved = mean + (moved - mean) * _factors(draws[:, 9], contrast)
-    return ops.cast(ops.round(ops.clip(moved * _factors(draws[:, 8], brightness), 0, 255)), "uint8")
+    moved = ops.clip(moved * _factors(draws[:, 8], brightness), 0, 255)
+    if augmentation.changes_color:
+        moved = _change_color(moved, draws, augmentation)
+    return ops.cast(ops.round(moved), "uint8")
+
+
+def _shift_channels(images: tf.Tensor, draws: tf.Tensor, most: float) -> tf.Tensor:
+    """Adds one number to all values of an image and keeps them in its range, as Keras's ImageDataGenerator."""
+    darkest, brightest = (each(images, axis=(1, 2, 3), keepdims=True) for each in (ops.min, ops.max))
+    return ops.clip(images + _factors(draws, (-most, most)), darkest, brightest)
+
+
+def _change_color(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """Turns the hue of RGB images and scales their saturation, both by one number an image; 0 to 255."""
+    hue, saturation, value = ops.split(ops.image.rgb_to_hsv(images / 255.0), 3, axis=-1)
+    turned = ops.mod(hue + _factors(draws[:, 11], (-augmentation.hue_range, augmentation.hue_range)), 1.0)
+    scaled = ops.clip(saturation * _factors(draws[:, 12], augmentation.factors("saturation_range")), 0, 1)
+    return 255.0 * ops.image.hsv_to_rgb(ops.concatenate([turned, scaled, value], axis=-1))
 
 
 def affine_matrix(draws: tf.Tensor, augmentation: Augmentation, size: int) -> tf.Tensor:

@@ -1,9 +1,8 @@
-"""Decodes PNG and JPEG files to square 8-bit gray images, with the same TensorFlow operations as in Serving."""
+"""Decodes PNG and JPEG files to square 8-bit images, gray or RGB, with the same TensorFlow operations as in Serving."""
 
 from __future__ import annotations
 
 import io
-import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -12,24 +11,13 @@ from PIL import ExifTags, Image
 
 from radiograft.config.data import PAD
 from radiograft.imaging import file_header, formats
-from radiograft.imaging.geometry import ImageInput
+from radiograft.imaging.color import CORRUPTION_ERRORS
+from radiograft.imaging.geometry import GRAY, RGB, ImageInput
 from radiograft.imaging.limits import check_not_too_small, check_size
 
-# Pillow wraps exceptions raised in a header but not those raised in chunks after the pixels.
-CORRUPTION_ERRORS = (
-    OSError,
-    Image.DecompressionBombError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    TypeError,
-    struct.error,
-)
 MAX_SCANS = 100  # of a JPEG: encoders write about ten, and decoding takes one pass over all pixels per scan
 FLIPPED, MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations whose rows and columns are reversed
 START_OF_SCAN = b"\xff\xda"  # cannot occur within a scan
-COLOR_THRESHOLD = 24  # difference between a pixel's channels; JPEG artifacts in gray images stay below
-MIN_COLOR_FRACTION = 0.01  # of the pixels; a colored marker stays below
 
 
 class ImageHeader(NamedTuple):
@@ -43,43 +31,51 @@ class ImageHeader(NamedTuple):
 def decode(content: tf.Tensor, target: ImageInput) -> tf.Tensor:
     """Decodes a PNG or JPEG, turns it upright as its EXIF orientation says, and resizes it with antialiasing.
 
-    Color becomes luminance, alpha is dropped and 16 bits are reduced to 8.
+    For a gray target, color becomes luminance; for an RGB target, gray is repeated in three channels. Alpha is dropped
+    and 16 bits are reduced to 8.
 
     Args:
         content: Scalar string tensor, the encoded file.
-        target: Side of the square, treatment of the aspect ratio, and range of 16-bit values.
+        target: Side of the square, treatment of the aspect ratio, range of 16-bit values, and number of channels.
 
     Returns:
-        uint8 [size, size, 1].
+        uint8 [size, size, channels].
 
     Raises:
         tf.errors.InvalidArgumentError: The content is not a PNG or JPEG, or is truncated.
     """
-    header = file_header.parse_header(content)
+    header, channels = file_header.parse_header(content), target.channels
     image = tf.cond(
         header.inks > 3,
-        lambda: _decode_cmyk(content),
-        lambda: tf.io.decode_image(content, channels=1, expand_animations=False),
+        lambda: _decode_cmyk(content, channels),
+        lambda: tf.io.decode_image(content, channels=channels, expand_animations=False),
     )
     if target.gray_range:
         image = tf.cond(
             header.has_16_bits,
-            lambda: _scale(tf.io.decode_png(content, channels=1, dtype=tf.uint16), *target.gray_range),
+            lambda: _scale(tf.io.decode_png(content, channels=channels, dtype=tf.uint16), *target.gray_range),
             lambda: tf.cast(image, tf.float32),
         )
-    image.set_shape([None, None, 1])
+    image.set_shape([None, None, channels])
     image = tf.cond(header.orientation > 1, lambda: _turn_upright(image, header.orientation), lambda: image)
-    image.set_shape([None, None, 1])
+    image.set_shape([None, None, channels])
     height, width = tf.unstack(tf.shape(image)[:2])
     # Resizing rows, then columns, with the other axis as channels is faster and bit-identical to tf.image.resize.
-    resized_rows = _resize_rows(tf.reshape(image, [height, width]), height, width, target)
-    resized = tf.transpose(_resize_rows(tf.transpose(resized_rows), width, height, target))
-    return tf.cast(tf.round(resized[..., tf.newaxis]), tf.uint8)  # weighted means stay within 0 to 255
+    rows = _resize_rows(tf.reshape(image, [height, width * channels]), height, width, target)
+    columns = tf.reshape(_exchange_axes(rows, width, channels), [width, target.size * channels])
+    resized = _exchange_axes(_resize_rows(columns, width, height, target), target.size, channels)
+    return tf.cast(tf.round(resized), tf.uint8)  # weighted means stay within 0 to 255
 
 
-def _decode_cmyk(content: tf.Tensor) -> tf.Tensor:
+def _exchange_axes(rows: tf.Tensor, columns: tf.Tensor | int, channels: int) -> tf.Tensor:
+    """Returns [columns, rows, channels] for [rows, columns x channels]."""
+    return tf.transpose(tf.reshape(rows, [tf.shape(rows)[0], columns, channels]), [1, 0, 2])
+
+
+def _decode_cmyk(content: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a JPEG with four inks; TensorFlow converts them to RGB, but not to gray."""
-    return tf.image.rgb_to_grayscale(tf.io.decode_jpeg(content, channels=3))
+    image = tf.io.decode_jpeg(content, channels=RGB)
+    return tf.image.rgb_to_grayscale(image) if channels == GRAY else image
 
 
 def _scale(image: tf.Tensor, low: int, high: int) -> tf.Tensor:
@@ -88,7 +84,7 @@ def _scale(image: tf.Tensor, low: int, high: int) -> tf.Tensor:
 
 
 def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Applies an EXIF orientation, 2 to 8, to [height, width, 1]: first a transposition, then the mirrors."""
+    """Applies an EXIF orientation, 2 to 8, to [height, width, channels]: first a transposition, then the mirrors."""
     image = tf.cond(orientation > 4, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     steps = [tf.where(tf.reduce_any(tf.equal(orientation, mirrored)), -1, 1) for mirrored in (FLIPPED, MIRRORED)]
     return image[:: steps[0], :: steps[1]]
@@ -125,8 +121,12 @@ class ServedImage(NamedTuple):
     mode: str = ""
 
 
-def as_served(content: bytes) -> ServedImage:
+def as_served(content: bytes, channels: int = GRAY) -> ServedImage:
     """Returns a PNG or JPEG file unchanged, and BMP, DICOM, GIF, TIFF and WebP images encoded as PNG.
+
+    Args:
+        content: The file.
+        channels: Of the model; DICOM files in color are read only for a model of RGB images.
 
     Raises:
         TooSmallError: A side of a converted image is below MIN_SIDE.
@@ -137,7 +137,7 @@ def as_served(content: bytes) -> ServedImage:
     if kind == formats.DICOM:
         from radiograft.imaging import dicom
 
-        return ServedImage(encode_png(dicom.read(content).pixels), kind)
+        return ServedImage(encode_png(dicom.read(content, channels).pixels), kind)
     if kind in formats.CONVERTED:
         pixels, mode = formats.to_pixels(content, kind)
         return ServedImage(encode_png(pixels), mode)
@@ -174,19 +174,3 @@ def _is_transposed(exif: bytes) -> bool:
         return tags.get(ExifTags.Base.Orientation) in range(5, 9)
     except CORRUPTION_ERRORS:
         return False
-
-
-def has_color(content: bytes) -> bool:
-    """Returns whether more than MIN_COLOR_FRACTION of an image is colored, as in photographs, overlays and Doppler.
-
-    Raises:
-        ValueError: Pillow cannot read the image, for example because of a corrupt text chunk after the pixels of a
-            PNG, which TensorFlow ignores.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=formats.SERVED) as image:
-            image.draft("RGB", (256, 256))
-            channels = np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BOX), "int16")
-    except CORRUPTION_ERRORS as error:
-        raise ValueError("not a readable image") from error
-    return bool((np.ptp(channels, axis=2) > COLOR_THRESHOLD).mean() > MIN_COLOR_FRACTION)

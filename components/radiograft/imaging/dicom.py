@@ -11,7 +11,6 @@ import errno
 import io
 import logging
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, BinaryIO, NamedTuple, cast
@@ -31,30 +30,23 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
-from radiograft.imaging import dicom_pixels
+from radiograft.imaging import dicom_pixels, stream_size
 from radiograft.imaging.formats import DICOM, HEAD_BYTES, UnsupportedFileError, recognize
+from radiograft.imaging.geometry import GRAY, RGB
 from radiograft.imaging.limits import check_size
-from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, projection
+from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, MANUFACTURERS, OTHER_VIEW, VIEWS, projection
 from radiograft.storage import StorageError
 
 RADIOGRAPHS = ("CR", "DX", "RG")
+PHOTOGRAPHS = ("DMS", "ES", "GM", "OP", "SM", "XC")  # skin, endoscopy, microscopy, eye, slides, external camera
 OTHER_MODALITIES = (
     "CT", "DOC", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "PX", "RF", "RTDOSE", "RTIMAGE", "RTPLAN",
-    "RTSTRUCT", "SC", "SEG", "SR", "US", "XA", "XC",
+    "RTSTRUCT", "SC", "SEG", "SR", "US", "XA", *PHOTOGRAPHS,
 )  # fmt: skip
-OTHER_VIEW = "OTHER"
-VIEWS = (
-    "PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "L",
-    "XTABLE LATERAL", "CROSS TABLE LATERAL", "LPO", "RPO", "LAO", "RAO", "SWIMMERS", "OBLIQUE", "AXIAL", "LORDOTIC",
-    "AP AXIAL", "AP LORDOTIC", "DECUBITUS", "LATERAL DECUBITUS", "AP SUPINE", "AP ERECT", "AP PORTABLE", "PA ERECT",
-    "PA LATERAL", "TANGENTIAL", "STENVERS", "TOWNE", "CALDWELL", "WATERS", OTHER_VIEW,
-)  # fmt: skip
+COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # photometric interpretations that become RGB
+IN_COLOR = "DICOM file in color"
 FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
-MANUFACTURERS = (
-    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
-    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
-)  # fmt: skip
 DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
     "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
@@ -64,7 +56,7 @@ DESCRIPTION = (
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
+    "PixelPaddingRangeLimit", "PlanarConfiguration",
 )  # fmt: skip
 DISK_ERRORS = (errno.EIO, errno.ESTALE)  # the file itself may be intact
 SYNTAXES = {  # by whether the value representation is implicit, and whether the bytes are in little-endian order
@@ -72,7 +64,6 @@ SYNTAXES = {  # by whether the value representation is implicit, and whether the
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
-JPEG_FRAMES = (0xC0, 0xC1, 0xC3, 0xF7)  # frame markers: baseline, extended, lossless, JPEG-LS
 
 # Warnings and logs of pydicom quote tags, including names.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -95,7 +86,7 @@ class Tags(NamedTuple):
         laterality: One of LATERALITIES, or None.
         for_processing: Whether the pixels are raw detector values (PresentationIntentType), which viewers do not show.
         sex: One of SEXES, or None.
-        age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, or None.
+        age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, also years without the letter; or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
         manufacturer: One of MANUFACTURERS, `other`, or None.
     """
@@ -112,8 +103,16 @@ class Tags(NamedTuple):
     for_processing: bool = False
 
 
+class Frame(NamedTuple):
+    """Size of the stored pixels, and the directions of their rows and columns (PatientOrientation), () if unknown."""
+
+    height: int
+    width: int
+    orientation: tuple[str, ...]
+
+
 class Radiograph(NamedTuple):
-    """Upright pixels with bright bones, uint8 [height, width], and the tags."""
+    """Upright pixels and the tags: uint8 [height, width] with bright bones, or RGB, uint8 [height, width, 3]."""
 
     pixels: np.ndarray
     tags: Tags
@@ -125,21 +124,35 @@ def read_tags(file: IO[bytes]) -> Tags:
         return _tags(_dataset(file, DESCRIPTION))
 
 
-def read(content: bytes) -> Radiograph:
+def read_frame(file: IO[bytes]) -> Frame:
+    """Reads how the pixels are stored without reading them; raises UnsupportedDicomError as `read` does."""
+    with _translate_errors():
+        dataset = _dataset(file, (*DESCRIPTION, "PatientOrientation"))
+        return Frame(int(dataset.Rows), int(dataset.Columns), tuple(dataset.get("PatientOrientation") or ()))
+
+
+def read(content: bytes, channels: int = GRAY) -> Radiograph:
     """Decodes a radiograph of up to 16 bits: raw, run length, JPEG, JPEG lossless, JPEG-LS or JPEG 2000.
 
     Rescaling and the first VOI LUT or window are applied; without a LUT or window, the range of the stored values is
     stretched to 8 bits. MONOCHROME1 is inverted. If PatientOrientation is present, the image is flipped so that the
-    head is up and the patient's left is on the right.
+    head is up and the patient's left is on the right. Photographs in color become RGB.
+
+    Args:
+        content: The file.
+        channels: 3 if images in color are accepted, 1 if not.
 
     Raises:
-        UnsupportedDicomError: The content is not a DICOM file, has another modality, several frames, color, no pixels
-            or more than MAX_PIXELS pixels (checked before decompression), or is corrupt.
+        UnsupportedDicomError: The content is not a DICOM file, has another modality, several frames, no pixels, color
+            that is not accepted, or more than MAX_PIXELS pixels (checked before decompression), or is corrupt.
     """
     with _translate_errors():
         dataset = _dataset(io.BytesIO(content), (*DESCRIPTION, *PIXELS))
+        if dataset.SamplesPerPixel == RGB and channels == GRAY:
+            raise UnsupportedDicomError(IN_COLOR)
         _check_stream(dataset)
-        return Radiograph(dicom_pixels.to_gray(dataset), _tags(dataset))
+        convert = dicom_pixels.to_rgb if dataset.SamplesPerPixel == RGB else dicom_pixels.to_gray
+        return Radiograph(convert(dataset), _tags(dataset))
 
 
 @contextlib.contextmanager
@@ -161,7 +174,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
-    """Reads the given tags of a file and checks that it contains a single gray radiograph of supported size.
+    """Reads the given tags of a file and checks that it contains a single image of a supported kind and size.
 
     A preamble may be missing. Missing tags get the values with which viewers display such files.
     """
@@ -195,15 +208,19 @@ def _refuse_other_files(file: IO[bytes]) -> None:
 
 def _check_kind(dataset: Dataset) -> None:
     modality = str(dataset.get("Modality", ""))
-    if modality not in RADIOGRAPHS:
+    is_rgb = dataset.SamplesPerPixel == RGB and dataset.PhotometricInterpretation in COLORS
+    if modality not in ((*RADIOGRAPHS, *PHOTOGRAPHS) if is_rgb else RADIOGRAPHS):
         name = modality if modality in OTHER_MODALITIES else "unknown"
         raise UnsupportedDicomError(f"modality {name} is not a radiograph ({', '.join(RADIOGRAPHS)})")
     if "Rows" not in dataset or "Columns" not in dataset:
         raise UnsupportedDicomError("DICOM file without pixels")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UnsupportedDicomError("DICOM file with several frames")
-    if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnsupportedDicomError("DICOM file in color")
+    is_gray = dataset.SamplesPerPixel == GRAY and dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    if not (is_gray or is_rgb):
+        raise UnsupportedDicomError(IN_COLOR)
+    if is_rgb and dataset.BitsAllocated != 8:
+        raise UnsupportedDicomError(f"{IN_COLOR} with other than 8 bits per sample")
     if not 1 <= dataset.BitsStored <= dataset.BitsAllocated <= 16:
         raise UnsupportedDicomError("DICOM file with more than 16 bits per pixel")
     try:
@@ -220,8 +237,8 @@ def _check_stream(dataset: Dataset) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in (*JPEG2000TransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        stated = _jpeg2000_size(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg_size(frame)
-        if stated != (dataset.Rows, dataset.Columns, 1):
+        stated = stream_size.of_jpeg2000(frame) if syntax in JPEG2000TransferSyntaxes else stream_size.of_jpeg(frame)
+        if stated != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
             raise UnsupportedDicomError("corrupt DICOM file")
 
 
@@ -233,25 +250,9 @@ def _complete(dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = SYNTAXES[cast(tuple[bool, bool], dataset.original_encoding)]
     if "HighBit" not in dataset:
         dataset.HighBit = dataset.BitsStored - 1
-    if "PixelRepresentation" not in dataset:
-        dataset.PixelRepresentation = 0
-
-
-def _jpeg2000_size(stream: bytes) -> tuple[int, int, int]:
-    """Reads rows, columns and components from the SIZ marker, which comes first (ISO/IEC 15444-1, A.5.1)."""
-    if stream[:4] != b"\xff\x4f\xff\x51":
-        raise UnsupportedDicomError("corrupt DICOM file")
-    right, bottom, left, top = struct.unpack(">4I", stream[8:24])
-    return bottom - top, right - left, int.from_bytes(stream[40:42], "big")
-
-
-def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
-    """Reads rows, columns and components from the frame header (ISO/IEC 10918-1, B.2.2)."""
-    offset = 2
-    while stream[offset] == 0xFF and stream[offset + 1] not in JPEG_FRAMES:
-        offset += 2 + int.from_bytes(stream[offset + 2 : offset + 4], "big")
-    rows, columns, components = struct.unpack(">HHB", stream[offset + 5 : offset + 10])
-    return rows, columns, components
+    for keyword in ("PixelRepresentation", "PlanarConfiguration"):
+        if keyword not in dataset:
+            setattr(dataset, keyword, 0)
 
 
 def _manufacturer(text: str) -> str | None:
@@ -274,7 +275,7 @@ def _tags(dataset: Dataset) -> Tags:
         instance_uid=str(dataset.get("SOPInstanceUID") or "").strip(),
         view=_view(text("ViewPosition"), dataset),
         sex=one_of(SEXES, "PatientSex"),
-        age=age if re.fullmatch(r"\d{1,3}[YMWD]", age) else None,
+        age=age if re.fullmatch(r"\d{1,3}[YMWD]?", age) else None,
         burned_in=text("BurnedInAnnotation") == "YES",
         body_part=BODY_PARTS.get(text("BodyPartExamined")),
         laterality=one_of(LATERALITIES, "ImageLaterality") or one_of(LATERALITIES, "Laterality"),

@@ -1,4 +1,4 @@
-"""Converts the stored values of a DICOM radiograph to displayed gray: upright, 8 bits, bright bones."""
+"""Converts the stored values of a DICOM image to displayed ones of 8 bits: upright, gray with bright bones, or RGB."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def to_gray(dataset: Dataset) -> np.ndarray:
     return orient_upright(pixels, dataset.get("PatientOrientation") or ())
 
 
+def to_rgb(dataset: Dataset) -> np.ndarray:
+    """Decodes a dataset of one frame and three samples of 8 bits; pydicom converts YBR to RGB.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        Exception: Any error of pydicom or NumPy, if the pixels are corrupt.
+    """
+    dataset.pixel_array_options(index=0)  # a stream may contain more frames than the tags declare
+    return orient_upright(dataset.pixel_array.astype(np.uint8), dataset.get("PatientOrientation") or ())
+
+
 def find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Returns which pixels are padding (PS3.3 C.7.5.1.1.2), bool [height, width]; none if all would be.
 
@@ -65,7 +78,7 @@ def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray
     """Flips and transposes an image: columns run to the feet and, in a frontal view, rows to the patient's left.
 
     Args:
-        pixels: [height, width].
+        pixels: [height, width] or [height, width, 3].
         orientation: Directions of rows and columns (PS3.3 C.7.6.1.1.1), such as `L` and `F`. If empty, the image is
             returned as stored.
     """
@@ -73,12 +86,32 @@ def orient_upright(pixels: np.ndarray, orientation: Sequence[str]) -> np.ndarray
         return pixels
     along, down = (direction[:1] for direction in orientation)
     if along in ("H", "F"):
-        pixels, along, down = pixels.T, down, along
+        pixels, along, down = pixels.swapaxes(0, 1), down, along
     if down == "H":
         pixels = pixels[::-1]
     if along == "R":
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def orient_boxes(corners: np.ndarray, orientation: Sequence[str]) -> np.ndarray:
+    """Returns boxes on the stored image as boxes on the image that `orient_upright` returns.
+
+    Args:
+        corners: float64 [boxes, 4]: x and y of the upper left corner, width and height, as fractions of the image.
+        orientation: As in `orient_upright`.
+    """
+    if len(orientation) != 2:
+        return corners
+    along, down = (direction[:1] for direction in orientation)
+    x, y, width, height = np.asarray(corners, np.float64).T
+    if along in ("H", "F"):
+        x, y, width, height, along, down = y, x, height, width, down, along
+    if down == "H":
+        y = 1 - y - height
+    if along == "R":
+        x = 1 - x - width
+    return np.stack([x, y, width, height], axis=1)
 
 
 def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:

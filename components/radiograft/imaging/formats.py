@@ -6,8 +6,9 @@ import io
 import re
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
+from radiograft.config.data import MAX_GRAY
 from radiograft.config.data_policy import UNREADABLE
 from radiograft.imaging.limits import check_not_too_small, check_size
 
@@ -42,6 +43,7 @@ REASONS = {
     "Git LFS": "Git LFS pointer instead of an image: run git lfs pull",
     "HTML": "web page instead of an image: download the file again",
     DICOM: "DICOM file: set data_format=dicom",
+    **{kind: f"{kind} archive, which is not read: unpack it" for kind in ("RAR", "7z", "tar")},
 }
 ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
           OverflowError, EOFError)  # fmt: skip
@@ -76,22 +78,34 @@ def to_pixels(content: bytes, kind: str) -> tuple[np.ndarray, str]:
 
     Raises:
         TooSmallError: A side is below MIN_SIDE.
-        UnsupportedFileError: The file is truncated or corrupt, or has several frames or more than 16 bits.
+        UnsupportedFileError: The file is truncated or corrupt, or has several frames, floating-point values, values
+            above 65,535 or 16 bits per color channel, of which Pillow reads only 8.
         ValueError: The image has more than MAX_PIXELS pixels.
     """
     name = kind.replace("WEBP", "WebP")
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             mode, width, height = image.mode, image.width, image.height
-            frames = getattr(image, "is_animated", False)
-            if not frames and mode not in ("I", "F") and _is_allowed(height, width):
+            unsupported = _unsupported_kind(image)
+            if not unsupported and _is_allowed(height, width):
                 return _pixels(ImageOps.exif_transpose(image)), mode
+    except UnsupportedFileError as error:
+        raise UnsupportedFileError(f"{name} image with {error}") from None
     except ERRORS as error:
         raise UnsupportedFileError(f"{name} image that is truncated, corrupt or of an unsupported kind") from error
     check_size(height, width)
     check_not_too_small(height, width)
-    more = "several frames" if frames else "more than 16 bits per pixel"
-    raise UnsupportedFileError(f"{name} image with {more}")
+    raise UnsupportedFileError(f"{name} image with {unsupported}")
+
+
+def _unsupported_kind(image: Image.Image) -> str:
+    """Returns what in the header of an image is not supported, or ""."""
+    if getattr(image, "is_animated", False):
+        return "several frames"
+    if image.mode == "F":
+        return "floating-point gray values: convert it to 16 bits"
+    bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (8,))
+    return "16 bits per color channel: convert it to 8 bits" if len(bits) > 1 and max(bits) > 8 else ""
 
 
 def _is_allowed(height: int, width: int) -> bool:
@@ -104,6 +118,9 @@ def _is_allowed(height: int, width: int) -> bool:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > MAX_GRAY:
+            raise UnsupportedFileError(f"gray values outside 0 to {MAX_GRAY:,}: convert it to 16 bits")
+        return values.astype(np.uint16)
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))

@@ -10,6 +10,7 @@ import numpy as np
 from radiograft.config.data import PAD, STRETCH
 
 GrayRange = tuple[int, int]
+GRAY, RGB = 1, 3  # channels of an image
 
 
 class ImageInput(NamedTuple):
@@ -20,11 +21,13 @@ class ImageInput(NamedTuple):
         resize: `stretch` ignores the aspect ratio; `pad` keeps it and adds black borders of equal width.
         gray_range: values of 16-bit images that become black and white; None divides by 256, so that only images that
             use all 16 bits fill the 8 bits.
+        channels: 1 for gray, 3 for RGB.
     """
 
     size: int
     resize: str = STRETCH
     gray_range: GrayRange | None = None
+    channels: int = GRAY
 
 
 def as_range(values: Sequence[int] | None) -> GrayRange | None:
@@ -61,7 +64,7 @@ def without_borders(square: np.ndarray, height: int, width: int, target: ImageIn
     """Returns the part of a square that shows the image, stretched to the square by repeating or leaving out pixels.
 
     Args:
-        square: [size, size, 1], an image that was converted to `target`.
+        square: [size, size, channels], an image that was converted to `target`.
         height, width: sides of the original image in pixels.
         target: the square.
     """

@@ -1,4 +1,7 @@
-"""Which projection a radiograph shows, from the spellings of NIH, CheXpert, MIMIC-CXR, PadChest and DICOM."""
+"""Which projection a radiograph shows, from the spellings of NIH, CheXpert, MIMIC-CXR, PadChest and DICOM.
+
+Also the fixed vocabularies of the values that are read from DICOM tags.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,17 @@ BODY_PARTS = {  # PS3.16 annex L, and spellings of manufacturers: the part they 
                                "SHOULDER", "STERNUM", "THIGH", "THUMB", "TIBIA FIBULA", "TOE", "WRIST", "WHOLEBODY")},
 }  # fmt: skip
 LATERALITIES = ("L", "R", "B", "U")
+OTHER_VIEW = "OTHER"
+VIEWS = (
+    "PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "L",
+    "XTABLE LATERAL", "CROSS TABLE LATERAL", "LPO", "RPO", "LAO", "RAO", "SWIMMERS", "OBLIQUE", "AXIAL", "LORDOTIC",
+    "AP AXIAL", "AP LORDOTIC", "DECUBITUS", "LATERAL DECUBITUS", "AP SUPINE", "AP ERECT", "AP PORTABLE", "PA ERECT",
+    "PA LATERAL", "TANGENTIAL", "STENVERS", "TOWNE", "CALDWELL", "WATERS", OTHER_VIEW,
+)  # fmt: skip
+MANUFACTURERS = (
+    "AGFA", "CANON", "CARESTREAM", "DRTECH", "FUJI", "GE", "HOLOGIC", "KODAK", "KONICA", "PHILIPS", "SAMSUNG",
+    "SHIMADZU", "SIEMENS", "SWISSRAY", "TOSHIBA", "VIEWORKS",
+)  # fmt: skip
 
 
 def projection(view: str) -> str:

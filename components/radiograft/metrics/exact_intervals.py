@@ -79,6 +79,31 @@ def f1_interval(value: float, patients: int) -> Estimate:
     return {**proportion, "value": value, "low": low, "high": high}
 
 
+def scaled_interval(value: float, maximum: float, trials: int) -> Estimate:
+    """Computes the interval of a mean of values between 0 and `maximum`.
+
+    Example:
+        >>> round(scaled_interval(0.0, 2.0, 10)["high"], 3)
+        0.617
+    """
+    interval = proportion_interval(value / maximum, trials)
+    low, high = (maximum * (bound or 0.0) for bound in (interval["low"], interval["high"]))
+    return {**interval, "value": value, "low": min(low, value), "high": max(high, value)}
+
+
+def kappa_interval(observed: float, expected: float, trials: int) -> Estimate:
+    """Computes the interval of a weighted kappa, 1 - observed / expected, for fixed expected disagreement.
+
+    Args:
+        observed: mean disagreement, 0 to 1.
+        expected: mean disagreement if truth and prediction were independent, above 0.
+        trials: number of independent trials, at least 1.
+    """
+    disagreement = proportion_interval(observed, trials)
+    low, high = (1 - (bound or 0.0) / expected for bound in (disagreement["high"], disagreement["low"]))
+    return {**disagreement, "value": 1 - observed / expected, "low": max(low, -1.0), "high": high}
+
+
 def mean_interval(estimates: Sequence[Estimate]) -> Estimate:
     """Returns the mean of estimates with the means of their bounds, which is conservative; one estimate is unchanged.
 

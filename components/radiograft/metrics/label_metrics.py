@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from radiograft.config.evaluation import OperatingPoint
 from radiograft.data.catalog import label_column, score_column
@@ -42,7 +42,9 @@ class RankedLabel:
     Attributes:
         ranking: the images with known truth.
         patients: (n,) patient code of each ranked image.
-        threshold: images with a score at or above it are predicted positive; None if validation lacks a class.
+        threshold: images with a score at or above it are predicted positive; None if validation lacks a class, or if
+            the classes are exclusive.
+        predicted: (n,) which ranked images are predicted positive; None if nothing decides.
         ends: positions at which the curves are evaluated, including that of the threshold.
         threshold_column: column of `cumulative_counts` that belongs to the threshold.
         min_patients: minimum number of patients with, and without, the label for it to be estimable.
@@ -52,6 +54,7 @@ class RankedLabel:
     ranking: Ranking
     patients: IntArray
     threshold: float | None
+    predicted: NDArray[np.bool_] | None
     ends: IntArray
     threshold_column: int
     min_patients: int
@@ -60,7 +63,7 @@ class RankedLabel:
     @property
     def estimable(self) -> bool:
         smaller_class = min(self.count_patients(1.0), self.count_patients(0.0))
-        return self.threshold is not None and smaller_class >= self.min_patients
+        return self.predicted is not None and smaller_class >= self.min_patients
 
     @property
     def n_patients(self) -> int:
@@ -72,20 +75,32 @@ class RankedLabel:
 
 
 def rank_label(
-    truth: ArrayLike, scores: ArrayLike, patients: IntArray, threshold: float | None, min_patients: int = 1
+    truth: ArrayLike,
+    scores: ArrayLike,
+    patients: IntArray,
+    threshold: float | None,
+    min_patients: int = 1,
+    decision: NDArray[np.bool_] | None = None,
 ) -> RankedLabel:
     """Ranks the images of one label and locates the threshold among them.
+
+    Args:
+        decision: (n,) which images are predicted positive, if the classes are exclusive; no threshold is then needed.
 
     Raises:
         ValueError: as in `rank_scores`.
     """
     ranking = rank_scores(truth, scores)
-    predicted = 0 if threshold is None else int(np.count_nonzero(ranking.scores >= threshold))
-    ends = np.union1d(roc_vertices(ranking), [predicted - 1] if predicted else []).astype(np.int64)
-    column = int(np.searchsorted(ends, predicted - 1, side="right"))
+    predicted = decision[ranking.rows] if decision is not None else None
+    n_above = 0
+    if threshold is not None and predicted is None:
+        predicted = ranking.scores >= threshold
+        n_above = int(np.count_nonzero(predicted))
+    ends = np.union1d(roc_vertices(ranking), [n_above - 1] if n_above else []).astype(np.int64)
+    column = int(np.searchsorted(ends, n_above - 1, side="right"))
     errors = np.zeros(np.size(truth))
     errors[ranking.rows] = (ranking.scores - ranking.truth) ** 2
-    return RankedLabel(ranking, patients[ranking.rows], threshold, ends, column, min_patients, errors)
+    return RankedLabel(ranking, patients[ranking.rows], threshold, predicted, ends, column, min_patients, errors)
 
 
 def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
@@ -95,13 +110,16 @@ def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
         weights: (b, n) the number of times that each image of the split counts.
 
     Returns:
-        (b, 9); NaN if a weighting lacks the images that a statistic needs, and all NaN without a threshold.
+        (b, 9); NaN if a weighting lacks the images that a statistic needs, and all NaN if nothing decides.
     """
-    if label.threshold is None:
+    if label.predicted is None:
         return np.full((len(weights), len(STATISTICS)), np.nan)
     tp_curve, fp_curve = cumulative_counts(label.ranking, label.ends, weights)
     positives, negatives = tp_curve[:, -1], fp_curve[:, -1]
-    tp, fp = tp_curve[:, label.threshold_column], fp_curve[:, label.threshold_column]
+    if label.threshold is None:
+        tp, fp = _count_predicted(label, label.predicted, weights)
+    else:
+        tp, fp = tp_curve[:, label.threshold_column], fp_curve[:, label.threshold_column]
     tn, predicted, known = negatives - fp, tp + fp, positives + negatives
     both_classes = (positives > 0) & (negatives > 0)  # with one class, PPV and NPV would be 0 or 1 for any model
     columns = [
@@ -117,6 +135,15 @@ def compute_statistics(label: RankedLabel, weights: FloatArray) -> FloatArray:
         safe_ratio(np.einsum("bn,n->b", weights, label.squared_errors), known),
     ]
     return np.stack(columns, axis=1)
+
+
+def _count_predicted(
+    label: RankedLabel, predicted: NDArray[np.bool_], weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Counts true and false positives, each (b,), of a decision that is not a threshold."""
+    rows, positive = label.ranking.rows, label.ranking.truth == 1
+    tp, fp = (np.take(weights, rows[predicted & mask], axis=1).sum(axis=1) for mask in (positive, ~positive))
+    return tp, fp
 
 
 def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
@@ -152,7 +179,7 @@ def summarize_label(label: RankedLabel, statistics: FloatArray) -> LabelMetrics:
         "f1": estimates["f1"],
         "brier": estimates["brier"],
         "threshold": label.threshold,
-        "confusion": _confusion_matrix(label.ranking, label.threshold),
+        "confusion": _confusion_matrix(label),
         "estimable": label.estimable,
     }
 
@@ -162,7 +189,8 @@ def exact_estimate(label: RankedLabel, name: str, value: float) -> Estimate:
     if name == "auroc":
         classes = (label.count_patients(1.0), label.count_patients(0.0))
         return exact_intervals.auroc_pair_interval(value, *classes, label.n_patients)
-    truth, predicted = label.ranking.truth == 1, label.ranking.scores >= (label.threshold or 0.0)
+    truth = label.ranking.truth == 1
+    predicted = label.ranking.scores >= 0 if label.predicted is None else label.predicted
     if name == "f1":
         return exact_intervals.f1_interval(value, len(np.unique(label.patients[truth | predicted])))
     denominators = {
@@ -192,10 +220,10 @@ def _delong_estimate(label: RankedLabel) -> Estimate:
     return delong.auroc_interval(label.ranking.truth, label.ranking.scores, label.patients)
 
 
-def _confusion_matrix(ranking: Ranking, threshold: float | None) -> list[list[int]] | None:
-    if threshold is None:
+def _confusion_matrix(label: RankedLabel) -> list[list[int]] | None:
+    if label.predicted is None:
         return None
-    predicted = ranking.scores >= threshold
+    ranking, predicted = label.ranking, label.predicted
     tp, fp = int(ranking.truth[predicted].sum()), int((1 - ranking.truth[predicted]).sum())
     return [[ranking.negatives - fp, fp], [ranking.positives - tp, tp]]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import compress
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
@@ -20,8 +21,17 @@ from radiograft.metrics.label_metrics import (
     rank_label,
     summarize_label,
 )
+from radiograft.metrics.multiclass import (
+    ExclusiveClasses,
+    compute_class_statistics,
+    decide_classes,
+    predict_classes,
+    read_classes,
+    summarize_classes,
+)
 from radiograft.metrics.ranking import (
     FloatArray,
+    IntArray,
     area_under_roc,
     cumulative_counts,
     rank_scores,
@@ -111,20 +121,24 @@ def evaluate_predictions(
     bootstrap_samples: int,
     seed: int,
     min_patients: int = 1,
+    classes: ExclusiveClasses | None = None,
 ) -> SplitMetrics:
     """Computes the metrics of every label of one split and their mean, with 95% intervals from resampled patients.
 
     All labels share the same resamples. A resample that lacks a class of a label is skipped for that label and for
     the mean. A label that is not estimable has neither AUROC nor average precision and is excluded from the mean.
+    If the labels are exclusive classes, each is evaluated against the rest at the decision for the highest score.
 
     Args:
         predictions: one row per image: `image_id`, `patient_id`, and for each label `label:<name>` (0.0, 1.0 or NaN
             for unknown) and `score:<name>` (0 to 1).
         labels: label names.
-        thresholds: label to threshold, chosen on validation; a label without one is not estimable.
+        thresholds: label to threshold, chosen on validation; a label without one is not estimable. Not used for
+            exclusive classes.
         bootstrap_samples: number of resamples; below 40, no intervals are computed.
         seed: seed of the resampling.
         min_patients: minimum number of patients with, and without, a label for it to be estimable.
+        classes: describes the labels if they are exclusive classes, else None.
 
     Returns:
         Metrics that are valid JSON: numbers, strings and None, without NaN.
@@ -134,30 +148,61 @@ def evaluate_predictions(
     """
     _check_columns(predictions, labels)
     patients = encode_patients(predictions["patient_id"])
-    ranked = [
+    ranked = rank_labels(predictions, labels, patients, {} if classes else thresholds, min_patients, classes)
+    decided = (
+        decide_classes(*read_classes(predictions, labels), patients, labels, classes, min_patients) if classes else None
+    )
+    shape = (len(labels), len(STATISTICS))
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        by_label = np.stack([compute_statistics(label, weights) for label in ranked], axis=1).reshape(len(weights), -1)
+        return by_label if decided is None else np.hstack([by_label, compute_class_statistics(decided, weights)])
+
+    values = bootstrap_by_patient(patients, statistic, bootstrap_samples, seed)
+    statistics = values[:, : math.prod(shape)].reshape(-1, *shape)
+    by_label = zip(labels, ranked, statistics.swapaxes(0, 1), strict=True)
+    metrics = {name: summarize_label(label, column) for name, label, column in by_label}
+    found = SplitMetrics(
+        n_images=len(predictions),
+        n_patients=len(np.unique(patients)),
+        labels=metrics,
+        mean=_mean(metrics, ranked, statistics),
+    )
+    if decided is not None:
+        found["classes"] = summarize_classes(decided, values[:, math.prod(shape) :])
+    return found
+
+
+def rank_labels(
+    predictions: pd.DataFrame,
+    labels: Sequence[str],
+    patients: IntArray,
+    thresholds: Mapping[str, float],
+    min_patients: int,
+    classes: ExclusiveClasses | None,
+    mask: NDArray[np.bool_] | None = None,
+) -> list[RankedLabel]:
+    """Ranks the images of every label; exclusive classes are decided by the highest score.
+
+    Args:
+        mask: (n,) the truth of the other images is taken as unknown; None for all images.
+    """
+    decisions: list[NDArray[np.bool_] | None] = [None] * len(labels)
+    if classes is not None:
+        predicted = predict_classes(predictions[[score_column(name) for name in labels]].to_numpy("float64"))
+        decisions = [predicted == index for index in range(len(labels))]
+    truth = {name: predictions[label_column(name)] for name in labels}
+    return [
         rank_label(
-            predictions[label_column(name)],
+            truth[name] if mask is None else truth[name].where(mask),
             predictions[score_column(name)],
             patients,
             thresholds.get(name),
             min_patients,
+            decision,
         )
-        for name in labels
+        for name, decision in zip(labels, decisions, strict=True)
     ]
-    statistics = bootstrap_by_patient(
-        patients,
-        lambda weights: np.stack([compute_statistics(label, weights) for label in ranked], axis=1),
-        bootstrap_samples,
-        seed,
-    )
-    by_label = zip(labels, ranked, statistics.swapaxes(0, 1), strict=True)
-    metrics = {name: summarize_label(label, values) for name, label, values in by_label}
-    return {
-        "n_images": len(predictions),
-        "n_patients": len(np.unique(patients)),
-        "labels": metrics,
-        "mean": _mean(metrics, ranked, statistics),
-    }
 
 
 def _check_columns(predictions: pd.DataFrame, labels: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
     Both signatures return the spec's outputs: probabilities float32 [n, labels].
 
     - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
-    - `pictures` takes `pictures`: float32 [n, image_size, image_size, 1], 0 to 255, rounded to integers.
+    - `pictures` takes `pictures`: float32 [n, image_size, image_size, channels], 0 to 255, rounded to integers.
     """
     ((_, image),) = spec.inputs.items()
     ((output, _),) = spec.outputs.items()

@@ -126,7 +126,7 @@ def check_tap(backbone: BackboneSpec, name: str) -> None:
     """
     if name not in backbone.taps:
         raise ValueError(
-            "model_feature_layer must be `auto`, `last` or a block's last layer, "
+            "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, "
             f"got {name!r}{did_you_mean(name, backbone.taps)}"
         )
 

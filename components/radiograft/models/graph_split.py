@@ -105,8 +105,8 @@ def pool_before_concat(network: keras.Model) -> keras.Model:
     so it must stay frozen.
     """
     end = _find_end(network)
-    if end is None or end[1].trainable:
-        return network
+    if end is None or end[1].trainable or len(_find_frontier(network, downstream_layers(network, end[-1].name))) > 1:
+        return network  # with several feature layers the classifier reads more than this pooling
     concatenation, normalization, activation, pooling = end
     pooled, start = [], 0
     for number, branch in enumerate(concatenation.input):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from radiograft.models import variables
+from radiograft.models.feature_layers import feature_parts, joining_layers
 from radiograft.models.graph import upstream_layers
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
+
+STANDARDIZATION_EPSILON = 1e-12  # the variances have a lower bound of their own
 
 
 def build_classifier(
@@ -59,15 +64,39 @@ def build_classifier(
     return keras.Model(inputs, outputs, name="classifier")
 
 
-def build_feature_extractor(backbone: keras.Model, layer: str | None = None) -> keras.Model:
-    """Returns the backbone up to a layer (by default its end) with global average pooling.
+def build_feature_extractor(backbone: keras.Model, *layers: str) -> keras.Model:
+    """Returns the backbone up to its end, or up to the deepest of some layers, with global average pooling.
+
+    The pooled outputs of several layers are joined, each channel once, and standardized, because their scales differ.
+    The standardization is a frozen BatchNormalization: `radiograft.training.feature_extraction.FeatureSet.scales`
+    returns its weights; until they are set it changes nothing.
+
+    Args:
+        layers: names of layers from the input to the output; none stands for the backbone's end.
 
     Returns:
         A network from images to float32 [n, channels] that shares the backbone's layers.
     """
-    features = backbone.get_layer(layer).output if layer else backbone.output
+    name = f"{backbone.name}_features"
+    if len(layers) > 1:
+        return keras.Model(backbone.inputs[0], _join(backbone, layers), name=name)
+    features = backbone.get_layer(layers[0]).output if layers else backbone.output
     pooling = keras.layers.GlobalAveragePooling2D(dtype="float32", name=DEFAULT_NAMES.pooling)
-    return keras.Model(backbone.inputs[0], pooling(features), name=f"{backbone.name}_features")
+    return keras.Model(backbone.inputs[0], pooling(features), name=name)
+
+
+def _join(backbone: keras.Model, layers: Sequence[str]) -> keras.KerasTensor:
+    """Pools the outputs of several layers, joins them and standardizes the result."""
+    pooled = [
+        keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{part.layer}_{part.start}_pooled")(part.tensor)
+        for part in feature_parts(backbone, layers)
+    ]
+    joined = keras.layers.Concatenate(dtype="float32", name="joined")(pooled)
+    standardized = keras.layers.BatchNormalization(
+        center=False, scale=False, epsilon=STANDARDIZATION_EPSILON, dtype="float32", name=DEFAULT_NAMES.pooling
+    )
+    standardized.trainable = False
+    return standardized(joined)
 
 
 def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
@@ -92,7 +121,8 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
     Returns:
         The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
-    float32 = upstream_layers(network, names.normalized) | {names.pooling, names.probabilities}
+    float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
+    float32.add(names.probabilities)
 
     def policy(layer: keras.Layer) -> str:
         return "float32" if layer.name in float32 else str(keras.config.dtype_policy().name)

@@ -42,7 +42,7 @@ class Predictor:
 
         Args:
             batches: inputs of the model: tensors or nested structures of tensors [n, ...], such as uint8
-                [n, size, size, 1]. Batches of any size are distributed over the devices.
+                [n, size, size, channels]. Batches of any size are distributed over the devices.
         """
         # The element spec leaves the batch size open, so a smaller last batch does not retrace the graph.
         forward = self._forward.get_concrete_function(batches.element_spec)

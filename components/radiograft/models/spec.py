@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
-from radiograft.config.data import AUTO, STRETCH
-from radiograft.imaging.geometry import GrayRange, ImageInput, as_range
+from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
+from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
 FILE = "contract.json"
@@ -39,7 +40,8 @@ class TensorNames:
     Attributes:
         image: the input.
         normalized: the input of the backbone; all layers up to it compute in float32.
-        pooling: the pooled features; its input is the activation that Grad-CAM weights.
+        pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
+            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
         probabilities: the last layer, whose activation converts logits to probabilities.
     """
 
@@ -67,7 +69,11 @@ class ModelSpec:
         tensors: names of the tensors that other parts of the program use.
         image_resize: treatment of the aspect ratio, `stretch` or `pad`, see `ImageInput`.
         gray_range: values of 16-bit images that are black and white, see `ImageInput`.
-        thresholds: decision threshold by label; only published models have them.
+        normalization: what the network does to its input before the backbone; None in contracts of older versions.
+        thresholds: decision threshold by label; only published models have them, and those of exclusive classes have
+            none.
+        channels: channels of the images: 1 for gray, 3 for RGB.
+        task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
     """
 
     image_size: int
@@ -81,34 +87,48 @@ class ModelSpec:
     thresholds: Mapping[str, float] | None = None
     image_resize: str = STRETCH
     gray_range: GrayRange | None = None
+    normalization: Normalization | None = None
+    task: str = MULTILABEL
+    channels: int = GRAY
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the labels are classes of which every image has exactly one, so that probabilities sum to 1."""
+        return self.task == MULTICLASS
 
     @property
     def image_input(self) -> ImageInput:
         """Size of the input, and how images are converted to it."""
-        return ImageInput(self.image_size, self.image_resize, self.gray_range)
+        return ImageInput(self.image_size, self.image_resize, self.gray_range, self.channels)
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
         """Inputs of the Keras network by name."""
-        side = self.image_size
-        meaning = "gray, 0 black to 255 white; the network normalizes it"
-        return {self.tensors.image: TensorInfo("uint8", (None, side, side, 1), meaning)}
+        meaning = f"{self._meaning}; the network normalizes it"
+        return {self.tensors.image: TensorInfo("uint8", self._shape, meaning)}
+
+    @property
+    def _shape(self) -> tuple[int | None, ...]:
+        return (None, self.image_size, self.image_size, self.channels)
+
+    @property
+    def _meaning(self) -> str:
+        return "gray, 0 black to 255 white" if self.channels == GRAY else "red, green and blue, 0 dark to 255 bright"
 
     @property
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs of the Keras network and of both signatures by name."""
         meaning = "probability of each label; labels are independent"
+        if self.is_exclusive:
+            meaning = "probability of each class; they sum to 1"
         return {"probabilities": TensorInfo("float32", (None, len(self.labels)), meaning)}
 
     @property
     def signatures(self) -> dict[str, dict[str, TensorInfo]]:
         """Inputs of the SavedModel's signatures by name."""
-        side = self.image_size
         return {
             SERVING_SIGNATURE: {"image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")},
-            IMAGES_SIGNATURE: {
-                "pictures": TensorInfo("float32", (None, side, side, 1), "gray, 0 black to 255 white"),
-            },
+            IMAGES_SIGNATURE: {"pictures": TensorInfo("float32", self._shape, self._meaning)},
         }
 
     def write(self, folder: Path) -> None:
@@ -146,7 +166,11 @@ class ModelSpec:
         names = ("image_size", "backbone", "weights", "cut_off", "strategy")
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
+        known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
+        known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        if stored := values.get("normalization"):
+            known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
             known |= {"head": tuple(values["head"]), "tensors": TensorNames(**values["tensors"])}
         spec = cls(**known)
@@ -156,8 +180,12 @@ class ModelSpec:
     def _check(self) -> None:
         gray = ":".join(map(str, self.gray_range)) if self.gray_range else AUTO
         Preprocess(image_size=self.image_size, image_resize=self.image_resize, image_gray_range=gray)  # checks ranges
+        if self.channels not in (GRAY, RGB):
+            raise ValueError(f"channels must be {GRAY} or {RGB}, got {self.channels!r}")
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"labels must be names, got {self.labels}")
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

@@ -42,8 +42,9 @@ class Metrics(TypedDict):
 class LabelMetrics(Metrics):
     """Metrics of one label on one split. Counts cover the images with known ground truth.
 
-    `estimable` is False if the split has too few patients with or without the label, or if there is no threshold.
-    AUROC and average precision are then None. The other metrics need a threshold and a non-zero denominator.
+    `estimable` is False if the split has too few patients with or without the label, or if nothing decides: neither
+    a threshold nor, with exclusive classes, the highest score. AUROC and average precision are then None. The other
+    metrics need a decision and a non-zero denominator. `threshold` is None for exclusive classes.
     `auroc` has a bootstrap interval over patients, `auroc_delong` DeLong's interval (see `delong.auroc_interval`).
     `ppv`, `npv` and `f1` are None if the split lacks a class.
     `confusion` is [[true negatives, false positives], [false negatives, true positives]].
@@ -67,13 +68,40 @@ class MeanMetrics(Metrics):
     labels: list[str]
 
 
+class ClassMetrics(TypedDict):
+    """Metrics of exclusive classes on one split, for the decision for the class with the highest score.
+
+    Counts cover the images of known class. `majority_class` is the most frequent class of training, and
+    `majority_accuracy` the accuracy of always predicting it. `balanced_accuracy` is the mean sensitivity of the classes
+    that the split has. `kappa` is Cohen's kappa with quadratic weights, None unless the classes are ordered. `brier` is
+    the squared distance between scores and one-hot truth, 0 to 2; `log_loss` is the cross-entropy in nats. Lower is
+    better for both. `confusion[i][j]` is the number of images of class i that are predicted as class j, `shares` the
+    same divided by the images of class i. The macro AUROC is `mean.auroc` of the split.
+    """
+
+    names: list[str]
+    n_images: int
+    n_patients: int
+    majority_class: str
+    majority_accuracy: Estimate
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    kappa: Estimate | None
+    brier: Estimate
+    log_loss: Estimate
+    confusion: list[list[int]]
+    shares: list[list[Estimate]]
+
+
 class SplitMetrics(TypedDict):
-    """Metrics of all labels of one split."""
+    """Metrics of all labels of one split. `classes` is there if the labels are exclusive classes; their metrics in
+    `labels` are then of one class against the rest."""
 
     n_images: int
     n_patients: int
     labels: dict[str, LabelMetrics]
     mean: MeanMetrics
+    classes: NotRequired[ClassMetrics]
 
 
 class CurvePoint(TypedDict):
@@ -81,6 +109,16 @@ class CurvePoint(TypedDict):
 
     layer: str
     channels: int
+    penalty: float
+    auroc: Estimate
+
+
+class ReducedCurvePoint(TypedDict):
+    """Linear probe of one layer after a dimensionality reduction, `pca`, `pls` or `lda`; `auroc` as in `CurvePoint`."""
+
+    layer: str
+    method: str
+    components: int
     penalty: float
     auroc: Estimate
 
@@ -118,12 +156,44 @@ class LabelCalibration(TypedDict):
     after: Reliability
 
 
+class ClassReliability(TypedDict):
+    """Reliability of the scores of exclusive classes.
+
+    `curve` and `expected_error` compare the highest score with the accuracy of the class that it predicts, as in
+    `Reliability`. `brier`, 0 to 2, and `log_loss`, in nats, are of all scores of an image (see `ClassMetrics`).
+    """
+
+    expected_error: float
+    brier: float
+    log_loss: float
+    curve: list[Bin]
+
+
+class ClassCalibration(TypedDict):
+    """Calibration of exclusive classes, before and after all logits were divided by one temperature.
+
+    `uninformed_brier` and `uninformed_log_loss` are those of predicting the shares of the classes for every image.
+    """
+
+    temperature: float
+    n_images: int
+    n_patients: int
+    uninformed_brier: float
+    uninformed_log_loss: float
+    before: ClassReliability
+    after: ClassReliability
+
+
 class Calibration(TypedDict):
-    """Calibration on test with temperatures from validation. The means are None if no label is estimable."""
+    """Calibration on test with temperatures from validation. The means are None if no label is estimable.
+
+    `classes` is there for exclusive classes; all labels then have its temperature.
+    """
 
     labels: dict[str, LabelCalibration]
     expected_error: float | None
     scaled_expected_error: float | None
+    classes: NotRequired[ClassCalibration]
 
 
 class Contrast(TypedDict):
@@ -133,11 +203,19 @@ class Contrast(TypedDict):
     difference: Estimate
 
 
+class GroupAccuracy(TypedDict):
+    """Accuracy of exclusive classes in a group, and that of always predicting the majority class of training."""
+
+    accuracy: Contrast
+    majority_accuracy: Estimate
+
+
 class Subgroup(TypedDict):
     """Metrics of one group of a variable.
 
     `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
     in the group and in the rest. It is empty if there are none. `labels` holds the metrics of every label in the group.
+    `classes` is there for exclusive classes if both the group and the rest have enough patients.
     """
 
     variable: str
@@ -147,6 +225,7 @@ class Subgroup(TypedDict):
     compared: list[str]
     mean: dict[str, Contrast]
     labels: dict[str, LabelMetrics]
+    classes: NotRequired[GroupAccuracy]
 
 
 class Shortcut(TypedDict):
@@ -181,6 +260,7 @@ class GateDecision(TypedDict):
     `champion` is the version in production, None if there is none. `floors` holds the minimum AUROC of each label that
     the gate checks. `labels` holds every label with an interval, with or without a minimum, and `delong` its difference
     by DeLong's method if two models were compared. `mean` is over the labels with a minimum, None if there are none.
+    If the mean itself has a minimum, `mean_floor`, it is over all labels with an interval.
     """
 
     promote: bool
@@ -191,6 +271,7 @@ class GateDecision(TypedDict):
     labels: dict[str, AurocComparison]
     delong: dict[str, Estimate]
     mean: AurocComparison | None
+    mean_floor: NotRequired[float]
 
 
 class Score(TypedDict):
@@ -269,6 +350,45 @@ class RandomBaseline(TypedDict):
     n_images: int
     n_patients: int
     split: str
+
+
+class BackboneCandidate(TypedDict):
+    """One backbone of a comparison.
+
+    Attributes:
+        backbone: its name.
+        trial: its fine-tuning from the best cut-off.
+        parameters: number of weights (scalars) of the network.
+        bytes: size of the SavedModel.
+        seconds_features, seconds_fine_tuning: duration of the last attempt of each stage.
+        curve: validation AUROC of a linear probe by layer, from input to output.
+    """
+
+    backbone: str
+    trial: Trial
+    parameters: int
+    bytes: int
+    seconds_features: float
+    seconds_fine_tuning: float
+    curve: list[tuple[str, float]]
+
+
+class ComparedBackbone(BackboneCandidate):
+    """A backbone with its mean validation AUROC over the estimable labels, and the best one's minus its own (paired).
+
+    The difference of the best one is None.
+    """
+
+    auroc: Estimate
+    difference: Estimate | None
+
+
+class BackboneComparison(TypedDict):
+    """Backbones trained on the same data, the best first, compared on the same validation images."""
+
+    backbones: list[ComparedBackbone]
+    n_images: int
+    n_patients: int
 
 
 class Trial(TypedDict):

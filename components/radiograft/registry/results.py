@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from radiograft.registry.result_types import (
+    BackboneComparison,
     Calibration,
     CurvePoint,
     DriftReport,
@@ -18,6 +19,7 @@ from radiograft.registry.result_types import (
     GateDecision,
     Localization,
     RandomBaseline,
+    ReducedCurvePoint,
     Shortcut,
     SplitMetrics,
     Subgroup,
@@ -61,6 +63,15 @@ class ReaderAgreement(TypedDict):
     statistic: str
 
 
+class ColorCounts(TypedDict):
+    """Images that are used and those in color among them; the same of the sample that decided, 0 without a sample."""
+
+    images: int
+    in_color: int
+    sampled: int
+    sampled_in_color: int
+
+
 class DataSummary(TypedDict):
     """The data of a run.
 
@@ -75,9 +86,13 @@ class DataSummary(TypedDict):
     notes: NotRequired[list[str]]
     readers: NotRequired[list[ReaderAgreement]]
     labels: NotRequired[list[str]]
+    task: NotRequired[str]
+    task_reason: NotRequired[str]
     image_size: NotRequired[int]
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
+    image_channels: NotRequired[int]
+    color: NotRequired[ColorCounts]
     files: NotRequired[dict[str, Any] | None]
     source: NotRequired[str]
     fingerprint: NotRequired[str]
@@ -141,7 +156,8 @@ class PredictionResults(Analyses):
     """The part of metrics.json that follows from the predictions.
 
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
-    before training. `random_baseline` is None if it was not requested.
+    before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
+    backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
     """
 
     published: str
@@ -149,7 +165,9 @@ class PredictionResults(Analyses):
     thresholds: dict[str, dict[str, float]]
     metrics: dict[str, dict[str, SplitMetrics]]
     cut_off_curve: list[CurvePoint]
+    reduced_curve: NotRequired[list[ReducedCurvePoint]]
     cut_off_search: list[Trial]
+    backbone_comparison: NotRequired[BackboneComparison | None]
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary
@@ -230,20 +248,44 @@ def _trial_of_version_1(row: Mapping[str, Any]) -> Trial:
     )
 
 
+class Accuracy(NamedTuple):
+    """An accuracy beside the accuracy of always predicting the majority class.
+
+    Attributes:
+        accuracy: of the class with the highest score if the classes are exclusive, else the mean over labels.
+        majority: of the majority class of training if the classes are exclusive, else the mean over labels.
+    """
+
+    accuracy: Estimate
+    majority: Estimate
+
+
+def split_accuracy(metrics: SplitMetrics) -> Accuracy:
+    """Returns the accuracy of a split, of exclusive classes as well as of independent labels."""
+    if "classes" in metrics:
+        return Accuracy(metrics["classes"]["accuracy"], metrics["classes"]["majority_accuracy"])
+    mean = metrics["mean"]
+    return Accuracy(mean["accuracy"], {"value": mean["majority_accuracy"], "low": None, "high": None})
+
+
 def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
     """Returns the metrics that decide about a version, under the names that KFP and the Model Registry show.
 
     `auroc_test` with the limits of its 95% interval, `accuracy_test` and `majority_test` (the accuracy of always
-    predicting the majority class) are means over labels of the published strategy on test, 0 to 1. A metric that
-    cannot be estimated is omitted. `gate_promoted` is 1.0 if the gate approved the version, else 0.0.
+    predicting the majority class) are means over labels of the published strategy on test, 0 to 1. For exclusive
+    classes, the accuracies are those of the class with the highest score and of the majority class of training, and
+    there is `balanced_test`, the balanced accuracy. A metric that cannot be estimated is omitted. `gate_promoted` is
+    1.0 if the gate approved the version, else 0.0.
     """
-    mean = results["metrics"][results["published"]]["test"]["mean"]
+    test = results["metrics"][results["published"]]["test"]
+    mean, (accuracy, majority) = test["mean"], split_accuracy(test)
     metrics = {
         "auroc_test": mean["auroc"]["value"],
         "auroc_test_low": mean["auroc"]["low"],
         "auroc_test_high": mean["auroc"]["high"],
-        "accuracy_test": mean["accuracy"]["value"],
-        "majority_test": mean["majority_accuracy"],
+        "accuracy_test": accuracy["value"],
+        "majority_test": majority["value"],
+        "balanced_test": test["classes"]["balanced_accuracy"]["value"] if "classes" in test else None,
         "gate_promoted": float(results["gate"]["promote"]),
     }
     return {name: value for name, value in metrics.items() if value is not None}

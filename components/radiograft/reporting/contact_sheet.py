@@ -25,10 +25,10 @@ def training_contact_sheet(data: Shards, seed: int) -> bytes:
 
 
 def draw_contact_sheet(images: tf.Tensor, ids: tf.Tensor, augmentation: Augmentation, seed: int) -> bytes:
-    """Returns a grayscale PNG file: one column per image, the original above AUGMENTED_COPIES augmented copies.
+    """Returns a PNG file, gray as its images or RGB: one column per image, the original above augmented copies.
 
     Args:
-        images: uint8 [n, size, size, 1].
+        images: uint8 [n, size, size, channels].
         ids: string [n] image ids.
         augmentation: the augmentation to apply.
         seed: the training seed.
@@ -36,9 +36,10 @@ def draw_contact_sheet(images: tf.Tensor, ids: tf.Tensor, augmentation: Augmenta
     rows = [images] + [
         augment(images, draw_parameters(ids, tf.constant(copy), seed), augmentation) for copy in range(AUGMENTED_COPIES)
     ]
-    grid = np.stack([row.numpy()[..., 0] for row in rows])  # [rows, images, size, size]
-    spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0)], constant_values=255)
-    sheet = Image.fromarray(np.block([list(row) for row in spaced]))
+    grid = np.stack([row.numpy() for row in rows])  # [rows, images, size, size, channels]
+    spaced = np.pad(grid, [(0, 0), (0, 0), (GAP, 0), (GAP, 0), (0, 0)], constant_values=255)
+    pixels = np.concatenate([np.concatenate(row, axis=1) for row in spaced])
+    sheet = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     scale = min(1.0, MAX_HEIGHT / images.shape[1])
     resized = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     content = io.BytesIO()

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from radiograft.config.data_policy import QUARANTINE, DataPolicy
 from radiograft.data.quality.summary import DECADES, FILE, UNKNOWN
+from radiograft.imaging.geometry import RGB
 from radiograft.reporting.html import environment
 from radiograft.reporting.plots import BLUE, GRAY, SETTINGS, VERMILION, as_svg
 
@@ -41,6 +42,8 @@ def render_data_report(facts: Mapping[str, Any]) -> str:
         figures=figures,
         found=_count_defects(facts),
         files=describe_files(facts.get("files")),
+        colors=describe_colors(facts),
+        format="RGB" if facts.get("image_channels") == RGB else "grayscale",
         helps={field.name: field.metadata["help"] for field in dataclasses.fields(DataPolicy)},
         ages=ages_svg(facts["splits"]) if known_ages else "",
         decades=[name for name in (*DECADES, UNKNOWN) if any(facts["splits"][split]["ages"][name] for split in LINES)],
@@ -95,6 +98,28 @@ def describe_files(files: Mapping[str, Any] | None) -> str:
     )
     listed = "; ".join(f"{name}: {count:,}" for name, count in parts if count)
     return f"Files below the source: {files['total']:,} ({listed})."
+
+
+def describe_colors(facts: Mapping[str, Any]) -> str:
+    """Returns whether the images are stored in gray or color, and why; "" if it was not recorded.
+
+    Args:
+        facts: the data summary with `image_channels` and `color`.
+
+    Example:
+        >>> counts = {"images": 9, "in_color": 8, "sampled": 4, "sampled_in_color": 3}
+        >>> describe_colors({"image_channels": 3, "color": counts})
+        'Stored as rgb, because 3 of 4 sampled images are in color. In color among the images in use: 8 of 9.'
+    """
+    counts = facts.get("color")
+    if not counts:
+        return ""
+    reason = "as image_channels says"
+    if counts["sampled"]:
+        reason = f"because {counts['sampled_in_color']:,} of {counts['sampled']:,} sampled images are in color"
+    kind = "rgb" if facts["image_channels"] == RGB else "gray"
+    used = f"In color among the images in use: {counts['in_color']:,} of {counts['images']:,}."
+    return f"Stored as {kind}, {reason}. {used}"
 
 
 def _count_defects(facts: Mapping[str, Any]) -> collections.Counter[str]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
+from radiograft.registry.result_types import CurvePoint, RandomBaseline, ReducedCurvePoint, SplitMetrics, Trial
 from radiograft.reporting import html
+from radiograft.reporting.classes import class_rows, confusion_plot
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
 from radiograft.training.search.results import best_trial
@@ -62,6 +63,7 @@ class Report:
         lineage: name -> value.
         contact_sheet_png: sample of the training images as an encoded PNG, or None.
         notes: warnings in plain text.
+        reduced_curve: the same after a dimensionality reduction, one entry for each layer and method.
         place: what the metrics of the split `test` were measured on: `test`, or another set that has its place.
     """
 
@@ -84,6 +86,7 @@ class Report:
     lineage: Mapping[str, object]
     contact_sheet_png: bytes | None
     notes: Sequence[str]
+    reduced_curve: Sequence[ReducedCurvePoint] = ()
     place: str = "test"
 
     @property
@@ -120,6 +123,8 @@ def render_report(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            class_rows=class_rows(report.test),
+            confusion=confusion_plot(report.test["classes"]) if "classes" in report.test else None,
             headline=html.headline(report.published, report.test, report.place),
             notes=list(
                 dict.fromkeys(
@@ -130,6 +135,7 @@ def render_report(report: Report) -> str:
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
             best_layers=best_layers(report.cut_off_curve)[:MAX_BEST_LAYERS],
+            reductions=_reductions(report),
             search_plot=_search_plot(report.cut_off_search),
             best_cut_off=best_trial(report.cut_off_search)["overrides"]["model_cut_off"]
             if report.cut_off_search
@@ -182,10 +188,19 @@ def _curve_plot(report: Report) -> Plot | None:
         return None
     return Plot(
         "Validation AUROC of a linear probe on each layer, with 95% confidence intervals",
-        curve_svg(report.cut_off_curve),
+        curve_svg(report.cut_off_curve, report.reduced_curve),
         f"{len(report.cut_off_curve)} layers from input to output; the best is {best[0]['layer']} with "
         f"{html.format_number(best[0]['auroc']['value'])}",
     )
+
+
+def _reductions(report: Report) -> dict[str, dict[str, ReducedCurvePoint]]:
+    """Returns method -> layer -> point, the methods under their abbreviations in the report."""
+    methods = dict.fromkeys(point["method"] for point in report.reduced_curve)
+    return {
+        method.upper(): {point["layer"]: point for point in report.reduced_curve if point["method"] == method}
+        for method in methods
+    }
 
 
 def _search_plot(table: Sequence[Trial]) -> Plot | None:

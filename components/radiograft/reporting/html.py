@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from radiograft.registry.result_types import Estimate, SplitMetrics
+from radiograft.registry.result_types import ClassMetrics, Estimate, SplitMetrics
+from radiograft.registry.results import split_accuracy
 
 STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-tuning"}
 
@@ -93,11 +94,11 @@ def format_number(value: float | None) -> str:
 
 def headline(strategy: str, test: SplitMetrics, place: str = "test") -> str:
     """Summarizes the metrics on test or another set: AUROC with interval, sample size, accuracy beside its baseline."""
+    if "classes" in test:
+        return _class_headline(STRATEGIES[strategy], test, test["classes"], place)
     mean, name = test["mean"], STRATEGIES[strategy]
     estimable, labels = mean["labels"], list(test["labels"])
-    sample = (
-        f"{test['n_images']:,} {'test' if place == 'test' else 'external'} images from {test['n_patients']:,} patients"
-    )
+    sample = f"{test['n_images']:,} {_kind(place)} images from {test['n_patients']:,} patients"
     accuracy = _accuracy_sentence(mean["accuracy"]["value"], mean["majority_accuracy"])
     if not estimable:
         return (
@@ -109,6 +110,28 @@ def headline(strategy: str, test: SplitMetrics, place: str = "test") -> str:
     return (
         f"{name} reaches a mean AUROC of {_with_interval(mean['auroc'])} over {len(estimable)} of {len(labels)} labels "
         f"on {sample}. {accuracy}"
+    )
+
+
+def _kind(place: str) -> str:
+    return "test" if place == "test" else "external"
+
+
+def _class_headline(name: str, test: SplitMetrics, classes: ClassMetrics, place: str) -> str:
+    """Summarizes the metrics of exclusive classes: accuracy beside its baseline, balanced accuracy and AUROC."""
+    estimable, auroc = test["mean"]["labels"], _with_interval(test["mean"]["auroc"])
+    ranking = (
+        f"The mean AUROC of one class against the rest is {auroc} over {len(estimable)} of {len(classes['names'])} "
+        "classes."
+        if estimable
+        else "No class has enough patients for an AUROC."
+    )
+    majority, accuracy = classes["majority_class"], _with_interval(classes["accuracy"])
+    return (
+        f"{name} predicts the class of {classes['n_images']:,} {_kind(place)} images from {classes['n_patients']:,} "
+        f"patients with an accuracy of {accuracy}. Always predicting {majority}, the most frequent of "
+        f"{len(classes['names'])} classes in training, has {_with_interval(classes['majority_accuracy'])}. "
+        f"The balanced accuracy is {_with_interval(classes['balanced_accuracy'])}. {ranking}"
     )
 
 
@@ -139,10 +162,12 @@ def cautions(test: SplitMetrics, place: str = "test") -> list[str]:
     """Returns warnings that qualify the headline."""
     low = test["mean"]["auroc"]["low"]
     missing = [name for name in test["labels"] if name not in test["mean"]["labels"]]
-    accuracy, majority = test["mean"]["accuracy"], test["mean"]["majority_accuracy"]
+    accuracy, majority = split_accuracy(test)[0], split_accuracy(test)[1]["value"]
     sentences = []
     if low is not None and low <= 0.5:
         sentences.append("The confidence interval of the AUROC includes 0.5: the result may be due to chance.")
+    if "classes" in test and accuracy["value"] is not None and accuracy["value"] <= (majority or 0.0):
+        sentences.append("The accuracy does not exceed the majority-class baseline.")
     if _includes_baseline(accuracy, majority):
         sentences.append(
             f"The confidence interval of the accuracy ({format_number(accuracy['low'])} to "

@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.results import DataSummary, EvaluationResults
+from radiograft.reporting.classes import class_rows
 
 Facts = Mapping[str, Any]
 MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity"], str] = {
@@ -61,6 +63,7 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
     return _items(
         {
             "Network [22]": f"{spec.backbone}, one probability for each of {', '.join(spec.labels)}",
+            "Task": spec.task,
             "Input": _tensors(spec.inputs),
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),
             "Output": _tensors(spec.outputs),
@@ -83,7 +86,8 @@ def _tensors(tensors: Mapping[str, TensorInfo]) -> str:
 
 def _data(data: DataSummary, lineage: Facts) -> list[str]:
     excluded = [f"{group['count']:,} {group['reason']}" for group in data.get("excluded", [])]
-    converted = [f"{count:,} {mode} to grayscale" for mode, count in data.get("converted", {}).items()]
+    kind = "RGB" if data.get("image_channels") == RGB else "grayscale"
+    converted = [f"{count:,} {mode} to {kind}" for mode, count in data.get("converted", {}).items()]
     items = {
         "Source [7]": lineage["source"],
         "Fingerprint": lineage["fingerprint"],
@@ -129,10 +133,30 @@ def _results(test: SplitMetrics) -> list[str]:
         ]
         for label, metrics in test["labels"].items()
     ]
-    sizes = (
-        f"{test['n_images']:,} images from {test['n_patients']:,} patients. Thresholds were chosen on validation [28]."
+    decision = (
+        "The class with the highest score is predicted; the metrics of a class compare it with the rest [28]."
+        if "classes" in test
+        else "Thresholds were chosen on validation [28]."
     )
-    return [sizes, *_table(["label", "positives", *MEASURES.values(), "threshold"], rows)]
+    sizes = f"{test['n_images']:,} images from {test['n_patients']:,} patients. {decision}"
+    return [sizes, *_classes(test), *_table(["label", "positives", *MEASURES.values(), "threshold"], rows)]
+
+
+def _classes(test: SplitMetrics) -> list[str]:
+    """Compares the metrics of exclusive classes with their baselines, and shows the confusion matrix."""
+    if "classes" not in test:
+        return []
+    classes = test["classes"]
+    rows = [
+        [row.name, _format_estimate(row.estimate), f"{_format_estimate(row.baseline)}: {row.baseline_name}"]
+        for row in class_rows(test)
+    ]
+    counts = [
+        [name, *(f"{count:,}" for count in row)]
+        for name, row in zip(classes["names"], classes["confusion"], strict=True)
+    ]
+    heading = ["true class", *(f"predicted {name}" for name in classes["names"])]
+    return [*_table(["metric of all classes", "this model", "baseline"], rows), *_table(heading, counts)]
 
 
 def _subgroups(results: EvaluationResults) -> list[str]:

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +27,33 @@ VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-
 
 
 class Prediction(NamedTuple):
-    """The probability of one label, and its threshold from validation; None if validation could not choose one."""
+    """The prediction of one label.
+
+    Attributes:
+        label: name of the label.
+        probability: 0 to 1.
+        threshold: from validation; None if validation could not choose one, and for exclusive classes.
+        positive: whether the probability reaches the threshold, None without one. Of exclusive classes, only that with
+            the highest probability is positive.
+    """
 
     label: str
     probability: float
     threshold: float | None
+    positive: bool | None
 
-    @property
-    def positive(self) -> bool | None:
-        """Whether the probability reaches the threshold; None without a threshold."""
-        return None if self.threshold is None else self.probability >= self.threshold
+
+def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
+    """Returns the prediction of each label from the probabilities of an image, float32 [labels]."""
+    values = dict(zip(spec.labels, map(float, probabilities), strict=True))
+    if spec.is_exclusive:
+        highest = max(values, key=lambda label: values[label])
+        return [Prediction(label, value, None, label == highest) for label, value in values.items()]
+    thresholds = spec.thresholds or {}
+    return [
+        Prediction(label, value, thresholds.get(label), value >= thresholds[label] if label in thresholds else None)
+        for label, value in values.items()
+    ]
 
 
 class LoadedVersion:
@@ -73,9 +90,9 @@ class LoadedVersion:
 
         Returns:
             One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
-            validation, NaN if there is none), `positive` (whether the probability reaches the threshold, or NA) and
-            `note`: why the prediction may not hold, because the version was made from synthetic images, or the image
-            differs from the development images in kind, size or gray values; empty if no reason is known.
+            validation, NaN if there is none), `positive` (see `Prediction`; NA for None) and `note`: why the prediction
+            may not hold, because the version was made from synthetic images, or the image differs from the development
+            images in kind, size or gray values; empty if no reason is known.
 
         Raises:
             FileNotFoundError: a file does not exist.
@@ -85,12 +102,11 @@ class LoadedVersion:
         for file in files:
             content = self.read_image(Path(file))
             note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
-            rows += [(str(file), *each, each.positive, note) for each in self.predict_image(content)]
+            rows += [(str(file), *each, note) for each in self.predict_image(content)]
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
-    @staticmethod
-    def read_image(path: Path) -> bytes:
+    def read_image(self, path: Path) -> bytes:
         """Reads an image file as the model takes it: PNG and JPEG unchanged, other images decoded and encoded as PNG.
 
         Raises:
@@ -99,7 +115,7 @@ class LoadedVersion:
         """
         content = path.read_bytes()
         try:
-            content = as_served(content).content
+            content = as_served(content, self.spec.channels).content
             inspect_image(content)
             tf.io.decode_image(content, expand_animations=False)
         except tf.errors.InvalidArgumentError:
@@ -116,9 +132,7 @@ class LoadedVersion:
 
     def predict_image(self, content: bytes) -> list[Prediction]:
         """Returns the prediction of each label for an encoded PNG or JPEG file."""
-        thresholds: Mapping[str, float] = self.spec.thresholds or {}
-        pairs = zip(self.spec.labels, self.probabilities(content), strict=True)
-        return [Prediction(label, float(value), thresholds.get(label)) for label, value in pairs]
+        return decide(self.spec, self.probabilities(content))
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
@@ -127,7 +141,7 @@ class LoadedVersion:
 
     @staticmethod
     def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:
-        """Returns the positive labels; if there are none, the most probable label."""
+        """Returns the positive labels, of exclusive classes one; if there are none, the most probable label."""
         positive = [prediction.label for prediction in predictions if prediction.positive]
         return positive or [max(predictions, key=lambda prediction: prediction.probability).label]
 

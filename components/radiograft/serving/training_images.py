@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from radiograft.drift.image_ranges import ImageSize, describe_outliers, unknown_ranges
 from radiograft.drift.reference import REFERENCE, ReferenceSample
-from radiograft.imaging.decode import has_color, inspect_image
+from radiograft.imaging.color import has_color
+from radiograft.imaging.decode import inspect_image
 from radiograft.utils import json_io
 
 PHANTOM_SOURCE = re.compile(r"phantom-\d+-patients-seed-\d+")  # folder that `generate_phantom` writes
@@ -19,6 +21,7 @@ SYNTHETIC = (
 )
 UNRECORDED = "this version records no sizes and gray values of its development images: files are not compared with them"
 COLOR = "in color; development images are gray"
+GRAY_IMAGE = "gray; development images are in color"
 
 
 class TrainingImages(NamedTuple):
@@ -28,12 +31,14 @@ class TrainingImages(NamedTuple):
         source: URI of the data, empty if unknown.
         synthetic: whether they are phantoms.
         in_color: whether any was in color, None if unknown.
+        in_gray: whether any was gray, None if unknown.
         ranges: sizes and gray values, see `image_ranges.measure_ranges`; NaN if unknown.
     """
 
     source: str
     synthetic: bool
     in_color: bool | None
+    in_gray: bool | None
     ranges: np.ndarray
 
     @classmethod
@@ -45,12 +50,14 @@ class TrainingImages(NamedTuple):
         """
         lineage, metrics = _read_json(folder / "lineage.json"), _read_json(folder / "metrics.json")
         source = str(lineage.get("source", ""))
-        converted = (metrics.get("data") or {}).get("converted")
+        data = metrics.get("data") or {}
+        in_color, in_gray = _kinds(data)
         reference = folder / REFERENCE
         return cls(
             source,
             (lineage.get("settings") or {}).get("data_format") == "phantom" or bool(PHANTOM_SOURCE.search(source)),
-            None if converted is None else any(mode.endswith(" in color") for mode in converted),
+            in_color,
+            in_gray,
             ReferenceSample.read(reference.read_bytes()).ranges if reference.is_file() else unknown_ranges(),
         )
 
@@ -65,11 +72,23 @@ class TrainingImages(NamedTuple):
 
         Args:
             content: encoded PNG or JPEG file.
-            image: uint8 [size, size, 1], the decoded image as the model receives it.
+            image: uint8 [size, size, channels], the decoded image as the model receives it.
         """
         header = inspect_image(content)
-        color = [COLOR] if self.in_color is False and has_color(content) else []
-        return color + describe_outliers(self.ranges, ImageSize(header.height, header.width), image)
+        kind = []
+        if self.in_color is False and has_color(content):
+            kind = [COLOR]
+        elif self.in_gray is False and not has_color(content):
+            kind = [GRAY_IMAGE]
+        return kind + describe_outliers(self.ranges, ImageSize(header.height, header.width), image)
+
+
+def _kinds(data: Mapping[str, Any]) -> tuple[bool | None, bool | None]:
+    """Returns whether any development image was in color, and whether any was gray; None if unknown."""
+    if counts := data.get("color"):
+        return counts["in_color"] > 0, counts["in_color"] < counts["images"]
+    converted = data.get("converted")  # older versions counted only the images that were converted to gray
+    return None if converted is None else any(mode.endswith(" in color") for mode in converted), None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads and writes files by URI: local paths, Google Cloud Storage (`gs://`) and S3 (`s3://`).
+"""Reads and writes files by URI: local paths, Google Cloud Storage (`gs://`) and S3 (`s3://`); reads DICOMweb services.
 
 All backends give the same guarantees. Writes are atomic: readers never see part of a file. Writes can refuse to replace
 an existing file. Transfers are verified by checksum.
@@ -21,14 +21,20 @@ from typing import IO, NamedTuple
 from radiograft.storage.backend import (
     EMBEDDED_BUCKET,
     EMBEDDED_ENDPOINT_VARIABLE,
+    UNKNOWN_SIZE,
     ObjectInfo,
     StorageBackend,
     StorageError,
+    TooLargeError,
 )
+from radiograft.storage.dicomweb_uri import is_dicomweb
 
-__all__ = ["EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "ObjectInfo", "StorageError"]
+__all__ = [
+    "EMBEDDED_BUCKET", "EMBEDDED_ENDPOINT_VARIABLE", "UNKNOWN_SIZE", "ObjectInfo", "StorageError", "TooLargeError",
+    "is_dicomweb",
+]  # fmt: skip
 PARALLEL_TRANSFERS = 8
-FILES_PER_TASK = 16  # handing one small file to a thread takes longer than reading it
+FILES_PER_TASK = 32  # handing one small file to a thread takes longer than reading it
 
 
 def join(base: str, *names: str) -> str:
@@ -48,8 +54,13 @@ def join(base: str, *names: str) -> str:
 
 
 def is_bucket(uri: str) -> bool:
-    """Returns whether a URI names an object store rather than a local path."""
+    """Returns whether a URI names an object store rather than a local path or a DICOMweb service."""
     return uri.startswith(("gs://", "s3://"))
+
+
+def is_remote(uri: str) -> bool:
+    """Returns whether a URI names an object store or a DICOMweb service."""
+    return is_bucket(uri) or is_dicomweb(uri)
 
 
 def backend_for(uri: str) -> StorageBackend:
@@ -62,6 +73,10 @@ def backend_for(uri: str) -> StorageBackend:
         from radiograft.storage import s3
 
         return s3
+    if is_dicomweb(uri):
+        from radiograft.storage import dicomweb
+
+        return dicomweb
     from radiograft.storage import local
 
     return local
@@ -118,7 +133,7 @@ def delete_tree(uri: str) -> None:
     A missing folder is not an error. The parent folder is kept even if it is empty, because another process may be
     about to write to it.
     """
-    if is_bucket(uri):
+    if is_remote(uri):
         for entry in list(backend_for(uri).list_files(uri)):
             delete(entry.uri)
     else:
@@ -144,7 +159,7 @@ def list_files(uri: str, *, hidden: bool = False) -> Iterator[ObjectInfo]:
         FileNotFoundError: a local folder does not exist.
         SensitiveValueError: the name of a local file is not valid UTF-8.
     """
-    if hidden and not is_bucket(uri):
+    if hidden and not is_remote(uri):
         from radiograft.storage import local
 
         return local.list_files(uri, hidden=True)

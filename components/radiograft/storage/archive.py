@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from radiograft.storage import tar_archive, zip_archive
 from radiograft.storage.archive_entry import Entry
+from radiograft.storage.backend import MAX_MEMBER_BYTES
 
 SUFFIXES = (".tar.gz", ".tgz", ".zip")
 MEMBER_URI = re.compile(r"(?P<archive>.+\.(?:tar\.gz|tgz|zip))#(?P<number>\d+)", re.IGNORECASE)
-MAX_MEMBER_BYTES = 256_000_000  # more than the largest image that preprocess accepts, with color and alpha
 
 
 class Member(NamedTuple):
@@ -35,7 +35,7 @@ def is_archive(name: str) -> bool:
         >>> is_archive("Images.ZIP"), is_archive("labels.csv.zip")
         (True, False)
     """
-    return name.lower().endswith(SUFFIXES) and not name.lower().endswith(".csv.zip")
+    return name.lower().endswith(SUFFIXES) and not name.lower().endswith((".csv.zip", ".tsv.zip"))
 
 
 def iter_members(uri: str, is_wanted: Callable[[str], bool]) -> Iterator[Member]:

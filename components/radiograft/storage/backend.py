@@ -1,4 +1,4 @@
-"""The interface that the storage backends `local`, `gcs` and `s3` share, their errors, and buffered range reads."""
+"""The interface that the storage backends share, their errors, and buffered range reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import IO, Any, NamedTuple, Protocol, TypeVar, cast
 EMBEDDED_BUCKET = "radiograft-embedded"
 EMBEDDED_ENDPOINT_VARIABLE = "RADIOGRAFT_EMBEDDED_STORE"
 READ_ATTEMPTS = 4
+MAX_MEMBER_BYTES = 256_000_000  # more than the largest image that preprocess accepts, with color and alpha
+UNKNOWN_SIZE = -1
 Answer = TypeVar("Answer")
 
 READ_AHEAD = 2**22  # bytes per request
@@ -24,8 +26,15 @@ class ChecksumError(StorageError):
     """Downloaded content does not match the checksum of the object store."""
 
 
+class TooLargeError(StorageError):
+    """A file is larger than any image that can be used."""
+
+
 class ObjectInfo(NamedTuple):
-    """A stored file: name relative to the listed folder, URI, size in bytes, MD5 in hex if the store knows it."""
+    """A stored file: name relative to the listed folder, URI, size in bytes, MD5 in hex if the store knows it.
+
+    The size is UNKNOWN_SIZE in a DICOMweb service.
+    """
 
     name: str
     uri: str

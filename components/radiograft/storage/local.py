@@ -24,7 +24,8 @@ def exists(uri: str) -> bool:
 
 def read_bytes(uri: str) -> bytes:
     """Reads a whole file."""
-    return Path(uri).read_bytes()
+    with open(uri, "rb", buffering=0) as file:  # noqa: PTH123  half the time of a Path and a buffer for a small file
+        return file.readall()
 
 
 def read_with_token(uri: str) -> tuple[bytes, str]:

@@ -21,7 +21,7 @@ from radiograft.utils.errors import SensitiveValueError
 SALT_VARIABLE = "RADIOGRAFT_SALT"
 DIGITS = 20  # 80 bits: the probability of a collision among a million names is below 1e-12
 PSEUDONYMOUS_URI = re.compile(r"(?P<folder>.+)/#[0-9a-f]{20}")
-WEB_URI = re.compile(r"https?://\S*")  # URL of an object, in messages of client libraries
+WEB_URI = re.compile(r"(?<!dicomweb\+)https?://\S*")  # URL of an object, in messages of client libraries
 
 
 def has_salt() -> bool:

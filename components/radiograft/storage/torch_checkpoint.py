@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import struct
 import sys
 import zipfile
-import zlib
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radiograft.storage.torch_pickle import Storage, Tensor, UnsafeCheckpointError, load_pickle, state_tensors
+from radiograft.storage.safe_pickle import UnsafeCheckpointError
+from radiograft.storage.torch_pickle import Storage, Tensor, load_pickle, state_tensors
+from radiograft.storage.zip_members import ZIP_START, open_members, read_member
 
-__all__ = ["UnsafeCheckpointError", "is_torch_checkpoint", "read_tensors"]
+__all__ = ["LEGACY_START", "Checkpoint", "UnsafeCheckpointError", "read_checkpoint", "read_tensors"]
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
-_LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little")  # the pickle of the magic number
-# zipfile raises RuntimeError for unsupported features, and ValueError for invalid names and positions.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, struct.error, ValueError)
+LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little")  # the pickle of the magic number
+
+
+class Checkpoint(NamedTuple):
+    """The tensors of a checkpoint by name, and the class of the module that was saved, or empty for a state dict."""
+
+    tensors: dict[str, NDArray[Any]]
+    module: str
 
 
 def _read_storage(stream: io.BytesIO, storage: Storage) -> NDArray[Any]:
@@ -41,7 +44,7 @@ def _read_storage(stream: io.BytesIO, storage: Storage) -> NDArray[Any]:
 
 
 def _read_storages(stream: io.BytesIO, declared: dict[str, Storage]) -> dict[str, NDArray[Any]]:
-    keys, _ = load_pickle(stream, "storage keys")
+    keys = load_pickle(stream, "storage keys").value
     if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
         raise ValueError(f"the storage keys must be a list of str, got a {type(keys).__name__}")
     if sorted(keys) != sorted(declared):
@@ -61,44 +64,33 @@ def _view(name: str, tensor: Tensor, storage: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def _read_legacy(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
+def _read_legacy(stream: io.BytesIO) -> Checkpoint:
     """Reads five pickles (magic number, protocol version, system, state dict, storage keys) and the raw storages."""
-    magic_number, _ = load_pickle(stream, "magic number")
-    version, _ = load_pickle(stream, "protocol version")
+    magic_number = load_pickle(stream, "magic number").value
+    version = load_pickle(stream, "protocol version").value
     if (magic_number, version) != (_MAGIC_NUMBER, _PROTOCOL_VERSION):
         raise ValueError(f"a checkpoint must have PyTorch's magic number and protocol {_PROTOCOL_VERSION}")
     load_pickle(stream, "system")  # the storages are little-endian on every system
-    state, declared = load_pickle(stream, "state dict")
-    tensors = state_tensors(state)
-    return tensors, _read_storages(stream, declared)
+    state = load_pickle(stream, "state dict")
+    tensors = state_tensors(state.value)
+    return Checkpoint(_views(tensors, _read_storages(stream, state.storages)), state.module)
 
 
-def _read_zip(stream: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, NDArray[Any]]]:
+def _read_zip(stream: io.BytesIO) -> Checkpoint:
     """Reads the members data.pkl, the state dict, and data/KEY, the raw storages."""
-    with _zip_errors():
-        zipped = zipfile.ZipFile(stream)
-    _check_sizes(zipped, len(stream.getvalue()))
+    zipped = open_members(stream)
     root = _root_folder(zipped)
     _check_byte_order(zipped, root)
-    state, declared = load_pickle(io.BytesIO(_read_member(zipped, f"{root}data.pkl")), "state dict")
-    tensors = state_tensors(state)
-    return tensors, {
-        key: _as_array(storage, _read_member(zipped, f"{root}data/{key}")) for key, storage in declared.items()
+    state = load_pickle(io.BytesIO(read_member(zipped, f"{root}data.pkl")), "state dict")
+    tensors = state_tensors(state.value)
+    storages = {
+        key: _as_array(storage, read_member(zipped, f"{root}data/{key}")) for key, storage in state.storages.items()
     }
+    return Checkpoint(_views(tensors, storages), state.module)
 
 
-@contextlib.contextmanager
-def _zip_errors() -> Iterator[None]:
-    try:
-        yield
-    except _ZIP_ERRORS as error:
-        raise ValueError(f"the zip archive of the checkpoint is corrupt: {error}") from error
-
-
-def _check_sizes(zipped: zipfile.ZipFile, file_size: int) -> None:
-    total = sum(member.compress_size for member in zipped.infolist())
-    if total > file_size:  # many members could share the same bytes and become arrays of any size
-        raise ValueError(f"the members of a checkpoint must not overlap, got {total} bytes in a file of {file_size}")
+def _views(tensors: dict[str, Tensor], storages: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: _view(name, tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
 def _root_folder(zipped: zipfile.ZipFile) -> str:
@@ -109,19 +101,8 @@ def _root_folder(zipped: zipfile.ZipFile) -> str:
 
 
 def _check_byte_order(zipped: zipfile.ZipFile, root: str) -> None:
-    if f"{root}byteorder" in zipped.namelist() and _read_member(zipped, f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in zipped.namelist() and read_member(zipped, f"{root}byteorder") != b"little":
         raise ValueError("a checkpoint must be little-endian; save it on a little-endian machine")
-
-
-def _read_member(zipped: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        member = zipped.getinfo(name)
-    except KeyError as error:
-        raise ValueError(f"a checkpoint must have the member {name!r:.80}; is the file whole?") from error
-    if member.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses, and a small file could grow to any size
-        raise ValueError(f"the member {name!r:.80} must not be compressed; save the checkpoint with PyTorch")
-    with _zip_errors():
-        return zipped.read(member)
 
 
 def _as_array(storage: Storage, content: bytes) -> NDArray[Any]:
@@ -134,23 +115,8 @@ def _as_array(storage: Storage, content: bytes) -> NDArray[Any]:
     return np.frombuffer(content, dtype)
 
 
-def is_torch_checkpoint(path: str | PathLike[str]) -> bool:
-    """Returns whether a file has the format of a PyTorch checkpoint, by its content; it may still be corrupt."""
-    with Path(path).open("rb") as file:
-        start = file.read(len(_LEGACY_START))
-    if start == _LEGACY_START:
-        return True
-    if not start.startswith(b"PK"):
-        return False
-    try:
-        with zipfile.ZipFile(path) as zipped:
-            return any(name.endswith("/data.pkl") for name in zipped.namelist())
-    except _ZIP_ERRORS:
-        return False
-
-
-def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Reads the state dict of a PyTorch checkpoint, also of one that is wrapped as `{"state_dict": ...}`.
+def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Reads a PyTorch checkpoint: a state dict, also one in a dictionary as `{"state_dict": ...}`, or a whole module.
 
     Args:
         path: a file that torch.save wrote, in the zip format or in the legacy format from before PyTorch 1.6.
@@ -164,6 +130,9 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
         ValueError: the file has another format or is corrupt, or a tensor exceeds its storage.
     """
     stream = io.BytesIO(Path(path).read_bytes())
-    is_zip = stream.getvalue().startswith(b"PK")
-    tensors, storages = _read_zip(stream) if is_zip else _read_legacy(stream)
-    return {name: _view(name, tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+    return _read_zip(stream) if stream.getvalue().startswith(ZIP_START) else _read_legacy(stream)
+
+
+def read_tensors(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Returns the tensors of `read_checkpoint`."""
+    return read_checkpoint(path).tensors

@@ -133,7 +133,7 @@ def cache_activations(
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
         _write_batches(prefix.iter_batches(images), [part[view] for part in parts])
-    return CachedActivations(parts, data.truth(split), list(data.split(split)["image_id"]))
+    return CachedActivations(parts, data.split_targets(split), list(data.split(split)["image_id"]))
 
 
 def extend_activations(

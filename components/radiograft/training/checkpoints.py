@@ -155,8 +155,15 @@ def checkpoint_key(*inputs: Any) -> str:
 
 
 def weights_digest(network: keras.Model) -> str:
-    """Returns the SHA-256 of a network's weights."""
+    """Returns the SHA-256 of a network's weights, of the scaling of its input, and of its strides and paddings.
+
+    Weights of another origin may differ in these alone.
+    """
     digest = hashlib.sha256()
+    for layer in network.layers:
+        config = layer.get_config() if layer.weights or isinstance(layer, keras.layers.Rescaling) else {}
+        described = {name: config[name] for name in ("scale", "offset", "strides", "padding") if name in config}
+        digest.update(json.dumps(described).encode())
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()

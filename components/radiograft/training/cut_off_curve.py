@@ -11,6 +11,8 @@ from typing import TypedDict
 import numpy as np
 import tensorflow as tf
 
+from radiograft.config.training import AUTO_LAYER
+from radiograft.models.feature_layers import named_layers
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import FeatureSet
 from radiograft.training.tasks.multilabel import mean_auroc
@@ -18,7 +20,6 @@ from radiograft.training.tasks.multilabel import mean_auroc
 log = logging.getLogger(__name__)
 
 CURVE, SCORES = "curve.json", "probe_scores.npy"
-AUTO, LAST = "auto", "last"
 
 
 class Point(TypedDict):
@@ -37,12 +38,15 @@ class Point(TypedDict):
     auroc: float
 
 
-def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple[list[Point], np.ndarray]:
+def compute_curve(
+    extraction: FeatureSet, truth: dict[str, np.ndarray], activation: str = "sigmoid"
+) -> tuple[list[Point], np.ndarray]:
     """Fits a probe on each tapped layer and selects its penalty on validation.
 
     Args:
         extraction: training and validation features.
         truth: labels by split, float32 [images, labels], NaN where unknown.
+        activation: of the training task.
 
     Returns:
         One point per layer from the input to the output, and the validation probabilities, float32 [layers, images,
@@ -51,7 +55,7 @@ def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple
     Raises:
         ValueError: no label has both classes on validation.
     """
-    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths)
+    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths, activation)
     scores = probes.predict(extraction.stored["validation"])
     points, selected = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
@@ -62,20 +66,21 @@ def compute_curve(extraction: FeatureSet, truth: dict[str, np.ndarray]) -> tuple
     return points, np.stack(selected)
 
 
-def choose_feature_layer(setting: str, points: list[Point], usable: Callable[[str], bool]) -> str:
-    """Returns the layer whose pooled output the classifier reads.
+def choose_feature_layers(setting: str, points: list[Point], usable: Callable[[str], bool]) -> list[str]:
+    """Returns the layers whose pooled outputs the classifier reads, from the input to the output.
 
     Args:
-        setting: `model_feature_layer`: a layer name, `last`, or `auto` for the usable layer with the highest AUROC.
+        setting: `model_feature_layer`: layer names, `last`, `all`, or `auto` for the usable layer with the highest
+            AUROC.
         points: the cut-off curve.
         usable: whether fine-tuning can start at the cut-off if the network ends at a layer.
     """
-    if setting != AUTO:
-        return points[-1]["layer"] if setting == LAST else setting
+    if setting != AUTO_LAYER:
+        return named_layers(setting, [point["layer"] for point in points])
     candidates = [point for point in points if usable(point["layer"])]
     layer = best_point(candidates)["layer"]
     log.info("feature layer: %s, the best of %d that model_cut_off permits", layer, len(candidates))
-    return layer
+    return [layer]
 
 
 def best_point(points: Sequence[Point]) -> Point:

@@ -25,7 +25,7 @@ class TrainingData(NamedTuple):
             its position.
         steps: batches per epoch.
         image_ids: returns the IDs of the images in a batch, given the epoch and the step, both counted from 0.
-        truth: training labels, float32 [images, labels], NaN where unknown.
+        truth: training labels, float32 [images, labels], 0 to 1, NaN where unknown.
         validation: batches of validation inputs, in order.
         validation_truth: validation labels, like `truth`.
     """
@@ -44,14 +44,14 @@ def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) ->
     Raises:
         ValueError: as `steps_per_epoch`.
     """
-    truth = data.truth("train")
+    truth = data.split_targets("train")
     return TrainingData(
         batches=lambda epochs: data.training(batch_size, epochs, seed),
         steps=steps_per_epoch(len(truth), batch_size, replicas),
         image_ids=lambda epoch, step: data.training_ids(batch_size, epoch, step, seed),
         truth=truth,
         validation=data.images("validation", batch_size),
-        validation_truth=data.truth("validation"),
+        validation_truth=data.split_targets("validation"),
     )
 
 

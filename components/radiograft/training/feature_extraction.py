@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.cut_offs import build_tap_model, tap_widths
+from radiograft.models.feature_layers import feature_parts
 from radiograft.models.predictor import Predictor, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 FITTED_SPLITS = ("train", "validation")
 BATCHES_PER_PIECE = 16  # batches of features in a checkpoint
+ROWS_PER_CHUNK = 4096
+MIN_DEVIATION = 0.1
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 
@@ -40,12 +43,41 @@ class FeatureSet:
     widths: list[int]
     stored: dict[str, np.ndarray]
 
-    def of(self, layer: str, split: str, data: Shards) -> CachedActivations:
-        """Returns the features of one layer and split as activations with a single view, [1, images, channels]."""
-        number = self.layers.index(layer)
-        start = sum(self.widths[:number])
-        features = self.stored[split][None, :, start : start + self.widths[number]]
-        return CachedActivations([features], data.truth(split), list(data.split(split)["image_id"]))
+    def of(self, layers: Sequence[str], split: str, data: Shards) -> CachedActivations:
+        """Returns the features of some layers and one split as activations with a single view.
+
+        Args:
+            layers: from the input to the output.
+
+        Returns:
+            One array [1, images, channels] for each part, see `radiograft.models.feature_layers.feature_parts`.
+        """
+        parts = [part[None] for part in self._parts(layers, split)]
+        return CachedActivations(parts, data.split_targets(split), list(data.split(split)["image_id"]))
+
+    def scales(self, layers: Sequence[str]) -> list[np.ndarray]:
+        """Returns mean and variance of the training features, each float32 [channels of all parts].
+
+        The standard deviation is at least MIN_DEVIATION of its root mean square over the channels of a part, so that a
+        channel that is constant in training does not dominate elsewhere.
+        """
+        moments = [_moments(part) for part in self._parts(layers, "train")]
+        return [np.concatenate(parts).astype("float32") for parts in zip(*moments, strict=True)]
+
+    def _parts(self, layers: Sequence[str], split: str) -> list[np.ndarray]:
+        starts = dict(zip(self.layers, np.cumsum([0, *self.widths[:-1]]).tolist(), strict=True))
+        return [
+            self.stored[split][:, starts[part.layer] :][:, part.channels]
+            for part in feature_parts(self.backbone, layers)
+        ]
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and bounded variance of each channel; a few rows at a time are in memory."""
+    chunks = [features[start : start + ROWS_PER_CHUNK] for start in range(0, len(features), ROWS_PER_CHUNK)]
+    mean = sum(chunk.sum(axis=0, dtype="float64") for chunk in chunks) / len(features)
+    variance = sum(np.square(chunk - mean).sum(axis=0) for chunk in chunks) / len(features)
+    return mean, np.maximum(variance, MIN_DEVIATION**2 * variance.mean() or 1.0)
 
 
 def extract_features(

@@ -1,24 +1,30 @@
-"""Linear probes: an L2-regularized logistic regression for each layer, label and penalty, solved to convergence.
+"""Linear probes: an L2-regularized logistic regression for each layer and penalty, solved to convergence.
 
 Layers are solved one after another, since the features of one layer fit into the processor's cache. All penalties of a
-layer, and all labels that are known for most images, are solved together.
+layer, and all labels that are known for most images, are solved together. Independent labels have a regression each;
+exclusive classes share a multinomial one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 log = logging.getLogger(__name__)
 
+Problem = tuple[np.ndarray | slice, np.ndarray]  # images and labels that are solved together
+
 PENALTIES = (0.01, 0.1, 1.0)
 MAX_STEPS = 300  # usually 20 to 30 suffice
 TOLERANCE = 1e-4  # logits; the solver stops when a step changes the scores by less
 MIN_LABELED_FRACTION = 0.9  # a label that is known for fewer images is solved separately
+CURVATURE = {"sigmoid": 1 / 4, "softmax": 1 / 2}  # bounds of the second derivative by the logits (Böhning 1992)
+ABSENT = -30.0  # logit of a class without training images, relative to the others
 MIN_VARIANCE = 1e-5  # relative to the first principal axis; below it float32 has only noise
 
 
@@ -30,17 +36,20 @@ class Probe:
         mean: of the training features, float32 [channels].
         weights: for centered features, float32 [channels, labels x penalties].
         biases: float32 [labels x penalties].
+        activation: `sigmoid` for independent labels, `softmax` for exclusive classes.
     """
 
     mean: np.ndarray
     weights: np.ndarray
     biases: np.ndarray
+    activation: str = "sigmoid"
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Returns probabilities, float32 [penalties, n, labels], for features [n, channels]."""
         centered = np.asarray(features, dtype="float32") - self.mean
-        scores: np.ndarray = ops.convert_to_numpy(ops.sigmoid(ops.matmul(centered, self.weights) + self.biases))
-        return scores.reshape(len(features), -1, len(PENALTIES)).transpose(2, 0, 1)
+        scores = _activate(ops.matmul(centered, self.weights) + self.biases, self.activation)
+        by_penalty: np.ndarray = ops.convert_to_numpy(scores).reshape(len(features), -1, len(PENALTIES))
+        return by_penalty.transpose(2, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +65,14 @@ class Probes:
         return np.stack([probe.predict(part) for probe, part in zip(self.layers, parts, strict=True)])
 
 
-def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Probes:
+def fit_probes(
+    features: np.ndarray,
+    truth: np.ndarray,
+    widths: list[int],
+    activation: str = "sigmoid",
+    *,
+    standardize: bool = True,
+) -> Probes:
     """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
     Args:
@@ -64,25 +80,49 @@ def fit_probes(features: np.ndarray, truth: np.ndarray, widths: list[int]) -> Pr
             layer is read at a time.
         truth: float32 [n, labels], NaN where unknown; an unknown label does not contribute to the loss.
         widths: number of channels of each layer.
+        activation: `sigmoid` for independent labels, `softmax` for exclusive classes, whose `truth` is one-hot.
+        standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
-    return Probes(widths, [_fit(part, truth) for part in _by_layer(features, widths)])
+    return Probes(widths, [_fit(part, truth, activation, standardize) for part in _by_layer(features, widths)])
 
 
 def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
     return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
-def _fit(features: np.ndarray, truth: np.ndarray) -> Probe:
+def _activate(logits: Any, activation: str) -> Any:
+    """Returns the probabilities of logits [n, labels x penalties]."""
+    if activation == "sigmoid":
+        return ops.sigmoid(logits)
+    by_class = ops.reshape(logits, (logits.shape[0], -1, len(PENALTIES)))
+    return ops.reshape(ops.softmax(by_class, axis=1), logits.shape)
+
+
+def _fit(features: np.ndarray, truth: np.ndarray, activation: str, standardize: bool) -> Probe:
     """Fits the probe of one layer; constant features are scaled to zero."""
     inputs = np.asarray(features, dtype="float32")
     mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
+    deviation = deviation if standardize else np.ones_like(deviation)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
     weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
-    biases = np.repeat(_prior_logits(truth)[:, None], len(PENALTIES), axis=1)
-    for images, labels in _joint_problems(truth):
-        weights[:, labels], biases[labels] = _solve(inputs[images], truth[images][:, labels])
-    return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel())
+    priors, problems = _problems(truth, activation)
+    biases = np.repeat(priors[:, None], len(PENALTIES), axis=1)
+    for images, labels in problems:
+        weights[:, labels], biases[labels] = _solve(inputs[images], truth[images][:, labels], activation)
+    return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel(), activation)
+
+
+def _problems(truth: np.ndarray, activation: str) -> tuple[np.ndarray, Iterable[Problem]]:
+    """Returns the biases of labels that are not solved, float32 [labels], and what is solved.
+
+    Exclusive classes are solved together on all images of known class. A class without images has no finite bias.
+    """
+    if activation == "sigmoid":
+        return _prior_logits(truth), _joint_problems(truth)
+    known, occurs = ~np.isnan(truth).any(axis=1), (truth > 0.5).any(axis=0)
+    priors = np.where(occurs, 0.0, ABSENT).astype("float32")
+    return priors, [(known, np.flatnonzero(occurs))] if occurs.sum() > 1 else []
 
 
 def _prior_logits(truth: np.ndarray) -> np.ndarray:
@@ -96,7 +136,7 @@ def _prior_logits(truth: np.ndarray) -> np.ndarray:
     return logits
 
 
-def _joint_problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+def _joint_problems(truth: np.ndarray) -> Iterator[Problem]:
     """Yields images and labels that are solved together.
 
     Labels that are known for most images are solved together on all images. Each other label is solved on its own
@@ -112,13 +152,13 @@ def _joint_problems(truth: np.ndarray) -> Iterator[tuple[np.ndarray | slice, np.
         yield known[:, label], np.array([label])
 
 
-def _solve(inputs: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _solve(inputs: np.ndarray, truth: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights [channels, labels, penalties] and biases [labels, penalties] for inputs [n, channels]."""
     mean = inputs.mean(axis=0)
     centered = inputs - mean
     axes, variances = _principal_axes(centered)
     rotated = np.pad(ops.convert_to_numpy(ops.matmul(centered, axes)), [(0, 0), (0, 1)], constant_values=1.0)
-    solution = _minimize(rotated, np.append(variances, np.float32(1)), truth)
+    solution = _minimize(rotated, np.append(variances, np.float32(1)), truth, activation)
     weights = ops.convert_to_numpy(ops.matmul(axes, solution[:-1]))
     biases = solution[-1] - mean @ weights
     return weights.reshape(len(weights), -1, len(PENALTIES)), biases.reshape(-1, len(PENALTIES))
@@ -142,17 +182,18 @@ def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors, variances
 
 
-def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray, activation: str) -> np.ndarray:
     """Minimizes the loss by gradient descent with Nesterov momentum and a diagonal preconditioner.
 
-    The curvature of the loss is at most a quarter of the columns' variances plus the penalty (Böhning and Lindsay
+    The curvature of the loss is at most CURVATURE times the columns' variances plus the penalty (Böhning and Lindsay
     1988). Dividing the gradient by this bound therefore never overshoots. Momentum restarts when it points uphill
-    (O'Donoghue and Candès 2015).
+    (O'Donoghue and Candès 2015), for all exclusive classes at once.
 
     Args:
         inputs: float32 [n, axes + 1] with uncorrelated columns; the last column is 1, for the bias.
         variances: of the columns, float32 [axes + 1].
         truth: float32 [n, labels], NaN where unknown.
+        activation: `sigmoid` or `softmax`.
 
     Returns:
         Weights [axes + 1, labels x penalties]; the last row is the bias, which has no penalty.
@@ -163,16 +204,19 @@ def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> n
     targets, image_weights = np.where(known, targets, 0.0), known * share
     ridge = np.outer(np.ones_like(variances), np.tile(np.array(PENALTIES, dtype="float32"), truth.shape[1]))
     ridge[-1] = 0.0
-    bound = len(truth) * share * variances[:, None] / 4 + ridge
+    bound = len(truth) * share * variances[:, None] * CURVATURE[activation] + ridge
     inputs, transposed = ops.convert_to_tensor(inputs), ops.convert_to_tensor(np.ascontiguousarray(inputs.T))
     position: np.ndarray = np.zeros_like(bound)
     ahead, age = position, np.ones_like(bound[0])  # `age` controls the momentum of each column
     for _ in range(MAX_STEPS):
-        residual = (ops.sigmoid(ops.matmul(inputs, ahead)) - targets) * image_weights
+        residual = (_activate(ops.matmul(inputs, ahead), activation) - targets) * image_weights
         gradient = ops.convert_to_numpy(ops.matmul(transposed, residual)) + ridge * ahead
         updated = ahead - gradient / bound
         step = updated - position
-        age = np.where((gradient * step).sum(axis=0) > 0, np.float32(1), age)
+        uphill = (gradient * step).sum(axis=0)
+        if activation == "softmax":
+            uphill = np.tile(uphill.reshape(-1, len(PENALTIES)).sum(axis=0), truth.shape[1])
+        age = np.where(uphill > 0, np.float32(1), age)
         next_age = (1 + np.sqrt(1 + 4 * age**2)) / 2
         position, ahead, age = updated, updated + (age - 1) / next_age * step, next_age
         largest_change = np.abs(np.sqrt(variances)[:, None] * step).max()

@@ -1,4 +1,4 @@
-"""Compares names regardless of case, white space and Unicode form, and recognizes the words that mean `unknown`."""
+"""Compares names regardless of case, white space and Unicode form, and recognizes words for `unknown` and doubt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ UNKNOWN_WORDS = frozenset(
      "not available", "not known", "not reported", "not specified", "not stated", "not recorded", "not applicable",
      "unspecified", "undefined", "unlabeled", "unlabelled", "no label"}
 )  # fmt: skip
+DOUBT = (
+    r"possibl[ey]|probabl[ey]|likely|suspected|suspicious for|suspicion of|questionable|query|uncertain|equivocal|"
+    r"cannot exclude|cannot rule out|rule out|r/o"
+)
+DOUBTED = re.compile(rf"(?:\?|(?:{DOUBT})\b)+\s*(?P<after>.+)|(?P<before>.+?)\s*(?:\(\?\)|\?|\((?:{DOUBT})\))+")
 INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))  # soft hyphen, zero-width characters, BOM
 
 
@@ -45,6 +50,17 @@ def is_unknown(text: str) -> bool:
         (True, False)
     """
     return fold_name(text) in UNKNOWN_WORDS
+
+
+def doubted_name(name: str) -> str:
+    """Returns the folded name of what is only suspected, or "" if the name has no mark of doubt.
+
+    Example:
+        >>> doubted_name("Pneumonia?"), doubted_name("possible  Mass"), doubted_name("Mass")
+        ('pneumonia', 'mass', '')
+    """
+    match = DOUBTED.fullmatch(fold_name(name))
+    return (match["after"] or match["before"]) if match else ""
 
 
 def fold_id(text: str) -> str:

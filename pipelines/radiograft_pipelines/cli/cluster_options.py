@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from radiograft.config.resolution import PIPELINES, TRANSFER_LEARNING
 from radiograft.stages.container_image import is_pinned
 from radiograft_pipelines.cli.console import cli_errors
 from radiograft_pipelines.cluster import kfp_client, kubernetes_client, package, submit
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.preflight.checks import check_image
-from radiograft_pipelines.settings import PIPELINES, WHOLE, values_for
+from radiograft_pipelines.settings import values_for
 
 Command = Callable[..., Any]
 SINGLE_USER_ACCOUNT, MULTI_USER_ACCOUNT = "pipeline-runner", "default-editor"  # KFP's default service accounts
@@ -63,7 +64,7 @@ def cluster_options(command: Command) -> Command:
     return connected_command
 
 
-def run_options(default: str = WHOLE) -> Callable[[Command], Command]:
+def run_options(default: str = TRANSFER_LEARNING) -> Callable[[Command], Command]:
     """Adds the options that describe a run, and passes them to the command as a `RunRequest` named `request`.
 
     Without --settings the request has no values.

@@ -1,4 +1,4 @@
-"""The command line: `run`, `resume`, `settings`, `models ...`, `evaluate`, `drift` and the cluster commands."""
+"""The command line: `radiograft run` and `resume`, and commands for models, weights, drift and clusters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from radiograft.config import all_settings
+from radiograft.config.resolution import (
+    BACKBONE_COMPARISON,
+    CUTOFF_SEARCH,
+    PIPELINES,
+    RETRAINING,
+    TRANSFER_LEARNING,
+)
 from radiograft_pipelines.cli import cluster as cluster_commands
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
+from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
-from radiograft_pipelines.settings import PIPELINES, RETRAINING, SEARCH, WHOLE, values_for
+from radiograft_pipelines.settings import values_for
 
 
 @click.group()
@@ -29,6 +37,7 @@ def main() -> None:
 main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
+main.add_command(weights)
 for command in cluster_commands.COMMANDS:
     main.add_command(command)
 
@@ -38,20 +47,35 @@ for command in cluster_commands.COMMANDS:
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
 @click.option(
     "--pipeline",
-    default=WHOLE,
+    default=TRANSFER_LEARNING,
     show_default=True,
     type=click.Choice(PIPELINES),
-    help=f"{RETRAINING} trains only if data or settings changed; {SEARCH} tries several cut-offs in parallel.",
+    help=f"{RETRAINING} trains only if data or settings changed; {CUTOFF_SEARCH} tries several cut-offs in parallel; "
+    f"{BACKBONE_COMPARISON} trains several backbones.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
     """Runs a compiled pipeline on this machine, without Docker, with an embedded object store."""
+    _start(pipeline, settings, assignments, out)
+
+
+def _start(pipeline: str, settings: str, assignments: tuple[str, ...], out: Path) -> None:
     with cli_errors():
         values = values_for(pipeline, settings, assignments)
         from radiograft_pipelines.local import runner
 
         run_id = runner.new_run_id(pipeline, values, out)
     _run(run_id, out)
+
+
+@main.command()
+@click.option("--backbones", required=True, metavar="NAME,NAME", help="Backbones to compare, separated by commas.")
+@click.option("--settings", "settings", required=True, help="YAML file, or a preset: demo, chestxray14, ...")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
+@out_option
+def compare(backbones: str, settings: str, assignments: tuple[str, ...], out: Path) -> None:
+    """Trains several backbones on the same data and publishes the best on validation, with one report."""
+    _start(BACKBONE_COMPARISON, settings, (*assignments, f"compare_backbones={backbones}"), out)
 
 
 @main.command()

@@ -58,9 +58,14 @@ class VersionRecord(NamedTuple):
         for split in ("validation", "test"):
             metrics = self.split_metrics(split)
             formatted[f"{split}: images (patients)"] = f"{metrics['n_images']} ({metrics['n_patients']})"
+            formatted |= {f"{split}: {name}": value for name, value in _format_classes(metrics).items()}
             groups: dict[str, Mapping[str, Any]] = {"mean": metrics["mean"], **metrics["labels"]}
             for group, values in groups.items():
-                formatted |= {f"{split}: {group} {name}": _interval(values[key]) for key, name in METRICS.items()}
+                formatted |= {
+                    f"{split}: {group} {name}": _interval(values[key])
+                    for key, name in METRICS.items()
+                    if not ("classes" in metrics and (group, key) == ("mean", "accuracy"))  # not that of the classes
+                }
         return formatted
 
 
@@ -150,13 +155,23 @@ def print_difference(one: VersionRecord, other: VersionRecord) -> None:
     _print(table)
 
 
-def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping[str, Path]) -> None:
+def print_predictions(
+    path: Path, predictions: Sequence[Any], heat_maps: Mapping[str, Path], predicted_class: str | None = None
+) -> None:
     """Prints the predictions for one image.
 
     Args:
         predictions: One `radiograft.serving.loaded_version.Prediction` per label.
         heat_maps: Paths of the heat maps by label.
+        predicted_class: Of exclusive classes, which are printed in the order of their probabilities.
     """
+    if predicted_class is not None:
+        _print(Text(f"{path}: {predicted_class}", style="bold"))
+        table = _table("class", "probability", "heat map")
+        for each in sorted(predictions, key=lambda prediction: -prediction.probability):
+            _add_row(table, each.label, f"{each.probability:.4f}", heat_maps.get(each.label, ""))
+        _print(table)
+        return
     _print(Text(str(path), style="bold"))
     table = _table("label", "probability", "threshold", "call", "heat map")
     for prediction in predictions:
@@ -165,6 +180,23 @@ def print_predictions(path: Path, predictions: Sequence[Any], heat_maps: Mapping
         heat_map = heat_maps.get(prediction.label, "")
         _add_row(table, prediction.label, f"{prediction.probability:.4f}", threshold, call, heat_map)
     _print(table)
+
+
+def _format_classes(metrics: SplitMetrics) -> dict[str, str]:
+    """Returns the metrics of exclusive classes with their baselines by name; empty for independent labels."""
+    if "classes" not in metrics:
+        return {}
+    classes = metrics["classes"]
+    baseline = f"accuracy of always predicting {classes['majority_class']}"
+    estimates = {
+        "accuracy": classes["accuracy"],
+        baseline: classes["majority_accuracy"],
+        "balanced accuracy": classes["balanced_accuracy"],
+        "kappa": classes["kappa"],
+        "Brier score": classes["brier"],
+        "log loss": classes["log_loss"],
+    }
+    return {f"classes {name}": _interval(estimate) for name, estimate in estimates.items() if estimate}
 
 
 def _origin(version: VersionRecord) -> dict[str, Any]:

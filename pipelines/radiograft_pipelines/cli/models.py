@@ -190,7 +190,8 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
 def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None) -> None:
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
-    If no label is positive, the heat map shows the most probable label. Reasons to distrust a prediction are written
+    If no label is positive, the heat map shows the most probable label. Of exclusive classes, the most probable one is
+    predicted. Reasons to distrust a prediction are written
     to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that differs
     from the development images in color, size or gray values. They do not change the exit code. Research only. Not for
     diagnosis.
@@ -218,18 +219,19 @@ def _predict_file(loaded: Any, path: Path, prefix: str) -> dict[str, Any]:
     }
     for label, heat_map in heat_maps.items():
         storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
-    model_tables.print_predictions(path, predictions, heat_maps)
+    predicted = next(each.label for each in predictions if each.positive) if loaded.spec.is_exclusive else None
+    model_tables.print_predictions(path, predictions, heat_maps, predicted)
     for note in notes:
         click.echo(escape_control_characters(f"{path}: {note}"), err=True)
     calls = [
         {
             **each._asdict(),
-            "positive": each.positive,
             "heat_map": str(heat_maps[each.label]) if each.label in heat_maps else None,
         }
         for each in predictions
     ]
-    return {"file": str(path), "notes": notes, "predictions": calls}
+    own = {"class": predicted} if predicted is not None else {}
+    return {"file": str(path), **own, "notes": notes, "predictions": calls}
 
 
 def _file_name(label: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from radiograft.config.resolution import RETRAINING
 from radiograft_pipelines.cli import cluster_tables
 from radiograft_pipelines.cli.cluster_options import INTERVAL, check_request, cluster_options, run_options
 from radiograft_pipelines.cluster import cron as cron_fields
@@ -13,7 +14,6 @@ from radiograft_pipelines.cluster import schedules
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import KfpClient
 from radiograft_pipelines.cluster.submit import RunRequest
-from radiograft_pipelines.settings import RETRAINING
 
 PAST_TENSE = {"disable": "paused", "enable": "resumed"}
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from radiograft.config.resolution import RETRAINING
 from radiograft_pipelines.cluster import submit
 from radiograft_pipelines.cluster.cron import Cron
 from radiograft_pipelines.cluster.errors import ClusterError
 from radiograft_pipelines.cluster.kfp_client import PAGE, TIMEOUTS, KfpClient, find_by_name
 from radiograft_pipelines.cluster.package import read_package
 from radiograft_pipelines.cluster.schedule_deletion import Unfinished, apply_action, delete_schedules, unfinished_runs
-from radiograft_pipelines.settings import RETRAINING
 
 MARK = re.compile(r"radiograft schedule [0-9a-f]{16}\)?$")  # ends the description of every recurring run created here
 MAX_SENTENCE = 140  # characters; KFP stores descriptions of at most 191

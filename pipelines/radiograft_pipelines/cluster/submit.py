@@ -49,7 +49,7 @@ def check_uris(values: Mapping[str, Scalar]) -> None:
         uri = str(values[name])
         if uri in NOT_URIS:
             continue
-        if not storage.is_bucket(uri) or uri.startswith(f"gs://{storage.EMBEDDED_BUCKET}"):
+        if not storage.is_remote(uri) or uri.startswith(f"gs://{storage.EMBEDDED_BUCKET}"):
             raise ClusterError(f"{name} must be in a bucket that the cluster can reach, such as gs://..., got {uri!r}")
 
 

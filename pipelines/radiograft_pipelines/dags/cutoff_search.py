@@ -8,6 +8,7 @@ from typing import Any
 
 from kfp import dsl
 
+from radiograft.config.resolution import CUTOFF_SEARCH
 from radiograft_pipelines.dags.form import describe_pipeline, pipeline_with_form
 from radiograft_pipelines.dags.preprocess import preprocess_task
 from radiograft_pipelines.dags.tasks import (
@@ -30,8 +31,8 @@ def fine_tune_candidates(
     """Fine-tunes from each candidate cut-off and keeps the best model."""
     candidates = list_cut_offs_task(feature_model, settings)
     # unnamed: KFP 2.17 cannot collect outputs of a named loop (github.com/kubeflow/pipelines/issues/13239)
-    with dsl.ParallelFor(candidates.output, parallelism=MAX_PARALLEL_CANDIDATES) as cut_off:
-        candidate = fine_tune_task(shards, feature_model, settings, checkpoint_root, cut_off)
+    with dsl.ParallelFor(candidates.output, parallelism=MAX_PARALLEL_CANDIDATES) as overrides:
+        candidate = fine_tune_task(shards, feature_model, settings, checkpoint_root, overrides)
     return choose_model_task(dsl.Collected(candidate.outputs["model"])).outputs["model"]
 
 
@@ -45,9 +46,9 @@ def fine_tune_candidates(
 @pipeline_with_form
 def cutoff_search(form: dict[str, Any]) -> None:
     """Fine-tunes from several cut-offs and keeps the best."""
-    data = ingest_task(form, search=True)
+    data = ingest_task(form, CUTOFF_SEARCH)
     shards = preprocess_task(data).output
-    extraction = extract_features_task(data, shards)
+    extraction = extract_features_task(shards, data.outputs["extract_features_settings"], data.outputs["registry"])
     best = fine_tune_candidates(
         shards=shards,
         feature_model=extraction.outputs["feature_model"],

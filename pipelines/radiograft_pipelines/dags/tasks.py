@@ -14,7 +14,8 @@ from radiograft.stages.fine_tune.component import fine_tune
 from radiograft.stages.ingest.component import ingest
 from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
 from radiograft.stages.publish.component import publish
-from radiograft.stages.select_model.component import choose_model, list_cut_offs
+from radiograft.stages.select_model.component import choose_backbone, choose_model, list_backbones, list_cut_offs
+from radiograft.storage.dicomweb_uri import PASSWORD_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE
 from radiograft.storage.pseudonyms import SALT_VARIABLE
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
 
@@ -31,12 +32,15 @@ CONFIG_MAP, CONFIG_KEYS = "radiograft", ("AWS_ENDPOINT_URL", "AWS_REGION")
 SECRET, SECRET_KEYS = "radiograft-store", {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 # Salt for hashing patient ids, see `radiograft.storage.pseudonyms`.
 SALT, SALT_KEYS = "radiograft-salt", {"salt": SALT_VARIABLE}
+# Credentials of a PACS, for the stages that read the images.
+PACS, PACS_KEYS = "radiograft-pacs", {"user": USER_VARIABLE, "password": PASSWORD_VARIABLE, "token": TOKEN_VARIABLE}
 
 
-def ingest_task(form: dict[str, Any], *, search: bool = False) -> dsl.PipelineTask:
+def ingest_task(form: dict[str, Any], pipeline: str) -> dsl.PipelineTask:
     """Resolves the settings and reads the data. Never cached, because the data behind a URI may have changed."""
-    task = ingest(run_id=RUN_ID, search=search, **form)
+    task = ingest(run_id=RUN_ID, pipeline=pipeline, **form)
     task.set_caching_options(False)
+    _set_pacs_credentials(task)
     return request_gpus(task, cpu="4", memory="8Gi", shared_memory="1Gi", hours=6)
 
 
@@ -56,6 +60,7 @@ def list_workers_task(settings: Any) -> dsl.PipelineTask:
 def preprocess_worker_task(catalog: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
     """Converts one worker's images to shards."""
     task = preprocess(catalog=catalog, worker=worker, settings=settings, checkpoint_root=checkpoint_root, run_id=RUN_ID)
+    _set_pacs_credentials(task)
     return request_gpus(task, cpu="8", memory="16Gi", shared_memory="4Gi", hours=12)
 
 
@@ -65,20 +70,19 @@ def collect_shards_task(catalog: Any, settings: Any, parts: Any) -> dsl.Pipeline
     return restrict_pod(task, cpu="2", memory="8Gi", hours=2)
 
 
-def extract_features_task(data: dsl.PipelineTask, shards: Any) -> dsl.PipelineTask:
-    """Runs the frozen backbone and trains a classifier on its features."""
-    attempt = _attempt(data.outputs["registry"])
-    task = extract_features(shards=shards, settings=data.outputs["extract_features_settings"], **attempt)
+def extract_features_task(shards: Any, settings: Any, checkpoint_root: Any, overrides: Any = "") -> dsl.PipelineTask:
+    """Runs the frozen backbone and trains a classifier on its features, with the `overrides` of a trial in a loop."""
+    attempt = _attempt(checkpoint_root, overrides)
+    task = extract_features(shards=shards, settings=settings, overrides=overrides, **attempt)
     return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=24)
 
 
-def fine_tune_task(shards: Any, start: Any, settings: Any, checkpoint_root: Any, cut_off: Any = "") -> dsl.PipelineTask:
-    """Fine-tunes from the cut-off in the settings, or from `cut_off` inside a loop.
-
-    All tasks of a loop have the same name, so there the cut-off names the checkpoints.
-    """
-    attempt = _attempt(checkpoint_root, cut_off or dsl.PIPELINE_TASK_NAME_PLACEHOLDER)
-    task = fine_tune(shards=shards, feature_model=start, cut_off=cut_off, settings=settings, **attempt)
+def fine_tune_task(
+    shards: Any, start: Any, settings: Any, checkpoint_root: Any, overrides: Any = ""
+) -> dsl.PipelineTask:
+    """Fine-tunes from the cut-off in the settings, with the `overrides` of a trial in a loop."""
+    attempt = _attempt(checkpoint_root, overrides)
+    task = fine_tune(shards=shards, feature_model=start, overrides=overrides, settings=settings, **attempt)
     return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72).set_display_name("Fine-tune")
 
 
@@ -90,6 +94,19 @@ def list_cut_offs_task(feature_model: Any, settings: Any) -> dsl.PipelineTask:
 def choose_model_task(models: Any) -> dsl.PipelineTask:
     """Selects the best model of a cut-off search."""
     return restrict_pod(choose_model(models=models), cpu="2", memory="8Gi", hours=1)
+
+
+def list_backbones_task(settings: Any) -> dsl.PipelineTask:
+    """Lists the trials of a backbone comparison."""
+    return restrict_pod(list_backbones(settings=settings), cpu="1", memory="2Gi", hours=1)
+
+
+def choose_backbone_task(extraction: dsl.PipelineTask, tuning: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Selects the best backbone from the outputs of both tasks in a loop."""
+    outputs = {"all_features": extraction.outputs["features"], "feature_models": extraction.outputs["feature_model"]}
+    outputs["models"] = tuning.outputs["model"]
+    task = choose_backbone(**{name: dsl.Collected(output) for name, output in outputs.items()})
+    return restrict_pod(task, cpu="2", memory="8Gi", hours=1)
 
 
 def evaluate_task(data: dsl.PipelineTask, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:
@@ -112,8 +129,12 @@ def publish_task(data: dsl.PipelineTask, model: Any, evaluated: dsl.PipelineTask
     return restrict_pod(task, cpu="1", memory="2Gi", hours=1)
 
 
-def _attempt(checkpoint_root: Any, task_name: Any = dsl.PIPELINE_TASK_NAME_PLACEHOLDER) -> dict[str, Any]:
-    """Returns the arguments that locate a stage's checkpoints. They are the same for every retry."""
+def _attempt(checkpoint_root: Any, overrides: Any) -> dict[str, Any]:
+    """Returns the arguments that locate a stage's checkpoints. They are the same for every retry.
+
+    All tasks of a loop have the same name, so there the overrides of the trial name the checkpoints.
+    """
+    task_name = overrides or dsl.PIPELINE_TASK_NAME_PLACEHOLDER
     return {"checkpoint_root": checkpoint_root, "run_id": RUN_ID, "task_name": task_name}
 
 
@@ -146,6 +167,10 @@ def _set_labels(task: dsl.PipelineTask) -> None:
     """Sets labels for selectors. KFP itself sets the run's id as `pipeline/runid`."""
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "radiograft")
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.name)
+
+
+def _set_pacs_credentials(task: dsl.PipelineTask) -> None:
+    kubernetes.use_secret_as_env(task, PACS, PACS_KEYS, optional=True)
 
 
 def _set_environment(task: dsl.PipelineTask) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from kfp import dsl
 
+from radiograft.config.resolution import RETRAINING, TRANSFER_LEARNING
 from radiograft_pipelines.dags.form import describe_pipeline, pipeline_with_form
 from radiograft_pipelines.dags.preprocess import preprocess_task
 from radiograft_pipelines.dags.tasks import (
@@ -19,7 +20,7 @@ from radiograft_pipelines.dags.tasks import (
 def _train_and_publish(data: dsl.PipelineTask) -> None:
     """Adds the five stages after ingest."""
     shards = preprocess_task(data).output
-    extraction = extract_features_task(data, shards)
+    extraction = extract_features_task(shards, data.outputs["extract_features_settings"], data.outputs["registry"])
     start = extraction.outputs["feature_model"]
     tuning = fine_tune_task(shards, start, data.outputs["fine_tune_settings"], data.outputs["registry"])
     model = tuning.outputs["model"]
@@ -37,7 +38,7 @@ def _train_and_publish(data: dsl.PipelineTask) -> None:
 @pipeline_with_form
 def transfer_learning(form: dict[str, Any]) -> None:
     """Transfer learning for medical images: frozen features, then fine-tuning from a cut-off."""
-    _train_and_publish(ingest_task(form))
+    _train_and_publish(ingest_task(form, TRANSFER_LEARNING))
 
 
 @dsl.pipeline(
@@ -48,6 +49,6 @@ def transfer_learning(form: dict[str, Any]) -> None:
 @pipeline_with_form
 def retraining(form: dict[str, Any]) -> None:
     """Transfer learning for schedules: trains only if data or settings changed since production."""
-    data = ingest_task(form)
+    data = ingest_task(form, RETRAINING)
     with dsl.If(data_changed(data), name="Train and publish"):
         _train_and_publish(data)

@@ -21,15 +21,15 @@ from rich.console import Console
 
 from radiograft import storage
 from radiograft.config.base import Scalar
-from radiograft.config.resolution import fill_form
+from radiograft.config.resolution import PIPELINES, RETRAINING, fill_form
 from radiograft.data import change_detection
 from radiograft.registry.result_types import SplitMetrics
-from radiograft.registry.results import read_results
+from radiograft.registry.results import read_results, split_accuracy
 from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
 from radiograft_pipelines.local.progress import Progress, show_progress
-from radiograft_pipelines.settings import PIPELINES, RETRAINING, fill_defaults
+from radiograft_pipelines.settings import fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
@@ -195,14 +195,15 @@ def _flatten_splits(splits: Mapping[str, SplitMetrics]) -> dict[str, Any]:
     return {split: _flatten_metrics(metrics) for split, metrics in splits.items()}
 
 
-def _flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten_metrics(metrics: SplitMetrics) -> dict[str, Any]:
     """Returns the mean metrics of a split as plain numbers, with their intervals and the counts."""
     mean = metrics["mean"]
-    names = ("auroc", "average_precision", "accuracy")
+    accuracy, majority = split_accuracy(metrics)
+    estimates = {"auroc": mean["auroc"], "average_precision": mean["average_precision"], "accuracy": accuracy}
     return {
-        **{name: mean[name]["value"] for name in names},
-        **{f"{name}_interval": [mean[name]["low"], mean[name]["high"]] for name in names},
-        "majority_accuracy": mean["majority_accuracy"],
+        **{name: estimate["value"] for name, estimate in estimates.items()},
+        **{f"{name}_interval": [estimate["low"], estimate["high"]] for name, estimate in estimates.items()},
+        "majority_accuracy": majority["value"],
         "n_images": metrics["n_images"],
         "n_patients": metrics["n_patients"],
         "labels_not_estimable": [label for label in metrics["labels"] if label not in mean["labels"]],

@@ -15,7 +15,16 @@ import yaml
 from click.testing import CliRunner
 
 from radiograft_pipelines.compile import main
-from tests.helpers.packages import COMPILED, OF_THE_SEARCH, ON_NONE, PACKAGES, STAGES_ON_GPUS, TASKS, tasks
+from tests.helpers.packages import (
+    COMPILED,
+    OF_THE_COMPARISON,
+    OF_THE_SEARCH,
+    ON_NONE,
+    PACKAGES,
+    STAGES_ON_GPUS,
+    TASKS,
+    tasks,
+)
 from tests.repository import ROOT
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
@@ -72,7 +81,8 @@ def test_compile_applies_image_and_cluster_profile(compile_package: Callable[...
     (tmp_path / "cluster.yaml").write_text("image_pull_policy: Always\n")
     folder, warnings = compile_package("--cluster", str(tmp_path / "cluster.yaml"), RADIOGRAFT_TRAINER_IMAGE=image)
     assert "named by a tag" not in warnings
-    for package, count in (("transfer_learning", 8), ("retraining", 8), ("cutoff_search", 10)):
+    for package in PACKAGES:
+        count = len(TASKS[package])
         compiled, platform = yaml.safe_load_all((folder / f"{package}.yaml").read_text())
         executors = compiled["deploymentSpec"]["executors"]
         images = [executor["container"]["image"] for executor in executors.values()]
@@ -98,6 +108,7 @@ def test_gpu_stages_require_two_gpus(package: str, name: str) -> None:
     [
         *((package, name) for package in ("transfer_learning", "retraining") for name in ON_NONE),
         *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
+        *(("backbone_comparison", name) for name in (*ON_NONE, *OF_THE_COMPARISON)),
     ],
 )
 def test_light_tasks_require_no_gpu(package: str, name: str) -> None:
@@ -149,9 +160,9 @@ def test_training_tasks_have_stable_checkpoint_arguments(package: str, name: str
     if package == "transfer_learning":
         assert inputs["checkpoint_root"] == registry
     assert inputs["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-    # per cut-off, because all tasks of the loop have the same name
-    if (package, name) == ("cutoff_search", "fine-tune"):
-        assert inputs["task_name"] == {"componentInputParameter": "pipelinechannel--list-cut-offs-Output-loop-item"}
+    lists = {("cutoff_search", "fine-tune"): "list-cut-offs", ("backbone_comparison", name): "list-backbones"}
+    if listed := lists.get((package, name)):  # per trial, because all tasks of a loop have the same name
+        assert inputs["task_name"] == {"componentInputParameter": f"pipelinechannel--{listed}-Output-loop-item"}
     else:
         assert inputs["task_name"] == {"runtimeValue": {"constant": "{{$.pipeline_task_name}}"}}
 

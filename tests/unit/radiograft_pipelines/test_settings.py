@@ -11,7 +11,7 @@ from radiograft.config import all_settings
 from radiograft.config.resolution import (
     PRESETS_FOLDER,
     apply_overrides,
-    for_search,
+    combine,
     full_name,
     load_settings_file,
 )
@@ -91,7 +91,7 @@ def test_full_name_adds_prefix(short: str, full: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bakbone", "unknown setting 'bakbone'; did you mean 'backbone' or 'model_backbone' or 'table'?"),
+        ("bakbone", "unknown setting 'bakbone'; did you mean 'backbone' or 'backbones' or 'model_backbone'?"),
         (
             "data_lables",
             "unknown setting 'data_lables'; did you mean 'data_labels' or 'data_table' or 'data_negatives'?",
@@ -218,8 +218,49 @@ def test_apply_overrides_new_backbone_keeps_auto_cut_off() -> None:
         ({"model_cut_off": "top_conv,block7a_expand_conv"}, "top_conv,block7a_expand_conv"),
     ],
 )
-def test_for_search_tries_all_candidates_unless_several_given(file: dict[str, Any], cut_off: str) -> None:
-    assert for_search({"image_size": 64, **file}) == {"image_size": 64, "model_cut_off": cut_off}
+def test_combine_cutoff_search_tries_all_candidates_unless_several_given(file: dict[str, Any], cut_off: str) -> None:
+    assert combine("cutoff_search", {"image_size": 64, **file}, []) == {"image_size": 64, "model_cut_off": cut_off}
+
+
+def test_combine_backbone_comparison_takes_one_of_the_compared_backbones() -> None:
+    compared = ["backbones=resnet50,vgg16"]
+    first = combine("backbone_comparison", {"model_backbone": "densenet121", "model_cut_off": "x"}, compared)
+    assert (first["model_backbone"], first["model_cut_off"]) == ("resnet50", "conv5_block3_3_conv")
+    own = {"model_backbone": "vgg16", "model_cut_off": "block5_conv1"}
+    assert combine("backbone_comparison", own, compared) == own | {"compare_backbones": "resnet50,vgg16"}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "backbones", "got"),
+    [
+        ("backbone_comparison", "", "none for backbone_comparison"),
+        ("transfer_learning", "resnet50,vgg16", "resnet50, vgg16 for transfer_learning"),
+    ],
+)
+def test_combine_backbones_for_other_pipeline_raises(pipeline: str, backbones: str, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"^compare_backbones must name backbones .*, got {got}$"):
+        combine(pipeline, {"compare_backbones": backbones}, [])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"compare_backbones": "vgg16"}, "compare_backbones must name at least two backbones, each once, got 'vgg16'"),
+        ({"compare_backbones": "vgg16,vgg16"}, "compare_backbones must name at least two .*, got 'vgg16,vgg16'"),
+        ({"compare_backbones": "vgg16,vgg17"}, "model_backbone must be one of .*, got 'vgg17'"),
+        (
+            {"compare_backbones": "vgg16,resnet50", "model_weights": "/vgg.h5"},
+            "model_weights must be `imagenet` or `none` if .*, got '/vgg.h5'",
+        ),
+        (
+            {"compare_backbones": "vgg16,inception_v3", "image_size": 64},
+            "image_size must be a multiple of 16 and at least 80 for inception_v3, got 64",
+        ),
+    ],
+)
+def test_fill_defaults_invalid_comparison_raises(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fill_defaults(NEEDED | {"model_backbone": "vgg16"} | values)
 
 
 def test_fill_defaults_adds_missing_settings() -> None:

@@ -43,6 +43,17 @@ def test_fill_defaults_unsupported_scheme_raises(name: str, uri: str) -> None:
         fill_defaults(NEEDED | {name: uri})
 
 
+def test_fill_defaults_pacs_stays_and_its_table_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pacs = {"data_format": "dicom", "data_source": "dicomweb://pacs/dicom-web", "data_table_file": "labels.csv"}
+    values = fill_defaults(NEEDED | pacs)
+    assert values["data_source"] == "dicomweb://pacs/dicom-web"
+    assert values["data_table_file"] == f"{tmp_path}/labels.csv"
+    assert fill_defaults(NEEDED)["data_table_file"] == ""
+
+
 def test_absolute_uri_path_with_colon_is_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if the pattern of a scheme lacks the slash or may match inside a path."""
     monkeypatch.chdir(tmp_path)

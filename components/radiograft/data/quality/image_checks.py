@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -18,10 +19,12 @@ from radiograft.config.data_policy import (
     NEAR_DUPLICATE_ELSEWHERE,
 )
 from radiograft.data.catalog import SPLITS, label_column
+from radiograft.data.soft_labels import majority_class
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
 HASH_SIDE = 8
-MAX_GRAY_LEVELS = 2  # maximum difference of gray levels in a blank image
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
+MAX_GRAY_LEVELS = 2  # maximum difference of the levels of each channel in a blank image
 # The maximum over 7,586 real chest radiographs (NIH at 320 and 64 px, PneumoniaMNIST) is 0.24. Of the same images
 # inverted, 97% exceed 0.3.
 INVERTED_FROM = 0.3
@@ -35,13 +38,16 @@ MAX_HASH_DISTANCE = BYTES - 1
 # downsampling by 2 and with noise of 8 gray levels, and in 99.6% of the images after brightening by 15%.
 MIN_CORRELATION = 0.99
 CHUNK_SIZE = 2**20  # pairs
+MAX_LOGGED = 3  # pairs
+
+log = logging.getLogger(__name__)
 
 
 class ImageCheck(NamedTuple):
     """The result of `check_image`.
 
     Attributes:
-        thumbnail: uint8 [SIDE, SIDE].
+        thumbnail: uint8 [SIDE, SIDE, channels].
         hash: perceptual hash of 64 bits.
         flaws: reasons in `data_policy.REASONS`.
     """
@@ -54,16 +60,19 @@ class ImageCheck(NamedTuple):
 def check_image(image: np.ndarray) -> ImageCheck:
     """Checks an image for defects and computes its thumbnail and perceptual hash.
 
+    Only gray images can look inverted: the check knows radiographs.
+
     Args:
-        image: uint8 [size, size, 1]; size is a multiple of SIDE.
+        image: uint8 [size, size, channels]; size is a multiple of SIDE.
     """
-    block = image.shape[0] // SIDE
-    means = image.reshape(SIDE, block, SIDE, block).mean((1, 3))
-    if np.ptp(image) <= MAX_GRAY_LEVELS:
+    block, channels = image.shape[0] // SIDE, image.shape[-1]
+    means = image.reshape(SIDE, block, SIDE, block, channels).mean((1, 3))
+    luminance = means[..., 0] if channels == 1 else means @ LUMINANCE
+    if np.ptp(image, axis=(0, 1)).max() <= MAX_GRAY_LEVELS:
         flaws: tuple[str, ...] = (BLANK,)
     else:
-        flaws = (INVERTED,) if brightness_outside(means) > INVERTED_FROM else ()
-    return ImageCheck(np.round(means).astype("uint8"), perceptual_hash(means), flaws)
+        flaws = (INVERTED,) if channels == 1 and brightness_outside(luminance) > INVERTED_FROM else ()
+    return ImageCheck(np.round(means).astype("uint8"), perceptual_hash(luminance), flaws)
 
 
 def brightness_outside(means: np.ndarray) -> float:
@@ -104,15 +113,17 @@ def find_contradictory_copies(
     Unlike for other near duplicates, the label of none of them can be trusted, and test images count, too.
 
     Args:
-        rows: the label columns: 1.0, 0.0 or missing.
+        rows: image_id and the label columns.
         hashes: uint64 [rows], perceptual hashes from `check_image`.
-        thumbnails: uint8 [rows, side, side].
+        thumbnails: uint8 [rows, side, side, channels].
         labels: names of the labels.
     """
-    truth = rows[[label_column(label) for label in labels]].to_numpy("float64")
+    truth = majority_class(rows[list(map(label_column, labels))]).to_numpy("float64")
     first, second = similar_pairs(hashes, thumbnails).T
     different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
     positions = np.union1d(first[different], second[different])
+    for one, other in zip(first[different][:MAX_LOGGED], second[different][:MAX_LOGGED], strict=True):
+        log.warning("  near-equal, with different labels: %s and %s", *rows["image_id"].iloc[[one, other]])
     return {CONTRADICTORY_NEAR_COPIES: pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)}
 
 
@@ -124,7 +135,7 @@ def find_near_duplicates(
     Args:
         rows: `split`.
         hashes: uint64 [rows], perceptual hashes from `check_image`.
-        thumbnails: uint8 [rows, side, side].
+        thumbnails: uint8 [rows, side, side, channels].
         leave: whether near duplicates are excluded. An image that resembles only excluded images is not a duplicate.
     """
     order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
@@ -146,7 +157,7 @@ def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray)
 
     Args:
         hashes: uint64 [n].
-        thumbnails: uint8 [n, side, side].
+        thumbnails: uint8 [n, side, side, channels].
         leaves: bool [n], whether an image is excluded if it is a repeat.
     """
     originals: dict[int, int] = {}
@@ -161,10 +172,11 @@ def similar_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
     Args:
         hashes: uint64 [n].
-        thumbnails: uint8 [n, side, side].
+        thumbnails: uint8 [n, side, side, channels].
     """
     flat = thumbnails.reshape(len(thumbnails), math.prod(thumbnails.shape[1:]))
-    similar = [pairs[_correlate(flat, pairs)] for pairs in _close_hashes(hashes)]
+    channels = thumbnails.shape[3] if thumbnails.ndim == 4 else 1
+    similar = [pairs[_correlate(flat, pairs, channels)] for pairs in _close_hashes(hashes)]
     empty = np.empty((0, 2), "int64")
     return np.unique(np.concatenate([empty, *similar]), axis=0)
 
@@ -184,8 +196,22 @@ def _close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
                 yield pairs[pairs[:, 0] < pairs[:, 1]]
 
 
-def _correlate(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Returns whether the thumbnails of each pair correlate, bool [pairs]. Thumbnails without contrast never do."""
+def _correlate(flat: np.ndarray, pairs: np.ndarray, channels: int) -> np.ndarray:
+    """Returns whether the thumbnails of each pair correlate, bool [pairs]. Thumbnails without contrast never do.
+
+    Those in color must correlate as a whole, and also after the mean of each channel is removed: tissue of one hue
+    makes all its images alike as a whole, and a change of hue leaves the patterns of the channels alike.
+    """
+    alike = _correlate_values(flat, pairs)
+    if channels == 1:
+        return alike
+    centered = flat.reshape(len(flat), -1, channels).astype("float32")
+    centered -= centered.mean(axis=1, keepdims=True)
+    alike[alike] = _correlate_values(centered.reshape(len(flat), -1), pairs[alike])
+    return alike
+
+
+def _correlate_values(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     first, second = (flat[pairs[:, column]].astype("float32") for column in (0, 1))
     first -= first.mean(axis=1, keepdims=True)
     second -= second.mean(axis=1, keepdims=True)

@@ -11,7 +11,9 @@ from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.data import UNANIMOUS
 from radiograft.config.data_policy import CONFLICTING_ROWS
 from radiograft.data.catalog import exclusion
+from radiograft.data.soft_labels import TIE, majority_class
 from radiograft.data.sources.base import Source
+from radiograft.data.sources.label_cells import UNKNOWN, known_only
 from radiograft.registry.results import ReaderAgreement
 
 COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
@@ -20,25 +22,32 @@ COHEN, FLEISS = "Cohen's kappa", "Fleiss' kappa"
 def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[ReaderAgreement]]:
     """Merges the readings of each image as `data_readers` says; `unanimous` excludes images whose readings differ.
 
-    Only what was requested must agree: the labels and, if it decides which images are negatives, `No Finding`.
+    Only what was requested must agree: the labels and, if it decides which images are negatives, `No Finding`. A
+    reading that calls a label unknown never makes an image a negative: the label is unknown, unless it is present
+    however that reader had decided.
 
     Returns:
         The source with the merged findings, and the agreement about each label; none if no image has several readings.
+        `mean` gives labels between 0 and 1.
     """
     requested = [label for label in settings.findings() if label in source.findings]
     if source.readings is None or source.readings.empty or not requested:
         return source, []
     readings = _by_reader(source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns"))
     readings = readings[readings["image_id"].isin(source.rows["image_id"])]
-    agreement = [measure_agreement(readings[["image_id", "reader", label]]) for label in requested]
-    if settings.data_readers == UNANIMOUS:
-        decisive = [NO_FINDING] if settings.data_negatives == "no_finding" and NO_FINDING in readings else []
-        return _without_disagreement(source, readings, [*requested, *decisive]), agreement
+    rule = settings.data_readers
     names = list(dict.fromkeys([*requested, *({NO_FINDING} & set(readings))]))
-    merged = RULES[settings.data_readers](readings.set_index("image_id")[names])
-    findings = source.findings.set_axis(source.rows["image_id"])
-    findings.loc[merged.index, names] = merged
-    return source._replace(findings=findings.set_axis(source.findings.index)), agreement
+    votes = readings.set_index("image_id")[names]
+    known = known_only(votes)
+    merged, left_open = _merge_votes(votes, known, rule)
+    source = _with_findings(source, merged[requested] if rule == UNANIMOUS else merged)
+    source = source._replace(notes=(*source.notes, *_open_notes(left_open[requested])))
+    readings = readings[["image_id", "reader"]].join(known.set_axis(readings.index))
+    agreement = [measure_agreement(readings[["image_id", "reader", label]]) for label in requested]
+    if rule == UNANIMOUS:
+        decisive = [NO_FINDING] if settings.data_negatives == "no_finding" and NO_FINDING in readings else []
+        source = _without_disagreement(source, readings, [*requested, *decisive])
+    return source, agreement
 
 
 def _by_reader(readings: pd.DataFrame) -> pd.DataFrame:
@@ -46,6 +55,32 @@ def _by_reader(readings: pd.DataFrame) -> pd.DataFrame:
     named = readings["reader"].fillna("") != ""
     merged = readings[named].groupby(["image_id", "reader"], as_index=False).max()
     return pd.concat([merged, readings[~named]], ignore_index=True)
+
+
+def _merge_votes(votes: pd.DataFrame, known: pd.DataFrame, rule: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Merges the votes of each image, the index.
+
+    Args:
+        votes: 1.0, 0.0, UNKNOWN, or NaN for no statement.
+        known: the same with NaN in place of UNKNOWN.
+        rule: a key of RULES.
+
+    Returns:
+        The labels, and which of them are unknown only because a reader calls them unknown.
+    """
+    merged = RULES[rule](known)
+    if not votes.eq(UNKNOWN).any(axis=None):
+        return merged, merged.isna() & False
+    is_open = votes.eq(UNKNOWN).groupby(level=0).any()
+    is_present = majority_class(RULES[rule](votes.replace(UNKNOWN, 0.0))).eq(1.0)
+    left_open = is_open & ~is_present & merged.notna()
+    return merged.mask(left_open), left_open
+
+
+def _with_findings(source: Source, merged: pd.DataFrame) -> Source:
+    findings = source.findings.set_axis(source.rows["image_id"])
+    findings.loc[merged.index, list(merged)] = merged
+    return source._replace(findings=findings.set_axis(source.findings.index))
 
 
 def _without_disagreement(source: Source, readings: pd.DataFrame, names: Sequence[str]) -> Source:
@@ -59,27 +94,59 @@ def _without_disagreement(source: Source, readings: pd.DataFrame, names: Sequenc
     )
 
 
-def _any(readings: pd.DataFrame) -> pd.DataFrame:
-    return _merge(readings, finding="max", normal="min")
+def _any(votes: pd.DataFrame) -> pd.DataFrame:
+    return _merge(votes, finding="max", normal="min")
 
 
-def _all(readings: pd.DataFrame) -> pd.DataFrame:
-    return _merge(readings, finding="min", normal="max")
+def _all(votes: pd.DataFrame) -> pd.DataFrame:
+    return _merge(votes, finding="min", normal="max")
 
 
-def _majority(readings: pd.DataFrame) -> pd.DataFrame:
-    """Returns 1.0 or 0.0 as more than half of the known readings say, and a missing value for a tie."""
-    share = readings.groupby(level=0).mean()
-    return share.round().where(share.ne(0.5) & share.notna())
+def _mean(votes: pd.DataFrame) -> pd.DataFrame:
+    """Returns the share of the votes that are 1.0; `No Finding`, which decides about negatives, by majority."""
+    share = votes.groupby(level=0).mean()
+    return share.assign(**{NO_FINDING: majority_class(share[NO_FINDING])}) if NO_FINDING in share else share
 
 
-def _merge(readings: pd.DataFrame, finding: str, normal: str) -> pd.DataFrame:
+def _majority(votes: pd.DataFrame) -> pd.DataFrame:
+    """Returns 1.0 or 0.0 as more than half of the votes say, and a missing value for a tie."""
+    return majority_class(votes.groupby(level=0).mean())
+
+
+def _merge(votes: pd.DataFrame, finding: str, normal: str) -> pd.DataFrame:
     """Merges findings by one rule, `max` or `min`, and `No Finding`, their opposite, by the other."""
-    rules = {name: normal if name == NO_FINDING else finding for name in readings}
-    return readings.groupby(level=0).agg(rules)
+    rules = {name: normal if name == NO_FINDING else finding for name in votes}
+    return votes.groupby(level=0).agg(rules)
 
 
-RULES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"any": _any, "all": _all, "majority": _majority}
+RULES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    UNANIMOUS: lambda votes: votes.groupby(level=0).min(),  # images whose votes differ are excluded
+    "any": _any,
+    "all": _all,
+    "majority": _majority,
+    "mean": _mean,
+}
+
+
+def _open_notes(left_open: pd.DataFrame) -> tuple[str, ...]:
+    counts = left_open.sum()
+    return tuple(
+        f"{count:,} images have a row that calls {label} unknown beside one that does not: {label} is unknown there"
+        for label, count in counts[counts > 0].items()
+    )
+
+
+def soft_notes(source: Source, labels: Sequence[str]) -> tuple[str, ...]:
+    """Returns a note for each label with values between 0 and 1, which says how they count."""
+    shares = {label: source.findings[label] for label in labels if label in source.findings}
+    soft = {label: share[share.gt(0) & share.lt(1)] for label, share in shares.items()}
+    return tuple(
+        f"{label} is a soft label of {len(share):,} images, the share of readers who see it: training learns the "
+        f"share; everywhere else {int(share.gt(TIE).sum()):,} with more than half count as positive, "
+        f"{int(share.lt(TIE).sum()):,} as negative and {int(share.eq(TIE).sum()):,} ties as unknown"
+        for label, share in soft.items()
+        if len(share)
+    )
 
 
 def measure_agreement(readings: pd.DataFrame) -> ReaderAgreement:
@@ -142,11 +209,11 @@ def fleiss_kappa(positives: Sequence[float] | np.ndarray, readings: Sequence[int
 
 def agreement_notes(agreement: Sequence[ReaderAgreement], rule: str) -> tuple[str, ...]:
     """Returns a note for each label about which readers differ."""
-    outcome = (
-        "these images are excluded; data_readers=majority, any or all merges the readings"
-        if rule == UNANIMOUS
-        else f"data_readers={rule} decides" + (", a tie is unknown" if rule == "majority" else "")
-    )
+    outcomes = {
+        UNANIMOUS: "these images are excluded; data_readers=majority, any, all or mean merges the readings",
+        "majority": "data_readers=majority decides, a tie is unknown",
+    }
+    outcome = outcomes.get(rule, f"data_readers={rule} decides")
     return tuple(
         f"readers differ about {each['label']} in {each['disagreements']:,} of {each['images']:,} images that several "
         f"read ({100 * each['share']:.1f}%, {each['statistic']} {each['kappa']:.2f}): {outcome}"

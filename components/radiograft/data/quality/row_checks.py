@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
 from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
-from radiograft.data.catalog import label_column
+from radiograft.data.catalog import SPLITS, label_class, label_column
+from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources import chexpert
 from radiograft.imaging.views import projection
 
@@ -24,10 +25,10 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
 
     Args:
         rows: image_id, bytes, view, split and the label columns.
-        findings: all findings of the dataset, indexed as `rows`.
+        findings: classes of all findings of the dataset, indexed as `rows`.
         settings: labels, views and negatives.
     """
-    truth = rows[[label_column(label) for label in settings.findings()]]
+    truth = rows[list(map(label_column, settings.findings()))]
     flawed = {
         "empty file": rows["bytes"] == 0,
         "in no official split list": rows["split"].isna(),
@@ -37,7 +38,7 @@ def check_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest) -> 
         "all requested labels unknown": truth.isna().all(axis="columns"),
     }
     if settings.data_negatives == "no_finding":
-        positive = truth.eq(1.0).any(axis="columns")
+        positive = majority_class(truth).eq(1.0).any(axis="columns")
         flawed["neither a requested finding nor 'No Finding'"] = ~positive & ~_any(findings, [NO_FINDING])
     return flawed
 
@@ -72,11 +73,11 @@ def view_notes(views: pd.Series[str], wanted: str, *, named: bool = True) -> tup
 
 
 def has_contradiction(findings: pd.DataFrame, labels: Iterable[str]) -> pd.Series[bool]:
-    """Returns which images have both 'No Finding' and a label.
+    """Returns which images have both 'No Finding' and another label.
 
     Other columns do not count: they may hold findings that nobody requested, or no findings, such as `male`.
     """
-    return _any(findings, [NO_FINDING]) & _any(findings, labels)
+    return _any(findings, [NO_FINDING]) & _any(findings, set(labels) - {NO_FINDING})
 
 
 def has_misspelled_label(findings: pd.DataFrame, labels: Iterable[str]) -> dict[str, str]:
@@ -115,7 +116,7 @@ def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict
         labels: names of the labels.
     """
     copied = rows["md5"].duplicated(keep=False)
-    truth = rows.loc[copied, [label_column(label) for label in labels]]
+    truth = majority_class(rows.loc[copied, list(map(label_column, labels))])
     different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
     return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 
@@ -129,13 +130,13 @@ def find_exact_duplicates(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     Args:
         rows: `md5`, `split` and `official`.
     """
-    order = rows["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index
-    ordered = rows.loc[order]
+    copied = rows[rows["md5"].duplicated(keep=False)]
+    ordered = copied.loc[copied["split"].map(HELD_OUT_MOST.index).sort_values(kind="stable").index]
     repeated = ordered["md5"].duplicated() & ~_in_official_test(ordered)
     elsewhere = ordered.groupby("md5")["split"].transform("first") != ordered["split"]
     return {
-        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index),
-        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index),
+        "byte-identical to an image in a held-out split": (repeated & elsewhere).reindex(rows.index, fill_value=False),
+        "byte-identical to an earlier image": (repeated & ~elsewhere).reindex(rows.index, fill_value=False),
     }
 
 
@@ -145,6 +146,20 @@ def duplicate_notes(rows: pd.DataFrame) -> tuple[str, ...]:
     if not count:
         return ()
     return (f"{count} images of the official test split are byte-identical to others in it and stay",)
+
+
+def single_patient_notes(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Returns a note for each split in which all images with a label, if any, show one patient."""
+    notes = []
+    for split in SPLITS:
+        part = rows[rows["split"] == split]
+        patients = {label: part["patient_id"][label_class(part, label) == 1.0] for label in labels}
+        single = [
+            f"{label} ({len(ids)} images)" for label, ids in patients.items() if len(ids) > 1 and ids.nunique() == 1
+        ]
+        if single:
+            notes.append(f"in {split}, the images with a label show one patient: {', '.join(single)}")
+    return notes
 
 
 def _in_official_test(rows: pd.DataFrame) -> pd.Series[bool]:

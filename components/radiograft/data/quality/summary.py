@@ -12,7 +12,7 @@ import pandas as pd
 
 from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
-from radiograft.data.catalog import SPLITS, count_classes, count_splits, label_column, summarize_exclusions
+from radiograft.data.catalog import SPLITS, count_classes, count_splits, label_class, summarize_exclusions
 
 FILE = "data.json"  # in the folder of shards
 FEW_PATIENTS = 10  # default of evaluate_min_patients
@@ -55,7 +55,7 @@ def rare_labels(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     notes = []
     for split in SPLITS:
         part = rows[rows["split"] == split]
-        counts = {label: part["patient_id"][part[label_column(label)].eq(1.0)].nunique() for label in labels}
+        counts = {label: part["patient_id"][label_class(part, label).eq(1.0)].nunique() for label in labels}
         few = [f"{label} ({count})" for label, count in counts.items() if count < FEW_PATIENTS]
         if few:
             notes.append(f"rare in {split} (fewer than {FEW_PATIENTS} patients): {', '.join(few)}")

@@ -1,4 +1,4 @@
-"""Shards: 8-bit grayscale images of equal size with IDs and labels in TFRecord files, and their catalog rows."""
+"""Shards: 8-bit images, gray or RGB, of equal size with IDs and labels in TFRecord files, and their catalog rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.config.data import STRETCH
-from radiograft.data.catalog import label_column
+from radiograft.config.data import MULTILABEL, STRETCH
+from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
-from radiograft.imaging.geometry import ImageInput, as_range
+from radiograft.imaging.geometry import GRAY, ImageInput, as_range
 from radiograft.registry.results import DataSummary
 
 SHUFFLE_IMAGES = 4096
@@ -32,7 +32,9 @@ class Shards:
 
     Attributes:
         folder: the folder.
-        rows: catalog rows of the stored images, split after split in stored order.
+        rows: catalog rows of the stored images, split after split in stored order. Soft labels are replaced by their
+            class, see `majority_class`.
+        targets: labels that training learns, float32 [images, labels]: 0 to 1, NaN where unknown.
         boxes: bounding boxes of the catalog (see `no_boxes`), including those of images that are not stored.
         labels: names of the labels.
         image_input: size of the images, and how they were converted.
@@ -42,6 +44,7 @@ class Shards:
 
     folder: Path
     rows: pd.DataFrame
+    targets: np.ndarray
     boxes: pd.DataFrame
     labels: tuple[str, ...]
     image_input: ImageInput
@@ -52,17 +55,27 @@ class Shards:
     def read(cls, folder: Path) -> Self:
         """Opens a folder of shards. Images are streamed when needed."""
         summary = json.loads((folder / "shards.json").read_text())
+        rows = pd.read_parquet(folder / "rows.parquet")
         return cls(
             folder=folder,
-            rows=pd.read_parquet(folder / "rows.parquet"),
+            rows=with_classes(rows, summary["labels"]),
+            targets=rows[list(map(label_column, summary["labels"]))].to_numpy("float32"),
             boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
             image_input=ImageInput(
-                summary["image_size"], summary.get("image_resize", STRETCH), as_range(summary.get("gray_range"))
+                summary["image_size"],
+                summary.get("image_resize", STRETCH),
+                as_range(summary.get("gray_range")),
+                summary.get("image_channels", GRAY),
             ),
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,
         )
+
+    @property
+    def task(self) -> str:
+        """What is learned from the labels, one of `radiograft.config.data.TASKS`."""
+        return self.summary.get("task", MULTILABEL)
 
     @property
     def image_size(self) -> int:
@@ -73,21 +86,25 @@ class Shards:
         """Returns the rows of a split in stored order."""
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
 
+    def split_targets(self, split: str) -> np.ndarray:
+        """Returns the labels that training learns, in stored order, float32 [images, labels]: 0 to 1, or NaN."""
+        return self.targets[self.rows["split"].eq(split).to_numpy()]
+
     def truth(self, split: str) -> np.ndarray:
-        """Returns the ground truth of a split in stored order, float32 [images, labels]: 1 present, 0 absent."""
+        """Returns the classes of a split in stored order, float32 [images, labels]: 1 present, 0 absent, or NaN."""
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:
-        """Streams (uint8 [size, size, 1], string image ID, float32 [labels]) in stored order."""
+        """Streams (uint8 [size, size, channels], string image ID, float32 [labels]) in stored order."""
         return self._records(split).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def images(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """Streams batches of images in stored order, uint8 [batch, size, size, 1]. The last batch may be smaller."""
+        """Streams batches of images in stored order, uint8 [batch, size, size, channels]; the last may be smaller."""
         images = self.examples(split).map(lambda image, *_: image)
         return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
-        """Streams the images at these indices in stored order, uint8 [size, size, 1].
+        """Streams the images at these indices in stored order, uint8 [size, size, channels].
 
         Args:
             split: name of the split.
@@ -131,9 +148,10 @@ class Shards:
         return [image_id.numpy().decode() for image_id in ids.skip(step * batch_size).take(batch_size)]
 
     def identity(self) -> dict[str, Any]:
-        """Returns what identifies these shards: data, image size, augmentation and number of stored images."""
+        """Returns what identifies these shards: data, task, image size, augmentation and number of stored images."""
         return {
             "fingerprint": self.summary["fingerprint"],
+            "task": self.task,
             "image_input": self.image_input,
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
@@ -174,12 +192,13 @@ class Shards:
             record,
             FIELDS | {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)},
         )
-        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), [self.image_size, self.image_size, 1])
+        shape = [self.image_size, self.image_size, self.image_input.channels]
+        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), shape)
         return image, fields["image_id"], fields["labels"]
 
 
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a TFRecord file of (uint8 [size, size, 1], image ID, float32 [labels]) atomically."""
+    """Writes a TFRecord file of (uint8 [size, size, channels], image ID, float32 [labels]) atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
         for image, image_id, labels in examples:
             writer.write(_serialize(image, image_id, labels))

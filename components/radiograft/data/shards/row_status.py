@@ -79,5 +79,7 @@ def by_reason(statuses: pd.DataFrame) -> dict[str, pd.Series[bool]]:
 
 
 def thumbnails(statuses: pd.DataFrame) -> np.ndarray:
-    """Returns the thumbnails of stored images, uint8 [images, SIDE, SIDE]."""
-    return np.frombuffer(b"".join(statuses["thumbnail"]), "uint8").reshape(-1, SIDE, SIDE)
+    """Returns the thumbnails of stored images, uint8 [images, SIDE, SIDE, channels]."""
+    pixels = np.frombuffer(b"".join(statuses["thumbnail"]), "uint8")
+    channels = max(1, len(pixels) // (max(1, len(statuses)) * SIDE**2))
+    return pixels.reshape(-1, SIDE, SIDE, channels)

@@ -13,9 +13,10 @@ from radiograft import storage
 from radiograft.config import NO_FINDING
 from radiograft.config.data import TableLayout
 from radiograft.data import table_files as table_io
-from radiograft.data.catalog import BOX_COLUMNS, CORNERS, no_boxes
+from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
 from radiograft.data.sources import listing, name_matching
 from radiograft.data.sources.base import Source
+from radiograft.data.sources.boxes import place_boxes
 from radiograft.data.sources.table import join_table, parse_rows
 
 Files = Mapping[str, storage.ObjectInfo]
@@ -23,6 +24,7 @@ Files = Mapping[str, storage.ObjectInfo]
 PACKED = r"(?:\.gz|\.zip)?$"
 DICOM_SUFFIXES = (".dcm", ".dicom")
 RSNA_SIDE = 1024  # pixels per side of the square images on which RSNA's boxes were drawn
+EDGES = ("x_min", "y_min", "x_max", "y_max")  # of VinDr-CXR's boxes
 OPEN_LABELS = r"(['\"])\s*(?:unchanged|exclude)\s*\1"  # PadChest: they leave all other labels open
 
 
@@ -35,6 +37,7 @@ class Archive(NamedTuple):
         name: name of the table, for messages.
         blank: value of an empty cell in a finding's column.
         boxes: bounding boxes by the table's name of the image, see `no_boxes`.
+        in_pixels: whether the boxes are in pixels of the DICOM files.
     """
 
     table: pd.DataFrame
@@ -42,6 +45,7 @@ class Archive(NamedTuple):
     name: str
     blank: float = float("nan")
     boxes: pd.DataFrame = no_boxes()
+    in_pixels: bool = False
 
 
 def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = (), burned_in: bool = True) -> Source:
@@ -77,9 +81,17 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
         )
     rows = rows.drop(columns=from_tags)
     source = join_table(uri, rows, parsed.findings, images.drop(columns="instance_uid", errors="ignore"))
+    boxes, excluded_boxes = _find_boxes(found, ids, source.rows)
+    return source._replace(excluded=pd.concat([excluded, source.excluded, excluded_boxes]), boxes=boxes, files=counts)
+
+
+def _find_boxes(found: Archive, ids: Mapping[str, str], rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the boxes of the images, by `image_id`, and the excluded boxes as `exclusion` rows."""
     boxes = found.boxes.assign(image_id=found.boxes["image_id"].map(ids))
-    boxes = boxes[boxes["image_id"].isin(source.rows["image_id"])].astype(BOX_COLUMNS).reset_index(drop=True)
-    return source._replace(excluded=pd.concat([excluded, source.excluded]), boxes=boxes, files=counts)
+    boxes = boxes[boxes["image_id"].isin(rows["image_id"])].astype(BOX_COLUMNS).reset_index(drop=True)
+    if not found.in_pixels:
+        return boxes, exclusion([], "")
+    return place_boxes(boxes, rows.set_index("image_id")["uri"])
 
 
 def _list_images(files: Files, burned_in: bool) -> listing.Listing:
@@ -152,19 +164,34 @@ def read_mimic(files: Files, uri: str) -> Archive:
 def read_vindr(files: Files, uri: str) -> Archive:
     """VinDr-CXR (Nguyen et al. 2022): `rad_id` names the three readers of a training image; tests have a consensus.
 
-    Kaggle's version, a row for each box, has no labels of test images.
+    Kaggle's version, a row for each box, has no labels of test images. Boxes are in pixels of the DICOM files; each
+    reader drew their own.
     """
-    tables = []
+    tables, boxes = [], []
     for part, official in (("train", "train_val"), ("test", "test")):
         pattern = rf"image_labels_{part}\.csv{PACKED}"
         if any(re.search(rf"(?:^|/){pattern}", name) for name in files):
             name, table = _read_table(files, uri, pattern, ["image_id"])
             tables.append(table.assign(split=official))
+        pattern = rf"annotations_{part}\.csv{PACKED}"
+        if any(re.search(rf"(?:^|/){pattern}", name) for name in files):
+            boxes.append(_boxes_of_corners(_read_table(files, uri, pattern, ["image_id", "class_name", *EDGES])[1]))
     if not tables:
         name, table = _read_table(files, uri, rf"train\.csv{PACKED}", ["image_id", "class_name", "rad_id"])
+        drawn = _boxes_of_corners(table) if set(EDGES) <= set(table) else no_boxes()
         table = table[["image_id", "class_name", "rad_id"]].drop_duplicates()
-        return Archive(table, TableLayout(image="image_id", label="class_name", separator="none"), name)
-    return Archive(pd.concat(tables, ignore_index=True).fillna(""), TableLayout(image="image_id"), name)
+        columns = TableLayout(image="image_id", label="class_name", separator="none")
+        return Archive(table, columns, name, boxes=drawn, in_pixels=True)
+    table = pd.concat(tables, ignore_index=True).fillna("")
+    return Archive(table, TableLayout(image="image_id"), name, boxes=pd.concat([no_boxes(), *boxes]), in_pixels=True)
+
+
+def _boxes_of_corners(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the boxes of a table with image_id, class_name and EDGES; rows without edges have none."""
+    left, top, right, bottom = (pd.to_numeric(table[edge], errors="coerce") for edge in EDGES)
+    corners = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+    boxes = pd.DataFrame({"image_id": table["image_id"], "finding": table["class_name"].str.strip(), **corners})
+    return boxes[boxes[CORNERS].notna().all(axis="columns")].astype(BOX_COLUMNS)
 
 
 def read_rsna(files: Files, uri: str) -> Archive:

@@ -19,6 +19,7 @@ NO_PATIENTS = (
     "confidence intervals are too narrow and the patient may be in several splits"
 )
 
+SPOILED_IDS = re.compile(r"\d(?:[.,]\d+)?E\+\d+|\d{1,2}-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)(?:-\d+)?")
 MAX_AGE = 120.0
 MAX_LISTED = 30  # names in a message
 MAX_CHARACTERS, MAX_WORDS = 40, 5  # of a name that a message lists; longer ones may be sentences of a report
@@ -42,7 +43,7 @@ class Source(NamedTuple):
         notes: Limitations of the dataset, one sentence each.
         boxes: Bounding boxes of findings, see `no_boxes`.
         readings: Every row of the images that have several: `image_id`, `reader` ("" if unknown), and the findings in
-            the order of `findings`, whose values are the maximum of these.
+            the order of `findings`: 1.0, 0.0, `label_cells.UNKNOWN` if the row says so, NaN if it says nothing.
         files: Numbers of the files below `uri`; None if it is a single file.
     """
 
@@ -105,6 +106,13 @@ def _without_sentences(names: Iterable[str]) -> list[str]:
     ]
 
 
+def most_frequent_findings(findings: pd.DataFrame, count: int = 10) -> str:
+    """Returns the most frequent findings with their numbers of images, such as `No Finding: 20, Hernia: 3`."""
+    numbers = findings.eq(1.0).sum().sort_values(ascending=False, kind="stable")
+    names = _without_sentences(str(name) for name in numbers.index[numbers > 0])
+    return ", ".join(f"{name}: {numbers[name]}" for name in names[:count])
+
+
 def contained_notes(findings: pd.DataFrame, labels: Iterable[str], *, named: bool = True) -> tuple[str, ...]:
     """Returns a note for each label whose words are part of other findings, such as Pneumonia and `viral pneumonia`.
 
@@ -155,9 +163,14 @@ def _merge_spellings(ids: pd.Series[str]) -> tuple[pd.Series[str], tuple[str, ..
         f"{count} patient ids are spelled in several ways (leading zeros, .0, white space or Unicode form): "
         "each is one patient"
     )
+    spoiled = sum(map(bool, map(SPOILED_IDS.fullmatch, distinct)))
+    spoiled_note = (
+        f"{spoiled} patient ids look like numbers or dates that a spreadsheet rewrote (1.2E+11, 3-Jan): several "
+        "patients may have become one; export the table with these ids as text"
+    )
     merged = pd.Series(distinct, dtype="string").str.strip().mask(folded.isna()).mask(mixed, folded)
     found = pd.Series(merged.to_numpy(dtype=object)[codes] if len(distinct) else None, ids.index, dtype="string")
-    return found.mask(ids.isna()), (note,) if count else ()
+    return found.mask(ids.isna()), (*([note] if count else []), *([spoiled_note] if spoiled else []))
 
 
 def _fold_patient(text: str) -> str | None:

@@ -60,7 +60,7 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
     rows["official"] = _official_splits(rows["image_id"], _read_lists(files, uri), uri)
     rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
     known = label_cells.findings_from_text(table["findings"].drop_duplicates(), LAYOUT, labels).columns
-    findings = label_cells.findings_from_text(rows["findings"], LAYOUT, labels)
+    findings = label_cells.known_only(label_cells.findings_from_text(rows["findings"], LAYOUT, labels))
     findings = findings.reindex(columns=known, fill_value=0.0).mask(findings.isna().all(axis="columns"))
     excluded = pd.concat([listed.excluded, excluded_rows, excluded_boxes])
     return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)

@@ -24,19 +24,20 @@ def join_labels(table: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame
     the same id but different content, are excluded.
 
     Args:
-        table: `image_id` and other columns; missing values and "" are unknown. Of columns of numbers but age, which
+        table: `image_id` and other columns; missing values and "" say nothing. Of columns of numbers but age, which
             hold findings, the maximum counts.
         images: `image_id`, `md5` and other columns.
 
     Returns:
         One row per image, sorted by `image_id`; and the excluded rows and images as `exclusion` rows.
     """
-    row_ids, image_ids = table["image_id"], images["image_id"]
-    merged, conflicting = _merge_rows(table[isin(row_ids, image_ids)])
+    row_ids, image_ids = table["image_id"].astype(object), images["image_id"].astype(object)  # Arrow's isin is slow
+    has_image = isin(row_ids, image_ids)
+    merged, conflicting = _merge_rows(table[has_image])
     contents = images.drop_duplicates(["image_id", "md5"])["image_id"]
     ambiguous = contents[contents.duplicated()]
     kept = images[~image_ids.duplicated() & ~isin(image_ids, pd.concat([conflicting, ambiguous]))]
-    unmatched = row_ids[~row_ids.duplicated() & ~isin(row_ids, image_ids)]
+    unmatched = row_ids[~has_image].drop_duplicates()
     outside = unmatched.str.contains(OUTSIDE_PATH)
     reasons = _reasons(images, row_ids, conflicting, ambiguous)
     excluded = [
@@ -84,4 +85,4 @@ def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
 
 def isin(ids: pd.Series[str], others: pd.Series[str]) -> pd.Series[bool]:
     """Returns `ids.isin(others)`, ten times as fast as on Arrow-backed columns."""
-    return ids.astype(object).isin(others.astype(object))
+    return ids.astype(object).isin(others.astype(object)) if len(others) else pd.Series(False, ids.index)

@@ -16,9 +16,10 @@ import pandas as pd
 from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.data import NO_SEPARATOR, TableLayout
 from radiograft.utils.quoting import list_items, split_quoted, unquote
-from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name
+from radiograft.utils.spelling import UNKNOWN_WORDS, doubted_name, fold_name
 
 MAX_NAMES = 200  # PadChest has 193 labels
+MAX_NAME = 100  # characters of a name that is searched for marks of doubt
 MAX_CELL = 10_000  # characters; a longer cell cannot be a list of labels
 NORMAL = frozenset(
     {"normal", "no finding", "no findings", "nofinding", "no abnormality", "no abnormalities", "unremarkable",
@@ -26,10 +27,13 @@ NORMAL = frozenset(
 )  # fmt: skip
 YES = frozenset({"yes", "y", "true", "t", "positive", "pos", "present", "+"})
 NO = frozenset({"no", "n", "false", "f", "negative", "neg", "absent"})
-UNCERTAIN = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0}
+# What a word that means unknown, or an uncertain mark, says of a finding. An empty cell says nothing and is NaN. Of the
+# rows of an image the maximum counts: present, then unknown, then absent.
+UNKNOWN = 0.5
+UNCERTAIN = {"ignore": UNKNOWN, "zeros": 0.0, "ones": 1.0}
 SEPARATORS = {  # regular expressions by the value of `separator`
     name: TableLayout(separator=name).between()
-    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "any")
+    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "\\", "any")
 }
 KNOWN = {fold_name(name): name for name in FINDINGS} | dict.fromkeys(NORMAL, NO_FINDING)
 
@@ -78,7 +82,8 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
 def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Sequence[str] = ()) -> pd.DataFrame:
     """Returns one column per finding from cells that list findings.
 
-    Values are 1.0 and 0.0. In an empty cell every finding is NaN, and in a cell with an unknown word every other one.
+    Values are 1.0 and 0.0. In an empty cell every finding is NaN; in a cell with an unknown word every other finding is
+    UNKNOWN, and so is a label that is only suspected, such as `Mass?` or `possible Mass`.
 
     Args:
         cells: Text, lists of findings.
@@ -93,6 +98,9 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
     requested = {fold_name(label): label for label in labels}
     _check_words(distinct, layout, requested)
     parsed = [parse_cell(text, layout.between(), requested) for text in distinct]
+    doubted = _doubted_labels({name for cell in parsed for name in cell.names}, requested)
+    doubts = [{doubted[name] for name in cell.names if name in doubted} for cell in parsed]
+    parsed = [cell._replace(names=tuple(name for name in cell.names if name not in doubted)) for cell in parsed]
     spellings = _spellings(parsed, counts, requested, layout, len(distinct))
     if layout.separator != NO_SEPARATOR:
         _check_labels_are_whole(list(distinct), counts, layout, requested, {n for cell in parsed for n in cell.names})
@@ -101,13 +109,25 @@ def findings_from_text(cells: pd.Series[str], layout: TableLayout, labels: Seque
     values = np.zeros((len(distinct), len(columns)))
     for row, cell in enumerate(parsed):
         if cell.is_open:
-            values[row] = np.nan
+            values[row] = UNKNOWN if distinct[row].strip() else np.nan
+        values[row, [place[spellings[key]] for key in doubts[row] & set(spellings)]] = UNKNOWN
         values[row, [place[spellings[fold_name(name)]] for name in cell.names]] = 1.0
     return pd.DataFrame(values[codes], columns=columns, index=cells.index)
 
 
+def _doubted_labels(names: Iterable[str], requested: Mapping[str, str]) -> dict[str, str]:
+    """Returns the folded label of each name that only suspects one; a label that is spelled like that is certain."""
+    short = {name for name in names if len(name) <= MAX_NAME and fold_name(name) not in requested}
+    return {name: label for name in short if (label := doubted_name(name)) in requested}
+
+
+def known_only(findings: pd.DataFrame) -> pd.DataFrame:
+    """Returns the findings with NaN in place of UNKNOWN."""
+    return findings.mask(findings == UNKNOWN)
+
+
 def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -> pd.DataFrame:
-    """Returns one column per class folder, as `findings_from_text`; a name is one finding, whatever signs it contains.
+    """Returns one column per class folder: 1.0, 0.0 or NaN. A name is one finding, whatever signs it contains.
 
     Raises:
         ValueError: There are more than MAX_NAMES folders.
@@ -117,7 +137,7 @@ def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -
         raise ValueError(
             f"data_source must have at most {MAX_NAMES} class folders, got {count:,}; use data_format=table"
         )
-    return findings_from_text(classes, TableLayout(separator=NO_SEPARATOR), labels)
+    return known_only(findings_from_text(classes, TableLayout(separator=NO_SEPARATOR), labels))
 
 
 def _check_words(distinct: Iterable[str], layout: TableLayout, requested: Mapping[str, str]) -> None:
@@ -181,7 +201,7 @@ def _has_any(distinct: Sequence[str], separator: str, labels: Iterable[str]) -> 
 
 
 def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float | None:
-    """Returns 1.0, 0.0 or NaN (unknown) for a cell of yes or no, and None for any other text.
+    """Returns 1.0, 0.0 or UNKNOWN for a cell of yes or no, and None for any other text.
 
     Args:
         text: such as `1`, `0.0`, `-1`, `Yes`, `FALSE`, `n/a`.
@@ -189,8 +209,8 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
         blank: value of an empty cell.
 
     Example:
-        >>> [truth_value(text, uncertain="ones") for text in ("Yes", "0.0", "-1", "7")]
-        [1.0, 0.0, 1.0, None]
+        >>> [truth_value(text, uncertain="ones") for text in ("Yes", "0.0", "-1", "todo", "7")]
+        [1.0, 0.0, 1.0, 0.5, None]
     """
     key = fold_name(unquote(text.strip()))
     if not key:
@@ -198,21 +218,21 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
     if key in YES or key in NO:
         return float(key in YES)
     if key in UNKNOWN_WORDS:
-        return float("nan")
+        return UNKNOWN
     number = as_number(key)
     return {1.0: 1.0, 0.0: 0.0, -1.0: UNCERTAIN[uncertain]}.get(number) if number is not None else None
 
 
 def as_number(text: str) -> float | None:
-    """Returns the number that a text represents, or None."""
+    """Returns the number that a text represents, with a decimal point or comma, or None."""
     try:
-        return float(text) if "_" not in text else None
+        return float(re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text)) if "_" not in text else None
     except ValueError:
         return None
 
 
 def truth_column(cells: pd.Series[str], uncertain: str, blank: float = float("nan")) -> pd.Series[float] | None:
-    """Returns a column of yes and no as 1.0, 0.0 and NaN, or None if it holds any other text; see `truth_value`."""
+    """Returns a column of yes and no as numbers, see `truth_value`, or None if it holds any other text."""
     distinct = cells.unique()
     if len(distinct) > MAX_NAMES:
         return None

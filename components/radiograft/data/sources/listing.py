@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -29,9 +30,9 @@ UNSUPPORTED_SUFFIXES = {  # suffixes of files that are set aside unread, and the
     ".7z": "7z", ".rar": "RAR", ".svg": "SVG", ".mp4": "video", ".avi": "video",
 }  # fmt: skip
 DOCUMENTS = (
-    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".parquet", ".feather", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".txt",
-    ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc", ".docx", ".bib", ".py",
-    ".ipynb", ".md5", ".sha256",
+    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz", ".tsv.zip", ".parquet", ".feather", ".xls", ".xlsx", ".ods",
+    ".json", ".jsonl", ".txt", ".md", ".rst", ".pdf", ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".log", ".doc",
+    ".docx", ".bib", ".py", ".ipynb", ".md5", ".sha256",
 )  # fmt: skip
 IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as they are reported
     name.lower(): name
@@ -69,8 +70,13 @@ def ignored_as(path: str) -> str:
         >>> ignored_as("x/__MACOSX/a.png"), ignored_as(".git/config"), ignored_as("x/a.png")
         ('__MACOSX', 'hidden files', '')
     """
-    names = [IGNORED_NAMES[part] for part in path.lower().split("/") if part in IGNORED_NAMES]
-    return names[0] if names else HIDDEN if storage.is_hidden(path) else ""
+    folder, _, name = path.rpartition("/")
+    return _system_folder(folder) or IGNORED_NAMES.get(name.lower(), "") or (HIDDEN if storage.is_hidden(path) else "")
+
+
+@functools.lru_cache(maxsize=1024)
+def _system_folder(path: str) -> str:
+    return next((IGNORED_NAMES[part] for part in path.lower().split("/") if part in IGNORED_NAMES), "")
 
 
 def kind_of(path: str) -> str:
@@ -78,12 +84,12 @@ def kind_of(path: str) -> str:
     name = path.lower()
     if ignored_as(path):
         return IGNORED
+    if name.endswith(SUFFIXES):
+        return IMAGE
     if name.endswith(DOCUMENTS):
         return DOCUMENT
     if archive.is_archive(name):
         return ARCHIVE
-    if name.endswith(SUFFIXES):
-        return IMAGE
     return UNSUPPORTED if name.endswith(tuple(UNSUPPORTED_SUFFIXES)) else UNKNOWN
 
 
@@ -107,10 +113,10 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
     Raises:
         ValueError: An archive is corrupt.
     """
-    entries = list(entries)
-    archives = [entry for entry in entries if kind_of(entry.name) == ARCHIVE]
+    kinds = {entry: kind_of(entry.name) for entry in entries}
+    archives = [entry for entry, kind in kinds.items() if kind == ARCHIVE]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        parts = [_list_folder(entries), *pool.map(_list_archive, archives)]
+        parts = [_list_folder(kinds), *pool.map(_list_archive, archives)]
     images = image_frame(image for part in parts for image in part.images)
     reasons = _reasons(images)
     is_used = reasons.eq("")
@@ -130,17 +136,20 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
     )
 
 
-def _list_folder(entries: Sequence[storage.ObjectInfo]) -> _Part:
-    kinds = [kind_of(entry.name) for entry in entries]
-    unknown = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == UNKNOWN]
+def _list_folder(kinds: Mapping[storage.ObjectInfo, str]) -> _Part:
+    unknown = [entry for entry, kind in kinds.items() if kind == UNKNOWN]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         recognized = dict(zip([entry.name for entry in unknown], pool.map(_recognize_file, unknown), strict=True))
     part = _Part([], [], collections.Counter())
-    for entry, kind in zip(entries, kinds, strict=True):
+    for entry, kind in kinds.items():
         _add(part, entry, kind, recognized.get(entry.name, ""))
     images = list(storage.with_md5(part.images))
-    gone = {entry.name for entry in part.images} - {entry.name for entry in images}
+    gone = _names(part.images) - _names(images) if len(images) < len(part.images) else set()
     return part._replace(images=images, reasons=part.reasons + [(name, GONE) for name in sorted(gone)])
+
+
+def _names(entries: Iterable[storage.ObjectInfo]) -> set[str]:
+    return {entry.name for entry in entries}
 
 
 def _list_archive(entry: storage.ObjectInfo) -> _Part:
@@ -194,7 +203,7 @@ def _reasons(images: pd.DataFrame) -> pd.Series[str]:
     """Returns why images are set aside by their paths, "" for those that are used."""
     paths = images["path"]
     reasons = pd.Series("", index=paths.index, dtype="string")
-    reasons = reasons.mask(paths.isin(list(masks.find_masks(paths))), MASK)
+    reasons = reasons.mask(paths.isin(masks.find_masks(paths.tolist())), MASK)
     shared = images[paths.duplicated(keep=False)]  # a file that lies unpacked beside its archive
     differ = shared.groupby("path")["md5"].transform("nunique").gt(1)
     reasons[shared.index[shared["path"].duplicated()]] = ARCHIVED_COPY

@@ -6,7 +6,7 @@ import collections
 import re
 from collections.abc import Iterable
 
-HINT = re.compile("mask|segmentation|truth", re.IGNORECASE)
+HINTS = ("mask", "segmentation", "truth")  # without any, a dataset of a million images is not searched
 MASK_FOLDER = re.compile(
     r"(?:(?:.+[ _-]|manual|left|right|lung)?masks?|segmentations?|ground[ _-]?truths?)$", re.IGNORECASE
 )
@@ -26,7 +26,8 @@ def find_masks(paths: Iterable[str]) -> list[str]:
         ['masks/1.png']
     """
     paths = list(dict.fromkeys(paths))
-    if not any(map(HINT.search, paths)):
+    every_path = "\n".join(paths).lower()
+    if not any(hint in every_path for hint in HINTS):
         return []
     folders = {path: folder for path in paths if (folder := _mask_folder(path))}
     beside: dict[str, set[str]] = collections.defaultdict(set)  # folders of the images, by stem

@@ -11,7 +11,7 @@ import pandas as pd
 from radiograft.data.sources.image_files import isin
 from radiograft.data.sources.listing import OUTSIDE_PATH, SUFFIXES, UNSUPPORTED_SUFFIXES
 from radiograft.utils.errors import SensitiveValueError
-from radiograft.utils.spelling import fold_case
+from radiograft.utils.spelling import fold_case, fold_id
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ def match_images_to_rows(rows: pd.DataFrame, images: pd.DataFrame, table: str) -
 
     The id is the part of the path that identifies most images: the whole path, its last components, the file name,
     the file name without suffix, or the SOPInstanceUID. Remaining rows match if path, name or name without suffix
-    differ only in case, separator, Unicode form or suffix from those of exactly one image.
+    differ only in case, separator, Unicode form, suffix, or leading zeros and `.0` of a number from those of exactly
+    one image.
 
     Args:
         rows: Rows of the table with the column `image`.
@@ -81,7 +82,7 @@ def _match_exactly(names: pd.Series[str], images: pd.DataFrame) -> tuple[pd.Seri
 def _match_alike(
     names: pd.Series[str], row_ids: pd.Series[str], paths: pd.Series[str], image_ids: pd.Series[str]
 ) -> pd.Series[str]:
-    """Gives the remaining rows the id of the only image with the same path, name or stem in another spelling."""
+    """Gives the remaining rows the id of the only image with the same path, name, stem or number, spelled otherwise."""
     left = ~isin(row_ids, image_ids)
     free = ~isin(image_ids, row_ids) & ~image_ids.duplicated(keep=False)
     if not left.any() or not free.any():
@@ -89,6 +90,8 @@ def _match_alike(
     left &= ~names.str.contains(OUTSIDE_PATH).astype(bool)
     found = row_ids.astype(object)
     for key in KEYS:
+        if not left.any():
+            break
         keys_of_rows = pd.Series(names.map(key), dtype=object)
         of_images = pd.Series(image_ids.to_numpy(dtype=object), index=paths.map(key).to_numpy(dtype=object))
         of_images = of_images[~of_images.index.duplicated(keep=False)]
@@ -119,7 +122,11 @@ def _fold_stem(path: str) -> str:
     return SUFFIX.sub("", _fold_file_name(path))
 
 
-KEYS: tuple[Callable[[str], str], ...] = (_fold_path, _fold_file_name, _fold_stem)
+def _fold_number(path: str) -> str:
+    return fold_id(_fold_stem(path))
+
+
+KEYS: tuple[Callable[[str], str], ...] = (_fold_path, _fold_file_name, _fold_stem, _fold_number)
 
 
 def _path_ends(paths: pd.Series[str], folders: int) -> pd.Series[str]:

@@ -20,12 +20,11 @@ FORMATS_WITH_FIXED_LABELS = ("chestxray14", "medmnist", "phantom")  # data_label
 
 
 def read_dicom(settings: Ingest) -> Source:
-    """Reads a tree of DICOM files; only this reader imports pydicom."""
+    """Reads a tree of DICOM files or a PACS; only this reader imports pydicom."""
     from radiograft.data.sources import dicom
 
-    return dicom.read(
-        settings.data_source, settings.table_layout(), settings.findings(), refuse_burned_in=settings.deidentifies()
-    )
+    layout, labels, refused = settings.table_layout(), settings.findings(), settings.deidentifies()
+    return dicom.read(settings.data_source, layout, labels, settings.data_table_file, refuse_burned_in=refused)
 
 
 def read_archive(settings: Ingest) -> Source:

@@ -8,7 +8,6 @@ import posixpath
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from radiograft import storage
@@ -84,7 +83,7 @@ def with_findings(
     kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
     kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
-    return kept.loc[:, ~is_finding], kept_findings, excluded
+    return kept.loc[:, ~is_finding], label_cells.known_only(kept_findings), excluded
 
 
 class ParsedTable(NamedTuple):
@@ -92,6 +91,7 @@ class ParsedTable(NamedTuple):
 
     `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
     ("" if unknown, missing if the rows of an image are parts of one reading) and, if the table has it, manufacturer.
+    Values of `findings` are 1.0, 0.0, `label_cells.UNKNOWN` and, if the row says nothing, NaN.
     """
 
     rows: pd.DataFrame
@@ -136,7 +136,7 @@ def parse_rows(
         rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
     if _has_text_labels(table, layout, labels):
         readings = rows["image"] + "\n" + rows["reader"]
-        findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels), cells("label"))
+        findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels))
         has_readers = layout.reader in table
         return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
     other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
@@ -168,22 +168,15 @@ def _findings_in_text(cells: pd.Series[str], layout: TableLayout, labels: Sequen
     return label_cells.findings_from_text(cells, layout, labels)
 
 
-def _merge_findings(images: pd.Series[str], findings: pd.DataFrame, cells: pd.Series[str]) -> pd.DataFrame:
+def _merge_findings(images: pd.Series[str], findings: pd.DataFrame) -> pd.DataFrame:
     """Gives every row of an image the findings of all its rows, since some tables have one row per finding.
-
-    A finding is unknown if a row that is not empty leaves it open and no row has it.
 
     Args:
         images: Image and reader of each row; readers are merged later.
         findings: Findings of each row.
-        cells: The cells from which they were read.
     """
     shared = images.duplicated(keep=False)
-    groups = findings[shared].groupby(images[shared])
-    merged = groups.transform("max")
-    is_open = findings[shared].isna() & (cells[shared] != "").to_numpy()[:, np.newaxis]
-    left_open = is_open.groupby(images[shared]).transform("any")
-    merged = merged.mask(left_open & merged.ne(1.0))
+    merged = findings[shared].groupby(images[shared]).transform("max")
     return pd.concat([findings[~shared], merged]).loc[findings.index]
 
 

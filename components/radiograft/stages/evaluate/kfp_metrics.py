@@ -9,6 +9,7 @@ on test.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 from radiograft.data.catalog import label_column, score_column
 from radiograft.evaluation.predictions import PUBLISHED
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.result_types import MeanMetrics
 from radiograft.registry.results import EvaluationResults, deciding_metrics
 
 FURTHER = "x_"  # sorts after `version`, which the publish stage adds
@@ -28,18 +30,21 @@ class KfpMetrics(NamedTuple):
     Attributes:
         scalars: name -> value.
         roc: false positive rates, true positive rates and thresholds; None if no label is estimable.
-        confusion: [[true negatives, false positives], [false negatives, true positives]].
+        confusion: [[true negatives, false positives], [false negatives, true positives]], or for exclusive classes the
+            number of images by true and predicted class.
+        categories: names of the rows and columns of `confusion`.
     """
 
     scalars: dict[str, float]
     roc: tuple[list[float], list[float], list[float]] | None
     confusion: list[list[int]]
+    categories: Sequence[str] = ("absent", "present")
 
     def log_to(self, metrics: Any, curves: Any) -> None:
         """Logs to KFP's Metrics and ClassificationMetrics artifacts."""
         for name, value in self.scalars.items():
             metrics.log_metric(name, value)
-        curves.log_confusion_matrix(["absent", "present"], self.confusion)
+        curves.log_confusion_matrix(list(self.categories), self.confusion)
         if self.roc:
             curves.log_roc_curve(*self.roc)
 
@@ -48,7 +53,7 @@ def kfp_metrics(results: EvaluationResults, test: pd.DataFrame) -> KfpMetrics:
     """Collects the metrics that decide about the version, and the further ones.
 
     The ROC curve pools the predictions of the estimable labels, the confusion matrix those of all labels with a
-    threshold.
+    threshold. For exclusive classes, it is the confusion matrix of the classes.
 
     Args:
         results: content of metrics.json.
@@ -58,16 +63,21 @@ def kfp_metrics(results: EvaluationResults, test: pd.DataFrame) -> KfpMetrics:
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
     roc = roc_curve(truth, scores) if labels else None
+    further = {f"{FURTHER}{name}": value for name, value in _further_metrics(results).items() if value is not None}
+    classes = results["metrics"][PUBLISHED]["test"].get("classes")
+    if classes:
+        return KfpMetrics(deciding_metrics(results) | further, roc, classes["confusion"], classes["names"])
     by_label = results["metrics"][PUBLISHED]["test"]["labels"].values()
     confusions = [metrics["confusion"] for metrics in by_label if metrics["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
-    further = {f"{FURTHER}{name}": value for name, value in _further_metrics(results).items() if value is not None}
     return KfpMetrics(deciding_metrics(results) | further, roc, confusion)
 
 
 def _further_metrics(results: EvaluationResults) -> dict[str, float | None]:
     strategies, difference = results["metrics"], results["gate"]["mean"] and results["gate"]["mean"]["difference"]
     validation, test = strategies[PUBLISHED]["validation"]["mean"], strategies[PUBLISHED]["test"]["mean"]
+    # The mean sensitivity of exclusive classes is the balanced accuracy, which is among the deciding metrics.
+    decisions = {} if "classes" in strategies[PUBLISHED]["test"] else _decisions(test)
     return {
         "auroc_difference": difference["value"] if difference else None,
         "auroc_features": strategies["feature_extraction"]["test"]["mean"]["auroc"]["value"],
@@ -75,7 +85,26 @@ def _further_metrics(results: EvaluationResults) -> dict[str, float | None]:
         "avg_precision": test["average_precision"]["value"],
         "brier": test["brier"]["value"],
         "calibration_error": results["calibration"]["expected_error"],
+        **_class_metrics(results),
         **{f"drift_{name}_p": check["p"] for name, check in results["drift"]["tests"].items()},
-        "sensitivity": test["sensitivity"]["value"],
-        "specificity": test["specificity"]["value"],
+        **decisions,
+    }
+
+
+def _decisions(test: MeanMetrics) -> dict[str, float | None]:
+    return {"sensitivity": test["sensitivity"]["value"], "specificity": test["specificity"]["value"]}
+
+
+def _class_metrics(results: EvaluationResults) -> dict[str, float | None]:
+    """Returns the metrics of all classes together, which replace the means over classes; empty for independent labels.
+
+    The calibration error is that of the highest score.
+    """
+    classes, calibration = results["metrics"][PUBLISHED]["test"].get("classes"), results["calibration"].get("classes")
+    if not classes:
+        return {}
+    return {
+        "brier": classes["brier"]["value"],
+        "calibration_error": calibration["before"]["expected_error"] if calibration else None,
+        "kappa": classes["kappa"]["value"] if classes["kappa"] else None,
     }

@@ -13,6 +13,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import promotion_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.results import analysis_sections
+from radiograft.imaging.geometry import GRAY
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
@@ -54,6 +55,7 @@ def build_report(
         random_baseline=results["random_baseline"],
         kept_epochs=results["kept_epochs"],
         cut_off_curve=results["cut_off_curve"],
+        reduced_curve=results.get("reduced_curve", []),
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
         sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],
@@ -71,8 +73,9 @@ def build_report(
 
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:
     notes = [*results["warnings"], *data.summary["notes"]]
+    kind = "grayscale" if data.image_input.channels == GRAY else "RGB"
     notes += [
-        f"{count:,} images were {mode} and were converted to grayscale"
+        f"{count:,} images were {mode} and were converted to {kind}"
         for mode, count in data.summary["converted"].items()
     ]
     if results["kept_epochs"][PUBLISHED] == 0:

@@ -19,7 +19,7 @@ from radiograft.evaluation.predictions import (
     write_golden_predictions,
 )
 from radiograft.evaluation.results import analysis_notes, compute_results
-from radiograft.explain.gallery import explain_predictions
+from radiograft.explain.explanations import explain_predictions
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import SCHEMA_VERSION, DataLineage, EvaluationResults, PredictionResults, write_results
@@ -75,7 +75,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
-    images = [tensorboard.augmentation_sheet(sheet), *explanations.images()]
+    images = [tensorboard.augmentation_sheet(sheet), *tensorboard.confusion_images(results), *explanations.images()]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)

@@ -19,15 +19,19 @@ from PIL import Image
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 
+from radiograft.config.data import MULTICLASS
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
 from radiograft.drift.reference import choose_rows
-from radiograft.registry.results import EvaluationResults
+from radiograft.registry.results import EvaluationResults, split_accuracy
+from radiograft.reporting.plots import confusion_pixels
 from radiograft.storage import checksums
 
 RUN = "evaluation"
+UNKNOWN = "unknown"
 MEASURES = ("auroc", "average_precision", "accuracy")
+CLASS_MEASURES = ("majority_accuracy", "balanced_accuracy", "kappa", "brier", "log_loss")
 MAX_EMBEDDED = 500  # images of a split; the projector loads all of them into the browser
 THUMBNAIL = 64  # pixels; 1,000 thumbnails form a sprite of 2,048 pixels, and the projector accepts up to 8,192
 NamedImage = tuple[str, np.ndarray]
@@ -101,19 +105,31 @@ def augmentation_sheet(png: bytes) -> NamedImage:
         return "augmentation", np.asarray(sheet.convert("RGB"))
 
 
+def confusion_images(results: EvaluationResults) -> list[NamedImage]:
+    """Returns the confusion matrix of exclusive classes on test as a named image; none for independent labels."""
+    classes = results["metrics"][results["published"]]["test"].get("classes")
+    return [("confusion matrix", confusion_pixels(classes["names"], classes["confusion"]))] if classes else []
+
+
 def _writer(folder: Path) -> Any:
     return tf.summary.create_file_writer(str(folder)).as_default()
 
 
 def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields tag and value of each metric that is estimable: means over labels, then single labels."""
+    """Yields tag and value of each metric that is estimable: of all labels or classes, then of single ones."""
     for split, metrics in splits.items():
-        for measure in MEASURES:
-            tags = {f"{split}/{measure}": metrics["mean"]}
-            tags |= {f"{split}_{measure}/{label}": values for label, values in metrics["labels"].items()}
-            for tag, values in tags.items():
-                if values[measure]["value"] is not None:
-                    yield tag, values[measure]["value"]
+        estimates = {f"{split}/{measure}": metrics["mean"][measure] for measure in MEASURES}
+        estimates[f"{split}/accuracy"] = split_accuracy(metrics).accuracy
+        if "classes" in metrics:
+            estimates |= {f"{split}/{measure}": metrics["classes"][measure] for measure in CLASS_MEASURES}
+        estimates |= {
+            f"{split}_{measure}/{label}": values[measure]
+            for measure in MEASURES
+            for label, values in metrics["labels"].items()
+        }
+        for tag, estimate in estimates.items():
+            if estimate and estimate["value"] is not None:
+                yield tag, estimate["value"]
 
 
 def _stack_groups(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarray]]:
@@ -125,18 +141,25 @@ def _stack_groups(images: Iterable[NamedImage]) -> Iterator[tuple[str, np.ndarra
 def _image_metadata(data: Shards, split: str, part: Embeddings) -> pd.DataFrame:
     rows = data.split(split).iloc[part.positions]
     table: dict[str, Any] = {"picture": [f"{split} {position}" for position in part.positions], "split": split}
+    if data.task == MULTICLASS:
+        truth = rows[[label_column(label) for label in data.labels]].to_numpy()
+        table["class"] = [
+            UNKNOWN if np.isnan(row).any() else data.labels[place]
+            for row, place in zip(truth, np.nan_to_num(truth).argmax(axis=1), strict=True)
+        ]
+        table["predicted class"] = [data.labels[place] for place in part.scores.argmax(axis=1)]
     for number, label in enumerate(data.labels):
-        table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna("unknown").to_numpy()
+        table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna(UNKNOWN).to_numpy()
         table[f"score of {label}"] = part.scores[:, number].round(4)
     return pd.DataFrame(table)
 
 
 def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
-    """Returns the images as uint8 [n, THUMBNAIL, THUMBNAIL]."""
+    """Returns the images as uint8 [n, THUMBNAIL, THUMBNAIL, channels]."""
 
     def shrink(images: tf.Tensor) -> tf.Tensor:
         resized = tf.image.resize(images, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
-        return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
 
     return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(shrink)])
 
@@ -144,7 +167,8 @@ def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
     """Arranges the thumbnails row by row in one square image, as the projector requires."""
     side = int(np.ceil(np.sqrt(len(thumbnails))))
-    padded = np.zeros((side * side, THUMBNAIL, THUMBNAIL), np.uint8)
+    padded = np.zeros((side * side, *thumbnails.shape[1:]), np.uint8)
     padded[: len(thumbnails)] = thumbnails
-    sprite: np.ndarray = padded.reshape(side, side, THUMBNAIL, THUMBNAIL).swapaxes(1, 2).reshape(side * THUMBNAIL, -1)
-    return sprite
+    rows = padded.reshape(side, side, *thumbnails.shape[1:]).swapaxes(1, 2)
+    sprite: np.ndarray = rows.reshape(side * THUMBNAIL, side * THUMBNAIL, -1)
+    return sprite[..., 0] if sprite.shape[-1] == 1 else sprite

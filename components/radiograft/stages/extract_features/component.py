@@ -13,9 +13,10 @@ def extract_features(
     checkpoint_root: str,
     run_id: str,
     task_name: str,
+    overrides: str,
     settings: str,
 ) -> None:
-    """Runs the frozen backbone once and trains a new classifier on its features."""
+    """Runs the frozen backbone once and trains a new classifier on its features; `overrides` are those of a trial."""
     from pathlib import Path
 
     from radiograft.config import ExtractFeatures
@@ -27,7 +28,7 @@ def extract_features(
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
         model = Path(feature_model.path)
         task.run(
-            ExtractFeatures.from_json(settings),
+            ExtractFeatures.from_json(settings).with_overrides(overrides),
             Path(shards.path),
             Path(features.path),
             model,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,21 +13,25 @@ import tensorflow as tf
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
+from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, LAST_LAYER, split_feature_layers
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
-from radiograft.models.backbone import build_backbone
+from radiograft.models.backbone import build_backbone, read_normalization
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
+from radiograft.models.feature_layers import named_layers, pooled_parts
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import ModelSpec
+from radiograft.models.spec import DEFAULT_NAMES, ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
-from radiograft.training.cut_off_curve import AUTO, LAST, choose_feature_layer, compute_curve, write_curve
+from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.datasets import data_from_activations, fit_batch_size
 from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
 from radiograft.training.history import History
-from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
+from radiograft.training.search import comparison
+from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainConfig, train
 
 
@@ -42,24 +48,24 @@ def run(
             weight file does not fit, or the training set is empty.
         RuntimeError: the ImageNet weights are not available, or GPUs are missing.
     """
+    started = time.monotonic()
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
-        points, scores = compute_curve(extraction, {split: data.truth(split) for split in FITTED_SPLITS})
-        write_curve(features, points, scores, logs / "linear_probes")
+        points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
-        layer = choose_feature_layer(
+        layers = choose_feature_layers(
             settings.model_feature_layer, points, lambda name: _is_fine_tunable(backbone, backbone_spec, name, cut_off)
         )
         network, head, history = _fit(
-            settings, extraction, layer, data, strategy, logs / "feature_extraction", checkpoints
+            settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
         if settings.model_random_baseline:
-            _random_baseline(settings, layer, data, strategy, features, logs, checkpoints)
+            _random_baseline(settings, layers, data, strategy, features, logs, checkpoints)
     spec = ModelSpec(
         image_size=data.image_size,
         labels=data.labels,
@@ -70,9 +76,30 @@ def run(
         head=head,
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
+        task=data.task,
+        channels=data.image_input.channels,
+        normalization=read_normalization(extraction.backbone),
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
+    if settings.backbones_to_compare():
+        comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _write_curves(
+    settings: ExtractFeatures, extraction: FeatureSet, data: Shards, folder: Path, logs: Path
+) -> list[Point]:
+    """Computes and writes the cut-off curve and, if requested, that of reduced features; returns the former."""
+    truth, activation = (
+        {split: data.truth(split) for split in FITTED_SPLITS},
+        get_task(data.task, data.labels).activation,
+    )
+    points, scores = compute_curve(extraction, truth, activation)
+    write_curve(folder, points, scores, logs)
+    if reductions := settings.feature_reductions():
+        reduced = compute_reduced_curve(extraction, truth, reductions, settings.train_seed, activation)
+        write_reduced_curve(folder, *reduced, logs)
+    return points
 
 
 def _extract(
@@ -84,27 +111,36 @@ def _extract(
     checkpoints: Checkpoints,
 ) -> FeatureSet:
     """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
-    backbone = build_backbone(settings.model_backbone, weights, settings.model_weights_md5, data.image_size)
+    backbone = build_backbone(
+        settings.model_backbone,
+        weights,
+        settings.model_weights_md5,
+        data.image_size,
+        data.image_input.channels,
+        settings.model_normalization,
+    )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
-    if settings.model_feature_layer not in (AUTO, LAST):
-        check_tap(spec, settings.model_feature_layer)
-        _build_extractor(backbone, spec, settings.model_feature_layer, settings.model_cut_off)
+    if settings.model_feature_layer not in (AUTO_LAYER, LAST_LAYER, ALL_LAYERS):
+        for name in split_feature_layers(settings.model_feature_layer):
+            check_tap(spec, name)
+        layers = named_layers(settings.model_feature_layer, spec.taps)
+        _build_extractor(backbone, spec, layers, settings.model_cut_off)
     return extract_features(backbone, spec.taps, data, settings.train_batch_size, strategy, folder, checkpoints)
 
 
-def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> keras.Model:
-    """Returns the backbone up to the feature layer, with global pooling.
+def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layers: Sequence[str], cut_off: str) -> keras.Model:
+    """Returns the backbone up to the deepest feature layer, with global pooling.
 
     Raises:
-        ValueError: fine-tuning cannot start at the cut-off if the network ends at the feature layer.
+        ValueError: fine-tuning cannot start at the cut-off if the network ends at this layer.
     """
-    network = build_feature_extractor(backbone, layer)
+    network = build_feature_extractor(backbone, *layers)
     try:
         parse_cut_offs(cut_off, network, spec)
     except ValueError as error:
         raise ValueError(
-            f"model_cut_off must suit a network that ends at the feature layer {layer!r}: {error}"
+            f"model_cut_off must suit a network that ends at the feature layer {layers[-1]!r}: {error}"
         ) from error
     return network
 
@@ -112,7 +148,7 @@ def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_
 def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
     """Returns whether fine-tuning can start at the cut-off if the network ends at this layer."""
     try:
-        _build_extractor(backbone, spec, layer, cut_off)
+        _build_extractor(backbone, spec, [layer], cut_off)
     except ValueError:
         return False
     return True
@@ -121,21 +157,24 @@ def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_
 def _fit(
     settings: ExtractFeatures,
     extraction: FeatureSet,
-    layer: str,
+    layers: Sequence[str],
     data: Shards,
     strategy: tf.distribute.Strategy,
     logs: Path,
     checkpoints: Checkpoints,
 ) -> tuple[keras.Model, tuple[str, ...], History]:
-    """Trains a classifier on the features of one layer.
+    """Trains a classifier on the features of these layers.
 
     Returns:
         The network from images to probabilities, the names of the layers of its head, and the history.
     """
     backbone_spec = get_backbone(settings.model_backbone)
-    extractor = _build_extractor(extraction.backbone, backbone_spec, layer, settings.model_cut_off)
-    training, validation = (extraction.of(layer, split, data) for split in FITTED_SPLITS)
+    extractor = _build_extractor(extraction.backbone, backbone_spec, layers, settings.model_cut_off)
+    if len(layers) > 1:
+        extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
+    training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
+    task = get_task(data.task, data.labels)
     classifier = build_classifier(
         extractor.output.shape[-1],
         len(data.labels),
@@ -143,7 +182,7 @@ def _fit(
         dropout=settings.model_dropout,
         l2=settings.model_l2,
         seed=seed,
-        activation=MultilabelTask().activation,
+        activation=task.activation,
     )
     config = TrainConfig(
         name=logs.name.replace("_", " "),
@@ -154,17 +193,19 @@ def _fit(
         patience=settings.train_patience,
         logs=logs,
         head=head_layers(classifier),
+        task=task,
     )
     network = attach_classifier(extractor, classifier)
+    trained = keras.Model(pooled_parts(network, DEFAULT_NAMES.pooling), network.output, name="classifier")
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
-    history = train(classifier, training_data, config, strategy, checkpoints.of(logs.name, *key))
+    history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
     return network, config.head, history
 
 
 def _random_baseline(
     settings: ExtractFeatures,
-    layer: str,
+    layers: Sequence[str],
     data: Shards,
     strategy: tf.distribute.Strategy,
     features: Path,
@@ -177,7 +218,7 @@ def _random_baseline(
     """
     keras.utils.set_random_seed(settings.train_seed)
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
-    network, _, _ = _fit(settings, extraction, layer, data, strategy, logs / "random_weights", checkpoints)
+    network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(images)
     predictions = prediction_frame(data.split("validation"), data.labels, scores)

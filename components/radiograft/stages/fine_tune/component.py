@@ -13,10 +13,10 @@ def fine_tune(
     checkpoint_root: str,
     run_id: str,
     task_name: str,
-    cut_off: str,
+    overrides: str,
     settings: str,
 ) -> None:
-    """Fine-tunes the network from the cut-off layer with real-time augmentation."""
+    """Fine-tunes the network from the cut-off layer with real-time augmentation; `overrides` are those of a trial."""
     from pathlib import Path
 
     from radiograft.config import FineTune
@@ -26,6 +26,6 @@ def fine_tune(
 
     with stage("fine_tune", model.path, reads=[shards.path, feature_model.path]):
         checkpoints = Checkpoints.of_task(checkpoint_root, run_id, task_name)
-        chosen = FineTune.from_json(settings).with_cut_off(cut_off)
+        chosen = FineTune.from_json(settings).with_overrides(overrides)
         output = Path(model.path)
         task.run(chosen, Path(shards.path), Path(feature_model.path), output, output / "logs", checkpoints)

@@ -20,7 +20,7 @@ def ingest(
     evaluate_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     publish_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     run_id: str,
-    search: bool,
+    pipeline: str,
     settings: str,
     overrides: str,
     data_source: str,
@@ -47,6 +47,6 @@ def ingest(
 
     fields = locals()
     with stage("ingest", catalog.path, resolved_settings.path):
-        resolved = resolve.resolve(fields, search, Path(resolved_settings.path))
+        resolved = resolve.resolve(fields, pipeline, Path(resolved_settings.path))
         resolve.write_stage_settings(resolved, fields)
         return task.run_with_all_settings(resolved, Path(catalog.path), run_id)

@@ -18,19 +18,19 @@ STAGE_SETTINGS: dict[str, type[Settings]] = {
 }
 
 
-def resolve(form: Mapping[str, str], search: bool, page: Path) -> dict[str, Scalar]:
+def resolve(form: Mapping[str, str], pipeline: str, page: Path) -> dict[str, Scalar]:
     """Resolves the settings of all stages and writes them as a Markdown page.
 
     Args:
         form: text by field of the run form; other keys are ignored.
-        search: whether the run is a cut-off search.
+        pipeline: one of PIPELINES.
         page: file to write.
 
     Raises:
         FileNotFoundError: the settings file does not exist.
         ValueError, TypeError: a setting is unknown, invalid or given twice.
     """
-    settings = resolve_form(form, search=search)
+    settings = resolve_form(form, pipeline)
     page.write_text(settings_page(settings), encoding="utf-8")
     return settings
 

@@ -12,19 +12,21 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
+from radiograft.config.data import MULTICLASS
 from radiograft.config.data_policy import FAIL, LEAK
-from radiograft.data import change_detection, splits
+from radiograft.data import change_detection, splits, tasks
 from radiograft.data.catalog import (
     Catalog,
     check_classes,
     label_column,
-    single_patient_notes,
     summarize_exclusions,
 )
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
+from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
+from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.storage.pseudonyms import redact_names
@@ -54,7 +56,8 @@ def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
         batch_size: `train_batch_size`; a note says if it is larger than the training set.
 
     Raises:
-        ValueError: A label is unknown, a defect is set to fail in data_policy, no label has both classes in training
+        ValueError: A label is unknown, a defect is set to fail in data_policy, images do not have
+            exactly one class although data_task requires it, no label has both classes in training
             and in validation, the test split is empty, or the reader rejects the source. Nothing is written.
         FileNotFoundError: The source, its table or an official list is missing.
     """
@@ -75,15 +78,19 @@ def build_catalog(settings: Ingest) -> Catalog:
     with redact_names(private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), labels)
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
-            check_known_labels(labels, set(map(str, source.findings)) - {NO_FINDING})
+            alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
+            check_known_labels(labels, set(map(str, source.findings)) - alone)
     source, agreement = readers.merge_readings(source, settings)
+    source = without_refuted_boxes(source)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
     rows = select_rows(rows, source.findings, settings, data_filter)
-    _check_classes(rows, settings, data_filter.excluded())
+    classes = majority_class(source.findings)
+    choice = _resolve_task(rows, settings, classes.loc[rows.index])
+    _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
         rows=rows.drop(columns="official").reset_index(drop=True),
         labels=labels,
@@ -96,11 +103,13 @@ def build_catalog(settings: Ingest) -> Catalog:
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
-            *row_checks.label_notes(source.findings, labels),
-            *single_patient_notes(rows, labels),
+            *readers.soft_notes(source, labels),
+            *row_checks.label_notes(classes, labels),
+            *row_checks.single_patient_notes(rows, labels),
+            *tasks.exclusive_pair_notes(choice.task, labels),
             *contained_notes(
-                source.findings,
-                [label for label in labels if label in source.findings],
+                classes,
+                [label for label in labels if label in classes],
                 named=not settings.deidentifies(),
             ),
         ),
@@ -109,7 +118,15 @@ def build_catalog(settings: Ingest) -> Catalog:
         quarantine=data_filter.quarantine(),
         suspects=data_filter.flagged(),
         files=source.files,
+        task=choice.task,
+        task_reason=choice.reason,
     )
+
+
+def _resolve_task(rows: pd.DataFrame, settings: Ingest, findings: pd.DataFrame) -> tasks.TaskChoice:
+    labels = settings.findings()
+    truth = rows[[label_column(label) for label in labels]].set_axis(list(labels), axis="columns")
+    return tasks.resolve_task(settings.data_task, truth, findings, named=not settings.deidentifies())
 
 
 def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
@@ -126,18 +143,21 @@ def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, da
     """
     labels = settings.findings()
     rows = rows.assign(**{label_column(label): findings.get(label, 0.0) for label in labels})
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, findings.loc[rows.index], settings))
+    if settings.data_task == MULTICLASS:
+        columns = [label_column(label) for label in labels]
+        rows[columns] = tasks.exclude_other_classes(rows[columns])
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, majority_class(findings.loc[rows.index]), settings))
     rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
     return rows
 
 
-def _check_classes(rows: pd.DataFrame, settings: Ingest, excluded: pd.DataFrame) -> None:
+def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd.DataFrame) -> None:
     try:
-        check_classes(rows, settings.findings(), excluded)
+        check_classes(rows, settings.findings(), excluded, task)
     except ValueError as error:
-        advice = advise_splits(rows, settings)
+        advice = advise_splits(rows, settings, task)
         raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 
@@ -177,6 +197,7 @@ def _report(catalog: Catalog) -> None:
         catalog.rows["patient_id"].nunique(),
         summary["fingerprint"][:12],
     )
+    log.info("task: %s, because %s", catalog.task, catalog.task_reason)
     for name, count in summary["splits"].items():
         positives = ", ".join(f"{number} {label}" for label, number in list(count["positives"].items())[:MAX_LISTED])
         log.info("  %-10s %6d images  %6d patients  %s", name, count["pictures"], count["patients"], positives)

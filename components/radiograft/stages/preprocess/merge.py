@@ -17,7 +17,7 @@ import pandas as pd
 from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
-from radiograft.data import gray_range
+from radiograft.data import color, gray_range
 from radiograft.data.catalog import CORNERS, SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
 from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
@@ -25,7 +25,7 @@ from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.files import Shard, plan_shards
-from radiograft.imaging.geometry import GrayRange, ImageInput, as_range, boxes_in_square
+from radiograft.imaging.geometry import GRAY, ImageInput, as_range, boxes_in_square
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,13 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     _copy_images(shards, paths, statuses["stored"], rows.index.isin(kept.index), output)
     record_settings(output, settings, catalog_folder)
     kept = kept.assign(height=statuses["height"], width=statuses["width"])
-    kept = kept.assign(pixels=kept["height"] * kept["width"]).reset_index(drop=True)
-    target = ImageInput(settings.image_size, settings.image_resize, _gray_range(parts))
-    _describe(settings, target, catalog, kept, statuses["mode"], data_filter, output)
+    is_colored = statuses["mode"].str.endswith(color.IN_COLOR)
+    kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "color", "gray"))
+    kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
+    values = as_range(_read_common(parts, gray_range.FILE))
+    target = ImageInput(settings.image_size, settings.image_resize, values, channels["channels"])
+    sample = color.ColorSample(*channels["sample"])
+    _describe(settings, target, sample, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
 
 
@@ -74,14 +78,13 @@ def _find_shard(name: str, parts: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _gray_range(parts: Sequence[Path]) -> GrayRange | None:
-    """Returns the range of 16-bit gray values that the workers used."""
-    ranges = {(part / gray_range.FILE).read_text() for part in parts}
-    if len(ranges) != 1:
-        raise ValueError(
-            f"all parts must use one range of gray values, got {', '.join(sorted(ranges))}; run preprocess again"
-        )
-    return as_range(json.loads(ranges.pop()))
+def _read_common(parts: Sequence[Path], file: str) -> Any:
+    """Returns what the workers recorded in a JSON file: the range of 16-bit gray values, or the channels."""
+    texts = {(part / file).read_text() for part in parts}
+    if len(texts) != 1:
+        what = "range of gray values" if file == gray_range.FILE else "number of channels"
+        raise ValueError(f"all parts must use one {what}, got {', '.join(sorted(texts))}; run preprocess again")
+    return json.loads(texts.pop())
 
 
 def _apply_policy(
@@ -138,6 +141,7 @@ def _copy_images(
 def _describe(
     settings: Preprocess,
     target: ImageInput,
+    sample: color.ColorSample,
     catalog: Catalog,
     rows: pd.DataFrame,
     modes: pd.Series[str],
@@ -150,17 +154,27 @@ def _describe(
         ValueError: as `check_classes`.
     """
     excluded = pd.concat([catalog.excluded, data_filter.excluded()], ignore_index=True)
-    converted = modes[~modes.isin(["", "L"])].value_counts().sort_index()
+    stored_as_they_are = ["L"] if target.channels == GRAY else ["RGB", f"RGB{color.IN_COLOR}"]
+    converted = modes[~modes.isin(["", *stored_as_they_are])].value_counts().sort_index()
     totals = {
         "labels": list(catalog.labels),
+        "task": catalog.task,
+        "task_reason": catalog.task_reason,
         "image_size": target.size,
         "image_resize": target.resize,
         "gray_range": target.gray_range,
+        "image_channels": target.channels,
+        "color": {
+            "images": len(rows),
+            "in_color": int((rows["color"] == "color").sum()),
+            "sampled": sample.images,
+            "sampled_in_color": sample.in_color,
+        },
         "source": catalog.source,
         "fingerprint": catalog.fingerprint(),
         "splits": count_splits(rows, catalog.labels),
         "catalogued": count_splits(catalog.rows, catalog.labels),
-        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded)],
+        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded, catalog.task)],
         "excluded": summarize_exclusions(excluded),
         "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},

@@ -17,7 +17,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.config import Preprocess
 from radiograft.config.data_policy import COLOR, REPORT, DataPolicy
-from radiograft.data import gray_range
+from radiograft.data import color, gray_range
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.data.image_loader import LoadedImage, decode_rows
 from radiograft.data.quality.image_checks import check_image
@@ -26,7 +26,7 @@ from radiograft.data.shards import row_status
 from radiograft.data.shards.dataset import write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
-from radiograft.imaging.geometry import ImageInput, without_borders
+from radiograft.imaging.geometry import GRAY, ImageInput, without_borders
 from radiograft.stages.preprocess import merge
 from radiograft.training import checkpoints
 from radiograft.training.checkpoints import Checkpoints
@@ -59,15 +59,17 @@ def preprocess_share(
         worker: number of the worker, from 0 to preprocess_workers - 1.
 
     Raises:
-        FileNotFoundError, ValueError: as `decode_rows`, or `worker` is out of range.
+        FileNotFoundError, ValueError: as `decode_rows` and `choose_input`, or `worker` is out of range.
     """
     catalog = Catalog.read(catalog_folder)
     all_shards = plan_shards(catalog.rows)
     own_shards = shards_of_worker(all_shards, worker, settings.preprocess_workers)
-    target = choose_input(settings, catalog.rows)
+    sample = color.ColorSample() if settings.channels() else color.sample_colors(catalog.rows)
+    target = choose_input(settings, catalog.rows, settings.channels() or sample.channels)
     policy = dataclasses.asdict(settings.policy())
     finished = FinishedShards.open(part, kept, layout_digest(all_shards), catalog.labels, target, policy)
     (part / gray_range.FILE).write_text(json.dumps(target.gray_range))
+    (part / color.FILE).write_text(json.dumps({"channels": target.channels, "sample": sample}))
     missing = [shard for shard in own_shards if not finished.has(shard.name)]
     if len(missing) < len(own_shards):
         log.info("resuming: %d of %d shards are finished", len(own_shards) - len(missing), len(own_shards))
@@ -75,12 +77,17 @@ def preprocess_share(
         _write_shards(list(shards), catalog.labels, settings.policy(), target, finished)
 
 
-def choose_input(settings: Preprocess, rows: pd.DataFrame) -> ImageInput:
-    """Returns how images are converted. All workers choose the same range of gray values."""
+def choose_input(settings: Preprocess, rows: pd.DataFrame, channels: int) -> ImageInput:
+    """Returns how images are converted. All workers choose the same range of gray values.
+
+    Raises:
+        ValueError: hue or saturation are to be augmented, and the images are gray.
+    """
+    settings.augmentation().check_channels(channels)
     chosen = settings.gray_range() or gray_range.measure(rows)
     if chosen:
         log.info("16-bit images: gray values from %d to %d are scaled to 8 bits", *chosen)
-    return ImageInput(settings.image_size, settings.image_resize, chosen)
+    return ImageInput(settings.image_size, settings.image_resize, chosen, channels)
 
 
 def _split_of(shard: Shard) -> str:
@@ -124,11 +131,11 @@ def _select_examples(
 
 def check_loaded_image(decoded: LoadedImage, policy: DataPolicy, target: ImageInput) -> RowStatus:
     """Checks a loaded image and applies the data policy to its defects."""
-    mode = f"{decoded.mode} in color" if decoded.in_color else decoded.mode
+    mode = f"{decoded.mode}{color.IN_COLOR}" if decoded.in_color else decoded.mode
     if decoded.image is None:
         return RowStatus(mode, (decoded.reason,))
     check = check_image(without_borders(decoded.image, decoded.height, decoded.width, target))
-    flaws = (*check.flaws, COLOR) if decoded.in_color else check.flaws
+    flaws = (*check.flaws, COLOR) if decoded.in_color and target.channels == GRAY else check.flaws
     for flaw in flaws:
         if policy.treatment(flaw) != REPORT:
             return RowStatus(mode, (flaw,))

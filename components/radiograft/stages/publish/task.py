@@ -182,7 +182,9 @@ def _collect_files(
         results: content of metrics.json.
         origin: lineage of the version.
     """
-    spec = dataclasses.replace(ModelSpec.read(inputs.model), thresholds=results["thresholds"][results["published"]])
+    spec = ModelSpec.read(inputs.model)
+    if not spec.is_exclusive:  # of exclusive classes, the one with the highest probability is predicted
+        spec = dataclasses.replace(spec, thresholds=results["thresholds"][results["published"]])
     spec.write(folder)
     (folder / "lineage.json").write_text(json.dumps(origin, indent=2))
     card = model_card.render_model_card(model, results, spec, origin)

@@ -102,11 +102,11 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], context: SearchCon
             history = train(model, data, config, context.strategy, context.checkpoints.of(cut_off, *key))
             histories[cut_off] = history
             trials.append(make_trial({"model_cut_off": cut_off}, weights, history))
-            if best_trial(trials) is trials[-1]:
+            if best_trial(trials, context.config.task.monitor) is trials[-1]:
                 best = variables.read_variables(network.variables)
             variables.write_variables(network.variables, initial)
     variables.write_variables(network.variables, best)
-    best_cut_off = str(best_trial(trials)["overrides"]["model_cut_off"])
+    best_cut_off = str(best_trial(trials, context.config.task.monitor)["overrides"]["model_cut_off"])
     unfreeze_from(network, best_cut_off, context.config.head)
     return histories[best_cut_off], trials
 

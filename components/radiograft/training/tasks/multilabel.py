@@ -1,4 +1,4 @@
-"""The multilabel task: independent binary labels, each of which may be unknown."""
+"""The multilabel task: independent binary labels, each of which may be unknown, or soft: the mean of several votes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import ops
 
 from radiograft.config.training import Recipe
 from radiograft.data.catalog import has_both_classes
+from radiograft.data.soft_labels import TIE, majority_class
 from radiograft.metrics.multilabel import auroc
 from radiograft.training.tasks.base import AUROC, Monitor
 
@@ -44,6 +46,8 @@ class MultilabelTask:
 class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
     """Mean binary cross-entropy over the known labels of an image; 0 if no label is known.
 
+    The loss at a soft label is the mean loss over the votes of which it is the mean.
+
     Args:
         weights: weights of absent and present labels, float32 [2, labels]; see `class_weights`.
         smoothing: label smoothing, 0 to 0.5: the target t becomes t (1 - smoothing) + smoothing / 2 (Szegedy et al.
@@ -57,27 +61,29 @@ class MaskedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of each image, float32 [n], for labels [n, labels], NaN if unknown, and probabilities."""
         known = ops.logical_not(ops.isnan(y_true))
-        truth = ops.where(known, y_true, 0.0)
-        weights = ops.where(known, ops.where(truth > 0.5, self.weights[1], self.weights[0]), 0.0)
-        targets = truth * (1 - self.smoothing) + self.smoothing / 2
+        present = ops.where(known, y_true, 0.0) * self.weights[1]
+        absent = ops.where(known, 1.0 - y_true, 0.0) * self.weights[0]
         scores = ops.clip(y_pred, EPSILON, 1 - EPSILON)
-        entropy = -(targets * ops.log(scores) + (1 - targets) * ops.log(1 - scores))
+        right, wrong = 1 - self.smoothing / 2, self.smoothing / 2
+        if_present, if_absent = -ops.log(scores), -ops.log(1 - scores)
+        entropy = present * (right * if_present + wrong * if_absent) + absent * (wrong * if_present + right * if_absent)
         labels = ops.maximum(ops.sum(ops.cast(known, "float32"), axis=-1), 1.0)
-        return ops.sum(entropy * weights, axis=-1) / labels
+        return ops.sum(entropy, axis=-1) / labels
 
     def worst(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ARG002
         """Returns the largest value of `call` for these labels: every known label is predicted wrong with certainty."""
-        return self.call(y_true, ops.where(y_true > 0.5, 0.0, 1.0))
+        return self.call(y_true, ops.where(y_true * self.weights[1] > (1 - y_true) * self.weights[0], 0.0, 1.0))
 
 
 def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
     """Returns the weights of absent and present labels in the loss, float32 [2, labels].
 
     Balanced weights are P / (P + N) for absent and N / (P + N) for present labels, where P and N count the images with
-    and without the label (CheXNet, Rajpurkar et al. 2017). Otherwise all weights are 1.
+    and without the label (CheXNet, Rajpurkar et al. 2017), of which a soft label is part of one. Otherwise all weights
+    are 1.
 
     Args:
-        truth: float32 [images, labels], NaN where unknown.
+        truth: float32 [images, labels], 0 to 1, NaN where unknown.
         balanced: whether to balance the classes.
     """
     if not balanced:
@@ -87,20 +93,21 @@ def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
 
 
 def masked_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """Returns the accuracy at 0.5 over the known labels of each image, float32 [n]; 1 if no label is known."""
-    right = ops.logical_or(ops.isnan(y_true), ops.equal(y_true > 0.5, y_pred > 0.5))
-    wrong = ops.sum(ops.cast(ops.logical_not(right), "float32"), axis=-1)
-    known = ops.sum(ops.cast(ops.logical_not(ops.isnan(y_true)), "float32"), axis=-1)
-    return 1.0 - wrong / ops.maximum(known, 1.0)
+    """Returns the accuracy at 0.5 over the labels of each image that have a class, float32 [n]; 1 if none has one."""
+    known = ops.abs(y_true - TIE) > 0  # neither NaN nor a tie
+    is_wrong = ops.logical_and(known, ops.not_equal(y_true > TIE, y_pred > 0.5))
+    wrong, labels = (ops.sum(ops.cast(mask, "float32"), axis=-1) for mask in (is_wrong, known))
+    return 1.0 - wrong / ops.maximum(labels, 1.0)
 
 
 def validation_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Returns unweighted metrics over all known labels.
 
-    They are `val_loss` (mean cross-entropy), `val_auroc` (see `mean_auroc`) and `val_accuracy` (at 0.5).
+    They are `val_loss` (mean cross-entropy), `val_auroc` (see `mean_auroc`) and `val_accuracy` (at 0.5). The last two
+    need classes, see `majority_class`.
 
     Args:
-        truth: labels [images, labels], NaN where unknown.
+        truth: labels [images, labels], 0 to 1, NaN where unknown.
         scores: probabilities of the same shape.
 
     Raises:
@@ -108,11 +115,14 @@ def validation_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float
     """
     known = ~np.isnan(truth)
     targets, predicted = truth[known].astype("float64"), scores[known].astype("float64")
-    likelihood = np.clip(np.where(targets > 0.5, predicted, 1 - predicted), EPSILON, 1.0)
+    classes = majority_class(pd.DataFrame(truth)).to_numpy()
+    has_class = ~np.isnan(classes)
+    likelihoods = (np.log(np.clip(likelihood, EPSILON, 1.0)) for likelihood in (predicted, 1 - predicted))
+    if_present, if_absent = likelihoods
     return {
-        "val_loss": float(-np.log(likelihood).mean()),
-        "val_auroc": mean_auroc(truth, scores),
-        "val_accuracy": float(((predicted > 0.5) == (targets > 0.5)).mean()),
+        "val_loss": float(-(targets * if_present + (1 - targets) * if_absent).mean()),
+        "val_auroc": mean_auroc(classes, scores),
+        "val_accuracy": float(((scores > 0.5) == (classes > TIE))[has_class].mean()),
     }
 
 

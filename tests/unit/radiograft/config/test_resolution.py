@@ -20,7 +20,7 @@ NEEDED = EMPTY | {"data_source": "gs://bucket/nih", "publish_registry": "gs://bu
 
 
 def test_resolve_form_empty_fields_take_defaults() -> None:
-    settings = resolve_form(NEEDED, search=False)
+    settings = resolve_form(NEEDED, "transfer_learning")
     assert settings == fill_defaults({"data_source": "gs://bucket/nih", "publish_registry": "gs://bucket/registry"})
     assert (settings["model_backbone"], settings["image_size"]) == ("densenet121", 224)
 
@@ -28,22 +28,22 @@ def test_resolve_form_empty_fields_take_defaults() -> None:
 def test_resolve_form_field_overrides_settings_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("image_size: 64\nseed: 3\nlabels: Mass,Nodule\n")
     form = NEEDED | {"settings": str(tmp_path / "mine.yaml"), "image_size": "96"}
-    settings = resolve_form(form, search=False)
+    settings = resolve_form(form, "transfer_learning")
     assert (settings["image_size"], settings["train_seed"], settings["data_labels"]) == (96, 3, "Mass,Nodule")
 
 
 def test_resolve_form_settings_file_in_bucket(embedded: str) -> None:
     storage.write_bytes(f"{embedded}/mine.yaml", b"image_size: 64")
-    assert resolve_form(NEEDED | {"settings": f"{embedded}/mine.yaml"}, search=False)["image_size"] == 64
+    assert resolve_form(NEEDED | {"settings": f"{embedded}/mine.yaml"}, "transfer_learning")["image_size"] == 64
 
 
 def test_resolve_form_backbone_in_overrides_keeps_cut_off_field() -> None:
     form = NEEDED | {"overrides": "backbone=efficientnet_lite0", "model_cut_off": "block7a_expand_conv"}
-    assert resolve_form(form, search=False)["model_cut_off"] == "block7a_expand_conv"
+    assert resolve_form(form, "transfer_learning")["model_cut_off"] == "block7a_expand_conv"
 
 
 def test_resolve_form_backbone_sets_its_cut_off() -> None:
-    settings = resolve_form(NEEDED | {"model_backbone": "efficientnet_lite0"}, search=False)
+    settings = resolve_form(NEEDED | {"model_backbone": "efficientnet_lite0"}, "transfer_learning")
     assert settings["model_cut_off"] == "top_conv"
 
 
@@ -51,7 +51,7 @@ def test_resolve_form_backbone_sets_its_cut_off() -> None:
     ("cut_offs", "expected"), [("", AUTO_CUT_OFF), ("pool4_conv,pool3_conv", "pool4_conv,pool3_conv")]
 )
 def test_resolve_form_search_tries_all_cut_offs_unless_given(cut_offs: str, expected: str) -> None:
-    assert resolve_form(NEEDED | {"model_cut_off": cut_offs}, search=True)["model_cut_off"] == expected
+    assert resolve_form(NEEDED | {"model_cut_off": cut_offs}, "cutoff_search")["model_cut_off"] == expected
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_resolve_form_search_tries_all_cut_offs_unless_given(cut_offs: str, expe
 )
 def test_resolve_form_invalid_field_raises(fields: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        resolve_form(NEEDED | fields, search=False)
+        resolve_form(NEEDED | fields, "transfer_learning")
 
 
 def test_resolve_form_unknown_preset_raises_with_presets() -> None:
     with pytest.raises(FileNotFoundError, match="settings must be a file or one of chestxray14, demo"):
-        resolve_form(NEEDED | {"settings": "chestxray"}, search=False)
+        resolve_form(NEEDED | {"settings": "chestxray"}, "transfer_learning")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_fill_form_resolves_to_same_settings(values: dict[str, Scalar]) -> None:
     settings = fill_defaults(values)
     form = fill_form(settings)
     assert form.keys() == EMPTY.keys()
-    assert resolve_form(form, search=False) == settings
+    assert resolve_form(form, "transfer_learning") == settings
 
 
 def test_resolve_writes_page_with_changed_settings_in_bold(tmp_path: Path) -> None:
@@ -151,6 +151,19 @@ def test_write_stage_settings_gives_each_stage_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "preprocess_settings").read_text() == text  # KFP takes the shards from its cache
 
 
-@pytest.mark.parametrize(("cut_off", "expected"), [("", "top_conv"), ("block7a_expand_conv", "block7a_expand_conv")])
-def test_with_cut_off_replaces_setting_unless_empty(cut_off: str, expected: str) -> None:
-    assert FineTune(model_cut_off="top_conv").with_cut_off(cut_off).model_cut_off == expected
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("", ("top_conv", 32)),
+        ("model_cut_off=block7a_expand_conv", ("block7a_expand_conv", 32)),
+        ('model_backbone=vgg16,model_cut_off="a,b",train_batch_size=8', ("a,b", 8)),  # another stage has the backbone
+    ],
+)
+def test_with_overrides_replaces_settings_of_the_stage(overrides: str, expected: tuple[str, int]) -> None:
+    settings = FineTune(model_cut_off="top_conv").with_overrides(overrides)
+    assert (settings.model_cut_off, settings.train_batch_size) == expected
+
+
+def test_with_overrides_invalid_value_raises() -> None:
+    with pytest.raises(ValueError, match=r"^train_batch_size must be at least 1 images, got 0$"):
+        FineTune().with_overrides("train_batch_size=0")

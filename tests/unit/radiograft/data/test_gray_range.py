@@ -13,7 +13,7 @@ from PIL import Image
 from radiograft import storage
 from radiograft.data import gray_range
 from tests.helpers.archives import zipped
-from tests.helpers.images import encode, noise
+from tests.helpers.images import encode, noise, tiff
 
 
 def rows_of(files: dict[str, bytes], place: str) -> pd.DataFrame:
@@ -45,6 +45,8 @@ def with_marker(high: int) -> bytes:
         ([with_values(0, 255)], (0, 255)),
         ([with_values(0, 4095, format="TIFF")], (0, 4095)),
         ([with_values(0, 4095), encode(noise(32))], (0, 4095)),
+        ([tiff(np.arange(4096, dtype="<u4").reshape(64, 64))], (0, 4095)),
+        ([tiff(np.arange(70_000, dtype="<u4").reshape(200, 350)), with_values(0, 4095)], (0, 4095)),
         ([with_marker(4095)], (0, 4095)),
         ([with_values(0, 65535)], None),
         ([with_values(300, 65000), with_values(0, 4095, 1)], None),
@@ -52,7 +54,8 @@ def with_marker(high: int) -> bytes:
         ([encode(np.full((32, 32), 700, np.uint16))], None),
         ([b"", with_values(0, 4095)[:60]], None),
     ],
-    ids=["12 bits", "dark and bright", "8 bits in 16", "TIFF", "with others", "marker", "16 bits",
+    ids=["12 bits", "dark and bright", "8 bits in 16", "TIFF", "with others", "TIFF of 32 bits",
+         "TIFF that is set aside", "marker", "16 bits",
          "16 bits and 12", "8 bits", "constant", "corrupt"],
 )  # fmt: skip
 def test_measure_returns_range_of_dataset(files: list[bytes], expected: tuple[int, int] | None, tmp_path: Path) -> None:

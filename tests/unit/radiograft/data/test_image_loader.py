@@ -153,7 +153,10 @@ def test_in_order_error_propagates() -> None:
     [
         (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer instead of an image: run git lfs pull"),
-        (encode(noise(32).astype("float32"), "TIFF"), "TIFF image with more than 16 bits per pixel"),
+        (
+            encode(noise(32).astype("float32"), "TIFF"),
+            "TIFF image with floating-point gray values: convert it to 16 bits",
+        ),
         (encode(noise(32), "WEBP")[:100], "WebP image that is truncated, corrupt or of an unsupported kind"),
     ],
 )

@@ -269,3 +269,13 @@ def test_load_champion_missing_archive_is_rejected(registry_folder: RegistryFold
         "its input size is 64 pixels, and the original images cannot be read again ("
     )
     assert "/gone.npz" in registry_folder.rejection_reason(moved)
+
+
+def test_load_champion_of_another_task_is_rejected(registry_folder: RegistryFolder, data: Shards) -> None:
+    """Fails if a model whose scores are independent is compared with, or replaced by, one whose scores sum to 1."""
+    registry_folder.add_version(data, network(32))
+    exclusive = dataclasses.replace(data, summary={**data.summary, "task": "multiclass"})
+    assert registry_folder.rejection_reason(exclusive) == (
+        "it must have been trained with data_task=multiclass as this run, got multilabel; publish models of another "
+        "task under another publish_model_name"
+    )

@@ -164,6 +164,14 @@ def test_find_confounders_manufacturer_counts_if_the_catalog_has_it() -> None:
     assert "images with the label have manufacturer Alpha, and 0 of " in sentence
 
 
+def test_find_confounders_laterality_counts_if_the_catalog_has_it() -> None:
+    """Fails if a model may learn the side of a hand in place of the fracture without a word."""
+    rows = catalog(200, 1, "train")
+    rows["laterality"] = pd.array(np.where(rows["label:Mass"] == 1, "L", "R"), dtype="string")
+    (sentence,) = confounder_warnings(find_confounders(rows, ["Mass"]))
+    assert sentence.startswith("Side of the body is associated with Mass in training: ")
+
+
 def test_adjust_p_values_is_holm() -> None:
     """The example of statsmodels' multipletests(method='holm')."""
     assert adjust_p_values([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
@@ -215,6 +223,7 @@ def test_rows_to_analyze_folders_that_are_classes_are_no_source(
     data = Shards(
         folder=tmp_path,
         rows=rows,
+        targets=rows[["label:COVID-19"]].to_numpy("float32"),
         boxes=no_boxes(),
         labels=("COVID-19",),
         image_input=ImageInput(32),

@@ -280,3 +280,36 @@ def test_gate_intervals_equal_those_of_report() -> None:
     patients = [f"{number // 3}" for number in range(300)]
     mine = decide(frame(patients, Mass=(truth.tolist(), scores.tolist())), None)["labels"]["Mass"]["challenger"]
     assert mine == evaluate_label(truth, scores, patients, 0.5, SAMPLES, 0)["auroc"]
+
+
+def test_gate_minimum_of_mean_does_not_apply_to_single_labels() -> None:
+    """A label at chance passes if the mean over labels is high enough."""
+    model = predictions(2.0, Edema=0.0)
+    passed = decide(model, None, "mean=0.6", ("Mass", "Edema"))
+    assert passed["promote"]
+    assert passed["mean_floor"] == 0.6
+    assert passed["mean"] is not None
+    assert passed["reasons"][0].startswith("the 95% interval of the mean AUROC must lie above 0.6, and is ")
+    assert not decide(model, None, "0.6", ("Mass", "Edema"))["promote"]
+    failed = decide(model, None, "mean=0.9", ("Mass", "Edema"))
+    assert failed["reasons"] == [
+        "the 95% interval of the mean AUROC must lie above 0.9, and is "
+        f"{failed['mean']['challenger']['low']:.3f} to {failed['mean']['challenger']['high']:.3f}: a better model is needed"
+    ]
+
+
+def test_gate_minimum_of_mean_rejects_lower_mean_than_champion() -> None:
+    found = decide(predictions(1.0, Edema=1.0), Champion(4, predictions(2.0, Edema=2.0)), "mean=0.5", ("Mass", "Edema"))
+    assert not found["promote"]
+    (reason,) = found["reasons"]
+    assert reason.startswith("the 95% interval of the mean AUROC minus version 4's must not reach below -")
+
+
+def test_gate_minimum_of_mean_without_estimable_label_rejects() -> None:
+    found = decide(predictions(2.0), None, "mean=0.5", ("Mass",), estimable=())
+    assert not found["promote"]
+    assert found["reasons"] == ["no label has a confidence interval of its AUROC, so the mean has none"]
+
+
+def test_gate_without_minimum_of_mean_has_no_mean_floor() -> None:
+    assert "mean_floor" not in decide(predictions(2.0), None, "0.5", ("Mass",))

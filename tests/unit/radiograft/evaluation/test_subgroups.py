@@ -10,10 +10,12 @@ import pytest
 
 from radiograft.config import Evaluate
 from radiograft.evaluation import subgroups
-from radiograft.evaluation.subgroups import evaluate_subgroups
+from radiograft.evaluation.subgroups import EvaluatedSplit, evaluate_subgroups
+from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import Subgroup
 from tests.helpers.catalogs import catalog, simulate_predictions
+from tests.helpers.samples import class_frame
 
 SETTINGS = Evaluate(publish_registry="registry", evaluate_bootstrap_samples=200)
 
@@ -116,3 +118,43 @@ def test_assign_groups_keeps_largest_sources() -> None:
     source = subgroups.assign_groups(rows)["source"]
     assert source.nunique() == subgroups.MAX_GROUPS
     assert (source == "big").sum() == 20
+
+
+def exclusive_split(images: int) -> EvaluatedSplit:
+    """Returns predictions of three classes, of which women get the wrong one more often."""
+    rows, generator = catalog(images), np.random.default_rng(4)
+    truth = generator.choice(3, images, p=[0.5, 0.3, 0.2])
+    gain = np.where(rows["sex"] == "F", 0.5, 2.5)
+    logits = generator.normal(size=(images, 3)) + gain[:, None] * np.eye(3)[truth]
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names = ["nv", "mel", "bcc"]
+    predictions = class_frame(names, truth, scores).assign(patient_id=rows["patient_id"])
+    return EvaluatedSplit(predictions, rows, {}, names, ExclusiveClasses("nv"))
+
+
+def test_subgroups_of_exclusive_classes_compare_accuracy_beside_baseline() -> None:
+    evaluated = exclusive_split(600)
+    groups = by_name(evaluate_subgroups(evaluated, SETTINGS))
+    women = evaluated.rows["sex"] == "F"
+    labels, scores = ([f"{kind}:{name}" for name in evaluated.labels] for kind in ("label", "score"))
+    truth, predicted = (evaluated.predictions[part].to_numpy().argmax(axis=1) for part in (labels, scores))
+    found = groups["sex", "F"]["classes"]
+    of_women, of_men = ((truth == predicted)[part].mean() for part in (women, ~women))
+    assert found["accuracy"]["group"]["value"] == pytest.approx(of_women)
+    assert found["accuracy"]["difference"]["value"] == pytest.approx(of_women - of_men)
+    assert (found["accuracy"]["difference"]["high"] or 0) < 0
+    assert found["majority_accuracy"]["value"] == pytest.approx((truth == 0)[women].mean())
+    assert groups["sex", "F"]["compared"] == evaluated.labels
+    whole = evaluate_predictions(evaluated.predictions[women], evaluated.labels, {}, 0, 0, 1, evaluated.classes)
+    assert groups["sex", "F"]["mean"]["auroc"]["group"]["value"] == pytest.approx(whole["mean"]["auroc"]["value"])
+    assert found["accuracy"]["group"]["value"] == pytest.approx(whole["classes"]["accuracy"]["value"])
+
+
+def test_subgroups_of_few_patients_have_no_accuracy() -> None:
+    evaluated = exclusive_split(16)  # 8 patients
+    assert all("classes" not in group for group in evaluate_subgroups(evaluated, SETTINGS))
+
+
+def test_subgroups_of_independent_labels_have_no_classes() -> None:
+    found = evaluate_subgroups(simulate_predictions(catalog(300)), SETTINGS)
+    assert all("classes" not in group for group in found)

@@ -40,12 +40,12 @@ def predictions(data: Shards) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def figures(data: Shards) -> LabelFigures:
-    (figures,) = draw_gallery(data, "test", predictions(data), {"Bright": 0.5}, brightness())
+    (figures,) = draw_gallery(data, "test", predictions(data), {"Bright": np.array(SCORES) >= 0.5}, brightness())
     return figures
 
 
 def test_classify_predictions_sorts_by_confidence_and_omits_unknown_truth(data: Shards) -> None:
-    calls = classify_predictions(predictions(data), "Bright", 0.5)
+    calls = classify_predictions(predictions(data), "Bright", np.array(SCORES) >= 0.5)
     assert {outcome: [call.position for call in part] for outcome, part in calls.items()} == {
         "true positives": [2, 0, 1, 3],
         "false positives": [9, 8, 14, 13, 11],  # a score at the threshold is positive
@@ -55,18 +55,18 @@ def test_classify_predictions_sorts_by_confidence_and_omits_unknown_truth(data: 
     assert calls["false positives"][0] == (9, "test-9.png", 0.99)
 
 
-def test_labels_to_show_takes_most_positives_with_threshold() -> None:
-    names = ["few", "none", "many", "some", "no threshold"]
+def test_labels_to_show_takes_most_positives() -> None:
+    names = ["few", "none", "many", "some", "not decided"]
     frame = pd.DataFrame(
         {f"label:{name}": [1.0] * n + [0.0] * (9 - n) for name, n in zip(names, (2, 0, 8, 5, 9), strict=True)}
     )
-    assert labels_to_show(frame, dict.fromkeys(names[:4], 0.5)) == ["many", "some", "few"]
+    assert labels_to_show(frame, names[:4]) == ["many", "some", "few"]
     unknown = frame.assign(**{"label:many": float("nan")})
-    assert labels_to_show(unknown, dict.fromkeys(names[:4], 0.5)) == ["some", "few", "none"]
+    assert labels_to_show(unknown, names[:4]) == ["some", "few", "none"]
 
 
 def test_draw_gallery_shows_worst_errors_and_examples_of_every_outcome(figures: LabelFigures) -> None:
-    assert (figures.label, figures.threshold) == ("Bright", 0.5)
+    assert figures.label == "Bright"
     worst = {outcome: [figure.call.position for figure in part] for outcome, part in figures.worst.items()}
     assert worst == {"false positives": [9, 8, 14, 13, 11], "false negatives": [5, 7, 6, 4]}
     looks = {outcome: [figure.call.position for figure in part] for outcome, part in figures.heat_maps.items()}

@@ -19,7 +19,7 @@ from radiograft.imaging.augment import DRAWS, augment, draw_parameters
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # raised by Keras's use of SciPy
 
 SIZE = 40
-ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, ZOOM_Y, FLIP_X, FLIP_Y, BRIGHTNESS, CONTRAST = range(DRAWS)
+ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, ZOOM_Y, FLIP_X, FLIP_Y, BRIGHTNESS, CONTRAST, SHIFT, HUE, SATURATION = range(DRAWS)
 EVERYTHING = Augmentation(
     rotation_range=25,
     width_shift_range=0.2,
@@ -198,7 +198,7 @@ def drawn(ids: list[str], view: int, seed: int) -> np.ndarray:
 
 def test_draw_parameters_have_known_values() -> None:
     buckets = drawn(["00000001_000.png"], view=0, seed=0)[0] * 2**24
-    assert buckets.tolist() == [
+    assert buckets[:10].tolist() == [
         4092262, 5644191, 13550520, 6385961, 15965505, 5216175, 16656812, 9028690, 15083521, 1798435,
     ]  # fmt: skip
 
@@ -237,3 +237,57 @@ def test_draw_parameters_are_uniform_and_uncorrelated() -> None:
         assert scipy.stats.kstest(column, "uniform").pvalue > 1e-3
     correlation = np.corrcoef(values.T) - np.eye(DRAWS)
     assert np.abs(correlation).max() < 4 / np.sqrt(len(values))
+
+
+def colors(*pixels: tuple[int, int, int]) -> np.ndarray:
+    """Returns an image of eight equal rows, uint8 [8, pixels, 3], as wide as it is high."""
+    return np.tile(np.array(pixels, dtype=np.uint8)[None].repeat(8 // len(pixels), axis=1), (8, 1, 1))
+
+
+RED, GREEN, BLUE, YELLOW, GRAY = (200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (90, 90, 90)
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [(0.5, (RED, GRAY)), (1.0, (GREEN, GRAY)), (0.0, (BLUE, GRAY)), (0.75, (YELLOW, GRAY))],
+)
+def test_augment_hue_turns_the_color_circle(draw: float, expected: tuple[tuple[int, int, int], ...]) -> None:
+    result = augmented(Augmentation(hue_range=1 / 3), draws(HUE=draw), colors(RED, GRAY))
+    np.testing.assert_array_equal(result, colors(*expected))
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [(0.0, (GRAY, (200, 150, 150))), (1.0, (GRAY, RED)), (0.5, (GRAY, (200, 100, 100)))],
+)
+def test_augment_saturation_scales_distance_from_gray(draw: float, expected: tuple[tuple[int, int, int], ...]) -> None:
+    """A saturation of 0.5 times factors of 0.5, 1.25 rounded into range, and the mean of both."""
+    image = colors(GRAY, (200, 100, 100))
+    augmentation = Augmentation(saturation_range="0.5:1.5" if draw < 1 else "0.5:9")
+    np.testing.assert_array_equal(augmented(augmentation, draws(SATURATION=draw), image), colors(*expected))
+
+
+@pytest.mark.parametrize(("draw", "expected"), [(1.0, [40, 110, 120]), (0.0, [20, 60, 110]), (0.5, [20, 80, 120])])
+def test_augment_channel_shift_stays_in_range_of_image(draw: float, expected: list[int]) -> None:
+    """As `apply_channel_shift` of ImageDataGenerator: one number for all channels, clipped to the image's own range."""
+    values = {1.0: [20, 90, 100], 0.0: [40, 80, 130], 0.5: [20, 80, 120]}[draw]
+    image = ramp([*values, *[120] * 5]) if draw else ramp([*values, *[20] * 5])
+    result = augmented(Augmentation(channel_shift_range=20), draws(SHIFT=draw), image)
+    np.testing.assert_array_equal(result[0, :3, 0], expected)
+
+
+def test_augment_color_depends_only_on_id_view_and_seed() -> None:
+    image, ids = np.stack([colors(RED, YELLOW)] * 3), tf.constant(["a", "b", "a"])
+    augmentation = Augmentation(hue_range=0.2, saturation_range="0.5:1", channel_shift_range=30)
+    first, other, again = augment(tf.constant(image), draw_parameters(ids, tf.constant(1), 7), augmentation).numpy()
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first.astype(int) - other).max() > 5
+
+
+def test_augment_rgb_image_moves_all_channels_alike() -> None:
+    stacked = np.concatenate([waves(), 255 - waves(), waves()[::-1]], axis=-1)
+    values = np.random.default_rng(3).random((1, DRAWS), dtype=np.float32)
+    result = augmented(EVERYTHING, values, stacked)
+    for channel in range(3):
+        alone = augmented(EVERYTHING, values, stacked[..., channel : channel + 1])
+        np.testing.assert_array_equal(result[..., channel : channel + 1], alone)

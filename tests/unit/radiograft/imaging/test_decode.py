@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from radiograft.imaging.decode import decode, encode_png, inspect_image
+from radiograft.imaging.decode import as_served, decode, encode_png, inspect_image
 from radiograft.imaging.geometry import ImageInput, boxes_in_square
 from tests.helpers.images import encode, noise, png_of_header_only
 
@@ -66,6 +66,54 @@ def test_decode_any_mode_returns_8_bit_gray(image: Image.Image, format: str, gra
     options = {"quality": 100} if format == "JPEG" else {}
     pixels = decoded(encode(image, format, **options))
     np.testing.assert_allclose(pixels.astype(int), gray, atol=1 if format == "JPEG" else 0)
+
+
+RED = (200, 30, 60)
+COLORS: list[tuple[str, Image.Image, str, tuple[int, int, int]]] = [
+    ("color PNG", flat("RGB", RED), "PNG", RED),
+    ("color JPEG", flat("RGB", RED), "JPEG", RED),
+    ("with alpha", flat("RGBA", (*RED, 10)), "PNG", RED),
+    ("palette", palette(RED), "PNG", RED),
+    ("four inks", flat("CMYK", (0, 255, 255, 0)), "JPEG", (255, 0, 0)),
+    ("gray", flat("L", 77), "PNG", (77, 77, 77)),
+    ("gray JPEG", flat("L", 77), "JPEG", (77, 77, 77)),
+    ("gray with alpha", flat("LA", (77, 10)), "PNG", (77, 77, 77)),
+    ("16 bits", SIXTEEN_BITS, "PNG", (0xAB, 0xAB, 0xAB)),
+    ("BMP", flat("RGB", RED), "BMP", RED),
+    ("GIF", palette(RED), "GIF", RED),
+    ("TIFF", flat("RGB", RED), "TIFF", RED),
+    ("TIFF of four inks", flat("CMYK", (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
+    ("WebP", flat("RGB", RED), "WEBP", RED),
+]
+
+
+@pytest.mark.parametrize(("image", "format", "rgb"), [row[1:] for row in COLORS], ids=[row[0] for row in COLORS])
+def test_decode_any_mode_for_rgb_returns_color(image: Image.Image, format: str, rgb: tuple[int, int, int]) -> None:
+    options: dict[str, Any] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    content = as_served(encode(image, format, **options)).content
+    pixels = decode(tf.constant(content), ImageInput(32, channels=3)).numpy()
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (32, 32, 3))
+    np.testing.assert_allclose(pixels.astype(int), np.broadcast_to(rgb, (32, 32, 3)), atol=2 if format == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_decode_rgb_moves_each_channel_as_a_gray_image(resize: str, orientation: int) -> None:
+    """Fails if rows and channels are mixed up in resizing or turning."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    planes = [np.random.default_rng(seed).integers(0, 256, (50, 70), dtype=np.uint8) for seed in range(3)]
+    content = encode(np.stack(planes, axis=-1), exif=exif)
+    colored = decode(tf.constant(content), ImageInput(32, resize, channels=3)).numpy()
+    for channel, plane in enumerate(planes):
+        gray = decode(tf.constant(encode(plane, exif=exif)), ImageInput(32, resize)).numpy()
+        np.testing.assert_array_equal(colored[..., channel], gray[..., 0])
+
+
+def test_decode_gray_range_applies_to_gray_images_of_an_rgb_set() -> None:
+    values = np.full((32, 32), 2048, np.uint16)
+    pixels = decode(tf.constant(encode(values)), ImageInput(32, gray_range=(0, 4095), channels=3)).numpy()
+    np.testing.assert_array_equal(pixels, 128)
 
 
 def test_decode_image_of_target_size_keeps_pixels() -> None:

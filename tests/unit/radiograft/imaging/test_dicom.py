@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import encapsulate
+from pydicom.pixels import convert_color_space
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -31,6 +33,7 @@ from pydicom.uid import (
 
 from radiograft.imaging.dicom import VIEWS, Tags, UnsupportedDicomError, read, read_tags
 from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, jpeg_lossless, table, written
+from tests.helpers.images import encode
 
 
 def shown(stored: list[int], dtype: str = "uint16", bits: int | None = None, **tags: Any) -> list[int]:
@@ -402,6 +405,51 @@ def test_read_body_part_laterality_and_intent() -> None:
     assert read(dicom_file(GRADIENT, **tags)).tags[-3:] == (None, "L", False)
 
 
+COLORED = np.stack([np.full((40, 48), level, "uint8") for level in (200, 60, 20)], axis=-1)
+COLORED[:20, :, 2] = 180
+
+
+def photograph(pixels: np.ndarray = COLORED, **tags: Any) -> bytes:
+    """Returns a DICOM file of a photograph in color."""
+    return dicom_file(
+        pixels, **{"Modality": "XC", "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+        | tags,
+    )  # fmt: skip
+
+
+def jpeg_photograph() -> bytes:
+    """Returns a photograph whose stream is a JPEG, which stores YBR."""
+    dataset = dicom_dataset(COLORED, Modality="DMS", SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422")
+    dataset.PlanarConfiguration = 0
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([encode(COLORED, "JPEG", quality=95)])
+    dataset["PixelData"].is_undefined_length = True
+    return written(dataset)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        photograph(),
+        photograph(np.ascontiguousarray(COLORED.transpose(2, 0, 1)), PlanarConfiguration=1, Rows=40, Columns=48),
+        photograph(convert_color_space(COLORED, "RGB", "YBR_FULL"), PhotometricInterpretation="YBR_FULL"),
+        jpeg_photograph(),
+        photograph(Modality="CR"),
+        photograph(COLORED[::-1], PatientOrientation=["L", "H"]),
+    ],
+    ids=["RGB", "planes", "YBR", "JPEG of YBR", "radiograph in color", "upside down"],
+)
+def test_read_photograph_returns_rgb(content: bytes) -> None:
+    """Fails if YBR values are taken for RGB, or planes for pixels."""
+    pixels = read(content, 3).pixels
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (40, 48, 3))
+    np.testing.assert_allclose(pixels[[4, 35]].astype(int), COLORED[[4, 35]], atol=4)
+
+
+def test_read_gray_radiograph_for_rgb_stays_gray() -> None:
+    np.testing.assert_array_equal(read(dicom_file(GRADIENT), 3).pixels, read(dicom_file(GRADIENT)).pixels)
+
+
 LARGE = jpeg_lossless(GRADIENT).replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 65500, 65500))
 CORRUPT = "corrupt DICOM file"
 UNSUPPORTED = {
@@ -416,7 +464,13 @@ UNSUPPORTED = {
     "a name as modality": (file_with(Modality="DOE"), "modality unknown is not a radiograph (CR, DX, RG)"),
     "no modality": (without("Modality"), "modality unknown is not a radiograph (CR, DX, RG)"),
     "several frames": (file_with(NumberOfFrames=2), "DICOM file with several frames"),
-    "color": (file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "DICOM file in color"),
+    "color": (photograph(), "DICOM file in color"),
+    "color of 16 bits": (
+        file_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"),
+        "DICOM file in color with other than 8 bits per sample",
+    ),
+    "ultrasound in color": (photograph(Modality="US"), "modality US is not a radiograph (CR, DX, RG)"),
+    "gray photograph": (file_with(Modality="XC"), "modality XC is not a radiograph (CR, DX, RG)"),
     "palette": (file_with(PhotometricInterpretation="PALETTE COLOR"), "DICOM file in color"),
     "32 bits": (file_with(BitsAllocated=32, BitsStored=32), "DICOM file with more than 16 bits per pixel"),
     "no size": (without("Rows"), "DICOM file without pixels"),

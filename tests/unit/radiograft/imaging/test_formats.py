@@ -17,7 +17,7 @@ from radiograft.imaging.formats import UnsupportedFileError, recognize
 from radiograft.imaging.limits import TooSmallError
 from tests.helpers.archives import zipped
 from tests.helpers.dicom_files import dicom_file
-from tests.helpers.images import encode, noise
+from tests.helpers.images import encode, noise, tiff
 from tests.helpers.tar_files import tar_gz
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (32, 40)).astype(np.uint16)
@@ -67,12 +67,21 @@ def test_as_served_tiff_of_16_bits_keeps_values(byte_order: str) -> None:
         np.testing.assert_array_equal(np.asarray(image), VALUES)
 
 
+@pytest.mark.parametrize("kind", ["<u4", "<i4"])
+def test_as_served_tiff_of_32_bits_keeps_values_that_fit_into_16(kind: str) -> None:
+    with Image.open(io.BytesIO(as_served(tiff(VALUES.astype(kind))).content)) as image:
+        np.testing.assert_array_equal(np.asarray(image), VALUES)
+
+
 FRAMES = [Image.fromarray(noise(32, seed)) for seed in range(2)]
 TWO = {"save_all": True, "append_images": FRAMES[1:]}
 REFUSED = {
     "GIF of two frames": (encode(FRAMES[0], "GIF", **TWO), "GIF image with several frames"),
     "TIFF of two pages": (encode(FRAMES[0], "TIFF", **TWO), "TIFF image with several frames"),
-    "TIFF of floats": (encode(noise(32).astype("float32"), "TIFF"), "TIFF image with more than 16 bits per pixel"),
+    "TIFF of floats": (encode(noise(32).astype("float32"), "TIFF"), "TIFF image with floating-point gray values: conv"),
+    "TIFF of 17 bits": (tiff(VALUES.astype("<u4") + 65_536), "TIFF image with gray values outside 0 to 65,535: conv"),
+    "TIFF of negative values": (tiff(VALUES.astype("<i4") - 40_000), "TIFF image with gray values outside 0 to 65,535"),
+    "TIFF of 3 x 16 bits": (tiff(np.stack([VALUES] * 3, -1)), "TIFF image with 16 bits per color channel: convert it"),
     "truncated WebP": (encode(noise(32), "WEBP")[:200], "WebP image that is truncated, corrupt or"),
     "PGM": (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer instead of an image"),

@@ -18,9 +18,9 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from radiograft import storage
 from radiograft.backbones import get_backbone
 from radiograft.backbones.efficientnet_lite import efficientnet_lite0
-from radiograft.backbones.spec import IMAGENET
-from radiograft.models import hdf5_check
+from radiograft.backbones.spec import IMAGENET, Normalization
 from radiograft.models.backbone import build_backbone, normalized_input
+from radiograft.storage import hdf5_check
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipping nested container"),  # Keras warns before it raises
@@ -65,6 +65,33 @@ def test_normalized_input_gray_matches_imagenet_channels() -> None:
         [[-2.117904, -2.035714, -1.804444], [0.074065, 0.205182, 0.426492], [2.248908, 2.428571, 2.640000]],
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("order", [("red", "green", "blue"), ("blue", "green", "red")])
+def test_normalized_input_rgb_selects_colors_in_order_of_network(order: tuple[str, str, str], tmp_path: Path) -> None:
+    """Fails if a network that was trained on blue, green and red gets red first, also after saving and in half."""
+    normalization = Normalization((0.4, 0.5, 0.6), (0.1, 0.2, 0.4), order)
+    image, normalized = normalized_input(32, normalization, channels=3)
+    keras.Model(image, normalized).save(tmp_path / "network.keras")
+    network = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    values = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    expected = (values[..., :: 1 if order[0] == "red" else -1] / 255 - [0.4, 0.5, 0.6]) / [0.1, 0.2, 0.4]
+    np.testing.assert_allclose(network(values).numpy(), expected, atol=1e-5)
+
+
+def test_build_backbone_rgb_matches_bare_network() -> None:
+    model, bare = build_backbone(LITE, "imagenet", "", 64, channels=3), efficientnet_lite0(weights="imagenet")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    expected = bare(((images / 255 - IMAGENET.mean) / IMAGENET.std).astype("float32"))
+    np.testing.assert_allclose(model(images), expected, atol=1e-3)
+    assert model.input_shape == (None, 64, 64, 3)
+
+
+def test_build_backbone_rgb_gray_image_gives_features_of_gray_backbone() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
+    of_gray = build_backbone(LITE, "imagenet", "", 64)(gray)
+    of_color = build_backbone(LITE, "imagenet", "", 64, channels=3)(gray.repeat(3, axis=-1))
+    np.testing.assert_allclose(of_color, of_gray, atol=1e-5)
 
 
 def test_build_backbone_maps_8_bit_gray_to_feature_map() -> None:
@@ -141,7 +168,10 @@ def test_build_backbone_weight_file_without_one_layer_raises(weight_file: Path, 
     path.write_bytes(weight_file.read_bytes())
     with h5py.File(path, "a") as file:
         del file["layers"]["conv2d_5"]
-    with pytest.raises(ValueError, match="expected 1 variables, but received 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"245 tensors of efficientnet_lite0, but 1 missing \(block\w+_conv/0\), 0 of another shape, 0 surplus",
+    ):
         build_backbone(LITE, str(path), "", 32)
 
 

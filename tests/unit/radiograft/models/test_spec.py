@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from radiograft.backbones.spec import CAFFE
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
 
@@ -43,6 +44,16 @@ OLD: dict[str, Any] = {  # as version 0.1.0 of the package wrote it
 def test_read_returns_what_write_wrote(tmp_path: Path) -> None:
     SPEC.write(tmp_path)
     assert ModelSpec.read(tmp_path) == SPEC
+
+
+def test_read_returns_normalization_of_network(tmp_path: Path) -> None:
+    """A contract of an older version has none."""
+    assert SPEC.normalization is None
+    spec = dataclasses.replace(SPEC, normalization=CAFFE)
+    spec.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert written["normalization"]["channels"] == ["blue", "green", "red"]
+    assert ModelSpec.read(tmp_path) == spec
 
 
 def test_write_includes_schema_tensors_and_purpose(tmp_path: Path) -> None:
@@ -83,6 +94,8 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
         ({"labels": []}, "labels must be names"),
         ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
+        ({"task": "ranking"}, "task must be one of multilabel, multiclass, binary, got 'ranking'"),
+        ({"channels": 4}, "channels must be 1 or 3, got 4"),
     ],
 )
 def test_read_malformed_file_raises_with_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -120,6 +133,25 @@ def test_read_contract_without_conversion_returns_that_of_old_models(tmp_path: P
     assert ModelSpec.read(tmp_path).image_input == ImageInput(64, "stretch", None)
 
 
+def test_write_exclusive_classes_says_that_probabilities_sum_to_1(tmp_path: Path) -> None:
+    spec = dataclasses.replace(SPEC, task="multiclass", thresholds=None)
+    spec.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    assert written["task"] == "multiclass"
+    assert written["outputs"]["probabilities"]["meaning"] == "probability of each class; they sum to 1"
+    assert ModelSpec.read(tmp_path) == spec
+    assert spec.is_exclusive
+
+
+def test_read_contract_without_task_returns_multilabel(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    written = json.loads((tmp_path / "contract.json").read_text())
+    del written["task"]
+    (tmp_path / "contract.json").write_text(json.dumps(written))
+    assert ModelSpec.read(tmp_path).task == "multilabel"
+    assert not ModelSpec.read(tmp_path).is_exclusive
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,3 +166,17 @@ def test_read_malformed_conversion_raises(change: dict[str, Any], message: str, 
     (tmp_path / "contract.json").write_text(json.dumps(OLD | change))
     with pytest.raises(ValueError, match=message):
         ModelSpec.read(tmp_path)
+
+
+def test_write_rgb_spec_describes_three_channels(tmp_path: Path) -> None:
+    dataclasses.replace(SPEC, channels=3).write(tmp_path)
+    spec = ModelSpec.read(tmp_path)
+    assert spec.image_input.channels == 3
+    assert spec.inputs["image"].shape == spec.signatures["pictures"]["pictures"].shape == (None, 64, 64, 3)
+    assert spec.inputs["image"].meaning == "red, green and blue, 0 dark to 255 bright; the network normalizes it"
+
+
+def test_read_contract_without_channels_is_gray(tmp_path: Path) -> None:
+    """Fails if a version that was published before models of color existed cannot be served."""
+    (tmp_path / "contract.json").write_text(json.dumps(OLD))
+    assert ModelSpec.read(tmp_path).channels == 1

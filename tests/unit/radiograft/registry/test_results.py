@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from radiograft.registry.results import deciding_metrics, parse_results, read_results, write_results
+from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.multilabel import evaluate_predictions
+from radiograft.registry.results import deciding_metrics, parse_results, read_results, split_accuracy, write_results
 from tests.helpers.publish_inputs import METRICS
+from tests.helpers.samples import class_frame
 
 TRIAL_OF_VERSION_1 = {
     "cut_off": "top_conv",
@@ -89,3 +92,40 @@ def test_deciding_metrics_not_estimable_are_omitted() -> None:
     metrics = {"fine_tuning": {"validation": test, "test": test | {"mean": mean}}}
     results = parse_results({**METRICS, "metrics": metrics, "gate": METRICS["gate"] | {"promote": False}})
     assert deciding_metrics(results) == {"accuracy_test": 0.72, "majority_test": 0.7, "gate_promoted": 0.0}
+
+
+def with_classes(ordered: bool) -> dict[str, Any]:
+    """Returns results whose test metrics are of exclusive classes: three of four images are predicted correctly."""
+    names, scores = ("nv", "mel"), [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6]]
+    frame = class_frame(names, [0, 0, 1, 1], scores)
+    test = evaluate_predictions(frame, names, {}, 0, 0, 1, ExclusiveClasses("mel", ordered))
+    return {**METRICS, "metrics": {"fine_tuning": {"test": test}}}
+
+
+def test_deciding_metrics_of_classes_are_of_highest_score() -> None:
+    found = deciding_metrics(parse_results(with_classes(ordered=True)))
+    assert found == {
+        "auroc_test": 1.0,
+        "accuracy_test": 0.75,
+        "majority_test": 0.5,
+        "balanced_test": 0.75,
+        "gate_promoted": found["gate_promoted"],
+    }
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_write_results_of_classes_is_read_back(tmp_path: Path, ordered: bool) -> None:
+    results = parse_results(with_classes(ordered))
+    write_results(tmp_path, results)
+    assert read_results(tmp_path) == results
+    classes = read_results(tmp_path)["metrics"]["fine_tuning"]["test"]["classes"]
+    assert (classes["kappa"] is not None) == ordered
+
+
+def test_split_accuracy_of_independent_labels_is_their_mean() -> None:
+    test = parse_results(METRICS)["metrics"]["fine_tuning"]["test"]
+    assert "classes" not in test
+    assert split_accuracy(test) == (
+        test["mean"]["accuracy"],
+        {"value": test["mean"]["majority_accuracy"], "low": None, "high": None},
+    )

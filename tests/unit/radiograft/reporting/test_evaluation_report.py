@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from radiograft.registry.result_types import ReducedCurvePoint
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount, render_report
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import best_layers
@@ -157,6 +158,26 @@ class TestContent:
         descriptions = [str(attributes["alt"]) for attributes in page.images()]
         assert "3 layers from input to output; the best is conv5_block2_concat with 0.800" in descriptions
         assert "Cut-off curve" not in Page(render_report(replace(full_report, cut_off_curve=[]))).text
+
+    def test_cut_off_curve_with_reductions_shows_second_curve_and_table(self, full_report: Report, page: Page) -> None:
+        reduced = [
+            ReducedCurvePoint(
+                layer=point["layer"],
+                method=method,
+                components=components,
+                penalty=0.1,
+                auroc={"value": 0.61, "low": 0.5, "high": 0.7},
+            )
+            for point in full_report.cut_off_curve
+            for method, components in (("pca", 64), ("lda", 14))
+        ]
+        shown = Page(render_report(replace(full_report, reduced_curve=reduced)))
+        expected = ["576", "0.800 0.600 to 0.900", "64", "0.610 0.500 to 0.700", "14", "0.610 0.500 to 0.700"]
+        assert ["conv5_block2_concat", *expected] in shown.row("conv5_block2_concat")
+        assert "Reduced features of 3 layers" in shown.text
+        (curve_svg,) = [svg for svg in plots(shown) if "layer (from input to output)" in svg]
+        assert all(f">{name}<" in curve_svg for name in ("all channels", "PCA", "LDA"))
+        assert "Reduced features" not in page.text
 
     def test_cut_off_curve_tied_layers_prefers_deepest(self, full_report: Report) -> None:
         """Fails if text or marker shows another layer than model_feature_layer=auto selects."""

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from radiograft.metrics.multiclass import ExclusiveClasses
+from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.models.spec import ModelSpec
 from radiograft.reporting import model_card
 from tests.helpers.publish_inputs import METRICS, SPEC
+from tests.helpers.samples import class_frame
 
 LINEAGE: dict[str, Any] = {
     "run_id": "run-1",
@@ -136,3 +139,15 @@ def test_model_card_hostile_label_stays_in_its_cell() -> None:
     html = MarkdownIt().enable("table").render(card)
     assert "<td>Mass | &lt;script&gt;alert(1)&lt;/script&gt; # heading</td>" in html
     assert "<script>" not in html
+
+
+def test_model_card_of_exclusive_classes_shows_baselines_and_confusion_matrix() -> None:
+    names, scores = ("nv", "mel"), [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6]]
+    frame = class_frame(names, [0, 0, 1, 1], scores)
+    test = evaluate_predictions(frame, names, {}, 0, 0, 1, ExclusiveClasses("mel"))
+    card = _card(metrics={"fine_tuning": {"test": test}})
+    assert "4 images from 4 patients. The class with the highest score is predicted;" in card
+    assert "| Accuracy | 0.750 | 0.500: always mel, the most frequent class in training |" in card
+    assert "| Balanced accuracy | 0.750 | 0.500: always one class |" in card
+    assert "| true class | predicted nv | predicted mel |\n|---|---|---|\n| nv | 2 | 0 |\n| mel | 1 | 1 |" in card
+    assert "kappa" not in card

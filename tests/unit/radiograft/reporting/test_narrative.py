@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from radiograft.metrics.multiclass import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.registry.result_types import SplitMetrics
 from radiograft.reporting import html
+from tests.helpers.samples import class_frame
 
 SCORES = (0.1, 0.4, 0.35, 0.8)
 
@@ -75,3 +77,30 @@ def test_cautions_auroc_interval_includes_chance() -> None:
     assert html.cautions(test) == [
         "The confidence interval of the AUROC includes 0.5: the result may be due to chance."
     ]
+
+
+def exclusive(truth: list[int]) -> SplitMetrics:
+    """Returns metrics of three classes; the predictions are nv, nv, mel and bcc."""
+    scores = [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]
+    names = ("nv", "mel", "bcc")
+    return evaluate_predictions(class_frame(names, truth, scores), names, {}, 0, 0, 1, ExclusiveClasses("nv"))
+
+
+def test_headline_exclusive_classes() -> None:
+    too_few = "(too few patients for a confidence interval)"
+    assert html.headline("fine_tuning", exclusive([0, 1, 1, 2])) == (
+        f"Fine-tuning predicts the class of 4 test images from 4 patients with an accuracy of 0.750 {too_few}. Always "
+        f"predicting nv, the most frequent of 3 classes in training, has 0.250 {too_few}. The balanced accuracy is "
+        f"0.833 {too_few}. The mean AUROC of one class against the rest is 0.958 {too_few} over 3 of 3 classes."
+    )
+    assert html.cautions(exclusive([0, 1, 1, 2])) == []
+
+
+def test_headline_exclusive_classes_without_estimable_class() -> None:
+    assert html.headline("fine_tuning", exclusive([0, 0, 0, 0])).endswith("No class has enough patients for an AUROC.")
+
+
+def test_cautions_exclusive_classes_at_baseline() -> None:
+    below, missing = html.cautions(exclusive([0, 0, 0, 2]))
+    assert below == "The accuracy does not exceed the majority-class baseline."
+    assert missing.endswith("validation or test has too few patients with or without the label: mel.")

@@ -88,6 +88,28 @@ def test_describe_differences_color(tmp_path: Path, converted: dict[str, int], n
     assert found == (["in color; development images are gray"] if noted else [])
 
 
+@pytest.mark.parametrize(
+    ("in_color", "of_gray", "of_color"),
+    [
+        (3, ["gray; development images are in color"], []),
+        (2, [], []),
+        (0, [], ["in color; development images are gray"]),
+    ],
+)
+def test_describe_differences_of_a_version_that_counted_colors(
+    tmp_path: Path, in_color: int, of_gray: list[str], of_color: list[str]
+) -> None:
+    """Fails if a model of color warns of images in color, or does not warn of gray ones."""
+    counts = {"images": 3, "in_color": in_color, "sampled": 3, "sampled_in_color": in_color}
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"data": {"image_channels": 3, "color": counts, "converted": {}}})
+    )
+    images, red = TrainingImages.read(tmp_path), np.zeros((32, 32, 3), "uint8")
+    red[..., 0] = 200
+    assert images.describe_differences(encode(noise(32)), red) == of_gray
+    assert images.describe_differences(encode(red), red) == of_color
+
+
 def test_read_version_without_records(tmp_path: Path) -> None:
     images = TrainingImages.read(tmp_path)
     assert (images.source, images.synthetic, images.in_color) == ("", False, None)

@@ -77,7 +77,7 @@ def test_read_tensors_code_in_pickle_raises_without_running_it(
 @pytest.mark.parametrize(
     ("opcodes", "message"),
     [
-        (b"ctorch._utils\n_rebuild_parameter\n", "torch._utils._rebuild_parameter"),
+        (b"ctorch._utils\n_rebuild_sparse_tensor\n", "torch._utils._rebuild_sparse_tensor"),
         (b"ctorch\nload\n", "torch.load"),
         (b"ctorch\n_utils._rebuild_tensor_v2\n", "torch._utils._rebuild_tensor_v2"),
         (b"(iposix\nsystem\n", "posix.system"),

@@ -67,7 +67,7 @@ def test_read_tensors_wrapped_state_dict_is_unwrapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04" + bytes(100), "zip archive of the checkpoint is corrupt"),
+        (b"PK\x03\x04" + bytes(100), "the zip archive is corrupt"),
         (zip_checkpoint(state_dict({"w": ZIP_TENSOR}), {}), r"must have the member 'archive/data/0'"),
         (zip_checkpoint(state_dict({"w": ZIP_TENSOR}), {"0": SIX[:-1]}), "must have 6 elements of 4 bytes, got 23"),
         (zip_checkpoint(state_dict({"w": ZIP_TENSOR}), {"0": SIX}, zipfile.ZIP_DEFLATED), "must not be compressed"),
@@ -122,6 +122,6 @@ def overlapping_zip() -> bytes:
 def test_read_tensors_zip_with_overlapping_members_raises(tmp_path: Path) -> None:
     """Otherwise a small file could fill the memory."""
     with pytest.raises(
-        ValueError, match=r"members of a checkpoint must not overlap, got 20\d\d\d bytes in a file of 1"
+        ValueError, match=r"members of a weight file must not overlap, got 20\d\d\d bytes in a file of 1"
     ):
         read(overlapping_zip(), tmp_path)

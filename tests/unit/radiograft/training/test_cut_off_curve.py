@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from radiograft.evaluation.results import read_curve
-from radiograft.training.cut_off_curve import Point, choose_feature_layer, compute_curve, write_curve
+from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.feature_extraction import FeatureSet
 
 LAYERS, WIDTHS = ["shallow", "middle", "deep"], [2, 3, 4]
@@ -43,27 +43,28 @@ def test_compute_curve_informative_layer_has_highest_auroc(
     )  # the mean with a label that cannot be predicted
 
 
-def test_choose_feature_layer_follows_setting(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
+def test_choose_feature_layers_follows_setting(curve: tuple[list[Point], np.ndarray, dict[str, np.ndarray]]) -> None:
     points = curve[0]
-    layers = [choose_feature_layer(setting, points, LAYERS.__contains__) for setting in ("auto", "last", "shallow")]
-    assert layers == ["middle", "deep", "shallow"]
+    settings = ("auto", "last", "shallow", "all", "deep, shallow")
+    layers = [choose_feature_layers(setting, points, LAYERS.__contains__) for setting in settings]
+    assert layers == [["middle"], ["deep"], ["shallow"], LAYERS, ["shallow", "deep"]]
 
 
-@pytest.mark.parametrize(("setting", "checked"), [("auto", LAYERS), ("last", []), ("shallow", [])])
-def test_choose_feature_layer_checks_usability_for_auto_only(setting: str, checked: list[str]) -> None:
+@pytest.mark.parametrize(("setting", "checked"), [("auto", LAYERS), ("last", []), ("shallow", []), ("all", [])])
+def test_choose_feature_layers_checks_usability_for_auto_only(setting: str, checked: list[str]) -> None:
     """Fails if layers are always checked: each check builds a Keras model."""
     calls: list[str] = []
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    choose_feature_layer(setting, points, lambda layer: calls.append(layer) is None)
+    choose_feature_layers(setting, points, lambda layer: calls.append(layer) is None)
     assert calls == checked
 
 
-def test_choose_feature_layer_of_equal_layers_is_deepest_usable(
+def test_choose_feature_layers_of_equal_layers_is_deepest_usable(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fails if `auto` selects an unusable layer, or the log names the first of equal layers."""
     points = [Point(layer=layer, channels=1, penalty=0.1, auroc=0.7) for layer in LAYERS]
-    assert choose_feature_layer("auto", points, LAYERS[:2].__contains__) == "middle"
+    assert choose_feature_layers("auto", points, LAYERS[:2].__contains__) == ["middle"]
     with caplog.at_level("INFO"):
         write_curve(tmp_path, points, np.zeros((3, 1, 1)), tmp_path / "logs")
     assert "best of 3 layers is deep, validation AUROC 0.700" in caplog.text

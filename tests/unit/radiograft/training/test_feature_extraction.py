@@ -63,7 +63,7 @@ def test_extract_features_keeps_stored_order(data: Shards, tmp_path: Path, batch
 
 def test_of_returns_activations_with_one_view(data: Shards, tmp_path: Path) -> None:
     features = extraction(data, tmp_path)
-    activations = features.of("block2_out", "train", data)
+    activations = features.of(["block2_out"], "train", data)
     np.testing.assert_array_equal(activations.parts[0], features.stored["train"][None, :, 1:])
     np.testing.assert_array_equal(activations.truth, data.truth("train"))
     assert activations.image_ids == data.split("train")["image_id"].tolist()

@@ -81,6 +81,71 @@ def test_fit_probes_few_known_labels_converge(share: float, caplog: pytest.LogCa
     assert caplog.text == ""
 
 
+class TestExclusiveClasses:
+    """Probes of exclusive classes match the multinomial regressions of scikit-learn."""
+
+    CLASSES = 4
+
+    def classes(self, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features of three layers and one-hot classes; one class is rare."""
+        random = np.random.default_rng(seed)
+        features = random.normal(3.0, 2.0, (number, sum(WIDTHS))).astype("float32")
+        logits = 0.5 * features[:, 3 : 3 + self.CLASSES] + random.gumbel(size=(number, self.CLASSES))
+        return features, np.eye(self.CLASSES, dtype="float32")[(logits - [0, 0, 0, 2]).argmax(axis=1)]
+
+    def expected(self, features: np.ndarray, truth: np.ndarray, penalty: float, held_out: np.ndarray) -> np.ndarray:
+        features, held_out = features.astype("float64"), held_out.astype("float64")
+        mean, deviation = features.mean(axis=0), features.std(axis=0)
+        known = ~np.isnan(truth).any(axis=1)
+        model = LogisticRegression(C=1 / (penalty * known.sum()), tol=1e-8, max_iter=10_000)
+        model.fit(((features - mean) / deviation)[known], truth[known].argmax(axis=1))
+        return np.asarray(model.predict_proba((held_out - mean) / deviation))
+
+    @pytest.mark.parametrize("unknown", [0, 150])
+    def test_fit_probes_matches_scikit_learn(self, unknown: int, caplog: pytest.LogCaptureFixture) -> None:
+        features, truth = self.classes(600, 0)
+        truth[:unknown] = np.nan
+        held_out = self.classes(100, 1)[0]
+        with caplog.at_level("WARNING"):
+            predicted = linear_probes.fit_probes(features, truth, WIDTHS, "softmax").predict(held_out)
+        assert predicted.shape == (3, 3, 100, self.CLASSES)
+        np.testing.assert_allclose(predicted.sum(axis=-1), 1.0, rtol=1e-5)
+        for layer, (end, width) in enumerate(zip(np.cumsum(WIDTHS), WIDTHS, strict=True)):
+            part = slice(end - width, end)
+            for index, penalty in enumerate(linear_probes.PENALTIES):
+                expected = self.expected(features[:, part], truth, penalty, held_out[:, part])
+                np.testing.assert_allclose(predicted[layer, index], expected, atol=CLOSE)
+        assert caplog.text == ""
+
+    def test_fit_probes_permuted_classes_permute_probabilities(self) -> None:
+        features, truth = self.classes(200, 0)
+        order = [2, 0, 3, 1]
+        predicted = linear_probes.fit_probes(features, truth, WIDTHS, "softmax").predict(features)
+        permuted = linear_probes.fit_probes(features, truth[:, order], WIDTHS, "softmax").predict(features)
+        np.testing.assert_allclose(permuted, predicted[..., order], atol=CLOSE)
+
+    def test_fit_probes_class_without_images_is_never_predicted(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Fails if the class is solved: its bias has no finite optimum, with a warning for each layer."""
+        features, truth = self.classes(200, 0)
+        kept = truth[:, 3] == 0
+        with caplog.at_level("WARNING"):
+            predicted = linear_probes.fit_probes(features[kept], truth[kept], WIDTHS, "softmax").predict(features)
+        assert caplog.text == ""
+        assert predicted[..., 3].max() < 1e-6
+        without = linear_probes.fit_probes(features[kept], truth[kept, :3], WIDTHS, "softmax").predict(features)
+        np.testing.assert_allclose(predicted[..., :3], without, atol=1e-5)
+
+    @pytest.mark.parametrize("classes", [[], [1]])
+    def test_fit_probes_of_at_most_one_class_are_finite(self, classes: list[int]) -> None:
+        features, _ = self.classes(20, 0)
+        truth = np.full((20, self.CLASSES), np.nan, "float32")
+        if classes:
+            truth[:] = np.eye(self.CLASSES)[classes[0]]
+        predicted = linear_probes.fit_probes(features, truth, WIDTHS, "softmax").predict(features)
+        np.testing.assert_allclose(predicted.sum(axis=-1), 1.0, rtol=1e-5)
+        assert not classes or predicted[..., classes[0]].min() > 0.999
+
+
 def test_fit_probes_without_convergence_warns(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,40 @@ class TestCrossEntropy:
         gradient = tape.gradient(loss, scores).numpy()
         np.testing.assert_allclose(gradient, [[0, -1 / 0.6 / 3], [1 / 0.8 / 3, 0], [0, 0]], rtol=1e-5)
 
+    @settings(max_examples=30, deadline=None)
+    @given(
+        votes=arrays.arrays(
+            "float32", st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.sampled_from([0, 1])
+        ),
+        weights=arrays.arrays("float32", (2, 4), elements=st.floats(0.125, 1, width=32)),
+        smoothing=st.sampled_from([0.0, 0.1]),
+    )
+    def test_call_soft_label_has_mean_loss_and_gradient_of_its_votes(
+        self, votes: np.ndarray, weights: np.ndarray, smoothing: float
+    ) -> None:
+        loss = MaskedCrossEntropy(weights[:, : votes.shape[1]], smoothing)
+        scores = np.linspace(0.2, 0.7, votes.shape[1], dtype="float32")[None]
+
+        def measure(truth: np.ndarray) -> tuple[float, np.ndarray]:
+            predicted = tf.Variable(scores)
+            with tf.GradientTape() as tape:
+                value = loss(tf.constant(truth), tf.repeat(predicted, len(truth), axis=0))
+            return float(value), tf.convert_to_tensor(tape.gradient(value, predicted)).numpy()
+
+        (one, gradient), (many, gradients) = measure(votes.mean(axis=0, keepdims=True)), measure(votes)
+        assert one == pytest.approx(many, rel=1e-5)
+        np.testing.assert_allclose(gradient, gradients, rtol=1e-4, atol=1e-5)
+
+    def test_call_soft_label_is_cross_entropy_with_the_share(self) -> None:
+        assert compute(plain(1), [[2 / 3]], [[0.25]]) == pytest.approx(-(2 * np.log(0.25) + np.log(0.75)) / 3)
+        assert class_weights(np.array([[2 / 3], [0.0], [NAN]]), balanced=True).ravel() == pytest.approx([1 / 3, 2 / 3])
+
+    def test_worst_soft_label_is_the_larger_loss_of_the_two_certain_scores(self) -> None:
+        loss = MaskedCrossEntropy(np.array([[0.9], [0.1]]), 0.0)
+        truth = np.array([[0.6], [1.0], [0.0], [NAN]], "float32")
+        certain = [np.asarray(loss.call(truth, np.full((4, 1), score, "float32"))) for score in (0.0, 1.0)]
+        np.testing.assert_allclose(np.asarray(loss.worst(truth, truth)), np.max(certain, axis=0), rtol=1e-6)
+
     def test_call_with_smoothing_penalizes_certainty(self) -> None:
         even = compute(plain(1, smoothing=0.5), [[1.0], [0.0]], [[0.75], [0.25]])
         for confidence in (0.7, 0.8, 0.999):
@@ -137,3 +171,18 @@ class TestValidationMetrics:
     def test_validation_metrics_without_both_classes_raises(self) -> None:
         with pytest.raises(ValueError, match="validation must hold images with and without a finding"):
             validation_metrics(np.array([[1, NAN], [1, 0]], dtype="float32"), np.full((2, 2), 0.5))
+
+
+def test_validation_metrics_soft_labels_give_loss_at_the_share_and_scores_of_their_class() -> None:
+    """A tie has no class: it counts in the loss only."""
+    truth = np.array([[2 / 3], [1 / 3], [0.5], [1.0], [0.0], [NAN]], "float32")
+    scores = np.array([[0.8], [0.6], [0.99], [0.4], [0.3], [0.7]], "float32")
+    share, predicted = truth[:5, 0].astype("float64"), scores[:5, 0].astype("float64")
+    expected = -(share * np.log(predicted) + (1 - share) * np.log(1 - predicted)).mean()
+    metrics = validation_metrics(truth, scores)
+    assert metrics == {
+        "val_loss": pytest.approx(expected),
+        "val_auroc": 0.75,  # positives 0.8 and 0.4, negatives 0.6 and 0.3
+        "val_accuracy": 0.5,
+    }
+    assert np.asarray(masked_accuracy(truth, scores)).tolist() == [1, 0, 1, 0, 1, 1]

@@ -22,6 +22,7 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import data_from_activations
 from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
+from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.trainer import TrainConfig, train
 from tests.helpers.tensorboard_scalars import scalars
 
@@ -36,7 +37,7 @@ class Stopped(Exception):  # noqa: N818  not an error
 class Run:
     """Training of a classifier with dropout on 32 images; attempts share only the checkpoints."""
 
-    def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: float) -> None:
+    def __init__(self, folder: Path, optimizer: str = "adam", recipe: Recipe = RECIPE, **changes: object) -> None:
         self.folder, self.checkpoints, self.steps = folder, Checkpoints(str(folder / "kept")).of("run"), list[int]()
         self.config = TrainConfig("a test", optimizer, 0.02, recipe, EPOCHS, 10, folder)
         self.config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
@@ -44,8 +45,11 @@ class Run:
     def attempt(self, stop: int | None = None, logs: str = "logs") -> tuple[keras.Model, History]:
         """Trains up to step `stop`; `steps` records the steps of all attempts."""
         keras.utils.set_random_seed(0)
-        model = build_classifier(6, 2, dense_units=8, dropout=0.4, l2=1e-4, seed=0)
-        data = data_from_activations(features(32, 1), features(24, 2), BATCH, seed=0, replicas=1)
+        exclusive = isinstance(self.config.task, MulticlassTask)
+        labels, activation = 3 if exclusive else 2, self.config.task.activation
+        model = build_classifier(6, labels, dense_units=8, dropout=0.4, l2=1e-4, seed=0, activation=activation)
+        training, held_out = (features(images, seed, exclusive) for images, seed in ((32, 1), (24, 2)))
+        data = data_from_activations(training, held_out, BATCH, seed=0, replicas=1)
         config = dataclasses.replace(self.config, logs=self.folder / logs)
         original = trainer.learning_rate
         with pytest.MonkeyPatch.context() as patch:
@@ -62,11 +66,14 @@ class Run:
         return rate
 
 
-def features(images: int, seed: int) -> CachedActivations:
-    """Returns features and two labels, one of which is unknown for every fourth image."""
+def features(images: int, seed: int, exclusive: bool = False) -> CachedActivations:
+    """Returns features and two labels or three exclusive classes, some unknown for every fourth image."""
     values = np.random.default_rng(seed).normal(size=(1, images, 6)).astype("float16")
     truth = (values[0, :, :2] + 0.5 * values[0, :, 2:4] > 0).astype("float32")
     truth[::4, 1] = np.nan
+    if exclusive:
+        truth = np.eye(3, dtype="float32")[values[0, :, :3].argmax(axis=1)]
+        truth[::4] = np.nan
     return CachedActivations([values], truth, [f"image-{number}" for number in range(images)])
 
 
@@ -96,6 +103,19 @@ def test_train_stopped_at_any_step_resumes_with_same_result(
     check_equal(run.attempt(), whole)
     epoch_start = step - step % STEPS
     assert run.steps == [*range(step), *range(epoch_start, EPOCHS * STEPS)]
+
+
+@examples(max_examples=2, deadline=None)
+@given(step=st.integers(0, EPOCHS * STEPS - 1))
+def test_train_exclusive_classes_stopped_at_any_step_resumes(
+    step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("exclusive")
+    uninterrupted = Run(folder / "whole", task=MulticlassTask(3)).attempt()
+    run = Run(folder / "stopped", task=MulticlassTask(3))
+    stop_at(run, step)
+    check_equal(run.attempt(), uninterrupted)
+    assert all(0.0 <= row["val_accuracy"] <= 1.0 for row in uninterrupted[1].epochs)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

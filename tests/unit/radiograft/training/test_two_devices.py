@@ -26,7 +26,10 @@ def results(shards_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     return loaded
 
 
-CASES = ["classifier", "few_validation_images", "unknown_labels", "on_activations", "fine_tuned"]
+CASES = [
+    *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
+    *("on_joined_features", "fine_tuned"),
+]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -64,7 +64,7 @@ def _run_error(working_folder: Path, *arguments: str) -> str:
             "source=",
             (
                 "data_source must be given (Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the "
-                "file itself.), got ''"
+                "file itself; for dicom also dicomweb://HOST/PATH, a PACS.), got ''"
             ),
         ),
         (
@@ -117,7 +117,7 @@ def test_settings_lists_all_with_default_and_range() -> None:
     assert [re.match(r"\| `(\w+)` \|", row)[1] for row in rows] == list(all_settings())  # type: ignore[index]
     assert (
         "| `data_source` | required | Folder, gs:// or s3:// prefix of the dataset; for medmnist and table, the file "
-        "itself. |" in rows
+        "itself; for dicom also dicomweb://HOST/PATH, a PACS. |" in rows
     )
     assert (
         "| `image_size` | `224` | Width and height of the images that the network sees. From 32 to 1024 pixels. |"
@@ -137,7 +137,7 @@ def test_run_help_lists_options() -> None:
     text = _radiograft("run", "--help").stdout
     assert re.search(r"--settings TEXT +YAML file, or a preset: demo,", text)
     assert "--set NAME=VALUE" in text
-    assert "--pipeline [transfer_learning|retraining|cutoff_search]" in text
+    assert "--pipeline [transfer_learning|retraining|cutoff_search|backbone_comparison]" in text
     assert "[default: runs]" in text
 
 

@@ -116,10 +116,9 @@ def test_apply_profile_images_secrets_and_labels_are_set() -> None:
     for name, pod in changed.pods.items():
         assert pod["imagePullPolicy"] == "Always"
         assert [secret["secretName"] for secret in pod["imagePullSecret"]] == ["registry"]
-        assert [secret["secretName"] for secret in pod["secretAsEnv"]] == [
-            "mlpipeline-minio-artifact",
-            "radiograft-salt",
-        ]
+        pacs = ["radiograft-pacs"] if name in ("ingest", "preprocess") else []
+        secrets = [*pacs, "mlpipeline-minio-artifact", "radiograft-salt"]
+        assert [secret["secretName"] for secret in pod["secretAsEnv"]] == secrets
         assert pod["podMetadata"]["labels"] == {
             "app.kubernetes.io/part-of": "radiograft",
             "app.kubernetes.io/component": name,

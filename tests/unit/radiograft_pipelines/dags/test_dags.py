@@ -46,6 +46,27 @@ def test_cutoff_search_dag_has_six_stages() -> None:
     }
 
 
+def test_backbone_comparison_dag_trains_in_one_nested_pipeline() -> None:
+    assert _dependencies(_tasks("backbone_comparison")) == {
+        "ingest": [],
+        "preprocess": ["ingest"],
+        "train-backbones": ["ingest", "preprocess"],
+        "evaluate": ["ingest", "preprocess", "train-backbones"],
+        "publish": ["evaluate", "ingest", "train-backbones"],
+    }
+    nested = _tasks("backbone_comparison", "comp-train-backbones")
+    assert _dependencies(nested) == {
+        "list-backbones": [],
+        "for-loop-1": ["list-backbones"],
+        "choose-backbone": ["for-loop-1"],
+    }
+    assert nested["for-loop-1"]["iteratorPolicy"] == {"parallelismLimit": 4}
+    item = {"componentInputParameter": nested["for-loop-1"]["parameterIterator"]["itemInput"]}
+    for name in ("extract-features", "fine-tune"):
+        inputs = tasks("backbone_comparison")[name].dag["inputs"]["parameters"]
+        assert inputs["overrides"] == inputs["task_name"] == item  # the latter separates the checkpoints
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_preprocess_dag_fans_out(package: str) -> None:
     assert _dependencies(_tasks(package, "comp-preprocess-2")) == {
@@ -65,7 +86,7 @@ def test_retraining_depends_on_decision_of_ingest() -> None:
     }
 
 
-@pytest.mark.parametrize("package", ["transfer_learning", "cutoff_search"])
+@pytest.mark.parametrize("package", ["transfer_learning", "cutoff_search", "backbone_comparison"])
 def test_other_pipelines_have_no_condition(package: str) -> None:
     assert "triggerPolicy" not in json.dumps(pipeline(package))
 
@@ -102,7 +123,7 @@ def test_cutoff_search_loop_runs_four_cut_offs_in_parallel() -> None:
     }
     item = {"componentInputParameter": loop["parameterIterator"]["itemInput"]}
     inputs = tasks("cutoff_search")["fine-tune"].dag["inputs"]["parameters"]
-    assert inputs["cut_off"] == item
+    assert inputs["overrides"] == item
     assert inputs["task_name"] == item  # separates the checkpoints
 
 

@@ -59,6 +59,9 @@ def test_pod_has_expected_platform_settings(package: str, name: str) -> None:
             _variables("secret", "radiograft-salt", salt="RADIOGRAFT_SALT"),
         ],
     }
+    if name in ("ingest", "preprocess"):  # which read the images
+        keys = {name.lower(): f"RADIOGRAFT_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN")}
+        expected["secretAsEnv"].insert(0, _variables("secret", "radiograft-pacs", **keys))
     if shared_memory:
         memory = {
             "volumeName": "shared-memory",

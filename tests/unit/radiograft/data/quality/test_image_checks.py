@@ -129,13 +129,17 @@ def test_find_near_duplicates_compares_with_kept_images(
     ],
 )
 def test_find_contradictory_copies_returns_all_copies_with_different_labels(
-    truth: list[float], found: list[bool]
+    truth: list[float], found: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fails if a copy stays, or if the first and third image, which are not similar, are compared."""
     rows = pd.DataFrame({"label:Mass": truth, "label:Edema": 0.0}, index=[7, 8, 9], dtype="float64")
+    rows["image_id"] = ["a.png", "b.png", "c.png"]
     (mask,) = image_checks.find_contradictory_copies(rows, *chain(), ["Mass", "Edema"]).values()
     assert mask.tolist() == found
     assert list(mask.index) == [7, 8, 9]
+    pairs = [record.getMessage() for record in caplog.records]
+    assert len(pairs) == sum(found) // 2 + sum(found) % 2
+    assert all(" a.png and b.png" in pair or " b.png and c.png" in pair for pair in pairs)
 
 
 @pytest.mark.parametrize(("name", "images"), [("chestxray14/images_001/images", 730), ("ham10000_224", 533)])
@@ -168,3 +172,45 @@ def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -
         if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
     ]
     assert image_checks.similar_pairs(hashes, same).tolist() == expected
+
+
+def tinted(seed: int, tint: tuple[float, float, float]) -> np.ndarray:
+    """Returns tissue of one hue: smooth noise times a color, uint8 [SIZE, SIZE, 3]."""
+    coarse = Image.fromarray(noise(8, seed)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return (np.asarray(coarse)[..., None] * 0.5 * np.array(tint) + 90 * np.array(tint)).astype("uint8")
+
+
+PINK, GREEN_TINT = (1.0, 0.6, 0.5), (0.5, 1.0, 0.4)
+
+
+def color_repeats(images: list[np.ndarray]) -> dict[int, int]:
+    checks = [check_image(image) for image in images]
+    thumbnails = np.stack([check.thumbnail for check in checks])
+    return image_checks.find_repeats(np.zeros(len(checks), "uint64"), thumbnails, np.full(len(checks), True))
+
+
+def test_find_repeats_color_copies_are_found() -> None:
+    image = tinted(1, PINK)
+    assert color_repeats([image, darker(image), as_jpeg(image)]) == {1: 0, 2: 0}
+
+
+def test_find_repeats_tissue_of_one_hue_is_not_repeated() -> None:
+    """Fails if the common hue of all images makes them alike."""
+    assert color_repeats([tinted(seed, PINK) for seed in range(4)]) == {}
+
+
+def test_find_repeats_same_pattern_in_another_hue_is_not_repeated() -> None:
+    """Fails if only the patterns count: then images that differ only in their hue, as labels may, are duplicates."""
+    assert color_repeats([tinted(1, PINK), tinted(1, GREEN_TINT)]) == {}
+
+
+@pytest.mark.parametrize("bright_outside", [True, False])
+def test_check_image_color_is_never_inverted(bright_outside: bool) -> None:
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    lesion = (np.hypot(x, y) < SIZE / 3) != bright_outside
+    gray = np.where(lesion, 220, 40).astype("uint8")
+    assert check_image(np.stack([gray, gray // 2, gray // 3], axis=-1)).flaws == ()
+
+
+def test_check_image_uniform_color_is_blank() -> None:
+    assert check_image(np.full((SIZE, SIZE, 3), (200, 90, 30), "uint8")).flaws == (BLANK,)

@@ -104,6 +104,22 @@ def test_write_and_read_round_trips_in_order(plain: Shards) -> None:
     np.testing.assert_array_equal(truth, plain.truth("train"))
 
 
+def test_soft_labels_are_stored_exactly_and_rows_have_their_class(tmp_path: Path) -> None:
+    """The share trains the network; counts, metrics and tables see classes, and a tie is unknown."""
+    shares = np.array([[2 / 3, 0.5], [1 / 3, 1.0], [0.0, 0.2]], "float32")
+    rows = rows_of("train", 3)
+    rows[["label:Effusion", "label:Mass"]] = np.array([[2 / 3, 0.5], [1 / 3, 1.0], [0.0, 0.2]])
+    truth = rows[["label:Effusion", "label:Mass"]].to_numpy("float32")
+    write_shard(tmp_path / "train-00000-of-00001.tfrecord", zip(images(3), rows["image_id"], truth, strict=True))
+    summary = {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "abc"}
+    write_description(tmp_path, rows, Augmentation(), summary)
+    data = Shards.read(tmp_path)
+    np.testing.assert_array_equal(data.split_targets("train"), shares)
+    np.testing.assert_array_equal([truth for *_, truth in data.examples("train").as_numpy_iterator()], shares)
+    np.testing.assert_array_equal(data.truth("train"), [[1, np.nan], [0, 1], [0, 0]])
+    assert data.split("train")["label:Mass"].fillna(-1).tolist() == [-1, 1, 0]
+
+
 def test_split_and_truth_are_in_stored_order(plain: Shards) -> None:
     assert plain.split("validation")["image_id"].tolist() == [
         "validation-0.png",

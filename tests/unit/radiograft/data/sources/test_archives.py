@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 
 from radiograft.config.data import TableLayout
+from radiograft.data.catalog import BOX_COLUMNS, no_boxes
 from radiograft.data.sources import archives, label_cells
 from radiograft.data.sources.base import Source
+from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.table import parse_rows
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.nih_source import put
@@ -53,7 +55,7 @@ def packed(tables: dict[str, str]) -> dict[str, bytes]:
     return {f"{name}.gz": gzip.compress(text.encode()) for name, text in tables.items()}
 
 
-def dicom_files(paths: dict[str, str], **tags: str) -> dict[str, bytes]:
+def dicom_files(paths: dict[str, str], **tags: object) -> dict[str, bytes]:
     """DICOM files by path; the values are SOP instance UIDs."""
     pixels = np.arange(1024, dtype=np.uint8).reshape(32, 32)
     return {
@@ -121,6 +123,71 @@ def test_read_vindr_physionet_and_kaggle(tmp_path: Path) -> None:
     assert truth(source, "No Finding") == [0.0, 1.0]
 
 
+BOXES_TRAIN = """image_id,rad_id,class_name,x_min,y_min,x_max,y_max
+t1,R1,Pneumonia,8,16,24,32
+t1,R2,Pneumonia,8,16,24,32
+t1,R3,Pneumonia,4,16,24,40
+t2,R1,No finding,,,,
+t2,R1,Pneumonia,40,1,50,2
+t9,R1,Pneumonia,1,1,2,2
+"""
+BOXES_TEST = "image_id,class_name,x_min,y_min,x_max,y_max\nt3,Nodule/Mass,0,0,16,8\n"
+
+
+def vindr_tables() -> dict[str, bytes]:
+    texts = {"image_labels_train": VINDR_TRAIN, "image_labels_test": VINDR_TEST}
+    texts |= {"annotations_train": BOXES_TRAIN, "annotations_test": BOXES_TEST}
+    return {f"annotations/{name}.csv": text.encode() for name, text in texts.items()}
+
+
+def stray_boxes(source: Source) -> list[list[str]]:
+    is_box = source.excluded["reason"].str.startswith("bounding box")
+    return source.excluded[is_box].to_numpy().tolist()
+
+
+def test_read_vindr_boxes_become_fractions_of_upright_image(tmp_path: Path) -> None:
+    """Fails if a box is on the wrong side of an image that is turned, or an identical box counts once per reader."""
+    files = dicom_files({"train/t1.dicom": "1.1", "train/t2.dicom": "1.2"})  # 32 x 32 pixels
+    files |= dicom_files({"test/t3.dicom": "1.3"}, PatientOrientation=["R", "F"])
+    source = read(tmp_path, "vindr", files | vindr_tables(), "Pneumonia", "Nodule/Mass")
+    assert source.boxes.to_numpy().tolist() == [
+        ["t1", "Pneumonia", 0.25, 0.5, 0.5, 0.5],
+        ["t1", "Pneumonia", 0.125, 0.5, 0.625, 0.5],
+        ["t3", "Nodule/Mass", 0.5, 0.0, 0.5, 0.25],
+    ]
+    assert stray_boxes(source) == [["t2", "bounding box outside its image"]]
+
+
+def test_read_vindr_boxes_of_converted_images_are_excluded(tmp_path: Path) -> None:
+    """The pixels of the boxes are those of the DICOM files; a converted image may have another size."""
+    images = {f"png/{name}.png": name.encode() for name in ("t1", "t2", "t3")}
+    source = read(tmp_path, "vindr", images | vindr_tables(), "Pneumonia")
+    assert source.boxes.empty
+    reason = "bounding box in pixels of a DICOM file that the dataset does not have"
+    assert stray_boxes(source) == [[name, reason] for name in ("t1", "t1", "t1", "t2", "t3")]
+
+
+def test_read_vindr_kaggle_boxes(tmp_path: Path) -> None:
+    files = dicom_files({"train/t1.dicom": "1.1", "train/t2.dicom": "1.2"})
+    rows = "t1,Nodule/Mass,8,R1,8,8,16,24\nt2,No finding,14,R2,,,,\n"
+    table = f"image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n{rows}".encode()
+    source = read(tmp_path, "vindr", files | {"train.csv": table}, "Nodule/Mass")
+    assert source.boxes.to_numpy().tolist() == [["t1", "Nodule/Mass", 0.25, 0.25, 0.25, 0.5]]
+
+
+def test_without_refuted_boxes_drops_those_of_absent_findings() -> None:
+    """Fails if a box that one reader drew stays although the majority sees no finding."""
+    rows = pd.DataFrame({"image_id": ["a", "b", "c"]}, dtype="string")
+    findings = pd.DataFrame({"Mass": [1.0, 0.0, math.nan]})
+    corners = [0.0, 0.0, 0.5, 0.5]
+    names = [("a", "Mass"), ("b", "Mass"), ("c", "Mass"), ("b", "Nodule"), ("gone", "Mass")]
+    drawn = pd.DataFrame([[*pair, *corners] for pair in names], columns=list(BOX_COLUMNS)).astype(BOX_COLUMNS)
+    source = Source("", rows, findings, rows.iloc[:0], boxes=drawn)
+    kept = without_refuted_boxes(source).boxes[["image_id", "finding"]].to_numpy().tolist()
+    assert kept == [["a", "Mass"], ["c", "Mass"], ["b", "Nodule"], ["gone", "Mass"]]
+    assert without_refuted_boxes(source._replace(boxes=no_boxes())).boxes.empty
+
+
 def test_read_rsna(tmp_path: Path) -> None:
     paths = {f"stage_2_train_images/{name}.dcm": f"2.{number}" for number, name in enumerate(("u1", "u2", "u3"))}
     tables = {"stage_2_train_labels.csv": RSNA.encode(), "stage_2_detailed_class_info.csv": RSNA_CLASSES.encode()}
@@ -168,7 +235,7 @@ def test_padchest_full_table_has_published_counts(shipped: Path) -> None:
         244,
     ]
     assert parsed.findings.shape[1] == 191  # 193 without `unchanged` and `exclude`
-    assert parsed.findings["pneumonia"].isna().sum() > 14_334 - 7_953
+    assert parsed.findings["pneumonia"].eq(label_cells.UNKNOWN).sum() > 14_334 - 7_953
 
 
 def test_vindr_full_table_has_published_counts(shipped: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,7 @@ def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
     }
     ignored = {"Thumbs.db": 1}
     assert source.files == FileCounts(total=len(FILES) + 1, documents=2, archives=0, ignored=ignored)
-    tags = ["patient_id", "view", "sex", "age", "manufacturer"]
+    tags = ["patient_id", "view", "sex", "age", "manufacturer", "laterality"]
     assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", *tags]
 
 
@@ -106,6 +107,37 @@ def test_read_named_column_overrides_tag(tmp_path: str) -> None:
 def test_read_burned_in_image_kept_without_deidentification(tmp_path: str) -> None:
     files = with_table("study/a.dcm", "study/b", "shown.dcm")
     assert "shown.dcm" in read(f"{tmp_path}/dicom", files, refuse_burned_in=False).rows["image_id"].tolist()
+
+
+def test_read_named_table_elsewhere_is_used(tmp_path: Path) -> None:
+    """Fails if a table that was named is ignored for the one beside the files."""
+    other = put({"more.csv": TABLE.format("1.2.1", "1.2.2", "1.2.3").encode()}, f"{tmp_path}/elsewhere")
+    place = put(with_table("x", "y", "z"), f"{tmp_path}/dicom")
+    layout = TableLayout(views="all")
+    source = dicom.read(place, layout, table_uri=f"{other}/more.csv", refuse_burned_in=True)
+    assert source.findings["Mass"].fillna(-1).tolist() == [1.0, 0.0, -1.0]
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        dicom.read(place, layout, table_uri=f"{other}/none.csv", refuse_burned_in=True)
+
+
+def test_read_pacs_without_table_raises() -> None:
+    with pytest.raises(ValueError, match=r"^data_table_file must name the table of labels, since a dicomweb:// source"):
+        dicom.read("dicomweb://pacs.invalid/x", TableLayout(), refuse_burned_in=True)
+
+
+def test_read_age_without_letter_is_years_and_laterality_is_a_column(tmp_path: Path) -> None:
+    """RSNA's and other archives write `51` where the standard has `051Y`."""
+    files = {
+        "a": image(1, PatientAge="51", ImageLaterality="R"),
+        "b": image(2, PatientAge="151", Laterality="L"),
+        "c": image(3, PatientAge="51 years"),
+    }
+    rows = read(f"{tmp_path}/ages", files | {"labels.csv": TABLE.format(*files).encode()}).rows
+    assert rows[["age", "laterality"]].astype(object).fillna("-").to_numpy().tolist() == [
+        [51.0, "R"],
+        ["-", "L"],
+        ["-", "-"],
+    ]
 
 
 def test_read_without_table_uses_folders_as_findings(tmp_path: str) -> None:

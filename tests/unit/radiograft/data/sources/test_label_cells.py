@@ -29,7 +29,7 @@ def read(cells: list[str], separator: str = "|") -> pd.DataFrame:
 
 def values(findings: pd.DataFrame, label: str) -> list[float | None]:
     column = findings.get(label, pd.Series(0.0, findings.index))
-    return [None if math.isnan(value) else value for value in column]
+    return [None if math.isnan(value) or value == label_cells.UNKNOWN else value for value in column]
 
 
 @st.composite
@@ -99,6 +99,21 @@ def test_fold_name_is_stable(name: str, case: Callable[[str], str], form: str) -
     assert fold_name(unicodedata.normalize(form, name)) == folded  # type: ignore[arg-type]
 
 
+def test_findings_from_text_empty_cell_says_nothing_and_word_says_unknown() -> None:
+    findings = read(["", " ", "todo", "Mass|todo", "Mass"])
+    assert findings["Mass"].fillna(-1).tolist() == [-1, -1, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", None), (" ", None), ("nan", 0.5), ("NA", 0.5), ("-1", 0.5), ("?", 0.5), ("yes", 1), ("0", 0)],
+)
+def test_truth_value_empty_cell_says_nothing_and_word_says_unknown(text: str, value: float | None) -> None:
+    found = label_cells.truth_value(text, uncertain="ignore")
+    assert found is not None
+    assert (None if math.isnan(found) else found) == value
+
+
 def test_findings_from_text_label_that_is_an_unknown_word_is_a_label() -> None:
     cells = pd.Series(["None", "COVID", "todo"], dtype="string")
     findings = label_cells.findings_from_text(cells, TableLayout(), ["None"])
@@ -130,6 +145,27 @@ def test_findings_from_text_brackets_and_quotes(cell: str, names: list[str]) -> 
 def test_findings_from_text_spelling_without_label_is_most_frequent_one() -> None:
     cells = pd.Series(["viral", "Viral", "Viral", "VIRAL"], dtype="string")
     assert list(label_cells.findings_from_text(cells, TableLayout())) == ["Viral"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["Pneumonia?", "? Pneumonia", "possible PNEUMONIA", "suspected  pneumonia", "Pneumonia (?)", "Mass|r/o Pneumonia"],
+)
+def test_findings_from_text_label_with_mark_of_doubt_is_unknown(cell: str) -> None:
+    """Fails if `Pneumonia?` is another finding, with which an image counts as negative for Pneumonia."""
+    findings = read([cell, "Pneumonia", "No Finding", f"{cell}|Pneumonia"])
+    assert findings["Pneumonia"].tolist() == [0.5, 1, 0, 1]
+    assert set(findings) <= {"Pneumonia", "No Finding", "Mass"}
+
+
+def test_findings_from_text_label_that_is_spelled_with_doubt_is_a_label() -> None:
+    cells = pd.Series(["possible mass", "Mass", "normal"], dtype="string")
+    findings = label_cells.findings_from_text(cells, TableLayout(), ["Possible Mass", "Mass"])
+    assert findings[["Possible Mass", "Mass"]].to_numpy().tolist() == [[1, 0], [0, 1], [0, 0]]
+
+
+def test_truth_value_decimal_comma_is_a_number() -> None:
+    assert [label_cells.truth_value(text, "ignore") for text in ("1,0", "0,00", "0,5", "1,0,0")] == [1, 0, None, None]
 
 
 def test_findings_from_folders_many_classes_raises() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,12 @@ def zipped(text: str) -> bytes:
         ("t.csv.zip", zipped),
         ("t.parquet", parquet),
         ("t.csv", lambda text: ("\ufeff" + text).encode()),
+        ("t.csv", lambda text: text.encode("utf-16")),
+        ("t.csv", lambda text: text.replace(",", ";").replace("1.0", "1,0").encode()),
+        ("t.csv", lambda text: ("sep=;\r\n" + text.replace(",", ";")).encode()),
+        ("t.csv", lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode()),
+        ("t.tsv", lambda text: text.replace(",", "\t").encode()),
+        ("t.TSV.gz", lambda text: gzip.compress(text.replace(",", "\t").encode())),
     ],
 )
 def test_read_any_packing_returns_same_source(folder: str, name: str, pack: Callable[[str], bytes]) -> None:
@@ -129,8 +136,14 @@ def test_read_any_packing_returns_same_source(folder: str, name: str, pack: Call
 
 @pytest.mark.parametrize(
     "rewrite",
-    [lambda t: t.replace("a/", "").replace("b/", ""), lambda t: t.replace("a/", "/x/").replace(".png", ""), str.strip],
-    ids=["file names", "names without suffix, in other folders", "paths"],
+    [
+        lambda t: t.replace("a/", "").replace("b/", ""),
+        lambda t: t.replace("a/", "/x/").replace(".png", ""),
+        lambda t: re.sub(r"[ab]/(\d)\.png", r"\1.0", t),
+        lambda t: re.sub(r"[ab]/(\d)\.png", r"000\1", t),
+        str.strip,
+    ],
+    ids=["file names", "names without suffix, in other folders", "numbers with .0", "numbers with zeros", "paths"],
 )
 def test_read_matches_images_by_path_name_or_stem(folder: str, rewrite: Callable[[str], str]) -> None:
     source = read(folder, rewrite(TEXT_COLUMN))
@@ -273,6 +286,12 @@ def test_read_parquet_empty_cell_keeps_integer_ids(folder: str) -> None:
     assert source.rows["patient_id"].tolist() == ["100000000000000001", "100000000000000002", "b/3.png", "7"]
 
 
+@pytest.mark.parametrize("ids", [["1.2E+11", "1.3E+11"], ["3-Jan", "12-Sep-99"], ["1E+05", "4-May"]])
+def test_read_patient_ids_that_a_spreadsheet_rewrote_are_noted(ids: list[str], folder: str) -> None:
+    (note,) = read(folder, f"image,patient,Mass\na/1.png,{ids[0]},1\na/2.png,{ids[1]},0\nb/3.png,E12,0\n").notes
+    assert note.startswith("2 patient ids look like numbers or dates that a spreadsheet rewrote")
+
+
 def test_read_without_patient_column_notes_missing_ids(folder: str) -> None:
     assert read(folder, FINDING_COLUMNS, "image=Path").notes == (NO_PATIENTS,)
 
@@ -304,6 +323,24 @@ INVALID = {
         "t.csv",
         r"none of its 4 rows names one of the 4 images",
     ),
+    "duplicate names": (
+        "image,patient,Mass, Mass\na/1.png,1,1,0\n",
+        "standard",
+        "t.csv",
+        r"t\.csv must name each column once, got one name for the columns 3, 4; rename one; the first line",
+    ),
+    "UTF-16 without mark": (
+        TEXT_COLUMN.encode("utf-16-le"),
+        "standard",
+        "t.csv",
+        r"t\.csv must be UTF-8 text, got a null character at 1; save it as UTF-8",
+    ),
+    "comment before the header": (
+        f"# exported\n{TEXT_COLUMN}",
+        "standard",
+        "t.csv",
+        r"in its header, 1, got 7 in line 2; the first line must name the columns",
+    ),
     "not UTF-8": (
         TEXT_COLUMN.replace("Male", "Mäle").encode("latin-1"),
         "standard",
@@ -314,7 +351,7 @@ INVALID = {
         "image,patient,label\na/1.png,1,Effusion,Mass\na/2.png,2,Mass,Hernia\n",
         "separator=comma",
         "t.csv",
-        r"t\.csv must have at most as many cells in each row as in its header, 3, got 4 in line 2; put double quotes",
+        r"t\.csv must have at most as many cells in each row as in its header, 3, got 4 in line 2; put double quo",
     ),
     "duplicate columns": (
         parquet_duplicate_columns(),

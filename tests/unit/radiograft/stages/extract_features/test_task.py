@@ -22,7 +22,7 @@ from radiograft.models.heads import build_feature_extractor
 from radiograft.models.spec import ModelSpec
 from radiograft.stages.extract_features import task
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
-from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features
+from tests.helpers.stages import EXTRACT_FEATURES, FINE_TUNE, Trained, run_extract_features, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
 
 
@@ -102,6 +102,46 @@ def test_extract_features_trains_classifier_and_keeps_best_epoch(
     assert roc_auc_score(data.truth("validation"), scores) == pytest.approx(rows[history["best_epoch"]]["val_auroc"])
 
 
+def test_extract_features_all_layers_standardizes_with_training_images_and_fine_tunes(
+    shards_folder: Path, tmp_path: Path
+) -> None:
+    """The network reads the stored features of all layers; cached and online fine-tuning start from the same state."""
+    settings = dataclasses.replace(EXTRACT_FEATURES, model_feature_layer="all", model_random_baseline=False)
+    stage = run_extract_features(settings, shards_folder, tmp_path / "all")
+    model, data = artifact.load_model(stage.model), Shards.read(shards_folder)
+    stored = np.load(stage.features / "train.npy").astype("float64")
+    mean, variance = model.get_layer("pooled").get_weights()
+    np.testing.assert_allclose(mean, stored.mean(axis=0), rtol=1e-5, atol=1e-6)
+    widths = [point["channels"] for point in json.loads((stage.features / "curve.json").read_text())]
+    layers = np.split(stored.var(axis=0), np.cumsum(widths)[:-1])
+    bounded = [np.maximum(part, 0.1**2 * part.mean()) for part in layers]  # many channels are constant at 32 px
+    np.testing.assert_allclose(variance, np.concatenate(bounded), rtol=1e-4)
+    images = np.concatenate(list(data.images("train", 100)))
+    pooled = keras.Model(model.input, model.get_layer("pooled").output)(images)
+    np.testing.assert_allclose(pooled, (stored - mean) / np.sqrt(variance), atol=0.05)  # stored in half precision
+    assert ModelSpec.read(stage.model).head == ("classifier_dense", "classifier_dropout", "probabilities")
+    cut_off, histories = "block5c_expand_conv", []
+    for augmentation in ("cached", "online"):
+        tune = dataclasses.replace(FINE_TUNE, model_cut_off=cut_off, train_augmentation=augmentation)
+        tuned = run_fine_tune(tune, shards_folder, stage.model, tmp_path / augmentation)
+        histories.append(json.loads((tuned.model / "history.json").read_text()))
+        final = artifact.load_model(tuned.model)
+        np.testing.assert_array_equal(final.get_layer("pooled").get_weights(), [mean, variance])
+        assert not np.array_equal(final.get_layer(cut_off).get_weights()[0], model.get_layer(cut_off).get_weights()[0])
+    assert histories[0]["initial"]["val_auroc"] == pytest.approx(histories[1]["initial"]["val_auroc"], abs=1e-3)
+    assert histories[0]["initial"]["val_loss"] == pytest.approx(histories[1]["initial"]["val_loss"], abs=1e-3)
+
+
+def test_extract_features_listed_layers_ends_at_deepest(shards_folder: Path, tmp_path: Path) -> None:
+    changes = {"model_feature_layer": "block5c_add, block3b_add", "model_cut_off": "block5c_expand_conv"}
+    settings = dataclasses.replace(EXTRACT_FEATURES, model_random_baseline=False, **changes)
+    model = artifact.load_model(run_extract_features(settings, shards_folder, tmp_path).model)
+    assert model.get_layer("pooled").output.shape == (None, 40 + 112)
+    names = [layer.name for layer in model.layers]
+    assert "block5c_add" in names
+    assert "block6a_expand_conv" not in names
+
+
 @pytest.mark.parametrize("name", ["feature_extraction", "random_weights"])
 def test_extract_features_logs_accuracy_and_loss_to_tensorboard(feature_extraction: Trained, name: str) -> None:
     history = json.loads((feature_extraction.model / "history.json").read_text())["epochs"]
@@ -173,6 +213,11 @@ def test_extract_features_random_baseline_is_independent_of_work_before_it(
             {"model_feature_layer": "block4c_add", "model_cut_off": "block4c_add"},
             "ends at the feature layer 'block4c_add': model_cut_off must leave weights .* none from 'block4c_add' on",
         ),
+        (
+            {"model_feature_layer": "block3b_add,block4c_add"},
+            "must suit a network that ends at the feature layer 'block4c_add': .* got 'top_conv'",
+        ),
+        ({"model_feature_layer": "block3b_add,block4a"}, "model_feature_layer must be .*, got 'block4a'"),
         ({"model_weights": "FILE", "model_weights_md5": "0" * 32}, "model_weights_md5 must be the MD5"),
     ],
 )

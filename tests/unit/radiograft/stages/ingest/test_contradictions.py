@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from radiograft.config import Ingest
 from radiograft.data.catalog import Catalog
 from radiograft.stages.ingest import task
+from radiograft.utils.spelling import UNKNOWN_WORDS
 from tests.helpers.nih_source import put
 
 DIFFERENT = "equal images with different labels"
@@ -44,9 +45,14 @@ def others(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(place: Path, *readings: str, rule: str = "unanimous", **settings: Any) -> Catalog:
-    """Builds a catalog of images whose readers see pneumonia (1), do not (0) or cannot tell (?), besides `others`."""
+    """Builds a catalog of images whose readers see pneumonia (1), do not (0), say nothing (?) or cannot tell (u)."""
     rows = [
-        {"image": f"{n}.png", "patient": n, "rad_id": f"R{reader}", "Pneumonia": "" if value == "?" else value}
+        {
+            "image": f"{n}.png",
+            "patient": n,
+            "rad_id": f"R{reader}",
+            "Pneumonia": {"?": "", "u": "unclear"}.get(value, value),
+        }
         for n, values in enumerate(readings)
         for reader, value in enumerate(values)
     ]
@@ -143,7 +149,7 @@ def test_build_catalog_unanimous_readers_note_names_the_remedy(tmp_path: Path) -
     notes = read(tmp_path, "11", "10", "00", "00").notes
     assert (
         "readers differ about Pneumonia in 1 of 4 images that several read (25.0%, Cohen's kappa 0.50): these images "
-        "are excluded; data_readers=majority, any or all merges the readings"
+        "are excluded; data_readers=majority, any, all or mean merges the readings"
     ) in notes
 
 
@@ -176,11 +182,97 @@ def test_build_catalog_reader_rule_keeps_no_finding_opposite_to_findings(tmp_pat
         assert (truth(found)["a.png"], truth(found)["b.png"]) == (expected, 0.0)
 
 
-def test_ingest_mean_of_readers_is_refused_with_the_reason() -> None:
-    with pytest.raises(
-        ValueError, match=r"data_readers must be unanimous, .*, got 'mean': soft labels are not supported"
-    ):
-        Ingest(data_source="data", data_readers="mean")
+def test_build_catalog_mean_of_readers_is_the_share_of_known_votes(tmp_path: Path) -> None:
+    found = read(tmp_path, *READINGS, rule="mean")
+    got = truth(found)
+    assert [got.get(f"{n}.png") for n in range(7)] == [1, 2 / 3, 1 / 3, 0, 0.5, 1, None]
+    assert (
+        "Pneumonia is a soft label of 3 images, the share of readers who see it: training learns the share; everywhere "
+        "else 1 with more than half count as positive, 1 as negative and 1 ties as unknown"
+    ) in found.notes
+    assert found.summary()["splits"]["train"]["positives"] == {
+        "Pneumonia": sum(value > 0.5 for value in found.rows["label:Pneumonia"][found.rows["split"] == "train"])
+    }
+
+
+def test_build_catalog_mean_of_readers_copies_of_one_class_are_no_contradiction(tmp_path: Path) -> None:
+    """Two of three and three of three readers see the finding of the same image; one of three is another class."""
+    rows = pd.DataFrame(
+        [
+            {"image": name, "patient": name, "rad_id": f"R{reader}", "Pneumonia": vote}
+            for name, votes in (("a.png", "111"), ("b.png", "110"), ("c.png", "111"), ("d.png", "100"))
+            for reader, vote in enumerate(votes)
+        ]
+    )
+    found = catalog(tmp_path, others(rows), {"b.png": "a.png", "d.png": "c.png"}, data_readers="mean")
+    assert found.quarantine[["image_id", "reason"]].to_numpy().tolist() == [["c.png", DIFFERENT], ["d.png", DIFFERENT]]
+
+
+def test_ingest_mean_of_readers_for_exclusive_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match="data_readers=mean gives soft labels, and data_task=multiclass needs images"):
+        Ingest(data_source="data", data_readers="mean", data_task="multiclass", data_labels="a,b")
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("unanimous", [None, None, None, 0, 1, None, None]),
+        ("any", [None, 1, None, 0, 1, 1, 1]),
+        ("all", [None, None, None, 0, 1, None, None]),
+        ("majority", [None, None, None, 0, 1, 1, None]),
+        ("mean", [None, None, None, 0, 1, 1, None]),
+    ],
+)
+def test_build_catalog_reader_who_says_unknown_leaves_no_negative(
+    rule: str, expected: list[float | None], tmp_path: Path
+) -> None:
+    """`u` is a word that means unknown, `?` an empty cell."""
+    readings = ("0u", "1u", "00u", "0?", "1?", "11u", "10u")
+    got = truth(read(tmp_path, *readings, rule=rule))
+    assert [got.get(f"{n}.png") for n in range(7)] == expected
+
+
+def test_build_catalog_reader_who_says_unknown_is_counted(tmp_path: Path) -> None:
+    notes = read(tmp_path, "0u", "1u", "00", "11", "uu", "0?").notes
+    assert (
+        "2 images have a row that calls Pneumonia unknown beside one that does not: Pneumonia is unknown there" in notes
+    )
+    assert not [note for note in notes if note.startswith("readers differ")]
+
+
+def test_build_catalog_unanimous_readers_who_differ_about_no_finding_are_excluded_if_it_decides(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        [("a.png", 1, "R1", 0, 1), ("a.png", 1, "R2", 0, 0), ("b.png", 2, "R1", 0, 1), ("b.png", 2, "R2", 0, 1)],
+        columns=["image", "patient", "rad_id", "Pneumonia", "No Finding"],
+    )
+    plain = others(pd.DataFrame()).assign(**{"No Finding": lambda table: 1 - table["Pneumonia"]})
+    kept = {
+        negatives: set(truth(catalog(tmp_path / negatives, pd.concat([plain, rows]), data_negatives=negatives)))
+        for negatives in ("rest", "no_finding")
+    }
+    assert kept["rest"] - kept["no_finding"] == {"a.png"}
+
+
+WORDS = sorted(UNKNOWN_WORDS - {""})
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.lists(st.sampled_from(["0", "1", "", *WORDS, "-1", "Not  Known", "NaN", "<NA>"]), min_size=1, max_size=4),
+    case=st.sampled_from([str, str.upper, str.title]),
+    rule=st.sampled_from(["unanimous", "any", "all", "majority", "mean"]),
+    named=st.booleans(),
+)
+def test_build_catalog_image_with_unknown_word_is_never_negative(
+    rows: list[str], case: Any, rule: str, named: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cells = [{"image": "a.png", "patient": 1, "rad_id": f"R{n}", "Pneumonia": case(c)} for n, c in enumerate(rows)]
+    table = others(pd.DataFrame(cells)).drop(columns=[] if named else "rad_id")
+    label = truth(catalog(tmp_path_factory.mktemp("w"), table, data_readers=rule)).get("a.png")
+    if set(rows) - {"0", "1", ""}:
+        assert label is None or label >= 0.5
+    elif rule in ("any", "all") and set(rows) & {"0", "1"}:
+        assert label == float({"any": max, "all": min}[rule](set(rows) - {""}))
 
 
 def test_build_catalog_equal_images_in_two_class_folders_are_all_quarantined(tmp_path: Path) -> None:

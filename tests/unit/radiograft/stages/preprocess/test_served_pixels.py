@@ -19,10 +19,10 @@ from PIL import Image
 from radiograft.config import Ingest, Preprocess
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, Catalog
 from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.decode import as_served
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
-from radiograft.serving.loaded_version import LoadedVersion
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import merge
 from radiograft.stages.preprocess import task as preprocess
@@ -96,7 +96,7 @@ def test_served_network_sees_stored_pixels(resize: str, tmp_path: Path) -> None:
     stored = {name.numpy().decode(): image.numpy() for image, name, _ in data.examples("test")}
     assert len(stored) == len(KINDS)
     for name, image in stored.items():
-        content = LoadedVersion.read_image(Path(uris[name]))
+        content = as_served(Path(uris[name]).read_bytes()).content
         served = serve(image_bytes=tf.constant([content]))["probabilities"].numpy() * 255
         np.testing.assert_allclose(served.reshape(image.shape), image, atol=1e-3, err_msg=name)
 

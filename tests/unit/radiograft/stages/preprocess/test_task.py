@@ -81,6 +81,23 @@ def test_run_valid_images_are_stored_unchanged(catalog: Catalog, tmp_path: Path)
         np.testing.assert_array_equal(np.stack(stored)[..., 0], [noise(32, start + number) for number in range(8)])
 
 
+def test_run_soft_labels_are_stored_and_counted_by_class(catalog: Catalog, tmp_path: Path) -> None:
+    """Three readers: two of three is positive, one of three negative, and a tie of two readers unknown."""
+    shares = [2 / 3, 1 / 3, 0.5, 1.0] * 6
+    catalog.rows["label:Mass"] = shares
+    folder = run(catalog, tmp_path)
+    data = Shards.read(folder)
+    for split in SPLITS:
+        np.testing.assert_array_equal(data.split_targets(split)[:, 0], np.float32(shares[:8]))
+        np.testing.assert_array_equal(
+            [t[0] for *_, t in data.examples(split).as_numpy_iterator()], np.float32(shares[:8])
+        )
+        np.testing.assert_array_equal(data.truth(split)[:, 0], [1, 0, np.nan, 1] * 2)
+    assert data.summary["splits"]["train"] == {"pictures": 8, "patients": 4, "positives": {"Mass": 4}}
+    described = json.loads((folder / "data.json").read_text())["splits"]["train"]["labels"]["Mass"]
+    assert described == {"positives": 4, "negatives": 2, "unknown": 2, "positive_patients": 4}
+
+
 def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
     folder = run(catalog, tmp_path)
     splits = {split: {"pictures": 8, "patients": 4, "positives": {"Mass": 4}} for split in SPLITS}
@@ -89,6 +106,8 @@ def test_run_writes_description(catalog: Catalog, tmp_path: Path) -> None:
         "image_size": 32,
         "image_resize": "stretch",
         "gray_range": None,
+        "image_channels": 1,
+        "color": {"images": 24, "in_color": 0, "sampled": 24, "sampled_in_color": 0},
         "source": "a source",
         "readers": [],
         "fingerprint": catalog.fingerprint(),

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 
 TIMEOUT_SECONDS = 120.0  # a weight file takes about one second
+MAX_EXPANSION = 10  # of a compressed dataset; weights shrink by a tenth at most
 
 
 def check_hdf5(path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -34,7 +35,18 @@ def check_hdf5(path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
 def _read(_: str, item: h5py.Group | h5py.Dataset) -> None:
     list(item.attrs.items())
     if isinstance(item, h5py.Dataset):
+        check_dataset(item)
         item[()]
+
+
+def check_dataset(item: h5py.Dataset) -> None:
+    """Raises an error if a dataset has its numbers in another file, or more of them than its own file has bytes.
+
+    Raises:
+        ValueError: Keras writes no such dataset.
+    """
+    if item.external or item.is_virtual or item.nbytes > MAX_EXPANSION * item.file.id.get_filesize():
+        raise ValueError(f"{item.name!r:.80} must be stored in the file, without compression")
 
 
 if __name__ == "__main__" and h5py.is_hdf5(sys.argv[1]):

@@ -1,0 +1,80 @@
+"""What the report explains: the most confident errors, heat maps, and how well heat maps localize findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from radiograft.backbones import get_backbone
+from radiograft.data.shards.dataset import Shards
+from radiograft.explain.class_activation import HeatMaps
+from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, draw_errors, find_errors
+from radiograft.explain.gallery import LabelFigures, decide_labels, draw_gallery
+from radiograft.explain.localization import localize
+from radiograft.models.spec import ModelSpec
+from radiograft.registry.result_types import Localization
+from radiograft.reporting.html import ReportSection
+
+
+class Explanations(NamedTuple):
+    """Images and scores that explain the predictions.
+
+    Attributes:
+        labels: all labels.
+        figures: test images for a few of the labels.
+        localization: None if no boxes are annotated.
+        errors: errors between exclusive classes, the most frequent first; None if the labels are independent.
+        pairs: figures of the most frequent of them.
+    """
+
+    labels: tuple[str, ...]
+    figures: list[LabelFigures]
+    localization: Localization | None
+    errors: Sequence[ErrorPair] | None = None
+    pairs: Sequence[PairFigures] = ()
+
+    def sections(self) -> list[ReportSection]:
+        """Returns the report sections: error analysis, and explanations with localization scores."""
+        errors = "error_analysis" if self.errors is None else "class_errors"
+        content = {**self._asdict(), "max_listed": MAX_LISTED}
+        return [ReportSection(f"{name}.html.j2", content) for name in (errors, "explanations")]
+
+    def images(self) -> list[tuple[str, np.ndarray]]:
+        """Returns group name and pixels, uint8 [height, width, 3], of every figure."""
+        of_labels = [image for figures in self.figures for image in figures.images()]
+        return [*of_labels, *(image for figures in self.pairs for image in figures.images())]
+
+
+def explain_predictions(
+    model: keras.Model,
+    spec: ModelSpec,
+    strategy: tf.distribute.Strategy,
+    data: Shards,
+    test: pd.DataFrame,
+    thresholds: Mapping[str, float],
+    samples: int,
+    seed: int,
+) -> Explanations:
+    """Computes heat maps of the published model for all images with boxes and for a few others.
+
+    Args:
+        model: the model, built in the scope of `strategy`.
+        test: its predictions on test in stored order.
+        thresholds: label -> threshold.
+        samples: number of patient resamples for each interval.
+        seed: seed of the resampling and of the random control.
+    """
+    heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
+    decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
+    figures = draw_gallery(data, "test", test, decisions, heat_maps)
+    localization = localize(data, heat_maps, samples, seed)
+    if not spec.is_exclusive:
+        return Explanations(data.labels, figures, localization)
+    errors = find_errors(test, data.labels)
+    without_errors = [label._replace(worst={}) for label in figures]  # the pairs of classes show them
+    return Explanations(data.labels, without_errors, localization, errors, draw_errors(data, "test", errors))

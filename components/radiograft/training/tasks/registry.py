@@ -1,0 +1,30 @@
+"""The training task of each `data_task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from radiograft.config.data import BINARY, MULTICLASS, MULTILABEL
+from radiograft.training.tasks.base import TrainingTask
+from radiograft.training.tasks.multiclass import MulticlassTask
+from radiograft.training.tasks.multilabel import MultilabelTask
+
+BUILDERS: dict[str, Callable[[Sequence[str]], TrainingTask]] = {
+    BINARY: lambda labels: MultilabelTask(),  # noqa: ARG005
+    MULTICLASS: lambda labels: MulticlassTask(len(labels)),
+    MULTILABEL: lambda labels: MultilabelTask(),  # noqa: ARG005
+}
+
+
+def get_task(name: str, labels: Sequence[str]) -> TrainingTask:
+    """Returns the training task; a binary label is a single independent one.
+
+    Args:
+        name: one of `radiograft.config.data.TASKS`.
+        labels: names of the labels.
+
+    Example:
+        >>> get_task("multiclass", ["a", "b"]).activation, get_task("binary", ["a"]).activation
+        ('softmax', 'sigmoid')
+    """
+    return BUILDERS[name](labels)
