@@ -26,7 +26,7 @@ def commands(page: Path) -> list[str]:
 
 def words(command: str) -> list[str]:
     """A command as the shell splits it, comments left out."""
-    return shlex.split(command, comments=True)
+    return shlex.split(command.replace("\\\n", " "), comments=True)
 
 
 def radiograft_commands(page: Path) -> list[list[str]]:

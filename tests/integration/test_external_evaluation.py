@@ -20,6 +20,7 @@ from radiograft.registry import external, production
 from radiograft.registry import versions as registry
 from radiograft.stages.publish import task as publish
 from radiograft_pipelines.cli.main import main
+from tests.helpers.browser import audit_accessibility, needs_chromium, open_page
 from tests.helpers.stages import Evaluated
 
 MODEL = "chest"
@@ -167,6 +168,14 @@ def test_evaluate_report_shows_internal_beside_external(on_clinic: Run) -> None:
         assert f">{heading}" in on_clinic.page
     assert "AUROC, internal test" in on_clinic.page
     assert "on test" not in on_clinic.page
+
+
+@needs_chromium
+def test_evaluate_report_is_accessible_and_fits_narrow_screen(on_clinic: Run, tmp_path: Path) -> None:
+    for scheme in ("light", "dark"):
+        assert audit_accessibility(on_clinic.page, scheme, tmp_path) == []
+    seen = open_page(on_clinic.page, 390, tmp_path)
+    assert (seen.width, seen.console, seen.broken_images, seen.uncaptioned) == (390, [], 0, 0)
 
 
 def test_evaluate_corruptions_reports_auroc_by_severity(on_clinic: Run) -> None:

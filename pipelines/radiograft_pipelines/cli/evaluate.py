@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from radiograft.external.evaluate import ExternalEvaluation, ExternalRequest
 
 FORMAT = Ingest.__dataclass_fields__["data_format"]
-FROM_VERSION = (
-    "evaluate_bootstrap_samples",
-    "evaluate_min_patients",
-    "train_seed",
-)  # so that both sets have the same intervals
+# Taken from the version, so that the intervals of both sets are computed in one way.
+FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")
 
 
 @click.command()
@@ -61,8 +58,7 @@ FROM_VERSION = (
 @click.option("--official-test", is_flag=True, help="Use only the archive's own test split; otherwise all images.")
 @click.option(
     "--corruptions",
-    default="",
-    type=click.Choice(("", *CORRUPTIONS)),
+    type=click.Choice(tuple(CORRUPTIONS)),
     help="Also measure the robustness to the corruptions that MedMNIST-C defines for this dataset.",
 )
 @click.option("--record/--no-record", default=True, show_default=True, help="Record the result beside the version.")
@@ -96,12 +92,12 @@ def evaluate(
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"--report must not end in .json, where the results are written, got {report}")
     with cli_errors(), open_registry(uri, model, out) as ref:
+        values = apply_overrides(load_settings_file(settings) if settings else {}, assignments)
         options["source"] = absolute_uri("--source", options["source"])
         name = name or default_name(options["source"], str(options["data_format"]))
         check_record_name("--name", name)
         if record:
             external.check_new_record(*ref, number, name)
-        values = apply_overrides(load_settings_file(settings) if settings else {}, assignments)
         evaluation = _evaluate(ref, number, name, values, options)
         _write_report(evaluation, report)
         _print_results(evaluation.results)
@@ -168,7 +164,7 @@ def _build_request(
         evaluate=Evaluate.of({**kept, **values, "publish_registry": ref.uri}),
         renamed=renamed,
         official_test=options["official_test"],
-        corruption_set=options["corruptions"],
+        corruption_set=options["corruptions"] or "",
     )
 
 
@@ -177,7 +173,7 @@ def _record(ref: RegistryRef, evaluation: ExternalEvaluation) -> None:
     mean = results["comparison"]["mean"]
     unknown = {"value": None, "low": None, "high": None}
     summary = {
-        **{key: results[key] for key in ("name", "version", "created", "source")},  # type: ignore[literal-required]
+        **{key: results[key] for key in ("name", "version", "created", "source")},
         "labels": results["labels"]["common"],
         "n_images": results["metrics"]["n_images"],
         "n_patients": results["metrics"]["n_patients"],
@@ -202,10 +198,12 @@ def _to_json(results: ExternalResults) -> bytes:
 def _print_results(results: ExternalResults) -> None:
     table = Table("label", "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False)
     comparison = results["comparison"]
-    rows = {**comparison["labels"], **({"mean": comparison["mean"]} if comparison["mean"] else {})}
+    rows = dict(comparison["labels"])
+    if comparison["mean"] and len(rows) > 1:
+        rows["mean"] = comparison["mean"]
     for label, row in rows.items():
-        cells = (format_interval(each["value"], each["low"], each["high"]) for each in row.values())
-        table.add_row(label, *cells)
+        estimates = (row["internal"], row["external"], row["loss"])
+        table.add_row(label, *(format_interval(each["value"], each["low"], each["high"]) for each in estimates))
     console.print(table)
     labels, overlap, metrics = results["labels"], results["overlap"], results["metrics"]
     click.echo(f"{metrics['n_images']:,} external images of {metrics['n_patients']:,} patients")

@@ -117,9 +117,9 @@ def promote(ref: RegistryRef, number: int, reason: str, force: bool) -> None:
     unmet = _unmet_external_minimums(ref, number)
     if unmet and not force:
         raise ValueError(
-            f"version {number} must meet gate_external before it is promoted, but {'; '.join(unmet)}: run `radiograft "
-            f"evaluate --registry {ref.uri} --model {ref.model} --version {number} --name NAME --source ...`, or "
-            "promote with --force"
+            f"version {number} must meet gate_external to be promoted, but {'; '.join(unmet)}; `radiograft evaluate "
+            f"--registry {ref.uri} --model {ref.model} --version {number} --name NAME --source ...` records a missing "
+            "set, and --force promotes nevertheless"
         )
     production.promote(
         *ref, number, before, reason=f"{reason}; forced although {'; '.join(unmet)}" if unmet else reason

@@ -92,6 +92,7 @@ def test_resolve_form_unknown_preset_raises_with_presets() -> None:
         ),
         ("data_table=label=class,image=file,size=64", ["data_table=label=class,image=file", "size=64"]),
         ("min_auroc=Mass=0.7,Nodule=0.6,train_seed=3", ["min_auroc=Mass=0.7,Nodule=0.6", "train_seed=3"]),
+        ("gate_external=covid=0.7,nih=0.6,seed=3", ["gate_external=covid=0.7,nih=0.6", "seed=3"]),
         ("size=64,sed=3", ["size=64", "sed=3"]),  # refused later, with the setting that was meant
     ],
 )
