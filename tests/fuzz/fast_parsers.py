@@ -15,7 +15,7 @@ import pandas as pd
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from radiograft.config import resolution
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.sources import chestxray14, chexpert, medmnist, table
 from radiograft.data.sources import dicom as dicom_source
 from radiograft.imaging import dicom

@@ -16,9 +16,9 @@ from radiograft.backbones import get_backbone, list_backbones
 from radiograft.config import AUTO_CUT_OFF, all_settings, validate_settings
 from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Scalar, did_you_mean, read_scalar
-from radiograft.config.data import TableLayout
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
+from radiograft.config.table_layout import TableLayout
 from radiograft.config.training import Recipe, Training
 from radiograft.utils.yaml_io import parse_yaml_mapping
 

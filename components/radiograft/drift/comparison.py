@@ -17,7 +17,7 @@ from radiograft.drift.two_sample_tests import (
     permutation_test,
     total_variation,
 )
-from radiograft.registry.result_types import DriftReport, DriftTest, Side
+from radiograft.registry.analysis_types import DriftReport, DriftTest, Side
 
 LEVEL = 0.01  # of each of the five tests; together they raise a false alarm in at most one of twenty comparisons
 MIN_PATIENTS = 10  # per sample

@@ -38,7 +38,7 @@ from radiograft.drift.reference import (
 )
 from radiograft.drift.two_sample_tests import PERMUTATIONS
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import DriftReport
+from radiograft.registry.analysis_types import DriftReport
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import BLUE, SETTINGS, STYLES, VERMILION, as_svg
 

@@ -12,7 +12,8 @@ import pandas as pd
 from radiograft.data.catalog import label_column, prediction_frame
 from radiograft.evaluation.promotion_gate import bootstrap_aurocs, compare_models, exact_auroc, has_same_order
 from radiograft.metrics.exact_intervals import mean_interval
-from radiograft.registry.result_types import AurocComparison, BackboneCandidate, BackboneComparison
+from radiograft.registry.result_types import AurocComparison
+from radiograft.registry.training_types import BackboneCandidate, BackboneComparison
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import compared_curves_svg
 from radiograft.training.search.comparison import ALL_SCORES, COMPARISON

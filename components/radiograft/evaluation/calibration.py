@@ -17,7 +17,13 @@ from scipy.special import expit, logit
 
 from radiograft.data.catalog import label_column, score_column
 from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Bin, Calibration, ClassCalibration, LabelCalibration, Reliability
+from radiograft.registry.analysis_types import (
+    Bin,
+    Calibration,
+    ClassCalibration,
+    LabelCalibration,
+    Reliability,
+)
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import reliability_svg
 

@@ -18,7 +18,7 @@ from radiograft.data.catalog import score_column
 from radiograft.evaluation import calibration
 from radiograft.metrics.class_decisions import MIN_SCORE, UNKNOWN_CLASS, predict_classes, read_classes, score_losses
 from radiograft.metrics.ranking import FloatArray, IntArray
-from radiograft.registry.result_types import Calibration, ClassCalibration, ClassReliability
+from radiograft.registry.analysis_types import Calibration, ClassCalibration, ClassReliability
 
 
 def calibrate_classes(

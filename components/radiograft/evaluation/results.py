@@ -23,15 +23,10 @@ from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
 from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
-from radiograft.registry.result_types import (
-    Calibration,
-    CurvePoint,
-    Estimate,
-    RandomBaseline,
-    ReducedCurvePoint,
-    SplitMetrics,
-)
+from radiograft.registry.analysis_types import Calibration
+from radiograft.registry.result_types import Estimate, SplitMetrics
 from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
+from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS

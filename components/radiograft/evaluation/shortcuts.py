@@ -16,7 +16,8 @@ from radiograft.evaluation import subgroups
 from radiograft.evaluation.subgroups import EvaluatedSplit
 from radiograft.metrics import delong
 from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import Estimate, Shortcut
+from radiograft.registry.analysis_types import Shortcut
+from radiograft.registry.result_types import Estimate
 from radiograft.reporting.html import ReportSection, format_number
 
 # A variable is marked if the 95% interval of its AUROC lies above 0.5 and its upper limit is at least the AUROC of the

@@ -25,7 +25,8 @@ from radiograft.metrics.label_metrics import (
 from radiograft.metrics.multiclass import compute_class_statistics
 from radiograft.metrics.multilabel import rank_labels
 from radiograft.metrics.ranking import FloatArray, IntArray
-from radiograft.registry.result_types import Contrast, Estimate, GroupAccuracy, LabelMetrics, Subgroup
+from radiograft.registry.analysis_types import Contrast, GroupAccuracy, Subgroup
+from radiograft.registry.result_types import Estimate, LabelMetrics
 from radiograft.reporting.html import ReportSection
 
 SHOWN = ("auroc", "sensitivity", "specificity")

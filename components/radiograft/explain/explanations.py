@@ -17,7 +17,7 @@ from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, 
 from radiograft.explain.gallery import LabelFigures, decide_labels, draw_gallery
 from radiograft.explain.localization import localize
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import Localization
+from radiograft.registry.analysis_types import Localization
 from radiograft.reporting.html import ReportSection
 
 

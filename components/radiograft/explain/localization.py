@@ -20,7 +20,7 @@ from radiograft.explain.class_activation import BATCH_SIZE, HeatMaps, class_acti
 from radiograft.metrics.bootstrap import bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.exact_intervals import proportion_interval, rate_interval
 from radiograft.metrics.ranking import FloatArray
-from radiograft.registry.result_types import LabelLocalization, Localization, Score
+from radiograft.registry.analysis_types import LabelLocalization, Localization, Score
 
 HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # those of Wang et al., not tuned on any image
 OVERLAPS = (0.1, 0.25, 0.5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from radiograft.registry.result_types import Calibration, Estimate, Shortcut, SplitMetrics, Subgroup
+from radiograft.registry.analysis_types import Calibration, Shortcut, Subgroup
+from radiograft.registry.result_types import Estimate, SplitMetrics
 from radiograft.registry.results import Confounder, ExclusionGroup
 
 SCHEMA_VERSION = 1

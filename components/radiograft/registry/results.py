@@ -10,19 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from radiograft.registry.result_types import (
+from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
+from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
+from radiograft.registry.training_types import (
     BackboneComparison,
-    Calibration,
     CurvePoint,
-    DriftReport,
-    Estimate,
-    GateDecision,
-    Localization,
     RandomBaseline,
     ReducedCurvePoint,
-    Shortcut,
-    SplitMetrics,
-    Subgroup,
     Trial,
 )
 from radiograft.utils import json_io

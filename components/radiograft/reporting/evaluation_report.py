@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from radiograft.registry.result_types import CurvePoint, RandomBaseline, ReducedCurvePoint, SplitMetrics, Trial
+from radiograft.registry.result_types import SplitMetrics
+from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint, Trial
 from radiograft.reporting import html
 from radiograft.reporting.classes import class_rows, confusion_plot
 from radiograft.reporting.html import ReportSection, environment

@@ -17,7 +17,8 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 from PIL import Image
 
-from radiograft.registry.result_types import CurvePoint, Estimate, ReducedCurvePoint, Trial
+from radiograft.registry.result_types import Estimate
+from radiograft.registry.training_types import CurvePoint, ReducedCurvePoint, Trial
 from radiograft.training.search.results import best_trial
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.

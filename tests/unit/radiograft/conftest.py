@@ -13,7 +13,8 @@ from PIL import Image
 from radiograft.config import FINDINGS
 from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions, roc_curve
-from radiograft.registry.result_types import CurvePoint, RandomBaseline, SplitMetrics, Trial
+from radiograft.registry.result_types import SplitMetrics
+from radiograft.registry.training_types import CurvePoint, RandomBaseline, Trial
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.plots import Curve
 

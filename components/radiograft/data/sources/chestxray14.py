@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
 from radiograft.data.sources import image_files, label_cells, listing

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import listing
 from radiograft.data.sources.base import Source

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from radiograft import storage
-from radiograft.config.data import TableLayout
 from radiograft.config.data_policy import FOR_PROCESSING, OTHER_BODY_PART
+from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import exclusion
 from radiograft.data.file_counts import FileCounts

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING
-from radiograft.config.data import NO_SEPARATOR, TableLayout
+from radiograft.config.table_layout import NO_SEPARATOR, TableLayout
 from radiograft.utils.quoting import list_items, split_quoted, unquote
 from radiograft.utils.spelling import UNKNOWN_WORDS, doubted_name, fold_name
 

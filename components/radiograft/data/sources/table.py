@@ -13,7 +13,7 @@ import pandas as pd
 from radiograft import storage
 from radiograft.config import NO_FINDING
 from radiograft.config.base import did_you_mean
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
 from radiograft.data.sources import base, image_files, label_cells, listing, name_matching

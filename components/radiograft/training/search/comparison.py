@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import BackboneCandidate
+from radiograft.registry.training_types import BackboneCandidate
 from radiograft.training.cut_off_curve import CURVE
 from radiograft.training.feature_extraction import FITTED_SPLITS
 from radiograft.training.search import results as search_results

@@ -22,7 +22,7 @@ from radiograft.models import variables
 from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import SplitModel, bridge_model, pool_before_concat, split_model
 from radiograft.models.predictor import Predictor
-from radiograft.registry.result_types import Trial
+from radiograft.registry.training_types import Trial
 from radiograft.training.activation_cache import (
     CachedActivations,
     bytes_needed,

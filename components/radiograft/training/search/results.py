@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radiograft.config.base import Scalar
-from radiograft.registry.result_types import Trial
+from radiograft.registry.training_types import Trial
 from radiograft.training.history import History
 from radiograft.training.tasks.base import AUROC, Monitor
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.config.data import TABLE_PRESETS, TableLayout
+from radiograft.config.data import TABLE_PRESETS
+from radiograft.config.table_layout import TableLayout
 from radiograft.utils.quoting import format_names, parse_names
 
 

@@ -17,7 +17,7 @@ from radiograft.evaluation import results
 from radiograft.evaluation.shortcuts import find_shortcuts, shortcut_warnings
 from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.registry.result_types import Shortcut
+from radiograft.registry.analysis_types import Shortcut
 from radiograft.stages.ingest import task as ingest
 from tests.helpers.catalogs import catalog, simulate_predictions
 

@@ -13,7 +13,7 @@ from radiograft.evaluation import subgroups
 from radiograft.evaluation.subgroups import EvaluatedSplit, evaluate_subgroups
 from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.registry.result_types import Subgroup
+from radiograft.registry.analysis_types import Subgroup
 from tests.helpers.catalogs import catalog, simulate_predictions
 from tests.helpers.samples import class_frame
 

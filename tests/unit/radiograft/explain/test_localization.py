@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.explain.localization import heat_boxes, localize, overlaps
-from radiograft.registry.result_types import Localization
+from radiograft.registry.analysis_types import Localization
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
 # Squares at multiples of four cover two cells in each direction; none is at the center.

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pytest
 
-from radiograft.registry.result_types import ReducedCurvePoint
+from radiograft.registry.training_types import ReducedCurvePoint
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount, render_report
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import best_layers

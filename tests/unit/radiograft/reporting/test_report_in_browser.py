@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from radiograft.evaluation import subgroups
-from radiograft.registry.result_types import Contrast, Subgroup
+from radiograft.registry.analysis_types import Contrast, Subgroup
 from radiograft.reporting.evaluation_report import Report, render_report
 from tests.helpers.browser import Seen, audit_accessibility, needs_chromium, open_page, photograph
 from tests.helpers.stages import Evaluated

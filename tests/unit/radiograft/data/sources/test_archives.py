@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.catalog import BOX_COLUMNS, no_boxes
 from radiograft.data.sources import archives, label_cells
 from radiograft.data.sources.base import Source

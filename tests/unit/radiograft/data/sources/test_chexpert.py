@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.sources import chexpert
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.chexpert import FINDINGS, VALID_TESTS

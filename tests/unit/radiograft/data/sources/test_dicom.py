@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.file_counts import FileCounts, count_files
 from radiograft.data.sources import dicom
 from radiograft.data.sources.base import NO_PATIENTS, Source

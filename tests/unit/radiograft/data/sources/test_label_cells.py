@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.sources import label_cells
 from radiograft.data.sources.table import parse_rows
 from radiograft.utils.spelling import UNKNOWN_WORDS, fold_name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.sources import dicom
 
 FILES = {

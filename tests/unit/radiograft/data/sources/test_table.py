@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config import Ingest
-from radiograft.config.data import TABLE_PRESETS, TableLayout
+from radiograft.config.data import TABLE_PRESETS
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.sources import table
 from radiograft.data.sources.base import NO_PATIENTS, Source
 from radiograft.stages.ingest import task

@@ -16,7 +16,7 @@ from radiograft.data.catalog import no_boxes
 from radiograft.data.shards.dataset import Shards
 from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.models import artifact
-from radiograft.registry.result_types import Trial
+from radiograft.registry.training_types import Trial
 from radiograft.stages.evaluate import task
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from radiograft.training.search import results as search_results

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radiograft.config import Ingest
-from radiograft.config.data import TableLayout
+from radiograft.config.table_layout import TableLayout
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources import image_folder, table
 from radiograft.stages.ingest import task

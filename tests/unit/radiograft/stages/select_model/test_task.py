@@ -10,7 +10,7 @@ import pytest
 
 from radiograft.config import ExtractFeatures
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.result_types import Trial
+from radiograft.registry.training_types import Trial
 from radiograft.stages.select_model import task
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results

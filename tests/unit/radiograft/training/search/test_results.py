@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from radiograft.registry.result_types import Trial
+from radiograft.registry.training_types import Trial
 from radiograft.training.history import History
 from radiograft.training.search import results as search_results
 from radiograft.training.search.results import best_trial, make_trial

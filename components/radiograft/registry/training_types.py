@@ -1,0 +1,93 @@
+"""Types of the parts of metrics.json that describe training: curves, searches and comparisons."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from radiograft.registry.result_types import Estimate
+
+
+class CurvePoint(TypedDict):
+    """Linear probe of one layer. `auroc` is the validation mean over the labels that are estimable there."""
+
+    layer: str
+    channels: int
+    penalty: float
+    auroc: Estimate
+
+
+class ReducedCurvePoint(TypedDict):
+    """Linear probe of one layer after a dimensionality reduction, `pca`, `pls` or `lda`; `auroc` as in `CurvePoint`."""
+
+    layer: str
+    method: str
+    components: int
+    penalty: float
+    auroc: Estimate
+
+
+class RandomBaseline(TypedDict):
+    """AUROC of a linear classifier on the features of a pretrained and of a randomly initialized backbone."""
+
+    pretrained: Estimate
+    random: Estimate
+    n_images: int
+    n_patients: int
+    split: str
+
+
+class Trial(TypedDict):
+    """One training of a search.
+
+    Attributes:
+        overrides: the settings in which it differs from the other trials, such as `model_cut_off`.
+        trainable_weights: number of trained weights (scalars).
+        epochs: number of epochs that were run.
+        best_epoch: the epoch that was kept; 0 is the state before training.
+        metrics: validation metrics of the weights that were kept; their names begin with `val_`.
+    """
+
+    overrides: dict[str, bool | int | float | str]
+    trainable_weights: int
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, float]
+
+
+class BackboneCandidate(TypedDict):
+    """One backbone of a comparison.
+
+    Attributes:
+        backbone: its name.
+        trial: its fine-tuning from the best cut-off.
+        parameters: number of weights (scalars) of the network.
+        bytes: size of the SavedModel.
+        seconds_features, seconds_fine_tuning: duration of the last attempt of each stage.
+        curve: validation AUROC of a linear probe by layer, from input to output.
+    """
+
+    backbone: str
+    trial: Trial
+    parameters: int
+    bytes: int
+    seconds_features: float
+    seconds_fine_tuning: float
+    curve: list[tuple[str, float]]
+
+
+class ComparedBackbone(BackboneCandidate):
+    """A backbone with its mean validation AUROC over the estimable labels, and the best one's minus its own (paired).
+
+    The difference of the best one is None.
+    """
+
+    auroc: Estimate
+    difference: Estimate | None
+
+
+class BackboneComparison(TypedDict):
+    """Backbones trained on the same data, the best first, compared on the same validation images."""
+
+    backbones: list[ComparedBackbone]
+    n_images: int
+    n_patients: int
