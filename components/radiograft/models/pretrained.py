@@ -119,7 +119,8 @@ def fit_backbone(spec: BackboneSpec, file: WeightFile) -> FittedNetwork:
     variants = [_fit_variant(spec, file, layout) for layout in _layouts(spec, file)]
     if not variants:
         raise ValueError(
-            f"its tensors are named as in {SOURCES[file.order]}, but there is no name map from that to {spec.name}; "
+            f"its tensors have the names of {SOURCES[file.order]}, but there is no name map from {SOURCES[file.order]} "
+            f"to {spec.name}; "
             "give a file of Keras"
         )
     return min(variants, key=lambda fitted: fitted.fit.problems)
