@@ -13,7 +13,7 @@ from radiograft.explain.gallery import WORST_ERRORS, Call, Figure, draw_images
 from radiograft.metrics.class_decisions import UNKNOWN_CLASS, predict_classes, read_classes
 
 MAX_PAIRS = 4  # with images; keeps the page small
-MAX_LISTED = 10
+MAX_LISTED = 5  # the confusion matrix has all
 
 
 class ErrorPair(NamedTuple):

@@ -126,6 +126,7 @@ def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             f"{split}_{measure}/{label}": values[measure]
             for measure in MEASURES
             for label, values in metrics["labels"].items()
+            if not ("classes" in metrics and measure == "accuracy")  # of a class against the rest: high if it is rare
         }
         for tag, estimate in estimates.items():
             if estimate and estimate["value"] is not None:
