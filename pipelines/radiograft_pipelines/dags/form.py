@@ -29,6 +29,7 @@ GROUPS = {
     "image": "Images",
     "preprocess": "Preprocessing",
     "model": "Model",
+    "compare": "Comparison",
     "train": "Training",
     "evaluate": "Evaluation",
     "gate": "Promotion gate",

@@ -25,11 +25,11 @@ SCALARS = (bool, int, float, str)
 MAX_STATEMENTS = 10
 STAGES_IN_ORDER = (
     "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
-    "publish", "list_cut_offs", "choose_model",
+    "publish", "list_cut_offs", "list_backbones", "choose_backbone", "choose_model",
 )  # fmt: skip
 FOLDERS = {name: name for name in STAGES_IN_ORDER} | {
     **dict.fromkeys(("list_workers", "preprocess", "collect_shards"), "preprocess"),
-    **dict.fromkeys(("list_cut_offs", "choose_model"), "select_model"),
+    **dict.fromkeys(("list_cut_offs", "list_backbones", "choose_backbone", "choose_model"), "select_model"),
 }
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalog": dsl.Output[dsl.Dataset], "resolved_settings": dsl.Output[dsl.Markdown]},
@@ -72,6 +72,15 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "outcome": dsl.Output[dsl.Metrics],
     },
     "list_cut_offs": {"feature_model": dsl.Input[dsl.Model]},
+    "list_backbones": {},
+    "choose_backbone": {
+        "all_features": dsl.Input[list[dsl.Dataset]],
+        "feature_models": dsl.Input[list[dsl.Model]],
+        "models": dsl.Input[list[dsl.Model]],
+        "features": dsl.Output[dsl.Dataset],
+        "feature_model": dsl.Output[dsl.Model],
+        "model": dsl.Output[dsl.Model],
+    },
     "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
 }
 # Without Metrics and ClassificationMetrics, which KFP stores in an artifact's metadata.
@@ -83,15 +92,17 @@ READ_AS_FOLDERS = [
 SETTINGS = {"settings": str}
 RUN, ATTEMPT = {"run_id": str}, {"checkpoint_root": str, "run_id": str}
 SCALARS_OF: dict[str, dict[str, type]] = {
-    "ingest": {**RUN, "search": bool, **dict.fromkeys(FIELDS, str)},
+    "ingest": {**RUN, "pipeline": str, **dict.fromkeys(FIELDS, str)},
     "list_workers": SETTINGS,
     "preprocess": {**ATTEMPT, "worker": int, **SETTINGS},
     "collect_shards": SETTINGS,
-    "extract_features": {**ATTEMPT, "task_name": str, **SETTINGS},
-    "fine_tune": {**ATTEMPT, "task_name": str, "cut_off": str, **SETTINGS},
+    "extract_features": {**ATTEMPT, "task_name": str, "overrides": str, **SETTINGS},
+    "fine_tune": {**ATTEMPT, "task_name": str, "overrides": str, **SETTINGS},
     "evaluate": {**RUN, **SETTINGS},
     "publish": {**RUN, **SETTINGS},
     "list_cut_offs": SETTINGS,
+    "list_backbones": SETTINGS,
+    "choose_backbone": {},
     "choose_model": {},
 }
 every_stage = pytest.mark.parametrize("stage", STAGES_IN_ORDER)

@@ -94,7 +94,7 @@ def test_full_name_adds_prefix(short: str, full: str) -> None:
         ("bakbone", "unknown setting 'bakbone'; did you mean 'backbone' or 'backbones' or 'model_backbone'?"),
         (
             "data_lables",
-            "unknown setting 'data_lables'; did you mean 'data_labels' or 'data_table' or 'data_negatives'?",
+            "unknown setting 'data_lables'; did you mean 'data_labels' or 'data_table' or 'data_task'?",
         ),
         ("qqqqqq", "unknown setting 'qqqqqq'"),
     ],

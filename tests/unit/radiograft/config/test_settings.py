@@ -312,7 +312,7 @@ def test_all_settings_are_sorted_scalar_prefixed_and_documented() -> None:
     form = all_settings()
     assert list(form) == sorted(form)
     prefixes = {name.partition("_")[0] for name in form}
-    assert prefixes == {"data", "image", "model", "preprocess", "train", "evaluate", "gate", "publish"}
+    assert prefixes == {"data", "image", "model", "compare", "preprocess", "train", "evaluate", "gate", "publish"}
     assert all(type(field.default) in (bool, int, float, str) for field in form.values())
     assert all(len(field.metadata["help"]) > 10 for field in form.values())
 
@@ -348,6 +348,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "evaluate_bootstrap_samples": 1000,
         "evaluate_min_patients": 10,
         "evaluate_operating_point": "youden",
+        "evaluate_ordered_classes": False,
         "image_augmentation": "poster",
         "image_channels": "auto",
         "image_gray_range": "auto",
