@@ -21,6 +21,19 @@ MAX_MEMBERS = 32  # of an archive or array, which must be read from its beginnin
 IN_COLOR = " in color"  # end of the mode of an image, as the status of a row records it
 
 
+def stored_modes(channels: int) -> tuple[str, ...]:
+    """Returns the modes, as the status of a row records them, of images that need no conversion.
+
+    Args:
+        channels: of the model: 1 for gray, 3 for RGB.
+
+    Example:
+        >>> stored_modes(1), stored_modes(3)
+        (('L',), ('RGB', 'RGB in color'))
+    """
+    return ("L",) if channels == GRAY else ("RGB", f"RGB{IN_COLOR}")
+
+
 class ColorSample(NamedTuple):
     """The number of images of a sample, and how many of them are in color; both are 0 if none had to be examined."""
 

@@ -25,7 +25,7 @@ from radiograft.metrics.multilabel import evaluate_predictions
 from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
 from radiograft.registry.analysis_types import Calibration
 from radiograft.registry.result_types import Estimate, SplitMetrics
-from radiograft.registry.results import Analyses, EvaluationResults, PredictionResults
+from radiograft.registry.results import Analyses, DataSummary, EvaluationResults, PredictionResults
 from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint
 from radiograft.reporting.html import ReportSection
 from radiograft.training.cut_off_curve import CURVE, SCORES
@@ -82,10 +82,13 @@ def _interval_options(settings: Evaluate) -> tuple[int, int, int]:
 
 def exclusive_classes(settings: Evaluate, data: Shards) -> ExclusiveClasses | None:
     """Returns the majority class of training and whether the classes are ordered; None if labels are not exclusive."""
-    if data.task != MULTICLASS:
-        return None
-    positives = data.summary["splits"]["train"]["positives"]
-    return ExclusiveClasses(max(data.labels, key=positives.__getitem__), settings.evaluate_ordered_classes)
+    return describe_classes(data.summary, data.labels, settings) if data.task == MULTICLASS else None
+
+
+def describe_classes(summary: DataSummary, labels: Sequence[str], settings: Evaluate) -> ExclusiveClasses:
+    """Returns what the metrics of exclusive classes need, from the counts of a training or of a published version."""
+    positives = summary["splits"]["train"]["positives"]
+    return ExclusiveClasses(max(labels, key=positives.__getitem__), settings.evaluate_ordered_classes)
 
 
 def rows_to_analyze(data: Shards) -> pd.DataFrame:

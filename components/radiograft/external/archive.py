@@ -10,7 +10,8 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import did_you_mean
-from radiograft.data.catalog import Catalog, exclusion
+from radiograft.config.data import MULTICLASS
+from radiograft.data.catalog import Catalog, exclusion, label_column
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
@@ -24,6 +25,7 @@ from radiograft.utils.quoting import format_names, split_pair, split_quoted
 SEEN = "seen by the version in training or validation"
 SEEN_PATIENT = "of a patient seen by the version in training or validation"
 NOT_IN_TEST = "not in the official test split"
+OTHER_CLASS = "of none of the version's classes"
 
 
 class SeenImages(NamedTuple):
@@ -42,7 +44,8 @@ class Archive(NamedTuple):
     """The images of an archive that a version can be evaluated on.
 
     Attributes:
-        rows: catalog rows with the common labels, all in the split `test`.
+        rows: catalog rows with the common labels, all in the split `test`. If the classes are exclusive, these are all
+            classes of the version, and every image has exactly one.
         labels: the labels of version and archive.
         overlap: how many images were left out because the version has seen them.
         excluded: image_id and reason of all images and rows that were left out.
@@ -98,10 +101,12 @@ def read_archive(
     """Reads an archive with the reader of its format, without splits: all images are test images.
 
     Images that the version has seen in training or validation are left out, by their MD5. So are other images of their
-    patients, and if the archive is the version's own source, images of patients with the same id.
+    patients, and if the archive is the version's own source, images of patients with the same id. If the labels are
+    exclusive classes, images of none of them are left out.
 
     Args:
-        settings: format, source and policy; `data_labels` are the names by which the archive is read.
+        settings: format, source and policy; `data_labels` are the names by which the archive is read. With
+            `data_task=multiclass` the labels are exclusive classes.
         labels: the labels of the version.
         renamed: finding of the archive -> label of the version.
         seen: what the version was trained on.
@@ -110,7 +115,7 @@ def read_archive(
     Raises:
         FileNotFoundError: the source is missing.
         ValueError: the reader rejects the source, no label is common, the archive has no test split, a defect is set to
-            fail, or no image is left.
+            fail, an image has several exclusive classes, or no image is left.
     """
     with redact_names(private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), settings.findings())
@@ -119,17 +124,21 @@ def read_archive(
         source = deidentify(source)
     source = source._replace(findings=rename_findings(source.findings, renamed))
     common = _compare_labels(source, labels, renamed, named=not settings.deidentifies())
-    settings = dataclasses.replace(settings, data_labels=format_names(common["common"]))
+    exclusive = settings.data_task == MULTICLASS
+    settings = dataclasses.replace(settings, data_labels=format_names(labels if exclusive else common["common"]))
     data_filter = DataFilter(settings.policy())
     data_filter.add_excluded(source.excluded)
     rows, not_in_test = _choose_split(source.rows, official_test)
     rows = select_rows(rows, source.findings, settings, data_filter)
+    rows, of_other_class = _select_classes(rows, labels) if exclusive else (rows, exclusion([], OTHER_CLASS))
     rows, overlap, left_out = _without_seen(rows, source.uri, seen)
-    excluded = pd.concat([data_filter.excluded(), not_in_test, left_out], ignore_index=True)
+    excluded = pd.concat([data_filter.excluded(), not_in_test, of_other_class, left_out], ignore_index=True)
     if rows.empty:
         raise ValueError(f"the archive must hold usable images that the version has not seen, got none{_why(excluded)}")
     rows = rows.drop(columns="official").reset_index(drop=True)
-    catalog = Catalog(rows, tuple(common["common"]), excluded, source.uri)
+    if exclusive:
+        common = _classes_with_images(common, rows, labels)
+    catalog = Catalog(rows, settings.findings(), excluded, source.uri)
     notes = _notes(source, rows, settings)
     return Archive(rows, common, overlap, excluded, source.uri, catalog.fingerprint(), notes)
 
@@ -158,7 +167,7 @@ def _any_of(findings: pd.DataFrame) -> pd.Series[float]:
 
 
 def _compare_labels(source: Source, labels: Sequence[str], renamed: Mapping[str, str], *, named: bool) -> CommonLabels:
-    theirs = sorted({str(name) for name in source.findings} - {NO_FINDING})
+    theirs = sorted({str(name) for name in source.findings} - ({NO_FINDING} - set(labels)))
     common = [label for label in labels if label in theirs]
     others = [name for name in theirs if name not in common and len(name) <= MAX_CHARACTERS] if named else []
     if not common:
@@ -169,6 +178,24 @@ def _compare_labels(source: Source, labels: Sequence[str], renamed: Mapping[str,
         )
     missing = [label for label in labels if label not in theirs]
     return {"common": common, "version_only": missing, "archive_only": others, "renamed": dict(renamed)}
+
+
+def _select_classes(rows: pd.DataFrame, labels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the images that have exactly one of the version's classes, and those that have none, as exclusions."""
+    counts = rows[list(map(label_column, labels))].eq(1.0).sum(axis="columns")
+    if counts.gt(1).any():
+        raise ValueError(
+            f"the archive must have exclusive classes, as the version has, got {int(counts.gt(1).sum())} images of "
+            "several classes: correct their labels, or evaluate a version of independent labels"
+        )
+    return rows[counts.eq(1)], exclusion(rows["image_id"][counts.eq(0)], OTHER_CLASS)
+
+
+def _classes_with_images(common: CommonLabels, rows: pd.DataFrame, labels: Sequence[str]) -> CommonLabels:
+    """Returns the comparison of labels, in which a class without images counts as one that the archive lacks."""
+    present = [label for label in labels if rows[label_column(label)].eq(1.0).any()]
+    missing = [label for label in labels if label not in present]
+    return {**common, "common": present, "version_only": missing}
 
 
 def _choose_split(rows: pd.DataFrame, official_test: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -198,13 +225,14 @@ def _without_seen(rows: pd.DataFrame, source: str, seen: SeenImages) -> tuple[pd
 
 
 def _notes(source: Source, rows: pd.DataFrame, settings: Ingest) -> tuple[str, ...]:
-    named = has_public_views(settings)
+    named, exclusive = has_public_views(settings), settings.data_task == MULTICLASS
+    negative = [] if exclusive else settings.findings()  # images of other classes are left out, and are no negatives
     return (
         *source.notes,
         *row_checks.view_notes(source.rows["view"], settings.table_layout().views, named=named),
         *row_checks.duplicate_notes(rows.assign(official="test")),
         *row_checks.label_notes(source.findings, settings.findings()),
-        *contained_notes(source.findings, settings.findings(), named=not settings.deidentifies()),
+        *contained_notes(source.findings, negative, named=not settings.deidentifies()),
     )
 
 

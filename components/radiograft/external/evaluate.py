@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,19 +11,23 @@ import pandas as pd
 from pyarrow.lib import ArrowException
 
 from radiograft.config import Evaluate, Ingest
-from radiograft.data.catalog import summarize_exclusions
-from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
+from radiograft.config.data import MULTICLASS, MULTILABEL
+from radiograft.data.catalog import label_column, summarize_exclusions
+from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
 from radiograft.evaluation.champion import SEEN_IMAGES_FILE
-from radiograft.evaluation.results import compute_split_metrics
+from radiograft.evaluation.results import compute_split_metrics, describe_classes
 from radiograft.evaluation.subgroups import EvaluatedSplit
-from radiograft.external.archive import Archive, SeenImages, read_archive
+from radiograft.external.archive import OTHER_CLASS, Archive, SeenImages, read_archive
 from radiograft.external.comparison import compare_aurocs, measure_robustness
 from radiograft.external.prediction import ArchivePredictions, predict_archive
 from radiograft.external.report import render_external_report
 from radiograft.imaging.corruptions import DESIGN_SIZE
+from radiograft.imaging.geometry import GRAY
+from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
+from radiograft.registry.analysis_types import Calibration
 from radiograft.registry.external_results import SCHEMA_VERSION, ExternalResults
 from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.training import devices
@@ -38,7 +43,7 @@ class ExternalRequest(NamedTuple):
     Attributes:
         model, version: the published version.
         name: name of the external set.
-        ingest: format, source and policy of the archive.
+        ingest: format, source and policy of the archive. Whether its labels are exclusive follows from the version.
         evaluate: bootstrap samples and minimum number of patients.
         renamed: finding of the archive -> label of the version.
         official_test: use only the archive's own test split.
@@ -92,6 +97,27 @@ class _Version(NamedTuple):
     def split(self, split: str) -> pd.DataFrame:
         return self.predictions[self.predictions["split"] == split].reset_index(drop=True)
 
+    def evaluated_labels(self, archive: Archive) -> tuple[str, ...]:
+        """Returns the common labels, or all exclusive classes: their scores add up to 1 only together."""
+        return self.spec.labels if self.spec.is_exclusive else tuple(archive.labels["common"])
+
+    def internal_test(self, archive: Archive) -> pd.DataFrame:
+        """Returns the predictions on test, of exclusive classes those of the images whose class the archive has too."""
+        test, columns = self.split("test"), list(map(label_column, archive.labels["common"]))
+        if not self.spec.is_exclusive or not archive.labels["version_only"]:
+            return test
+        test = test[test[columns].eq(1.0).any(axis="columns")].reset_index(drop=True)
+        if test.empty:
+            common = ", ".join(archive.labels["common"])
+            raise ValueError(
+                f"the version's test split must hold images of a class of the archive, got none of {common}"
+            )
+        return test
+
+    def classes(self, settings: Evaluate) -> ExclusiveClasses | None:
+        """Returns the description of exclusive classes, with the majority class of the version's training images."""
+        return describe_classes(self.results["data"], self.spec.labels, settings) if self.spec.is_exclusive else None
+
 
 def evaluate_version(folder: Path, request: ExternalRequest) -> ExternalEvaluation:
     """Evaluates a version on an archive. Nothing is fitted on the archive.
@@ -106,6 +132,8 @@ def evaluate_version(folder: Path, request: ExternalRequest) -> ExternalEvaluati
         RuntimeError: GPUs were requested and are missing.
     """
     version, seed = _Version.read(folder), request.evaluate.train_seed
+    task = MULTICLASS if version.spec.is_exclusive else MULTILABEL
+    request = request._replace(ingest=dataclasses.replace(request.ingest, data_task=task))
     devices.make_reproducible(seed)
     archive = read_archive(
         request.ingest, version.spec.labels, request.renamed, version.seen, official_test=request.official_test
@@ -115,7 +143,7 @@ def evaluate_version(folder: Path, request: ExternalRequest) -> ExternalEvaluati
         predictor = Predictor(artifact.load_model(folder), strategy)
     predicted = predict_archive(
         archive.rows,
-        archive.labels["common"],
+        version.evaluated_labels(archive),
         version.spec,
         predictor,
         request.ingest.policy(),
@@ -129,15 +157,16 @@ def evaluate_version(folder: Path, request: ExternalRequest) -> ExternalEvaluati
 def _compute_results(
     request: ExternalRequest, version: _Version, archive: Archive, predicted: ArchivePredictions
 ) -> ExternalResults:
-    settings, labels = request.evaluate, tuple(archive.labels["common"])
+    settings, labels = request.evaluate, version.evaluated_labels(archive)
+    classes, test = version.classes(settings), version.internal_test(archive)
     samples, seed = settings.evaluate_bootstrap_samples, settings.train_seed
     thresholds = {label: value for label, value in (version.spec.thresholds or {}).items() if label in labels}
-    metrics = compute_split_metrics(settings, predicted.predictions, labels, thresholds)
-    internal = compute_split_metrics(settings, version.split("test"), labels, thresholds)
+    metrics = compute_split_metrics(settings, predicted.predictions, labels, thresholds, classes)
+    internal = compute_split_metrics(settings, test, labels, thresholds, classes)
     estimable = metrics["mean"]["labels"]
     on_both = [label for label in estimable if label in internal["mean"]["labels"]]
     rows = predicted.rows.assign(uri="") if request.ingest.data_format == "folders" else predicted.rows
-    evaluated = EvaluatedSplit(predicted.predictions, rows, thresholds, labels)
+    evaluated = EvaluatedSplit(predicted.predictions, rows, thresholds, labels, classes)
     found_shortcuts = shortcuts.find_shortcuts(rows, evaluated, estimable)
     found_confounders = confounders.find_confounders(rows, labels)
     return {
@@ -154,8 +183,8 @@ def _compute_results(
         "thresholds": thresholds,
         "metrics": metrics,
         "internal": internal,
-        "comparison": compare_aurocs(version.split("test"), predicted.predictions, on_both, samples, seed),
-        "calibration": calibration.calibrate(version.split("validation"), predicted.predictions, estimable),
+        "comparison": compare_aurocs(test, predicted.predictions, on_both, samples, seed),
+        "calibration": _calibrate(version, predicted, estimable),
         "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
         "shortcuts": found_shortcuts,
         "confounders": found_confounders,
@@ -173,6 +202,13 @@ def _compute_results(
     }
 
 
+def _calibrate(version: _Version, predicted: ArchivePredictions, estimable: list[str]) -> Calibration:
+    parts = version.split("validation"), predicted.predictions
+    if version.spec.is_exclusive:
+        return class_calibration.calibrate_classes(*parts, version.spec.labels, estimable)
+    return calibration.calibrate(*parts, estimable)
+
+
 def _warnings(
     request: ExternalRequest, version: _Version, archive: Archive, predicted: ArchivePredictions
 ) -> list[str]:
@@ -181,7 +217,14 @@ def _warnings(
         warnings.append("the archive is the version's own data source: internal and external images may be the same")
     if archive.labels["version_only"]:
         missing = ", ".join(archive.labels["version_only"])
-        warnings.append(f"not evaluated, because the archive has no such finding: {missing}")
+        warnings.append(
+            f"the archive has no images of {missing}: they stay among the classes that can be predicted, with the "
+            "probabilities as they are, and the internal metrics are those of test images of the other classes"
+            if version.spec.is_exclusive
+            else f"not evaluated, because the archive has no such finding: {missing}"
+        )
+    if unknown := int(archive.excluded["reason"].eq(OTHER_CLASS).sum()):
+        warnings.append(f"{unknown:,} images {OTHER_CLASS} were left out")
     if any(archive.overlap.values()):
         warnings.append(
             f"{archive.overlap['seen_images']:,} images that the version has seen in training or validation and "
@@ -192,7 +235,8 @@ def _warnings(
             f"the severities of the corruptions were chosen for {DESIGN_SIZE} pixels, and the model sees "
             f"{version.spec.image_size}"
         )
-    modes = [f"{count:,} images were {mode}" for mode, count in predicted.modes.items()]
+    target = "grayscale" if version.spec.channels == GRAY else "RGB"
+    modes = [f"{count:,} images were {mode} and were converted to {target}" for mode, count in predicted.modes.items()]
     return [*warnings, *modes]
 
 

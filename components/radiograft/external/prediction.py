@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from radiograft.config.data_policy import DataPolicy
 from radiograft.data.catalog import exclusion, prediction_frame
+from radiograft.data.color import stored_modes
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.files import sort_for_reading
 from radiograft.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -43,7 +44,7 @@ class ArchivePredictions(NamedTuple):
         predictions: rows with the columns of `prediction_frame`, in the same order.
         corrupted: predictions for the corrupted images, in the same order.
         excluded: image_id and reason of the images that were not predicted.
-        modes: number of images by Pillow mode, gray ones excepted.
+        modes: number of images by Pillow mode, of those that were converted for the model.
     """
 
     rows: pd.DataFrame
@@ -71,7 +72,7 @@ class _Images:
                 self.reasons[str(row.image_id)] = status.reasons[0]
                 continue
             self.used.append(position)
-            self.modes[status.mode] += status.mode not in ("", "L")
+            self.modes[status.mode] += status.mode not in ("", *stored_modes(self._target.channels))
             yield str(row.md5), loaded.image
 
 

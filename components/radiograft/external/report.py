@@ -10,6 +10,7 @@ from radiograft.external.archive import Archive
 from radiograft.external.prediction import ArchivePredictions
 from radiograft.metrics.multilabel import roc_curve
 from radiograft.registry.external_results import ExternalResults, Robustness
+from radiograft.reporting.classes import ClassRow, class_rows
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount, render_report
 from radiograft.reporting.html import ReportSection, format_number
 from radiograft.reporting.plots import robustness_svg
@@ -65,7 +66,21 @@ def render_external_report(results: ExternalResults, archive: Archive, predicted
 
 
 def describe_loss(results: ExternalResults) -> str:
-    """Returns the loss of AUROC from the version's test split to the external set, as a sentence."""
+    """Returns the loss of AUROC from the version's test split to the external set, and of exclusive classes both
+    accuracies, as sentences."""
+    return " ".join(filter(None, [_describe_auroc(results), _describe_accuracy(results)]))
+
+
+def _describe_accuracy(results: ExternalResults) -> str:
+    inside, outside = class_rows(results["internal"]), class_rows(results["metrics"])
+    if not outside:
+        return ""
+    values = [format_number(rows[0].estimate["value"]) for rows in (inside, outside)]
+    baseline = format_number(outside[0].baseline["value"])
+    return f"Accuracy {values[0]} on the test split, {values[1]} on {PLACE}, where the baseline has {baseline}."
+
+
+def _describe_auroc(results: ExternalResults) -> str:
     mean = results["comparison"]["mean"]
     if mean is None:
         return "The loss of AUROC is not estimable, because no label is estimable on both sets."
@@ -81,7 +96,7 @@ def _sections(results: ExternalResults) -> list[ReportSection]:
     min_patients = int(results["settings"]["evaluate_min_patients"])
     robustness = results["robustness"]
     return [
-        ReportSection("external.html.j2", {**results, "measures": MEASURES}),
+        ReportSection("external.html.j2", {**results, "measures": MEASURES, "class_rows": _class_rows(results)}),
         *([_robustness_section(robustness)] if robustness else []),
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], PLACE, min_patients),
@@ -90,6 +105,11 @@ def _sections(results: ExternalResults) -> list[ReportSection]:
         ),
         confounders.confounder_section(results["confounders"], PLACE),
     ]
+
+
+def _class_rows(results: ExternalResults) -> list[tuple[ClassRow, ClassRow]]:
+    """Returns the metrics of exclusive classes on the version's test split and on the external set."""
+    return list(zip(class_rows(results["internal"]), class_rows(results["metrics"]), strict=True))
 
 
 def _robustness_section(robustness: Robustness) -> ReportSection:

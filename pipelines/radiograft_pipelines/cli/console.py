@@ -65,5 +65,9 @@ def format_metric(value: float | None) -> str:
 
 
 def format_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Formats a value with its confidence interval."""
-    return "not estimable" if value is None else f"{format_metric(value)} ({format_metric(low)}-{format_metric(high)})"
+    """Formats a value with its confidence interval, if it has one."""
+    if value is None:
+        return "not estimable"
+    return (
+        format_metric(value) if low is None else f"{format_metric(value)} ({format_metric(low)}-{format_metric(high)})"
+    )

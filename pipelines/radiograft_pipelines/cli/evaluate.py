@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = Ingest.__dataclass_fields__["data_format"]
 # Taken from the version, so that the intervals of both sets are computed in one way.
-FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "train_seed")
+FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "evaluate_ordered_classes", "train_seed")
 
 
 @click.command()
@@ -153,7 +153,8 @@ def _build_request(
         **values,
         **{key: text for key, text in given.items() if text},
     }
-    data.pop("gate_min_auroc", None)  # names labels of a training
+    for name in ("gate_min_auroc", "data_task"):  # the first names labels of a training, the second is the version's
+        data.pop(name, None)
     recorded = json.loads((version / "lineage.json").read_bytes()).get("settings", {})
     kept = {key: recorded[key] for key in FROM_VERSION if key in recorded}
     return ExternalRequest(
@@ -196,6 +197,8 @@ def _to_json(results: ExternalResults) -> bytes:
 
 
 def _print_results(results: ExternalResults) -> None:
+    from radiograft.external.archive import OTHER_CLASS
+
     table = Table("label", "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False)
     comparison = results["comparison"]
     rows = dict(comparison["labels"])
@@ -205,12 +208,17 @@ def _print_results(results: ExternalResults) -> None:
         estimates = (row["internal"], row["external"], row["loss"])
         table.add_row(label, *(format_interval(each["value"], each["low"], each["high"]) for each in estimates))
     console.print(table)
+    if "classes" in results["metrics"]:
+        _print_classes(results)
     labels, overlap, metrics = results["labels"], results["overlap"], results["metrics"]
     click.echo(f"{metrics['n_images']:,} external images of {metrics['n_patients']:,} patients")
     click.echo(f"evaluated labels: {', '.join(labels['common'])}")
     for side, names in (("version", labels["version_only"]), ("archive", labels["archive_only"])):
         if names:
             click.echo(f"only the {side} has: {', '.join(names[:30])}")
+    for group in results["excluded"]:
+        if group["reason"] == OTHER_CLASS:
+            click.echo(f"left out: {group['count']:,} images {OTHER_CLASS}")
     if any(overlap.values()):
         click.echo(
             f"left out: {overlap['seen_images']:,} images seen in training or validation, "
@@ -218,6 +226,17 @@ def _print_results(results: ExternalResults) -> None:
         )
     if results["robustness"]:
         _print_robustness(results["robustness"])
+
+
+def _print_classes(results: ExternalResults) -> None:
+    """Prints the metrics of exclusive classes on both sets, each beside its baseline."""
+    from radiograft.reporting.classes import class_rows
+
+    table = Table("metric", "internal test", "baseline", "external", "baseline", box=None, pad_edge=False)
+    for inside, outside in zip(class_rows(results["internal"]), class_rows(results["metrics"]), strict=True):
+        values = (inside.estimate, inside.baseline, outside.estimate, outside.baseline)
+        table.add_row(inside.name, *(format_interval(each["value"], each["low"], each["high"]) for each in values))
+    console.print(table)
 
 
 def _print_robustness(robustness: Mapping[str, Any]) -> None:

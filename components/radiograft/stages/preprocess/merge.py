@@ -25,7 +25,7 @@ from radiograft.data.quality.filter import DataFilter
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.files import Shard, plan_shards
-from radiograft.imaging.geometry import GRAY, ImageInput, as_range, boxes_in_square
+from radiograft.imaging.geometry import ImageInput, as_range, boxes_in_square
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +154,7 @@ def _describe(
         ValueError: as `check_classes`.
     """
     excluded = pd.concat([catalog.excluded, data_filter.excluded()], ignore_index=True)
-    stored_as_they_are = ["L"] if target.channels == GRAY else ["RGB", f"RGB{color.IN_COLOR}"]
-    converted = modes[~modes.isin(["", *stored_as_they_are])].value_counts().sort_index()
+    converted = modes[~modes.isin(["", *color.stored_modes(target.channels)])].value_counts().sort_index()
     totals = {
         "labels": list(catalog.labels),
         "task": catalog.task,

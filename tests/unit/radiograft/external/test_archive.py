@@ -10,6 +10,7 @@ import pytest
 from radiograft.config import Ingest
 from radiograft.external.archive import (
     NOT_IN_TEST,
+    OTHER_CLASS,
     SEEN,
     SEEN_PATIENT,
     Archive,
@@ -126,3 +127,55 @@ def test_parse_renamed_invalid_text_raises(text: str, message: str) -> None:
 def test_names_to_read_replaces_renamed_labels() -> None:
     assert names_to_read(["Mass", "Edema"], {"wet, lung": "Edema"}) == '"wet, lung",Mass'
     assert names_to_read(["Mass", "Edema"], {}) == "Mass,Edema"
+
+
+def read_classes(place: Path, table: str, labels: list[str], renamed: dict[str, str] | None = None) -> Archive:
+    """Reads a table of images as exclusive classes."""
+    names = [line.split(",")[0] for line in table.splitlines()[1:]]
+    put({"table.csv": table.encode(), **{name: name.encode() for name in names}}, str(place))
+    settings = Ingest(
+        data_format="table",
+        data_source=str(place / "table.csv"),
+        data_table="image=image,label=class",
+        data_labels=names_to_read(labels, renamed or {}),
+        data_task="multiclass",
+    )
+    return read_archive(settings, labels, renamed or {}, NOTHING, official_test=False)
+
+
+def test_read_archive_exclusive_classes_image_of_other_class_is_left_out_and_counted(tmp_path: Path) -> None:
+    archive = read_classes(
+        tmp_path, "image,class\na.png,nevus\nb.png,melanoma\nc.png,wart\nd.png,wart\n", ["melanoma", "nevus"]
+    )
+    assert archive.rows["image_id"].tolist() == ["a.png", "b.png"]
+    assert archive.rows["label:melanoma"].tolist() == [0.0, 1.0]
+    assert archive.rows["label:nevus"].tolist() == [1.0, 0.0]
+    assert archive.labels["archive_only"] == ["wart"]
+    assert archive.excluded.set_index("image_id")["reason"].to_dict() == {"c.png": OTHER_CLASS, "d.png": OTHER_CLASS}
+
+
+def test_read_archive_exclusive_class_without_images_stays_a_column_of_zeros(tmp_path: Path) -> None:
+    archive = read_classes(tmp_path, "image,class\na.png,nevus\nb.png,melanoma\n", ["melanoma", "keratosis", "nevus"])
+    assert archive.labels["common"] == ["melanoma", "nevus"]
+    assert archive.labels["version_only"] == ["keratosis"]
+    assert archive.rows["label:keratosis"].tolist() == [0.0, 0.0]
+
+
+def test_read_archive_several_findings_of_one_exclusive_class_are_merged(tmp_path: Path) -> None:
+    renamed = {"junctional": "nevus", "dermal": "nevus"}
+    table = "image,class\na.png,junctional\nb.png,dermal\nc.png,melanoma\n"
+    archive = read_classes(tmp_path, table, ["melanoma", "nevus"], renamed)
+    assert archive.rows["label:nevus"].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_read_archive_no_finding_may_be_an_exclusive_class(tmp_path: Path) -> None:
+    archive = read_classes(tmp_path, "image,class\na.png,No Finding\nb.png,Pneumonia\n", ["No Finding", "Pneumonia"])
+    assert archive.labels["common"] == ["No Finding", "Pneumonia"]
+    assert archive.rows["label:No Finding"].tolist() == [1.0, 0.0]
+
+
+def test_read_archive_image_of_several_exclusive_classes_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must have exclusive classes, as the version has, got 1 images of several"):
+        read_classes(
+            tmp_path, "image,class\na.png,nevus\nb.png,melanoma|nevus\nc.png,melanoma\n", ["melanoma", "nevus"]
+        )

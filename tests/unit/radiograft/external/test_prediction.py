@@ -102,3 +102,15 @@ def test_predict_archive_no_usable_image_raises(network: Path, tmp_path: Path) -
     rows = catalog(tmp_path, {"blank.png": encode(np.full((SIZE, SIZE), 90, np.uint8))})
     with pytest.raises(ValueError, match="must hold images that can be used, got none of 1"):
         predict_archive(rows, ["Mass"], spec, predictor, DataPolicy())
+
+
+def test_predict_archive_color_images_are_converted_for_gray_model_and_counted(
+    network: Path, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    spec, predictor = load(network)
+    same_channels = np.repeat(pixels[0][..., np.newaxis], 3, axis=-1)
+    rows = catalog(tmp_path, {"color.png": encode(same_channels), "gray.png": encode(pixels[0])})
+    predicted = predict_archive(rows, ["Mass"], spec, predictor, DataPolicy())
+    assert predicted.modes == {"RGB": 1}
+    color, gray = predicted.predictions["score:Mass"]
+    assert color == pytest.approx(gray, abs=1e-5)
