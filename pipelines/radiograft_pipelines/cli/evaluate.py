@@ -153,8 +153,8 @@ def _build_request(
         **values,
         **{key: text for key, text in given.items() if text},
     }
-    for name in ("gate_min_auroc", "data_task"):  # the first names labels of a training, the second is the version's
-        data.pop(name, None)
+    data.pop("gate_min_auroc", None)  # names labels of a training
+    data.pop("data_task", None)  # is the version's
     recorded = json.loads((version / "lineage.json").read_bytes()).get("settings", {})
     kept = {key: recorded[key] for key in FROM_VERSION if key in recorded}
     return ExternalRequest(
