@@ -57,6 +57,8 @@ ARTIFACTS = {
     "mlpipeline_ui_metadata": "Card for the KFP UI: how to open TensorBoard, and full Kubeflow's button for it.",
     "version": "Manifest of the published version.",
     "outcome": "Number of the version, and whether it went into production.",
+    "all_features": "Features of each backbone.",
+    "feature_models": "Feature-extraction model of each backbone.",
 }
 PARAMETERS = {
     "run_id": "ID of the pipeline run.",
