@@ -50,7 +50,8 @@ def evaluate_classes(
     Example:
         >>> scores = [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.4, 0.3, 0.3]]
         >>> classes = ExclusiveClasses("nv")
-        >>> evaluate_classes([0, 1, 2], scores, ["a", "b", "c"], ["nv", "mel", "bcc"], classes, 0, 0)["confusion"]
+        >>> metrics = evaluate_classes([0, 1, 2], scores, ["a", "b", "c"], ["nv", "mel", "bcc"], classes, 0, 0)
+        >>> metrics["confusion"]
         [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
     """
     codes = encode_patients(patients)
