@@ -30,8 +30,10 @@ def test_table_shows_each_seed_and_the_spread() -> None:
         "| 1 | 0.990 (0.980 to 1.000) | 0.970 (0.960 to 0.980) | 0.800 (0.780 to 0.820) | 0.625 |",
         "| mean ± standard deviation | 0.990 ± 0.000 | 0.960 ± 0.014 | 0.850 ± 0.071 | 0.625 ± 0.000 |",
         "",
-        "524 validation images of 524 patients, 624 test images of 624 patients (seed 0); 95% intervals from resampled "
-        "patients.",
+        (
+            "524 validation images of 524 patients, 624 test images of 624 patients (seed 0); 95% intervals from resampled "
+            "patients."
+        ),
     ]
 
 
