@@ -57,16 +57,17 @@ ARTIFACTS = {
     "mlpipeline_ui_metadata": "Card for the KFP UI: how to open TensorBoard, and full Kubeflow's button for it.",
     "version": "Manifest of the published version.",
     "outcome": "Number of the version, and whether it went into production.",
+    "all_features": "Features of each backbone.",
+    "feature_models": "Feature-extraction model of each backbone.",
 }
 PARAMETERS = {
     "run_id": "ID of the pipeline run.",
     "checkpoint_root": "Registry URI; checkpoints go to `_checkpoints/` below it.",
     "task_name": "Name under which a retried pod finds its checkpoints.",
     "worker": "Number of this worker, from 0.",
-    "cut_off": "Cut-off of this trial; empty for that of the settings.",
-    "search": "Whether the run is a cut-off search.",
+    "pipeline": "Name of the pipeline that runs.",
     "settings": "The stage's settings as JSON; for ingest, a preset or the URI of a settings file.",
-    "overrides": "Settings as `name=value`, separated by commas or lines.",
+    "overrides": "Settings as `name=value`, separated by commas; those of the trial in a search.",
 }
 SETTINGS_OF: dict[str, type[Settings]] = {
     "preprocess": Preprocess,
@@ -78,7 +79,8 @@ SETTINGS_OF: dict[str, type[Settings]] = {
 RETURNS = {
     "ingest": "Whether data or settings changed since the production version; `retraining` trains only then.",
     "list_workers": "Numbers of the workers, one per pod.",
-    "list_cut_offs": "Names of the candidate cut-off layers.",
+    "list_cut_offs": "The overrides of each trial: its cut-off.",
+    "list_backbones": "The overrides of each trial: its backbone and cut-off.",
 }
 
 

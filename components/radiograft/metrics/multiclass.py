@@ -50,8 +50,9 @@ def evaluate_classes(
     Example:
         >>> scores = [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.4, 0.3, 0.3]]
         >>> classes = ExclusiveClasses("nv")
-        >>> evaluate_classes([0, 1, 2], scores, ["a", "b", "c"], ["nv", "mel", "bcc"], classes, 0, 0)["confusion"]
-        [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+        >>> metrics = evaluate_classes([0, 1, 2], scores, ["a", "b", "c"], ["nv", "mel", "bcc"], classes, 0, 0)
+        >>> round(metrics["accuracy"]["value"], 3)
+        0.667
     """
     codes = encode_patients(patients)
     decided = decide_classes(truth, scores, codes, names, classes, min_patients)

@@ -45,13 +45,16 @@ def choose_backbone(
     from radiograft.stages.select_model import task
     from radiograft.training.search.comparison import BackboneTrial
 
-    trials = [
-        BackboneTrial(*(Path(artifact.path) for artifact in artifacts))
-        for artifacts in zip(all_features, feature_models, models, strict=True)
-    ]
-    chosen = BackboneTrial(Path(features.path), Path(feature_model.path), Path(model.path))
-    with stage("choose_backbone", *map(str, chosen), reads=map(str, [folder for trial in trials for folder in trial])):
-        task.select_backbone(trials, chosen)
+    with stage(
+        "choose_backbone",
+        features.path,
+        feature_model.path,
+        model.path,
+        reads=[artifact.path for artifact in (*all_features, *feature_models, *models)],
+    ):
+        folders = zip(all_features, feature_models, models, strict=True)
+        trials = [BackboneTrial(*(Path(artifact.path) for artifact in trial)) for trial in folders]
+        task.select_backbone(trials, BackboneTrial(Path(features.path), Path(feature_model.path), Path(model.path)))
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
