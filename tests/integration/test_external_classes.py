@@ -125,6 +125,8 @@ def test_evaluate_archive_with_other_classes_and_gray_images(published: Publishe
     assert "always right, the most frequent class in training" in page
     assert "are neither removed nor redistributed" in page
     assert "Threshold" not in page
+    assert "15 external images from 15 patients: the highest score" in page
+    assert "15 test images" not in page
     (record,) = external.read_records(str(published.folder / "registry"), MODEL, 1)
     assert (record.labels, record.n_images) == (["left", "right"], 15)
     assert record.auroc["value"] == results["comparison"]["mean"]["external"]["value"]
