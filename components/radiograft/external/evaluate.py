@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from radiograft.imaging.corruptions import DESIGN_SIZE
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
+from radiograft.registry import production
 from radiograft.registry.external_results import SCHEMA_VERSION, ExternalResults
 from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.training import devices
@@ -145,7 +145,7 @@ def _compute_results(
         "model": request.model,
         "version": request.version,
         "name": request.name,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": production.utc_now(),
         "source": archive.source,
         "fingerprint": archive.fingerprint,
         "settings": _settings(request),
