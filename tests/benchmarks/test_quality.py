@@ -23,17 +23,18 @@ def row(seed: int, auroc: float, accuracy: float) -> dict[str, Any]:
 
 
 def test_table_shows_each_seed_and_the_spread() -> None:
-    assert table([row(0, 0.95, 0.9), row(1, 0.97, 0.8)]) == [
+    *lines, caption = table([row(0, 0.95, 0.9), row(1, 0.97, 0.8)])
+    assert caption == (
+        "524 validation images of 524 patients, 624 test images of 624 patients (seed 0); 95% intervals from resampled "
+        "patients."
+    )
+    assert lines == [
         "| seed | validation AUROC | test AUROC | test accuracy | majority-class baseline |",
         "|---|---|---|---|---|",
         "| 0 | 0.990 (0.980 to 1.000) | 0.950 (0.940 to 0.960) | 0.900 (0.880 to 0.920) | 0.625 |",
         "| 1 | 0.990 (0.980 to 1.000) | 0.970 (0.960 to 0.980) | 0.800 (0.780 to 0.820) | 0.625 |",
         "| mean ± standard deviation | 0.990 ± 0.000 | 0.960 ± 0.014 | 0.850 ± 0.071 | 0.625 ± 0.000 |",
         "",
-        (
-            "524 validation images of 524 patients, 624 test images of 624 patients (seed 0); 95% intervals from resampled "
-            "patients."
-        ),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
+from radiograft.registry import production
 from radiograft.registry.analysis_types import Calibration
 from radiograft.registry.external_results import SCHEMA_VERSION, ExternalResults
 from radiograft.registry.results import EvaluationResults, read_results
@@ -174,7 +174,7 @@ def _compute_results(
         "model": request.model,
         "version": request.version,
         "name": request.name,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": production.utc_now(),
         "source": archive.source,
         "fingerprint": archive.fingerprint,
         "settings": _settings(request),
