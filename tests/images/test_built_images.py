@@ -96,7 +96,7 @@ def _executor_input() -> dict[str, object]:
     catalog = {"name": "catalog", "type": {"schemaTitle": "system.Dataset"}, "uri": "/tmp/out/catalog"}
     page = {"name": "resolved_settings", "type": {"schemaTitle": "system.Markdown"}, "uri": "/tmp/out/settings"}
     return {
-        "inputs": {"parameterValues": {"run_id": "run-1", "search": False, **fill_form(settings)}},
+        "inputs": {"parameterValues": {"run_id": "run-1", "pipeline": "transfer_learning", **fill_form(settings)}},
         "outputs": {
             "artifacts": {"catalog": {"artifacts": [catalog]}, "resolved_settings": {"artifacts": [page]}},
             "parameters": {
