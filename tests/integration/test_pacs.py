@@ -14,6 +14,7 @@ import pytest
 
 from radiograft import storage
 from radiograft.config import Ingest, Preprocess
+from radiograft.data.color import sample_colors
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.sources.dicom import radiographs
 from radiograft.data.sources.listing import list_source
@@ -120,11 +121,12 @@ def test_decode_rows_of_pacs_gives_pixels_of_files(pacs: str, from_files: Ingest
 
 
 def test_choose_input_of_pacs_sends_no_request(pacs: str, from_files: Ingest) -> None:
-    """Fails if hundreds of images are downloaded to look for 16-bit PNG files."""
+    """Fails if images are downloaded to look for 16-bit PNG files or for color."""
     with line_to(f"http://{pacs}") as line:
         rows = ingest.build_catalog(from_pacs(from_files, line.endpoint.removeprefix("http://"))).rows
         line.requests.clear()
-        assert preprocess.choose_input(Preprocess(image_size=32), rows) == ImageInput(32, "stretch", None)
+        channels = sample_colors(rows).channels
+        assert preprocess.choose_input(Preprocess(image_size=32), rows, channels) == ImageInput(32, "stretch", None)
         assert line.requests == []
 
 

@@ -61,8 +61,12 @@ def sample_colors(rows: pd.DataFrame) -> ColorSample:
 
 
 def _sample(rows: pd.DataFrame) -> Iterator[str | bytes | np.ndarray]:
-    """Yields the URIs of files, the contents of members, and the pixels of rows of arrays."""
+    """Yields the URIs of files, the contents of members, and the pixels of rows of arrays.
+
+    Of a PACS nothing is downloaded for it: only its radiographs are read.
+    """
     uris = rows.sort_values(["md5", "image_id"])["uri"]
+    uris = uris[~uris.map(storage.is_dicomweb).astype(bool)]
     members = [uri for uri in uris if archive.MEMBER_URI.fullmatch(uri)]
     arrays = [npz_archive.parse_row_uri(uri) for uri in uris if npz_archive.ROW_URI.fullmatch(uri)]
     files = uris[~uris.isin({*members, *(npz_archive.row_uri(*place) for place in arrays)})]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft.config.data import AUTO, BINARY, MULTICLASS, MULTILABEL
+from radiograft.config.data import AUTO, BINARY, FINDINGS, MULTICLASS, MULTILABEL
 from radiograft.data.sources.base import most_frequent_findings
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.quoting import format_names
@@ -41,7 +41,7 @@ def resolve_task(requested: str, truth: pd.DataFrame, findings: pd.DataFrame, *,
     """Returns the task that the setting `data_task` selects for these labels.
 
     `auto` selects `binary` for a single label, `multiclass` if every image has exactly one of the labels, and otherwise
-    `multilabel`.
+    `multilabel`. The 14 findings of ChestX-ray14 are always `multilabel`, also if a small sample has no pair of them.
 
     Args:
         requested: the setting.
@@ -59,6 +59,8 @@ def resolve_task(requested: str, truth: pd.DataFrame, findings: pd.DataFrame, *,
         return TaskChoice(requested, f"data_task={requested}")
     if truth.shape[1] == 1:
         return TaskChoice(BINARY, f"{truth.columns[0]} is the only label")
+    if set(truth.columns) == set(FINDINGS):
+        return TaskChoice(MULTILABEL, "the findings of ChestX-ray14 occur together")
     counts = {"several of the labels": several, "none of the labels": none, "partly unknown labels": unknown}
     found = ", ".join(f"with {what}: {int(rows.sum())}" for what, rows in counts.items() if rows.any())
     if found:

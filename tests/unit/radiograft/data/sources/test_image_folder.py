@@ -104,8 +104,8 @@ def test_build_catalog_patient_in_two_splits_raises(tmp_path: str) -> None:
 
 def test_build_catalog_unknown_class_raises_with_known_classes(tmp_path: str) -> None:
     uri = put(KAGGLE, f"{tmp_path}/kaggle")
-    for labels in ("Mass", "all"):
-        with pytest.raises(ValueError, match=r"must be findings of the dataset \(Pneumonia\), got"):
+    for labels, known in (("Mass", "Pneumonia"), ("all", "No Finding, Pneumonia")):
+        with pytest.raises(ValueError, match=rf"must be findings of the dataset \({known}\), got"):
             task.build_catalog(Ingest(data_format="folders", data_source=uri, data_labels=labels))
 
 
