@@ -91,8 +91,8 @@ def class_weights(truth: np.ndarray, balanced: bool) -> np.ndarray:
         balanced: whether to balance the classes.
 
     Example:
-        >>> class_weights(np.float32([[1, 0], [1, 0], [1, 0], [0, 1]]), balanced=True).round(3).tolist()
-        [0.667, 2.0]
+        >>> class_weights(np.eye(3, dtype="float32")[[0, 0, 0, 0, 1, 2]], balanced=True).tolist()
+        [0.5, 2.0, 2.0]
     """
     if not balanced:
         return np.ones(truth.shape[1], dtype="float32")

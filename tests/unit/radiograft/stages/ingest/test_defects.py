@@ -180,9 +180,8 @@ def test_patient_ids_merges_only_equal_numbers(ids: list[str]) -> None:
 @pytest.mark.parametrize(
     "name", ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt", "BBox_List_2017.csv"]
 )
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_build_catalog_nih_file_not_utf8_raises(tmp_path: Path, name: str, encoding: str) -> None:
-    content = (nih_files().get(name, b"Image Index,Finding Label\n").decode() + "\xe9").encode(encoding)
+def test_build_catalog_nih_file_not_utf8_raises(tmp_path: Path, name: str) -> None:
+    content = (nih_files().get(name, b"Image Index,Finding Label\n").decode() + "\xe9").encode("latin-1")
     with pytest.raises(
         ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got invalid bytes at \d+; save it as"
     ):
