@@ -186,3 +186,15 @@ def test_build_catalog_nih_file_not_utf8_raises(tmp_path: Path, name: str) -> No
         ValueError, match=rf"^{re.escape(name)} must be UTF-8 text, got invalid bytes at \d+; save it as"
     ):
         task.build_catalog(half_validating(put(nih_files() | {name: content}, str(tmp_path))))
+
+
+@pytest.mark.parametrize("name", ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"])
+def test_build_catalog_nih_file_in_utf16_is_read(tmp_path: Path, name: str) -> None:
+    """Excel's "Unicode text" is UTF-16."""
+    files = nih_files()
+    other = files | {name: files[name].decode().encode("utf-16")}
+    catalogs = [
+        task.build_catalog(half_validating(put(content, str(tmp_path / folder))))
+        for folder, content in (("utf8", files), ("utf16", other))
+    ]
+    assert catalogs[0].fingerprint() == catalogs[1].fingerprint()
