@@ -96,8 +96,8 @@ def settings_page() -> str:
         "All others are set in its field `overrides`, or in the file that its field `settings` names.",
         "",
     ]
-    for prefix, title in GROUPS.items():
-        fields = [field for name, field in all_settings().items() if name.partition("_")[0] == prefix]
+    for title, prefixes in GROUPS.items():
+        fields = [field for name, field in all_settings().items() if name.partition("_")[0] in prefixes]
         lines += [f"## {title}", "", *_fields_table(fields), ""]
     lines += ["## Nested settings", "", "Some settings hold several values: `name=value,name=value`.", ""]
     for name, nested in NESTED_SETTINGS.items():

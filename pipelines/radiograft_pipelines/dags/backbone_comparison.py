@@ -49,7 +49,7 @@ def train_backbones(
     name="radiograft-backbone-comparison",
     display_name="Radiograft: backbone comparison",
     description=describe_pipeline(
-        "Transfer learning for medical images: trains several backbones (`compare_backbones`) and publishes the best."
+        "Transfer learning for medical images: trains several backbones and publishes the best."
     ),
 )
 @pipeline_with_form

@@ -24,16 +24,14 @@ FIELD_HELP = {
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
 }
-GROUPS = {
-    "data": "Data",
-    "image": "Images",
-    "preprocess": "Preprocessing",
-    "model": "Model",
-    "compare": "Comparison",
-    "train": "Training",
-    "evaluate": "Evaluation",
-    "gate": "Promotion gate",
-    "publish": "Registry",
+GROUPS = {  # title and prefixes
+    "Data": ("data",),
+    "Images": ("image", "preprocess"),
+    "Model": ("model", "compare"),
+    "Training": ("train",),
+    "Evaluation": ("evaluate",),
+    "Promotion gate": ("gate",),
+    "Registry": ("publish",),
 }
 
 
@@ -60,7 +58,9 @@ def describe_pipeline(summary: str) -> str:
     bottom of the page and does not scroll. The description is therefore short, and the fields come last.
     """
     names = [name for name in all_settings() if name not in FORM_SETTINGS]
-    groups = {title: [name for name in names if name.partition("_")[0] == prefix] for prefix, title in GROUPS.items()}
+    groups = {
+        title: [name for name in names if name.partition("_")[0] in prefixes] for title, prefixes in GROUPS.items()
+    }
     return "\n".join(
         [
             f"{summary} Research only, not for diagnosis.",

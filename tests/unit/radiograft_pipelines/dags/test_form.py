@@ -36,10 +36,9 @@ def test_description_names_other_settings_by_group_then_explains_fields(package:
     others = [name for line in groups for name in line.split("`")[1::2]]
     assert sorted([*others, *FIELDS[2:]]) == list(all_settings())
     assert [line.partition(":")[0] for line in groups] == [
-        "- Data", "- Images", "- Preprocessing", "- Model", "- Training", "- Evaluation", "- Promotion gate",
-        "- Registry",
+        "- Data", "- Images", "- Model", "- Training", "- Evaluation", "- Promotion gate", "- Registry",
     ]  # fmt: skip
-    assert "- Evaluation: `evaluate_bootstrap_samples`, `evaluate_min_patients`, `evaluate_operating_point`" in groups
+    assert "- Promotion gate: `gate_external`, `gate_min_auroc`, `gate_noninferiority_margin`" in groups
     assert "- `image_size`: Width and height of the images that the network sees. From 32 to 1024 pixels." in fields
     assert any(line.startswith("- `model_backbone`: Pretrained network. One of `alexnet`, ") for line in fields)
 

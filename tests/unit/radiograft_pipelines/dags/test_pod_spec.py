@@ -25,6 +25,8 @@ PODS: dict[str, tuple[str, str, str | None, str]] = {
     "publish": ("1", "2Gi", None, "3600"),
     "list-cut-offs": ("2", "8Gi", None, "3600"),
     "choose-model": ("2", "8Gi", None, "3600"),
+    "list-backbones": ("1", "2Gi", None, "3600"),
+    "choose-backbone": ("2", "8Gi", None, "3600"),
 }
 
 

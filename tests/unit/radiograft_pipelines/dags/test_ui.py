@@ -18,6 +18,8 @@ NAMES = {
     "publish": "Publish",
     "list-cut-offs": "List cut offs",
     "choose-model": "Choose model",
+    "list-backbones": "List backbones",
+    "choose-backbone": "Choose backbone",
 }
 SHOWN = ("system.ClassificationMetrics", "system.HTML", "system.Markdown", "system.Metrics")
 
@@ -36,6 +38,10 @@ def test_tasks_have_display_names(package: str) -> None:
         (
             "retraining",
             {"train-and-publish": "Train and publish", "preprocess": "Preprocess", "for-loop-1": "for-loop-1"},
+        ),
+        (
+            "backbone_comparison",
+            {"preprocess": "Preprocess", "train-backbones": "Train backbones", "for-loop-1": "for-loop-1"},
         ),
         (
             "cutoff_search",
@@ -61,6 +67,7 @@ def test_groups_have_expected_display_names(package: str, boxes: dict[str, str])
         ("transfer_learning", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("cutoff_search", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("retraining", ["Ingest", "Train and publish"]),
+        ("backbone_comparison", ["Ingest", "Preprocess", "Train backbones", "Evaluate", "Publish"]),
     ],
 )
 def test_root_graph_shows_stages(package: str, names: list[str]) -> None:
@@ -87,6 +94,8 @@ def test_tasks_show_few_artifacts(package: str) -> None:
         "publish": ["outcome", "version"],
         "list-cut-offs": [],
         "choose-model": ["model"],
+        "list-backbones": [],
+        "choose-backbone": ["feature_model", "features", "model"],
     }
     assert outputs == {name: expected[name] for name in outputs}
 
