@@ -121,8 +121,7 @@ class ExtractFeatures(Training):
 
     model_backbone: str = setting(DEFAULT_BACKBONE, "Pretrained network.", choices=list_backbones())
     model_weights: str = setting(
-        "imagenet",
-        "`imagenet`, `none`, a weight file's path, gs:// or s3:// URI, or an installed package with weights.",
+        "imagenet", "`imagenet`, `none`, a weight file's path or URI, or an installed package."
     )
     model_weights_md5: str = setting("", "Expected MD5 of a weight file; not checked if empty.")
     model_normalization: str = setting(

@@ -51,7 +51,8 @@ def evaluate_classes(
         >>> scores = [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.4, 0.3, 0.3]]
         >>> classes = ExclusiveClasses("nv")
         >>> metrics = evaluate_classes([0, 1, 2], scores, ["a", "b", "c"], ["nv", "mel", "bcc"], classes, 0, 0)
-        >>> round(metrics["accuracy"]["value"], 3)
+        >>> accuracy = metrics["accuracy"]
+        >>> round(accuracy["value"], 3)
         0.667
     """
     codes = encode_patients(patients)
