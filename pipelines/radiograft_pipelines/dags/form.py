@@ -30,8 +30,7 @@ GROUPS = {  # title and prefixes
     "Model": ("model", "compare"),
     "Training": ("train",),
     "Evaluation": ("evaluate",),
-    "Promotion gate": ("gate",),
-    "Registry": ("publish",),
+    "Promotion and registry": ("gate", "publish"),
 }
 
 

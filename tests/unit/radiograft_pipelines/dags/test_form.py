@@ -36,9 +36,12 @@ def test_description_names_other_settings_by_group_then_explains_fields(package:
     others = [name for line in groups for name in line.split("`")[1::2]]
     assert sorted([*others, *FIELDS[2:]]) == list(all_settings())
     assert [line.partition(":")[0] for line in groups] == [
-        "- Data", "- Images", "- Model", "- Training", "- Evaluation", "- Promotion gate", "- Registry",
+        "- Data", "- Images", "- Model", "- Training", "- Evaluation", "- Promotion and registry",
     ]  # fmt: skip
-    assert "- Promotion gate: `gate_external`, `gate_min_auroc`, `gate_noninferiority_margin`" in groups
+    assert (
+        "- Promotion and registry: `gate_external`, `gate_min_auroc`, `gate_noninferiority_margin`, "
+        "`publish_model_registry`" in groups
+    )
     assert "- `image_size`: Width and height of the images that the network sees. From 32 to 1024 pixels." in fields
     assert any(line.startswith("- `model_backbone`: Pretrained network. One of `alexnet`, ") for line in fields)
 

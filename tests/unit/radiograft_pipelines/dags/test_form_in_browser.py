@@ -13,7 +13,7 @@ from tests.helpers.packages import PACKAGES, pipeline
 from tests.unit.radiograft_pipelines.dags.test_form import FIELDS
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
-GROUPS = ["Data", "Images", "Model", "Training", "Evaluation", "Promotion gate", "Registry"]
+GROUPS = ["Data", "Images", "Model", "Training", "Evaluation", "Promotion and registry"]
 MAX_HEIGHT = 1200  # pixels; 1,090 with DejaVu Sans
 
 
