@@ -18,7 +18,9 @@ from radiograft_pipelines.local.object_store import embedded_store
 from radiograft_pipelines.local.progress import TASK_STARTED
 
 MODEL = "chest-radiograph"
-TIME = re.compile(r"\d{4}(-\d\d){5}-\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?")
+TIME = re.compile(  # the last is the date in the name of a TensorBoard folder, which changes at midnight
+    r"\d{4}(-\d\d){5}-\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?|\d{4}-\d\d-\d\d(?=-RUN-v\d)"
+)
 ADDRESS = re.compile(rb'"shared_object_id": \d+')
 EPOCH = re.compile(r"\| ([a-z ]+: epoch \d+ of \d+)")
 # Files that differ between runs of the same settings: TensorBoard logs contain times, KFP's outputs contain folders,

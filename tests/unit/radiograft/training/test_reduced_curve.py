@@ -44,14 +44,15 @@ def angle(one: np.ndarray, other: np.ndarray) -> float:
 def test_fit_projection_lda_finds_direction_of_two_gaussian_classes(seed: int) -> None:
     """The direction is the inverse covariance times the difference of the means, whatever the scales are."""
     random = np.random.default_rng(seed)
-    mixing = random.normal(size=(5, 5)) + 3 * np.eye(5)
+    mixing = np.diag([0.01, 0.1, 1.0, 10.0, 100.0]) @ (random.uniform(-0.15, 0.15, size=(5, 5)) + np.eye(5))
     standardized, label = random.normal(size=5), np.arange(4000) % 2 == 1
     difference = mixing @ standardized * 3 / np.linalg.norm(standardized)  # three standard deviations
     features = random.normal(size=(4000, 5)) @ mixing.T + label[:, None] * difference
     projection = fit_projection("lda", features, label[:, None].astype("float32"), 1)
     expected = np.linalg.solve(mixing @ mixing.T, difference)
     assert projection.axes.shape == (5, 1)
-    assert angle(projection.axes[:, 0], expected) > 0.97
+    scale = features.std(axis=0)  # in raw units, the feature of the smallest scale would decide
+    assert angle(projection.axes[:, 0] * scale, expected * scale) > 0.97
 
 
 def test_fit_projection_pls_finds_the_only_predictive_direction() -> None:
