@@ -11,12 +11,16 @@ import pandas as pd
 
 from radiograft.data.catalog import label_column, prediction_frame
 from radiograft.evaluation.promotion_gate import bootstrap_aurocs, compare_models, exact_auroc, has_same_order
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE, encode_patients
 from radiograft.metrics.exact_intervals import mean_interval
+from radiograft.metrics.label_metrics import rank_label
 from radiograft.registry.result_types import AurocComparison
 from radiograft.registry.training_types import BackboneCandidate, BackboneComparison
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.plots import compared_curves_svg
 from radiograft.training.search.comparison import ALL_SCORES, COMPARISON
+
+ANY_THRESHOLD = 0.5  # whether an AUROC can be estimated does not depend on it
 
 
 def compare_backbones(
@@ -53,12 +57,16 @@ def compare_backbones(
 
 
 def _is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
-    by_class = validation["patient_id"].groupby(validation[label_column(label)]).nunique()
-    return all(by_class.get(truth, 0) >= max(min_patients, 1) for truth in (0.0, 1.0))
+    truth = validation[label_column(label)]
+    patients = encode_patients(validation["patient_id"])
+    return rank_label(truth, np.zeros(len(truth)), patients, ANY_THRESHOLD, min_patients).estimable
 
 
 def _compare(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
     """Returns the AUROC of the best network and, if there is a second one, its AUROC and the difference."""
+    if not labels:
+        difference = NOT_ESTIMABLE if len(models) > 1 else None
+        return {"challenger": NOT_ESTIMABLE, "champion": difference, "difference": difference}
     aurocs = bootstrap_aurocs(models, labels, samples, seed).mean(axis=1)
     exact = [mean_interval([exact_auroc(model, label) for label in labels]) for model in models]
     return compare_models(aurocs, exact, all(has_same_order(models[0], models[-1], label) for label in labels))

@@ -75,3 +75,13 @@ def test_comparison_section_shows_each_backbone(model: Path) -> None:
     assert html.count("last, published") == 1
     for text in ("1,234,567", "5.0", "1,060", "60 features, 1,000 fine-tuning", "vgg16: best of 2 layers 0.750"):
         assert text in html
+
+
+def test_compare_backbones_without_estimable_label_has_no_auroc(model: Path) -> None:
+    result = compare_backbones(model, VALIDATION, ["Mass", "Edema"], 200, 0, min_patients=21)
+    assert result is not None
+    unknown = {"value": None, "low": None, "high": None}
+    assert [each["auroc"] for each in result["backbones"]] == [unknown] * 3
+    assert [each["difference"] for each in result["backbones"]] == [None, unknown, unknown]
+    section = comparison_section(result)
+    assert "vgg16" in environment().get_template(f"sections/{section.template}").render(section=section.content)
