@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from radiograft.config import Evaluate, Ingest, RegistrySettings
 from radiograft.config.base import Scalar
@@ -199,7 +199,9 @@ def _to_json(results: ExternalResults) -> bytes:
 def _print_results(results: ExternalResults) -> None:
     from radiograft.external.archive import OTHER_CLASS
 
-    table = Table("label", "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False)
+    table = Table(
+        Column("label", no_wrap=True), "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False
+    )
     comparison = results["comparison"]
     rows = dict(comparison["labels"])
     if comparison["mean"] and len(rows) > 1:
@@ -232,7 +234,9 @@ def _print_classes(results: ExternalResults) -> None:
     """Prints the metrics of exclusive classes on both sets, each beside its baseline."""
     from radiograft.reporting.classes import class_rows
 
-    table = Table("metric", "internal test", "baseline", "external", "baseline", box=None, pad_edge=False)
+    table = Table(
+        Column("metric", no_wrap=True), "internal test", "baseline", "external", "baseline", box=None, pad_edge=False
+    )
     for inside, outside in zip(class_rows(results["internal"]), class_rows(results["metrics"]), strict=True):
         values = (inside.estimate, inside.baseline, outside.estimate, outside.baseline)
         table.add_row(inside.name, *(format_interval(each["value"], each["low"], each["high"]) for each in values))
@@ -240,7 +244,7 @@ def _print_classes(results: ExternalResults) -> None:
 
 
 def _print_robustness(robustness: Mapping[str, Any]) -> None:
-    table = Table("corruption", *map(str, robustness["severities"]), box=None, pad_edge=False)
+    table = Table(Column("corruption", no_wrap=True), *map(str, robustness["severities"]), box=None, pad_edge=False)
     for name, values in {"mean": robustness["mean"], **robustness["corruptions"]}.items():
         table.add_row(name, *("-" if each["value"] is None else f"{each['value']:.3f}" for each in values))
     console.print(table)
