@@ -29,7 +29,7 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_presets_include_demo_and_poster() -> None:
-    assert {"demo", "chestxray14"} <= set(PRESETS)
+    assert {"demo", "chestxray14", "ham10000", "pneumoniamnist"} <= set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -112,8 +112,7 @@ def test_load_settings_file_missing_raises_with_presets() -> None:
     with pytest.raises(FileNotFoundError) as error:
         load_settings_file("chestxray")
     assert str(error.value) == (
-        "settings must be a file or one of chestxray14, demo, pneumoniamnist, got 'chestxray'; "
-        "did you mean 'chestxray14'?"
+        f"settings must be a file or one of {', '.join(PRESETS)}, got 'chestxray'; did you mean 'chestxray14'?"
     )
 
 
