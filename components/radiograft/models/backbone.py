@@ -60,6 +60,7 @@ def build_backbone(
     image_size: int = 224,
     channels: int = GRAY,
     normalization: str = AUTO_NORMALIZATION,
+    random_weights: bool = False,
 ) -> keras.Model:
     """Builds a backbone without its classifier as one flat graph, from 8-bit images to the last feature map.
 
@@ -72,6 +73,8 @@ def build_backbone(
         channels: of the input: 1 for gray images, which all channels of the network read, or 3 for RGB.
         normalization: what the weights expect of the input: `auto`, or a name in
             `radiograft.backbones.spec.NORMALIZATIONS`.
+        random_weights: whether to build the network that `weights` fit, with their normalization, but to leave its
+            weights random: the baseline of transfer learning.
 
     Returns:
         A network from uint8 [n, image_size, image_size, channels], 0 black to 255 white, to the last feature map,
@@ -90,12 +93,13 @@ def build_backbone(
     """
     spec = get_backbone(name)
     spec.check_image_size(image_size)
-    build, pretrained, chosen = _pretrained(spec, weights, md5, normalization)
+    source = "none" if random_weights and weights == "imagenet" else weights  # the same network; nothing to download
+    build, pretrained, chosen = _pretrained(spec, source, md5, normalization)
     check_colors(chosen, weights, channels)
     _, normalized = normalized_input(image_size, chosen, channels=channels)
     network = build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
-    if pretrained is not None:
+    if pretrained is not None and not random_weights:
         model.set_weights(pretrained.get_weights())
     return model
 

@@ -54,7 +54,7 @@ def run(
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
-        extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
+        extraction = _extract(settings, data, strategy, features, checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
@@ -104,20 +104,21 @@ def _write_curves(
 
 def _extract(
     settings: ExtractFeatures,
-    weights: str,
     data: Shards,
     strategy: tf.distribute.Strategy,
     folder: Path,
     checkpoints: Checkpoints,
+    random_weights: bool = False,
 ) -> FeatureSet:
-    """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
+    """Checks the settings and extracts the features of all tapped layers from the backbone."""
     backbone = build_backbone(
         settings.model_backbone,
-        weights,
+        settings.model_weights,
         settings.model_weights_md5,
         data.image_size,
         data.image_input.channels,
         settings.model_normalization,
+        random_weights,
     )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
@@ -217,7 +218,8 @@ def _random_baseline(
     The seed is set again, because a resumed attempt drew fewer random numbers before this point.
     """
     keras.utils.set_random_seed(settings.train_seed)
-    extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
+    folder = features / "random_weights"
+    extraction = _extract(settings, data, strategy, folder, checkpoints, random_weights=True)
     network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(images)

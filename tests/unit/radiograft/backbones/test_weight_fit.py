@@ -113,6 +113,10 @@ def test_build_backbone_reads_as_many_channels_as_file(channels: int, tmp_path: 
     assert_equal_weights(model, original)
     assert model.get_layer("normalised").output.shape[-1] == channels
     assert model.output_shape == (None, 1, 1, 512)
+    baseline = build_backbone("squeezenet", str(path), "", 32, random_weights=True)  # of the same architecture
+    assert [weights.shape for weights in baseline.get_weights()] == [weights.shape for weights in model.get_weights()]
+    assert not np.array_equal(baseline.get_weights()[0], model.get_weights()[0])
+    assert read_normalization(baseline) == read_normalization(model)
     if channels == 3:
         assert build_backbone("squeezenet", str(path), "", 32, channels=3).input_shape == (None, 32, 32, 3)
         return

@@ -111,10 +111,11 @@ def test_build_backbone_imagenet_matches_bare_network_on_gray_rgb() -> None:
 
 def test_build_backbone_random_weights_follow_global_seed() -> None:
     models = []
-    for seed in (1, 1, 2):
+    for seed, weights in ((1, "none"), (1, "none"), (2, "none"), (1, "imagenet")):
         keras.utils.set_random_seed(seed)
-        models.append(build_backbone(LITE, "none", "", 32))
+        models.append(build_backbone(LITE, weights, "", 32, random_weights=weights == "imagenet"))
     assert equal_weights(models[0], models[1])
+    assert equal_weights(models[0], models[3])
     assert not equal_weights(models[0], models[2])
 
 
