@@ -68,7 +68,7 @@ manifests: .venv/installed-dev ## Render all overlays to build/manifests and che
 tensorboard: .venv/installed ## Open the latest run's training curves on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs/latest/tensorboard
 
-bench: .venv/installed-dev ## Run the benchmarks against plain implementations (BENCH=million)
+bench: .venv/installed-dev ## Run the benchmarks against plain implementations (BENCH=million|backbones)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 faults: .venv/installed-dev ## Inject faults and compare with an undisturbed run (KILLS=50)

@@ -46,7 +46,10 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "intervals": intervals.measure,
     "catalog": catalog.measure,
 }
-ON_REQUEST: dict[str, Callable[[Path], list[Row]]] = {"million": catalog.measure_million}  # only if named
+ON_REQUEST: dict[str, Callable[[Path], list[Row]]] = {  # only if named
+    "million": catalog.measure_million,
+    "backbones": curve.measure_backbones,
+}
 console = Console()
 
 
@@ -56,7 +59,7 @@ console = Console()
     "--whole", is_flag=True, help="Run every epoch of the Keras baseline of `recipe`: about 20 minutes on two cores."
 )
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Run all benchmarks but `million`, or only the named ones. All take about 20 minutes on two idle cores."""
+    """Run all benchmarks but `million` and `backbones`, or only the named ones: about 20 minutes on two idle cores."""
     tf.get_logger().setLevel("ERROR")  # hides retracing warnings: each turn retraces on purpose
     selected = {name: (BENCHMARKS | ON_REQUEST)[name] for name in names or BENCHMARKS}
     if whole and "recipe" in selected:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.backbones import get_backbone
+from radiograft.backbones import get_backbone, list_backbones
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import build_tap_model, tap_widths
@@ -17,11 +19,12 @@ from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes
 from tests.benchmarks import films
 from tests.benchmarks.row import Row
-from tests.benchmarks.timing import seconds, taking_turns
+from tests.benchmarks.timing import processor_seconds, seconds, taking_turns
 
 FITTED = 400  # images; the curve predicts the rest of the training split
 BATCH_SIZE = 32
 REPEATS = 3
+BACKBONE_REPEATS = 1  # 18 backbones
 TIMED_PASSES = 5
 FLOOR = 1.25
 
@@ -32,13 +35,7 @@ def measure(work: Path) -> list[Row]:
     backbone = build_backbone("densenet121", "none", "", films.SIDE)
     images, truth = data.images("train", BATCH_SIZE), data.truth("train")
     names = list(get_backbone("densenet121").taps)
-
-    def curve() -> None:
-        model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
-        features = Predictor(model, strategy).predict(images)
-        fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
-        fitted.predict(features[FITTED:])
-
+    curve = curve_of(backbone, names, images, truth)
     # A first call warms up the kernels for both sides.
     build_feature_extractor(backbone).predict(images.take(1), verbose=0)
     ours, theirs = taking_turns(curve, lambda: build_feature_extractor(backbone).predict(images, verbose=0), REPEATS)
@@ -61,3 +58,41 @@ def measure(work: Path) -> list[Row]:
         *rows,
         Row.speedup("curve_passes", ours, len(names) * statistics.mean(pass_seconds), floor=None, how=how_passes),
     ]
+
+
+def curve_of(
+    backbone: keras.Model, names: list[str], images: tf.data.Dataset, truth: np.ndarray
+) -> Callable[[], object]:
+    """Returns a function that computes the cut-off curve: one pass with all taps, classifiers, predictions."""
+
+    def curve() -> np.ndarray:
+        model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
+        features = Predictor(model, strategy).predict(images)
+        fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
+        return fitted.predict(features[FITTED:])
+
+    return curve
+
+
+def measure_backbones(work: Path) -> list[Row]:
+    """Measures processor seconds of the curve and of a plain pass for each backbone, with its input size and taps."""
+    data = Shards.read(films.shards(work))
+    images, truth = data.images("train", BATCH_SIZE), data.truth("train")
+    return [_measure_backbone(name, images, truth) for name in list_backbones()]
+
+
+def _measure_backbone(name: str, images: tf.data.Dataset, truth: np.ndarray) -> Row:
+    backbone, names = build_backbone(name, "none", "", films.SIDE), list(get_backbone(name).taps)
+    build_feature_extractor(backbone).predict(images.take(1), verbose=0)
+    ours, theirs = taking_turns(
+        curve_of(backbone, names, images, truth),
+        lambda: build_feature_extractor(backbone).predict(images, verbose=0),
+        BACKBONE_REPEATS,
+        processor_seconds,
+    )
+    keras.backend.clear_session()
+    how = (
+        f"The cut-off curve of each backbone at {films.SIDE} px, {len(truth)} images, classifiers fitted on {FITTED}. "
+        f"Theirs: one pass of model.predict with global pooling. Median of {BACKBONE_REPEATS}, processor time."
+    )
+    return Row.cost(f"curve {name} ({len(names)} layers)", ours, theirs, floor=FLOOR, unit="CPU s", how=how)

@@ -1,4 +1,4 @@
-"""Wall-clock time of one call, of two alternating calls, and of each epoch of `fit`."""
+"""Wall-clock and processor time of one call, of two alternating calls, and of each epoch of `fit`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,21 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def taking_turns(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float]:
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Returns the processor seconds of one call, summed over the threads of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def taking_turns(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    repeats: int,
+    measure: Callable[[Callable[[], object]], float] = seconds,
+) -> tuple[float, float]:
     """Returns the median seconds of each; the calls alternate, so that changes in the machine's load affect both."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    pairs = [(measure(ours), measure(theirs)) for _ in range(repeats)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 
