@@ -54,7 +54,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     predictions = predict_splits(predictors, data)
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
-    write_golden_predictions(predictors[PUBLISHED], output)
+    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     model = predictors[PUBLISHED].model
