@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from radiograft.config.training import AUTO_MONITOR, LOSS_MONITOR
 from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
@@ -23,6 +24,9 @@ MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
+
+
+EPOCH_SELECTION = {AUTO_MONITOR: "highest mean AUROC on validation", LOSS_MONITOR: "lowest loss on validation"}
 
 
 def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, lineage: Facts) -> str:
@@ -117,7 +121,7 @@ def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
         "Strategy [25]": f"{spec.strategy}, from layer {spec.cut_off} on",
-        "Epoch selection [26]": "highest mean AUROC on validation",
+        "Epoch selection [26]": EPOCH_SELECTION[settings.get("train_monitor", AUTO_MONITOR)],
         "Selected epoch [26]": str(kept) if kept else "0 (the weights before fine-tuning)",
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),
     }

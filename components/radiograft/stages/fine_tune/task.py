@@ -24,7 +24,7 @@ from radiograft.training.datasets import fit_batch_size
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.tasks.registry import get_task
+from radiograft.training.tasks.registry import get_monitor, get_task
 from radiograft.training.trainer import TrainConfig
 
 
@@ -58,6 +58,7 @@ def run(
         logs=logs / "fine_tuning",
         head=spec.head,
         task=get_task(spec.task, spec.labels),
+        monitor=get_monitor(settings.train_monitor),
     )
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
