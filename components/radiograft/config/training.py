@@ -251,6 +251,13 @@ class FineTune(Training):
         "both, with the statistics of the whole batch over all GPUs.",
         choices=(FROZEN_BATCH_NORM, TRAINED_BATCH_NORM),
     )
+    model_ood_percentile: float = setting(
+        0.0,
+        "Adds an out-of-distribution flag to the served answer: images whose features are farther from those of "
+        "training than this percentile of the validation images, such as 99; 0 adds none.",
+        low=0.0,
+        high=100.0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

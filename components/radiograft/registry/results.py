@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
+from radiograft.registry.analysis_types import (
+    Calibration,
+    DriftReport,
+    Localization,
+    OutOfDistribution,
+    Shortcut,
+    Subgroup,
+)
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.training_types import (
     BackboneComparison,
@@ -168,13 +175,17 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json. `localisation` is None if no test image has annotated boxes.
+
+    `out_of_distribution` is there if the version has the flag.
+    """
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
     drift: DriftReport
+    out_of_distribution: NotRequired[OutOfDistribution]
     warnings: list[str]
 
 

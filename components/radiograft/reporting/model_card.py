@@ -45,6 +45,7 @@ def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, l
         "Data": _data(results["data"], lineage),
         "Training": _training(spec, lineage["settings"], results["kept_epochs"][published]),
         "Results on test, with 95% confidence intervals [29, 35, 36]": _results(results["metrics"][published]["test"]),
+        "Out-of-distribution flag": _flag(results),
         "Factors [30, 34]": _subgroups(results),
         "Promotion decision": _decision(results["gate"]),
         "Caveats [38]": _caveats(results),
@@ -181,6 +182,20 @@ def _subgroups(results: EvaluationResults) -> list[str]:
     if results["judged_on"] == "validation":
         sentence += " Epoch and thresholds were selected on these images, so these results are optimistic."
     return [sentence, *_table(["group", "images (patients)", "mean AUROC", "difference from the rest"], rows)]
+
+
+def _flag(results: EvaluationResults) -> list[str]:
+    """Describes the out-of-distribution flag and its false alarms; empty if the version has none."""
+    flag = results.get("out_of_distribution")
+    if not flag:
+        return []
+    test = flag["splits"]["test"]
+    return [
+        f"Flagged are images whose features are farther from those of training than the {flag['percentile']:g}th "
+        f"percentile of the validation images (distance {flag['threshold']:.4g}). False alarms on test: "
+        f"{test['flagged']:,} of {test['n_images']:,} images from {test['n_patients']:,} patients, "
+        f"{_format_estimate(test['rate'])}."
+    ]
 
 
 def _caveats(results: EvaluationResults) -> list[str]:

@@ -19,7 +19,7 @@ from radiograft.evaluation import predictions
 from radiograft.explain import class_activation
 from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
-from radiograft.models.spec import SERVING_SIGNATURE, ModelSpec
+from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
 from radiograft.serving.training_images import TrainingImages
 
@@ -54,6 +54,18 @@ def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
         Prediction(label, value, thresholds.get(label), value >= thresholds[label] if label in thresholds else None)
         for label, value in values.items()
     ]
+
+
+class Distance(NamedTuple):
+    """How far an image is from the training images.
+
+    Attributes:
+        ood_distance: Mahalanobis distance of its features.
+        is_out_of_distribution: whether the distance exceeds the threshold of the version.
+    """
+
+    ood_distance: float
+    is_out_of_distribution: bool
 
 
 class LoadedVersion:
@@ -135,9 +147,22 @@ class LoadedVersion:
         return decide(self.spec, self.probabilities(content))
 
     def compare_with_training(self, content: bytes) -> list[str]:
-        """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
+        """Returns how an encoded PNG or JPEG file differs from the development images: kind, size, values, features."""
         image = decode(tf.constant(content), self.spec.image_input).numpy()
-        return self.training_images.describe_differences(content, image)
+        distance = self.measure_distance(content)
+        unlike = (
+            [f"out of distribution: distance {distance.ood_distance:.4g} exceeds {self.spec.ood_threshold:.4g}"]
+            if distance and distance.is_out_of_distribution
+            else []
+        )
+        return [*self.training_images.describe_differences(content, image), *unlike]
+
+    def measure_distance(self, content: bytes) -> Distance | None:
+        """Returns how far an encoded PNG or JPEG file is from the training images; None if the version has no flag."""
+        if self.spec.ood_threshold is None:
+            return None
+        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
+        return Distance(float(outputs[OOD_DISTANCE][0]), bool(outputs[OOD_FLAG][0]))
 
     @staticmethod
     def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:

@@ -230,7 +230,8 @@ def _predict_file(loaded: Any, path: Path, prefix: str) -> dict[str, Any]:
         }
         for each in predictions
     ]
-    own = {"class": predicted} if predicted is not None else {}
+    distance = loaded.measure_distance(content)
+    own = ({"class": predicted} if predicted is not None else {}) | (distance._asdict() if distance else {})
     return {"file": str(path), **own, "notes": notes, "predictions": calls}
 
 
