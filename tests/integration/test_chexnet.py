@@ -11,11 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from radiograft import backbones
+from radiograft import backbones, load_version
 from radiograft.config import FINDINGS, Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import fill_defaults, load_settings_file
+from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone, read_normalization
 from radiograft.models.cut_offs import parse_cut_offs, unfreeze_from
@@ -26,6 +28,8 @@ from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
+from radiograft_pipelines.cli.main import main
+from tests.helpers.images import encode, noise
 from tests.helpers.stages import run_extract_features, run_fine_tune
 from tests.helpers.weight_files import old_name, rule_tensors, torch_legacy, write
 
@@ -86,7 +90,7 @@ def test_chexnet_preset_trains_all_layers_and_compares_with_published_results(ni
     values = preset(
         "chexnet", data_source=str(nih_folder), image_size=SIZE, model_weights="none", train_feature_epochs=1,
         train_fine_tune_epochs=3, evaluate_bootstrap_samples=100, evaluate_min_patients=1,
-        publish_registry=str(tmp_path / "registry"),
+        publish_registry=str(tmp_path / "registry"), model_ood_percentile=90.0,
     )  # fmt: skip
     version = run_all_stages(values, tmp_path)
     extra, network = version / versions.EXTRA_ASSETS, artifact.load_model(tmp_path / "fine_tune" / "model")
@@ -110,6 +114,35 @@ def test_chexnet_preset_trains_all_layers_and_compares_with_published_results(ni
     assert splits[3:] == ["the authors&#39; own, by patient"] * 4
     assert [row[0] for row in rows[:14]] == list(FINDINGS)
     assert rows[13][2:] == ["0.872", "0.916", "0.917", "0.910", "0.921"]
+    check_flag(version, nih_folder, tmp_path)
+
+
+def check_flag(version: Path, nih_folder: Path, folder: Path) -> None:
+    """The flag of the served answer is the one that metrics.json counted on test; noise is flagged."""
+    extra, data = version / versions.EXTRA_ASSETS, Shards.read(folder / "shards")
+    flag = json.loads((extra / "metrics.json").read_text())["out_of_distribution"]
+    held_out, test = (flag["splits"][split] for split in ("validation", "test"))
+    assert held_out["rate"]["value"] == pytest.approx(0.1, abs=1 / held_out["n_images"])
+    assert test["rate"]["low"] <= test["rate"]["value"] <= test["rate"]["high"]
+    assert test["n_patients"] == data.split("test")["patient_id"].nunique() < test["n_images"]
+    assert "<h2" in (page := (folder / "report.html").read_text())
+    assert "Out-of-distribution flag" in page
+    card = (extra / "model_card.md").read_text()
+    assert f"False alarms on test: {test['flagged']} of {test['n_images']} images" in card
+    loaded = load_version(version)
+    contents = [Path(uri).read_bytes() for uri in data.split("test")["uri"]]
+    flags = [each.is_out_of_distribution for each in loaded.measure_distances(contents)]
+    assert sum(flags) == test["flagged"]
+    (folder / "noise.png").write_bytes(encode(noise(64)))
+    assert loaded.predict([folder / "noise.png"])["note"].str.contains("out of distribution: distance").all()
+    arguments = ["--registry", str(folder / "registry"), "--model", "chexnet", "--json", str(folder / "screen.json")]
+    result = CliRunner().invoke(
+        main, ["models", "screen", "1", str(folder / "noise.png"), str(nih_folder / "images_001"), *arguments]
+    )
+    assert result.exit_code == 0, result.output
+    first, second = json.loads((folder / "screen.json").read_text())["screenings"]
+    assert (first["rate"]["value"], len(second["distances"])) == (1.0, len(data.rows))
+    assert second["rate"]["value"] < 0.5
 
 
 CASES = {

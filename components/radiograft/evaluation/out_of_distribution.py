@@ -68,7 +68,7 @@ def flag_warnings(results: OutOfDistribution) -> list[str]:
     rate, expected = results["splits"]["test"]["rate"], 1 - results["percentile"] / 100
     if rate["low"] is None or rate["low"] <= expected:
         return []
-    return [
-        f"{rate['value']:.1%} of the test images are flagged as out of distribution, and the threshold was chosen for "
-        f"{expected:.1%}: the flag will raise more false alarms than intended"
-    ]
+    sentence = (
+        f"{rate['value']:.1%} of the test images are flagged as out of distribution, and the threshold was chosen"
+    )
+    return [f"{sentence} for {expected:.1%}: the flag raises more false alarms than intended"]

@@ -76,6 +76,9 @@ def export_saved_model(
     inputs = [_tensor_spec(info) for info in spec.inputs.values()]
     traced = tf.function(predict, input_signature=inputs)  # traced once for all signatures
 
+    def answered(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(traced(*tensors))
+
     def decode_files(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
             lambda content: decode(content, spec.image_input),
@@ -88,13 +91,13 @@ def export_saved_model(
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = decode_files(image_bytes)
-        return traced(images, *missing(images))
+        return answered(images, *missing(images))
 
     def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        return traced(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))
+        return answered(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))
 
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return traced(decode_files(image_bytes), encode_tensors(spec.covariates, values))
+        return answered(decode_files(image_bytes), encode_tensors(spec.covariates, values))
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]

@@ -53,7 +53,8 @@ class FeatureDistribution:
 
     def write(self, folder: Path) -> None:
         """Writes out_of_distribution.npz to `folder`."""
-        np.savez_compressed(folder / OOD_FILE, **{name: np.asarray(getattr(self, name)) for name in ARRAYS})
+        arrays: dict[str, Any] = dataclasses.asdict(self)
+        np.savez_compressed(folder / OOD_FILE, **arrays)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -207,6 +207,8 @@ class ModelSpec:
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
+        threshold = values.get("ood_threshold")
+        known["ood_threshold"] = None if threshold is None else float(threshold)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names

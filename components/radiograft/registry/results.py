@@ -159,6 +159,7 @@ class PredictionResults(Analyses):
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
     backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
+    `out_of_distribution` is there if the version has the flag.
     """
 
     published: str
@@ -172,20 +173,17 @@ class PredictionResults(Analyses):
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary
+    out_of_distribution: NotRequired[OutOfDistribution]
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes.
-
-    `out_of_distribution` is there if the version has the flag.
-    """
+    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
     drift: DriftReport
-    out_of_distribution: NotRequired[OutOfDistribution]
     warnings: list[str]
 
 

@@ -190,12 +190,13 @@ def _flag(results: EvaluationResults) -> list[str]:
     if not flag:
         return []
     test = flag["splits"]["test"]
-    return [
+    sentence = (
         f"Flagged are images whose features are farther from those of training than the {flag['percentile']:g}th "
         f"percentile of the validation images (distance {flag['threshold']:.4g}). False alarms on test: "
         f"{test['flagged']:,} of {test['n_images']:,} images from {test['n_patients']:,} patients, "
         f"{_format_estimate(test['rate'])}."
-    ]
+    )
+    return [sentence]
 
 
 def _caveats(results: EvaluationResults) -> list[str]:

@@ -159,10 +159,12 @@ class LoadedVersion:
 
     def measure_distance(self, content: bytes) -> Distance | None:
         """Returns how far an encoded PNG or JPEG file is from the training images; None if the version has no flag."""
-        if self.spec.ood_threshold is None:
-            return None
-        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
-        return Distance(float(outputs[OOD_DISTANCE][0]), bool(outputs[OOD_FLAG][0]))
+        return None if self.spec.ood_threshold is None else self.measure_distances([content])[0]
+
+    def measure_distances(self, contents: Sequence[bytes]) -> list[Distance]:
+        """Returns the distances of several files from the training images; the version must have the flag."""
+        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant(contents))
+        return list(map(Distance, outputs[OOD_DISTANCE].numpy().tolist(), outputs[OOD_FLAG].numpy().tolist()))
 
     @staticmethod
     def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:

@@ -68,7 +68,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
-    flag = _measure_flag(settings, inputs, data, model, spec, strategy)
+    if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
+        prediction_results["out_of_distribution"] = flag
     results = EvaluationResults(
         **prediction_results,
         schema_version=SCHEMA_VERSION,
@@ -82,8 +83,6 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
             *(out_of_distribution.flag_warnings(flag) if flag else []),
         ],
     )
-    if flag:
-        results["out_of_distribution"] = flag
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     sections = [*explanations.sections(), drift_section, *([out_of_distribution.flag_section(flag)] if flag else [])]

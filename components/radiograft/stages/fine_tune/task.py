@@ -92,7 +92,7 @@ def _fit_distribution(
     if not settings.model_ood_percentile:
         return None
     embedding_model = EmbeddingModel(network, strategy, spec.tensors)
-    places = draw_fitted(len(data.split("train")), settings.train_seed)
+    places = draw_fitted(len(data.split("train")), settings.train_seed).tolist()
     _, training = embedding_model.embed(data.chosen("train", places).batch(settings.train_batch_size))
     _, validation = embedding_model.embed(data.images("validation", settings.train_batch_size))
     return fit_distribution(training, validation, settings.model_ood_percentile)
