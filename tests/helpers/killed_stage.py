@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 from radiograft.config import FineTune
+from radiograft.config.resolution import load_settings_file
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
@@ -39,6 +40,12 @@ FINE_TUNE = FineTune(
     train_recipe=RECIPE,
     train_cached_augmentations=2,
 )
+CHEXNET = dataclasses.replace(
+    FineTune.of(load_settings_file("chexnet-pneumonia")),
+    model_cut_off="first",
+    train_batch_size=8,
+    train_fine_tune_epochs=EPOCHS,
+)
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
@@ -47,17 +54,24 @@ STAGES: dict[str, Run] = {
     "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
     "joined_features": lambda shards, _, kept, out: run_extract_features(JOINED, shards, out, kept),
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
+    "chexnet": lambda shards, start, kept, out: run_fine_tune(CHEXNET, shards, start, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }
 
 
-def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: int = 0) -> Path:
-    """Saves a model of three convolutions and a classifier with dropout in the format of feature extraction."""
+def small_network(
+    folder: Path, image_size: int, labels: tuple[str, ...], seed: int = 0, *, normalized: bool = False
+) -> Path:
+    """Saves a model of three convolutions and a classifier with dropout in the format of feature extraction.
+
+    If `normalized`, each convolution is followed by a BatchNormalization.
+    """
     keras.utils.set_random_seed(seed)
     images = keras.Input((image_size, image_size, 1), dtype="uint8")
     outputs = keras.layers.Rescaling(1 / 255)(images)
     for name in ("first", "second", "third"):
         outputs = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name)(outputs)
+        outputs = keras.layers.BatchNormalization(name=f"{name}_bn")(outputs) if normalized else outputs
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")

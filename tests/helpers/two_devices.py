@@ -139,6 +139,33 @@ def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards)
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def batch_norm(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains a normalization behind the cut-off on cached activations; that of the frozen part stays as it is."""
+    with strategy.scope():
+        network = normalized(data.image_size, data.image_input.channels, len(data.labels))
+        unfreeze_from(network, "tuned", batch_norm="train")
+        cut = split_model(network, "tuned")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        result = trained(cut.suffix, training_data, strategy, folder, PLAIN)
+    statistics = {name: network.get_layer(name).get_weights()[2:] for name in ("frozen_bn", "tuned_bn")}
+    return result | {name: [values.tolist() for values in pair] for name, pair in statistics.items()}
+
+
+def normalized(size: int, channels: int, labels: int) -> keras.Model:
+    image = keras.Input((size, size, channels), dtype="uint8")
+    outputs = keras.layers.Rescaling(1 / 255)(image)
+    for name in ("frozen", "tuned"):
+        outputs = keras.layers.Conv2D(4, 3, strides=4, name=name, use_bias=False)(outputs)
+        outputs = keras.layers.ReLU()(keras.layers.BatchNormalization(name=f"{name}_bn")(outputs))
+    pooled = keras.layers.GlobalAveragePooling2D()(outputs)
+    return keras.Model(image, keras.layers.Dense(labels, activation="sigmoid")(pooled))
+
+
 def on_joined_features(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Fine-tunes a classifier on three layers, two of them frozen, whose pooled features are cached too."""
     with strategy.scope():
@@ -219,6 +246,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "streamed": lambda strategy, _: streamed(strategy),
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
+        "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
     }

@@ -104,6 +104,24 @@ def test_online_fine_tuning_killed_resumes(shards_folder: Path, start: Path, tmp
     attempts.run_again(last)
 
 
+def test_chexnet_killed_resumes_with_its_moving_statistics(shards_folder: Path, tmp_path: Path) -> None:
+    """The settings of the preset, on a small network that trains from its first convolution on."""
+    data = Shards.read(shards_folder)
+    start = small_network(tmp_path / "start", data.image_size, data.labels, normalized=True)
+    attempts = Attempts("chexnet", shards_folder, start, str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{RATE} {2 * STEPS + 3}")
+    last = attempts.run()
+    assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4)]
+    whole = STAGES["chexnet"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    check_same_model(last, whole)
+    history = json.loads((whole / "model" / "history.json").read_text())
+    losses = [row["val_objective"] for row in [history["initial"], *history["epochs"]]]
+    assert history["best_epoch"] == losses.index(min(losses)) > 0
+    network = artifact.load_model(whole / "model")
+    for name in ("first_bn", "second_bn", "third_bn"):
+        assert np.abs(network.get_layer(name).moving_mean).max() > 0.01, name
+
+
 def test_search_on_cached_activations_killed_resumes(
     shards_folder: Path, start: Path, embedded: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
 # Suffixes of weight files. They reject misspelled names early; the format is read from the content.
 WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
 NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
+FROZEN_BATCH_NORM, TRAINED_BATCH_NORM = "frozen", "train"  # values of `train_batch_norm`
+AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
 NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
@@ -73,7 +75,7 @@ class Training(SeedSettings):
         "label_smoothing, loss_weights: schedule=cosine,warm_up=0.1",
     )
     train_patience: int = setting(
-        5, "Epochs without a better validation AUROC after which training stops.", unit="epochs", low=1, high=1000
+        5, "Epochs without a better `train_monitor` after which training stops.", unit="epochs", low=1, high=1000
     )
     train_precision: str = setting(
         "auto",
@@ -87,6 +89,12 @@ class Training(SeedSettings):
 
     compare_backbones: str = setting(
         "", "Backbones that the pipeline backbone_comparison trains, separated by commas; empty otherwise.", names=True
+    )
+    train_monitor: str = setting(
+        AUTO_MONITOR,
+        "Validation metric by which the epoch is kept: `auto`, the mean AUROC, or `loss`, the training loss. Searches "
+        "compare their candidates by `auto` either way.",
+        choices=(AUTO_MONITOR, LOSS_MONITOR),
     )
 
     def __post_init__(self) -> None:
@@ -236,6 +244,19 @@ class FineTune(Training):
         unit="views",
         low=1,
         high=1000,
+    )
+    train_batch_norm: str = setting(
+        FROZEN_BATCH_NORM,
+        "BatchNormalization behind the cut-off: `frozen` keeps weights and statistics of pretraining, `train` trains "
+        "both, with the statistics of the whole batch over all GPUs.",
+        choices=(FROZEN_BATCH_NORM, TRAINED_BATCH_NORM),
+    )
+    model_ood_percentile: float = setting(
+        0.0,
+        "Adds an out-of-distribution flag to the served answer: images whose features are farther from those of "
+        "training than this percentile of the validation images, such as 99; 0 adds none.",
+        low=0.0,
+        high=100.0,
     )
 
 

@@ -89,6 +89,19 @@ def assign_splits(rows: pd.DataFrame, *, validation_fraction: float, test_fracti
     return pd.Series(assigned, index=rows.index, dtype="string")
 
 
+def is_drawn(rows: pd.DataFrame, test_fraction: float, seed: int) -> bool:
+    """Returns whether the test split is the one that `assign_splits` draws if the dataset has no official splits.
+
+    Args:
+        rows: `patient_id` and `split`.
+        test_fraction: fraction of all patients held out for testing.
+        seed: random seed.
+    """
+    patients = rows.drop_duplicates("patient_id")
+    drawn = patients["patient_id"].map(lambda patient: draw_split(str(patient), "test", seed) < test_fraction)
+    return bool(drawn.eq(patients["split"].eq("test")).all())
+
+
 def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     """Returns which rows belong to a patient who is also in a more held-out official split.
 

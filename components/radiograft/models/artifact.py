@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ import tensorflow as tf
 
 from radiograft.imaging.decode import decode
 from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
-from radiograft.models.spec import IMAGES_SIGNATURE, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec, TensorInfo
+from radiograft.models.out_of_distribution import FeatureDistribution
+from radiograft.models.spec import (
+    IMAGES_SIGNATURE,
+    OOD_DISTANCE,
+    OOD_FLAG,
+    PROBABILITIES,
+    SAMPLES_SIGNATURE,
+    SERVING_SIGNATURE,
+    ModelSpec,
+    TensorInfo,
+)
 
 
 def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mapping[str, Any]) -> None:
@@ -44,10 +54,13 @@ def load_model(folder: Path) -> keras.Model:
         raise ValueError(f"{path} must be a Keras file with built-in layers only: {reason}") from error
 
 
-def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
+def export_saved_model(
+    model: keras.Model, spec: ModelSpec, folder: Path, distribution: FeatureDistribution | None = None
+) -> None:
     """Writes a SavedModel that TensorFlow can serve without this package.
 
-    All signatures return the spec's outputs: probabilities float32 [n, labels].
+    All signatures return the spec's outputs: probabilities float32 [n, labels] and, if the distribution of the features
+    is given, the distance of each image from it, float32 [n], and whether it is out of distribution, bool [n].
 
     - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
     - `pictures` takes `pictures`: float32 [n, image_size, image_size, channels], 0 to 255, rounded to integers.
@@ -55,13 +68,16 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
       missing.
     """
     image, *further = spec.inputs.values()
-    ((output, _),) = spec.outputs.items()
+    answer = _answering(model, spec, distribution)
 
-    def predict(images: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-        return model([images, *others] if others else images, training=False)
+    def predict(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer([images, *others] if others else images)
 
     inputs = [_tensor_spec(info) for info in spec.inputs.values()]
     traced = tf.function(predict, input_signature=inputs)  # traced once for all signatures
+
+    def answered(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(traced(*tensors))
 
     def decode_files(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
@@ -75,13 +91,13 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = decode_files(image_bytes)
-        return {output: traced(images, *missing(images))}
+        return answered(images, *missing(images))
 
     def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output: traced(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))}
+        return answered(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))
 
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output: traced(decode_files(image_bytes), encode_tensors(spec.covariates, values))}
+        return answered(decode_files(image_bytes), encode_tensors(spec.covariates, values))
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
@@ -91,6 +107,22 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
         for name, tensors in spec.signatures.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _answering(
+    model: keras.Model, spec: ModelSpec, distribution: FeatureDistribution | None
+) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """Returns the function from the network's inputs to the outputs of the spec."""
+    if distribution is None:
+        return lambda inputs: {PROBABILITIES: model(inputs, training=False)}
+    both = keras.Model(model.inputs, [model.output, model.get_layer(spec.tensors.pooling).output])
+
+    def answer(inputs: Any) -> dict[str, tf.Tensor]:
+        probabilities, features = both(inputs, training=False)
+        distances = distribution.distances(features)
+        return {PROBABILITIES: probabilities, OOD_DISTANCE: distances, OOD_FLAG: distances > distribution.threshold}
+
+    return answer
 
 
 def encode_tensors(covariates: Sequence[Covariate], values: Sequence[tf.Tensor]) -> tf.Tensor:

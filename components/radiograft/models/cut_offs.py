@@ -11,6 +11,7 @@ import keras
 from radiograft.backbones import BackboneSpec
 from radiograft.config import AUTO_CUT_OFF, split_cut_offs
 from radiograft.config.base import did_you_mean
+from radiograft.config.training import FROZEN_BATCH_NORM, TRAINED_BATCH_NORM
 from radiograft.models.graph import downstream_layers, upstream_layers
 from radiograft.models.keras_internals import input_tensors, producing_layer
 
@@ -77,7 +78,7 @@ def check_cut_off(model: keras.Model, cut_off: str) -> None:
 def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = ()) -> set[str]:
     """Returns the names of the layers that fine-tuning trains: the cut-off and all layers that depend on it.
 
-    BatchNormalization layers are never among them.
+    BatchNormalization layers are not among them; see `trainable_normalizations`.
 
     Args:
         head: names of the layers after the pooled features; training only these is not fine-tuning.
@@ -99,11 +100,32 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
     return {str(layer.name) for layer in trained}
 
 
-def unfreeze_from(model: keras.Model, cut_off: str, head: Collection[str] = ()) -> int:
+def trainable_normalizations(model: keras.Model, cut_off: str) -> set[str]:
+    """Returns the names of the BatchNormalization layers that depend on the cut-off.
+
+    The standardization of joined features, which has no weights of its own, is not among them.
+    """
+    downstream = downstream_layers(model, cut_off)
+    return {
+        str(layer.name)
+        for layer in model.layers
+        if layer.name in downstream
+        and isinstance(layer, keras.layers.BatchNormalization)
+        and (layer.center or layer.scale)
+    }
+
+
+def unfreeze_from(
+    model: keras.Model, cut_off: str, head: Collection[str] = (), *, batch_norm: str = FROZEN_BATCH_NORM
+) -> int:
     """Makes the layers that `trainable_layers` returns trainable and freezes all others.
 
-    BatchNormalization stays frozen: in Keras that also keeps it in inference mode, with the statistics of pretraining,
-    which a small training set would ruin (keras-team/keras#9214).
+    A frozen BatchNormalization runs in inference mode, with the statistics of pretraining, which a small training set
+    would ruin (keras-team/keras#9214).
+
+    Args:
+        head: names of the layers after the pooled features.
+        batch_norm: `train` also makes the layers that `trainable_normalizations` returns trainable.
 
     Returns:
         Number of trainable weights (scalars).
@@ -112,6 +134,8 @@ def unfreeze_from(model: keras.Model, cut_off: str, head: Collection[str] = ()) 
         ValueError: as `trainable_layers`.
     """
     trained = trainable_layers(model, cut_off, head)
+    if batch_norm == TRAINED_BATCH_NORM:
+        trained |= trainable_normalizations(model, cut_off)
     model.trainable = True
     for layer in model.layers:
         layer.trainable = layer.name in trained

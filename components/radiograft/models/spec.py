@@ -23,6 +23,8 @@ SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and na
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
 SAMPLES_SIGNATURE = "samples"  # image and all further inputs; only networks with further inputs have it
+OOD_FILE = "out_of_distribution.npz"  # beside contract.json, if the outputs have a flag
+PROBABILITIES, OOD_DISTANCE, OOD_FLAG = "probabilities", "ood_distance", "is_out_of_distribution"  # outputs
 PURPOSE = "Research only. Not for diagnosis."
 
 
@@ -77,6 +79,8 @@ class ModelSpec:
         channels: channels of the images: 1 for gray, 3 for RGB.
         task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
         covariates: patient data that the network reads beside the image.
+        ood_threshold: distance above which an image is flagged as out of distribution; None if the served answer has no
+            flag, see `radiograft.models.out_of_distribution`.
     """
 
     image_size: int
@@ -94,6 +98,7 @@ class ModelSpec:
     task: str = MULTILABEL
     channels: int = GRAY
     covariates: tuple[Covariate, ...] = ()
+    ood_threshold: float | None = None
 
     @property
     def is_exclusive(self) -> bool:
@@ -129,11 +134,19 @@ class ModelSpec:
 
     @property
     def outputs(self) -> dict[str, TensorInfo]:
-        """Outputs of the Keras network and of both signatures by name."""
+        """Outputs of all signatures by name; the Keras network has the first alone."""
         meaning = "probability of each label; labels are independent"
         if self.is_exclusive:
             meaning = "probability of each class; they sum to 1"
-        return {"probabilities": TensorInfo("float32", (None, len(self.labels)), meaning)}
+        probabilities = {PROBABILITIES: TensorInfo("float32", (None, len(self.labels)), meaning)}
+        if self.ood_threshold is None:
+            return probabilities
+        distance = f"distance from the training images; above {self.ood_threshold:.6g} the image is flagged"
+        return {
+            **probabilities,
+            OOD_DISTANCE: TensorInfo("float32", (None,), distance),
+            OOD_FLAG: TensorInfo("bool", (None,), "whether the image is unlike the training images"),
+        }
 
     @property
     def signatures(self) -> dict[str, dict[str, TensorInfo]]:
@@ -194,6 +207,8 @@ class ModelSpec:
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
+        threshold = values.get("ood_threshold")
+        known["ood_threshold"] = None if threshold is None else float(threshold)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names

@@ -177,6 +177,26 @@ class DriftTest(TypedDict):
     verdict: str
 
 
+class FlaggedSplit(TypedDict):
+    """Images of a split whose features are out of distribution; `rate` is their fraction, resampled by patient."""
+
+    n_images: int
+    n_patients: int
+    flagged: int
+    rate: Estimate
+
+
+class OutOfDistribution(TypedDict):
+    """The out-of-distribution flag on validation, where its threshold was chosen, and on test: false alarms.
+
+    `threshold` is the distance at `percentile` of the validation images.
+    """
+
+    percentile: float
+    threshold: float
+    splits: dict[str, FlaggedSplit]
+
+
 class DriftReport(TypedDict):
     """All tests by name (see NAMES), with summaries of both samples.
 

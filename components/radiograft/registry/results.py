@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
+from radiograft.registry.analysis_types import (
+    Calibration,
+    DriftReport,
+    Localization,
+    OutOfDistribution,
+    Shortcut,
+    Subgroup,
+)
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.training_types import (
     BackboneComparison,
@@ -152,6 +159,7 @@ class PredictionResults(Analyses):
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
     backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
+    `out_of_distribution` is there if the version has the flag.
     """
 
     published: str
@@ -165,6 +173,7 @@ class PredictionResults(Analyses):
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary
+    out_of_distribution: NotRequired[OutOfDistribution]
 
 
 class EvaluationResults(PredictionResults):

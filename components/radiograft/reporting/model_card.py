@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from radiograft.config.training import AUTO_MONITOR, LOSS_MONITOR
 from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
@@ -23,6 +24,9 @@ MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
+
+
+EPOCH_SELECTION = {AUTO_MONITOR: "highest mean AUROC on validation", LOSS_MONITOR: "lowest loss on validation"}
 
 
 def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, lineage: Facts) -> str:
@@ -41,6 +45,7 @@ def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, l
         "Data": _data(results["data"], lineage),
         "Training": _training(spec, lineage["settings"], results["kept_epochs"][published]),
         "Results on test, with 95% confidence intervals [29, 35, 36]": _results(results["metrics"][published]["test"]),
+        "Out-of-distribution flag": _flag(results),
         "Factors [30, 34]": _subgroups(results),
         "Promotion decision": _decision(results["gate"]),
         "Caveats [38]": _caveats(results),
@@ -117,7 +122,7 @@ def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
         "Strategy [25]": f"{spec.strategy}, from layer {spec.cut_off} on",
-        "Epoch selection [26]": "highest mean AUROC on validation",
+        "Epoch selection [26]": EPOCH_SELECTION[settings.get("train_monitor", AUTO_MONITOR)],
         "Selected epoch [26]": str(kept) if kept else "0 (the weights before fine-tuning)",
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),
     }
@@ -177,6 +182,21 @@ def _subgroups(results: EvaluationResults) -> list[str]:
     if results["judged_on"] == "validation":
         sentence += " Epoch and thresholds were selected on these images, so these results are optimistic."
     return [sentence, *_table(["group", "images (patients)", "mean AUROC", "difference from the rest"], rows)]
+
+
+def _flag(results: EvaluationResults) -> list[str]:
+    """Describes the out-of-distribution flag and its false alarms; empty if the version has none."""
+    flag = results.get("out_of_distribution")
+    if not flag:
+        return []
+    test = flag["splits"]["test"]
+    sentence = (
+        f"Flagged are images whose features are farther from those of training than the {flag['percentile']:g}th "
+        f"percentile of the validation images (distance {flag['threshold']:.4g}). False alarms on test: "
+        f"{test['flagged']:,} of {test['n_images']:,} images from {test['n_patients']:,} patients, "
+        f"{_format_estimate(test['rate'])}."
+    )
+    return [sentence]
 
 
 def _caveats(results: EvaluationResults) -> list[str]:

@@ -20,7 +20,7 @@ from radiograft.explain import class_activation
 from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
 from radiograft.models.covariates import parse_values
-from radiograft.models.spec import SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec
+from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
 from radiograft.serving.training_images import TrainingImages
 
@@ -55,6 +55,18 @@ def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
         Prediction(label, value, thresholds.get(label), value >= thresholds[label] if label in thresholds else None)
         for label, value in values.items()
     ]
+
+
+class Distance(NamedTuple):
+    """How far an image is from the training images.
+
+    Attributes:
+        ood_distance: Mahalanobis distance of its features.
+        is_out_of_distribution: whether the distance exceeds the threshold of the version.
+    """
+
+    ood_distance: float
+    is_out_of_distribution: bool
 
 
 class LoadedVersion:
@@ -156,9 +168,24 @@ class LoadedVersion:
         return decide(self.spec, self.probabilities(content, patient_data))
 
     def compare_with_training(self, content: bytes) -> list[str]:
-        """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""
+        """Returns how an encoded PNG or JPEG file differs from the development images: kind, size, values, features."""
         image = decode(tf.constant(content), self.spec.image_input).numpy()
-        return self.training_images.describe_differences(content, image)
+        distance = self.measure_distance(content)
+        unlike = (
+            [f"out of distribution: distance {distance.ood_distance:.4g} exceeds {self.spec.ood_threshold:.4g}"]
+            if distance and distance.is_out_of_distribution
+            else []
+        )
+        return [*self.training_images.describe_differences(content, image), *unlike]
+
+    def measure_distance(self, content: bytes) -> Distance | None:
+        """Returns how far an encoded PNG or JPEG file is from the training images; None if the version has no flag."""
+        return None if self.spec.ood_threshold is None else self.measure_distances([content])[0]
+
+    def measure_distances(self, contents: Sequence[bytes]) -> list[Distance]:
+        """Returns the distances of several files from the training images; the version must have the flag."""
+        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant(contents))
+        return list(map(Distance, outputs[OOD_DISTANCE].numpy().tolist(), outputs[OOD_FLAG].numpy().tolist()))
 
     @staticmethod
     def labels_to_explain(predictions: Sequence[Prediction]) -> list[str]:

@@ -17,7 +17,7 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData
 from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
-from radiograft.training.tasks.base import TrainingTask
+from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, validation_loss
 from radiograft.training.tasks.multilabel import MultilabelTask
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 VALIDATION = "val_"
 DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
-OBJECTIVE = "val_objective"  # the training loss on validation, if it differs from the plain val_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +41,7 @@ class TrainConfig:
         logs: folder for TensorBoard.
         head: names of the layers after the pooled features, which train at the full rate.
         task: loss, metrics and the monitor.
+        monitor: chooses between epochs; None is the task's own monitor.
     """
 
     name: str
@@ -53,6 +53,7 @@ class TrainConfig:
     logs: Path
     head: tuple[str, ...] = ()
     task: TrainingTask = MultilabelTask()  # noqa: RUF009  immutable
+    monitor: Monitor | None = None
 
 
 def train(
@@ -82,15 +83,16 @@ def train(
     loop = TrainingLoop(model, data, config, strategy, checkpoints)
     epochs = range(loop.restore_or_validate(), config.epochs)
     if epochs and not loop.ended:
-        model.fit(
-            data.batches(epochs),
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
-            steps_per_epoch=data.steps,
-            shuffle=False,  # the dataset is already shuffled
-            verbose=0,
-            callbacks=[loop],
-        )
+        with variables.synchronized_statistics(model):
+            model.fit(
+                data.batches(epochs),
+                initial_epoch=epochs.start,
+                epochs=epochs.stop,
+                steps_per_epoch=data.steps,
+                shuffle=False,  # the dataset is already shuffled
+                verbose=0,
+                callbacks=[loop],
+            )
     return loop.restore_best()
 
 
@@ -123,6 +125,14 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         """The epochs so far."""
         return History(self.rows, self.best_epoch, self.initial)
 
+    @property
+    def kept_variables(self) -> list[keras.Variable]:
+        """What makes up an epoch: trained weights, and the moving statistics of BatchNormalization layers that train.
+
+        Moving statistics are averages themselves; `ema` does not average them once more.
+        """
+        return [*self.network.trainable_variables, *variables.moving_statistics(self.network)]
+
     def divergence_threshold(self, worst: float) -> float:
         """Returns the loss of a step above which training counts as divergent.
 
@@ -143,15 +153,15 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         """Restores the latest checkpoint, or validates the untrained network; returns the number of finished epochs."""
         if not self._restore():
             self.initial = self._validate()
-            self.best_weights = variables.read_variables(self.network.trainable_variables)
+            self.best_weights = variables.read_variables(self.kept_variables)
             log.info("%s: before training, %s", self.config.name, self.config.task.format(self.initial))
         for row in self.rows:
             self.curves.add(row)
         return len(self.rows)
 
     def restore_best(self) -> History:
-        """Restores the weights of the best epoch and returns the history."""
-        variables.write_variables(self.network.trainable_variables, self.best_weights)
+        """Restores the weights and the moving statistics of the best epoch and returns the history."""
+        variables.write_variables(self.kept_variables, self.best_weights)
         self.curves.close()
         best = self.config.task.format(self.history.best)
         log.info("%s: keeping epoch %d, %s", self.config.name, self.best_epoch, best)
@@ -161,7 +171,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         self.epoch, self.means = epoch, {}
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        losses = [row.get(OBJECTIVE, row["val_loss"]) for row in [self.initial, *self.rows]]
+        losses = [validation_loss(row) for row in [self.initial, *self.rows]]
         step, steps = self.epoch * self.data.steps + batch, self.config.epochs * self.data.steps
         self.rate = learning_rate(self.config.recipe, self.config.learning_rate, step, steps, losses)
         self.network.optimizer.learning_rate = self.rate
@@ -187,12 +197,12 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         fitted = {name: float(value) for name, value in (logs or {}).items() if name != "worst"}
-        key = self.config.task.monitor.selection_key
+        key = (self.config.monitor or self.config.task.monitor).selection_key
         with use_ema_weights(self.network, self.config.recipe):
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
             better = key(row) > key(self.history.best)
             if better:
-                self.best_weights = variables.read_variables(self.network.trainable_variables)
+                self.best_weights = variables.read_variables(self.kept_variables)
         self.rows.append(row)
         self.best_epoch = epoch + 1 if better else self.best_epoch
         self.curves.add(row)
@@ -213,10 +223,10 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         return metrics
 
     def _changing_variables(self) -> list[keras.Variable]:
-        """Everything that a step changes: weights, the optimizer's state, the random states of dropout layers."""
+        """Everything that a step changes: `kept_variables`, the optimizer's state, the random states of dropout."""
         fixed = {id(variable) for variable in self.network.non_trainable_weights}
         random = [variable for variable in self.network.non_trainable_variables if id(variable) not in fixed]
-        return [*self.network.trainable_variables, *self.network.optimizer.variables, *random]
+        return [*self.kept_variables, *self.network.optimizer.variables, *random]
 
     def _save(self) -> None:
         states = {f"state-{n}": values for n, values in enumerate(variables.read_variables(self._changing_variables()))}
@@ -230,7 +240,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         history, changing = History(**state.facts), self._changing_variables()
         self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
         variables.write_variables(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
-        self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.network.trainable_variables))]
+        self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.kept_variables))]
         log.info("%s: resuming after epoch %d", self.config.name, state.number)
         return True
 

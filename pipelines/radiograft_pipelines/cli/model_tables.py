@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import statistics
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -180,6 +181,16 @@ def print_predictions(
         heat_map = heat_maps.get(prediction.label, "")
         _add_row(table, prediction.label, f"{prediction.probability:.4f}", threshold, call, heat_map)
     _print(table)
+
+
+def print_screenings(screenings: Sequence[Any], threshold: float) -> None:
+    """Prints how many images of each `radiograft.serving.screening.Screening` are flagged."""
+    table = _table("path", "images", "flagged", "fraction (95%)", "median distance", "unreadable")
+    for each in screenings:
+        median = f"{statistics.median(each.distances):.2f}" if each.distances else None
+        _add_row(table, each.path, len(each.flags), sum(each.flags), _interval(each.rate), median, each.unreadable)
+    _print(table)
+    _print(Text(f"flagged above the distance {threshold:.2f}"))
 
 
 def _format_classes(metrics: SplitMetrics) -> dict[str, str]:

@@ -221,6 +221,29 @@ def predict(
     click.echo(DISCLAIMER)
 
 
+@models.command()
+@click.argument("number", type=int)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
+@registry_options
+def screen(ref: RegistryRef, number: int, paths: tuple[Path, ...], report: Path | None) -> None:
+    """Counts the images of files and folders that a version flags as out of distribution.
+
+    The version must have been trained with model_ood_percentile. The intervals are Clopper and Pearson's, and every
+    image counts as a patient.
+    """
+    with _load_version(ref, number) as loaded:
+        from radiograft.serving.screening import screen_images
+
+        screenings = [screen_images(loaded, path) for path in paths]
+        threshold = loaded.spec.ood_threshold
+    model_tables.print_screenings(screenings, threshold)
+    if report:
+        rows = [{"path": str(each.path), "distances": each.distances, "rate": each.rate} for each in screenings]
+        content = {"model": ref.model, "version": number, "threshold": threshold, "screenings": rows}
+        storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
+
+
 def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
     """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
     content = loaded.read_image(path)
@@ -241,7 +264,8 @@ def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, 
         }
         for each in predictions
     ]
-    own = {"class": predicted} if predicted is not None else {}
+    distance = loaded.measure_distance(content)
+    own = ({"class": predicted} if predicted is not None else {}) | (distance._asdict() if distance else {})
     return {"file": str(path), **own, "notes": notes, "predictions": calls}
 
 

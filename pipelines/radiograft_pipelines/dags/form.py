@@ -19,7 +19,8 @@ def _code(names: Iterable[str]) -> str:
 
 
 FIELD_HELP = {
-    "settings": "A preset (`chestxray14`, `pneumoniamnist`, `demo`), or the URI of a YAML file of settings.",
+    "settings": "A preset (`chestxray14`, `chexnet`, `chexnet-pneumonia`, `pneumoniamnist`, `demo`), or the URI of a "
+    "YAML file of settings.",
     "overrides": "Any other settings as `name=value`, separated by commas or lines.",
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from radiograft.config import all_settings
+from radiograft.config import FineTune, all_settings
+from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.resolution import (
     PRESETS_FOLDER,
     apply_overrides,
@@ -15,6 +16,7 @@ from radiograft.config.resolution import (
     full_name,
     load_settings_file,
 )
+from radiograft.config.training import Recipe
 from radiograft_pipelines.settings import fill_defaults
 
 PRESETS = sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
@@ -49,6 +51,41 @@ def test_chestxray14_preset_follows_poster() -> None:
         "train_optimizer": "adam",
     }
     assert expected.items() <= values.items()
+
+
+CHEXNET = {
+    "data_format": "chestxray14",
+    "image_augmentation": "chexnet",
+    "image_size": 224,
+    "model_backbone": "densenet121",
+    "model_cut_off": "conv1_conv",
+    "model_dense_units": 0,
+    "model_dropout": 0.0,
+    "model_weights": "imagenet",
+    "train_augmentation": "online",
+    "train_batch_norm": "train",
+    "train_batch_size": 16,
+    "train_fine_tune_learning_rate": 0.001,
+    "train_monitor": "loss",
+    "train_optimizer": "adam",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "recipe"),
+    [
+        ("chexnet", "all", Recipe(schedule="plateau", loss_weights="none")),
+        ("chexnet-pneumonia", "Pneumonia", Recipe(schedule="plateau", loss_weights="balanced")),
+    ],
+)
+def test_chexnet_preset_follows_paper(name: str, labels: str, recipe: Recipe) -> None:
+    values = fill_defaults({"data_source": "/data/nih"} | load_settings_file(name))
+    assert CHEXNET.items() <= values.items()
+    assert (values["data_labels"], values["publish_model_name"]) == (labels, name)
+    assert FineTune.of(values).recipe() == recipe
+    assert Augmentation.parse("image_augmentation", str(values["image_augmentation"]), AUGMENTATIONS) == Augmentation(
+        horizontal_flip=True
+    )
 
 
 def test_demo_preset_needs_no_network() -> None:
@@ -112,7 +149,8 @@ def test_load_settings_file_missing_raises_with_presets() -> None:
     with pytest.raises(FileNotFoundError) as error:
         load_settings_file("chestxray")
     assert str(error.value) == (
-        f"settings must be a file or one of {', '.join(PRESETS)}, got 'chestxray'; did you mean 'chestxray14'?"
+        f"settings must be a file or one of {', '.join(PRESETS)}, got 'chestxray'; "
+        "did you mean 'chestxray14' or 'chexnet'?"
     )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from radiograft.config.data import MULTICLASS
+from radiograft.config.training import LOSS_MONITOR
+from radiograft.data import splits
 from radiograft.data.catalog import count_classes, label_column, score_column
 from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
@@ -18,6 +21,7 @@ from radiograft.metrics.multilabel import roc_curve
 from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.html import ReportSection
+from radiograft.reporting.published import published_sections
 
 
 def build_report(
@@ -58,7 +62,12 @@ def build_report(
         reduced_curve=results.get("reduced_curve", []),
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
-        sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],
+        sections=[
+            ReportSection("gate.html.j2", results["gate"]),
+            *_published_sections(data, results),
+            *analysis_sections(results),
+            *sections,
+        ],
         data_counts=[_count_split(data, split) for split in data.summary["splits"]],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=results["lineage"]["settings"],
@@ -71,6 +80,14 @@ def build_report(
     )
 
 
+def _published_sections(data: Shards, results: EvaluationResults) -> list[ReportSection]:
+    settings, test = results["lineage"]["settings"], results["metrics"][results["published"]]["test"]
+    if data.task == MULTICLASS or "data_test_fraction" not in settings:
+        return []
+    drawn = splits.is_drawn(data.rows, float(settings["data_test_fraction"]), int(settings["train_seed"]))
+    return published_sections(settings, data.labels, test, is_official=not drawn)
+
+
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:
     notes = [*results["warnings"], *data.summary["notes"]]
     kind = "grayscale" if data.image_input.channels == GRAY else "RGB"
@@ -79,8 +96,9 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
         for mode, count in data.summary["converted"].items()
     ]
     if results["kept_epochs"][PUBLISHED] == 0:
+        measure = "loss" if results["lineage"]["settings"].get("train_monitor") == LOSS_MONITOR else "AUROC"
         notes.append(
-            "fine-tuning did not improve the validation AUROC: the published model has the weights from before it"
+            f"fine-tuning did not improve the validation {measure}: the published model has the weights from before it"
         )
     return notes
 

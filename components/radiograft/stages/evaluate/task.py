@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import pandas as pd
+import tensorflow as tf
 
 from radiograft.config import Evaluate
 from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
-from radiograft.evaluation import champion, promotion_gate
+from radiograft.drift.reference import EmbeddingModel
+from radiograft.evaluation import champion, out_of_distribution, promotion_gate
 from radiograft.evaluation.predictions import (
+    BATCH_SIZE,
     PUBLISHED,
     EvaluateInputs,
     load_predictors,
@@ -20,7 +24,9 @@ from radiograft.evaluation.predictions import (
 )
 from radiograft.evaluation.results import analysis_notes, compute_results
 from radiograft.explain.explanations import explain_predictions
+from radiograft.models.out_of_distribution import FeatureDistribution
 from radiograft.models.spec import ModelSpec
+from radiograft.registry.analysis_types import OutOfDistribution
 from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import SCHEMA_VERSION, DataLineage, EvaluationResults, PredictionResults, write_results
 from radiograft.reporting import contact_sheet
@@ -62,6 +68,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
+    if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
+        prediction_results["out_of_distribution"] = flag
     results = EvaluationResults(
         **prediction_results,
         schema_version=SCHEMA_VERSION,
@@ -69,11 +77,16 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         gate=gate,
         localisation=explanations.localization,  # stored text
         drift=drift,
-        warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
+        warnings=[
+            *analysis_notes(prediction_results),
+            *evaluation_drift.drift_warnings(drift),
+            *(out_of_distribution.flag_warnings(flag) if flag else []),
+        ],
     )
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
+    sections = [*explanations.sections(), drift_section, *([out_of_distribution.flag_section(flag)] if flag else [])]
+    page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
@@ -82,6 +95,24 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)
     return kfp_metrics(results, test)
+
+
+def _measure_flag(
+    settings: Evaluate,
+    inputs: EvaluateInputs,
+    data: Shards,
+    model: keras.Model,
+    spec: ModelSpec,
+    strategy: tf.distribute.Strategy,
+) -> OutOfDistribution | None:
+    """Measures the out-of-distribution flag on validation and test; None if the network has none."""
+    distribution = FeatureDistribution.read(inputs.model)
+    if distribution is None:
+        return None
+    embedding_model, splits = EmbeddingModel(model, strategy, spec.tensors), ("validation", "test")
+    features = {split: embedding_model.embed(data.images(split, BATCH_SIZE))[1] for split in splits}
+    patients = {split: data.split(split)["patient_id"] for split in splits}
+    return out_of_distribution.measure_flag(distribution, features, patients, settings)
 
 
 def _write_records(

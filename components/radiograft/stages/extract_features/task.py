@@ -39,7 +39,7 @@ from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICT
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
-from radiograft.training.tasks.registry import get_task
+from radiograft.training.tasks.registry import get_monitor, get_task
 from radiograft.training.trainer import TrainConfig, train
 
 
@@ -207,6 +207,7 @@ def _fit(
         logs=logs,
         head=head_layers(classifier),
         task=task,
+        monitor=get_monitor(settings.train_monitor),
     )
     network = attach_classifier(extractor, classifier, patient)
     pooled = pooled_parts(network, DEFAULT_NAMES.pooling)

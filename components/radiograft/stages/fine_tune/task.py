@@ -8,14 +8,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from radiograft.backbones import get_backbone
 from radiograft.config import FineTune
 from radiograft.config.base import record_settings
 from radiograft.data.shards.dataset import Shards
+from radiograft.drift.reference import EmbeddingModel
 from radiograft.models import artifact
 from radiograft.models.cut_offs import parse_cut_offs
 from radiograft.models.heads import cast_to_policy
+from radiograft.models.out_of_distribution import FeatureDistribution, draw_fitted, fit_distribution
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
@@ -24,7 +27,7 @@ from radiograft.training.datasets import fit_batch_size, with_patient_data
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.tasks.registry import get_task
+from radiograft.training.tasks.registry import get_monitor, get_task
 from radiograft.training.trainer import TrainConfig
 
 
@@ -59,6 +62,7 @@ def run(
         logs=logs / "fine_tuning",
         head=spec.head,
         task=get_task(spec.task, spec.labels),
+        monitor=get_monitor(settings.train_monitor),
     )
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
@@ -66,12 +70,29 @@ def run(
         context = SearchContext(settings, data, config, strategy, checkpoints)
         history, trials = fine_tune_each(network, cut_offs, context)
     cut_off = str(search_results.best_trial(trials, config.task.monitor)["overrides"]["model_cut_off"])
-    spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning")
+    distribution = _fit_distribution(settings, network, spec, data, strategy)
+    threshold = distribution.threshold if distribution else None
+    spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning", ood_threshold=threshold)
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     search_results.write_trials(model, trials)
     record_settings(model, settings, start)
-    artifact.export_saved_model(network, spec, model / "saved_model")
+    artifact.export_saved_model(network, spec, model / "saved_model", distribution)
+    if distribution:
+        distribution.write(model)
     if settings.backbones_to_compare():
         scores = Predictor(network, strategy).predict(data.inputs("validation", settings.train_batch_size))
         np.save(model / comparison.SCORES, scores)
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _fit_distribution(
+    settings: FineTune, network: keras.Model, spec: ModelSpec, data: Shards, strategy: tf.distribute.Strategy
+) -> FeatureDistribution | None:
+    """Fits the distribution of the network's pooled features; None if the settings request no flag."""
+    if not settings.model_ood_percentile:
+        return None
+    embedding_model = EmbeddingModel(network, strategy, spec.tensors)
+    places = draw_fitted(len(data.split("train")), settings.train_seed).tolist()
+    _, training = embedding_model.embed(data.chosen("train", places).batch(settings.train_batch_size))
+    _, validation = embedding_model.embed(data.images("validation", settings.train_batch_size))
+    return fit_distribution(training, validation, settings.model_ood_percentile)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from radiograft import storage
 from radiograft.config import Publish
-from radiograft.models.spec import ModelSpec
+from radiograft.models.spec import OOD_FILE, ModelSpec
 from radiograft.registry import lineage, model_registry, production, tensorboard_logs, version_claims
 from radiograft.registry import versions as registry
 from radiograft.registry.model_registry_api import RegistrationError
@@ -192,6 +192,7 @@ def _collect_files(
     extra = {
         "model.keras": inputs.model / "model.keras",
         "history.json": inputs.model / "history.json",
+        **({OOD_FILE: inputs.model / OOD_FILE} if spec.ood_threshold is not None else {}),
         "report.html": inputs.report,
         **{path.name: path for path in folder.iterdir()},
         **_list_files(inputs.evaluation),

@@ -62,6 +62,10 @@ class SearchContext(NamedTuple):
         """Number of cached augmented views by split; 0 stands for the images without augmentation."""
         return {"train": self.settings.train_cached_augmentations, "validation": 0}
 
+    def unfreeze_from(self, network: keras.Model, cut_off: str) -> int:
+        """Makes the layers from the cut-off on trainable; returns the number of trainable weights."""
+        return unfreeze_from(network, cut_off, self.config.head, batch_norm=self.settings.train_batch_norm)
+
     def training_data(self, cached: dict[str, CachedActivations] | None) -> TrainingData:
         """Returns batches of cached activations by split, or without a cache batches of images augmented online."""
         options = self.settings.train_batch_size, self.settings.train_seed, self.strategy.num_replicas_in_sync
@@ -89,13 +93,13 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], context: SearchCon
     """
     initial = variables.read_variables(network.variables)  # weights and the random states of dropout layers
     best, trials, histories = initial, list[Trial](), dict[str, History]()
-    unfreeze_from(network, cut_offs[0], context.config.head)  # where to split depends on which layers are frozen
+    context.unfreeze_from(network, cut_offs[0])  # where to split depends on which layers are frozen
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
         splits = _split_at(network, cut_offs)
         folder = Path(scratch) if _decide_caching(splits, context, Path(scratch)) else None
         key = _checkpoint_key(network, context, cached=folder is not None)
         for cut_off, model, data in _iter_models(network, splits, context, folder):
-            weights = unfreeze_from(network, cut_off, context.config.head)
+            weights = context.unfreeze_from(network, cut_off)
             log.info("fine tuning from %s: %d of %d weights", cut_off, weights, network.count_params())
             logs = context.config.logs / cut_off if len(cut_offs) > 1 else context.config.logs
             config = dataclasses.replace(context.config, logs=logs)
@@ -107,7 +111,7 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], context: SearchCon
             variables.write_variables(network.variables, initial)
     variables.write_variables(network.variables, best)
     best_cut_off = str(best_trial(trials, context.config.task.monitor)["overrides"]["model_cut_off"])
-    unfreeze_from(network, best_cut_off, context.config.head)
+    context.unfreeze_from(network, best_cut_off)
     return histories[best_cut_off], trials
 
 

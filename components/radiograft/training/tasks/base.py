@@ -12,6 +12,19 @@ if TYPE_CHECKING:  # stages that choose between finished trainings need no Tenso
     from radiograft.config.training import Recipe
 
 
+OBJECTIVE = "val_objective"  # the training loss on validation, if it differs from the plain val_loss
+
+
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    """Returns the training loss on validation.
+
+    Example:
+        >>> validation_loss({"val_loss": 0.5}), validation_loss({"val_loss": 0.5, "val_objective": 0.2})
+        (0.5, 0.2)
+    """
+    return metrics.get(OBJECTIVE, metrics["val_loss"])
+
+
 class Monitor(NamedTuple):
     """A validation metric that chooses between epochs and between trials; `mode` says which direction is better."""
 
@@ -26,11 +39,12 @@ class Monitor(NamedTuple):
             >>> AUROC.selection_key(better) > AUROC.selection_key(worse)
             True
         """
-        value = metrics[self.metric]
+        value = validation_loss(metrics) if self.metric == OBJECTIVE else metrics[self.metric]
         return (value if self.mode == "max" else -value), -metrics["val_loss"]
 
 
 AUROC = Monitor("val_auroc", "max")
+LOSS = Monitor(OBJECTIVE, "min")
 
 
 class MeasuredLoss(Protocol):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from radiograft.config.data import BINARY, MULTICLASS, MULTILABEL
-from radiograft.training.tasks.base import TrainingTask
+from radiograft.config.training import LOSS_MONITOR
+from radiograft.training.tasks.base import LOSS, Monitor, TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 
@@ -28,3 +29,8 @@ def get_task(name: str, labels: Sequence[str]) -> TrainingTask:
         ('softmax', 'sigmoid')
     """
     return BUILDERS[name](labels)
+
+
+def get_monitor(name: str) -> Monitor | None:
+    """Returns the monitor of `train_monitor` that chooses between epochs; None is the monitor of the task."""
+    return LOSS if name == LOSS_MONITOR else None

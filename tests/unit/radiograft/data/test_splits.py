@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.data.splits import assign_splits, draw_split
+from radiograft.data.splits import assign_splits, draw_split, is_drawn
 
 patients = st.lists(st.integers(1, 400).map(str), min_size=1, max_size=60)
 fractions = st.floats(0.01, 0.5)
@@ -118,3 +118,12 @@ def test_assign_splits_patient_overlap_raises() -> None:
         "or set data_policy to patient_overlap=drop, which keeps such a patient in one split: test before validation "
         "before training"
     )
+
+
+@given(patient_ids=patients, test=fractions, seed=seeds)
+def test_is_drawn_recognizes_drawn_splits(patient_ids: list[str], test: float, seed: int) -> None:
+    rows = rows_of(patient_ids)
+    drawn = rows.assign(split=split(rows, test=test, seed=seed))
+    assert is_drawn(drawn, test, seed)
+    moved = drawn.assign(split=drawn["split"].map({"test": "train", "train": "test", "validation": "test"}))
+    assert not is_drawn(moved, test, seed)

@@ -184,6 +184,33 @@ def test_unfreeze_from_any_layer_trains_exactly_downstream_layers(
         check_frozen(model, data.draw(st.sampled_from([layer.name for layer in model.layers[: last + 1]])))
 
 
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_unfreeze_from_with_batch_norm_trains_all_downstream_layers(
+    densenet: keras.Model, lite: keras.Model, data: st.DataObject
+) -> None:
+    """Normalizations before the cut-off, and those of parallel branches, stay frozen: they are in the cached prefix."""
+    for model in (densenet, lite):
+        last = [layer.name for layer in model.layers].index(last_convolution(model))
+        cut_off = data.draw(st.sampled_from([layer.name for layer in model.layers[: last + 1]]))
+        trainable = unfreeze_from(model, cut_off, batch_norm="train")
+        assert {layer.name for layer in model.layers if layer.trainable} == reached_from(model, cut_off)
+        assert trainable == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+        unfreeze_from(model, cut_off)
+        assert not any(layer.trainable for layer in batch_normalizations(model))
+
+
+def test_unfreeze_from_with_batch_norm_keeps_standardization_of_joined_features_frozen(lite: keras.Model) -> None:
+    features = build_feature_extractor(
+        keras.Model(lite.inputs[0], lite.get_layer("top_activation").output), "block7a_project_bn", "top_activation"
+    )
+    head = build_classifier(320 + 1280, 1, dense_units=0, dropout=0.0, l2=0.0, seed=0)
+    model = attach_classifier(features, head)
+    unfreeze_from(model, "top_conv", batch_norm="train")
+    assert model.get_layer("top_bn").trainable
+    assert not model.get_layer("pooled").trainable
+
+
 def test_unfreeze_from_keeps_parallel_branch_frozen(densenet: keras.Model) -> None:
     unfreeze_from(densenet, "conv5_block3_1_conv")
     assert not densenet.get_layer("conv5_block2_2_conv").trainable

@@ -37,7 +37,7 @@ def run_works(shards: Path, out: Path, *works: str) -> Results:
 
 CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
-    *("on_joined_features", "fine_tuned"),
+    *("on_joined_features", "fine_tuned", "batch_norm"),
 ]
 
 
@@ -70,6 +70,15 @@ def test_train_on_two_devices_matches_one(results: Results, case: str) -> None:
 def test_train_on_two_devices_reduces_loss(results: Results, case: str) -> None:
     losses = [row["loss"] for row in results[case]["two"]["epochs"]]
     assert losses[0] - losses[2] > 0.002
+
+
+def test_train_batch_norm_on_two_devices_has_statistics_of_whole_batches(results: Results) -> None:
+    """Fails if each device normalizes its part of a batch, or keeps statistics of its own."""
+    one, two = results["batch_norm"]["one"], results["batch_norm"]["two"]
+    for statistic, other in zip(one["tuned_bn"], two["tuned_bn"], strict=True):
+        np.testing.assert_allclose(other, statistic, rtol=1e-4, atol=1e-6)
+    assert np.abs(np.array(one["tuned_bn"]) - [[0.0] * 4, [1.0] * 4]).min() > 1e-3
+    assert one["frozen_bn"] == two["frozen_bn"] == [[0.0] * 4, [1.0] * 4]
 
 
 def test_predictor_on_two_devices_matches_one(results: Results) -> None:
