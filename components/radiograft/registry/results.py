@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
-from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
+from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics, TargetSummary
 from radiograft.registry.training_types import (
     BackboneComparison,
     CurvePoint,
@@ -26,11 +26,15 @@ SCHEMA_VERSION = 2  # version 1 had no `schema_version`, and its search trials h
 
 
 class SplitSummary(TypedDict):
-    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label."""
+    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label.
+
+    If the targets are numbers, `targets` summarizes them, and `positives` is empty.
+    """
 
     pictures: int
     patients: int
     positives: dict[str, int]
+    targets: NotRequired[dict[str, TargetSummary]]
 
 
 class ExclusionGroup(TypedDict):
