@@ -96,8 +96,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_task: str = setting(
         AUTO,
         "What the labels are: independent (`multilabel`, a sigmoid each), classes of which every image has exactly one "
-        "(`multiclass`, a softmax), a single one (`binary`), or numbers (`regression`, columns of a table). `auto` decides "
-        "between the first three from the labels of the images.",
+        "(`multiclass`, a softmax), a single one (`binary`), or numbers (`regression`, columns of a table). `auto` "
+        "decides between the first three from the labels of the images.",
         choices=(AUTO, *TASKS),
     )
     data_negatives: str = setting(

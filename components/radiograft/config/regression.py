@@ -53,6 +53,4 @@ def check_regression(values: Mapping[str, Any]) -> None:
 
 def _check_default(name: str, value: object, default: object, reason: str) -> None:
     if value != default:
-        raise ValueError(
-            f"{name} must keep its default {default!r} with data_task=regression, got {value!r}: {reason}"
-        )
+        raise ValueError(f"{name} must keep its default {default!r} with data_task=regression, got {value!r}: {reason}")

@@ -101,9 +101,11 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
 def count_splits(rows: pd.DataFrame, labels: Sequence[str], task: str = MULTILABEL) -> dict[str, dict[str, Any]]:
     """Returns the number of images, patients and positives of each label by split; of numbers, their `targets`."""
     if task == REGRESSION:
-        parts = {split: rows[rows["split"] == split] for split in SPLITS}
-        summaries = {split: summarize_targets(part["patient_id"], truth_of(part, labels)) for split, part in parts.items()}
-        return {split: {**counts, "targets": summaries[split]} for split, counts in count_splits(rows, ()).items()}
+        return {
+            split: {**counts, "targets": summarize_targets(part["patient_id"], truth_of(part, labels))}
+            for split, counts in count_splits(rows, ()).items()
+            for part in [rows[rows["split"] == split]]
+        }
     positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
     positives = positives.reindex(list(SPLITS), fill_value=0.0).astype("int64")
     return {

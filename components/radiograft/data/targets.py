@@ -30,24 +30,22 @@ def summarize_targets(patients: pd.Series[str], values: pd.DataFrame) -> dict[st
 
 def _summarize(patients: pd.Series[str], values: pd.Series[float]) -> TargetSummary:
     known = values.dropna().to_numpy("float64")
-    statistics = {"mean": np.mean, "deviation": np.std, "median": np.median, "low": np.min, "high": np.max}
-    numbers = {name: float(statistic(known)) if len(known) else None for name, statistic in statistics.items()}
+    low, median, high = np.quantile(known, [0, 0.5, 1]).tolist() if len(known) else (None, None, None)
     return TargetSummary(
         known=len(known),
         unknown=int(values.isna().sum()),
         patients=int(patients[values.notna()].nunique()),
-        mean=numbers["mean"],
-        deviation=numbers["deviation"],
-        median=numbers["median"],
-        low=numbers["low"],
-        high=numbers["high"],
+        mean=float(known.mean()) if len(known) else None,
+        deviation=float(known.std()) if len(known) else None,
+        median=median,
+        low=low,
+        high=high,
     )
 
 
 def varying_targets(values: pd.DataFrame) -> list[str]:
     """Returns the targets with at least two different values."""
-    counts = values.nunique()
-    return [str(target) for target in values if counts[target] >= MIN_VALUES]
+    return [str(target) for target, count in values.nunique().items() if count >= MIN_VALUES]
 
 
 def check_targets(parts: Mapping[str, pd.DataFrame], exclusions: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from radiograft.imaging.decode import decode, encode_png
 from radiograft.imaging.geometry import GRAY, ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import TargetScale
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +85,14 @@ def color_phantom(content: bytes) -> bytes:
     return encode_png(np.concatenate([gray, gray[:, ::-1], 255 - gray], axis=-1))
 
 
-def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
-    """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
+def write_golden_predictions(predictor: Predictor, folder: Path, scales: Sequence[TargetScale] = ()) -> None:
+    """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`.
+
+    Args:
+        predictor: the published network.
+        folder: where the folder is created.
+        scales: standard deviations of the outputs if they are numbers; the tolerance grows with the largest.
+    """
     _, _, size, channels = predictor.model.input.shape
     target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
     phantoms = itertools.islice(generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES)
@@ -95,8 +103,9 @@ def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     sample.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(files):
         (sample / f"{number}.png").write_bytes(content)
+    unit = max((scale.deviation for scale in scales), default=1.0)
     expected = {
         "probabilities": {f"{number}.png": row.astype(float).tolist() for number, row in enumerate(probabilities)},
-        "tolerance": max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
+        "tolerance": unit * max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
     }
     (sample / PROBABILITIES_FILE).write_text(json.dumps(expected, indent=2))

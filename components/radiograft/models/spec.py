@@ -9,11 +9,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
-from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
+from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, REGRESSION, STRETCH, TASKS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
@@ -42,13 +42,21 @@ class TensorNames:
         normalized: the input of the backbone; all layers up to it compute in float32.
         pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
             the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
-        probabilities: the last layer, whose activation converts logits to probabilities.
+        probabilities: the last layer with weights, whose activation converts logits to probabilities. If the targets
+            are numbers, it predicts standardized ones, which a layer without weights converts to the data's unit.
     """
 
     image: str = "picture"
     normalized: str = "normalised"
     pooling: str = "pooled"
     probabilities: str = "probabilities"
+
+
+class TargetScale(NamedTuple):
+    """Mean and standard deviation of a target in training, by which the network standardizes it."""
+
+    mean: float
+    deviation: float
 
 
 DEFAULT_NAMES = TensorNames()  # of all networks that this package builds
@@ -73,7 +81,8 @@ class ModelSpec:
         thresholds: decision threshold by label; only published models have them, and those of exclusive classes have
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
-        task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
+        task: `multilabel`, `binary`, `multiclass` or `regression`, see `Ingest.data_task`.
+        scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
     """
 
     image_size: int
@@ -90,6 +99,12 @@ class ModelSpec:
     normalization: Normalization | None = None
     task: str = MULTILABEL
     channels: int = GRAY
+    scales: tuple[TargetScale, ...] = ()
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the outputs are numbers in the unit of the data instead of probabilities."""
+        return self.task == REGRESSION
 
     @property
     def is_exclusive(self) -> bool:
@@ -118,6 +133,9 @@ class ModelSpec:
     @property
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs of the Keras network and of both signatures by name."""
+        if self.is_numeric:
+            meaning = "predicted value of each target, in the unit of the training data"
+            return {"values": TensorInfo("float32", (None, len(self.labels)), meaning)}
         meaning = "probability of each label; labels are independent"
         if self.is_exclusive:
             meaning = "probability of each class; they sum to 1"
@@ -133,9 +151,13 @@ class ModelSpec:
 
     def write(self, folder: Path) -> None:
         """Writes contract.json to `folder`."""
+        fields = dataclasses.asdict(self)
+        fields["scales"] = [scale._asdict() for scale in self.scales]
+        if not self.scales:
+            del fields["scales"]  # the contract of probabilities stays what it was
         values = {
             "schema_version": SCHEMA_VERSION,
-            **dataclasses.asdict(self),
+            **fields,
             "inputs": _to_json(self.inputs),
             "outputs": _to_json(self.outputs),
             "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},
@@ -167,6 +189,7 @@ class ModelSpec:
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
         known |= {"task": values.get("task", MULTILABEL)}
+        known["scales"] = tuple(TargetScale(**scale) for scale in values.get("scales", ()))
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         if stored := values.get("normalization"):
@@ -186,6 +209,8 @@ class ModelSpec:
             raise ValueError(f"labels must be names, got {self.labels}")
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.is_numeric and len(self.scales) != len(self.labels):
+            raise ValueError(f"scales must give mean and deviation of {len(self.labels)} targets, got {self.scales}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

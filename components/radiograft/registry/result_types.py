@@ -111,12 +111,12 @@ class TargetMetrics(TypedDict):
     """Metrics of a number on one split, in its unit except `r2`. Counts cover the images with a known value.
 
     `mae` is the mean absolute error, `rmse` the root of the mean squared error. `r2` is the coefficient of
-    determination: 1 is perfect, 0 is always predicting the mean of the split, and it has no lower bound. `mean_error` is
-    the mean of prediction minus truth, `limit_low` and `limit_high` are Bland and Altman's limits of agreement, the mean
-    error minus and plus 1.96 standard deviations of the errors. `baseline_mae` is the error of always predicting
-    `median`, that of training, and `baseline_rmse` that of `mean`. `mae_difference` is `mae` minus `baseline_mae` on the
-    same resamples. `estimable` is False if the split has too few patients with a known value, or only one value; the
-    metrics are then None.
+    determination: 1 is perfect, 0 is always predicting the mean of the split, and it has no lower bound. `mean_error`
+    is the mean of prediction minus truth, `limit_low` and `limit_high` are Bland and Altman's limits of agreement, the
+    mean error minus and plus 1.96 standard deviations of the errors. `baseline_mae` is the error of always predicting
+    `median`, that of training, and `baseline_rmse` that of `mean`. `mae_difference` is `mae` minus `baseline_mae` on
+    the same resamples. `estimable` is False if the split has too few patients with a known value, or only one value;
+    the metrics are then None.
     """
 
     n_images: int
@@ -159,8 +159,8 @@ class SplitMetrics(TypedDict):
 class ErrorComparison(TypedDict):
     """What the gate compares of a target: R² with its minimum, and the mean absolute errors of two models.
 
-    `difference` is challenger minus champion, and `tolerance` its largest allowed value, both in the target's unit. They
-    and `champion` are None if there is no champion.
+    `difference` is challenger minus champion, and `tolerance` its largest allowed value, both in the target's unit.
+    They and `champion` are None if there is no champion.
     """
 
     r2: Estimate

@@ -34,7 +34,7 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
     if source.readings is None or source.readings.empty or not requested:
         return source, []
     if settings.data_task == REGRESSION:
-        return _merge_numbers(source, settings.data_readers, requested), []
+        return _merge_numbers(source, source.readings, settings.data_readers, requested), []
     readings = _by_reader(source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns"))
     readings = readings[readings["image_id"].isin(source.rows["image_id"])]
     rule = settings.data_readers
@@ -54,10 +54,9 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
     return source, agreement
 
 
-def _merge_numbers(source: Source, rule: str, targets: Sequence[str]) -> Source:
+def _merge_numbers(source: Source, readings: pd.DataFrame, rule: str, targets: Sequence[str]) -> Source:
     """Averages the numbers of each image, or excludes images whose readings differ (`unanimous`)."""
-    assert source.readings is not None
-    readings = source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns")
+    readings = readings.set_axis(["image_id", "reader", *source.findings], axis="columns")
     readings = readings[readings["image_id"].isin(source.rows["image_id"])]
     merged = readings.groupby("image_id")[list(targets)].mean()
     differing = int(readings.groupby("image_id")[list(targets)].nunique().gt(1).any(axis="columns").sum())

@@ -5,7 +5,6 @@ Names match regardless of case, white space, Unicode form and `_`. No cell is qu
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -241,33 +240,6 @@ def truth_column(cells: pd.Series[str], uncertain: str, blank: float = float("na
     return None if None in values.values() else cells.map(values).astype("float64")
 
 
-def number_column(name: str, cells: pd.Series[str]) -> pd.Series[float]:
-    """Returns a column of numbers, NaN for empty cells and words for unknown.
-
-    Args:
-        name: Name of the column, for messages.
-        cells: Text, such as `57`, `1.5`, `1,5` or `n/a`.
-
-    Raises:
-        ValueError: A cell holds another text or an infinite number.
-
-    Example:
-        >>> number_column("age", pd.Series(["57", "1,5", "n/a", ""])).tolist()
-        [57.0, 1.5, nan, nan]
-    """
-    distinct = {text: unquote(text.strip()) for text in cells.fillna("").unique()}
-    values = {
-        text: float("nan") if fold_name(word) in UNKNOWN_WORDS else as_number(word) for text, word in distinct.items()
-    }
-    others = [text for text, value in values.items() if value is None or math.isinf(value)]
-    if others:
-        raise ValueError(
-            f"{name} must hold numbers or words for unknown with data_task=regression, got {len(others):,} other texts "
-            f"in {int(cells.fillna('').isin(others).sum()):,} cells: correct them, or leave them empty"
-        )
-    return cells.fillna("").map(values).astype("float64")
-
-
 def findings_from_columns(table: pd.DataFrame, uncertain: str, blank: float) -> pd.DataFrame:
     """Returns the columns of yes and no as findings.
 
@@ -305,7 +277,7 @@ def describe_column(name: str, cells: pd.Series[str]) -> str:
     if all(as_number(text) is not None for text in others):
         return (
             f"{name} holds numbers ({len(others):,} other than 1, 0 and -1), and a label is present or absent: set "
-            "data_task=regression to learn the number, or add a column of 1 and 0, such as whether it exceeds a threshold"
+            "data_task=regression to learn the number, or add a column of 1 and 0, such as whether it exceeds a limit"
         )
     return (
         f"{name} must hold 1 and 0, yes and no, -1 or words for unknown, got {len(others):,} other texts in {count:,} "

@@ -16,7 +16,7 @@ from radiograft.config.base import did_you_mean
 from radiograft.config.table_layout import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
+from radiograft.data.sources import base, image_files, label_cells, listing, name_matching, number_cells
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_case, fold_name
@@ -165,7 +165,7 @@ def parse_targets(table: pd.DataFrame, layout: TableLayout, name: str, targets: 
             f"{message} {', '.join(table.columns)}{did_you_mean(missing[0], table.columns)}",
             f"{message} {len(table.columns)} others",
         )
-    numbers = {target: label_cells.number_column(target, table[columns[fold_name(target)]]) for target in targets}
+    numbers = {target: number_cells.number_column(target, table[columns[fold_name(target)]]) for target in targets}
     return ParsedTable(rows, pd.DataFrame(numbers, index=table.index))
 
 

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from radiograft.config.data import REGRESSION
 from radiograft.data.catalog import count_classes, label_column, score_column
 from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import promotion_gate
+from radiograft.evaluation import promotion_gate, regression_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.results import analysis_sections
 from radiograft.imaging.geometry import GRAY
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import EvaluationResults
+from radiograft.reporting.agreement_plots import Points
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.html import ReportSection
 
@@ -58,7 +61,7 @@ def build_report(
         reduced_curve=results.get("reduced_curve", []),
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
-        sections=[ReportSection("gate.html.j2", results["gate"]), *analysis_sections(results), *sections],
+        sections=[_gate_section(results["gate"]), *analysis_sections(results), *sections],
         data_counts=[_count_split(data, split) for split in data.summary["splits"]],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=results["lineage"]["settings"],
@@ -68,7 +71,27 @@ def build_report(
         },
         contact_sheet_png=sheet,
         notes=_notes(data, results),
+        agreement=agreement_points(data, test[test["strategy"] == PUBLISHED]),
     )
+
+
+def agreement_points(data: Shards, test: pd.DataFrame) -> dict[str, Points]:
+    """Returns truth and predictions of each target, of the images with a known value; empty for labels.
+
+    Args:
+        data: the shards.
+        test: predictions of the published strategy on test.
+    """
+    if data.task != REGRESSION:
+        return {}
+    pairs = {target: test[[label_column(target), score_column(target)]].dropna() for target in data.labels}
+    return {target: Points(*pair.to_numpy("float64").T) for target, pair in pairs.items()}
+
+
+def _gate_section(gate: GateDecision) -> ReportSection:
+    if "targets" in gate:
+        return ReportSection("numeric_gate.html.j2", regression_gate.describe_gate(gate))
+    return ReportSection("gate.html.j2", gate)
 
 
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:
@@ -79,15 +102,18 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
         for mode, count in data.summary["converted"].items()
     ]
     if results["kept_epochs"][PUBLISHED] == 0:
+        metric = "R²" if data.task == REGRESSION else "AUROC"
         notes.append(
-            "fine-tuning did not improve the validation AUROC: the published model has the weights from before it"
+            f"fine-tuning did not improve the validation {metric}: the published model has the weights from before it"
         )
     return notes
 
 
 def _count_split(data: Shards, split: str) -> SplitCount:
     rows, count = data.split(split), data.summary["splits"][split]
-    return SplitCount(split, count["pictures"], count["patients"], count_classes(rows, data.labels), count_pixels(rows))
+    targets = count.get("targets", {})
+    classes = {} if targets else count_classes(rows, data.labels)
+    return SplitCount(split, count["pictures"], count["patients"], classes, count_pixels(rows), targets)
 
 
 def _roc_curves(test: pd.DataFrame, labels: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:

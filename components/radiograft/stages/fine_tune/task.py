@@ -57,7 +57,7 @@ def run(
         patience=settings.train_patience,
         logs=logs / "fine_tuning",
         head=spec.head,
-        task=get_task(spec.task, spec.labels),
+        task=get_task(spec.task, spec.labels, spec.scales),
     )
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
