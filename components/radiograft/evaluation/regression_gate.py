@@ -122,8 +122,8 @@ def _explain_missing(missing: list[str], champion: Champion | None, policy: Erro
         reasons.append(f"production version {champion.version} could not be compared: {champion.rejection_reason}")
     if missing:
         reasons.append(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not estimable: test must have different values "
-            f"of at least {policy.min_patients} patients, and enough of them for a confidence interval"
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not estimable: test must have different "
+            f"values of at least {policy.min_patients} patients, and enough of them for a confidence interval"
         )
     return reasons
 

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from radiograft.registry.result_types import SplitMetrics, TargetSummary
-from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint, Trial
-from radiograft.registry.training_types import CURVE_TITLES, curve_metric
+from radiograft.registry.training_types import (
+    CURVE_TITLES,
+    CurvePoint,
+    RandomBaseline,
+    ReducedCurvePoint,
+    Trial,
+    curve_metric,
+)
 from radiograft.reporting import html
 from radiograft.reporting.agreement_plots import Points
 from radiograft.reporting.classes import class_rows, confusion_plot
@@ -139,11 +145,7 @@ def render_report(report: Report) -> str:
             confusion=confusion_plot(report.test["classes"]) if "classes" in report.test else None,
             agreement=agreement_plots(report.agreement, report.test["regression"]) if report.agreement else [],
             headline=_headline(report),
-            notes=list(
-                dict.fromkeys(
-                    map(html.format_sentence, [*_cautions(report), *report.notes, *omitted])
-                )
-            ),
+            notes=list(dict.fromkeys(map(html.format_sentence, [*_cautions(report), *report.notes, *omitted]))),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),

@@ -50,9 +50,7 @@ def target_headline(strategy: str, test: SplitMetrics) -> str:
     sample = f"{test['n_images']:,} test images from {test['n_patients']:,} patients"
     targets, estimable = metrics["targets"], metrics["estimable"]
     if not estimable:
-        return (
-            f"{name} has no estimable error on the {sample}: no target has different values of enough patients."
-        )
+        return f"{name} has no estimable error on the {sample}: no target has different values of enough patients."
     if len(targets) == 1:
         (target,) = targets.values()
         return (
@@ -60,9 +58,7 @@ def target_headline(strategy: str, test: SplitMetrics) -> str:
             f"Always predicting {format_quantity(target['median'])}, the median of training, has "
             f"{with_interval(target['baseline_mae'])}. R² is {_ratio(metrics['r2'])}."
         )
-    return (
-        f"{name} reaches a mean R² of {_ratio(metrics['r2'])} over {len(estimable)} of {len(targets)} targets on {sample}."
-    )
+    return f"{name} reaches a mean R² of {_ratio(metrics['r2'])} over {len(estimable)} of {len(targets)} targets on {sample}."
 
 
 def target_cautions(metrics: RegressionMetrics, place: str) -> list[str]:

@@ -43,6 +43,13 @@ class Prediction(NamedTuple):
     positive: bool | None
 
 
+class TargetValue(NamedTuple):
+    """The predicted number of one target, in the unit of the training data."""
+
+    label: str
+    value: float
+
+
 def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
     """Returns the prediction of each label from the probabilities of an image, float32 [labels]."""
     values = dict(zip(spec.labels, map(float, probabilities), strict=True))
@@ -89,7 +96,8 @@ class LoadedVersion:
             files: paths of PNG, JPEG, DICOM, TIFF, BMP, GIF or WebP files.
 
         Returns:
-            One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
+            If the targets are numbers, one row a file and target with the columns `file`, `label`, `value` and `note`.
+            Else one row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
             validation, NaN if there is none), `positive` (see `Prediction`; NA for None) and `note`: why the prediction
             may not hold, because the version was made from synthetic images, or the image differs from the development
             images in kind, size or gray values; empty if no reason is known.
@@ -102,7 +110,10 @@ class LoadedVersion:
         for file in files:
             content = self.read_image(Path(file))
             note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
-            rows += [(str(file), *each, note) for each in self.predict_image(content)]
+            predicted = self.predict_values(content) if self.spec.is_numeric else self.predict_image(content)
+            rows += [(str(file), *each, note) for each in predicted]
+        if self.spec.is_numeric:
+            return pd.DataFrame(rows, columns=["file", "label", "value", "note"])
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
@@ -125,14 +136,36 @@ class LoadedVersion:
         return content
 
     def probabilities(self, content: bytes) -> np.ndarray:
-        """Returns float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses."""
+        """Returns float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses.
+
+        If the targets are numbers, these are returned instead of probabilities.
+        """
+        (output,) = self.spec.outputs
         outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
-        probabilities: np.ndarray = outputs["probabilities"][0].numpy()
+        probabilities: np.ndarray = outputs[output][0].numpy()
         return probabilities
 
     def predict_image(self, content: bytes) -> list[Prediction]:
-        """Returns the prediction of each label for an encoded PNG or JPEG file."""
+        """Returns the prediction of each label for an encoded PNG or JPEG file.
+
+        Raises:
+            ValueError: the targets are numbers, see `predict_values`.
+        """
+        if self.spec.is_numeric:
+            raise ValueError("the version must predict labels, got numbers: use predict_values")
         return decide(self.spec, self.probabilities(content))
+
+    def predict_values(self, content: bytes) -> list[TargetValue]:
+        """Returns the predicted number of each target for an encoded PNG or JPEG file.
+
+        Raises:
+            ValueError: the version predicts labels, see `predict_image`.
+        """
+        if not self.spec.is_numeric:
+            raise ValueError("the version must predict numbers, got labels: use predict_image")
+        return [
+            TargetValue(*pair) for pair in zip(self.spec.labels, map(float, self.probabilities(content)), strict=True)
+        ]
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images in kind, size and gray values."""

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from radiograft.config.training import AUTO_LAYER
 from radiograft.models.feature_layers import named_layers
+from radiograft.registry.training_types import CURVE_TITLES, CurveMetric, curve_metric
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import FeatureSet
-from radiograft.registry.training_types import CURVE_TITLES, CurveMetric, curve_metric
 from radiograft.training.tasks.base import R2, TrainingTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 
