@@ -195,7 +195,10 @@ def test_drift_compares_predicted_values(published: Published, tmp_path: Path) -
     write_disks(tmp_path / "new", 24, first=900)
     extra = Path(published.uri) / "assets.extra"
     run = compare_with_version(extra, "table", str(tmp_path / "new" / "disks.csv"), "standard")
-    assert run.comparison.drift["tests"]["score"]["p"] is not None
+    assert list(run.comparison.drift["labels"]) == list(TARGETS)
+    predicted = run.new.sample.scores[:, 0]
+    assert predicted.shape == (24,)
+    assert 4 < predicted.min() < predicted.max() < 20  # diameters, not standardized
 
 
 def test_champion_predicts_the_same_targets_in_their_order(published: Published) -> None:

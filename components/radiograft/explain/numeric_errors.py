@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +43,8 @@ def draw_largest_errors(data: Shards, split: str, predictions: pd.DataFrame, hea
 
 def known_truth(predictions: pd.DataFrame, targets: Sequence[str]) -> dict[str, dict[int, float]]:
     """Returns the known values of each target by position in the split."""
+    columns = {target: predictions[label_column(target)].to_numpy("float64").tolist() for target in targets}
     return {
-        target: dict(predictions[label_column(target)].reset_index(drop=True).dropna().items())  # type: ignore[misc]
-        for target in targets
+        target: {position: value for position, value in enumerate(values) if not math.isnan(value)}
+        for target, values in columns.items()
     }

@@ -192,7 +192,7 @@ def _numeric_subgroups(results: EvaluationResults) -> list[str]:
             f"{group['variable']}: {group['group']}",
             f"{group['n_images']:,} ({group['n_patients']:,})",
             target,
-            *(with_interval(contrasts["mae"][part]) for part in ("group", "difference")),  # type: ignore[literal-required]
+            *(with_interval(contrasts["mae"][part]) for part in ("group", "difference")),
         ]
         for group in results["subgroups"]
         for target, contrasts in group.get("targets", {}).items()

@@ -58,7 +58,8 @@ def target_headline(strategy: str, test: SplitMetrics) -> str:
             f"Always predicting {format_quantity(target['median'])}, the median of training, has "
             f"{with_interval(target['baseline_mae'])}. R² is {_ratio(metrics['r2'])}."
         )
-    return f"{name} reaches a mean R² of {_ratio(metrics['r2'])} over {len(estimable)} of {len(targets)} targets on {sample}."
+    share = f"{len(estimable)} of {len(targets)} targets"
+    return f"{name} reaches a mean R² of {_ratio(metrics['r2'])} over {share} on {sample}."
 
 
 def target_cautions(metrics: RegressionMetrics, place: str) -> list[str]:

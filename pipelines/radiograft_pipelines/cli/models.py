@@ -192,9 +192,9 @@ def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path
 
     If no label is positive, the heat map shows the most probable label. Of exclusive classes, the most probable one is
     predicted. If the targets are numbers, each is printed with its heat map. Reasons to distrust a prediction are
-    written to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that differs
-    from the development images in color, size or gray values. They do not change the exit code. Research only. Not for
-    diagnosis.
+    written to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that
+    differs from the development images in color, size or gray values. They do not change the exit code. Research only.
+    Not for diagnosis.
     """
     for path in files:
         if not path.is_file():

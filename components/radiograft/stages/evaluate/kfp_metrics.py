@@ -87,7 +87,7 @@ def _target_metrics(results: EvaluationResults) -> dict[str, float]:
     targets = published["test"]["regression"]["targets"]
     if len(targets) == 1:
         (target,) = targets.values()
-        values |= {name: target[name]["value"] for name in ("rmse", "mean_error")}  # type: ignore[literal-required]
+        values |= {name: target[name]["value"] for name in ("rmse", "mean_error")}
     return {f"{FURTHER}{name}": value for name, value in values.items() if value is not None}
 
 
