@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.data.shards.dataset import Shards
@@ -25,6 +26,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft.training import devices
+from radiograft_pipelines.cli.main import main
 from tests.helpers.images import encode
 from tests.helpers.minimal_run import replace_backbone
 from tests.helpers.numbers import disk_image, write_disks
@@ -210,3 +212,48 @@ def test_champion_predicts_the_same_targets_in_their_order(published: Published)
     own = artifact.load_model(published.tuned.model).predict(data.images("test", 16), verbose=0)
     columns = [f"score:{target}" for target in TARGETS]
     np.testing.assert_allclose(found.predictions[columns], own, rtol=1e-4)
+
+
+def test_commands_of_models_show_errors_and_values(published: Published, tmp_path: Path) -> None:
+    (tmp_path / "disk.png").write_bytes(encode(disk_image(12.0, 501)))
+
+    def models(*arguments: str) -> str:
+        place = ("--registry", f"{published.folder}/registry", "--model", "disks")
+        result = CliRunner().invoke(main, ["models", *arguments, *place], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "test R² (95%)" in models("list")
+    assert "mean absolute error" in models("show", "1")
+    assert "test: area MAE of always predicting the median of training" in models("diff", "1", "1")
+    record = tmp_path / "predictions.json"
+    output = models(
+        "predict", "1", str(tmp_path / "disk.png"), "--json", str(record), "--heat-maps", str(tmp_path / "maps")
+    )
+    assert "diameter" in output
+    (image,) = json.loads(record.read_text())["images"]
+    assert [each["label"] for each in image["predictions"]] == list(TARGETS)
+    assert all(Path(each["heat_map"]).is_file() for each in image["predictions"])
+    assert set(image["predictions"][0]) == {"label", "value", "heat_map"}
+
+
+def test_external_evaluation_of_numbers_is_refused_with_a_reason(published: Published, tmp_path: Path) -> None:
+    place = ("--registry", f"{published.folder}/registry", "--model", "disks", "--version", "1")
+    options = ("--source", f"{published.folder}/images/disks.csv", "--format", "table", "--no-record")
+    report = ("--report", str(tmp_path / "external.html"))
+    result = CliRunner().invoke(main, ["evaluate", *place, *options, *report])
+    assert result.exit_code == 1
+    assert "version 1 must predict labels to be evaluated on another archive, got the numbers diameter, area" in (
+        result.output
+    )
+
+
+def test_kfp_metrics_of_numbers_log_no_confusion_matrix(published: Published) -> None:
+    logged: dict[str, float] = {}
+
+    class Metrics:
+        def log_metric(self, name: str, value: float) -> None:
+            logged[name] = value
+
+    published.outcome.log_to(Metrics(), object())  # `object` has no method to log curves
+    assert logged == published.outcome.scalars

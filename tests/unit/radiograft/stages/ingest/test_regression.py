@@ -112,9 +112,8 @@ def test_build_catalog_refuses_what_is_no_varying_number(tmp_path: Path, cells: 
 
 
 def test_build_catalog_unknown_target_names_the_columns(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="data_labels must name columns of labels.csv .* got 'agee'; .* did you mean 'age'"
-    ):
+    message = r"data_labels must name columns of labels\.csv .*, got 'agee'; .* did you mean 'age'"
+    with pytest.raises(ValueError, match=message):
         task.build_catalog(table(tmp_path, {"age": AGES}, data_labels="agee"))
 
 
