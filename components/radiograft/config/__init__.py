@@ -15,6 +15,7 @@ from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.patient_data import check_patient_data
+from radiograft.config.regression import check_regression
 from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
@@ -42,6 +43,7 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
         ValueError, TypeError: a value is invalid.
     """
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
+    check_regression(checked)
     compared = ExtractFeatures.of(checked).backbones_to_compare()
     for backbone in compared or (str(checked["model_backbone"]),):
         get_backbone(backbone).check_image_size(int(checked["image_size"]))

@@ -33,8 +33,8 @@ FORMATS = (
 )  # fmt: skip
 UNANIMOUS = "unanimous"
 
-MULTILABEL, MULTICLASS, BINARY = "multilabel", "multiclass", "binary"
-TASKS = (MULTILABEL, MULTICLASS, BINARY)
+MULTILABEL, MULTICLASS, BINARY, REGRESSION = "multilabel", "multiclass", "binary", "regression"
+TASKS = (MULTILABEL, MULTICLASS, BINARY, REGRESSION)
 
 
 STRETCH, PAD = "stretch", "pad"
@@ -105,7 +105,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     data_task: str = setting(
         AUTO,
         "What the labels are: independent (`multilabel`, a sigmoid each), classes of which every image has exactly one "
-        "(`multiclass`, a softmax), or a single one (`binary`). `auto` decides from the labels of the images.",
+        "(`multiclass`, a softmax), a single one (`binary`), or numbers (`regression`, columns of a table). `auto` "
+        "decides between the first three from the labels of the images.",
         choices=(AUTO, *TASKS),
     )
     data_negatives: str = setting(
@@ -170,6 +171,8 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
     def _check_task(self) -> None:
         """Rejects a task that does not suit the number of labels."""
         count = len(self.findings())
+        if self.data_task == REGRESSION:
+            self._check_regression()
         if self.data_task == MULTICLASS and count < 2:
             raise ValueError(
                 f"data_task=multiclass needs at least two classes in data_labels, got {self.data_labels!r}: name them, "
@@ -185,6 +188,23 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
                 f"data_task=binary needs one label in data_labels, got {count}: name the label whose presence is "
                 "predicted, or set data_task=multiclass or multilabel"
             )
+
+    def _check_regression(self) -> None:
+        """Rejects settings of the data that have no meaning for numbers."""
+        layout, named = self.table_layout(), self.data_labels != "all"
+        allowed = {
+            "data_format": (self.data_format, ("table",), "targets are columns of a table"),
+            "data_labels": (self.data_labels, (self.data_labels,) if named else (), "each target is a column"),
+            "data_readers": (self.data_readers, (UNANIMOUS, "mean"), "readings of a number agree or are averaged"),
+            "data_negatives": (self.data_negatives, ("rest",), "a number has no negatives"),
+            "data_table's label": (layout.label, (TableLayout.label,), "each target has a column of its own"),
+            "data_table's uncertain": (layout.uncertain, (TableLayout.uncertain,), "-1 is a number"),
+            "gate_min_auroc": (self.gate_min_auroc, (GateSettings.gate_min_auroc,), "set gate_min_r2"),
+        }
+        for name, (value, values, reason) in allowed.items():
+            if value not in values:
+                choices = " or ".join(values) or "names of columns"
+                raise ValueError(f"{name} must be {choices} with data_task=regression, got {value!r}: {reason}")
 
     def _check_table_file(self) -> None:
         check_uri("data_table_file", self.data_table_file)

@@ -60,6 +60,15 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
         high=0.5,
     )
 
+    gate_min_r2: float = setting(
+        0.0,
+        "Minimum test R² of each target for promotion (`data_task=regression`), which the whole 95% interval must "
+        "exceed. 0 is that of always predicting the mean. The production model is compared by the mean absolute error: "
+        "gate_noninferiority_margin is then a fraction of the error of always predicting the median of training.",
+        low=0.0,
+        high=0.99,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.operating_point()

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from radiograft.config.data import MULTICLASS, MULTILABEL
+from radiograft.config.data import MULTICLASS, MULTILABEL, REGRESSION
 from radiograft.config.patient_data import STANDARD_COLUMNS
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.data.fingerprint import fingerprint
 from radiograft.data.soft_labels import majority_class
+from radiograft.data.targets import check_targets, summarize_targets
 from radiograft.registry.results import ReaderAgreement
 
 SPLITS = ("train", "validation", "test")
@@ -46,6 +47,11 @@ def covariate_column(name: str) -> str:
         ('age', 'covariate:temperature')
     """
     return name if name in STANDARD_COLUMNS else f"{COVARIATE}{name}"
+
+
+def truth_of(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Returns the label columns of catalog rows under the names of the labels."""
+    return rows[list(map(label_column, labels))].set_axis(list(labels), axis="columns")
 
 
 def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
@@ -104,8 +110,14 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: (-group["count"], group["reason"]))
 
 
-def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the number of images, patients and positives of each label by split."""
+def count_splits(rows: pd.DataFrame, labels: Sequence[str], task: str = MULTILABEL) -> dict[str, dict[str, Any]]:
+    """Returns the number of images, patients and positives of each label by split; of numbers, their `targets`."""
+    if task == REGRESSION:
+        return {
+            split: {**counts, "targets": summarize_targets(part["patient_id"], truth_of(part, labels))}
+            for split, counts in count_splits(rows, ()).items()
+            for part in [rows[rows["split"] == split]]
+        }
     positives = majority_class(rows[list(map(label_column, labels))]).groupby(rows["split"]).sum()
     positives = positives.reindex(list(SPLITS), fill_value=0.0).astype("int64")
     return {
@@ -164,12 +176,15 @@ def check_classes(
         rows: catalog rows.
         labels: names of the labels.
         excluded: image_id and reason of what was left out, for the message.
-        task: `multiclass` requires every class in training.
+        task: `multiclass` requires every class in training; for `regression` see `check_targets`.
 
     Raises:
         ValueError: no label has both classes in training and validation, the test split is empty, or training lacks an
             exclusive class.
     """
+    if task == REGRESSION:
+        parts = {split: truth_of(rows[rows["split"] == split], labels) for split in SPLITS}
+        return check_targets(parts, describe_exclusions(excluded))
     estimable = {split: estimable_labels(rows, labels, split) for split in SPLITS}
     counts = count_splits(rows, labels)
     missing = [label for label, number in counts["train"]["positives"].items() if not number]
@@ -218,9 +233,9 @@ class Catalog:
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown) and, if there are some,
-            `covariate:<name>` (float64, or string for categories). A `uri` names a file, a
-            member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, or any number for `regression`; NaN if
+            unknown) and, if there are some, `covariate:<name>` (float64, or string for categories). A `uri` names a
+            file, a member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
             `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
         labels: names of the labels.
         excluded: image_id and reason.
@@ -273,7 +288,7 @@ class Catalog:
             "task_reason": self.task_reason,
             "source": self.source,
             "fingerprint": self.fingerprint(),
-            "splits": count_splits(self.rows, self.labels),
+            "splits": count_splits(self.rows, self.labels, self.task),
             "source_notes": list(self.notes),
             "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded, self.task)],
             "excluded": summarize_exclusions(self.excluded),

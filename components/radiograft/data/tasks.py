@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft.config.data import AUTO, BINARY, FINDINGS, MULTICLASS, MULTILABEL
+from radiograft.config.data import AUTO, BINARY, FINDINGS, MULTICLASS, MULTILABEL, REGRESSION
 from radiograft.data.sources.base import most_frequent_findings
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.quoting import format_names
@@ -52,6 +52,8 @@ def resolve_task(requested: str, truth: pd.DataFrame, findings: pd.DataFrame, *,
     Raises:
         SensitiveValueError: the setting is `multiclass`, and an image has several classes or none.
     """
+    if requested == REGRESSION:
+        return TaskChoice(requested, f"data_task={requested}")
     several, none, unknown = _not_exclusive(truth)
     if requested == MULTICLASS and (several.any() or none.any()):
         raise _not_exclusive_error(truth[several], findings[none], named=named)

@@ -18,7 +18,7 @@ import tensorflow as tf
 from pyarrow.lib import ArrowException
 
 from radiograft.config import RegistrySettings
-from radiograft.config.data import MULTICLASS
+from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.dataset import Shards
@@ -123,7 +123,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
             f"it must predict the labels of this run, {', '.join(data.labels)}, got {', '.join(version.spec.labels)}"
         )
     _check_no_test_patient_seen(version, test, data.summary["source"])
-    if version.spec.is_exclusive != (data.task == MULTICLASS):
+    if (version.spec.is_exclusive, version.spec.is_numeric) != (data.task == MULTICLASS, data.task == REGRESSION):
         raise ChampionUnusableError(
             f"it must have been trained with data_task={data.task} as this run, got {version.spec.task}; publish "
             "models of another task under another publish_model_name"

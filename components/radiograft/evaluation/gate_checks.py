@@ -19,7 +19,7 @@ class GateCheck(NamedTuple):
         quantity: description of the estimated quantity.
         estimate: its estimate.
         bound: lower bound of the interval.
-        is_difference: whether the quantity is a difference of AUROCs.
+        is_difference: whether the quantity is a difference of two models.
     """
 
     label: str

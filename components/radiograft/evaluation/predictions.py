@@ -21,6 +21,7 @@ from radiograft.imaging.geometry import GRAY, ImageInput
 from radiograft.models import artifact
 from radiograft.models.covariates import Covariate, encode_covariates
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import TargetScale
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,16 @@ def color_phantom(content: bytes) -> bytes:
     return encode_png(np.concatenate([gray, gray[:, ::-1], 255 - gray], axis=-1))
 
 
-def write_golden_predictions(predictor: Predictor, folder: Path, covariates: Sequence[Covariate] = ()) -> None:
+def write_golden_predictions(
+    predictor: Predictor, folder: Path, covariates: Sequence[Covariate] = (), scales: Sequence[TargetScale] = ()
+) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`.
 
-    If the network reads patient data, the probabilities with invented values are written too.
+    Args:
+        predictor: the published network.
+        folder: where the folder is created.
+        covariates: patient data that the network reads; the probabilities with invented values are written too.
+        scales: standard deviations of the outputs if they are numbers; the tolerance grows with the largest.
     """
     _, _, size, channels = predictor.model.inputs[0].shape
     target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
@@ -100,9 +107,10 @@ def write_golden_predictions(predictor: Predictor, folder: Path, covariates: Seq
     sample.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(files):
         (sample / f"{number}.png").write_bytes(content)
+    unit = max((scale.deviation for scale in scales), default=1.0)
     expected: dict[str, Any] = {
         "probabilities": {f"{number}.png": row.astype(float).tolist() for number, row in enumerate(probabilities)},
-        "tolerance": max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
+        "tolerance": unit * max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
     }
     if covariates:
         expected["samples"] = _golden_samples(predictor, images, covariates)

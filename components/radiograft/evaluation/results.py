@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from radiograft.config import Evaluate
 from radiograft.config.base import SETTINGS_FILE, read_settings
-from radiograft.config.data import MULTICLASS
-from radiograft.data.catalog import label_column
+from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
+from radiograft.evaluation import calibration, class_calibration, confounders, regression, shortcuts, subgroups
 from radiograft.evaluation.backbone_comparison import compare_backbones, comparison_section
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
+from radiograft.evaluation.probe_curves import read_curve, read_reduced_curve
 from radiograft.evaluation.subgroups import EvaluatedSplit
-from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.class_decisions import ExclusiveClasses
-from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
+from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.metrics.ranking import FloatArray, IntArray, area_under_roc, cumulative_counts, roc_vertices
 from radiograft.registry.analysis_types import Calibration
-from radiograft.registry.result_types import Estimate, SplitMetrics
+from radiograft.registry.result_types import SplitMetrics
 from radiograft.registry.results import Analyses, DataSummary, EvaluationResults, PredictionResults
-from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint
+from radiograft.registry.training_types import RandomBaseline
 from radiograft.reporting.html import ReportSection
-from radiograft.training.cut_off_curve import CURVE, SCORES
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
-from radiograft.training.reduced_curve import REDUCED_CURVE, REDUCED_SCORES
 from radiograft.training.search import results as search_results
-
-ANY_THRESHOLD = 0.5  # an AUROC does not depend on it
 
 
 def compute_results(
@@ -47,6 +38,8 @@ def compute_results(
         inputs: artifacts of the earlier stages.
         predictions: as `predict_splits` returns them.
     """
+    if data.task == REGRESSION:
+        return regression.compute_results(settings, data, inputs, predictions, rows_to_analyze(data))
     thresholds, metrics = {}, {}
     classes = exclusive_classes(settings, data)
     for strategy, frame in predictions.groupby("strategy", sort=False):
@@ -183,6 +176,8 @@ def _calibrate(
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
     """Returns the report sections on compared backbones, calibration, subgroups, shortcuts and confounders."""
+    if "regression" in results["metrics"][results["published"]]["test"]:
+        return regression.analysis_sections(results)
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     comparison = results.get("backbone_comparison")
     return [
@@ -204,91 +199,3 @@ def analysis_notes(results: PredictionResults) -> list[str]:
 
 def _select_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
     return frame[frame["split"] == split].reset_index(drop=True)
-
-
-def read_curve(
-    features: Path,
-    validation: pd.DataFrame,
-    labels: Sequence[str],
-    bootstrap_samples: int,
-    seed: int,
-    min_patients: int = 1,
-) -> list[CurvePoint]:
-    """Reads the curve that extract_features wrote and adds 95% intervals.
-
-    Args:
-        features: folder of the features artifact.
-        validation: the validation rows in stored order, with `patient_id` and `label:<name>`.
-        labels: labels in the order of the scores. Those that are not estimable on validation are skipped.
-        bootstrap_samples: number of patient resamples.
-        seed: seed of the resampling.
-        min_patients: minimum number of patients with, and without, a label for it to be estimable.
-    """
-    points, scores = json.loads((features / CURVE).read_text()), np.load(features / SCORES, mmap_mode="r")
-    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
-    return [
-        CurvePoint(layer=point["layer"], channels=point["channels"], penalty=point["penalty"], auroc=auroc)
-        for point, auroc in zip(points, aurocs, strict=True)
-    ]
-
-
-def read_reduced_curve(
-    features: Path,
-    validation: pd.DataFrame,
-    labels: Sequence[str],
-    bootstrap_samples: int,
-    seed: int,
-    min_patients: int = 1,
-) -> list[ReducedCurvePoint]:
-    """Reads the curve of reduced features and adds 95% intervals, as `read_curve`; empty if the run has none."""
-    if not (features / REDUCED_CURVE).exists():
-        return []
-    points = json.loads((features / REDUCED_CURVE).read_text())
-    scores = np.load(features / REDUCED_SCORES, mmap_mode="r")
-    aurocs = _probe_aurocs(scores, validation, labels, bootstrap_samples, seed, min_patients)
-    return [
-        ReducedCurvePoint(
-            layer=point["layer"],
-            method=point["method"],
-            components=point["components"],
-            penalty=point["penalty"],
-            auroc=auroc,
-        )
-        for point, auroc in zip(points, aurocs, strict=True)
-    ]
-
-
-def _probe_aurocs(
-    scores: np.ndarray,
-    validation: pd.DataFrame,
-    labels: Sequence[str],
-    bootstrap_samples: int,
-    seed: int,
-    min_patients: int,
-) -> list[Estimate]:
-    """Returns the mean AUROC over the estimable labels for each probe, from scores [probes, images, labels]."""
-    patients = encode_patients(validation["patient_id"])
-    truth = [validation[label_column(label)].to_numpy() for label in labels]
-    by_probe = [
-        [
-            ranked
-            for index, column in enumerate(truth)
-            if (ranked := rank_label(column, probe[:, index], patients, ANY_THRESHOLD, min_patients)).estimable
-        ]
-        for probe in scores
-    ]
-    return [_mean_auroc_estimate(ranked, patients, bootstrap_samples, seed) for ranked in by_probe]
-
-
-def _mean_auroc_estimate(labels: Sequence[RankedLabel], patients: IntArray, samples: int, seed: int) -> Estimate:
-    if not labels:
-        return NOT_ESTIMABLE
-
-    def areas(weights: FloatArray) -> FloatArray:
-        rankings = [label.ranking for label in labels]
-        columns = [area_under_roc(*cumulative_counts(each, roc_vertices(each), weights)) for each in rankings]
-        return np.array(columns)
-
-    values = bootstrap_by_patient(patients, lambda weights: np.mean(areas(weights), axis=0), samples, seed)
-    original = areas(np.ones((1, len(patients))))[:, 0]
-    return percentile_interval(values, lambda _: mean_exact_estimate(labels, "auroc", original))

@@ -61,7 +61,7 @@ def evaluate_subgroups(evaluated: EvaluatedSplit, settings: Evaluate) -> list[Su
     """
     return [
         _evaluate_subgroup(evaluated, settings, variable, group, inside, rest)
-        for variable, group, inside, rest in _iter_groups(evaluated.rows)
+        for variable, group, inside, rest in iter_groups(evaluated.rows)
     ]
 
 
@@ -119,7 +119,7 @@ def _largest_groups(column: pd.Series[str]) -> list[str]:
     return list(counts.index[:MAX_GROUPS])
 
 
-def _iter_groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
+def iter_groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool], pd.Series[bool]]]:
     """Yields variable, group, and masks of the images in the group and in the other groups of the variable."""
     for variable, column in assign_groups(rows).items():
         for group in sort_groups(variable, column.dropna().unique()):

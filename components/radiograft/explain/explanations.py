@@ -16,6 +16,7 @@ from radiograft.explain.class_activation import HeatMaps
 from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, draw_errors, find_errors
 from radiograft.explain.gallery import LabelFigures, decide_labels, draw_gallery
 from radiograft.explain.localization import localize
+from radiograft.explain.numeric_errors import draw_largest_errors, known_truth
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.analysis_types import Localization
 from radiograft.reporting.html import ReportSection
@@ -30,6 +31,8 @@ class Explanations(NamedTuple):
         localization: None if no boxes are annotated.
         errors: errors between exclusive classes, the most frequent first; None if the labels are independent.
         pairs: figures of the most frequent of them.
+        truth: known values by target and position if the targets are numbers, else None. `figures` are then the largest
+            errors.
     """
 
     labels: tuple[str, ...]
@@ -37,9 +40,12 @@ class Explanations(NamedTuple):
     localization: Localization | None
     errors: Sequence[ErrorPair] | None = None
     pairs: Sequence[PairFigures] = ()
+    truth: Mapping[str, Mapping[int, float]] | None = None
 
     def sections(self) -> list[ReportSection]:
         """Returns the report sections: error analysis, and explanations with localization scores."""
+        if self.truth is not None:
+            return [ReportSection("numeric_errors.html.j2", self._asdict())]
         errors = "error_analysis" if self.errors is None else "class_errors"
         content = {**self._asdict(), "max_listed": MAX_LISTED}
         return [ReportSection(f"{name}.html.j2", content) for name in (errors, "explanations")]
@@ -70,6 +76,9 @@ def explain_predictions(
         seed: seed of the resampling and of the random control.
     """
     heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
+    if spec.is_numeric:
+        figures = draw_largest_errors(data, "test", test, heat_maps)
+        return Explanations(data.labels, figures, None, truth=known_truth(test, data.labels))
     decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
     figures = draw_gallery(data, "test", test, decisions, heat_maps)
     localization = localize(data, heat_maps, samples, seed)

@@ -124,7 +124,7 @@ def draw_gallery(
     decisions: Mapping[str, NDArray[np.bool_]],
     heat_maps: HeatMaps,
 ) -> list[LabelFigures]:
-    """Draws the figures of the labels to show. Reads the split once and keeps only the selected images in memory.
+    """Draws the figures of the labels to show, as `draw_calls`.
 
     Args:
         predictions: predictions of the published model on the split in stored order.
@@ -137,6 +137,22 @@ def draw_gallery(
         }
         for label in labels_to_show(predictions, decisions)
     }
+    return draw_calls(data, split, selected, heat_maps, ("false positives", "false negatives"))
+
+
+def draw_calls(
+    data: Shards,
+    split: str,
+    selected: Mapping[str, Mapping[str, Sequence[Call]]],
+    heat_maps: HeatMaps,
+    errors: Sequence[str] = (),
+) -> list[LabelFigures]:
+    """Draws predictions with heat maps. Reads the split once and keeps only the selected images in memory.
+
+    Args:
+        selected: label -> outcome -> predictions, of which the first EXAMPLES get heat maps.
+        errors: outcomes that are also drawn without heat maps.
+    """
     positions = sorted(
         {call.position for outcomes in selected.values() for calls in outcomes.values() for call in calls}
     )
@@ -144,7 +160,7 @@ def draw_gallery(
     return [
         LabelFigures(
             label,
-            {name: draw_images(outcomes[name], images, label) for name in ("false positives", "false negatives")},
+            {name: draw_images(outcomes[name], images, label) for name in errors},
             _draw_heat_maps(
                 {name: calls[:EXAMPLES] for name, calls in outcomes.items()}, images, data, label, heat_maps
             ),
@@ -170,6 +186,8 @@ def _draw_heat_maps(
 ) -> dict[str, list[Figure]]:
     """Draws strips of the image, its Grad-CAM and its LayerCAM, with the annotated boxes of the label."""
     positions = [call.position for calls in outcomes.values() for call in calls]
+    if not positions:
+        return {outcome: [] for outcome in outcomes}
     stacked = np.stack([images[position] for position in positions])
     batches = tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE)
     streamed = heat_maps.stream(batches, data.labels.index(label))

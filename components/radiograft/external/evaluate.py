@@ -132,6 +132,12 @@ def evaluate_version(folder: Path, request: ExternalRequest) -> ExternalEvaluati
         RuntimeError: GPUs were requested and are missing.
     """
     version, seed = _Version.read(folder), request.evaluate.train_seed
+    if version.spec.is_numeric:
+        raise ValueError(
+            f"version {request.version} must predict labels to be evaluated on another archive, got the numbers "
+            f"{', '.join(version.spec.labels)} (data_task=regression): compare its predictions from `radiograft models "
+            "predict` with the true values"
+        )
     task = MULTICLASS if version.spec.is_exclusive else MULTILABEL
     request = request._replace(ingest=dataclasses.replace(request.ingest, data_task=task))
     devices.make_reproducible(seed)

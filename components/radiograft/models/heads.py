@@ -10,8 +10,8 @@ import keras
 from radiograft.models import variables
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.feature_layers import feature_parts, joining_layers
-from radiograft.models.graph import upstream_layers
-from radiograft.models.spec import DEFAULT_NAMES, TensorNames
+from radiograft.models.graph import downstream_layers, upstream_layers
+from radiograft.models.spec import DEFAULT_NAMES, TargetScale, TensorNames
 
 STANDARDIZATION_EPSILON = 1e-12  # the variances have a lower bound of their own
 
@@ -25,6 +25,7 @@ def build_classifier(
     l2: float,
     seed: int,
     activation: str = "sigmoid",
+    scales: Sequence[TargetScale] = (),
 ) -> keras.Model:
     """Builds a classifier: a ReLU layer, dropout, L2 penalties and one output per label.
 
@@ -36,9 +37,11 @@ def build_classifier(
         l2: penalty on the kernels.
         seed: of the initial weights and of the dropout.
         activation: of the last layer, from the training task.
+        scales: mean and standard deviation of each target, if the outputs are standardized numbers. A layer without
+            weights then converts them to the unit of the data.
 
     Returns:
-        A network from float32 [n, features] to probabilities float32 [n, labels].
+        A network from float32 [n, features] to probabilities, or numbers, float32 [n, labels].
 
     Example:
         >>> build_classifier(1024, 2, dense_units=256, dropout=0.5, l2=1e-4, seed=0).output_shape
@@ -63,6 +66,9 @@ def build_classifier(
         kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
         name=DEFAULT_NAMES.probabilities,
     )(outputs)
+    if scales:
+        means, deviations = (list(column) for column in zip(*scales, strict=True))
+        outputs = keras.layers.Rescaling(deviations, means, dtype="float32", name="values")(outputs)
     return keras.Model(inputs, outputs, name="classifier")
 
 
@@ -158,7 +164,7 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
         The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
     float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
-    float32.add(names.probabilities)
+    float32 |= downstream_layers(network, names.probabilities)
     float32.update(layer.name for layer in network.layers if layer.name.startswith(f"{PATIENT_INPUT}_"))
 
     def policy(layer: keras.Layer) -> str:

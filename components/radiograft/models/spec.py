@@ -9,22 +9,24 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
-from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
+from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, REGRESSION, STRETCH, TASKS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape
 from radiograft.utils import json_io
 
 FILE = "contract.json"
+OPTIONAL = ("covariates", "ood_threshold", "scales")  # left out of the contract if the network has none
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
 SAMPLES_SIGNATURE = "samples"  # image and all further inputs; only networks with further inputs have it
 OOD_FILE = "out_of_distribution.npz"  # beside contract.json, if the outputs have a flag
-PROBABILITIES, OOD_DISTANCE, OOD_FLAG = "probabilities", "ood_distance", "is_out_of_distribution"  # outputs
+PROBABILITIES, VALUES = "probabilities", "values"  # outputs
+OOD_DISTANCE, OOD_FLAG = "ood_distance", "is_out_of_distribution"
 PURPOSE = "Research only. Not for diagnosis."
 
 
@@ -46,13 +48,21 @@ class TensorNames:
         normalized: the input of the backbone; all layers up to it compute in float32.
         pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
             the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
-        probabilities: the last layer, whose activation converts logits to probabilities.
+        probabilities: the last layer with weights, whose activation converts logits to probabilities. If the targets
+            are numbers, it predicts standardized ones, which a layer without weights converts to the data's unit.
     """
 
     image: str = "picture"
     normalized: str = "normalised"
     pooling: str = "pooled"
     probabilities: str = "probabilities"
+
+
+class TargetScale(NamedTuple):
+    """Mean and standard deviation of a target in training, by which the network standardizes it."""
+
+    mean: float
+    deviation: float
 
 
 DEFAULT_NAMES = TensorNames()  # of all networks that this package builds
@@ -77,10 +87,11 @@ class ModelSpec:
         thresholds: decision threshold by label; only published models have them, and those of exclusive classes have
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
-        task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
+        task: `multilabel`, `binary`, `multiclass` or `regression`, see `Ingest.data_task`.
         covariates: patient data that the network reads beside the image.
         ood_threshold: distance above which an image is flagged as out of distribution; None if the served answer has no
             flag, see `radiograft.models.out_of_distribution`.
+        scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
     """
 
     image_size: int
@@ -99,6 +110,12 @@ class ModelSpec:
     channels: int = GRAY
     covariates: tuple[Covariate, ...] = ()
     ood_threshold: float | None = None
+    scales: tuple[TargetScale, ...] = ()
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the outputs are numbers in the unit of the data instead of probabilities."""
+        return self.task == REGRESSION
 
     @property
     def is_exclusive(self) -> bool:
@@ -135,15 +152,17 @@ class ModelSpec:
     @property
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs of all signatures by name; the Keras network has the first alone."""
-        meaning = "probability of each label; labels are independent"
+        name, meaning = PROBABILITIES, "probability of each label; labels are independent"
         if self.is_exclusive:
             meaning = "probability of each class; they sum to 1"
-        probabilities = {PROBABILITIES: TensorInfo("float32", (None, len(self.labels)), meaning)}
+        if self.is_numeric:
+            name, meaning = VALUES, "predicted value of each target, in the unit of the training data"
+        predicted = {name: TensorInfo("float32", (None, len(self.labels)), meaning)}
         if self.ood_threshold is None:
-            return probabilities
+            return predicted
         distance = f"distance from the training images; above {self.ood_threshold:.6g} the image is flagged"
         return {
-            **probabilities,
+            **predicted,
             OOD_DISTANCE: TensorInfo("float32", (None,), distance),
             OOD_FLAG: TensorInfo("bool", (None,), "whether the image is unlike the training images"),
         }
@@ -170,9 +189,10 @@ class ModelSpec:
 
     def write(self, folder: Path) -> None:
         """Writes contract.json to `folder`."""
+        fields = dataclasses.asdict(self) | {"scales": [scale._asdict() for scale in self.scales]}
         values = {
             "schema_version": SCHEMA_VERSION,
-            **{name: value for name, value in dataclasses.asdict(self).items() if name != "covariates" or value},
+            **{name: value for name, value in fields.items() if name not in OPTIONAL or value},
             "inputs": _to_json(self.inputs),
             "outputs": _to_json(self.outputs),
             "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},
@@ -204,6 +224,7 @@ class ModelSpec:
         known: dict[str, Any] = {name: values[name] for name in names}
         known |= {"labels": tuple(values["labels"]), "thresholds": values.get("thresholds")}
         known |= {"task": values.get("task", MULTILABEL)}
+        known["scales"] = tuple(TargetScale(**scale) for scale in values.get("scales", ()))
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
@@ -226,6 +247,8 @@ class ModelSpec:
             raise ValueError(f"labels must be names, got {self.labels}")
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.is_numeric and len(self.scales) != len(self.labels):
+            raise ValueError(f"scales must give mean and deviation of {len(self.labels)} targets, got {self.scales}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

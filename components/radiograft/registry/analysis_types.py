@@ -99,7 +99,8 @@ class Subgroup(TypedDict):
 
     `mean` holds AUROC, sensitivity and specificity as unweighted means over `compared`, the labels that are estimable
     in the group and in the rest. It is empty if there are none. `labels` holds the metrics of every label in the group.
-    `classes` is there for exclusive classes if both the group and the rest have enough patients.
+    `classes` is there for exclusive classes if both the group and the rest have enough patients. `targets` is there for
+    numbers: the mean absolute error and the mean error by target; `compared` then lists the targets.
     """
 
     variable: str
@@ -110,6 +111,7 @@ class Subgroup(TypedDict):
     mean: dict[str, Contrast]
     labels: dict[str, LabelMetrics]
     classes: NotRequired[GroupAccuracy]
+    targets: NotRequired[dict[str, dict[str, Contrast]]]
 
 
 class Shortcut(TypedDict):

@@ -93,15 +93,82 @@ class ClassMetrics(TypedDict):
     shares: list[list[Estimate]]
 
 
+class TargetSummary(TypedDict):
+    """Known values of a target in a split: their number, patients, mean, standard deviation (of the sample), median and
+    range; None without known values. `unknown` counts the other images."""
+
+    known: int
+    unknown: int
+    patients: int
+    mean: float | None
+    deviation: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+class TargetMetrics(TypedDict):
+    """Metrics of a number on one split, in its unit except `r2`. Counts cover the images with a known value.
+
+    `mae` is the mean absolute error, `rmse` the root of the mean squared error. `r2` is the coefficient of
+    determination: 1 is perfect, 0 is always predicting the mean of the split, and it has no lower bound. `mean_error`
+    is the mean of prediction minus truth, `limit_low` and `limit_high` are Bland and Altman's limits of agreement, the
+    mean error minus and plus 1.96 standard deviations of the errors. `baseline_mae` is the error of always predicting
+    `median`, that of training, and `baseline_rmse` that of `mean`. `mae_difference` is `mae` minus `baseline_mae` on
+    the same resamples. `estimable` is False if the split has too few patients with a known value, or only one value;
+    the metrics are then None.
+    """
+
+    n_images: int
+    n_patients: int
+    estimable: bool
+    mean: float
+    median: float
+    mae: Estimate
+    rmse: Estimate
+    r2: Estimate
+    mean_error: Estimate
+    limit_low: Estimate
+    limit_high: Estimate
+    baseline_mae: Estimate
+    baseline_rmse: Estimate
+    mae_difference: Estimate
+
+
+class RegressionMetrics(TypedDict):
+    """Metrics of all targets of a split. `r2` is the mean over the estimable ones, listed in `estimable`."""
+
+    targets: dict[str, TargetMetrics]
+    estimable: list[str]
+    r2: Estimate
+
+
 class SplitMetrics(TypedDict):
     """Metrics of all labels of one split. `classes` is there if the labels are exclusive classes; their metrics in
-    `labels` are then of one class against the rest."""
+    `labels` are then of one class against the rest. `regression` is there if the targets are numbers; `labels` is then
+    empty and the means are not estimable."""
 
     n_images: int
     n_patients: int
     labels: dict[str, LabelMetrics]
     mean: MeanMetrics
     classes: NotRequired[ClassMetrics]
+    regression: NotRequired[RegressionMetrics]
+
+
+class ErrorComparison(TypedDict):
+    """What the gate compares of a target: R² with its minimum, and the mean absolute errors of two models.
+
+    `difference` is challenger minus champion, and `tolerance` its largest allowed value, both in the target's unit.
+    They and `champion` are None if there is no champion.
+    """
+
+    r2: Estimate
+    minimum: float
+    challenger: Estimate
+    champion: Estimate | None
+    difference: Estimate | None
+    tolerance: float | None
 
 
 class AurocComparison(TypedDict):
@@ -121,7 +188,8 @@ class GateDecision(TypedDict):
     `champion` is the version in production, None if there is none. `floors` holds the minimum AUROC of each label that
     the gate checks. `labels` holds every label with an interval, with or without a minimum, and `delong` its difference
     by DeLong's method if two models were compared. `mean` is over the labels with a minimum, None if there are none.
-    If the mean itself has a minimum, `mean_floor`, it is over all labels with an interval.
+    If the mean itself has a minimum, `mean_floor`, it is over all labels with an interval. `targets` is there if the
+    targets are numbers; `floors`, `labels` and `delong` are then empty.
     """
 
     promote: bool
@@ -133,3 +201,4 @@ class GateDecision(TypedDict):
     delong: dict[str, Estimate]
     mean: AurocComparison | None
     mean_floor: NotRequired[float]
+    targets: NotRequired[dict[str, ErrorComparison]]

@@ -18,7 +18,7 @@ from radiograft.registry.analysis_types import (
     Shortcut,
     Subgroup,
 )
-from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
+from radiograft.registry.result_types import Estimate, GateDecision, RegressionMetrics, SplitMetrics, TargetSummary
 from radiograft.registry.training_types import (
     BackboneComparison,
     CurvePoint,
@@ -33,11 +33,15 @@ SCHEMA_VERSION = 2  # version 1 had no `schema_version`, and its search trials h
 
 
 class SplitSummary(TypedDict):
-    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label."""
+    """Counts of one split: `pictures` is the number of images, `positives` counts the images with each label.
+
+    If the targets are numbers, `targets` summarizes them, and `positives` is empty.
+    """
 
     pictures: int
     patients: int
     positives: dict[str, int]
+    targets: NotRequired[dict[str, TargetSummary]]
 
 
 class ExclusionGroup(TypedDict):
@@ -143,7 +147,8 @@ class Analyses(TypedDict):
     """Analyses of the published strategy.
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
-    test. `confounders` is about training; versions of older packages lack it.
+    test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
+    version has the flag.
     """
 
     calibration: Calibration
@@ -151,6 +156,7 @@ class Analyses(TypedDict):
     subgroups: list[Subgroup]
     shortcuts: list[Shortcut]
     confounders: NotRequired[list[Confounder]]
+    out_of_distribution: NotRequired[OutOfDistribution]
 
 
 class PredictionResults(Analyses):
@@ -159,7 +165,6 @@ class PredictionResults(Analyses):
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
     backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
-    `out_of_distribution` is there if the version has the flag.
     """
 
     published: str
@@ -173,7 +178,6 @@ class PredictionResults(Analyses):
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary
-    out_of_distribution: NotRequired[OutOfDistribution]
 
 
 class EvaluationResults(PredictionResults):
@@ -279,8 +283,13 @@ def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
     classes, the accuracies are those of the class with the highest score and of the majority class of training, and
     there is `balanced_test`, the balanced accuracy. A metric that cannot be estimated is omitted. `gate_promoted` is
     1.0 if the gate approved the version, else 0.0.
+
+    If the targets are numbers, `r2_test` with its limits takes the place of the AUROC, as a mean over targets. A single
+    target also has `mae_test`, and `median_test`, the error of always predicting the median of training, in its unit.
     """
     test = results["metrics"][results["published"]]["test"]
+    if "regression" in test:
+        return _deciding_target_metrics(test["regression"], promoted=results["gate"]["promote"])
     mean, (accuracy, majority) = test["mean"], split_accuracy(test)
     metrics = {
         "auroc_test": mean["auroc"]["value"],
@@ -291,4 +300,17 @@ def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
         "balanced_test": test["classes"]["balanced_accuracy"]["value"] if "classes" in test else None,
         "gate_promoted": float(results["gate"]["promote"]),
     }
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _deciding_target_metrics(test: RegressionMetrics, *, promoted: bool) -> dict[str, float]:
+    metrics = {
+        "r2_test": test["r2"]["value"],
+        "r2_test_low": test["r2"]["low"],
+        "r2_test_high": test["r2"]["high"],
+        "gate_promoted": float(promoted),
+    }
+    if len(test["targets"]) == 1:
+        (target,) = test["targets"].values()
+        metrics |= {"mae_test": target["mae"]["value"], "median_test": target["baseline_mae"]["value"]}
     return {name: value for name, value in metrics.items() if value is not None}

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
 
 from radiograft.registry.result_types import Estimate
 
+CurveMetric = Literal["auroc", "r2"]
+CURVE_TITLES: dict[CurveMetric, str] = {"auroc": "AUROC", "r2": "R²"}  # the higher the better
+
+
+def curve_metric(points: Sequence[Mapping[str, Any]]) -> CurveMetric:
+    """Returns the metric of a curve: `r2` if the targets are numbers, else `auroc`.
+
+    Example:
+        >>> curve_metric([{"layer": "top_conv", "auroc": 0.9}])
+        'auroc'
+    """
+    return "r2" if points and "r2" in points[0] else "auroc"
+
 
 class CurvePoint(TypedDict):
-    """Linear probe of one layer. `auroc` is the validation mean over the labels that are estimable there."""
+    """Linear probe of one layer. `auroc` is the validation mean over the labels that are estimable there.
+
+    If the targets are numbers, `r2` takes its place, also in `ReducedCurvePoint`.
+    """
 
     layer: str
     channels: int
     penalty: float
-    auroc: Estimate
+    auroc: NotRequired[Estimate]
+    r2: NotRequired[Estimate]
 
 
 class ReducedCurvePoint(TypedDict):
@@ -23,17 +41,22 @@ class ReducedCurvePoint(TypedDict):
     method: str
     components: int
     penalty: float
-    auroc: Estimate
+    auroc: NotRequired[Estimate]
+    r2: NotRequired[Estimate]
 
 
 class RandomBaseline(TypedDict):
-    """AUROC of a linear classifier on the features of a pretrained and of a randomly initialized backbone."""
+    """AUROC of a linear classifier on the features of a pretrained and of a randomly initialized backbone.
+
+    `metric` is there if it is another metric than `auroc`.
+    """
 
     pretrained: Estimate
     random: Estimate
     n_images: int
     n_patients: int
     split: str
+    metric: NotRequired[CurveMetric]
 
 
 class Trial(TypedDict):

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from radiograft.registry.result_types import SplitMetrics
-from radiograft.registry.training_types import CurvePoint, RandomBaseline, ReducedCurvePoint, Trial
+from radiograft.registry.result_types import SplitMetrics, TargetSummary
+from radiograft.registry.training_types import (
+    CURVE_TITLES,
+    CurvePoint,
+    RandomBaseline,
+    ReducedCurvePoint,
+    Trial,
+    curve_metric,
+)
 from radiograft.reporting import html
+from radiograft.reporting.agreement_plots import Points
 from radiograft.reporting.classes import class_rows, confusion_plot
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import Curve, best_layers, curve_svg, roc_svg, search_svg, training_svg
-from radiograft.training.search.results import best_trial
+from radiograft.reporting.targets import agreement_plots, target_cautions, target_headline
+from radiograft.training.search.results import best_trial, trials_monitor
 
 # Pages in KFP's viewer should stay below 5 MB, and base64 makes an image a third larger.
 MAX_CONTACT_SHEET_BYTES = 3_000_000
 MAX_EXAMPLES = 10
 MAX_BEST_LAYERS = 5
+QUANTITIES = {"mae": "mean absolute error"}  # of a training curve
 
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Size of a split, its labels as `count_classes` counts them, and `count_pixels` of its files if recorded."""
+    """Size of a split, its labels as `count_classes` counts them, and `count_pixels` of its files if recorded.
+
+    Numbers have `summarize_targets` in place of labels.
+    """
 
     split: str
     images: int
     patients: int
     labels: Mapping[str, Mapping[str, int]]
     pixels: Mapping[str, int] | None = None
+    targets: Mapping[str, TargetSummary] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,7 @@ class Report:
         notes: warnings in plain text.
         reduced_curve: the same after a dimensionality reduction, one entry for each layer and method.
         place: what the metrics of the split `test` were measured on: `test`, or another set that has its place.
+        agreement: truth and predictions of the published strategy on test by target, if the targets are numbers.
     """
 
     title: str
@@ -89,6 +105,7 @@ class Report:
     notes: Sequence[str]
     reduced_curve: Sequence[ReducedCurvePoint] = ()
     place: str = "test"
+    agreement: Mapping[str, Points] = dataclasses.field(default_factory=dict)
 
     @property
     def test(self) -> SplitMetrics:
@@ -126,18 +143,18 @@ def render_report(report: Report) -> str:
             report=report,
             class_rows=class_rows(report.test),
             confusion=confusion_plot(report.test["classes"]) if "classes" in report.test else None,
-            headline=html.headline(report.published, report.test, report.place),
-            notes=list(
-                dict.fromkeys(
-                    map(html.format_sentence, [*html.cautions(report.test, report.place), *report.notes, *omitted])
-                )
-            ),
+            agreement=agreement_plots(report.agreement, report.test["regression"]) if report.agreement else [],
+            headline=_headline(report),
+            notes=list(dict.fromkeys(map(html.format_sentence, [*_cautions(report), *report.notes, *omitted]))),
             roc_plots=_roc_plots(report),
             training_plots=_training_plots(report),
             curve_plot=_curve_plot(report),
+            curve_metric=curve_metric(report.cut_off_curve),
+            curve_title=CURVE_TITLES[curve_metric(report.cut_off_curve)],
             best_layers=best_layers(report.cut_off_curve)[:MAX_BEST_LAYERS],
             reductions=_reductions(report),
             search_plot=_search_plot(report.cut_off_search),
+            monitor=trials_monitor(report.cut_off_search) if report.cut_off_search else None,
             best_cut_off=best_trial(report.cut_off_search)["overrides"]["model_cut_off"]
             if report.cut_off_search
             else "",
@@ -145,6 +162,18 @@ def render_report(report: Report) -> str:
             max_examples=MAX_EXAMPLES,
         )
     )
+
+
+def _headline(report: Report) -> str:
+    if "regression" in report.test:
+        return target_headline(report.published, report.test)
+    return html.headline(report.published, report.test, report.place)
+
+
+def _cautions(report: Report) -> list[str]:
+    if "regression" in report.test:
+        return target_cautions(report.test["regression"], report.place)
+    return html.cautions(report.test, report.place)
 
 
 def _roc_plots(report: Report) -> list[Plot]:
@@ -165,13 +194,13 @@ def _roc_plots(report: Report) -> list[Plot]:
 def _training_plots(report: Report) -> list[Plot]:
     return [
         Plot(
-            f"{html.STRATEGIES[strategy]}: {quantity}",
+            f"{html.STRATEGIES[strategy]}: {QUANTITIES.get(quantity, quantity)}",
             training_svg(history, quantity),
-            f"{quantity.capitalize()} over {len(history)} epochs; "
+            f"{QUANTITIES.get(quantity, quantity).capitalize()} over {len(history)} epochs; "
             + _describe_kept_epoch(history, report.kept_epochs[strategy], quantity),
         )
         for strategy, history in report.histories.items()
-        for quantity in ("accuracy", "loss")
+        for quantity in (("mae", "loss") if "regression" in report.test else ("accuracy", "loss"))
         if history
     ]
 
@@ -187,11 +216,12 @@ def _curve_plot(report: Report) -> Plot | None:
     best = best_layers(report.cut_off_curve)
     if not best:
         return None
+    metric = curve_metric(report.cut_off_curve)
     return Plot(
-        "Validation AUROC of a linear probe on each layer, with 95% confidence intervals",
+        f"Validation {CURVE_TITLES[metric]} of a linear probe on each layer, with 95% confidence intervals",
         curve_svg(report.cut_off_curve, report.reduced_curve),
         f"{len(report.cut_off_curve)} layers from input to output; the best is {best[0]['layer']} with "
-        f"{html.format_number(best[0]['auroc']['value'])}",
+        f"{html.format_number(best[0][metric]['value'])}",
     )
 
 
@@ -207,10 +237,10 @@ def _reductions(report: Report) -> dict[str, dict[str, ReducedCurvePoint]]:
 def _search_plot(table: Sequence[Trial]) -> Plot | None:
     if len(table) < 2:
         return None
-    best = best_trial(table)
+    best, monitor = best_trial(table), trials_monitor(table)
     return Plot(
-        "Validation AUROC after fine-tuning from each cut-off",
+        f"Validation {monitor.title} after fine-tuning from each cut-off",
         search_svg(table),
         f"{len(table)} cut-offs from input to output; the best is {best['overrides']['model_cut_off']} with "
-        f"{html.format_number(best['metrics']['val_auroc'])}",
+        f"{html.format_number(best['metrics'][monitor.metric])}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = format_number
+    environment.filters["measure"] = format_quantity
     environment.filters["strategy"] = STRATEGIES.__getitem__
     environment.filters["plain"] = _plain
     environment.filters["sentence"] = format_sentence
@@ -90,6 +92,19 @@ def format_number(value: float | None) -> str:
         '0.812'
     """
     return "\N{EN DASH}" if value is None else f"{value:.3f}"
+
+
+def format_quantity(value: float | None) -> str:
+    """Formats a number of any unit with three significant digits, or as an integer if it has more; None as a dash.
+
+    Example:
+        >>> [format_quantity(value) for value in (11.987, 1234.5, 0.012345, -3.0, 0.0)]
+        ['12.0', '1,234', '0.0123', '-3.00', '0.00']
+    """
+    if value is None:
+        return "\N{EN DASH}"
+    digits = 2 if value == 0 else 2 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{min(max(digits, 0), 8)}f}"
 
 
 def headline(strategy: str, test: SplitMetrics, place: str = "test") -> str:

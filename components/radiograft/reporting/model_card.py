@@ -16,6 +16,7 @@ from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.results import DataSummary, EvaluationResults
 from radiograft.reporting.classes import class_rows
+from radiograft.reporting.targets import TABLE_HEADER, target_table, with_interval
 
 Facts = Mapping[str, Any]
 MEASURES: dict[Literal["auroc", "average_precision", "sensitivity", "specificity"], str] = {
@@ -67,7 +68,8 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in {**software, **lineage["packages"]}.items())
     return _items(
         {
-            "Network [22]": f"{spec.backbone}, one probability for each of {', '.join(spec.labels)}",
+            "Network [22]": f"{spec.backbone}, one {'number' if spec.is_numeric else 'probability'} for each of "
+            + ", ".join(spec.labels),
             "Task": spec.task,
             "Input": _tensors(spec.inputs),
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),
@@ -122,7 +124,7 @@ def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
         "Strategy [25]": f"{spec.strategy}, from layer {spec.cut_off} on",
-        "Epoch selection [26]": EPOCH_SELECTION[settings.get("train_monitor", AUTO_MONITOR)],
+        "Epoch selection [26]": _epoch_selection(settings, spec),
         "Selected epoch [26]": str(kept) if kept else "0 (the weights before fine-tuning)",
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),
     }
@@ -130,6 +132,9 @@ def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
 
 
 def _results(test: SplitMetrics) -> list[str]:
+    if "regression" in test:
+        sizes = f"{test['n_images']:,} images from {test['n_patients']:,} patients. Errors are in the unit of the data."
+        return [sizes, *_table(TABLE_HEADER, target_table(test))]
     rows = [
         [
             label,
@@ -167,6 +172,8 @@ def _classes(test: SplitMetrics) -> list[str]:
 
 def _subgroups(results: EvaluationResults) -> list[str]:
     """Compares each subgroup with all other images."""
+    if "regression" in results["metrics"][results["published"]]["test"]:
+        return _numeric_subgroups(results)
     rows = [
         [
             f"{group['variable']}: {group['group']}",
@@ -184,6 +191,13 @@ def _subgroups(results: EvaluationResults) -> list[str]:
     return [sentence, *_table(["group", "images (patients)", "mean AUROC", "difference from the rest"], rows)]
 
 
+def _epoch_selection(settings: Facts, spec: ModelSpec) -> str:
+    monitor = settings.get("train_monitor", AUTO_MONITOR)
+    if monitor == AUTO_MONITOR and spec.is_numeric:
+        return "highest mean R² on validation"
+    return EPOCH_SELECTION[monitor]
+
+
 def _flag(results: EvaluationResults) -> list[str]:
     """Describes the out-of-distribution flag and its false alarms; empty if the version has none."""
     flag = results.get("out_of_distribution")
@@ -197,6 +211,21 @@ def _flag(results: EvaluationResults) -> list[str]:
         f"{_format_estimate(test['rate'])}."
     )
     return [sentence]
+
+
+def _numeric_subgroups(results: EvaluationResults) -> list[str]:
+    rows = [
+        [
+            f"{group['variable']}: {group['group']}",
+            f"{group['n_images']:,} ({group['n_patients']:,})",
+            target,
+            *(with_interval(contrasts["mae"][part]) for part in ("group", "difference")),
+        ]
+        for group in results["subgroups"]
+        for target, contrasts in group.get("targets", {}).items()
+    ]
+    header = ["group", "images (patients)", "target", "mean absolute error", "difference from the rest"]
+    return [f"Measured on {results['judged_on']}.", *_table(header, rows)] if rows else []
 
 
 def _caveats(results: EvaluationResults) -> list[str]:

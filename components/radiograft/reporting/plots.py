@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from radiograft.registry.result_types import Estimate
-from radiograft.registry.training_types import CurvePoint, ReducedCurvePoint, Trial
-from radiograft.training.search.results import best_trial
+from radiograft.registry.training_types import CURVE_TITLES, CurvePoint, ReducedCurvePoint, Trial, curve_metric
+from radiograft.training.search.results import best_trial, trials_monitor
 
 # Okabe and Ito's blue and vermilion, distinguishable with any color vision. Dashes distinguish them in print.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"
@@ -156,23 +156,25 @@ def _shorten(name: str) -> str:
 
 
 def best_layers(points: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """Returns the layers with an estimable AUROC, the best first; among equals the deepest first, as in `auto`."""
-    estimated = [point for point in reversed(points) if point["auroc"]["value"] is not None]
-    return sorted(estimated, key=lambda point: -(point["auroc"]["value"] or 0))
+    """Returns the layers with an estimable metric, the best first; among equals the deepest first, as in `auto`."""
+    metric = curve_metric(points)
+    estimated = [point for point in reversed(points) if point[metric]["value"] is not None]
+    return sorted(estimated, key=lambda point: -(point[metric]["value"] or 0))
 
 
 def curve_svg(points: Sequence[CurvePoint], reduced: Sequence[ReducedCurvePoint] = ()) -> str:
-    """Plots the AUROC by layer with its interval as a band; the best layer is marked.
+    """Plots the AUROC, or R², by layer with its interval as a band; the best layer is marked.
 
     Args:
-        points: the cut-off curve; at least one point has an estimable AUROC.
+        points: the cut-off curve; at least one point has an estimable metric.
         reduced: the same layers after dimensionality reductions, each method a line without a band.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(6.6, 2.9))
         axes = figure.add_axes((0.1, 0.16, 0.88, 0.81))
         numbers = range(1, len(points) + 1)
-        bounds = [[point["auroc"]["low"], point["auroc"]["value"], point["auroc"]["high"]] for point in points]
+        metric = curve_metric(points)
+        bounds = [[point[metric]["low"], point[metric]["value"], point[metric]["high"]] for point in points]
         low, value, high = np.array(bounds, dtype="float64").T  # None becomes NaN, which is not drawn
         axes.fill_between(numbers, low, high, color=BLUE, alpha=0.15, linewidth=0)
         axes.plot(numbers, value, color=BLUE, marker=".", label="all channels")
@@ -183,7 +185,7 @@ def curve_svg(points: Sequence[CurvePoint], reduced: Sequence[ReducedCurvePoint]
         side = "left" if index < len(points) / 4 else "right" if index >= 3 * len(points) / 4 else "center"
         axes.annotate(best["layer"], (index + 1, value[index]), (0, 7), textcoords="offset points", ha=side)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="layer (from input to output)", ylabel="validation AUROC")
+        axes.set(xlabel="layer (from input to output)", ylabel=f"validation {CURVE_TITLES[metric]}")
         axes.margins(y=0.15)
         return as_svg(figure)
 
@@ -206,9 +208,9 @@ def compared_curves_svg(curves: Mapping[str, Sequence[float]]) -> str:
 
 def _plot_reductions(axes: Axes, reduced: Sequence[ReducedCurvePoint]) -> None:
     """Adds a line for each method, and a legend if there is any."""
-    methods = dict.fromkeys(point["method"] for point in reduced)
+    methods, metric = dict.fromkeys(point["method"] for point in reduced), curve_metric(reduced)
     for method, (color, dashes) in zip(methods, REDUCTION_STYLES, strict=False):
-        values = [point["auroc"]["value"] for point in reduced if point["method"] == method]
+        values = [point[metric]["value"] for point in reduced if point["method"] == method]
         numbers = range(1, len(values) + 1)
         series = np.array(values, dtype="float64")  # None becomes NaN, which is not drawn
         axes.plot(numbers, series, color=color, linestyle=dashes, linewidth=1.2, label=method.upper())
@@ -232,17 +234,18 @@ def robustness_svg(severities: Sequence[int], estimates: Sequence[Estimate]) -> 
 
 
 def search_svg(table: Sequence[Trial]) -> str:
-    """Plots the validation AUROC of fine-tuning from each cut-off, from input to output; the best is marked."""
+    """Plots the monitored metric after fine-tuning from each cut-off, from input to output; the best is marked."""
+    monitor = trials_monitor(table)
     with matplotlib.rc_context(SETTINGS):
         height = 0.9 + 0.24 * len(table)
         figure = Figure(figsize=(8.4, height))
         axes = figure.add_axes((0.24, 0.5 / height, 0.73, 1 - 0.6 / height))
         for index, trial in enumerate(table):
             color, marker = (VERMILION, "D") if trial is best_trial(table) else (BLUE, "o")
-            axes.plot(trial["metrics"]["val_auroc"], index, color=color, marker=marker)
+            axes.plot(trial["metrics"][monitor.metric], index, color=color, marker=marker)
         axes.set_yticks(range(len(table)), [str(trial["overrides"]["model_cut_off"]) for trial in table])
         axes.invert_yaxis()
-        axes.set_xlabel("validation AUROC")
+        axes.set_xlabel(f"validation {monitor.title}")
         axes.margins(x=0.08)
         return as_svg(figure)
 

@@ -44,6 +44,13 @@ class Prediction(NamedTuple):
     positive: bool | None
 
 
+class TargetValue(NamedTuple):
+    """The predicted number of one target, in the unit of the training data."""
+
+    label: str
+    value: float
+
+
 def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
     """Returns the prediction of each label from the probabilities of an image, float32 [labels]."""
     values = dict(zip(spec.labels, map(float, probabilities), strict=True))
@@ -106,7 +113,8 @@ class LoadedVersion:
                 patient data; those left out are missing.
 
         Returns:
-            One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
+            If the targets are numbers, one row a file and target with the columns `file`, `label`, `value` and `note`.
+            Else one row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
             validation, NaN if there is none), `positive` (see `Prediction`; NA for None) and `note`: why the prediction
             may not hold, because the version was made from synthetic images, or the image differs from the development
             images in kind, size or gray values; empty if no reason is known.
@@ -115,12 +123,17 @@ class LoadedVersion:
             FileNotFoundError: a file does not exist.
             ValueError: a file is not an image that can be decoded, or patient data are invalid.
         """
-        rows = []
+        rows: list[tuple[object, ...]] = []
         values = {name: str(value) for name, value in (patient_data or {}).items()}
         for file in files:
             content = self.read_image(Path(file))
             note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
-            rows += [(str(file), *each, note) for each in self.predict_image(content, values)]
+            if self.spec.is_numeric:
+                rows += [(str(file), *each, note) for each in self.predict_values(content, values)]
+            else:
+                rows += [(str(file), *each, note) for each in self.predict_image(content, values)]
+        if self.spec.is_numeric:
+            return pd.DataFrame(rows, columns=["file", "label", "value", "note"])
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
@@ -145,6 +158,8 @@ class LoadedVersion:
     def probabilities(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> np.ndarray:
         """Returns float32 [labels] for an encoded PNG or JPEG file, by a signature that TensorFlow Serving uses.
 
+        If the targets are numbers, these are returned instead of probabilities.
+
         Args:
             content: of the file.
             patient_data: text by name, see `radiograft.models.covariates.parse_values`.
@@ -160,12 +175,30 @@ class LoadedVersion:
         return self._serve(SAMPLES_SIGNATURE, inputs)
 
     def _serve(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> np.ndarray:
-        probabilities: np.ndarray = self._loaded.signatures[signature](**inputs)["probabilities"][0].numpy()
-        return probabilities
+        (output, *_) = self.spec.outputs
+        predicted: np.ndarray = self._loaded.signatures[signature](**inputs)[output][0].numpy()
+        return predicted
 
     def predict_image(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> list[Prediction]:
-        """Returns the prediction of each label for an encoded PNG or JPEG file; raises as `probabilities`."""
+        """Returns the prediction of each label for an encoded PNG or JPEG file.
+
+        Raises:
+            ValueError: as `probabilities`, or the targets are numbers, see `predict_values`.
+        """
+        if self.spec.is_numeric:
+            raise ValueError("the version must predict labels, got numbers: use predict_values")
         return decide(self.spec, self.probabilities(content, patient_data))
+
+    def predict_values(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> list[TargetValue]:
+        """Returns the predicted number of each target for an encoded PNG or JPEG file.
+
+        Raises:
+            ValueError: the version predicts labels, see `predict_image`.
+        """
+        if not self.spec.is_numeric:
+            raise ValueError("the version must predict numbers, got labels: use predict_image")
+        values = map(float, self.probabilities(content, patient_data))
+        return [TargetValue(*pair) for pair in zip(self.spec.labels, values, strict=True)]
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images: kind, size, values, features."""
@@ -217,7 +250,9 @@ class LoadedVersion:
         """
         folder = self._extra / predictions.GOLDEN_FOLDER
         recorded = json.loads((folder / predictions.PROBABILITIES_FILE).read_text())
-        expected = [(name, {}, values) for name, values in recorded["probabilities"].items()]
+        expected: list[tuple[str, dict[str, str], list[float]]] = [
+            (name, {}, values) for name, values in recorded["probabilities"].items()
+        ]
         for name, sample in recorded.get("samples", {}).items():
             patient_data = {column: str(value) for column, value in sample["patient_data"].items()}
             expected.append((name, patient_data, sample["probabilities"]))

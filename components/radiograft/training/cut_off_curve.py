@@ -1,4 +1,4 @@
-"""The cut-off curve: validation AUROC of a linear probe on each tapped layer."""
+"""The cut-off curve: validation AUROC of a linear probe on each tapped layer, or R² if the targets are numbers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from radiograft.config.training import AUTO_LAYER
 from radiograft.models.feature_layers import named_layers
+from radiograft.registry.training_types import CURVE_TITLES, CurveMetric, curve_metric
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import FeatureSet
-from radiograft.training.tasks.multilabel import mean_auroc
+from radiograft.training.tasks.base import R2, TrainingTask
+from radiograft.training.tasks.multilabel import MultilabelTask
 
 log = logging.getLogger(__name__)
 
+DEFAULT_TASK: TrainingTask = MultilabelTask()
 CURVE, SCORES = "curve.json", "probe_scores.npy"
 
 
@@ -28,42 +31,52 @@ class Point(TypedDict):
     Attributes:
         layer: name of the layer.
         channels: number of its channels.
-        penalty: L2 penalty with the highest validation AUROC.
+        penalty: L2 penalty with the highest validation metric.
         auroc: validation AUROC with this penalty, the mean over the labels that have both classes.
+        r2: if the targets are numbers, in place of `auroc`: validation R², the mean over those that vary.
     """
 
     layer: str
     channels: int
     penalty: float
-    auroc: float
+    auroc: NotRequired[float]
+    r2: NotRequired[float]
 
 
 def compute_curve(
-    extraction: FeatureSet, truth: dict[str, np.ndarray], activation: str = "sigmoid"
+    extraction: FeatureSet, truth: dict[str, np.ndarray], task: TrainingTask = DEFAULT_TASK
 ) -> tuple[list[Point], np.ndarray]:
     """Fits a probe on each tapped layer and selects its penalty on validation.
 
     Args:
         extraction: training and validation features.
         truth: labels by split, float32 [images, labels], NaN where unknown.
-        activation: of the training task.
+        task: the training task, whose activation the probes have and whose monitor selects the penalty.
 
     Returns:
-        One point per layer from the input to the output, and the validation probabilities, float32 [layers, images,
+        One point per layer from the input to the output, and the validation predictions, float32 [layers, images,
         labels].
 
     Raises:
         ValueError: no label has both classes on validation.
     """
+    activation, metric = task.activation, task.monitor.metric
     probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths, activation)
     scores = probes.predict(extraction.stored["validation"])
     points, selected = [], []
     for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
-        aurocs = [mean_auroc(truth["validation"], probabilities) for probabilities in by_penalty]
-        best = int(np.argmax(aurocs))
-        points.append(Point(layer=layer, channels=channels, penalty=linear_probes.PENALTIES[best], auroc=aurocs[best]))
+        values = [task.evaluate(truth["validation"], predicted)[metric] for predicted in by_penalty]
+        best = int(np.argmax(values))
+        point = Point(layer=layer, channels=channels, penalty=linear_probes.penalties_of(activation)[best])
+        point[curve_key(task)] = values[best]
+        points.append(point)
         selected.append(by_penalty[best])
     return points, np.stack(selected)
+
+
+def curve_key(task: TrainingTask) -> CurveMetric:
+    """Returns under which key a point of the task's curve stores its metric."""
+    return "r2" if task.monitor == R2 else "auroc"
 
 
 def choose_feature_layers(setting: str, points: list[Point], usable: Callable[[str], bool]) -> list[str]:
@@ -71,7 +84,7 @@ def choose_feature_layers(setting: str, points: list[Point], usable: Callable[[s
 
     Args:
         setting: `model_feature_layer`: layer names, `last`, `all`, or `auto` for the usable layer with the highest
-            AUROC.
+            metric.
         points: the cut-off curve.
         usable: whether fine-tuning can start at the cut-off if the network ends at a layer.
     """
@@ -84,18 +97,23 @@ def choose_feature_layers(setting: str, points: list[Point], usable: Callable[[s
 
 
 def best_point(points: Sequence[Point]) -> Point:
-    """Returns the point with the highest AUROC; of equal ones, the deepest."""
-    return max(reversed(points), key=lambda point: point["auroc"])
+    """Returns the point with the highest metric; of equal ones, the deepest."""
+    metric = curve_metric(points)
+    return max(reversed(points), key=lambda point: point[metric])
 
 
 def write_curve(folder: Path, points: list[Point], scores: np.ndarray, logs: Path) -> None:
-    """Writes curve.json and probe_scores.npy to `folder`, and AUROC by layer number to TensorBoard in `logs`."""
+    """Writes curve.json and probe_scores.npy to `folder`, and the metric by layer number to TensorBoard in `logs`."""
     (folder / CURVE).write_text(json.dumps(points, indent=2))
     np.save(folder / SCORES, scores)
+    metric = curve_metric(points)
     writer = tf.summary.create_file_writer(str(logs))
     with writer.as_default():
         for number, point in enumerate(points):
-            tf.summary.scalar("cut_off_curve/validation_auroc", point["auroc"], step=number)
+            tf.summary.scalar(f"cut_off_curve/validation_{metric}", point[metric], step=number)
     writer.close()
     best = best_point(points)
-    log.info("linear probes: best of %d layers is %s, validation AUROC %.3f", len(points), best["layer"], best["auroc"])
+    log.info(
+        "linear probes: best of %d layers is %s, validation %s %.3f",
+        *(len(points), best["layer"], CURVE_TITLES[metric], best[metric]),
+    )

@@ -1,5 +1,7 @@
 """Linear probes: an L2-regularized logistic regression for each layer and penalty, solved to convergence.
 
+Numbers have a ridge regression each, which is solved in closed form.
+
 Layers are solved one after another, since the features of one layer fit into the processor's cache. All penalties of a
 layer, and all labels that are known for most images, are solved together. Independent labels have a regression each;
 exclusive classes share a multinomial one.
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 Problem = tuple[np.ndarray | slice, np.ndarray]  # images and labels that are solved together
 
 PENALTIES = (0.01, 0.1, 1.0)
+RIDGE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)  # few images of a noisy number need more than a label
 MAX_STEPS = 300  # usually 20 to 30 suffice
 TOLERANCE = 1e-4  # logits; the solver stops when a step changes the scores by less
 MIN_LABELED_FRACTION = 0.9  # a label that is known for fewer images is solved separately
@@ -36,7 +39,7 @@ class Probe:
         mean: of the training features, float32 [channels].
         weights: for centered features, float32 [channels, labels x penalties].
         biases: float32 [labels x penalties].
-        activation: `sigmoid` for independent labels, `softmax` for exclusive classes.
+        activation: `sigmoid` for independent labels, `softmax` for exclusive classes, `linear` for numbers.
     """
 
     mean: np.ndarray
@@ -45,10 +48,12 @@ class Probe:
     activation: str = "sigmoid"
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Returns probabilities, float32 [penalties, n, labels], for features [n, channels]."""
+        """Returns probabilities, or numbers, float32 [penalties, n, labels], for features [n, channels]."""
         centered = np.asarray(features, dtype="float32") - self.mean
         scores = _activate(ops.matmul(centered, self.weights) + self.biases, self.activation)
-        by_penalty: np.ndarray = ops.convert_to_numpy(scores).reshape(len(features), -1, len(PENALTIES))
+        by_penalty: np.ndarray = ops.convert_to_numpy(scores).reshape(
+            len(features), -1, len(penalties_of(self.activation))
+        )
         return by_penalty.transpose(2, 0, 1)
 
 
@@ -60,9 +65,14 @@ class Probes:
     layers: list[Probe]
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Returns probabilities, float32 [layers, penalties, n, labels], for features [n, sum of widths]."""
+        """Returns predictions, float32 [layers, penalties, n, labels], for features [n, sum of widths]."""
         parts = _by_layer(features, self.widths)
         return np.stack([probe.predict(part) for probe, part in zip(self.layers, parts, strict=True)])
+
+
+def penalties_of(activation: str) -> tuple[float, ...]:
+    """Returns the penalties of probes with this activation."""
+    return RIDGE_PENALTIES if activation == "linear" else PENALTIES
 
 
 def fit_probes(
@@ -75,12 +85,15 @@ def fit_probes(
 ) -> Probes:
     """Minimizes mean cross-entropy + penalty / 2 x |weights|^2 on standardized features.
 
+    Of numbers, half the mean squared error takes the place of the cross-entropy.
+
     Args:
         features: float [n, sum of widths], the concatenated features of all layers. They may be memory-mapped: one
             layer is read at a time.
         truth: float32 [n, labels], NaN where unknown; an unknown label does not contribute to the loss.
         widths: number of channels of each layer.
-        activation: `sigmoid` for independent labels, `softmax` for exclusive classes, whose `truth` is one-hot.
+        activation: `sigmoid` for independent labels, `softmax` for exclusive classes, whose `truth` is one-hot,
+            `linear` for numbers.
         standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
     return Probes(widths, [_fit(part, truth, activation, standardize) for part in _by_layer(features, widths)])
@@ -92,6 +105,8 @@ def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
 
 def _activate(logits: Any, activation: str) -> Any:
     """Returns the probabilities of logits [n, labels x penalties]."""
+    if activation == "linear":
+        return logits
     if activation == "sigmoid":
         return ops.sigmoid(logits)
     by_class = ops.reshape(logits, (logits.shape[0], -1, len(PENALTIES)))
@@ -105,9 +120,10 @@ def _fit(features: np.ndarray, truth: np.ndarray, activation: str, standardize: 
     deviation = deviation if standardize else np.ones_like(deviation)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     inputs = (inputs - mean) * scale
-    weights = np.zeros((inputs.shape[1], truth.shape[1], len(PENALTIES)), dtype="float32")
+    penalties = len(penalties_of(activation))
+    weights = np.zeros((inputs.shape[1], truth.shape[1], penalties), dtype="float32")
     priors, problems = _problems(truth, activation)
-    biases = np.repeat(priors[:, None], len(PENALTIES), axis=1)
+    biases = np.repeat(priors[:, None], penalties, axis=1)
     for images, labels in problems:
         weights[:, labels], biases[labels] = _solve(inputs[images], truth[images][:, labels], activation)
     return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel(), activation)
@@ -117,7 +133,12 @@ def _problems(truth: np.ndarray, activation: str) -> tuple[np.ndarray, Iterable[
     """Returns the biases of labels that are not solved, float32 [labels], and what is solved.
 
     Exclusive classes are solved together on all images of known class. A class without images has no finite bias.
+    Numbers are solved one by one on the images of known value.
     """
+    if activation == "linear":
+        known = ~np.isnan(truth)
+        solvable = np.flatnonzero(known.any(axis=0)).tolist()
+        return np.zeros(truth.shape[1], "float32"), [(known[:, label], np.array([label])) for label in solvable]
     if activation == "sigmoid":
         return _prior_logits(truth), _joint_problems(truth)
     known, occurs = ~np.isnan(truth).any(axis=1), (truth > 0.5).any(axis=0)
@@ -158,10 +179,32 @@ def _solve(inputs: np.ndarray, truth: np.ndarray, activation: str) -> tuple[np.n
     centered = inputs - mean
     axes, variances = _principal_axes(centered)
     rotated = np.pad(ops.convert_to_numpy(ops.matmul(centered, axes)), [(0, 0), (0, 1)], constant_values=1.0)
-    solution = _minimize(rotated, np.append(variances, np.float32(1)), truth, activation)
+    if activation == "linear":
+        solution = _solve_ridge(rotated[:, :-1], variances, truth)
+    else:
+        solution = _minimize(rotated, np.append(variances, np.float32(1)), truth, activation)
     weights = ops.convert_to_numpy(ops.matmul(axes, solution[:-1]))
     biases = solution[-1] - mean @ weights
-    return weights.reshape(len(weights), -1, len(PENALTIES)), biases.reshape(-1, len(PENALTIES))
+    shape = (-1, len(penalties_of(activation)))
+    return weights.reshape(len(weights), *shape), biases.reshape(shape)
+
+
+def _solve_ridge(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns the weights of ridge regressions on uncorrelated, centered inputs.
+
+    Args:
+        inputs: float32 [n, axes].
+        variances: of the columns, float32 [axes].
+        truth: float32 [n, labels] without unknown values.
+
+    Returns:
+        float32 [axes + 1, labels x penalties]; the last row is the bias, which has no penalty.
+    """
+    means = truth.mean(axis=0, dtype="float64").astype("float32")
+    covariances = inputs.T @ (truth - means) / len(inputs)
+    penalties = np.array(RIDGE_PENALTIES, dtype="float32")
+    weights = covariances[:, :, None] / (variances[:, None, None] + penalties)
+    return np.vstack([weights.reshape(len(inputs.T), -1), np.repeat(means, len(penalties))[None]])
 
 
 def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

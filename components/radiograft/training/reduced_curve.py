@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +21,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
 from radiograft.data.catalog import has_both_classes
+from radiograft.registry.training_types import CURVE_TITLES, curve_metric
 from radiograft.training import linear_probes
+from radiograft.training.cut_off_curve import DEFAULT_TASK, curve_key
 from radiograft.training.feature_extraction import ROWS_PER_CHUNK, FeatureSet
-from radiograft.training.tasks.multilabel import mean_auroc
+from radiograft.training.linear_probes import penalties_of
+from radiograft.training.tasks.base import TrainingTask
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +43,17 @@ class ReducedPoint(TypedDict):
     Attributes:
         layer: name of the layer.
         method: `pca`, `pls` or `lda`.
-        components: number of components with the highest validation AUROC.
-        penalty: L2 penalty of the probe with the highest validation AUROC.
-        auroc: validation AUROC with both, the mean over the labels that have both classes.
+        components: number of components with the highest validation metric.
+        penalty: L2 penalty of the probe with the highest validation metric.
+        auroc, r2: validation metric with both, see `radiograft.training.cut_off_curve.Point`.
     """
 
     layer: str
     method: str
     components: int
     penalty: float
-    auroc: float
+    auroc: NotRequired[float]
+    r2: NotRequired[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Projection:
         return np.concatenate([(chunk - self.mean) @ self.axes for chunk in chunks])
 
 
-def fit_projection(method: str, features: np.ndarray, truth: np.ndarray, components: int, seed: int = 0) -> Projection:
+def fit_projection(
+    method: str, features: np.ndarray, truth: np.ndarray, components: int, seed: int = 0, numeric: bool = False
+) -> Projection:
     """Fits principal components, partial least squares or linear discriminants to standardized features.
 
     An unknown label counts as the mean of its known values in PLS, which has one output for each label (PLS2). LDA has
@@ -84,6 +90,7 @@ def fit_projection(method: str, features: np.ndarray, truth: np.ndarray, compone
         truth: training labels, float32 [n, labels], NaN where unknown.
         components: number of components of PCA and PLS; at most n - 1 and the number of channels.
         seed: of the randomized solver of PCA.
+        numeric: whether the labels are numbers; those that do not vary are left out.
 
     Raises:
         ValueError: PLS or LDA has no label with both classes.
@@ -92,7 +99,8 @@ def fit_projection(method: str, features: np.ndarray, truth: np.ndarray, compone
     mean, deviation = inputs.mean(axis=0, dtype="float64"), inputs.std(axis=0, dtype="float64")
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
     mean = mean.astype("float32")
-    inputs, labels = (inputs - mean) * scale, truth[:, [has_both_classes(column) for column in truth.T]]
+    is_usable = _varies if numeric else has_both_classes
+    inputs, labels = (inputs - mean) * scale, truth[:, [is_usable(column) for column in truth.T]]
     if method != "pca" and not labels.size:
         raise ValueError(
             f"model_feature_reduction={method} must have a training label with both classes, got none: choose pca"
@@ -104,6 +112,10 @@ def fit_projection(method: str, features: np.ndarray, truth: np.ndarray, compone
     else:
         axes = np.stack([_discriminant(inputs, column) for column in labels.T], axis=1)
     return Projection(mean, scale[:, None] * axes.astype("float32"))
+
+
+def _varies(values: np.ndarray) -> bool:
+    return len(np.unique(values[~np.isnan(values)])) > 1
 
 
 def _fit_partial_least_squares(inputs: np.ndarray, labels: np.ndarray, components: int) -> np.ndarray:
@@ -125,7 +137,11 @@ def _discriminant(inputs: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def compute_reduced_curve(
-    extraction: FeatureSet, truth: dict[str, np.ndarray], methods: Sequence[str], seed: int, activation: str = "sigmoid"
+    extraction: FeatureSet,
+    truth: dict[str, np.ndarray],
+    methods: Sequence[str],
+    seed: int,
+    task: TrainingTask = DEFAULT_TASK,
 ) -> tuple[list[ReducedPoint], np.ndarray]:
     """Fits a probe on the components of each layer and selects their number and the penalty on validation.
 
@@ -136,11 +152,11 @@ def compute_reduced_curve(
         truth: labels by split, float32 [images, labels], NaN where unknown.
         methods: any of `pca`, `pls` and `lda`.
         seed: of the sample and of PCA's solver.
-        activation: of the probes, see `fit_probes`.
+        task: the training task, see `compute_curve`.
 
     Returns:
         One point for each layer and method, the methods of one layer in the given order, and the validation
-        probabilities, float32 [points, images, labels].
+        predictions, float32 [points, images, labels].
 
     Raises:
         ValueError: no label has both classes on validation, or on training for PLS or LDA.
@@ -148,10 +164,11 @@ def compute_reduced_curve(
     points, selected = list[ReducedPoint](), list[np.ndarray]()
     for layer, features in _iter_layers(extraction):
         for method in methods:
-            point, scores = _reduced_point(layer, method, features, truth, seed, activation)
+            point, scores = _reduced_point(layer, method, features, truth, seed, task)
             points.append(point)
             selected.append(scores)
-            log.debug("%s of %s: validation AUROC %.3f", method, layer, point["auroc"])
+            metric = curve_metric([point])
+            log.debug("%s of %s: validation %s %.3f", method, layer, CURVE_TITLES[metric], point[metric])
     return points, np.stack(selected)
 
 
@@ -163,39 +180,47 @@ def _iter_layers(extraction: FeatureSet) -> Iterator[tuple[str, dict[str, np.nda
 
 
 def _reduced_point(
-    layer: str, method: str, features: dict[str, np.ndarray], truth: dict[str, np.ndarray], seed: int, activation: str
+    layer: str,
+    method: str,
+    features: dict[str, np.ndarray],
+    truth: dict[str, np.ndarray],
+    seed: int,
+    task: TrainingTask,
 ) -> tuple[ReducedPoint, np.ndarray]:
-    """Returns the best probe of one layer and method, and its validation probabilities."""
+    """Returns the best probe of one layer and method, and its validation predictions."""
+    activation, metric = task.activation, curve_key(task)
     images, channels = features["train"].shape
     rows = np.sort(np.random.default_rng(seed).permutation(images)[:MAX_FITTED])
     sizes = sorted({min(size, channels, len(rows) - 1) for size in COMPONENTS.get(method, ())})
-    projection = fit_projection(method, features["train"][rows], truth["train"][rows], sizes[-1] if sizes else 0, seed)
+    fitted, largest = (features["train"][rows], truth["train"][rows]), sizes[-1] if sizes else 0
+    projection = fit_projection(method, *fitted, largest, seed, activation == "linear")
     components = {split: projection.apply(part) for split, part in features.items()}
     candidates = list[tuple[ReducedPoint, np.ndarray]]()
     for size in sizes or [projection.axes.shape[1]]:
         train, validation = (components[split][:, :size] for split in ("train", "validation"))
         # PCA rotates the standardized features: on all components the probe is the one of the cut-off curve.
         probes = linear_probes.fit_probes(train, truth["train"], [size], activation, standardize=method != "pca")
-        for penalty, scores in zip(linear_probes.PENALTIES, probes.predict(validation)[0], strict=True):
-            auroc = mean_auroc(truth["validation"], scores)
-            point = ReducedPoint(layer=layer, method=method, components=size, penalty=penalty, auroc=auroc)
+        for penalty, scores in zip(penalties_of(activation), probes.predict(validation)[0], strict=True):
+            point = ReducedPoint(layer=layer, method=method, components=size, penalty=penalty)
+            point[metric] = task.evaluate(truth["validation"], scores)[task.monitor.metric]
             candidates.append((point, scores))
-    return max(candidates, key=lambda candidate: candidate[0]["auroc"])
+    return max(candidates, key=lambda candidate: candidate[0][metric])
 
 
 def write_reduced_curve(folder: Path, points: list[ReducedPoint], scores: np.ndarray, logs: Path) -> None:
-    """Writes reduced_curve.json and reduced_scores.npy to `folder`, and AUROC by layer number to TensorBoard."""
+    """Writes reduced_curve.json and reduced_scores.npy to `folder`, and the metric by layer number to TensorBoard."""
     (folder / REDUCED_CURVE).write_text(json.dumps(points, indent=2))
     np.save(folder / REDUCED_SCORES, scores)
+    metric = curve_metric(points)
     writer = tf.summary.create_file_writer(str(logs))
     methods = list(dict.fromkeys(point["method"] for point in points))
     with writer.as_default():
         for method in methods:
             for number, point in enumerate(point for point in points if point["method"] == method):
-                tf.summary.scalar(f"cut_off_curve/validation_auroc_{method}", point["auroc"], step=number)
+                tf.summary.scalar(f"cut_off_curve/validation_{metric}_{method}", point[metric], step=number)
     writer.close()
-    best = max(points, key=lambda point: point["auroc"])
+    best = max(points, key=lambda point: point[metric])
     log.info(
-        "reduced features: the best of %d is %s of %s, %d components, validation AUROC %.3f",
-        *(len(points), best["method"], best["layer"], best["components"], best["auroc"]),
+        "reduced features: the best of %d is %s of %s, %d components, validation %s %.3f",
+        *(len(points), best["method"], best["layer"], best["components"], CURVE_TITLES[metric], best[metric]),
     )

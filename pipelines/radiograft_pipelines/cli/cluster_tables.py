@@ -15,7 +15,7 @@ from radiograft_pipelines.cli.console import SafeConsole, format_metric
 from radiograft_pipelines.cluster.cron import Cron
 from radiograft_pipelines.cluster.preflight.checks import CheckResult
 from radiograft_pipelines.cluster.run_states import LOST, RunState, state_word
-from radiograft_pipelines.cluster.runs import run_result, skipped_unchanged
+from radiograft_pipelines.cluster.runs import RunResult, run_result, skipped_unchanged
 from radiograft_pipelines.cluster.schedule_deletion import Unfinished
 from radiograft_pipelines.cluster.schedules import ScheduleResult, replaced_ids
 
@@ -31,7 +31,7 @@ def print_runs(runs: Sequence[Any], states: Sequence[RunState]) -> None:
         results = list(pool.map(run_result, runs))
     for run, state, result in zip(runs, states, results, strict=True):
         started = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
-        auroc = format_metric(result.auroc) if result else "-"
+        auroc = _metric(result).removeprefix("AUROC ") if result else "-"
         version = str(result) if result else "nothing new" if skipped_unchanged(run) else "-"
         table.add_row(run.run_id, started, state.word, auroc, Text(state.reason or version))
     _print(table, "no runs yet")
@@ -76,6 +76,11 @@ def print_lost_runs(runs: Iterable[Any]) -> None:
         )
 
 
+def _metric(result: RunResult) -> str:
+    """Returns the name and the value of the metric that a run's version is listed with."""
+    return f"AUROC {format_metric(result.auroc)}" if result.r2 is None else f"R² {format_metric(result.r2)}"
+
+
 def print_summary(console: Console, run: Any, state: RunState) -> None:
     """Prints a run's state, and the version that it published."""
     error = run.error.message if run.error and run.error.message else ""
@@ -84,7 +89,7 @@ def print_summary(console: Console, run: Any, state: RunState) -> None:
     if state.word == LOST:
         console.print(f"  → remove it with radiograft runs {run.run_id} --forget", highlight=False)
     if result := run_result(run):
-        console.print(f"{result}, test AUROC {format_metric(result.auroc)}", markup=False, highlight=False)
+        console.print(f"{result}, test {_metric(result)}", markup=False, highlight=False)
     elif skipped_unchanged(run):
         console.print("the data have not changed since an earlier version: nothing was trained", highlight=False)
 

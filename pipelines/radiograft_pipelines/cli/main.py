@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +121,13 @@ def _default(field: Any) -> str:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    table = Table("", "AUROC (95%)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
     rows = {
         "features, val.": summary["feature_extraction"]["validation"],
         "fine-tuned, val.": summary["metrics"]["validation"],
         "features, test": summary["feature_extraction"]["test"],
         "fine-tuned, test": summary["metrics"]["test"],
     }
-    for name, metrics in rows.items():
-        table.add_row(
-            name,
-            format_interval(metrics["auroc"], *metrics["auroc_interval"]),
-            *(format_metric(metrics[metric]) for metric in ("average_precision", "accuracy", "majority_accuracy")),
-            f"{metrics['n_images']} ({metrics['n_patients']})",
-        )
-    console.print(table)
+    console.print(_target_table(rows) if "mae" in rows["fine-tuned, test"] else _metrics_table(rows))
     for label, value in (
         (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
         (summary["standing"], summary["reason"]),
@@ -144,6 +137,37 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ):
         console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
     console.print("Research only. Not for diagnosis.")
+
+
+def _metrics_table(rows: Mapping[str, dict[str, Any]]) -> Table:
+    table = Table("", "AUROC (95%)", "AP", "accuracy", "majority", "n (patients)", box=None, pad_edge=False)
+    for name, metrics in rows.items():
+        table.add_row(
+            name,
+            format_interval(metrics["auroc"], *metrics["auroc_interval"]),
+            *(format_metric(metrics[metric]) for metric in ("average_precision", "accuracy", "majority_accuracy")),
+            f"{metrics['n_images']} ({metrics['n_patients']})",
+        )
+    return table
+
+
+def _target_table(rows: Mapping[str, dict[str, Any]]) -> Table:
+    """Returns the mean R² and, for each target, the mean absolute error beside that of the median of training."""
+    targets = list(rows["fine-tuned, test"]["mae"])
+    errors = [heading for target in targets for heading in (f"MAE {target} (95%)", "median")]
+    table = Table("", "R² (95%)", *errors, "n (patients)", box=None, pad_edge=False)
+    for name, metrics in rows.items():
+        cells = [
+            cell
+            for target in targets
+            for cell in (
+                format_interval(metrics["mae"][target], *metrics["mae_interval"][target]),
+                format_metric(metrics["baseline_mae"][target]),
+            )
+        ]
+        count = f"{metrics['n_images']} ({metrics['n_patients']})"
+        table.add_row(name, format_interval(metrics["r2"], *metrics["r2_interval"]), *cells, count)
+    return table
 
 
 if __name__ == "__main__":

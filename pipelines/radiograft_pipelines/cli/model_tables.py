@@ -37,6 +37,15 @@ METRICS = {
 }
 
 
+TARGET_METRICS = {
+    "mae": "MAE",
+    "baseline_mae": "MAE of always predicting the median of training",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "mean_error": "mean error",
+}
+
+
 class VersionRecord(NamedTuple):
     """The metadata of a version, and whether it is registered in a Kubeflow Model Registry."""
 
@@ -60,6 +69,9 @@ class VersionRecord(NamedTuple):
             metrics = self.split_metrics(split)
             formatted[f"{split}: images (patients)"] = f"{metrics['n_images']} ({metrics['n_patients']})"
             formatted |= {f"{split}: {name}": value for name, value in _format_classes(metrics).items()}
+            if "regression" in metrics:
+                formatted |= {f"{split}: {name}": value for name, value in _format_targets(metrics).items()}
+                continue
             groups: dict[str, Mapping[str, Any]] = {"mean": metrics["mean"], **metrics["labels"]}
             for group, values in groups.items():
                 formatted |= {
@@ -72,11 +84,19 @@ class VersionRecord(NamedTuple):
 
 def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
     """Prints one line per version, the newest last."""
-    table = _table("version", "", "created (UTC)", "test AUROC (95%)", "patients", "gate", "data", "registered")
+    versions = list(versions)
+    numeric = [_is_numeric(version) for version in versions]
+    metric = "R²" if all(numeric) and numeric else "AUROC or R²" if any(numeric) else "AUROC"
+    table = _table("version", "", "created (UTC)", f"test {metric} (95%)", "patients", "gate", "data", "registered")
     for version in versions:
         with _metadata_errors(version.number):
             _add_row(table, *_version_row(version, current))
     _print(table)
+
+
+def _is_numeric(version: VersionRecord) -> bool:
+    with _metadata_errors(version.number):
+        return "regression" in version.split_metrics("test")
 
 
 def _version_row(version: VersionRecord, current: Production | None) -> list[object]:
@@ -85,7 +105,7 @@ def _version_row(version: VersionRecord, current: Production | None) -> list[obj
         version.number,
         "production" if current and version.number == current.version else "",
         version.manifest["created"][:16].replace("T", " "),
-        _interval(test["mean"]["auroc"]),
+        _interval(test["regression"]["r2"] if "regression" in test else test["mean"]["auroc"]),
         test["n_patients"],
         _gate(version),
         version.lineage["fingerprint"][:FINGERPRINT_DIGITS],
@@ -191,6 +211,29 @@ def print_screenings(screenings: Sequence[Any], threshold: float) -> None:
         _add_row(table, each.path, len(each.flags), sum(each.flags), _interval(each.rate), median, each.unreadable)
     _print(table)
     _print(Text(f"flagged above the distance {threshold:.2f}"))
+
+
+def print_values(path: Path, values: Sequence[Any], heat_maps: Mapping[str, Path]) -> None:
+    """Prints the predicted numbers for one image.
+
+    Args:
+        values: One `radiograft.serving.loaded_version.TargetValue` per target.
+        heat_maps: Paths of the heat maps by target.
+    """
+    _print(Text(str(path), style="bold"))
+    table = _table("target", "value", "heat map")
+    for each in values:
+        _add_row(table, each.label, f"{each.value:.6g}", heat_maps[each.label])
+    _print(table)
+
+
+def _format_targets(metrics: SplitMetrics) -> dict[str, str]:
+    """Returns the metrics of numbers by name."""
+    return {
+        f"{target} {name}": _interval(values[key])  # type: ignore[literal-required]
+        for target, values in metrics["regression"]["targets"].items()
+        for key, name in TARGET_METRICS.items()
+    }
 
 
 def _format_classes(metrics: SplitMetrics) -> dict[str, str]:

@@ -60,7 +60,7 @@ def registry_options(command: Callable[..., None]) -> Callable[..., None]:
 @models.command("list")
 @registry_options
 def list_versions(ref: RegistryRef) -> None:
-    """Lists the versions with production status, test AUROC, gate result, data fingerprint and registration."""
+    """Lists the versions with production status, test AUROC or R², gate, data fingerprint and registration."""
     current = production.read_production(*ref)  # before listing, so that the list includes the version it names
     numbers = registry.list_versions(*ref)
     if not numbers:
@@ -199,10 +199,10 @@ def predict(
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
     If no label is positive, the heat map shows the most probable label. Of exclusive classes, the most probable one is
-    predicted. Reasons to distrust a prediction are written
-    to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that differs
-    from the development images in color, size or gray values. They do not change the exit code. Research only. Not for
-    diagnosis.
+    predicted. If the targets are numbers, each is printed with its heat map. Reasons to distrust a prediction are
+    written to standard error and to the JSON file, one line each: a version made from synthetic images, or a file that
+    differs from the development images in color, size or gray values. They do not change the exit code. Research only.
+    Not for diagnosis.
     """
     for path in files:
         if not path.is_file():
@@ -247,7 +247,10 @@ def screen(ref: RegistryRef, number: int, paths: tuple[Path, ...], report: Path 
 def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
     """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
     content = loaded.read_image(path)
-    predictions, notes = loaded.predict_image(content, patient_data), loaded.compare_with_training(content)
+    notes = loaded.compare_with_training(content)
+    if loaded.spec.is_numeric:
+        return _predict_numbers(loaded, path, content, prefix, notes, patient_data)
+    predictions = loaded.predict_image(content, patient_data)
     heat_maps = {
         label: Path(f"{prefix}{path.stem}-{_file_name(label)}.png") for label in loaded.labels_to_explain(predictions)
     }
@@ -255,8 +258,7 @@ def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, 
         storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
     predicted = next(each.label for each in predictions if each.positive) if loaded.spec.is_exclusive else None
     model_tables.print_predictions(path, predictions, heat_maps, predicted)
-    for note in notes:
-        click.echo(escape_control_characters(f"{path}: {note}"), err=True)
+    _print_notes(path, notes)
     calls = [
         {
             **each._asdict(),
@@ -267,6 +269,25 @@ def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, 
     distance = loaded.measure_distance(content)
     own = ({"class": predicted} if predicted is not None else {}) | (distance._asdict() if distance else {})
     return {"file": str(path), **own, "notes": notes, "predictions": calls}
+
+
+def _predict_numbers(
+    loaded: Any, path: Path, content: bytes, prefix: str, notes: list[str], patient_data: dict[str, str]
+) -> dict[str, Any]:
+    """Prints the predicted number of each target, with a heat map of what raises it."""
+    values = loaded.predict_values(content, patient_data)
+    heat_maps = {each.label: Path(f"{prefix}{path.stem}-{_file_name(each.label)}.png") for each in values}
+    for label, heat_map in heat_maps.items():
+        storage.write_bytes(str(heat_map), loaded.heat_map(content, label))
+    model_tables.print_values(path, values, heat_maps)
+    _print_notes(path, notes)
+    calls = [{**each._asdict(), "heat_map": str(heat_maps[each.label])} for each in values]
+    return {"file": str(path), "notes": notes, "predictions": calls}
+
+
+def _print_notes(path: Path, notes: list[str]) -> None:
+    for note in notes:
+        click.echo(escape_control_characters(f"{path}: {note}"), err=True)
 
 
 def _file_name(label: str) -> str:

@@ -113,12 +113,14 @@ class RunResult(NamedTuple):
         version: number of the version.
         in_production: whether it is the production version now.
         auroc: mean AUROC on the test split, 0 to 1; None if it is not estimable.
+        r2: mean R² on the test split if the targets are numbers, else None.
     """
 
     model: str
     version: int
     in_production: bool
     auroc: float | None
+    r2: float | None = None
 
     def __str__(self) -> str:
         return f"{self.model} {self.version} ({'production' if self.in_production else 'candidate'})"
@@ -178,8 +180,9 @@ def _read_result(root: str, model: str, number: int) -> RunResult | None:
     try:
         current = production.read_production(root, model)
         results = parse_results(json_io.parse_json_object(storage.read_bytes(name), name), name)
-        auroc = results["metrics"][results["published"]]["test"]["mean"]["auroc"]["value"]
+        test = results["metrics"][results["published"]]["test"]
+        auroc, r2 = test["mean"]["auroc"]["value"], test["regression"]["r2"]["value"] if "regression" in test else None
         in_production = current is not None and current.version == number
-        return RunResult(model, number, in_production, None if auroc is None else float(auroc))
+        return RunResult(model, number, in_production, *(None if each is None else float(each) for each in (auroc, r2)))
     except (FileNotFoundError, LookupError, TypeError, ValueError):
         return None  # the version was never completed, or was written by another package

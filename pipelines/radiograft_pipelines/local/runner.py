@@ -196,7 +196,12 @@ def _flatten_splits(splits: Mapping[str, SplitMetrics]) -> dict[str, Any]:
 
 
 def _flatten_metrics(metrics: SplitMetrics) -> dict[str, Any]:
-    """Returns the mean metrics of a split as plain numbers, with their intervals and the counts."""
+    """Returns the mean metrics of a split as plain numbers, with their intervals and the counts.
+
+    If the targets are numbers, these are R² and the errors of each target.
+    """
+    if "regression" in metrics:
+        return _flatten_targets(metrics)
     mean = metrics["mean"]
     accuracy, majority = split_accuracy(metrics)
     estimates = {"auroc": mean["auroc"], "average_precision": mean["average_precision"], "accuracy": accuracy}
@@ -207,6 +212,20 @@ def _flatten_metrics(metrics: SplitMetrics) -> dict[str, Any]:
         "n_images": metrics["n_images"],
         "n_patients": metrics["n_patients"],
         "labels_not_estimable": [label for label in metrics["labels"] if label not in mean["labels"]],
+    }
+
+
+def _flatten_targets(metrics: SplitMetrics) -> dict[str, Any]:
+    r2, targets = metrics["regression"]["r2"], metrics["regression"]["targets"]
+    return {
+        "r2": r2["value"],
+        "r2_interval": [r2["low"], r2["high"]],
+        "mae": {name: target["mae"]["value"] for name, target in targets.items()},
+        "mae_interval": {name: [target["mae"]["low"], target["mae"]["high"]] for name, target in targets.items()},
+        "baseline_mae": {name: target["baseline_mae"]["value"] for name, target in targets.items()},
+        "n_images": metrics["n_images"],
+        "n_patients": metrics["n_patients"],
+        "targets_not_estimable": [name for name in targets if name not in metrics["regression"]["estimable"]],
     }
 
 

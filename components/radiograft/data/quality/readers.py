@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from radiograft.config import NO_FINDING, Ingest
-from radiograft.config.data import MULTICLASS, UNANIMOUS
+from radiograft.config.data import MULTICLASS, REGRESSION, UNANIMOUS
 from radiograft.config.data_policy import CONFLICTING_ROWS
 from radiograft.data.catalog import exclusion
 from radiograft.data.soft_labels import TIE, majority_class
@@ -33,6 +33,8 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
     requested = [label for label in settings.findings() if label in source.findings]
     if source.readings is None or source.readings.empty or not requested:
         return source, []
+    if settings.data_task == REGRESSION:
+        return _merge_numbers(source, source.readings, settings.data_readers, requested), []
     readings = _by_reader(source.readings.set_axis(["image_id", "reader", *source.findings], axis="columns"))
     readings = readings[readings["image_id"].isin(source.rows["image_id"])]
     rule = settings.data_readers
@@ -50,6 +52,18 @@ def merge_readings(source: Source, settings: Ingest) -> tuple[Source, list[Reade
         decisive = [NO_FINDING] if settings.data_negatives == "no_finding" and NO_FINDING in readings else []
         source = _without_disagreement(source, readings, [*requested, *decisive])
     return source, agreement
+
+
+def _merge_numbers(source: Source, readings: pd.DataFrame, rule: str, targets: Sequence[str]) -> Source:
+    """Averages the numbers of each image, or excludes images whose readings differ (`unanimous`)."""
+    readings = readings.set_axis(["image_id", "reader", *source.findings], axis="columns")
+    readings = readings[readings["image_id"].isin(source.rows["image_id"])]
+    merged = readings.groupby("image_id")[list(targets)].mean()
+    differing = int(readings.groupby("image_id")[list(targets)].nunique().gt(1).any(axis="columns").sum())
+    if rule == UNANIMOUS:
+        return _without_disagreement(_with_findings(source, merged), readings, targets)
+    note = f"{differing:,} images have several readings that differ: data_readers=mean averages them"
+    return _with_findings(source, merged)._replace(notes=(*source.notes, *([note] if differing else [])))
 
 
 def _by_reader(readings: pd.DataFrame) -> pd.DataFrame:

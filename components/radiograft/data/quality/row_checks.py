@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from radiograft.config import FINDINGS, NO_FINDING, Ingest
+from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.data_policy import CONTRADICTION, CONTRADICTORY_COPIES, MISSPELLED, UNKNOWN_VIEW
 from radiograft.data.catalog import SPLITS, label_class, label_column
 from radiograft.data.soft_labels import majority_class
@@ -106,7 +107,9 @@ def _any(findings: pd.DataFrame, names: Iterable[str]) -> pd.Series[bool]:
     return findings.reindex(columns=list(names)).eq(1.0).any(axis="columns")
 
 
-def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict[str, pd.Series[bool]]:
+def find_contradictory_copies(
+    rows: pd.DataFrame, labels: Iterable[str], task: str = MULTILABEL
+) -> dict[str, pd.Series[bool]]:
     """Returns which rows are identical to an image of any split that has a different label, by reason.
 
     The label of none of them can be trusted. An unknown label differs from none.
@@ -114,9 +117,11 @@ def find_contradictory_copies(rows: pd.DataFrame, labels: Iterable[str]) -> dict
     Args:
         rows: `md5` and the label columns.
         labels: names of the labels.
+        task: of `regression`, the numbers themselves are compared, else the classes.
     """
     copied = rows["md5"].duplicated(keep=False)
-    truth = majority_class(rows.loc[copied, list(map(label_column, labels))])
+    truth = rows.loc[copied, list(map(label_column, labels))]
+    truth = truth if task == REGRESSION else majority_class(truth)
     different = truth.groupby(rows["md5"][copied]).transform("nunique").gt(1).any(axis="columns")
     return {CONTRADICTORY_COPIES: different.reindex(rows.index, fill_value=False)}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
 from radiograft.data.catalog import SPLITS, count_classes, count_splits, label_class, summarize_exclusions
@@ -23,7 +24,12 @@ UNKNOWN_BEFORE = "no comparison with an earlier version was made"
 
 
 def summarize_data(
-    rows: pd.DataFrame, labels: Sequence[str], excluded: pd.DataFrame, suspects: pd.DataFrame, policy: DataPolicy
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    excluded: pd.DataFrame,
+    suspects: pd.DataFrame,
+    policy: DataPolicy,
+    task: str = MULTILABEL,
 ) -> dict[str, Any]:
     """Returns the contents of the data report, serializable as JSON. They include image IDs but no image content.
 
@@ -34,18 +40,20 @@ def summarize_data(
         excluded: image_id and reason of the excluded images.
         suspects: image_id and reason of images that are kept although they may be defective.
         policy: how each kind of defect is handled.
+        task: of `regression`, the labels are numbers.
     """
-    counts, parts = count_splits(rows, labels), {split: rows[rows["split"] == split] for split in SPLITS}
+    classes = () if task == REGRESSION else labels
+    counts, parts = count_splits(rows, labels, task), {split: rows[rows["split"] == split] for split in SPLITS}
     return {
         "splits": {
             split: counts[split]
             | _demographics(part)
-            | {"labels": count_classes(part, labels), "pixels": count_pixels(part)}
+            | {"labels": count_classes(part, classes), "pixels": count_pixels(part)}
             for split, part in parts.items()
         },
         "excluded": _group_by_reason(excluded, policy),
         "suspects": _group_by_reason(suspects, policy),
-        "rare": rare_labels(rows, labels),
+        "rare": rare_labels(rows, classes),
         "policy": dataclasses.asdict(policy),
     }
 

@@ -15,7 +15,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.config.data import MULTILABEL, STRETCH
+from radiograft.config.data import MULTILABEL, REGRESSION, STRETCH
 from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
@@ -36,7 +36,8 @@ class Shards:
         folder: the folder.
         rows: catalog rows of the stored images, split after split in stored order. Soft labels are replaced by their
             class, see `majority_class`.
-        targets: labels that training learns, float32 [images, labels]: 0 to 1, NaN where unknown.
+        targets: labels that training learns, float32 [images, labels]: 0 to 1, of `regression` any number, NaN where
+            unknown.
         boxes: bounding boxes of the catalog (see `no_boxes`), including those of images that are not stored.
         labels: names of the labels.
         image_input: size of the images, and how they were converted.
@@ -63,7 +64,7 @@ class Shards:
         rows = pd.read_parquet(folder / "rows.parquet")
         return cls(
             folder=folder,
-            rows=with_classes(rows, summary["labels"]),
+            rows=rows if summary.get("task") == REGRESSION else with_classes(rows, summary["labels"]),
             targets=rows[list(map(label_column, summary["labels"]))].to_numpy("float32"),
             boxes=pd.read_parquet(folder / "boxes.parquet"),
             labels=tuple(summary["labels"]),
@@ -96,7 +97,10 @@ class Shards:
         return self.targets[self.rows["split"].eq(split).to_numpy()]
 
     def truth(self, split: str) -> np.ndarray:
-        """Returns the classes of a split in stored order, float32 [images, labels]: 1 present, 0 absent, or NaN."""
+        """Returns the classes of a split in stored order, float32 [images, labels]: 1 present, 0 absent, or NaN.
+
+        Of `regression`, the numbers.
+        """
         return self.split(split)[[label_column(label) for label in self.labels]].to_numpy("float32")
 
     def examples(self, split: str) -> tf.data.Dataset:

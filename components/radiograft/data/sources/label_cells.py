@@ -145,7 +145,7 @@ def _check_words(distinct: Iterable[str], layout: TableLayout, requested: Mappin
     if requested and texts and not set(texts) & set(requested) and all(as_number(text) is not None for text in texts):
         raise ValueError(
             f"the column {layout.label!r} holds numbers ({len(texts):,} different), and data_labels names none of "
-            "them: numbers are not learned; name a column of findings, or one of 1 and 0"
+            "them; name a column of findings, or one of 1 and 0, or set data_task=regression to learn numbers"
         )
 
 
@@ -276,8 +276,8 @@ def describe_column(name: str, cells: pd.Series[str]) -> str:
     count = int(cells.isin(others).sum())
     if all(as_number(text) is not None for text in others):
         return (
-            f"{name} holds numbers ({len(others):,} other than 1, 0 and -1), and a label is present or absent: numbers "
-            "are not learned; add a column of 1 and 0, such as whether the number exceeds a threshold"
+            f"{name} holds numbers ({len(others):,} other than 1, 0 and -1), and a label is present or absent: set "
+            "data_task=regression to learn the number, or add a column of 1 and 0, such as whether it exceeds a limit"
         )
     return (
         f"{name} must hold 1 and 0, yes and no, -1 or words for unknown, got {len(others):,} other texts in {count:,} "

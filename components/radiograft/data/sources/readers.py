@@ -9,6 +9,7 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
+from radiograft.config.data import REGRESSION
 from radiograft.data.sources import archives, chestxray14, chexpert, image_folder, listing, medmnist, table
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.data.synthetic.dataset import generate_phantom_files
@@ -70,7 +71,12 @@ READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "padchest": read_archive,
     "phantom": read_phantom,
     "rsna": read_archive,
-    "table": lambda settings: table.read(settings.data_source, settings.table_layout(), settings.findings()),
+    "table": lambda settings: table.read(
+        settings.data_source,
+        settings.table_layout(),
+        settings.findings(),
+        numeric=settings.data_task == REGRESSION,
+    ),
     "vindr": read_archive,
 }
 

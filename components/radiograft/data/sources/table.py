@@ -16,7 +16,7 @@ from radiograft.config.base import did_you_mean
 from radiograft.config.table_layout import TableLayout
 from radiograft.data import splits
 from radiograft.data import table_files as table_io
-from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
+from radiograft.data.sources import base, image_files, label_cells, listing, name_matching, number_cells
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.quoting import parse_names
@@ -30,7 +30,9 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer")
 
 
-def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: bool = True) -> Source:
+def read(
+    uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: bool = True, numeric: bool = False
+) -> Source:
     """Reads a table and the images below its folder.
 
     Args:
@@ -38,6 +40,7 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: 
         layout: Names of the columns.
         labels: The requested labels.
         labeled: Whether the table must contain findings. Otherwise every image counts as normal.
+        numeric: Whether the labels are columns of numbers, the targets of `data_task=regression`.
 
     Raises:
         FileNotFoundError: The table does not exist.
@@ -49,19 +52,25 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = (), *, labeled: 
             f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; pass the file"
         )
     cells = table_io.read(name, storage.read_bytes(uri))
-    table = parse_rows(cells if labeled else cells.assign(**{layout.label: NO_FINDING}), layout, name, labels=labels)
+    if numeric:
+        table = parse_targets(cells, layout, name, labels)
+    else:
+        cells = cells if labeled else cells.assign(**{layout.label: NO_FINDING})
+        table = parse_rows(cells, layout, name, labels=labels)
     listed = listing.list_images(listing.list_source(folder))
     if listed.images.empty and listed.excluded.empty:
         raise ValueError(f"{name} must lie in a folder above its images, and no image lies below {folder}: move it up")
     rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
     rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
-    source = join_table(folder, rows, table.findings, images)
+    source = join_table(folder, rows, table.findings, images, numeric=numeric)
     return source._replace(excluded=pd.concat([listed.excluded, source.excluded]), files=listed.files)
 
 
-def join_table(uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame) -> Source:
+def join_table(
+    uri: str, rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame, *, numeric: bool = False
+) -> Source:
     """Joins rows and findings, which share an index, with the images by `image_id`."""
-    kept, kept_findings, excluded = with_findings(rows, findings, images)
+    kept, kept_findings, excluded = with_findings(rows, findings, images, numeric=numeric)
     kept["patient_id"], notes = patient_ids(kept["patient_id"], kept["image_id"])
     return Source(uri, kept, kept_findings, excluded, notes, readings=find_readings(rows, findings))
 
@@ -73,7 +82,7 @@ def find_readings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_findings(
-    rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame
+    rows: pd.DataFrame, findings: pd.DataFrame, images: pd.DataFrame, *, numeric: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Joins rows and findings with the images, as `image_files.join_labels` does.
 
@@ -84,7 +93,7 @@ def with_findings(
     kept, excluded = image_files.join_labels(table, images)
     is_finding = kept.columns.str.startswith(FINDING)
     kept_findings = kept.loc[:, is_finding].rename(columns=lambda name: name.removeprefix(FINDING))
-    return kept.loc[:, ~is_finding], label_cells.known_only(kept_findings), excluded
+    return kept.loc[:, ~is_finding], kept_findings if numeric else label_cells.known_only(kept_findings), excluded
 
 
 class ParsedTable(NamedTuple):
@@ -118,11 +127,62 @@ def parse_rows(
         ValueError: The column of a label holds no labels, see `label_cells`.
     """
     layout = _match_columns(table, layout)
+    rows = _read_rows(table, layout, name)
+    if _has_text_labels(table, layout, labels):
+        readings = rows["image"] + "\n" + rows["reader"]
+        findings = _merge_findings(readings, _findings_in_text(_cells(table, layout, "label"), layout, labels))
+        has_readers = layout.reader in table
+        return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
+    named = [getattr(layout, field) for field in COLUMNS]
+    other_columns = table.drop(columns=[*named, *parse_names(layout.covariates)], errors="ignore")
+    findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
+    label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
+    if findings.empty:
+        message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
+        raise SensitiveValueError(
+            f"{message} the columns {', '.join(table.columns)}", f"{message} {len(table.columns)} columns"
+        )
+    return ParsedTable(rows, findings)
+
+
+def parse_targets(table: pd.DataFrame, layout: TableLayout, name: str, targets: Sequence[str]) -> ParsedTable:
+    """Parses a table whose targets are columns of numbers. A target may be a column with another meaning, such as age.
+
+    Args:
+        table: Cells as text.
+        layout: Names of the other columns.
+        name: Name of the table, for messages.
+        targets: Names of the target columns.
+
+    Raises:
+        SensitiveValueError: A column that `layout` names, or a target, is missing.
+        ValueError: A target holds other texts than numbers and words for unknown.
+    """
+    layout = _match_columns(table, layout)
+    rows = _read_rows(table, layout, name)
+    columns = {fold_name(column): column for column in table.columns}
+    missing = [target for target in targets if fold_name(target) not in columns]
+    if missing:
+        message = f"data_labels must name columns of {name} with data_task=regression, got {missing[0]!r}; it has"
+        raise SensitiveValueError(
+            f"{message} {', '.join(table.columns)}{did_you_mean(missing[0], table.columns)}",
+            f"{message} {len(table.columns)} others",
+        )
+    numbers = {target: number_cells.number_column(target, table[columns[fold_name(target)]]) for target in targets}
+    return ParsedTable(rows, pd.DataFrame(numbers, index=table.index))
+
+
+def _cells(table: pd.DataFrame, layout: TableLayout, field: str) -> pd.Series[str]:
+    column = getattr(layout, field)
+    return table[column].str.strip() if column in table else pd.Series("", table.index, dtype="string")
+
+
+def _read_rows(table: pd.DataFrame, layout: TableLayout, name: str) -> pd.DataFrame:
+    """Returns the columns that are no findings, see `ParsedTable`."""
     _check_columns(table, layout, name)
 
     def cells(field: str) -> pd.Series[str]:
-        column = getattr(layout, field)
-        return table[column].str.strip() if column in table else pd.Series("", table.index, dtype="string")
+        return _cells(table, layout, field)
 
     rows = pd.DataFrame(
         {
@@ -137,21 +197,7 @@ def parse_rows(
     rows = rows.join(base.covariate_cells(table, layout.covariates, name))
     if layout.manufacturer in table:
         rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
-    if _has_text_labels(table, layout, labels):
-        readings = rows["image"] + "\n" + rows["reader"]
-        findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels))
-        has_readers = layout.reader in table
-        return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
-    named = [getattr(layout, field) for field in COLUMNS]
-    other_columns = table.drop(columns=[*named, *parse_names(layout.covariates)], errors="ignore")
-    findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
-    label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
-    if findings.empty:
-        message = f"{name} must have findings in a text column (data_table label=...) or in columns of 1 and 0, got"
-        raise SensitiveValueError(
-            f"{message} the columns {', '.join(table.columns)}", f"{message} {len(table.columns)} columns"
-        )
-    return ParsedTable(rows, findings)
+    return rows
 
 
 def _has_text_labels(table: pd.DataFrame, layout: TableLayout, labels: Sequence[str]) -> bool:

@@ -32,7 +32,7 @@ class KfpMetrics(NamedTuple):
         roc: false positive rates, true positive rates and thresholds; None if no label is estimable.
         confusion: [[true negatives, false positives], [false negatives, true positives]], or for exclusive classes the
             number of images by true and predicted class.
-        categories: names of the rows and columns of `confusion`.
+        categories: names of the rows and columns of `confusion`; none if the targets are numbers.
     """
 
     scalars: dict[str, float]
@@ -44,7 +44,8 @@ class KfpMetrics(NamedTuple):
         """Logs to KFP's Metrics and ClassificationMetrics artifacts."""
         for name, value in self.scalars.items():
             metrics.log_metric(name, value)
-        curves.log_confusion_matrix(list(self.categories), self.confusion)
+        if self.categories:
+            curves.log_confusion_matrix(list(self.categories), self.confusion)
         if self.roc:
             curves.log_roc_curve(*self.roc)
 
@@ -59,6 +60,8 @@ def kfp_metrics(results: EvaluationResults, test: pd.DataFrame) -> KfpMetrics:
         results: content of metrics.json.
         test: predictions of the published strategy on test.
     """
+    if "regression" in results["metrics"][PUBLISHED]["test"]:
+        return KfpMetrics(deciding_metrics(results) | _target_metrics(results), None, [], ())
     labels = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
     truth = test[[label_column(label) for label in labels]].to_numpy().ravel()
     scores = test[[score_column(label) for label in labels]].to_numpy().ravel()
@@ -71,6 +74,21 @@ def kfp_metrics(results: EvaluationResults, test: pd.DataFrame) -> KfpMetrics:
     confusions = [metrics["confusion"] for metrics in by_label if metrics["confusion"]]
     confusion = np.sum(confusions, axis=0).astype(int).tolist() if confusions else [[0, 0], [0, 0]]
     return KfpMetrics(deciding_metrics(results) | further, roc, confusion)
+
+
+def _target_metrics(results: EvaluationResults) -> dict[str, float]:
+    """Returns the further metrics of numbers; those in the target's unit only if there is one target."""
+    published, features = results["metrics"][PUBLISHED], results["metrics"]["feature_extraction"]
+    values: dict[str, float | None] = {
+        "r2_features": features["test"]["regression"]["r2"]["value"],
+        "r2_validation": published["validation"]["regression"]["r2"]["value"],
+        **{f"drift_{name}_p": check["p"] for name, check in results["drift"]["tests"].items()},
+    }
+    targets = published["test"]["regression"]["targets"]
+    if len(targets) == 1:
+        (target,) = targets.values()
+        values |= {name: target[name]["value"] for name in ("rmse", "mean_error")}
+    return {f"{FURTHER}{name}": value for name, value in values.items() if value is not None}
 
 
 def _further_metrics(results: EvaluationResults) -> dict[str, float | None]:

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from radiograft.config.data import MULTICLASS
+from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.training import LOSS_MONITOR
 from radiograft.data import splits
 from radiograft.data.catalog import count_classes, label_column, score_column
 from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import promotion_gate
+from radiograft.evaluation import promotion_gate, regression_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.results import analysis_sections
 from radiograft.imaging.geometry import GRAY
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import EvaluationResults
+from radiograft.reporting.agreement_plots import Points
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
 from radiograft.reporting.html import ReportSection
 from radiograft.reporting.published import published_sections
@@ -63,7 +65,7 @@ def build_report(
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
         sections=[
-            ReportSection("gate.html.j2", results["gate"]),
+            _gate_section(results["gate"]),
             *_published_sections(data, results),
             *analysis_sections(results),
             *sections,
@@ -77,15 +79,35 @@ def build_report(
         },
         contact_sheet_png=sheet,
         notes=_notes(data, results),
+        agreement=agreement_points(data, test[test["strategy"] == PUBLISHED]),
     )
 
 
 def _published_sections(data: Shards, results: EvaluationResults) -> list[ReportSection]:
     settings, test = results["lineage"]["settings"], results["metrics"][results["published"]]["test"]
-    if data.task == MULTICLASS or "data_test_fraction" not in settings:
+    if data.task in (MULTICLASS, REGRESSION) or "data_test_fraction" not in settings:
         return []
     drawn = splits.is_drawn(data.rows, float(settings["data_test_fraction"]), int(settings["train_seed"]))
     return published_sections(settings, data.labels, test, is_official=not drawn)
+
+
+def agreement_points(data: Shards, test: pd.DataFrame) -> dict[str, Points]:
+    """Returns truth and predictions of each target, of the images with a known value; empty for labels.
+
+    Args:
+        data: the shards.
+        test: predictions of the published strategy on test.
+    """
+    if data.task != REGRESSION:
+        return {}
+    pairs = {target: test[[label_column(target), score_column(target)]].dropna() for target in data.labels}
+    return {target: Points(*pair.to_numpy("float64").T) for target, pair in pairs.items()}
+
+
+def _gate_section(gate: GateDecision) -> ReportSection:
+    if "targets" in gate:
+        return ReportSection("numeric_gate.html.j2", regression_gate.describe_gate(gate))
+    return ReportSection("gate.html.j2", gate)
 
 
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:
@@ -96,7 +118,8 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
         for mode, count in data.summary["converted"].items()
     ]
     if results["kept_epochs"][PUBLISHED] == 0:
-        measure = "loss" if results["lineage"]["settings"].get("train_monitor") == LOSS_MONITOR else "AUROC"
+        metric = "R²" if data.task == REGRESSION else "AUROC"
+        measure = "loss" if results["lineage"]["settings"].get("train_monitor") == LOSS_MONITOR else metric
         notes.append(
             f"fine-tuning did not improve the validation {measure}: the published model has the weights from before it"
         )
@@ -105,7 +128,9 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
 
 def _count_split(data: Shards, split: str) -> SplitCount:
     rows, count = data.split(split), data.summary["splits"][split]
-    return SplitCount(split, count["pictures"], count["patients"], count_classes(rows, data.labels), count_pixels(rows))
+    targets = count.get("targets", {})
+    classes = {} if targets else count_classes(rows, data.labels)
+    return SplitCount(split, count["pictures"], count["patients"], classes, count_pixels(rows), targets)
 
 
 def _roc_curves(test: pd.DataFrame, labels: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:

@@ -13,7 +13,7 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.drift.reference import EmbeddingModel
-from radiograft.evaluation import champion, out_of_distribution, promotion_gate
+from radiograft.evaluation import champion, out_of_distribution, promotion_gate, regression_gate
 from radiograft.evaluation.predictions import (
     BATCH_SIZE,
     PUBLISHED,
@@ -60,10 +60,10 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     predictions = predict_splits(predictors, data)
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
-    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates)
+    model = predictors[PUBLISHED].model
+    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates, spec.scales)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
-    model = predictors[PUBLISHED].model
     thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
@@ -90,7 +90,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
-    images = [tensorboard.augmentation_sheet(sheet), *tensorboard.confusion_images(results), *explanations.images()]
+    plots = [*tensorboard.confusion_images(results), *tensorboard.agreement_images(page.agreement)]
+    images = [tensorboard.augmentation_sheet(sheet), *plots, *explanations.images()]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)
@@ -139,10 +140,14 @@ def _decide(
     production_model: promotion_gate.Champion | None,
 ) -> GateDecision:
     """Decides whether the model may replace the production model, on the same test images."""
+    metrics = prediction_results["metrics"][PUBLISHED]["test"]
+    intervals = settings.evaluate_bootstrap_samples, settings.train_seed
+    if "regression" in metrics:
+        limits = regression_gate.ErrorPolicy(
+            settings.gate_noninferiority_margin, settings.gate_min_r2, settings.evaluate_min_patients
+        )
+        return regression_gate.decide_promotion(test, production_model, metrics["regression"], limits, *intervals)
     policy = promotion_gate.GatePolicy(
         settings.gate_noninferiority_margin, settings.floors(data.labels), settings.evaluate_min_patients
     )
-    estimable = prediction_results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
-    return promotion_gate.decide_promotion(
-        test, production_model, estimable, policy, settings.evaluate_bootstrap_samples, settings.train_seed
-    )
+    return promotion_gate.decide_promotion(test, production_model, metrics["mean"]["labels"], policy, *intervals)

@@ -19,18 +19,20 @@ from PIL import Image
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 
-from radiograft.config.data import MULTICLASS
+from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
 from radiograft.drift.reference import choose_rows
 from radiograft.registry.results import EvaluationResults, split_accuracy
+from radiograft.reporting.agreement_plots import Points, scatter_pixels
 from radiograft.reporting.plots import confusion_pixels
 from radiograft.storage import checksums
 
 RUN = "evaluation"
 UNKNOWN = "unknown"
 MEASURES = ("auroc", "average_precision", "accuracy")
+TARGET_MEASURES = ("mae", "baseline_mae", "rmse", "r2", "mean_error")
 CLASS_MEASURES = ("majority_accuracy", "balanced_accuracy", "kappa", "brier", "log_loss")
 MAX_EMBEDDED = 500  # images of a split; the projector loads all of them into the browser
 THUMBNAIL = 64  # pixels; 1,000 thumbnails form a sprite of 2,048 pixels, and the projector accepts up to 8,192
@@ -106,9 +108,18 @@ def augmentation_sheet(png: bytes) -> NamedImage:
 
 
 def confusion_images(results: EvaluationResults) -> list[NamedImage]:
-    """Returns the confusion matrix of exclusive classes on test as a named image; none for independent labels."""
+    """Returns the confusion matrix of exclusive classes on test as a named image; none for other tasks."""
     classes = results["metrics"][results["published"]]["test"].get("classes")
     return [("confusion matrix", confusion_pixels(classes["names"], classes["confusion"]))] if classes else []
+
+
+def agreement_images(points: Mapping[str, Points]) -> list[NamedImage]:
+    """Returns a plot of predicted against true values of each target as a named image."""
+    return [
+        (f"predicted against true/{target}", scatter_pixels(each, target))
+        for target, each in points.items()
+        if len(each.truth)
+    ]
 
 
 def _writer(folder: Path) -> Any:
@@ -128,6 +139,13 @@ def _scalars(splits: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             for label, values in metrics["labels"].items()
             if not ("classes" in metrics and measure == "accuracy")  # of a class against the rest: high if it is rare
         }
+        if "regression" in metrics:
+            estimates[f"{split}/r2"] = metrics["regression"]["r2"]
+            estimates |= {
+                f"{split}_{measure}/{target}": values[measure]
+                for measure in TARGET_MEASURES
+                for target, values in metrics["regression"]["targets"].items()
+            }
         for tag, estimate in estimates.items():
             if estimate and estimate["value"] is not None:
                 yield tag, estimate["value"]
@@ -150,6 +168,10 @@ def _image_metadata(data: Shards, split: str, part: Embeddings) -> pd.DataFrame:
         ]
         table["predicted class"] = [data.labels[place] for place in part.scores.argmax(axis=1)]
     for number, label in enumerate(data.labels):
+        if data.task == REGRESSION:
+            table[label] = rows[label_column(label)].round(4).astype(object).fillna(UNKNOWN).to_numpy()
+            table[f"predicted {label}"] = part.scores[:, number].round(4)
+            continue
         table[label] = rows[label_column(label)].map({1.0: "present", 0.0: "absent"}).fillna(UNKNOWN).to_numpy()
         table[f"score of {label}"] = part.scores[:, number].round(4)
     return pd.DataFrame(table)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
+from radiograft.config.data import REGRESSION
 from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, LAST_LAYER, split_feature_layers
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
@@ -30,7 +31,7 @@ from radiograft.models.heads import (
     head_layers,
 )
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import DEFAULT_NAMES, ModelSpec
+from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TargetScale
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
@@ -40,6 +41,7 @@ from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
 from radiograft.training.tasks.registry import get_monitor, get_task
+from radiograft.training.tasks.regression import fit_scales
 from radiograft.training.trainer import TrainConfig, train
 
 
@@ -90,6 +92,7 @@ def run(
         channels=data.image_input.channels,
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
+        scales=_scales(data),
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -101,16 +104,19 @@ def _write_curves(
     settings: ExtractFeatures, extraction: FeatureSet, data: Shards, folder: Path, logs: Path
 ) -> list[Point]:
     """Computes and writes the cut-off curve and, if requested, that of reduced features; returns the former."""
-    truth, activation = (
-        {split: data.truth(split) for split in FITTED_SPLITS},
-        get_task(data.task, data.labels).activation,
-    )
-    points, scores = compute_curve(extraction, truth, activation)
+    truth = {split: data.truth(split) for split in FITTED_SPLITS}
+    task = get_task(data.task, data.labels, _scales(data))
+    points, scores = compute_curve(extraction, truth, task)
     write_curve(folder, points, scores, logs)
     if reductions := settings.feature_reductions():
-        reduced = compute_reduced_curve(extraction, truth, reductions, settings.train_seed, activation)
+        reduced = compute_reduced_curve(extraction, truth, reductions, settings.train_seed, task)
         write_reduced_curve(folder, *reduced, logs)
     return points
+
+
+def _scales(data: Shards) -> tuple[TargetScale, ...]:
+    """Returns mean and standard deviation of each target in training; empty for labels."""
+    return fit_scales(data.split_targets("train")) if data.task == REGRESSION else ()
 
 
 def _extract(
@@ -186,7 +192,7 @@ def _fit(
         extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
     training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
-    task = get_task(data.task, data.labels)
+    task = get_task(data.task, data.labels, _scales(data))
     patient = _patient_input(settings, data)
     classifier = build_classifier(
         extractor.output.shape[-1] + (patient.output.shape[-1] if patient else 0),
@@ -196,6 +202,7 @@ def _fit(
         l2=settings.model_l2,
         seed=seed,
         activation=task.activation,
+        scales=_scales(data),
     )
     config = TrainConfig(
         name=logs.name.replace("_", " "),

@@ -61,7 +61,7 @@ def run(
         patience=settings.train_patience,
         logs=logs / "fine_tuning",
         head=spec.head,
-        task=get_task(spec.task, spec.labels),
+        task=get_task(spec.task, spec.labels, spec.scales),
         monitor=get_monitor(settings.train_monitor),
     )
     with strategy.scope():

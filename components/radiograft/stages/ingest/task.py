@@ -12,7 +12,7 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
-from radiograft.config.data import MULTICLASS
+from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits, tasks
 from radiograft.data.catalog import (
@@ -102,7 +102,7 @@ def build_catalog(settings: Ingest) -> Catalog:
     data_filter.add_excluded(source.excluded)
     rows = _split(source.rows, settings, data_filter)
     rows = select_rows(rows, source.findings, settings, data_filter)
-    classes = majority_class(source.findings)
+    classes = _classes(source.findings, settings)
     choice = _resolve_task(rows, settings, classes.loc[rows.index])
     _check_classes(rows, settings, choice.task, data_filter.excluded())
     return Catalog(
@@ -117,9 +117,9 @@ def build_catalog(settings: Ingest) -> Catalog:
             ),
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
-            *readers.soft_notes(source, labels),
+            *readers.soft_notes(source, labels if list(classes) else ()),
             *row_checks.label_notes(classes, labels),
-            *row_checks.single_patient_notes(rows, labels),
+            *row_checks.single_patient_notes(rows, labels if list(classes) else ()),
             *tasks.exclusive_pair_notes(choice.task, labels),
             *contained_notes(
                 classes,
@@ -135,6 +135,11 @@ def build_catalog(settings: Ingest) -> Catalog:
         task=choice.task,
         task_reason=choice.reason,
     )
+
+
+def _classes(findings: pd.DataFrame, settings: Ingest) -> pd.DataFrame:
+    """Returns the class of each finding, see `majority_class`; without columns if the findings are numbers."""
+    return findings[[]] if settings.data_task == REGRESSION else majority_class(findings)
 
 
 def _resolve_task(rows: pd.DataFrame, settings: Ingest, findings: pd.DataFrame) -> tasks.TaskChoice:
@@ -160,8 +165,8 @@ def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, da
     if settings.data_task == MULTICLASS:
         columns = [label_column(label) for label in labels]
         rows[columns] = tasks.exclude_other_classes(rows[columns])
-    rows = data_filter.apply(rows, row_checks.check_rows(rows, majority_class(findings.loc[rows.index]), settings))
-    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
+    rows = data_filter.apply(rows, row_checks.check_rows(rows, _classes(findings.loc[rows.index], settings), settings))
+    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels, settings.data_task))
     rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
     data_filter.raise_on_failures()
     return rows
@@ -171,7 +176,7 @@ def _check_classes(rows: pd.DataFrame, settings: Ingest, task: str, excluded: pd
     try:
         check_classes(rows, settings.findings(), excluded, task)
     except ValueError as error:
-        advice = advise_splits(rows, settings, task)
+        advice = "" if task == REGRESSION else advise_splits(rows, settings, task)
         raise ValueError(f"{error}; {advice}" if advice else str(error)) from None
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
+from radiograft.config.data import REGRESSION
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
 from radiograft.data import color, gray_range
 from radiograft.data.catalog import CORNERS, SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
@@ -51,7 +52,9 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     if list(statuses["image_id"]) != list(rows["image_id"]):
         raise ValueError("the parts must be made from this catalog, got parts with other images; run preprocess again")
     data_filter = DataFilter(settings.policy())
-    kept = _apply_policy(rows, statuses, catalog.labels, data_filter)
+    # Near-equal images of a patient may differ in a number, such as the age.
+    labels = () if catalog.task == REGRESSION else catalog.labels
+    kept = _apply_policy(rows, statuses, labels, data_filter)
     _log_counts(rows, kept)
     data_filter.raise_on_failures()
     output.mkdir(parents=True, exist_ok=True)
@@ -171,8 +174,8 @@ def _describe(
         },
         "source": catalog.source,
         "fingerprint": catalog.fingerprint(),
-        "splits": count_splits(rows, catalog.labels),
-        "catalogued": count_splits(catalog.rows, catalog.labels),
+        "splits": count_splits(rows, catalog.labels, catalog.task),
+        "catalogued": count_splits(catalog.rows, catalog.labels, catalog.task),
         "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded, catalog.task)],
         "excluded": summarize_exclusions(excluded),
         "readers": list(catalog.readers),
@@ -202,7 +205,7 @@ def _record_defects(
     """Writes the data summary and quarantine.parquet, which include the findings of ingest."""
     suspects = pd.concat([catalog.suspects, data_filter.flagged()], ignore_index=True)
     suspects = suspects[suspects["image_id"].isin(rows["image_id"])]
-    defects = summary.summarize_data(rows, catalog.labels, excluded, suspects, data_filter.policy)
+    defects = summary.summarize_data(rows, catalog.labels, excluded, suspects, data_filter.policy, catalog.task)
     quarantine = pd.concat([catalog.quarantine, data_filter.quarantine()], ignore_index=True)
     quarantine.to_parquet(output / "quarantine.parquet", index=False)
     (output / summary.FILE).write_text(json.dumps(totals | defects, indent=2))

@@ -183,7 +183,8 @@ def _collect_files(
         origin: lineage of the version.
     """
     spec = ModelSpec.read(inputs.model)
-    if not spec.is_exclusive:  # of exclusive classes, the one with the highest probability is predicted
+    # Of exclusive classes, the one with the highest probability is predicted, and numbers have no decision.
+    if not (spec.is_exclusive or spec.is_numeric):
         spec = dataclasses.replace(spec, thresholds=results["thresholds"][results["published"]])
     spec.write(folder)
     (folder / "lineage.json").write_text(json.dumps(origin, indent=2))

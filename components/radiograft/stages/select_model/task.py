@@ -93,9 +93,11 @@ def select_model(models: Sequence[Path], model: Path) -> None:
         if (folder / CURVES).is_dir():
             shutil.copytree(folder / CURVES, model / CURVES / str(trial["overrides"]["model_cut_off"]))
     search_results.write_trials(model, trials)
+    monitor = search_results.trials_monitor(trials)
     log.info(
-        "cut-off search: best of %d is %s, validation AUROC %.3f",
+        "cut-off search: best of %d is %s, validation %s %.3f",
         len(trials),
         best["overrides"]["model_cut_off"],
-        best["metrics"]["val_auroc"],
+        monitor.title,
+        best["metrics"][monitor.metric],
     )

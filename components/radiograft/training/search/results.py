@@ -10,7 +10,7 @@ from typing import Any
 from radiograft.config.base import Scalar
 from radiograft.registry.training_types import Trial
 from radiograft.training.history import History
-from radiograft.training.tasks.base import AUROC, Monitor
+from radiograft.training.tasks.base import Monitor, find_monitor
 
 TRIALS_FILE = "search.json"
 
@@ -26,13 +26,23 @@ def make_trial(overrides: Mapping[str, Scalar], trainable_weights: int, history:
     )
 
 
-def best_trial(trials: Sequence[Trial], monitor: Monitor = AUROC) -> Trial:
+def best_trial(trials: Sequence[Trial], monitor: Monitor | None = None) -> Trial:
     """Returns the best trial by the monitor; of equal ones, the one with the lower loss, then with fewer weights.
+
+    Without a monitor, it is that of the trials, see `find_monitor`.
 
     Raises:
         ValueError: there are no trials.
     """
-    return max(trials, key=lambda trial: (*monitor.selection_key(trial["metrics"]), -trial["trainable_weights"]))
+    if not trials:
+        raise ValueError("there must be at least one trial, got none")
+    chosen = monitor or trials_monitor(trials)
+    return max(trials, key=lambda trial: (*chosen.selection_key(trial["metrics"]), -trial["trainable_weights"]))
+
+
+def trials_monitor(trials: Sequence[Trial]) -> Monitor:
+    """Returns the monitor of a search with at least one trial."""
+    return find_monitor(trials[0]["metrics"])
 
 
 def write_trials(folder: Path, trials: Sequence[Trial]) -> None:

@@ -31,6 +31,11 @@ class Monitor(NamedTuple):
     metric: str
     mode: Literal["max", "min"]
 
+    @property
+    def title(self) -> str:
+        """The metric as reports and logs call it."""
+        return TITLES.get(self.metric, self.metric.removeprefix("val_"))
+
     def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, float]:
         """Returns a key that is larger for better metrics; of equal ones, the lower `val_loss` is better.
 
@@ -43,8 +48,18 @@ class Monitor(NamedTuple):
         return (value if self.mode == "max" else -value), -metrics["val_loss"]
 
 
-AUROC = Monitor("val_auroc", "max")
-LOSS = Monitor(OBJECTIVE, "min")
+TITLES = {"val_auroc": "AUROC", "val_r2": "R²"}
+AUROC, R2, LOSS = Monitor("val_auroc", "max"), Monitor("val_r2", "max"), Monitor(OBJECTIVE, "min")
+
+
+def find_monitor(metrics: Mapping[str, float]) -> Monitor:
+    """Returns the monitor of the task that has these validation metrics.
+
+    Example:
+        >>> find_monitor({"val_r2": 0.5, "val_loss": 0.1}).title
+        'R²'
+    """
+    return R2 if R2.metric in metrics else AUROC
 
 
 class MeasuredLoss(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiograft.evaluation.results import read_curve
+from radiograft.evaluation.probe_curves import read_curve
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.feature_extraction import FeatureSet
 

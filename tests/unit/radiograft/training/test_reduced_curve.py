@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.evaluation.results import read_reduced_curve
+from radiograft.evaluation.probe_curves import read_reduced_curve
 from radiograft.training import reduced_curve
 from radiograft.training.cut_off_curve import compute_curve
 from radiograft.training.feature_extraction import FeatureSet
