@@ -26,6 +26,8 @@ UNANIMOUS = "unanimous"
 
 MULTILABEL, MULTICLASS, BINARY = "multilabel", "multiclass", "binary"
 TASKS = (MULTILABEL, MULTICLASS, BINARY)
+IMAGE, STUDY = "image", "study"
+STUDY_FORMATS = ("chexpert", "dicom", "mimic", "padchest", "phantom", "table")  # the others do not name studies
 
 
 STRETCH, PAD = "stretch", "pad"
@@ -132,6 +134,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         low=20,
         high=100_000,
     )
+    data_unit: str = setting(
+        IMAGE,
+        "What is labeled and predicted: each `image`, or each `study`, whose frontal and lateral image are paired. For "
+        "CheXpert, MIMIC-CXR, PadChest, DICOM files, the phantom, and tables that name studies or pairs in data_table.",
+        choices=(IMAGE, STUDY),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +148,28 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
         self._check_task()
+        self._check_unit()
+
+    def _check_unit(self) -> None:
+        """Rejects studies of a dataset that does not name them."""
+        if self.data_unit != STUDY:
+            return
+        if self.data_format not in STUDY_FORMATS:
+            raise ValueError(
+                f"data_unit=study must have a dataset that names the study of each image, got {self.data_format!r}, "
+                f"which names none: set data_unit=image, or use {', '.join(STUDY_FORMATS)}"
+            )
+        layout = self.table_layout()
+        if self.data_format == "table" and not layout.study and not layout.pairs:
+            raise ValueError(
+                "data_unit=study must have a table that names studies or pairs, got neither: set study= to the column "
+                "of the study, or pairs= to a table of pairs, in data_table"
+            )
+        if layout.views != "frontal":
+            raise ValueError(
+                f"data_unit=study must have views=frontal in data_table, got {layout.views!r}: the lateral image of a "
+                "study is read with its frontal one"
+            )
 
     def _check_task(self) -> None:
         """Rejects a task that does not suit the number of labels."""

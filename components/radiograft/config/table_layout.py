@@ -45,6 +45,13 @@ class TableLayout(Settings):
         "frontal", "Views to keep; images of unknown view are kept too.", choices=("frontal", "lateral", "all")
     )
 
+    study: str = setting("", "Column of the study, for data_unit=study; unique within a patient.")
+    pairs: str = setting(
+        "",
+        "Table beside this one with the columns `frontal` and `lateral`, which name the two images of a study; for "
+        "data_unit=study.",
+    )
+
     def named(self, field: str) -> bool:
         """Returns whether the column was named explicitly and is therefore required."""
         return bool(getattr(self, field) != getattr(TableLayout, field))

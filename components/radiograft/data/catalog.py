@@ -22,6 +22,7 @@ from radiograft.registry.results import ReaderAgreement
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
+LATERAL = {"lateral": "uri", "lateral_id": "image_id", "lateral_md5": "md5", "lateral_bytes": "bytes"}  # of images
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
@@ -90,6 +91,11 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
         for reason, rows in excluded.groupby("reason")
     ]
     return sorted(groups, key=lambda group: (-group["count"], group["reason"]))
+
+
+def count_images(rows: pd.DataFrame) -> int:
+    """Returns the number of images of catalog rows, with the second images of studies."""
+    return len(rows) + (int(rows["lateral"].notna().sum()) if "lateral" in rows else 0)
 
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -208,7 +214,9 @@ class Catalog:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
             patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a
             member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
-            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
+            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels. With `data_unit=study` also
+            study_id and the columns LATERAL of the second image: lateral (its URI, missing if it has none or it was
+            excluded), lateral_id, lateral_md5 and lateral_bytes.
         labels: names of the labels.
         excluded: image_id and reason.
         source: URI of the dataset.
@@ -265,7 +273,7 @@ class Catalog:
             "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded, self.task)],
             "excluded": summarize_exclusions(self.excluded),
             "readers": list(self.readers),
-            "files": count_files(self.files, len(self.rows), self.excluded),
+            "files": count_files(self.files, count_images(self.rows), self.excluded),
         }
 
     def write(self, folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -197,21 +198,58 @@ class Shards:
         return image, fields["image_id"], fields["labels"]
 
 
-def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a TFRecord file of (uint8 [size, size, channels], image ID, float32 [labels]) atomically."""
+class Example(NamedTuple):
+    """What a record of a shard holds.
+
+    Attributes:
+        image: uint8 [size, size, channels].
+        image_id: ID of the image.
+        labels: float32 [labels].
+        lateral: the second image of a study, like `image`, or None if it is missing.
+        is_study: whether the record has a field for a second image.
+    """
+
+    image: np.ndarray
+    image_id: str
+    labels: np.ndarray
+    lateral: np.ndarray | None = None
+    is_study: bool = False
+
+
+def add_laterals(
+    examples: Iterable[Example], image_ids: Iterable[str], laterals: Iterable[np.ndarray | None]
+) -> Iterator[Example]:
+    """Yields the examples as studies.
+
+    Args:
+        examples: those of some of the rows, in their order.
+        image_ids: IDs of all rows.
+        laterals: the second image of each row, or None.
+    """
+    remaining = zip(image_ids, laterals, strict=True)
+    for example in examples:
+        lateral = next(image for image_id, image in remaining if image_id == example.image_id)
+        yield example._replace(lateral=lateral, is_study=True)
+    collections.deque(remaining, maxlen=0)  # laterals of rows at the end that are not stored are checked, too
+
+
+def write_shard(path: Path, examples: Iterable[Example | tuple[np.ndarray, str, np.ndarray]]) -> None:
+    """Writes a TFRecord file of examples atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
-        for image, image_id, labels in examples:
-            writer.write(_serialize(image, image_id, labels))
+        for example in examples:
+            writer.write(_serialize(Example(*example)))
 
 
-def _serialize(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
+def _serialize(example: Example) -> bytes:
     def feature(data: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
 
     features = {
-        "picture": feature(image.tobytes()),
-        "image_id": feature(image_id.encode()),
-        "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels)),
+        "picture": feature(example.image.tobytes()),
+        "image_id": feature(example.image_id.encode()),
+        "labels": tf.train.Feature(float_list=tf.train.FloatList(value=example.labels)),
     }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(example.SerializeToString(deterministic=True))  # otherwise the order differs by process
+    if example.is_study:
+        features["lateral"] = feature(b"" if example.lateral is None else example.lateral.tobytes())
+    record = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(record.SerializeToString(deterministic=True))  # otherwise the order differs by process

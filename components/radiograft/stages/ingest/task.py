@@ -14,7 +14,7 @@ from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import Scalar, record, record_settings
 from radiograft.config.data import MULTICLASS
 from radiograft.config.data_policy import FAIL, LEAK
-from radiograft.data import change_detection, splits, tasks
+from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,
     check_classes,
@@ -81,7 +81,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
             check_known_labels(labels, set(map(str, source.findings)) - alone)
     source, agreement = readers.merge_readings(source, settings)
-    source = without_refuted_boxes(source)
+    source = studies.group_images(without_refuted_boxes(source), settings)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
@@ -147,8 +147,10 @@ def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, da
         columns = [label_column(label) for label in labels]
         rows[columns] = tasks.exclude_other_classes(rows[columns])
     rows = data_filter.apply(rows, row_checks.check_rows(rows, majority_class(findings.loc[rows.index]), settings))
-    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels))
-    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
+    images = studies.images_of(rows)
+    kept = data_filter.apply(images, row_checks.find_contradictory_copies(images, labels))
+    kept = data_filter.apply(kept, row_checks.find_exact_duplicates(kept))
+    rows = studies.keep_images(rows, kept)
     data_filter.raise_on_failures()
     return rows
 
