@@ -15,7 +15,7 @@ from typing import Any, Self
 from radiograft import storage
 from radiograft.storage import dicomweb_uri
 from radiograft.utils import json_io
-from radiograft.utils.quoting import format_names, split_pair, split_quoted
+from radiograft.utils.quoting import format_names, parse_names, split_pair, split_quoted
 
 Scalar = bool | int | float | str
 ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
@@ -145,6 +145,18 @@ def read_scalar(name: str, text: str, scalar_type: type[Any]) -> Scalar:
     except (KeyError, ValueError):
         raise ValueError(f"{name} must be of type {scalar_type.__name__}, got {text!r}") from None
     return value
+
+
+def parse_columns(name: str, text: str) -> tuple[str, ...]:
+    """Parses a setting that names columns, separated by commas; an empty text names none.
+
+    Raises:
+        ValueError: a name is empty or given twice.
+    """
+    names = parse_names(text) if text else ()
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"{name} must name each column once, got {text!r}")
+    return names
 
 
 def _validate(field: dataclasses.Field[Any], value: Any) -> Any:

@@ -8,7 +8,7 @@ import re
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.backbones.packages import PACKAGES
 from radiograft.backbones.spec import NORMALIZATIONS
-from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, setting
+from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, parse_columns, setting
 from radiograft.utils.quoting import parse_names
 
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
@@ -149,13 +149,35 @@ class ExtractFeatures(Training):
         30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
     )
     train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
+    model_patient_data: str = setting(
+        "",
+        "Patient data that the classifier reads beside the image: any of age, sex, view and data_covariates, separated "
+        "by commas. A missing value is a flag.",
+        names=True,
+    )
+    model_patient_dropout: float = setting(
+        0.1, "Probability with which training makes each value of model_patient_data missing.", low=0.0, high=0.95
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_weights()
         split_feature_layers(self.model_feature_layer)
         self.feature_reductions()
+        self.patient_data()
         self._check_cut_off()
+
+    def patient_data(self) -> tuple[str, ...]:
+        """Returns the names in `model_patient_data`.
+
+        Raises:
+            ValueError: a name is empty or given twice.
+
+        Example:
+            >>> ExtractFeatures(model_patient_data="age, sex").patient_data()
+            ('age', 'sex')
+        """
+        return parse_columns("model_patient_data", self.model_patient_data)
 
     def feature_reductions(self) -> list[str]:
         """Returns the parsed `model_feature_reduction`.

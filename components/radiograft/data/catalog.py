@@ -23,6 +23,8 @@ SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
 LATERAL = {"lateral": "uri", "lateral_id": "image_id", "lateral_md5": "md5", "lateral_bytes": "bytes"}  # of images
+PATIENT_COLUMNS = ("age", "sex", "view")
+COVARIATE = "covariate:"  # prefix of the columns of further patient data
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
@@ -35,6 +37,16 @@ def label_column(label: str) -> str:
         'label:Mass'
     """
     return f"label:{label}"
+
+
+def covariate_column(name: str) -> str:
+    """Returns the name of the column of patient data: `age`, `sex` and `view` are columns of every catalog.
+
+    Example:
+        >>> covariate_column("age"), covariate_column("temperature")
+        ('age', 'covariate:temperature')
+    """
+    return name if name in PATIENT_COLUMNS else f"{COVARIATE}{name}"
 
 
 def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:

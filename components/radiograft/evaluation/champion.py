@@ -29,6 +29,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
+from radiograft.training.datasets import with_patient_data
 from radiograft.utils import json_io
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.spec.image_input == data.image_input:
-        scores = predictor.predict(data.images("test", BATCH_SIZE))
+        scores = predictor.predict(with_patient_data(data, version.spec.covariates).inputs("test", BATCH_SIZE))
     else:
         scores = _predict_own_inputs(predictor, test, version.spec.image_input, data.image_size)
     return prediction_frame(test, version.spec.labels, scores)
@@ -162,9 +163,9 @@ def _load(version: ChampionVersion) -> keras.Model:
     except Exception as error:  # Keras raises various types, for unsafe code and for files of other Keras versions
         reason = str(error).strip().splitlines()[0]
         raise ChampionUnusableError(f"its model.keras cannot be loaded ({reason})") from error
-    shapes = (model.input_shape, model.output_shape)
-    (image,), (probabilities,) = version.spec.inputs.values(), version.spec.outputs.values()
-    required = (image.shape, probabilities.shape)
+    shapes = (*(tensor.shape for tensor in model.inputs), model.output_shape)
+    (probabilities,) = version.spec.outputs.values()
+    required = (*(info.shape for info in version.spec.inputs.values()), probabilities.shape)
     if shapes != required:
         raise ChampionUnusableError(
             f"its network must map {' to '.join(map(str, required))}, got {' to '.join(map(str, shapes))}"

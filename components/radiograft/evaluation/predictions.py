@@ -69,7 +69,7 @@ def predict_splits(predictors: dict[str, Predictor], data: Shards) -> pd.DataFra
     for name, predictor in predictors.items():
         for split in ("validation", "test"):
             log.debug("%s: predicting %s", name.replace("_", " "), split)
-            scores = predictor.predict(data.images(split, BATCH_SIZE))
+            scores = predictor.predict(data.inputs(split, BATCH_SIZE))
             frames.append(prediction_frame(data.split(split), data.labels, scores).assign(strategy=name))
     return pd.concat(frames, ignore_index=True)
 
@@ -85,7 +85,7 @@ def color_phantom(content: bytes) -> bytes:
 
 def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
-    _, _, size, channels = predictor.model.input.shape
+    _, _, size, channels = predictor.model.inputs[0].shape
     target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
     phantoms = itertools.islice(generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES)
     files = [content if channels == GRAY else color_phantom(content) for _, content in phantoms]

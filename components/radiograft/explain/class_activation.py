@@ -85,11 +85,16 @@ class HeatMaps:
         """Yields the Grad-CAM and LayerCAM maps of one label, batch by batch.
 
         Args:
-            batches: uint8 [n, size, size, channels], for any n.
+            batches: uint8 [n, size, size, channels], for any n, or tuples of these and the network's further inputs,
+                which are missing otherwise.
             label: index of the label.
         """
         one_hot = tf.one_hot(label, self._labels)
-        inputs = batches.map(lambda images: (images, tf.repeat(one_hot[None], tf.shape(images)[0], axis=0)))
+
+        def with_label(images: tf.Tensor, *further: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return images, tf.repeat(one_hot[None], tf.shape(images)[0], axis=0), *further
+
+        inputs = batches.map(with_label)
         return (ActivationMaps(*parts) for parts in self._predictor.iter_batches(inputs))
 
 
@@ -105,7 +110,7 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
         self._middle, self._head, self._last, self._size = middle, head, last, size
 
     def call(self, inputs: Any) -> list[Any]:
-        """Maps the early activation, one-hot float32 [n, labels] and earlier pooled features to the heat maps."""
+        """Maps the early activation, one-hot float32 [n, labels], and what else the head reads, to the heat maps."""
         early, one_hot, *earlier = inputs
         with tf.GradientTape() as tape:
             tape.watch(early)
@@ -144,9 +149,11 @@ def _activation_model(
     later = [pooled for pooled in others if producing_layer(pooled).name in behind]
     earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
     middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
-    heat = _ClassActivation(middle, keras.Model([late, *later, *earlier], hidden), last, int(model.input.shape[1]))
+    image, *further = model.inputs
+    head = keras.Model([late, *later, *earlier, *further], hidden)
+    heat = _ClassActivation(middle, head, last, int(image.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    return keras.Model([model.input, one_hot], heat([early, one_hot, *earlier]))
+    return keras.Model([image, one_hot, *further], heat([early, one_hot, *earlier, *further]))
 
 
 def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:

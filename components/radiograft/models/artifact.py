@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from radiograft.imaging.decode import decode
-from radiograft.models.spec import IMAGES_SIGNATURE, SERVING_SIGNATURE, ModelSpec, TensorInfo
+from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
+from radiograft.models.spec import IMAGES_SIGNATURE, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec, TensorInfo
 
 
 def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mapping[str, Any]) -> None:
@@ -46,38 +47,72 @@ def load_model(folder: Path) -> keras.Model:
 def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> None:
     """Writes a SavedModel that TensorFlow can serve without this package.
 
-    Both signatures return the spec's outputs: probabilities float32 [n, labels].
+    All signatures return the spec's outputs: probabilities float32 [n, labels].
 
     - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
     - `pictures` takes `pictures`: float32 [n, image_size, image_size, channels], 0 to 255, rounded to integers.
+    - `samples`, if the network has further inputs, takes `image_bytes` and their raw values; in the other two they are
+      missing.
     """
-    ((_, image),) = spec.inputs.items()
+    image, *further = spec.inputs.values()
     ((output, _),) = spec.outputs.items()
 
-    def predict(images: tf.Tensor) -> tf.Tensor:
-        return model(images, training=False)
+    def predict(images: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        return model([images, *others] if others else images, training=False)
 
-    traced = tf.function(predict, input_signature=[_tensor_spec(image)])  # traced once for both signatures
+    inputs = [_tensor_spec(info) for info in spec.inputs.values()]
+    traced = tf.function(predict, input_signature=inputs)  # traced once for all signatures
 
-    def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(
+    def decode_files(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
             lambda content: decode(content, spec.image_input),
             image_bytes,
             fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
         )
-        return {output: traced(images)}
+
+    def missing(images: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.zeros([tf.shape(images)[0], *info.shape[1:]], info.dtype) for info in further]
+
+    def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = decode_files(image_bytes)
+        return {output: traced(images, *missing(images))}
 
     def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output: traced(tf.saturate_cast(tf.round(pictures), tf.uint8))}
+        return {output: traced(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))}
+
+    def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {output: traced(decode_files(image_bytes), encode_tensors(spec.covariates, values))}
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
-    functions = {SERVING_SIGNATURE: serve_files, IMAGES_SIGNATURE: serve_images}
+    functions = {SERVING_SIGNATURE: serve_files, IMAGES_SIGNATURE: serve_images, SAMPLES_SIGNATURE: serve_samples}
     signatures = {
         name: tf.function(functions[name], input_signature=[_tensor_spec(info, key) for key, info in tensors.items()])
         for name, tensors in spec.signatures.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def encode_tensors(covariates: Sequence[Covariate], values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Encodes raw patient data in the graph; gives the same as `radiograft.models.covariates.encode_covariates`.
+
+    Args:
+        covariates: encodings.
+        values: one tensor [n] for each, float32 numbers or string categories.
+    """
+    rows = input_shape(covariates)[0]
+    columns = []
+    for covariate, value in zip(covariates, values, strict=True):
+        if covariate.is_numeric:
+            known = tf.math.is_finite(value)
+            scaled = tf.clip_by_value((value - covariate.mean) / covariate.deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+            column = tf.stack([tf.cast(known, tf.float32), tf.where(known, scaled, 0.0)], axis=1)
+        else:
+            folded = tf.strings.lower(tf.strings.strip(value), encoding="utf-8")
+            one_hot = tf.cast(folded[:, None] == tf.constant(covariate.categories), tf.float32)
+            column = tf.concat([tf.reduce_max(one_hot, axis=1, keepdims=True), one_hot], axis=1)
+        columns.append(tf.pad(column, [[0, 0], [0, rows - column.shape[1]]]))
+    return tf.stack(columns, axis=2)
 
 
 def _tensor_spec(info: TensorInfo, name: str | None = None) -> tf.TensorSpec:

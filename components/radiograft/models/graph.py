@@ -6,6 +6,8 @@ import keras
 
 from radiograft.models.keras_internals import iter_layers, producing_layer
 
+IMAGE_RANK = 4
+
 
 def downstream_layers(network: keras.Model, name: str) -> set[str]:
     """Returns the names of a layer and of every layer that depends on its output."""
@@ -24,6 +26,17 @@ def upstream_layers(network: keras.Model, name: str) -> set[str]:
         if layer.name in needed:
             needed |= {str(producing_layer(tensor).name) for tensor in inputs}
     return needed - {layer.name for layer, inputs in layers if not inputs}
+
+
+def image_inputs(network: keras.Model) -> keras.KerasTensor | list[keras.KerasTensor]:
+    """Returns the image that a network reads, or the list of several."""
+    images = [tensor for tensor in network.inputs if len(tensor.shape) == IMAGE_RANK]
+    return images[0] if len(images) == 1 else images
+
+
+def further_inputs(network: keras.Model) -> list[keras.KerasTensor]:
+    """Returns the inputs of a network that are not images, such as patient data, in their order."""
+    return [tensor for tensor in network.inputs if len(tensor.shape) != IMAGE_RANK]
 
 
 def input_of(network: keras.Model, name: str) -> keras.KerasTensor:

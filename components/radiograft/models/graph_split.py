@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from radiograft.models.cut_offs import check_cut_off
-from radiograft.models.graph import downstream_layers
+from radiograft.models.graph import downstream_layers, further_inputs, image_inputs
 from radiograft.models.keras_internals import input_tensors, iter_layers, producing_layer
 
 ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
@@ -29,7 +29,7 @@ class SplitModel:
     Attributes:
         network: the whole network.
         prefix: from images to the frontier.
-        suffix: from the frontier to the network's output.
+        suffix: from the frontier, and the network's further inputs, to its output.
     """
 
     network: keras.Model
@@ -49,6 +49,8 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     activations compute one frontier tensor from another, the suffix recomputes it, which is cheaper than storing it:
     the frontier at the first convolution of a dense layer is then half as large.
 
+    Inputs that are not images, and all layers that depend on them, belong to the suffix.
+
     Raises:
         ValueError: there is no such layer, or the cut-off is the input.
     """
@@ -56,9 +58,12 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     downstream = downstream_layers(network, cut_off)
     if any(isinstance(layer, keras.layers.InputLayer) and layer.name in downstream for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
+    further = further_inputs(network)
+    for tensor in further:
+        downstream |= downstream_layers(network, producing_layer(tensor).name)
     frontier = _without_recomputable(_find_frontier(network, downstream))
-    prefix = keras.Model(network.input, frontier, name=f"{network.name}_prefix")
-    suffix = keras.Model(frontier, network.outputs, name=f"{network.name}_suffix")
+    prefix = keras.Model(image_inputs(network), frontier, name=f"{network.name}_prefix")
+    suffix = keras.Model([*frontier, *further], network.outputs, name=f"{network.name}_suffix")
     return SplitModel(network, prefix, suffix)
 
 
@@ -115,8 +120,10 @@ def pool_before_concat(network: keras.Model) -> keras.Model:
         pooled.append(_copy(pooling, number)(_copy(activation, number)(normalized)))
         start = stop
     merged = keras.layers.Concatenate(name=f"{pooling.name}_merged")(pooled)
-    rest = keras.Model(pooling.output, network.outputs, name=f"{pooling.name}_rest")
-    return keras.Model(network.input, rest(merged), name=network.name)
+    further = further_inputs(network)
+    given = [pooling.output, *further] if further else pooling.output
+    rest = keras.Model(given, network.outputs, name=f"{pooling.name}_rest")
+    return keras.Model(network.input, rest([merged, *further] if further else merged), name=network.name)
 
 
 def _find_end(network: keras.Model) -> tuple[keras.Layer, ...] | None:

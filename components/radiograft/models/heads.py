@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from radiograft.models import variables
+from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.feature_layers import feature_parts, joining_layers
 from radiograft.models.graph import upstream_layers
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -99,12 +101,46 @@ def _join(backbone: keras.Model, layers: Sequence[str]) -> keras.KerasTensor:
     return standardized(joined)
 
 
-def attach_classifier(features: keras.Model, classifier: keras.Model) -> keras.Model:
-    """Returns one flat network from images to probabilities that shares the layers and weights of both parts."""
-    outputs = features.output
+def build_patient_input(shape: tuple[int, int], dropout: float, seed: int) -> keras.Model:
+    """Builds the layers that read patient data, see `radiograft.models.covariates.encode_covariates`.
+
+    In training each value is made missing with the probability `dropout`. The classifier reads a flag for a missing
+    value in place of that for a known one.
+
+    Returns:
+        A network from float32 [n, *shape] to float32 [n, product of shape], the width that the classifier reads.
+    """
+
+    def layer(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> keras.layers.Layer:
+        return kind(*arguments, dtype="float32", name=f"{PATIENT_INPUT}_{name}", **options)
+
+    given = keras.Input(shape, dtype="float32", name=PATIENT_INPUT)
+    known = layer(keras.layers.Cropping1D, "known", (0, shape[0] - 1))(given)
+    values = layer(keras.layers.Cropping1D, "values", (1, 0))(given)
+    dropped = layer(keras.layers.Dropout, "dropout", dropout, seed=seed)(known)
+    kept = layer(keras.layers.ReLU, "kept", max_value=1.0)(dropped)  # undoes the scaling of Dropout
+    values = layer(keras.layers.Multiply, "kept_values")([values, kept])
+    missing = layer(keras.layers.Rescaling, "missing", -1.0, offset=1.0)(kept)
+    joined = layer(keras.layers.Concatenate, "encoded", axis=1)([missing, values])
+    return keras.Model(given, layer(keras.layers.Flatten, "vector")(joined), name="patient_input")
+
+
+def attach_classifier(
+    features: keras.Model, classifier: keras.Model, patient: keras.Model | None = None
+) -> keras.Model:
+    """Returns one flat network from images to probabilities that shares the layers and weights of its parts.
+
+    With `patient`, see `build_patient_input`, the classifier reads the pooled features joined with patient data, which
+    are the second input.
+    """
+    inputs, outputs = features.input, features.output
+    if patient is not None:
+        inputs = [features.input, patient.input]
+        join = keras.layers.Concatenate(dtype="float32", name=f"{PATIENT_INPUT}_joined")
+        outputs = join([features.output, patient.output])
     for layer in classifier.layers[1:]:
         outputs = layer(outputs)
-    return keras.Model(features.input, outputs, name=features.name.removesuffix("_features"))
+    return keras.Model(inputs, outputs, name=features.name.removesuffix("_features"))
 
 
 def head_layers(classifier: keras.Model) -> tuple[str, ...]:
@@ -123,6 +159,7 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
     """
     float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
     float32.add(names.probabilities)
+    float32.update(layer.name for layer in network.layers if layer.name.startswith(f"{PATIENT_INPUT}_"))
 
     def policy(layer: keras.Layer) -> str:
         return "float32" if layer.name in float32 else str(keras.config.dtype_policy().name)

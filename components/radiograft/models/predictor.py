@@ -42,7 +42,8 @@ class Predictor:
 
         Args:
             batches: inputs of the model: tensors or nested structures of tensors [n, ...], such as uint8
-                [n, size, size, channels]. Batches of any size are distributed over the devices.
+                [n, size, size, channels]. Batches of any size are distributed over the devices. Further inputs at the
+                end may be left out: they are zeros, which stand for missing values.
         """
         # The element spec leaves the batch size open, so a smaller last batch does not retrace the graph.
         forward = self._forward.get_concrete_function(batches.element_spec)
@@ -59,10 +60,17 @@ class Predictor:
                 # Repeats of the last row pad the batch to a multiple of the devices; they are removed below.
                 rows = tf.minimum(device * share + tf.range(share), count - 1)
                 part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), batch)
-            return list(tf.nest.flatten(self._fused(part, training=False)))
+            return list(tf.nest.flatten(self._fused(self._with_missing(part, share), training=False)))
 
         outputs = self._strategy.run(on_one_device)
         return [tf.concat(self._strategy.experimental_local_results(output), axis=0)[:count] for output in outputs]
+
+    def _with_missing(self, part: Any, rows: tf.Tensor) -> Any:
+        """Appends zeros for the further inputs that a batch lacks."""
+        given = tf.nest.flatten(part)
+        missing = self.model.inputs[len(given) :]
+        zeros = [tf.zeros([rows, *tensor.shape[1:]], tensor.dtype) for tensor in missing]
+        return (*given, *zeros) if missing else part
 
 
 def stream_to_file(outputs: Iterator[np.ndarray], rows: int, path: Path) -> np.ndarray:

@@ -15,12 +15,14 @@ from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
+from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape
 from radiograft.utils import json_io
 
 FILE = "contract.json"
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
+SAMPLES_SIGNATURE = "samples"  # image and all further inputs; only networks with further inputs have it
 PURPOSE = "Research only. Not for diagnosis."
 
 
@@ -74,6 +76,7 @@ class ModelSpec:
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
         task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
+        covariates: patient data that the network reads beside the image.
     """
 
     image_size: int
@@ -90,6 +93,7 @@ class ModelSpec:
     normalization: Normalization | None = None
     task: str = MULTILABEL
     channels: int = GRAY
+    covariates: tuple[Covariate, ...] = ()
 
     @property
     def is_exclusive(self) -> bool:
@@ -103,9 +107,17 @@ class ModelSpec:
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
-        """Inputs of the Keras network by name."""
+        """Inputs of the Keras network by name, the image first. Zeros in a further input stand for missing values."""
         meaning = f"{self._meaning}; the network normalizes it"
-        return {self.tensors.image: TensorInfo("uint8", self._shape, meaning)}
+        return {self.tensors.image: TensorInfo("uint8", self._shape, meaning), **self._further_inputs}
+
+    @property
+    def _further_inputs(self) -> dict[str, TensorInfo]:
+        if not self.covariates:
+            return {}
+        names = ", ".join(covariate.name for covariate in self.covariates)
+        meaning = f"encoded {names}; zeros if missing"
+        return {PATIENT_INPUT: TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)}
 
     @property
     def _shape(self) -> tuple[int | None, ...]:
@@ -125,17 +137,29 @@ class ModelSpec:
 
     @property
     def signatures(self) -> dict[str, dict[str, TensorInfo]]:
-        """Inputs of the SavedModel's signatures by name."""
-        return {
-            SERVING_SIGNATURE: {"image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")},
+        """Inputs of the SavedModel's signatures by name. The first two take the image alone; all else is missing."""
+        image = {"image_bytes": TensorInfo("string", (None,), "encoded PNG or JPEG files")}
+        signatures = {
+            SERVING_SIGNATURE: image,
             IMAGES_SIGNATURE: {"pictures": TensorInfo("float32", self._shape, self._meaning)},
+        }
+        return signatures | ({SAMPLES_SIGNATURE: image | self._covariate_inputs} if self._further_inputs else {})
+
+    @property
+    def _covariate_inputs(self) -> dict[str, TensorInfo]:
+        """Raw values of patient data, by name in the signature `samples`."""
+        return {
+            each.served_name: TensorInfo("float32", (None,), f"{each.name}; NaN if missing")
+            if each.is_numeric
+            else TensorInfo("string", (None,), f"{each.name}: {', '.join(each.categories)}; empty if missing")
+            for each in self.covariates
         }
 
     def write(self, folder: Path) -> None:
         """Writes contract.json to `folder`."""
         values = {
             "schema_version": SCHEMA_VERSION,
-            **dataclasses.asdict(self),
+            **{name: value for name, value in dataclasses.asdict(self).items() if name != "covariates" or value},
             "inputs": _to_json(self.inputs),
             "outputs": _to_json(self.outputs),
             "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},
@@ -169,6 +193,7 @@ class ModelSpec:
         known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["covariates"] = covariates_from_json(values.get("covariates", ()))
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names

@@ -33,11 +33,13 @@ class CachedActivations:
         parts: one array for each output of the prefix, float16 [views, images, ...].
         truth: labels, float32 [images, labels], NaN where unknown.
         image_ids: IDs of the images, in the same order.
+        further: the network's further inputs, which the prefix does not read, each float32 [images, ...].
     """
 
     parts: list[np.ndarray]
     truth: np.ndarray
     image_ids: list[str]
+    further: Sequence[np.ndarray] = ()
 
     @property
     def views(self) -> int:
@@ -45,7 +47,7 @@ class CachedActivations:
         return len(self.parts[0])
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
-        """Returns shuffled, full batches of (activations, labels) for consecutive epochs.
+        """Returns shuffled, full batches of (activations and further inputs, labels) for consecutive epochs.
 
         Epoch e reads view e modulo `views`. The order of the images depends only on the seed and the epoch.
         """
@@ -54,24 +56,32 @@ class CachedActivations:
         def generate() -> Iterator[tuple[Any, np.ndarray]]:
             for epoch, step in itertools.product(epochs, range(steps)):
                 rows = self._batch_rows(batch_size, epoch, step, seed)
-                yield _unpack_single([part[epoch % self.views][rows] for part in self.parts]), self.truth[rows]
+                parts = [part[epoch % self.views][rows] for part in self.parts]
+                yield _unpack_single([*parts, *(values[rows] for values in self.further)]), self.truth[rows]
 
-        signature = (self._signature(), tf.TensorSpec([None, self.truth.shape[1]], tf.float32))
+        signature = (self._signature(self.further), tf.TensorSpec([None, self.truth.shape[1]], tf.float32))
         return _dataset(generate, signature, len(epochs) * steps)
 
     def training_ids(self, batch_size: int, epoch: int, step: int, seed: int) -> list[str]:
         """Returns the IDs of the images in one batch of `training`; epoch and step are counted from 0."""
         return [self.image_ids[row] for row in self._batch_rows(batch_size, epoch, step, seed)]
 
-    def in_order(self, batch_size: int, view: int = 0) -> tf.data.Dataset:
-        """Returns batches of one view's activations in stored order; the last batch may be smaller."""
+    def in_order(self, batch_size: int) -> tf.data.Dataset:
+        """Returns batches of the first view's activations and the further inputs in stored order, see `frontier`."""
+        return self._in_order(batch_size, 0, self.further)
 
+    def frontier(self, batch_size: int, view: int) -> tf.data.Dataset:
+        """Returns batches of one view's activations in stored order; the last batch may be smaller."""
+        return self._in_order(batch_size, view, ())
+
+    def _in_order(self, batch_size: int, view: int, further: Sequence[np.ndarray]) -> tf.data.Dataset:
         def generate() -> Iterator[Any]:
             for start in range(0, len(self.truth), batch_size):
                 # TensorFlow does not copy arrays, and with two replicas on one CPU it would write into these slices.
-                yield _unpack_single([part[view, start : start + batch_size].copy() for part in self.parts])
+                arrays = [*(part[view] for part in self.parts), *further]
+                yield _unpack_single([array[start : start + batch_size].copy() for array in arrays])
 
-        return _dataset(generate, self._signature(), -(-len(self.truth) // batch_size))
+        return _dataset(generate, self._signature(further), -(-len(self.truth) // batch_size))
 
     def discard(self) -> None:
         """Deletes the files and releases the arrays, which frees the disk space. Do not use the object afterwards."""
@@ -84,8 +94,9 @@ class CachedActivations:
         order = _shuffled_rows(seed, epoch, len(self.truth))
         return order[step * batch_size : (step + 1) * batch_size]
 
-    def _signature(self) -> Any:
-        return _unpack_single([tf.TensorSpec([None, *part.shape[2:]], tf.float16) for part in self.parts])
+    def _signature(self, further: Sequence[np.ndarray]) -> Any:
+        parts = [tf.TensorSpec([None, *part.shape[2:]], tf.float16) for part in self.parts]
+        return _unpack_single([*parts, *(tf.TensorSpec([None, *values.shape[1:]], tf.float32) for values in further)])
 
 
 def _unpack_single(parts: list[Any]) -> Any:
@@ -133,7 +144,8 @@ def cache_activations(
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
         _write_batches(prefix.iter_batches(images), [part[view] for part in parts])
-    return CachedActivations(parts, data.split_targets(split), list(data.split(split)["image_id"]))
+    ids = list(data.split(split)["image_id"])
+    return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
 
 
 def extend_activations(
@@ -157,7 +169,7 @@ def extend_activations(
     parts = _create_files(bridge, folder, split, activations.views, len(activations.truth))
     for view in range(activations.views):
         log.debug("%s: view %d of %d on to the next cut-off", split, view + 1, activations.views)
-        _write_batches(bridge.iter_batches(activations.in_order(batch_size, view)), [part[view] for part in parts])
+        _write_batches(bridge.iter_batches(activations.frontier(batch_size, view)), [part[view] for part in parts])
     return dataclasses.replace(activations, parts=parts)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from radiograft.config import Training
+from radiograft.data.catalog import covariate_column
 from radiograft.data.shards.dataset import Shards
+from radiograft.models.covariates import PATIENT_INPUT, Covariate, encode_covariates
 from radiograft.training.activation_cache import CachedActivations
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,36 @@ class TrainingData(NamedTuple):
     validation_truth: np.ndarray
 
 
+def with_patient_data(data: Shards, covariates: Sequence[Covariate]) -> Shards:
+    """Returns the shards with encoded patient data as a further input; without covariates the shards themselves.
+
+    A column that the catalog does not have is missing for all images.
+    """
+    if not covariates:
+        return data
+    nothing = pd.Series(None, data.rows.index, "string")
+    values = {
+        each.name: data.rows.get(covariate_column(each.name), nothing.astype("Float64") if each.is_numeric else nothing)
+        for each in covariates
+    }
+    return dataclasses.replace(data, further={PATIENT_INPUT: encode_covariates(covariates, values)})
+
+
+def fit_covariates(data: Shards, names: Sequence[str]) -> tuple[Covariate, ...]:
+    """Returns the encodings of these columns, fitted on the training images.
+
+    Raises:
+        ValueError: the catalog does not have a column, or as `Covariate.fit`.
+    """
+    rows = data.split("train")
+    missing = [name for name in names if covariate_column(name) not in rows]
+    if missing:
+        raise ValueError(
+            f"model_patient_data must name columns of the catalog, got {', '.join(missing)}: add it to data_covariates"
+        )
+    return tuple(Covariate.fit(name, rows[covariate_column(name)]) for name in names)
+
+
 def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) -> TrainingData:
     """Returns images: augmented in each epoch for training, without augmentation for validation.
 
@@ -50,7 +83,7 @@ def data_from_images(data: Shards, batch_size: int, seed: int, replicas: int) ->
         steps=steps_per_epoch(len(truth), batch_size, replicas),
         image_ids=lambda epoch, step: data.training_ids(batch_size, epoch, step, seed),
         truth=truth,
-        validation=data.images("validation", batch_size),
+        validation=data.inputs("validation", batch_size),
         validation_truth=data.split_targets("validation"),
     )
 

@@ -53,7 +53,8 @@ class FeatureSet:
             One array [1, images, channels] for each part, see `radiograft.models.feature_layers.feature_parts`.
         """
         parts = [part[None] for part in self._parts(layers, split)]
-        return CachedActivations(parts, data.split_targets(split), list(data.split(split)["image_id"]))
+        ids = list(data.split(split)["image_id"])
+        return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
 
     def scales(self, layers: Sequence[str]) -> list[np.ndarray]:
         """Returns mean and variance of the training features, each float32 [channels of all parts].

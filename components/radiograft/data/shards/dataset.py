@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -41,6 +43,8 @@ class Shards:
         image_input: size of the images, and how they were converted.
         augmentation: augmentation of training images.
         summary: contents of shards.json.
+        further: further inputs of the network beside the image by name, such as encoded patient data, each float32
+            [images, ...] with the order of `rows`.
     """
 
     folder: Path
@@ -51,6 +55,7 @@ class Shards:
     image_input: ImageInput
     augmentation: Augmentation
     summary: DataSummary
+    further: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -104,6 +109,15 @@ class Shards:
         images = self.examples(split).map(lambda image, *_: image)
         return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
+    def inputs(self, split: str, batch_size: int) -> tf.data.Dataset:
+        """Streams batches of the network's inputs in stored order: images, or a tuple of images and further inputs."""
+        batches = self.examples(split).batch(batch_size)
+        return batches.map(lambda images, ids, _: self._join(images, ids)).prefetch(tf.data.AUTOTUNE)
+
+    def further_of(self, split: str) -> list[np.ndarray]:
+        """Returns the further inputs of a split in stored order, each float32 [images, ...]."""
+        return [values[self.rows["split"].eq(split).to_numpy()] for values in self.further.values()]
+
     def chosen(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
         """Streams the images at these indices in stored order, uint8 [size, size, channels].
 
@@ -126,7 +140,7 @@ class Shards:
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
-        """Streams batches of (augmented images, labels) over these epochs.
+        """Streams batches of (augmented images, labels) over these epochs; see `inputs` for further inputs.
 
         Each epoch has its own order and augmented views, which depend only on seed and epoch. The incomplete batch at
         the end of an epoch is dropped.
@@ -134,7 +148,7 @@ class Shards:
 
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
             def augmented(images: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return augment(images, draw_parameters(ids, epoch, seed), self.augmentation), truth
+                return self._join(augment(images, draw_parameters(ids, epoch, seed), self.augmentation), ids), truth
 
             batches = self._shuffled(epoch, seed).batch(batch_size, drop_remainder=True)
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
@@ -156,7 +170,24 @@ class Shards:
             "image_input": self.image_input,
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
+            **{
+                f"further:{name}": hashlib.sha256(values.tobytes()).hexdigest() for name, values in self.further.items()
+            },
         }
+
+    @functools.cached_property
+    def _positions(self) -> tf.lookup.StaticHashTable:
+        """Position in `rows` by image ID."""
+        ids, positions = self.rows["image_id"].tolist(), np.arange(len(self.rows))
+        with tf.init_scope():  # not in the graph of the dataset that is first to read it
+            return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(ids, positions), default_value=-1)
+
+    def _join(self, images: tf.Tensor, ids: tf.Tensor) -> Any:
+        """Returns a batch of images, with a tuple of the further inputs of these images if there are some."""
+        if not self.further:
+            return images
+        positions = self._positions.lookup(ids)
+        return (images, *(tf.gather(values, positions) for values in self.further.values()))
 
     def _shuffled(self, epoch: tf.Tensor, seed: int) -> tf.data.Dataset:
         """Returns the training examples in the order of an epoch.

@@ -30,6 +30,7 @@ from radiograft.stages.evaluate.kfp_metrics import KfpMetrics, kfp_metrics
 from radiograft.stages.evaluate.report import build_report
 from radiograft.storage import checksums
 from radiograft.training import devices
+from radiograft.training.datasets import with_patient_data
 
 
 def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, report: Path, logs: Path) -> KfpMetrics:
@@ -47,7 +48,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         RuntimeError: GPUs were requested and are missing.
     """
     devices.make_reproducible(settings.train_seed)
-    data, strategy = Shards.read(inputs.shards), devices.distribution_strategy()
+    spec, strategy = ModelSpec.read(inputs.model), devices.distribution_strategy()
+    data = with_patient_data(Shards.read(inputs.shards), spec.covariates)
     predictors = load_predictors(inputs, strategy)
     predictions = predict_splits(predictors, data)
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
@@ -55,7 +57,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     write_golden_predictions(predictors[PUBLISHED], output)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
-    model, spec = predictors[PUBLISHED].model, ModelSpec.read(inputs.model)
+    model = predictors[PUBLISHED].model
     thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)

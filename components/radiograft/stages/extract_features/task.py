@@ -18,15 +18,23 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone, read_normalization
+from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
 from radiograft.models.feature_layers import named_layers, pooled_parts
-from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
+from radiograft.models.graph import further_inputs
+from radiograft.models.heads import (
+    attach_classifier,
+    build_classifier,
+    build_feature_extractor,
+    build_patient_input,
+    head_layers,
+)
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
-from radiograft.training.datasets import data_from_activations, fit_batch_size
+from radiograft.training.datasets import data_from_activations, fit_batch_size, fit_covariates, with_patient_data
 from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
@@ -53,6 +61,8 @@ def run(
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
+    covariates = fit_covariates(data, settings.patient_data())
+    data = with_patient_data(data, covariates)
     with strategy.scope():
         extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
@@ -79,6 +89,7 @@ def run(
         task=data.task,
         channels=data.image_input.channels,
         normalization=read_normalization(extraction.backbone),
+        covariates=covariates,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -175,8 +186,9 @@ def _fit(
     training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     task = get_task(data.task, data.labels)
+    patient = _patient_input(settings, data)
     classifier = build_classifier(
-        extractor.output.shape[-1],
+        extractor.output.shape[-1] + (patient.output.shape[-1] if patient else 0),
         len(data.labels),
         dense_units=settings.model_dense_units,
         dropout=settings.model_dropout,
@@ -195,12 +207,21 @@ def _fit(
         head=head_layers(classifier),
         task=task,
     )
-    network = attach_classifier(extractor, classifier)
-    trained = keras.Model(pooled_parts(network, DEFAULT_NAMES.pooling), network.output, name="classifier")
+    network = attach_classifier(extractor, classifier, patient)
+    pooled = pooled_parts(network, DEFAULT_NAMES.pooling)
+    trained = keras.Model([*pooled, *further_inputs(network)], network.output, name="classifier")
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
     return network, config.head, history
+
+
+def _patient_input(settings: ExtractFeatures, data: Shards) -> keras.Model | None:
+    """Returns the layers that read patient data; None if the network reads images alone."""
+    if PATIENT_INPUT not in data.further:
+        return None
+    height, width = data.further[PATIENT_INPUT].shape[1:]
+    return build_patient_input((height, width), settings.model_patient_dropout, settings.train_seed)
 
 
 def _random_baseline(
@@ -219,7 +240,7 @@ def _random_baseline(
     keras.utils.set_random_seed(settings.train_seed)
     extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
     network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
-    images = data.images("validation", settings.train_batch_size)
-    scores = Predictor(network, strategy).predict(images)
+    batches = data.inputs("validation", settings.train_batch_size)
+    scores = Predictor(network, strategy).predict(batches)
     predictions = prediction_frame(data.split("validation"), data.labels, scores)
     predictions.to_parquet(features / RANDOM_PREDICTIONS, index=False)
