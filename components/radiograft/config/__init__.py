@@ -12,9 +12,16 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
-from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
+from radiograft.config.data import FINDINGS, NO_FINDING, STUDY, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
-from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
+from radiograft.config.training import (
+    AUTO_CUT_OFF,
+    FRONTAL_LATERAL,
+    ExtractFeatures,
+    FineTune,
+    Training,
+    split_cut_offs,
+)
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
@@ -48,5 +55,10 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
         raise ValueError(
             "model_weights must be `imagenet` or `none` if compare_backbones names several networks, because a file "
             f"fits one, got {checked['model_weights']!r}"
+        )
+    if checked["model_views"] == FRONTAL_LATERAL and checked["data_unit"] != STUDY:
+        raise ValueError(
+            "model_views=frontal_lateral must have studies with a lateral image, got data_unit="
+            f"{checked['data_unit']}: set data_unit=study, or model_views=frontal"
         )
     return checked

@@ -18,6 +18,7 @@ from radiograft.evaluation import calibration, class_calibration, confounders, s
 from radiograft.evaluation.backbone_comparison import compare_backbones, comparison_section
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.subgroups import EvaluatedSplit
+from radiograft.evaluation.view_comparison import view_section
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
 from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.label_metrics import RankedLabel, choose_thresholds, mean_exact_estimate, rank_label
@@ -182,11 +183,12 @@ def _calibrate(
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on compared backbones, calibration, subgroups, shortcuts and confounders."""
+    """Returns the report sections on compared backbones, lateral images, calibration, subgroups, shortcuts and confounders."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     comparison = results.get("backbone_comparison")
     return [
         *([comparison_section(comparison)] if comparison else []),
+        *([view_section(results["views"])] if "views" in results else []),
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
         shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),

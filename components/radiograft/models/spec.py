@@ -23,6 +23,8 @@ SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and na
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
 SAMPLES_SIGNATURE = "samples"  # image and all further inputs; only networks with further inputs have it
+LATERAL_INPUT = "lateral"  # of the network
+OPTIONAL = ("covariates", "lateral")  # fields that contract.json has only if the network has these inputs
 PURPOSE = "Research only. Not for diagnosis."
 
 
@@ -77,6 +79,7 @@ class ModelSpec:
         channels: channels of the images: 1 for gray, 3 for RGB.
         task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
         covariates: patient data that the network reads beside the image.
+        lateral: whether the network also reads a lateral image.
     """
 
     image_size: int
@@ -94,6 +97,7 @@ class ModelSpec:
     task: str = MULTILABEL
     channels: int = GRAY
     covariates: tuple[Covariate, ...] = ()
+    lateral: bool = False
 
     @property
     def is_exclusive(self) -> bool:
@@ -113,11 +117,16 @@ class ModelSpec:
 
     @property
     def _further_inputs(self) -> dict[str, TensorInfo]:
-        if not self.covariates:
-            return {}
-        names = ", ".join(covariate.name for covariate in self.covariates)
-        meaning = f"encoded {names}; zeros if missing"
-        return {PATIENT_INPUT: TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)}
+        inputs = dict[str, TensorInfo]()
+        if self.covariates:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            meaning = f"encoded {names}; zeros if missing"
+            inputs[PATIENT_INPUT] = TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)
+        if self.lateral:
+            inputs[LATERAL_INPUT] = TensorInfo(
+                "uint8", self._shape, "lateral image, as the frontal one; zeros if missing"
+            )
+        return inputs
 
     @property
     def _shape(self) -> tuple[int | None, ...]:
@@ -143,7 +152,14 @@ class ModelSpec:
             SERVING_SIGNATURE: image,
             IMAGES_SIGNATURE: {"pictures": TensorInfo("float32", self._shape, self._meaning)},
         }
-        return signatures | ({SAMPLES_SIGNATURE: image | self._covariate_inputs} if self._further_inputs else {})
+        return signatures | (
+            {SAMPLES_SIGNATURE: image | self._lateral_inputs | self._covariate_inputs} if self._further_inputs else {}
+        )
+
+    @property
+    def _lateral_inputs(self) -> dict[str, TensorInfo]:
+        meaning = "encoded PNG or JPEG files; empty if missing"
+        return {"lateral_bytes": TensorInfo("string", (None,), meaning)} if self.lateral else {}
 
     @property
     def _covariate_inputs(self) -> dict[str, TensorInfo]:
@@ -159,7 +175,7 @@ class ModelSpec:
         """Writes contract.json to `folder`."""
         values = {
             "schema_version": SCHEMA_VERSION,
-            **{name: value for name, value in dataclasses.asdict(self).items() if name != "covariates" or value},
+            **{name: value for name, value in dataclasses.asdict(self).items() if name not in OPTIONAL or value},
             "inputs": _to_json(self.inputs),
             "outputs": _to_json(self.outputs),
             "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},
@@ -193,6 +209,7 @@ class ModelSpec:
         known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["lateral"] = bool(values.get("lateral", False))
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
