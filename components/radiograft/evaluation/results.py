@@ -183,7 +183,7 @@ def _calibrate(
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on compared backbones, lateral images, calibration, subgroups, shortcuts and confounders."""
+    """Returns the report sections on backbones, lateral images, calibration, subgroups, shortcuts and confounders."""
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     comparison = results.get("backbone_comparison")
     return [
