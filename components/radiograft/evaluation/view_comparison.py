@@ -14,12 +14,14 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.backbone_comparison import compare_mean_aurocs, is_estimable
 from radiograft.evaluation.predictions import BATCH_SIZE
+from radiograft.metrics.bootstrap import NOT_ESTIMABLE
 from radiograft.models.feature_layers import pooled_parts
 from radiograft.models.graph import further_inputs, image_inputs
 from radiograft.models.lateral import has_lateral, view_parts
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES
 from radiograft.registry.analysis_types import ViewComparison
+from radiograft.registry.result_types import Estimate
 from radiograft.reporting.html import ReportSection
 from radiograft.training.datasets import with_views
 from radiograft.training.feature_extraction import has_lateral_image
@@ -50,17 +52,26 @@ def compare_views(
     order = exchange_patients(rows["patient_id"], settings.train_seed)
     scores = _predict_variants(model, strategy, data, np.flatnonzero(both), order)
     own, shuffled, frontal = (prediction_frame(rows, data.labels, variant) for variant in scores)
-    with_shuffled, with_frontal = (compare_mean_aurocs([own, other], labels, *options) for other in (shuffled, frontal))
+    both_auroc, shuffled_auroc, minus_shuffled = _compare([own, shuffled], labels, *options)
+    _, frontal_auroc, minus_frontal = _compare([own, frontal], labels, *options)
     return ViewComparison(
         n_images=len(rows),
         n_patients=int(rows["patient_id"].nunique()),
         labels=labels,
-        both=with_shuffled["challenger"],
-        shuffled=with_shuffled["champion"],
-        frontal=with_frontal["champion"],
-        minus_shuffled=with_shuffled["difference"],
-        minus_frontal=with_frontal["difference"],
+        both=both_auroc,
+        shuffled=shuffled_auroc,
+        frontal=frontal_auroc,
+        minus_shuffled=minus_shuffled,
+        minus_frontal=minus_frontal,
     )
+
+
+def _compare(
+    models: list[pd.DataFrame], labels: list[str], samples: int, seed: int
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Returns the mean AUROCs of two models, and their difference."""
+    found = compare_mean_aurocs(models, labels, samples, seed)
+    return found["challenger"], found["champion"] or NOT_ESTIMABLE, found["difference"] or NOT_ESTIMABLE
 
 
 def exchange_patients(patients: pd.Series[str], seed: int) -> np.ndarray:

@@ -143,7 +143,8 @@ class Analyses(TypedDict):
     """Analyses of the published strategy.
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
-    test. `confounders` is about training; versions of older packages lack it.
+    test. `confounders` is about training; versions of older packages lack it. Only networks that read a lateral image
+    have `views`.
     """
 
     calibration: Calibration
@@ -151,6 +152,7 @@ class Analyses(TypedDict):
     subgroups: list[Subgroup]
     shortcuts: list[Shortcut]
     confounders: NotRequired[list[Confounder]]
+    views: NotRequired[ViewComparison]
 
 
 class PredictionResults(Analyses):
@@ -175,10 +177,7 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes.
-
-    Networks that read a lateral image have `views`.
-    """
+    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
 
     schema_version: int
     lineage: DataLineage
@@ -186,7 +185,6 @@ class EvaluationResults(PredictionResults):
     localisation: Localization | None  # stored text
     drift: DriftReport
     warnings: list[str]
-    views: NotRequired[ViewComparison]
 
 
 REQUIRED = {  # keys and the JSON types of their values
