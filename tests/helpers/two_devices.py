@@ -28,11 +28,12 @@ from radiograft.models.predictor import Predictor
 from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images, with_views
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
+from tests.helpers.studies import dual_network
 
 BATCH = 8
 PLAIN = Recipe()
@@ -184,6 +185,22 @@ def on_joined_features(strategy: tf.distribute.Strategy, folder: Path, data: Sha
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains both branches of a network for studies on cached activations."""
+    data = with_views(data, lateral=True)
+    with strategy.scope():
+        model = dual_network(data)
+        unfreeze_from(model, "conv")
+        cut = split_model(model, "conv")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -249,10 +266,13 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
+        "dual_view": lambda strategy, folder: dual_view(strategy, folder, data),
     }
     # One strategy for all works: a second one would reuse the numbers of collective operations.
     strategies = {"one": devices.distribution_strategy(), "two": devices.distribution_strategy(["/cpu:0", "/cpu:1"])}
-    chosen = {name: works[name] for name in names or works}
+    chosen = {
+        name: works[name] for name in names or (name for name in works if name != "dual_view")
+    }  # that work needs studies
     results: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for name, work in chosen.items():
         for count, strategy in strategies.items():

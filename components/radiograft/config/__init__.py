@@ -12,11 +12,18 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
-from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
+from radiograft.config.data import FINDINGS, NO_FINDING, STUDY, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.patient_data import check_patient_data
 from radiograft.config.regression import check_regression
-from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
+from radiograft.config.training import (
+    AUTO_CUT_OFF,
+    FRONTAL_LATERAL,
+    ExtractFeatures,
+    FineTune,
+    Training,
+    split_cut_offs,
+)
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
@@ -53,4 +60,9 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
             f"fits one, got {checked['model_weights']!r}"
         )
     check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
+    if checked["model_views"] == FRONTAL_LATERAL and checked["data_unit"] != STUDY:
+        raise ValueError(
+            "model_views=frontal_lateral must have studies with a lateral image, got data_unit="
+            f"{checked['data_unit']}: set data_unit=study, or model_views=frontal"
+        )
     return checked

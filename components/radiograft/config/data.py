@@ -35,6 +35,8 @@ UNANIMOUS = "unanimous"
 
 MULTILABEL, MULTICLASS, BINARY, REGRESSION = "multilabel", "multiclass", "binary", "regression"
 TASKS = (MULTILABEL, MULTICLASS, BINARY, REGRESSION)
+IMAGE, STUDY = "image", "study"
+STUDY_FORMATS = ("chexpert", "dicom", "mimic", "padchest", "phantom", "table")  # the others do not name studies
 
 
 STRETCH, PAD = "stretch", "pad"
@@ -154,6 +156,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         "the diagnosis or give the label away.",
         names=True,
     )
+    data_unit: str = setting(
+        IMAGE,
+        "What is labeled and predicted: each `image`, or each `study`, whose frontal and lateral image are paired. For "
+        "CheXpert, MIMIC-CXR, PadChest, DICOM files, the phantom, and tables that name studies or pairs in data_table.",
+        choices=(IMAGE, STUDY),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,11 +170,33 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
         self._check_task()
+        self._check_unit()
         check_covariate_names(self.covariates(), parse_columns("data_covariates_insist", self.data_covariates_insist))
 
     def covariates(self) -> tuple[str, ...]:
         """Returns the names in `data_covariates`."""
         return parse_columns("data_covariates", self.data_covariates)
+
+    def _check_unit(self) -> None:
+        """Rejects studies of a dataset that does not name them."""
+        if self.data_unit != STUDY:
+            return
+        if self.data_format not in STUDY_FORMATS:
+            raise ValueError(
+                f"data_unit=study must have a dataset that names the study of each image, got {self.data_format!r}, "
+                f"which names none: set data_unit=image, or use {', '.join(STUDY_FORMATS)}"
+            )
+        layout = self.table_layout()
+        if self.data_format == "table" and not layout.study and not layout.pairs:
+            raise ValueError(
+                "data_unit=study must have a table that names studies or pairs, got neither: set study= to the column "
+                "of the study, or pairs= to a table of pairs, in data_table"
+            )
+        if layout.views != "frontal":
+            raise ValueError(
+                f"data_unit=study must have views=frontal in data_table, got {layout.views!r}: the lateral image of a "
+                "study is read with its frontal one"
+            )
 
     def _check_task(self) -> None:
         """Rejects a task that does not suit the number of labels."""

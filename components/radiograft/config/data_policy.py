@@ -35,6 +35,10 @@ MASK = "segmentation mask beside its image"
 OTHER_BODY_PART = "another body part than that of the dataset"
 FOR_PROCESSING = "raw detector image, for processing"
 UNKNOWN_VIEW = "view that is spelled neither as frontal nor as lateral"
+FURTHER_FRONTAL = "further frontal image of its study"
+FURTHER_LATERAL = "further lateral image of its study"
+LATERAL_ALONE = "lateral image of a study without a frontal one"
+CONFLICTING_STUDY = "images of one study with different labels"
 
 REASONS = {  # reason: kind of defect
     "row without an image": "row_without_image",
@@ -56,6 +60,7 @@ REASONS = {  # reason: kind of defect
     CONFLICTING_ROWS: "contradictory_labels",
     CONTRADICTORY_COPIES: "contradictory_labels",
     CONTRADICTORY_NEAR_COPIES: "contradictory_labels",
+    CONFLICTING_STUDY: "contradictory_labels",
     MISSPELLED: "misspelled_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
@@ -87,6 +92,9 @@ NOT_ASKED_FOR = (  # not defects: excluded by the settings or by the dataset's o
     "not a lateral view",
     "all requested labels unknown",
     "neither a requested finding nor 'No Finding'",
+    FURTHER_FRONTAL,
+    FURTHER_LATERAL,
+    LATERAL_ALONE,
 )
 
 
@@ -127,8 +135,8 @@ class DataPolicy(Settings):
     )
     contradictory_labels: str = _excluded(
         QUARANTINE,
-        "'No Finding' together with a requested label, conflicting rows for one image, or equal or near-equal images "
-        "with different labels, of which no copy is kept.",
+        "'No Finding' together with a requested label, conflicting rows for one image, images of one study with "
+        "different labels, or equal or near-equal images with different labels, of which no copy is kept.",
     )
     misspelled_label: str = _reported(
         "Label that looks like a misspelling of a requested one; the image counts as negative."

@@ -46,6 +46,12 @@ class TableLayout(Settings):
     )
 
     covariates: str = setting("", "Further columns of patient data; data_covariates sets it.", names=True)
+    study: str = setting("", "Column of the study, for data_unit=study; unique within a patient.")
+    pairs: str = setting(
+        "",
+        "Table beside this one with the columns `frontal` and `lateral`, which name the two images of a study; for "
+        "data_unit=study.",
+    )
 
     def named(self, field: str) -> bool:
         """Returns whether the column was named explicitly and is therefore required."""

@@ -11,6 +11,7 @@ from radiograft.backbones.spec import NORMALIZATIONS
 from radiograft.config.base import Scalar, SeedSettings, Settings, check_uri, parse_columns, setting
 from radiograft.utils.quoting import parse_names
 
+FRONTAL, FRONTAL_LATERAL = "frontal", "frontal_lateral"
 AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the best
 DEFAULT_BACKBONE = "densenet121"
 AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
@@ -162,6 +163,12 @@ class ExtractFeatures(Training):
         "Patient data that the classifier reads beside the image: any of age, sex, view and data_covariates, separated "
         "by commas. A missing value is a flag.",
         names=True,
+    )
+    model_views: str = setting(
+        FRONTAL,
+        "Which images of a study the network reads: the frontal one, or frontal and lateral, each with a backbone of "
+        "its own. `frontal_lateral` needs data_unit=study.",
+        choices=(FRONTAL, FRONTAL_LATERAL),
     )
     model_patient_dropout: float = setting(
         0.1, "Probability with which training makes each value of model_patient_data missing.", low=0.0, high=0.95

@@ -24,6 +24,7 @@ from radiograft.registry.results import ReaderAgreement
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
+LATERAL = {"lateral": "uri", "lateral_id": "image_id", "lateral_md5": "md5", "lateral_bytes": "bytes"}  # of images
 COVARIATE = "covariate:"  # prefix of the columns of further patient data
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
@@ -108,6 +109,11 @@ def summarize_exclusions(excluded: pd.DataFrame) -> list[dict[str, Any]]:
         for reason, rows in excluded.groupby("reason")
     ]
     return sorted(groups, key=lambda group: (-group["count"], group["reason"]))
+
+
+def count_images(rows: pd.DataFrame) -> int:
+    """Returns the number of images of catalog rows, with the second images of studies."""
+    return len(rows) + (int(rows["lateral"].notna().sum()) if "lateral" in rows else 0)
 
 
 def count_splits(rows: pd.DataFrame, labels: Sequence[str], task: str = MULTILABEL) -> dict[str, dict[str, Any]]:
@@ -236,7 +242,9 @@ class Catalog:
             patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, or any number for `regression`; NaN if
             unknown) and, if there are some, `covariate:<name>` (float64, or string for categories). A `uri` names a
             file, a member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
-            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
+            `npz_archive`). For a row of an array, md5 and bytes are those of its pixels. With
+            `data_unit=study` also study_id and the columns LATERAL of the second image: lateral (its URI, missing if it
+            has none or it was excluded), lateral_id, lateral_md5 and lateral_bytes.
         labels: names of the labels.
         excluded: image_id and reason.
         source: URI of the dataset.
@@ -293,7 +301,7 @@ class Catalog:
             "notes": [*self.notes, *check_classes(self.rows, self.labels, self.excluded, self.task)],
             "excluded": summarize_exclusions(self.excluded),
             "readers": list(self.readers),
-            "files": count_files(self.files, len(self.rows), self.excluded),
+            "files": count_files(self.files, count_images(self.rows), self.excluded),
         }
 
     def write(self, folder: Path) -> None:

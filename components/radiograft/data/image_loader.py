@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from radiograft import storage
 from radiograft.config.data_policy import UNREADABLE
+from radiograft.data.shards.files import sort_for_reading
 from radiograft.imaging import formats
 from radiograft.imaging.color import COLOR_MODES, has_color
 from radiograft.imaging.decode import as_served, decode, encode_png, inspect_image
@@ -59,6 +60,25 @@ def decode_rows(rows: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]
         uris = pseudonyms.resolve_uris(list(rows["uri"]))
         inputs = zip(uris, rows["md5"], npz_archive.read_rows(uris), archive.read_members(uris), strict=True)
         yield from in_order(lambda image: load(*image, target=target), inputs)
+
+
+def decode_in_order(rows: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]:
+    """Yields the images of catalog rows in any order; those of archives are held in memory.
+
+    Args:
+        rows: in any order.
+        target: as for `decode_rows`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `decode_rows`.
+    """
+    ordered = sort_for_reading(rows.assign(place=range(len(rows))))
+    places = ordered["place"].tolist()
+    loaded = decode_rows(ordered, target)
+    if places == sorted(places):
+        return loaded
+    by_place = dict(zip(places, loaded, strict=True))
+    return (by_place[place] for place in range(len(rows)))
 
 
 def load(

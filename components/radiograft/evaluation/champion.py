@@ -29,7 +29,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import PROBABILITIES, ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.training.datasets import with_patient_data
+from radiograft.training.datasets import with_patient_data, with_views
 from radiograft.utils import json_io
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,8 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
     with strategy.scope():
         predictor = Predictor(_load(version), strategy)
     if version.spec.image_input == data.image_input:
-        scores = predictor.predict(with_patient_data(data, version.spec.covariates).inputs("test", BATCH_SIZE))
+        samples = with_views(with_patient_data(data, version.spec.covariates), version.spec.lateral)
+        scores = predictor.predict(samples.inputs("test", BATCH_SIZE))
     else:
         scores = _predict_own_inputs(predictor, test, version.spec.image_input, data.image_size)
     return prediction_frame(test, version.spec.labels, scores)

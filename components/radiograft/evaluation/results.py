@@ -15,6 +15,7 @@ from radiograft.evaluation.backbone_comparison import compare_backbones, compari
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.probe_curves import read_curve, read_reduced_curve
 from radiograft.evaluation.subgroups import EvaluatedSplit
+from radiograft.evaluation.view_comparison import view_section
 from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.label_metrics import choose_thresholds
 from radiograft.metrics.multilabel import evaluate_predictions
@@ -175,13 +176,14 @@ def _calibrate(
 
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
-    """Returns the report sections on compared backbones, calibration, subgroups, shortcuts and confounders."""
+    """Returns the report sections on backbones, lateral images, calibration, subgroups, shortcuts and confounders."""
     if "regression" in results["metrics"][results["published"]]["test"]:
         return regression.analysis_sections(results)
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     comparison = results.get("backbone_comparison")
     return [
         *([comparison_section(comparison)] if comparison else []),
+        *([view_section(results["views"])] if "views" in results else []),
         calibration.calibration_section(results["calibration"]),
         subgroups.subgroup_section(results["subgroups"], results["judged_on"], min_patients),
         shortcuts.shortcut_section(results["shortcuts"], results["judged_on"]),

@@ -34,6 +34,7 @@ NAMES = {
     "manufacturer": "Manufacturer",
     "color": "Color",
     "laterality": "Side of the body",
+    "images": "Images of the study",
 }
 
 

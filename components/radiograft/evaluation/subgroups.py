@@ -33,6 +33,7 @@ SHOWN = ("auroc", "sensitivity", "specificity")
 
 AGES = {"under 18": 0, "18 to 39": 18, "40 to 59": 40, "60 to 79": 60, "80 and over": 80}  # first year of each group
 MAX_GROUPS = 20
+BOTH_VIEWS, FRONTAL_ONLY = "frontal and lateral", "frontal only"
 ACQUISITION = ("manufacturer", "laterality", "color")  # columns that a catalog may have; `color` is yes or no
 
 
@@ -74,7 +75,7 @@ def subgroup_section(groups: Sequence[Subgroup], split: str, min_patients: int) 
 
 def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
     """Assigns each image to a group of each variable: `sex`, `age`, `view`, `source` (folder of the file), and
-    `manufacturer`, `laterality` and `color` if the catalog has them.
+    `manufacturer`, `laterality` and `color` if the catalog has them; of studies also `images`, those that they have.
 
     Only the 20 largest groups of a variable are kept. Variables with fewer than two groups are omitted.
 
@@ -92,6 +93,8 @@ def assign_groups(rows: pd.DataFrame) -> dict[str, pd.Series[str]]:
         "source": source_folders(rows["uri"]),
         **{name: rows[name].astype("string") for name in ACQUISITION if name in rows},
     }
+    if "lateral" in rows:
+        columns["images"] = rows["lateral"].notna().map({True: BOTH_VIEWS, False: FRONTAL_ONLY}).astype("string")
     groups = {name: column.where(column.isin(_largest_groups(column))) for name, column in columns.items()}
     return {name: column for name, column in groups.items() if column.nunique() > 1}
 

@@ -11,6 +11,7 @@ import pandas as pd
 from radiograft.config import NO_FINDING, Ingest
 from radiograft.config.base import did_you_mean
 from radiograft.config.data import MULTICLASS
+from radiograft.data import studies
 from radiograft.data.catalog import Catalog, exclusion, label_column
 from radiograft.data.deidentify import deidentify
 from radiograft.data.quality import readers, row_checks
@@ -120,6 +121,7 @@ def read_archive(
     with redact_names(private_folders(settings)):
         source = match_labels(READERS[settings.data_format](settings), settings.findings())
     source, _ = readers.merge_readings(source, settings)
+    source = studies.group_images(source, settings)
     if settings.deidentifies():
         source = deidentify(source)
     source = source._replace(findings=rename_findings(source.findings, renamed))

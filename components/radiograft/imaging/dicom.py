@@ -51,7 +51,7 @@ DESCRIPTION = (
     "Modality", "SOPInstanceUID", "PatientID", "PatientSex", "PatientAge", "ViewPosition", "BurnedInAnnotation",
     "Manufacturer", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "ViewCodeSequence", "BodyPartExamined", "ImageLaterality", "Laterality",
-    "PresentationIntentType",
+    "PresentationIntentType", "StudyInstanceUID",
 )  # fmt: skip
 PIXELS = (
     "HighBit", "PixelRepresentation", "PixelData", "PatientOrientation", "RescaleSlope", "RescaleIntercept",
@@ -89,6 +89,7 @@ class Tags(NamedTuple):
         age: Age in DICOM's format, such as `058Y`, `011M`, `003W` or `003D`, also years without the letter; or None.
         burned_in: Whether BurnedInAnnotation says that the pixels may identify the patient.
         manufacturer: One of MANUFACTURERS, `other`, or None.
+        study_id: StudyInstanceUID, or None if it is missing.
     """
 
     patient_id: str
@@ -101,6 +102,7 @@ class Tags(NamedTuple):
     body_part: str | None = None
     laterality: str | None = None
     for_processing: bool = False
+    study_id: str | None = None
 
 
 class Frame(NamedTuple):
@@ -281,6 +283,7 @@ def _tags(dataset: Dataset) -> Tags:
         laterality=one_of(LATERALITIES, "ImageLaterality") or one_of(LATERALITIES, "Laterality"),
         for_processing=text("PresentationIntentType") == FOR_PROCESSING,
         manufacturer=_manufacturer(str(dataset.get("Manufacturer") or "")),
+        study_id=str(dataset.get("StudyInstanceUID") or "").strip() or None,
     )
 
 

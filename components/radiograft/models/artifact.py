@@ -86,6 +86,17 @@ def export_saved_model(
             fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
         )
 
+    def decode_laterals(lateral_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
+            lambda content: tf.cond(
+                tf.strings.length(content) > 0,
+                lambda: decode(content, spec.image_input),
+                lambda: tf.zeros(image.shape[1:], tf.uint8),
+            ),
+            lateral_bytes,
+            fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
+        )
+
     def missing(images: tf.Tensor) -> list[tf.Tensor]:
         return [tf.zeros([tf.shape(images)[0], *info.shape[1:]], info.dtype) for info in further]
 
@@ -97,7 +108,9 @@ def export_saved_model(
         return answered(tf.saturate_cast(tf.round(pictures), tf.uint8), *missing(pictures))
 
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answered(decode_files(image_bytes), encode_tensors(spec.covariates, values))
+        lateral, raw = values[: spec.lateral], values[spec.lateral :]
+        patient = [encode_tensors(spec.covariates, raw)] if spec.covariates else []
+        return answered(decode_files(image_bytes), *patient, *map(decode_laterals, lateral))
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]

@@ -12,7 +12,7 @@ from radiograft.backbones import BackboneSpec
 from radiograft.config import AUTO_CUT_OFF, split_cut_offs
 from radiograft.config.base import did_you_mean
 from radiograft.config.training import FROZEN_BATCH_NORM, TRAINED_BATCH_NORM
-from radiograft.models.graph import downstream_layers, upstream_layers
+from radiograft.models.graph import LATERAL_PREFIX, downstream_layers, layers_from, upstream_layers
 from radiograft.models.keras_internals import input_tensors, producing_layer
 
 MAX_CANDIDATES = 16
@@ -56,9 +56,10 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
 
 
 def last_convolution(model: keras.Model) -> str:
-    """Returns the name of the last convolution; for DenseNet-121 it is the default cut-off."""
+    """Returns the name of the last convolution of the frontal branch; for DenseNet-121 it is the default cut-off."""
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    return str([layer.name for layer in model.layers if isinstance(layer, convolutions)][-1])
+    names = [str(layer.name) for layer in model.layers if isinstance(layer, convolutions)]
+    return [name for name in names if not name.startswith(LATERAL_PREFIX)][-1]
 
 
 def check_cut_off(model: keras.Model, cut_off: str) -> None:
@@ -87,7 +88,7 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
         ValueError: the cut-off is not a layer, or no weights of the backbone would be trained.
     """
     check_cut_off(model, cut_off)
-    downstream = downstream_layers(model, cut_off)
+    downstream = layers_from(model, cut_off)
     trained = [
         layer
         for layer in model.layers

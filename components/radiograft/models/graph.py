@@ -7,6 +7,8 @@ import keras
 from radiograft.models.keras_internals import iter_layers, producing_layer
 
 IMAGE_RANK = 4
+LATERAL_PREFIX = "lateral_"  # of the names of the layers that read a lateral image
+LATERAL_ABSENT = f"{LATERAL_PREFIX}absent"  # the layer before the vector that stands for a missing lateral image
 
 
 def downstream_layers(network: keras.Model, name: str) -> set[str]:
@@ -16,6 +18,17 @@ def downstream_layers(network: keras.Model, name: str) -> set[str]:
         if any(producing_layer(tensor).name in reached for tensor in inputs):
             reached.add(layer.name)
     return reached
+
+
+def layers_from(network: keras.Model, cut_off: str) -> set[str]:
+    """Returns the names of the layers from a cut-off on.
+
+    These are the cut-off, its counterpart in the lateral branch, the layers after both, and what reads whether there is
+    a lateral image.
+    """
+    names = {layer.name for layer in network.layers}
+    starts = [cut_off, *sorted(names & {f"{LATERAL_PREFIX}{cut_off}", LATERAL_ABSENT})]
+    return set().union(*(downstream_layers(network, start) for start in starts))
 
 
 def upstream_layers(network: keras.Model, name: str) -> set[str]:

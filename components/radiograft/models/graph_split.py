@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from radiograft.models.cut_offs import check_cut_off
-from radiograft.models.graph import downstream_layers, further_inputs, image_inputs
+from radiograft.models.graph import downstream_layers, further_inputs, image_inputs, layers_from
 from radiograft.models.keras_internals import input_tensors, iter_layers, producing_layer
 
 ELEMENTWISE_LAYERS = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
@@ -55,7 +55,7 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
         ValueError: there is no such layer, or the cut-off is the input.
     """
     check_cut_off(network, cut_off)
-    downstream = downstream_layers(network, cut_off)
+    downstream = layers_from(network, cut_off)
     if any(isinstance(layer, keras.layers.InputLayer) and layer.name in downstream for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
     further = further_inputs(network)

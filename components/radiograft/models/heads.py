@@ -10,7 +10,8 @@ import keras
 from radiograft.models import variables
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.feature_layers import feature_parts, joining_layers
-from radiograft.models.graph import downstream_layers, upstream_layers
+from radiograft.models.graph import LATERAL_PREFIX, downstream_layers, upstream_layers
+from radiograft.models.lateral import VIEW_LAYERS
 from radiograft.models.spec import DEFAULT_NAMES, TargetScale, TensorNames
 
 STANDARDIZATION_EPSILON = 1e-12  # the variances have a lower bound of their own
@@ -137,11 +138,12 @@ def attach_classifier(
     """Returns one flat network from images to probabilities that shares the layers and weights of its parts.
 
     With `patient`, see `build_patient_input`, the classifier reads the pooled features joined with patient data, which
-    are the second input.
+    are the second input, before a lateral image.
     """
     inputs, outputs = features.input, features.output
     if patient is not None:
-        inputs = [features.input, patient.input]
+        image, *lateral = features.inputs
+        inputs = [image, patient.input, *lateral]
         join = keras.layers.Concatenate(dtype="float32", name=f"{PATIENT_INPUT}_joined")
         outputs = join([features.output, patient.output])
     for layer in classifier.layers[1:]:
@@ -165,6 +167,7 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
     """
     float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
     float32 |= downstream_layers(network, names.probabilities)
+    float32 |= {f"{LATERAL_PREFIX}{name}" for name in float32} | VIEW_LAYERS
     float32.update(layer.name for layer in network.layers if layer.name.startswith(f"{PATIENT_INPUT}_"))
 
     def policy(layer: keras.Layer) -> str:

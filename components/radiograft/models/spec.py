@@ -19,7 +19,7 @@ from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_fr
 from radiograft.utils import json_io
 
 FILE = "contract.json"
-OPTIONAL = ("covariates", "ood_threshold", "scales")  # left out of the contract if the network has none
+OPTIONAL = ("covariates", "lateral", "ood_threshold", "scales")  # left out of the contract if the network has none
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
@@ -27,6 +27,7 @@ SAMPLES_SIGNATURE = "samples"  # image and all further inputs; only networks wit
 OOD_FILE = "out_of_distribution.npz"  # beside contract.json, if the outputs have a flag
 PROBABILITIES, VALUES = "probabilities", "values"  # outputs
 OOD_DISTANCE, OOD_FLAG = "ood_distance", "is_out_of_distribution"
+LATERAL_INPUT = "lateral"  # of the network
 PURPOSE = "Research only. Not for diagnosis."
 
 
@@ -92,6 +93,7 @@ class ModelSpec:
         ood_threshold: distance above which an image is flagged as out of distribution; None if the served answer has no
             flag, see `radiograft.models.out_of_distribution`.
         scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
+        lateral: whether the network also reads a lateral image.
     """
 
     image_size: int
@@ -111,6 +113,7 @@ class ModelSpec:
     covariates: tuple[Covariate, ...] = ()
     ood_threshold: float | None = None
     scales: tuple[TargetScale, ...] = ()
+    lateral: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -135,11 +138,16 @@ class ModelSpec:
 
     @property
     def _further_inputs(self) -> dict[str, TensorInfo]:
-        if not self.covariates:
-            return {}
-        names = ", ".join(covariate.name for covariate in self.covariates)
-        meaning = f"encoded {names}; zeros if missing"
-        return {PATIENT_INPUT: TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)}
+        inputs = dict[str, TensorInfo]()
+        if self.covariates:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            meaning = f"encoded {names}; zeros if missing"
+            inputs[PATIENT_INPUT] = TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)
+        if self.lateral:
+            inputs[LATERAL_INPUT] = TensorInfo(
+                "uint8", self._shape, "lateral image, as the frontal one; zeros if missing"
+            )
+        return inputs
 
     @property
     def _shape(self) -> tuple[int | None, ...]:
@@ -175,7 +183,14 @@ class ModelSpec:
             SERVING_SIGNATURE: image,
             IMAGES_SIGNATURE: {"pictures": TensorInfo("float32", self._shape, self._meaning)},
         }
-        return signatures | ({SAMPLES_SIGNATURE: image | self._covariate_inputs} if self._further_inputs else {})
+        return signatures | (
+            {SAMPLES_SIGNATURE: image | self._lateral_inputs | self._covariate_inputs} if self._further_inputs else {}
+        )
+
+    @property
+    def _lateral_inputs(self) -> dict[str, TensorInfo]:
+        meaning = "encoded PNG or JPEG files; empty if missing"
+        return {"lateral_bytes": TensorInfo("string", (None,), meaning)} if self.lateral else {}
 
     @property
     def _covariate_inputs(self) -> dict[str, TensorInfo]:
@@ -227,6 +242,7 @@ class ModelSpec:
         known["scales"] = tuple(TargetScale(**scale) for scale in values.get("scales", ()))
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["lateral"] = bool(values.get("lateral", False))
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
         threshold = values.get("ood_threshold")
         known["ood_threshold"] = None if threshold is None else float(threshold)

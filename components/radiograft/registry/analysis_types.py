@@ -215,3 +215,20 @@ class DriftReport(TypedDict):
     shares: dict[str, dict[str, tuple[float, float]]]
     ages: tuple[float | None, float | None]
     shifted: list[str]
+
+
+class ViewComparison(TypedDict):
+    """Mean AUROC over `labels` on the test studies with both images, by the lateral image that the network reads.
+
+    `both` is with that of the study, `shuffled` with that of another patient, `frontal` with none. The differences are
+    `both` minus the others, with paired intervals.
+    """
+
+    n_images: int
+    n_patients: int
+    labels: list[str]
+    both: Estimate
+    shuffled: Estimate
+    frontal: Estimate
+    minus_shuffled: Estimate
+    minus_frontal: Estimate

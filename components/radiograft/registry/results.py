@@ -17,6 +17,7 @@ from radiograft.registry.analysis_types import (
     OutOfDistribution,
     Shortcut,
     Subgroup,
+    ViewComparison,
 )
 from radiograft.registry.result_types import Estimate, GateDecision, RegressionMetrics, SplitMetrics, TargetSummary
 from radiograft.registry.training_types import (
@@ -148,7 +149,7 @@ class Analyses(TypedDict):
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
     test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
-    version has the flag.
+    version has the flag, and `views` if the network reads a lateral image.
     """
 
     calibration: Calibration
@@ -157,6 +158,7 @@ class Analyses(TypedDict):
     shortcuts: list[Shortcut]
     confounders: NotRequired[list[Confounder]]
     out_of_distribution: NotRequired[OutOfDistribution]
+    views: NotRequired[ViewComparison]
 
 
 class PredictionResults(Analyses):

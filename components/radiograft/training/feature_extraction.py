@@ -36,12 +36,14 @@ class FeatureSet:
         layers: names of the tapped layers, from the input to the output.
         widths: number of channels of each layer.
         stored: features by split, float16 [images, sum of widths], memory-mapped; the layers are concatenated.
+        lateral: features of the lateral images, if the network reads them.
     """
 
     backbone: keras.Model
     layers: list[str]
     widths: list[int]
     stored: dict[str, np.ndarray]
+    lateral: FeatureSet | None = None
 
     def of(self, layers: Sequence[str], split: str, data: Shards) -> CachedActivations:
         """Returns the features of some layers and one split as activations with a single view.
@@ -50,19 +52,27 @@ class FeatureSet:
             layers: from the input to the output.
 
         Returns:
-            One array [1, images, channels] for each part, see `radiograft.models.feature_layers.feature_parts`.
+            One array [1, images, channels] for each part, see `radiograft.models.feature_layers.feature_parts`; with
+            lateral images in the order of `radiograft.models.lateral.view_parts`.
         """
         parts = [part[None] for part in self._parts(layers, split)]
+        if self.lateral is not None:
+            present = has_lateral_image(data, split).astype("float16")[None, :, None]
+            parts += [*(part[None] for part in self.lateral._parts(layers, split)), present]
         ids = list(data.split(split)["image_id"])
         return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
 
-    def scales(self, layers: Sequence[str]) -> list[np.ndarray]:
+    def scales(self, layers: Sequence[str], chosen: np.ndarray | None = None) -> list[np.ndarray]:
         """Returns mean and variance of the training features, each float32 [channels of all parts].
 
         The standard deviation is at least MIN_DEVIATION of its root mean square over the channels of a part, so that a
         channel that is constant in training does not dominate elsewhere.
+
+        Args:
+            layers: from the input to the output.
+            chosen: bool [images], which training images count; all if not given.
         """
-        moments = [_moments(part) for part in self._parts(layers, "train")]
+        moments = [_moments(part if chosen is None else part[chosen]) for part in self._parts(layers, "train")]
         return [np.concatenate(parts).astype("float32") for parts in zip(*moments, strict=True)]
 
     def _parts(self, layers: Sequence[str], split: str) -> list[np.ndarray]:
@@ -71,6 +81,11 @@ class FeatureSet:
             self.stored[split][:, starts[part.layer] :][:, part.channels]
             for part in feature_parts(self.backbone, layers)
         ]
+
+
+def has_lateral_image(data: Shards, split: str) -> np.ndarray:
+    """Returns which studies of a split have a lateral image, bool [images]."""
+    return data.split(split)["lateral"].notna().to_numpy()
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

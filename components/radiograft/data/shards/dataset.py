@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.imaging.geometry import GRAY, ImageInput, as_range
+from radiograft.imaging.views import FRONTAL, LATERAL
 from radiograft.registry.results import DataSummary
 
 SHUFFLE_IMAGES = 4096
@@ -45,6 +48,8 @@ class Shards:
         summary: contents of shards.json.
         further: further inputs of the network beside the image by name, such as encoded patient data, each float32
             [images, ...] with the order of `rows`.
+        roles: the images of a study that are streamed: FRONTAL, LATERAL or both, then as a tuple. A missing lateral
+            image is zeros.
     """
 
     folder: Path
@@ -56,6 +61,7 @@ class Shards:
     augmentation: Augmentation
     summary: DataSummary
     further: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    roles: tuple[str, ...] = (FRONTAL,)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -136,8 +142,8 @@ class Shards:
     def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
         """Streams one augmented view of each image in stored order: the views that `training` uses in epoch `view`."""
 
-        def augmented(images: tf.Tensor, image_ids: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return augment(images, draw_parameters(image_ids, tf.constant(view, tf.int64), seed), self.augmentation)
+        def augmented(images: Any, image_ids: tf.Tensor, _: tf.Tensor) -> Any:
+            return self._augment(images, image_ids, tf.constant(view, tf.int64), seed)
 
         batches = self.examples(split).batch(batch_size)
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -150,8 +156,8 @@ class Shards:
         """
 
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-            def augmented(images: tf.Tensor, ids: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return self._join(augment(images, draw_parameters(ids, epoch, seed), self.augmentation), ids), truth
+            def augmented(images: Any, ids: tf.Tensor, truth: tf.Tensor) -> tuple[Any, tf.Tensor]:
+                return self._join(self._augment(images, ids, epoch, seed), ids), truth
 
             batches = self._shuffled(epoch, seed).batch(batch_size, drop_remainder=True)
             return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
@@ -173,6 +179,7 @@ class Shards:
             "image_input": self.image_input,
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
+            **({} if self.roles == (FRONTAL,) else {"roles": self.roles}),
             **{
                 f"further:{name}": hashlib.sha256(values.tobytes()).hexdigest() for name, values in self.further.items()
             },
@@ -185,12 +192,25 @@ class Shards:
         with tf.init_scope():  # not in the graph of the dataset that is first to read it
             return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(ids, positions), default_value=-1)
 
-    def _join(self, images: tf.Tensor, ids: tf.Tensor) -> Any:
-        """Returns a batch of images, with a tuple of the further inputs of these images if there are some."""
+    def _join(self, images: Any, ids: tf.Tensor) -> Any:
+        """Returns a batch of images, or a tuple of these, the further inputs of these images and the lateral images."""
         if not self.further:
             return images
+        image, *lateral = images if isinstance(images, tuple) else (images,)
         positions = self._positions.lookup(ids)
-        return (images, *(tf.gather(values, positions) for values in self.further.values()))
+        return (image, *(tf.gather(values, positions) for values in self.further.values()), *lateral)
+
+    def _augment(self, images: Any, ids: tf.Tensor, epoch: tf.Tensor, seed: int) -> Any:
+        """Augments a batch of images. Those of a study are augmented independently; a missing one stays zeros."""
+        streamed = images if isinstance(images, tuple) else (images,)
+        augmented = tuple(
+            augment(batch, draw_parameters(ids, epoch, seed), self.augmentation)
+            if role == FRONTAL
+            else augment(batch, draw_parameters(ids + f" {role}", epoch, seed), self.augmentation)
+            * tf.cast(tf.reduce_any(batch > 0, axis=(1, 2, 3), keepdims=True), batch.dtype)
+            for role, batch in zip(self.roles, streamed, strict=True)
+        )
+        return augmented if len(augmented) > 1 else augmented[0]
 
     def _shuffled(self, epoch: tf.Tensor, seed: int) -> tf.data.Dataset:
         """Returns the training examples in the order of an epoch.
@@ -222,35 +242,85 @@ class Shards:
             records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
-    def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        fields = tf.io.parse_single_example(
-            record,
-            FIELDS | {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)},
-        )
+    def _parse(self, record: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        lateral = {LATERAL: tf.io.FixedLenFeature([], tf.string)} if LATERAL in self.roles else {}
+        labels = {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)}
+        fields = tf.io.parse_single_example(record, FIELDS | labels | lateral)
+        images = tuple(self._image(fields, role) for role in self.roles)
+        return images if len(images) > 1 else images[0], fields["image_id"], fields["labels"]
+
+    def _image(self, fields: dict[str, tf.Tensor], role: str) -> tf.Tensor:
+        """Returns the frontal or lateral image of a record, zeros if it is missing."""
         shape = [self.image_size, self.image_size, self.image_input.channels]
-        image = tf.reshape(tf.io.decode_raw(fields["picture"], tf.uint8), shape)
-        return image, fields["image_id"], fields["labels"]
+        content = fields["picture" if role == FRONTAL else role]
+        if role == LATERAL:
+            is_missing = (tf.strings.length(content) == 0) | tf.reduce_any(fields["image_id"] == self._without_lateral)
+            content = tf.where(is_missing, tf.constant(bytes(math.prod(shape))), content)
+        return tf.reshape(tf.io.decode_raw(content, tf.uint8), shape)
+
+    @functools.cached_property
+    def _without_lateral(self) -> np.ndarray:
+        """IDs of the rows whose lateral image was excluded after it was stored."""
+        excluded = self.rows["lateral"].isna() & self.rows["lateral_id"].notna()
+        return self.rows["image_id"][excluded].to_numpy(dtype="bytes")
 
 
 def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 
-def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a TFRecord file of (uint8 [size, size, channels], image ID, float32 [labels]) atomically."""
+class Example(NamedTuple):
+    """What a record of a shard holds.
+
+    Attributes:
+        image: uint8 [size, size, channels].
+        image_id: ID of the image.
+        labels: float32 [labels].
+        lateral: the second image of a study, like `image`, or None if it is missing.
+        is_study: whether the record has a field for a second image.
+    """
+
+    image: np.ndarray
+    image_id: str
+    labels: np.ndarray
+    lateral: np.ndarray | None = None
+    is_study: bool = False
+
+
+def add_laterals(
+    examples: Iterable[Example], image_ids: Iterable[str], laterals: Iterable[np.ndarray | None]
+) -> Iterator[Example]:
+    """Yields the examples as studies.
+
+    Args:
+        examples: those of some of the rows, in their order.
+        image_ids: IDs of all rows.
+        laterals: the second image of each row, or None.
+    """
+    remaining = zip(image_ids, laterals, strict=True)
+    for example in examples:
+        lateral = next(image for image_id, image in remaining if image_id == example.image_id)
+        yield example._replace(lateral=lateral, is_study=True)
+    collections.deque(remaining, maxlen=0)  # laterals of rows at the end that are not stored are checked, too
+
+
+def write_shard(path: Path, examples: Iterable[Example | tuple[np.ndarray, str, np.ndarray]]) -> None:
+    """Writes a TFRecord file of examples atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
-        for image, image_id, labels in examples:
-            writer.write(_serialize(image, image_id, labels))
+        for example in examples:
+            writer.write(_serialize(Example(*example)))
 
 
-def _serialize(image: np.ndarray, image_id: str, labels: np.ndarray) -> bytes:
+def _serialize(example: Example) -> bytes:
     def feature(data: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
 
     features = {
-        "picture": feature(image.tobytes()),
-        "image_id": feature(image_id.encode()),
-        "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels)),
+        "picture": feature(example.image.tobytes()),
+        "image_id": feature(example.image_id.encode()),
+        "labels": tf.train.Feature(float_list=tf.train.FloatList(value=example.labels)),
     }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(example.SerializeToString(deterministic=True))  # otherwise the order differs by process
+    if example.is_study:
+        features["lateral"] = feature(b"" if example.lateral is None else example.lateral.tobytes())
+    record = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(record.SerializeToString(deterministic=True))  # otherwise the order differs by process

@@ -70,6 +70,7 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
     columns = dataclasses.replace(found.columns, uncertain=layout.uncertain, covariates=layout.covariates)
     parsed = parse_rows(found.table, columns, found.name, found.blank, labels)
     images, excluded, counts = _list_images(files, burned_in)
+    images = images.drop(columns="study_id", errors="ignore")  # the tables name the studies
     rows, images = name_matching.match_images_to_rows(parsed.rows, images, found.name)
     rows = name_matching.without_rows_of(rows, excluded, images, found.name)
     ids = dict(zip(rows["image"], rows["image_id"], strict=True))
@@ -142,6 +143,7 @@ def read_padchest(files: Files, uri: str) -> Archive:
         view="Projection",
         sex="PatientSex_DICOM",
         separator="none",
+        study="StudyID" if "StudyID" in table else "",
     )
     return Archive(table.assign(Labels=labels, age=age, manufacturer=manufacturer), layout, name)
 
@@ -157,8 +159,8 @@ def read_mimic(files: Files, uri: str) -> Archive:
     )
     findings = labels.columns.difference(keys)
     table[findings] = table[findings].fillna("unknown")  # the study has no report
-    layout = TableLayout(image="dicom_id", patient="subject_id", view="ViewPosition")
-    return Archive(table.drop(columns="study_id").fillna(""), layout, name, blank=0.0)
+    layout = TableLayout(image="dicom_id", patient="subject_id", view="ViewPosition", study="study_id")
+    return Archive(table.fillna(""), layout, name, blank=0.0)
 
 
 def read_vindr(files: Files, uri: str) -> Archive:

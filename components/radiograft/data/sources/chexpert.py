@@ -47,7 +47,14 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
     official = {} if "test" in tables else {"train": "train_val", "validation": "test"}
     table = pd.concat([part.assign(split=official.get(split, split)) for split, part in tables.items()])
     table = table.reset_index(drop=True).fillna("")
-    columns = TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain, covariates=layout.covariates)
+    columns = TableLayout(
+        image="Path",
+        age="Age",
+        sex="Sex",
+        study="study",
+        uncertain=layout.uncertain,
+        covariates=layout.covariates,
+    )
     parsed = parse_rows(table, columns, "train.csv", blank=0.0, labels=[name for name in labels if name in FINDINGS])
     listed = listing.list_images(files.values())
     rows = parsed.rows.assign(image_id=parsed.rows["image"])
@@ -68,9 +75,19 @@ def _read_table(files: dict[str, storage.ObjectInfo], name: str) -> pd.DataFrame
     missing = [column for column in ("Path", *FINDINGS) if column not in table]
     if missing:
         raise ValueError(f"{name} must have CheXpert's columns; missing: {', '.join(missing)}")
-    table["Path"] = table["Path"].str.replace("\\", "/", regex=False)
+    return with_path_columns(table)
+
+
+def with_path_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds what the paths in a table of CheXpert say: patient, study and lateral view; the paths become relative.
+
+    Args:
+        table: text cells with `Path` and, if known, `AP/PA`.
+    """
+    table = table.assign(Path=table["Path"].str.replace("\\", "/", regex=False))
     parts = table["Path"].str.extract(PATH)
     table["Path"], table["patient"] = parts[0].fillna(table["Path"]), parts[1].fillna("")
+    table["study"] = parts[0].str.rpartition("/")[0].fillna("")
     lateral = table["Path"].str.contains("lateral")
     table["view"] = table.get("AP/PA", pd.Series("", table.index, dtype="string")).mask(lateral, "LATERAL")
     return table

@@ -27,7 +27,10 @@ from radiograft.imaging.dicom import Tags, UnsupportedDicomError, read_tags
 from radiograft.utils.errors import SensitiveValueError
 
 # Fields of TableLayout and the columns of tags that they replace.
-TAGS = {"patient": "patient_id", "view": "view", "age": "age", "sex": "sex", "manufacturer": "manufacturer"}
+TAGS = {
+    "patient": "patient_id", "view": "view", "age": "age", "sex": "sex", "manufacturer": "manufacturer",
+    "study": "study_id",
+}  # fmt: skip
 BURNED_IN = "patient identity burned into the pixels"
 TOO_LARGE = "larger than any radiograph"
 MIN_SHARE = 0.9  # of the files that name a body part; a dataset of several parts is left as it is
@@ -157,7 +160,8 @@ def radiographs(entries: Iterable[storage.ObjectInfo], refuse_burned_in: bool) -
     excluded = [exclusion([n for n, r in reasons.items() if r == reason], reason) for reason in set(reasons.values())]
     tags = pd.DataFrame([tags_by_name[path] for path in kept["path"]], columns=list(Tags._fields), dtype="string")
     tags["age"] = tags["age"].fillna("").map(age_in_years).astype("float64")
-    images = kept.join(tags[["patient_id", "instance_uid", "view", "sex", "age", "manufacturer", "laterality"]])
+    columns = ["patient_id", "instance_uid", "view", "sex", "age", "manufacturer", "laterality", "study_id"]
+    images = kept.join(tags[columns])
     counts = FileCounts(len(kinds), documents, 0, dict(sorted(ignored.items())))
     return listing.Listing(images, pd.concat([exclusion([], ""), *excluded]), counts)
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Ingest
-from radiograft.config.data import REGRESSION
+from radiograft.config.data import REGRESSION, STUDY
 from radiograft.data.sources import archives, chestxray14, chexpert, image_folder, listing, medmnist, table
 from radiograft.data.sources.base import Source, patient_ids
-from radiograft.data.synthetic.dataset import generate_phantom_files
+from radiograft.data.synthetic.dataset import STUDY_NAME, generate_phantom_files
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +37,25 @@ def read_archive(settings: Ingest) -> Source:
 def read_phantom(settings: Ingest) -> Source:
     """Reads the phantom dataset; generates it first if it is missing."""
     source = chestxray14.read(generate_phantom(settings), settings.findings(), settings.data_covariates)
-    return source._replace(notes=(SYNTHETIC, *source.notes))
+    study = source.rows["image_id"].str.extract(STUDY_NAME, expand=False)
+    return source._replace(rows=source.rows.assign(study_id=study), notes=(SYNTHETIC, *source.notes))
 
 
 def generate_phantom(settings: Ingest) -> str:
     """Writes a phantom dataset below the source unless it exists, and returns its URI.
 
-    The folder's name contains size and seed, so different datasets are never confused.
+    The folder's name contains size and seed, so different datasets are never confused. With `data_unit=study` most
+    studies also have a lateral image.
     """
-    patients, seed = settings.data_phantom_patients, settings.train_seed
-    uri = storage.join(settings.data_source, f"phantom-{patients}-patients-seed-{seed}")
+    patients, seed, laterals = settings.data_phantom_patients, settings.train_seed, settings.data_unit == STUDY
+    name = f"phantom-{patients}-patients-seed-{seed}{'-studies' if laterals else ''}"
+    uri = storage.join(settings.data_source, name)
     # The list is written last. A dataset of an older version without boxes is generated again.
     if all(storage.exists(storage.join(uri, name)) for name in (chestxray14.LISTS["test"], chestxray14.BOX_TABLE)):
         log.info("phantom dataset found at %s", uri)
         return uri
     log.info("generating a phantom dataset of %d patients in %s", patients, uri)
-    for number, (name, content) in enumerate(generate_phantom_files(patients, seed), 1):
+    for number, (name, content) in enumerate(generate_phantom_files(patients, seed, laterals=laterals), 1):
         storage.write_bytes(storage.join(uri, name), content)
         if number % 100 == 0:
             log.debug("%d files written", number)

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 FINDING = "finding:"  # prefix of findings' columns, whose names may clash with other columns
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
-COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer")
+PAIR_COLUMNS = ("frontal", "lateral")
+COLUMNS = ("image", "patient", "label", "view", "age", "sex", "split", "reader", "manufacturer", "study")
 
 
 def read(
@@ -63,7 +64,39 @@ def read(
     rows, images = name_matching.match_images_to_rows(table.rows, listed.images, name)
     rows = name_matching.without_rows_of(rows, listed.excluded, images, name)
     source = join_table(folder, rows, table.findings, images, numeric=numeric)
+    if layout.pairs:
+        source = _name_studies(source, f"{folder}/{layout.pairs}", listed.images["path"], images["image_id"])
     return source._replace(excluded=pd.concat([listed.excluded, source.excluded]), files=listed.files)
+
+
+def _name_studies(source: Source, uri: str, paths: pd.Series[str], image_ids: pd.Series[str]) -> Source:
+    """Adds the studies that a table of pairs names, each by its frontal image; other images keep their own.
+
+    Args:
+        source: the images.
+        uri: the table of pairs.
+        paths: path of each image below the folder.
+        image_ids: id of each image, as in `source`, in the order of `paths`.
+
+    Raises:
+        FileNotFoundError: the table does not exist.
+        ValueError: it lacks a column, names none of the images, or names an image twice.
+    """
+    name = posixpath.basename(uri)
+    pairs = table_io.read(name, storage.read_bytes(uri))
+    missing = [column for column in PAIR_COLUMNS if column not in pairs]
+    if missing:
+        raise ValueError(f"{name} must have the columns {', '.join(PAIR_COLUMNS)}; missing: {', '.join(missing)}")
+    named = pd.DataFrame({"image": pd.concat([pairs[column] for column in PAIR_COLUMNS], ignore_index=True)})
+    matched, images = name_matching.match_images_to_rows(named, pd.DataFrame({"path": paths}), name)
+    if repeated := int(matched["image_id"].duplicated().sum()):
+        raise ValueError(f"{name} must name each image once, got {repeated} images again: remove these pairs")
+    known = dict(zip(images["image_id"], image_ids, strict=True))
+    frontal, lateral = matched["image_id"].map(known).to_numpy().reshape(len(PAIR_COLUMNS), -1)
+    ids, own = source.rows["image_id"], source.rows.get("study_id", source.rows["image_id"])
+    study = ids.map(dict(zip(frontal, frontal, strict=True)) | dict(zip(lateral, frontal, strict=True)))
+    view = source.rows["view"].mask(source.rows["view"].isna() & ids.isin(lateral), "LATERAL")
+    return source._replace(rows=source.rows.assign(study_id=study.astype("string").fillna(own), view=view))
 
 
 def join_table(
@@ -133,7 +166,7 @@ def parse_rows(
         findings = _merge_findings(readings, _findings_in_text(_cells(table, layout, "label"), layout, labels))
         has_readers = layout.reader in table
         return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
-    named = [getattr(layout, field) for field in COLUMNS]
+    named = [column for field in COLUMNS if (column := getattr(layout, field))]
     other_columns = table.drop(columns=[*named, *parse_names(layout.covariates)], errors="ignore")
     findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
     label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
@@ -197,6 +230,8 @@ def _read_rows(table: pd.DataFrame, layout: TableLayout, name: str) -> pd.DataFr
     rows = rows.join(base.covariate_cells(table, layout.covariates, name))
     if layout.manufacturer in table:
         rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
+    if layout.study:
+        rows["study_id"] = cells("study").mask(lambda text: text == "")
     return rows
 
 
@@ -237,7 +272,7 @@ def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
     for field in COLUMNS:
         column = getattr(layout, field)
         matches = table.columns[folded == fold_case(column)]
-        if column not in table and len(matches) == 1:
+        if column and column not in table and len(matches) == 1:
             spelled[field] = str(matches[0])
     return dataclasses.replace(layout, **spelled)
 

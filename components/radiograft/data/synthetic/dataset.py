@@ -1,4 +1,4 @@
-"""The `phantom` dataset: synthetic frontal chest radiographs in NIH ChestX-ray14's layout, for demos and tests.
+"""The `phantom` dataset: synthetic chest radiographs in NIH ChestX-ray14's layout, for demos and tests.
 
 Findings are caricatures. Metrics on them show that the pipeline works and say nothing about patients.
 """
@@ -6,7 +6,7 @@ Findings are caricatures. Metrics on them show that the pipeline works and say n
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,12 +15,15 @@ from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.data.sources import chestxray14
 from radiograft.data.synthetic.anatomy import Body, Chest, blur, draw_chest, grow_body
 from radiograft.data.synthetic.findings import Box, draw_findings, pose
+from radiograft.data.synthetic.lateral import VIEW, draw_lateral
 
 TABLE = "Data_Entry_2017_v2020.csv"
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
+STUDY_NAME = r"^(\d+_\d+)"  # start of an image's name, which its frontal and lateral image share
+LATERAL_STUDIES = 0.8  # fraction of studies with a lateral image, if these are drawn
 MIN_SIZE = 64  # pixels; in smaller images, ribs and nodules are thinner than a pixel
 
 LABEL_NOISE = 0.04  # fraction of images whose labels have one finding too many or too few
@@ -75,7 +78,7 @@ class Visit:
     @property
     def image_index(self) -> str:
         """File name of the image."""
-        return f"{self.patient:08d}_{self.follow_up:03d}.png"
+        return f"{self.patient:08d}_{self.follow_up:03d}{'_lateral' if self.view == VIEW else ''}.png"
 
     def row(self) -> tuple[object, ...]:
         """Returns the cells of the table row in the order of `HEADER`."""
@@ -85,7 +88,9 @@ class Visit:
         return self.image_index, labels, self.follow_up, *person, width, height, spacing, spacing
 
 
-def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterator[tuple[str, bytes]]:
+def generate_phantom_files(
+    patients: int, seed: int, size: int = 256, *, laterals: bool = False, only_lateral: Iterable[str] = ()
+) -> Iterator[tuple[str, bytes]]:
     """Yields (path, content) of the files of a dataset in NIH's layout: images, then boxes, table and split lists.
 
     An image depends only on seed, patient, follow-up and size, not on the number of patients. Equal arguments give
@@ -96,6 +101,8 @@ def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterato
             of the seeds.
         seed: random seed, 0 or more.
         size: width and height of the 8-bit grayscale PNG files in pixels.
+        laterals: whether 80% of the studies also have a lateral image. It does not change the frontal images.
+        only_lateral: findings that frontal images do not show although they are labeled.
 
     Raises:
         ValueError: patients below 1, seed below 0 or size below 64.
@@ -103,7 +110,7 @@ def generate_phantom_files(patients: int, seed: int, size: int = 256) -> Iterato
     for name, value, minimum in (("patients", patients, 1), ("seed", seed, 0), ("size", size, MIN_SIZE)):
         if value < minimum:
             raise ValueError(f"{name} of the phantom must be at least {minimum}, got {value}")
-    return _generate_files(patients, seed, size)
+    return _generate_files(patients, seed, size, laterals, frozenset(only_lateral))
 
 
 def visits_of(patient: int, seed: int) -> tuple[Body, list[Visit]]:
@@ -133,23 +140,34 @@ def draw_image(body: Body, visit: Visit, seed: int, size: int) -> tuple[Image.Im
     return film, boxes
 
 
-def _generate_files(patients: int, seed: int, size: int) -> Iterator[tuple[str, bytes]]:
+def _generate_files(
+    patients: int, seed: int, size: int, laterals: bool, only_lateral: frozenset[str]
+) -> Iterator[tuple[str, bytes]]:
     visits: list[Visit] = []
     box_rows: list[tuple[object, ...]] = []
     for patient in range(1, patients + 1):
         body, patient_visits = visits_of(patient, seed)
         for visit in patient_visits:
-            png = io.BytesIO()
-            film, boxes = draw_image(body, visit, seed, size)
-            film.save(png, "PNG", compress_level=1)
-            yield f"images_001/images/{visit.image_index}", png.getvalue()
+            shown = replace(visit, findings=visit.findings - only_lateral)
+            film, boxes = draw_image(body, shown, seed, size)
+            yield _image_file(visit, film)
             box_rows += _box_rows(visit, boxes)
-        visits += patient_visits
+            visits.append(visit)
+            rng = np.random.default_rng([seed, patient, visit.follow_up, 1])
+            if laterals and rng.random() < LATERAL_STUDIES:
+                visits.append(replace(visit, view=VIEW))
+                yield _image_file(visits[-1], draw_lateral(body, visit.findings, rng, size))
     yield chestxray14.BOX_TABLE, _csv(",".join(chestxray14.BOX_HEADER) + ",,,", box_rows)
     yield TABLE, _csv(HEADER, (visit.row() for visit in visits))
     for name, tested in (("train_val_list.txt", False), ("test_list.txt", True)):
         listed = (visit.image_index for visit in visits if visit.tested is tested)
         yield name, "\n".join(listed).encode()  # without a final newline, as in NIH's files
+
+
+def _image_file(visit: Visit, film: Image.Image) -> tuple[str, bytes]:
+    png = io.BytesIO()
+    film.save(png, "PNG", compress_level=1)
+    return f"images_001/images/{visit.image_index}", png.getvalue()
 
 
 def _box_rows(visit: Visit, boxes: Mapping[str, Box]) -> Iterator[tuple[object, ...]]:

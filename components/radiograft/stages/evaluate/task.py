@@ -13,7 +13,7 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.drift.reference import EmbeddingModel
-from radiograft.evaluation import champion, out_of_distribution, promotion_gate, regression_gate
+from radiograft.evaluation import champion, out_of_distribution, promotion_gate, regression_gate, view_comparison
 from radiograft.evaluation.predictions import (
     BATCH_SIZE,
     PUBLISHED,
@@ -36,7 +36,7 @@ from radiograft.stages.evaluate.kfp_metrics import KfpMetrics, kfp_metrics
 from radiograft.stages.evaluate.report import build_report
 from radiograft.storage import checksums
 from radiograft.training import devices
-from radiograft.training.datasets import with_patient_data
+from radiograft.training.datasets import with_patient_data, with_views
 
 
 def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, report: Path, logs: Path) -> KfpMetrics:
@@ -57,7 +57,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     spec, strategy = ModelSpec.read(inputs.model), devices.distribution_strategy()
     data = with_patient_data(Shards.read(inputs.shards), spec.covariates)
     predictors = load_predictors(inputs, strategy)
-    predictions = predict_splits(predictors, data)
+    predictions = predict_splits(predictors, with_views(data, spec.lateral))
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
     model = predictors[PUBLISHED].model
@@ -83,6 +83,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
             *(out_of_distribution.flag_warnings(flag) if flag else []),
         ],
     )
+    if views := view_comparison.compare_views(model, strategy, data, settings):
+        results["views"] = views
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     sections = [*explanations.sections(), drift_section, *([out_of_distribution.flag_section(flag)] if flag else [])]

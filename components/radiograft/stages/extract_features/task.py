@@ -14,14 +14,15 @@ from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
 from radiograft.config.data import REGRESSION
-from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, LAST_LAYER, split_feature_layers
+from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, FRONTAL_LATERAL, LAST_LAYER, split_feature_layers
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
+from radiograft.imaging.views import LATERAL
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone, read_normalization
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
-from radiograft.models.feature_layers import named_layers, pooled_parts
+from radiograft.models.feature_layers import named_layers
 from radiograft.models.graph import further_inputs
 from radiograft.models.heads import (
     attach_classifier,
@@ -30,13 +31,27 @@ from radiograft.models.heads import (
     build_patient_input,
     head_layers,
 )
+from radiograft.models.lateral import MISSING_VECTOR, add_lateral, view_parts
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TargetScale
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
-from radiograft.training.datasets import data_from_activations, fit_batch_size, fit_covariates, with_patient_data
-from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
+from radiograft.training.datasets import (
+    check_laterals,
+    data_from_activations,
+    fit_batch_size,
+    fit_covariates,
+    with_patient_data,
+    with_views,
+)
+from radiograft.training.feature_extraction import (
+    FITTED_SPLITS,
+    RANDOM_PREDICTIONS,
+    FeatureSet,
+    extract_features,
+    has_lateral_image,
+)
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
@@ -65,6 +80,8 @@ def run(
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     covariates = fit_covariates(data, settings.patient_data())
     data = with_patient_data(data, covariates)
+    has_lateral = settings.model_views == FRONTAL_LATERAL
+    check_laterals(data, has_lateral)
     with strategy.scope():
         extraction = _extract(settings, data, strategy, features, checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
@@ -93,6 +110,7 @@ def run(
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
         scales=_scales(data),
+        lateral=has_lateral,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     record_settings(model, settings, shards_folder)
@@ -144,7 +162,14 @@ def _extract(
             check_tap(spec, name)
         layers = named_layers(settings.model_feature_layer, spec.taps)
         _build_extractor(backbone, spec, layers, settings.model_cut_off)
-    return extract_features(backbone, spec.taps, data, settings.train_batch_size, strategy, folder, checkpoints)
+
+    def extract(images: Shards, folder: Path) -> FeatureSet:
+        return extract_features(backbone, spec.taps, images, settings.train_batch_size, strategy, folder, checkpoints)
+
+    frontal = extract(data, folder)
+    if settings.model_views != FRONTAL_LATERAL:
+        return frontal
+    return dataclasses.replace(frontal, lateral=extract(dataclasses.replace(data, roles=(LATERAL,)), folder / LATERAL))
 
 
 def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layers: Sequence[str], cut_off: str) -> keras.Model:
@@ -190,6 +215,9 @@ def _fit(
     extractor = _build_extractor(extraction.backbone, backbone_spec, layers, settings.model_cut_off)
     if len(layers) > 1:
         extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
+    if extraction.lateral is not None:
+        present = has_lateral_image(data, "train")
+        extractor = add_lateral(extractor, extraction.lateral.scales(layers, present) if len(layers) > 1 else None)
     training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     task = get_task(data.task, data.labels, _scales(data))
@@ -212,13 +240,12 @@ def _fit(
         epochs=settings.train_feature_epochs,
         patience=settings.train_patience,
         logs=logs,
-        head=head_layers(classifier),
+        head=(*head_layers(classifier), *([MISSING_VECTOR] if extraction.lateral else [])),
         task=task,
         monitor=get_monitor(settings.train_monitor),
     )
     network = attach_classifier(extractor, classifier, patient)
-    pooled = pooled_parts(network, DEFAULT_NAMES.pooling)
-    trained = keras.Model([*pooled, *further_inputs(network)], network.output, name="classifier")
+    trained = keras.Model([*view_parts(network), *further_inputs(network)], network.output, name="classifier")
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
@@ -250,7 +277,7 @@ def _random_baseline(
     folder = features / "random_weights"
     extraction = _extract(settings, data, strategy, folder, checkpoints, random_weights=True)
     network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
-    batches = data.inputs("validation", settings.train_batch_size)
+    batches = with_views(data, extraction.lateral is not None).inputs("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(batches)
     predictions = prediction_frame(data.split("validation"), data.labels, scores)
     predictions.to_parquet(features / RANDOM_PREDICTIONS, index=False)

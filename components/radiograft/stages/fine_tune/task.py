@@ -23,7 +23,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import fit_batch_size, with_patient_data
+from radiograft.training.datasets import fit_batch_size, with_patient_data, with_views
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
@@ -51,7 +51,7 @@ def run(
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     spec = ModelSpec.read(start)
-    data = with_patient_data(data, spec.covariates)
+    data = with_views(with_patient_data(data, spec.covariates), spec.lateral)
     config = TrainConfig(
         name="fine tuning",
         optimizer=settings.train_optimizer,

@@ -14,7 +14,7 @@ from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
-from radiograft.data import change_detection, splits, tasks
+from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,
     check_classes,
@@ -95,7 +95,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             check_known_labels(labels, set(map(str, source.findings)) - alone)
     check_covariate_columns(source.rows, settings.covariates(), settings.data_format)
     source, agreement = readers.merge_readings(source._replace(rows=type_covariates(source.rows)), settings)
-    source = without_refuted_boxes(source)
+    source = studies.group_images(without_refuted_boxes(source), settings)
     if settings.deidentifies():
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
@@ -166,8 +166,10 @@ def select_rows(rows: pd.DataFrame, findings: pd.DataFrame, settings: Ingest, da
         columns = [label_column(label) for label in labels]
         rows[columns] = tasks.exclude_other_classes(rows[columns])
     rows = data_filter.apply(rows, row_checks.check_rows(rows, _classes(findings.loc[rows.index], settings), settings))
-    rows = data_filter.apply(rows, row_checks.find_contradictory_copies(rows, labels, settings.data_task))
-    rows = data_filter.apply(rows, row_checks.find_exact_duplicates(rows))
+    images = studies.images_of(rows)
+    kept = data_filter.apply(images, row_checks.find_contradictory_copies(images, labels, settings.data_task))
+    kept = data_filter.apply(kept, row_checks.find_exact_duplicates(kept))
+    rows = studies.keep_images(rows, kept)
     data_filter.raise_on_failures()
     return rows
 

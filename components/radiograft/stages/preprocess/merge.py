@@ -18,8 +18,16 @@ from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.config.data import REGRESSION
 from radiograft.config.data_policy import NEAR_DUPLICATE, REPORT
-from radiograft.data import color, gray_range
-from radiograft.data.catalog import CORNERS, SPLITS, Catalog, check_classes, count_splits, summarize_exclusions
+from radiograft.data import color, gray_range, studies
+from radiograft.data.catalog import (
+    CORNERS,
+    SPLITS,
+    Catalog,
+    check_classes,
+    count_images,
+    count_splits,
+    summarize_exclusions,
+)
 from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
@@ -48,17 +56,17 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     shards = plan_shards(catalog.rows)
     paths = [_find_shard(shard.name, parts) for shard in shards]
     rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
-    statuses = row_status.read(path.with_suffix(row_status.SUFFIX) for path in paths)
-    if list(statuses["image_id"]) != list(rows["image_id"]):
+    images, statuses = studies.images_of(rows), _read_statuses(shards, paths)
+    if list(statuses["image_id"]) != list(images["image_id"]):
         raise ValueError("the parts must be made from this catalog, got parts with other images; run preprocess again")
     data_filter = DataFilter(settings.policy())
     # Near-equal images of a patient may differ in a number, such as the age.
     labels = () if catalog.task == REGRESSION else catalog.labels
-    kept = _apply_policy(rows, statuses, labels, data_filter)
+    kept = studies.keep_images(rows, _apply_policy(images, statuses, labels, data_filter))
     _log_counts(rows, kept)
     data_filter.raise_on_failures()
     output.mkdir(parents=True, exist_ok=True)
-    _copy_images(shards, paths, statuses["stored"], rows.index.isin(kept.index), output)
+    _copy_images(shards, paths, statuses["stored"][: len(rows)], rows.index.isin(kept.index), output)
     record_settings(output, settings, catalog_folder)
     kept = kept.assign(height=statuses["height"], width=statuses["width"])
     is_colored = statuses["mode"].str.endswith(color.IN_COLOR)
@@ -79,6 +87,14 @@ def _find_shard(name: str, parts: Sequence[Path]) -> Path:
     if len(paths) != 1:
         raise ValueError(f"exactly one part must hold {name}, got {len(paths)} of {len(parts)}; run preprocess again")
     return paths[0]
+
+
+def _read_statuses(shards: Sequence[Shard], paths: Sequence[Path]) -> pd.DataFrame:
+    """Returns the status of each image of all shards, in the order of `studies.images_of`."""
+    parts = [row_status.read([path.with_suffix(row_status.SUFFIX)]) for path in paths]
+    frontal = [part[: len(shard.rows)] for shard, part in zip(shards, parts, strict=True)]
+    lateral = [part[len(shard.rows) :] for shard, part in zip(shards, parts, strict=True)]
+    return pd.concat([*frontal, *lateral], ignore_index=True)
 
 
 def _read_common(parts: Sequence[Path], file: str) -> Any:
@@ -180,7 +196,7 @@ def _describe(
         "excluded": summarize_exclusions(excluded),
         "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
-        "files": count_files(catalog.files, len(rows), excluded),
+        "files": count_files(catalog.files, count_images(rows), excluded),
     }
     _record_defects(catalog, rows, data_filter, excluded, totals, output)
     boxes = _boxes_of_inputs(catalog.boxes, rows, target)

@@ -16,14 +16,14 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config import Preprocess
-from radiograft.config.data_policy import COLOR, REPORT, DataPolicy
-from radiograft.data import color, gray_range
+from radiograft.config.data_policy import COLOR, INVERTED, REPORT, DataPolicy
+from radiograft.data import color, gray_range, studies
 from radiograft.data.catalog import Catalog, label_column
-from radiograft.data.image_loader import LoadedImage, decode_rows
+from radiograft.data.image_loader import LoadedImage, decode_in_order, decode_rows
 from radiograft.data.quality.image_checks import check_image
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
-from radiograft.data.shards.dataset import write_shard
+from radiograft.data.shards.dataset import Example, add_laterals, write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
 from radiograft.data.shards.row_status import RowStatus
 from radiograft.imaging.geometry import GRAY, ImageInput, without_borders
@@ -65,7 +65,7 @@ def preprocess_share(
     all_shards = plan_shards(catalog.rows)
     own_shards = shards_of_worker(all_shards, worker, settings.preprocess_workers)
     sample = color.ColorSample() if settings.channels() else color.sample_colors(catalog.rows)
-    target = choose_input(settings, catalog.rows, settings.channels() or sample.channels)
+    target = choose_input(settings, studies.images_of(catalog.rows), settings.channels() or sample.channels)
     policy = dataclasses.asdict(settings.policy())
     finished = FinishedShards.open(part, kept, layout_digest(all_shards), catalog.labels, target, policy)
     (part / gray_range.FILE).write_text(json.dumps(target.gray_range))
@@ -102,11 +102,15 @@ def _write_shards(
     decoded = decode_rows(rows, target)
     for done, shard in enumerate(shards, 1):
         truth = shard.rows[[label_column(label) for label in labels]].to_numpy("float32")
-        statuses: list[RowStatus] = []
+        statuses, lateral_statuses = list[RowStatus](), list[RowStatus]()
         images = itertools.islice(decoded, len(truth))
         examples = _select_examples(shard.rows["image_id"], truth, images, policy, target, statuses)
+        if "lateral" in shard.rows:
+            laterals = _select_laterals(shard.rows, policy, target, lateral_statuses)
+            examples = add_laterals(examples, shard.rows["image_id"], laterals)
         write_shard(finished.folder / (shard.name + RECORDS_SUFFIX), examples)
-        row_status.write(finished.folder / (shard.name + row_status.SUFFIX), shard.rows["image_id"], statuses)
+        image_ids, all_statuses = studies.images_of(shard.rows)["image_id"], statuses + lateral_statuses
+        row_status.write(finished.folder / (shard.name + row_status.SUFFIX), image_ids, all_statuses)
         finished.copy(shard.name)
         log.debug("%s: %d of %d shards", _split_of(shard), done, len(shards))
 
@@ -118,7 +122,7 @@ def _select_examples(
     policy: DataPolicy,
     target: ImageInput,
     statuses: list[RowStatus],
-) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
+) -> Iterator[Example]:
     """Yields the examples to store in a shard, and appends the status of each row to `statuses`."""
     for image_id, labels, loaded in zip(image_ids, truth, decoded, strict=True):
         status = check_loaded_image(loaded, policy, target)
@@ -126,16 +130,40 @@ def _select_examples(
         if status.look is None or loaded.image is None:
             log.warning("  excluded %s: %s", image_id, status.reasons[0])
         else:
-            yield loaded.image, image_id, labels
+            yield Example(loaded.image, image_id, labels)
 
 
-def check_loaded_image(decoded: LoadedImage, policy: DataPolicy, target: ImageInput) -> RowStatus:
+def _select_laterals(
+    rows: pd.DataFrame, policy: DataPolicy, target: ImageInput, statuses: list[RowStatus]
+) -> Iterator[np.ndarray | None]:
+    """Yields the lateral image of each row, None without a usable one, and appends the status of each image.
+
+    The check for inverted images, which knows frontal radiographs, does not apply.
+    """
+    second = studies.images_of(rows)[len(rows) :]
+    loaded = decode_in_order(second, target)
+    for lateral_id in rows["lateral_id"].mask(rows["lateral"].isna()):
+        if pd.isna(lateral_id):
+            yield None
+            continue
+        image = next(loaded)
+        status = check_loaded_image(image, policy, target, is_frontal=False)
+        statuses.append(status)
+        if status.look is None:
+            log.warning("  excluded %s: %s", lateral_id, status.reasons[0])
+        yield None if status.look is None else image.image
+
+
+def check_loaded_image(
+    decoded: LoadedImage, policy: DataPolicy, target: ImageInput, *, is_frontal: bool = True
+) -> RowStatus:
     """Checks a loaded image and applies the data policy to its defects."""
     mode = f"{decoded.mode}{color.IN_COLOR}" if decoded.in_color else decoded.mode
     if decoded.image is None:
         return RowStatus(mode, (decoded.reason,))
     check = check_image(without_borders(decoded.image, decoded.height, decoded.width, target))
-    flaws = (*check.flaws, COLOR) if decoded.in_color and target.channels == GRAY else check.flaws
+    found = tuple(flaw for flaw in check.flaws if is_frontal or flaw != INVERTED)
+    flaws = (*found, COLOR) if decoded.in_color and target.channels == GRAY else found
     for flaw in flaws:
         if policy.treatment(flaw) != REPORT:
             return RowStatus(mode, (flaw,))

@@ -1,0 +1,108 @@
+"""All stages on studies of the phantom whose findings the frontal image does not show."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import pandas as pd
+import pytest
+
+from radiograft import backbones
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess
+from radiograft.data.synthetic.dataset import generate_phantom_files
+from radiograft.data.synthetic.lateral import DRAW
+from radiograft.evaluation.backbone_comparison import compare_mean_aurocs
+from radiograft.stages.evaluate import task as evaluate
+from radiograft.stages.ingest import task as ingest
+from radiograft.stages.preprocess import task as preprocess
+from tests.helpers.nih_source import put
+from tests.helpers.stages import run_extract_features, run_fine_tune
+
+PATIENTS, SIZE = 240, 64
+LABEL = "Pneumonia"
+SAMPLES, SEED = 500, 0
+
+
+def small_network(include_top: bool, weights: None, input_tensor: keras.KerasTensor) -> keras.Model:
+    """Four convolutions in place of EfficientNet-Lite0."""
+    assert not include_top
+    assert weights is None
+    outputs = input_tensor
+    for name, filters in (("first_conv", 8), ("second_conv", 16), ("third_conv", 16), ("top_conv", 24)):
+        conv = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu", name=name)
+        outputs = conv(outputs)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), outputs)
+
+
+class Runs(NamedTuple):
+    """Test predictions of a network for frontal images and of one for both, and the results of the latter."""
+
+    frontal: pd.DataFrame
+    both: pd.DataFrame
+    results: dict
+    report: str
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("dual_view")
+    place = folder / "data" / f"phantom-{PATIENTS}-patients-seed-{SEED}-studies"
+    put(dict(generate_phantom_files(PATIENTS, SEED, SIZE, laterals=True, only_lateral=DRAW)), str(place))
+    settings = Ingest(
+        data_format="phantom", data_source=str(folder / "data"), data_phantom_patients=PATIENTS, data_unit="study",
+        data_labels=LABEL, train_seed=SEED,
+    )  # fmt: skip
+    ingest.run(settings, folder / "catalog")
+    preprocess.run(Preprocess(image_size=SIZE, image_augmentation="none"), folder / "catalog", folder / "shards")
+    small = dataclasses.replace(
+        backbones.get_backbone("efficientnet_lite0"),
+        build=small_network, cut_offs=("first_conv", "top_conv"), taps=("top_conv",),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbones._backbones(), "efficientnet_lite0", small)
+        evaluated = {views: _run(folder / views, folder / "shards", views) for views in ("frontal", "frontal_lateral")}
+    frontal, both = (
+        frame[(frame["split"] == "test") & (frame["strategy"] == "fine_tuning")]
+        for frame in (pd.read_parquet(output / "predictions.parquet") for output in evaluated.values())
+    )
+    output = evaluated["frontal_lateral"]
+    report = (output.parent / "report.html").read_text()
+    return Runs(frontal, both, json.loads((output / "metrics.json").read_text()), report)
+
+
+def _run(folder: Path, shards: Path, views: str) -> Path:
+    """Trains and evaluates a network; returns the folder of the evaluation."""
+    extract = ExtractFeatures(
+        model_backbone="efficientnet_lite0", model_weights="none", model_cut_off="first_conv", model_dense_units=0,
+        model_views=views, model_dropout=0.0, train_batch_size=16, train_feature_epochs=1, train_seed=SEED,
+    )  # fmt: skip
+    tune = FineTune(
+        model_cut_off="first_conv", train_batch_size=16, train_fine_tune_epochs=15, train_patience=15,
+        train_fine_tune_learning_rate=3e-3, train_seed=SEED, train_cached_augmentations=1,
+    )  # fmt: skip
+    start = run_extract_features(extract, shards, folder / "extract_features")
+    tuned = run_fine_tune(tune, shards, start.model, folder / "fine_tune")
+    inputs = evaluate.EvaluateInputs(shards, start.features, start.model, tuned.model)
+    settings = Evaluate(publish_registry=str(folder / "registry"), evaluate_bootstrap_samples=SAMPLES)
+    evaluate.run(settings, inputs, "a-run", folder / "evaluation", folder / "report.html", folder / "logs")
+    return folder / "evaluation"
+
+
+def test_dual_view_gains_over_the_frontal_image_and_shuffled_laterals_do_not(runs: Runs) -> None:
+    models = [runs.both, runs.frontal]
+    gain = compare_mean_aurocs(models, [LABEL], SAMPLES, SEED)["difference"]
+    assert gain["low"] > 0
+    views = runs.results["views"]
+    assert views["minus_shuffled"]["low"] > 0
+    assert views["minus_frontal"]["low"] > 0
+    assert views["shuffled"]["low"] < 0.5 < views["shuffled"]["high"]
+
+
+def test_report_shows_the_control_and_results_by_number_of_images(runs: Runs) -> None:
+    assert "Contribution of the lateral image" in runs.report
+    groups = [group["group"] for group in runs.results["subgroups"] if group["variable"] == "images"]
+    assert groups == ["frontal and lateral", "frontal only"]
