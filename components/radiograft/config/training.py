@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.backbones.packages import PACKAGES
@@ -18,6 +19,8 @@ AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
 WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
 NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA = "average", "max", "lse", "lse_lba", "noisy_or", "csra"
+POOLINGS = (AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA)  # values of model_pooling
 NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
@@ -59,6 +62,20 @@ def split_feature_layers(text: str) -> list[str]:
             f"model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got {text!r}"
         )
     return names
+
+
+class MapPooling(NamedTuple):
+    """How a head pools the positions of the last activation.
+
+    Attributes:
+        kind: one of POOLINGS.
+        sharpness: r of `lse`, and its lower bound for `lse_lba`.
+        attention: weight of the attention of `csra`.
+    """
+
+    kind: str
+    sharpness: float = 1.0
+    attention: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +166,23 @@ class ExtractFeatures(Training):
         30, "Maximum number of epochs of feature extraction.", unit="epochs", low=1, high=10_000
     )
     train_feature_learning_rate: float = setting(1e-3, "Learning rate of feature extraction.", low=1e-8, high=1.0)
+    model_pooling: str = setting(
+        AVERAGE,
+        "How the classifier pools positions: `average` pools features; the others pool a class map, which localizes: "
+        "its maximum (`max`), log-sum-exp (`lse`), the same with a learned r for each label (`lse_lba`), `noisy_or`, "
+        "or residual attention (`csra`).",
+        choices=POOLINGS,
+    )
+    model_pooling_sharpness: float = setting(
+        10.0,
+        "r of `lse`, and its lower bound for `lse_lba`: small values are near the mean of the class map, large ones "
+        "near its maximum.",
+        low=0.001,
+        high=1000.0,
+    )
+    model_pooling_attention: float = setting(
+        0.1, "Weight of the attention of `csra`, relative to the mean of the class map.", low=0.0, high=10.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,6 +190,10 @@ class ExtractFeatures(Training):
         split_feature_layers(self.model_feature_layer)
         self.feature_reductions()
         self._check_cut_off()
+
+    def pooling(self) -> MapPooling:
+        """Returns how the classifier pools positions."""
+        return MapPooling(self.model_pooling, self.model_pooling_sharpness, self.model_pooling_attention)
 
     def feature_reductions(self) -> list[str]:
         """Returns the parsed `model_feature_reduction`.

@@ -30,6 +30,7 @@ class Explanations(NamedTuple):
         localization: None if no boxes are annotated.
         errors: errors between exclusive classes, the most frequent first; None if the labels are independent.
         pairs: figures of the most frequent of them.
+        has_class_map: whether the head pools a class map.
     """
 
     labels: tuple[str, ...]
@@ -37,6 +38,7 @@ class Explanations(NamedTuple):
     localization: Localization | None
     errors: Sequence[ErrorPair] | None = None
     pairs: Sequence[PairFigures] = ()
+    has_class_map: bool = False
 
     def sections(self) -> list[ReportSection]:
         """Returns the report sections: error analysis, and explanations with localization scores."""
@@ -73,8 +75,9 @@ def explain_predictions(
     decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
     figures = draw_gallery(data, "test", test, decisions, heat_maps)
     localization = localize(data, heat_maps, samples, seed)
+    explanations = Explanations(data.labels, figures, localization, has_class_map=bool(spec.tensors.class_map))
     if not spec.is_exclusive:
-        return Explanations(data.labels, figures, localization)
+        return explanations
     errors = find_errors(test, data.labels)
     without_errors = [label._replace(worst={}) for label in figures]  # the pairs of classes show them
-    return Explanations(data.labels, without_errors, localization, errors, draw_errors(data, "test", errors))
+    return explanations._replace(figures=without_errors, errors=errors, pairs=draw_errors(data, "test", errors))

@@ -8,7 +8,7 @@ import keras
 
 from radiograft.models import variables
 from radiograft.models.feature_layers import feature_parts, joining_layers
-from radiograft.models.graph import upstream_layers
+from radiograft.models.graph import downstream_layers, upstream_layers
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
 STANDARDIZATION_EPSILON = 1e-12  # the variances have a lower bound of their own
@@ -121,8 +121,8 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
     Returns:
         The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
-    float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
-    float32.add(names.probabilities)
+    end = downstream_layers(network, names.class_map) if names.class_map else joining_layers(network, names.pooling)
+    float32 = upstream_layers(network, names.normalized) | end | {names.probabilities}
 
     def policy(layer: keras.Layer) -> str:
         return "float32" if layer.name in float32 else str(keras.config.dtype_policy().name)

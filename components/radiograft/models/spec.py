@@ -14,6 +14,7 @@ from typing import Any, Self
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
+from radiograft.config.training import AVERAGE, POOLINGS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
@@ -41,14 +42,17 @@ class TensorNames:
         image: the input.
         normalized: the input of the backbone; all layers up to it compute in float32.
         pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
-            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
+            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest. If the head pools a
+            class map, this is the first layer of the head, see `radiograft.models.feature_layers.pooled_features`.
         probabilities: the last layer, whose activation converts logits to probabilities.
+        class_map: the logits of the labels at each position; empty if the head has none.
     """
 
     image: str = "picture"
     normalized: str = "normalised"
     pooling: str = "pooled"
     probabilities: str = "probabilities"
+    class_map: str = ""
 
 
 DEFAULT_NAMES = TensorNames()  # of all networks that this package builds
@@ -74,6 +78,7 @@ class ModelSpec:
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
         task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
+        pooling: how the head pools positions, see `ExtractFeatures.model_pooling`.
     """
 
     image_size: int
@@ -90,6 +95,7 @@ class ModelSpec:
     normalization: Normalization | None = None
     task: str = MULTILABEL
     channels: int = GRAY
+    pooling: str = AVERAGE
 
     @property
     def is_exclusive(self) -> bool:
@@ -169,6 +175,7 @@ class ModelSpec:
         known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["pooling"] = values.get("pooling", AVERAGE)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
@@ -186,6 +193,8 @@ class ModelSpec:
             raise ValueError(f"labels must be names, got {self.labels}")
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

@@ -136,12 +136,16 @@ class Score(TypedDict):
 
 
 class LabelLocalization(TypedDict):
-    """Scores of one label: map -> measure (`iou`, `iobb`) -> one score per overlap."""
+    """Scores of one label: map -> measure (`iou`, `iobb`) -> one score per overlap.
+
+    `pointing` is the score of the pointing game by map; older versions lack it.
+    """
 
     n_images: int
     n_patients: int
     n_boxes: int
     maps: dict[str, dict[str, list[Score]]]
+    pointing: NotRequired[dict[str, Estimate]]
 
 
 class Localization(TypedDict):

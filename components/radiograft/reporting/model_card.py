@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from radiograft.config.training import AVERAGE
 from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
@@ -63,6 +64,7 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
     return _items(
         {
             "Network [22]": f"{spec.backbone}, one probability for each of {', '.join(spec.labels)}",
+            "Pooling [22]": "" if spec.pooling == AVERAGE else f"class map, pooled by {spec.pooling}",
             "Task": spec.task,
             "Input": _tensors(spec.inputs),
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),

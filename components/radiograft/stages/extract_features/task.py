@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,16 +15,17 @@ import tensorflow as tf
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
-from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, LAST_LAYER, split_feature_layers
+from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, AVERAGE, LAST_LAYER, split_feature_layers
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone, read_normalization
+from radiograft.models.class_maps import CLASS_MAP, build_class_map_classifier
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
-from radiograft.models.feature_layers import named_layers, pooled_parts
+from radiograft.models.feature_layers import last_activation, named_layers, pooled_parts
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor, head_layers
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import DEFAULT_NAMES, ModelSpec
+from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
@@ -53,8 +56,8 @@ def run(
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
-    with strategy.scope():
-        extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
+    with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
+        extraction = _extract(settings, settings.model_weights, data, strategy, features, Path(scratch), checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
@@ -65,7 +68,7 @@ def run(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
         if settings.model_random_baseline:
-            _random_baseline(settings, layers, data, strategy, features, logs, checkpoints)
+            _random_baseline(settings, layers, data, strategy, features, logs, Path(scratch), checkpoints)
     spec = ModelSpec(
         image_size=data.image_size,
         labels=data.labels,
@@ -74,6 +77,8 @@ def run(
         cut_off="",
         strategy="feature_extraction",
         head=head,
+        tensors=_tensor_names(settings, head),
+        pooling=settings.model_pooling,
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
         task=data.task,
@@ -84,6 +89,12 @@ def run(
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _tensor_names(settings: ExtractFeatures, head: Sequence[str]) -> TensorNames:
+    if settings.model_pooling == AVERAGE:
+        return DEFAULT_NAMES
+    return dataclasses.replace(DEFAULT_NAMES, pooling=head[0], class_map=CLASS_MAP)
 
 
 def _write_curves(
@@ -108,9 +119,13 @@ def _extract(
     data: Shards,
     strategy: tf.distribute.Strategy,
     folder: Path,
+    scratch: Path,
     checkpoints: Checkpoints,
 ) -> FeatureSet:
-    """Checks the settings and extracts the features of all tapped layers from a backbone with these weights."""
+    """Checks the settings and extracts the features of all tapped layers from a backbone with these weights.
+
+    For a head over the class map, the last activation is kept in a folder of `scratch`.
+    """
     backbone = build_backbone(
         settings.model_backbone,
         weights,
@@ -126,7 +141,8 @@ def _extract(
             check_tap(spec, name)
         layers = named_layers(settings.model_feature_layer, spec.taps)
         _build_extractor(backbone, spec, layers, settings.model_cut_off)
-    return extract_features(backbone, spec.taps, data, settings.train_batch_size, strategy, folder, checkpoints)
+    maps = None if settings.model_pooling == AVERAGE else scratch / weights_digest(backbone)
+    return extract_features(backbone, spec.taps, data, settings.train_batch_size, strategy, folder, checkpoints, maps)
 
 
 def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layers: Sequence[str], cut_off: str) -> keras.Model:
@@ -172,18 +188,15 @@ def _fit(
     extractor = _build_extractor(extraction.backbone, backbone_spec, layers, settings.model_cut_off)
     if len(layers) > 1:
         extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
-    training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
+    if extraction.maps:
+        extractor = keras.Model(extractor.input, last_activation(extractor, DEFAULT_NAMES.pooling), name=extractor.name)
+    training, validation = (
+        extraction.last_map(split, data) if extraction.maps else extraction.of(layers, split, data)
+        for split in FITTED_SPLITS
+    )
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     task = get_task(data.task, data.labels)
-    classifier = build_classifier(
-        extractor.output.shape[-1],
-        len(data.labels),
-        dense_units=settings.model_dense_units,
-        dropout=settings.model_dropout,
-        l2=settings.model_l2,
-        seed=seed,
-        activation=task.activation,
-    )
+    classifier = _build_classifier(settings, extractor.output.shape[1:], len(data.labels), task.activation)
     config = TrainConfig(
         name=logs.name.replace("_", " "),
         optimizer=settings.train_optimizer,
@@ -196,11 +209,27 @@ def _fit(
         task=task,
     )
     network = attach_classifier(extractor, classifier)
-    trained = keras.Model(pooled_parts(network, DEFAULT_NAMES.pooling), network.output, name="classifier")
+    inputs = extractor.output if extraction.maps else pooled_parts(network, DEFAULT_NAMES.pooling)
+    trained = keras.Model(inputs, network.output, name="classifier")
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
     return network, config.head, history
+
+
+def _build_classifier(settings: ExtractFeatures, shape: tuple[int, ...], labels: int, activation: str) -> keras.Model:
+    """Returns the classifier of pooled features of this shape, or of the last activation."""
+    options: dict[str, Any] = {
+        "dense_units": settings.model_dense_units,
+        "dropout": settings.model_dropout,
+        "l2": settings.model_l2,
+        "seed": settings.train_seed,
+        "activation": activation,
+    }
+    if settings.model_pooling == AVERAGE:
+        return build_classifier(shape[-1], labels, **options)
+    height, width, channels = shape
+    return build_class_map_classifier((height, width, channels), labels, settings.pooling(), **options)
 
 
 def _random_baseline(
@@ -210,6 +239,7 @@ def _random_baseline(
     strategy: tf.distribute.Strategy,
     features: Path,
     logs: Path,
+    scratch: Path,
     checkpoints: Checkpoints,
 ) -> None:
     """Trains the same classifier on a backbone with random weights and writes its validation predictions.
@@ -217,7 +247,7 @@ def _random_baseline(
     The seed is set again, because a resumed attempt drew fewer random numbers before this point.
     """
     keras.utils.set_random_seed(settings.train_seed)
-    extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
+    extraction = _extract(settings, "none", data, strategy, features / "random_weights", scratch, checkpoints)
     network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(images)
