@@ -16,8 +16,9 @@ from radiograft.explain.class_activation import HeatMaps
 from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, draw_errors, find_errors
 from radiograft.explain.gallery import LabelFigures, decide_labels, draw_gallery
 from radiograft.explain.localization import localize
+from radiograft.explain.mask_share import score_masks
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.analysis_types import Localization
+from radiograft.registry.analysis_types import Localization, MaskShare
 from radiograft.reporting.html import ReportSection
 
 
@@ -31,6 +32,7 @@ class Explanations(NamedTuple):
         errors: errors between exclusive classes, the most frequent first; None if the labels are independent.
         pairs: figures of the most frequent of them.
         has_class_map: whether the head pools a class map.
+        mask_share: share of heat inside the masks of `evaluate_masks`; None without them.
     """
 
     labels: tuple[str, ...]
@@ -39,6 +41,7 @@ class Explanations(NamedTuple):
     errors: Sequence[ErrorPair] | None = None
     pairs: Sequence[PairFigures] = ()
     has_class_map: bool = False
+    mask_share: MaskShare | None = None
 
     def sections(self) -> list[ReportSection]:
         """Returns the report sections: error analysis, and explanations with localization scores."""
@@ -61,6 +64,7 @@ def explain_predictions(
     thresholds: Mapping[str, float],
     samples: int,
     seed: int,
+    masks: str = "",
 ) -> Explanations:
     """Computes heat maps of the published model for all images with boxes and for a few others.
 
@@ -70,12 +74,22 @@ def explain_predictions(
         thresholds: label -> threshold.
         samples: number of patient resamples for each interval.
         seed: seed of the resampling and of the random control.
+        masks: the setting `evaluate_masks`.
+
+    Raises:
+        ValueError: as `score_masks`.
     """
     heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
     decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
     figures = draw_gallery(data, "test", test, decisions, heat_maps)
     localization = localize(data, heat_maps, samples, seed)
-    explanations = Explanations(data.labels, figures, localization, has_class_map=bool(spec.tensors.class_map))
+    explanations = Explanations(
+        data.labels,
+        figures,
+        localization,
+        has_class_map=bool(spec.tensors.class_map),
+        mask_share=score_masks(data, masks, heat_maps, samples, seed) if masks else None,
+    )
     if not spec.is_exclusive:
         return explanations
     errors = find_errors(test, data.labels)

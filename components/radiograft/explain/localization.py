@@ -104,7 +104,7 @@ def _score_label(
     samples: int,
     seed: int,
 ) -> LabelLocalization:
-    heats = _all_maps(data, split, list(boxes), heat_maps, label, seed)
+    heats = iter_maps(data, split, list(boxes), heat_maps, label, seed)
     measured = [_measure_image(maps, annotated) for maps, annotated in zip(heats, boxes.values(), strict=True)]
     counts, pointed = (np.stack(parts) for parts in zip(*measured, strict=True))
     # Denominators of both rates under each weighting: annotated boxes and images.
@@ -148,7 +148,7 @@ def _scores(rates: FloatArray, n_patients: int) -> list[Score]:
     ]
 
 
-def _all_maps(
+def iter_maps(
     data: Shards, split: str, positions: list[int], heat_maps: HeatMaps, label: int, seed: int
 ) -> Iterator[list[np.ndarray]]:
     """Yields, for each image, its maps and then those of CONTROLS, each [1 or more, size, size]."""

@@ -157,6 +157,22 @@ class Localization(TypedDict):
     labels: dict[str, LabelLocalization]
 
 
+class LabelMaskShare(TypedDict):
+    """Fraction of the heat inside the masks by map, and the fraction of the image that the masks cover (`area`)."""
+
+    n_images: int
+    n_patients: int
+    area: Estimate
+    maps: dict[str, Estimate]
+
+
+class MaskShare(TypedDict):
+    """Shares of all labels that images with masks have."""
+
+    split: str
+    labels: dict[str, LabelMaskShare]
+
+
 class Side(TypedDict):
     """Number of images and patients that a test used from one of the two samples."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
+from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, MaskShare, Shortcut, Subgroup
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.training_types import (
     BackboneComparison,
@@ -168,12 +168,16 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json.
+
+    `localisation` is None if no test image has annotated boxes; `mask_share` is missing without `evaluate_masks`.
+    """
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
+    mask_share: NotRequired[MaskShare]
     drift: DriftReport
     warnings: list[str]
 

@@ -45,6 +45,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
 
     Raises:
         RuntimeError: GPUs were requested and are missing.
+        ValueError: no test image has a mask in the folder `evaluate_masks`.
     """
     devices.make_reproducible(settings.train_seed)
     data, strategy = Shards.read(inputs.shards), devices.distribution_strategy()
@@ -57,7 +58,9 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     model, spec = predictors[PUBLISHED].model, ModelSpec.read(inputs.model)
     thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
-    explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
+    explanations = explain_predictions(
+        model, spec, strategy, data, test, thresholds, samples, settings.train_seed, settings.evaluate_masks
+    )
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     results = EvaluationResults(
@@ -67,6 +70,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         gate=gate,
         localisation=explanations.localization,  # stored text
         drift=drift,
+        **({} if explanations.mask_share is None else {"mask_share": explanations.mask_share}),
         warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )
     write_results(output, results)

@@ -15,7 +15,7 @@ REQUIRED = {"data_source": "/data", "publish_registry": "/registry", "publish_mo
 
 
 def test_fill_defaults_class_map_of_several_layers_raises() -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="model_pooling") as error:
         fill_defaults({**REQUIRED, "model_pooling": "lse", "model_feature_layer": "all"})
     assert str(error.value) == (
         "model_pooling=lse must have model_feature_layer=last, got 'all': the class map is computed from the last "
