@@ -20,7 +20,7 @@ from keras import ops
 from PIL import Image, ImageDraw
 
 from radiograft.models.feature_layers import last_activation, pooled_parts
-from radiograft.models.graph import downstream_layers, input_of
+from radiograft.models.graph import downstream_layers, input_of, read_output_of
 from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -174,7 +174,7 @@ def _activation_model(
     maps = heat([early, one_hot, *earlier])
     if names.class_map:
         shown = _ClassMap(last.activation, int(model.input.shape[1]))
-        maps.append(shown([model.get_layer(names.class_map).output, one_hot]))
+        maps.append(shown([read_output_of(model, names.class_map), one_hot]))
     return keras.Model([model.input, one_hot], maps)
 
 

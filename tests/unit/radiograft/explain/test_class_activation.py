@@ -145,7 +145,7 @@ def over_map(kind: str, kernel: np.ndarray, bias: float) -> keras.Model:
 def test_class_map_is_probability_at_each_position_scaled_to_its_maximum() -> None:
     """Also if the label is unlikely everywhere: a map of logits would have no heat."""
     model = over_map("lse", KERNEL, bias=-8.0)
-    maps = keras.Model(model.input, model.get_layer("class_map").output)(IMAGES).numpy()[..., 1]
+    maps = keras.Model(model.input, input_of(model, "class_map_pooled"))(IMAGES).numpy()[..., 1]
     heat_maps = HeatMaps(model, tf.distribute.get_strategy(), OVER_MAP)
     assert heat_maps.names == ("grad_cam", "layer_cam", "class_map")
     (streamed,) = heat_maps.stream(tf.data.Dataset.from_tensors(IMAGES), 1)
