@@ -24,6 +24,11 @@ def check_combinations(values: Mapping[str, Any]) -> None:
             f"model_pooling={pooling} must have model_feature_layer={LAST_LAYER}, got {layer!r}: the class map is "
             f"computed from the last activation alone; choose {LAST_LAYER}, or model_pooling={AVERAGE}"
         )
+    if pooling == AVERAGE and values["train_box_weight"]:
+        raise ValueError(
+            f"train_box_weight must be 0 with model_pooling={AVERAGE}, got {values['train_box_weight']}: boxes are "
+            "learned at the positions of a class map; choose another pooling, such as noisy_or"
+        )
     check_task(str(values["data_task"]), values)
 
 
@@ -35,8 +40,13 @@ def check_task(task: str, values: Mapping[str, Any]) -> None:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: exclusive classes and noisy-or.
+        ValueError: exclusive classes with noisy-or or with boxes.
     """
+    if task == MULTICLASS and values["train_box_weight"]:
+        raise ValueError(
+            f"train_box_weight must be 0 with data_task={MULTICLASS}, got {values['train_box_weight']}: the label at "
+            "a position is learned on its own; choose 0, or data_task=multilabel"
+        )
     if task == MULTICLASS and values["model_pooling"] == NOISY_OR:
         raise ValueError(
             f"model_pooling={NOISY_OR} must have independent labels, got data_task={MULTICLASS}: it combines the "

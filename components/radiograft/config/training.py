@@ -183,6 +183,13 @@ class ExtractFeatures(Training):
     model_pooling_attention: float = setting(
         0.1, "Weight of the attention of `csra`, relative to the mean of the class map.", low=0.0, high=10.0
     )
+    train_box_weight: float = setting(
+        0.0,
+        "Weight of the loss inside and outside annotated boxes at the positions of the class map, in feature "
+        "extraction; 0 learns from labels alone. See `data_box_training_fraction`.",
+        low=0.0,
+        high=100.0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

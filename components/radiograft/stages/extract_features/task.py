@@ -27,6 +27,7 @@ from radiograft.models.heads import attach_classifier, build_classifier, build_f
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 from radiograft.training import devices
+from radiograft.training.box_targets import with_boxes, with_class_map
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.datasets import data_from_activations, fit_batch_size
@@ -34,6 +35,7 @@ from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICT
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
+from radiograft.training.tasks.boxes import BoxTask
 from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainConfig, train
 
@@ -206,11 +208,18 @@ def _fit(
         patience=settings.train_patience,
         logs=logs,
         head=head_layers(classifier),
-        task=task,
+        task=BoxTask(task, len(data.labels), settings.train_box_weight) if settings.train_box_weight else task,
     )
     network = attach_classifier(extractor, classifier)
     inputs = extractor.output if extraction.maps else pooled_parts(network, DEFAULT_NAMES.pooling)
     trained = keras.Model(inputs, network.output, name="classifier")
+    if settings.train_box_weight:
+        trained = with_class_map(trained)
+        positions = network.get_layer(CLASS_MAP).output.shape[1:3]
+        training, validation = (
+            with_boxes(activations, data, split, positions)
+            for activations, split in zip((training, validation), FITTED_SPLITS, strict=True)
+        )
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))

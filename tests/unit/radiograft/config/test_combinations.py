@@ -54,3 +54,14 @@ def test_ingest_exclusive_classes_that_the_labels_reveal_refuses_noisy_or(tmp_pa
     }
     with pytest.raises(ValueError, match="choose lse, or data_task=multilabel"):
         ingest.run_with_all_settings(fill_defaults(form), tmp_path / "catalog", "a-run")
+
+
+def test_fill_defaults_boxes_without_class_map_raises() -> None:
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with model_pooling=average, got 2\.0"):
+        fill_defaults({**REQUIRED, "train_box_weight": 2.0})
+
+
+def test_fill_defaults_boxes_of_exclusive_classes_raises() -> None:
+    classes = {**REQUIRED, "data_labels": "Mass,Nodule", "data_task": "multiclass", "model_pooling": "lse"}
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with data_task=multiclass, got 2\.0"):
+        fill_defaults({**classes, "train_box_weight": 2.0})
