@@ -52,12 +52,11 @@ def box_targets(data: Shards, split: str, height: int, width: int) -> np.ndarray
     rows, columns = dict(zip(ids, range(len(ids)), strict=True)), {name: n for n, name in enumerate(data.labels)}
     targets = np.full((len(ids), height, width, len(data.labels)), np.nan, dtype="float32")
     shown = data.boxes[data.boxes["image_id"].isin(list(rows)) & data.boxes["finding"].isin(data.labels)]
-    for image_id, finding, corners in zip(
-        shown["image_id"], shown["finding"], shown[CORNERS].to_numpy("float64"), strict=True
-    ):
+    corners = shown[CORNERS].to_numpy("float64")
+    for image_id, finding, (x, y, wide, high) in zip(shown["image_id"], shown["finding"], corners, strict=True):
         target = targets[rows[image_id], :, :, columns[finding]]
         target[np.isnan(target)] = 0.0
-        target[np.outer(_touched(*corners[1::2], height), _touched(*corners[::2], width))] = 1.0
+        target[np.outer(_touched(y, high, height), _touched(x, wide, width))] = 1.0
     return targets.reshape(len(ids), -1)
 
 
