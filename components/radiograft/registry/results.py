@@ -170,14 +170,15 @@ class PredictionResults(Analyses):
 class EvaluationResults(PredictionResults):
     """The content of metrics.json.
 
-    `localisation` is None if no test image has annotated boxes; `mask_share` is missing without `evaluate_masks`.
+    `localisation` is None if no test image has annotated boxes, and `mask_share` without `evaluate_masks`. Versions of
+    older packages lack `mask_share`.
     """
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
-    mask_share: NotRequired[MaskShare]
+    mask_share: NotRequired[MaskShare | None]
     drift: DriftReport
     warnings: list[str]
 

@@ -69,11 +69,10 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         lineage=_read_lineage(data, output),
         gate=gate,
         localisation=explanations.localization,  # stored text
+        mask_share=explanations.mask_share,
         drift=drift,
         warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )
-    if explanations.mask_share:
-        results["mask_share"] = explanations.mask_share
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
