@@ -50,7 +50,9 @@ SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augm
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
 JOINED = dataclasses.replace(EXTRACT_FEATURES, model_feature_layer="all", model_random_baseline=False)
+CLASS_MAP = dataclasses.replace(EXTRACT_FEATURES, model_pooling="lse_lba", model_random_baseline=False)
 STAGES: dict[str, Run] = {
+    "class_map": lambda shards, _, kept, out: run_extract_features(CLASS_MAP, shards, out, kept),
     "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
     "joined_features": lambda shards, _, kept, out: run_extract_features(JOINED, shards, out, kept),
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),

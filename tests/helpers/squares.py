@@ -82,5 +82,7 @@ def shards(
     table = pd.DataFrame(
         [(name, finding, *corners) for name, (finding, corners) in (boxes or {}).items()], columns=list(BOX_COLUMNS)
     ).astype(BOX_COLUMNS)
-    write_description(folder, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE}, table)
+    write_description(
+        folder, rows, Augmentation(), {"labels": list(LABELS), "image_size": SIZE, "fingerprint": "squares"}, table
+    )
     return Shards.read(folder)

@@ -17,14 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.config.training import Recipe
+from radiograft.config.training import MapPooling, Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone
+from radiograft.models.class_maps import build_class_map_classifier
 from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import TensorNames
 from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
@@ -201,6 +203,29 @@ def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> d
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains a head with a learned r for each label on the cached last activation, and explains seven images."""
+    with strategy.scope():
+        image = keras.Input((data.image_size, data.image_size, data.image_input.channels), dtype="uint8")
+        scaled = keras.layers.Rescaling(1 / 255)(image)
+        last = keras.layers.Conv2D(5, 5, strides=4, activation="relu", name="last")(scaled)
+        shape = tuple(last.shape[1:])
+        head = build_class_map_classifier(
+            shape, len(data.labels), MapPooling("lse_lba", 2.0), dense_units=4, dropout=0.0, l2=0.01, seed=0
+        )
+        model = attach_classifier(keras.Model(image, last, name="small_features"), head)
+        prefix = Predictor(keras.Model(image, last), strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=0, batch_size=BATCH, seed=0, folder=folder / part)
+            for part in ("train", "validation")
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        result = trained(keras.Model(last, model.output), training_data, strategy, folder, FULL)
+    names = TensorNames(pooling="classifier_dense", class_map="class_map")
+    maps = HeatMaps(model, strategy, names).stream(data.chosen("test", range(7)).batch(3), 1)
+    return {**result, "heat": [np.stack(heats)[:, ::5, ::5].tolist() for batch in maps for heats in batch.by_image()]}
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -264,6 +289,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
+        "on_class_map": lambda strategy, folder: on_class_map(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
         "dual_view": lambda strategy, folder: dual_view(strategy, folder, data),

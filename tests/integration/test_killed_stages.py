@@ -142,6 +142,18 @@ def test_search_on_cached_activations_killed_resumes(
     attempts.run_again(last)
 
 
+def test_class_map_head_killed_resumes(shards_folder: Path, tmp_path: Path) -> None:
+    """Killed while the checkpoint of epoch 2 is written: the last activations are computed again, epoch 1 is not."""
+    attempts = Attempts("class_map", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{SAVE} 2")
+    last = attempts.run()
+    assert "feature extraction: resuming after epoch 1\n" in attempts.logs[1]
+    assert attempts.epochs() == [("feature extraction", number) for number in (1, 2, 3)]
+    whole = STAGES["class_map"](shards_folder, Path(), NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    check_same_model(last, whole)
+    attempts.run_again(last)
+
+
 def test_feature_extraction_killed_resumes(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:
     """Killed in the pass of the random backbone, after that of the pretrained one and three epochs on its features."""
     attempts = Attempts("extract_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)

@@ -12,13 +12,13 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
-from radiograft.config.data import FINDINGS, NO_FINDING, STUDY, Ingest, Preprocess
+from radiograft.config.combinations import check_combinations
+from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.patient_data import check_patient_data
 from radiograft.config.regression import check_regression
 from radiograft.config.training import (
     AUTO_CUT_OFF,
-    FRONTAL_LATERAL,
     ExtractFeatures,
     FineTune,
     Training,
@@ -51,6 +51,7 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
     check_regression(checked)
+    check_combinations(checked)
     compared = ExtractFeatures.of(checked).backbones_to_compare()
     for backbone in compared or (str(checked["model_backbone"]),):
         get_backbone(backbone).check_image_size(int(checked["image_size"]))
@@ -60,9 +61,4 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
             f"fits one, got {checked['model_weights']!r}"
         )
     check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
-    if checked["model_views"] == FRONTAL_LATERAL and checked["data_unit"] != STUDY:
-        raise ValueError(
-            "model_views=frontal_lateral must have studies with a lateral image, got data_unit="
-            f"{checked['data_unit']}: set data_unit=study, or model_views=frontal"
-        )
     return checked

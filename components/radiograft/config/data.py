@@ -123,6 +123,14 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         "the share of those who see it (`mean`), which training learns and which counts as the majority elsewhere.",
         choices=(UNANIMOUS, "any", "all", "majority", "mean"),
     )
+    data_box_training_fraction: float = setting(
+        0.0,
+        "Fraction of the test patients with boxes whose images move to training, so that `train_box_weight` can use "
+        "their boxes: all boxes of ChestX-ray14 are in its test list. The test split is then not the official one.",
+        unit="of patients",
+        low=0.0,
+        high=0.9,
+    )
     data_validation_fraction: float = setting(
         0.125,
         "Fraction of the training patients held out for validation if the dataset has no validation split.",

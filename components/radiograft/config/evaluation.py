@@ -13,6 +13,7 @@ from radiograft.config.base import (
     SeedSettings,
     Settings,
     check_http_url,
+    check_uri,
     did_you_mean,
     read_scalar,
     setting,
@@ -59,6 +60,11 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
         low=0.0,
         high=0.5,
     )
+    evaluate_masks: str = setting(
+        "",
+        "Folder or URI of masks of the test images, such as of their lungs, named as the images; the report then shows "
+        "the share of heat inside them. Empty for none.",
+    )
 
     gate_min_r2: float = setting(
         0.0,
@@ -72,6 +78,8 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.operating_point()
+        if self.evaluate_masks:
+            check_uri("evaluate_masks", self.evaluate_masks)
 
     def operating_point(self) -> OperatingPoint:
         """Returns the parsed `evaluate_operating_point`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.backbones.packages import PACKAGES
@@ -21,6 +22,8 @@ NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` tha
 FROZEN_BATCH_NORM, TRAINED_BATCH_NORM = "frozen", "train"  # values of `train_batch_norm`
 AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA = "average", "max", "lse", "lse_lba", "noisy_or", "csra"
+POOLINGS = (AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA)  # values of model_pooling
 NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
@@ -62,6 +65,20 @@ def split_feature_layers(text: str) -> list[str]:
             f"model_feature_layer must be `auto`, `last`, `all` or blocks' last layers, each named once, got {text!r}"
         )
     return names
+
+
+class MapPooling(NamedTuple):
+    """How a head pools the positions of the last activation.
+
+    Attributes:
+        kind: one of POOLINGS.
+        sharpness: r of `lse`, and its lower bound for `lse_lba`.
+        attention: weight of the attention of `csra`.
+    """
+
+    kind: str
+    sharpness: float = 1.0
+    attention: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +190,30 @@ class ExtractFeatures(Training):
     model_patient_dropout: float = setting(
         0.1, "Probability with which training makes each value of model_patient_data missing.", low=0.0, high=0.95
     )
+    model_pooling: str = setting(
+        AVERAGE,
+        "How the classifier pools positions: `average` pools features; the others pool a class map, which localizes: "
+        "its maximum (`max`), log-sum-exp (`lse`), the same with a learned r for each label (`lse_lba`), `noisy_or`, "
+        "or residual attention (`csra`).",
+        choices=POOLINGS,
+    )
+    model_pooling_sharpness: float = setting(
+        10.0,
+        "r of `lse`, and its lower bound for `lse_lba`: small values are near the mean of the class map, large ones "
+        "near its maximum.",
+        low=0.001,
+        high=1000.0,
+    )
+    model_pooling_attention: float = setting(
+        0.1, "Weight of the attention of `csra`, relative to the mean of the class map.", low=0.0, high=10.0
+    )
+    train_box_weight: float = setting(
+        0.0,
+        "Weight of the loss inside and outside annotated boxes at the positions of the class map, in feature "
+        "extraction; 0 learns from labels alone. See `data_box_training_fraction`.",
+        low=0.0,
+        high=100.0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,6 +234,10 @@ class ExtractFeatures(Training):
             ('age', 'sex')
         """
         return parse_columns("model_patient_data", self.model_patient_data)
+
+    def pooling(self) -> MapPooling:
+        """Returns how the classifier pools positions."""
+        return MapPooling(self.model_pooling, self.model_pooling_sharpness, self.model_pooling_attention)
 
     def feature_reductions(self) -> list[str]:
         """Returns the parsed `model_feature_reduction`.

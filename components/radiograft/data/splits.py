@@ -102,6 +102,23 @@ def is_drawn(rows: pd.DataFrame, test_fraction: float, seed: int) -> bool:
     return bool(drawn.eq(patients["split"].eq("test")).all())
 
 
+def move_boxed_patients(
+    splits: pd.Series[str], patients: pd.Series[str], boxed: pd.Series[bool], *, fraction: float, seed: int
+) -> pd.Series[str]:
+    """Moves test patients with boxes to training, each with all images.
+
+    Args:
+        splits: split of each row.
+        patients: patient of each row.
+        boxed: whether a row's image has a box.
+        fraction: fraction of the test patients with boxes who move.
+        seed: random seed.
+    """
+    candidates = set(patients[boxed & splits.eq("test")])
+    moved = {patient for patient in candidates if draw_split(str(patient), "boxes", seed) < fraction}
+    return splits.mask(patients.isin(list(moved)) & splits.eq("test"), "train")
+
+
 def find_leaks(rows: pd.DataFrame) -> pd.Series[bool]:
     """Returns which rows belong to a patient who is also in a more held-out official split.
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.image_ranges import COLOR_QUANTITIES, QUANTITIES, unknown_ranges
+from radiograft.models.feature_layers import pooled_features
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage import npz_archive
@@ -140,7 +141,7 @@ def _text(column: pd.Series[str]) -> np.ndarray:
 
 
 class EmbeddingModel:
-    """A published network that returns probabilities and the features that its classifier receives."""
+    """A published network that returns probabilities and the features of an image, see `pooled_features`."""
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ class EmbeddingModel:
         strategy: tf.distribute.Strategy,
         names: TensorNames = DEFAULT_NAMES,
     ) -> None:
-        features = model.get_layer(names.pooling).output
+        features = pooled_features(model, names)
         with strategy.scope():
             self._predictor = Predictor(keras.Model(model.input, [model.output, features]), strategy)
 

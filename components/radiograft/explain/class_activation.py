@@ -2,7 +2,8 @@
 
 Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
 block with at least twice that resolution, which gives a finer map. If the classifier reads several layers, Grad-CAM
-uses the deepest of them, and LayerCAM the gradient through its block and all later ones.
+uses the deepest of them, and LayerCAM the gradient through its block and all later ones. A network whose head pools a
+class map has that map beside them: the probability of the label at each position.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from keras import ops
 from PIL import Image, ImageDraw
 
 from radiograft.models.feature_layers import last_activation, pooled_parts
-from radiograft.models.graph import downstream_layers, input_of
+from radiograft.models.graph import downstream_layers, input_of, read_output_of
 from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -35,11 +36,17 @@ Box = Sequence[float]  # x and y of the upper left corner, width, height; fracti
 class ActivationMaps(NamedTuple):
     """Heat maps of a batch of images for one label, each float32 [n, size, size].
 
-    The maximum of each map is 1. A map without evidence for the label is 0 everywhere.
+    The maximum of each map is 1. A map without evidence for the label is 0 everywhere. `class_map` is None unless the
+    head pools a class map.
     """
 
     grad_cam: np.ndarray
     layer_cam: np.ndarray
+    class_map: np.ndarray | None = None
+
+    def by_image(self) -> Iterator[list[np.ndarray]]:
+        """Yields the maps of each image, [size, size], in the order of `HeatMaps.names`."""
+        return map(list, zip(*(maps for maps in self if maps is not None), strict=True))
 
 
 class HeatMaps:
@@ -53,6 +60,7 @@ class HeatMaps:
 
     Attributes:
         cells: height and width of the activation that Grad-CAM uses.
+        names: names of the maps: `grad_cam`, `layer_cam` and, if the head pools a class map, `class_map`.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class HeatMaps:
     ) -> None:
         late = last_activation(model, names.pooling)
         self.cells: tuple[int, int] = late.shape[1:3]
+        self.names = ActivationMaps._fields if names.class_map else ActivationMaps._fields[:2]
         self._labels = int(model.output.shape[-1])
         with strategy.scope():
             self._predictor = Predictor(_activation_model(model, late, names, blocks), strategy)
@@ -82,7 +91,7 @@ class HeatMaps:
         return np.concatenate([maps.grad_cam for maps in self.stream(batches, label)])
 
     def stream(self, batches: tf.data.Dataset, label: int) -> Iterator[ActivationMaps]:
-        """Yields the Grad-CAM and LayerCAM maps of one label, batch by batch.
+        """Yields the maps of one label, batch by batch.
 
         Args:
             batches: uint8 [n, size, size, channels], for any n, or tuples of these and the network's further inputs,
@@ -102,10 +111,11 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
     """Computes the heat maps of the selected labels from the activation that LayerCAM uses.
 
     Gradients are those of the logit, because the gradients of sigmoid and softmax vanish for confident predictions. Up
-    to its bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label.
+    to its bias, the logit is the input of the last layer (`hidden`) times the kernel column of the label. A head that
+    pools a class map ends in an activation, whose inputs are the logits.
     """
 
-    def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.layers.Dense, size: int) -> None:
+    def __init__(self, middle: keras.Layer, head: keras.Model, last: keras.Layer, size: int) -> None:
         super().__init__(dtype="float32", name="class_activation")
         self._middle, self._head, self._last, self._size = middle, head, last, size
 
@@ -116,13 +126,28 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
             tape.watch(early)
             late, *later = tf.nest.flatten(self._middle(early, training=False))
             hidden = ops.cast(self._head([late, *later, *earlier], training=False), "float32")
-            logits = ops.sum(hidden * ops.matmul(one_hot, ops.transpose(self._last.kernel)))
+            kernel = getattr(self._last, "kernel", None)
+            columns = one_hot if kernel is None else ops.matmul(one_hot, ops.transpose(kernel))
+            logits = ops.sum(hidden * columns)
         early_gradient, late_gradient = (
             ops.cast(gradient, "float32") for gradient in tape.gradient(logits, [early, late])
         )
         grad_cam = ops.sum(ops.mean(late_gradient, axis=(1, 2), keepdims=True) * ops.cast(late, "float32"), axis=-1)
         layer_cam = ops.sum(ops.relu(early_gradient) * early, axis=-1)
         return [class_activation(grad_cam, self._size), class_activation(layer_cam, self._size)]
+
+
+class _ClassMap(keras.layers.Layer):  # type: ignore[misc]
+    """Computes the probability of the selected labels at each position of a class map."""
+
+    def __init__(self, activation: Any, size: int) -> None:
+        super().__init__(dtype="float32", name="class_map_heat")
+        self._activation, self._size = activation, size
+
+    def call(self, inputs: Any) -> Any:
+        """Maps logits [n, h, w, labels] and one-hot float32 [n, labels] to the heat map [n, size, size]."""
+        logits, one_hot = inputs
+        return class_activation(ops.sum(self._activation(logits) * one_hot[:, None, None], axis=-1), self._size)
 
 
 def class_activation(evidence: Any, size: int) -> Any:
@@ -153,7 +178,11 @@ def _activation_model(
     head = keras.Model([late, *later, *earlier, *further], hidden)
     heat = _ClassActivation(middle, head, last, int(image.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    return keras.Model([image, one_hot, *further], heat([early, one_hot, *earlier, *further]))
+    maps = heat([early, one_hot, *earlier, *further])
+    if names.class_map:
+        shown = _ClassMap(last.activation, int(image.shape[1]))
+        maps.append(shown([read_output_of(model, names.class_map), one_hot]))
+    return keras.Model([image, one_hot, *further], maps)
 
 
 def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:

@@ -16,9 +16,10 @@ from radiograft.explain.class_activation import HeatMaps
 from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, draw_errors, find_errors
 from radiograft.explain.gallery import LabelFigures, decide_labels, draw_gallery
 from radiograft.explain.localization import localize
+from radiograft.explain.mask_share import score_masks
 from radiograft.explain.numeric_errors import draw_largest_errors, known_truth
 from radiograft.models.spec import ModelSpec
-from radiograft.registry.analysis_types import Localization
+from radiograft.registry.analysis_types import Localization, MaskShare
 from radiograft.reporting.html import ReportSection
 
 
@@ -33,6 +34,8 @@ class Explanations(NamedTuple):
         pairs: figures of the most frequent of them.
         truth: known values by target and position if the targets are numbers, else None. `figures` are then the largest
             errors.
+        has_class_map: whether the head pools a class map.
+        mask_share: share of heat inside the masks of `evaluate_masks`; None without them.
     """
 
     labels: tuple[str, ...]
@@ -41,6 +44,8 @@ class Explanations(NamedTuple):
     errors: Sequence[ErrorPair] | None = None
     pairs: Sequence[PairFigures] = ()
     truth: Mapping[str, Mapping[int, float]] | None = None
+    has_class_map: bool = False
+    mask_share: MaskShare | None = None
 
     def sections(self) -> list[ReportSection]:
         """Returns the report sections: error analysis, and explanations with localization scores."""
@@ -65,6 +70,7 @@ def explain_predictions(
     thresholds: Mapping[str, float],
     samples: int,
     seed: int,
+    masks: str = "",
 ) -> Explanations:
     """Computes heat maps of the published model for all images with boxes and for a few others.
 
@@ -74,6 +80,10 @@ def explain_predictions(
         thresholds: label -> threshold.
         samples: number of patient resamples for each interval.
         seed: seed of the resampling and of the random control.
+        masks: the setting `evaluate_masks`.
+
+    Raises:
+        ValueError: as `score_masks`.
     """
     heat_maps = HeatMaps(model, strategy, spec.tensors, get_backbone(spec.backbone).taps)
     if spec.is_numeric:
@@ -82,8 +92,15 @@ def explain_predictions(
     decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
     figures = draw_gallery(data, "test", test, decisions, heat_maps)
     localization = localize(data, heat_maps, samples, seed)
+    explanations = Explanations(
+        data.labels,
+        figures,
+        localization,
+        has_class_map=bool(spec.tensors.class_map),
+        mask_share=score_masks(data, masks, heat_maps, samples, seed) if masks else None,
+    )
     if not spec.is_exclusive:
-        return Explanations(data.labels, figures, localization)
+        return explanations
     errors = find_errors(test, data.labels)
     without_errors = [label._replace(worst={}) for label in figures]  # the pairs of classes show them
-    return Explanations(data.labels, without_errors, localization, errors, draw_errors(data, "test", errors))
+    return explanations._replace(figures=without_errors, errors=errors, pairs=draw_errors(data, "test", errors))

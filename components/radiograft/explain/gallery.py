@@ -184,20 +184,21 @@ def _draw_heat_maps(
     label: str,
     heat_maps: HeatMaps,
 ) -> dict[str, list[Figure]]:
-    """Draws strips of the image, its Grad-CAM and its LayerCAM, with the annotated boxes of the label."""
+    """Draws strips of the image and its heat maps, with the annotated boxes of the label."""
     positions = [call.position for calls in outcomes.values() for call in calls]
     if not positions:
         return {outcome: [] for outcome in outcomes}
     stacked = np.stack([images[position] for position in positions])
     batches = tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH_SIZE)
+    shown = "Grad-CAM, LayerCAM and class map" if "class_map" in heat_maps.names else "Grad-CAM and LayerCAM"
     streamed = heat_maps.stream(batches, data.labels.index(label))
-    heats = dict(zip(positions, (pair for maps in streamed for pair in zip(*maps, strict=True)), strict=True))
+    heats = dict(zip(positions, (heats for maps in streamed for heats in maps.by_image()), strict=True))
     return {
         outcome: [
             Figure(
                 call,
                 _strip(images[call.position], heats[call.position], _boxes(data, call.image_id, label)),
-                f"{call.image_id}, one of the {outcome} for {label}: image, Grad-CAM and LayerCAM",
+                f"{call.image_id}, one of the {outcome} for {label}: image, {shown}",
             )
             for call in calls
         ]
@@ -210,7 +211,7 @@ def _boxes(data: Shards, image_id: str, label: str) -> list[Box]:
     return list(data.boxes.loc[matches, CORNERS].to_numpy("float64").tolist())
 
 
-def _strip(image: np.ndarray, heats: tuple[np.ndarray, ...], boxes: Sequence[Box]) -> np.ndarray:
-    panels = [blend(image, heat, boxes, SIDE) for heat in (None, *heats)]
+def _strip(image: np.ndarray, heats: Sequence[np.ndarray], boxes: Sequence[Box]) -> np.ndarray:
     gap = np.full((SIDE, GAP, 3), 255, dtype="uint8")
-    return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
+    panels = [part for heat in heats for part in (gap, blend(image, heat, boxes, SIDE))]
+    return np.concatenate([blend(image, None, boxes, SIDE), *panels], axis=1)

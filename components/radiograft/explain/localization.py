@@ -2,7 +2,8 @@
 
 As in Wang et al. 2017 (ChestX-ray8), the bounding boxes of connected hot regions are compared with the annotated boxes
 by IoU (intersection over union) and IoBB (intersection over the area of the predicted box). An annotated box is found
-if a predicted box overlaps it by more than a given fraction. A predicted box that finds none is a false positive.
+if a predicted box overlaps it by more than a given fraction. A predicted box that finds none is a false positive. The
+pointing game scores the hottest pixel alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from radiograft.registry.analysis_types import LabelLocalization, Localization, 
 HEAT_THRESHOLDS = (60 / 255, 180 / 255)  # those of Wang et al., not tuned on any image
 OVERLAPS = (0.1, 0.25, 0.5)
 MEASURES = ("iou", "iobb")
-MAPS = ("grad_cam", "layer_cam", "centre", "random")  # the last two are the controls
+CONTROLS = ("centre", "random")  # maps that ignore the image; stored names
 CENTER_WIDTH = 0.25  # standard deviation of the center map, as a fraction of the image
 RANDOM_MAPS = 5  # per image; their scores are averaged
 
@@ -103,8 +104,9 @@ def _score_label(
     samples: int,
     seed: int,
 ) -> LabelLocalization:
-    heats = _all_maps(data, split, list(boxes), heat_maps, label, seed)
-    counts = np.stack([_count_hits(maps, annotated) for maps, annotated in zip(heats, boxes.values(), strict=True)])
+    heats = iter_maps(data, split, list(boxes), heat_maps, label, seed)
+    measured = [_measure_image(maps, annotated) for maps, annotated in zip(heats, boxes.values(), strict=True)]
+    counts, pointed = (np.stack(parts) for parts in zip(*measured, strict=True))
     # Denominators of both rates under each weighting: annotated boxes and images.
     sizes = np.array([[len(annotated), 1] for annotated in boxes.values()], dtype="float64")
     patients = encode_patients(data.split(split)["patient_id"].iloc[list(boxes)])
@@ -113,17 +115,24 @@ def _score_label(
         rates: FloatArray = np.tensordot(weights, counts, 1) / (weights @ sizes)[:, None, None, None]
         return rates
 
+    def pointing_rates(weights: FloatArray) -> FloatArray:
+        rates: FloatArray = weights @ pointed / weights.sum(axis=1, keepdims=True)
+        return rates
+
+    n_patients, names = int(patients.max()) + 1, (*heat_maps.names, *CONTROLS)
     rates = bootstrap_by_patient(patients, rates_per_box_and_image, samples, seed)
+    pointing = bootstrap_by_patient(patients, pointing_rates, samples, seed)
     return LabelLocalization(
         n_images=len(boxes),
-        n_patients=int(patients.max()) + 1,
+        n_patients=n_patients,
         n_boxes=int(sizes[:, 0].sum()),
         maps={
-            name: {
-                measure: _scores(rates[:, row, column], int(patients.max()) + 1)
-                for column, measure in enumerate(MEASURES)
-            }
-            for row, name in enumerate(MAPS)
+            name: {measure: _scores(rates[:, row, column], n_patients) for column, measure in enumerate(MEASURES)}
+            for row, name in enumerate(names)
+        },
+        pointing={
+            name: percentile_interval(pointing[:, row], partial(proportion_interval, trials=n_patients))
+            for row, name in enumerate(names)
         },
     )
 
@@ -139,16 +148,16 @@ def _scores(rates: FloatArray, n_patients: int) -> list[Score]:
     ]
 
 
-def _all_maps(
+def iter_maps(
     data: Shards, split: str, positions: list[int], heat_maps: HeatMaps, label: int, seed: int
 ) -> Iterator[list[np.ndarray]]:
-    """Yields, for each image, its maps in the order of MAPS, each [1 or more, size, size]."""
+    """Yields, for each image, its maps and then those of CONTROLS, each [1 or more, size, size]."""
     generator, size = np.random.default_rng([seed, label]), data.image_size
     center = _center_map(size)
     for maps in heat_maps.stream(data.chosen(split, positions).batch(BATCH_SIZE), label):
-        for grad_cam, layer_cam in zip(*maps, strict=True):
+        for heats in maps.by_image():
             noise = generator.random((RANDOM_MAPS, *heat_maps.cells), dtype="float32")
-            yield [grad_cam[None], layer_cam[None], center, np.asarray(class_activation(noise, size))]
+            yield [*(heat[None] for heat in heats), center, np.asarray(class_activation(noise, size))]
 
 
 def _center_map(size: int) -> np.ndarray:
@@ -158,9 +167,30 @@ def _center_map(size: int) -> np.ndarray:
     return np.asarray(heat / heat.max())[None]
 
 
-def _count_hits(maps: list[np.ndarray], annotated: FloatArray) -> FloatArray:
-    """Counts annotated boxes found and false positives of one image, [maps, measures, overlaps, 2]."""
-    return np.stack([np.mean([_count_hits_of_map(heat, annotated) for heat in heats], axis=0) for heats in maps])
+def _measure_image(maps: list[np.ndarray], annotated: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Returns counts [maps, measures, overlaps, 2] of found boxes and false positives, and pointing scores [maps]."""
+    counts = [np.mean([_count_hits_of_map(heat, annotated) for heat in heats], axis=0) for heats in maps]
+    return np.stack(counts), np.array([np.mean([pointing_score(heat, annotated) for heat in heats]) for heats in maps])
+
+
+def pointing_score(heat: np.ndarray, annotated: FloatArray) -> float:
+    """Returns the score of the pointing game (Zhang et al. 2016): 1 if the hottest pixel is in a box, else 0.
+
+    Of several hottest pixels it is the fraction that is in a box; of a map without heat it is 0.
+
+    Args:
+        heat: float32 [size, size], 0 to 1.
+        annotated: [a, 4] boxes, fractions of the image.
+
+    Example:
+        >>> pointing_score(np.array([[0.0, 0.2], [1.0, 0.0]]), np.array([[0.0, 0.5, 0.5, 0.5]]))
+        1.0
+    """
+    if not heat.any():
+        return 0.0
+    centers = (np.argwhere(heat == heat.max())[:, None, ::-1] + 0.5) / len(heat)  # x and y
+    inside = (centers >= annotated[:, :2]) & (centers < annotated[:, :2] + annotated[:, 2:])
+    return float(np.mean(np.any(np.all(inside, axis=2), axis=1)))
 
 
 def _count_hits_of_map(heat: np.ndarray, annotated: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.imaging.decode import decode
+from radiograft.models import class_maps  # noqa: F401  registers its layer
 from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
 from radiograft.models.out_of_distribution import FeatureDistribution
 from radiograft.models.spec import (
@@ -41,7 +42,7 @@ def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mappi
 
 
 def load_model(folder: Path) -> keras.Model:
-    """Loads model.keras in safe mode: layers must be built into Keras, and no code from the file is run.
+    """Loads model.keras in safe mode: layers must be of Keras or this package, and no code of the file is run.
 
     Raises:
         ValueError: the file is missing, malformed or contains other layers.

@@ -18,13 +18,13 @@ from radiograft.models.keras_internals import input_tensors, producing_layer
 MAX_CANDIDATES = 16
 
 
-def candidate_cut_offs(network: keras.Model, backbone: BackboneSpec) -> list[str]:
+def candidate_cut_offs(network: keras.Model, backbone: BackboneSpec, head: Collection[str] = ()) -> list[str]:
     """Returns the layers that `model_cut_off=auto` tries, from the input to the output.
 
-    They are the network's last convolution and the backbone's cut-offs on which it depends; at most the last
-    MAX_CANDIDATES. The network may end at a feature layer and may have a classifier.
+    They are the backbone's last convolution and its cut-offs on which that depends; at most the last MAX_CANDIDATES.
+    The network may end at a feature layer and may have a classifier, whose layers are `head`.
     """
-    last = last_convolution(network)
+    last = last_convolution(network, head)
     names = {last, *upstream_layers(network, last).intersection(backbone.cut_offs)}
     return [layer.name for layer in network.layers if layer.name in names][-MAX_CANDIDATES:]
 
@@ -42,7 +42,7 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
         ValueError: a name is not a layer (the message suggests similar ones), occurs twice or leaves no weights of the
             backbone to train, or one cut-off does not depend on the one before.
     """
-    names = candidate_cut_offs(network, backbone) if text == AUTO_CUT_OFF else split_cut_offs(text)
+    names = candidate_cut_offs(network, backbone, head) if text == AUTO_CUT_OFF else split_cut_offs(text)
     for name in names:
         trainable_layers(network, name, head)
     cut_offs = [layer.name for layer in network.layers if layer.name in names]
@@ -55,14 +55,14 @@ def parse_cut_offs(text: str, network: keras.Model, backbone: BackboneSpec, head
     return cut_offs
 
 
-def last_convolution(model: keras.Model) -> str:
+def last_convolution(model: keras.Model, head: Collection[str] = ()) -> str:
     """Returns the name of the last convolution of the frontal branch; for DenseNet-121 it is the default cut-off."""
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    names = [str(layer.name) for layer in model.layers if isinstance(layer, convolutions)]
+    names = [str(layer.name) for layer in model.layers if isinstance(layer, convolutions) and layer.name not in head]
     return [name for name in names if not name.startswith(LATERAL_PREFIX)][-1]
 
 
-def check_cut_off(model: keras.Model, cut_off: str) -> None:
+def check_cut_off(model: keras.Model, cut_off: str, head: Collection[str] = ()) -> None:
     """Raises an error if the cut-off is not a layer of the network.
 
     Raises:
@@ -72,7 +72,7 @@ def check_cut_off(model: keras.Model, cut_off: str) -> None:
     if cut_off not in names:
         raise ValueError(
             f"model_cut_off must be a layer of {model.name}, got {cut_off!r}{did_you_mean(cut_off, names)} "
-            f"(its last convolution is {last_convolution(model)!r})"
+            f"(its last convolution is {last_convolution(model, head)!r})"
         )
 
 
@@ -87,7 +87,7 @@ def trainable_layers(model: keras.Model, cut_off: str, head: Collection[str] = (
     Raises:
         ValueError: the cut-off is not a layer, or no weights of the backbone would be trained.
     """
-    check_cut_off(model, cut_off)
+    check_cut_off(model, cut_off, head)
     downstream = layers_from(model, cut_off)
     trained = [
         layer

@@ -10,6 +10,7 @@ import keras
 from radiograft.config.training import ALL_LAYERS, LAST_LAYER, split_feature_layers
 from radiograft.models.graph import input_of
 from radiograft.models.keras_internals import input_tensors, iter_layers, producing_layer
+from radiograft.models.spec import TensorNames
 
 
 class FeaturePart(NamedTuple):
@@ -90,6 +91,17 @@ def pooled_parts(network: keras.Model, pooling: str) -> list[keras.KerasTensor]:
 def last_activation(network: keras.Model, pooling: str) -> keras.KerasTensor:
     """Returns the activation [n, height, width, channels] of the deepest layer whose pooled output is read."""
     return input_of(network, str(producing_layer(pooled_parts(network, pooling)[-1]).name))
+
+
+def pooled_features(network: keras.Model, names: TensorNames) -> keras.KerasTensor:
+    """Returns the vector [n, channels] that stands for an image: what the classifier reads.
+
+    A head that pools a class map reads the last activation itself; then it is the mean over its positions.
+    """
+    if not names.class_map:
+        return network.get_layer(names.pooling).output
+    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name="mean_features")
+    return mean(last_activation(network, names.pooling))
 
 
 def joining_layers(network: keras.Model, pooling: str) -> set[str]:

@@ -56,3 +56,12 @@ def input_of(network: keras.Model, name: str) -> keras.KerasTensor:
     """Returns the only tensor that a layer reads in this network."""
     (tensor,) = next(inputs for layer, inputs in iter_layers(network) if layer.name == name)
     return tensor
+
+
+def read_output_of(network: keras.Model, name: str) -> keras.KerasTensor:
+    """Returns the tensor of a layer that another layer of this network reads.
+
+    The attribute `output` of a layer is that of the network in which the layer was used first.
+    """
+    tensors = (tensor for _, inputs in iter_layers(network) for tensor in inputs)
+    return next(tensor for tensor in tensors if producing_layer(tensor).name == name)

@@ -165,8 +165,8 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
     Returns:
         The network itself if its layers have the policy, else a copy with the same weights and random states.
     """
-    float32 = upstream_layers(network, names.normalized) | joining_layers(network, names.pooling)
-    float32 |= downstream_layers(network, names.probabilities)
+    end = downstream_layers(network, names.class_map) if names.class_map else joining_layers(network, names.pooling)
+    float32 = upstream_layers(network, names.normalized) | end | downstream_layers(network, names.probabilities)
     float32 |= {f"{LATERAL_PREFIX}{name}" for name in float32} | VIEW_LAYERS
     float32.update(layer.name for layer in network.layers if layer.name.startswith(f"{PATIENT_INPUT}_"))
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, REGRESSION, STRETCH, TASKS
+from radiograft.config.training import AVERAGE, POOLINGS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape
 from radiograft.utils import json_io
@@ -48,15 +49,18 @@ class TensorNames:
         image: the input.
         normalized: the input of the backbone; all layers up to it compute in float32.
         pooling: the pooled features that the classifier reads. Its input is the activation that Grad-CAM weights; if
-            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest.
+            the pooled outputs of several layers are joined, Grad-CAM weights that of the deepest. If the head pools a
+            class map, this is the first layer of the head, see `radiograft.models.feature_layers.pooled_features`.
         probabilities: the last layer with weights, whose activation converts logits to probabilities. If the targets
             are numbers, it predicts standardized ones, which a layer without weights converts to the data's unit.
+        class_map: the logits of the labels at each position; empty if the head has none.
     """
 
     image: str = "picture"
     normalized: str = "normalised"
     pooling: str = "pooled"
     probabilities: str = "probabilities"
+    class_map: str = ""
 
 
 class TargetScale(NamedTuple):
@@ -94,6 +98,7 @@ class ModelSpec:
             flag, see `radiograft.models.out_of_distribution`.
         scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
         lateral: whether the network also reads a lateral image.
+        pooling: how the head pools positions, see `ExtractFeatures.model_pooling`.
     """
 
     image_size: int
@@ -114,6 +119,7 @@ class ModelSpec:
     ood_threshold: float | None = None
     scales: tuple[TargetScale, ...] = ()
     lateral: bool = False
+    pooling: str = AVERAGE
 
     @property
     def is_numeric(self) -> bool:
@@ -246,6 +252,7 @@ class ModelSpec:
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
         threshold = values.get("ood_threshold")
         known["ood_threshold"] = None if threshold is None else float(threshold)
+        known["pooling"] = values.get("pooling", AVERAGE)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
@@ -265,6 +272,8 @@ class ModelSpec:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
         if self.is_numeric and len(self.scales) != len(self.labels):
             raise ValueError(f"scales must give mean and deviation of {len(self.labels)} targets, got {self.scales}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

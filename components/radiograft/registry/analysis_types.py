@@ -138,12 +138,16 @@ class Score(TypedDict):
 
 
 class LabelLocalization(TypedDict):
-    """Scores of one label: map -> measure (`iou`, `iobb`) -> one score per overlap."""
+    """Scores of one label: map -> measure (`iou`, `iobb`) -> one score per overlap.
+
+    `pointing` is the score of the pointing game by map; older versions lack it.
+    """
 
     n_images: int
     n_patients: int
     n_boxes: int
     maps: dict[str, dict[str, list[Score]]]
+    pointing: NotRequired[dict[str, Estimate]]
 
 
 class Localization(TypedDict):
@@ -153,6 +157,22 @@ class Localization(TypedDict):
     heat_thresholds: list[float]
     overlaps: list[float]
     labels: dict[str, LabelLocalization]
+
+
+class LabelMaskShare(TypedDict):
+    """Fraction of the heat inside the masks by map, and the fraction of the image that the masks cover (`area`)."""
+
+    n_images: int
+    n_patients: int
+    area: Estimate
+    maps: dict[str, Estimate]
+
+
+class MaskShare(TypedDict):
+    """Shares of all labels that images with masks have."""
+
+    split: str
+    labels: dict[str, LabelMaskShare]
 
 
 class Side(TypedDict):

@@ -14,6 +14,7 @@ from radiograft.registry.analysis_types import (
     Calibration,
     DriftReport,
     Localization,
+    MaskShare,
     OutOfDistribution,
     Shortcut,
     Subgroup,
@@ -183,12 +184,17 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json.
+
+    `localisation` is None if no test image has annotated boxes, and `mask_share` without `evaluate_masks`. Versions of
+    older packages lack `mask_share`.
+    """
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
+    mask_share: NotRequired[MaskShare | None]
     drift: DriftReport
     warnings: list[str]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from radiograft.config.training import AUTO_MONITOR, LOSS_MONITOR
+from radiograft.config.training import AUTO_MONITOR, AVERAGE, LOSS_MONITOR
 from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
@@ -70,6 +70,7 @@ def _details(spec: ModelSpec, lineage: Facts) -> list[str]:
         {
             "Network [22]": f"{spec.backbone}, one {'number' if spec.is_numeric else 'probability'} for each of "
             + ", ".join(spec.labels),
+            "Pooling [22]": "" if spec.pooling == AVERAGE else f"class map, pooled by {spec.pooling}",
             "Task": spec.task,
             "Input": _tensors(spec.inputs),
             "Served inputs": "; ".join(f"{name}: {_tensors(inputs)}" for name, inputs in spec.signatures.items()),

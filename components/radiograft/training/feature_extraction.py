@@ -14,7 +14,7 @@ import tensorflow as tf
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.cut_offs import build_tap_model, tap_widths
 from radiograft.models.feature_layers import feature_parts
-from radiograft.models.predictor import Predictor, stream_to_file
+from radiograft.models.predictor import MAX_FLOAT16, Predictor, create_memmap, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 
@@ -37,6 +37,8 @@ class FeatureSet:
         widths: number of channels of each layer.
         stored: features by split, float16 [images, sum of widths], memory-mapped; the layers are concatenated.
         lateral: features of the lateral images, if the network reads them.
+        maps: output of the deepest layer by split, float16 [images, height, width, channels], memory-mapped; empty
+            unless a head needs it.
     """
 
     backbone: keras.Model
@@ -44,6 +46,7 @@ class FeatureSet:
     widths: list[int]
     stored: dict[str, np.ndarray]
     lateral: FeatureSet | None = None
+    maps: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def of(self, layers: Sequence[str], split: str, data: Shards) -> CachedActivations:
         """Returns the features of some layers and one split as activations with a single view.
@@ -59,8 +62,11 @@ class FeatureSet:
         if self.lateral is not None:
             present = has_lateral_image(data, split).astype("float16")[None, :, None]
             parts += [*(part[None] for part in self.lateral._parts(layers, split)), present]
-        ids = list(data.split(split)["image_id"])
-        return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
+        return _activations(parts, split, data)
+
+    def last_map(self, split: str, data: Shards) -> CachedActivations:
+        """Returns the stored maps of one split as activations with one view, [1, images, height, width, channels]."""
+        return _activations([self.maps[split][None]], split, data)
 
     def scales(self, layers: Sequence[str], chosen: np.ndarray | None = None) -> list[np.ndarray]:
         """Returns mean and variance of the training features, each float32 [channels of all parts].
@@ -104,25 +110,65 @@ def extract_features(
     strategy: tf.distribute.Strategy,
     folder: Path,
     checkpoints: Checkpoints,
+    map_folder: Path | None = None,
 ) -> FeatureSet:
     """Runs the backbone once on the training and validation images and pools the outputs of the given layers.
 
-    The features are stored in `<folder>/<split>.npy`. Batches found in `checkpoints` are not computed again.
+    The features are stored in `<folder>/<split>.npy`. Batches found in `checkpoints` are not computed again, unless
+    maps are stored, which are too large for checkpoints.
+
+    Args:
+        map_folder: where the output of the deepest layer is stored too, before pooling; None for nowhere.
 
     Raises:
-        FloatingPointError: a feature is too large for half precision.
+        FloatingPointError: a number is too large for half precision.
+        OSError: the files do not fit on the disk.
     """
     backbone.trainable = False
     extractor = build_tap_model(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
-    stored, predictor = {}, Predictor(extractor, strategy)
+    stored, maps = {}, dict[str, np.ndarray]()
+    last = backbone.get_layer(layers[-1]).output
+    predictor = Predictor(keras.Model(backbone.input, [extractor.output, last]) if map_folder else extractor, strategy)
     key = (weights_digest(backbone), data.identity(), batch_size)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d images of %s through %s", rows, split, extractor.name)
-        outputs = _iter_features(predictor, data.images(split, batch_size), checkpoints.of(split, *key))
+        images = data.images(split, batch_size)
+        if map_folder:
+            maps[split] = _create_map_file(map_folder, split, (rows, *last.shape[1:]))
+            outputs = _write_maps(predictor.iter_batches(images), maps[split])
+        else:
+            outputs = _iter_features(predictor, images, checkpoints.of(split, *key))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
-    return FeatureSet(backbone, list(layers), tap_widths(backbone, layers), stored)
+    return FeatureSet(backbone, list(layers), tap_widths(backbone, layers), stored, maps=maps)
+
+
+def _create_map_file(folder: Path, split: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Creates the file for the maps of a split, with a message of its own if the disk is too small."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return create_memmap(folder / f"{split}.npy", shape)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            "the last activation of all images must fit on the disk for a head over the class map: choose "
+            f"model_pooling=average, a smaller image_size or a larger disk: {error}",
+        ) from error
+
+
+def _write_maps(batches: Iterator[list[np.ndarray]], maps: np.ndarray) -> Iterator[np.ndarray]:
+    """Writes the second output of each batch to consecutive rows of `maps` and yields the first."""
+    start = 0
+    for features, last in batches:
+        if not (largest := np.abs(last).max(initial=0.0)) <= MAX_FLOAT16:
+            raise FloatingPointError(
+                f"the last activation must stay below {MAX_FLOAT16:g} for a head over the class map, got {largest:g}: "
+                "choose model_pooling=average"
+            )
+        maps[start : start + len(last)] = last
+        start += len(last)
+        yield features
 
 
 def _iter_features(predictor: Predictor, batches: tf.data.Dataset, checkpoints: Checkpoints) -> Iterator[np.ndarray]:
@@ -143,3 +189,8 @@ def _iter_features(predictor: Predictor, batches: tf.data.Dataset, checkpoints: 
         if number % BATCHES_PER_PIECE == 0:
             checkpoints.save(number, {"features": np.concatenate(pending)}, {}, keep=True)
             pending.clear()
+
+
+def _activations(parts: list[np.ndarray], split: str, data: Shards) -> CachedActivations:
+    ids = list(data.split(split)["image_id"])
+    return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))

@@ -34,14 +34,14 @@ def find_masks(paths: Iterable[str]) -> list[str]:
     for path in paths:
         if path not in folders:
             beside[_stem(path)].add(path.rpartition("/")[0])
-    partners = {path: _has_image_beside(folder, beside[_image_stem(path)]) for path, folder in folders.items()}
+    partners = {path: _has_image_beside(folder, beside[image_stem(path)]) for path, folder in folders.items()}
     of_folder = collections.Counter(folders.values())
     matched: collections.Counter[str] = collections.Counter()
     for path, folder in folders.items():
         matched[folder] += partners[path]
     in_folders = [path for path, folder in folders.items() if matched[folder] >= MIN_SHARE * of_folder[folder]]
     single = [path for path in paths if path not in folders and MASK_NAME.fullmatch(_stem(path))]
-    return in_folders + [path for path in single if path.rpartition("/")[0] in beside[_image_stem(path)]]
+    return in_folders + [path for path in single if path.rpartition("/")[0] in beside[image_stem(path)]]
 
 
 def _has_image_beside(mask_folder: str, places: Iterable[str]) -> bool:
@@ -61,7 +61,7 @@ def _stem(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _image_stem(path: str) -> str:
+def image_stem(path: str) -> str:
     """Returns the stem of the image of which a file may be the mask."""
     match = MASK_NAME.fullmatch(_stem(path))
     return match[1] if match else _stem(path)

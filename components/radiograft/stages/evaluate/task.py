@@ -52,6 +52,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
 
     Raises:
         RuntimeError: GPUs were requested and are missing.
+        ValueError: no test image has a mask in the folder `evaluate_masks`.
     """
     devices.make_reproducible(settings.train_seed)
     spec, strategy = ModelSpec.read(inputs.model), devices.distribution_strategy()
@@ -65,7 +66,9 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
-    explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
+    explanations = explain_predictions(
+        model, spec, strategy, data, test, thresholds, samples, settings.train_seed, settings.evaluate_masks
+    )
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
@@ -76,6 +79,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         lineage=_read_lineage(data, output),
         gate=gate,
         localisation=explanations.localization,  # stored text
+        mask_share=explanations.mask_share,
         drift=drift,
         warnings=[
             *analysis_notes(prediction_results),

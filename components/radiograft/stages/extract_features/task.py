@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,15 +16,23 @@ from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
 from radiograft.config.data import REGRESSION
-from radiograft.config.training import ALL_LAYERS, AUTO_LAYER, FRONTAL_LATERAL, LAST_LAYER, split_feature_layers
+from radiograft.config.training import (
+    ALL_LAYERS,
+    AUTO_LAYER,
+    AVERAGE,
+    FRONTAL_LATERAL,
+    LAST_LAYER,
+    split_feature_layers,
+)
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.views import LATERAL
 from radiograft.models import artifact
 from radiograft.models.backbone import build_backbone, read_normalization
+from radiograft.models.class_maps import CLASS_MAP, build_class_map_classifier
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
-from radiograft.models.feature_layers import named_layers
+from radiograft.models.feature_layers import last_activation, named_layers
 from radiograft.models.graph import further_inputs
 from radiograft.models.heads import (
     attach_classifier,
@@ -33,8 +43,9 @@ from radiograft.models.heads import (
 )
 from radiograft.models.lateral import MISSING_VECTOR, add_lateral, view_parts
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TargetScale
+from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TargetScale, TensorNames
 from radiograft.training import devices
+from radiograft.training.box_targets import with_boxes, with_class_map
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.datasets import (
@@ -55,6 +66,7 @@ from radiograft.training.feature_extraction import (
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
+from radiograft.training.tasks.boxes import BoxTask
 from radiograft.training.tasks.registry import get_monitor, get_task
 from radiograft.training.tasks.regression import fit_scales
 from radiograft.training.trainer import TrainConfig, train
@@ -82,8 +94,8 @@ def run(
     data = with_patient_data(data, covariates)
     has_lateral = settings.model_views == FRONTAL_LATERAL
     check_laterals(data, has_lateral)
-    with strategy.scope():
-        extraction = _extract(settings, data, strategy, features, checkpoints)
+    with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
+        extraction = _extract(settings, data, strategy, features, Path(scratch), checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
@@ -94,7 +106,7 @@ def run(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
         if settings.model_random_baseline:
-            _random_baseline(settings, layers, data, strategy, features, logs, checkpoints)
+            _random_baseline(settings, layers, data, strategy, features, logs, Path(scratch), checkpoints)
     spec = ModelSpec(
         image_size=data.image_size,
         labels=data.labels,
@@ -103,6 +115,8 @@ def run(
         cut_off="",
         strategy="feature_extraction",
         head=head,
+        tensors=_tensor_names(settings, head),
+        pooling=settings.model_pooling,
         image_resize=data.image_input.resize,
         gray_range=data.image_input.gray_range,
         task=data.task,
@@ -116,6 +130,12 @@ def run(
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _tensor_names(settings: ExtractFeatures, head: Sequence[str]) -> TensorNames:
+    if settings.model_pooling == AVERAGE:
+        return DEFAULT_NAMES
+    return dataclasses.replace(DEFAULT_NAMES, pooling=head[0], class_map=CLASS_MAP)
 
 
 def _write_curves(
@@ -142,10 +162,14 @@ def _extract(
     data: Shards,
     strategy: tf.distribute.Strategy,
     folder: Path,
+    scratch: Path,
     checkpoints: Checkpoints,
     random_weights: bool = False,
 ) -> FeatureSet:
-    """Checks the settings and extracts the features of all tapped layers from the backbone."""
+    """Checks the settings and extracts the features of all tapped layers from the backbone.
+
+    For a head over the class map, the last activation is kept in a folder of `scratch`.
+    """
     backbone = build_backbone(
         settings.model_backbone,
         settings.model_weights,
@@ -162,9 +186,11 @@ def _extract(
             check_tap(spec, name)
         layers = named_layers(settings.model_feature_layer, spec.taps)
         _build_extractor(backbone, spec, layers, settings.model_cut_off)
+    maps = None if settings.model_pooling == AVERAGE else scratch / weights_digest(backbone)
 
     def extract(images: Shards, folder: Path) -> FeatureSet:
-        return extract_features(backbone, spec.taps, images, settings.train_batch_size, strategy, folder, checkpoints)
+        batch_size = settings.train_batch_size
+        return extract_features(backbone, spec.taps, images, batch_size, strategy, folder, checkpoints, maps)
 
     frontal = extract(data, folder)
     if settings.model_views != FRONTAL_LATERAL:
@@ -211,27 +237,19 @@ def _fit(
     Returns:
         The network from images to probabilities, the names of the layers of its head, and the history.
     """
-    backbone_spec = get_backbone(settings.model_backbone)
-    extractor = _build_extractor(extraction.backbone, backbone_spec, layers, settings.model_cut_off)
-    if len(layers) > 1:
-        extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
-    if extraction.lateral is not None:
-        present = has_lateral_image(data, "train")
-        extractor = add_lateral(extractor, extraction.lateral.scales(layers, present) if len(layers) > 1 else None)
-    training, validation = (extraction.of(layers, split, data) for split in FITTED_SPLITS)
-    seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
+    network, trained, head = _build_network(settings, extraction, layers, data)
     task = get_task(data.task, data.labels, _scales(data))
-    patient = _patient_input(settings, data)
-    classifier = build_classifier(
-        extractor.output.shape[-1] + (patient.output.shape[-1] if patient else 0),
-        len(data.labels),
-        dense_units=settings.model_dense_units,
-        dropout=settings.model_dropout,
-        l2=settings.model_l2,
-        seed=seed,
-        activation=task.activation,
-        scales=_scales(data),
+    training, validation = (
+        extraction.last_map(split, data) if extraction.maps else extraction.of(layers, split, data)
+        for split in FITTED_SPLITS
     )
+    if settings.train_box_weight:
+        task = BoxTask(task, len(data.labels), settings.train_box_weight)
+        trained, positions = with_class_map(trained), network.get_layer(CLASS_MAP).output.shape[1:3]
+        training, validation = (
+            with_boxes(activations, data, split, positions)
+            for activations, split in zip((training, validation), FITTED_SPLITS, strict=True)
+        )
     config = TrainConfig(
         name=logs.name.replace("_", " "),
         optimizer=settings.train_optimizer,
@@ -240,16 +258,43 @@ def _fit(
         epochs=settings.train_feature_epochs,
         patience=settings.train_patience,
         logs=logs,
-        head=(*head_layers(classifier), *([MISSING_VECTOR] if extraction.lateral else [])),
+        head=head,
         task=task,
         monitor=get_monitor(settings.train_monitor),
     )
-    network = attach_classifier(extractor, classifier, patient)
-    trained = keras.Model([*view_parts(network), *further_inputs(network)], network.output, name="classifier")
+    seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
-    return network, config.head, history
+    return network, head, history
+
+
+def _build_network(
+    settings: ExtractFeatures, extraction: FeatureSet, layers: Sequence[str], data: Shards
+) -> tuple[keras.Model, keras.Model, tuple[str, ...]]:
+    """Builds the network with a new classifier on the features of these layers.
+
+    Returns:
+        The network from its inputs to probabilities, its part from the stored features on, and the names of the layers
+        of its head.
+    """
+    backbone_spec = get_backbone(settings.model_backbone)
+    extractor = _build_extractor(extraction.backbone, backbone_spec, layers, settings.model_cut_off)
+    if len(layers) > 1:
+        extractor.get_layer(DEFAULT_NAMES.pooling).set_weights(extraction.scales(layers))
+    if extraction.lateral is not None:
+        present = has_lateral_image(data, "train")
+        extractor = add_lateral(extractor, extraction.lateral.scales(layers, present) if len(layers) > 1 else None)
+    if extraction.maps:
+        extractor = keras.Model(extractor.input, last_activation(extractor, DEFAULT_NAMES.pooling), name=extractor.name)
+    patient = _patient_input(settings, data)
+    *positions, width = extractor.output.shape[1:]
+    shape = (*positions, width + (patient.output.shape[-1] if patient else 0))
+    classifier = _build_classifier(settings, shape, data)
+    network = attach_classifier(extractor, classifier, patient)
+    stored = [extractor.output] if extraction.maps else view_parts(network)
+    trained = keras.Model([*stored, *further_inputs(network)], network.output, name="classifier")
+    return network, trained, (*head_layers(classifier), *([MISSING_VECTOR] if extraction.lateral else []))
 
 
 def _patient_input(settings: ExtractFeatures, data: Shards) -> keras.Model | None:
@@ -260,6 +305,22 @@ def _patient_input(settings: ExtractFeatures, data: Shards) -> keras.Model | Non
     return build_patient_input((height, width), settings.model_patient_dropout, settings.train_seed)
 
 
+def _build_classifier(settings: ExtractFeatures, shape: tuple[int, ...], data: Shards) -> keras.Model:
+    """Returns the classifier of pooled features of this shape, or of the last activation."""
+    activation = get_task(data.task, data.labels, _scales(data)).activation
+    options: dict[str, Any] = {
+        "dense_units": settings.model_dense_units,
+        "dropout": settings.model_dropout,
+        "l2": settings.model_l2,
+        "seed": settings.train_seed,
+        "activation": activation,
+    }
+    if settings.model_pooling == AVERAGE:
+        return build_classifier(shape[-1], len(data.labels), **options, scales=_scales(data))
+    height, width, channels = shape
+    return build_class_map_classifier((height, width, channels), len(data.labels), settings.pooling(), **options)
+
+
 def _random_baseline(
     settings: ExtractFeatures,
     layers: Sequence[str],
@@ -267,6 +328,7 @@ def _random_baseline(
     strategy: tf.distribute.Strategy,
     features: Path,
     logs: Path,
+    scratch: Path,
     checkpoints: Checkpoints,
 ) -> None:
     """Trains the same classifier on a backbone with random weights and writes its validation predictions.
@@ -275,7 +337,7 @@ def _random_baseline(
     """
     keras.utils.set_random_seed(settings.train_seed)
     folder = features / "random_weights"
-    extraction = _extract(settings, data, strategy, folder, checkpoints, random_weights=True)
+    extraction = _extract(settings, data, strategy, folder, scratch, checkpoints, random_weights=True)
     network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     batches = with_views(data, extraction.lateral is not None).inputs("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(batches)

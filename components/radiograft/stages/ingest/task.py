@@ -12,6 +12,7 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
+from radiograft.config.combinations import check_task
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits, studies, tasks
@@ -26,7 +27,7 @@ from radiograft.data.patient_data import check_covariate_columns, type_covariate
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.soft_labels import majority_class
-from radiograft.data.sources.base import check_known_labels, contained_notes, match_labels
+from radiograft.data.sources.base import Source, check_known_labels, contained_notes, match_labels
 from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
@@ -43,9 +44,13 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
 
     Returns:
         Whether data or settings changed since the version in production.
+
+    Raises:
+        ValueError: as `run`, or the labels are a task that the settings of a later stage exclude.
     """
     patient_data = ExtractFeatures.of(form).patient_data()
     catalog = run(Ingest.of(form), output, int(form["train_batch_size"]), patient_data)
+    check_task(catalog.task, form)
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).changed
 
@@ -100,7 +105,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         source = deidentify(source)
     data_filter = DataFilter(settings.policy())
     data_filter.add_excluded(source.excluded)
-    rows = _split(source.rows, settings, data_filter)
+    rows = _split(source, settings, data_filter)
     rows = select_rows(rows, source.findings, settings, data_filter)
     classes = _classes(source.findings, settings)
     choice = _resolve_task(rows, settings, classes.loc[rows.index])
@@ -118,6 +123,7 @@ def build_catalog(settings: Ingest) -> Catalog:
             *readers.agreement_notes(agreement, settings.data_readers),
             *row_checks.duplicate_notes(rows),
             *readers.soft_notes(source, labels if list(classes) else ()),
+            *_box_notes(settings.data_box_training_fraction),
             *row_checks.label_notes(classes, labels),
             *row_checks.single_patient_notes(rows, labels if list(classes) else ()),
             *tasks.exclusive_pair_notes(choice.task, labels),
@@ -196,8 +202,16 @@ def private_folders(settings: Ingest) -> list[str]:
     return [(posixpath.dirname(source) or ".") if settings.data_format == "table" else source]
 
 
-def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
+def _box_notes(fraction: float) -> list[str]:
+    note = (
+        f"{fraction:.0%} of the test patients with boxes were moved to training: the test split is not the official one"
+    )
+    return [note] if fraction else []
+
+
+def _split(source: Source, settings: Ingest, data_filter: DataFilter) -> pd.DataFrame:
     """Adds the split. If the policy allows it, a patient in several official splits stays in only one of them."""
+    rows = source.rows
     if data_filter.policy.treatment(LEAK) != FAIL:
         rows = data_filter.apply(rows, {LEAK: splits.find_leaks(rows)})
     chosen = splits.assign_splits(
@@ -207,7 +221,11 @@ def _split(rows: pd.DataFrame, settings: Ingest, data_filter: DataFilter) -> pd.
         seed=settings.train_seed,
     )
     splits.check_patients(rows)
-    return rows.assign(split=chosen)
+    boxed = rows["image_id"].isin(source.boxes["image_id"][source.boxes["finding"].isin(settings.findings())])
+    fraction, seed = settings.data_box_training_fraction, settings.train_seed
+    return rows.assign(
+        split=splits.move_boxed_patients(chosen, rows["patient_id"], boxed, fraction=fraction, seed=seed)
+    )
 
 
 def _report(catalog: Catalog) -> None:

@@ -14,16 +14,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.backbones import get_backbone
+from radiograft.config.training import MapPooling
 from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
 from radiograft.models.backbone import build_backbone
+from radiograft.models.class_maps import build_class_map_classifier
 from radiograft.models.graph import input_of
+from radiograft.models.heads import attach_classifier
 from radiograft.models.predictor import Predictor
+from radiograft.models.spec import TensorNames
 from tests.helpers import networks
 from tests.helpers.squares import SIZE, SQUARE, brightness, image, network
 
 KERNEL = np.random.default_rng(1).normal(size=(6, 2)).astype("float32")
 IMAGES = np.random.default_rng(2).integers(0, 256, (5, SIZE, SIZE, 1), dtype="uint8")
 BRIGHTNESS = brightness()
+OVER_MAP = TensorNames(pooling="classifier_dropout", class_map="class_map")
 
 
 def maps_of(model: keras.Model, images: np.ndarray, label: int, blocks: Sequence[str] = ()) -> ActivationMaps:
@@ -89,7 +94,7 @@ def test_heat_maps_confident_network_is_unchanged() -> None:
 
 @pytest.mark.parametrize("kernel", [np.zeros((6, 2)), -np.abs(KERNEL)])
 def test_heat_maps_without_evidence_are_zero(kernel: np.ndarray) -> None:
-    for heat in maps_of(network(6, kernel), IMAGES, 1):
+    for heat in maps_of(network(6, kernel), IMAGES, 1)[:2]:  # it has no class map
         np.testing.assert_array_equal(heat, np.zeros((5, SIZE, SIZE)))
 
 
@@ -123,8 +128,38 @@ def test_heat_maps_half_precision_matches_float32(policy: str) -> None:
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("cells").compute_dtype == policy.removeprefix("mixed_")
-    for actual, desired in zip(half, full, strict=True):
+    for actual, desired in zip(half.by_image(), full.by_image(), strict=True):
         np.testing.assert_allclose(actual, desired, atol=0.05)
+
+
+def over_map(kind: str, kernel: np.ndarray, bias: float) -> keras.Model:
+    """The same network with a head that pools a class map; the kernel is [channels, 2]."""
+    backbone = network(len(kernel), kernel)
+    cells = backbone.get_layer("cells").output
+    pooling, options = MapPooling(kind), {"dense_units": 0, "dropout": 0.5, "l2": 0.0, "seed": 0}
+    head = build_class_map_classifier(tuple(cells.shape[1:]), 2, pooling, **options)  # type: ignore[arg-type]
+    head.get_layer("class_map").set_weights([kernel[None, None], np.full(2, bias)])
+    return attach_classifier(keras.Model(backbone.input, cells, name="squares_features"), head)
+
+
+def test_class_map_is_probability_at_each_position_scaled_to_its_maximum() -> None:
+    """Also if the label is unlikely everywhere: a map of logits would have no heat."""
+    model = over_map("lse", KERNEL, bias=-8.0)
+    maps = keras.Model(model.input, input_of(model, "class_map_pooled"))(IMAGES).numpy()[..., 1]
+    heat_maps = HeatMaps(model, tf.distribute.get_strategy(), OVER_MAP)
+    assert heat_maps.names == ("grad_cam", "layer_cam", "class_map")
+    (streamed,) = heat_maps.stream(tf.data.Dataset.from_tensors(IMAGES), 1)
+    np.testing.assert_allclose(streamed.class_map, normalized(1 / (1 + np.exp(-maps))), atol=1e-5)
+
+
+def test_grad_cam_of_maximum_weights_channels_by_the_hottest_position() -> None:
+    """The gradient of the logit is the kernel at the position of the maximum, and its mean is the kernel over 64."""
+    model = over_map("max", KERNEL, bias=0.0)
+    cells = keras.Model(model.input, model.get_layer("cells").output)(IMAGES).numpy()
+    (streamed,) = HeatMaps(model, tf.distribute.get_strategy(), OVER_MAP).stream(
+        tf.data.Dataset.from_tensors(IMAGES), 0
+    )
+    np.testing.assert_allclose(streamed.grad_cam, normalized(cells @ KERNEL[:, 0]), atol=1e-5)
 
 
 @given(st.integers(0, SIZE - SQUARE), st.integers(0, SIZE - SQUARE))

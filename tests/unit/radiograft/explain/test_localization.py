@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.explain.localization import heat_boxes, localize, overlaps
+from radiograft.explain.localization import heat_boxes, localize, overlaps, pointing_score
 from radiograft.registry.analysis_types import Localization
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
@@ -50,6 +50,32 @@ def test_overlaps_worked_example() -> None:
     iou, iobb = overlaps(predicted, annotated)
     np.testing.assert_allclose(iou, [[0.04 / 0.28, 0.04 / 0.16], [0.04 / 0.16, 1], [0, 0]])
     np.testing.assert_allclose(iobb, [[0.25, 0.25], [1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("hot", "score"),
+    [
+        ([(1, 1)], 1.0),  # the pixel from (1/8, 1/8) to (2/8, 2/8), in the box from 1/8 to 3/8
+        ([(3, 1)], 0.0),  # just below it
+        ([(1, 1), (2, 2), (0, 0), (7, 7)], 0.5),  # half of the hottest pixels
+        ([], 0.0),
+    ],
+)
+def test_pointing_score_is_fraction_of_hottest_pixels_in_box(hot: list[tuple[int, int]], score: float) -> None:
+    heat = np.zeros((8, 8), dtype="float32")
+    for row, column in hot:
+        heat[row, column] = 1.0
+    assert pointing_score(heat, np.array([EIGHTH, [0.9, 0.0, 0.1, 0.1]])) == score
+
+
+def test_localize_scores_pointing_game_of_each_map(tmp_path: Path, maps: Any) -> None:
+    found = localized(tmp_path, maps)
+    assert found is not None
+    pointing = found["labels"]["Bright"]["pointing"]
+    assert list(pointing) == ["grad_cam", "layer_cam", "centre", "random"]
+    assert (pointing["grad_cam"]["value"], pointing["centre"]["value"]) == (1.0, 0.0)
+    assert pointing["grad_cam"]["low"] == pytest.approx(0.025 ** (1 / 3))  # Clopper-Pearson, three patients
+    assert pointing["random"]["value"] < 0.5
 
 
 fractions = st.tuples(*[st.floats(0.01, 1.0)] * 4)

@@ -37,7 +37,7 @@ def run_works(shards: Path, out: Path, *works: str) -> Results:
 
 CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
-    *("on_joined_features", "fine_tuned", "batch_norm"),
+    *("on_class_map", "on_joined_features", "fine_tuned", "batch_norm"),
 ]
 
 
@@ -108,6 +108,12 @@ def test_heat_maps_on_two_devices_match_one(results: Results, method: str) -> No
     assert [len(part) for part in two] == [3, 3, 1]
     assert np.concatenate(one).max() > 0.5
     np.testing.assert_allclose(np.concatenate(two), np.concatenate(one), atol=1e-4)
+
+
+def test_heat_maps_of_class_map_on_two_devices_match_one(results: Results) -> None:
+    one, two = (np.array(results["on_class_map"][count]["heat"]) for count in ("one", "two"))
+    assert one.shape == (7, 3, 7, 7)  # Grad-CAM, LayerCAM and class map
+    np.testing.assert_allclose(two, one, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["on_activations", "fine_tuned"])

@@ -1,0 +1,67 @@
+"""Settings that cannot be combined are refused with the reason, before any image is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from radiograft.config.resolution import fill_defaults
+from radiograft.stages.ingest import task as ingest
+from tests.helpers.images import encode, noise
+from tests.helpers.nih_source import put
+
+REQUIRED = {"data_source": "/data", "publish_registry": "/registry", "publish_model_name": "model"}
+
+
+def test_fill_defaults_class_map_of_several_layers_raises() -> None:
+    with pytest.raises(ValueError, match="model_pooling") as error:
+        fill_defaults({**REQUIRED, "model_pooling": "lse", "model_feature_layer": "all"})
+    assert str(error.value) == (
+        "model_pooling=lse must have model_feature_layer=last, got 'all': the class map is computed from the last "
+        "activation alone; choose last, or model_pooling=average"
+    )
+
+
+@pytest.mark.parametrize("layer", ["auto", "conv5_block15_concat"])
+def test_fill_defaults_class_map_of_another_layer_raises(layer: str) -> None:
+    with pytest.raises(ValueError, match=f"model_feature_layer=last, got '{layer}'"):
+        fill_defaults({**REQUIRED, "model_pooling": "max", "model_feature_layer": layer})
+
+
+def test_fill_defaults_noisy_or_of_exclusive_classes_raises() -> None:
+    classes = {**REQUIRED, "data_labels": "Mass,Nodule", "data_task": "multiclass"}
+    with pytest.raises(ValueError, match="model_pooling=noisy_or must have independent labels, got data_task=multi"):
+        fill_defaults({**classes, "model_pooling": "noisy_or"})
+    assert fill_defaults({**classes, "model_pooling": "lse"})["model_pooling"] == "lse"
+
+
+def test_fill_defaults_average_pooling_accepts_every_layer() -> None:
+    assert fill_defaults({**REQUIRED, "model_feature_layer": "all"})["model_pooling"] == "average"
+
+
+def test_ingest_exclusive_classes_that_the_labels_reveal_refuses_noisy_or(tmp_path: Path) -> None:
+    """`data_task=auto` is multiclass if every image has exactly one of the labels."""
+    names = [f"{name}/{number}.png" for name in ("left", "right") for number in range(8)]
+    files = {name: encode(noise(40, number)) for number, name in enumerate(names)}
+    form = {
+        **REQUIRED,
+        "data_source": put(files, str(tmp_path / "data")),
+        "data_format": "folders",
+        "data_labels": "left,right",
+        "model_pooling": "noisy_or",
+        "publish_registry": str(tmp_path / "registry"),
+    }
+    with pytest.raises(ValueError, match="choose lse, or data_task=multilabel"):
+        ingest.run_with_all_settings(fill_defaults(form), tmp_path / "catalog", "a-run")
+
+
+def test_fill_defaults_boxes_without_class_map_raises() -> None:
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with model_pooling=average, got 2\.0"):
+        fill_defaults({**REQUIRED, "train_box_weight": 2.0})
+
+
+def test_fill_defaults_boxes_of_exclusive_classes_raises() -> None:
+    classes = {**REQUIRED, "data_labels": "Mass,Nodule", "data_task": "multiclass", "model_pooling": "lse"}
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with data_task=multiclass, got 2\.0"):
+        fill_defaults({**classes, "train_box_weight": 2.0})
