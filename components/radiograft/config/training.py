@@ -18,6 +18,7 @@ AUTO_NORMALIZATION = "auto"  # the normalization of the file's origin
 WEIGHT_FILES = (".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
 NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` that are not files
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+GLOBAL, ATTENTION_GUIDED = "global", "attention_guided"  # values of model_branches
 NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
@@ -214,6 +215,17 @@ class FineTune(Training):
         unit="views",
         low=1,
         high=1000,
+    )
+    model_branches: str = setting(
+        GLOBAL,
+        "`global`: one network that reads the whole image. `attention_guided`: a second network reads the region that "
+        "the first one responds to most, cut from the image of image_crop_size, and a classifier reads both.",
+        choices=(GLOBAL, ATTENTION_GUIDED),
+    )
+    train_crop_control: bool = setting(
+        True,
+        "For attention_guided, also train on random crops of the same size, for comparison; this doubles the time of "
+        "the second network.",
     )
 
 

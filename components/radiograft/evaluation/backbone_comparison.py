@@ -43,9 +43,9 @@ def compare_backbones(
         return None
     candidates: list[BackboneCandidate] = json.loads((model / COMPARISON).read_text())
     frames = [prediction_frame(validation, labels, scores) for scores in np.load(model / ALL_SCORES)]
-    estimable = [label for label in labels if _is_estimable(validation, label, min_patients)]
+    estimable = [label for label in labels if is_estimable(validation, label, min_patients)]
     models = [frames[:1], *([frames[0], frame] for frame in frames[1:])]
-    results = [_compare(pair, estimable, samples, seed) for pair in models]
+    results = [compare_means(pair, estimable, samples, seed) for pair in models]
     return BackboneComparison(
         backbones=[
             {**candidate, "auroc": result["champion"] or result["challenger"], "difference": result["difference"]}
@@ -56,14 +56,15 @@ def compare_backbones(
     )
 
 
-def _is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
+def is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
+    """Returns whether enough patients have, and lack, the label."""
     truth = validation[label_column(label)]
     patients = encode_patients(validation["patient_id"])
     return rank_label(truth, np.zeros(len(truth)), patients, ANY_THRESHOLD, min_patients).estimable
 
 
-def _compare(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
-    """Returns the AUROC of the best network and, if there is a second one, its AUROC and the difference."""
+def compare_means(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
+    """Returns the mean AUROC of the first network and, if there is a second one, its AUROC and the paired difference."""
     if not labels:
         difference = NOT_ESTIMABLE if len(models) > 1 else None
         return {"challenger": NOT_ESTIMABLE, "champion": difference, "difference": difference}

@@ -2,7 +2,8 @@
 
 Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
 block with at least twice that resolution, which gives a finer map. If the classifier reads several layers, Grad-CAM
-uses the deepest of them, and LayerCAM the gradient through its block and all later ones.
+uses the deepest of them, and LayerCAM the gradient through its block and all later ones. In an attention-guided network,
+both explain what the global branch contributes; the features of the local branch are taken as given.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from radiograft.models.feature_layers import last_activation, pooled_parts
 from radiograft.models.graph import downstream_layers, input_of
+from radiograft.models.graph_split import find_frontier
 from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -105,7 +107,7 @@ class _ClassActivation(keras.layers.Layer):  # type: ignore[misc]
         self._middle, self._head, self._last, self._size = middle, head, last, size
 
     def call(self, inputs: Any) -> list[Any]:
-        """Maps the early activation, one-hot float32 [n, labels] and earlier pooled features to the heat maps."""
+        """Maps the early activation, one-hot float32 [n, labels] and other features to the heat maps."""
         early, one_hot, *earlier = inputs
         with tf.GradientTape() as tape:
             tape.watch(early)
@@ -140,9 +142,11 @@ def _activation_model(
     """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
     early, last = _finer_activation(model, late, blocks), model.get_layer(names.probabilities)
     hidden = input_of(model, names.probabilities)
-    behind, others = downstream_layers(model, producing_layer(early).name), pooled_parts(model, names.pooling)[:-1]
-    later = [pooled for pooled in others if producing_layer(pooled).name in behind]
-    earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
+    *parts, last_part = (producing_layer(pooled).name for pooled in pooled_parts(model, names.pooling))
+    others = [each for each in find_frontier(model, downstream_layers(model, last_part)) if each is not late]
+    behind = downstream_layers(model, producing_layer(early).name).intersection(parts)
+    later = [tensor for tensor in others if producing_layer(tensor).name in behind]
+    earlier = [tensor for tensor in others if producing_layer(tensor).name not in behind]
     middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
     heat = _ClassActivation(middle, keras.Model([late, *later, *earlier], hidden), last, int(model.input.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")

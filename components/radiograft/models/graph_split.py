@@ -56,7 +56,7 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     downstream = downstream_layers(network, cut_off)
     if any(isinstance(layer, keras.layers.InputLayer) and layer.name in downstream for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
-    frontier = _without_recomputable(_find_frontier(network, downstream))
+    frontier = _without_recomputable(find_frontier(network, downstream))
     prefix = keras.Model(network.input, frontier, name=f"{network.name}_prefix")
     suffix = keras.Model(frontier, network.outputs, name=f"{network.name}_suffix")
     return SplitModel(network, prefix, suffix)
@@ -74,7 +74,7 @@ def bridge_model(shallower: SplitModel, deeper: SplitModel) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"{deeper.network.name}_between")
 
 
-def _find_frontier(network: keras.Model, downstream: set[str]) -> list[keras.KerasTensor]:
+def find_frontier(network: keras.Model, downstream: set[str]) -> list[keras.KerasTensor]:
     """Returns the outputs of frozen layers that downstream layers read, without repeats, in topological order."""
     frontier: dict[int, keras.KerasTensor] = {}
     for layer, inputs in iter_layers(network):
@@ -105,7 +105,7 @@ def pool_before_concat(network: keras.Model) -> keras.Model:
     so it must stay frozen.
     """
     end = _find_end(network)
-    if end is None or end[1].trainable or len(_find_frontier(network, downstream_layers(network, end[-1].name))) > 1:
+    if end is None or end[1].trainable or len(find_frontier(network, downstream_layers(network, end[-1].name))) > 1:
         return network  # with several feature layers the classifier reads more than this pooling
     concatenation, normalization, activation, pooling = end
     pooled, start = [], 0

@@ -14,6 +14,7 @@ from typing import Any, Self
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, STRETCH, TASKS
+from radiograft.config.training import ATTENTION_GUIDED, GLOBAL
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.utils import json_io
 
@@ -74,6 +75,7 @@ class ModelSpec:
             none.
         channels: channels of the images: 1 for gray, 3 for RGB.
         task: `multilabel`, `binary` or `multiclass`, see `Ingest.data_task`.
+        branches: `global` or `attention_guided`, see `FineTune.model_branches`; the network contains all branches.
     """
 
     image_size: int
@@ -90,6 +92,7 @@ class ModelSpec:
     normalization: Normalization | None = None
     task: str = MULTILABEL
     channels: int = GRAY
+    branches: str = GLOBAL
 
     @property
     def is_exclusive(self) -> bool:
@@ -169,6 +172,7 @@ class ModelSpec:
         known |= {"task": values.get("task", MULTILABEL)}
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["branches"] = values.get("branches", GLOBAL)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
@@ -186,6 +190,8 @@ class ModelSpec:
             raise ValueError(f"labels must be names, got {self.labels}")
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.branches not in (GLOBAL, ATTENTION_GUIDED):
+            raise ValueError(f"branches must be {GLOBAL} or {ATTENTION_GUIDED}, got {self.branches!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

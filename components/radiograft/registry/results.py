@@ -14,6 +14,7 @@ from radiograft.registry.analysis_types import Calibration, DriftReport, Localiz
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.training_types import (
     BackboneComparison,
+    BranchComparison,
     CurvePoint,
     RandomBaseline,
     ReducedCurvePoint,
@@ -70,7 +71,8 @@ class DataSummary(TypedDict):
     """The data of a run.
 
     `splits` counts the images that are used, `catalogued` also those that are unreadable or defective. `readers` is
-    empty if no image has several readings.
+    empty if no image has several readings. `network_size` is there if the images are stored larger than networks read
+    them.
     """
 
     splits: dict[str, SplitSummary]
@@ -83,6 +85,7 @@ class DataSummary(TypedDict):
     task: NotRequired[str]
     task_reason: NotRequired[str]
     image_size: NotRequired[int]
+    network_size: NotRequired[int]
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
     image_channels: NotRequired[int]
@@ -168,13 +171,17 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json.
+
+    `localisation` is None if no test image has annotated boxes. `branches` is there if the network is attention-guided.
+    """
 
     schema_version: int
     lineage: DataLineage
     gate: GateDecision
     localisation: Localization | None  # stored text
     drift: DriftReport
+    branches: NotRequired[BranchComparison]
     warnings: list[str]
 
 

@@ -11,6 +11,7 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.evaluation import champion, promotion_gate
+from radiograft.evaluation.branches import branch_results, predict_branches
 from radiograft.evaluation.predictions import (
     PUBLISHED,
     EvaluateInputs,
@@ -19,6 +20,7 @@ from radiograft.evaluation.predictions import (
     write_golden_predictions,
 )
 from radiograft.evaluation.results import analysis_notes, compute_results
+from radiograft.explain.crops import CROPS, branch_sections, draw_crops
 from radiograft.explain.explanations import explain_predictions
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.result_types import GateDecision
@@ -60,6 +62,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     explanations = explain_predictions(model, spec, strategy, data, test, thresholds, samples, settings.train_seed)
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
+    split = prediction_results["judged_on"]
+    branches = predict_branches(inputs.model, data, split, strategy, settings.train_seed)
     results = EvaluationResults(
         **prediction_results,
         schema_version=SCHEMA_VERSION,
@@ -67,15 +71,19 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         gate=gate,
         localisation=explanations.localization,  # stored text
         drift=drift,
+        **branch_results(branches, settings, predictions),
         warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
+    crops = draw_crops(branches and branches.boxes, split, data)
+    sections = [*branch_sections(results, crops), *explanations.sections(), drift_section]
+    page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
     images = [tensorboard.augmentation_sheet(sheet), *tensorboard.confusion_images(results), *explanations.images()]
+    images += [(CROPS, figure.pixels) for figure in crops]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)

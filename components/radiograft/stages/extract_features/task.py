@@ -115,9 +115,10 @@ def _extract(
         settings.model_backbone,
         weights,
         settings.model_weights_md5,
-        data.image_size,
+        data.network_size,
         data.image_input.channels,
         settings.model_normalization,
+        data.image_size,
     )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)
