@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 from radiograft.config import FineTune
+from radiograft.config.training import ATTENTION_GUIDED
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
@@ -39,6 +40,9 @@ FINE_TUNE = FineTune(
     train_recipe=RECIPE,
     train_cached_augmentations=2,
 )
+GUIDED = dataclasses.replace(
+    FINE_TUNE, train_augmentation="cached", model_branches=ATTENTION_GUIDED, train_fine_tune_epochs=2
+)
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
@@ -47,6 +51,7 @@ STAGES: dict[str, Run] = {
     "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
     "joined_features": lambda shards, _, kept, out: run_extract_features(JOINED, shards, out, kept),
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
+    "guided": lambda shards, start, kept, out: run_fine_tune(GUIDED, shards, start, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }
 
@@ -62,7 +67,7 @@ def small_network(folder: Path, image_size: int, labels: tuple[str, ...], seed: 
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")
     artifact.save_model(folder, network, spec, {"epochs": [], "best_epoch": 0, "initial": {}})
-    (folder / "settings.json").write_text("{}")
+    (folder / "settings.json").write_text('{"train_feature_epochs": 2}')
     return folder
 
 

@@ -107,7 +107,7 @@ def largest_region(heat: keras.KerasTensor, threshold: float = THRESHOLD) -> ker
     sizes = ops.sum(linked, axis=2)
     first = ops.one_hot(ops.argmax(sizes, axis=1), height * width, dtype="float32")
     region = ops.sum(linked * ops.expand_dims(first, 2), axis=1)
-    inside = (region > 0) | (ops.max(sizes, axis=1, keepdims=True) == 0)
+    inside = ops.logical_or(region > 0, ops.max(sizes, axis=1, keepdims=True) < 1)  # all cells if none is hot
     corners, lengths = [], []
     for place, side in zip(places, (width, height), strict=True):
         start = ops.min(ops.where(inside, place, float(side)), axis=1)

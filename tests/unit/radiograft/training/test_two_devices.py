@@ -72,6 +72,15 @@ def test_train_on_two_devices_reduces_loss(results: Results, case: str) -> None:
     assert losses[0] - losses[2] > 0.002
 
 
+def test_attention_guided_on_two_devices_matches_one(results: Results) -> None:
+    one, two = results["attention_guided"]["one"], results["attention_guided"]["two"]
+    assert one["boxes"] == two["boxes"]
+    assert len({tuple(box) for box in one["boxes"]}) > 2
+    for row, other in zip(one["stages"], two["stages"], strict=True):
+        assert row == pytest.approx(other, abs=1e-3)
+    np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-3)
+
+
 def test_predictor_on_two_devices_matches_one(results: Results) -> None:
     one, two = (np.array(results["fine_tuned"][count]["predictions"]) for count in ("one", "two"))
     assert one.shape == (31, 3)  # three batches of 8 and one of 7
