@@ -174,13 +174,13 @@ def attention_guided(strategy: tf.distribute.Strategy, folder: Path, data: Shard
         head_names = ("classifier_dense", "classifier_dropout", "probabilities")
         spec = ModelSpec(data.image_size, data.labels, "efficientnet_lite0", "none", "maps", "fine_tuning", head_names)
         settings = FineTune(model_cut_off="maps", train_batch_size=BATCH, train_cached_augmentations=2)
-        config = TrainConfig("test", "sgd", 0.5, FULL, 3, 9, folder / "logs", head_names)
+        config = TrainConfig("test", "adam", 0.02, PLAIN, 4, 9, folder / "logs", head_names)
         context = SearchContext(settings, data, config, strategy, Checkpoints(""))
         copies = copy_branches(model, control=False)
         trained_branches = train_branches(model, History([], 0, {}), copies, spec, context, config)
     predictions = Predictor(trained_branches.network, strategy).predict(data.images("test", BATCH))
     boxes = next(Predictor(trained_branches.comparison, strategy).iter_batches(data.images("test", BATCH)))[0]
-    stages = [stage["metrics"] for stage in trained_branches.stages[1:]]
+    stages = [{**stage["metrics"], "best_epoch": stage["best_epoch"]} for stage in trained_branches.stages[1:]]
     return {"predictions": predictions.tolist(), "boxes": boxes.tolist(), "stages": stages}
 
 

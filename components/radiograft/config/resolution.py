@@ -180,8 +180,8 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
         )
     if pipeline == CUTOFF_SEARCH and combined.get("model_branches") == ATTENTION_GUIDED:
         raise ValueError(
-            f"model_branches must be {GLOBAL} for the pipeline {CUTOFF_SEARCH}, got {ATTENTION_GUIDED}: each trial would "
-            "train every branch; search the cut-off first, then set model_cut_off"
+            f"model_branches must be {GLOBAL} for the pipeline {CUTOFF_SEARCH}, got {ATTENTION_GUIDED}: each trial "
+            "would train every branch; search the cut-off first, then set model_cut_off"
         )
     if not backbones or combined.get("model_backbone") in backbones:
         return combined

@@ -64,7 +64,7 @@ def is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> boo
 
 
 def compare_means(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
-    """Returns the mean AUROC of the first network and, if there is a second one, its AUROC and the paired difference."""
+    """Returns the mean AUROC of the first network and, if there is a second one, its own and the paired difference."""
     if not labels:
         difference = NOT_ESTIMABLE if len(models) > 1 else None
         return {"challenger": NOT_ESTIMABLE, "champion": difference, "difference": difference}

@@ -32,12 +32,14 @@ class BranchPredictions(NamedTuple):
         split: name of the split.
         frames: predictions by branch, with the columns of `prediction_frame`.
         boxes: of the guided crops, float32 [images, 4]: x and y of the upper left corner, width, height; fractions.
+        labels: all labels.
     """
 
     stages: list[BranchStage]
     split: str
     frames: Mapping[str, pd.DataFrame]
     boxes: np.ndarray
+    labels: tuple[str, ...]
 
 
 class BranchPart(TypedDict, total=False):
@@ -65,7 +67,7 @@ def predict_branches(
         predictor = Predictor(artifact.load_model(model, artifact.BRANCHES), strategy)
     batches = data.images(split, BATCH_SIZE)
     if isinstance(predictor.model.input, list):
-        places = tf.data.Dataset.from_tensor_slices(draw_places(data, split, 0, seed)).batch(BATCH_SIZE)
+        places = tf.data.Dataset.from_tensor_slices(draw_places(data, split, seed)).batch(BATCH_SIZE)
         batches = tf.data.Dataset.zip((batches, places))
     boxes, *scores = (np.concatenate(parts) for parts in zip(*predictor.iter_batches(batches), strict=True))
     names = [stage["branch"] for stage in stages if stage["branch"] != FUSION]
@@ -73,7 +75,7 @@ def predict_branches(
         name: prediction_frame(data.split(split), data.labels, values)
         for name, values in zip(names, scores, strict=True)
     }
-    return BranchPredictions(stages, split, frames, boxes)
+    return BranchPredictions(stages, split, frames, boxes, data.labels)
 
 
 def branch_results(branches: BranchPredictions | None, settings: Evaluate, predictions: pd.DataFrame) -> BranchPart:
@@ -88,8 +90,9 @@ def branch_results(branches: BranchPredictions | None, settings: Evaluate, predi
         return {}
     rows = (predictions["strategy"] == PUBLISHED) & (predictions["split"] == branches.split)
     frames = {**branches.frames, FUSION: predictions[rows].reset_index(drop=True)}
-    labels = [name.removeprefix("label:") for name in frames[FUSION] if name.startswith("label:")]
-    estimable = [label for label in labels if is_estimable(frames[FUSION], label, settings.evaluate_min_patients)]
+    estimable = [
+        label for label in branches.labels if is_estimable(frames[FUSION], label, settings.evaluate_min_patients)
+    ]
     return {
         "branches": BranchComparison(
             branches=[_compare(stage, frames, estimable, settings) for stage in branches.stages],

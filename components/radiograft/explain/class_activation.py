@@ -2,8 +2,8 @@
 
 Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
 block with at least twice that resolution, which gives a finer map. If the classifier reads several layers, Grad-CAM
-uses the deepest of them, and LayerCAM the gradient through its block and all later ones. In an attention-guided network,
-both explain what the global branch contributes; the features of the local branch are taken as given.
+uses the deepest of them, and LayerCAM the gradient through its block and all later ones. In an attention-guided
+network, both explain what the global branch contributes; the features of the local branch are taken as given.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def normalized_input(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32 [n, size, size, 3 or 1].
 
-    If images are stored at another size, the input has that size and is shrunk, see `radiograft.models.attention.shrink`.
+    If images are stored at another size, the input has that size and is shrunk by `radiograft.models.attention.shrink`.
 
     Each channel of the network reads the gray image, or its own color of an RGB image. A network whose normalization
     has one channel reads gray images only.

@@ -65,7 +65,9 @@ def copy_branch(network: keras.Model, prefix: str) -> keras.Model:
     return attention.copy_network(keras.Model(attention.branch_input(network), network.output), prefix)
 
 
-def build_prefix(tensors: CropTensors, split: SplitModel, control: SplitModel | None, network: keras.Model) -> keras.Model:
+def build_prefix(
+    tensors: CropTensors, split: SplitModel, control: SplitModel | None, network: keras.Model
+) -> keras.Model:
     """Builds the frozen layers that run once: from images to the global features and the frontier of the local branch.
 
     Args:
@@ -124,9 +126,7 @@ def pool_crop(local: keras.Model, crop: keras.KerasTensor, pooling: str) -> kera
     return attention.insert(features, crop, pooling)
 
 
-def build_fused(
-    tensors: CropTensors, local: keras.Model, fusion: keras.Model, pooling: str, name: str
-) -> keras.Model:
+def build_fused(tensors: CropTensors, local: keras.Model, fusion: keras.Model, pooling: str, name: str) -> keras.Model:
     """Returns one flat network from images to the predictions of the fusion classifier, with weights of its own.
 
     A copy, because Keras does not save networks of layers that several graphs share.

@@ -129,6 +129,7 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
 
     if all(layer.dtype_policy.name == policy(layer) for layer in network.layers):
         return network
+
     def copied(layer: keras.Operation) -> keras.Operation:
         if not isinstance(layer, keras.Layer):
             return layer  # an operation without weights, in the precision of its inputs

@@ -7,6 +7,7 @@ layers of the local branch therefore run once, and only their outputs are stored
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -147,6 +148,7 @@ def _cache(
     log.info("crops of %d images: %.1f MB of activations", len(context.data.rows), needed / 1e6)
     prefix, settings, cached = Predictor(model, context.strategy), context.settings, dict[str, CachedActivations]()
     for name, views in context.views.items():
+        places = functools.partial(draw_places, context.data, name, settings.train_seed)
         cached[name] = cache_activations(
             prefix,
             context.data,
@@ -155,23 +157,12 @@ def _cache(
             batch_size=settings.train_batch_size,
             seed=settings.train_seed,
             folder=folder / "frontier",
-            companions=None if control is None else _PlacesOf(context.data, name, settings.train_seed),
+            companions=places if control else None,
         )
     return cached
 
 
-class _PlacesOf(NamedTuple):
-    """Draws the places of random crops: they depend on image, view and seed only."""
-
-    data: Shards
-    split: str
-    seed: int
-
-    def __call__(self, view: int) -> np.ndarray:
-        return draw_places(self.data, self.split, view, self.seed)
-
-
-def draw_places(data: Shards, split: str, view: int, seed: int) -> np.ndarray:
+def draw_places(data: Shards, split: str, seed: int, view: int = 0) -> np.ndarray:
     """Returns the place of each image's random crop in one view, float32 [images, 2] in [0, 1), in stored order."""
     ids = tf.constant(data.split(split)["image_id"].astype(str).tolist(), tf.string)
     places: np.ndarray = draw_parameters(ids, tf.constant(view, tf.int64), seed, PLACE_DRAWS).numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from radiograft.config import Preprocess, all_settings
+from radiograft.config import Preprocess, all_settings, branches
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import CUTOFF_SEARCH, TRANSFER_LEARNING, combine, fill_defaults
 
@@ -63,9 +63,6 @@ def test_stored_size_is_crop_size_or_image_size() -> None:
 
 def test_every_required_setting_that_exists_has_the_required_default() -> None:
     """A new setting that is listed as unsupported must not be refused with its default."""
-    from radiograft.config.branches import REQUIRED as VALUES  # noqa: PLC0415
-
     known = all_settings()
-    assert {name: known[name].default for name in VALUES if name in known} == {
-        name: value for name, (value, _) in VALUES.items() if name in known
-    }
+    listed = {name: value for name, (value, _) in branches.REQUIRED.items() if name in known}
+    assert {name: known[name].default for name in listed} == listed

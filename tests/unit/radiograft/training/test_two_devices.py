@@ -77,6 +77,7 @@ def test_attention_guided_on_two_devices_matches_one(results: Results) -> None:
     assert one["boxes"] == two["boxes"]
     assert len({tuple(box) for box in one["boxes"]}) > 2
     for row, other in zip(one["stages"], two["stages"], strict=True):
+        assert row["best_epoch"] > 0
         assert row == pytest.approx(other, abs=1e-3)
     np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-3)
 
