@@ -20,6 +20,7 @@ import keras
 
 from radiograft.config import FineTune
 from radiograft.config.resolution import load_settings_file
+from radiograft.config.training import ATTENTION_GUIDED
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
@@ -46,6 +47,9 @@ CHEXNET = dataclasses.replace(
     train_batch_size=8,
     train_fine_tune_epochs=EPOCHS,
 )
+GUIDED = dataclasses.replace(
+    FINE_TUNE, train_augmentation="cached", model_branches=ATTENTION_GUIDED, train_fine_tune_epochs=2
+)
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
@@ -57,6 +61,7 @@ STAGES: dict[str, Run] = {
     "joined_features": lambda shards, _, kept, out: run_extract_features(JOINED, shards, out, kept),
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
     "chexnet": lambda shards, start, kept, out: run_fine_tune(CHEXNET, shards, start, out, kept),
+    "guided": lambda shards, start, kept, out: run_fine_tune(GUIDED, shards, start, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }
 
@@ -78,7 +83,7 @@ def small_network(
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")
     artifact.save_model(folder, network, spec, {"epochs": [], "best_epoch": 0, "initial": {}})
-    (folder / "settings.json").write_text("{}")
+    (folder / "settings.json").write_text('{"train_feature_epochs": 2}')
     return folder
 
 

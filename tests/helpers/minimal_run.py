@@ -25,6 +25,7 @@ EXTRACT_FEATURES = ExtractFeatures(
     train_batch_size=2,
     train_feature_epochs=1,
 )
+IMAGES = Preprocess(image_size=32)
 FINE_TUNE = FineTune(model_cut_off="top_conv", train_batch_size=2, train_fine_tune_epochs=1)
 
 
@@ -51,13 +52,15 @@ def replace_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def run_stages(settings: Ingest, folder: Path) -> publish.PublishResult:
+def run_stages(
+    settings: Ingest, folder: Path, images: Preprocess = IMAGES, fine_tune: FineTune = FINE_TUNE
+) -> publish.PublishResult:
     """Runs all stages in this process with minimal settings and returns the result of publish."""
     registry_uri = str(folder / "registry")
     ingest.run(settings, folder / "catalog")
-    preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
+    preprocess.run(images, folder / "catalog", folder / "shards")
     start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
-    tuned = run_fine_tune(FINE_TUNE, folder / "shards", start.model, folder / "fine_tune")
+    tuned = run_fine_tune(fine_tune, folder / "shards", start.model, folder / "fine_tune")
     inputs = evaluate.EvaluateInputs(folder / "shards", start.features, start.model, tuned.model)
     evaluation = Evaluate(
         publish_registry=registry_uri,

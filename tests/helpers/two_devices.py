@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.config.training import MapPooling, Recipe
+from radiograft.config.training import FineTune, MapPooling, Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone
@@ -26,11 +26,14 @@ from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import TensorNames
+from radiograft.models.spec import ModelSpec, TensorNames
 from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
+from radiograft.training.attention import copy_branches, train_branches
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images, with_views
+from radiograft.training.history import History
+from radiograft.training.search.cut_off import SearchContext
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
@@ -226,6 +229,29 @@ def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -
     return {**result, "heat": [np.stack(heats)[:, ::5, ::5].tolist() for batch in maps for heats in batch.by_image()]}
 
 
+def attention_guided(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains a local branch and its fusion on guided crops, whose regions both devices find."""
+    with strategy.scope():
+        gray = keras.Input((data.image_size, data.image_size, 1), dtype="uint8", name="picture")
+        maps = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="maps")(
+            keras.layers.Rescaling(1 / 255, name="normalised")(gray)
+        )
+        last = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="last")(maps)
+        head = build_classifier(6, len(data.labels), dense_units=4, dropout=0.0, l2=0.0, seed=0)
+        model = attach_classifier(build_feature_extractor(keras.Model(gray, last, name="small")), head)
+        head_names = ("classifier_dense", "classifier_dropout", "probabilities")
+        spec = ModelSpec(data.image_size, data.labels, "efficientnet_lite0", "none", "maps", "fine_tuning", head_names)
+        settings = FineTune(model_cut_off="maps", train_batch_size=BATCH, train_cached_augmentations=2)
+        config = TrainConfig("test", "adam", 0.02, PLAIN, 4, 9, folder / "logs", head_names)
+        context = SearchContext(settings, data, config, strategy, Checkpoints(""))
+        copies = copy_branches(model, control=False)
+        trained_branches = train_branches(model, History([], 0, {}), copies, spec, context, config)
+    predictions = Predictor(trained_branches.network, strategy).predict(data.images("test", BATCH))
+    boxes = next(Predictor(trained_branches.comparison, strategy).iter_batches(data.images("test", BATCH)))[0]
+    stages = [{**stage["metrics"], "best_epoch": stage["best_epoch"]} for stage in trained_branches.stages[1:]]
+    return {"predictions": predictions.tolist(), "boxes": boxes.tolist(), "stages": stages}
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -291,6 +317,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
         "on_class_map": lambda strategy, folder: on_class_map(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
+        "attention_guided": lambda strategy, folder: attention_guided(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
         "dual_view": lambda strategy, folder: dual_view(strategy, folder, data),
     }

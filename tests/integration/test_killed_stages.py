@@ -154,6 +154,21 @@ def test_class_map_head_killed_resumes(shards_folder: Path, tmp_path: Path) -> N
     attempts.run_again(last)
 
 
+def test_attention_guided_killed_in_last_branch_resumes(shards_folder: Path, start: Path, tmp_path: Path) -> None:
+    """Killed in epoch 2 of the control's fusion, the last of five trainings."""
+    attempts = Attempts("guided", shards_folder, start, str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{RATE} {(4 * 2 + 1) * STEPS + 1}")
+    last = attempts.run()
+    names = ("fine tuning", "local branch", "fusion", "random local branch", "random fusion")
+    assert attempts.epochs() == [(name, number) for name in names for number in (1, 2)]
+    whole = STAGES["guided"](shards_folder, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    check_same_model(last, whole)
+    assert (last / "model" / "branches.json").read_text() == (whole / "model" / "branches.json").read_text()
+    branches = (artifact.load_model(folder / "model", artifact.BRANCHES).get_weights() for folder in (last, whole))
+    for one, same in zip(*branches, strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
 def test_feature_extraction_killed_resumes(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:
     """Killed in the pass of the random backbone, after that of the pretrained one and three epochs on its features."""
     attempts = Attempts("extract_features", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
+from radiograft.config.branches import check_branches
 from radiograft.config.combinations import check_combinations
 from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
@@ -61,4 +62,5 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
             f"fits one, got {checked['model_weights']!r}"
         )
     check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
+    check_branches(checked)
     return checked

@@ -314,16 +314,34 @@ class Preprocess(DataPolicySettings):
         low=1,
         high=64,
     )
+    image_crop_size: int = setting(
+        0,
+        "Width and height at which images are stored for model_branches=attention_guided, which cuts its crop from "
+        "them and shrinks them to image_size for the global branch; 0 stores them at image_size.",
+        unit="pixels",
+        low=0,
+        high=1024,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size % SIZE_STEP:
             raise ValueError(f"image_size must be a multiple of {SIZE_STEP}, got {self.image_size}")
+        if self.image_crop_size and (self.image_crop_size % SIZE_STEP or self.image_crop_size < self.image_size):
+            raise ValueError(
+                f"image_crop_size must be 0, or a multiple of {SIZE_STEP} from image_size ({self.image_size}) on, got "
+                f"{self.image_crop_size}"
+            )
         self.gray_range()
         if self.channels() != CHANNELS["gray"]:
             self.augmentation()
         else:
             self.augmentation().check_channels(CHANNELS["gray"])
+
+    @property
+    def stored_size(self) -> int:
+        """Width and height of the stored images in pixels."""
+        return self.image_crop_size or self.image_size
 
     def gray_range(self) -> tuple[int, int] | None:
         """Returns the parsed `image_gray_range`; None for `auto`."""

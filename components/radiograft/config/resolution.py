@@ -19,7 +19,7 @@ from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
 from radiograft.config.table_layout import TableLayout
-from radiograft.config.training import Recipe, Training
+from radiograft.config.training import ATTENTION_GUIDED, GLOBAL, Recipe, Training
 from radiograft.utils.yaml_io import parse_yaml_mapping
 
 # The pipelines.
@@ -167,7 +167,7 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
     comparison, `model_backbone` is one of the compared backbones, by default the first.
 
     Raises:
-        ValueError: as `apply_overrides`, or `compare_backbones` does not suit the pipeline.
+        ValueError: as `apply_overrides`, or `compare_backbones` or `model_branches` does not suit the pipeline.
     """
     if pipeline == CUTOFF_SEARCH and "," not in str(values.get("model_cut_off", "")):
         values = {**values, "model_cut_off": AUTO_CUT_OFF}
@@ -177,6 +177,11 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
         raise ValueError(
             f"compare_backbones must name backbones for the pipeline {BACKBONE_COMPARISON} and be empty for others, "
             f"got {', '.join(backbones) or 'none'} for {pipeline}"
+        )
+    if pipeline == CUTOFF_SEARCH and combined.get("model_branches") == ATTENTION_GUIDED:
+        raise ValueError(
+            f"model_branches must be {GLOBAL} for the pipeline {CUTOFF_SEARCH}, got {ATTENTION_GUIDED}: each trial "
+            "would train every branch; search the cut-off first, then set model_cut_off"
         )
     if not backbones or combined.get("model_backbone") in backbones:
         return combined

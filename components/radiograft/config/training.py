@@ -24,6 +24,7 @@ AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
 AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA = "average", "max", "lse", "lse_lba", "noisy_or", "csra"
 POOLINGS = (AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA)  # values of model_pooling
+GLOBAL, ATTENTION_GUIDED = "global", "attention_guided"  # values of model_branches
 NO_REDUCTION, REDUCTIONS = "none", ("pca", "pls", "lda")  # values of model_feature_reduction
 
 RECIPES: dict[str, dict[str, Scalar]] = {
@@ -309,6 +310,17 @@ class FineTune(Training):
         "training than this percentile of the validation images, such as 99; 0 adds none.",
         low=0.0,
         high=100.0,
+    )
+    model_branches: str = setting(
+        GLOBAL,
+        "`global`: one network that reads the whole image. `attention_guided`: a second network reads the region that "
+        "the first one responds to most, cut from the image of image_crop_size, and a classifier reads both.",
+        choices=(GLOBAL, ATTENTION_GUIDED),
+    )
+    train_crop_control: bool = setting(
+        True,
+        "For attention_guided, also train on random crops of the same size, for comparison; this doubles the time of "
+        "the second network.",
     )
 
 

@@ -3,7 +3,8 @@
 Grad-CAM (Selvaraju et al. 2017) uses the last activation before pooling. LayerCAM (Jiang et al. 2021) uses the last
 block with at least twice that resolution, which gives a finer map. If the classifier reads several layers, Grad-CAM
 uses the deepest of them, and LayerCAM the gradient through its block and all later ones. A network whose head pools a
-class map has that map beside them: the probability of the label at each position.
+class map has that map beside them: the probability of the label at each position. In an attention-guided network, both
+explain what the global branch contributes; the features of the local branch are taken as given.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from radiograft.models.feature_layers import last_activation, pooled_parts
 from radiograft.models.graph import downstream_layers, input_of, read_output_of
+from radiograft.models.graph_split import find_frontier
 from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -170,15 +172,17 @@ def _activation_model(
     """Builds the model from images and one-hot labels to both heat maps; it shares the layers of `model`."""
     early, last = _finer_activation(model, late, blocks), model.get_layer(names.probabilities)
     hidden = input_of(model, names.probabilities)
-    behind, others = downstream_layers(model, producing_layer(early).name), pooled_parts(model, names.pooling)[:-1]
-    later = [pooled for pooled in others if producing_layer(pooled).name in behind]
-    earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
+    *parts, last_part = (producing_layer(pooled).name for pooled in pooled_parts(model, names.pooling))
+    others = [each for each in find_frontier(model, downstream_layers(model, last_part)) if each is not late]
+    behind = downstream_layers(model, producing_layer(early).name).intersection(parts)
+    later = [tensor for tensor in others if producing_layer(tensor).name in behind]
+    earlier = [tensor for tensor in others if producing_layer(tensor).name not in behind]
     middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
     image, *further = model.inputs
-    head = keras.Model([late, *later, *earlier, *further], hidden)
+    head = keras.Model([late, *later, *earlier], hidden)
     heat = _ClassActivation(middle, head, last, int(image.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    maps = heat([early, one_hot, *earlier, *further])
+    maps = heat([early, one_hot, *earlier])
     if names.class_map:
         shown = _ClassMap(last.activation, int(image.shape[1]))
         maps.append(shown([read_output_of(model, names.class_map), one_hot]))

@@ -16,18 +16,19 @@ DRAWS = 13
 RESOLUTION = 2**24  # float32 represents every multiple of 2**-24 below 1 exactly
 
 
-def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
+def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int, numbers: range = range(DRAWS)) -> tf.Tensor:
     """Draws uniform random numbers that depend only on seed, image id and view, not on batch or order.
 
     Args:
         image_ids: string [n].
         view: Integer scalar from 0, the number of the augmented copy of an image.
         seed: Seed of the run.
+        numbers: Which of an image's random numbers; the augmentation uses the first DRAWS.
 
     Returns:
-        float32 [n, DRAWS] in [0, 1).
+        float32 [n, len(numbers)] in [0, 1).
     """
-    suffixes = "/" + tf.strings.as_string(view) + "/" + tf.strings.as_string(tf.range(DRAWS))
+    suffixes = "/" + tf.strings.as_string(view) + "/" + tf.strings.as_string(tf.range(numbers.start, numbers.stop))
     keys = image_ids[:, None] + suffixes[None, :]
     buckets = tf.strings.to_hash_bucket_strong(keys, RESOLUTION, key=[seed, 0x72616469])
     return tf.cast(buckets, tf.float32) / RESOLUTION

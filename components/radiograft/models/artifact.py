@@ -24,6 +24,10 @@ from radiograft.models.spec import (
     ModelSpec,
     TensorInfo,
 )
+from radiograft.registry.training_types import BranchStage
+
+MODEL = "model.keras"
+BRANCHES, BRANCH_STAGES = "branches.keras", "branches.json"  # of an attention-guided network, for its evaluation
 
 
 def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mapping[str, Any]) -> None:
@@ -36,18 +40,37 @@ def save_model(folder: Path, model: keras.Model, spec: ModelSpec, history: Mappi
         history: fields of `radiograft.training.history.History`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "model.keras")
+    model.save(folder / MODEL)
     spec.write(folder)
     (folder / "history.json").write_text(json.dumps(history, indent=2))
 
 
-def load_model(folder: Path) -> keras.Model:
-    """Loads model.keras in safe mode: layers must be of Keras or this package, and no code of the file is run.
+def save_branches(folder: Path, comparison: keras.Model, stages: Sequence[BranchStage]) -> None:
+    """Writes the branches of an attention-guided network to `folder`: branches.keras and branches.json.
+
+    Args:
+        folder: created if it does not exist.
+        comparison, stages: see `radiograft.training.attention.TrainedBranches`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    comparison.save(folder / BRANCHES)
+    (folder / BRANCH_STAGES).write_text(json.dumps(stages, indent=2))
+
+
+def read_branch_stages(folder: Path) -> list[BranchStage]:
+    """Reads branches.json; returns an empty list if the network has no branches."""
+    path = folder / BRANCH_STAGES
+    stages: list[BranchStage] = json.loads(path.read_text()) if path.exists() else []
+    return stages
+
+
+def load_model(folder: Path, file: str = MODEL) -> keras.Model:
+    """Loads a network in safe mode: layers must be of Keras or this package, and no code of the file is run.
 
     Raises:
         ValueError: the file is missing, malformed or contains other layers.
     """
-    path = folder / "model.keras"
+    path = folder / file
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many types, also for code in the file or a newer file format

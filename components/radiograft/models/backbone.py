@@ -8,6 +8,7 @@ from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import NORMALIZATIONS, Normalization
 from radiograft.config.training import AUTO_NORMALIZATION
 from radiograft.imaging.geometry import GRAY, RGB
+from radiograft.models import attention
 from radiograft.models.pretrained import Build, check_colors, from_rescaling, load_pretrained, open_weights
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 from radiograft.storage.keras_weights import RESCALING_PREFIX
@@ -16,21 +17,30 @@ COLORS = ("red", "green", "blue")  # order of the channels of an RGB image
 
 
 def normalized_input(
-    image_size: int, normalization: Normalization, names: TensorNames = DEFAULT_NAMES, channels: int = GRAY
+    image_size: int,
+    normalization: Normalization,
+    names: TensorNames = DEFAULT_NAMES,
+    channels: int = GRAY,
+    stored_size: int = 0,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Returns the input, uint8 [n, size, size, channels], and the normalized image, float32 [n, size, size, 3 or 1].
+
+    If images are stored at another size, the input has that size and is shrunk by `radiograft.models.attention.shrink`.
 
     Each channel of the network reads the gray image, or its own color of an RGB image. A network whose normalization
     has one channel reads gray images only.
     """
-    image = keras.Input((image_size, image_size, channels), dtype="uint8", name=names.image)
+    side = stored_size or image_size
+    given = image = keras.Input((side, side, channels), dtype="uint8", name=names.image)
+    if side != image_size:
+        image = attention.shrink(given, image_size)
     normalized = [
         keras.layers.Rescaling(1 / (255 * std), -mean / std, dtype="float32", name=f"{RESCALING_PREFIX}{color}")(
             image if channels == GRAY else select_color(image, color)
         )
         for color, mean, std in zip(normalization.channels, normalization.mean, normalization.std, strict=True)
     ]
-    return image, keras.layers.Concatenate(name=names.normalized, dtype="float32")(normalized)
+    return given, keras.layers.Concatenate(name=names.normalized, dtype="float32")(normalized)
 
 
 def read_normalization(network: keras.Model) -> Normalization:
@@ -61,6 +71,7 @@ def build_backbone(
     channels: int = GRAY,
     normalization: str = AUTO_NORMALIZATION,
     random_weights: bool = False,
+    stored_size: int = 0,
 ) -> keras.Model:
     """Builds a backbone without its classifier as one flat graph, from 8-bit images to the last feature map.
 
@@ -75,6 +86,7 @@ def build_backbone(
             `radiograft.backbones.spec.NORMALIZATIONS`.
         random_weights: whether to build the network that `weights` fit, with their normalization, but to leave its
             weights random: the baseline of transfer learning.
+        stored_size: side of the input in pixels if the network shrinks it to `image_size`; 0 if it does not.
 
     Returns:
         A network from uint8 [n, image_size, image_size, channels], 0 black to 255 white, to the last feature map,
@@ -96,7 +108,7 @@ def build_backbone(
     source = "none" if random_weights and weights == "imagenet" else weights  # the same network; nothing to download
     build, pretrained, chosen = _pretrained(spec, source, md5, normalization)
     check_colors(chosen, weights, channels)
-    _, normalized = normalized_input(image_size, chosen, channels=channels)
+    _, normalized = normalized_input(image_size, chosen, channels=channels, stored_size=stored_size)
     network = build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
     if pretrained is not None and not random_weights:

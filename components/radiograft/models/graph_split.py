@@ -61,7 +61,7 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     further = further_inputs(network)
     for tensor in further:
         downstream |= downstream_layers(network, producing_layer(tensor).name)
-    frontier = _without_recomputable(_find_frontier(network, downstream))
+    frontier = _without_recomputable(find_frontier(network, downstream))
     prefix = keras.Model(image_inputs(network), frontier, name=f"{network.name}_prefix")
     suffix = keras.Model([*frontier, *further], network.outputs, name=f"{network.name}_suffix")
     return SplitModel(network, prefix, suffix)
@@ -79,7 +79,7 @@ def bridge_model(shallower: SplitModel, deeper: SplitModel) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"{deeper.network.name}_between")
 
 
-def _find_frontier(network: keras.Model, downstream: set[str]) -> list[keras.KerasTensor]:
+def find_frontier(network: keras.Model, downstream: set[str]) -> list[keras.KerasTensor]:
     """Returns the outputs of frozen layers that downstream layers read, without repeats, in topological order."""
     frontier: dict[int, keras.KerasTensor] = {}
     for layer, inputs in iter_layers(network):
@@ -110,7 +110,7 @@ def pool_before_concat(network: keras.Model) -> keras.Model:
     so it must stay frozen.
     """
     end = _find_end(network)
-    if end is None or end[1].trainable or len(_find_frontier(network, downstream_layers(network, end[-1].name))) > 1:
+    if end is None or end[1].trainable or len(find_frontier(network, downstream_layers(network, end[-1].name))) > 1:
         return network  # with several feature layers the classifier reads more than this pooling
     concatenation, normalization, activation, pooling = end
     pooled, start = [], 0

@@ -175,10 +175,13 @@ def cast_to_policy(network: keras.Model, names: TensorNames = DEFAULT_NAMES) -> 
 
     if all(layer.dtype_policy.name == policy(layer) for layer in network.layers):
         return network
-    copy = keras.models.clone_model(
-        network,
-        clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": policy(layer)}),
-    )
+
+    def copied(layer: keras.Operation) -> keras.Operation:
+        if not isinstance(layer, keras.Layer):
+            return layer  # an operation without weights, in the precision of its inputs
+        return type(layer).from_config({**layer.get_config(), "dtype": policy(layer)})
+
+    copy = keras.models.clone_model(network, clone_function=copied)
     for layer in copy.layers:
         variables.write_variables(layer.variables, variables.read_variables(network.get_layer(layer.name).variables))
     return copy

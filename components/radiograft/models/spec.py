@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from radiograft.backbones.spec import Normalization
 from radiograft.config import Preprocess
 from radiograft.config.data import AUTO, MULTICLASS, MULTILABEL, REGRESSION, STRETCH, TASKS
-from radiograft.config.training import AVERAGE, POOLINGS
+from radiograft.config.training import ATTENTION_GUIDED, AVERAGE, GLOBAL, POOLINGS
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape
 from radiograft.utils import json_io
@@ -99,6 +99,7 @@ class ModelSpec:
         scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
         lateral: whether the network also reads a lateral image.
         pooling: how the head pools positions, see `ExtractFeatures.model_pooling`.
+        branches: `global` or `attention_guided`, see `FineTune.model_branches`; the network contains all branches.
     """
 
     image_size: int
@@ -120,6 +121,7 @@ class ModelSpec:
     scales: tuple[TargetScale, ...] = ()
     lateral: bool = False
     pooling: str = AVERAGE
+    branches: str = GLOBAL
 
     @property
     def is_numeric(self) -> bool:
@@ -253,6 +255,7 @@ class ModelSpec:
         threshold = values.get("ood_threshold")
         known["ood_threshold"] = None if threshold is None else float(threshold)
         known["pooling"] = values.get("pooling", AVERAGE)
+        known["branches"] = values.get("branches", GLOBAL)
         if stored := values.get("normalization"):
             known["normalization"] = Normalization(*(tuple(stored[name]) for name in ("mean", "std", "channels")))
         if version == SCHEMA_VERSION:  # networks of version 1 have the default names
@@ -274,6 +277,8 @@ class ModelSpec:
             raise ValueError(f"scales must give mean and deviation of {len(self.labels)} targets, got {self.scales}")
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
+        if self.branches not in (GLOBAL, ATTENTION_GUIDED):
+            raise ValueError(f"branches must be {GLOBAL} or {ATTENTION_GUIDED}, got {self.branches!r}")
         if not isinstance(self.thresholds, Mapping | None):
             raise ValueError(f"thresholds must be numbers by label, got {self.thresholds}")
 

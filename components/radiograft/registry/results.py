@@ -23,6 +23,7 @@ from radiograft.registry.analysis_types import (
 from radiograft.registry.result_types import Estimate, GateDecision, RegressionMetrics, SplitMetrics, TargetSummary
 from radiograft.registry.training_types import (
     BackboneComparison,
+    BranchComparison,
     CurvePoint,
     RandomBaseline,
     ReducedCurvePoint,
@@ -83,7 +84,8 @@ class DataSummary(TypedDict):
     """The data of a run.
 
     `splits` counts the images that are used, `catalogued` also those that are unreadable or defective. `readers` is
-    empty if no image has several readings.
+    empty if no image has several readings. `network_size` is there if the images are stored larger than networks read
+    them.
     """
 
     splits: dict[str, SplitSummary]
@@ -96,6 +98,7 @@ class DataSummary(TypedDict):
     task: NotRequired[str]
     task_reason: NotRequired[str]
     image_size: NotRequired[int]
+    network_size: NotRequired[int]
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
     image_channels: NotRequired[int]
@@ -187,7 +190,7 @@ class EvaluationResults(PredictionResults):
     """The content of metrics.json.
 
     `localisation` is None if no test image has annotated boxes, and `mask_share` without `evaluate_masks`. Versions of
-    older packages lack `mask_share`.
+    older packages lack `mask_share`. `branches` is there if the network is attention-guided.
     """
 
     schema_version: int
@@ -196,6 +199,7 @@ class EvaluationResults(PredictionResults):
     localisation: Localization | None  # stored text
     mask_share: NotRequired[MaskShare | None]
     drift: DriftReport
+    branches: NotRequired[BranchComparison]
     warnings: list[str]
 
 

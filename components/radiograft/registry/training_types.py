@@ -77,6 +77,42 @@ class Trial(TypedDict):
     metrics: dict[str, float]
 
 
+class BranchStage(TypedDict):
+    """Training of one branch of an attention-guided network: `global`, `local`, `fusion`, or `random_...` of a control.
+
+    The other attributes are those of `Trial`.
+    """
+
+    branch: str
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, float]
+
+
+class BranchResult(BranchStage):
+    """A branch with its AUROC, the mean over the estimable labels and of each, and the fusion's minus its own (paired).
+
+    The difference of the fusion is None.
+    """
+
+    auroc: Estimate
+    difference: Estimate | None
+    labels: dict[str, Estimate]
+
+
+class BranchComparison(TypedDict):
+    """Branches of an attention-guided network on the same images of a split.
+
+    `crop_share` is the mean area of the crops as a fraction of the image.
+    """
+
+    branches: list[BranchResult]
+    split: str
+    n_images: int
+    n_patients: int
+    crop_share: float
+
+
 class BackboneCandidate(TypedDict):
     """One backbone of a comparison.
 

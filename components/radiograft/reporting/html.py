@@ -15,6 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from radiograft.registry.result_types import ClassMetrics, Estimate, SplitMetrics
 from radiograft.registry.results import split_accuracy
 
+BRANCHES = {  # of an attention-guided network
+    "global": "Global: the whole image",
+    "local": "Local: the crop",
+    "fusion": "Fusion: both",
+    "random_local": "Control: a random crop",
+    "random_fusion": "Control: both, with a random crop",
+}
 STRATEGIES = {"feature_extraction": "Feature extraction", "fine_tuning": "Fine-tuning"}
 
 
@@ -37,6 +44,7 @@ def environment() -> Environment:
     environment.filters["number"] = format_number
     environment.filters["measure"] = format_quantity
     environment.filters["strategy"] = STRATEGIES.__getitem__
+    environment.filters["branch"] = BRANCHES.__getitem__
     environment.filters["plain"] = _plain
     environment.filters["sentence"] = format_sentence
     environment.filters["with_anchors"] = add_anchors

@@ -16,6 +16,7 @@ from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.results import DataSummary, EvaluationResults
 from radiograft.reporting.classes import class_rows
+from radiograft.reporting.html import BRANCHES
 from radiograft.reporting.targets import TABLE_HEADER, target_table, with_interval
 
 Facts = Mapping[str, Any]
@@ -47,6 +48,7 @@ def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, l
         "Training": _training(spec, lineage["settings"], results["kept_epochs"][published]),
         "Results on test, with 95% confidence intervals [29, 35, 36]": _results(results["metrics"][published]["test"]),
         "Out-of-distribution flag": _flag(results),
+        "Branches": _branches(results),
         "Factors [30, 34]": _subgroups(results),
         "Promotion decision": _decision(results["gate"]),
         "Caveats [38]": _caveats(results),
@@ -169,6 +171,26 @@ def _classes(test: SplitMetrics) -> list[str]:
     ]
     heading = ["true class", *(f"predicted {name}" for name in classes["names"])]
     return [*_table(["metric of all classes", "this model", "baseline"], rows), *_table(heading, counts)]
+
+
+def _branches(results: EvaluationResults) -> list[str]:
+    """Compares the branches of an attention-guided network with each other and with random crops."""
+    comparison = results.get("branches")
+    if not comparison:
+        return []
+    rows = [
+        [
+            BRANCHES[branch["branch"]],
+            _format_estimate(branch["auroc"]),
+            _format_estimate(branch["difference"]) if branch["difference"] else "-",
+        ]
+        for branch in comparison["branches"]
+    ]
+    sentence = (
+        f"The fusion is published. Mean AUROC on {comparison['split']}; the crops show "
+        f"{comparison['crop_share']:.0%} of the image on average."
+    )
+    return [sentence, *_table(["branch", "mean AUROC", "fusion minus this"], rows)]
 
 
 def _subgroups(results: EvaluationResults) -> list[str]:

@@ -124,6 +124,7 @@ def cache_activations(
     batch_size: int,
     seed: int,
     folder: Path,
+    companions: Callable[[int], np.ndarray] | None = None,
 ) -> CachedActivations:
     """Runs the prefix on the images of a split and stores its outputs in `folder`.
 
@@ -135,6 +136,7 @@ def cache_activations(
         batch_size: images in a batch.
         seed: seed of the augmentation.
         folder: where the files are created.
+        companions: returns the second input of the prefix for a view: an array [images, ...] in stored order.
 
     Raises:
         FloatingPointError: an activation is too large for half precision.
@@ -143,6 +145,9 @@ def cache_activations(
     for view in range(max(views, 1)):
         log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
         images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
+        if companions:
+            second = tf.data.Dataset.from_tensor_slices(companions(view)).batch(batch_size)
+            images = tf.data.Dataset.zip((images, second))
         _write_batches(prefix.iter_batches(images), [part[view] for part in parts])
     ids = list(data.split(split)["image_id"])
     return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
@@ -234,3 +239,22 @@ def should_cache(augmentation: str, needed: int, scratch: Path) -> tuple[bool, s
     if augmentation == "auto":
         return needed <= free / 2, f"{sizes}, and auto takes at most half"
     return augmentation == "cached", f"train_augmentation={augmentation}"
+
+
+def check_space(needed: int, scratch: Path, setting: str) -> None:
+    """Checks that a cache without an alternative fits on the disk.
+
+    Args:
+        needed: size of the cache in bytes.
+        scratch: folder on the disk of the cache.
+        setting: the setting that requires the cache.
+
+    Raises:
+        OSError: the cache does not fit.
+    """
+    free = shutil.disk_usage(scratch).free
+    if needed > free:
+        raise OSError(
+            f"{setting} must fit on the scratch disk: the cache needs {needed / 1e6:,.1f} MB, {scratch} has "
+            f"{free / 1e6:,.1f} MB free; choose fewer train_cached_augmentations or a later model_cut_off"
+        )

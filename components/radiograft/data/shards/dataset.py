@@ -94,6 +94,11 @@ class Shards:
         """Width and height in pixels."""
         return self.image_input.size
 
+    @property
+    def network_size(self) -> int:
+        """Width and height in pixels to which a network shrinks the images."""
+        return self.summary.get("network_size", self.image_size)
+
     def split(self, split: str) -> pd.DataFrame:
         """Returns the rows of a split in stored order."""
         return self.rows[self.rows["split"] == split].reset_index(drop=True)
@@ -177,6 +182,7 @@ class Shards:
             "fingerprint": self.summary["fingerprint"],
             "task": self.task,
             "image_input": self.image_input,
+            **({"network_size": self.network_size} if self.network_size != self.image_size else {}),
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
             **({} if self.roles == (FRONTAL,) else {"roles": self.roles}),

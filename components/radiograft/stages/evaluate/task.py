@@ -14,6 +14,7 @@ from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.drift.reference import EmbeddingModel
 from radiograft.evaluation import champion, out_of_distribution, promotion_gate, regression_gate, view_comparison
+from radiograft.evaluation.branches import branch_results, predict_branches
 from radiograft.evaluation.predictions import (
     BATCH_SIZE,
     PUBLISHED,
@@ -23,6 +24,7 @@ from radiograft.evaluation.predictions import (
     write_golden_predictions,
 )
 from radiograft.evaluation.results import analysis_notes, compute_results
+from radiograft.explain.crops import CROPS, branch_sections, draw_crops
 from radiograft.explain.explanations import explain_predictions
 from radiograft.models.out_of_distribution import FeatureDistribution
 from radiograft.models.spec import ModelSpec
@@ -73,6 +75,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
         prediction_results["out_of_distribution"] = flag
+    split = prediction_results["judged_on"]
+    branches = predict_branches(inputs.model, data, split, strategy, settings.train_seed)
     results = EvaluationResults(
         **prediction_results,
         schema_version=SCHEMA_VERSION,
@@ -81,6 +85,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         localisation=explanations.localization,  # stored text
         mask_share=explanations.mask_share,
         drift=drift,
+        **branch_results(branches, settings, predictions),
         warnings=[
             *analysis_notes(prediction_results),
             *evaluation_drift.drift_warnings(drift),
@@ -91,13 +96,20 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         results["views"] = views
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    sections = [*explanations.sections(), drift_section, *([out_of_distribution.flag_section(flag)] if flag else [])]
+    crops = draw_crops(branches and branches.boxes, split, data)
+    sections = [
+        *branch_sections(results, crops),
+        *explanations.sections(),
+        drift_section,
+        *([out_of_distribution.flag_section(flag)] if flag else []),
+    ]
     page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
     plots = [*tensorboard.confusion_images(results), *tensorboard.agreement_images(page.agreement)]
     images = [tensorboard.augmentation_sheet(sheet), *plots, *explanations.images()]
+    images += [(CROPS, figure.pixels) for figure in crops]
     tensorboard.write_figures(logs, run_id, results, images)
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)

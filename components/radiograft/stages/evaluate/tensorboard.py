@@ -51,6 +51,7 @@ def write_figures(folder: Path, run_id: str, results: EvaluationResults, images:
         images: pairs of a group, such as `worst calls/Pneumonia/false positives`, and pixels uint8
             [height, width, 3].
     """
+    write_branches(folder, results)
     for strategy, splits in results["metrics"].items():
         with _writer(folder / RUN / strategy):
             for tag, value in _scalars(splits):
@@ -59,6 +60,15 @@ def write_figures(folder: Path, run_id: str, results: EvaluationResults, images:
                 hparams.hparams(results["lineage"]["settings"], trial_id=run_id)
                 for name, pixels in _stack_groups(images):
                     tf.summary.image(name, pixels, step=0, max_outputs=len(pixels))
+
+
+def write_branches(folder: Path, results: EvaluationResults) -> None:
+    """Writes the AUROC of each branch of an attention-guided network, one TensorBoard run each."""
+    comparison = results.get("branches")
+    for branch in comparison["branches"] if comparison else []:
+        if comparison and branch["auroc"]["value"] is not None:
+            with _writer(folder / RUN / f"branch_{branch['branch']}"):
+                tf.summary.scalar(f"{comparison['split']}/auroc", branch["auroc"]["value"], step=0)
 
 
 def write_embeddings(folder: Path, strategy: str, data: Shards, embeddings: Mapping[str, Embeddings]) -> None:

@@ -174,10 +174,11 @@ def _extract(
         settings.model_backbone,
         settings.model_weights,
         settings.model_weights_md5,
-        data.image_size,
+        data.network_size,
         data.image_input.channels,
         settings.model_normalization,
         random_weights,
+        data.image_size,
     )
     spec = get_backbone(settings.model_backbone)
     parse_cut_offs(settings.model_cut_off, backbone, spec)

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.config import FineTune
-from radiograft.config.base import record_settings
+from radiograft.config import ExtractFeatures, FineTune
+from radiograft.config.base import read_settings, record_settings
+from radiograft.config.training import ATTENTION_GUIDED
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.reference import EmbeddingModel
 from radiograft.models import artifact
@@ -21,7 +22,7 @@ from radiograft.models.heads import cast_to_policy
 from radiograft.models.out_of_distribution import FeatureDistribution, draw_fitted, fit_distribution
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
-from radiograft.training import devices
+from radiograft.training import attention, devices
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import fit_batch_size, with_patient_data, with_views
 from radiograft.training.search import comparison
@@ -68,11 +69,21 @@ def run(
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
         context = SearchContext(settings, data, config, strategy, checkpoints)
+        guided = settings.model_branches == ATTENTION_GUIDED
+        copies = attention.copy_branches(network, settings.train_crop_control) if guided else []
         history, trials = fine_tune_each(network, cut_offs, context)
-    cut_off = str(search_results.best_trial(trials, config.task.monitor)["overrides"]["model_cut_off"])
+        cut_off = str(search_results.best_trial(trials, config.task.monitor)["overrides"]["model_cut_off"])
+        spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning", branches=settings.model_branches)
+        if guided:
+            classifier = ExtractFeatures.of(read_settings(start))  # the fusion classifier is a new one too
+            head = dataclasses.replace(
+                config, learning_rate=classifier.train_feature_learning_rate, epochs=classifier.train_feature_epochs
+            )
+            branches = attention.train_branches(network, history, copies, spec, context, head)
+            network = branches.network
+            artifact.save_branches(model, branches.comparison, branches.stages)
     distribution = _fit_distribution(settings, network, spec, data, strategy)
-    threshold = distribution.threshold if distribution else None
-    spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning", ood_threshold=threshold)
+    spec = dataclasses.replace(spec, ood_threshold=distribution.threshold if distribution else None)
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
     search_results.write_trials(model, trials)
     record_settings(model, settings, start)

@@ -73,7 +73,7 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "yes", "no"))
     kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
     values = as_range(_read_common(parts, gray_range.FILE))
-    target = ImageInput(settings.image_size, settings.image_resize, values, channels["channels"])
+    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"])
     sample = color.ColorSample(*channels["sample"])
     _describe(settings, target, sample, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
@@ -198,6 +198,8 @@ def _describe(
         "converted": {str(mode): int(count) for mode, count in converted.items()},
         "files": count_files(catalog.files, count_images(rows), excluded),
     }
+    if settings.image_size != target.size:
+        totals["network_size"] = settings.image_size
     _record_defects(catalog, rows, data_filter, excluded, totals, output)
     boxes = _boxes_of_inputs(catalog.boxes, rows, target)
     shard_files.write_description(output, rows, settings.augmentation(), totals, boxes)

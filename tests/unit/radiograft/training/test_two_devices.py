@@ -81,6 +81,16 @@ def test_train_batch_norm_on_two_devices_has_statistics_of_whole_batches(results
     assert one["frozen_bn"] == two["frozen_bn"] == [[0.0] * 4, [1.0] * 4]
 
 
+def test_attention_guided_on_two_devices_matches_one(results: Results) -> None:
+    one, two = results["attention_guided"]["one"], results["attention_guided"]["two"]
+    assert one["boxes"] == two["boxes"]
+    assert len({tuple(box) for box in one["boxes"]}) > 2
+    for row, other in zip(one["stages"], two["stages"], strict=True):
+        assert row["best_epoch"] > 0
+        assert row == pytest.approx(other, abs=1e-3)
+    np.testing.assert_allclose(one["predictions"], two["predictions"], atol=1e-3)
+
+
 def test_predictor_on_two_devices_matches_one(results: Results) -> None:
     one, two = (np.array(results["fine_tuned"][count]["predictions"]) for count in ("one", "two"))
     assert one.shape == (31, 3)  # three batches of 8 and one of 7
