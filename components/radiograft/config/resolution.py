@@ -67,7 +67,7 @@ def load_settings_file(name: str) -> dict[str, Scalar]:
     values: dict[str, Scalar] = {}
     for key, value in parse_yaml_mapping(storage.read_bytes(path), path).items():
         if key == SEARCH_SECTION:
-            key, value = SEARCH_SPACE, value if isinstance(value, str) else json.dumps(value)  # noqa: PLW2901
+            key, value = SEARCH_SPACE, value if isinstance(value, str) else json.dumps(value)
         full = full_name(key)
         if full in values:
             raise ValueError(f"{path} must set {full} only once, got it again as {key!r}")

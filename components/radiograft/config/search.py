@@ -22,14 +22,16 @@ class Search(SeedSettings):
     )
     search_strategy: str = setting(
         AUTO_STRATEGY,
-        "Training whose validation metric is optimized; `auto` is feature_extraction if only its settings are searched.",
+        "Training whose validation metric is optimized; `auto` is feature_extraction if all searched settings are its.",
         choices=(AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING),
     )
-    search_trials: int = setting(
-        40, "Maximum number of trials, over all workers.", unit="trials", low=1, high=10_000
-    )
+    search_trials: int = setting(40, "Maximum number of trials, over all workers.", unit="trials", low=1, high=10_000)
     search_hours: float = setting(
-        0.0, "Hours of training of each worker after which it starts no trial; 0 is no limit.", unit="h", low=0, high=1e4
+        0.0,
+        "Hours of training of each worker after which it starts no trial; 0 is no limit.",
+        unit="h",
+        low=0,
+        high=1e4,
     )
     search_pruner: str = setting(
         "hyperband",

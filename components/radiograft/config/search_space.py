@@ -249,9 +249,7 @@ def _parse_range(name: str, entry: Mapping[str, Any]) -> Parameter:
         raise ValueError(f"search_space's {name} must have choices, because it is not a number, got {dict(entry)!r}")
     if not {"low", "high"} <= entry.keys():
         raise ValueError(f"search_space's {name} must have both low and high, got {dict(entry)!r}")
-    low, high = (_check_value(name, entry[bound]) for bound in ("low", "high"))
-    assert not isinstance(low, str)
-    assert not isinstance(high, str)
+    low, high = (kind(_check_value(name, entry[bound])) for bound in ("low", "high"))
     log, step = entry.get("log", False), entry.get("step", _default_step(name, kind, bool(entry.get("log"))))
     if not low < high:
         raise ValueError(f"search_space's {name} must have low below high, got {low} and {high}")

@@ -32,7 +32,7 @@ from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
 from radiograft.training.tasks.registry import get_task
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.trainer import TrainConfig, TrainObserver, train
 
 
 def run(
@@ -54,14 +54,14 @@ def run(
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     with strategy.scope():
-        extraction = _extract(settings, settings.model_weights, data, strategy, features, checkpoints)
+        extraction = extract(settings, settings.model_weights, data, strategy, features, checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
         layers = choose_feature_layers(
-            settings.model_feature_layer, points, lambda name: _is_fine_tunable(backbone, backbone_spec, name, cut_off)
+            settings.model_feature_layer, points, lambda name: is_fine_tunable(backbone, backbone_spec, name, cut_off)
         )
-        network, head, history = _fit(
+        network, head, history = fit_classifier(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
         if settings.model_random_baseline:
@@ -102,7 +102,7 @@ def _write_curves(
     return points
 
 
-def _extract(
+def extract(
     settings: ExtractFeatures,
     weights: str,
     data: Shards,
@@ -145,7 +145,7 @@ def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layers: Sequence
     return network
 
 
-def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
+def is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
     """Returns whether fine-tuning can start at the cut-off if the network ends at this layer."""
     try:
         _build_extractor(backbone, spec, [layer], cut_off)
@@ -154,7 +154,7 @@ def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_
     return True
 
 
-def _fit(
+def fit_classifier(
     settings: ExtractFeatures,
     extraction: FeatureSet,
     layers: Sequence[str],
@@ -162,8 +162,19 @@ def _fit(
     strategy: tf.distribute.Strategy,
     logs: Path,
     checkpoints: Checkpoints,
+    observer: TrainObserver | None = None,
 ) -> tuple[keras.Model, tuple[str, ...], History]:
     """Trains a classifier on the features of these layers.
+
+    Args:
+        settings: settings of the stage.
+        extraction: features of all tapped layers.
+        layers: those whose features the classifier reads.
+        data: the images, of which only the labels are used.
+        strategy: distributes the classifier over the devices.
+        logs: folder for TensorBoard; its name is that of the training.
+        checkpoints: checkpoints of this task.
+        observer: see `TrainConfig`.
 
     Returns:
         The network from images to probabilities, the names of the layers of its head, and the history.
@@ -194,6 +205,7 @@ def _fit(
         logs=logs,
         head=head_layers(classifier),
         task=task,
+        observer=observer,
     )
     network = attach_classifier(extractor, classifier)
     trained = keras.Model(pooled_parts(network, DEFAULT_NAMES.pooling), network.output, name="classifier")
@@ -217,8 +229,8 @@ def _random_baseline(
     The seed is set again, because a resumed attempt drew fewer random numbers before this point.
     """
     keras.utils.set_random_seed(settings.train_seed)
-    extraction = _extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
-    network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
+    extraction = extract(settings, "none", data, strategy, features / "random_weights", checkpoints)
+    network, _, _ = fit_classifier(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     images = data.images("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(images)
     predictions = prediction_frame(data.split("validation"), data.labels, scores)

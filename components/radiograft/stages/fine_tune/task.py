@@ -24,8 +24,9 @@ from radiograft.training.datasets import fit_batch_size
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.registry import get_task
-from radiograft.training.trainer import TrainConfig
+from radiograft.training.trainer import TrainConfig, TrainObserver
 
 
 def run(
@@ -48,17 +49,7 @@ def run(
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     spec = ModelSpec.read(start)
-    config = TrainConfig(
-        name="fine tuning",
-        optimizer=settings.train_optimizer,
-        learning_rate=settings.train_fine_tune_learning_rate,
-        recipe=settings.recipe(),
-        epochs=settings.train_fine_tune_epochs,
-        patience=settings.train_patience,
-        logs=logs / "fine_tuning",
-        head=spec.head,
-        task=get_task(spec.task, spec.labels),
-    )
+    config = train_config(settings, get_task(spec.task, spec.labels), spec.head, logs / "fine_tuning")
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
@@ -74,3 +65,25 @@ def run(
         scores = Predictor(network, strategy).predict(data.images("validation", settings.train_batch_size))
         np.save(model / comparison.SCORES, scores)
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def train_config(
+    settings: FineTune,
+    task: TrainingTask,
+    head: tuple[str, ...],
+    logs: Path,
+    observer: TrainObserver | None = None,
+) -> TrainConfig:
+    """Returns how to fine-tune; see `TrainConfig`."""
+    return TrainConfig(
+        name="fine tuning",
+        optimizer=settings.train_optimizer,
+        learning_rate=settings.train_fine_tune_learning_rate,
+        recipe=settings.recipe(),
+        epochs=settings.train_fine_tune_epochs,
+        patience=settings.train_patience,
+        logs=logs,
+        head=head,
+        task=task,
+        observer=observer,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ STUDY = "search"  # name of the study; each study has its own folder
 JOURNAL = "journal"
 RESULT, SECONDS, ERROR, WORKER = "result", "seconds", "error", "worker"  # user attributes of a trial
 MIN_RANDOM_TRIALS = 10  # before the sampler models the results, as Optuna's default
+GROUP = 4  # trials that a worker draws at once if their order matters
 REDUCTION = 3  # of Hyperband: a third of the trials of a rung reaches the next one
 
 
@@ -40,6 +42,8 @@ class SearchRules:
         defaults: values of the first trial; None if the default settings are not in the space.
         monitor: the validation metric that is optimized.
         max_epochs: largest number of epochs of a trial.
+        grouped: parameters that change what trials can share. If there are any, a worker draws GROUP trials at once and
+            runs those with equal values one after the other.
     """
 
     space: SearchSpace
@@ -47,6 +51,7 @@ class SearchRules:
     defaults: Mapping[str, Scalar] | None
     monitor: Monitor
     max_epochs: int
+    grouped: tuple[str, ...] = ()
 
 
 class TrialPrunedError(Exception):
@@ -69,9 +74,7 @@ class SearchStudy:
         pruner = _build_pruner(rules.settings.search_pruner, rules.max_epochs)
         self._options: dict[str, Any] = {"study_name": STUDY, "direction": direction, "pruner": pruner}
         sampler = optuna.samplers.RandomSampler()  # not used: `_draw` draws the values
-        self._study = optuna.create_study(
-            storage=self._storage, sampler=sampler, load_if_exists=True, **self._options
-        )
+        self._study = optuna.create_study(storage=self._storage, sampler=sampler, load_if_exists=True, **self._options)
 
     @property
     def journal(self) -> ObjectJournal:
@@ -91,17 +94,22 @@ class SearchStudy:
         """Returns the trial that this worker has not finished, or a new one; None if the search has ended."""
         while True:
             trials = self.trials()
-            own = (trial for trial in trials if trial.user_attrs.get(WORKER) == self.worker)
-            if unfinished := next((trial for trial in own if trial.state == TrialState.RUNNING), None):
-                return unfinished
-            if len(trials) >= self.rules.settings.search_trials or self.is_time_over(trials):
-                return None
-            values = self._next_values(trials)
+            own = [trial for trial in trials if trial.user_attrs.get(WORKER) == self.worker]
+            unfinished = [trial for trial in own if trial.state == TrialState.RUNNING]
+            is_complete = not self.rules.grouped or len(trials) % GROUP == 0
+            ends = len(trials) >= self.rules.settings.search_trials or self.is_time_over(trials)
+            if unfinished and (is_complete or ends):
+                return min(unfinished, key=self._group)
+            values = None if ends else self._next_values(trials)
             if values is None:
-                return None
+                return min(unfinished, key=self._group, default=None)
             with contextlib.suppress(FileExistsError), self._journal.only_if_unchanged():
                 self._study.add_trial(self._make_trial(values))
-                return self.trials()[len(trials)]
+
+    def _group(self, trial: FrozenTrial) -> tuple[str, int]:
+        """Returns a key that sorts trials: the default settings first, then those that share most."""
+        shared = [trial.params.get(name) for name in self.rules.grouped] if trial.number else []
+        return json.dumps(shared), trial.number
 
     def is_time_over(self, trials: Sequence[FrozenTrial] | None = None, running_seconds: float = 0.0) -> bool:
         """Returns whether this worker has trained for `search_hours`.
