@@ -43,9 +43,9 @@ def compare_backbones(
         return None
     candidates: list[BackboneCandidate] = json.loads((model / COMPARISON).read_text())
     frames = [prediction_frame(validation, labels, scores) for scores in np.load(model / ALL_SCORES)]
-    estimable = [label for label in labels if _is_estimable(validation, label, min_patients)]
+    estimable = [label for label in labels if is_estimable(validation, label, min_patients)]
     models = [frames[:1], *([frames[0], frame] for frame in frames[1:])]
-    results = [_compare(pair, estimable, samples, seed) for pair in models]
+    results = [compare_mean_auroc(pair, estimable, samples, seed) for pair in models]
     return BackboneComparison(
         backbones=[
             {**candidate, "auroc": result["champion"] or result["challenger"], "difference": result["difference"]}
@@ -56,13 +56,13 @@ def compare_backbones(
     )
 
 
-def _is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
+def is_estimable(validation: pd.DataFrame, label: str, min_patients: int) -> bool:
     truth = validation[label_column(label)]
     patients = encode_patients(validation["patient_id"])
     return rank_label(truth, np.zeros(len(truth)), patients, ANY_THRESHOLD, min_patients).estimable
 
 
-def _compare(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
+def compare_mean_auroc(models: list[pd.DataFrame], labels: Sequence[str], samples: int, seed: int) -> AurocComparison:
     """Returns the AUROC of the best network and, if there is a second one, its AUROC and the difference."""
     if not labels:
         difference = NOT_ESTIMABLE if len(models) > 1 else None
