@@ -1,4 +1,4 @@
-"""The command line: `radiograft run` and `resume`, and commands for models, weights, drift and clusters."""
+"""The command line: `radiograft run`, `resume` and `search`, and commands for models, weights, drift and clusters."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from radiograft_pipelines.cli.console import cli_errors, console, format_interva
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
+from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
 from radiograft_pipelines.settings import values_for
@@ -37,6 +38,7 @@ def main() -> None:
 main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
+main.add_command(search)
 main.add_command(weights)
 for command in cluster_commands.COMMANDS:
     main.add_command(command)

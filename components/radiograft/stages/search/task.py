@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import time
 from collections.abc import Mapping
@@ -137,9 +138,11 @@ class StudyObserver:
         return time.monotonic() - self.started
 
     def on_epochs(self, history: History) -> None:
-        """Reports the epochs; raises TrialPrunedError if the trial should stop."""
-        self.history = history
-        self.study.report(self.number, [row[self.study.rules.monitor.metric] for row in history.epochs])
+        """Reports the best metric so far of each epoch; raises TrialPrunedError if the trial should stop."""
+        self.history, monitor = history, self.study.rules.monitor
+        values = [row[monitor.metric] for row in (history.initial, *history.epochs)]  # training may keep epoch 0
+        best = itertools.accumulate(values, max if monitor.mode == "max" else min)
+        self.study.report(self.number, list(best)[1:])
         if self.study.is_time_over(running_seconds=self.seconds):
             raise TrialPrunedError
 

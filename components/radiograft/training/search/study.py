@@ -223,7 +223,7 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Scalar:
     value: Scalar
     if parameter.choices:
-        value = trial.suggest_categorical(parameter.name, parameter.choices)
+        value = trial.suggest_categorical(parameter.name, parameter.choices)  # type: ignore[assignment]  # not None
     elif parameter.is_integer:
         low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
         value = trial.suggest_int(parameter.name, low, high, log=parameter.log, step=step)
