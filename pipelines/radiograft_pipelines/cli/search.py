@@ -30,7 +30,7 @@ def search(
     compared with the given settings. `radiograft run --settings RUN/best.yaml` trains and publishes it.
     """
     from radiograft_pipelines.local import search as local
-    from radiograft_pipelines.local.runner import RunFailedError
+    from radiograft_pipelines.local.progress import RunFailedError
 
     if (run_id is None) == (settings is None):
         raise click.UsageError("give --settings for a new search, or --resume RUN for an interrupted one")

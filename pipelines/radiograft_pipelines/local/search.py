@@ -20,8 +20,8 @@ from rich.markup import escape
 from radiograft import storage
 from radiograft.config.base import SETTINGS_FILE, Scalar, read_settings
 from radiograft.registry.search_types import SearchResults
-from radiograft_pipelines.local.progress import MESSAGE
-from radiograft_pipelines.local.runner import LOG, RunFailedError
+from radiograft_pipelines.local.object_store import embedded_store
+from radiograft_pipelines.local.progress import LOG, MESSAGE, RunFailedError
 
 RESULTS = "search_results.json"  # written by the last step
 PREPARED = "shards/shards.json"  # written by the first step
@@ -56,15 +56,20 @@ def run_search(run_id: str, out: Path, console: Console) -> SearchResults:
         raise FileNotFoundError(f"a search to resume must be a folder of {out} with {SETTINGS_FILE}, got {run_id!r}")
     console.print(f"search [bold]{folder.name}[/]", highlight=False)
     if not (folder / RESULTS).is_file():
-        workers = int(read_settings(folder)["search_workers"])
-        if not (folder / PREPARED).is_file():
-            for name in ("catalog", "shards"):
-                shutil.rmtree(folder / name, ignore_errors=True)  # from an interrupted attempt
-            _run_steps([["prepare"]], folder, console)
-        _run_steps([["work", str(number)] for number in range(workers)], folder, console)
-        _run_steps([["finish"]], folder, console)
+        with embedded_store(out / "store"):
+            _search(folder, console)
     results: SearchResults = json.loads((folder / RESULTS).read_text())
     return results
+
+
+def _search(folder: Path, console: Console) -> None:
+    workers = int(read_settings(folder)["search_workers"])
+    if not (folder / PREPARED).is_file():
+        for name in ("catalog", "shards"):
+            shutil.rmtree(folder / name, ignore_errors=True)  # from an interrupted attempt
+        _run_steps([["prepare"]], folder, console)
+    _run_steps([["work", str(number)] for number in range(workers)], folder, console)
+    _run_steps([["finish"]], folder, console)
 
 
 def _run_steps(steps: Sequence[Sequence[str]], folder: Path, console: Console) -> None:
