@@ -6,6 +6,7 @@ logs and the results there.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -48,5 +49,6 @@ def main(folder: Path, step: str, worker: int = 0) -> None:
 
 if __name__ == "__main__":
     configure_logging()
+    logging.getLogger("radiograft.training").setLevel(logging.WARNING)  # the search logs a line for each trial
     end_with_parent()
     main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

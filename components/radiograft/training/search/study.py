@@ -74,7 +74,11 @@ class SearchStudy:
         pruner = _build_pruner(rules.settings.search_pruner, rules.max_epochs)
         self._options: dict[str, Any] = {"study_name": STUDY, "direction": direction, "pruner": pruner}
         sampler = optuna.samplers.RandomSampler()  # not used: `_draw` draws the values
-        self._study = optuna.create_study(storage=self._storage, sampler=sampler, load_if_exists=True, **self._options)
+        if self._storage.get_all_studies():
+            self._study = optuna.load_study(study_name=STUDY, storage=self._storage, sampler=sampler, pruner=pruner)
+        else:  # or another worker creates it at the same time
+            options = {"sampler": sampler, "load_if_exists": True, **self._options}
+            self._study = optuna.create_study(storage=self._storage, **options)
 
     @property
     def journal(self) -> ObjectJournal:
