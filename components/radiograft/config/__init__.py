@@ -18,6 +18,7 @@ from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.patient_data import check_patient_data
 from radiograft.config.regression import check_regression
+from radiograft.config.search import Search
 from radiograft.config.training import (
     AUTO_CUT_OFF,
     ExtractFeatures,
@@ -28,11 +29,11 @@ from radiograft.config.training import (
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Training", "all_settings",
-    "split_cut_offs", "validate_settings",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "Training",
+    "all_settings", "split_cut_offs", "validate_settings",
 ]  # fmt: skip
 
-STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish)
+STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish, Search)
 
 
 def all_settings() -> dict[str, dataclasses.Field[object]]:

@@ -6,6 +6,7 @@ The command line resolves the settings before it starts a run. The first task of
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
+from radiograft.config.search_space import to_assignments
 from radiograft.config.table_layout import TableLayout
 from radiograft.config.training import ATTENTION_GUIDED, GLOBAL, Recipe, Training
 from radiograft.utils.yaml_io import parse_yaml_mapping
@@ -26,6 +28,7 @@ from radiograft.utils.yaml_io import parse_yaml_mapping
 TRANSFER_LEARNING, RETRAINING = "transfer_learning", "retraining"
 CUTOFF_SEARCH, BACKBONE_COMPARISON = "cutoff_search", "backbone_comparison"
 PIPELINES = (TRANSFER_LEARNING, RETRAINING, CUTOFF_SEARCH, BACKBONE_COMPARISON)
+SEARCH_SECTION, SEARCH_SPACE = "search", "search_space"  # a section of settings files, and the setting that it sets
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # Settings whose text contains `name=value`, with the names that are known in advance.
 NESTED_SETTINGS: dict[str, type[Any] | None] = {
@@ -35,6 +38,7 @@ NESTED_SETTINGS: dict[str, type[Any] | None] = {
     "gate_external": None,  # names of external sets
     "gate_min_auroc": None,  # names of labels
     "image_augmentation": Augmentation,
+    "search_space": None,  # JSON, whose values may contain `=`
     "train_recipe": Recipe,
 }
 # The settings that have a field in the KFP run form. All others stand in a settings file or in `overrides`.
@@ -49,7 +53,7 @@ def load_settings_file(name: str) -> dict[str, Scalar]:
 
     Args:
         name: path or URI of the file, or name of a preset such as `demo`. Setting names in the file may lack their
-            prefix.
+            prefix. The section `search` holds the value of `search_space` as a mapping.
 
     Raises:
         FileNotFoundError: there is no such file or preset.
@@ -62,6 +66,8 @@ def load_settings_file(name: str) -> dict[str, Scalar]:
         raise FileNotFoundError(f"settings must be a file or one of {known}, got {name!r}{did_you_mean(name, presets)}")
     values: dict[str, Scalar] = {}
     for key, value in parse_yaml_mapping(storage.read_bytes(path), path).items():
+        if key == SEARCH_SECTION:
+            key, value = SEARCH_SPACE, value if isinstance(value, str) else json.dumps(value)
         full = full_name(key)
         if full in values:
             raise ValueError(f"{path} must set {full} only once, got it again as {key!r}")
@@ -199,6 +205,20 @@ def fill_defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
         backbone = str(full["model_backbone"])
         full["model_cut_off"] = get_backbone(backbone).default_cut_off if backbone in list_backbones() else ""
     return validate_settings(full)
+
+
+def resolve_trial(values: Mapping[str, Scalar], parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Returns the settings of all stages for one trial of a search.
+
+    Args:
+        values: the settings of the search.
+        parameters: values by the name of their parameter, see `radiograft.config.search_space`.
+
+    Raises:
+        ValueError, TypeError: the settings are invalid in this combination.
+    """
+    changes = to_assignments(values, parameters)
+    return validate_settings(apply_overrides(values, [f"{name}={_format(value)}" for name, value in changes.items()]))
 
 
 def resolve_form(form: Mapping[str, str], pipeline: str) -> dict[str, Scalar]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -27,6 +28,16 @@ DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
 
+class TrainObserver(Protocol):
+    """Follows a training; an exception that it raises ends the training."""
+
+    def on_epochs(self, history: History) -> None:
+        """Called with all epochs so far after each epoch, and when training resumes."""
+
+    def on_trained(self, history: History, scores: np.ndarray) -> None:
+        """Called at the end with the validation scores, float32 [images, labels], of the weights that were kept."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How to train.
@@ -42,6 +53,7 @@ class TrainConfig:
         head: names of the layers after the pooled features, which train at the full rate.
         task: loss, metrics and the monitor.
         monitor: chooses between epochs; None is the task's own monitor.
+        observer: learns of each epoch and of the result, for a search.
     """
 
     name: str
@@ -54,6 +66,7 @@ class TrainConfig:
     head: tuple[str, ...] = ()
     task: TrainingTask = MultilabelTask()  # noqa: RUF009  immutable
     monitor: Monitor | None = None
+    observer: TrainObserver | None = None
 
 
 def train(
@@ -157,6 +170,8 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
             log.info("%s: before training, %s", self.config.name, self.config.task.format(self.initial))
         for row in self.rows:
             self.curves.add(row)
+        if self.rows and self.config.observer:
+            self.config.observer.on_epochs(self.history)
         return len(self.rows)
 
     def restore_best(self) -> History:
@@ -165,6 +180,8 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         self.curves.close()
         best = self.config.task.format(self.history.best)
         log.info("%s: keeping epoch %d, %s", self.config.name, self.best_epoch, best)
+        if self.config.observer:
+            self.config.observer.on_trained(self.history, self.predictor.predict(self.data.validation))
         return self.history
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
@@ -213,6 +230,8 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
             *(self.config.task.format(row), " (best)" if better else ""),
         )
         self.network.stop_training = self.ended
+        if self.config.observer:
+            self.config.observer.on_epochs(self.history)
 
     def _validate(self) -> dict[str, float]:
         truth, scores = self.data.validation_truth, self.predictor.predict(self.data.validation)

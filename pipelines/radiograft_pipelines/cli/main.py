@@ -1,4 +1,4 @@
-"""The command line: `radiograft run` and `resume`, and commands for models, weights, drift and clusters."""
+"""The command line: `radiograft run`, `resume` and `search`, and commands for models, weights, drift and clusters."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from radiograft_pipelines.cli.console import cli_errors, console, format_interva
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
+from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
 from radiograft_pipelines.settings import values_for
@@ -38,6 +39,7 @@ def main() -> None:
 main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
+main.add_command(search)
 main.add_command(weights)
 for command in cluster_commands.COMMANDS:
     main.add_command(command)
@@ -89,11 +91,12 @@ def resume(run_id: str, out: Path) -> None:
 
 def _run(run_id: str, out: Path) -> None:
     from radiograft_pipelines.local import runner
+    from radiograft_pipelines.local.progress import RunFailedError
 
     with cli_errors():
         try:
             summary = runner.run_pipeline(run_id, out, console)
-        except runner.RunFailedError as failure:
+        except RunFailedError as failure:
             click.echo(f"\n{failure}\nnothing was published", err=True)
             sys.exit(1)
     if summary["trained"]:

@@ -30,6 +30,7 @@ GROUPS = {  # title and prefixes
     "Images": ("image", "preprocess"),
     "Model": ("model", "compare"),
     "Training": ("train",),
+    "Search": ("search",),
     "Evaluation": ("evaluate",),
     "Promotion and registry": ("gate", "publish"),
 }

@@ -17,11 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+LOG = "run.log"  # in the folder of a run
 COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 TASK_STARTED = re.compile(r"Executing task '([^']+)'")
 MESSAGE = re.compile(r"radiograft (\w+) \| (.*)")
 TASK_ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # follows the header and the indented frames of a traceback
+
+
+class RunFailedError(RuntimeError):
+    """A task failed. The message is its error and the path of the log."""
 
 
 @contextlib.contextmanager

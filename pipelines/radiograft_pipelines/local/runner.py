@@ -28,17 +28,12 @@ from radiograft.registry.results import read_results, split_accuracy
 from radiograft.storage import checksums
 from radiograft_pipelines.compile import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
-from radiograft_pipelines.local.progress import Progress, show_progress
+from radiograft_pipelines.local.progress import LOG, Progress, RunFailedError, show_progress
 from radiograft_pipelines.settings import fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
 RECORD = "run.json"
 SUMMARY = "summary.json"  # written last, so it marks a finished run
-LOG = "run.log"
-
-
-class RunFailedError(RuntimeError):
-    """A task failed. The message is its error and the path of the log."""
 
 
 def new_run_id(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:

@@ -69,7 +69,7 @@ from radiograft.training.search import comparison
 from radiograft.training.tasks.boxes import BoxTask
 from radiograft.training.tasks.registry import get_monitor, get_task
 from radiograft.training.tasks.regression import fit_scales
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.trainer import TrainConfig, TrainObserver, train
 
 
 def run(
@@ -95,14 +95,14 @@ def run(
     has_lateral = settings.model_views == FRONTAL_LATERAL
     check_laterals(data, has_lateral)
     with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
-        extraction = _extract(settings, data, strategy, features, Path(scratch), checkpoints)
+        extraction = extract(settings, data, strategy, features, Path(scratch), checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
         layers = choose_feature_layers(
-            settings.model_feature_layer, points, lambda name: _is_fine_tunable(backbone, backbone_spec, name, cut_off)
+            settings.model_feature_layer, points, lambda name: is_fine_tunable(backbone, backbone_spec, name, cut_off)
         )
-        network, head, history = _fit(
+        network, head, history = fit_classifier(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
         if settings.model_random_baseline:
@@ -157,7 +157,7 @@ def _scales(data: Shards) -> tuple[TargetScale, ...]:
     return fit_scales(data.split_targets("train")) if data.task == REGRESSION else ()
 
 
-def _extract(
+def extract(
     settings: ExtractFeatures,
     data: Shards,
     strategy: tf.distribute.Strategy,
@@ -215,7 +215,7 @@ def _build_extractor(backbone: keras.Model, spec: BackboneSpec, layers: Sequence
     return network
 
 
-def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
+def is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_off: str) -> bool:
     """Returns whether fine-tuning can start at the cut-off if the network ends at this layer."""
     try:
         _build_extractor(backbone, spec, [layer], cut_off)
@@ -224,7 +224,7 @@ def _is_fine_tunable(backbone: keras.Model, spec: BackboneSpec, layer: str, cut_
     return True
 
 
-def _fit(
+def fit_classifier(
     settings: ExtractFeatures,
     extraction: FeatureSet,
     layers: Sequence[str],
@@ -232,8 +232,19 @@ def _fit(
     strategy: tf.distribute.Strategy,
     logs: Path,
     checkpoints: Checkpoints,
+    observer: TrainObserver | None = None,
 ) -> tuple[keras.Model, tuple[str, ...], History]:
     """Trains a classifier on the features of these layers.
+
+    Args:
+        settings: settings of the stage.
+        extraction: features of all tapped layers.
+        layers: those whose features the classifier reads.
+        data: the images, of which only the labels are used.
+        strategy: distributes the classifier over the devices.
+        logs: folder for TensorBoard; its name is that of the training.
+        checkpoints: checkpoints of this task.
+        observer: see `TrainConfig`.
 
     Returns:
         The network from images to probabilities, the names of the layers of its head, and the history.
@@ -262,6 +273,7 @@ def _fit(
         head=head,
         task=task,
         monitor=get_monitor(settings.train_monitor),
+        observer=observer,
     )
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
@@ -338,8 +350,8 @@ def _random_baseline(
     """
     keras.utils.set_random_seed(settings.train_seed)
     folder = features / "random_weights"
-    extraction = _extract(settings, data, strategy, folder, scratch, checkpoints, random_weights=True)
-    network, _, _ = _fit(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
+    extraction = extract(settings, data, strategy, folder, scratch, checkpoints, random_weights=True)
+    network, _, _ = fit_classifier(settings, extraction, layers, data, strategy, logs / "random_weights", checkpoints)
     batches = with_views(data, extraction.lateral is not None).inputs("validation", settings.train_batch_size)
     scores = Predictor(network, strategy).predict(batches)
     predictions = prediction_frame(data.split("validation"), data.labels, scores)

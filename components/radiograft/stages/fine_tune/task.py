@@ -28,8 +28,9 @@ from radiograft.training.datasets import fit_batch_size, with_patient_data, with
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.registry import get_monitor, get_task
-from radiograft.training.trainer import TrainConfig
+from radiograft.training.trainer import TrainConfig, TrainObserver
 
 
 def run(
@@ -53,18 +54,8 @@ def run(
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
     spec = ModelSpec.read(start)
     data = with_views(with_patient_data(data, spec.covariates), spec.lateral)
-    config = TrainConfig(
-        name="fine tuning",
-        optimizer=settings.train_optimizer,
-        learning_rate=settings.train_fine_tune_learning_rate,
-        recipe=settings.recipe(),
-        epochs=settings.train_fine_tune_epochs,
-        patience=settings.train_patience,
-        logs=logs / "fine_tuning",
-        head=spec.head,
-        task=get_task(spec.task, spec.labels, spec.scales),
-        monitor=get_monitor(settings.train_monitor),
-    )
+    task = get_task(spec.task, spec.labels, spec.scales)
+    config = train_config(settings, task, spec.head, logs / "fine_tuning")
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
@@ -107,3 +98,26 @@ def _fit_distribution(
     _, training = embedding_model.embed(data.chosen("train", places).batch(settings.train_batch_size))
     _, validation = embedding_model.embed(data.images("validation", settings.train_batch_size))
     return fit_distribution(training, validation, settings.model_ood_percentile)
+
+
+def train_config(
+    settings: FineTune,
+    task: TrainingTask,
+    head: tuple[str, ...],
+    logs: Path,
+    observer: TrainObserver | None = None,
+) -> TrainConfig:
+    """Returns how to fine-tune; see `TrainConfig`."""
+    return TrainConfig(
+        name="fine tuning",
+        optimizer=settings.train_optimizer,
+        learning_rate=settings.train_fine_tune_learning_rate,
+        recipe=settings.recipe(),
+        epochs=settings.train_fine_tune_epochs,
+        patience=settings.train_patience,
+        logs=logs,
+        head=head,
+        task=task,
+        monitor=get_monitor(settings.train_monitor),
+        observer=observer,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,20 +20,13 @@ from radiograft.config import FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
 from radiograft.models.cut_offs import unfreeze_from
-from radiograft.models.graph_split import SplitModel, bridge_model, pool_before_concat, split_model
-from radiograft.models.predictor import Predictor
+from radiograft.models.graph_split import SplitModel, pool_before_concat, split_model
 from radiograft.registry.training_types import Trial
-from radiograft.training.activation_cache import (
-    CachedActivations,
-    bytes_needed,
-    cache_activations,
-    extend_activations,
-    peak_bytes,
-    should_cache,
-)
+from radiograft.training.activation_cache import CachedActivations, bytes_needed, peak_bytes, should_cache
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
 from radiograft.training.history import History
+from radiograft.training.search.activation_store import ActivationJob, Activations, ActivationStore
 from radiograft.training.search.results import best_trial, make_trial
 from radiograft.training.trainer import TrainConfig, train
 
@@ -49,6 +42,7 @@ class SearchContext(NamedTuple):
         config: how to train; if there are several cut-offs, each logs to a subfolder of `config.logs`.
         strategy: distributes the network over the devices.
         checkpoints: checkpoints of this task.
+        store: keeps activations for later searches on the same data; without it they are deleted.
     """
 
     settings: FineTune
@@ -56,6 +50,13 @@ class SearchContext(NamedTuple):
     config: TrainConfig
     strategy: tf.distribute.Strategy
     checkpoints: Checkpoints
+    store: ActivationStore | None = None
+
+    @property
+    def job(self) -> ActivationJob:
+        """What activations are computed of."""
+        settings = self.settings
+        return ActivationJob(self.data, self.views, settings.train_batch_size, settings.train_seed, self.strategy)
 
     @property
     def views(self) -> dict[str, int]:
@@ -93,12 +94,15 @@ def fine_tune_each(network: keras.Model, cut_offs: list[str], context: SearchCon
     """
     initial = variables.read_variables(network.variables)  # weights and the random states of dropout layers
     best, trials, histories = initial, list[Trial](), dict[str, History]()
-    context.unfreeze_from(network, cut_offs[0])  # where to split depends on which layers are frozen
+    first = context.store.first_cut_off(network, cut_offs[0]) if context.store else cut_offs[0]
+    context.unfreeze_from(network, first)  # where to split depends on which layers are frozen
     with tempfile.TemporaryDirectory(prefix="radiograft-activations-") as scratch:
-        splits = _split_at(network, cut_offs)
+        splits = _split_at(network, list(dict.fromkeys([first, *cut_offs])))
         folder = Path(scratch) if _decide_caching(splits, context, Path(scratch)) else None
         key = _checkpoint_key(network, context, cached=folder is not None)
         for cut_off, model, data in _iter_models(network, splits, context, folder):
+            if cut_off not in cut_offs:
+                continue  # its activations lead to those at the others
             weights = context.unfreeze_from(network, cut_off)
             log.info("fine tuning from %s: %d of %d weights", cut_off, weights, network.count_params())
             logs = context.config.logs / cut_off if len(cut_offs) > 1 else context.config.logs
@@ -147,49 +151,27 @@ def _iter_models(
     The network must have its initial weights again when the next item is requested: the next cache is computed with
     layers that the previous trial trained.
     """
-    cached, previous = dict[str, CachedActivations](), None
+    cached, previous = Activations(), None
     for number, (cut_off, split) in enumerate(splits.items()):
         if scratch is None:
             # A separate model is compiled, so that the network is saved without an optimizer.
             yield cut_off, keras.Model(network.input, network.output), context.training_data(None)
             continue
-        folder = scratch / str(number)
-        if previous is None:
-            cached = _cache(split, context, folder)
+        compute = _computation(context.job, cached, previous, split)
+        if context.store:
+            cached = context.store.get(context.job.key(split), context.job.bytes(split), compute)
         else:
-            cached = _extend(cached, previous, split, context, folder)
+            shallower, cached = cached, compute(scratch / str(number))
+            for activations in shallower.values():
+                activations.discard()
         previous = split
         yield cut_off, split.suffix, context.training_data(cached)
 
 
-def _cache(split: SplitModel, context: SearchContext, folder: Path) -> dict[str, CachedActivations]:
-    """Computes the activations at the first cut-off from the images, by data split."""
-    prefix, settings = Predictor(split.prefix, context.strategy), context.settings
-    return {
-        name: cache_activations(
-            prefix,
-            context.data,
-            name,
-            views=views,
-            batch_size=settings.train_batch_size,
-            seed=settings.train_seed,
-            folder=folder,
-        )
-        for name, views in context.views.items()
-    }
-
-
-def _extend(
-    cached: dict[str, CachedActivations],
-    shallower: SplitModel,
-    deeper: SplitModel,
-    context: SearchContext,
-    folder: Path,
-) -> dict[str, CachedActivations]:
-    """Computes the activations at the deeper cut-off from those at the shallower one, which are then deleted."""
-    bridge, batch_size = Predictor(bridge_model(shallower, deeper), context.strategy), context.settings.train_batch_size
-    extended = dict[str, CachedActivations]()
-    for name, activations in cached.items():
-        extended[name] = extend_activations(activations, bridge, name, batch_size=batch_size, folder=folder)
-        activations.discard()
-    return extended
+def _computation(
+    job: ActivationJob, cached: Activations, previous: SplitModel | None, split: SplitModel
+) -> Callable[[Path], Activations]:
+    """Returns how to compute activations: from those at the previous cut-off, or else from the images."""
+    if previous is None:
+        return lambda folder: job.compute(split, folder)
+    return lambda folder: job.extend(cached, previous, split, folder)

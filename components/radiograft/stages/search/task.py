@@ -1,0 +1,211 @@
+"""One worker of a hyperparameter search: it draws trials and trains them until the budget is spent."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import optuna
+import tensorflow as tf
+from optuna.trial import FrozenTrial
+from tensorboard.plugins.hparams import api as hparams
+
+from radiograft import storage
+from radiograft.config import AUTO_CUT_OFF, ExtractFeatures, FineTune, Search
+from radiograft.config.base import Scalar
+from radiograft.config.resolution import resolve_trial
+from radiograft.config.search import AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING
+from radiograft.config.search_space import to_assignments
+from radiograft.data.shards.dataset import Shards
+from radiograft.registry.training_types import Trial
+from radiograft.stages.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
+from radiograft.training import devices
+from radiograft.training.history import History
+from radiograft.training.search.results import make_trial
+from radiograft.training.search.study import RESULT, SearchRules, SearchStudy, TrialPrunedError
+from radiograft.training.tasks.base import Monitor
+from radiograft.training.tasks.registry import get_task
+
+log = logging.getLogger(__name__)
+
+STUDY, SCORES = "study", "scores"  # below the checkpoints of the search
+Settings = Mapping[str, Scalar]
+
+
+def search_strategy(settings: Settings) -> str:
+    """Returns which training is optimized: `feature_extraction` or `fine_tuning`.
+
+    Raises:
+        ValueError: fine-tuning would try several cut-offs in each trial.
+    """
+    search = Search.of(settings)
+    names = [name.partition(".")[0] for name in search.space().parameters]
+    of_features = set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(CACHE_SETTINGS[:2])
+    chosen = FEATURE_EXTRACTION if set(names) <= of_features else FINE_TUNING
+    strategy = chosen if search.search_strategy == AUTO_STRATEGY else search.search_strategy
+    if strategy == FEATURE_EXTRACTION and chosen != strategy:
+        others = sorted(set(names) - of_features)
+        raise ValueError(f"search_strategy=feature_extraction must not search {', '.join(others)}: use fine_tuning")
+    cut_off = str(settings["model_cut_off"])
+    if strategy == FINE_TUNING and (cut_off == AUTO_CUT_OFF or "," in cut_off):
+        raise ValueError(f"model_cut_off must be one layer in a search, got {cut_off!r}: search the space cut_offs")
+    return strategy
+
+
+def search_rules(settings: Settings, monitor: Monitor) -> SearchRules:
+    """Returns the rules of the search that the settings describe.
+
+    Raises:
+        ValueError: as `search_strategy`.
+    """
+    search, strategy = Search.of(settings), search_strategy(settings)
+    space = search.space(str(settings["model_backbone"]))
+    epochs = "train_feature_epochs" if strategy == FEATURE_EXTRACTION else "train_fine_tune_epochs"
+    searched = space.parameters.get(epochs)
+    most = int(settings[epochs])
+    if searched:
+        most = int(max(map(int, searched.choices), default=int(searched.high)))
+    grouped = tuple(name for name in CACHE_SETTINGS if name in space.parameters)
+    return SearchRules(space, search, space.of(settings), monitor, most, grouped)
+
+
+def open_study(settings: Settings, inputs: TrialInputs, worker: int = 0) -> SearchStudy:
+    """Opens the study of a search for a worker."""
+    data = Shards.read(inputs.shards)
+    rules = search_rules(settings, get_task(data.task, data.labels).monitor)
+    return SearchStudy(storage.join(inputs.checkpoints.uri, STUDY), rules, worker)
+
+
+def build_runner(settings: Settings, inputs: TrialInputs) -> TrialRunner:
+    """Sets seed and precision and returns the runner of a worker."""
+    devices.make_reproducible(int(settings["train_seed"]))
+    keras.mixed_precision.set_global_policy(devices.choose_precision(FineTune.of(settings).train_precision))
+    searched = Search.of(settings).space(str(settings["model_backbone"])).parameters.get("model_cut_off")
+    cut_offs = tuple(map(str, searched.choices)) if searched else ()
+    return TrialRunner(settings, cut_offs, inputs, devices.distribution_strategy())
+
+
+def run(settings: Settings, inputs: TrialInputs, worker: int = 0) -> None:
+    """Runs trials until none is left or the budget of the worker is spent.
+
+    A worker that is started again after it was killed continues the trial that it ran, after the last finished epoch.
+
+    Args:
+        settings: settings of all stages.
+        inputs: folders and checkpoints.
+        worker: number of the worker; two workers that run at the same time must differ.
+
+    Raises:
+        ValueError: the settings do not allow a search, see `search_strategy`.
+    """
+    study, runner = open_study(settings, inputs, worker), build_runner(settings, inputs)
+    strategy = search_strategy(settings)
+    while trial := study.claim():
+        _run_trial(study, runner, strategy, trial)
+        storage.delete_tree(storage.join(inputs.checkpoints.uri, trial_name(trial.number)))
+
+
+def trial_name(number: int) -> str:
+    """Returns the name of a trial's folders of logs and checkpoints.
+
+    Example:
+        >>> trial_name(7)
+        'trial-0007'
+    """
+    return f"trial-{number:04d}"
+
+
+class StudyObserver:
+    """Reports the epochs of a trial to the study and stops poor trials.
+
+    Attributes:
+        history: all epochs so far.
+        scores: validation scores of the weights that were kept; None before the end.
+    """
+
+    def __init__(self, study: SearchStudy, number: int) -> None:
+        self.study, self.number, self.started = study, number, time.monotonic()
+        self.history, self.scores = History([], 0, {}), np.empty(0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start of the trial."""
+        return time.monotonic() - self.started
+
+    def on_epochs(self, history: History) -> None:
+        """Reports the best metric so far of each epoch; raises TrialPrunedError if the trial should stop."""
+        self.history, monitor = history, self.study.rules.monitor
+        values = [row[monitor.metric] for row in (history.initial, *history.epochs)]  # training may keep epoch 0
+        best = itertools.accumulate(values, max if monitor.mode == "max" else min)
+        self.study.report(self.number, list(best)[1:])
+        if self.study.is_time_over(running_seconds=self.seconds):
+            raise TrialPrunedError
+
+    def on_trained(self, history: History, scores: np.ndarray) -> None:
+        """Keeps the scores."""
+        self.history, self.scores = history, scores
+
+
+def _run_trial(study: SearchStudy, runner: TrialRunner, strategy: str, trial: FrozenTrial) -> None:
+    """Trains one trial and records how it ended."""
+    observer, name = StudyObserver(study, trial.number), trial_name(trial.number)
+    overrides = to_assignments(runner.settings, trial.params)
+    try:
+        result = runner.train(strategy, resolve_trial(runner.settings, trial.params), observer, name)
+        pruned = False
+        write_scores(runner.inputs, trial.number, observer.scores)
+    except TrialPrunedError:
+        result, pruned = make_trial({}, 0, observer.history), True
+    except (ValueError, TypeError, FloatingPointError, OSError, tf.errors.ResourceExhaustedError) as error:
+        log.warning("trial %d failed: %s", trial.number, error)
+        study.fail(trial.number, str(error)[:500], observer.seconds)
+        return
+    result = {**result, "overrides": overrides}
+    _write_hparams(runner.inputs, name, trial, result, study.rules.monitor)
+    study.finish(trial.number, result, observer.seconds, pruned=pruned)
+    log.info(describe_progress(study, trial.number))
+
+
+def describe_progress(study: SearchStudy, number: int) -> str:
+    """Returns a line about a finished trial: its metric, the best so far and about how long the search still takes."""
+    trials, metric = study.trials(), study.rules.monitor.metric
+    seconds = [float(trial.user_attrs["seconds"]) for trial in trials if "seconds" in trial.user_attrs]
+    left = (study.rules.settings.search_trials - len(seconds)) / study.rules.settings.search_workers
+    minutes = left * sum(seconds) / len(seconds) / 60
+    done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    best = study.optuna_study.best_trial if done else None
+    reached = trials[number].user_attrs.get(RESULT, {"metrics": {}})["metrics"].get(metric, float("nan"))
+    state = "stopped early" if trials[number].state == optuna.trial.TrialState.PRUNED else "done"
+    text = f"trial {number} {state}: {metric} {reached:.4f}"
+    best_text = f"; best is trial {best.number} with {best.value:.4f}" if best else ""
+    total = study.rules.settings.search_trials
+    return f"{text}{best_text}; {len(seconds)} of {total} trials, about {minutes:.0f} min left"
+
+
+def write_scores(inputs: TrialInputs, number: int, scores: np.ndarray) -> None:
+    """Stores the validation scores of a trial, float32 [images, labels], beside the study."""
+    content = io.BytesIO()
+    np.save(content, scores)
+    storage.write_bytes(_scores_uri(inputs, number), content.getvalue())
+
+
+def read_scores(inputs: TrialInputs, number: int) -> np.ndarray:
+    """Returns the validation scores that `write_scores` stored."""
+    scores: np.ndarray = np.load(io.BytesIO(storage.read_bytes(_scores_uri(inputs, number))), allow_pickle=False)
+    return scores
+
+
+def _scores_uri(inputs: TrialInputs, number: int) -> str:
+    return storage.join(inputs.checkpoints.uri, SCORES, f"{number}.npy")
+
+
+def _write_hparams(inputs: TrialInputs, name: str, trial: FrozenTrial, result: Trial, monitor: Monitor) -> None:
+    """Writes the values and the metric of a trial as a session of TensorBoard's HParams tab."""
+    with tf.summary.create_file_writer(str(inputs.logs / name)).as_default():
+        hparams.hparams(dict(trial.params), trial_id=name)
+        tf.summary.scalar(monitor.metric, result["metrics"][monitor.metric], step=result["epochs"])
