@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from radiograft_pipelines.local.object_store import environment
 from radiograft_pipelines.local.task_client import ADDRESS_VARIABLE
 
 FIRST_MODULES = ("kfp.dsl.executor_main", "radiograft.stages.ingest.task")  # imported before the first task starts
-MODULES = (  # imported while the first task runs
+MODULES = (  # imported PAUSE seconds later, or before the second task
     "radiograft.stages.preprocess.task",
     "radiograft.stages.preprocess.merge",
     "radiograft.stages.extract_features.task",
@@ -36,6 +37,7 @@ MODULES = (  # imported while the first task runs
     "radiograft.stages.evaluate.task",
     "radiograft.stages.publish.task",
 )
+PAUSE = 5.0  # seconds in which ingest rejects most invalid settings and data, and so ends the run
 MAX_ADDRESS = 107  # bytes in the path of a Unix socket, see unix(7)
 
 
@@ -78,19 +80,15 @@ def _serve(address: str, log: IO[str]) -> Iterator[None]:
 
 
 def main(listener: socket.socket) -> None:
-    """Forks a process for each task that a client sends. Returns only in these processes."""
+    """Forks a process for each task that a client sends, until this process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tasks, and the run ends this process
     signal.signal(signal.SIGCHLD, _reap)
-    remaining = [FIRST_MODULES, MODULES]
+    _import(FIRST_MODULES)
+    _fork_task(listener)
+    select.select([listener], [], [], PAUSE)
+    _import(MODULES)
     while True:
-        if remaining:
-            _import(remaining.pop(0))
-        connection, _ = listener.accept()
-        server = os.getpid()
-        if os.fork() == 0:
-            listener.close()
-            _run_task(connection, server)
-        connection.close()
+        _fork_task(listener)
 
 
 def _reap(*_: object) -> None:
@@ -106,6 +104,16 @@ def _import(modules: tuple[str, ...]) -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
     gc.freeze()  # else collecting garbage copies the memory that the tasks share
+
+
+def _fork_task(listener: socket.socket) -> None:
+    """Waits for a client and forks a process for its task."""
+    connection, _ = listener.accept()
+    server = os.getpid()
+    if os.fork() == 0:
+        listener.close()
+        _run_task(connection, server)
+    connection.close()
 
 
 def _run_task(connection: socket.socket, server: int) -> None:
