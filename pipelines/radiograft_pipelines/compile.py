@@ -10,29 +10,32 @@ from kfp import compiler
 
 from radiograft.stages.container_image import TRAINER_IMAGE, is_pinned
 from radiograft_pipelines.cli.console import cli_errors
+from radiograft_pipelines.cluster.package import COMPILED
 from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
-from radiograft_pipelines.dags.backbone_comparison import backbone_comparison
-from radiograft_pipelines.dags.cutoff_search import cutoff_search
-from radiograft_pipelines.dags.transfer_learning import retraining, transfer_learning
 
-COMPILED = Path(__file__).parent / "compiled"
-PIPELINES = {
-    "transfer_learning.yaml": transfer_learning,
-    "retraining.yaml": retraining,
-    "cutoff_search.yaml": cutoff_search,
-    "backbone_comparison.yaml": backbone_comparison,
-}
 # KFP's compiler numbers the group of a condition. The UI shows this name when the group is open.
 CONDITION, NESTED_PIPELINE = "condition-1", "train-and-publish"
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Writes every pipeline's package to the existing folder `folder` and returns the files."""
-    for name, pipeline in PIPELINES.items():
-        compiler.Compiler().compile(pipeline, str(folder / name))
-        text = (folder / name).read_text()
-        (folder / name).write_text(text.replace(CONDITION, NESTED_PIPELINE))
-    return [folder / name for name in PIPELINES]
+    """Writes every pipeline's package to the existing folder `folder` and returns the files.
+
+    The import of a DAG builds its pipeline, which takes seconds.
+    """
+    from radiograft_pipelines.dags.backbone_comparison import backbone_comparison
+    from radiograft_pipelines.dags.cutoff_search import cutoff_search
+    from radiograft_pipelines.dags.transfer_learning import retraining, transfer_learning
+
+    pipelines = {
+        folder / "transfer_learning.yaml": transfer_learning,
+        folder / "retraining.yaml": retraining,
+        folder / "cutoff_search.yaml": cutoff_search,
+        folder / "backbone_comparison.yaml": backbone_comparison,
+    }
+    for path, pipeline in pipelines.items():
+        compiler.Compiler().compile(pipeline, str(path))
+        path.write_text(path.read_text().replace(CONDITION, NESTED_PIPELINE))
+    return list(pipelines)
 
 
 @click.command()
@@ -51,9 +54,9 @@ def main(folder: Path, cluster: Path | None) -> None:
             err=True,
         )
     with cli_errors(), tempfile.TemporaryDirectory() as drafts:  # writes all packages or none
+        profile = ClusterProfile.read(cluster) if cluster else None
         texts = {path.name: path.read_text() for path in compile_all(Path(drafts))}
-        if cluster:
-            profile = ClusterProfile.read(cluster)
+        if profile:
             texts = {name: apply_profile(text, profile) for name, text in texts.items()}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

@@ -22,7 +22,7 @@ from tests.repository import ROOT
 MOMENTS = (
     Moment("extract-features", words="feature extraction: epoch 1 of 3"),
     Moment("fine-tune", words="fine tuning: epoch 2 of 3"),
-    Moment("publish", seconds=0.7),
+    Moment("publish", seconds=0.3),
 )
 
 

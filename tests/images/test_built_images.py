@@ -18,6 +18,8 @@ from radiograft_pipelines.settings import fill_defaults
 from tests.helpers.packages import tasks
 from tests.repository import ROOT
 
+pytestmark = pytest.mark.usefixtures("podman")  # also of tests that name their image, so that one worker builds both
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 INSTALLED = """
 import importlib.metadata, json

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from radiograft.serving import sync
+from radiograft_pipelines.cluster.package import COMPILED
 from radiograft_pipelines.cluster.profile import ClusterProfile, apply_profile
-from radiograft_pipelines.compile import COMPILED
-from radiograft_pipelines.dags.cutoff_search import MAX_PARALLEL_CANDIDATES
-from radiograft_pipelines.dags.tasks import GPUS, USER
+from radiograft_pipelines.dags.tasks import GPUS, MAX_PARALLEL_CANDIDATES, USER
 from tests.helpers.packages import TASKS, tasks
 from tests.manifests import schemas
 from tests.manifests.policies import selects

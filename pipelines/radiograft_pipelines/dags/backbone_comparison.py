@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from radiograft.config.resolution import BACKBONE_COMPARISON
-from radiograft_pipelines.dags.cutoff_search import MAX_PARALLEL_CANDIDATES
 from radiograft_pipelines.dags.form import describe_pipeline, pipeline_with_form
 from radiograft_pipelines.dags.preprocess import preprocess_task
 from radiograft_pipelines.dags.tasks import (
+    MAX_PARALLEL_CANDIDATES,
     choose_backbone_task,
     evaluate_task,
     extract_features_task,

@@ -12,6 +12,7 @@ from radiograft.config.resolution import CUTOFF_SEARCH
 from radiograft_pipelines.dags.form import describe_pipeline, pipeline_with_form
 from radiograft_pipelines.dags.preprocess import preprocess_task
 from radiograft_pipelines.dags.tasks import (
+    MAX_PARALLEL_CANDIDATES,
     choose_model_task,
     evaluate_task,
     extract_features_task,
@@ -20,8 +21,6 @@ from radiograft_pipelines.dags.tasks import (
     list_cut_offs_task,
     publish_task,
 )
-
-MAX_PARALLEL_CANDIDATES = 4  # each uses two GPUs
 
 
 @dsl.pipeline(name="fine-tune-candidates")

@@ -23,6 +23,7 @@ RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 GPU_TYPE = "nvidia.com/gpu"
 GPUS = 2
+MAX_PARALLEL_CANDIDATES = 4  # trials of a search at a time; each uses GPUS
 USER = 10001  # the user of the image; above the range of ids that nodes use themselves
 WRITABLE = "/tmp"  # holds HOME and all caches, since the root file system may be read-only
 CACHES = {"HOME": "", "KERAS_HOME": "/keras", "MPLCONFIGDIR": "/matplotlib", "XDG_CACHE_HOME": "/cache"}

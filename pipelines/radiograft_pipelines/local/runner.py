@@ -26,12 +26,15 @@ from radiograft.data import change_detection
 from radiograft.registry.result_types import SplitMetrics
 from radiograft.registry.results import read_results, split_accuracy
 from radiograft.storage import checksums
-from radiograft_pipelines.compile import COMPILED
+from radiograft_pipelines.cluster.package import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
 from radiograft_pipelines.local.progress import LOG, Progress, RunFailedError, show_progress
+from radiograft_pipelines.local.task_server import task_server
 from radiograft_pipelines.settings import fill_defaults
 
 JOB_ID = "{{$.pipeline_job_uuid}}"
+EXECUTOR = "python3 -m kfp.dsl.executor_main"
+FORKED_EXECUTOR = "python3 -m radiograft_pipelines.local.task_client kfp.dsl.executor_main"
 RECORD = "run.json"
 SUMMARY = "summary.json"  # written last, so it marks a finished run
 
@@ -93,7 +96,8 @@ def _log_unexpected_errors(log: Path) -> Iterator[None]:
 def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Console) -> dict[str, Any]:
     with _temporary_folder(), (folder / LOG).open("a", buffering=1) as log:
         shutil.rmtree(folder / "artifacts", ignore_errors=True)  # from an interrupted attempt
-        seconds = _execute(pipeline, values, folder, Progress(console, log))
+        with task_server(log):
+            seconds = _execute(pipeline, values, folder, Progress(console, log))
         storage.upload_tree(folder / "artifacts", f"gs://{storage.EMBEDDED_BUCKET}/runs/{folder.name}")
     (root,) = (folder / "artifacts").iterdir()
     changes = change_detection.read(root / "ingest" / "catalog")
@@ -147,11 +151,13 @@ def _adapt_package(package: str, run_id: str) -> str:
     """Adapts a compiled package to a local run.
 
     Removes what only pods need: the platform document, environment variables and retries. Replaces the placeholder of
-    the run id, for which kfp.local would use a short random number.
+    the run id, for which kfp.local would use a short random number, and starts tasks through the task server.
     """
     spec = next(yaml.safe_load_all(package.replace(JOB_ID, run_id)))
     for executor in spec["deploymentSpec"]["executors"].values():
-        executor["container"].pop("env", None)
+        container = executor["container"]
+        container.pop("env", None)
+        container["command"] = [part.replace(EXECUTOR, FORKED_EXECUTOR) for part in container["command"]]
     for component in (spec["root"], *spec["components"].values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
