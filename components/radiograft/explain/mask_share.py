@@ -58,7 +58,7 @@ def read_mask(uri: str, target: ImageInput) -> np.ndarray:
     """
     loaded = decode_content(storage.read_bytes(uri), target._replace(channels=GRAY, gray_range=None))
     if loaded.image is None:
-        raise ValueError(f"evaluate_masks must contain images, but {uri!r} is none")
+        raise ValueError(f"evaluate_masks must contain images, but {uri!r} is not an image")
     mask: np.ndarray = loaded.image[..., 0] > loaded.image.max() / 2
     return mask
 

@@ -312,7 +312,18 @@ def test_all_settings_are_sorted_scalar_prefixed_and_documented() -> None:
     form = all_settings()
     assert list(form) == sorted(form)
     prefixes = {name.partition("_")[0] for name in form}
-    assert prefixes == {"data", "image", "model", "compare", "preprocess", "train", "evaluate", "gate", "publish"}
+    assert prefixes == {
+        "data",
+        "image",
+        "model",
+        "compare",
+        "preprocess",
+        "train",
+        "search",
+        "evaluate",
+        "gate",
+        "publish",
+    }
     assert all(type(field.default) in (bool, int, float, str) for field in form.values())
     assert all(len(field.metadata["help"]) > 10 for field in form.values())
 
@@ -346,17 +357,20 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
     expected = {
         "data_policy": "standard",
         "evaluate_bootstrap_samples": 1000,
+        "evaluate_masks": "",
         "evaluate_min_patients": 10,
         "evaluate_operating_point": "youden",
         "evaluate_ordered_classes": False,
         "image_augmentation": "poster",
         "image_channels": "auto",
+        "image_crop_size": 0,
         "image_gray_range": "auto",
         "image_resize": "stretch",
         "image_size": 64,
         "preprocess_workers": 1,
         "gate_external": "",
         "gate_min_auroc": "0.5",
+        "gate_min_r2": 0.0,
         "gate_noninferiority_margin": 0.02,
         "publish_model_name": "chest-radiograph",
         "publish_model_registry": "",
