@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from radiograft.registry.analysis_types import Calibration, DriftReport, Localization, Shortcut, Subgroup
+from radiograft.registry.analysis_types import (
+    Calibration,
+    DriftReport,
+    FusionComparison,
+    Localization,
+    Shortcut,
+    Subgroup,
+)
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics
 from radiograft.registry.training_types import (
     BackboneComparison,
@@ -168,7 +175,11 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json.
+
+    `localisation` is None if no test image has annotated boxes. Only networks that read patient data have
+    `patient_data`.
+    """
 
     schema_version: int
     lineage: DataLineage
@@ -176,6 +187,7 @@ class EvaluationResults(PredictionResults):
     localisation: Localization | None  # stored text
     drift: DriftReport
     warnings: list[str]
+    patient_data: NotRequired[FusionComparison]
 
 
 REQUIRED = {  # keys and the JSON types of their values

@@ -190,7 +190,9 @@ class LoadedVersion:
         """
         folder = self._extra / predictions.GOLDEN_FOLDER
         recorded = json.loads((folder / predictions.PROBABILITIES_FILE).read_text())
-        expected = [(name, {}, values) for name, values in recorded["probabilities"].items()]
+        expected: list[tuple[str, dict[str, str], list[float]]] = [
+            (name, {}, values) for name, values in recorded["probabilities"].items()
+        ]
         for name, sample in recorded.get("samples", {}).items():
             patient_data = {column: str(value) for column, value in sample["patient_data"].items()}
             expected.append((name, patient_data, sample["probabilities"]))

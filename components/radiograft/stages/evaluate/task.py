@@ -10,7 +10,7 @@ from radiograft.config import Evaluate
 from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
-from radiograft.evaluation import champion, promotion_gate
+from radiograft.evaluation import champion, patient_data, promotion_gate
 from radiograft.evaluation.predictions import (
     PUBLISHED,
     EvaluateInputs,
@@ -71,9 +71,18 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
         drift=drift,
         warnings=[*analysis_notes(prediction_results), *evaluation_drift.drift_warnings(drift)],
     )
+    fusion_sections = []
+    if spec.covariates:
+        estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+        options = data, spec.covariates
+        alone = patient_data.predict_alone(inputs.feature_model, *options, predictors[PUBLISHED], strategy)
+        results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
+        results["warnings"] += patient_data.fusion_notes(results["patient_data"])
+        fusion_sections = [patient_data.fusion_section(results["patient_data"])]
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
+    sections = [*fusion_sections, *explanations.sections(), drift_section]
+    page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)
