@@ -14,6 +14,7 @@ from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.data import FINDINGS, NO_FINDING, STUDY, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
+from radiograft.config.patient_data import check_patient_data
 from radiograft.config.training import (
     AUTO_CUT_OFF,
     FRONTAL_LATERAL,
@@ -61,4 +62,5 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
             "model_views=frontal_lateral must have studies with a lateral image, got data_unit="
             f"{checked['data_unit']}: set data_unit=study, or model_views=frontal"
         )
+    check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
     return checked

@@ -51,6 +51,7 @@ class TableLayout(Settings):
         "Table beside this one with the columns `frontal` and `lateral`, which name the two images of a study; for "
         "data_unit=study.",
     )
+    covariates: str = setting("", "Further columns of patient data; data_covariates sets it.", names=True)
 
     def named(self, field: str) -> bool:
         """Returns whether the column was named explicitly and is therefore required."""

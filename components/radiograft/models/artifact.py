@@ -94,7 +94,7 @@ def export_saved_model(model: keras.Model, spec: ModelSpec, folder: Path) -> Non
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
         lateral, raw = values[: spec.lateral], values[spec.lateral :]
         patient = [encode_tensors(spec.covariates, raw)] if spec.covariates else []
-        return {output: traced(decode_files(image_bytes), *patient, *map(decode_laterals, lateral))}
+        return {output: traced(decode_files(image_bytes), *map(decode_laterals, lateral), *patient)}
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]

@@ -16,7 +16,7 @@ import click
 
 from radiograft import storage
 from radiograft.config import RegistrySettings
-from radiograft.config.base import check_http_url
+from radiograft.config.base import check_http_url, parse_assignments
 from radiograft.config.evaluation import parse_external_minimums
 from radiograft.registry import external, model_registry, production
 from radiograft.registry import versions as registry
@@ -186,8 +186,16 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
     help="Folder for the class activation maps.",
 )
 @click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
+@click.option(
+    "--patient-data",
+    default="",
+    metavar="NAME=VALUE,...",
+    help="Patient data of the images, such as age=63,sex=F; what is left out is missing.",
+)
 @registry_options
-def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None) -> None:
+def predict(
+    ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None, patient_data: str
+) -> None:
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
     If no label is positive, the heat map shows the most probable label. Of exclusive classes, the most probable one is
@@ -199,21 +207,24 @@ def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
+    given = parse_assignments("--patient-data", patient_data)
     with _load_version(ref, number) as loaded:
         warnings = loaded.training_images.warnings
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
-        images = [_predict_file(loaded, path, f"{folder / str(position)}-") for position, path in enumerate(files, 1)]
+        images = [
+            _predict_file(loaded, path, f"{folder / str(position)}-", given) for position, path in enumerate(files, 1)
+        ]
     if report:
         content = {"model": ref.model, "version": number, "warnings": warnings, "images": images}
         storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
     click.echo(DISCLAIMER)
 
 
-def _predict_file(loaded: Any, path: Path, prefix: str) -> dict[str, Any]:
+def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
     """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
     content = loaded.read_image(path)
-    predictions, notes = loaded.predict_image(content), loaded.compare_with_training(content)
+    predictions, notes = loaded.predict_image(content, patient_data), loaded.compare_with_training(content)
     heat_maps = {
         label: Path(f"{prefix}{path.stem}-{_file_name(label)}.png") for label in loaded.labels_to_explain(predictions)
     }

@@ -10,7 +10,7 @@ from radiograft.config import Evaluate
 from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
-from radiograft.evaluation import champion, promotion_gate, view_comparison
+from radiograft.evaluation import champion, patient_data, promotion_gate, view_comparison
 from radiograft.evaluation.predictions import (
     PUBLISHED,
     EvaluateInputs,
@@ -54,7 +54,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     predictions = predict_splits(predictors, with_views(data, spec.lateral))
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
-    write_golden_predictions(predictors[PUBLISHED], output)
+    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     model = predictors[PUBLISHED].model
@@ -63,7 +63,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     results = EvaluationResults(
-        **prediction_results,
+        **prediction_results,  # type: ignore[typeddict-item]  # mypy asks for the key that is not required
         schema_version=SCHEMA_VERSION,
         lineage=_read_lineage(data, output),
         gate=gate,
@@ -73,9 +73,18 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     )
     if views := view_comparison.compare_views(model, strategy, data, settings):
         results["views"] = views
+    fusion_sections = []
+    if spec.covariates:
+        estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+        options = with_views(data, spec.lateral), spec.covariates
+        alone = patient_data.predict_alone(inputs.feature_model, *options, predictors[PUBLISHED], strategy)
+        results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
+        results["warnings"] += patient_data.fusion_notes(results["patient_data"])
+        fusion_sections = [patient_data.fusion_section(results["patient_data"])]
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    page = build_report(data, inputs, results, predictions, [*explanations.sections(), drift_section], sheet, run_id)
+    sections = [*fusion_sections, *explanations.sections(), drift_section]
+    page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")
     checksums.write_checksum_of_file(report, output)

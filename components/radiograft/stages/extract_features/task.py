@@ -46,6 +46,7 @@ from radiograft.training.datasets import (
 )
 from radiograft.training.feature_extraction import (
     FITTED_SPLITS,
+    IMAGE_ALONE,
     RANDOM_PREDICTIONS,
     FeatureSet,
     extract_features,
@@ -91,6 +92,9 @@ def run(
         network, head, history = _fit(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
+        if covariates:
+            without = dataclasses.replace(data, further={})
+            alone, _, _ = _fit(settings, extraction, layers, without, strategy, logs / IMAGE_ALONE, checkpoints)
         if settings.model_random_baseline:
             _random_baseline(settings, layers, data, strategy, features, logs, checkpoints)
     spec = ModelSpec(
@@ -110,6 +114,9 @@ def run(
         lateral=has_lateral,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    if covariates:  # the baseline that the evaluation compares with
+        (model / IMAGE_ALONE).mkdir(exist_ok=True)
+        alone.save(model / IMAGE_ALONE / "model.keras")
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
