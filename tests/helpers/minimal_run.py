@@ -53,13 +53,17 @@ def replace_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_stages(
-    settings: Ingest, folder: Path, images: Preprocess = IMAGES, fine_tune: FineTune = FINE_TUNE
+    settings: Ingest,
+    folder: Path,
+    images: Preprocess = IMAGES,
+    features: ExtractFeatures = EXTRACT_FEATURES,
+    fine_tune: FineTune = FINE_TUNE,
 ) -> publish.PublishResult:
-    """Runs all stages in this process with minimal settings and returns the result of publish."""
+    """Runs all stages in this process, by default with minimal settings, and returns the result of publish."""
     registry_uri = str(folder / "registry")
-    ingest.run(settings, folder / "catalog")
+    ingest.run(settings, folder / "catalog", patient_data=features.patient_data())
     preprocess.run(images, folder / "catalog", folder / "shards")
-    start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
+    start = run_extract_features(features, folder / "shards", folder / "extract_features")
     tuned = run_fine_tune(fine_tune, folder / "shards", start.model, folder / "fine_tune")
     inputs = evaluate.EvaluateInputs(folder / "shards", start.features, start.model, tuned.model)
     evaluation = Evaluate(

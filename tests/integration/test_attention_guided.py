@@ -43,7 +43,7 @@ def published(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pub
     fine_tune = dataclasses.replace(minimal_run.FINE_TUNE, model_branches=ATTENTION_GUIDED, train_batch_size=8)
     with pytest.MonkeyPatch.context() as patch:
         minimal_run.replace_backbone(patch)
-        result = minimal_run.run_stages(settings, folder, images, fine_tune)
+        result = minimal_run.run_stages(settings, folder, images, fine_tune=fine_tune)
     return Published(folder, LoadedVersion(str(folder / "registry"), minimal_run.MODEL, result.version))
 
 

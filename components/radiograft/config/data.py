@@ -180,6 +180,7 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         self._check_task()
         self._check_unit()
         check_covariate_names(self.covariates(), parse_columns("data_covariates_insist", self.data_covariates_insist))
+        self._check_unit()
 
     def covariates(self) -> tuple[str, ...]:
         """Returns the names in `data_covariates`."""

@@ -5,11 +5,12 @@ A champion that cannot be compared is a reason against promotion, not an error: 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,8 +20,9 @@ from pyarrow.lib import ArrowException
 
 from radiograft.config import RegistrySettings
 from radiograft.config.data import MULTICLASS, REGRESSION
+from radiograft.data import studies
 from radiograft.data.catalog import prediction_frame
-from radiograft.data.image_loader import decode_rows
+from radiograft.data.image_loader import LoadedImage, decode_in_order, decode_rows
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.promotion_gate import Champion
 from radiograft.imaging.geometry import ImageInput
@@ -135,7 +137,7 @@ def _predict(version: ChampionVersion, data: Shards, strategy: tf.distribute.Str
         samples = with_views(with_patient_data(data, version.spec.covariates), version.spec.lateral)
         scores = predictor.predict(samples.inputs("test", BATCH_SIZE))
     else:
-        scores = _predict_own_inputs(predictor, test, version.spec.image_input, data.image_size)
+        scores = _predict_own_inputs(predictor, test, version.spec, data.image_size)
     return prediction_frame(test, version.spec.labels, scores)
 
 
@@ -174,24 +176,34 @@ def _load(version: ChampionVersion) -> keras.Model:
     return model
 
 
-def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, target: ImageInput, size: int) -> np.ndarray:
+def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, spec: ModelSpec, size: int) -> np.ndarray:
     """Predicts the original images, converted as the production model expects them."""
     failures: list[str] = []  # TensorFlow would pass on an exception of the generator only as text
+    target, with_laterals = spec.image_input, spec.lateral and "lateral" in test
 
-    def images() -> Iterator[np.ndarray]:
+    def images() -> Iterator[Any]:
         try:
-            for image_id, decoded in zip(test["image_id"], decode_rows(test, target), strict=True):
-                if decoded.image is None:
-                    failures.append(f"{image_id}: {decoded.reason}")
+            laterals = _decode_laterals(test, target) if with_laterals else itertools.repeat(None, len(test))
+            for image_id, decoded, lateral in zip(test["image_id"], decode_rows(test, target), laterals, strict=True):
+                if failed := next((each.reason for each in (decoded, lateral) if each and each.image is None), ""):
+                    failures.append(f"{image_id}: {failed}")
                     return
-                yield decoded.image
+                yield (decoded.image, lateral.image) if lateral else decoded.image
         except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
             failures.append(str(error))
 
-    signature = tf.TensorSpec((target.size, target.size, target.channels), tf.uint8)
+    image = tf.TensorSpec((target.size, target.size, target.channels), tf.uint8)
+    signature = (image, image) if with_laterals else image
     batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
     scores = list(predictor.iter_outputs(batches))
     if failures:
         own = f"input size is {target.size} pixels" if target.size != size else "images are converted in another way"
         raise ChampionUnusableError(f"its {own}, and the original images cannot be read again ({failures[0]})")
     return np.concatenate(scores)
+
+
+def _decode_laterals(test: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]:
+    """Yields the lateral image of each row, zeros if it is missing."""
+    decoded = decode_in_order(studies.images_of(test)[len(test) :], target)
+    missing = LoadedImage(np.zeros((target.size, target.size, target.channels), "uint8"), "")
+    return (next(decoded) if has_lateral else missing for has_lateral in test["lateral"].notna())

@@ -20,6 +20,7 @@ from radiograft.imaging.decode import decode, encode_png
 from radiograft.imaging.geometry import GRAY, ImageInput
 from radiograft.models import artifact
 from radiograft.models.covariates import Covariate, encode_covariates
+from radiograft.models.lateral import has_lateral
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import TargetScale
 
@@ -91,10 +92,13 @@ def write_golden_predictions(
 ) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`.
 
+    If the network reads patient data or a lateral image, the probabilities with invented values, and with the next file
+    as the lateral image, are written too.
+
     Args:
         predictor: the published network.
         folder: where the folder is created.
-        covariates: patient data that the network reads; the probabilities with invented values are written too.
+        covariates: patient data that the network reads.
         scales: standard deviations of the outputs if they are numbers; the tolerance grows with the largest.
     """
     _, _, size, channels = predictor.model.inputs[0].shape
@@ -112,7 +116,7 @@ def write_golden_predictions(
         "probabilities": {f"{number}.png": row.astype(float).tolist() for number, row in enumerate(probabilities)},
         "tolerance": unit * max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
     }
-    if covariates:
+    if covariates or has_lateral(predictor.model):
         expected["samples"] = _golden_samples(predictor, images, covariates)
     (sample / PROBABILITIES_FILE).write_text(json.dumps(expected, indent=2))
 
@@ -120,11 +124,18 @@ def write_golden_predictions(
 def _golden_samples(
     predictor: Predictor, images: np.ndarray, covariates: Sequence[Covariate]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the patient data that are invented for each file, and the probabilities with them."""
+    """Returns the patient data and lateral image that are invented for each file, and the probabilities with them."""
     values = [{each.name: each.example(number) for each in covariates} for number in range(len(images))]
-    encoded = encode_covariates(covariates, {each.name: [row[each.name] for row in values] for each in covariates})
-    probabilities = predictor.predict(tf.data.Dataset.from_tensors((images, encoded)))
+    inputs, samples = [images], [dict[str, Any](patient_data=row) for row in values]
+    if has_lateral(predictor.model):
+        inputs.append(np.roll(images, -1, axis=0))
+        for number, sample in enumerate(samples):
+            sample["lateral"] = f"{(number + 1) % len(images)}.png"
+    if covariates:
+        columns = {each.name: [row[each.name] for row in values] for each in covariates}
+        inputs.append(encode_covariates(covariates, columns))
+    probabilities = predictor.predict(tf.data.Dataset.from_tensors(tuple(inputs)))
     return {
-        f"{number}.png": {"patient_data": row, "probabilities": predicted.astype(float).tolist()}
-        for number, (row, predicted) in enumerate(zip(values, probabilities, strict=True))
+        f"{number}.png": {**sample, "probabilities": predicted.astype(float).tolist()}
+        for number, (sample, predicted) in enumerate(zip(samples, probabilities, strict=True))
     }

@@ -99,10 +99,10 @@ class Tags(NamedTuple):
     age: str | None
     burned_in: bool
     manufacturer: str | None = None
+    study_id: str | None = None
     body_part: str | None = None
     laterality: str | None = None
     for_processing: bool = False
-    study_id: str | None = None
 
 
 class Frame(NamedTuple):

@@ -134,7 +134,7 @@ def export_saved_model(
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
         lateral, raw = values[: spec.lateral], values[spec.lateral :]
         patient = [encode_tensors(spec.covariates, raw)] if spec.covariates else []
-        return answered(decode_files(image_bytes), *patient, *map(decode_laterals, lateral))
+        return answered(decode_files(image_bytes), *map(decode_laterals, lateral), *patient)
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]

@@ -121,7 +121,8 @@ def build_patient_input(shape: tuple[int, int], dropout: float, seed: int) -> ke
     def layer(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> keras.layers.Layer:
         return kind(*arguments, dtype="float32", name=f"{PATIENT_INPUT}_{name}", **options)
 
-    given = keras.Input(shape, dtype="float32", name=PATIENT_INPUT)
+    patient = keras.Input(shape, dtype="float32", name=PATIENT_INPUT)
+    given = layer(keras.layers.Identity, "given")(patient)  # see `further_inputs`
     known = layer(keras.layers.Cropping1D, "known", (0, shape[0] - 1))(given)
     values = layer(keras.layers.Cropping1D, "values", (1, 0))(given)
     dropped = layer(keras.layers.Dropout, "dropout", dropout, seed=seed)(known)
@@ -129,7 +130,7 @@ def build_patient_input(shape: tuple[int, int], dropout: float, seed: int) -> ke
     values = layer(keras.layers.Multiply, "kept_values")([values, kept])
     missing = layer(keras.layers.Rescaling, "missing", -1.0, offset=1.0)(kept)
     joined = layer(keras.layers.Concatenate, "encoded", axis=1)([missing, values])
-    return keras.Model(given, layer(keras.layers.Flatten, "vector")(joined), name="patient_input")
+    return keras.Model(patient, layer(keras.layers.Flatten, "vector")(joined), name="patient_input")
 
 
 def attach_classifier(
@@ -138,12 +139,11 @@ def attach_classifier(
     """Returns one flat network from images to probabilities that shares the layers and weights of its parts.
 
     With `patient`, see `build_patient_input`, the classifier reads the pooled features joined with patient data, which
-    are the second input, before a lateral image.
+    are the last input.
     """
     inputs, outputs = features.input, features.output
     if patient is not None:
-        image, *lateral = features.inputs
-        inputs = [image, patient.input, *lateral]
+        inputs = [*features.inputs, patient.input]
         join = keras.layers.Concatenate(dtype="float32", name=f"{PATIENT_INPUT}_joined")
         outputs = join([features.output, patient.output])
     for layer in classifier.layers[1:]:

@@ -147,14 +147,13 @@ class ModelSpec:
     @property
     def _further_inputs(self) -> dict[str, TensorInfo]:
         inputs = dict[str, TensorInfo]()
+        if self.lateral:
+            meaning = "lateral image, as the frontal one; zeros if missing"
+            inputs[LATERAL_INPUT] = TensorInfo("uint8", self._shape, meaning)
         if self.covariates:
             names = ", ".join(covariate.name for covariate in self.covariates)
             meaning = f"encoded {names}; zeros if missing"
             inputs[PATIENT_INPUT] = TensorInfo("float32", (None, *input_shape(self.covariates)), meaning)
-        if self.lateral:
-            inputs[LATERAL_INPUT] = TensorInfo(
-                "uint8", self._shape, "lateral image, as the frontal one; zeros if missing"
-            )
         return inputs
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from radiograft.registry.analysis_types import (
     Calibration,
     DriftReport,
+    FusionComparison,
     Localization,
     MaskShare,
     OutOfDistribution,
@@ -153,7 +154,8 @@ class Analyses(TypedDict):
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
     test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
-    version has the flag, and `views` if the network reads a lateral image.
+    version has the flag, `views` if the network reads a lateral image, and `patient_data` if it
+    reads patient data.
     """
 
     calibration: Calibration
@@ -163,6 +165,7 @@ class Analyses(TypedDict):
     confounders: NotRequired[list[Confounder]]
     out_of_distribution: NotRequired[OutOfDistribution]
     views: NotRequired[ViewComparison]
+    patient_data: NotRequired[FusionComparison]
 
 
 class PredictionResults(Analyses):

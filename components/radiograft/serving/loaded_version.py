@@ -155,7 +155,9 @@ class LoadedVersion:
             raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: {error}") from None
         return content
 
-    def probabilities(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> np.ndarray:
+    def probabilities(
+        self, content: bytes, patient_data: Mapping[str, str] | None = None, lateral: bytes = b""
+    ) -> np.ndarray:
         """Returns float32 [labels] for an encoded PNG or JPEG file, by a signature that TensorFlow Serving uses.
 
         If the targets are numbers, these are returned instead of probabilities.
@@ -163,14 +165,20 @@ class LoadedVersion:
         Args:
             content: of the file.
             patient_data: text by name, see `radiograft.models.covariates.parse_values`.
+            lateral: content of the file with the lateral image; empty if it is missing.
 
         Raises:
-            ValueError: patient data are invalid.
+            ValueError: patient data are invalid, or the model does not read a lateral image.
         """
         inputs = {"image_bytes": tf.constant([content])}
-        if not patient_data:
+        if not patient_data and not lateral:
             return self._serve(SERVING_SIGNATURE, inputs)
-        values = parse_values(self.spec.covariates, patient_data)
+        if lateral and not self.spec.lateral:
+            raise ValueError(
+                "lateral must be empty, since the model reads frontal images only, got an image: leave it out"
+            )
+        values = parse_values(self.spec.covariates, patient_data or {})
+        inputs |= {"lateral_bytes": tf.constant([lateral])} if self.spec.lateral else {}
         inputs |= {each.served_name: tf.constant([values[each.name]]) for each in self.spec.covariates}
         return self._serve(SAMPLES_SIGNATURE, inputs)
 
@@ -250,15 +258,16 @@ class LoadedVersion:
         """
         folder = self._extra / predictions.GOLDEN_FOLDER
         recorded = json.loads((folder / predictions.PROBABILITIES_FILE).read_text())
-        expected: list[tuple[str, dict[str, str], list[float]]] = [
-            (name, {}, values) for name, values in recorded["probabilities"].items()
+        expected: list[tuple[str, dict[str, str], bytes, list[float]]] = [
+            (name, {}, b"", values) for name, values in recorded["probabilities"].items()
         ]
         for name, sample in recorded.get("samples", {}).items():
             patient_data = {column: str(value) for column, value in sample["patient_data"].items()}
-            expected.append((name, patient_data, sample["probabilities"]))
+            lateral = (folder / sample["lateral"]).read_bytes() if "lateral" in sample else b""
+            expected.append((name, patient_data, lateral, sample["probabilities"]))
         differences = [
-            np.abs(self.probabilities((folder / name).read_bytes(), patient_data) - probabilities).max()
-            for name, patient_data, probabilities in expected
+            np.abs(self.probabilities((folder / name).read_bytes(), patient_data, lateral) - probabilities).max()
+            for name, patient_data, lateral, probabilities in expected
         ]
         largest = float(max(differences))
         if not largest <= recorded["tolerance"]:

@@ -199,12 +199,12 @@ class Shards:
             return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(ids, positions), default_value=-1)
 
     def _join(self, images: Any, ids: tf.Tensor) -> Any:
-        """Returns a batch of images, or a tuple of these, the further inputs of these images and the lateral images."""
+        """Returns a batch of images, with a tuple of the further inputs of these images if there are some."""
         if not self.further:
             return images
-        image, *lateral = images if isinstance(images, tuple) else (images,)
+        streamed = images if isinstance(images, tuple) else (images,)
         positions = self._positions.lookup(ids)
-        return (image, *(tf.gather(values, positions) for values in self.further.values()), *lateral)
+        return (*streamed, *(tf.gather(values, positions) for values in self.further.values()))
 
     def _augment(self, images: Any, ids: tf.Tensor, epoch: tf.Tensor, seed: int) -> Any:
         """Augments a batch of images. Those of a study are augmented independently; a missing one stays zeros."""

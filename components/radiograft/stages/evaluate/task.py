@@ -13,7 +13,14 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.drift.reference import EmbeddingModel
-from radiograft.evaluation import champion, out_of_distribution, promotion_gate, regression_gate, view_comparison
+from radiograft.evaluation import (
+    champion,
+    out_of_distribution,
+    patient_data,
+    promotion_gate,
+    regression_gate,
+    view_comparison,
+)
 from radiograft.evaluation.branches import branch_results, predict_branches
 from radiograft.evaluation.predictions import (
     BATCH_SIZE,
@@ -94,11 +101,20 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     )
     if views := view_comparison.compare_views(model, strategy, data, settings):
         results["views"] = views
+    fusion_sections = []
+    if spec.covariates:
+        estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+        options = with_views(data, spec.lateral), spec.covariates
+        alone = patient_data.predict_alone(inputs.feature_model, *options, predictors[PUBLISHED], strategy)
+        results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
+        results["warnings"] += patient_data.fusion_notes(results["patient_data"])
+        fusion_sections = [patient_data.fusion_section(results["patient_data"])]
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     crops = draw_crops(branches and branches.boxes, split, data)
     sections = [
         *branch_sections(results, crops),
+        *fusion_sections,
         *explanations.sections(),
         drift_section,
         *([out_of_distribution.flag_section(flag)] if flag else []),

@@ -58,6 +58,7 @@ from radiograft.training.datasets import (
 )
 from radiograft.training.feature_extraction import (
     FITTED_SPLITS,
+    IMAGE_ALONE,
     RANDOM_PREDICTIONS,
     FeatureSet,
     extract_features,
@@ -105,6 +106,11 @@ def run(
         network, head, history = fit_classifier(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
+        if covariates:
+            without = dataclasses.replace(data, further={})
+            alone, _, _ = fit_classifier(
+                settings, extraction, layers, without, strategy, logs / IMAGE_ALONE, checkpoints
+            )
         if settings.model_random_baseline:
             _random_baseline(settings, layers, data, strategy, features, logs, Path(scratch), checkpoints)
     spec = ModelSpec(
@@ -127,6 +133,9 @@ def run(
         lateral=has_lateral,
     )
     artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    if covariates:  # the baseline that the evaluation compares with
+        (model / IMAGE_ALONE).mkdir(exist_ok=True)
+        alone.save(model / IMAGE_ALONE / "model.keras")
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())

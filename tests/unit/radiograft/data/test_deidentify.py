@@ -208,6 +208,6 @@ def test_deidentifies_auto_is_on_for_dicom_only(tmp_path: Path) -> None:
 
 def test_dicom_tags_contain_only_used_fields() -> None:
     assert Tags._fields == (
-        "patient_id", "instance_uid", "view", "sex", "age", "burned_in", "manufacturer", "body_part", "laterality",
-        "for_processing",
+        "patient_id", "instance_uid", "view", "sex", "age", "burned_in", "manufacturer", "study_id", "body_part",
+        "laterality", "for_processing",
     )  # fmt: skip

@@ -19,6 +19,7 @@ from radiograft.config.table_layout import TableLayout
 from radiograft.data import studies
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import Catalog, exclusion
+from radiograft.data.shards.files import layout_digest, plan_shards
 from radiograft.data.sources import archives, chexpert, dicom
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.table import parse_rows
@@ -219,6 +220,7 @@ def test_fingerprint_second_image_counts_and_image_unit_does_not_change(folder: 
     catalog = ingest(folder, files, data_table=layout)
     changed = ingest(str(tmp_path / "two"), files | {"0-LATERAL.png": encode(noise(32, 99))}, data_table=layout)
     assert changed.fingerprint() != catalog.fingerprint()
+    assert layout_digest(plan_shards(changed.rows)) != layout_digest(plan_shards(catalog.rows))
     plain = ingest(folder, files, data_table=STUDY_TABLE, data_unit="image")
     with_column = ingest(folder, files, data_table=layout, data_unit="image")
     pd.testing.assert_frame_equal(plain.rows, with_column.rows)

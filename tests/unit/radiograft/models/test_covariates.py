@@ -112,13 +112,16 @@ def test_build_patient_input_training_drops_whole_values_without_scaling() -> No
 
 
 @pytest.mark.parametrize("cut_off", ["conv", "classifier_dense"])
-def test_split_model_patient_data_join_the_suffix(cut_off: str) -> None:
+def test_split_model_patient_data_join_the_suffix(cut_off: str, tmp_path: Path) -> None:
+    """The whole network can still be saved afterwards, which Keras prevents if the suffix begins at an input."""
     network = small_network()
     split = split_model(pool_before_concat(network), cut_off)
     assert [tensor.name for tensor in split.prefix.inputs] == ["picture"]
     (frontier,) = outputs(split.prefix, images())
     expected = network([images(), patient(RAW)])
     np.testing.assert_allclose(split.suffix([tf.constant(frontier), patient(RAW)]), expected, atol=1e-6)
+    artifact.save_model(tmp_path, network, SPEC, {})
+    np.testing.assert_array_equal(artifact.load_model(tmp_path)([images(), patient(RAW)]), expected)
 
 
 def test_predictor_without_further_inputs_takes_them_as_missing() -> None:

@@ -30,6 +30,7 @@ from radiograft.training.datasets import check_laterals, with_views
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.trainer import TrainConfig
 from tests.helpers.images import encode
+from tests.helpers.registry_folder import RegistryFolder
 from tests.helpers.studies import STUDIES, dual_network, study_catalog, write_shards
 from tests.unit.radiograft.training.test_two_devices import run_works
 
@@ -228,6 +229,23 @@ def test_export_saved_model_samples_take_an_optional_lateral(data: Shards, tmp_p
     missing = rows["lateral"].isna().to_numpy()
     np.testing.assert_allclose(alone[missing], expected[missing], atol=1e-5)
     assert np.abs(alone[~missing] - expected[~missing]).max() > 1e-3
+
+
+def test_load_champion_other_image_size_reads_both_original_images(
+    catalog: Catalog, data: Shards, tmp_path: Path
+) -> None:
+    network = dual_network(data)
+    spec = ModelSpec(32, data.labels, "efficientnet_lite0", "none", "", "fine_tuning", thresholds={}, lateral=True)
+    spec.write(tmp_path)
+    (tmp_path / "registry").mkdir()
+    registry, contract = RegistryFolder(tmp_path / "registry"), (tmp_path / "contract.json").read_bytes()
+    registry.add_version(data, network, data.labels, odd={"contract.json": contract})
+    expected = Predictor(network, ONE_DEVICE).predict(data.images("test", BATCH))
+    for run_data in (data, Shards.read(write_shards(catalog, tmp_path / "at_64", image_size=64))):
+        champion = registry.load_champion(run_data)
+        assert champion is not None
+        assert champion.predictions is not None, champion.rejection_reason
+        np.testing.assert_allclose(champion.predictions["score:Mass"], expected[:, 0], atol=1e-5)
 
 
 def test_exchange_patients_gives_each_row_another_patient() -> None:

@@ -66,7 +66,7 @@ def test_read_returns_tags_and_excludes_others_with_reason(place: str) -> None:
     }
     ignored = {"Thumbs.db": 1}
     assert source.files == FileCounts(total=len(FILES) + 1, documents=2, archives=0, ignored=ignored)
-    tags = ["patient_id", "view", "sex", "age", "manufacturer", "laterality"]
+    tags = ["patient_id", "view", "sex", "age", "manufacturer", "laterality", "study_id"]
     assert list(source.rows) == ["official", "image_id", "uri", "bytes", "md5", *tags]
 
 
