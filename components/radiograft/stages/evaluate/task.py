@@ -63,7 +63,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
     results = EvaluationResults(
-        **prediction_results,
+        **prediction_results,  # type: ignore[typeddict-item]  # mypy asks for the key that is not required
         schema_version=SCHEMA_VERSION,
         lineage=_read_lineage(data, output),
         gate=gate,
