@@ -31,13 +31,21 @@ from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.attention import copy_branches, train_branches
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images, with_views
+from radiograft.training.datasets import (
+    TrainingData,
+    data_from_activations,
+    data_from_images,
+    fit_covariates,
+    with_patient_data,
+    with_views,
+)
 from radiograft.training.history import History
 from radiograft.training.search.cut_off import SearchContext
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
+from tests.helpers.fused import network_for
 from tests.helpers.studies import dual_network
 
 BATCH = 8
@@ -206,6 +214,22 @@ def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> d
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def on_patient_data(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains on cached activations and patient data, which bypass the frozen layers."""
+    data = with_patient_data(data, fit_covariates(data, ["age", "sex", "view"]))
+    with strategy.scope():
+        model = network_for(data, dropout=0.0)  # each device would drop other values
+        unfreeze_from(model, "conv")
+        cut = split_model(model, "conv")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
+
+
 def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains a head with a learned r for each label on the cached last activation, and explains seven images."""
     with strategy.scope():
@@ -316,6 +340,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
         "on_class_map": lambda strategy, folder: on_class_map(strategy, folder, data),
+        "on_patient_data": lambda strategy, folder: on_patient_data(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "attention_guided": lambda strategy, folder: attention_guided(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
