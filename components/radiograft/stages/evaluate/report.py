@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from radiograft.config.data import REGRESSION
-from radiograft.data.catalog import count_classes, label_column, score_column
+from radiograft.data.catalog import label_column, score_column
+from radiograft.data.label_counts import count_classes
 from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import promotion_gate, regression_gate

@@ -357,6 +357,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "preprocess_workers": 1,
         "gate_external": "",
         "gate_min_auroc": "0.5",
+        "gate_min_r2": 0.0,
         "gate_noninferiority_margin": 0.02,
         "publish_model_name": "chest-radiograph",
         "publish_model_registry": "",
