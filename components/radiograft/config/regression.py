@@ -14,7 +14,7 @@ from radiograft.config.training import Recipe, Training
 REASONS: dict[str, str] = {
     "compare_backbones": "the comparison ranks networks by AUROC; run transfer_learning once for each backbone",
     "evaluate_operating_point": "a number has no threshold",
-    "evaluate_ordered_classes": "a number has no classes",
+    "evaluate_ordered_classes": "numbers are not classes",
     "gate_external": "external evaluations are those of labels",
 }
 DEFINED_IN: tuple[type[Settings], ...] = (Training, Evaluate, Publish)

@@ -177,8 +177,6 @@ def _calibrate(
 
 def analysis_sections(results: EvaluationResults) -> list[ReportSection]:
     """Returns the report sections on backbones, lateral images, calibration, subgroups, shortcuts and confounders."""
-    if "regression" in results["metrics"][results["published"]]["test"]:
-        return regression.analysis_sections(results)
     min_patients = int(results["lineage"]["settings"]["evaluate_min_patients"])
     comparison = results.get("backbone_comparison")
     return [

@@ -39,7 +39,7 @@ def build_classifier(
         seed: of the initial weights and of the dropout.
         activation: of the last layer, from the training task.
         scales: mean and standard deviation of each target, if the outputs are standardized numbers. A layer without
-            weights then converts them to the unit of the data.
+            weights then converts them to the unit of the data. Before training, the means are predicted.
 
     Returns:
         A network from float32 [n, features] to probabilities, or numbers, float32 [n, labels].
@@ -64,7 +64,8 @@ def build_classifier(
         activation=activation,
         dtype="float32",
         kernel_regularizer=keras.regularizers.L2(l2),
-        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
+        # A random kernel on many features would start far from the mean of the numbers, and small data cannot undo it.
+        kernel_initializer="zeros" if scales else keras.initializers.GlorotUniform(seed + 1),
         name=DEFAULT_NAMES.probabilities,
     )(outputs)
     if scales:

@@ -21,7 +21,8 @@ from radiograft.registry.analysis_types import (
     Subgroup,
     ViewComparison,
 )
-from radiograft.registry.result_types import Estimate, GateDecision, RegressionMetrics, SplitMetrics, TargetSummary
+from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics, TargetSummary
+from radiograft.registry.target_metrics import deciding_target_metrics
 from radiograft.registry.training_types import (
     BackboneComparison,
     BranchComparison,
@@ -304,7 +305,7 @@ def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
     """
     test = results["metrics"][results["published"]]["test"]
     if "regression" in test:
-        return _deciding_target_metrics(test["regression"], promoted=results["gate"]["promote"])
+        return deciding_target_metrics(test["regression"], promoted=results["gate"]["promote"])
     mean, (accuracy, majority) = test["mean"], split_accuracy(test)
     metrics = {
         "auroc_test": mean["auroc"]["value"],
@@ -315,17 +316,4 @@ def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
         "balanced_test": test["classes"]["balanced_accuracy"]["value"] if "classes" in test else None,
         "gate_promoted": float(results["gate"]["promote"]),
     }
-    return {name: value for name, value in metrics.items() if value is not None}
-
-
-def _deciding_target_metrics(test: RegressionMetrics, *, promoted: bool) -> dict[str, float]:
-    metrics = {
-        "r2_test": test["r2"]["value"],
-        "r2_test_low": test["r2"]["low"],
-        "r2_test_high": test["r2"]["high"],
-        "gate_promoted": float(promoted),
-    }
-    if len(test["targets"]) == 1:
-        (target,) = test["targets"].values()
-        metrics |= {"mae_test": target["mae"]["value"], "median_test": target["baseline_mae"]["value"]}
     return {name: value for name, value in metrics.items() if value is not None}

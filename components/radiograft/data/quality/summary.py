@@ -13,7 +13,8 @@ import pandas as pd
 from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
-from radiograft.data.catalog import SPLITS, count_classes, count_splits, label_class, summarize_exclusions
+from radiograft.data.catalog import SPLITS, count_splits, label_class, summarize_exclusions
+from radiograft.data.label_counts import count_classes
 
 FILE = "data.json"  # in the folder of shards
 FEW_PATIENTS = 10  # default of evaluate_min_patients

@@ -10,15 +10,15 @@ import pandas as pd
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.training import LOSS_MONITOR
 from radiograft.data import splits
-from radiograft.data.catalog import count_classes, label_column, score_column
+from radiograft.data.catalog import label_column, score_column
+from radiograft.data.label_counts import count_classes
 from radiograft.data.quality.summary import count_pixels
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation import promotion_gate, regression_gate
+from radiograft.evaluation import promotion_gate, regression, regression_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
 from radiograft.evaluation.results import analysis_sections
 from radiograft.imaging.geometry import GRAY
 from radiograft.metrics.multilabel import roc_curve
-from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.agreement_plots import Points
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount
@@ -64,12 +64,7 @@ def build_report(
         reduced_curve=results.get("reduced_curve", []),
         cut_off_search=results["cut_off_search"],
         decision=promotion_gate.explain_decision(results["gate"]),
-        sections=[
-            _gate_section(results["gate"]),
-            *_published_sections(data, results),
-            *analysis_sections(results),
-            *sections,
-        ],
+        sections=[*_analyses(data, results), *sections],
         data_counts=[_count_split(data, split) for split in data.summary["splits"]],
         exclusions=[Exclusion(**group) for group in data.summary["excluded"]],
         settings=results["lineage"]["settings"],
@@ -104,10 +99,14 @@ def agreement_points(data: Shards, test: pd.DataFrame) -> dict[str, Points]:
     return {target: Points(*pair.to_numpy("float64").T) for target, pair in pairs.items()}
 
 
-def _gate_section(gate: GateDecision) -> ReportSection:
+def _analyses(data: Shards, results: EvaluationResults) -> list[ReportSection]:
+    """Returns the sections on the gate and on the analyses of labels, or of numbers."""
+    gate = results["gate"]
     if "targets" in gate:
-        return ReportSection("numeric_gate.html.j2", regression_gate.describe_gate(gate))
-    return ReportSection("gate.html.j2", gate)
+        content = regression_gate.describe_gate(gate)
+        return [ReportSection("numeric_gate.html.j2", content), *regression.analysis_sections(results)]
+    sections = [ReportSection("gate.html.j2", gate), *_published_sections(data, results)]
+    return [*sections, *analysis_sections(results)]
 
 
 def _notes(data: Shards, results: EvaluationResults) -> list[str]:

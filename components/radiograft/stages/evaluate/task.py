@@ -85,7 +85,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     split = prediction_results["judged_on"]
     branches = predict_branches(inputs.model, data, split, strategy, settings.train_seed)
     results = EvaluationResults(
-        **prediction_results,  # type: ignore[typeddict-item]  # mypy asks for the key that is not required
+        **prediction_results,
         schema_version=SCHEMA_VERSION,
         lineage=_read_lineage(data, output),
         gate=gate,

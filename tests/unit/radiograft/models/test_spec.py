@@ -94,7 +94,7 @@ def test_read_schema_version_1_returns_default_names(tmp_path: Path) -> None:
         ({"labels": []}, "labels must be names"),
         ({"labels": 5}, r"contract\.json must be the specification of a model: 'int' object is not iterable"),
         ({"thresholds": [1]}, "thresholds must be numbers by label"),
-        ({"task": "ranking"}, "task must be one of multilabel, multiclass, binary, got 'ranking'"),
+        ({"task": "ranking"}, "task must be one of multilabel, multiclass, binary, regression, got 'ranking'"),
         ({"channels": 4}, "channels must be 1 or 3, got 4"),
     ],
 )

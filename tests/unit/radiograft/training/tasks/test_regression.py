@@ -104,6 +104,15 @@ def test_build_classifier_with_scales_returns_the_unit_of_the_data() -> None:
     assert network.layers[-1].dtype_policy.name == "float32"
 
 
+def test_build_classifier_of_numbers_predicts_the_means_before_training() -> None:
+    """Fails if random weights on many features make the untrained network worse than no model."""
+    classifier = build_classifier(
+        500, 2, dense_units=16, dropout=0.0, l2=0.0, seed=0, activation="linear", scales=SCALES
+    )
+    features = np.random.default_rng(0).normal(size=(4, 500))
+    np.testing.assert_allclose(classifier(features), [[60.0, 1.5]] * 4)
+
+
 def test_model_spec_of_numbers_needs_a_scale_for_each(tmp_path: Path) -> None:
     spec = ModelSpec(64, ("age", "length"), "densenet121", "none", "", "fine_tuning", task="regression", scales=SCALES)
     spec.write(tmp_path)
