@@ -159,7 +159,8 @@ class PredictionResults(Analyses):
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
     backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
-    `out_of_distribution` is there if the version has the flag.
+    `out_of_distribution` is there if the version has the flag, and `averaged_epochs`, by strategy, if the mean weights
+    of several epochs were kept.
     """
 
     published: str
@@ -174,6 +175,7 @@ class PredictionResults(Analyses):
     kept_epochs: dict[str, int]
     data: DataSummary
     out_of_distribution: NotRequired[OutOfDistribution]
+    averaged_epochs: NotRequired[dict[str, list[int]]]
 
 
 class EvaluationResults(PredictionResults):

@@ -91,7 +91,7 @@ def run(
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
     )
-    artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    artifact.save_model(model, network, spec, history.to_json())
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
@@ -207,6 +207,7 @@ def _fit(
         head=head_layers(classifier),
         task=task,
         monitor=get_monitor(settings.train_monitor),
+        members=settings.train_members,
     )
     network = attach_classifier(extractor, classifier, patient)
     pooled = pooled_parts(network, DEFAULT_NAMES.pooling)

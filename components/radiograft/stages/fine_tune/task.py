@@ -63,6 +63,7 @@ def run(
         head=spec.head,
         task=get_task(spec.task, spec.labels),
         monitor=get_monitor(settings.train_monitor),
+        members=settings.train_members,
     )
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
@@ -73,7 +74,7 @@ def run(
     distribution = _fit_distribution(settings, network, spec, data, strategy)
     threshold = distribution.threshold if distribution else None
     spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning", ood_threshold=threshold)
-    artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    artifact.save_model(model, network, spec, history.to_json())
     search_results.write_trials(model, trials)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, spec, model / "saved_model", distribution)
