@@ -20,10 +20,10 @@ from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
 from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, validation_loss
 from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.tensorboard_curves import TensorBoardCurves
 
 log = logging.getLogger(__name__)
 
-VALIDATION = "val_"
 DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
@@ -294,22 +294,3 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         }
         log.info("%s: resuming after epoch %d", self.config.name, state.number)
         return True
-
-
-class TensorBoardCurves:
-    """Writes the rows of a History as TensorBoard scalars, one run for training and one for validation."""
-
-    def __init__(self, folder: Path) -> None:
-        self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
-
-    def add(self, row: dict[str, float]) -> None:
-        """Writes the metrics of one epoch; epochs are counted from 1."""
-        for name, value in row.items():
-            if name != "epoch":
-                with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():
-                    tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]))
-
-    def close(self) -> None:
-        """Flushes and closes the files."""
-        for writer in self.writers.values():
-            writer.close()
