@@ -143,7 +143,8 @@ class Analyses(TypedDict):
     """Analyses of the published strategy.
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
-    test. `confounders` is about training; versions of older packages lack it.
+    test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
+    version has the flag, and `averaged_epochs`, by strategy, if the mean weights of several epochs were kept.
     """
 
     calibration: Calibration
@@ -151,6 +152,8 @@ class Analyses(TypedDict):
     subgroups: list[Subgroup]
     shortcuts: list[Shortcut]
     confounders: NotRequired[list[Confounder]]
+    out_of_distribution: NotRequired[OutOfDistribution]
+    averaged_epochs: NotRequired[dict[str, list[int]]]
 
 
 class PredictionResults(Analyses):
@@ -159,8 +162,6 @@ class PredictionResults(Analyses):
     `metrics` and `thresholds` are by strategy, then by split or label. `kept_epochs` is by strategy; 0 is the state
     before training. `random_baseline` is None if it was not requested, and `backbone_comparison` if the run trained one
     backbone. `reduced_curve` is empty if the run compared no reductions. Versions of older packages lack both.
-    `out_of_distribution` is there if the version has the flag, and `averaged_epochs`, by strategy, if the mean weights
-    of several epochs were kept.
     """
 
     published: str
@@ -174,8 +175,6 @@ class PredictionResults(Analyses):
     random_baseline: RandomBaseline | None
     kept_epochs: dict[str, int]
     data: DataSummary
-    out_of_distribution: NotRequired[OutOfDistribution]
-    averaged_epochs: NotRequired[dict[str, list[int]]]
 
 
 class EvaluationResults(PredictionResults):
