@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
-from sklearn.covariance import LedoitWolf
 
 from radiograft.models.spec import OOD_FILE
 from radiograft.storage import npz_archive
@@ -92,6 +91,8 @@ def fit_distribution(training: np.ndarray, validation: np.ndarray, percentile: f
         validation: float [images, channels].
         percentile: of the distances of validation images that the threshold is, 0 to 100.
     """
+    from sklearn.covariance import LedoitWolf  # slow to import, and only fitting needs it
+
     fitted = training.astype("float64")
     mean, variance = fitted.mean(axis=0), fitted.var(axis=0)
     deviation = np.sqrt(np.maximum(variance, MIN_DEVIATION**2 * variance.mean() or 1.0))
