@@ -115,6 +115,14 @@ class Training(SeedSettings):
         "compare their candidates by `auto` either way.",
         choices=(AUTO_MONITOR, LOSS_MONITOR),
     )
+    train_members: int = setting(
+        1,
+        "Number of best epochs whose weights are averaged into one network, if the mean of some of them validates "
+        "better than the best epoch alone; 1 averages none.",
+        unit="epochs",
+        low=1,
+        high=50,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -56,6 +56,11 @@ class EvaluateInputs(NamedTuple):
         """Reads the training history of each strategy, as `artifact.save` writes it."""
         return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
 
+    def averaged_epochs(self) -> dict[str, list[int]]:
+        """Returns the epochs whose mean weights were kept, of the strategies that averaged some."""
+        averaged = {name: history.get("averaged_epochs", []) for name, history in self.histories().items()}
+        return {name: epochs for name, epochs in averaged.items() if epochs}
+
 
 def load_predictors(inputs: EvaluateInputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:
     """Loads the model of each strategy in the scope of the distribution strategy."""

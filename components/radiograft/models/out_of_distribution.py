@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
-from sklearn.covariance import LedoitWolf
 
 from radiograft.models.spec import OOD_FILE
 from radiograft.storage import npz_archive
@@ -22,6 +21,7 @@ MAX_FITTED = 10_000  # images, drawn at random, so that the memory for the covar
 MIN_DEVIATION = (
     0.1  # of the root mean square deviation, so that a channel that is constant in training does not dominate
 )
+RIDGE = 1e-6  # of the variance of a standardized channel; keeps the covariance of constant features invertible
 ARRAYS = ("mean", "whitening", "threshold", "percentile")
 
 
@@ -91,10 +91,13 @@ def fit_distribution(training: np.ndarray, validation: np.ndarray, percentile: f
         validation: float [images, channels].
         percentile: of the distances of validation images that the threshold is, 0 to 100.
     """
+    from sklearn.covariance import LedoitWolf  # slow to import, and only fitting needs it
+
     fitted = training.astype("float64")
     mean, variance = fitted.mean(axis=0), fitted.var(axis=0)
     deviation = np.sqrt(np.maximum(variance, MIN_DEVIATION**2 * variance.mean() or 1.0))
     covariance = LedoitWolf(assume_centered=True).fit((fitted - mean) / deviation).covariance_
+    covariance += RIDGE * np.eye(len(covariance))
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T / deviation[:, None]
     unbounded = FeatureDistribution(mean.astype("float32"), whitening.astype("float32"), np.inf, percentile)
     threshold = float(np.percentile(unbounded.distances(validation).numpy(), percentile))

@@ -155,8 +155,8 @@ class Analyses(TypedDict):
 
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
     test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
-    version has the flag, `views` if the network reads a lateral image, and `patient_data` if it
-    reads patient data.
+    version has the flag, `views` if the network reads a lateral image, `patient_data` if it reads patient data, and
+    `averaged_epochs`, by strategy, if the mean weights of several epochs were kept.
     """
 
     calibration: Calibration
@@ -167,6 +167,7 @@ class Analyses(TypedDict):
     out_of_distribution: NotRequired[OutOfDistribution]
     views: NotRequired[ViewComparison]
     patient_data: NotRequired[FusionComparison]
+    averaged_epochs: NotRequired[dict[str, list[int]]]
 
 
 class PredictionResults(Analyses):

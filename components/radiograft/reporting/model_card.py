@@ -45,7 +45,7 @@ def render_model_card(model: str, results: EvaluationResults, spec: ModelSpec, l
         "Model details": _details(spec, lineage),
         "Intended use": [f"- {plain_text(PURPOSE)}"],
         "Data": _data(results["data"], lineage),
-        "Training": _training(spec, lineage["settings"], results["kept_epochs"][published]),
+        "Training": _training(spec, lineage["settings"], _kept_epochs(results, published)),
         "Results on test, with 95% confidence intervals [29, 35, 36]": _results(results["metrics"][published]["test"]),
         "Out-of-distribution flag": _flag(results),
         "Branches": _branches(results),
@@ -122,13 +122,20 @@ def _data(data: DataSummary, lineage: Facts) -> list[str]:
     return [*_items(items), *table]
 
 
-def _training(spec: ModelSpec, settings: Facts, kept: int) -> list[str]:
+def _kept_epochs(results: EvaluationResults, published: str) -> str:
+    averaged = results.get("averaged_epochs", {}).get(published, [])
+    if averaged:
+        return f"mean weights of the epochs {', '.join(map(str, averaged))}"
+    return str(results["kept_epochs"][published] or "0 (the weights before fine-tuning)")
+
+
+def _training(spec: ModelSpec, settings: Facts, kept: str) -> list[str]:
     """Lists the strategy, how the epoch was selected, and every training setting."""
     names = sorted(name for name in settings if name.startswith(("train_", "image_", "model_")))
     items = {
         "Strategy [25]": f"{spec.strategy}, from layer {spec.cut_off} on",
         "Epoch selection [26]": _epoch_selection(settings, spec),
-        "Selected epoch [26]": str(kept) if kept else "0 (the weights before fine-tuning)",
+        "Selected epoch [26]": kept,
         "Settings [25]": ", ".join(f"{name}={settings[name]}" for name in names),
     }
     return _items(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +21,10 @@ from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
 from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, validation_loss
 from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.tensorboard_curves import TensorBoardCurves
 
 log = logging.getLogger(__name__)
 
-VALIDATION = "val_"
 DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
 PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
@@ -54,6 +55,7 @@ class TrainConfig:
         task: loss, metrics and the monitor.
         monitor: chooses between epochs; None is the task's own monitor.
         observer: learns of each epoch and of the result, for a search.
+        members: number of best epochs whose weights may be averaged; see `TrainingLoop.restore_best`.
     """
 
     name: str
@@ -67,6 +69,7 @@ class TrainConfig:
     task: TrainingTask = MultilabelTask()  # noqa: RUF009  immutable
     monitor: Monitor | None = None
     observer: TrainObserver | None = None
+    members: int = 1
 
 
 def train(
@@ -126,12 +129,17 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         self.penalty = sum(float(loss) for loss in model.losses)
         self.epoch, self.rows, self.initial = 0, list[dict[str, float]](), dict[str, float]()
         self.means = dict[str, float]()
-        self.best_epoch, self.best_weights = 0, list[np.ndarray]()
+        self.members = dict[int, list[np.ndarray]]()  # weights of the best epochs by epoch, the best first
 
     @property
     def ended(self) -> bool:
         """Whether the metric has not improved for `patience` epochs."""
         return len(self.rows) - self.best_epoch >= self.config.patience
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the best monitored metric so far; 0 is the state before training."""
+        return self._rank_epochs()[0]
 
     @property
     def history(self) -> History:
@@ -166,7 +174,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         """Restores the latest checkpoint, or validates the untrained network; returns the number of finished epochs."""
         if not self._restore():
             self.initial = self._validate()
-            self.best_weights = variables.read_variables(self.kept_variables)
+            self._keep_best()
             log.info("%s: before training, %s", self.config.name, self.config.task.format(self.initial))
         for row in self.rows:
             self.curves.add(row)
@@ -175,14 +183,50 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         return len(self.rows)
 
     def restore_best(self) -> History:
-        """Restores the weights and the moving statistics of the best epoch and returns the history."""
-        variables.write_variables(self.kept_variables, self.best_weights)
+        """Restores the weights and the moving statistics of the best epoch and returns the history.
+
+        With several members, the weights of the two best epochs, of the three best and so on are averaged (Wortsman et
+        al. 2022), and the mean that validates best is kept if it is better than the best epoch.
+        """
+        history = self.history
+        for count in range(2, len(self.members) + 1):
+            self._write_mean(count)
+            metrics = self._validate()
+            if self._key(metrics) > self._key(history.best):
+                history = dataclasses.replace(history, averaged_epochs=list(self.members)[:count], averaged=metrics)
+        self._write_mean(len(history.averaged_epochs) or 1)
         self.curves.close()
-        best = self.config.task.format(self.history.best)
-        log.info("%s: keeping epoch %d, %s", self.config.name, self.best_epoch, best)
+        kept = ", ".join(map(str, history.averaged_epochs)) or self.best_epoch
+        log.info("%s: keeping epoch %s, %s", self.config.name, kept, self.config.task.format(history.best))
         if self.config.observer:
-            self.config.observer.on_trained(self.history, self.predictor.predict(self.data.validation))
-        return self.history
+            self.config.observer.on_trained(history, self.predictor.predict(self.data.validation))
+        return history
+
+    def _write_mean(self, count: int) -> None:
+        """Assigns the mean weights of the best epochs to the network."""
+        best = list(self.members.values())[:count]
+        mean = (
+            best[0]
+            if count == 1
+            else [np.mean(weights, axis=0, dtype="float64") for weights in zip(*best, strict=True)]
+        )
+        variables.write_variables(self.kept_variables, mean)
+
+    def _key(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        return (self.config.monitor or self.config.task.monitor).selection_key(metrics)
+
+    def _rank_epochs(self) -> list[int]:
+        """Returns the best epochs by the monitor, at most `members`, the best first; of equal ones, the earlier."""
+        rows = [self.initial, *self.rows]
+        ranked = sorted(range(len(rows)), key=lambda epoch: self._key(rows[epoch]), reverse=True)
+        return ranked[: self.config.members]
+
+    def _keep_best(self) -> None:
+        """Keeps the network's weights if the last epoch is among the best, and drops those of epochs that are not."""
+        best, last = self._rank_epochs(), len(self.rows)
+        if last in best:
+            self.members[last] = variables.read_variables(self.kept_variables)
+        self.members = {epoch: self.members[epoch] for epoch in best}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self.epoch, self.means = epoch, {}
@@ -214,20 +258,16 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         fitted = {name: float(value) for name, value in (logs or {}).items() if name != "worst"}
-        key = (self.config.monitor or self.config.task.monitor).selection_key
         with use_ema_weights(self.network, self.config.recipe):
             row = {"epoch": epoch + 1, **fitted, "learning_rate": self.rate, **self._validate()}
-            better = key(row) > key(self.history.best)
-            if better:
-                self.best_weights = variables.read_variables(self.kept_variables)
-        self.rows.append(row)
-        self.best_epoch = epoch + 1 if better else self.best_epoch
+            self.rows.append(row)
+            self._keep_best()
         self.curves.add(row)
         self._save()
         log.debug(
             "%s: epoch %d of %d, loss %.4f, %s%s",
             *(self.config.name, epoch + 1, self.config.epochs, row["loss"]),
-            *(self.config.task.format(row), " (best)" if better else ""),
+            *(self.config.task.format(row), " (best)" if self.best_epoch == epoch + 1 else ""),
         )
         self.network.stop_training = self.ended
         if self.config.observer:
@@ -249,35 +289,27 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _save(self) -> None:
         states = {f"state-{n}": values for n, values in enumerate(variables.read_variables(self._changing_variables()))}
-        best = {f"best-{n}": weights for n, weights in enumerate(self.best_weights)}
-        self.checkpoints.save(len(self.rows), states | best, dataclasses.asdict(self.history), keep=False)
+        best = {
+            f"{self._prefix(epoch)}-{n}": values
+            for epoch, weights in self.members.items()
+            for n, values in enumerate(weights)
+        }
+        self.checkpoints.save(len(self.rows), states | best, self.history.to_json(), keep=False)
+
+    def _prefix(self, epoch: int) -> str:
+        """Returns the name of an epoch's weights in a checkpoint."""
+        return "best" if epoch == self.best_epoch else f"member-{epoch}"
 
     def _restore(self) -> bool:
         state = self.checkpoints.latest()
         if state is None:
             return False
         history, changing = History(**state.facts), self._changing_variables()
-        self.rows, self.best_epoch, self.initial = history.epochs, history.best_epoch, history.initial
+        self.rows, self.initial = history.epochs, history.initial
         variables.write_variables(changing, [state.arrays[f"state-{number}"] for number in range(len(changing))])
-        self.best_weights = [state.arrays[f"best-{n}"] for n in range(len(self.kept_variables))]
+        places = range(len(self.kept_variables))
+        self.members = {
+            epoch: [state.arrays[f"{self._prefix(epoch)}-{n}"] for n in places] for epoch in self._rank_epochs()
+        }
         log.info("%s: resuming after epoch %d", self.config.name, state.number)
         return True
-
-
-class TensorBoardCurves:
-    """Writes the rows of a History as TensorBoard scalars, one run for training and one for validation."""
-
-    def __init__(self, folder: Path) -> None:
-        self.writers = {run: tf.summary.create_file_writer(str(folder / run)) for run in ("train", "validation")}
-
-    def add(self, row: dict[str, float]) -> None:
-        """Writes the metrics of one epoch; epochs are counted from 1."""
-        for name, value in row.items():
-            if name != "epoch":
-                with self.writers["validation" if name.startswith(VALIDATION) else "train"].as_default():
-                    tf.summary.scalar(f"epoch_{name.removeprefix(VALIDATION)}", value, step=int(row["epoch"]))
-
-    def close(self) -> None:
-        """Flushes and closes the files."""
-        for writer in self.writers.values():
-            writer.close()

@@ -116,7 +116,10 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
         f"{count:,} images were {mode} and were converted to {kind}"
         for mode, count in data.summary["converted"].items()
     ]
-    if results["kept_epochs"][PUBLISHED] == 0:
+    for strategy, epochs in results.get("averaged_epochs", {}).items():
+        listed = ", ".join(map(str, epochs))
+        notes.append(f"{strategy.replace('_', ' ')}: the weights are the mean of those of the epochs {listed}")
+    if results["kept_epochs"][PUBLISHED] == 0 and PUBLISHED not in results.get("averaged_epochs", {}):
         metric = "R²" if data.task == REGRESSION else "AUROC"
         measure = "loss" if results["lineage"]["settings"].get("train_monitor") == LOSS_MONITOR else metric
         notes.append(

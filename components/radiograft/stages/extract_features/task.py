@@ -132,7 +132,7 @@ def run(
         scales=_scales(data),
         lateral=has_lateral,
     )
-    artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    artifact.save_model(model, network, spec, history.to_json())
     if covariates:  # the baseline that the evaluation compares with
         (model / IMAGE_ALONE).mkdir(exist_ok=True)
         alone.save(model / IMAGE_ALONE / "model.keras")
@@ -283,6 +283,7 @@ def fit_classifier(
         task=task,
         monitor=get_monitor(settings.train_monitor),
         observer=observer,
+        members=settings.train_members,
     )
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)

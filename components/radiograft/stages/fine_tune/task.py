@@ -75,7 +75,7 @@ def run(
             artifact.save_branches(model, branches.comparison, branches.stages)
     distribution = _fit_distribution(settings, network, spec, data, strategy)
     spec = dataclasses.replace(spec, ood_threshold=distribution.threshold if distribution else None)
-    artifact.save_model(model, network, spec, dataclasses.asdict(history))
+    artifact.save_model(model, network, spec, history.to_json())
     search_results.write_trials(model, trials)
     record_settings(model, settings, start)
     artifact.export_saved_model(network, spec, model / "saved_model", distribution)
@@ -120,4 +120,5 @@ def train_config(
         task=task,
         monitor=get_monitor(settings.train_monitor),
         observer=observer,
+        members=settings.train_members,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from radiograft.training.trainer import TensorBoardCurves
+from radiograft.training.tensorboard_curves import TensorBoardCurves
 
 
 @pytest.mark.parametrize(("run", "tag"), [("train", "epoch_loss"), ("validation", "epoch_auroc")])
