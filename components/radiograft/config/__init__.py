@@ -12,9 +12,9 @@ from typing import Any
 
 from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
-from radiograft.config.combinations import check_combinations
 from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
+from radiograft.config.pooling import check_pooling
 from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
@@ -42,7 +42,7 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
         ValueError, TypeError: a value is invalid.
     """
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
-    check_combinations(checked)
+    check_pooling(checked)
     compared = ExtractFeatures.of(checked).backbones_to_compare()
     for backbone in compared or (str(checked["model_backbone"]),):
         get_backbone(backbone).check_image_size(int(checked["image_size"]))
