@@ -173,7 +173,7 @@ class ExtractFeatures(Training):
         "or residual attention (`csra`).",
         choices=POOLINGS,
     )
-    # On the frozen last activation of EfficientNet-Lite0, r = 10 (Wang et al.) needs four times as many epochs as r = 1.
+    # On the frozen last activation of EfficientNet-Lite0, r = 10 needs four times as many epochs as r = 1.
     model_pooling_sharpness: float = setting(
         1.0,
         "r of `lse`, and its lower bound for `lse_lba`: small values are near the mean of the class map, large ones "
