@@ -150,7 +150,7 @@ def test_extract_features_with_maps_stores_last_activation_of_every_image(data: 
 
 def test_extract_features_activation_beyond_half_precision_raises(data: Shards, tmp_path: Path) -> None:
     """The mean of an image is below the limit, the brightest pixel is not."""
-    with pytest.raises(FloatingPointError, match="the last activation must stay below 65504 .*model_pooling=average"):
+    with pytest.raises(FloatingPointError, match=r"the last activation must stay below 65504 .*model_pooling=average"):
         with_maps(data, tmp_path, factor=90_000.0)
 
 
@@ -161,5 +161,5 @@ def test_extract_features_maps_that_do_not_fit_raise(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(OSError, match="the last activation of all images must fit on the disk .*model_pooling=average"):
+    with pytest.raises(OSError, match=r"the last activation of all images must fit on the disk .*model_pooling=average"):
         with_maps(data, tmp_path)
