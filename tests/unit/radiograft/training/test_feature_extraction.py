@@ -161,5 +161,5 @@ def test_extract_features_maps_that_do_not_fit_raise(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(OSError, match=r"the last activation of all images must fit on the disk .*model_pooling=average"):
+    with pytest.raises(OSError, match=r"must fit on the disk for a head .*model_pooling=average"):
         with_maps(data, tmp_path)
