@@ -162,7 +162,7 @@ def _write_maps(batches: Iterator[list[np.ndarray]], maps: np.ndarray) -> Iterat
     """Writes the second output of each batch to consecutive rows of `maps` and yields the first."""
     start = 0
     for features, last in batches:
-        if not (largest := np.abs(last).max(initial=0.0)) <= MAX_FLOAT16:
+        if not (largest := float(np.abs(last).max(initial=0.0))) <= MAX_FLOAT16:
             raise FloatingPointError(
                 f"the last activation must stay below {MAX_FLOAT16:g} for a head over the class map, got {largest:g}: "
                 "choose model_pooling=average"

@@ -12,9 +12,9 @@ import pandas as pd
 
 from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
-from radiograft.config.combinations import check_task
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
+from radiograft.config.pooling import check_pooling_of_task
 from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,
@@ -50,7 +50,7 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
     """
     patient_data = ExtractFeatures.of(form).patient_data()
     catalog = run(Ingest.of(form), output, int(form["train_batch_size"]), patient_data)
-    check_task(catalog.task, form)
+    check_pooling_of_task(catalog.task, form)
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).changed
 

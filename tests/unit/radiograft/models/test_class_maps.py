@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from radiograft.config.training import MapPooling
 from radiograft.models import artifact
 from radiograft.models.class_maps import ClassMapPooling, build_class_map_classifier
-from radiograft.models.heads import attach_classifier, build_classifier
+from radiograft.models.heads import attach_classifier, build_classifier, cast_to_policy
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 
 KINDS = ("max", "lse", "lse_lba", "noisy_or", "csra")
@@ -155,3 +155,18 @@ def test_spec_of_older_version_pools_average(tmp_path: Path) -> None:
 def test_build_class_map_classifier_average_raises() -> None:
     with pytest.raises(ValueError, match="must not be 'average': use build_classifier"):
         head("average")
+
+
+def test_cast_to_policy_keeps_class_map_and_its_pooling_in_float32() -> None:
+    model = network("lse_lba")
+    model.get_layer("class_map_pooled").set_weights([np.array([0.5, 2.0])])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        copy = cast_to_policy(model, TensorNames(pooling="classifier_dense", class_map="class_map"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    dtypes = {layer.name: layer.compute_dtype for layer in copy.layers[1:]}
+    half = dict.fromkeys(("last", "classifier_dense", "classifier_dropout"), "bfloat16")
+    single = dict.fromkeys(("normalised", "class_map", "class_map_pooled", "probabilities"), "float32")
+    assert dtypes == {**half, **single}
+    np.testing.assert_allclose(copy.get_layer("class_map_pooled").exponents, [0.5, 2.0])

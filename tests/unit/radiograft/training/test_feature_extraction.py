@@ -128,3 +128,38 @@ def test_extract_features_recomputes_from_corrupt_checkpoint_on(
     resumed = extraction(data, tmp_path / "resumed", checkpoints)
     assert counted[10:] == [8] * 3 + [2] + [8] * 3 + [7]
     np.testing.assert_array_equal(resumed.stored["train"], extraction(data, tmp_path / "uninterrupted").stored["train"])
+
+
+def with_maps(data: Shards, folder: Path, factor: float = 2.0) -> FeatureSet:
+    layers, strategy = ("block1_out", "block2_out"), tf.distribute.get_strategy()
+    model, maps = backbone(factor), folder / "maps"
+    return extract_features(model, layers, data, BATCH, strategy, folder, NO_CHECKPOINTS, maps)
+
+
+def test_extract_features_with_maps_stores_last_activation_of_every_image(data: Shards, tmp_path: Path) -> None:
+    features = with_maps(data, tmp_path)
+    for split in ("train", "validation"):
+        images = np.concatenate(list(data.images(split, 100))) / 255
+        activations = features.last_map(split, data)
+        np.testing.assert_allclose(activations.parts[0][0], 2 * images, atol=2e-3)
+        assert activations.image_ids == data.split(split)["image_id"].tolist()
+        pooled = activations.parts[0][0].astype("float32").mean(axis=(1, 2))
+        np.testing.assert_allclose(features.stored[split][:, 1:], pooled, atol=2e-3)
+    assert extraction(data, tmp_path / "without").maps == {}
+
+
+def test_extract_features_activation_beyond_half_precision_raises(data: Shards, tmp_path: Path) -> None:
+    """The mean of an image is below the limit, the brightest pixel is not."""
+    with pytest.raises(FloatingPointError, match=r"the last activation must stay below 65504 .*model_pooling=average"):
+        with_maps(data, tmp_path, factor=90_000.0)
+
+
+def test_extract_features_maps_that_do_not_fit_raise(
+    data: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"must fit on the disk for a head .*model_pooling=average"):
+        with_maps(data, tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from radiograft.config.pooling import check_pooling
 from radiograft.config.resolution import fill_defaults
 from radiograft.stages.ingest import task as ingest
 from tests.helpers.images import encode, noise
@@ -15,25 +16,43 @@ REQUIRED = {"data_source": "/data", "publish_registry": "/registry", "publish_mo
 
 
 def test_fill_defaults_class_map_of_several_layers_raises() -> None:
-    with pytest.raises(ValueError, match="model_pooling") as error:
+    with pytest.raises(ValueError, match="model_feature_layer") as error:
         fill_defaults({**REQUIRED, "model_pooling": "lse", "model_feature_layer": "all"})
     assert str(error.value) == (
-        "model_pooling=lse must have model_feature_layer=last, got 'all': the class map is computed from the last "
-        "activation alone; choose last, or model_pooling=average"
+        "model_feature_layer must be last with model_pooling=lse, got 'all': the class map is computed from the last "
+        "activation alone; or choose model_pooling=average"
     )
 
 
 @pytest.mark.parametrize("layer", ["auto", "conv5_block15_concat"])
 def test_fill_defaults_class_map_of_another_layer_raises(layer: str) -> None:
-    with pytest.raises(ValueError, match=f"model_feature_layer=last, got '{layer}'"):
+    with pytest.raises(ValueError, match=f"model_feature_layer must be last with model_pooling=max, got '{layer}'"):
         fill_defaults({**REQUIRED, "model_pooling": "max", "model_feature_layer": layer})
 
 
 def test_fill_defaults_noisy_or_of_exclusive_classes_raises() -> None:
     classes = {**REQUIRED, "data_labels": "Mass,Nodule", "data_task": "multiclass"}
-    with pytest.raises(ValueError, match="model_pooling=noisy_or must have independent labels, got data_task=multi"):
+    with pytest.raises(ValueError, match="model_pooling must not be noisy_or with data_task=multiclass"):
         fill_defaults({**classes, "model_pooling": "noisy_or"})
     assert fill_defaults({**classes, "model_pooling": "lse"})["model_pooling"] == "lse"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("model_patient_data", "age"), ("model_views", "frontal_lateral"), ("data_task", "regression")]
+)
+def test_check_pooling_class_map_with_other_inputs_or_numbers_raises(name: str, value: str) -> None:
+    values = {
+        "model_pooling": "csra",
+        "train_box_weight": 0.0,
+        "data_task": "multilabel",
+        "model_feature_layer": "last",
+    }
+    check_pooling(values)
+    with pytest.raises(
+        ValueError, match=rf"must be \w+ with \w+=\w+, got '{'csra' if name == 'data_task' else value}'"
+    ):
+        check_pooling({**values, name: value})
+    check_pooling({**values, "model_pooling": "average", name: value})
 
 
 def test_fill_defaults_average_pooling_accepts_every_layer() -> None:
