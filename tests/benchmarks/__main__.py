@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from tests.benchmarks import (
     catalog,
+    crops,
     curve,
     decoding,
     epoch,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "reading": reading.measure,
     "curve": curve.measure,
     "epoch": epoch.measure,
+    "crops": crops.measure,
     "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,

@@ -34,12 +34,12 @@ def measure(work: Path) -> list[Row]:
     for model in (network, cut.suffix):
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     cached = _cache(cut.prefix, data, work / "activations")
-    _fit(network, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
-    _fit(cut.suffix, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
+    fit(network, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
+    fit(cut.suffix, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
     ours, theirs = [], []
     for turn in range(TURNS):
-        ours += _fit(cut.suffix, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
-        theirs += _fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
+        ours += fit(cut.suffix, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
+        theirs += fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
         f"DenseNet-121 at {films.SIDE} px from {CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. "
         f"Theirs: the whole network with online augmentation, median of {len(theirs)} epochs. "
@@ -59,7 +59,7 @@ def _cache(prefix: keras.Model, data: Shards, folder: Path) -> CachedActivations
     return cache_activations(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
 
 
-def _fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:
+def fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:
     """Trains and returns the seconds of each epoch."""
     times = EpochTimes()
     steps = int(batches.cardinality()) // epochs
