@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from tests.benchmarks import (
     catalog,
     class_map,
+    crops,
     curve,
     decoding,
     epoch,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "curve": curve.measure,
     "epoch": epoch.measure,
     "class_map": class_map.measure,
+    "crops": crops.measure,
     "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,

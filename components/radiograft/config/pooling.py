@@ -8,7 +8,6 @@ from typing import Any
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.training import AVERAGE, LAST_LAYER, NOISY_OR
 
-
 # Settings that must have one value, with the reason. Those that a version of this package lacks are not checked.
 REQUIRED: dict[str, tuple[object, str]] = {
     "model_feature_layer": (LAST_LAYER, "the class map is computed from the last activation alone"),

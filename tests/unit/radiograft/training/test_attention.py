@@ -28,6 +28,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.training_types import BranchResult
 from radiograft.training.attention import draw_places
+from radiograft.training.tasks.multilabel import validation_metrics
 from tests.helpers import small_opacities
 from tests.helpers.small_opacities import FINE_TUNE, LABEL, SIDE
 from tests.helpers.stages import Trained, run_fine_tune
@@ -97,6 +98,15 @@ def test_branches_are_trained_in_order_and_fusion_starts_as_the_global_branch(gu
     assert [stage["branch"] for stage in stages] == BRANCHES
     by_name = {stage["branch"]: stage["metrics"]["val_auroc"] for stage in stages}
     assert min(by_name["fusion"], by_name["random_fusion"]) >= by_name["global"] - 1e-3  # cached in half precision
+
+
+def test_published_network_has_the_metrics_of_the_trained_fusion(guided: Guided) -> None:
+    """The parts were trained apart, on activations in half precision; the network must join the same parts."""
+    stages = {stage["branch"]: stage for stage in json.loads((guided.trained.model / "branches.json").read_text())}
+    images = guided.data.images("validation", 64)
+    scores = Predictor(guided.network, tf.distribute.get_strategy()).predict(images)
+    metrics = validation_metrics(guided.data.truth("validation"), scores)
+    assert metrics == pytest.approx({name: stages["fusion"]["metrics"][name] for name in metrics}, abs=2e-3)
 
 
 def test_each_stage_logs_to_tensorboard(guided: Guided) -> None:
