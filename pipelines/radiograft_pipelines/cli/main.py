@@ -26,6 +26,7 @@ from radiograft_pipelines.cli.models import models
 from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
+from radiograft_pipelines.local.progress import RunFailedError
 from radiograft_pipelines.settings import values_for
 
 
@@ -94,7 +95,7 @@ def _run(run_id: str, out: Path) -> None:
     with cli_errors():
         try:
             summary = runner.run_pipeline(run_id, out, console)
-        except runner.RunFailedError as failure:
+        except RunFailedError as failure:
             click.echo(f"\n{failure}\nnothing was published", err=True)
             sys.exit(1)
     if summary["trained"]:
