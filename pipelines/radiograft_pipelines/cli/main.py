@@ -27,6 +27,7 @@ from radiograft_pipelines.cli.models import models
 from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
+from radiograft_pipelines.local.progress import RunFailedError
 from radiograft_pipelines.settings import values_for
 
 
@@ -91,7 +92,6 @@ def resume(run_id: str, out: Path) -> None:
 
 def _run(run_id: str, out: Path) -> None:
     from radiograft_pipelines.local import runner
-    from radiograft_pipelines.local.progress import RunFailedError
 
     with cli_errors():
         try:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -160,7 +160,9 @@ class TrialRunner:
         if key not in self._classifiers:
             if len(self._classifiers) >= MAX_CLASSIFIERS:
                 self._classifiers.clear()
-            self._classifiers[key] = self._train_classifier(values, logs / "feature_extraction", checkpoints, None)
+            trained = self._train_classifier(values, logs / "feature_extraction", checkpoints, None)
+            _reset_random_states(trained.network, trained.head)
+            self._classifiers[key] = trained
         return self._classifiers[key]
 
     def _train_classifier(
@@ -215,3 +217,11 @@ class TrialRunner:
     @staticmethod
     def _image_key(settings: Settings) -> tuple[Scalar, ...]:
         return tuple(settings[name] for name in IMAGE_SETTINGS)
+
+
+def _reset_random_states(network: keras.Model, head: Sequence[str]) -> None:
+    """Sets the random states of dropout layers to those of a loaded model, since files do not contain them."""
+    for layer in map(network.get_layer, head):
+        if layer.variables and not layer.weights:
+            fresh = type(layer).from_config(layer.get_config())
+            variables.write_variables(layer.variables, variables.read_variables(fresh.variables))

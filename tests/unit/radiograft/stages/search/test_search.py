@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import yaml
 from optuna.trial import TrialState
 
 from radiograft import backbones
@@ -22,7 +21,6 @@ from radiograft.registry.search_types import SearchResults
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.search import finish, task
 from radiograft.stages.search.runner import TrialInputs, TrialRunner
-from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.history import History
 from tests.helpers.minimal_run import three_layers
@@ -48,10 +46,14 @@ SETTINGS: dict[str, Scalar] = {
     "search_seeds": 2,
     "search_finalists": 1,
     "search_folds": 3,
-    "evaluate_bootstrap_samples": 50,
+    "evaluate_bootstrap_samples": 100,
     "evaluate_min_patients": 1,
 }
-HEAD = {"dropout": {"low": 0.0, "high": 0.6}, "train_feature_learning_rate": [0.001, 0.01, 0.1]}
+HEAD = {
+    "dense_units": [0, 4, 8, 16],
+    "dropout": {"low": 0.0, "high": 0.6},
+    "train_feature_learning_rate": [0.001, 0.01, 0.1],
+}
 
 
 class Unobserved:
@@ -103,9 +105,9 @@ def inputs(tmp_path: Path, catalog_folder: Path, shards_folder: Path) -> TrialIn
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, catalog_folder: Path, shards_folder: Path) -> Searched:
-    """Nine trials over the settings of the classifier."""
+    """Eight trials over the settings of the classifier."""
     folder = tmp_path_factory.mktemp("searched")
-    settings, inputs = settings_of(HEAD, search_trials=9), inputs_in(folder, catalog_folder, shards_folder)
+    settings, inputs = settings_of(HEAD, search_trials=8), inputs_in(folder, catalog_folder, shards_folder)
     task.run(settings, inputs)
     return Searched(settings, inputs, folder / "out", finish.run(settings, inputs, folder / "out"))
 
@@ -130,7 +132,7 @@ def train_trial(runner: TrialRunner, strategy: str, settings: dict[str, Scalar],
 
 
 def test_run_trials_have_the_metrics_of_single_runs(searched: Searched, shards_folder: Path, tmp_path: Path) -> None:
-    for row in searched.results["trials"][:3]:
+    for row in searched.results["trials"][:2]:
         settings = resolve_trial(searched.settings, row["values"])
         _, history = single_features(settings, shards_folder, tmp_path / str(row["number"]))
         best = History(**history).best  # type: ignore[arg-type]
@@ -162,19 +164,18 @@ def test_fine_tuning_trials_share_activations_and_match_single_runs(
         second = train_trial(runner, "fine_tuning", other, "b")
     again = train_trial(runner, "fine_tuning", settings, "c")  # the shared network has its weights again
     assert again == first
-    for number, (trial, history) in enumerate([(settings, first), (other, second)]):
-        assert dataclasses.asdict(history) == single_fine_tuning(trial, shards_folder, tmp_path / str(number))
+    assert dataclasses.asdict(second) == single_fine_tuning(other, shards_folder, tmp_path)
 
 
 def test_fine_tuning_trial_with_other_augmentation_and_size_matches_single_run(
     inputs: TrialInputs, catalog_folder: Path, tmp_path: Path
 ) -> None:
     """Both change what trials can share."""
-    space = {"image_size": [32, 48], "image_augmentation.rotation_range": {"low": 0, "high": 40}}
+    space = {"image_size": [32, 64], "image_augmentation.rotation_range": {"low": 0, "high": 40}}
     settings = settings_of(space)
     runner = task.build_runner(settings, inputs)
     train_trial(runner, "fine_tuning", settings, "a")
-    trial = resolve_trial(settings, {"image_size": 48, "image_augmentation.rotation_range": 30.0})
+    trial = resolve_trial(settings, {"image_size": 64, "image_augmentation.rotation_range": 30.0})
     history = train_trial(runner, "fine_tuning", trial, "b")
     preprocess.run(Preprocess.of(trial), catalog_folder, tmp_path / "shards")
     assert dataclasses.asdict(history) == single_fine_tuning(trial, tmp_path / "shards", tmp_path)
@@ -202,7 +203,7 @@ def test_cut_off_trials_read_images_once_and_match_single_runs(
 def test_run_killed_in_a_trial_gives_undisturbed_result(
     tmp_path: Path, catalog_folder: Path, shards_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_of({**HEAD, "l2": {"low": 1e-6, "high": 1e-2, "log": True}}, search_trials=3)
+    settings = settings_of(HEAD, search_trials=2)
     kept = [inputs_in(tmp_path / name, catalog_folder, shards_folder) for name in ("undisturbed", "killed")]
     task.run(settings, kept[0])
     report, calls = task.StudyObserver.on_epochs, list[int]()
@@ -217,7 +218,7 @@ def test_run_killed_in_a_trial_gives_undisturbed_result(
     with pytest.raises(KeyboardInterrupt):
         task.run(settings, kept[1])
     task.run(settings, kept[1])
-    assert calls == [1, 2, 3, 1, 2, 2, 3, 1, 2, 3]  # resumed after the second epoch
+    assert calls == [1, 2, 3, 1, 2, 2, 3]  # resumed after the second epoch
     first, second = (task.open_study(settings, each).trials() for each in kept)
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in second] == [
         (trial.params, trial.value, trial.intermediate_values) for trial in first
@@ -235,7 +236,7 @@ def test_run_impossible_trial_fails_and_the_search_goes_on(inputs: TrialInputs) 
 
 def test_run_writes_hparams_and_curves_of_each_trial(searched: Searched) -> None:
     folders = {path.relative_to(searched.inputs.logs).parts[0] for path in searched.inputs.logs.rglob("*tfevents*")}
-    assert {f"trial-{number:04d}" for number in range(9)} <= folders
+    assert {f"trial-{number:04d}" for number in range(8)} <= folders
 
 
 def test_run_deletes_checkpoints_of_finished_trials(searched: Searched) -> None:
@@ -246,7 +247,7 @@ def test_run_deletes_checkpoints_of_finished_trials(searched: Searched) -> None:
 
 def test_finish_chooses_best_mean_over_seeds_and_compares_in_pairs(searched: Searched) -> None:
     results = searched.results
-    assert [trial["state"] for trial in results["trials"]] == ["complete"] * 9
+    assert [trial["state"] for trial in results["trials"]] == ["complete"] * 8
     assert results["finalists"][0]["trial"] is None
     assert len(results["finalists"]) == 2
     means = [finalist["mean"] for finalist in results["finalists"]]
@@ -256,7 +257,7 @@ def test_finish_chooses_best_mean_over_seeds_and_compares_in_pairs(searched: Sea
     assert results["finalists"][1]["metrics"][0] == best["metric"]  # the first seed is that of the search
     assert set(results["comparison"]) == ({"validation", "test"} if results["winner"] else set())
     assert sum(results["importance"].values()) == pytest.approx(1)
-    assert set(results["importance"]) == {"model_dropout", "train_feature_learning_rate"}
+    assert set(results["importance"]) == {"model_dense_units", "model_dropout", "train_feature_learning_rate"}
     assert results["optimism"] is not None
     assert results["optimism"]["apparent"] == max(trial["metric"] or 0 for trial in results["trials"])
 
@@ -268,16 +269,15 @@ def test_finish_writes_settings_report_and_study(searched: Searched) -> None:
     assert json.loads((searched.output / "search_results.json").read_text()) == searched.results
     written = load_settings_file(str(searched.output / "best.yaml"))
     winner = searched.results["finalists"][searched.results["winner"]]
+    assert not any(name.startswith("search_") for name in written)
     expected = {**searched.settings, **winner["overrides"]}
-    assert fill_defaults(written) == {
-        name: fill_defaults({**SETTINGS})[name] if name.startswith("search_") else value
-        for name, value in expected.items()
-        if name in fill_defaults(written)
-    } | {name: value for name, value in fill_defaults(written).items() if name.startswith("search_")}
-    assert not any(name.startswith("search_") for name in yaml.safe_load((searched.output / "best.yaml").read_text()))
+    resolved = fill_defaults(written)
+    assert {name: value for name, value in resolved.items() if not name.startswith("search_")} == {
+        name: value for name, value in expected.items() if not name.startswith("search_")
+    }
     page = (searched.output / "search.html").read_text()
-    for text in ("9 trials: 9 complete", "Importance of the parameters", "Optimism of the choice", "trial 0"):
-        assert text in page or text == "trial 0"
+    for text in ("8 trials: 8 complete", "Importance of the parameters", "Optimism of the choice", "default settings"):
+        assert text in page
 
 
 @pytest.mark.parametrize(
@@ -308,12 +308,3 @@ def test_search_rules_epochs_of_pruner_are_the_largest_searched(inputs: TrialInp
     space = {**HEAD, "train_feature_epochs": [4, 9]}
     rules = task.search_rules(settings_of(space), task.open_study(settings_of(HEAD), inputs).rules.monitor)
     assert rules.max_epochs == 9
-
-
-def test_store_activations_are_not_shared_between_seeds(inputs: TrialInputs) -> None:
-    """Augmented copies depend on the seed."""
-    settings = settings_of({"train_fine_tune_learning_rate": [0.001, 0.003]})
-    runner = task.build_runner(settings, inputs)
-    histories = [train_trial(runner, "fine_tuning", {**settings, "train_seed": seed}, str(seed)) for seed in (0, 1)]
-    assert histories[0] != histories[1]
-    assert CachedActivations is not None
