@@ -1,12 +1,7 @@
-"""Preprocess in a separate process that kills itself with SIGKILL at a given function call.
-
-`python -m tests.helpers.killed_preprocess CATALOG OUT KEPT MODULE FUNCTION CALL` dies at call number CALL. If KEPT, a
-folder or gs:// prefix for checkpoints, is empty, the whole stage runs; otherwise one worker's share.
-"""
+"""Preprocess in a separate process that kills itself with SIGKILL at a given function call."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from radiograft.config import Preprocess
@@ -21,15 +16,15 @@ SETTINGS = Preprocess(image_size=32)
 
 
 def attempt(catalog: Path, out: Path, kept: str) -> None:
-    """Runs one attempt."""
+    """Runs one worker's share with checkpoints in the folder or gs:// prefix `kept`, or the whole stage without."""
     if kept:
         task.preprocess_share(SETTINGS, catalog, out, Checkpoints.of_task(kept, "a-run", "preprocess-0"))
     else:
         task.run(SETTINGS, catalog, out)
 
 
-if __name__ == "__main__":
-    catalog, out, kept, module, function, call = sys.argv[1:]
+def run_killed(catalog: str, out: str, kept: str, module: str, function: str, call: str) -> None:
+    """Runs an attempt in a process that dies at call number `call` of the function."""
     shard_files.IMAGES_PER_SHARD = IMAGES_A_SHARD
     die_at(module, function, int(call))
     with stage("preprocess"):

@@ -1,8 +1,4 @@
-"""A training stage in a separate process that can kill itself with SIGKILL, as if its node were lost.
-
-`python -m tests.helpers.killed_stage STAGE SHARDS START CHECKPOINTS OUT [MODULE FUNCTION CALL]` runs a stage of
-STAGES with checkpoints in a folder or gs:// prefix, and dies at call number CALL of the function.
-"""
+"""A training stage in a separate process that can kill itself with SIGKILL, as if its node were lost."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import importlib
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,8 +95,12 @@ def die_at(module: str, function: str, call: int) -> None:
     setattr(owner, function, counted)
 
 
-if __name__ == "__main__":
-    name, shards, start, kept, out, *moment = sys.argv[1:]
+def run_stage(name: str, shards: str, start: str, kept: str, out: str, *moment: str) -> None:
+    """Runs a stage of STAGES with checkpoints in a folder or gs:// prefix.
+
+    Args:
+        moment: module, function and number of the call at which this process dies, if any.
+    """
     if moment:
         die_at(moment[0], moment[1], int(moment[2]))
     feature_extraction.BATCHES_PER_PIECE = 1

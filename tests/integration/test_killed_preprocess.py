@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import signal
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -14,8 +12,9 @@ import pytest
 
 from radiograft import storage
 from radiograft.data.shards import files as shard_files
+from tests.helpers import killed_preprocess
+from tests.helpers.forked import run_forked
 from tests.helpers.killed_preprocess import IMAGES_A_SHARD, attempt
-from tests.repository import ROOT
 
 SHARDS = 4 + 3 + 2  # of 58, 39 and 31 images
 
@@ -28,12 +27,12 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
 
 def run_killed(catalog: Path, out: Path, kept: str, moment: str) -> str:
     """Runs an attempt that is killed; returns its standard output."""
-    command = [sys.executable, "-m", "tests.helpers.killed_preprocess"]
-    process = subprocess.run(
-        [*command, str(catalog), str(out), kept, *moment.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    out.parent.mkdir(exist_ok=True)
+    process = run_forked(
+        killed_preprocess.run_killed, str(catalog), str(out), kept, *moment.split(), scratch=out.parent
     )
-    assert process.returncode == -signal.SIGKILL
-    return process.stdout
+    assert process.status == -signal.SIGKILL
+    return process.output
 
 
 def digests(folder: Path) -> dict[str, str]:

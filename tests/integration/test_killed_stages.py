@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +24,10 @@ from radiograft.models import artifact
 from radiograft.training import trainer
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
-from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, small_network
+from tests.helpers.forked import run_forked
+from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, run_stage, small_network
 from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
 from tests.helpers.tensorboard_scalars import scalars
-from tests.repository import ROOT
 
 Resumes = Callable[[FineTune, Path, Path], bool]
 RATE = "radiograft.training.trainer learning_rate"  # called before each training step
@@ -49,18 +46,15 @@ class Attempts:
 
     def __init__(self, stage: str, shards: Path, start: Path, kept: str, scratch: Path) -> None:
         self.kept, self.scratch, self.logs = kept, scratch, list[str]()
-        self.command = [sys.executable, "-m", "tests.helpers.killed_stage", stage, str(shards), str(start), kept]
+        self.arguments = (stage, str(shards), str(start), kept)
 
     def run(self, moment: str = "") -> Path:
         """Runs an attempt that must be killed at `moment`, or succeed if it is empty; returns its output folder."""
         out = self.scratch / str(len(self.logs))
         out.mkdir()
-        environment = os.environ | {"TMPDIR": str(out)}
-        process = subprocess.run(
-            [*self.command, str(out), *moment.split()], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-        )
-        assert process.returncode == (-signal.SIGKILL if moment else 0)
-        self.logs.append(process.stdout)
+        process = run_forked(run_stage, *self.arguments, str(out), *moment.split(), scratch=out)
+        assert process.status == (-signal.SIGKILL if moment else 0)
+        self.logs.append(process.output)
         return out
 
     def run_again(self, last: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pandas as pd
 
@@ -55,11 +57,23 @@ def generate_phantom(settings: Ingest) -> str:
         log.info("phantom dataset found at %s", uri)
         return uri
     log.info("generating a phantom dataset of %d patients in %s", patients, uri)
-    for number, (name, content) in enumerate(generate_phantom_files(patients, seed, laterals=laterals), 1):
-        storage.write_bytes(storage.join(uri, name), content)
-        if number % 100 == 0:
-            log.debug("%d files written", number)
+    _write_in_order(generate_phantom_files(patients, seed, laterals=laterals), uri)
     return uri
+
+
+def _write_in_order(files: Iterable[tuple[str, bytes]], uri: str) -> None:
+    """Writes files below `uri`: images in parallel while the next are drawn, and each table after all files before."""
+    pending = deque[Future[None]]()
+    with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
+        for number, (name, content) in enumerate(files, 1):
+            allowed = storage.PARALLEL_TRANSFERS if name.endswith(".png") else 0
+            while len(pending) > allowed:
+                pending.popleft().result()
+            pending.append(pool.submit(storage.write_bytes, storage.join(uri, name), content))
+            if number % 100 == 0:
+                log.debug("%d files written", number)
+        for upload in pending:
+            upload.result()
 
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format

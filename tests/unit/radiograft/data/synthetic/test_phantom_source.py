@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,39 @@ def test_generate_phantom_missing_boxes_is_repeated(tmp_path: Path) -> None:
     (folder / "BBox_List_2017.csv").unlink()
     assert Path(readers.generate_phantom(phantom(str(tmp_path)))) == folder
     assert (folder / "BBox_List_2017.csv").read_bytes() == table
+
+
+def test_generate_phantom_writes_each_table_after_all_files_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if a table is written like the images, in parallel: an interrupted dataset would count as complete."""
+    write, written = storage.write_bytes, list[str]()
+
+    def slow_write(uri: str, content: bytes) -> None:
+        time.sleep(0.02 * (len(content) % 3))
+        write(uri, content)
+        written.append(Path(uri).name)
+
+    monkeypatch.setattr(storage, "write_bytes", slow_write)
+    readers.generate_phantom(phantom(str(tmp_path)))
+    assert [name for name in written if name.endswith(".png")] == written[:-4]
+    assert written[-4:] == ["BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"]
+
+
+def test_generate_phantom_failed_upload_raises_and_leaves_no_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = storage.write_bytes
+
+    def fail(uri: str, content: bytes) -> None:
+        if uri.endswith("00000003_000.png"):
+            raise OSError("the disk is full")
+        write(uri, content)
+
+    monkeypatch.setattr(storage, "write_bytes", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        readers.generate_phantom(phantom(str(tmp_path)))
+    assert not list(tmp_path.rglob("test_list.txt"))
 
 
 def test_phantom_fingerprint_is_equal_in_folder_and_bucket(tmp_path: Path, embedded: str) -> None:

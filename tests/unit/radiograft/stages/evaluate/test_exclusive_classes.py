@@ -20,6 +20,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.browser import audit_accessibility, needs_chromium, open_page
 from tests.helpers.images import encode, noise
+from tests.helpers.minimal_run import replace_backbone
 from tests.helpers.nih_source import put
 from tests.helpers.report_page import Page
 from tests.helpers.stages import Evaluated, run_extract_features, run_fine_tune
@@ -51,23 +52,26 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     preprocess.run(Preprocess(image_size=32), catalog, shards)
     extract = ExtractFeatures(
         model_backbone="efficientnet_lite0",
+        model_weights="none",
         model_cut_off="top_conv",
         model_dense_units=8,
         train_feature_epochs=2,
         model_random_baseline=True,
     )
-    extracted = run_extract_features(extract, shards, folder / "extracted")
     tune = FineTune(model_cut_off="top_conv", train_fine_tune_epochs=1)
-    tuned = run_fine_tune(tune, shards, extracted.model, folder / "tuned")
-    inputs = evaluate.EvaluateInputs(shards, extracted.features, extracted.model, tuned.model)
-    settings = Evaluate(
-        publish_registry="/no/registry/yet",
-        evaluate_bootstrap_samples=100,
-        evaluate_min_patients=1,
-        evaluate_ordered_classes=True,
-    )
-    outputs = (folder / "evaluation", folder / "report.html", folder / "logs")
-    outcome = evaluate.run(settings, inputs, "a-run", *outputs)
+    with pytest.MonkeyPatch.context() as patch:
+        replace_backbone(patch)
+        extracted = run_extract_features(extract, shards, folder / "extracted")
+        tuned = run_fine_tune(tune, shards, extracted.model, folder / "tuned")
+        inputs = evaluate.EvaluateInputs(shards, extracted.features, extracted.model, tuned.model)
+        settings = Evaluate(
+            publish_registry="/no/registry/yet",
+            evaluate_bootstrap_samples=100,
+            evaluate_min_patients=1,
+            evaluate_ordered_classes=True,
+        )
+        outputs = (folder / "evaluation", folder / "report.html", folder / "logs")
+        outcome = evaluate.run(settings, inputs, "a-run", *outputs)
     return Evaluated(inputs, *outputs[:2], outcome, outputs[2])
 
 
