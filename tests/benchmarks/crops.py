@@ -52,8 +52,8 @@ def measure(work: Path) -> list[Row]:
     how = (
         f"Local branch of an attention-guided DenseNet-121 at {SIZE} px, crops of images of {films.SIDE} px, from "
         f"{CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. Theirs: both branches with online "
-        f"augmentation, median of {len(theirs)} epochs. Ours: the layers after the cut-off on cached activations, median "
-        f"of {len(ours)} epochs."
+        f"augmentation, median of {len(theirs)} epochs. Ours: the layers after the cut-off on cached activations,"
+        f" median of {len(ours)} epochs."
     )
     return [Row.speedup("crops", statistics.median(ours), statistics.median(theirs), floor=None, how=how)]
 

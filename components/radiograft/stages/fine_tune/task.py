@@ -27,10 +27,8 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import fit_batch_size, with_patient_data, with_views
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
-from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.tasks.base import TrainingTask
-from radiograft.training.tasks.registry import get_monitor, get_task
-from radiograft.training.trainer import TrainConfig, TrainObserver
+from radiograft.training.search.cut_off import SearchContext, fine_tune_config, fine_tune_each
+from radiograft.training.tasks.registry import get_task
 
 
 def run(
@@ -55,7 +53,7 @@ def run(
     spec = ModelSpec.read(start)
     data = with_views(with_patient_data(data, spec.covariates), spec.lateral)
     task = get_task(spec.task, spec.labels, spec.scales)
-    config = train_config(settings, task, spec.head, logs / "fine_tuning")
+    config = fine_tune_config(settings, task, spec.head, logs / "fine_tuning")
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
@@ -98,27 +96,3 @@ def _fit_distribution(
     _, training = embedding_model.embed(data.chosen("train", places).batch(settings.train_batch_size))
     _, validation = embedding_model.embed(data.images("validation", settings.train_batch_size))
     return fit_distribution(training, validation, settings.model_ood_percentile)
-
-
-def train_config(
-    settings: FineTune,
-    task: TrainingTask,
-    head: tuple[str, ...],
-    logs: Path,
-    observer: TrainObserver | None = None,
-) -> TrainConfig:
-    """Returns how to fine-tune; see `TrainConfig`."""
-    return TrainConfig(
-        name="fine tuning",
-        optimizer=settings.train_optimizer,
-        learning_rate=settings.train_fine_tune_learning_rate,
-        recipe=settings.recipe(),
-        epochs=settings.train_fine_tune_epochs,
-        patience=settings.train_patience,
-        logs=logs,
-        head=head,
-        task=task,
-        monitor=get_monitor(settings.train_monitor),
-        observer=observer,
-        members=settings.train_members,
-    )

@@ -23,16 +23,15 @@ from radiograft.models import variables
 from radiograft.models.cut_offs import parse_cut_offs
 from radiograft.models.feature_layers import named_layers
 from radiograft.registry.training_types import Trial
-from radiograft.stages.extract_features import task as extract_features
-from radiograft.stages.fine_tune import task as fine_tune
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints, checkpoint_key
 from radiograft.training.cut_off_curve import choose_feature_layers, compute_curve
 from radiograft.training.datasets import fit_batch_size
+from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable
 from radiograft.training.feature_extraction import FITTED_SPLITS, FeatureSet
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationStore
-from radiograft.training.search.cut_off import SearchContext, fine_tune_each
+from radiograft.training.search.cut_off import SearchContext, fine_tune_config, fine_tune_each
 from radiograft.training.search.results import make_trial
 from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainObserver
@@ -140,7 +139,7 @@ class TrialRunner:
         data, backbone = self.data(values), get_backbone(str(values["model_backbone"]))
         settings = self._fit_batch(FineTune.of(values))
         keras.utils.set_random_seed(settings.train_seed)
-        config = fine_tune.train_config(settings, get_task(data.task, data.labels), head, logs, observer)
+        config = fine_tune_config(settings, get_task(data.task, data.labels), head, logs, observer)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, backbone, head)
         context = SearchContext(settings, data, config, self.strategy, checkpoints, self._store)
         initial = variables.read_variables(network.variables)
@@ -174,9 +173,7 @@ class TrialRunner:
         layers = self._feature_layers(settings, extraction, data)
         keras.utils.set_random_seed(settings.train_seed)
         return Classifier(
-            *extract_features.fit_classifier(
-                settings, extraction, layers, data, self.strategy, logs, checkpoints, observer
-            )
+            *fit_classifier(settings, extraction, layers, data, self.strategy, logs, checkpoints, observer)
         )
 
     def _feature_layers(self, settings: ExtractFeatures, extraction: FeatureSet, data: Shards) -> list[str]:
@@ -188,7 +185,7 @@ class TrialRunner:
         return choose_feature_layers(
             AUTO_LAYER,
             points,
-            lambda name: extract_features.is_fine_tunable(extraction.backbone, backbone, name, settings.model_cut_off),
+            lambda name: is_fine_tunable(extraction.backbone, backbone, name, settings.model_cut_off),
         )
 
     def _extract(self, values: Settings) -> FeatureSet:
@@ -201,7 +198,7 @@ class TrialRunner:
             keras.utils.set_random_seed(settings.train_seed)
             folder, data = self.inputs.scratch / "features" / key, self._shards[self._image_key(values)]
             checkpoints = self.inputs.checkpoints.of("features")
-            self._features[key] = extract_features.extract(
+            self._features[key] = extract_all_features(
                 settings, data, self.strategy, folder, self.inputs.scratch / "maps", checkpoints
             )
             if len(self._features) > MAX_BACKBONES:
