@@ -13,7 +13,7 @@ from radiograft.config import Preprocess
 from radiograft.config.base import record_settings
 from radiograft.data.catalog import SPLITS, Catalog, exclusion
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.heads import attach_classifier, build_classifier
+from radiograft.models.heads import attach_classifier, build_classifier, build_patient_input
 from radiograft.models.lateral import add_lateral
 from radiograft.stages.preprocess import task as preprocess
 from tests.helpers.images import encode, noise
@@ -76,8 +76,10 @@ def dual_network(data: Shards, seed: int = 1) -> keras.Model:
     conv = keras.layers.Conv2D(5, 1, activation="relu", name="conv")(frozen)
     deeper = keras.layers.Conv2D(5, 1, activation="relu", name="deeper")(conv)
     features = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pooled")(deeper), name="net_features")
-    classifier = build_classifier(10, len(data.labels), dense_units=6, dropout=0.0, l2=0.0, seed=0)
-    network = attach_classifier(add_lateral(features), classifier)
+    patient = next((build_patient_input(values.shape[1:], 0.0, seed=0) for values in data.further.values()), None)
+    width = 10 + (patient.output.shape[-1] if patient else 0)
+    classifier = build_classifier(width, len(data.labels), dense_units=6, dropout=0.0, l2=0.0, seed=0)
+    network = attach_classifier(add_lateral(features), classifier, patient)
     for name in ("lateral_frozen", "lateral_conv", "lateral_missing"):
         layer = network.get_layer(name)
         layer.set_weights([weights + 0.1 for weights in layer.get_weights()])

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 from radiograft import backbones
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
 from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.data.synthetic.lateral import DRAW
 from radiograft.evaluation.backbone_comparison import compare_mean_aurocs
+from radiograft.serving.loaded_version import load_version
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
+from radiograft.stages.publish import task as publish
 from tests.helpers.nih_source import put
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
@@ -45,6 +47,7 @@ class Runs(NamedTuple):
     both: pd.DataFrame
     results: dict
     report: str
+    version: Path
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     )
     output = evaluated["frontal_lateral"]
     report = (output.parent / "report.html").read_text()
-    return Runs(frontal, both, json.loads((output / "metrics.json").read_text()), report)
+    files = publish.PublishInputs(output.parent / "fine_tune" / "model", output, output.parent / "report.html")
+    registry = str(folder / "registry")
+    publish.run(Publish(publish_registry=registry), files, "a-run", folder / "version.json")
+    version = Path(registry) / "chest-radiograph" / "1"
+    return Runs(frontal, both, json.loads((output / "metrics.json").read_text()), report, version)
 
 
 def _run(folder: Path, shards: Path, views: str) -> Path:
@@ -100,6 +107,14 @@ def test_dual_view_gains_over_the_frontal_image_and_shuffled_laterals_do_not(run
     assert views["minus_shuffled"]["low"] > 0
     assert views["minus_frontal"]["low"] > 0
     assert views["shuffled"]["low"] < 0.5 < views["shuffled"]["high"]
+
+
+def test_published_version_gives_the_recorded_predictions_with_and_without_a_lateral_image(runs: Runs) -> None:
+    recorded = json.loads((runs.version / "assets.extra" / "sample" / "probabilities.json").read_text())
+    assert {name: sample["lateral"] for name, sample in recorded["samples"].items()} == {
+        f"{number}.png": f"{(number + 1) % 6}.png" for number in range(6)
+    }
+    assert load_version(runs.version).verify_golden_predictions() < 1e-3
 
 
 def test_report_shows_the_control_and_results_by_number_of_images(runs: Runs) -> None:

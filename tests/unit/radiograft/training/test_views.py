@@ -26,7 +26,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.activation_cache import cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import check_laterals, with_views
+from radiograft.training.datasets import check_laterals, fit_covariates, with_patient_data, with_views
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.trainer import TrainConfig
 from tests.helpers.images import encode
@@ -246,6 +246,23 @@ def test_load_champion_other_image_size_reads_both_original_images(
         assert champion is not None
         assert champion.predictions is not None, champion.rejection_reason
         np.testing.assert_allclose(champion.predictions["score:Mass"], expected[:, 0], atol=1e-5)
+
+
+def test_dual_network_with_patient_data_reads_image_lateral_and_patient_in_this_order(data: Shards) -> None:
+    """Shards, prefix and suffix agree about the order of the inputs."""
+    rows = data.rows.assign(age=np.arange(float(len(data.rows))))
+    data = dataclasses.replace(data, rows=rows)
+    data = with_patient_data(data, fit_covariates(data, ["age"]))
+    network = dual_network(data)
+    assert [tensor.name for tensor in network.inputs] == ["picture", "lateral", "patient"]
+    expected = Predictor(network, ONE_DEVICE).predict(data.inputs("test", BATCH))
+    unfreeze_from(network, "conv")
+    split = split_model(network, "conv")
+    frontier = Predictor(split.prefix, ONE_DEVICE).iter_batches(data.images("test", BATCH))
+    parts = [np.concatenate(outputs) for outputs in zip(*frontier, strict=True)]
+    joined = split.suffix([*parts, *data.further_of("test")]).numpy()
+    np.testing.assert_allclose(joined, expected, atol=1e-6)
+    assert len(np.unique(expected)) == len(expected)
 
 
 def test_exchange_patients_gives_each_row_another_patient() -> None:
